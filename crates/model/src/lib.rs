@@ -1,0 +1,12 @@
+//! The nouns of Instep and its pure machines.
+//!
+//! What lives here: names, positions, proposals, records, log entries, tables, views, the owner
+//! machine, and the contracts of [`log::Log`] and [`disk::Disk`] with their conformance suites.
+//! What does not: sockets, threads, clocks, random sources. Time arrives as an argument.
+//! Start reading at [`position`], then [`commit`], then [`owner`].
+
+pub mod disk;
+pub mod limits;
+pub mod log;
+pub mod name;
+pub mod position;

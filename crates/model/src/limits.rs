@@ -1,0 +1,102 @@
+//! Every limit of Instep, in one file (law 6). Units are in the names; sizes are bytes.
+//!
+//! A limit that an operator may change is the default of a configuration key with the same name.
+
+/// Longest name of a dataset, table, journal or view.
+pub const NAME_BYTES: usize = 64;
+/// Longest key of a row.
+pub const KEY_BYTES: usize = 256;
+/// Largest row, as canonical JSON.
+pub const ROW_BYTES: usize = 256 * 1024;
+/// Deepest nesting of a row.
+pub const ROW_DEPTH: usize = 32;
+/// Largest record of a journal.
+pub const JOURNAL_RECORD_BYTES: usize = 256 * 1024;
+/// Most proposals in one commit.
+pub const COMMIT_PROPOSALS: usize = 1_000;
+/// Largest body of a commit as it arrives.
+pub const COMMIT_BYTES: usize = 1024 * 1024;
+/// Most commits flushed together in one entry of the log.
+pub const ENTRY_COMMITS: usize = 4_096;
+/// Largest entry of the log that the owner builds: it stops taking commits into the batch here.
+pub const ENTRY_BYTES: usize = 4 * 1024 * 1024;
+/// Largest frame that the embedded log accepts: a full entry and one more commit of records.
+pub const LOG_FRAME_BYTES: usize = 64 * 1024 * 1024;
+/// Tables and journals in one dataset.
+pub const DATASET_TABLES: usize = 1_024;
+/// Datasets on one node.
+pub const NODE_DATASETS: usize = 64;
+/// Proposals waiting for the owner of one dataset; beyond it a door answers `overloaded`.
+pub const OWNER_QUEUE_COMMITS: usize = 16_384;
+/// Bytes of proposals waiting for the owner of one dataset.
+pub const OWNER_QUEUE_BYTES: usize = 64 * 1024 * 1024;
+/// How long a commit id is remembered.
+pub const ID_MEMORY_MS: u64 = 24 * 60 * 60 * 1000;
+/// How far in the future the time inside a commit id may lie.
+pub const ID_AHEAD_MS: u64 = 10 * 60 * 1000;
+/// Commit ids remembered per principal; the oldest go first, and ids older than them are refused.
+pub const ID_MEMORY_PER_PRINCIPAL: usize = 1_000_000;
+/// Principals whose commit ids are remembered in one dataset.
+pub const ID_MEMORY_PRINCIPALS: usize = 65_536;
+/// Longest name of a principal.
+pub const PRINCIPAL_BYTES: usize = 128;
+/// Longest CEL expression. Bounds the parser's recursion as well.
+pub const EXPRESSION_BYTES: usize = 4 * 1024;
+/// Deepest nesting of brackets in a CEL expression.
+pub const EXPRESSION_DEPTH: usize = 32;
+/// Views declared on one dataset.
+pub const DATASET_VIEWS: usize = 256;
+/// Longest topic name.
+pub const TOPIC_BYTES: usize = 255;
+/// Longest event name.
+pub const EVENT_BYTES: usize = 255;
+/// Topics of one dataset's views that are remembered at a time.
+pub const VIEW_TOPICS: usize = 1_000_000;
+/// Visible changes remembered per topic, for `since`.
+pub const TOPIC_RECENT_CHANGES: usize = 1_024;
+/// Frames kept in a topic's ring.
+pub const RING_FRAMES: usize = 1_024;
+/// Bytes kept in a topic's ring.
+pub const RING_BYTES: usize = 4 * 1024 * 1024;
+/// Rows that a join reply carries inline.
+pub const JOIN_INLINE_ROWS: usize = 256;
+/// Bytes of rows that a join reply carries inline.
+pub const JOIN_INLINE_BYTES: usize = 64 * 1024;
+/// Rows of one snapshot chunk pushed after a join reply.
+pub const JOIN_CHUNK_ROWS: usize = 256;
+/// Bytes of one snapshot chunk.
+pub const JOIN_CHUNK_BYTES: usize = 64 * 1024;
+/// Rows that a join may bring at all; beyond it: `too_large`, take the HTTP snapshot.
+pub const JOIN_ROWS: usize = 100_000;
+/// Bytes of rows that a join may bring at all.
+pub const JOIN_BYTES: usize = 16 * 1024 * 1024;
+/// Rows of one page over HTTP.
+pub const PAGE_ROWS: usize = 1_000;
+/// Channels joined on one socket.
+pub const SOCKET_CHANNELS: usize = 100;
+/// Largest frame from a client.
+pub const FRAME_BYTES: usize = 1024 * 1024;
+/// Largest payload published to a live topic.
+pub const PUBLISH_BYTES: usize = 64 * 1024;
+/// Sockets on one node.
+pub const NODE_SOCKETS: usize = 19_000;
+/// Committed batches between the owner and the views of one dataset.
+pub const VIEWS_QUEUE_ENTRIES: usize = 256;
+/// A socket from which nothing arrives for this long is closed.
+pub const SOCKET_IDLE_MS: u64 = 60_000;
+/// A long-poll request waits this long for messages.
+pub const LONGPOLL_WINDOW_MS: u64 = 10_000;
+/// A long-poll session without a poll dies after this long.
+pub const LONGPOLL_IDLE_MS: u64 = 30_000;
+/// Frames waiting in one long-poll session.
+pub const LONGPOLL_FRAMES: usize = 1_024;
+/// Lines of one long-poll request; the rest is ignored.
+pub const LONGPOLL_LINES: usize = 100;
+/// Topics without news get a bookmark after this long.
+pub const BOOKMARK_MS: u64 = 15_000;
+
+// Bounds that depend on each other.
+const _: () = assert!(ROW_BYTES < COMMIT_BYTES);
+const _: () = assert!(JOIN_INLINE_BYTES <= JOIN_BYTES && JOIN_INLINE_ROWS <= JOIN_ROWS);
+const _: () = assert!(ENTRY_BYTES + COMMIT_PROPOSALS * (ROW_BYTES / 8) < LOG_FRAME_BYTES);
+const _: () = assert!(ENTRY_COMMITS <= u16::MAX as usize);
