@@ -1,1 +1,155 @@
 //! The contract of a disk: the few file operations the embedded log needs, real or simulated.
+//!
+//! What a power cut may take away is part of the contract: bytes that no [`DiskFile::sync_data`]
+//! covered and names that no [`Disk::sync_directory`] covered may survive wholly, partly or not.
+//! [`simulated`] takes them away on purpose; [`conformance`] is the suite that every disk passes.
+
+use std::io;
+use std::path::Path;
+
+pub mod conformance;
+pub mod simulated;
+
+/// What an opened file is used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Reading only.
+    Read,
+    /// Reading and writing.
+    Write,
+}
+
+/// How a lock is shared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    /// One holder. The file of the lock is created when it is missing.
+    Exclusive,
+    /// Any number of holders, none of them exclusive. The file must exist.
+    Shared,
+}
+
+/// A disk, real or simulated. Errors are those of the operating system, told apart by
+/// [`io::ErrorKind`]: `NotFound`, `AlreadyExists`, `StorageFull`, `ReadOnlyFilesystem`,
+/// `PermissionDenied`, `WouldBlock`.
+pub trait Disk: Send + Sync {
+    /// Creates an empty file; `AlreadyExists` when the name is taken.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+
+    /// Opens a file; `NotFound` when there is none.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn DiskFile>>;
+
+    /// Gives a file another name, replacing the file that had it. Open handles stay valid.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Takes a file's name away. Open handles stay valid.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Creates a directory and its missing ancestors, durably; an existing one is no error.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn create_directory(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes the creations, renames and removals of names in a directory durable.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn sync_directory(&self, path: &Path) -> io::Result<()>;
+
+    /// The names of the files in a directory, sorted; directories in it are left out.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
+
+    /// When a file was last written, in milliseconds since 1970; zero if the disk has no time.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn modified_ms(&self, path: &Path) -> io::Result<u64>;
+
+    /// Takes a lock that ends with its holder, also when the holder is killed; `WouldBlock` when
+    /// somebody else has it.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn lock(&self, path: &Path, sharing: Sharing) -> io::Result<Box<dyn DiskLock>>;
+}
+
+/// A lock that is held until it is dropped.
+pub trait DiskLock: Send + Sync {}
+
+/// An open file.
+pub trait DiskFile: Send + Sync {
+    /// Reads some bytes at an offset; zero only at the end of the file.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Writes some bytes at an offset, growing the file as needed, and says how many.
+    ///
+    /// # Errors
+    /// The operating system's. Some of the bytes may have been written.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
+
+    /// Makes everything written so far durable, the file's length included, but not its name.
+    ///
+    /// # Errors
+    /// The operating system's. The bytes may be lost even if a later call succeeds: never retry.
+    fn sync_data(&self) -> io::Result<()>;
+
+    /// Bytes in the file.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn length(&self) -> io::Result<u64>;
+
+    /// Writes all bytes at an offset.
+    ///
+    /// # Errors
+    /// The operating system's. Some of the bytes may have been written.
+    fn write_all_at(&self, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.write_at(bytes, offset) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    bytes = &bytes[written..];
+                    offset += written as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads until the buffer is full or the file ends, and says how many bytes there were.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn read_full_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.read_at(&mut buffer[filled..], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+}

@@ -1,12 +1,15 @@
 //! The contract of a log: one totally ordered history of opaque entries, one per group commit.
 //!
-//! [`conformance`] is the suite that every implementation passes.
+//! [`memory::MemoryLog`] keeps it in memory; [`conformance`] is the suite that every log passes.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::position::{Incarnation, Revision};
+
+pub mod conformance;
+pub mod memory;
 
 /// What a successful append survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
