@@ -5,8 +5,16 @@
 //! What does not: sockets, threads, clocks, random sources. Time arrives as an argument.
 //! Start reading at [`position`], then [`commit`], then [`owner`].
 
+pub mod commit;
 pub mod disk;
+pub mod expression;
+pub mod feed;
+pub mod ids;
 pub mod limits;
 pub mod log;
 pub mod name;
+pub mod owner;
 pub mod position;
+pub mod row;
+pub mod state;
+pub mod view;

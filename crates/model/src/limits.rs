@@ -44,14 +44,16 @@ pub const PRINCIPAL_BYTES: usize = 128;
 pub const EXPRESSION_BYTES: usize = 4 * 1024;
 /// Deepest nesting of brackets in a CEL expression.
 pub const EXPRESSION_DEPTH: usize = 32;
+/// Operators in a CEL expression: a chain of them nests as well.
+pub const EXPRESSION_OPERATORS: usize = 200;
 /// Views declared on one dataset.
 pub const DATASET_VIEWS: usize = 256;
 /// Longest topic name.
 pub const TOPIC_BYTES: usize = 255;
 /// Longest event name.
 pub const EVENT_BYTES: usize = 255;
-/// Topics of one dataset's views that are remembered at a time.
-pub const VIEW_TOPICS: usize = 1_000_000;
+/// View topics without rows whose last changes are remembered, per dataset.
+pub const EMPTY_VIEW_TOPICS: usize = 100_000;
 /// Visible changes remembered per topic, for `since`.
 pub const TOPIC_RECENT_CHANGES: usize = 1_024;
 /// Frames kept in a topic's ring.

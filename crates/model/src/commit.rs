@@ -1,0 +1,363 @@
+//! Proposals, as clients make them; records, as the log holds them; entries, as they are flushed.
+//!
+//! The owner turns the first into the second, once. Nobody evaluates a proposal again.
+
+use bytes::Bytes;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use uuid::Uuid;
+
+use crate::expression::Expression;
+use crate::name::{Key, Name};
+use crate::position::Position;
+use crate::row::{Fields, Row};
+
+/// One change that a client proposes. The JSON form has `op` and these fields, and no others.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Operation {
+    /// Writes a whole row.
+    Put {
+        /// The table.
+        table: Name,
+        /// The row's key.
+        key: Key,
+        /// The row.
+        row: Fields,
+    },
+    /// Merges fields into a row that exists (RFC 7386: null removes a field).
+    Patch {
+        /// The table.
+        table: Name,
+        /// The row's key.
+        key: Key,
+        /// The fields to merge.
+        fields: Fields,
+    },
+    /// Removes a row; no error when there is none.
+    Delete {
+        /// The table.
+        table: Name,
+        /// The row's key.
+        key: Key,
+    },
+    /// Adds to an integer field of a row that exists, within bounds.
+    Add {
+        /// The table.
+        table: Name,
+        /// The row's key.
+        key: Key,
+        /// The field.
+        field: String,
+        /// What is added.
+        by: i64,
+        /// The result may not be smaller.
+        #[serde(default)]
+        min: Option<i64>,
+        /// The result may not be larger.
+        #[serde(default)]
+        max: Option<i64>,
+    },
+    /// A condition on a row; if it fails, nothing of the commit happens.
+    Require {
+        /// The table.
+        table: Name,
+        /// The row's key.
+        key: Key,
+        /// The row must (not) exist. The other conditions imply that it does.
+        #[serde(default)]
+        exists: Option<bool>,
+        /// These fields must have exactly these values.
+        #[serde(default)]
+        equals: Option<Fields>,
+        /// A CEL expression over `row` and `key` that must be true.
+        #[serde(default)]
+        r#where: Option<Condition>,
+        /// The row must not have changed after this position.
+        #[serde(default)]
+        unchanged_since: Option<Position>,
+    },
+    /// Appends a record to a journal.
+    Append {
+        /// The journal.
+        journal: Name,
+        /// The record as text.
+        #[serde(default)]
+        text: Option<String>,
+        /// The record as bytes, in base64.
+        #[serde(default)]
+        base64: Option<String>,
+    },
+    /// Creates a table, or sets the options of one that exists.
+    CreateTable {
+        /// The table.
+        table: Name,
+        /// Anybody may join its `table:` topic.
+        #[serde(default)]
+        public: bool,
+    },
+    /// Removes a table with all its rows.
+    DropTable {
+        /// The table.
+        table: Name,
+    },
+    /// Creates a journal; no error when it exists.
+    CreateJournal {
+        /// The journal.
+        journal: Name,
+    },
+}
+
+/// A CEL condition over `row` and `key`, compiled when it is read: at the door, not by the owner.
+#[derive(Debug, Clone)]
+pub struct Condition(pub Expression);
+
+impl PartialEq for Condition {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.source() == other.0.source()
+    }
+}
+
+impl<'de> Deserialize<'de> for Condition {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let source = String::deserialize(deserializer)?;
+        Expression::compile(&source, &["row", "key"])
+            .map(Self)
+            .map_err(D::Error::custom)
+    }
+}
+
+/// What is decided about a table when it is created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct TableOptions {
+    /// Anybody may join its `table:` topic.
+    #[serde(default)]
+    pub public: bool,
+}
+
+/// Operations that become visible together or not at all.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Proposal {
+    /// Who proposes. Commit ids are remembered per principal.
+    pub principal: String,
+    /// The idempotency id, a UUIDv7. Without one a retry may take effect twice.
+    pub id: Option<Uuid>,
+    /// A digest of the operations as they arrived: the same id with another one is a conflict.
+    pub digest: u64,
+    /// The operations, in order.
+    pub operations: Vec<Operation>,
+}
+
+/// What changed, in final values.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Record {
+    /// A row has this value now.
+    Put {
+        /// The table.
+        table: Name,
+        /// The row's key.
+        key: Key,
+        /// The new row.
+        row: Row,
+    },
+    /// A row is gone.
+    Delete {
+        /// The table.
+        table: Name,
+        /// The row's key.
+        key: Key,
+    },
+    /// A journal has one record more.
+    Append {
+        /// The journal.
+        journal: Name,
+        /// The record's number in its journal, from 1.
+        ordinal: u64,
+        /// The record.
+        #[serde(with = "record_bytes")]
+        bytes: Bytes,
+    },
+    /// A table exists with these options.
+    CreateTable {
+        /// The table.
+        table: Name,
+        /// Its options.
+        options: TableOptions,
+    },
+    /// A table is gone.
+    DropTable {
+        /// The table.
+        table: Name,
+    },
+    /// A journal exists.
+    CreateJournal {
+        /// The journal.
+        journal: Name,
+    },
+}
+
+/// Who made a commit, under which id: what is needed to replay its reply.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signature {
+    /// The principal.
+    pub principal: String,
+    /// The id that the principal gave.
+    pub id: Uuid,
+    /// The digest of the operations.
+    pub digest: u64,
+}
+
+/// Records that became visible together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Commit {
+    /// Who made it, when an id was given.
+    pub signature: Option<Signature>,
+    /// For each operation the number that it computed, if it did.
+    pub results: Vec<Option<i64>>,
+    /// What changed, in order.
+    pub records: Vec<Record>,
+}
+
+/// What is flushed together: one entry of the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Which owner wrote it; with `sequence` it resolves an append whose outcome is unknown.
+    pub writer: Uuid,
+    /// The owner's own count of entries.
+    pub sequence: u64,
+    /// When the owner wrote it, in milliseconds since 1970.
+    pub time_ms: u64,
+    /// The running hash of everything before it: two nodes with the same hash folded the same.
+    pub history: u64,
+    /// The commits, in order.
+    pub commits: Vec<Commit>,
+}
+
+/// The bytes are not an entry.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EntryError {
+    /// The entry was written by a newer Instep.
+    #[error("the entry has format {found}, this program reads up to {known}")]
+    NewerFormat {
+        /// Format of the entry.
+        found: u8,
+        /// Newest format known here.
+        known: u8,
+    },
+    /// The bytes do not decode.
+    #[error("the entry does not decode: {0}")]
+    Malformed(String),
+}
+
+/// First byte of every encoded entry.
+const ENTRY_FORMAT: u8 = 1;
+
+impl Entry {
+    /// The entry as the log stores it: a format byte, then postcard.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        postcard::to_extend(self, vec![ENTRY_FORMAT]).expect("an entry always encodes into memory")
+    }
+
+    /// Reads an entry back.
+    ///
+    /// # Errors
+    /// [`EntryError`] when the format is newer or the bytes do not decode.
+    pub fn decode(bytes: &[u8]) -> Result<Self, EntryError> {
+        match bytes.split_first() {
+            Some((&ENTRY_FORMAT, body)) => {
+                postcard::from_bytes(body).map_err(|e| EntryError::Malformed(e.to_string()))
+            }
+            Some((&found, _)) if found > ENTRY_FORMAT => Err(EntryError::NewerFormat {
+                found,
+                known: ENTRY_FORMAT,
+            }),
+            _ => Err(EntryError::Malformed("no format byte".into())),
+        }
+    }
+}
+
+/// The hash of a history that ends with these entry bytes.
+#[must_use]
+pub fn history_after(history: u64, entry: &[u8]) -> u64 {
+    xxhash_rust::xxh3::xxh3_64_with_seed(entry, history)
+}
+
+/// The digest by which two bodies under one commit id are told apart.
+#[must_use]
+pub fn digest(body: &[u8]) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(body)
+}
+
+mod record_bytes {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::Bytes;
+
+    pub(super) fn serialize<S: Serializer>(bytes: &Bytes, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_bytes(bytes)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Bytes, D::Error> {
+        <&[u8]>::deserialize(d).map(Bytes::copy_from_slice)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_comes_back_from_its_bytes() {
+        let entry = Entry {
+            writer: Uuid::from_u128(1),
+            sequence: 2,
+            time_ms: 3,
+            history: 4,
+            commits: vec![Commit {
+                signature: Some(Signature {
+                    principal: "admin".into(),
+                    id: Uuid::from_u128(5),
+                    digest: 6,
+                }),
+                results: vec![None, Some(-7)],
+                records: vec![
+                    Record::Put {
+                        table: Name::new("items").unwrap(),
+                        key: Key::new("1").unwrap(),
+                        row: Row::from_canonical(br#"{"n":1}"#),
+                    },
+                    Record::Append {
+                        journal: Name::new("orders").unwrap(),
+                        ordinal: 1,
+                        bytes: Bytes::from_static(b"\0\xff"),
+                    },
+                ],
+            }],
+        };
+
+        let bytes = entry.encode();
+
+        assert_eq!(Entry::decode(&bytes), Ok(entry));
+        assert!(matches!(
+            Entry::decode(&bytes[..bytes.len() - 1]),
+            Err(EntryError::Malformed(_))
+        ));
+    }
+
+    #[test]
+    fn an_entry_of_a_newer_format_is_named_as_such() {
+        let error = Entry::decode(&[9, 0, 0]).unwrap_err();
+
+        assert_eq!(error, EntryError::NewerFormat { found: 9, known: 1 });
+    }
+
+    #[test]
+    fn an_operation_with_an_unknown_field_is_refused() {
+        let parse = |text: &str| serde_json::from_str::<Operation>(text);
+
+        assert!(parse(r#"{"op":"delete","table":"t","key":"k"}"#).is_ok());
+        assert!(parse(r#"{"op":"delete","table":"t","key":"k","kez":1}"#).is_err());
+        assert!(parse(r#"{"op":"add","table":"t","key":"k","field":"n","by":1.5}"#).is_err());
+    }
+}

@@ -1,0 +1,484 @@
+//! Feeds: what the subscribers of a dataset's topics have to be told, and where they can resume.
+//!
+//! A feed follows the fold. For every commit it says who sees what change ([`Feed::apply`]); for
+//! every joiner it gives the topic's rows, or what changed since the joiner's position
+//! ([`Feed::join`]). It keeps no rows of its own: per topic the keys that are visible, and the
+//! last visible changes by key.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::limits;
+use crate::name::{Key, Name};
+use crate::position::{Incarnation, Place, Position};
+use crate::row::{Fields, Row};
+use crate::state::{Change, CommitChanges, Tables};
+use crate::view::{Sight, View, Visible};
+
+#[cfg(test)]
+mod tests;
+
+/// The event of a row in a `table:` topic.
+pub const ROW_EVENT: &str = "row";
+/// The event of a key that is gone from a `table:` topic.
+pub const GONE_EVENT: &str = "gone";
+/// The event of a row that left a view topic.
+pub const LEAVE_EVENT: &str = "leave";
+/// The event that says up to where a topic is complete.
+pub const BOOKMARK_EVENT: &str = "bookmark";
+/// The event of a chunk of a snapshot.
+pub const SNAPSHOT_EVENT: &str = "snapshot";
+
+/// One thing to tell the subscribers of one topic.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Notice {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The event.
+    pub event: Arc<str>,
+    /// The row's key.
+    pub key: Key,
+    /// What is seen.
+    pub body: Body,
+    /// Only in the last notice that a commit causes on the topic: complete up to here.
+    pub position: Option<Position>,
+}
+
+/// What a notice tells of a row.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Body {
+    /// The row, whole (`table:` topics).
+    Row(Row),
+    /// The row's visible fields (view topics).
+    Fields(Fields),
+    /// Nothing is seen of it any more.
+    Gone,
+}
+
+/// What a joiner gets.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Joined {
+    /// How the joiner goes on.
+    pub mode: Mode,
+    /// Complete up to here, once `notices` are told.
+    pub position: Position,
+    /// The topic's rows, or in [`Mode::Resume`] what changed since.
+    pub notices: Vec<Notice>,
+}
+
+/// How a joiner goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// No position was given: here is everything.
+    Snapshot,
+    /// The position was good: here is what changed since.
+    Resume,
+    /// The position is of no use: forget what you have, here is everything.
+    Reset,
+}
+
+/// Why a join is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum JoinRefusal {
+    /// No view and no public table stands behind the topic.
+    #[error("unmatched topic")]
+    Unmatched,
+    /// The position lies ahead of what this node has.
+    #[error("the position is ahead of {head}")]
+    Ahead {
+        /// Where this node is.
+        head: Position,
+    },
+    /// The topic has more rows than a join may bring.
+    #[error("the topic has more than {rows} rows or {bytes} bytes; take the snapshot over HTTP")]
+    TooLarge {
+        /// Rows allowed.
+        rows: usize,
+        /// Bytes allowed.
+        bytes: usize,
+    },
+}
+
+/// The feed of one dataset on one node.
+pub struct Feed {
+    dataset: Name,
+    incarnation: Incarnation,
+    views: Vec<View>,
+    tables: Tables,
+    place: Place,
+    /// Positions below are too old for any topic.
+    floor: Place,
+    topics: BTreeMap<Arc<str>, Topic>,
+    empty_topics: usize,
+    evaluation_errors: u64,
+}
+
+#[derive(Default)]
+struct Topic {
+    /// What is visible, by view; empty for `table:` topics, whose rows are the table's.
+    visible: BTreeSet<Source>,
+    /// Visible changes, oldest first.
+    recent: VecDeque<(Place, Source)>,
+    /// Positions below are too old for this topic.
+    floor: Place,
+}
+
+/// Where a notice comes from: the index of a view, or none for the table itself; and the key.
+type Source = (Option<u16>, Key);
+
+impl Feed {
+    /// A feed that stands at `place`, where the dataset's tables are `tables`.
+    #[must_use]
+    pub fn new(
+        dataset: Name,
+        incarnation: Incarnation,
+        views: Vec<View>,
+        tables: Tables,
+        place: Place,
+    ) -> Self {
+        let mut feed = Self {
+            dataset,
+            incarnation,
+            views,
+            tables,
+            place,
+            floor: place,
+            topics: BTreeMap::new(),
+            empty_topics: 0,
+            evaluation_errors: 0,
+        };
+        feed.index();
+        feed
+    }
+
+    /// Up to where the feed is complete.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        Position {
+            incarnation: self.incarnation,
+            place: self.place,
+        }
+    }
+
+    /// Run-time errors of expressions since the feed began.
+    #[must_use]
+    pub fn evaluation_errors(&self) -> u64 {
+        self.evaluation_errors
+    }
+
+    /// Takes the commits of an entry, in order, and says what to tell whom. `tables` and `place`
+    /// are what the dataset is at the entry's end.
+    pub fn apply(
+        &mut self,
+        commits: &[CommitChanges],
+        tables: Tables,
+        place: Place,
+    ) -> Vec<Notice> {
+        self.tables = tables;
+        self.place = place;
+        let mut notices = Vec::new();
+        for commit in commits {
+            let first = notices.len();
+            for change in &commit.changes {
+                self.see(change, commit.place, &mut notices);
+            }
+            let position = Position {
+                incarnation: self.incarnation,
+                place: commit.place,
+            };
+            mark_last_of_each_topic(&mut notices[first..], position);
+        }
+        notices
+    }
+
+    /// What a joiner of `topic` gets, who says to be complete up to `since`: none, a position, or
+    /// a text that is no position (`Some(None)`).
+    ///
+    /// # Errors
+    /// See [`JoinRefusal`]. `Ahead` may be news that this node does not have yet: try again soon.
+    pub fn join(
+        &self,
+        topic: &str,
+        since: Option<Option<Position>>,
+    ) -> Result<Joined, JoinRefusal> {
+        if !self.has_topic(topic) {
+            return Err(JoinRefusal::Unmatched);
+        }
+        let known = self.topics.get(topic);
+        let floor = known.map_or(self.floor, |known| known.floor.max(self.floor));
+        let place = since.map(|since| since.and_then(|since| since.place_in(self.incarnation)));
+        let mode = match place {
+            None => Mode::Snapshot,
+            Some(Some(place)) if place > self.place => {
+                return Err(JoinRefusal::Ahead {
+                    head: self.position(),
+                });
+            }
+            Some(Some(place)) if place >= floor => Mode::Resume,
+            Some(_) => Mode::Reset,
+        };
+        let topic_name: Arc<str> = topic.into();
+        let mut notices = match (mode, place) {
+            (Mode::Resume, Some(Some(place))) => self.changes_since(&topic_name, place),
+            _ => self.rows_of(&topic_name)?,
+        };
+        if let Some(last) = notices.last_mut() {
+            last.position = Some(self.position());
+        }
+        Ok(Joined {
+            mode,
+            position: self.position(),
+            notices,
+        })
+    }
+
+    /// True when a view or a public table stands behind the topic.
+    #[must_use]
+    pub fn has_topic(&self, topic: &str) -> bool {
+        self.table_behind(topic).is_some() || self.views.iter().any(|v| v.topic.matches(topic))
+    }
+
+    fn see(&mut self, change: &Change, place: Place, notices: &mut Vec<Notice>) {
+        let Change {
+            table,
+            key,
+            old,
+            new,
+        } = change;
+        if self
+            .tables
+            .get(table)
+            .is_some_and(|table| table.options.public)
+        {
+            let topic: Arc<str> = table_topic(&self.dataset, table).into();
+            if old.is_some() || new.is_some() {
+                self.remember(&topic, place, (None, key.clone()));
+                notices.push(row_notice(&topic, key, new.as_ref()));
+            }
+        }
+        for index in 0..self.views.len() {
+            if self.views[index].table != *table {
+                continue;
+            }
+            let view = &self.views[index];
+            let errors = &mut self.evaluation_errors;
+            let sights = view.sights(key, old.as_ref(), new.as_ref(), &self.tables, errors);
+            let event = Arc::clone(&view.event);
+            let source = (u16::try_from(index).ok(), key.clone());
+            for sight in sights {
+                let (topic, event, body) = match sight {
+                    Sight::Shown(Visible { topic, fields }) => {
+                        (topic, Arc::clone(&event), Body::Fields(fields))
+                    }
+                    Sight::Left { topic } => (topic, LEAVE_EVENT.into(), Body::Gone),
+                };
+                let topic: Arc<str> = topic.into();
+                self.set_visible(&topic, source.clone(), body != Body::Gone);
+                self.remember(&topic, place, source.clone());
+                notices.push(Notice {
+                    topic,
+                    event,
+                    key: key.clone(),
+                    body,
+                    position: None,
+                });
+            }
+        }
+    }
+
+    fn index(&mut self) {
+        let tables = self.tables.clone();
+        for index in 0..self.views.len() {
+            let view = self.views[index].clone();
+            let Some(table) = tables.get(&view.table) else {
+                continue;
+            };
+            for (key, stored) in &table.rows {
+                let seen = view.see(key, &stored.row, &tables, &mut self.evaluation_errors);
+                if let Some(Visible { topic, .. }) = seen {
+                    let source = (u16::try_from(index).ok(), key.clone());
+                    self.set_visible(&topic.into(), source, true);
+                }
+            }
+        }
+    }
+
+    fn set_visible(&mut self, topic: &Arc<str>, source: Source, visible: bool) {
+        let topic = self.topics.entry(Arc::clone(topic)).or_default();
+        let was_empty = topic.visible.is_empty();
+        match visible {
+            true => topic.visible.insert(source),
+            false => topic.visible.remove(&source),
+        };
+        match (was_empty, topic.visible.is_empty()) {
+            (true, false) => self.empty_topics = self.empty_topics.saturating_sub(1),
+            (false, true) => self.empty_topics += 1,
+            _ => {}
+        }
+        if self.empty_topics > limits::EMPTY_VIEW_TOPICS {
+            // Their last changes are forgotten, so older positions are of no use any more.
+            self.topics
+                .retain(|name, topic| !topic.visible.is_empty() || name.starts_with(TABLE_PREFIX));
+            self.empty_topics = 0;
+            self.floor = self.place;
+        }
+    }
+
+    fn remember(&mut self, topic: &Arc<str>, place: Place, source: Source) {
+        let topic = self.topics.entry(Arc::clone(topic)).or_default();
+        if topic.recent.len() >= limits::TOPIC_RECENT_CHANGES
+            && let Some((forgotten, _)) = topic.recent.pop_front()
+        {
+            topic.floor = forgotten;
+        }
+        topic.recent.push_back((place, source));
+    }
+
+    fn rows_of(&self, topic: &Arc<str>) -> Result<Vec<Notice>, JoinRefusal> {
+        let (rows, bytes) = (limits::JOIN_ROWS, limits::JOIN_BYTES);
+        let too_large = JoinRefusal::TooLarge { rows, bytes };
+        if let Some(table) = self
+            .table_behind(topic)
+            .and_then(|name| self.tables.get(name))
+        {
+            if table.rows.len() > rows || table.bytes > bytes as u64 {
+                return Err(too_large);
+            }
+            let notices = table
+                .rows
+                .iter()
+                .map(|(key, stored)| row_notice(topic, key, Some(&stored.row)));
+            return Ok(notices.collect());
+        }
+        let Some(known) = self.topics.get(topic) else {
+            return Ok(vec![]);
+        };
+        if known.visible.len() > rows {
+            return Err(too_large);
+        }
+        Ok(known
+            .visible
+            .iter()
+            .filter_map(|source| self.notice_of(topic, source))
+            .collect())
+    }
+
+    /// What changed after `place`, conflated: each row once, as it is now.
+    fn changes_since(&self, topic: &Arc<str>, place: Place) -> Vec<Notice> {
+        let Some(known) = self.topics.get(topic) else {
+            return vec![];
+        };
+        let newer = known.recent.iter().rev().take_while(|(at, _)| *at > place);
+        let sources: BTreeSet<&Source> = newer.map(|(_, source)| source).collect();
+        sources
+            .into_iter()
+            .map(|source| {
+                self.notice_of(topic, source).unwrap_or_else(|| Notice {
+                    topic: Arc::clone(topic),
+                    event: source.0.map_or(GONE_EVENT, |_| LEAVE_EVENT).into(),
+                    key: source.1.clone(),
+                    body: Body::Gone,
+                    position: None,
+                })
+            })
+            .collect()
+    }
+
+    /// What is visible now of a source on a topic.
+    fn notice_of(&self, topic: &Arc<str>, (view, key): &Source) -> Option<Notice> {
+        let Some(index) = view else {
+            let table = self.tables.get(self.table_behind(topic)?)?;
+            return table
+                .rows
+                .get(key)
+                .map(|stored| row_notice(topic, key, Some(&stored.row)));
+        };
+        let view = self.views.get(usize::from(*index))?;
+        let stored = self.tables.get(&view.table)?.rows.get(key)?;
+        let seen = view.see(key, &stored.row, &self.tables, &mut 0)?;
+        (*seen.topic == **topic).then(|| Notice {
+            topic: Arc::clone(topic),
+            event: Arc::clone(&view.event),
+            key: key.clone(),
+            body: Body::Fields(seen.fields),
+            position: None,
+        })
+    }
+
+    fn table_behind<'a>(&self, topic: &'a str) -> Option<&'a str> {
+        let (dataset, table) = topic.strip_prefix(TABLE_PREFIX)?.split_once('/')?;
+        let known = self.tables.get(table).filter(|table| table.options.public);
+        (dataset == self.dataset.as_str() && known.is_some()).then_some(table)
+    }
+}
+
+/// First part of the topics that carry whole tables.
+pub const TABLE_PREFIX: &str = "table:";
+
+/// The topic that carries a whole table.
+#[must_use]
+pub fn table_topic(dataset: &Name, table: &Name) -> String {
+    format!("{TABLE_PREFIX}{dataset}/{table}")
+}
+
+impl Notice {
+    /// The payload as JSON: the visible fields (or `row`), `key`, and `position` if there is one.
+    #[must_use]
+    pub fn payload(&self) -> Vec<u8> {
+        let mut payload = b"{\"key\":".to_vec();
+        push_json(&mut payload, self.key.as_str());
+        match &self.body {
+            Body::Row(row) => {
+                payload.extend(b",\"row\":");
+                payload.extend(row.as_bytes());
+            }
+            Body::Fields(fields) => {
+                for (name, value) in fields {
+                    if name == "key" || name == "position" {
+                        continue;
+                    }
+                    payload.push(b',');
+                    push_json(&mut payload, name);
+                    payload.push(b':');
+                    push_json(&mut payload, value);
+                }
+            }
+            Body::Gone => {}
+        }
+        if let Some(position) = self.position {
+            payload.extend(format!(",\"position\":\"{position}\"").into_bytes());
+        }
+        payload.push(b'}');
+        payload
+    }
+}
+
+fn push_json<T: Serialize + ?Sized>(payload: &mut Vec<u8>, value: &T) {
+    serde_json::to_writer(payload, value).expect("JSON always encodes into memory");
+}
+
+fn row_notice(topic: &Arc<str>, key: &Key, row: Option<&Row>) -> Notice {
+    let (event, body) = match row {
+        Some(row) => (ROW_EVENT, Body::Row(row.clone())),
+        None => (GONE_EVENT, Body::Gone),
+    };
+    Notice {
+        topic: Arc::clone(topic),
+        event: event.into(),
+        key: key.clone(),
+        body,
+        position: None,
+    }
+}
+
+fn mark_last_of_each_topic(notices: &mut [Notice], position: Position) {
+    let mut marked = BTreeSet::new();
+    for notice in notices.iter_mut().rev() {
+        if marked.insert(Arc::clone(&notice.topic)) {
+            notice.position = Some(position);
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! The owner of a dataset: turns proposals into records, in order, in batches.
+//!
+//! | state   | proposal arrives      | append succeeded        | append failed                     |
+//! | ------- | --------------------- | ----------------------- | --------------------------------- |
+//! | idle    | waits for the shell   | –                       | –                                 |
+//! | flushing| waits for the batch   | folds, publishes,       | certainly not stored: refuses the |
+//! |         |                       | answers; idle           | batch, idle; else: stopped        |
+//! | stopped | refused `stopped`     | –                       | –                                 |
+//!
+//! The shell hands over everything that is waiting, then drains effects: what arrives during a
+//! flush is the next batch. An answer that depends on the open batch, a refusal included, leaves
+//! only when the batch is durable. Memory changes only by folding the entry that was appended.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use crate::commit::{Commit, Entry, Proposal, Signature};
+use crate::ids::Recall;
+use crate::limits;
+use crate::log::AppendError;
+use crate::position::{Incarnation, Place, Position, Revision};
+use crate::state::{CommitChanges, State};
+
+mod evaluation;
+mod refusal;
+#[cfg(test)]
+mod tests;
+
+use evaluation::Overlay;
+pub use refusal::Refusal;
+
+/// What happens to an owner. `T` is whatever the shell answers a proposal by.
+#[derive(Debug)]
+pub enum Event<T> {
+    /// Somebody proposes a commit.
+    Propose {
+        /// Whom to answer.
+        ticket: T,
+        /// The commit.
+        proposal: Proposal,
+    },
+    /// The append that was asked for is durable.
+    Appended,
+    /// The append that was asked for did not succeed.
+    AppendFailed(AppendError),
+}
+
+/// What an owner wants done.
+#[derive(Debug)]
+pub enum Effect<T> {
+    /// Append this entry; answer with [`Event::Appended`] or [`Event::AppendFailed`].
+    Append {
+        /// The head that the entry follows.
+        expected: Revision,
+        /// The entry.
+        entry: Bytes,
+    },
+    /// The state has moved: show it to readers and views, before the answers that follow.
+    Publish {
+        /// What each commit of the entry changed.
+        commits: Vec<CommitChanges>,
+    },
+    /// Answer a proposal.
+    Answer {
+        /// Whom.
+        ticket: T,
+        /// What.
+        answer: Result<Receipt, Refusal>,
+    },
+    /// The dataset has stopped (law 8); every later proposal is refused.
+    Stop {
+        /// Why, for the operator.
+        reason: String,
+    },
+}
+
+/// The reply to a commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// Where the commit is.
+    pub position: Position,
+    /// For each operation the number that it computed, if it did. Empty: none did.
+    pub results: Box<[Option<i64>]>,
+    /// The reply of an earlier commit with the same id.
+    pub replayed: bool,
+}
+
+/// The owner of one dataset.
+pub struct Owner<T> {
+    incarnation: Incarnation,
+    writer: Uuid,
+    sequence: u64,
+    state: State,
+    now_ms: u64,
+    waiting: VecDeque<(T, Proposal)>,
+    flushing: Option<Flush<T>>,
+    effects: VecDeque<Effect<T>>,
+    stopped: Option<String>,
+}
+
+/// A batch whose entry is being appended.
+struct Flush<T> {
+    entry: Bytes,
+    answers: Vec<(T, Result<Receipt, Refusal>)>,
+}
+
+/// A batch that is being built.
+#[derive(Default)]
+struct Batch {
+    commits: Vec<Commit>,
+    bytes: usize,
+    overlay: Overlay,
+    ids: BTreeMap<(String, Uuid), (u64, Receipt)>,
+}
+
+impl<T> Owner<T> {
+    /// An owner of the dataset whose log adds up to `state`. `writer` is fresh for every owner.
+    #[must_use]
+    pub fn new(incarnation: Incarnation, writer: Uuid, state: State) -> Self {
+        Self {
+            incarnation,
+            writer,
+            sequence: 0,
+            state,
+            now_ms: 0,
+            waiting: VecDeque::new(),
+            flushing: None,
+            effects: VecDeque::new(),
+            stopped: None,
+        }
+    }
+
+    /// What the log adds up to, as far as it is durable.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Takes an event at `now_ms`, milliseconds since 1970.
+    pub fn handle(&mut self, event: Event<T>, now_ms: u64) {
+        // Time never goes back inside a log, whatever the clock does.
+        self.now_ms = self.now_ms.max(now_ms).max(self.state.time_ms);
+        match event {
+            Event::Propose { ticket, proposal } => self.waiting.push_back((ticket, proposal)),
+            Event::Appended => self.appended(),
+            Event::AppendFailed(error) => self.append_failed(error),
+        }
+    }
+
+    /// The next thing to do. The shell drains this to `None` before the next event, except that
+    /// proposals may be handed over in a row.
+    pub fn next_effect(&mut self) -> Option<Effect<T>> {
+        if self.effects.is_empty() && self.flushing.is_none() {
+            self.build_batch();
+        }
+        self.effects.pop_front()
+    }
+
+    fn build_batch(&mut self) {
+        let mut batch = Batch::default();
+        let mut answers = Vec::new();
+        while let Some((ticket, proposal)) = self.waiting.pop_front() {
+            let answer = match &self.stopped {
+                Some(reason) => Err(Refusal::Stopped(reason.clone())),
+                None => self.judge(proposal, &mut batch),
+            };
+            answers.push((ticket, answer));
+            if batch.commits.len() >= limits::ENTRY_COMMITS || batch.bytes >= limits::ENTRY_BYTES {
+                break;
+            }
+        }
+        if batch.commits.is_empty() {
+            // Nothing here depends on anything that is not durable yet.
+            self.answer(answers);
+            return;
+        }
+        self.sequence += 1;
+        let entry = Entry {
+            writer: self.writer,
+            sequence: self.sequence,
+            time_ms: self.now_ms,
+            history: self.state.history,
+            commits: batch.commits,
+        }
+        .encode();
+        let entry = Bytes::from(entry);
+        let expected = self.state.applied.revision;
+        self.effects.push_back(Effect::Append {
+            expected,
+            entry: entry.clone(),
+        });
+        self.flushing = Some(Flush { entry, answers });
+    }
+
+    /// Decides one proposal against the state and the batch before it.
+    fn judge(&self, proposal: Proposal, batch: &mut Batch) -> Result<Receipt, Refusal> {
+        let Proposal {
+            principal,
+            id,
+            digest,
+            operations,
+        } = proposal;
+        let signature = id.map(|id| Signature {
+            principal,
+            id,
+            digest,
+        });
+        if let Some(signature) = &signature
+            && let Some(receipt) = self.recall(signature, batch)?
+        {
+            return Ok(receipt);
+        }
+        let (commit, overlay) =
+            evaluation::evaluate(&self.state, self.incarnation, &batch.overlay, operations)?;
+        let place = self.place_of_next(batch.commits.len());
+        let computed = commit.results.iter().any(Option::is_some);
+        let receipt = Receipt {
+            position: Position {
+                incarnation: self.incarnation,
+                place,
+            },
+            results: if computed {
+                commit.results.clone().into()
+            } else {
+                Box::default()
+            },
+            replayed: false,
+        };
+        batch.overlay.merge(overlay);
+        batch.bytes += evaluation::size_of(&commit);
+        if let Some(signature) = &signature {
+            let replay = Receipt {
+                replayed: true,
+                ..receipt.clone()
+            };
+            batch.ids.insert(
+                (signature.principal.clone(), signature.id),
+                (digest, replay),
+            );
+        }
+        batch.commits.push(Commit {
+            signature,
+            ..commit
+        });
+        Ok(receipt)
+    }
+
+    fn recall(&self, signature: &Signature, batch: &Batch) -> Result<Option<Receipt>, Refusal> {
+        let named = (signature.principal.clone(), signature.id);
+        if let Some((digest, receipt)) = batch.ids.get(&named) {
+            return match *digest == signature.digest {
+                true => Ok(Some(receipt.clone())),
+                false => Err(Refusal::IdConflict),
+            };
+        }
+        match self.state.ids.recall(signature, self.now_ms) {
+            Recall::Known(known) => Ok(Some(Receipt {
+                position: Position {
+                    incarnation: self.incarnation,
+                    place: known.place,
+                },
+                results: known.results,
+                replayed: true,
+            })),
+            Recall::Conflict => Err(Refusal::IdConflict),
+            Recall::Expired => Err(Refusal::IdExpired),
+            Recall::Invalid => Err(Refusal::IdInvalid),
+            Recall::Fresh if self.state.ids.has_room_for(&signature.principal) => Ok(None),
+            Recall::Fresh => Err(Refusal::TooManyPrincipals),
+        }
+    }
+
+    fn place_of_next(&self, index: usize) -> Place {
+        let index = u16::try_from(index).expect("a batch holds at most ENTRY_COMMITS commits");
+        Place {
+            revision: self.state.applied.revision.next(),
+            index,
+        }
+    }
+
+    fn appended(&mut self) {
+        let Some(Flush { entry, answers }) = self.flushing.take() else {
+            return;
+        };
+        let revision = self.state.applied.revision.next();
+        let mut commits: Vec<CommitChanges> = Vec::new();
+        let folded = self.state.fold(
+            revision,
+            &entry,
+            &mut |place, change| match commits.last_mut() {
+                Some(last) if last.place == place => last.changes.push(change),
+                _ => commits.push(CommitChanges {
+                    place,
+                    changes: vec![change],
+                }),
+            },
+        );
+        if let Err(error) = folded {
+            // Only a bug can get here: what was just written does not fold.
+            self.stop(answers, error.to_string(), Refusal::OutcomeUnknown);
+            return;
+        }
+        self.effects.push_back(Effect::Publish { commits });
+        self.answer(answers);
+    }
+
+    fn append_failed(&mut self, error: AppendError) {
+        let Some(Flush { answers, .. }) = self.flushing.take() else {
+            return;
+        };
+        let retry = |refusal: Refusal| {
+            // Refusals of the batch were judged against commits that never happened: try again.
+            move |(ticket, _)| Effect::Answer {
+                ticket,
+                answer: Err(refusal.clone()),
+            }
+        };
+        match error {
+            AppendError::StorageFull(reason) => {
+                self.effects
+                    .extend(answers.into_iter().map(retry(Refusal::StorageFull(reason))));
+            }
+            AppendError::TooLarge { .. } => {
+                let refusal = Refusal::StorageFull(error.to_string());
+                self.effects.extend(answers.into_iter().map(retry(refusal)));
+            }
+            AppendError::Conflict { .. } | AppendError::Unknown(_) | AppendError::Fatal(_) => {
+                self.stop(answers, error.to_string(), Refusal::OutcomeUnknown);
+            }
+        }
+    }
+
+    fn stop(
+        &mut self,
+        answers: Vec<(T, Result<Receipt, Refusal>)>,
+        reason: String,
+        refusal: Refusal,
+    ) {
+        self.stopped = Some(reason.clone());
+        self.effects.push_back(Effect::Stop { reason });
+        let unknown = answers.into_iter().map(|(ticket, _)| Effect::Answer {
+            ticket,
+            answer: Err(refusal.clone()),
+        });
+        self.effects.extend(unknown);
+    }
+
+    fn answer(&mut self, answers: Vec<(T, Result<Receipt, Refusal>)>) {
+        let effects = answers
+            .into_iter()
+            .map(|(ticket, answer)| Effect::Answer { ticket, answer });
+        self.effects.extend(effects);
+    }
+}

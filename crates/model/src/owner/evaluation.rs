@@ -1,0 +1,419 @@
+//! From operations to records: reads through the batch before it, writes into an overlay.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::Refusal;
+use crate::commit::{Commit, Condition, Operation, Record, TableOptions};
+use crate::expression::{CelValue, from_fields};
+use crate::limits;
+use crate::name::{Key, Name};
+use crate::position::{Incarnation, Position};
+use crate::row::{Fields, Row, merge};
+use crate::state::State;
+
+/// What commits that are not durable yet have changed.
+#[derive(Debug, Default)]
+pub(super) struct Overlay {
+    /// Tables created, or dropped (`None`).
+    tables: BTreeMap<Name, Option<TableOptions>>,
+    /// Tables whose rows in the state do not count any more.
+    cleared: BTreeSet<Name>,
+    rows: BTreeMap<(Name, Key), Option<Row>>,
+    /// Ordinal of each touched journal's newest record.
+    journals: BTreeMap<Name, u64>,
+}
+
+impl Overlay {
+    /// Puts a later overlay on top.
+    pub(super) fn merge(&mut self, later: Self) {
+        if !later.cleared.is_empty() {
+            self.rows
+                .retain(|(table, _), _| !later.cleared.contains(table));
+        }
+        self.tables.extend(later.tables);
+        self.cleared.extend(later.cleared);
+        self.rows.extend(later.rows);
+        self.journals.extend(later.journals);
+    }
+}
+
+/// Turns operations into a commit, or says why not. Changes nothing.
+pub(super) fn evaluate(
+    state: &State,
+    incarnation: Incarnation,
+    batch: &Overlay,
+    operations: Vec<Operation>,
+) -> Result<(Commit, Overlay), Refusal> {
+    let found = operations.len();
+    if found == 0 {
+        return Err(Refusal::Empty);
+    }
+    if found > limits::COMMIT_PROPOSALS {
+        return Err(Refusal::TooManyOperations {
+            found,
+            limit: limits::COMMIT_PROPOSALS,
+        });
+    }
+    let mut evaluation = Evaluation {
+        state,
+        incarnation,
+        batch,
+        own: Overlay::default(),
+        operation: 0,
+        records: Vec::with_capacity(found),
+    };
+    let mut results = Vec::with_capacity(found);
+    for (operation, proposed) in operations.into_iter().enumerate() {
+        evaluation.operation = operation;
+        results.push(evaluation.apply(proposed)?);
+    }
+    let Evaluation { own, records, .. } = evaluation;
+    Ok((
+        Commit {
+            signature: None,
+            results,
+            records,
+        },
+        own,
+    ))
+}
+
+/// About how many bytes a commit takes in an entry.
+pub(super) fn size_of(commit: &Commit) -> usize {
+    let records = commit.records.iter().map(|record| match record {
+        Record::Put { table, key, row } => {
+            table.as_str().len() + key.as_str().len() + row.as_bytes().len()
+        }
+        Record::Append { bytes, .. } => bytes.len() + limits::NAME_BYTES,
+        _ => limits::NAME_BYTES + limits::KEY_BYTES,
+    });
+    records.sum::<usize>() + limits::PRINCIPAL_BYTES
+}
+
+struct Evaluation<'a> {
+    state: &'a State,
+    incarnation: Incarnation,
+    batch: &'a Overlay,
+    own: Overlay,
+    operation: usize,
+    records: Vec<Record>,
+}
+
+impl Evaluation<'_> {
+    fn apply(&mut self, proposed: Operation) -> Result<Option<i64>, Refusal> {
+        match proposed {
+            Operation::Put { table, key, row } => self.put(table, key, &row)?,
+            Operation::Patch { table, key, fields } => {
+                let mut row = self.existing(&table, &key)?.fields();
+                merge(&mut row, &fields);
+                self.put(table, key, &row)?;
+            }
+            Operation::Delete { table, key } => {
+                if self.row(&table, &key)?.is_some() {
+                    self.own.rows.insert((table.clone(), key.clone()), None);
+                    self.records.push(Record::Delete { table, key });
+                }
+            }
+            Operation::Add {
+                table,
+                key,
+                field,
+                by,
+                min,
+                max,
+            } => {
+                let bounds = (min.unwrap_or(i64::MIN), max.unwrap_or(i64::MAX));
+                return self.add(table, key, field, by, bounds).map(Some);
+            }
+            Operation::Require {
+                table,
+                key,
+                exists,
+                equals,
+                r#where,
+                unchanged_since,
+            } => {
+                let row = self.row(&table, &key)?;
+                let conditions = Conditions {
+                    exists,
+                    equals,
+                    r#where,
+                    unchanged_since,
+                };
+                if let Err(detail) = self.check(&table, &key, row.as_ref(), conditions) {
+                    let operation = self.operation;
+                    return Err(Refusal::ConditionFailed {
+                        operation,
+                        table,
+                        key,
+                        detail,
+                    });
+                }
+            }
+            Operation::Append {
+                journal,
+                text,
+                base64,
+            } => {
+                return self.append(journal, text, base64).map(Some);
+            }
+            Operation::CreateTable { table, public } => {
+                self.create_table(table, TableOptions { public })?;
+            }
+            Operation::DropTable { table } => {
+                self.options(&table)?;
+                self.own.tables.insert(table.clone(), None);
+                self.own.cleared.insert(table.clone());
+                self.own.rows.retain(|(of, _), _| *of != table);
+                self.records.push(Record::DropTable { table });
+            }
+            Operation::CreateJournal { journal } => {
+                if self.journal(&journal).is_none() {
+                    self.check_room()?;
+                    self.own.journals.insert(journal.clone(), 0);
+                    self.records.push(Record::CreateJournal { journal });
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn put(&mut self, table: Name, key: Key, fields: &Fields) -> Result<(), Refusal> {
+        self.options(&table)?;
+        let operation = self.operation;
+        let row = Row::new(fields).map_err(|error| Refusal::Row { operation, error })?;
+        self.own
+            .rows
+            .insert((table.clone(), key.clone()), Some(row.clone()));
+        self.records.push(Record::Put { table, key, row });
+        Ok(())
+    }
+
+    fn add(
+        &mut self,
+        table: Name,
+        key: Key,
+        field: String,
+        by: i64,
+        (min, max): (i64, i64),
+    ) -> Result<i64, Refusal> {
+        let operation = self.operation;
+        let mut row = self.existing(&table, &key)?.fields();
+        let held = row.get(&field);
+        let Some(before) = held.and_then(Value::as_i64) else {
+            let found = held.map_or("nothing", type_of);
+            return Err(Refusal::WrongType {
+                operation,
+                table,
+                key,
+                field,
+                found,
+            });
+        };
+        let value = i128::from(before) + i128::from(by);
+        let Some(after) = i64::try_from(value)
+            .ok()
+            .filter(|after| (min..=max).contains(after))
+        else {
+            return Err(Refusal::OutOfBounds {
+                operation,
+                table,
+                key,
+                field,
+                value,
+                min,
+                max,
+            });
+        };
+        row.insert(field, Value::from(after));
+        self.put(table, key, &row)?;
+        Ok(after)
+    }
+
+    fn append(
+        &mut self,
+        journal: Name,
+        text: Option<String>,
+        base64: Option<String>,
+    ) -> Result<i64, Refusal> {
+        let operation = self.operation;
+        let refuse = |detail: String| Refusal::BadOperation { operation, detail };
+        let bytes = match (text, base64) {
+            (Some(text), None) => Bytes::from(text),
+            (None, Some(text)) => BASE64
+                .decode(text)
+                .map(Bytes::from)
+                .map_err(|error| refuse(format!("base64: {error}")))?,
+            _ => return Err(refuse("an append has either text or base64".into())),
+        };
+        if bytes.len() > limits::JOURNAL_RECORD_BYTES {
+            let (found, limit) = (bytes.len(), limits::JOURNAL_RECORD_BYTES);
+            return Err(refuse(format!(
+                "the record is {found} bytes, the limit is {limit}"
+            )));
+        }
+        let Some(last) = self.journal(&journal) else {
+            return Err(Refusal::UnknownJournal { operation, journal });
+        };
+        let ordinal = last + 1;
+        self.own.journals.insert(journal.clone(), ordinal);
+        self.records.push(Record::Append {
+            journal,
+            ordinal,
+            bytes,
+        });
+        Ok(i64::try_from(ordinal).unwrap_or(i64::MAX))
+    }
+
+    fn create_table(&mut self, table: Name, options: TableOptions) -> Result<(), Refusal> {
+        match self.options(&table) {
+            Ok(known) if known == options => return Ok(()),
+            Ok(_) => {}
+            Err(_) => self.check_room()?,
+        }
+        self.own.tables.insert(table.clone(), Some(options));
+        self.records.push(Record::CreateTable { table, options });
+        Ok(())
+    }
+
+    fn check_room(&self) -> Result<(), Refusal> {
+        let limit = limits::DATASET_TABLES;
+        let created = self.own.tables.len() + self.own.journals.len();
+        let before = self.batch.tables.len() + self.batch.journals.len();
+        match self.state.tables.len() + self.state.journals.len() + before + created >= limit {
+            true => Err(Refusal::TooManyTables {
+                operation: self.operation,
+                limit,
+            }),
+            false => Ok(()),
+        }
+    }
+
+    fn check(
+        &self,
+        table: &Name,
+        key: &Key,
+        row: Option<&Row>,
+        Conditions {
+            exists,
+            equals,
+            r#where,
+            unchanged_since,
+        }: Conditions,
+    ) -> Result<(), String> {
+        if exists == Some(false) {
+            return row.map_or(Ok(()), |_| Err("the row exists".into()));
+        }
+        let Some(row) = row else {
+            return Err("the row does not exist".into());
+        };
+        let fields = row.fields();
+        for (name, wanted) in equals.iter().flatten() {
+            let held = fields.get(name).unwrap_or(&Value::Null);
+            if held != wanted {
+                return Err(format!("field {name:?} is {held}, not {wanted}"));
+            }
+        }
+        if let Some(Condition(expression)) = r#where {
+            let (row, key) = (from_fields(&fields), CelValue::from(key.as_str()));
+            match expression.is_true(&[("row", &row), ("key", &key)]) {
+                Ok(true) => {}
+                Ok(false) => return Err(format!("{:?} is false", expression.source())),
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+        match unchanged_since {
+            Some(position) => self.check_unchanged(table, key, position),
+            None => Ok(()),
+        }
+    }
+
+    fn check_unchanged(&self, table: &Name, key: &Key, since: Position) -> Result<(), String> {
+        let Some(place) = since.place_in(self.incarnation) else {
+            return Err("the position is of another history".into());
+        };
+        let touched = [&self.own, self.batch].into_iter().any(|overlay| {
+            overlay.cleared.contains(table)
+                || overlay.rows.contains_key(&(table.clone(), key.clone()))
+        });
+        let stored = self
+            .state
+            .tables
+            .get(table)
+            .and_then(|table| table.rows.get(key));
+        match stored {
+            Some(stored) if !touched && stored.place <= place => Ok(()),
+            _ => Err("the row has changed since".into()),
+        }
+    }
+
+    fn options(&self, table: &Name) -> Result<TableOptions, Refusal> {
+        let over = [&self.own, self.batch]
+            .into_iter()
+            .find_map(|overlay| overlay.tables.get(table));
+        let options = match over {
+            Some(decided) => *decided,
+            None => self.state.tables.get(table).map(|table| table.options),
+        };
+        let operation = self.operation;
+        options.ok_or_else(|| Refusal::UnknownTable {
+            operation,
+            table: table.clone(),
+        })
+    }
+
+    fn row(&self, table: &Name, key: &Key) -> Result<Option<Row>, Refusal> {
+        self.options(table)?;
+        let named = (table.clone(), key.clone());
+        for overlay in [&self.own, self.batch] {
+            if let Some(row) = overlay.rows.get(&named) {
+                return Ok(row.clone());
+            }
+            if overlay.cleared.contains(table) {
+                return Ok(None);
+            }
+        }
+        let table = self.state.tables.get(table);
+        Ok(table
+            .and_then(|table| table.rows.get(key))
+            .map(|stored| stored.row.clone()))
+    }
+
+    fn existing(&self, table: &Name, key: &Key) -> Result<Row, Refusal> {
+        self.row(table, key)?.ok_or_else(|| Refusal::RowNotFound {
+            operation: self.operation,
+            table: table.clone(),
+            key: key.clone(),
+        })
+    }
+
+    fn journal(&self, journal: &Name) -> Option<u64> {
+        [&self.own, self.batch]
+            .into_iter()
+            .find_map(|overlay| overlay.journals.get(journal).copied())
+            .or_else(|| self.state.journals.get(journal).map(|journal| journal.last))
+    }
+}
+
+struct Conditions {
+    exists: Option<bool>,
+    equals: Option<Fields>,
+    r#where: Option<Condition>,
+    unchanged_since: Option<Position>,
+}
+
+fn type_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number that is no 64-bit integer",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}

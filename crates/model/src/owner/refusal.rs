@@ -1,0 +1,130 @@
+//! Why a proposal was not committed.
+
+use crate::name::{Key, Name};
+use crate::row::RowError;
+
+/// Why a proposal was not committed. Nothing of it happened, except for [`Refusal::OutcomeUnknown`].
+///
+/// `operation` counts from 0.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say what the fields are")]
+pub enum Refusal {
+    /// The commit has no operation.
+    #[error("the commit has no operation")]
+    Empty,
+    /// The commit has too many operations.
+    #[error("the commit has {found} operations, the limit is {limit}")]
+    TooManyOperations { found: usize, limit: usize },
+    /// The table does not exist.
+    #[error("ops[{operation}]: there is no table {table:?}")]
+    UnknownTable { operation: usize, table: Name },
+    /// The journal does not exist.
+    #[error("ops[{operation}]: there is no journal {journal:?}")]
+    UnknownJournal { operation: usize, journal: Name },
+    /// The row does not exist.
+    #[error("ops[{operation}]: there is no row {key:?} in table {table:?}")]
+    RowNotFound {
+        operation: usize,
+        table: Name,
+        key: Key,
+    },
+    /// A `require` does not hold.
+    #[error("ops[{operation}]: the condition on row {key:?} of table {table:?} failed: {detail}")]
+    ConditionFailed {
+        operation: usize,
+        table: Name,
+        key: Key,
+        detail: String,
+    },
+    /// An `add` would leave its bounds.
+    #[error(
+        "ops[{operation}]: field {field:?} of row {key:?} would become {value}, \
+         allowed is {min} to {max}"
+    )]
+    OutOfBounds {
+        operation: usize,
+        table: Name,
+        key: Key,
+        field: String,
+        value: i128,
+        min: i64,
+        max: i64,
+    },
+    /// An `add` met a field that holds no integer.
+    #[error("ops[{operation}]: field {field:?} of row {key:?} holds {found}, not an integer")]
+    WrongType {
+        operation: usize,
+        table: Name,
+        key: Key,
+        field: String,
+        found: &'static str,
+    },
+    /// The row that would result is over a limit.
+    #[error("ops[{operation}]: {error}")]
+    Row { operation: usize, error: RowError },
+    /// The operation itself makes no sense.
+    #[error("ops[{operation}]: {detail}")]
+    BadOperation { operation: usize, detail: String },
+    /// The dataset has as many tables and journals as it may.
+    #[error("ops[{operation}]: the dataset has {limit} tables and journals, the limit")]
+    TooManyTables { operation: usize, limit: usize },
+    /// The id was used with other operations.
+    #[error("the commit id was used before with other operations")]
+    IdConflict,
+    /// The id is too old to know whether it took effect.
+    #[error("the commit id is older than what is remembered; whether it took effect is unknown")]
+    IdExpired,
+    /// The id is no UUIDv7 of about now.
+    #[error("the commit id is no UUIDv7, or lies more than ten minutes in the future")]
+    IdInvalid,
+    /// Too many principals use commit ids.
+    #[error("too many principals use commit ids in this dataset")]
+    TooManyPrincipals,
+    /// More proposals wait than may.
+    #[error("too many commits are waiting; try again")]
+    Overloaded,
+    /// There is no space for the log; nothing was stored, a later try may succeed.
+    #[error("there is no space for the log, nothing was stored: {0}")]
+    StorageFull(String),
+    /// The dataset has stopped.
+    #[error("the dataset has stopped: {0}")]
+    Stopped(String),
+    /// The write failed in a way that leaves open whether it is stored.
+    #[error("the log failed while the commit was written; whether it is stored shows at restart")]
+    OutcomeUnknown,
+}
+
+impl Refusal {
+    /// The stable code that clients see.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Empty => "empty_commit",
+            Self::TooManyOperations { .. } => "too_many_operations",
+            Self::UnknownTable { .. } => "unknown_table",
+            Self::UnknownJournal { .. } => "unknown_journal",
+            Self::RowNotFound { .. } => "row_not_found",
+            Self::ConditionFailed { .. } => "condition_failed",
+            Self::OutOfBounds { .. } => "out_of_bounds",
+            Self::WrongType { .. } => "wrong_type",
+            Self::Row {
+                error: RowError::TooLarge { .. },
+                ..
+            } => "row_too_large",
+            Self::Row {
+                error: RowError::TooDeep { .. },
+                ..
+            } => "row_too_deep",
+            Self::BadOperation { .. } => "bad_operation",
+            Self::TooManyTables { .. } => "too_many_tables",
+            Self::IdConflict => "id_conflict",
+            Self::IdExpired => "id_expired",
+            Self::IdInvalid => "id_invalid",
+            Self::TooManyPrincipals => "too_many_principals",
+            Self::Overloaded => "overloaded",
+            Self::StorageFull(_) => "storage_full",
+            Self::Stopped(_) => "stopped",
+            Self::OutcomeUnknown => "outcome_unknown",
+        }
+    }
+}

@@ -1,0 +1,379 @@
+use serde_json::json;
+
+use super::*;
+use crate::commit::{Operation, digest};
+use crate::name::{Key, Name};
+use crate::position::Incarnation;
+
+const NOW: u64 = 1_800_000_000_000;
+
+/// An owner with a log that always says yes, and a small language for tests.
+struct Shop {
+    owner: Owner<usize>,
+    answers: BTreeMap<usize, Result<Receipt, Refusal>>,
+    published: Vec<CommitChanges>,
+    tickets: usize,
+    entries: Vec<Bytes>,
+}
+
+impl Shop {
+    fn new() -> Self {
+        let incarnation = Incarnation(Uuid::from_u128(1));
+        let owner = Owner::new(incarnation, Uuid::from_u128(2), State::default());
+        let mut shop = Self {
+            owner,
+            answers: BTreeMap::new(),
+            published: vec![],
+            tickets: 0,
+            entries: vec![],
+        };
+        shop.commit(json!([{"op": "create_table", "table": "items"}]))
+            .unwrap();
+        shop
+    }
+
+    fn propose_as(&mut self, id: Option<Uuid>, operations: serde_json::Value) -> usize {
+        self.tickets += 1;
+        let proposal = Proposal {
+            principal: "tester".into(),
+            id,
+            digest: digest(operations.to_string().as_bytes()),
+            operations: serde_json::from_value::<Vec<Operation>>(operations).unwrap(),
+        };
+        self.owner.handle(
+            Event::Propose {
+                ticket: self.tickets,
+                proposal,
+            },
+            NOW,
+        );
+        self.tickets
+    }
+
+    fn propose(&mut self, operations: serde_json::Value) -> usize {
+        self.propose_as(None, operations)
+    }
+
+    /// Drains effects until the owner waits for an append or has nothing to do.
+    fn drain(&mut self) -> Option<Bytes> {
+        while let Some(effect) = self.owner.next_effect() {
+            match effect {
+                Effect::Append { entry, .. } => return Some(entry),
+                Effect::Publish { commits } => self.published.extend(commits),
+                Effect::Answer { ticket, answer } => {
+                    assert!(
+                        self.answers.insert(ticket, answer).is_none(),
+                        "answered twice"
+                    );
+                }
+                Effect::Stop { .. } => {}
+            }
+        }
+        None
+    }
+
+    fn flush(&mut self) {
+        while let Some(entry) = self.drain() {
+            self.entries.push(entry);
+            self.owner.handle(Event::Appended, NOW);
+        }
+    }
+
+    fn commit(&mut self, operations: serde_json::Value) -> Result<Receipt, Refusal> {
+        let ticket = self.propose(operations);
+        self.flush();
+        self.answers.remove(&ticket).unwrap()
+    }
+
+    fn row(&self, key: &str) -> Option<String> {
+        let table = &self.owner.state().tables[&Name::new("items").unwrap()];
+        table
+            .rows
+            .get(&Key::new(key).unwrap())
+            .map(|stored| stored.row.as_json().to_owned())
+    }
+}
+
+fn put(key: &str, n: i64) -> serde_json::Value {
+    json!({"op": "put", "table": "items", "key": key, "row": {"n": n}})
+}
+
+fn take(key: &str) -> serde_json::Value {
+    json!({"op": "add", "table": "items", "key": key, "field": "n", "by": -1, "min": 0})
+}
+
+#[test]
+fn snk_14_a_bounded_add_never_goes_below_its_minimum_within_one_batch() {
+    let mut shop = Shop::new();
+    shop.commit(json!([put("a", 3)])).unwrap();
+
+    let tickets: Vec<usize> = (0..5).map(|_| shop.propose(json!([take("a")]))).collect();
+    shop.flush();
+
+    let results: Vec<Option<i64>> = tickets
+        .iter()
+        .map(|ticket| {
+            shop.answers[ticket]
+                .as_ref()
+                .ok()
+                .and_then(|receipt| receipt.results[0])
+        })
+        .collect();
+    assert_eq!(results, [Some(2), Some(1), Some(0), None, None]);
+    assert_eq!(
+        shop.answers[&tickets[4]].as_ref().unwrap_err().code(),
+        "out_of_bounds"
+    );
+    assert_eq!(shop.row("a").unwrap(), r#"{"n":0}"#);
+    assert_eq!(shop.entries.len(), 3, "five proposals, one entry");
+}
+
+#[test]
+fn snk_r4_a_commit_of_which_one_operation_fails_changes_and_announces_nothing() {
+    let mut shop = Shop::new();
+    shop.commit(json!([put("a", 1), put("b", 0)])).unwrap();
+    shop.published.clear();
+
+    let refusal = shop.commit(json!([take("a"), take("b")])).unwrap_err();
+
+    assert_eq!(refusal.code(), "out_of_bounds");
+    assert!(refusal.to_string().starts_with("ops[1]"), "{refusal}");
+    assert_eq!(shop.row("a").unwrap(), r#"{"n":1}"#);
+    assert_eq!(shop.published, []);
+}
+
+#[test]
+fn law_2_nothing_is_answered_or_visible_before_the_batch_is_durable() {
+    let mut shop = Shop::new();
+    shop.commit(json!([put("a", 1)])).unwrap();
+    shop.published.clear();
+
+    let won = shop.propose(json!([take("a")]));
+    let lost = shop.propose(json!([take("a")]));
+    let entry = shop.drain();
+
+    assert!(entry.is_some());
+    assert!(!shop.answers.contains_key(&won), "not durable yet");
+    assert!(
+        !shop.answers.contains_key(&lost),
+        "a refusal that depends on the open batch"
+    );
+    assert_eq!(shop.row("a").unwrap(), r#"{"n":1}"#);
+    shop.owner.handle(Event::Appended, NOW);
+    shop.flush();
+    assert!(shop.answers[&won].is_ok() && shop.answers[&lost].is_err());
+    assert_eq!(shop.published.len(), 1);
+}
+
+#[test]
+fn law_5_the_same_id_takes_effect_once_and_its_reply_is_replayed() {
+    let mut shop = Shop::new();
+    shop.commit(json!([put("a", 9)])).unwrap();
+    let id = Some(Uuid::from_u128(
+        (u128::from(NOW) << 80) | (7 << 76) | (2 << 62) | 1,
+    ));
+
+    let first = shop.propose_as(id, json!([take("a")]));
+    let same_batch = shop.propose_as(id, json!([take("a")]));
+    shop.flush();
+    let later = shop.propose_as(id, json!([take("a")]));
+    let other_body = shop.propose_as(id, json!([take("b")]));
+    shop.flush();
+
+    let receipt = shop.answers[&first].clone().unwrap();
+    let replay = Receipt {
+        replayed: true,
+        ..receipt.clone()
+    };
+    assert_eq!(shop.answers[&same_batch], Ok(replay.clone()));
+    assert_eq!(shop.answers[&later], Ok(replay));
+    assert_eq!(shop.answers[&other_body], Err(Refusal::IdConflict));
+    assert_eq!(shop.row("a").unwrap(), r#"{"n":8}"#);
+}
+
+#[test]
+fn law_5_a_refusal_is_not_remembered() {
+    let mut shop = Shop::new();
+    let id = Some(Uuid::from_u128(
+        (u128::from(NOW) << 80) | (7 << 76) | (2 << 62) | 1,
+    ));
+
+    let refused = shop.propose_as(id, json!([take("a")]));
+    shop.flush();
+    shop.commit(json!([put("a", 1)])).unwrap();
+    let retried = shop.propose_as(id, json!([take("a")]));
+    shop.flush();
+
+    assert_eq!(
+        shop.answers[&refused].as_ref().unwrap_err().code(),
+        "row_not_found"
+    );
+    assert!(shop.answers[&retried].is_ok());
+}
+
+#[test]
+fn law_8_a_failed_write_stops_the_dataset_and_leaves_memory_as_it_was() {
+    let mut shop = Shop::new();
+    let ticket = shop.propose(json!([put("a", 1)]));
+    shop.drain().unwrap();
+
+    shop.owner
+        .handle(Event::AppendFailed(AppendError::Fatal("EIO".into())), NOW);
+    shop.flush();
+
+    assert_eq!(shop.answers[&ticket], Err(Refusal::OutcomeUnknown));
+    assert_eq!(shop.row("a"), None);
+    assert_eq!(
+        shop.commit(json!([put("a", 1)])).unwrap_err().code(),
+        "stopped"
+    );
+}
+
+#[test]
+fn a_full_disk_refuses_the_batch_and_service_goes_on_when_there_is_space() {
+    let mut shop = Shop::new();
+    let ticket = shop.propose(json!([put("a", 1)]));
+    shop.drain().unwrap();
+
+    shop.owner.handle(
+        Event::AppendFailed(AppendError::StorageFull("ENOSPC".into())),
+        NOW,
+    );
+    shop.flush();
+
+    assert_eq!(
+        shop.answers[&ticket].as_ref().unwrap_err().code(),
+        "storage_full"
+    );
+    assert!(shop.commit(json!([put("a", 1)])).is_ok());
+}
+
+#[test]
+fn i4_tables_made_and_dropped_in_a_commit_are_seen_by_the_operations_after() {
+    let mut shop = Shop::new();
+    shop.commit(json!([put("a", 1)])).unwrap();
+
+    shop.commit(json!([
+        {"op": "drop_table", "table": "items"},
+        {"op": "create_table", "table": "items"},
+        {"op": "require", "table": "items", "key": "a", "exists": false},
+        put("b", 2),
+    ]))
+    .unwrap();
+
+    assert_eq!(
+        (shop.row("a"), shop.row("b")),
+        (None, Some(r#"{"n":2}"#.into()))
+    );
+}
+
+#[test]
+fn a_condition_that_fails_says_which_and_why() {
+    let mut shop = Shop::new();
+    let first = shop.commit(json!([put("a", 1)])).unwrap().position;
+    let mut require = |condition: serde_json::Value| {
+        let mut operation = json!({"op": "require", "table": "items", "key": "a"});
+        operation
+            .as_object_mut()
+            .unwrap()
+            .extend(condition.as_object().unwrap().clone());
+        shop.commit(json!([operation]))
+            .map(|_| ())
+            .map_err(|refusal| refusal.to_string())
+    };
+
+    assert_eq!(require(json!({"exists": true})), Ok(()));
+    assert!(
+        require(json!({"exists": false}))
+            .unwrap_err()
+            .contains("the row exists")
+    );
+    assert_eq!(require(json!({"equals": {"n": 1}})), Ok(()));
+    assert!(
+        require(json!({"equals": {"n": 2}}))
+            .unwrap_err()
+            .contains("is 1, not 2")
+    );
+    assert_eq!(require(json!({"where": "row.n + 1 == 2"})), Ok(()));
+    assert!(
+        require(json!({"where": "row.n > 1"}))
+            .unwrap_err()
+            .contains("is false")
+    );
+    assert_eq!(require(json!({"unchanged_since": first})), Ok(()));
+    shop.commit(json!([put("a", 1)])).unwrap();
+    let changed = shop.commit(json!([
+        {"op": "require", "table": "items", "key": "a", "unchanged_since": first}
+    ]));
+    assert!(
+        changed
+            .unwrap_err()
+            .to_string()
+            .contains("has changed since")
+    );
+}
+
+#[test]
+fn an_add_to_what_is_no_integer_names_the_field_and_what_it_holds() {
+    let mut shop = Shop::new();
+    for (row, found) in [
+        (json!({"n": "x"}), "a text"),
+        (json!({}), "nothing"),
+        (json!({"n": 1.5}), "a number"),
+    ] {
+        shop.commit(json!([{"op": "put", "table": "items", "key": "a", "row": row}]))
+            .unwrap();
+
+        let refusal = shop.commit(json!([take("a")])).unwrap_err();
+
+        assert_eq!(refusal.code(), "wrong_type");
+        assert!(refusal.to_string().contains(found), "{refusal}");
+    }
+    shop.commit(json!([put("a", i64::MAX)])).unwrap();
+    let over =
+        shop.commit(json!([{"op": "add", "table": "items", "key": "a", "field": "n", "by": 1}]));
+    assert_eq!(over.unwrap_err().code(), "out_of_bounds");
+}
+
+#[test]
+fn i5_a_second_fold_of_the_same_entries_gives_the_same_state() {
+    let mut shop = Shop::new();
+    shop.commit(json!([put("a", 5), put("b", 6)])).unwrap();
+    shop.commit(json!([take("a"), {"op": "delete", "table": "items", "key": "b"}]))
+        .unwrap();
+
+    let mut folded = State::default();
+    for (at, entry) in shop.entries.iter().enumerate() {
+        folded
+            .fold(Revision(at as u64 + 1), entry, &mut |_, _| {})
+            .unwrap();
+    }
+
+    assert_eq!(&folded, shop.owner.state());
+}
+
+#[test]
+fn i36_a_gap_or_another_history_is_an_error_never_skipped() {
+    let mut shop = Shop::new();
+    shop.commit(json!([put("a", 5)])).unwrap();
+    let mut folded = State::default();
+
+    let gap = folded
+        .fold(Revision(2), &shop.entries[1], &mut |_, _| {})
+        .unwrap_err();
+    let diverged = folded
+        .fold(Revision(1), &shop.entries[1], &mut |_, _| {})
+        .unwrap_err();
+
+    assert_eq!(
+        gap,
+        crate::state::FoldError::Gap {
+            found: Revision(2),
+            applied: Revision(0)
+        }
+    );
+    assert_eq!(
+        diverged,
+        crate::state::FoldError::Diverged { at: Revision(1) }
+    );
+}

@@ -1,0 +1,286 @@
+//! The fold: what a log adds up to. The only way memory changes (law 10).
+
+use imbl::OrdMap;
+use serde::{Deserialize, Serialize};
+
+use crate::commit::{Commit, Entry, EntryError, Record, TableOptions, history_after};
+use crate::ids::{IdMemory, Remembered};
+use crate::name::{Key, Name};
+use crate::position::{Place, Revision};
+use crate::row::Row;
+
+/// A row with the place of the commit that wrote it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredRow {
+    /// The commit that wrote the row.
+    pub place: Place,
+    /// The row.
+    pub row: Row,
+}
+
+/// A table at one place of its history. Cloning is cheap and shares the rows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Table {
+    /// What was decided about it.
+    pub options: TableOptions,
+    /// Its rows by key.
+    pub rows: OrdMap<Key, StoredRow>,
+    /// Bytes of its keys and rows.
+    pub bytes: u64,
+}
+
+/// A journal: its bytes are in the log, here is only where it stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Journal {
+    /// Ordinal of its newest record; zero when it has none.
+    pub last: u64,
+}
+
+/// The tables of a dataset at one place. Cloning is cheap: this is a consistent snapshot.
+pub type Tables = OrdMap<Name, Table>;
+
+/// Everything that a dataset's log adds up to at `applied`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct State {
+    /// The newest commit folded.
+    pub applied: Place,
+    /// Running hash of the entries up to `applied`.
+    pub history: u64,
+    /// Time of the newest entry, in milliseconds since 1970.
+    pub time_ms: u64,
+    /// The tables.
+    pub tables: Tables,
+    /// The journals.
+    pub journals: OrdMap<Name, Journal>,
+    /// The commit ids.
+    pub ids: IdMemory,
+}
+
+/// What a commit did to one row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The table.
+    pub table: Name,
+    /// The row's key.
+    pub key: Key,
+    /// The row before.
+    pub old: Option<Row>,
+    /// The row after.
+    pub new: Option<Row>,
+}
+
+/// What one commit did, for views and changefeeds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommitChanges {
+    /// The commit.
+    pub place: Place,
+    /// Its changes, in order.
+    pub changes: Vec<Change>,
+}
+
+/// Why an entry cannot be folded. Each is a reason to stop, never to skip.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FoldError {
+    /// The entry is not the next one (I36).
+    #[error("entry {found} does not follow {applied}")]
+    Gap {
+        /// The entry.
+        found: Revision,
+        /// The newest folded one.
+        applied: Revision,
+    },
+    /// The entry continues another history.
+    #[error("entry {at} continues another history than the one that was folded")]
+    Diverged {
+        /// The entry.
+        at: Revision,
+    },
+    /// The entry does not decode.
+    #[error("entry {at}: {error}")]
+    Entry {
+        /// The entry.
+        at: Revision,
+        /// Why.
+        error: EntryError,
+    },
+    /// A record names what does not exist; only a bug can write that.
+    #[error("entry {at}: a record names {name:?}, which does not exist")]
+    Unknown {
+        /// The entry.
+        at: Revision,
+        /// The table or journal.
+        name: Name,
+    },
+}
+
+impl State {
+    /// Folds the next entry. `see` is told every change of a row, with its commit's place.
+    ///
+    /// # Errors
+    /// [`FoldError`]; the state is then unusable, and its dataset stops.
+    pub fn fold(
+        &mut self,
+        revision: Revision,
+        bytes: &[u8],
+        see: &mut dyn FnMut(Place, Change),
+    ) -> Result<(), FoldError> {
+        if revision != self.applied.revision.next() {
+            return Err(FoldError::Gap {
+                found: revision,
+                applied: self.applied.revision,
+            });
+        }
+        let entry = Entry::decode(bytes).map_err(|error| FoldError::Entry {
+            at: revision,
+            error,
+        })?;
+        if entry.history != self.history {
+            return Err(FoldError::Diverged { at: revision });
+        }
+        let Entry {
+            time_ms, commits, ..
+        } = entry;
+        for (index, commit) in commits.into_iter().enumerate() {
+            let place = Place {
+                revision,
+                index: index as u16,
+            };
+            self.fold_commit(place, time_ms, commit, see)?;
+            self.applied = place;
+        }
+        self.applied.revision = revision;
+        self.time_ms = time_ms;
+        self.history = history_after(self.history, bytes);
+        Ok(())
+    }
+
+    fn fold_commit(
+        &mut self,
+        place: Place,
+        time_ms: u64,
+        commit: Commit,
+        see: &mut dyn FnMut(Place, Change),
+    ) -> Result<(), FoldError> {
+        for record in commit.records {
+            self.fold_record(place, record, see)?;
+        }
+        if let Some(signature) = commit.signature {
+            let computed = commit.results.iter().any(Option::is_some);
+            let results = if computed {
+                commit.results.into()
+            } else {
+                Box::default()
+            };
+            let remembered = Remembered {
+                digest: signature.digest,
+                place,
+                results,
+            };
+            self.ids.remember(&signature, remembered, time_ms);
+        }
+        Ok(())
+    }
+
+    fn fold_record(
+        &mut self,
+        place: Place,
+        record: Record,
+        see: &mut dyn FnMut(Place, Change),
+    ) -> Result<(), FoldError> {
+        let at = place.revision;
+        match record {
+            Record::Put {
+                table: name,
+                key,
+                row,
+            } => {
+                let Some(table) = self.tables.get_mut(&name) else {
+                    return Err(FoldError::Unknown { at, name });
+                };
+                let old = table.put(
+                    &key,
+                    StoredRow {
+                        place,
+                        row: row.clone(),
+                    },
+                );
+                see(
+                    place,
+                    Change {
+                        table: name,
+                        key,
+                        old,
+                        new: Some(row),
+                    },
+                );
+            }
+            Record::Delete { table: name, key } => {
+                let Some(table) = self.tables.get_mut(&name) else {
+                    return Err(FoldError::Unknown { at, name });
+                };
+                let old = table.remove(&key);
+                see(
+                    place,
+                    Change {
+                        table: name,
+                        key,
+                        old,
+                        new: None,
+                    },
+                );
+            }
+            Record::Append {
+                journal: name,
+                ordinal,
+                ..
+            } => {
+                let Some(journal) = self.journals.get_mut(&name) else {
+                    return Err(FoldError::Unknown { at, name });
+                };
+                journal.last = ordinal;
+            }
+            Record::CreateTable { table, options } => {
+                self.tables.entry(table).or_default().options = options;
+            }
+            Record::DropTable { table: name } => {
+                let dropped = self.tables.remove(&name).unwrap_or_default();
+                for (key, stored) in dropped.rows {
+                    let old = Some(stored.row);
+                    see(
+                        place,
+                        Change {
+                            table: name.clone(),
+                            key,
+                            old,
+                            new: None,
+                        },
+                    );
+                }
+            }
+            Record::CreateJournal { journal } => {
+                self.journals.entry(journal).or_default();
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Table {
+    /// Writes a row and returns the one before it.
+    pub fn put(&mut self, key: &Key, stored: StoredRow) -> Option<Row> {
+        self.bytes += size_of_row(key, &stored.row);
+        let old = self.rows.insert(key.clone(), stored).map(|old| old.row);
+        self.bytes -= old.as_ref().map_or(0, |row| size_of_row(key, row));
+        old
+    }
+
+    fn remove(&mut self, key: &Key) -> Option<Row> {
+        let old = self.rows.remove(key.as_str()).map(|old| old.row);
+        self.bytes -= old.as_ref().map_or(0, |row| size_of_row(key, row));
+        old
+    }
+}
+
+fn size_of_row(key: &Key, row: &Row) -> u64 {
+    (key.as_str().len() + row.as_bytes().len()) as u64
+}

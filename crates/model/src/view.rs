@@ -1,0 +1,420 @@
+//! Views: what the subscribers of a topic pattern see of a table.
+//!
+//! A view is a function of one row (and, for views written in Rust, of the tables around it): it
+//! says on which topic the row is visible and as what. Everything else follows: a row *enters*
+//! when it becomes visible, *changes* when what is visible changes, *leaves* when it is not
+//! visible any more, and does both when it moves from one topic to another.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::expression::{CelValue, EvaluationError, Expression, ExpressionError, from_fields};
+use crate::limits;
+use crate::name::{Key, Name};
+use crate::row::{Fields, Row};
+use crate::state::Tables;
+
+/// Fields that Instep itself puts into what subscribers get.
+const RESERVED_FIELDS: [&str; 2] = ["key", "position"];
+/// The names that a view's expressions know.
+const NAMES: [&str; 2] = ["row", "key"];
+
+/// A view as it is written in configuration.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ViewDeclaration {
+    /// The view's name.
+    pub name: Name,
+    /// The dataset.
+    pub dataset: Name,
+    /// The table.
+    pub table: Name,
+    /// The topic on which a row is visible; `{field}` stands for a field of the row, `{key}` for
+    /// its key.
+    pub topic: String,
+    /// The event by which a row that enters or changes is announced.
+    pub event: String,
+    /// A CEL expression over `row` and `key`; rows for which it is not true are not visible.
+    #[serde(default)]
+    pub filter: Option<String>,
+    /// What is visible: field name to CEL expression. Without it: the whole row.
+    #[serde(default)]
+    pub project: Option<std::collections::BTreeMap<String, String>>,
+    /// A CEL expression; a write for which it is true is announced even if what is visible stays
+    /// the same.
+    #[serde(default)]
+    pub announce_when: Option<String>,
+}
+
+/// Why a view was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("view {view}: {field}: {problem}")]
+pub struct ViewError {
+    /// The view.
+    pub view: String,
+    /// The field of its declaration.
+    pub field: String,
+    /// What is wrong with it; for an expression with its line and column.
+    pub problem: String,
+}
+
+/// What a row looks like to the subscribers of one topic.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Visible {
+    /// The topic.
+    pub topic: String,
+    /// What is seen.
+    pub fields: Fields,
+}
+
+/// A row as a Rust view sees it.
+pub struct RowContext<'a> {
+    /// The row's key.
+    pub key: &'a Key,
+    /// Its fields.
+    pub fields: &'a Fields,
+    /// The tables around it.
+    pub tables: &'a Tables,
+}
+
+type NativeFn = dyn Fn(&RowContext<'_>) -> Option<Visible> + Send + Sync;
+
+/// A compiled view.
+#[derive(Clone)]
+pub struct View {
+    /// Its name.
+    pub name: Name,
+    /// The table that it looks at.
+    pub table: Name,
+    /// The topics that it can produce.
+    pub topic: TopicPattern,
+    /// The event by which a row that enters or changes is announced.
+    pub event: Arc<str>,
+    kind: Kind,
+}
+
+#[derive(Clone)]
+enum Kind {
+    Declared {
+        filter: Option<Expression>,
+        project: Option<Vec<(String, Expression)>>,
+        announce_when: Option<Expression>,
+    },
+    Native(Arc<NativeFn>),
+}
+
+/// What a write does to what subscribers see.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Sight {
+    /// The row is visible on this topic as this, newly or differently.
+    Shown(Visible),
+    /// The row left this topic.
+    Left {
+        /// The topic.
+        topic: String,
+    },
+}
+
+impl View {
+    /// Compiles a declaration.
+    ///
+    /// # Errors
+    /// [`ViewError`] naming the field; for expressions with line and column.
+    pub fn compile(declaration: &ViewDeclaration) -> Result<Self, ViewError> {
+        let refuse = |field: &str, problem: String| ViewError {
+            view: declaration.name.to_string(),
+            field: field.to_owned(),
+            problem,
+        };
+        let expression = |field: &str, source: &String| {
+            Expression::compile(source, &NAMES)
+                .map_err(|error: ExpressionError| refuse(field, error.to_string()))
+        };
+        let optional = |field: &str, source: &Option<String>| {
+            source
+                .as_ref()
+                .map(|source| expression(field, source))
+                .transpose()
+        };
+        let project = match &declaration.project {
+            None => None,
+            Some(fields) => {
+                let mut project = Vec::with_capacity(fields.len());
+                for (name, source) in fields {
+                    let field = format!("project.{name}");
+                    if RESERVED_FIELDS.contains(&name.as_str()) {
+                        return Err(refuse(&field, "the name is reserved".into()));
+                    }
+                    project.push((name.clone(), expression(&field, source)?));
+                }
+                Some(project)
+            }
+        };
+        check_event(&declaration.event).map_err(|problem| refuse("event", problem))?;
+        Ok(Self {
+            name: declaration.name.clone(),
+            table: declaration.table.clone(),
+            topic: TopicPattern::parse(&declaration.topic)
+                .map_err(|problem| refuse("topic", problem))?,
+            event: declaration.event.as_str().into(),
+            kind: Kind::Declared {
+                filter: optional("filter", &declaration.filter)?,
+                project,
+                announce_when: optional("announce_when", &declaration.announce_when)?,
+            },
+        })
+    }
+
+    /// A view written in Rust. `see` must be a pure function, and its topics must match `topic`.
+    ///
+    /// # Errors
+    /// [`ViewError`] when the topic pattern or the event is not well-formed.
+    pub fn native(
+        name: Name,
+        table: Name,
+        topic: &str,
+        event: &str,
+        see: impl Fn(&RowContext<'_>) -> Option<Visible> + Send + Sync + 'static,
+    ) -> Result<Self, ViewError> {
+        let refuse = |field: &str, problem| ViewError {
+            view: name.to_string(),
+            field: field.into(),
+            problem,
+        };
+        check_event(event).map_err(|problem| refuse("event", problem))?;
+        let topic = TopicPattern::parse(topic).map_err(|problem| refuse("topic", problem))?;
+        Ok(Self {
+            name,
+            table,
+            topic,
+            event: event.into(),
+            kind: Kind::Native(Arc::new(see)),
+        })
+    }
+
+    /// How a row looks through this view. A run-time error of an expression means "not visible"
+    /// and is counted in `errors`.
+    pub fn see(&self, key: &Key, row: &Row, tables: &Tables, errors: &mut u64) -> Option<Visible> {
+        let fields = row.fields();
+        match &self.kind {
+            Kind::Native(see) => see(&RowContext {
+                key,
+                fields: &fields,
+                tables,
+            }),
+            Kind::Declared {
+                filter, project, ..
+            } => {
+                let seen = self.see_declared(key, fields, filter.as_ref(), project.as_deref());
+                seen.unwrap_or_else(|_| {
+                    *errors += 1;
+                    None
+                })
+            }
+        }
+    }
+
+    fn see_declared(
+        &self,
+        key: &Key,
+        fields: Fields,
+        filter: Option<&Expression>,
+        project: Option<&[(String, Expression)]>,
+    ) -> Result<Option<Visible>, EvaluationError> {
+        let Some(topic) = self.topic.fill(key, &fields) else {
+            return Ok(None);
+        };
+        if filter.is_none() && project.is_none() {
+            return Ok(Some(Visible { topic, fields }));
+        }
+        let (row, key) = (from_fields(&fields), CelValue::from(key.as_str()));
+        let names = [("row", &row), ("key", &key)];
+        if let Some(filter) = filter
+            && !filter.is_true(&names)?
+        {
+            return Ok(None);
+        }
+        let fields = match project {
+            None => fields,
+            Some(project) => project
+                .iter()
+                .map(|(name, expression)| Ok((name.clone(), expression.evaluate(&names)?)))
+                .collect::<Result<Fields, EvaluationError>>()?,
+        };
+        Ok(Some(Visible { topic, fields }))
+    }
+
+    /// What a write from `old` to `new` does to what subscribers see, in the order to tell it.
+    pub fn sights(
+        &self,
+        key: &Key,
+        old: Option<&Row>,
+        new: Option<&Row>,
+        tables: &Tables,
+        errors: &mut u64,
+    ) -> Vec<Sight> {
+        let before = old.and_then(|row| self.see(key, row, tables, errors));
+        let after = new.and_then(|row| self.see(key, row, tables, errors));
+        match (before, after) {
+            (None, None) => vec![],
+            (None, Some(after)) => vec![Sight::Shown(after)],
+            (Some(before), None) => vec![Sight::Left {
+                topic: before.topic,
+            }],
+            (Some(before), Some(after)) if before.topic != after.topic => {
+                vec![
+                    Sight::Left {
+                        topic: before.topic,
+                    },
+                    Sight::Shown(after),
+                ]
+            }
+            (Some(before), Some(after)) => {
+                let told = before.fields != after.fields
+                    || new.is_some_and(|row| self.announces(key, row, errors));
+                if told {
+                    vec![Sight::Shown(after)]
+                } else {
+                    vec![]
+                }
+            }
+        }
+    }
+
+    fn announces(&self, key: &Key, row: &Row, errors: &mut u64) -> bool {
+        let Kind::Declared {
+            announce_when: Some(condition),
+            ..
+        } = &self.kind
+        else {
+            return false;
+        };
+        let (row, key) = (from_fields(&row.fields()), CelValue::from(key.as_str()));
+        condition
+            .is_true(&[("row", &row), ("key", &key)])
+            .unwrap_or_else(|_| {
+                *errors += 1;
+                false
+            })
+    }
+}
+
+impl fmt::Debug for View {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "View({} of {} on {})", self.name, self.table, self.topic)
+    }
+}
+
+fn check_event(event: &str) -> Result<(), String> {
+    let limit = limits::EVENT_BYTES;
+    match event.len() {
+        0 => Err("is empty".into()),
+        bytes if bytes > limit => Err(format!("is {bytes} bytes long, the limit is {limit}")),
+        _ if event.starts_with("phx_") || ["bookmark", "leave", "snapshot"].contains(&event) => {
+            Err("the name is reserved".into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A topic with placeholders, such as `product:{product_id}`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicPattern {
+    parts: Vec<Part>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Part {
+    Text(String),
+    Field(String),
+}
+
+impl TopicPattern {
+    /// Reads a pattern.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut parts = Vec::new();
+        let mut rest = text;
+        while let Some(open) = rest.find('{') {
+            let close = rest[open..].find('}').ok_or("a '{' is not closed")? + open;
+            if open > 0 {
+                parts.push(Part::Text(rest[..open].to_owned()));
+            } else if !parts.is_empty() {
+                return Err("two placeholders need text between them".into());
+            }
+            let field = &rest[open + 1..close];
+            if field.is_empty() {
+                return Err("a placeholder is empty".into());
+            }
+            parts.push(Part::Field(field.to_owned()));
+            rest = &rest[close + 1..];
+        }
+        if !rest.is_empty() {
+            parts.push(Part::Text(rest.to_owned()));
+        }
+        match parts.first() {
+            Some(Part::Text(text)) if ["table:", "phoenix"].iter().any(|r| text.starts_with(r)) => {
+                Err("the prefix is reserved".into())
+            }
+            Some(Part::Text(_)) => Ok(Self { parts }),
+            _ => Err("begins with no text".into()),
+        }
+    }
+
+    /// The topic of a row; none when a field is missing, no text or integer, or too long.
+    fn fill(&self, key: &Key, fields: &Fields) -> Option<String> {
+        let mut topic = String::new();
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => topic.push_str(text),
+                Part::Field(name) if name == "key" => topic.push_str(key.as_str()),
+                Part::Field(name) => match fields.get(name)? {
+                    Value::String(text) => topic.push_str(text),
+                    Value::Number(number) if !number.is_f64() => {
+                        topic.push_str(&number.to_string());
+                    }
+                    _ => return None,
+                },
+            }
+        }
+        (topic.len() <= limits::TOPIC_BYTES).then_some(topic)
+    }
+
+    /// True when the pattern could produce `topic`.
+    #[must_use]
+    pub fn matches(&self, topic: &str) -> bool {
+        let mut rest = topic;
+        let mut open = false;
+        for part in &self.parts {
+            match part {
+                Part::Field(_) => open = true,
+                Part::Text(text) if open => match rest.find(text.as_str()) {
+                    Some(found) if found > 0 => (rest, open) = (&rest[found + text.len()..], false),
+                    _ => return false,
+                },
+                Part::Text(text) => match rest.strip_prefix(text.as_str()) {
+                    Some(after) => rest = after,
+                    None => return false,
+                },
+            }
+        }
+        open != rest.is_empty()
+    }
+}
+
+impl fmt::Display for TopicPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.parts.iter().try_for_each(|part| match part {
+            Part::Text(text) => f.write_str(text),
+            Part::Field(field) => write!(f, "{{{field}}}"),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
