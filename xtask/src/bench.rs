@@ -1,0 +1,59 @@
+//! One question, one number: each bench is a `[[bench]]` of the crate it measures.
+//!
+//! A new one is a file `benches/<target>.rs` in that crate (`harness = false`) and a line in
+//! [`BENCHES`].
+
+use crate::workspace::Workspace;
+use crate::{Fallible, process};
+
+struct Bench {
+    name: &'static str,
+    package: &'static str,
+    target: &'static str,
+    question: &'static str,
+}
+
+const BENCHES: &[Bench] = &[
+    Bench {
+        name: "commit",
+        package: "instep-node",
+        target: "commit",
+        question: "how long does a commit take until it is durable, by clients at once?",
+    },
+    Bench {
+        name: "mirror",
+        package: "instep-node",
+        target: "mirror",
+        question: "how fast is a table folded from its log, and how large is it in memory?",
+    },
+    Bench {
+        name: "log",
+        package: "instep-embedded",
+        target: "append",
+        question: "how many entries a second does the segmented log append and recover?",
+    },
+];
+
+/// Runs one bench in the bench profile; without a name, lists them.
+pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Fallible<()> {
+    let Some((name, rest)) = args.split_first() else {
+        for bench in BENCHES {
+            println!("{:<8} {} ({})", bench.name, bench.question, bench.package);
+        }
+        return Ok(());
+    };
+    let bench = BENCHES.iter().find(|bench| bench.name == name);
+    let Bench {
+        package, target, ..
+    } = bench.ok_or_else(|| format!("no bench `{name}`"))?;
+    if !workspace.has_target(package, "bench", target) {
+        return Err(format!("{package} has no benches/{target}.rs yet").into());
+    }
+    let args = ["bench", "--locked", "-p", package, "--bench", target, "--"];
+    process::watch(workspace.cargo(&args).args(rest))
+}
+
+/// The names, for the help.
+pub(crate) fn names() -> Vec<&'static str> {
+    BENCHES.iter().map(|bench| bench.name).collect()
+}

@@ -1,0 +1,120 @@
+//! The rules a machine can hold, so that people need not.
+//!
+//! Each rule is a file below `tidy/` with one `check`, which returns what is wrong as sentences
+//! that say how to mend it. The tests at the end are the rules by name.
+
+mod architecture;
+mod layers;
+mod links;
+mod lints;
+mod ratchet;
+mod sizes;
+mod tables;
+mod words;
+
+use crate::workspace::Workspace;
+use crate::{Fallible, requirements};
+
+/// One sentence: where, what, and how to mend it.
+type Violation = String;
+
+type Rule = fn(&Workspace) -> Fallible<Vec<Violation>>;
+
+const RULES: &[(&str, Rule)] = &[
+    ("layers", layers::check),
+    ("runtime-free crates", layers::check_runtime),
+    ("words", words::check),
+    ("sizes", sizes::check),
+    ("lints", lints::check),
+    ("architecture", architecture::check),
+    ("links", links::check),
+    ("reference tables", tables::check_reference),
+    ("dependency reasons", tables::check_dependencies),
+    ("requirements", requirements::check),
+];
+
+/// Runs every rule and prints what each found.
+pub(crate) fn run(workspace: &Workspace, _args: &[String]) -> Fallible<()> {
+    let mut broken = 0;
+    for (name, rule) in RULES {
+        let violations = rule(workspace)?;
+        println!(
+            "tidy: {name}: {}",
+            if violations.is_empty() {
+                "ok"
+            } else {
+                "broken"
+            }
+        );
+        for violation in &violations {
+            println!("  {violation}");
+        }
+        broken += violations.len();
+    }
+    if broken == 0 {
+        Ok(())
+    } else {
+        Err(format!("{broken} violations").into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn holds(rule: Rule) {
+        let violations = rule(&Workspace::open().unwrap()).unwrap();
+        assert!(violations.is_empty(), "\n{}\n", violations.join("\n"));
+    }
+
+    /// SNK-23: the pure crates and the shop know nothing of what lies above them.
+    #[test]
+    fn crates_depend_downwards_only() {
+        holds(layers::check);
+    }
+
+    #[test]
+    fn pure_crates_have_no_runtime_in_their_tree() {
+        holds(layers::check_runtime);
+    }
+
+    #[test]
+    fn names_and_text_keep_to_the_words_of_the_house() {
+        holds(words::check);
+    }
+
+    #[test]
+    fn files_and_functions_stay_short() {
+        holds(sizes::check);
+    }
+
+    #[test]
+    fn a_crates_own_lints_repeat_those_of_the_workspace() {
+        holds(lints::check);
+    }
+
+    #[test]
+    fn the_architecture_names_every_crate_and_every_law() {
+        holds(architecture::check);
+    }
+
+    #[test]
+    fn relative_links_resolve() {
+        holds(links::check);
+    }
+
+    #[test]
+    fn error_codes_and_config_keys_are_documented() {
+        holds(tables::check_reference);
+    }
+
+    #[test]
+    fn every_direct_dependency_has_its_reason() {
+        holds(tables::check_dependencies);
+    }
+
+    #[test]
+    fn requirements_that_are_done_name_their_test() {
+        holds(requirements::check);
+    }
+}

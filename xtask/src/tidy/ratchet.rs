@@ -1,0 +1,92 @@
+//! Exceptions that may only shrink.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::Violation;
+use crate::Fallible;
+use crate::workspace::Workspace;
+
+/// Where the exceptions are written.
+pub(crate) const FILE: &str = "xtask/exceptions.toml";
+
+/// What is excused today, and how far.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Exceptions {
+    /// `path` to production lines.
+    pub(crate) files: BTreeMap<String, usize>,
+    /// `path::function` to lines.
+    pub(crate) functions: BTreeMap<String, usize>,
+    /// Package to the runtime crates in its tree.
+    pub(crate) runtime: BTreeMap<String, Vec<String>>,
+}
+
+impl Exceptions {
+    /// Reads the list.
+    pub(crate) fn read(workspace: &Workspace) -> Fallible<Self> {
+        let text = workspace
+            .text(FILE)
+            .ok_or_else(|| format!("{FILE} is missing"))?;
+        Ok(toml::from_str(&text)?)
+    }
+}
+
+/// Holds measured sizes against a limit and the exceptions from it.
+pub(crate) fn hold(
+    limit: usize,
+    sizes: &BTreeMap<String, usize>,
+    excused: &BTreeMap<String, usize>,
+) -> Vec<Violation> {
+    let too_long = sizes.iter().filter(|&(_, &size)| size > limit);
+    let mut violations: Vec<Violation> = too_long
+        .filter_map(|(name, &size)| match excused.get(name) {
+            None => Some(format!(
+                "{name}: {size} lines, the limit is {limit}: cut it"
+            )),
+            Some(&was) if size > was => Some(format!("{name}: grew from {was} to {size} lines")),
+            Some(&was) if size < was => Some(format!(
+                "{name}: shrank to {size} lines: lower the {was} in {FILE}"
+            )),
+            Some(_) => None,
+        })
+        .collect();
+    let settled = excused
+        .keys()
+        .filter(|name| sizes.get(*name).is_none_or(|&size| size <= limit));
+    violations.extend(settled.map(|name| format!("{name}: settled: strike it from {FILE}")));
+    violations
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sizes(list: &[(&str, usize)]) -> BTreeMap<String, usize> {
+        list.iter()
+            .map(|&(name, size)| (name.to_owned(), size))
+            .collect()
+    }
+
+    #[test]
+    fn an_exception_covers_exactly_its_size() {
+        assert!(hold(70, &sizes(&[("a", 70), ("b", 90)]), &sizes(&[("b", 90)])).is_empty());
+    }
+
+    #[test]
+    fn growth_shrinking_and_settled_debts_are_all_reported() {
+        let measured = sizes(&[("new", 71), ("grown", 91), ("shrunk", 80), ("settled", 70)]);
+        let excused = sizes(&[("grown", 90), ("shrunk", 90), ("settled", 90), ("gone", 90)]);
+
+        let violations = hold(70, &measured, &excused);
+
+        for name in ["new", "grown", "shrunk", "settled", "gone"] {
+            assert!(
+                violations.iter().any(|v| v.starts_with(name)),
+                "{name}: {violations:?}"
+            );
+        }
+        assert_eq!(violations.len(), 5);
+    }
+}

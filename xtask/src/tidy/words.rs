@@ -1,0 +1,142 @@
+//! Names that say nothing, leftovers of work, and traces of the machine it was done on.
+
+use super::Violation;
+use crate::workspace::Workspace;
+use crate::{Fallible, source};
+
+/// Whole names of source files that have no subject.
+const EMPTY_FILE_NAMES: &[&str] = &[
+    "util",
+    "utils",
+    "helper",
+    "helpers",
+    "common",
+    "misc",
+    "manager",
+    "handler",
+    "handlers",
+    "processor",
+    "service",
+    "info",
+    "data",
+];
+
+/// Last words of type names that have no subject.
+const EMPTY_TYPE_WORDS: &[&str] = &[
+    "Util",
+    "Utils",
+    "Helper",
+    "Helpers",
+    "Common",
+    "Misc",
+    "Manager",
+    "Handler",
+    "Processor",
+    "Service",
+];
+
+/// Code that is not finished. Spelled in halves, so that this file passes its own rule.
+const UNFINISHED: &[&str] = &["todo!", "unimplemented!", "dbg!", "#[ignore"];
+const NOTE_TO_SELF: &str = concat!("FIX", "ME");
+
+/// Places that exist on one machine only, and addresses of package registries.
+const MACHINE: &[&str] = &[
+    concat!("/ho", "me/"),
+    concat!("/ro", "ot/"),
+    concat!("/wo", "rk/"),
+    concat!("/tm", "p/bash"),
+    concat!("registry.npm", "js.org"),
+    concat!("static.crates", ".io"),
+    concat!("index.crates", ".io"),
+];
+
+/// Reads every text file once.
+pub(crate) fn check(workspace: &Workspace) -> Fallible<Vec<Violation>> {
+    let mut violations = Vec::new();
+    for path in &workspace.files {
+        violations.extend(check_name(path));
+        let Some(text) = workspace.text(path) else {
+            continue;
+        };
+        for found in MACHINE.iter().filter(|trace| text.contains(**trace)) {
+            violations.push(format!(
+                "{path}: `{found}` is of one machine or registry only"
+            ));
+        }
+        if is_code(path) && text.contains(NOTE_TO_SELF) {
+            violations.push(format!(
+                "{path}: {NOTE_TO_SELF}: mend it or write a requirement row"
+            ));
+        }
+        if path.ends_with(".rs") {
+            violations.extend(check_rust(path, &source::masked(&text)));
+        }
+    }
+    Ok(violations)
+}
+
+fn check_name(path: &str) -> Option<Violation> {
+    let file = path.rsplit('/').next()?;
+    if file == "mod.rs" {
+        return Some(format!(
+            "{path}: write foo.rs beside foo/ instead of a mod.rs"
+        ));
+    }
+    let stem = file.split('.').next()?;
+    (is_code(path) && EMPTY_FILE_NAMES.contains(&stem))
+        .then(|| format!("{path}: `{stem}` has no subject: name what it does"))
+}
+
+fn check_rust(path: &str, masked: &str) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    for (index, line) in masked.lines().enumerate() {
+        let at = format!("{path}:{}", index + 1);
+        for word in UNFINISHED.iter().filter(|word| line.contains(**word)) {
+            violations.push(format!("{at}: `{word}` does not belong on main"));
+        }
+        if let Some(name) = declared_type(line)
+            && EMPTY_TYPE_WORDS.iter().any(|word| name.ends_with(word))
+        {
+            violations.push(format!("{at}: `{name}` has no subject: name what it does"));
+        }
+    }
+    violations
+}
+
+fn declared_type(line: &str) -> Option<&str> {
+    let mut words = line
+        .split(|c: char| !c.is_alphanumeric() && c != '_')
+        .filter(|w| !w.is_empty());
+    words.find(|word| matches!(*word, "struct" | "enum" | "trait" | "union"))?;
+    words.next()
+}
+
+fn is_code(path: &str) -> bool {
+    [".rs", ".js", ".mjs", ".ts", ".svelte", ".sh"]
+        .iter()
+        .any(|end| path.ends_with(end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_without_a_subject_are_found() {
+        assert!(check_name("crates/x/src/utils.rs").is_some());
+        assert!(check_name("crates/x/src/x/mod.rs").is_some());
+        assert!(check_name("web/tests/helper.mjs").is_some());
+        assert!(check_name("crates/x/src/database.rs").is_none());
+        assert!(check_name("docs/data.md").is_none());
+    }
+
+    #[test]
+    fn types_without_a_subject_and_unfinished_code_are_found() {
+        assert_eq!(
+            check_rust("x.rs", "pub(crate) struct TopicManager<T> {").len(),
+            1
+        );
+        assert_eq!(check_rust("x.rs", "    todo!()\n    dbg!(a);\n").len(), 2);
+        assert!(check_rust("x.rs", "struct Ring;\nuse tower::Service;\n").is_empty());
+    }
+}
