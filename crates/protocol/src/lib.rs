@@ -1,1 +1,15 @@
-//! To be written.
+//! What clients say, and the bytes of it: Phoenix Channels V2, and V1 for those who ask for it.
+//!
+//! What lives here: the codec of messages ([`message`] in, [`encode`] out), the session machine
+//! ([`session`]), and what surrounds it at a door without being I/O: the version ([`vsn`]), the
+//! subprotocol with its token ([`subprotocol`]), the bodies of long-poll ([`longpoll`]).
+//! What does not: sockets, clocks, rights, topics' patterns, the rings that fan frames out.
+//! Start reading at [`session`], then [`message`].
+
+pub mod encode;
+pub mod longpoll;
+pub mod message;
+pub mod reference;
+pub mod session;
+pub mod subprotocol;
+pub mod vsn;

@@ -1,0 +1,165 @@
+//! A message from a client, read from a text or a binary frame.
+//!
+//! ```text
+//! V2 text    [join_ref, ref, topic, event, payload]            further elements are ignored
+//! V1 text    {"topic", "event", "payload", "ref", "join_ref"}  further keys are ignored
+//! V2 binary  0 | len join_ref | len ref | len topic | len event | the four strings | payload
+//! ```
+//!
+//! Nothing is copied: a message borrows from its frame, and its payload is not looked into beyond
+//! being a well-formed JSON object.
+
+mod binary;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use std::borrow::Cow;
+
+use instep_model::limits;
+
+use crate::reference::{REF_BYTES, Ref};
+use crate::vsn::Vsn;
+
+/// The topic of the socket itself; no channel lives there.
+pub const SOCKET_TOPIC: &str = "phoenix";
+
+/// What a client says: one message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message<'a> {
+    /// The join that the message belongs to, if the client says so.
+    pub join_ref: Option<Ref<'a>>,
+    /// The name of the request; its answer carries it back.
+    pub reference: Option<Ref<'a>>,
+    /// The topic.
+    pub topic: Cow<'a, str>,
+    /// The event.
+    pub event: Cow<'a, str>,
+    /// The payload.
+    pub payload: Payload<'a>,
+}
+
+/// What a message carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Payload<'a> {
+    /// The text of a JSON object.
+    Json(&'a str),
+    /// Opaque bytes, from a binary frame.
+    Binary(&'a [u8]),
+}
+
+/// Why a frame is not a message.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// The text is not JSON.
+    #[error("the frame is not JSON: {0}")]
+    BadJson(String),
+    /// It is JSON, but not of the form of a message.
+    #[error("the frame is not a message: {0}")]
+    BadFrame(String),
+    /// A text, or a name in a binary frame, is not UTF-8.
+    #[error("the frame is not UTF-8")]
+    BadUtf8,
+    /// A line of long-poll is neither a text frame nor base64.
+    #[error("the line is neither a text frame nor base64")]
+    BadBase64,
+    /// The frame is larger than the limit.
+    #[error("the frame is larger than {} bytes", limits::FRAME_BYTES)]
+    FrameTooLarge,
+    /// The ref or the join_ref is too long.
+    #[error("a ref is longer than {REF_BYTES} bytes")]
+    RefTooLong,
+    /// The topic is too long.
+    #[error("the topic is longer than {} bytes", limits::TOPIC_BYTES)]
+    TopicTooLong,
+    /// The name of the event is too long.
+    #[error("the event is longer than {} bytes", limits::EVENT_BYTES)]
+    EventTooLong,
+    /// The payload is JSON, but not an object.
+    #[error("the payload must be a JSON object")]
+    PayloadNotObject,
+    /// The first byte of a binary frame is none that clients may send.
+    #[error("binary frames of kind {0} are not accepted")]
+    UnknownBinaryKind(u8),
+    /// Version 1 has no binary frames.
+    #[error("binary frames need vsn 2.0.0")]
+    BinaryNeedsV2,
+}
+
+impl DecodeError {
+    /// The stable code that a client sees.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::BadJson(_) => "bad_json",
+            Self::BadFrame(_) => "bad_frame",
+            Self::BadUtf8 => "bad_utf8",
+            Self::BadBase64 => "bad_base64",
+            Self::FrameTooLarge => "frame_too_large",
+            Self::RefTooLong => "ref_too_long",
+            Self::TopicTooLong => "topic_too_long",
+            Self::EventTooLong => "event_too_long",
+            Self::PayloadNotObject => "payload_not_object",
+            Self::UnknownBinaryKind(_) => "unknown_binary_kind",
+            Self::BinaryNeedsV2 => "binary_needs_v2",
+        }
+    }
+}
+
+/// A frame that is not a message, with the request it meant to make as far as that can be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{error}")]
+pub struct Rejected {
+    /// What is wrong.
+    pub error: DecodeError,
+    /// Whom to answer; `None` when no ref and topic could be read.
+    pub origin: Option<Box<Origin>>,
+}
+
+/// The request that a rejected frame meant to make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The join that the request belongs to.
+    pub join_ref: Option<Ref<'static>>,
+    /// The name of the request.
+    pub reference: Ref<'static>,
+    /// The topic.
+    pub topic: String,
+}
+
+impl From<DecodeError> for Rejected {
+    fn from(error: DecodeError) -> Self {
+        Self {
+            error,
+            origin: None,
+        }
+    }
+}
+
+/// Reads a text frame.
+///
+/// # Errors
+/// [`Rejected`] when the text is not a message or is beyond a limit.
+pub fn decode_text(vsn: Vsn, frame: &str) -> Result<Message<'_>, Rejected> {
+    text::decode(vsn, frame)
+}
+
+/// Reads a binary frame.
+///
+/// # Errors
+/// [`Rejected`] when the bytes are not a message or are beyond a limit.
+pub fn decode_binary(vsn: Vsn, frame: &[u8]) -> Result<Message<'_>, Rejected> {
+    match vsn {
+        Vsn::V1 => Err(DecodeError::BinaryNeedsV2.into()),
+        Vsn::V2 => Ok(binary::decode(frame)?),
+    }
+}
+
+/// Whether only the server itself may send this event.
+///
+/// An event that a client could make others receive must not be one of these: `phx_close` would
+/// end the channels of all subscribers, `chan_reply_7` would pass for the reply to request 7.
+#[must_use]
+pub fn is_reserved_event(event: &str) -> bool {
+    event.starts_with("phx_") || event.starts_with("chan_reply_")
+}

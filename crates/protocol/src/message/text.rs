@@ -1,0 +1,224 @@
+//! Text frames. The five parts are found first, as raw JSON, and understood afterwards, so that a
+//! frame with a fault still tells whom to answer.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use instep_model::limits;
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess};
+use serde_json::error::Category;
+use serde_json::value::RawValue;
+
+use super::{DecodeError, Message, Origin, Payload, Rejected};
+use crate::reference::{REF_BYTES, Ref};
+use crate::vsn::Vsn;
+
+pub(super) fn decode(vsn: Vsn, frame: &str) -> Result<Message<'_>, Rejected> {
+    let mut parts = Parts::default();
+    if frame.len() > limits::FRAME_BYTES {
+        // Only whom to answer is of interest, so the array is not read beyond the topic, and
+        // what follows is no error.
+        let _ = parts.find(vsn, frame, TOPIC + 1);
+        return Err(parts.reject(DecodeError::FrameTooLarge));
+    }
+    if let Err(error) = parts.find(vsn, frame, ALL) {
+        return Err(parts.reject(match error.classify() {
+            Category::Data => DecodeError::BadFrame(error.to_string()),
+            Category::Io | Category::Syntax | Category::Eof => {
+                DecodeError::BadJson(error.to_string())
+            }
+        }));
+    }
+    parts.message(vsn).map_err(|error| parts.reject(error))
+}
+
+const JOIN_REF: usize = 0;
+const REFERENCE: usize = 1;
+const TOPIC: usize = 2;
+const EVENT: usize = 3;
+const PAYLOAD: usize = 4;
+const ALL: usize = 5;
+
+/// The parts of a frame in the order of version 2, as far as they have been found.
+#[derive(Default)]
+struct Parts<'a> {
+    raw: [Option<&'a RawValue>; ALL],
+}
+
+impl<'a> Parts<'a> {
+    /// Finds the first `wanted` parts of an array; those of an object come in any order.
+    fn find(&mut self, vsn: Vsn, frame: &'a str, wanted: usize) -> Result<(), serde_json::Error> {
+        let mut json = serde_json::Deserializer::from_str(frame);
+        match vsn {
+            Vsn::V1 => Object(self).deserialize(&mut json)?,
+            Vsn::V2 => Array(self, wanted).deserialize(&mut json)?,
+        }
+        json.end()
+    }
+
+    fn message(&self, vsn: Vsn) -> Result<Message<'a>, DecodeError> {
+        let message = Message {
+            join_ref: self.reference(JOIN_REF)?,
+            reference: self.reference(REFERENCE)?,
+            topic: self.name(TOPIC, "topic", vsn)?,
+            event: self.name(EVENT, "event", vsn)?,
+            payload: Payload::Json(self.payload()?),
+        };
+        if message.topic.len() > limits::TOPIC_BYTES {
+            return Err(DecodeError::TopicTooLong);
+        }
+        if message.event.len() > limits::EVENT_BYTES {
+            return Err(DecodeError::EventTooLong);
+        }
+        Ok(message)
+    }
+
+    fn reject(&self, error: DecodeError) -> Rejected {
+        Rejected {
+            error,
+            origin: self.origin().map(Box::new),
+        }
+    }
+
+    fn origin(&self) -> Option<Origin> {
+        let reference = self.reference(REFERENCE).ok()??.into_owned();
+        let join_ref = self.reference(JOIN_REF).ok()?.map(Ref::into_owned);
+        let topic = text_of(self.raw[TOPIC]?)?.into_owned();
+        (topic.len() <= limits::FRAME_BYTES).then_some(Origin {
+            join_ref,
+            reference,
+            topic,
+        })
+    }
+
+    /// A ref: a string, a number, or nothing.
+    fn reference(&self, part: usize) -> Result<Option<Ref<'a>>, DecodeError> {
+        let Some(raw) = self.raw[part] else {
+            return Ok(None);
+        };
+        let token = raw.get();
+        let reference = match token.as_bytes().first() {
+            Some(b'n') => return Ok(None),
+            Some(b'"') => text_of(raw).map(Ref::string),
+            Some(b'-' | b'0'..=b'9') => Some(Ref::number(token)),
+            _ => None,
+        };
+        let wrong = || DecodeError::BadFrame("a ref must be a string or null".to_owned());
+        let reference = reference.ok_or_else(wrong)?;
+        if reference.as_str().len() > REF_BYTES {
+            return Err(DecodeError::RefTooLong);
+        }
+        Ok(Some(reference))
+    }
+
+    fn name(&self, part: usize, noun: &str, vsn: Vsn) -> Result<Cow<'a, str>, DecodeError> {
+        let what = match vsn {
+            Vsn::V1 => "key",
+            Vsn::V2 => "element",
+        };
+        self.raw[part]
+            .and_then(text_of)
+            .ok_or_else(|| DecodeError::BadFrame(format!("the {what} {noun} must be a string")))
+    }
+
+    fn payload(&self) -> Result<&'a str, DecodeError> {
+        let text = self.raw[PAYLOAD].map_or("", RawValue::get);
+        if text.starts_with('{') {
+            Ok(text)
+        } else {
+            Err(DecodeError::PayloadNotObject)
+        }
+    }
+}
+
+/// The text of a JSON string, borrowed when nothing in it is escaped.
+fn text_of(raw: &RawValue) -> Option<Cow<'_, str>> {
+    let inside = raw.get().strip_prefix('"')?.strip_suffix('"')?;
+    if inside.contains('\\') {
+        serde_json::from_str(raw.get()).ok().map(Cow::Owned)
+    } else {
+        Some(Cow::Borrowed(inside))
+    }
+}
+
+/// Version 2: an array of at least five elements.
+struct Array<'p, 'a>(&'p mut Parts<'a>, usize);
+
+impl<'de> DeserializeSeed<'de> for Array<'_, 'de> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        json.deserialize_seq(self)
+    }
+}
+
+impl<'de> serde::de::Visitor<'de> for Array<'_, 'de> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array [join_ref, ref, topic, event, payload]")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
+        for part in 0..self.1 {
+            match elements.next_element()? {
+                Some(raw) => self.0.raw[part] = Some(raw),
+                None => return Err(A::Error::invalid_length(part, &self)),
+            }
+        }
+        if self.1 == ALL {
+            while elements.next_element::<IgnoredAny>()?.is_some() {}
+        }
+        Ok(())
+    }
+}
+
+/// Version 1: an object.
+struct Object<'p, 'a>(&'p mut Parts<'a>);
+
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "snake_case")]
+enum Key {
+    JoinRef,
+    Ref,
+    Topic,
+    Event,
+    Payload,
+    #[serde(other)]
+    Unknown,
+}
+
+impl<'de> DeserializeSeed<'de> for Object<'_, 'de> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        json.deserialize_map(self)
+    }
+}
+
+impl<'de> serde::de::Visitor<'de> for Object<'_, 'de> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with the keys topic, event, payload and ref")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
+        while let Some(key) = entries.next_key()? {
+            let part = match key {
+                Key::JoinRef => JOIN_REF,
+                Key::Ref => REFERENCE,
+                Key::Topic => TOPIC,
+                Key::Event => EVENT,
+                Key::Payload => PAYLOAD,
+                Key::Unknown => {
+                    entries.next_value::<IgnoredAny>()?;
+                    continue;
+                }
+            };
+            self.0.raw[part] = Some(entries.next_value()?);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,71 @@
+//! Refs: the names that a client gives to its requests and joins.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use crate::encode;
+
+/// Longest ref: a binary frame gives its length one byte.
+pub const REF_BYTES: usize = 255;
+
+/// A ref or join_ref as the client sent it.
+///
+/// It comes back as the same JSON value: clients compare with `===`, so the string `"3"` and the
+/// number `3`, which some third-party clients send, are two different refs.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ref<'a> {
+    text: Cow<'a, str>,
+    is_number: bool,
+}
+
+impl<'a> Ref<'a> {
+    /// A ref that is a string, given without its quotes.
+    pub fn string(text: impl Into<Cow<'a, str>>) -> Self {
+        Self {
+            text: text.into(),
+            is_number: false,
+        }
+    }
+
+    /// A ref that is a number, given as the token of the frame: `3`, `3.0` and `3e0` differ.
+    pub(crate) fn number(token: &'a str) -> Self {
+        Self {
+            text: Cow::Borrowed(token),
+            is_number: true,
+        }
+    }
+
+    /// The text of the string, or the token of the number.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The same ref, free of the frame it came in.
+    #[must_use]
+    pub fn into_owned(self) -> Ref<'static> {
+        Ref {
+            text: Cow::Owned(self.text.into_owned()),
+            is_number: self.is_number,
+        }
+    }
+
+    /// Appends the ref as JSON.
+    pub(crate) fn write_json(&self, out: &mut Vec<u8>) {
+        if self.is_number {
+            out.extend_from_slice(self.text.as_bytes());
+        } else {
+            encode::write_string(out, &self.text);
+        }
+    }
+}
+
+impl fmt::Debug for Ref<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_number {
+            f.write_str(&self.text)
+        } else {
+            write!(f, "{:?}", self.text)
+        }
+    }
+}

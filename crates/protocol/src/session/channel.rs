@@ -1,0 +1,170 @@
+//! A channel: one join of one topic on one socket, and what waits for it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::encode::{Address, Body, Frame};
+use crate::reference::Ref;
+
+/// The number of a channel within its session. Never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChannelId(pub u64);
+
+/// One join of one topic on one socket.
+///
+/// The session hands it out with [`Effect::Join`](super::Effect::Join) and takes it back in
+/// events. A rejoin is another channel even if the client repeats its join_ref, so news of an
+/// old channel can never be taken for news of its successor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Channel(Arc<Join>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Join {
+    id: ChannelId,
+    topic: Arc<str>,
+    join_ref: Option<Ref<'static>>,
+    reference: Option<Ref<'static>>,
+}
+
+impl Channel {
+    pub(super) fn new(
+        id: ChannelId,
+        topic: Arc<str>,
+        join_ref: Option<Ref<'static>>,
+        reference: Option<Ref<'static>>,
+    ) -> Self {
+        Self(Arc::new(Join {
+            id,
+            topic,
+            join_ref,
+            reference,
+        }))
+    }
+
+    /// The number of the channel within its session.
+    #[must_use]
+    pub fn id(&self) -> ChannelId {
+        self.0.id
+    }
+
+    /// The topic.
+    #[must_use]
+    pub fn topic(&self) -> &Arc<str> {
+        &self.0.topic
+    }
+
+    /// The join_ref as the client gave it; version 1 clients give none.
+    #[must_use]
+    pub fn join_ref(&self) -> Option<&Ref<'static>> {
+        self.0.join_ref.as_ref()
+    }
+
+    /// Whether a message with this join_ref means this channel. Clients that leave the join_ref
+    /// out, at the join or later, mean whatever is joined.
+    pub(super) fn is_meant_by(&self, join_ref: Option<&Ref<'_>>) -> bool {
+        match (self.join_ref(), join_ref) {
+            (Some(own), Some(theirs)) => own == theirs,
+            _ => true,
+        }
+    }
+
+    pub(super) fn address<'a>(&'a self, reference: Option<&'a Ref<'a>>) -> Address<'a> {
+        Address {
+            join_ref: self.join_ref(),
+            reference,
+            topic: self.topic(),
+        }
+    }
+
+    /// Whom the answer to the join goes to.
+    pub(super) fn join_address(&self) -> Address<'_> {
+        self.address(self.0.reference.as_ref())
+    }
+
+    /// Where `phx_close` and `phx_error` go: their ref is the join_ref. Without one it is the
+    /// ref of the join, by which version 1 clients tell a close of an older join.
+    pub(super) fn end_address(&self) -> Address<'_> {
+        self.address(self.join_ref().or(self.0.reference.as_ref()))
+    }
+}
+
+/// The right to answer one push, once. A second use has no effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplyTo {
+    pub(super) channel: Channel,
+    pub(super) number: u64,
+    pub(super) reference: Ref<'static>,
+}
+
+impl ReplyTo {
+    /// The channel that the push was made on.
+    #[must_use]
+    pub fn channel(&self) -> &Channel {
+        &self.channel
+    }
+
+    /// The ref of the push.
+    #[must_use]
+    pub fn reference(&self) -> &Ref<'static> {
+        &self.reference
+    }
+}
+
+/// What the session knows of a channel.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) channel: Channel,
+    pub(super) phase: Phase,
+}
+
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// The join is not answered yet. Nothing of the channel is sent meanwhile.
+    Joining {
+        /// The channel that this join replaced: its close follows the answer.
+        replaced: Option<Channel>,
+        /// What happened meanwhile, in order.
+        held: VecDeque<Held>,
+    },
+    /// The client knows that it has joined.
+    Joined {
+        /// Pushes without an answer, by number.
+        unanswered: BTreeMap<u64, Ref<'static>>,
+    },
+}
+
+/// What waits for the answer to a join.
+#[derive(Debug)]
+pub(super) enum Held {
+    /// A push of the client.
+    Push(ClientPush),
+    /// An answer that is already known.
+    Answer(Frame),
+    /// A push of the server.
+    ServerPush(Frame),
+}
+
+/// A push of the client.
+#[derive(Debug)]
+pub(super) struct ClientPush {
+    pub(super) reference: Option<Ref<'static>>,
+    pub(super) event: String,
+    pub(super) payload: Body,
+}
+
+impl Held {
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Push(push) => push.event.len() + push.payload.as_bytes().len(),
+            Self::Answer(frame) | Self::ServerPush(frame) => frame_bytes(frame).len(),
+        }
+    }
+}
+
+fn frame_bytes(frame: &Frame) -> &Bytes {
+    match frame {
+        Frame::Text(bytes) | Frame::Binary(bytes) => bytes,
+    }
+}
