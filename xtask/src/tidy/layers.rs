@@ -13,13 +13,15 @@ const LAYERS: &[(&str, &[&str])] = &[
         "instep-cli",
         &[
             "instep-shop",
+            "instep-shop-domain",
             "instep",
             "instep-client",
             "instep-embedded",
             "instep-model",
         ],
     ),
-    ("instep-shop", &["instep"]),
+    ("instep-shop", &["instep-shop-domain", "instep"]),
+    ("instep-shop-domain", &["instep"]),
     (
         "instep",
         &[
@@ -51,6 +53,23 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("xtask", &[]),
 ];
 
+/// Crates that know nothing of the web (SNK-23), and what they must not ask for themselves.
+const WEBLESS: &[&str] = &[
+    "instep-shop-domain",
+    "instep-node",
+    "instep-embedded",
+    "instep-protocol",
+    "instep-model",
+];
+const WEB: &[&str] = &[
+    "axum",
+    "hyper",
+    "tower-http",
+    "tokio-tungstenite",
+    "rust-embed",
+    "reqwest",
+];
+
 /// What tests of the upper rooms may use besides: a real engine and a real client.
 const FOR_TESTS: &[&str] = &["instep-embedded", "instep-client"];
 
@@ -79,7 +98,8 @@ pub(crate) fn check(workspace: &Workspace) -> Fallible<Vec<Violation>> {
             );
             let for_tests =
                 dev && FOR_TESTS.contains(&to) && !PURE.contains(&package.name.as_str());
-            if members.contains(to) && !allowed.contains(&to) && !for_tests {
+            let web = !dev && WEB.contains(&to) && WEBLESS.contains(&package.name.as_str());
+            if web || members.contains(to) && !allowed.contains(&to) && !for_tests {
                 violations.push(format!("{} must not depend on {to}", package.name));
             }
         }
