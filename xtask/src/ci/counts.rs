@@ -140,7 +140,7 @@ mod tests {
             Counts::of_nextest(output),
             Counts {
                 passed: 10,
-                failed: 5,
+                failed: 4,
                 skipped: 3
             }
         );
