@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use serde_json::value::RawValue;
+
 use crate::encode;
 
 /// Longest ref: a binary frame gives its length one byte.
@@ -27,11 +29,17 @@ impl<'a> Ref<'a> {
         }
     }
 
-    /// A ref that is a number, given as the token of the frame: `3`, `3.0` and `3e0` differ.
-    pub(crate) fn number(token: &'a str) -> Self {
-        Self {
-            text: Cow::Borrowed(token),
-            is_number: true,
+    /// Reads a ref: a string, or a number, whose token is kept, so that `3`, `3.0` and `3e0`
+    /// differ. Nothing else is a ref.
+    #[must_use]
+    pub fn from_json(json: &'a RawValue) -> Option<Self> {
+        match json.get().as_bytes().first()? {
+            b'"' => string_of(json).map(Self::string),
+            b'-' | b'0'..=b'9' => Some(Self {
+                text: Cow::Borrowed(json.get()),
+                is_number: true,
+            }),
+            _ => None,
         }
     }
 
@@ -67,5 +75,15 @@ impl fmt::Debug for Ref<'_> {
         } else {
             write!(f, "{:?}", self.text)
         }
+    }
+}
+
+/// The text of a JSON string, borrowed when nothing in it is escaped.
+pub(crate) fn string_of(json: &RawValue) -> Option<Cow<'_, str>> {
+    let inside = json.get().strip_prefix('"')?.strip_suffix('"')?;
+    if inside.contains('\\') {
+        serde_json::from_str(json.get()).ok().map(Cow::Owned)
+    } else {
+        Some(Cow::Borrowed(inside))
     }
 }

@@ -6,7 +6,7 @@ fn text(bytes: &Bytes) -> &str {
 
 #[test]
 fn a_numeric_ref_comes_back_as_the_same_token() {
-    let reference = Ref::number("7.0");
+    let reference = number("7.0");
     let join_ref = Ref::string("3");
     let to = Address {
         join_ref: Some(&join_ref),
@@ -72,4 +72,8 @@ fn a_name_of_256_bytes_does_not_fit_a_binary_frame() {
         Err(FieldTooLong { bytes: 256 })
     );
     assert!(binary_broadcast("t", &long[1..], b"").is_ok());
+}
+
+fn number(token: &str) -> Ref<'_> {
+    Ref::from_json(serde_json::from_str(token).unwrap()).unwrap()
 }

@@ -11,7 +11,7 @@ use serde_json::error::Category;
 use serde_json::value::RawValue;
 
 use super::{DecodeError, Message, Origin, Payload, Rejected};
-use crate::reference::{REF_BYTES, Ref};
+use crate::reference::{REF_BYTES, Ref, string_of};
 use crate::vsn::Vsn;
 
 pub(super) fn decode(vsn: Vsn, frame: &str) -> Result<Message<'_>, Rejected> {
@@ -84,7 +84,7 @@ impl<'a> Parts<'a> {
     fn origin(&self) -> Option<Origin> {
         let reference = self.reference(REFERENCE).ok()??.into_owned();
         let join_ref = self.reference(JOIN_REF).ok()?.map(Ref::into_owned);
-        let topic = text_of(self.raw[TOPIC]?)?.into_owned();
+        let topic = string_of(self.raw[TOPIC]?)?.into_owned();
         (topic.len() <= limits::FRAME_BYTES).then_some(Origin {
             join_ref,
             reference,
@@ -97,15 +97,11 @@ impl<'a> Parts<'a> {
         let Some(raw) = self.raw[part] else {
             return Ok(None);
         };
-        let token = raw.get();
-        let reference = match token.as_bytes().first() {
-            Some(b'n') => return Ok(None),
-            Some(b'"') => text_of(raw).map(Ref::string),
-            Some(b'-' | b'0'..=b'9') => Some(Ref::number(token)),
-            _ => None,
-        };
+        if raw.get() == "null" {
+            return Ok(None);
+        }
         let wrong = || DecodeError::BadFrame("a ref must be a string or null".to_owned());
-        let reference = reference.ok_or_else(wrong)?;
+        let reference = Ref::from_json(raw).ok_or_else(wrong)?;
         if reference.as_str().len() > REF_BYTES {
             return Err(DecodeError::RefTooLong);
         }
@@ -118,7 +114,7 @@ impl<'a> Parts<'a> {
             Vsn::V2 => "element",
         };
         self.raw[part]
-            .and_then(text_of)
+            .and_then(string_of)
             .ok_or_else(|| DecodeError::BadFrame(format!("the {what} {noun} must be a string")))
     }
 
@@ -129,16 +125,6 @@ impl<'a> Parts<'a> {
         } else {
             Err(DecodeError::PayloadNotObject)
         }
-    }
-}
-
-/// The text of a JSON string, borrowed when nothing in it is escaped.
-fn text_of(raw: &RawValue) -> Option<Cow<'_, str>> {
-    let inside = raw.get().strip_prefix('"')?.strip_suffix('"')?;
-    if inside.contains('\\') {
-        serde_json::from_str(raw.get()).ok().map(Cow::Owned)
-    } else {
-        Some(Cow::Borrowed(inside))
     }
 }
 
