@@ -65,16 +65,7 @@ pub struct Address<'a> {
 /// Encodes a broadcast: one encoding for all subscribers of a version.
 #[must_use]
 pub fn encode_broadcast(vsn: Vsn, topic: &str, event: &str, payload_json: &[u8]) -> Bytes {
-    encode_message(
-        vsn,
-        &Address {
-            join_ref: None,
-            reference: None,
-            topic,
-        },
-        event,
-        payload_json,
-    )
+    encode_message(vsn, &Address { join_ref: None, reference: None, topic }, event, payload_json)
 }
 
 /// Encodes a push to one channel.
@@ -86,16 +77,7 @@ pub fn encode_push(
     event: &str,
     payload_json: &[u8],
 ) -> Bytes {
-    encode_message(
-        vsn,
-        &Address {
-            join_ref,
-            reference: None,
-            topic,
-        },
-        event,
-        payload_json,
-    )
+    encode_message(vsn, &Address { join_ref, reference: None, topic }, event, payload_json)
 }
 
 /// Encodes the answer to a request.
@@ -129,9 +111,7 @@ pub fn encode_error(vsn: Vsn, channel: &Address<'_>) -> Bytes {
 #[must_use]
 pub fn encode_message(vsn: Vsn, to: &Address<'_>, event: &str, payload_json: &[u8]) -> Bytes {
     let mut out = Vec::with_capacity(capacity(to, event, payload_json));
-    write_message(&mut out, vsn, to, event, |out| {
-        out.extend_from_slice(payload_json)
-    });
+    write_message(&mut out, vsn, to, event, |out| out.extend_from_slice(payload_json));
     out.into()
 }
 

@@ -64,10 +64,10 @@ impl PostedFrame<'_> {
 #[must_use]
 pub fn decode_body<'a>(content_type: Option<&str>, body: &'a [u8]) -> Vec<PostedFrame<'a>> {
     if !content_type.is_some_and(is_ndjson) {
-        return vec![std::str::from_utf8(body).map_or_else(
-            |_| PostedFrame::Malformed(DecodeError::BadUtf8),
-            PostedFrame::Text,
-        )];
+        return vec![
+            std::str::from_utf8(body)
+                .map_or_else(|_| PostedFrame::Malformed(DecodeError::BadUtf8), PostedFrame::Text),
+        ];
     }
     body.split(|&byte| byte == b'\n')
         .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
@@ -84,16 +84,11 @@ fn is_ndjson(content_type: &str) -> bool {
 
 fn decode_line(line: &[u8]) -> PostedFrame<'_> {
     let decoded = if line.starts_with(b"[") {
-        std::str::from_utf8(line)
-            .map(PostedFrame::Text)
-            .map_err(|_| DecodeError::BadUtf8)
+        std::str::from_utf8(line).map(PostedFrame::Text).map_err(|_| DecodeError::BadUtf8)
     } else if line.len() / 4 * 3 > limits::FRAME_BYTES {
         Err(DecodeError::FrameTooLarge)
     } else {
-        BASE64
-            .decode(line)
-            .map(PostedFrame::Binary)
-            .map_err(|_| DecodeError::BadBase64)
+        BASE64.decode(line).map(PostedFrame::Binary).map_err(|_| DecodeError::BadBase64)
     };
     decoded.unwrap_or_else(PostedFrame::Malformed)
 }
@@ -188,10 +183,7 @@ mod tests {
     #[test]
     fn a_body_of_another_type_is_one_text_frame_even_with_newlines() {
         for content_type in [None, Some("text/plain"), Some("application/json")] {
-            assert_eq!(
-                decode_body(content_type, b"[1,\n2]"),
-                [PostedFrame::Text("[1,\n2]")]
-            );
+            assert_eq!(decode_body(content_type, b"[1,\n2]"), [PostedFrame::Text("[1,\n2]")]);
         }
     }
 
@@ -199,10 +191,7 @@ mod tests {
     fn lines_beyond_the_limit_are_ignored() {
         let body = "[]\n".repeat(limits::LONGPOLL_LINES + 1);
 
-        assert_eq!(
-            decode_body(NDJSON, body.as_bytes()).len(),
-            limits::LONGPOLL_LINES
-        );
+        assert_eq!(decode_body(NDJSON, body.as_bytes()).len(), limits::LONGPOLL_LINES);
     }
 
     #[test]
@@ -229,22 +218,13 @@ mod tests {
         let frames = [Bytes::from_static(br#"[null,null,"a","b",{}]"#)];
 
         for (answer, json) in [
+            (Answer::Opened { token: "T" }, r#"{"status":410,"token":"T","messages":[]}"#),
             (
-                Answer::Opened { token: "T" },
-                r#"{"status":410,"token":"T","messages":[]}"#,
-            ),
-            (
-                Answer::Polled {
-                    token: "T",
-                    frames: &[],
-                },
+                Answer::Polled { token: "T", frames: &[] },
                 r#"{"status":204,"token":"T","messages":[]}"#,
             ),
             (
-                Answer::Polled {
-                    token: "T",
-                    frames: &frames,
-                },
+                Answer::Polled { token: "T", frames: &frames },
                 r#"{"status":200,"token":"T","messages":["[null,null,\"a\",\"b\",{}]"]}"#,
             ),
             (Answer::Posted, r#"{"status":200}"#),

@@ -129,10 +129,7 @@ pub struct Origin {
 
 impl From<DecodeError> for Rejected {
     fn from(error: DecodeError) -> Self {
-        Self {
-            error,
-            origin: None,
-        }
+        Self { error, origin: None }
     }
 }
 

@@ -23,10 +23,7 @@ pub struct Ref<'a> {
 impl<'a> Ref<'a> {
     /// A ref that is a string, given without its quotes.
     pub fn string(text: impl Into<Cow<'a, str>>) -> Self {
-        Self {
-            text: text.into(),
-            is_number: false,
-        }
+        Self { text: text.into(), is_number: false }
     }
 
     /// Reads a ref: a string, or a number, whose token is kept, so that `3`, `3.0` and `3e0`
@@ -35,10 +32,7 @@ impl<'a> Ref<'a> {
     pub fn from_json(json: &'a RawValue) -> Option<Self> {
         match json.get().as_bytes().first()? {
             b'"' => string_of(json).map(Self::string),
-            b'-' | b'0'..=b'9' => Some(Self {
-                text: Cow::Borrowed(json.get()),
-                is_number: true,
-            }),
+            b'-' | b'0'..=b'9' => Some(Self { text: Cow::Borrowed(json.get()), is_number: true }),
             _ => None,
         }
     }
@@ -52,10 +46,7 @@ impl<'a> Ref<'a> {
     /// The same ref, free of the frame it came in.
     #[must_use]
     pub fn into_owned(self) -> Ref<'static> {
-        Ref {
-            text: Cow::Owned(self.text.into_owned()),
-            is_number: self.is_number,
-        }
+        Ref { text: Cow::Owned(self.text.into_owned()), is_number: self.is_number }
     }
 
     /// Appends the ref as JSON.
@@ -70,11 +61,7 @@ impl<'a> Ref<'a> {
 
 impl fmt::Debug for Ref<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_number {
-            f.write_str(&self.text)
-        } else {
-            write!(f, "{:?}", self.text)
-        }
+        if self.is_number { f.write_str(&self.text) } else { write!(f, "{:?}", self.text) }
     }
 }
 

@@ -98,11 +98,7 @@ impl Options {
     /// For a session on long-poll: text only, and each request is a sign of life.
     #[must_use]
     pub fn longpoll(vsn: Vsn) -> Self {
-        Self {
-            binary: false,
-            idle_ms: limits::LONGPOLL_IDLE_MS,
-            ..Self::websocket(vsn)
-        }
+        Self { binary: false, idle_ms: limits::LONGPOLL_IDLE_MS, ..Self::websocket(vsn) }
     }
 }
 
@@ -277,18 +273,10 @@ impl Session {
             }
             Event::Alive => self.heard_at = self.heard_at.max(now),
             Event::JoinAnswered { channel, outcome } => self.join_answered(&channel, outcome),
-            Event::Replied {
-                reply_to,
-                status,
-                response,
-            } => {
+            Event::Replied { reply_to, status, response } => {
                 self.replied(&reply_to, status, &response);
             }
-            Event::Pushed {
-                channel,
-                event,
-                payload,
-            } => self.pushed(&channel, event, &payload),
+            Event::Pushed { channel, event, payload } => self.pushed(&channel, event, &payload),
             Event::ChannelEnded { channel, how } => self.channel_ended(&channel, how),
             Event::Tick => {
                 if self.next_deadline().is_some_and(|deadline| now >= deadline) {
@@ -319,10 +307,7 @@ impl Session {
     /// Whether broadcasts may be written to this channel.
     #[must_use]
     pub fn is_joined(&self, channel: &Channel) -> bool {
-        let entry = self
-            .channels
-            .get(channel.topic())
-            .filter(|entry| entry.channel == *channel);
+        let entry = self.channels.get(channel.topic()).filter(|entry| entry.channel == *channel);
         entry.is_some_and(|entry| matches!(entry.phase, Phase::Joined { .. }))
     }
 
@@ -382,12 +367,7 @@ impl Session {
             None => {
                 let payload = answers::complaint(error);
                 let vsn = self.options.vsn;
-                self.send(encode::encode_broadcast(
-                    vsn,
-                    SOCKET_TOPIC,
-                    "error",
-                    &payload,
-                ));
+                self.send(encode::encode_broadcast(vsn, SOCKET_TOPIC, "error", &payload));
             }
         }
         self.malformed_in_a_row += 1;
@@ -398,10 +378,7 @@ impl Session {
 
     /// The join_ref of this answer is null, whatever the client said.
     fn unmatched(&mut self, message: &Message<'_>) {
-        let to = Address {
-            join_ref: None,
-            ..address(message)
-        };
+        let to = Address { join_ref: None, ..address(message) };
         self.reply(&to, "error", answers::UNMATCHED_TOPIC);
     }
 

@@ -59,10 +59,7 @@ impl SubprotocolError {
 pub fn parse<'a>(
     headers: impl IntoIterator<Item = &'a str>,
 ) -> Result<Subprotocol, SubprotocolError> {
-    let offers = headers
-        .into_iter()
-        .flat_map(|value| value.split(','))
-        .map(str::trim);
+    let offers = headers.into_iter().flat_map(|value| value.split(',')).map(str::trim);
     let mut found = Subprotocol::default();
     let mut is_offered = false;
     for offer in offers.filter(|offer| !offer.is_empty()) {
@@ -83,10 +80,7 @@ pub fn parse<'a>(
 }
 
 fn decode_token(encoded: &str) -> Option<String> {
-    let bytes = STANDARD
-        .decode(encoded)
-        .or_else(|_| URL_SAFE.decode(encoded))
-        .ok()?;
+    let bytes = STANDARD.decode(encoded).or_else(|_| URL_SAFE.decode(encoded)).ok()?;
     String::from_utf8(bytes).ok()
 }
 
@@ -96,67 +90,33 @@ mod tests {
 
     #[test]
     fn without_an_offer_no_subprotocol_is_invented() {
-        assert_eq!(
-            parse([]),
-            Ok(Subprotocol {
-                answer: None,
-                token: None
-            })
-        );
-        assert_eq!(
-            parse([""]),
-            Ok(Subprotocol {
-                answer: None,
-                token: None
-            })
-        );
+        assert_eq!(parse([]), Ok(Subprotocol { answer: None, token: None }));
+        assert_eq!(parse([""]), Ok(Subprotocol { answer: None, token: None }));
     }
 
     #[test]
     fn phoenix_is_answered_with_phoenix() {
         for offer in ["phoenix", "graphql-ws, phoenix", " phoenix ,other"] {
-            assert_eq!(
-                parse([offer]).map(|found| found.answer),
-                Ok(Some("phoenix")),
-                "{offer}"
-            );
+            assert_eq!(parse([offer]).map(|found| found.answer), Ok(Some("phoenix")), "{offer}");
         }
-        assert_eq!(
-            parse(["other", "phoenix"]).map(|found| found.answer),
-            Ok(Some("phoenix"))
-        );
+        assert_eq!(parse(["other", "phoenix"]).map(|found| found.answer), Ok(Some("phoenix")));
     }
 
     #[test]
     fn the_token_is_unpadded_base64_of_either_alphabet_behind_its_prefix() {
         for encoded in ["cz8+cz8/", "cz8-cz8_"] {
             let offer = format!("phoenix, base64url.bearer.phx.{encoded}");
-            assert_eq!(
-                parse([&*offer]).unwrap().token.as_deref(),
-                Some("s?>s??"),
-                "{offer}"
-            );
+            assert_eq!(parse([&*offer]).unwrap().token.as_deref(), Some("s?>s??"), "{offer}");
         }
         let unpadded = parse(["phoenix, base64url.bearer.phx.MTIzNA"]).unwrap();
-        assert_eq!(
-            unpadded,
-            Subprotocol {
-                answer: Some("phoenix"),
-                token: Some("1234".into())
-            }
-        );
+        assert_eq!(unpadded, Subprotocol { answer: Some("phoenix"), token: Some("1234".into()) });
         let padded = parse(["phoenix", "base64url.bearer.phx.MTIzNA=="]).unwrap();
         assert_eq!(padded, unpadded);
     }
 
     #[test]
     fn offers_without_phoenix_are_refused_with_403() {
-        for offer in [
-            "graphql-ws",
-            "Phoenix",
-            "base64url.bearer.phx.MTIzNA",
-            "a, b",
-        ] {
+        for offer in ["graphql-ws", "Phoenix", "base64url.bearer.phx.MTIzNA", "a, b"] {
             assert_eq!(parse([offer]), Err(SubprotocolError::Unknown), "{offer}");
         }
         assert_eq!(SubprotocolError::STATUS, 403);

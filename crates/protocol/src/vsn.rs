@@ -62,17 +62,12 @@ fn split_at_sign(text: &str, sign: char) -> (&str, Option<&str>) {
 fn number(text: &str) -> Option<u32> {
     let canonical = text == "0" || !text.starts_with('0');
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    if canonical && digits {
-        text.parse().ok()
-    } else {
-        None
-    }
+    if canonical && digits { text.parse().ok() } else { None }
 }
 
 fn is_identifiers(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-    text.split('.')
-        .all(|part| !part.is_empty() && part.bytes().all(allowed))
+    text.split('.').all(|part| !part.is_empty() && part.bytes().all(allowed))
 }
 
 #[cfg(test)]

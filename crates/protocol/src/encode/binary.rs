@@ -35,11 +35,7 @@ pub fn binary_push(
 /// # Errors
 /// [`FieldTooLong`] when a name is longer than 255 bytes.
 pub fn binary_reply(to: &Address<'_>, status: &str, payload: &[u8]) -> Result<Bytes, FieldTooLong> {
-    frame(
-        REPLY,
-        [text(to.join_ref), text(to.reference), to.topic, status],
-        payload,
-    )
+    frame(REPLY, [text(to.join_ref), text(to.reference), to.topic, status], payload)
 }
 
 /// Encodes a broadcast of bytes.
@@ -59,11 +55,7 @@ pub fn binary_client_push(
     event: &str,
     payload: &[u8],
 ) -> Result<Bytes, FieldTooLong> {
-    frame(
-        PUSH,
-        [text(from.join_ref), text(from.reference), from.topic, event],
-        payload,
-    )
+    frame(PUSH, [text(from.join_ref), text(from.reference), from.topic, event], payload)
 }
 
 fn text<'a>(reference: Option<&'a Ref<'_>>) -> &'a str {

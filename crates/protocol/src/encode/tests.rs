@@ -8,26 +8,16 @@ fn text(bytes: &Bytes) -> &str {
 fn a_numeric_ref_comes_back_as_the_same_token() {
     let reference = number("7.0");
     let join_ref = Ref::string("3");
-    let to = Address {
-        join_ref: Some(&join_ref),
-        reference: Some(&reference),
-        topic: "t",
-    };
+    let to = Address { join_ref: Some(&join_ref), reference: Some(&reference), topic: "t" };
 
     let frame = encode_reply(Vsn::V2, &to, "ok", b"{}");
 
-    assert_eq!(
-        text(&frame),
-        r#"["3",7.0,"t","phx_reply",{"status":"ok","response":{}}]"#
-    );
+    assert_eq!(text(&frame), r#"["3",7.0,"t","phx_reply",{"status":"ok","response":{}}]"#);
 }
 
 #[test]
 fn names_are_escaped_as_json_demands() {
-    let name: String = (0..128_u8)
-        .map(char::from)
-        .chain("ö\u{2028}😀".chars())
-        .collect();
+    let name: String = (0..128_u8).map(char::from).chain("ö\u{2028}😀".chars()).collect();
 
     let frame = encode_broadcast(Vsn::V2, &name, &name, b"{}");
 
@@ -48,17 +38,11 @@ fn a_payload_is_copied_byte_for_byte() {
 #[test]
 fn the_room_for_a_frame_is_reserved_once() {
     let reference = Ref::string("12345");
-    let to = Address {
-        join_ref: Some(&reference),
-        reference: Some(&reference),
-        topic: "room:1",
-    };
+    let to = Address { join_ref: Some(&reference), reference: Some(&reference), topic: "room:1" };
     for vsn in [Vsn::V1, Vsn::V2] {
         let mut out = Vec::with_capacity(capacity(&to, "event", b"{}"));
         let before = out.capacity();
-        write_message(&mut out, vsn, &to, "event", |out| {
-            out.extend_from_slice(b"{}")
-        });
+        write_message(&mut out, vsn, &to, "event", |out| out.extend_from_slice(b"{}"));
         assert_eq!(out.capacity(), before);
     }
 }
@@ -67,10 +51,7 @@ fn the_room_for_a_frame_is_reserved_once() {
 fn a_name_of_256_bytes_does_not_fit_a_binary_frame() {
     let long = "n".repeat(256);
 
-    assert_eq!(
-        binary_broadcast("t", &long, b""),
-        Err(FieldTooLong { bytes: 256 })
-    );
+    assert_eq!(binary_broadcast("t", &long, b""), Err(FieldTooLong { bytes: 256 }));
     assert!(binary_broadcast("t", &long[1..], b"").is_ok());
 }
 

@@ -20,9 +20,7 @@ pub(super) fn decode(frame: &[u8]) -> Result<Message<'_>, DecodeError> {
     let (&[join_ref, reference, topic, event], mut rest) =
         rest.split_first_chunk::<4>().ok_or_else(too_short)?;
     let mut text = |length: u8| {
-        let (text, after) = rest
-            .split_at_checked(usize::from(length))
-            .ok_or_else(too_short)?;
+        let (text, after) = rest.split_at_checked(usize::from(length)).ok_or_else(too_short)?;
         rest = after;
         std::str::from_utf8(text).map_err(|_| DecodeError::BadUtf8)
     };

@@ -28,10 +28,7 @@ fn a_numeric_ref_keeps_its_token_and_differs_from_the_string() {
 #[test]
 fn other_refs_are_bad_frames() {
     for reference in ["true", "{}", "[]", r#""\ud800""#] {
-        assert_eq!(
-            code(v2(&format!(r#"[null,{reference},"t","e",{{}}]"#))),
-            "bad_frame"
-        );
+        assert_eq!(code(v2(&format!(r#"[null,{reference},"t","e",{{}}]"#))), "bad_frame");
     }
 }
 
@@ -72,36 +69,18 @@ fn the_form_of_the_other_version_is_a_bad_frame() {
     let object = r#"{"topic":"t","event":"e","payload":{},"ref":"1"}"#;
 
     assert_eq!(code(v2(object)), "bad_frame");
-    assert_eq!(
-        code(decode_text(Vsn::V1, r#"["1","1","t","e",{}]"#)),
-        "bad_frame"
-    );
+    assert_eq!(code(decode_text(Vsn::V1, r#"["1","1","t","e",{}]"#)), "bad_frame");
 }
 
 #[test]
 fn what_is_not_json_is_told_from_what_is_not_a_message() {
-    for frame in [
-        "",
-        "hello",
-        "[",
-        r#"["1","1","t","e",{}"#,
-        r#"["1","1","t","e",{}] x"#,
-    ] {
+    for frame in ["", "hello", "[", r#"["1","1","t","e",{}"#, r#"["1","1","t","e",{}] x"#] {
         assert_eq!(code(v2(frame)), "bad_json", "{frame}");
     }
-    for frame in [
-        "7",
-        "null",
-        "[]",
-        r#"["1","1","t","e"]"#,
-        r#"["1","1",2,"e",{}]"#,
-    ] {
+    for frame in ["7", "null", "[]", r#"["1","1","t","e"]"#, r#"["1","1",2,"e",{}]"#] {
         assert_eq!(code(v2(frame)), "bad_frame", "{frame}");
     }
-    assert_eq!(
-        code(decode_text(Vsn::V1, r#"{"ref":"1","payload":{}}"#)),
-        "bad_frame"
-    );
+    assert_eq!(code(decode_text(Vsn::V1, r#"{"ref":"1","payload":{}}"#)), "bad_frame");
 }
 
 #[test]
@@ -132,10 +111,7 @@ fn a_frame_cut_in_its_payload_still_tells_whom_to_answer() {
 fn a_frame_at_the_limit_is_read_and_one_byte_more_is_not() {
     let frame = |bytes: usize| {
         let around = r#"["3","7","t","e",{"a":""}]"#.len();
-        format!(
-            r#"["3","7","t","e",{{"a":"{}"}}]"#,
-            "x".repeat(bytes - around)
-        )
+        format!(r#"["3","7","t","e",{{"a":"{}"}}]"#, "x".repeat(bytes - around))
     };
 
     assert!(v2(&frame(limits::FRAME_BYTES)).is_ok());
@@ -156,18 +132,9 @@ fn names_at_their_limits_are_read_and_one_byte_more_is_not() {
     let (topic, event) = (limits::TOPIC_BYTES, limits::EVENT_BYTES);
 
     assert!(v2(&frame(REF_BYTES, topic, event)).is_ok());
-    assert_eq!(
-        code(v2(&frame(REF_BYTES + 1, topic, event))),
-        "ref_too_long"
-    );
-    assert_eq!(
-        code(v2(&frame(REF_BYTES, topic + 1, event))),
-        "topic_too_long"
-    );
-    assert_eq!(
-        code(v2(&frame(REF_BYTES, topic, event + 1))),
-        "event_too_long"
-    );
+    assert_eq!(code(v2(&frame(REF_BYTES + 1, topic, event))), "ref_too_long");
+    assert_eq!(code(v2(&frame(REF_BYTES, topic + 1, event))), "topic_too_long");
+    assert_eq!(code(v2(&frame(REF_BYTES, topic, event + 1))), "event_too_long");
 }
 
 #[test]
@@ -191,10 +158,7 @@ fn a_binary_push_has_five_bytes_of_header() {
 
 #[test]
 fn a_binary_push_whose_names_are_not_utf8_is_refused() {
-    assert_eq!(
-        code(decode_binary(Vsn::V2, b"\x00\x01\x01\x01\x0111t\xff")),
-        "bad_utf8"
-    );
+    assert_eq!(code(decode_binary(Vsn::V2, b"\x00\x01\x01\x01\x0111t\xff")), "bad_utf8");
 }
 
 #[test]
@@ -218,32 +182,19 @@ fn clients_may_send_binary_frames_of_kind_zero_only() {
 fn a_binary_frame_that_ends_early_is_a_bad_frame() {
     let frame = b"\x00\x01\x02\x03\x05378topevent";
     for end in 0..frame.len() {
-        assert_eq!(
-            code(decode_binary(Vsn::V2, &frame[..end])),
-            "bad_frame",
-            "{end}"
-        );
+        assert_eq!(code(decode_binary(Vsn::V2, &frame[..end])), "bad_frame", "{end}");
     }
     assert!(decode_binary(Vsn::V2, frame).is_ok());
 }
 
 #[test]
 fn version_one_has_no_binary_frames() {
-    assert_eq!(
-        code(decode_binary(Vsn::V1, b"\x00\x00\x00\x01\x01te")),
-        "binary_needs_v2"
-    );
+    assert_eq!(code(decode_binary(Vsn::V1, b"\x00\x00\x00\x01\x01te")), "binary_needs_v2");
 }
 
 #[test]
 fn events_that_clients_act_on_by_themselves_are_reserved() {
-    for event in [
-        "phx_close",
-        "phx_error",
-        "phx_reply",
-        "phx_join",
-        "chan_reply_7",
-    ] {
+    for event in ["phx_close", "phx_error", "phx_reply", "phx_join", "chan_reply_7"] {
         assert!(is_reserved_event(event), "{event}");
     }
     for event in ["message", "presence_state", "phx", "close"] {

@@ -75,21 +75,14 @@ impl<'a> Parts<'a> {
     }
 
     fn reject(&self, error: DecodeError) -> Rejected {
-        Rejected {
-            error,
-            origin: self.origin().map(Box::new),
-        }
+        Rejected { error, origin: self.origin().map(Box::new) }
     }
 
     fn origin(&self) -> Option<Origin> {
         let reference = self.reference(REFERENCE).ok()??.into_owned();
         let join_ref = self.reference(JOIN_REF).ok()?.map(Ref::into_owned);
         let topic = string_of(self.raw[TOPIC]?)?.into_owned();
-        (topic.len() <= limits::FRAME_BYTES).then_some(Origin {
-            join_ref,
-            reference,
-            topic,
-        })
+        (topic.len() <= limits::FRAME_BYTES).then_some(Origin { join_ref, reference, topic })
     }
 
     /// A ref: a string, a number, or nothing.
@@ -120,11 +113,7 @@ impl<'a> Parts<'a> {
 
     fn payload(&self) -> Result<&'a str, DecodeError> {
         let text = self.raw[PAYLOAD].map_or("", RawValue::get);
-        if text.starts_with('{') {
-            Ok(text)
-        } else {
-            Err(DecodeError::PayloadNotObject)
-        }
+        if text.starts_with('{') { Ok(text) } else { Err(DecodeError::PayloadNotObject) }
     }
 }
 

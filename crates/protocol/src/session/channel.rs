@@ -35,12 +35,7 @@ impl Channel {
         join_ref: Option<Ref<'static>>,
         reference: Option<Ref<'static>>,
     ) -> Self {
-        Self(Arc::new(Join {
-            id,
-            topic,
-            join_ref,
-            reference,
-        }))
+        Self(Arc::new(Join { id, topic, join_ref, reference }))
     }
 
     /// The number of the channel within its session.
@@ -71,11 +66,7 @@ impl Channel {
     }
 
     pub(super) fn address<'a>(&'a self, reference: Option<&'a Ref<'a>>) -> Address<'a> {
-        Address {
-            join_ref: self.join_ref(),
-            reference,
-            topic: self.topic(),
-        }
+        Address { join_ref: self.join_ref(), reference, topic: self.topic() }
     }
 
     /// Whom the answer to the join goes to.

@@ -27,17 +27,8 @@ impl Session {
             message.join_ref.clone().map(Ref::into_owned),
             message.reference.clone().map(Ref::into_owned),
         );
-        let phase = Phase::Joining {
-            replaced,
-            held: VecDeque::new(),
-        };
-        self.channels.insert(
-            topic,
-            Entry {
-                channel: channel.clone(),
-                phase,
-            },
-        );
+        let phase = Phase::Joining { replaced, held: VecDeque::new() };
+        self.channels.insert(topic, Entry { channel: channel.clone(), phase });
         let params = Bytes::copy_from_slice(params.as_bytes());
         self.effects.push_back(Effect::Join { channel, params });
     }
@@ -45,9 +36,7 @@ impl Session {
     /// Shuts down a channel that is joined anew. Its close must wait for the answer to the new
     /// join, so the channel that the client believes in is handed back.
     fn replace(&mut self, Entry { channel, phase }: Entry) -> Option<Channel> {
-        self.effects.push_back(Effect::Leave {
-            channel: channel.clone(),
-        });
+        self.effects.push_back(Effect::Leave { channel: channel.clone() });
         match phase {
             Phase::Joining { replaced, held } => {
                 self.reply(&channel.join_address(), "error", answers::JOIN_CANCELLED);
@@ -71,9 +60,7 @@ impl Session {
         let Some(Entry { channel, phase }) = self.take(&message.topic) else {
             return;
         };
-        self.effects.push_back(Effect::Leave {
-            channel: channel.clone(),
-        });
+        self.effects.push_back(Effect::Leave { channel: channel.clone() });
         match phase {
             Phase::Joining { replaced, held } => {
                 self.end_join(&channel, answers::JOIN_CANCELLED, replaced, held);
@@ -121,13 +108,8 @@ impl Session {
                 self.end_join(channel, &response, replaced, held);
             }
             JoinOutcome::Accepted { response } => {
-                let phase = Phase::Joined {
-                    unanswered: BTreeMap::new(),
-                };
-                let entry = Entry {
-                    channel: channel.clone(),
-                    phase,
-                };
+                let phase = Phase::Joined { unanswered: BTreeMap::new() };
+                let entry = Entry { channel: channel.clone(), phase };
                 self.channels.insert(Arc::clone(channel.topic()), entry);
                 self.reply(&channel.join_address(), "ok", &response);
                 if let Some(old) = replaced {
@@ -146,11 +128,7 @@ impl Session {
     }
 
     pub(super) fn replied(&mut self, reply_to: &ReplyTo, status: &str, response: &Body) {
-        let ReplyTo {
-            channel,
-            number,
-            reference,
-        } = reply_to;
+        let ReplyTo { channel, number, reference } = reply_to;
         let Some(Phase::Joined { unanswered }) = self.phase_of(channel) else {
             return;
         };
@@ -208,10 +186,7 @@ impl Session {
         match how {
             Ending::Closed => self.say_closed(channel),
             Ending::Crashed => {
-                self.send(encode::encode_error(
-                    self.options.vsn,
-                    &channel.end_address(),
-                ));
+                self.send(encode::encode_error(self.options.vsn, &channel.end_address()));
             }
         }
     }
@@ -245,10 +220,7 @@ impl Session {
         for held in held {
             match held {
                 Held::Push(ClientPush { reference, .. }) => {
-                    let to = Address {
-                        join_ref: None,
-                        ..channel.address(reference.as_ref())
-                    };
+                    let to = Address { join_ref: None, ..channel.address(reference.as_ref()) };
                     self.reply(&to, "error", answers::UNMATCHED_TOPIC);
                 }
                 Held::Answer(frame) => self.effects.push_back(Effect::Send(frame)),
@@ -267,19 +239,12 @@ impl Session {
     }
 
     fn say_closed(&mut self, channel: &Channel) {
-        self.send(encode::encode_close(
-            self.options.vsn,
-            &channel.end_address(),
-        ));
+        self.send(encode::encode_close(self.options.vsn, &channel.end_address()));
     }
 
     /// Hands a push to its joined channel, as long as there is credit.
     fn deliver(&mut self, channel: &Channel, push: ClientPush) {
-        let ClientPush {
-            reference,
-            event,
-            payload,
-        } = push;
+        let ClientPush { reference, event, payload } = push;
         let reply_to = match reference {
             None => None,
             Some(reference) if self.unanswered >= self.options.unanswered_pushes => {
@@ -288,12 +253,7 @@ impl Session {
             }
             Some(reference) => Some(self.expect_reply(channel, reference)),
         };
-        self.effects.push_back(Effect::Push {
-            channel: channel.clone(),
-            reply_to,
-            event,
-            payload,
-        });
+        self.effects.push_back(Effect::Push { channel: channel.clone(), reply_to, event, payload });
     }
 
     fn expect_reply(&mut self, channel: &Channel, reference: Ref<'static>) -> ReplyTo {
@@ -302,11 +262,7 @@ impl Session {
             unanswered.insert(number, reference.clone());
             self.unanswered += 1;
         }
-        ReplyTo {
-            channel: channel.clone(),
-            number,
-            reference,
-        }
+        ReplyTo { channel: channel.clone(), number, reference }
     }
 
     /// Keeps something until the join of its topic is answered. No client needs to send much
@@ -319,10 +275,7 @@ impl Session {
         {
             return self.close(CLOSE_POLICY, "too much sent before a join was answered");
         }
-        if let Some(Entry {
-            phase: Phase::Joining { held, .. },
-            ..
-        }) = self.channels.get_mut(topic)
+        if let Some(Entry { phase: Phase::Joining { held, .. }, .. }) = self.channels.get_mut(topic)
         {
             held.push_back(what);
         }

@@ -21,12 +21,7 @@ impl Client {
     }
 
     fn with(options: Options) -> Self {
-        Self {
-            session: Session::new(options, 0),
-            now: 0,
-            joins: vec![],
-            pushes: vec![],
-        }
+        Self { session: Session::new(options, 0), now: 0, joins: vec![], pushes: vec![] }
     }
 
     /// Joined to `room:1` with join_ref 3.
@@ -50,10 +45,7 @@ impl Client {
 
     #[track_caller]
     fn says_bytes(&mut self, frame: &[u8], effects: &[&str]) {
-        assert_eq!(
-            self.takes(Event::Received(Incoming::Binary(frame))),
-            effects
-        );
+        assert_eq!(self.takes(Event::Received(Incoming::Binary(frame))), effects);
     }
 
     fn silently(&mut self, frame: &str) {
@@ -67,37 +59,20 @@ impl Client {
             true => JoinOutcome::Accepted { response },
             false => JoinOutcome::Refused { response },
         };
-        assert_eq!(
-            self.takes(Event::JoinAnswered { channel, outcome }),
-            effects
-        );
+        assert_eq!(self.takes(Event::JoinAnswered { channel, outcome }), effects);
     }
 
     #[track_caller]
     fn replies(&mut self, push: usize, status: &str, effects: &[&str]) {
         let (reply_to, response) = (self.pushes[push].clone(), Body::Json("{}".into()));
-        assert_eq!(
-            self.takes(Event::Replied {
-                reply_to,
-                status,
-                response
-            }),
-            effects
-        );
+        assert_eq!(self.takes(Event::Replied { reply_to, status, response }), effects);
     }
 
     #[track_caller]
     fn pushes(&mut self, join: usize, event: &str, effects: &[&str]) {
         let (channel, json) = (self.channel(join), format!(r#"{{"p":{join}}}"#));
         let payload = Body::Json(json.into());
-        assert_eq!(
-            self.takes(Event::Pushed {
-                channel,
-                event,
-                payload
-            }),
-            effects
-        );
+        assert_eq!(self.takes(Event::Pushed { channel, event, payload }), effects);
     }
 
     #[track_caller]
@@ -128,19 +103,9 @@ fn show(effect: &Effect) -> String {
     let text = |bytes: &Bytes| String::from_utf8(bytes.to_vec()).unwrap();
     match effect {
         Effect::Join { channel, params } => {
-            format!(
-                "join {} {} {}",
-                channel.topic(),
-                name(channel.join_ref()),
-                text(params)
-            )
+            format!("join {} {} {}", channel.topic(), name(channel.join_ref()), text(params))
         }
-        Effect::Push {
-            channel,
-            reply_to,
-            event,
-            payload,
-        } => {
+        Effect::Push { channel, reply_to, event, payload } => {
             let reference = name(reply_to.as_ref().map(ReplyTo::reference));
             let payload = match payload {
                 Body::Json(json) => text(json),
@@ -162,10 +127,7 @@ fn show(effect: &Effect) -> String {
 }
 
 fn unmatched(topic: &str, reference: &str) -> String {
-    error(
-        &format!(r#"null,"{reference}","{topic}""#),
-        "unmatched topic",
-    )
+    error(&format!(r#"null,"{reference}","{topic}""#), "unmatched topic")
 }
 
 fn error(address: &str, reason: &str) -> String {

@@ -27,16 +27,8 @@ fn every_frame_from_a_client_reads_as_written_down() {
         match vector.message {
             Some(wanted) => {
                 let message = decoded.expect(name);
-                assert_eq!(
-                    message.join_ref,
-                    reference(wanted.join_ref.as_deref()),
-                    "{name}"
-                );
-                assert_eq!(
-                    message.reference,
-                    reference(wanted.reference.as_deref()),
-                    "{name}"
-                );
+                assert_eq!(message.join_ref, reference(wanted.join_ref.as_deref()), "{name}");
+                assert_eq!(message.reference, reference(wanted.reference.as_deref()), "{name}");
                 assert_eq!(message.topic, wanted.topic, "{name}");
                 assert_eq!(message.event, wanted.event, "{name}");
                 match message.payload {
@@ -46,11 +38,7 @@ fn every_frame_from_a_client_reads_as_written_down() {
             }
             None => {
                 let rejected = decoded.expect_err(name);
-                assert_eq!(
-                    Some(rejected.error.code()),
-                    vector.error.as_deref(),
-                    "{name}"
-                );
+                assert_eq!(Some(rejected.error.code()), vector.error.as_deref(), "{name}");
                 let origin = rejected.origin.map(|origin| origin.reference);
                 assert_eq!(origin, vector.reference.map(Ref::string), "{name}");
             }
@@ -66,16 +54,8 @@ fn every_frame_to_a_client_is_as_written_down() {
         let join_ref = reference(vector.join_ref.as_deref());
         let reference = reference(vector.reference.as_deref());
         let (topic, event) = (&*vector.topic, &*vector.event);
-        let to = Address {
-            join_ref: join_ref.as_ref(),
-            reference: reference.as_ref(),
-            topic,
-        };
-        let json = vector
-            .payload
-            .as_deref()
-            .map_or("", RawValue::get)
-            .as_bytes();
+        let to = Address { join_ref: join_ref.as_ref(), reference: reference.as_ref(), topic };
+        let json = vector.payload.as_deref().map_or("", RawValue::get).as_bytes();
         let bytes = vector.hex_payload.as_deref().map(unhex).unwrap_or_default();
 
         let frame = match &*vector.kind {
@@ -139,9 +119,7 @@ struct Encode {
 }
 
 fn golden<T: DeserializeOwned>(file: &str) -> Vec<T> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden")
-        .join(file);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(file);
     let vectors: Vec<T> = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     assert!(!vectors.is_empty());
     vectors
@@ -152,7 +130,5 @@ fn reference(json: Option<&RawValue>) -> Option<Ref<'_>> {
 }
 
 fn unhex(text: &str) -> Vec<u8> {
-    text.split_whitespace()
-        .map(|byte| u8::from_str_radix(byte, 16).unwrap())
-        .collect()
+    text.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect()
 }

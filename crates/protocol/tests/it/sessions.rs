@@ -44,12 +44,7 @@ proptest! {
 enum Step {
     Join(u8),
     Leave(u8, Join),
-    Push {
-        topic: u8,
-        join: Join,
-        event: &'static str,
-        has_ref: bool,
-    },
+    Push { topic: u8, join: Join, event: &'static str, has_ref: bool },
     BadPush(u8),
     Nonsense,
     Heartbeat,
@@ -145,17 +140,10 @@ impl World {
             Step::Join(topic) => {
                 let reference = self.next_ref();
                 self.requests.insert(reference.clone(), 0);
-                self.say(&format!(
-                    r#"["{reference}","{reference}","t{topic}","phx_join",{{}}]"#
-                ));
+                self.say(&format!(r#"["{reference}","{reference}","t{topic}","phx_join",{{}}]"#));
             }
             Step::Leave(topic, join) => self.request(*topic, *join, "phx_leave", "{}", true),
-            Step::Push {
-                topic,
-                join,
-                event,
-                has_ref,
-            } => {
+            Step::Push { topic, join, event, has_ref } => {
                 self.request(*topic, *join, event, "{}", *has_ref);
             }
             Step::BadPush(topic) => self.request(*topic, Join::Current, "message", "[]", true),
@@ -163,14 +151,24 @@ impl World {
             Step::Heartbeat => {
                 let reference = self.next_ref();
                 self.requests.insert(reference.clone(), 0);
-                self.say(&format!(
-                    r#"[null,"{reference}","phoenix","heartbeat",{{}}]"#
-                ));
-                assert!(
-                    self.is_over || self.requests[&reference] == 1,
-                    "answered at once"
-                );
+                self.say(&format!(r#"[null,"{reference}","phoenix","heartbeat",{{}}]"#));
+                assert!(self.is_over || self.requests[&reference] == 1, "answered at once");
             }
+            Step::Decide(..) | Step::Reply(_) | Step::ServerPush(_) | Step::End(..) => {
+                self.take_from_channel(step);
+            }
+            Step::Wait(ms) => {
+                self.now += ms;
+                self.handle(Event::Tick);
+            }
+            Step::Drain => self.handle(Event::Drain),
+            Step::Lost => self.handle(Event::Lost),
+        }
+    }
+
+    /// Lets one of the channels act, be it long gone.
+    fn take_from_channel(&mut self, step: &Step) {
+        match step {
             Step::Decide(which, is_accepted) => {
                 let Some(channel) = pick(which, &self.joins) else {
                     return;
@@ -187,22 +185,14 @@ impl World {
                     return;
                 };
                 let response = Body::Json("{}".into());
-                self.handle(Event::Replied {
-                    reply_to,
-                    status: "ok",
-                    response,
-                });
+                self.handle(Event::Replied { reply_to, status: "ok", response });
             }
             Step::ServerPush(which) => {
                 let Some(channel) = pick(which, &self.joins) else {
                     return;
                 };
                 let payload = Body::Json("{}".into());
-                self.handle(Event::Pushed {
-                    channel,
-                    event: "news",
-                    payload,
-                });
+                self.handle(Event::Pushed { channel, event: "news", payload });
             }
             Step::End(which, how) => {
                 let Some(channel) = pick(which, &self.joins) else {
@@ -210,25 +200,15 @@ impl World {
                 };
                 self.handle(Event::ChannelEnded { channel, how: *how });
             }
-            Step::Wait(ms) => {
-                self.now += ms;
-                self.handle(Event::Tick);
-            }
-            Step::Drain => self.handle(Event::Drain),
-            Step::Lost => self.handle(Event::Lost),
+            _ => unreachable!("the other steps are the client's"),
         }
     }
 
     /// Sends a request; an answer is due unless the session may take it for stale.
     fn request(&mut self, topic: u8, join: Join, event: &str, payload: &str, has_ref: bool) {
         let topic = format!("t{topic}");
-        let current = self
-            .session
-            .channels()
-            .find(|channel| **channel.topic() == *topic);
-        let current = current
-            .and_then(Channel::join_ref)
-            .map(|join_ref| join_ref.as_str());
+        let current = self.session.channels().find(|channel| **channel.topic() == *topic);
+        let current = current.and_then(Channel::join_ref).map(|join_ref| join_ref.as_str());
         let join_ref = match (join, current) {
             (Join::Current, Some(current)) => format!("\"{current}\""),
             (Join::Stale, _) => "\"0\"".to_owned(),
@@ -239,14 +219,8 @@ impl World {
         if has_ref && !is_stale {
             self.requests.insert(reference.clone(), 0);
         }
-        let reference = if has_ref {
-            format!("\"{reference}\"")
-        } else {
-            "null".to_owned()
-        };
-        self.say(&format!(
-            r#"[{join_ref},{reference},"{topic}","{event}",{payload}]"#
-        ));
+        let reference = if has_ref { format!("\"{reference}\"") } else { "null".to_owned() };
+        self.say(&format!(r#"[{join_ref},{reference},"{topic}","{event}",{payload}]"#));
     }
 
     /// Lets the channels decide and answer everything, and counts the answers.
@@ -258,17 +232,10 @@ impl World {
         }
         for at in 0..self.replies.len() {
             let (reply_to, response) = (self.replies[at].clone(), Body::Json("{}".into()));
-            self.handle(Event::Replied {
-                reply_to,
-                status: "ok",
-                response,
-            });
+            self.handle(Event::Replied { reply_to, status: "ok", response });
         }
         for (reference, answers) in &self.requests {
-            assert!(
-                *answers == 1 || self.is_over,
-                "request {reference} got {answers} answers"
-            );
+            assert!(*answers == 1 || self.is_over, "request {reference} got {answers} answers");
         }
     }
 
@@ -302,20 +269,13 @@ impl World {
         assert!(!self.is_over, "nothing follows the end");
         match effect {
             Effect::Join { channel, .. } => {
-                let before = self
-                    .joining
-                    .insert(channel.topic().to_string(), join_ref(&channel));
+                let before = self.joining.insert(channel.topic().to_string(), join_ref(&channel));
                 assert_eq!(before, None, "the join before it has been answered");
                 self.joins.push(channel);
             }
-            Effect::Push {
-                channel, reply_to, ..
-            } => {
+            Effect::Push { channel, reply_to, .. } => {
                 let join_ref = join_ref(&channel);
-                assert!(
-                    self.answered.contains(&join_ref),
-                    "joined before it gets pushes"
-                );
+                assert!(self.answered.contains(&join_ref), "joined before it gets pushes");
                 assert!(!self.left.contains(&join_ref), "no push after the leave");
                 self.replies.extend(reply_to);
             }
@@ -340,46 +300,27 @@ impl World {
 
         if let Some(joining) = self.joining.get(topic).cloned() {
             let is_join_answer = is_answer && reference.as_ref() == Some(&joining);
-            assert!(
-                is_join_answer,
-                "the answer to the join comes first: {frame}"
-            );
+            assert!(is_join_answer, "the answer to the join comes first: {frame}");
             self.joining.remove(topic);
             self.answered.insert(joining);
         }
-        if is_answer {
-            if let Some(answers) = reference
-                .as_ref()
-                .and_then(|name| self.requests.get_mut(name))
-            {
-                *answers += 1;
-                assert_eq!(*answers, 1, "one answer to each request: {frame}");
-            }
+        let answered = reference.as_ref().filter(|_| is_answer);
+        if let Some(answers) = answered.and_then(|name| self.requests.get_mut(name)) {
+            *answers += 1;
+            assert_eq!(*answers, 1, "one answer to each request: {frame}");
         }
         let Some(join_ref) = join_ref else { return };
         if let Some(refs_then) = self.ended.get(&join_ref) {
             let asked_later =
                 reference.is_some_and(|name| name.parse::<u64>().unwrap() > *refs_then);
-            assert!(
-                is_answer && asked_later,
-                "nothing follows the end of a channel: {frame}"
-            );
+            assert!(is_answer && asked_later, "nothing follows the end of a channel: {frame}");
         }
         if matches!(event, "phx_close" | "phx_error") {
-            assert!(
-                self.left.contains(&join_ref),
-                "the caller has stopped writing: {frame}"
-            );
+            assert!(self.left.contains(&join_ref), "the caller has stopped writing: {frame}");
             self.ended.insert(join_ref, self.refs);
         } else if !is_answer {
-            assert!(
-                self.answered.contains(&join_ref),
-                "joined before it speaks: {frame}"
-            );
-            assert!(
-                !self.left.contains(&join_ref),
-                "nothing said after the leave: {frame}"
-            );
+            assert!(self.answered.contains(&join_ref), "joined before it speaks: {frame}");
+            assert!(!self.left.contains(&join_ref), "nothing said after the leave: {frame}");
         }
     }
 }

@@ -22,10 +22,7 @@ fn an_accepted_join_is_answered_with_both_refs() {
 #[test]
 fn a_refused_join_keeps_no_channel() {
     let mut client = Client::new();
-    client.says(
-        r#"["3","3","room:1","phx_join",{}]"#,
-        &[r#"join room:1 "3" {}"#],
-    );
+    client.says(r#"["3","3","room:1","phx_join",{}]"#, &[r#"join room:1 "3" {}"#]);
 
     client.joins_answered(
         0,
@@ -34,20 +31,14 @@ fn a_refused_join_keeps_no_channel() {
     );
 
     assert_eq!(client.session.channels().count(), 0);
-    client.says(
-        r#"["3","4","room:1","message",{}]"#,
-        &[&unmatched("room:1", "4")],
-    );
+    client.says(r#"["3","4","room:1","message",{}]"#, &[&unmatched("room:1", "4")]);
 }
 
 #[test]
 fn a_join_that_crashes_is_answered_as_such() {
     for how in [Ending::Closed, Ending::Crashed] {
         let mut client = Client::new();
-        client.says(
-            r#"["3","3","room:1","phx_join",{}]"#,
-            &[r#"join room:1 "3" {}"#],
-        );
+        client.says(r#"["3","3","room:1","phx_join",{}]"#, &[r#"join room:1 "3" {}"#]);
 
         client.ends(0, how, &[&error(r#""3","3","room:1""#, "join crashed")]);
 
@@ -201,10 +192,7 @@ fn a_client_whose_join_timed_out_sends_join_leave_join_and_ends_up_joined() {
     let mut client = Client::new();
     client.silently(r#"["3","3","room:1","phx_join",{}]"#);
     client.silently(r#"["3","4","room:1","phx_leave",{}]"#);
-    client.says(
-        r#"["5","5","room:1","phx_join",{}]"#,
-        &[r#"join room:1 "5" {}"#],
-    );
+    client.says(r#"["5","5","room:1","phx_join",{}]"#, &[r#"join room:1 "5" {}"#]);
 
     client.joins_answered(
         1,
@@ -262,11 +250,7 @@ fn a_client_that_does_not_wait_for_its_join_is_sent_away_before_it_costs_memory(
     }
     client.says(
         r#"["3","4","room:1","message",{}]"#,
-        &[
-            r#"leave room:1 "3""#,
-            "close 1008 too much sent before a join was answered",
-            "ended",
-        ],
+        &[r#"leave room:1 "3""#, "close 1008 too much sent before a join was answered", "ended"],
     );
 
     let mut client = Client::new();
@@ -274,18 +258,12 @@ fn a_client_that_does_not_wait_for_its_join_is_sent_away_before_it_costs_memory(
     let large = "x".repeat(limits::FRAME_BYTES / 2);
     let push = format!(r#"["3","4","room:1","message",{{"a":"{large}"}}]"#);
     client.says(&push, &[]);
-    assert_eq!(
-        client.takes(Event::Received(Incoming::Text(&push))).len(),
-        3
-    );
+    assert_eq!(client.takes(Event::Received(Incoming::Text(&push))).len(), 3);
 }
 
 #[test]
 fn a_channel_that_ends_answers_its_pushes_and_says_whether_to_come_back() {
-    for (how, event) in [
-        (Ending::Closed, "phx_close"),
-        (Ending::Crashed, "phx_error"),
-    ] {
+    for (how, event) in [(Ending::Closed, "phx_close"), (Ending::Crashed, "phx_error")] {
         let mut client = Client::joined();
         client.silently(r#"["3","7","room:1","message",{}]"#);
 
@@ -315,9 +293,7 @@ fn a_hundred_channels_rejoin_in_one_go() {
     let mut client = Client::new();
     for round in 0..3 {
         for n in 0..limits::SOCKET_CHANNELS {
-            client.silently(&format!(
-                r#"["{round}-{n}","{n}","room:{n}","phx_join",{{}}]"#
-            ));
+            client.silently(&format!(r#"["{round}-{n}","{n}","room:{n}","phx_join",{{}}]"#));
         }
     }
     let closes: usize = (0..3 * limits::SOCKET_CHANNELS)

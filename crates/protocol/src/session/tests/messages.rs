@@ -4,10 +4,7 @@ use super::*;
 
 #[test]
 fn a_message_to_a_topic_that_is_not_joined_is_unmatched_with_a_null_join_ref() {
-    Client::new().says(
-        r#"["3","7","room:x","message",{}]"#,
-        &[&unmatched("room:x", "7")],
-    );
+    Client::new().says(r#"["3","7","room:x","message",{}]"#, &[&unmatched("room:x", "7")]);
 }
 
 #[test]
@@ -23,23 +20,15 @@ fn a_message_with_a_stale_join_ref_is_dropped_without_reply() {
 fn a_message_without_a_join_ref_is_delivered() {
     let mut client = Client::joined();
 
-    client.says(
-        r#"[null,"7","room:1","message",{"a":1}]"#,
-        &[r#"push room:1 "7" message {"a":1}"#],
-    );
-    client.says(
-        r#"[null,null,"room:1","message",{}]"#,
-        &["push room:1 - message {}"],
-    );
+    client
+        .says(r#"[null,"7","room:1","message",{"a":1}]"#, &[r#"push room:1 "7" message {"a":1}"#]);
+    client.says(r#"[null,null,"room:1","message",{}]"#, &["push room:1 - message {}"]);
 }
 
 #[test]
 fn a_reply_carries_the_ref_of_its_push_and_any_status_and_is_given_once() {
     let mut client = Client::joined();
-    client.says(
-        r#"["3","7","room:1","message",{"a":1}]"#,
-        &[r#"push room:1 "7" message {"a":1}"#],
-    );
+    client.says(r#"["3","7","room:1","message",{"a":1}]"#, &[r#"push room:1 "7" message {"a":1}"#]);
 
     let reply = r#"< ["3","7","room:1","phx_reply",{"status":"rate \"limited\"","response":{}}]"#;
     client.replies(0, "rate \"limited\"", &[reply]);
@@ -72,11 +61,7 @@ fn beyond_its_credit_a_push_is_answered_overloaded_until_replies_give_credit_bac
         r#"[null,"9","phoenix","heartbeat",{}]"#,
         &[r#"< [null,"9","phoenix","phx_reply",{"status":"ok","response":{}}]"#],
     );
-    client.replies(
-        5,
-        "ok",
-        &[r#"< ["3","5","room:1","phx_reply",{"status":"ok","response":{}}]"#],
-    );
+    client.replies(5, "ok", &[r#"< ["3","5","room:1","phx_reply",{"status":"ok","response":{}}]"#]);
     client.says(push, &[r#"push room:1 "x" message {}"#]);
 }
 
@@ -135,23 +120,12 @@ fn binary_pushes_reach_the_channel_and_replies_may_be_binary_or_text() {
     let push = b"\x00\x01\x01\x06\x0137room:1mdata";
     client.says_bytes(push, &[r#"push room:1 "7" m <64 61 74 61>"#]);
     client.says_bytes(push, &[r#"push room:1 "7" m <64 61 74 61>"#]);
-    client.replies(
-        0,
-        "ok",
-        &[r#"< ["3","7","room:1","phx_reply",{"status":"ok","response":{}}]"#],
-    );
+    client.replies(0, "ok", &[r#"< ["3","7","room:1","phx_reply",{"status":"ok","response":{}}]"#]);
 
     let (reply_to, response) = (client.pushes[1].clone(), Body::Binary("data".into()));
-    let effects = client.takes(Event::Replied {
-        reply_to,
-        status: "ok",
-        response,
-    });
+    let effects = client.takes(Event::Replied { reply_to, status: "ok", response });
 
-    assert_eq!(
-        effects,
-        [format!("< {:02x?}", b"\x01\x01\x01\x06\x0237room:1okdata")]
-    );
+    assert_eq!(effects, [format!("< {:02x?}", b"\x01\x01\x01\x06\x0237room:1okdata")]);
 }
 
 #[test]
@@ -166,22 +140,8 @@ fn where_binary_frames_do_not_travel_a_binary_reply_is_an_error_and_a_binary_pus
     client.silently(r#"["3","7","room:1","message",{}]"#);
 
     let (channel, payload) = (client.channel(0), Body::Binary("x".into()));
-    assert_eq!(
-        client.takes(Event::Pushed {
-            channel,
-            event: "e",
-            payload
-        }),
-        [""; 0]
-    );
+    assert_eq!(client.takes(Event::Pushed { channel, event: "e", payload }), [""; 0]);
     let (reply_to, response) = (client.pushes[0].clone(), Body::Binary("x".into()));
-    let effects = client.takes(Event::Replied {
-        reply_to,
-        status: "ok",
-        response,
-    });
-    assert_eq!(
-        effects,
-        [error(r#""3","7","room:1""#, "reply cannot be encoded")]
-    );
+    let effects = client.takes(Event::Replied { reply_to, status: "ok", response });
+    assert_eq!(effects, [error(r#""3","7","room:1""#, "reply cannot be encoded")]);
 }

@@ -20,15 +20,10 @@ fn a_heartbeat_is_answered_at_once_by_the_socket_itself() {
 fn the_topic_of_the_socket_takes_nothing_but_heartbeats() {
     let mut client = Client::new();
     for event in ["phx_join", "phx_leave", "message"] {
-        client.says(
-            &format!(r#"["3","3","phoenix","{event}",{{}}]"#),
-            &[&unmatched("phoenix", "3")],
-        );
+        client
+            .says(&format!(r#"["3","3","phoenix","{event}",{{}}]"#), &[&unmatched("phoenix", "3")]);
     }
-    client.says(
-        r#"["3","4","room:1","heartbeat",{}]"#,
-        &[&unmatched("room:1", "4")],
-    );
+    client.says(r#"["3","4","room:1","heartbeat",{}]"#, &[&unmatched("room:1", "4")]);
 }
 
 #[test]
@@ -37,26 +32,14 @@ fn a_malformed_frame_is_answered_in_band_and_the_socket_lives() {
 
     client.says(
         "hello",
-        &[&complaint(
-            "bad_json",
-            "the frame is not JSON: expected value at line 1 column 1",
-        )],
+        &[&complaint("bad_json", "the frame is not JSON: expected value at line 1 column 1")],
     );
-    client.says(
-        r#"["3","7","room:1","message",null]"#,
-        &[&no_object(r#""3","7","room:1""#)],
-    );
+    client.says(r#"["3","7","room:1","message",null]"#, &[&no_object(r#""3","7","room:1""#)]);
     client.says_bytes(
         &[3, 0, 0, 0],
-        &[&complaint(
-            "unknown_binary_kind",
-            "binary frames of kind 3 are not accepted",
-        )],
+        &[&complaint("unknown_binary_kind", "binary frames of kind 3 are not accepted")],
     );
-    client.says(
-        r#"["3","3","room:1","phx_join",{}]"#,
-        &[r#"join room:1 "3" {}"#],
-    );
+    client.says(r#"["3","3","room:1","phx_join",{}]"#, &[r#"join room:1 "3" {}"#]);
 }
 
 #[test]
@@ -72,11 +55,7 @@ fn many_malformed_frames_in_a_row_end_the_session_and_a_good_one_forgives() {
 
     let effects = client.takes(Event::Received(Incoming::Malformed(DecodeError::BadUtf8)));
 
-    let last = [
-        r#"leave room:1 "3""#,
-        "close 1008 too many malformed frames",
-        "ended",
-    ];
+    let last = [r#"leave room:1 "3""#, "close 1008 too many malformed frames", "ended"];
     assert_eq!(effects[1..], last);
     client.says(r#"["3","7","room:1","message",{}]"#, &[]);
 }
@@ -96,10 +75,7 @@ fn a_silent_socket_is_closed_with_1012_and_any_sign_of_life_defers_that() {
     client.pushes(0, "event", &[r#"< ["3",null,"room:1","event",{"p":0}]"#]);
     client.now = 3 * idle - 2;
 
-    assert_eq!(
-        client.takes(Event::Tick),
-        [r#"leave room:1 "3""#, "close 1012 idle", "ended"]
-    );
+    assert_eq!(client.takes(Event::Tick), [r#"leave room:1 "3""#, "close 1012 idle", "ended"]);
     assert_eq!(client.session.next_deadline(), None);
 }
 
@@ -116,10 +92,7 @@ fn a_lost_connection_leaves_every_channel_and_closes_nothing() {
     let mut client = Client::joined();
     client.silently(r#"["5","5","room:0","phx_join",{}]"#);
 
-    assert_eq!(
-        client.takes(Event::Lost),
-        [r#"leave room:0 "5""#, r#"leave room:1 "3""#, "ended"]
-    );
+    assert_eq!(client.takes(Event::Lost), [r#"leave room:0 "5""#, r#"leave room:1 "3""#, "ended"]);
     assert_eq!(client.takes(Event::Drain), [""; 0]);
 }
 
@@ -137,15 +110,9 @@ fn version_one_clients_are_served_with_objects_and_closes_carry_the_ref_of_their
 
     client.says(&object("phx_join", "{}", "1"), &["join room:1 - {}"]);
     client.joins_answered(0, true, &[&ok(r#"{"n":0}"#, "1")]);
-    client.says(
-        &object("message", "{}", "2"),
-        &[r#"push room:1 "2" message {}"#],
-    );
+    client.says(&object("message", "{}", "2"), &[r#"push room:1 "2" message {}"#]);
     client.replies(0, "ok", &[&ok("{}", "2")]);
-    client.says(
-        &object("phx_join", "{}", "3"),
-        &["leave room:1 -", "join room:1 - {}"],
-    );
+    client.says(&object("phx_join", "{}", "3"), &["leave room:1 -", "join room:1 - {}"]);
     let close = format!("< {}", object("phx_close", "{}", "1"));
     client.joins_answered(1, true, &[&ok(r#"{"n":1}"#, "3"), &close]);
 }
