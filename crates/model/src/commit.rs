@@ -5,6 +5,7 @@
 use bytes::Bytes;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::expression::Expression;
@@ -121,9 +122,7 @@ impl PartialEq for Condition {
 impl<'de> Deserialize<'de> for Condition {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let source = String::deserialize(deserializer)?;
-        Expression::compile(&source, &["row", "key"])
-            .map(Self)
-            .map_err(D::Error::custom)
+        Expression::compile(&source, &["row", "key"]).map(Self).map_err(D::Error::custom)
     }
 }
 
@@ -146,6 +145,40 @@ pub struct Proposal {
     pub digest: u64,
     /// The operations, in order.
     pub operations: Vec<Operation>,
+}
+
+impl Proposal {
+    /// About how many bytes the proposal takes while it waits.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let operations = self.operations.iter().map(|operation| match operation {
+            Operation::Put { row: fields, .. } | Operation::Patch { fields, .. } => weigh(fields),
+            Operation::Require { equals, .. } => equals.as_ref().map_or(0, weigh),
+            Operation::Append { text, base64, .. } => {
+                text.as_ref().or(base64.as_ref()).map_or(0, String::len)
+            }
+            Operation::Delete { .. }
+            | Operation::Add { .. }
+            | Operation::CreateTable { .. }
+            | Operation::DropTable { .. }
+            | Operation::CreateJournal { .. } => 0,
+        });
+        operations.map(|bytes| bytes + size_of::<Operation>()).sum::<usize>() + size_of::<Self>()
+    }
+}
+
+fn weigh(fields: &Fields) -> usize {
+    fields.iter().map(|(name, value)| name.len() + weigh_value(value)).sum()
+}
+
+fn weigh_value(value: &Value) -> usize {
+    size_of::<Value>()
+        + match value {
+            Value::String(text) => text.len(),
+            Value::Array(items) => items.iter().map(weigh_value).sum(),
+            Value::Object(fields) => weigh(fields),
+            Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        }
 }
 
 /// What changed, in final values.
@@ -268,10 +301,9 @@ impl Entry {
             Some((&ENTRY_FORMAT, body)) => {
                 postcard::from_bytes(body).map_err(|e| EntryError::Malformed(e.to_string()))
             }
-            Some((&found, _)) if found > ENTRY_FORMAT => Err(EntryError::NewerFormat {
-                found,
-                known: ENTRY_FORMAT,
-            }),
+            Some((&found, _)) if found > ENTRY_FORMAT => {
+                Err(EntryError::NewerFormat { found, known: ENTRY_FORMAT })
+            }
             _ => Err(EntryError::Malformed("no format byte".into())),
         }
     }
@@ -339,10 +371,7 @@ mod tests {
         let bytes = entry.encode();
 
         assert_eq!(Entry::decode(&bytes), Ok(entry));
-        assert!(matches!(
-            Entry::decode(&bytes[..bytes.len() - 1]),
-            Err(EntryError::Malformed(_))
-        ));
+        assert!(matches!(Entry::decode(&bytes[..bytes.len() - 1]), Err(EntryError::Malformed(_))));
     }
 
     #[test]

@@ -55,13 +55,7 @@ impl Expression {
     /// # Errors
     /// [`ExpressionError`] with the line and column of what does not compile.
     pub fn compile(source: &str, variables: &[&str]) -> Result<Self, ExpressionError> {
-        let refuse = |(line, column), message| {
-            Err(ExpressionError {
-                line,
-                column,
-                message,
-            })
-        };
+        let refuse = |(line, column), message| Err(ExpressionError { line, column, message });
         if source.len() > limits::EXPRESSION_BYTES {
             let limit = limits::EXPRESSION_BYTES;
             let bytes = source.len();
@@ -93,10 +87,7 @@ impl Expression {
             let known = variables.join(", ");
             return refuse(at, format!("unknown name {name:?}; known are {known}"));
         }
-        Ok(Self {
-            source: source.into(),
-            program: Arc::new(program),
-        })
+        Ok(Self { source: source.into(), program: Arc::new(program) })
     }
 
     /// Evaluates to a JSON value.
@@ -131,16 +122,11 @@ impl Expression {
         for (name, value) in variables {
             context.add_variable_from_value(*name, (*value).clone());
         }
-        self.program
-            .execute(&context)
-            .map_err(|error| self.error(error.to_string()))
+        self.program.execute(&context).map_err(|error| self.error(error.to_string()))
     }
 
     fn error(&self, message: String) -> EvaluationError {
-        EvaluationError {
-            source_text: self.source.to_string(),
-            message,
-        }
+        EvaluationError { source_text: self.source.to_string(), message }
     }
 }
 
@@ -224,10 +210,7 @@ fn too_deep(source: &str) -> Option<usize> {
 
 fn place_of(source: &str, at: usize) -> (usize, usize) {
     let before = &source.as_bytes()[..at];
-    let line_start = before
-        .iter()
-        .rposition(|byte| *byte == b'\n')
-        .map_or(0, |found| found + 1);
+    let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |found| found + 1);
     let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
     (line, at - line_start + 1)
 }
@@ -240,9 +223,7 @@ mod tests {
 
     fn evaluate(source: &str, row: Value) -> Result<Value, EvaluationError> {
         let row = from_fields(row.as_object().unwrap());
-        Expression::compile(source, &["row"])
-            .unwrap()
-            .evaluate(&[("row", &row)])
+        Expression::compile(source, &["row"]).unwrap().evaluate(&[("row", &row)])
     }
 
     #[test]
@@ -263,18 +244,8 @@ mod tests {
     fn what_does_not_compile_is_refused_with_line_and_column() {
         let error = |source: &str| Expression::compile(source, &["row", "key"]).unwrap_err();
 
-        assert_eq!(
-            (
-                error("row.a ==\n && 1").line,
-                error("row.a ==\n && 1").column > 0
-            ),
-            (2, true)
-        );
-        assert!(
-            error("row.a == 1 && rwo.b")
-                .message
-                .contains("unknown name \"rwo\"")
-        );
+        assert_eq!((error("row.a ==\n && 1").line, error("row.a ==\n && 1").column > 0), (2, true));
+        assert!(error("row.a == 1 && rwo.b").message.contains("unknown name \"rwo\""));
         assert_eq!(
             error("row.a == 1 &&\n rwo.b"),
             ExpressionError {
@@ -283,11 +254,7 @@ mod tests {
                 message: "unknown name \"rwo\"; known are row, key".into(),
             }
         );
-        assert!(
-            error(&"x".repeat(limits::EXPRESSION_BYTES + 1))
-                .message
-                .contains("limit")
-        );
+        assert!(error(&"x".repeat(limits::EXPRESSION_BYTES + 1)).message.contains("limit"));
     }
 
     #[test]
@@ -301,13 +268,7 @@ mod tests {
     #[test]
     fn the_longest_chains_that_pass_the_limits_do_not_overflow_a_thread_of_2_mib() {
         let row = from_fields(&Fields::new());
-        for (item, operators) in [
-            ("1+", 1),
-            ("true||", 2),
-            ("false?1:", 1),
-            ("!", 1),
-            ("-", 1),
-        ] {
+        for (item, operators) in [("1+", 1), ("true||", 2), ("false?1:", 1), ("!", 1), ("-", 1)] {
             let source = item.repeat(limits::EXPRESSION_OPERATORS / operators) + "1";
             if let Ok(expression) = Expression::compile(&source, &["row"]) {
                 let _ = expression.evaluate(&[("row", &row)]);

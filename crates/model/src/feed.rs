@@ -157,10 +157,7 @@ impl Feed {
     /// Up to where the feed is complete.
     #[must_use]
     pub fn position(&self) -> Position {
-        Position {
-            incarnation: self.incarnation,
-            place: self.place,
-        }
+        Position { incarnation: self.incarnation, place: self.place }
     }
 
     /// Run-time errors of expressions since the feed began.
@@ -185,10 +182,7 @@ impl Feed {
             for change in &commit.changes {
                 self.see(change, commit.place, &mut notices);
             }
-            let position = Position {
-                incarnation: self.incarnation,
-                place: commit.place,
-            };
+            let position = Position { incarnation: self.incarnation, place: commit.place };
             mark_last_of_each_topic(&mut notices[first..], position);
         }
         notices
@@ -213,9 +207,7 @@ impl Feed {
         let mode = match place {
             None => Mode::Snapshot,
             Some(Some(place)) if place > self.place => {
-                return Err(JoinRefusal::Ahead {
-                    head: self.position(),
-                });
+                return Err(JoinRefusal::Ahead { head: self.position() });
             }
             Some(Some(place)) if place >= floor => Mode::Resume,
             Some(_) => Mode::Reset,
@@ -228,11 +220,7 @@ impl Feed {
         if let Some(last) = notices.last_mut() {
             last.position = Some(self.position());
         }
-        Ok(Joined {
-            mode,
-            position: self.position(),
-            notices,
-        })
+        Ok(Joined { mode, position: self.position(), notices })
     }
 
     /// True when a view or a public table stands behind the topic.
@@ -242,17 +230,8 @@ impl Feed {
     }
 
     fn see(&mut self, change: &Change, place: Place, notices: &mut Vec<Notice>) {
-        let Change {
-            table,
-            key,
-            old,
-            new,
-        } = change;
-        if self
-            .tables
-            .get(table)
-            .is_some_and(|table| table.options.public)
-        {
+        let Change { table, key, old, new } = change;
+        if self.tables.get(table).is_some_and(|table| table.options.public) {
             let topic: Arc<str> = table_topic(&self.dataset, table).into();
             if old.is_some() || new.is_some() {
                 self.remember(&topic, place, (None, key.clone()));
@@ -278,13 +257,7 @@ impl Feed {
                 let topic: Arc<str> = topic.into();
                 self.set_visible(&topic, source.clone(), body != Body::Gone);
                 self.remember(&topic, place, source.clone());
-                notices.push(Notice {
-                    topic,
-                    event,
-                    key: key.clone(),
-                    body,
-                    position: None,
-                });
+                notices.push(Notice { topic, event, key: key.clone(), body, position: None });
             }
         }
     }
@@ -340,17 +313,12 @@ impl Feed {
     fn rows_of(&self, topic: &Arc<str>) -> Result<Vec<Notice>, JoinRefusal> {
         let (rows, bytes) = (limits::JOIN_ROWS, limits::JOIN_BYTES);
         let too_large = JoinRefusal::TooLarge { rows, bytes };
-        if let Some(table) = self
-            .table_behind(topic)
-            .and_then(|name| self.tables.get(name))
-        {
+        if let Some(table) = self.table_behind(topic).and_then(|name| self.tables.get(name)) {
             if table.rows.len() > rows || table.bytes > bytes as u64 {
                 return Err(too_large);
             }
-            let notices = table
-                .rows
-                .iter()
-                .map(|(key, stored)| row_notice(topic, key, Some(&stored.row)));
+            let notices =
+                table.rows.iter().map(|(key, stored)| row_notice(topic, key, Some(&stored.row)));
             return Ok(notices.collect());
         }
         let Some(known) = self.topics.get(topic) else {
@@ -359,11 +327,7 @@ impl Feed {
         if known.visible.len() > rows {
             return Err(too_large);
         }
-        Ok(known
-            .visible
-            .iter()
-            .filter_map(|source| self.notice_of(topic, source))
-            .collect())
+        Ok(known.visible.iter().filter_map(|source| self.notice_of(topic, source)).collect())
     }
 
     /// What changed after `place`, conflated: each row once, as it is now.
@@ -391,10 +355,7 @@ impl Feed {
     fn notice_of(&self, topic: &Arc<str>, (view, key): &Source) -> Option<Notice> {
         let Some(index) = view else {
             let table = self.tables.get(self.table_behind(topic)?)?;
-            return table
-                .rows
-                .get(key)
-                .map(|stored| row_notice(topic, key, Some(&stored.row)));
+            return table.rows.get(key).map(|stored| row_notice(topic, key, Some(&stored.row)));
         };
         let view = self.views.get(usize::from(*index))?;
         let stored = self.tables.get(&view.table)?.rows.get(key)?;
@@ -465,13 +426,7 @@ fn row_notice(topic: &Arc<str>, key: &Key, row: Option<&Row>) -> Notice {
         Some(row) => (ROW_EVENT, Body::Row(row.clone())),
         None => (GONE_EVENT, Body::Gone),
     };
-    Notice {
-        topic: Arc::clone(topic),
-        event: event.into(),
-        key: key.clone(),
-        body,
-        position: None,
-    }
+    Notice { topic: Arc::clone(topic), event: event.into(), key: key.clone(), body, position: None }
 }
 
 fn mark_last_of_each_topic(notices: &mut [Notice], position: Position) {

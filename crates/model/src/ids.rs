@@ -87,10 +87,7 @@ impl IdMemory {
 
     /// Remembers a commit, and forgets what is over the limits at `now_ms`, the entry's time.
     pub fn remember(&mut self, signature: &Signature, remembered: Remembered, now_ms: u64) {
-        let principal = self
-            .principals
-            .entry(signature.principal.clone())
-            .or_default();
+        let principal = self.principals.entry(signature.principal.clone()).or_default();
         principal.ids.insert(signature.id, remembered);
         principal.forget(now_ms, limits::ID_MEMORY_PER_PRINCIPAL);
     }
@@ -138,19 +135,11 @@ mod tests {
     }
 
     fn signature(id: Uuid, digest: u64) -> Signature {
-        Signature {
-            principal: "p".into(),
-            id,
-            digest,
-        }
+        Signature { principal: "p".into(), id, digest }
     }
 
     fn remembered(digest: u64) -> Remembered {
-        Remembered {
-            digest,
-            place: Place::default(),
-            results: Box::default(),
-        }
+        Remembered { digest, place: Place::default(), results: Box::default() }
     }
 
     #[test]
@@ -162,14 +151,8 @@ mod tests {
         memory.remember(&mine, remembered(7), 1_000);
 
         assert_eq!(memory.recall(&mine, 1_500), Recall::Known(remembered(7)));
-        assert_eq!(
-            memory.recall(&signature(mine.id, 8), 1_500),
-            Recall::Conflict
-        );
-        let other = Signature {
-            principal: "q".into(),
-            ..mine
-        };
+        assert_eq!(memory.recall(&signature(mine.id, 8), 1_500), Recall::Conflict);
+        let other = Signature { principal: "q".into(), ..mine };
         assert_eq!(memory.recall(&other, 1_500), Recall::Fresh);
     }
 
@@ -179,28 +162,12 @@ mod tests {
         let mut memory = IdMemory::default();
         memory.remember(&signature(id(1_000, 1), 7), remembered(7), 1_000);
 
-        memory.remember(
-            &signature(id(day + 1_002, 2), 7),
-            remembered(7),
-            day + 1_002,
-        );
+        memory.remember(&signature(id(day + 1_002, 2), 7), remembered(7), day + 1_002);
 
-        assert_eq!(
-            memory.recall(&signature(id(1_000, 1), 7), day + 1_002),
-            Recall::Expired
-        );
-        assert_eq!(
-            memory.recall(&signature(id(1_000, 0), 7), day + 1_002),
-            Recall::Expired
-        );
-        assert_eq!(
-            memory.recall(&signature(id(1_001, 0), 7), day + 1_002),
-            Recall::Expired
-        );
-        assert_eq!(
-            memory.recall(&signature(id(1_002, 0), 7), day + 1_002),
-            Recall::Fresh
-        );
+        assert_eq!(memory.recall(&signature(id(1_000, 1), 7), day + 1_002), Recall::Expired);
+        assert_eq!(memory.recall(&signature(id(1_000, 0), 7), day + 1_002), Recall::Expired);
+        assert_eq!(memory.recall(&signature(id(1_001, 0), 7), day + 1_002), Recall::Expired);
+        assert_eq!(memory.recall(&signature(id(1_002, 0), 7), day + 1_002), Recall::Fresh);
     }
 
     #[test]
@@ -221,9 +188,6 @@ mod tests {
         let ahead = id(limits::ID_AHEAD_MS + 1_001, 0);
 
         assert_eq!(memory.recall(&signature(ahead, 0), 1_000), Recall::Invalid);
-        assert_eq!(
-            memory.recall(&signature(Uuid::from_u128(5), 0), 1_000),
-            Recall::Invalid
-        );
+        assert_eq!(memory.recall(&signature(Uuid::from_u128(5), 0), 1_000), Recall::Invalid);
     }
 }

@@ -16,5 +16,6 @@ pub mod name;
 pub mod owner;
 pub mod position;
 pub mod row;
+pub mod snapshot;
 pub mod state;
 pub mod view;

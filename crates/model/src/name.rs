@@ -150,30 +150,18 @@ mod tests {
     fn a_name_is_short_lower_case_and_begins_with_a_letter() {
         assert!(Name::new("order_items-2").is_ok());
         assert_eq!(Name::new("").unwrap_err(), NameError::Empty);
-        assert!(matches!(
-            Name::new("2nd").unwrap_err(),
-            NameError::Character { at: 0, .. }
-        ));
-        assert!(matches!(
-            Name::new("a/b").unwrap_err(),
-            NameError::Character { found: '/', .. }
-        ));
+        assert!(matches!(Name::new("2nd").unwrap_err(), NameError::Character { at: 0, .. }));
+        assert!(matches!(Name::new("a/b").unwrap_err(), NameError::Character { found: '/', .. }));
         assert_eq!(
             Name::new(&"a".repeat(65)).unwrap_err(),
-            NameError::TooLong {
-                bytes: 65,
-                limit: 64
-            }
+            NameError::TooLong { bytes: 65, limit: 64 }
         );
     }
 
     #[test]
     fn a_key_takes_any_printable_text_up_to_its_limit() {
         assert_eq!(Key::new("größe 42/ö").unwrap().as_str(), "größe 42/ö");
-        assert!(matches!(
-            Key::new("a\nb").unwrap_err(),
-            NameError::Character { at: 1, .. }
-        ));
+        assert!(matches!(Key::new("a\nb").unwrap_err(), NameError::Character { at: 1, .. }));
         assert!(Key::new(&"k".repeat(256)).is_ok());
         assert!(Key::new(&"k".repeat(257)).is_err());
     }

@@ -187,26 +187,14 @@ impl<T> Owner<T> {
         .encode();
         let entry = Bytes::from(entry);
         let expected = self.state.applied.revision;
-        self.effects.push_back(Effect::Append {
-            expected,
-            entry: entry.clone(),
-        });
+        self.effects.push_back(Effect::Append { expected, entry: entry.clone() });
         self.flushing = Some(Flush { entry, answers });
     }
 
     /// Decides one proposal against the state and the batch before it.
     fn judge(&self, proposal: Proposal, batch: &mut Batch) -> Result<Receipt, Refusal> {
-        let Proposal {
-            principal,
-            id,
-            digest,
-            operations,
-        } = proposal;
-        let signature = id.map(|id| Signature {
-            principal,
-            id,
-            digest,
-        });
+        let Proposal { principal, id, digest, operations } = proposal;
+        let signature = id.map(|id| Signature { principal, id, digest });
         if let Some(signature) = &signature
             && let Some(receipt) = self.recall(signature, batch)?
         {
@@ -217,33 +205,17 @@ impl<T> Owner<T> {
         let place = self.place_of_next(batch.commits.len());
         let computed = commit.results.iter().any(Option::is_some);
         let receipt = Receipt {
-            position: Position {
-                incarnation: self.incarnation,
-                place,
-            },
-            results: if computed {
-                commit.results.clone().into()
-            } else {
-                Box::default()
-            },
+            position: Position { incarnation: self.incarnation, place },
+            results: if computed { commit.results.clone().into() } else { Box::default() },
             replayed: false,
         };
         batch.overlay.merge(overlay);
         batch.bytes += evaluation::size_of(&commit);
         if let Some(signature) = &signature {
-            let replay = Receipt {
-                replayed: true,
-                ..receipt.clone()
-            };
-            batch.ids.insert(
-                (signature.principal.clone(), signature.id),
-                (digest, replay),
-            );
+            let replay = Receipt { replayed: true, ..receipt.clone() };
+            batch.ids.insert((signature.principal.clone(), signature.id), (digest, replay));
         }
-        batch.commits.push(Commit {
-            signature,
-            ..commit
-        });
+        batch.commits.push(Commit { signature, ..commit });
         Ok(receipt)
     }
 
@@ -257,10 +229,7 @@ impl<T> Owner<T> {
         }
         match self.state.ids.recall(signature, self.now_ms) {
             Recall::Known(known) => Ok(Some(Receipt {
-                position: Position {
-                    incarnation: self.incarnation,
-                    place: known.place,
-                },
+                position: Position { incarnation: self.incarnation, place: known.place },
                 results: known.results,
                 replayed: true,
             })),
@@ -274,10 +243,7 @@ impl<T> Owner<T> {
 
     fn place_of_next(&self, index: usize) -> Place {
         let index = u16::try_from(index).expect("a batch holds at most ENTRY_COMMITS commits");
-        Place {
-            revision: self.state.applied.revision.next(),
-            index,
-        }
+        Place { revision: self.state.applied.revision.next(), index }
     }
 
     fn appended(&mut self) {
@@ -286,17 +252,11 @@ impl<T> Owner<T> {
         };
         let revision = self.state.applied.revision.next();
         let mut commits: Vec<CommitChanges> = Vec::new();
-        let folded = self.state.fold(
-            revision,
-            &entry,
-            &mut |place, change| match commits.last_mut() {
+        let folded =
+            self.state.fold(revision, &entry, &mut |place, change| match commits.last_mut() {
                 Some(last) if last.place == place => last.changes.push(change),
-                _ => commits.push(CommitChanges {
-                    place,
-                    changes: vec![change],
-                }),
-            },
-        );
+                _ => commits.push(CommitChanges { place, changes: vec![change] }),
+            });
         if let Err(error) = folded {
             // Only a bug can get here: what was just written does not fold.
             self.stop(answers, error.to_string(), Refusal::OutcomeUnknown);
@@ -312,15 +272,11 @@ impl<T> Owner<T> {
         };
         let retry = |refusal: Refusal| {
             // Refusals of the batch were judged against commits that never happened: try again.
-            move |(ticket, _)| Effect::Answer {
-                ticket,
-                answer: Err(refusal.clone()),
-            }
+            move |(ticket, _)| Effect::Answer { ticket, answer: Err(refusal.clone()) }
         };
         match error {
             AppendError::StorageFull(reason) => {
-                self.effects
-                    .extend(answers.into_iter().map(retry(Refusal::StorageFull(reason))));
+                self.effects.extend(answers.into_iter().map(retry(Refusal::StorageFull(reason))));
             }
             AppendError::TooLarge { .. } => {
                 let refusal = Refusal::StorageFull(error.to_string());
@@ -340,17 +296,14 @@ impl<T> Owner<T> {
     ) {
         self.stopped = Some(reason.clone());
         self.effects.push_back(Effect::Stop { reason });
-        let unknown = answers.into_iter().map(|(ticket, _)| Effect::Answer {
-            ticket,
-            answer: Err(refusal.clone()),
-        });
+        let unknown = answers
+            .into_iter()
+            .map(|(ticket, _)| Effect::Answer { ticket, answer: Err(refusal.clone()) });
         self.effects.extend(unknown);
     }
 
     fn answer(&mut self, answers: Vec<(T, Result<Receipt, Refusal>)>) {
-        let effects = answers
-            .into_iter()
-            .map(|(ticket, answer)| Effect::Answer { ticket, answer });
+        let effects = answers.into_iter().map(|(ticket, answer)| Effect::Answer { ticket, answer });
         self.effects.extend(effects);
     }
 }

@@ -135,10 +135,7 @@ mod tests {
     fn position(incarnation: u128, revision: u64, index: u16) -> Position {
         Position {
             incarnation: Incarnation(Uuid::from_u128(incarnation)),
-            place: Place {
-                revision: Revision(revision),
-                index,
-            },
+            place: Place { revision: Revision(revision), index },
         }
     }
 
@@ -154,14 +151,7 @@ mod tests {
     fn i7_other_texts_are_not_positions() {
         let good = position(7, 42, 3).to_string();
         assert!(good.parse::<Position>().is_ok());
-        for bad in [
-            "",
-            "0",
-            "-",
-            &good[1..],
-            &good.replace('-', "+"),
-            &format!("{good}-0"),
-        ] {
+        for bad in ["", "0", "-", &good[1..], &good.replace('-', "+"), &format!("{good}-0")] {
             assert_eq!(bad.parse::<Position>(), Err(PositionError), "{bad}");
         }
     }

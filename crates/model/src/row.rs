@@ -43,20 +43,12 @@ impl Row {
     /// # Errors
     /// [`RowError`] when the row is over [`limits::ROW_BYTES`] or [`limits::ROW_DEPTH`].
     pub fn new(fields: &Fields) -> Result<Self, RowError> {
-        if fields
-            .values()
-            .any(|value| depth_over(value, limits::ROW_DEPTH - 1))
-        {
-            return Err(RowError::TooDeep {
-                limit: limits::ROW_DEPTH,
-            });
+        if fields.values().any(|value| depth_over(value, limits::ROW_DEPTH - 1)) {
+            return Err(RowError::TooDeep { limit: limits::ROW_DEPTH });
         }
         let bytes = serde_json::to_vec(fields).expect("a JSON map with text keys always encodes");
         if bytes.len() > limits::ROW_BYTES {
-            return Err(RowError::TooLarge {
-                bytes: bytes.len(),
-                limit: limits::ROW_BYTES,
-            });
+            return Err(RowError::TooLarge { bytes: bytes.len(), limit: limits::ROW_BYTES });
         }
         Ok(Self(bytes.into()))
     }
@@ -114,9 +106,7 @@ impl<'de> Deserialize<'de> for Row {
                 Ok(Row(bytes.into()))
             }
         }
-        deserializer
-            .deserialize_bytes(Bytes)
-            .map_err(D::Error::custom)
+        deserializer.deserialize_bytes(Bytes).map_err(D::Error::custom)
     }
 }
 
@@ -166,10 +156,7 @@ mod tests {
         let b: Fields = serde_json::from_str(r#"{ "a":{"c":3,"d":2}, "b":1 }"#).unwrap();
 
         assert_eq!(Row::new(&a).unwrap(), Row::new(&b).unwrap());
-        assert_eq!(
-            Row::new(&a).unwrap().as_json(),
-            r#"{"a":{"c":3,"d":2},"b":1}"#
-        );
+        assert_eq!(Row::new(&a).unwrap().as_json(), r#"{"a":{"c":3,"d":2},"b":1}"#);
     }
 
     #[test]
@@ -181,10 +168,7 @@ mod tests {
             &fields(json!({"a": null, "b": {"c": null, "x": 1}, "e": [2], "n": {"y": null}})),
         );
 
-        assert_eq!(
-            Value::Object(row),
-            json!({"b": {"d": 3, "x": 1}, "e": [2], "n": {}})
-        );
+        assert_eq!(Value::Object(row), json!({"b": {"d": 3, "x": 1}, "e": [2], "n": {}}));
     }
 
     #[test]
@@ -198,9 +182,6 @@ mod tests {
         assert!(
             matches!(Row::new(&large), Err(RowError::TooLarge { limit, .. }) if limit == limits::ROW_BYTES)
         );
-        assert!(matches!(
-            Row::new(&fields(json!({"deep": deep}))),
-            Err(RowError::TooDeep { .. })
-        ));
+        assert!(matches!(Row::new(&fields(json!({"deep": deep}))), Err(RowError::TooDeep { .. })));
     }
 }

@@ -125,26 +125,16 @@ impl State {
         see: &mut dyn FnMut(Place, Change),
     ) -> Result<(), FoldError> {
         if revision != self.applied.revision.next() {
-            return Err(FoldError::Gap {
-                found: revision,
-                applied: self.applied.revision,
-            });
+            return Err(FoldError::Gap { found: revision, applied: self.applied.revision });
         }
-        let entry = Entry::decode(bytes).map_err(|error| FoldError::Entry {
-            at: revision,
-            error,
-        })?;
+        let entry =
+            Entry::decode(bytes).map_err(|error| FoldError::Entry { at: revision, error })?;
         if entry.history != self.history {
             return Err(FoldError::Diverged { at: revision });
         }
-        let Entry {
-            time_ms, commits, ..
-        } = entry;
+        let Entry { time_ms, commits, .. } = entry;
         for (index, commit) in commits.into_iter().enumerate() {
-            let place = Place {
-                revision,
-                index: index as u16,
-            };
+            let place = Place { revision, index: index as u16 };
             self.fold_commit(place, time_ms, commit, see)?;
             self.applied = place;
         }
@@ -166,16 +156,8 @@ impl State {
         }
         if let Some(signature) = commit.signature {
             let computed = commit.results.iter().any(Option::is_some);
-            let results = if computed {
-                commit.results.into()
-            } else {
-                Box::default()
-            };
-            let remembered = Remembered {
-                digest: signature.digest,
-                place,
-                results,
-            };
+            let results = if computed { commit.results.into() } else { Box::default() };
+            let remembered = Remembered { digest: signature.digest, place, results };
             self.ids.remember(&signature, remembered, time_ms);
         }
         Ok(())
@@ -189,51 +171,21 @@ impl State {
     ) -> Result<(), FoldError> {
         let at = place.revision;
         match record {
-            Record::Put {
-                table: name,
-                key,
-                row,
-            } => {
+            Record::Put { table: name, key, row } => {
                 let Some(table) = self.tables.get_mut(&name) else {
                     return Err(FoldError::Unknown { at, name });
                 };
-                let old = table.put(
-                    &key,
-                    StoredRow {
-                        place,
-                        row: row.clone(),
-                    },
-                );
-                see(
-                    place,
-                    Change {
-                        table: name,
-                        key,
-                        old,
-                        new: Some(row),
-                    },
-                );
+                let old = table.put(&key, StoredRow { place, row: row.clone() });
+                see(place, Change { table: name, key, old, new: Some(row) });
             }
             Record::Delete { table: name, key } => {
                 let Some(table) = self.tables.get_mut(&name) else {
                     return Err(FoldError::Unknown { at, name });
                 };
                 let old = table.remove(&key);
-                see(
-                    place,
-                    Change {
-                        table: name,
-                        key,
-                        old,
-                        new: None,
-                    },
-                );
+                see(place, Change { table: name, key, old, new: None });
             }
-            Record::Append {
-                journal: name,
-                ordinal,
-                ..
-            } => {
+            Record::Append { journal: name, ordinal, .. } => {
                 let Some(journal) = self.journals.get_mut(&name) else {
                     return Err(FoldError::Unknown { at, name });
                 };
@@ -246,15 +198,7 @@ impl State {
                 let dropped = self.tables.remove(&name).unwrap_or_default();
                 for (key, stored) in dropped.rows {
                     let old = Some(stored.row);
-                    see(
-                        place,
-                        Change {
-                            table: name.clone(),
-                            key,
-                            old,
-                            new: None,
-                        },
-                    );
+                    see(place, Change { table: name.clone(), key, old, new: None });
                 }
             }
             Record::CreateJournal { journal } => {

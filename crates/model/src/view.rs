@@ -134,10 +134,7 @@ impl View {
                 .map_err(|error: ExpressionError| refuse(field, error.to_string()))
         };
         let optional = |field: &str, source: &Option<String>| {
-            source
-                .as_ref()
-                .map(|source| expression(field, source))
-                .transpose()
+            source.as_ref().map(|source| expression(field, source)).transpose()
         };
         let project = match &declaration.project {
             None => None,
@@ -186,13 +183,7 @@ impl View {
         };
         check_event(event).map_err(|problem| refuse("event", problem))?;
         let topic = TopicPattern::parse(topic).map_err(|problem| refuse("topic", problem))?;
-        Ok(Self {
-            name,
-            table,
-            topic,
-            event: event.into(),
-            kind: Kind::Native(Arc::new(see)),
-        })
+        Ok(Self { name, table, topic, event: event.into(), kind: Kind::Native(Arc::new(see)) })
     }
 
     /// How a row looks through this view. A run-time error of an expression means "not visible"
@@ -200,14 +191,8 @@ impl View {
     pub fn see(&self, key: &Key, row: &Row, tables: &Tables, errors: &mut u64) -> Option<Visible> {
         let fields = row.fields();
         match &self.kind {
-            Kind::Native(see) => see(&RowContext {
-                key,
-                fields: &fields,
-                tables,
-            }),
-            Kind::Declared {
-                filter, project, ..
-            } => {
+            Kind::Native(see) => see(&RowContext { key, fields: &fields, tables }),
+            Kind::Declared { filter, project, .. } => {
                 let seen = self.see_declared(key, fields, filter.as_ref(), project.as_deref());
                 seen.unwrap_or_else(|_| {
                     *errors += 1;
@@ -261,44 +246,27 @@ impl View {
         match (before, after) {
             (None, None) => vec![],
             (None, Some(after)) => vec![Sight::Shown(after)],
-            (Some(before), None) => vec![Sight::Left {
-                topic: before.topic,
-            }],
+            (Some(before), None) => vec![Sight::Left { topic: before.topic }],
             (Some(before), Some(after)) if before.topic != after.topic => {
-                vec![
-                    Sight::Left {
-                        topic: before.topic,
-                    },
-                    Sight::Shown(after),
-                ]
+                vec![Sight::Left { topic: before.topic }, Sight::Shown(after)]
             }
             (Some(before), Some(after)) => {
                 let told = before.fields != after.fields
                     || new.is_some_and(|row| self.announces(key, row, errors));
-                if told {
-                    vec![Sight::Shown(after)]
-                } else {
-                    vec![]
-                }
+                if told { vec![Sight::Shown(after)] } else { vec![] }
             }
         }
     }
 
     fn announces(&self, key: &Key, row: &Row, errors: &mut u64) -> bool {
-        let Kind::Declared {
-            announce_when: Some(condition),
-            ..
-        } = &self.kind
-        else {
+        let Kind::Declared { announce_when: Some(condition), .. } = &self.kind else {
             return false;
         };
         let (row, key) = (from_fields(&row.fields()), CelValue::from(key.as_str()));
-        condition
-            .is_true(&[("row", &row), ("key", &key)])
-            .unwrap_or_else(|_| {
-                *errors += 1;
-                false
-            })
+        condition.is_true(&[("row", &row), ("key", &key)]).unwrap_or_else(|_| {
+            *errors += 1;
+            false
+        })
     }
 }
 

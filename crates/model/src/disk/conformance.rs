@@ -40,14 +40,8 @@ fn a_file_gives_back_what_was_written_at_any_offset(disk: &dyn Disk, directory: 
     assert_eq!(read_all(&*again), b"hello there");
     assert_eq!(expect("length", again.length()), 11);
     let mut beyond = [0; 4];
-    assert_eq!(
-        expect("read beyond the end", again.read_at(&mut beyond, 11)),
-        0
-    );
-    assert!(
-        again.write_at(b"x", 0).is_err(),
-        "a file opened for reading takes no writes"
-    );
+    assert_eq!(expect("read beyond the end", again.read_at(&mut beyond, 11)), 0);
+    assert!(again.write_at(b"x", 0).is_err(), "a file opened for reading takes no writes");
     expect("modified_ms", disk.modified_ms(&path));
 }
 
@@ -72,17 +66,11 @@ fn a_rename_replaces_and_open_handles_stay_valid(disk: &dyn Disk, directory: &Pa
     let (from, to) = (directory.join("from"), directory.join("to"));
     let file = expect("create", disk.create(&from));
     expect("write", file.write_all_at(b"new", 0));
-    expect(
-        "write",
-        expect("create", disk.create(&to)).write_all_at(b"older", 0),
-    );
+    expect("write", expect("create", disk.create(&to)).write_all_at(b"older", 0));
     expect("rename", disk.rename(&from, &to));
     expect("write through the old handle", file.write_all_at(b"!", 3));
 
-    assert_eq!(
-        read_all(&*expect("open", disk.open(&to, Access::Read))),
-        b"new!"
-    );
+    assert_eq!(read_all(&*expect("open", disk.open(&to, Access::Read))), b"new!");
     assert_eq!(kind(disk.open(&from, Access::Read)), ErrorKind::NotFound);
     assert_eq!(kind(disk.rename(&from, &to)), ErrorKind::NotFound);
 }
@@ -102,42 +90,27 @@ fn a_removed_file_is_gone_by_name_and_still_there_for_its_handles(
 }
 
 fn a_listing_is_sorted_and_leaves_directories_out(disk: &dyn Disk, directory: &Path) {
-    expect(
-        "create_directory",
-        disk.create_directory(&directory.join("inner")),
-    );
+    expect("create_directory", disk.create_directory(&directory.join("inner")));
     for name in ["b", "c", "a"] {
         expect("create", disk.create(&directory.join(name)));
     }
     expect("create", disk.create(&directory.join("inner").join("d")));
 
     assert_eq!(expect("list", disk.list(directory)), ["a", "b", "c"]);
-    assert_eq!(
-        kind(disk.list(&directory.join("missing"))),
-        ErrorKind::NotFound
-    );
+    assert_eq!(kind(disk.list(&directory.join("missing"))), ErrorKind::NotFound);
 }
 
 fn an_exclusive_lock_has_one_holder_until_it_is_dropped(disk: &dyn Disk, directory: &Path) {
     let path = directory.join("lock");
     assert_eq!(kind(disk.lock(&path, Sharing::Shared)), ErrorKind::NotFound);
     let held = expect("lock", disk.lock(&path, Sharing::Exclusive));
-    assert_eq!(
-        kind(disk.lock(&path, Sharing::Exclusive)),
-        ErrorKind::WouldBlock
-    );
-    assert_eq!(
-        kind(disk.lock(&path, Sharing::Shared)),
-        ErrorKind::WouldBlock
-    );
+    assert_eq!(kind(disk.lock(&path, Sharing::Exclusive)), ErrorKind::WouldBlock);
+    assert_eq!(kind(disk.lock(&path, Sharing::Shared)), ErrorKind::WouldBlock);
     drop(held);
 
     let first = expect("share", disk.lock(&path, Sharing::Shared));
     let second = expect("share again", disk.lock(&path, Sharing::Shared));
-    assert_eq!(
-        kind(disk.lock(&path, Sharing::Exclusive)),
-        ErrorKind::WouldBlock
-    );
+    assert_eq!(kind(disk.lock(&path, Sharing::Exclusive)), ErrorKind::WouldBlock);
     drop((first, second));
     expect("lock again", disk.lock(&path, Sharing::Exclusive));
 }

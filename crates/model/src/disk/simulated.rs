@@ -40,18 +40,14 @@ impl SimulatedDisk {
     /// An empty disk whose dice start at `seed`.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self {
-            state: Arc::new(Mutex::new(State::new(seed))),
-        }
+        Self { state: Arc::new(Mutex::new(State::new(seed))) }
     }
 
     /// A copy of the disk, power and dice included, that lives on by itself.
     #[must_use]
     pub fn fork(&self, seed: u64) -> Self {
         let state = self.state().fork(seed);
-        Self {
-            state: Arc::new(Mutex::new(state)),
-        }
+        Self { state: Arc::new(Mutex::new(state)) }
     }
 
     /// Cuts the power, lets the dice decide what survives, and turns the power on again.
@@ -122,12 +118,7 @@ impl SimulatedDisk {
     }
 
     fn handle(&self, state: &State, file: u64, access: Access) -> Box<dyn DiskFile> {
-        Box::new(SimulatedFile {
-            disk: self.clone(),
-            file,
-            life: state.life,
-            access,
-        })
+        Box::new(SimulatedFile { disk: self.clone(), file, life: state.life, access })
     }
 }
 
@@ -139,10 +130,7 @@ impl Disk for SimulatedDisk {
         }
         state.check_parent(path)?;
         let file = state.new_file();
-        state.change(Change::Put {
-            path: path.to_owned(),
-            file,
-        })?;
+        state.change(Change::Put { path: path.to_owned(), file })?;
         Ok(self.handle(&state, file, Access::Write))
     }
 
@@ -160,19 +148,13 @@ impl Disk for SimulatedDisk {
         let mut state = self.state();
         let file = state.file_at(from)?;
         state.check_parent(to)?;
-        state.change(Change::Rename {
-            from: from.to_owned(),
-            to: to.to_owned(),
-            file,
-        })
+        state.change(Change::Rename { from: from.to_owned(), to: to.to_owned(), file })
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state();
         state.file_at(path)?;
-        state.change(Change::Remove {
-            path: path.to_owned(),
-        })
+        state.change(Change::Remove { path: path.to_owned() })
     }
 
     fn create_directory(&self, path: &Path) -> io::Result<()> {
@@ -197,10 +179,7 @@ impl Disk for SimulatedDisk {
         if !state.directories.contains(directory) {
             return Err(io::ErrorKind::NotFound.into());
         }
-        let inside = state
-            .names
-            .keys()
-            .filter(|path| path.parent() == Some(directory));
+        let inside = state.names.keys().filter(|path| path.parent() == Some(directory));
         let names = inside.filter_map(|path| path.file_name()?.to_str().map(str::to_owned));
         Ok(names.collect())
     }
@@ -217,20 +196,12 @@ impl Disk for SimulatedDisk {
         if sharing == Sharing::Exclusive && !state.names.contains_key(path) {
             state.check_parent(path)?;
             let file = state.new_file();
-            state.change(Change::Put {
-                path: path.to_owned(),
-                file,
-            })?;
+            state.change(Change::Put { path: path.to_owned(), file })?;
         }
         state.file_at(path)?;
         state.lock(path, sharing)?;
         let life = state.life;
-        Ok(Box::new(SimulatedLock {
-            disk: self.clone(),
-            path: path.to_owned(),
-            sharing,
-            life,
-        }))
+        Ok(Box::new(SimulatedLock { disk: self.clone(), path: path.to_owned(), sharing, life }))
     }
 }
 

@@ -23,55 +23,26 @@ impl Shop {
         let views = vec![View::compile(&serde_json::from_value(view).unwrap()).unwrap()];
         let mut tables = Tables::new();
         let options = crate::commit::TableOptions { public };
-        tables.insert(
-            name("items"),
-            Table {
-                options,
-                ..Table::default()
-            },
-        );
-        let place = Place {
-            revision: Revision(5),
-            index: 0,
-        };
+        tables.insert(name("items"), Table { options, ..Table::default() });
+        let place = Place { revision: Revision(5), index: 0 };
         let feed = Feed::new(name("shop"), incarnation(1), views, tables.clone(), place);
-        Self {
-            tables,
-            place,
-            feed,
-        }
+        Self { tables, place, feed }
     }
 
     /// One commit in an entry of its own.
     fn write(&mut self, writes: &[(&str, Option<serde_json::Value>)]) -> Vec<Notice> {
-        self.place = Place {
-            revision: self.place.revision.next(),
-            index: 0,
-        };
+        self.place = Place { revision: self.place.revision.next(), index: 0 };
         let place = self.place;
         let table = self.tables.get_mut("items").unwrap();
         let mut changes = vec![];
         for (key, row) in writes {
             let key = Key::new(key).unwrap();
-            let new = row
-                .as_ref()
-                .map(|row| Row::new(row.as_object().unwrap()).unwrap());
+            let new = row.as_ref().map(|row| Row::new(row.as_object().unwrap()).unwrap());
             let old = match &new {
-                Some(row) => table.put(
-                    &key,
-                    StoredRow {
-                        place,
-                        row: row.clone(),
-                    },
-                ),
+                Some(row) => table.put(&key, StoredRow { place, row: row.clone() }),
                 None => table.rows.remove(&key).map(|stored| stored.row),
             };
-            changes.push(Change {
-                table: name("items"),
-                key,
-                old,
-                new,
-            });
+            changes.push(Change { table: name("items"), key, old, new });
         }
         let commits = [CommitChanges { place, changes }];
         self.feed.apply(&commits, self.tables.clone(), place)
@@ -97,19 +68,9 @@ fn item(p: i64, n: i64) -> Option<serde_json::Value> {
 fn texts(notices: &[Notice]) -> Vec<String> {
     let text = |notice: &Notice| {
         let payload: serde_json::Value = serde_json::from_slice(&notice.payload()).unwrap();
-        let positioned = if payload.get("position").is_some() {
-            "!"
-        } else {
-            ""
-        };
-        let level = payload
-            .get("level")
-            .map(|level| format!("={level}"))
-            .unwrap_or_default();
-        format!(
-            "{}/{} {}{level}{positioned}",
-            notice.topic, notice.event, notice.key
-        )
+        let positioned = if payload.get("position").is_some() { "!" } else { "" };
+        let level = payload.get("level").map(|level| format!("={level}")).unwrap_or_default();
+        format!("{}/{} {}{level}{positioned}", notice.topic, notice.event, notice.key)
     };
     notices.iter().map(text).collect()
 }
@@ -122,11 +83,7 @@ fn i4_only_the_last_notice_of_a_commit_on_a_topic_carries_the_position() {
 
     assert_eq!(
         texts(&told),
-        [
-            "product:1/stock a=false",
-            "product:2/stock b=true!",
-            "product:1/stock c=true!"
-        ]
+        ["product:1/stock a=false", "product:2/stock b=true!", "product:1/stock c=true!"]
     );
 }
 
@@ -138,18 +95,9 @@ fn i8_snapshot_at_s_plus_changes_after_s_is_the_table() {
     let joined = shop.join("table:shop/items", None);
     let told = shop.write(&[("a", None), ("c", item(1, 1))]);
 
-    assert_eq!(
-        texts(&joined.notices),
-        ["table:shop/items/row a", "table:shop/items/row b!"]
-    );
-    let on_table: Vec<_> = told
-        .into_iter()
-        .filter(|n| n.topic.starts_with("table:"))
-        .collect();
-    assert_eq!(
-        texts(&on_table),
-        ["table:shop/items/gone a", "table:shop/items/row c!"]
-    );
+    assert_eq!(texts(&joined.notices), ["table:shop/items/row a", "table:shop/items/row b!"]);
+    let on_table: Vec<_> = told.into_iter().filter(|n| n.topic.starts_with("table:")).collect();
+    assert_eq!(texts(&on_table), ["table:shop/items/gone a", "table:shop/items/row c!"]);
 }
 
 #[test]
@@ -165,10 +113,7 @@ fn law_3_a_joiner_with_a_position_gets_each_changed_row_once_as_it_is_now() {
 
     assert_eq!(joined.mode, Mode::Resume);
     // The write to c changed nothing that is seen of it.
-    assert_eq!(
-        texts(&joined.notices),
-        ["product:1/stock a=false", "product:1/leave b!"]
-    );
+    assert_eq!(texts(&joined.notices), ["product:1/stock a=false", "product:1/leave b!"]);
     assert_eq!(joined.position, shop.feed.position());
     assert_eq!(shop.join(STOCK, Some(joined.position)).notices, []);
 }
@@ -178,14 +123,8 @@ fn i7_a_position_of_another_history_or_too_old_or_unreadable_is_a_reset_with_eve
     let mut shop = Shop::new(false);
     shop.write(&[("a", item(1, 5))]);
     let position = shop.feed.position();
-    let other = Position {
-        incarnation: incarnation(2),
-        ..position
-    };
-    let old = Position {
-        place: Place::default(),
-        ..position
-    };
+    let other = Position { incarnation: incarnation(2), ..position };
+    let old = Position { place: Place::default(), ..position };
 
     for since in [Some(other), Some(old), None] {
         let joined = shop.feed.join(STOCK, Some(since)).unwrap();
@@ -198,23 +137,12 @@ fn i7_a_position_of_another_history_or_too_old_or_unreadable_is_a_reset_with_eve
 #[test]
 fn i7_a_position_ahead_is_refused_and_never_answered_with_old_events() {
     let shop = Shop::new(false);
-    let place = Place {
-        revision: Revision(6),
-        index: 0,
-    };
-    let ahead = Position {
-        place,
-        ..shop.feed.position()
-    };
+    let place = Place { revision: Revision(6), index: 0 };
+    let ahead = Position { place, ..shop.feed.position() };
 
     let refusal = shop.feed.join(STOCK, Some(Some(ahead))).unwrap_err();
 
-    assert_eq!(
-        refusal,
-        JoinRefusal::Ahead {
-            head: shop.feed.position()
-        }
-    );
+    assert_eq!(refusal, JoinRefusal::Ahead { head: shop.feed.position() });
 }
 
 #[test]
@@ -235,17 +163,8 @@ fn i28_at_the_floor_a_joiner_gets_everything_and_below_it_a_reset() {
 fn a_table_that_is_not_public_and_a_topic_without_a_view_are_unmatched() {
     let shop = Shop::new(false);
 
-    for topic in [
-        "table:shop/items",
-        "table:other/items",
-        "order:1",
-        "product:",
-    ] {
-        assert_eq!(
-            shop.feed.join(topic, None),
-            Err(JoinRefusal::Unmatched),
-            "{topic}"
-        );
+    for topic in ["table:shop/items", "table:other/items", "order:1", "product:"] {
+        assert_eq!(shop.feed.join(topic, None), Err(JoinRefusal::Unmatched), "{topic}");
     }
     assert_eq!(shop.join("product:77", None).notices, []);
 }

@@ -43,35 +43,23 @@ fn an_empty_log_begins_at_one(log: Box<dyn Log>) {
     assert_eq!((bounds.floor, bounds.head), (Revision(1), Revision::ZERO));
     assert_eq!(reader.bounds(), bounds);
     assert_eq!(reader.read(Revision(1), 1000), Ok(vec![]));
-    assert_eq!(
-        reader.read(Revision::ZERO, 1000),
-        Err(ReadError::Trimmed { floor: Revision(1) })
-    );
+    assert_eq!(reader.read(Revision::ZERO, 1000), Err(ReadError::Trimmed { floor: Revision(1) }));
 }
 
 fn an_append_takes_the_next_revision_and_is_read_back_unchanged(mut log: Box<dyn Log>) {
     let incarnation = log.bounds().incarnation;
     let reader = log.reader();
     for revision in 1..=300 {
-        assert_eq!(
-            log.append(Revision(revision - 1), &entry(revision)),
-            Ok(Revision(revision))
-        );
+        assert_eq!(log.append(Revision(revision - 1), &entry(revision)), Ok(Revision(revision)));
         assert_eq!(log.bounds().head, Revision(revision));
         assert_eq!(reader.bounds(), log.bounds());
         expect_entries(&reader.read(Revision(revision), 1), revision, revision);
     }
-    assert_eq!(
-        log.append(Revision(300), b""),
-        Ok(Revision(301)),
-        "an entry may be empty"
-    );
+    assert_eq!(log.append(Revision(300), b""), Ok(Revision(301)), "an entry may be empty");
     drop(log);
 
     assert_eq!(reader.bounds().incarnation, incarnation);
-    let read = reader
-        .read(Revision(1), usize::MAX)
-        .unwrap_or_else(|error| panic!("{error}"));
+    let read = reader.read(Revision(1), usize::MAX).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(read.len(), 301);
     assert!(read[300].bytes.is_empty());
     expect_entries(&Ok(read[..300].to_vec()), 1, 300);
@@ -83,11 +71,7 @@ fn an_append_at_another_head_stores_nothing(mut log: Box<dyn Log>) {
 
     for wrong in [0, 2, 4, u64::MAX] {
         let refused = log.append(Revision(wrong), b"stale");
-        assert_eq!(
-            refused,
-            Err(AppendError::Conflict { head: Revision(3) }),
-            "at {wrong}"
-        );
+        assert_eq!(refused, Err(AppendError::Conflict { head: Revision(3) }), "at {wrong}");
     }
     assert_eq!(log.bounds(), before);
     assert_eq!(log.append(Revision(3), &entry(4)), Ok(Revision(4)));
@@ -128,11 +112,7 @@ fn i7_a_read_beyond_the_head_is_an_error(mut log: Box<dyn Log>) {
 
     for beyond in [7, 8, u64::MAX] {
         let refused = reader.read(Revision(beyond), 1000);
-        assert_eq!(
-            refused,
-            Err(ReadError::Ahead { head: Revision(5) }),
-            "at {beyond}"
-        );
+        assert_eq!(refused, Err(ReadError::Ahead { head: Revision(5) }), "at {beyond}");
     }
 }
 
@@ -141,22 +121,15 @@ fn a_trim_is_a_hint_that_never_touches_the_head(mut log: Box<dyn Log>) {
     let reader = log.reader();
     let mut floor = Revision(1);
     for asked in [0, 1, 50, 50, 20, 150] {
-        let bounds = log
-            .trim(Revision(asked))
-            .unwrap_or_else(|error| panic!("{error}"));
+        let bounds = log.trim(Revision(asked)).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(bounds, reader.bounds());
         assert_eq!(bounds.head, Revision(200));
         assert!(bounds.floor >= floor, "the floor never falls");
-        assert!(
-            bounds.floor <= floor.max(Revision(asked)),
-            "no more is given up than was asked"
-        );
+        assert!(bounds.floor <= floor.max(Revision(asked)), "no more is given up than was asked");
         floor = bounds.floor;
         expect_floor(&*reader, floor, 200);
     }
-    let bounds = log
-        .trim(Revision(u64::MAX))
-        .unwrap_or_else(|error| panic!("{error}"));
+    let bounds = log.trim(Revision(u64::MAX)).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(bounds.head, Revision(200));
     assert!(bounds.floor <= Revision(201));
     assert_eq!(reader.read(Revision(201), 1000), Ok(vec![]));
@@ -167,10 +140,7 @@ fn a_trim_is_a_hint_that_never_touches_the_head(mut log: Box<dyn Log>) {
 fn expect_floor(reader: &dyn super::LogReader, floor: Revision, head: u64) {
     expect_entries(&reader.read(floor, usize::MAX), floor.0, head);
     let below = Revision(floor.0 - 1);
-    assert_eq!(
-        reader.read(below, usize::MAX),
-        Err(ReadError::Trimmed { floor })
-    );
+    assert_eq!(reader.read(below, usize::MAX), Err(ReadError::Trimmed { floor }));
 }
 
 fn i28_readers_racing_with_appends_see_a_prefix_without_gaps(mut log: Box<dyn Log>) {
@@ -219,33 +189,22 @@ fn i28_readers_racing_with_trims_get_everything_or_too_old(mut log: Box<dyn Log>
         }
         for revision in 51..=LAST {
             append(&mut *log, revision, revision);
-            log.trim(Revision(revision - 40))
-                .unwrap_or_else(|error| panic!("{error}"));
+            log.trim(Revision(revision - 40)).unwrap_or_else(|error| panic!("{error}"));
         }
     });
 }
 
 fn append(log: &mut dyn Log, first: u64, last: u64) {
     for revision in first..=last {
-        assert_eq!(
-            log.append(Revision(revision - 1), &entry(revision)),
-            Ok(Revision(revision))
-        );
+        assert_eq!(log.append(Revision(revision - 1), &entry(revision)), Ok(Revision(revision)));
     }
 }
 
 fn expect_entries(read: &Result<Vec<StoredEntry>, ReadError>, first: u64, last: u64) {
-    let entries = read
-        .as_ref()
-        .unwrap_or_else(|error| panic!("{first}..={last}: {error}"));
+    let entries = read.as_ref().unwrap_or_else(|error| panic!("{first}..={last}: {error}"));
     let revisions: Vec<u64> = entries.iter().map(|entry| entry.revision.0).collect();
     assert_eq!(revisions, (first..=last).collect::<Vec<_>>());
     for stored in entries {
-        assert_eq!(
-            stored.bytes,
-            entry(stored.revision.0),
-            "content of {}",
-            stored.revision
-        );
+        assert_eq!(stored.bytes, entry(stored.revision.0), "content of {}", stored.revision);
     }
 }

@@ -30,12 +30,7 @@ impl MemoryLog {
     /// An empty log.
     #[must_use]
     pub fn new(incarnation: Incarnation) -> Self {
-        Self {
-            kept: Arc::new(Kept {
-                incarnation,
-                history: RwLock::default(),
-            }),
-        }
+        Self { kept: Arc::new(Kept { incarnation, history: RwLock::default() }) }
     }
 }
 
@@ -72,16 +67,9 @@ impl Log for MemoryLog {
     fn append(&mut self, expected: Revision, entry: &[u8]) -> Result<Revision, AppendError> {
         let limit = limits::LOG_FRAME_BYTES;
         if entry.len() > limit {
-            return Err(AppendError::TooLarge {
-                bytes: entry.len(),
-                limit,
-            });
+            return Err(AppendError::TooLarge { bytes: entry.len(), limit });
         }
-        let mut history = self
-            .kept
-            .history
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut history = self.kept.history.write().unwrap_or_else(PoisonError::into_inner);
         let head = history.head();
         if head != expected {
             return Err(AppendError::Conflict { head });
@@ -91,16 +79,9 @@ impl Log for MemoryLog {
     }
 
     fn trim(&mut self, floor: Revision) -> Result<Bounds, AppendError> {
-        let mut history = self
-            .kept
-            .history
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut history = self.kept.history.write().unwrap_or_else(PoisonError::into_inner);
         let below = floor.0.saturating_sub(history.trimmed + 1);
-        let gone = history
-            .entries
-            .len()
-            .min(usize::try_from(below).unwrap_or(usize::MAX));
+        let gone = history.entries.len().min(usize::try_from(below).unwrap_or(usize::MAX));
         history.entries.drain(..gone);
         history.trimmed += gone as u64;
         Ok(self.kept.bounds_of(&history))
@@ -133,10 +114,7 @@ impl LogReader for Kept {
                 break;
             }
             left = left.saturating_sub(bytes.len());
-            read.push(StoredEntry {
-                revision: Revision(revision),
-                bytes: bytes.clone(),
-            });
+            read.push(StoredEntry { revision: Revision(revision), bytes: bytes.clone() });
         }
         Ok(read)
     }

@@ -32,8 +32,7 @@ impl Overlay {
     /// Puts a later overlay on top.
     pub(super) fn merge(&mut self, later: Self) {
         if !later.cleared.is_empty() {
-            self.rows
-                .retain(|(table, _), _| !later.cleared.contains(table));
+            self.rows.retain(|(table, _), _| !later.cleared.contains(table));
         }
         self.tables.extend(later.tables);
         self.cleared.extend(later.cleared);
@@ -54,10 +53,7 @@ pub(super) fn evaluate(
         return Err(Refusal::Empty);
     }
     if found > limits::COMMIT_PROPOSALS {
-        return Err(Refusal::TooManyOperations {
-            found,
-            limit: limits::COMMIT_PROPOSALS,
-        });
+        return Err(Refusal::TooManyOperations { found, limit: limits::COMMIT_PROPOSALS });
     }
     let mut evaluation = Evaluation {
         state,
@@ -73,14 +69,7 @@ pub(super) fn evaluate(
         results.push(evaluation.apply(proposed)?);
     }
     let Evaluation { own, records, .. } = evaluation;
-    Ok((
-        Commit {
-            signature: None,
-            results,
-            records,
-        },
-        own,
-    ))
+    Ok((Commit { signature: None, results, records }, own))
 }
 
 /// About how many bytes a commit takes in an entry.
@@ -119,47 +108,19 @@ impl Evaluation<'_> {
                     self.records.push(Record::Delete { table, key });
                 }
             }
-            Operation::Add {
-                table,
-                key,
-                field,
-                by,
-                min,
-                max,
-            } => {
+            Operation::Add { table, key, field, by, min, max } => {
                 let bounds = (min.unwrap_or(i64::MIN), max.unwrap_or(i64::MAX));
                 return self.add(table, key, field, by, bounds).map(Some);
             }
-            Operation::Require {
-                table,
-                key,
-                exists,
-                equals,
-                r#where,
-                unchanged_since,
-            } => {
+            Operation::Require { table, key, exists, equals, r#where, unchanged_since } => {
                 let row = self.row(&table, &key)?;
-                let conditions = Conditions {
-                    exists,
-                    equals,
-                    r#where,
-                    unchanged_since,
-                };
+                let conditions = Conditions { exists, equals, r#where, unchanged_since };
                 if let Err(detail) = self.check(&table, &key, row.as_ref(), conditions) {
                     let operation = self.operation;
-                    return Err(Refusal::ConditionFailed {
-                        operation,
-                        table,
-                        key,
-                        detail,
-                    });
+                    return Err(Refusal::ConditionFailed { operation, table, key, detail });
                 }
             }
-            Operation::Append {
-                journal,
-                text,
-                base64,
-            } => {
+            Operation::Append { journal, text, base64 } => {
                 return self.append(journal, text, base64).map(Some);
             }
             Operation::CreateTable { table, public } => {
@@ -187,9 +148,7 @@ impl Evaluation<'_> {
         self.options(&table)?;
         let operation = self.operation;
         let row = Row::new(fields).map_err(|error| Refusal::Row { operation, error })?;
-        self.own
-            .rows
-            .insert((table.clone(), key.clone()), Some(row.clone()));
+        self.own.rows.insert((table.clone(), key.clone()), Some(row.clone()));
         self.records.push(Record::Put { table, key, row });
         Ok(())
     }
@@ -207,28 +166,12 @@ impl Evaluation<'_> {
         let held = row.get(&field);
         let Some(before) = held.and_then(Value::as_i64) else {
             let found = held.map_or("nothing", type_of);
-            return Err(Refusal::WrongType {
-                operation,
-                table,
-                key,
-                field,
-                found,
-            });
+            return Err(Refusal::WrongType { operation, table, key, field, found });
         };
         let value = i128::from(before) + i128::from(by);
-        let Some(after) = i64::try_from(value)
-            .ok()
-            .filter(|after| (min..=max).contains(after))
+        let Some(after) = i64::try_from(value).ok().filter(|after| (min..=max).contains(after))
         else {
-            return Err(Refusal::OutOfBounds {
-                operation,
-                table,
-                key,
-                field,
-                value,
-                min,
-                max,
-            });
+            return Err(Refusal::OutOfBounds { operation, table, key, field, value, min, max });
         };
         row.insert(field, Value::from(after));
         self.put(table, key, &row)?;
@@ -253,20 +196,14 @@ impl Evaluation<'_> {
         };
         if bytes.len() > limits::JOURNAL_RECORD_BYTES {
             let (found, limit) = (bytes.len(), limits::JOURNAL_RECORD_BYTES);
-            return Err(refuse(format!(
-                "the record is {found} bytes, the limit is {limit}"
-            )));
+            return Err(refuse(format!("the record is {found} bytes, the limit is {limit}")));
         }
         let Some(last) = self.journal(&journal) else {
             return Err(Refusal::UnknownJournal { operation, journal });
         };
         let ordinal = last + 1;
         self.own.journals.insert(journal.clone(), ordinal);
-        self.records.push(Record::Append {
-            journal,
-            ordinal,
-            bytes,
-        });
+        self.records.push(Record::Append { journal, ordinal, bytes });
         Ok(i64::try_from(ordinal).unwrap_or(i64::MAX))
     }
 
@@ -286,10 +223,7 @@ impl Evaluation<'_> {
         let created = self.own.tables.len() + self.own.journals.len();
         let before = self.batch.tables.len() + self.batch.journals.len();
         match self.state.tables.len() + self.state.journals.len() + before + created >= limit {
-            true => Err(Refusal::TooManyTables {
-                operation: self.operation,
-                limit,
-            }),
+            true => Err(Refusal::TooManyTables { operation: self.operation, limit }),
             false => Ok(()),
         }
     }
@@ -299,12 +233,7 @@ impl Evaluation<'_> {
         table: &Name,
         key: &Key,
         row: Option<&Row>,
-        Conditions {
-            exists,
-            equals,
-            r#where,
-            unchanged_since,
-        }: Conditions,
+        Conditions { exists, equals, r#where, unchanged_since }: Conditions,
     ) -> Result<(), String> {
         if exists == Some(false) {
             return row.map_or(Ok(()), |_| Err("the row exists".into()));
@@ -341,11 +270,7 @@ impl Evaluation<'_> {
             overlay.cleared.contains(table)
                 || overlay.rows.contains_key(&(table.clone(), key.clone()))
         });
-        let stored = self
-            .state
-            .tables
-            .get(table)
-            .and_then(|table| table.rows.get(key));
+        let stored = self.state.tables.get(table).and_then(|table| table.rows.get(key));
         match stored {
             Some(stored) if !touched && stored.place <= place => Ok(()),
             _ => Err("the row has changed since".into()),
@@ -353,18 +278,14 @@ impl Evaluation<'_> {
     }
 
     fn options(&self, table: &Name) -> Result<TableOptions, Refusal> {
-        let over = [&self.own, self.batch]
-            .into_iter()
-            .find_map(|overlay| overlay.tables.get(table));
+        let over =
+            [&self.own, self.batch].into_iter().find_map(|overlay| overlay.tables.get(table));
         let options = match over {
             Some(decided) => *decided,
             None => self.state.tables.get(table).map(|table| table.options),
         };
         let operation = self.operation;
-        options.ok_or_else(|| Refusal::UnknownTable {
-            operation,
-            table: table.clone(),
-        })
+        options.ok_or_else(|| Refusal::UnknownTable { operation, table: table.clone() })
     }
 
     fn row(&self, table: &Name, key: &Key) -> Result<Option<Row>, Refusal> {
@@ -379,9 +300,7 @@ impl Evaluation<'_> {
             }
         }
         let table = self.state.tables.get(table);
-        Ok(table
-            .and_then(|table| table.rows.get(key))
-            .map(|stored| stored.row.clone()))
+        Ok(table.and_then(|table| table.rows.get(key)).map(|stored| stored.row.clone()))
     }
 
     fn existing(&self, table: &Name, key: &Key) -> Result<Row, Refusal> {

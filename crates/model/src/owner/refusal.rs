@@ -23,19 +23,10 @@ pub enum Refusal {
     UnknownJournal { operation: usize, journal: Name },
     /// The row does not exist.
     #[error("ops[{operation}]: there is no row {key:?} in table {table:?}")]
-    RowNotFound {
-        operation: usize,
-        table: Name,
-        key: Key,
-    },
+    RowNotFound { operation: usize, table: Name, key: Key },
     /// A `require` does not hold.
     #[error("ops[{operation}]: the condition on row {key:?} of table {table:?} failed: {detail}")]
-    ConditionFailed {
-        operation: usize,
-        table: Name,
-        key: Key,
-        detail: String,
-    },
+    ConditionFailed { operation: usize, table: Name, key: Key, detail: String },
     /// An `add` would leave its bounds.
     #[error(
         "ops[{operation}]: field {field:?} of row {key:?} would become {value}, \
@@ -52,13 +43,7 @@ pub enum Refusal {
     },
     /// An `add` met a field that holds no integer.
     #[error("ops[{operation}]: field {field:?} of row {key:?} holds {found}, not an integer")]
-    WrongType {
-        operation: usize,
-        table: Name,
-        key: Key,
-        field: String,
-        found: &'static str,
-    },
+    WrongType { operation: usize, table: Name, key: Key, field: String, found: &'static str },
     /// The row that would result is over a limit.
     #[error("ops[{operation}]: {error}")]
     Row { operation: usize, error: RowError },
@@ -107,14 +92,8 @@ impl Refusal {
             Self::ConditionFailed { .. } => "condition_failed",
             Self::OutOfBounds { .. } => "out_of_bounds",
             Self::WrongType { .. } => "wrong_type",
-            Self::Row {
-                error: RowError::TooLarge { .. },
-                ..
-            } => "row_too_large",
-            Self::Row {
-                error: RowError::TooDeep { .. },
-                ..
-            } => "row_too_deep",
+            Self::Row { error: RowError::TooLarge { .. }, .. } => "row_too_large",
+            Self::Row { error: RowError::TooDeep { .. }, .. } => "row_too_deep",
             Self::BadOperation { .. } => "bad_operation",
             Self::TooManyTables { .. } => "too_many_tables",
             Self::IdConflict => "id_conflict",

@@ -27,8 +27,7 @@ impl Shop {
             tickets: 0,
             entries: vec![],
         };
-        shop.commit(json!([{"op": "create_table", "table": "items"}]))
-            .unwrap();
+        shop.commit(json!([{"op": "create_table", "table": "items"}])).unwrap();
         shop
     }
 
@@ -40,13 +39,7 @@ impl Shop {
             digest: digest(operations.to_string().as_bytes()),
             operations: serde_json::from_value::<Vec<Operation>>(operations).unwrap(),
         };
-        self.owner.handle(
-            Event::Propose {
-                ticket: self.tickets,
-                proposal,
-            },
-            NOW,
-        );
+        self.owner.handle(Event::Propose { ticket: self.tickets, proposal }, NOW);
         self.tickets
     }
 
@@ -61,10 +54,7 @@ impl Shop {
                 Effect::Append { entry, .. } => return Some(entry),
                 Effect::Publish { commits } => self.published.extend(commits),
                 Effect::Answer { ticket, answer } => {
-                    assert!(
-                        self.answers.insert(ticket, answer).is_none(),
-                        "answered twice"
-                    );
+                    assert!(self.answers.insert(ticket, answer).is_none(), "answered twice");
                 }
                 Effect::Stop { .. } => {}
             }
@@ -87,10 +77,7 @@ impl Shop {
 
     fn row(&self, key: &str) -> Option<String> {
         let table = &self.owner.state().tables[&Name::new("items").unwrap()];
-        table
-            .rows
-            .get(&Key::new(key).unwrap())
-            .map(|stored| stored.row.as_json().to_owned())
+        table.rows.get(&Key::new(key).unwrap()).map(|stored| stored.row.as_json().to_owned())
     }
 }
 
@@ -112,18 +99,10 @@ fn snk_14_a_bounded_add_never_goes_below_its_minimum_within_one_batch() {
 
     let results: Vec<Option<i64>> = tickets
         .iter()
-        .map(|ticket| {
-            shop.answers[ticket]
-                .as_ref()
-                .ok()
-                .and_then(|receipt| receipt.results[0])
-        })
+        .map(|ticket| shop.answers[ticket].as_ref().ok().and_then(|receipt| receipt.results[0]))
         .collect();
     assert_eq!(results, [Some(2), Some(1), Some(0), None, None]);
-    assert_eq!(
-        shop.answers[&tickets[4]].as_ref().unwrap_err().code(),
-        "out_of_bounds"
-    );
+    assert_eq!(shop.answers[&tickets[4]].as_ref().unwrap_err().code(), "out_of_bounds");
     assert_eq!(shop.row("a").unwrap(), r#"{"n":0}"#);
     assert_eq!(shop.entries.len(), 3, "five proposals, one entry");
 }
@@ -154,10 +133,7 @@ fn law_2_nothing_is_answered_or_visible_before_the_batch_is_durable() {
 
     assert!(entry.is_some());
     assert!(!shop.answers.contains_key(&won), "not durable yet");
-    assert!(
-        !shop.answers.contains_key(&lost),
-        "a refusal that depends on the open batch"
-    );
+    assert!(!shop.answers.contains_key(&lost), "a refusal that depends on the open batch");
     assert_eq!(shop.row("a").unwrap(), r#"{"n":1}"#);
     shop.owner.handle(Event::Appended, NOW);
     shop.flush();
@@ -169,9 +145,7 @@ fn law_2_nothing_is_answered_or_visible_before_the_batch_is_durable() {
 fn law_5_the_same_id_takes_effect_once_and_its_reply_is_replayed() {
     let mut shop = Shop::new();
     shop.commit(json!([put("a", 9)])).unwrap();
-    let id = Some(Uuid::from_u128(
-        (u128::from(NOW) << 80) | (7 << 76) | (2 << 62) | 1,
-    ));
+    let id = Some(Uuid::from_u128((u128::from(NOW) << 80) | (7 << 76) | (2 << 62) | 1));
 
     let first = shop.propose_as(id, json!([take("a")]));
     let same_batch = shop.propose_as(id, json!([take("a")]));
@@ -181,10 +155,7 @@ fn law_5_the_same_id_takes_effect_once_and_its_reply_is_replayed() {
     shop.flush();
 
     let receipt = shop.answers[&first].clone().unwrap();
-    let replay = Receipt {
-        replayed: true,
-        ..receipt.clone()
-    };
+    let replay = Receipt { replayed: true, ..receipt.clone() };
     assert_eq!(shop.answers[&same_batch], Ok(replay.clone()));
     assert_eq!(shop.answers[&later], Ok(replay));
     assert_eq!(shop.answers[&other_body], Err(Refusal::IdConflict));
@@ -194,9 +165,7 @@ fn law_5_the_same_id_takes_effect_once_and_its_reply_is_replayed() {
 #[test]
 fn law_5_a_refusal_is_not_remembered() {
     let mut shop = Shop::new();
-    let id = Some(Uuid::from_u128(
-        (u128::from(NOW) << 80) | (7 << 76) | (2 << 62) | 1,
-    ));
+    let id = Some(Uuid::from_u128((u128::from(NOW) << 80) | (7 << 76) | (2 << 62) | 1));
 
     let refused = shop.propose_as(id, json!([take("a")]));
     shop.flush();
@@ -204,10 +173,7 @@ fn law_5_a_refusal_is_not_remembered() {
     let retried = shop.propose_as(id, json!([take("a")]));
     shop.flush();
 
-    assert_eq!(
-        shop.answers[&refused].as_ref().unwrap_err().code(),
-        "row_not_found"
-    );
+    assert_eq!(shop.answers[&refused].as_ref().unwrap_err().code(), "row_not_found");
     assert!(shop.answers[&retried].is_ok());
 }
 
@@ -217,16 +183,12 @@ fn law_8_a_failed_write_stops_the_dataset_and_leaves_memory_as_it_was() {
     let ticket = shop.propose(json!([put("a", 1)]));
     shop.drain().unwrap();
 
-    shop.owner
-        .handle(Event::AppendFailed(AppendError::Fatal("EIO".into())), NOW);
+    shop.owner.handle(Event::AppendFailed(AppendError::Fatal("EIO".into())), NOW);
     shop.flush();
 
     assert_eq!(shop.answers[&ticket], Err(Refusal::OutcomeUnknown));
     assert_eq!(shop.row("a"), None);
-    assert_eq!(
-        shop.commit(json!([put("a", 1)])).unwrap_err().code(),
-        "stopped"
-    );
+    assert_eq!(shop.commit(json!([put("a", 1)])).unwrap_err().code(), "stopped");
 }
 
 #[test]
@@ -235,16 +197,10 @@ fn a_full_disk_refuses_the_batch_and_service_goes_on_when_there_is_space() {
     let ticket = shop.propose(json!([put("a", 1)]));
     shop.drain().unwrap();
 
-    shop.owner.handle(
-        Event::AppendFailed(AppendError::StorageFull("ENOSPC".into())),
-        NOW,
-    );
+    shop.owner.handle(Event::AppendFailed(AppendError::StorageFull("ENOSPC".into())), NOW);
     shop.flush();
 
-    assert_eq!(
-        shop.answers[&ticket].as_ref().unwrap_err().code(),
-        "storage_full"
-    );
+    assert_eq!(shop.answers[&ticket].as_ref().unwrap_err().code(), "storage_full");
     assert!(shop.commit(json!([put("a", 1)])).is_ok());
 }
 
@@ -261,10 +217,7 @@ fn i4_tables_made_and_dropped_in_a_commit_are_seen_by_the_operations_after() {
     ]))
     .unwrap();
 
-    assert_eq!(
-        (shop.row("a"), shop.row("b")),
-        (None, Some(r#"{"n":2}"#.into()))
-    );
+    assert_eq!((shop.row("a"), shop.row("b")), (None, Some(r#"{"n":2}"#.into())));
 }
 
 #[test]
@@ -273,56 +226,31 @@ fn a_condition_that_fails_says_which_and_why() {
     let first = shop.commit(json!([put("a", 1)])).unwrap().position;
     let mut require = |condition: serde_json::Value| {
         let mut operation = json!({"op": "require", "table": "items", "key": "a"});
-        operation
-            .as_object_mut()
-            .unwrap()
-            .extend(condition.as_object().unwrap().clone());
-        shop.commit(json!([operation]))
-            .map(|_| ())
-            .map_err(|refusal| refusal.to_string())
+        operation.as_object_mut().unwrap().extend(condition.as_object().unwrap().clone());
+        shop.commit(json!([operation])).map(|_| ()).map_err(|refusal| refusal.to_string())
     };
 
     assert_eq!(require(json!({"exists": true})), Ok(()));
-    assert!(
-        require(json!({"exists": false}))
-            .unwrap_err()
-            .contains("the row exists")
-    );
+    assert!(require(json!({"exists": false})).unwrap_err().contains("the row exists"));
     assert_eq!(require(json!({"equals": {"n": 1}})), Ok(()));
-    assert!(
-        require(json!({"equals": {"n": 2}}))
-            .unwrap_err()
-            .contains("is 1, not 2")
-    );
+    assert!(require(json!({"equals": {"n": 2}})).unwrap_err().contains("is 1, not 2"));
     assert_eq!(require(json!({"where": "row.n + 1 == 2"})), Ok(()));
-    assert!(
-        require(json!({"where": "row.n > 1"}))
-            .unwrap_err()
-            .contains("is false")
-    );
+    assert!(require(json!({"where": "row.n > 1"})).unwrap_err().contains("is false"));
     assert_eq!(require(json!({"unchanged_since": first})), Ok(()));
     shop.commit(json!([put("a", 1)])).unwrap();
     let changed = shop.commit(json!([
         {"op": "require", "table": "items", "key": "a", "unchanged_since": first}
     ]));
-    assert!(
-        changed
-            .unwrap_err()
-            .to_string()
-            .contains("has changed since")
-    );
+    assert!(changed.unwrap_err().to_string().contains("has changed since"));
 }
 
 #[test]
 fn an_add_to_what_is_no_integer_names_the_field_and_what_it_holds() {
     let mut shop = Shop::new();
-    for (row, found) in [
-        (json!({"n": "x"}), "a text"),
-        (json!({}), "nothing"),
-        (json!({"n": 1.5}), "a number"),
-    ] {
-        shop.commit(json!([{"op": "put", "table": "items", "key": "a", "row": row}]))
-            .unwrap();
+    for (row, found) in
+        [(json!({"n": "x"}), "a text"), (json!({}), "nothing"), (json!({"n": 1.5}), "a number")]
+    {
+        shop.commit(json!([{"op": "put", "table": "items", "key": "a", "row": row}])).unwrap();
 
         let refusal = shop.commit(json!([take("a")])).unwrap_err();
 
@@ -339,14 +267,11 @@ fn an_add_to_what_is_no_integer_names_the_field_and_what_it_holds() {
 fn i5_a_second_fold_of_the_same_entries_gives_the_same_state() {
     let mut shop = Shop::new();
     shop.commit(json!([put("a", 5), put("b", 6)])).unwrap();
-    shop.commit(json!([take("a"), {"op": "delete", "table": "items", "key": "b"}]))
-        .unwrap();
+    shop.commit(json!([take("a"), {"op": "delete", "table": "items", "key": "b"}])).unwrap();
 
     let mut folded = State::default();
     for (at, entry) in shop.entries.iter().enumerate() {
-        folded
-            .fold(Revision(at as u64 + 1), entry, &mut |_, _| {})
-            .unwrap();
+        folded.fold(Revision(at as u64 + 1), entry, &mut |_, _| {}).unwrap();
     }
 
     assert_eq!(&folded, shop.owner.state());
@@ -358,22 +283,9 @@ fn i36_a_gap_or_another_history_is_an_error_never_skipped() {
     shop.commit(json!([put("a", 5)])).unwrap();
     let mut folded = State::default();
 
-    let gap = folded
-        .fold(Revision(2), &shop.entries[1], &mut |_, _| {})
-        .unwrap_err();
-    let diverged = folded
-        .fold(Revision(1), &shop.entries[1], &mut |_, _| {})
-        .unwrap_err();
+    let gap = folded.fold(Revision(2), &shop.entries[1], &mut |_, _| {}).unwrap_err();
+    let diverged = folded.fold(Revision(1), &shop.entries[1], &mut |_, _| {}).unwrap_err();
 
-    assert_eq!(
-        gap,
-        crate::state::FoldError::Gap {
-            found: Revision(2),
-            applied: Revision(0)
-        }
-    );
-    assert_eq!(
-        diverged,
-        crate::state::FoldError::Diverged { at: Revision(1) }
-    );
+    assert_eq!(gap, crate::state::FoldError::Gap { found: Revision(2), applied: Revision(0) });
+    assert_eq!(diverged, crate::state::FoldError::Diverged { at: Revision(1) });
 }

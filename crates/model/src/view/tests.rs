@@ -35,14 +35,8 @@ fn item(product: i64, n: i64) -> Option<serde_json::Value> {
 }
 
 fn shown(topic: &str, level: &str) -> Sight {
-    let fields = json!({"item_id": "7", "level": level})
-        .as_object()
-        .unwrap()
-        .clone();
-    Sight::Shown(Visible {
-        topic: topic.into(),
-        fields,
-    })
+    let fields = json!({"item_id": "7", "level": level}).as_object().unwrap().clone();
+    Sight::Shown(Visible { topic: topic.into(), fields })
 }
 
 #[test]
@@ -50,18 +44,9 @@ fn snk_07_a_write_is_told_only_when_what_is_seen_changes_or_the_view_says_announ
     let view = stock();
 
     assert_eq!(sights(&view, item(1, 152), item(1, 151)), []);
-    assert_eq!(
-        sights(&view, item(1, 150), item(1, 149)),
-        [shown("product:1", "low")]
-    );
-    assert_eq!(
-        sights(&view, item(1, 1), item(1, 0)),
-        [shown("product:1", "out")]
-    );
-    assert_eq!(
-        sights(&view, item(1, 0), item(1, 0)),
-        [shown("product:1", "out")]
-    );
+    assert_eq!(sights(&view, item(1, 150), item(1, 149)), [shown("product:1", "low")]);
+    assert_eq!(sights(&view, item(1, 1), item(1, 0)), [shown("product:1", "out")]);
+    assert_eq!(sights(&view, item(1, 0), item(1, 0)), [shown("product:1", "out")]);
 }
 
 #[test]
@@ -70,20 +55,10 @@ fn i23_a_row_that_leaves_the_filter_is_told_as_leaving() {
 
     assert_eq!(
         sights(&stock(), item(1, 5), hidden.clone()),
-        [Sight::Left {
-            topic: "product:1".into()
-        }]
+        [Sight::Left { topic: "product:1".into() }]
     );
-    assert_eq!(
-        sights(&stock(), hidden.clone(), item(1, 5)),
-        [shown("product:1", "low")]
-    );
-    assert_eq!(
-        sights(&stock(), item(1, 5), None),
-        [Sight::Left {
-            topic: "product:1".into()
-        }]
-    );
+    assert_eq!(sights(&stock(), hidden.clone(), item(1, 5)), [shown("product:1", "low")]);
+    assert_eq!(sights(&stock(), item(1, 5), None), [Sight::Left { topic: "product:1".into() }]);
     assert_eq!(sights(&stock(), hidden, None), []);
 }
 
@@ -91,15 +66,7 @@ fn i23_a_row_that_leaves_the_filter_is_told_as_leaving() {
 fn a_row_that_moves_leaves_one_topic_and_enters_the_other() {
     let moved = sights(&stock(), item(1, 5), item(2, 5));
 
-    assert_eq!(
-        moved,
-        [
-            Sight::Left {
-                topic: "product:1".into()
-            },
-            shown("product:2", "low")
-        ]
-    );
+    assert_eq!(moved, [Sight::Left { topic: "product:1".into() }, shown("product:2", "low")]);
 }
 
 #[test]
@@ -107,12 +74,7 @@ fn a_run_time_error_means_not_in_the_view_and_is_counted() {
     let mut errors = 0;
     let broken = row(json!({"product_id": 1, "released": true}));
 
-    let seen = stock().see(
-        &Key::new("7").unwrap(),
-        &broken,
-        &Tables::new(),
-        &mut errors,
-    );
+    let seen = stock().see(&Key::new("7").unwrap(), &broken, &Tables::new(), &mut errors);
 
     assert_eq!((seen, errors), (None, 1));
 }
@@ -127,15 +89,8 @@ fn a_bad_declaration_is_refused_with_the_field_named() {
     };
 
     assert_eq!(with("filter", json!("row.a ==\n ")).field, "filter");
-    assert!(
-        with("filter", json!("row.a == 1 &&\n  nope"))
-            .problem
-            .starts_with("line 2, column 3")
-    );
-    assert_eq!(
-        with("project", json!({"position": "1"})).field,
-        "project.position"
-    );
+    assert!(with("filter", json!("row.a == 1 &&\n  nope")).problem.starts_with("line 2, column 3"));
+    assert_eq!(with("project", json!({"position": "1"})).field, "project.position");
     assert_eq!(with("topic", json!("table:x/{a}")).field, "topic");
     assert_eq!(with("topic", json!("{a}")).field, "topic");
     assert_eq!(with("topic", json!("a:{b}{c}")).field, "topic");

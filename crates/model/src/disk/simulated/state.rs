@@ -38,18 +38,9 @@ pub(super) struct Contents {
 /// A change of names that no sync of its directory has covered yet.
 #[derive(Clone)]
 pub(super) enum Change {
-    Put {
-        path: PathBuf,
-        file: u64,
-    },
-    Rename {
-        from: PathBuf,
-        to: PathBuf,
-        file: u64,
-    },
-    Remove {
-        path: PathBuf,
-    },
+    Put { path: PathBuf, file: u64 },
+    Rename { from: PathBuf, to: PathBuf, file: u64 },
+    Remove { path: PathBuf },
 }
 
 #[derive(Clone, Default)]
@@ -116,11 +107,7 @@ impl State {
     }
 
     pub(super) fn check_power(&self) -> io::Result<()> {
-        if self.off {
-            Err(power_is_off())
-        } else {
-            Ok(())
-        }
+        if self.off { Err(power_is_off()) } else { Ok(()) }
     }
 
     pub(super) fn check_parent(&self, path: &Path) -> io::Result<()> {
@@ -131,22 +118,15 @@ impl State {
     }
 
     pub(super) fn file_at(&self, path: &Path) -> io::Result<u64> {
-        self.names
-            .get(path)
-            .copied()
-            .ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.names.get(path).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     pub(super) fn contents(&self, file: u64) -> io::Result<&Contents> {
-        self.files
-            .get(&file)
-            .ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.files.get(&file).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     pub(super) fn contents_mut(&mut self, file: u64) -> io::Result<&mut Contents> {
-        self.files
-            .get_mut(&file)
-            .ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.files.get_mut(&file).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     pub(super) fn new_file(&mut self) -> u64 {
@@ -178,11 +158,7 @@ impl State {
 
     /// A changing operation that either happens or fails.
     pub(super) fn begin(&mut self) -> io::Result<()> {
-        if self.count()? {
-            Ok(())
-        } else {
-            Err(power_is_off())
-        }
+        if self.count()? { Ok(()) } else { Err(power_is_off()) }
     }
 
     pub(super) fn change(&mut self, change: Change) -> io::Result<()> {
@@ -235,9 +211,7 @@ impl State {
             .map(|contents| contents.seen.len())
             .sum();
         let own = self.contents(file)?.seen.len();
-        let left = usize::try_from(capacity)
-            .unwrap_or(usize::MAX)
-            .saturating_sub(others);
+        let left = usize::try_from(capacity).unwrap_or(usize::MAX).saturating_sub(others);
         Ok(end.min(left.max(own)))
     }
 
@@ -252,11 +226,7 @@ impl State {
         for (start, bytes) in &unsynced {
             overwrite(&mut contents.kept, *start, bytes);
         }
-        if failed {
-            Err(io::Error::other("simulated failure of a sync"))
-        } else {
-            Ok(())
-        }
+        if failed { Err(io::Error::other("simulated failure of a sync")) } else { Ok(()) }
     }
 
     pub(super) fn sync_directory(&mut self, directory: &Path) -> io::Result<()> {
@@ -269,11 +239,7 @@ impl State {
                 apply(&mut self.kept_names, &change);
             }
         }
-        if failed {
-            Err(io::Error::other("simulated failure of a directory sync"))
-        } else {
-            Ok(())
-        }
+        if failed { Err(io::Error::other("simulated failure of a directory sync")) } else { Ok(()) }
     }
 
     pub(super) fn kill(&mut self) {

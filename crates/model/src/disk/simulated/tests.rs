@@ -99,10 +99,7 @@ fn a_full_disk_takes_what_fits_then_refuses_and_recovers_by_itself() {
     disk.set_capacity(Some(3));
 
     assert_eq!(file.write_at(b"12345", 0).unwrap(), 3);
-    assert_eq!(
-        file.write_at(b"45", 3).unwrap_err().kind(),
-        io::ErrorKind::StorageFull
-    );
+    assert_eq!(file.write_at(b"45", 3).unwrap_err().kind(), io::ErrorKind::StorageFull);
     assert_eq!(file.write_at(b"abc", 0).unwrap(), 3);
     disk.set_capacity(None);
     assert_eq!(file.write_at(b"45", 3).unwrap(), 2);

@@ -1,0 +1,214 @@
+//! The long-poll transport: a session that lives between requests.
+
+use std::collections::HashMap;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use instep_model::limits;
+use instep_protocol::encode::Frame;
+use instep_protocol::longpoll::{Answer, PostedFrame, decode_body, session_token};
+use instep_protocol::session::Options;
+use instep_protocol::vsn::Vsn;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+
+use crate::connection::Connection;
+use crate::door::Door;
+
+const WINDOW: Duration = Duration::from_millis(limits::LONGPOLL_WINDOW_MS);
+const TOKEN_HEADER: &str = "x-phoenix-longpoll-token";
+
+/// Reaches the session of one client.
+#[derive(Clone)]
+pub(crate) struct SessionHandle(mpsc::Sender<Request>);
+
+enum Request {
+    Poll(oneshot::Sender<Vec<Bytes>>),
+    Post(Bytes, Option<String>, oneshot::Sender<()>),
+}
+
+/// Serves GET, POST and OPTIONS of the long-poll address. The HTTP status is 200 always; the
+/// protocol's own status is in the body.
+pub async fn serve(
+    State(door): State<Door>,
+    method: Method,
+    Query(query): Query<HashMap<String, String>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let token = session_token(text(TOKEN_HEADER), query.get("token").map(String::as_str));
+    let session = token.and_then(|token| find(&door, token).map(|handle| (token, handle)));
+    match method {
+        Method::OPTIONS => preflight(&headers),
+        Method::POST => match session {
+            Some((token, handle)) => {
+                let content_type = text("content-type").map(str::to_owned);
+                post(&door, token, &handle, body, content_type).await
+            }
+            None => answer(&Answer::Gone),
+        },
+        _ => match session {
+            Some((token, handle)) => poll(&door, token, &handle).await,
+            None => open(&door, query.get("vsn").map(String::as_str)),
+        },
+    }
+}
+
+fn open(door: &Door, vsn: Option<&str>) -> Response {
+    let Ok(vsn) = Vsn::parse(vsn) else {
+        return answer(&Answer::Refused);
+    };
+    let (Some(place), Some(token)) = (door.enter(), new_token()) else {
+        return answer(&Answer::Refused);
+    };
+    let (sender, requests) = mpsc::channel(16);
+    let sessions = &mut door.longpoll().lock().unwrap_or_else(PoisonError::into_inner);
+    sessions.insert(token.clone(), SessionHandle(sender));
+    tokio::spawn(run(door.clone(), vsn, token.clone(), requests, place));
+    answer(&Answer::Opened { token: &token })
+}
+
+async fn poll(door: &Door, token: &str, handle: &SessionHandle) -> Response {
+    let (reply, frames) = oneshot::channel();
+    if handle.0.send(Request::Poll(reply)).await.is_err() {
+        forget(door, token);
+        return answer(&Answer::Gone);
+    }
+    match frames.await {
+        Ok(frames) => answer(&Answer::Polled { token, frames: &frames }),
+        Err(_) => answer(&Answer::Gone),
+    }
+}
+
+async fn post(
+    door: &Door,
+    token: &str,
+    handle: &SessionHandle,
+    body: Bytes,
+    content_type: Option<String>,
+) -> Response {
+    let (reply, done) = oneshot::channel();
+    if handle.0.send(Request::Post(body, content_type, reply)).await.is_err() {
+        forget(door, token);
+        return answer(&Answer::Gone);
+    }
+    match tokio::time::timeout(WINDOW, done).await {
+        Ok(Ok(())) => answer(&Answer::Posted),
+        Ok(Err(_)) => answer(&Answer::Gone),
+        Err(_) => answer(&Answer::TimedOut),
+    }
+}
+
+/// The life of one session: requests in, frames out, until nobody polls any more.
+async fn run(
+    door: Door,
+    vsn: Vsn,
+    token: String,
+    mut requests: mpsc::Receiver<Request>,
+    _place: OwnedSemaphorePermit,
+) {
+    let mut connection = Connection::new(door.clone(), Options::longpoll(vsn));
+    let mut draining = door.draining();
+    let waker = connection.waker();
+    let mut waiting: Option<(oneshot::Sender<Vec<Bytes>>, tokio::time::Instant)> = None;
+    loop {
+        let closed = connection.close().is_some();
+        if closed || !connection.outbox().is_empty() {
+            if let Some((reply, _)) = waiting.take() {
+                let _ = reply.send(frames(&mut connection));
+            }
+            if closed {
+                break;
+            }
+        }
+        let due = Duration::from_millis(connection.due_in());
+        let window = waiting.as_ref().map(|(_, until)| *until);
+        tokio::select! {
+            request = requests.recv() => match request {
+                // A second poll replaces the first, whose client has given up on it.
+                Some(Request::Poll(reply)) => {
+                    connection.alive();
+                    connection.read_topics(limits::LONGPOLL_FRAMES);
+                    waiting = Some((reply, tokio::time::Instant::now() + WINDOW));
+                }
+                Some(Request::Post(body, content_type, done)) => {
+                    let posted = decode_body(content_type.as_deref(), &body);
+                    posted.iter().map(PostedFrame::incoming).for_each(|frame| connection.receive(frame));
+                    let _ = done.send(());
+                }
+                None => break,
+            },
+            outside = connection.outside() => connection.take_outside(outside),
+            // Without a poll the ring keeps the news, and memory stays bounded.
+            () = waker.notified(), if waiting.is_some() => {
+                connection.read_topics(limits::LONGPOLL_FRAMES);
+            }
+            () = sleep_until(window) => {
+                if let Some((reply, _)) = waiting.take() {
+                    let _ = reply.send(vec![]);
+                }
+            }
+            () = tokio::time::sleep(due) => connection.tick(),
+            _ = draining.wait_for(|drain| *drain) => connection.drain(),
+        }
+    }
+    connection.lost();
+    forget(&door, &token);
+}
+
+async fn sleep_until(instant: Option<tokio::time::Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn frames(connection: &mut Connection) -> Vec<Bytes> {
+    let texts = connection.outbox().drain(..).filter_map(|frame| match frame {
+        Frame::Text(text) => Some(text),
+        // There is no form for bytes inside a JSON string.
+        Frame::Binary(_) => None,
+    });
+    texts.collect()
+}
+
+fn find(door: &Door, token: &str) -> Option<SessionHandle> {
+    door.longpoll().lock().unwrap_or_else(PoisonError::into_inner).get(token).cloned()
+}
+
+fn forget(door: &Door, token: &str) {
+    door.longpoll().lock().unwrap_or_else(PoisonError::into_inner).remove(token);
+}
+
+/// 128 random bits as text; none when the system has no randomness to give.
+fn new_token() -> Option<String> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).ok()?;
+    Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn answer(answer: &Answer<'_>) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "application/json"),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+    ];
+    (StatusCode::OK, headers, answer.to_json()).into_response()
+}
+
+fn preflight(request: &HeaderMap) -> Response {
+    let asked = request.get(header::ACCESS_CONTROL_REQUEST_HEADERS).cloned();
+    let mut response = answer(&Answer::Posted);
+    let headers = response.headers_mut();
+    let mut set = |name: HeaderName, value: HeaderValue| headers.insert(name, value);
+    set(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("get, post, options"));
+    set(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("3600"));
+    if let Some(asked) = asked {
+        set(header::ACCESS_CONTROL_ALLOW_HEADERS, asked);
+    }
+    response
+}

@@ -1,0 +1,274 @@
+//! A state as bytes: what a snapshot file holds, and how it is read back.
+//!
+//! The stream is frames of a four-byte little-endian length and a piece in postcard. Memory use is
+//! one frame at a time, whatever the size of the tables (I15).
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::commit::TableOptions;
+use crate::ids::Remembered;
+use crate::name::{Key, Name};
+use crate::position::Place;
+use crate::row::Row;
+use crate::state::{Journal, State, StoredRow};
+
+/// Rows and ids are cut into pieces of about this size.
+const PIECE_BYTES: usize = 64 * 1024;
+/// A frame larger than this is not one of ours.
+const FRAME_BYTES: usize = 64 * 1024 * 1024;
+/// First byte of the first piece's frame.
+const FORMAT: u8 = 1;
+
+#[derive(Serialize, Deserialize)]
+enum Piece {
+    Header { format: u8, applied: Place, history: u64, time_ms: u64 },
+    Table { name: Name, options: TableOptions },
+    Rows { rows: Vec<(Key, Place, Row)> },
+    Journal { name: Name, journal: Journal },
+    Principal { name: String, horizon: Option<Uuid> },
+    Ids { ids: Vec<(Uuid, Remembered)> },
+    End { rows: u64, ids: u64 },
+}
+
+/// Why bytes are not a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SnapshotError {
+    /// The snapshot was written by a newer Instep.
+    #[error("the snapshot has format {found}, this program reads up to {known}")]
+    NewerFormat {
+        /// Format of the snapshot.
+        found: u8,
+        /// Newest format known here.
+        known: u8,
+    },
+    /// The bytes do not decode, or end early.
+    #[error("the snapshot does not decode: {0}")]
+    Malformed(String),
+}
+
+/// Writes `state` piece by piece.
+///
+/// # Errors
+/// Whatever `write` answers; the snapshot is then incomplete and must not be kept.
+pub fn write<E>(state: &State, write: &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+    let mut frame = Vec::with_capacity(PIECE_BYTES * 2);
+    let mut put = |piece: &Piece| {
+        frame.clear();
+        frame.extend([0; 4]);
+        frame = postcard::to_extend(piece, std::mem::take(&mut frame))
+            .expect("a piece always encodes into memory");
+        let length = u32::try_from(frame.len() - 4).expect("pieces are cut far below 4 GiB");
+        frame[..4].copy_from_slice(&length.to_le_bytes());
+        write(&frame)
+    };
+    let State { applied, history, time_ms, .. } = *state;
+    put(&Piece::Header { format: FORMAT, applied, history, time_ms })?;
+    let (mut row_count, mut id_count) = (0, 0);
+    for (name, table) in &state.tables {
+        put(&Piece::Table { name: name.clone(), options: table.options })?;
+        let rows = table.rows.iter().map(|(key, stored)| {
+            let bytes = key.as_str().len() + stored.row.as_bytes().len();
+            ((key.clone(), stored.place, stored.row.clone()), bytes)
+        });
+        row_count += in_pieces(rows, |rows| put(&Piece::Rows { rows }))?;
+    }
+    for (name, journal) in &state.journals {
+        put(&Piece::Journal { name: name.clone(), journal: *journal })?;
+    }
+    for (name, principal) in state.ids.principals() {
+        put(&Piece::Principal { name: name.clone(), horizon: principal.horizon })?;
+        let ids = principal.ids.iter().map(|(id, remembered)| ((*id, remembered.clone()), 64));
+        id_count += in_pieces(ids, |ids| put(&Piece::Ids { ids }))?;
+    }
+    put(&Piece::End { rows: row_count, ids: id_count })
+}
+
+/// Cuts items into pieces by their size and returns how many there were.
+fn in_pieces<T, E>(
+    items: impl Iterator<Item = (T, usize)>,
+    mut put: impl FnMut(Vec<T>) -> Result<(), E>,
+) -> Result<u64, E> {
+    let (mut piece, mut bytes, mut count) = (Vec::new(), 0, 0);
+    for (item, size) in items {
+        piece.push(item);
+        bytes += size;
+        count += 1;
+        if bytes >= PIECE_BYTES {
+            put(std::mem::take(&mut piece))?;
+            bytes = 0;
+        }
+    }
+    if !piece.is_empty() {
+        put(piece)?;
+    }
+    Ok(count)
+}
+
+/// Reads a snapshot from bytes as they come.
+#[derive(Default)]
+pub struct Reader {
+    state: State,
+    pending: Vec<u8>,
+    table: Option<Name>,
+    principal: Option<String>,
+    rows: u64,
+    ids: u64,
+    ended: bool,
+}
+
+impl Reader {
+    /// Takes the next bytes, cut anywhere.
+    ///
+    /// # Errors
+    /// [`SnapshotError`] when they do not continue a snapshot.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
+        let joined;
+        let mut rest = match self.pending.is_empty() {
+            true => bytes,
+            false => {
+                self.pending.extend_from_slice(bytes);
+                joined = std::mem::take(&mut self.pending);
+                &joined[..]
+            }
+        };
+        while let Some((length, body)) = rest.split_first_chunk::<4>() {
+            let length = u32::from_le_bytes(*length) as usize;
+            if length > FRAME_BYTES {
+                return Err(malformed("a frame is too large"));
+            }
+            let Some((frame, after)) = body.split_at_checked(length) else {
+                break;
+            };
+            self.take(postcard::from_bytes(frame).map_err(|error| malformed(&error.to_string()))?)?;
+            rest = after;
+        }
+        self.pending = rest.to_vec();
+        Ok(())
+    }
+
+    /// The state, if the snapshot is complete.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Malformed`] when it ended early.
+    pub fn finish(self) -> Result<State, SnapshotError> {
+        match self.ended && self.pending.is_empty() {
+            true => Ok(self.state),
+            false => Err(malformed("it ends early")),
+        }
+    }
+
+    fn take(&mut self, piece: Piece) -> Result<(), SnapshotError> {
+        match piece {
+            Piece::Header { format: FORMAT, applied, history, time_ms } => {
+                self.state = State { applied, history, time_ms, ..State::default() };
+            }
+            Piece::Header { format: found, .. } => {
+                return Err(SnapshotError::NewerFormat { found, known: FORMAT });
+            }
+            Piece::Table { name, options } => {
+                self.state.tables.entry(name.clone()).or_default().options = options;
+                self.table = Some(name);
+            }
+            Piece::Rows { rows } => {
+                let name = self.table.as_ref().ok_or_else(|| malformed("rows without a table"))?;
+                self.rows += rows.len() as u64;
+                let table = self.state.tables.entry(name.clone()).or_default();
+                for (key, place, row) in rows {
+                    table.put(&key, StoredRow { place, row });
+                }
+            }
+            Piece::Journal { name, journal } => {
+                self.state.journals.insert(name, journal);
+            }
+            Piece::Principal { name, horizon } => {
+                self.state.ids.restore(name.clone(), horizon);
+                self.principal = Some(name);
+            }
+            Piece::Ids { ids } => {
+                let name =
+                    self.principal.as_ref().ok_or_else(|| malformed("ids without a principal"))?;
+                self.ids += ids.len() as u64;
+                self.state.ids.restore(name.clone(), None).ids.extend(ids);
+            }
+            Piece::End { rows, ids } if (rows, ids) == (self.rows, self.ids) => self.ended = true,
+            Piece::End { .. } => return Err(malformed("rows or ids are missing")),
+        }
+        Ok(())
+    }
+}
+
+fn malformed(detail: &str) -> SnapshotError {
+    SnapshotError::Malformed(detail.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::commit::{Commit, Entry, Record, Signature};
+    use crate::position::Revision;
+
+    fn state() -> State {
+        let name = |text: &str| Name::new(text).unwrap();
+        let options = TableOptions { public: true };
+        let mut records = vec![
+            Record::CreateTable { table: name("items"), options },
+            Record::CreateTable { table: name("empty"), options: TableOptions::default() },
+            Record::CreateJournal { journal: name("orders") },
+            Record::Append { journal: name("orders"), ordinal: 1, bytes: Bytes::from_static(b"x") },
+        ];
+        let text = "x".repeat(1_000);
+        for number in 0..300 {
+            let row = Row::from_canonical(format!("{{\"text\":\"{text}\"}}").as_bytes());
+            let key = Key::new(&format!("k{number}")).unwrap();
+            records.push(Record::Put { table: name("items"), key, row });
+        }
+        let id = Uuid::from_u128((1_u128 << 80) | (7 << 76) | (2 << 62));
+        let signature = Some(Signature { principal: "p".into(), id, digest: 4 });
+        let entry = Entry {
+            writer: Uuid::nil(),
+            sequence: 1,
+            time_ms: 1,
+            history: 0,
+            commits: vec![Commit { signature, results: vec![Some(3)], records }],
+        };
+        let mut state = State::default();
+        state.fold(Revision(1), &entry.encode(), &mut |_, _| {}).unwrap();
+        state
+    }
+
+    fn bytes_of(state: &State) -> Vec<u8> {
+        let mut bytes = vec![];
+        write::<()>(state, &mut |piece| {
+            bytes.extend_from_slice(piece);
+            Ok(())
+        })
+        .unwrap();
+        bytes
+    }
+
+    #[test]
+    fn i8_a_state_comes_back_from_its_snapshot_however_the_bytes_are_cut() {
+        let state = state();
+        let bytes = bytes_of(&state);
+
+        for cut in [1, 7, 4096, bytes.len()] {
+            let mut reader = Reader::default();
+            bytes.chunks(cut).for_each(|chunk| reader.push(chunk).unwrap());
+
+            assert_eq!(reader.finish().unwrap(), state, "cut every {cut} bytes");
+        }
+    }
+
+    #[test]
+    fn a_snapshot_that_ends_early_is_refused_at_every_frame() {
+        let bytes = bytes_of(&state());
+        for end in (0..bytes.len()).step_by(997) {
+            let mut reader = Reader::default();
+            let read = reader.push(&bytes[..end]).and_then(|()| reader.finish());
+            assert!(read.is_err(), "{end} of {}", bytes.len());
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! One dataset on this node: its owner, its memory, its subscribers.
+//!
+//! | thread       | input                          | bound               | ends when               |
+//! | ------------ | ------------------------------ | ------------------- | ----------------------- |
+//! | owner        | proposals                      | OWNER_QUEUE_COMMITS | the dataset is closed   |
+//! | views        | committed entries              | VIEWS_QUEUE_ENTRIES | the owner ends          |
+//! | prepare      | the engine's wishes            | one segment         | the log is dropped      |
+//! | housekeeping | a tick: snapshots, bookmarks   | –                   | the dataset is closed   |
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use instep_model::commit::Proposal;
+use instep_model::feed::{JoinRefusal, Joined};
+use instep_model::limits;
+use instep_model::log::LogReader;
+use instep_model::name::Name;
+use instep_model::owner::{Owner, Receipt, Refusal};
+use instep_model::position::{Incarnation, Place, Position, Revision};
+use instep_model::state::{CommitChanges, State, Tables};
+use instep_model::view::View;
+use tokio::sync::{oneshot, watch};
+use uuid::Uuid;
+
+use crate::engine::{Engine, Snapshots};
+use crate::follow::{Follow, FollowError};
+use crate::hub::Hub;
+use crate::retention::Keep;
+use crate::topics::{Subscription, Topics, Waker, lock};
+
+mod housekeeping;
+mod ownership;
+mod recovery;
+
+pub use recovery::OpenError;
+
+/// Everything that is decided about a dataset when it is opened.
+pub struct Options {
+    /// Its name.
+    pub name: Name,
+    /// Identity of this owner, fresh for every start.
+    pub writer: Uuid,
+    /// Its views.
+    pub views: Vec<View>,
+    /// How much history is kept for readers.
+    pub keep: Keep,
+    /// A snapshot is written after this many bytes of log.
+    pub snapshot_after_bytes: u64,
+    /// A snapshot is written after this much time, if anything changed.
+    pub snapshot_after: Duration,
+    /// Topics without news get a bookmark this often.
+    pub bookmark_every: Duration,
+}
+
+/// A dataset, open and in memory. Cloning gives another handle.
+#[derive(Clone)]
+pub struct Dataset(Arc<Shared>);
+
+struct Shared {
+    name: Name,
+    incarnation: Incarnation,
+    state: RwLock<Arc<State>>,
+    head: watch::Sender<Place>,
+    hub: Hub,
+    reader: Arc<dyn LogReader>,
+    queue: SyncSender<Request>,
+    queued_bytes: AtomicUsize,
+    stopped: RwLock<Option<String>>,
+    counters: Mutex<Counters>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    closing: watch::Sender<bool>,
+}
+
+/// What a dataset has done since it was opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Commits made durable.
+    pub commits: u64,
+    /// Proposals refused.
+    pub refusals: u64,
+    /// Entries appended: group commits.
+    pub entries: u64,
+    /// Bytes appended.
+    pub bytes: u64,
+    /// Snapshots written.
+    pub snapshots: u64,
+    /// Snapshots that could not be written.
+    pub snapshot_failures: u64,
+}
+
+/// What the owner's thread is asked for.
+enum Request {
+    Propose { proposal: Box<Proposal>, bytes: usize, ticket: Ticket },
+    Trim { covered: Revision },
+    Close,
+}
+
+type Ticket = oneshot::Sender<Result<Receipt, Refusal>>;
+
+/// What the views' thread is told.
+struct Committed {
+    commits: Vec<CommitChanges>,
+    tables: Tables,
+    place: Place,
+}
+
+impl Dataset {
+    /// Recovers a dataset from its engine and starts its threads. Blocks until it is in memory.
+    ///
+    /// # Errors
+    /// [`OpenError`] when the engine's content cannot be read or folded.
+    pub fn open(engine: Engine, options: Options, topics: Topics) -> Result<Self, OpenError> {
+        let Engine { log, snapshots, prepare } = engine;
+        let bounds = log.bounds();
+        let reader = log.reader();
+        let recovered =
+            recovery::recover(&options, reader.as_ref(), snapshots.as_ref(), bounds.incarnation)?;
+        let (queue, inbox) = sync_channel(limits::OWNER_QUEUE_COMMITS);
+        let shared = Arc::new(Shared {
+            name: options.name.clone(),
+            incarnation: bounds.incarnation,
+            state: RwLock::new(Arc::new(recovered.state.clone())),
+            head: watch::Sender::new(recovered.state.applied),
+            hub: Hub::new(recovered.feed, topics),
+            reader,
+            queue,
+            queued_bytes: AtomicUsize::new(0),
+            stopped: RwLock::new(None),
+            counters: Mutex::default(),
+            threads: Mutex::default(),
+            closing: watch::Sender::new(false),
+        });
+        let dataset = Self(shared);
+        let owner = Owner::new(bounds.incarnation, options.writer, recovered.state);
+        dataset.start(owner, log, recovered.retention, inbox, &options, snapshots, prepare);
+        Ok(dataset)
+    }
+
+    /// The dataset's name.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        &self.0.name
+    }
+
+    /// The identity of its history.
+    #[must_use]
+    pub fn incarnation(&self) -> Incarnation {
+        self.0.incarnation
+    }
+
+    /// A consistent snapshot of everything, from memory.
+    #[must_use]
+    pub fn state(&self) -> Arc<State> {
+        Arc::clone(&self.0.state.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The position of a state of this dataset.
+    #[must_use]
+    pub fn position_of(&self, state: &State) -> Position {
+        Position { incarnation: self.0.incarnation, place: state.applied }
+    }
+
+    /// The position of the newest visible commit.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        Position { incarnation: self.0.incarnation, place: *self.0.head.borrow() }
+    }
+
+    /// Why the dataset takes no commits any more, if it has stopped. Its memory is still served.
+    #[must_use]
+    pub fn stopped(&self) -> Option<String> {
+        self.0.stopped.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What it has done since it was opened.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        *lock(&self.0.counters)
+    }
+
+    /// Run-time errors of view expressions since it was opened.
+    #[must_use]
+    pub fn evaluation_errors(&self) -> u64 {
+        self.0.hub.evaluation_errors()
+    }
+
+    /// The oldest and newest entry of the log that can be read.
+    #[must_use]
+    pub fn log_bounds(&self) -> (Revision, Revision) {
+        let bounds = self.0.reader.bounds();
+        (bounds.floor, bounds.head)
+    }
+
+    /// Proposes a commit and waits until it is durable, or refused.
+    ///
+    /// # Errors
+    /// [`Refusal`]; nothing happened then, except for [`Refusal::OutcomeUnknown`].
+    pub async fn commit(&self, proposal: Proposal) -> Result<Receipt, Refusal> {
+        let (ticket, answer) = oneshot::channel();
+        self.submit(proposal, ticket)?;
+        answer.await.unwrap_or(Err(Refusal::OutcomeUnknown))
+    }
+
+    fn submit(&self, proposal: Proposal, ticket: Ticket) -> Result<(), Refusal> {
+        let bytes = proposal.weight();
+        let queued = self.0.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let refuse = |refusal| {
+            self.0.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            Err(refusal)
+        };
+        if queued + bytes > limits::OWNER_QUEUE_BYTES && queued > 0 {
+            return refuse(Refusal::Overloaded);
+        }
+        let proposal = Box::new(proposal);
+        match self.0.queue.try_send(Request::Propose { proposal, bytes, ticket }) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(_)) => refuse(Refusal::Overloaded),
+            Err(TrySendError::Disconnected(_)) => refuse(Refusal::Stopped("it is closed".into())),
+        }
+    }
+
+    /// The commits after `since`, then as they come; without a position from the log's floor on.
+    ///
+    /// # Errors
+    /// [`FollowError`] when the position cannot be continued from.
+    pub fn follow(&self, since: Option<Position>) -> Result<Follow, FollowError> {
+        let (incarnation, reader) = (self.0.incarnation, Arc::clone(&self.0.reader));
+        Follow::new(incarnation, reader, self.0.head.subscribe(), since)
+    }
+
+    /// Waits until this node shows at least `place`; false when `limit` passes first.
+    pub async fn reached(&self, place: Place, limit: Duration) -> bool {
+        let mut head = self.0.head.subscribe();
+        let reached = head.wait_for(|head| *head >= place);
+        matches!(tokio::time::timeout(limit, reached).await, Ok(Ok(_)))
+    }
+
+    /// True when one of its views or public tables stands behind the topic.
+    #[must_use]
+    pub fn has_topic(&self, topic: &str) -> bool {
+        self.0.hub.has_topic(topic)
+    }
+
+    /// Joins a topic. A position that this node's feed has not reached yet is waited for.
+    ///
+    /// # Errors
+    /// See [`JoinRefusal`].
+    pub async fn join(
+        &self,
+        topic: &str,
+        since: Option<Option<Position>>,
+        waker: &Waker,
+    ) -> Result<(Joined, Subscription), JoinRefusal> {
+        let place = since.flatten().and_then(|since| since.place_in(self.0.incarnation));
+        if let Some(place) = place
+            && place <= *self.0.head.borrow()
+        {
+            // It is visible, so the views are about to tell it.
+            let mut told = self.0.hub.watch();
+            let wait = told.wait_for(|told| *told >= place);
+            let _ = tokio::time::timeout(Duration::from_secs(5), wait).await;
+        }
+        self.0.hub.join(topic, since, waker)
+    }
+
+    /// What a subscriber that fell off the ring gets instead: everything since `since`, by key.
+    ///
+    /// # Errors
+    /// See [`JoinRefusal`].
+    pub fn catch_up(
+        &self,
+        subscription: &mut Subscription,
+        since: Option<Position>,
+    ) -> Result<Joined, JoinRefusal> {
+        self.0.hub.catch_up(subscription, since)
+    }
+
+    /// Finishes what is queued, ends the threads and releases the engine. Blocks.
+    pub fn close(&self) {
+        self.0.closing.send_replace(true);
+        let _ = self.0.queue.send(Request::Close);
+        let threads = std::mem::take(&mut *lock(&self.0.threads));
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!(dataset = %self.0.name, "a thread of the dataset panicked");
+            }
+        }
+    }
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

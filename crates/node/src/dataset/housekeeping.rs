@@ -1,0 +1,98 @@
+//! The housekeeping thread: snapshots, trimming, bookmarks.
+
+use std::io::{self, Write};
+
+use instep_model::snapshot;
+
+use super::{Arc, Dataset, Duration, Instant, Options, Request, Revision, Shared, Snapshots, lock};
+
+/// How often the house is looked at.
+const TICK: Duration = Duration::from_millis(250);
+
+impl Dataset {
+    pub(super) fn keep_house(&self, options: &Options, snapshots: Arc<dyn Snapshots>) {
+        let mut house = House {
+            shared: Arc::clone(&self.0),
+            snapshots,
+            snapshot_after_bytes: options.snapshot_after_bytes,
+            snapshot_after: options.snapshot_after,
+            bookmark_every: options.bookmark_every,
+            snapshot_revision: self.state().applied.revision,
+            snapshot_bytes: 0,
+            snapshot_at: Instant::now(),
+            bookmark_at: Instant::now(),
+        };
+        self.spawn("house", move || {
+            let closing = house.shared.closing.subscribe();
+            while !*closing.borrow() {
+                std::thread::sleep(TICK);
+                house.look();
+            }
+        });
+    }
+
+    /// Writes a snapshot now. Blocks.
+    ///
+    /// # Errors
+    /// When the storage refuses.
+    pub fn write_snapshot(&self, snapshots: &dyn Snapshots) -> io::Result<Revision> {
+        self.0.write_snapshot(snapshots)
+    }
+}
+
+struct House {
+    shared: Arc<Shared>,
+    snapshots: Arc<dyn Snapshots>,
+    snapshot_after_bytes: u64,
+    snapshot_after: Duration,
+    bookmark_every: Duration,
+    snapshot_revision: Revision,
+    /// Bytes appended in all when the last snapshot was written.
+    snapshot_bytes: u64,
+    snapshot_at: Instant,
+    bookmark_at: Instant,
+}
+
+impl House {
+    fn look(&mut self) {
+        if self.bookmark_at.elapsed() >= self.bookmark_every {
+            self.bookmark_at = Instant::now();
+            self.shared.hub.bookmark();
+        }
+        let head = self.shared.head.borrow().revision;
+        let bytes = lock(&self.shared.counters).bytes;
+        let due = bytes - self.snapshot_bytes >= self.snapshot_after_bytes
+            || self.snapshot_at.elapsed() >= self.snapshot_after;
+        if head == self.snapshot_revision || !due {
+            return;
+        }
+        self.snapshot_at = Instant::now();
+        self.snapshot_bytes = bytes;
+        match self.shared.write_snapshot(self.snapshots.as_ref()) {
+            Ok(revision) => {
+                self.snapshot_revision = revision;
+                if let Some(covered) = self.snapshots.covered() {
+                    let _ = self.shared.queue.try_send(Request::Trim { covered });
+                }
+            }
+            // The log still has everything; the next try comes when the next snapshot is due.
+            Err(error) => {
+                lock(&self.shared.counters).snapshot_failures += 1;
+                tracing::warn!(dataset = %self.shared.name, %error, "no snapshot was written");
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn write_snapshot(&self, snapshots: &dyn Snapshots) -> io::Result<Revision> {
+        let state =
+            Arc::clone(&self.state.read().unwrap_or_else(std::sync::PoisonError::into_inner));
+        let revision = state.applied.revision;
+        snapshots.write(revision, &mut |file: &mut dyn Write| {
+            snapshot::write(&state, &mut |piece| file.write_all(piece))
+        })?;
+        lock(&self.counters).snapshots += 1;
+        Ok(revision)
+    }
+}

@@ -1,0 +1,123 @@
+//! From what an engine holds to a state in memory: the newest good snapshot, then the log.
+
+use std::io::Read;
+
+use instep_model::feed::Feed;
+use instep_model::log::{LogReader, ReadError};
+use instep_model::position::{Incarnation, Place, Revision};
+use instep_model::snapshot::Reader;
+use instep_model::state::{Change, CommitChanges, FoldError, State};
+
+use super::{Options, Snapshots};
+use crate::retention::Retention;
+
+/// Bytes read at a time.
+const READ_BYTES: usize = 4 * 1024 * 1024;
+
+/// Why a dataset cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The log begins after what the snapshots cover.
+    #[error("the log begins at entry {floor}, and no readable snapshot reaches there: {detail}")]
+    NoSnapshot {
+        /// The oldest entry of the log.
+        floor: Revision,
+        /// What was wrong with the snapshots there are.
+        detail: String,
+    },
+    /// The log cannot be read.
+    #[error("the log cannot be read: {0}")]
+    Read(#[from] ReadError),
+    /// The log does not add up.
+    #[error("the log does not add up: {0}")]
+    Fold(#[from] FoldError),
+    /// The storage refused.
+    #[error("the snapshots cannot be listed: {0}")]
+    Storage(#[from] std::io::Error),
+    /// A thread could not be started.
+    #[error("a thread could not be started: {0}")]
+    Thread(std::io::Error),
+}
+
+pub(super) struct Recovered {
+    pub(super) state: State,
+    pub(super) feed: Feed,
+    pub(super) retention: Retention,
+}
+
+pub(super) fn recover(
+    options: &Options,
+    log: &dyn LogReader,
+    snapshots: &dyn Snapshots,
+    incarnation: Incarnation,
+) -> Result<Recovered, OpenError> {
+    let bounds = log.bounds();
+    let mut state = newest_snapshot(snapshots, bounds.floor)?;
+    let mut feed = Feed::new(
+        options.name.clone(),
+        incarnation,
+        options.views.clone(),
+        state.tables.clone(),
+        state.applied,
+    );
+    let mut retention = Retention::default();
+    // What a snapshot covers is read for its sizes only, so that history before it ages too.
+    let mut next = state.applied.revision.next();
+    let folding_views = !options.views.is_empty();
+    while next <= bounds.head {
+        for stored in log.read(next, READ_BYTES)? {
+            let mut commits: Vec<CommitChanges> = Vec::new();
+            let mut see = |place: Place, change: Change| match commits.last_mut() {
+                Some(last) if last.place == place => last.changes.push(change),
+                _ => commits.push(CommitChanges { place, changes: vec![change] }),
+            };
+            state.fold(stored.revision, &stored.bytes, &mut see)?;
+            retention.appended(stored.revision, stored.bytes.len() as u64, state.time_ms);
+            let public = state.tables.values().any(|table| table.options.public);
+            if folding_views || public {
+                feed.apply(&commits, state.tables.clone(), state.applied);
+            }
+            next = stored.revision.next();
+        }
+    }
+    if !folding_views {
+        feed.apply(&[], state.tables.clone(), state.applied);
+    }
+    Ok(Recovered { state, feed, retention })
+}
+
+/// The newest snapshot that reads back whole, or an empty state when the log has everything.
+fn newest_snapshot(snapshots: &dyn Snapshots, floor: Revision) -> Result<State, OpenError> {
+    let mut problems = Vec::new();
+    for revision in snapshots.list()?.into_iter().rev() {
+        if revision.next() < floor {
+            break;
+        }
+        match read_snapshot(snapshots, revision) {
+            Ok(state) => return Ok(state),
+            Err(problem) => {
+                tracing::warn!(%revision, problem, "a snapshot cannot be used");
+                problems.push(format!("snapshot {revision}: {problem}"));
+            }
+        }
+    }
+    if floor <= Revision(1) {
+        return Ok(State::default());
+    }
+    if problems.is_empty() {
+        problems.push("there are none".into());
+    }
+    Err(OpenError::NoSnapshot { floor, detail: problems.join("; ") })
+}
+
+fn read_snapshot(snapshots: &dyn Snapshots, revision: Revision) -> Result<State, String> {
+    let mut file = snapshots.open(revision).map_err(|error| error.to_string())?;
+    let mut reader = Reader::default();
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        match file.read(&mut buffer).map_err(|error| error.to_string())? {
+            0 => return reader.finish().map_err(|error| error.to_string()),
+            read => reader.push(&buffer[..read]).map_err(|error| error.to_string())?,
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! What a node needs of an engine: a log, a place for snapshots, and somebody to prepare ahead.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::sync::{Arc, Mutex};
+
+use instep_model::log::Log;
+use instep_model::log::memory::MemoryLog;
+use instep_model::position::{Incarnation, Revision};
+
+use crate::topics::lock;
+
+/// An opened engine for one dataset.
+pub struct Engine {
+    /// The log.
+    pub log: Box<dyn Log>,
+    /// The snapshots.
+    pub snapshots: Arc<dyn Snapshots>,
+    /// Runs on a thread of its own until the log is dropped: prepares what appends will need.
+    pub prepare: Option<Box<dyn FnOnce() + Send>>,
+}
+
+/// Whole-or-absent blobs, one per revision. Two newest are kept.
+pub trait Snapshots: Send + Sync {
+    /// The revisions of the snapshots, oldest first.
+    ///
+    /// # Errors
+    /// When the storage refuses.
+    fn list(&self) -> io::Result<Vec<Revision>>;
+
+    /// Reads one. Reading fails where the bytes are not those that were written.
+    ///
+    /// # Errors
+    /// When the storage refuses.
+    fn open(&self, revision: Revision) -> io::Result<Box<dyn Read>>;
+
+    /// Writes one; it exists when this returns, and not before.
+    ///
+    /// # Errors
+    /// What `fill` answers, or what the storage does.
+    fn write(
+        &self,
+        revision: Revision,
+        fill: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
+    ) -> io::Result<()>;
+
+    /// The first entry that the older of the two newest good snapshots does not cover.
+    fn covered(&self) -> Option<Revision>;
+}
+
+/// Snapshots in memory.
+#[derive(Default)]
+pub struct MemorySnapshots(Mutex<BTreeMap<Revision, Arc<[u8]>>>);
+
+impl Engine {
+    /// An engine in memory: for tests, and for data that may be lost.
+    #[must_use]
+    pub fn memory(incarnation: Incarnation) -> Self {
+        Self {
+            log: Box::new(MemoryLog::new(incarnation)),
+            snapshots: Arc::new(MemorySnapshots::default()),
+            prepare: None,
+        }
+    }
+}
+
+impl Snapshots for MemorySnapshots {
+    fn list(&self) -> io::Result<Vec<Revision>> {
+        Ok(lock(&self.0).keys().copied().collect())
+    }
+
+    fn open(&self, revision: Revision) -> io::Result<Box<dyn Read>> {
+        let found = lock(&self.0).get(&revision).cloned();
+        let bytes = found.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        Ok(Box::new(io::Cursor::new(bytes)))
+    }
+
+    fn write(
+        &self,
+        revision: Revision,
+        fill: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        fill(&mut bytes)?;
+        let mut kept = lock(&self.0);
+        kept.insert(revision, bytes.into());
+        while kept.len() > 2 {
+            kept.pop_first();
+        }
+        Ok(())
+    }
+
+    fn covered(&self) -> Option<Revision> {
+        let kept = lock(&self.0);
+        (kept.len() == 2).then(|| kept.keys().next().map(|oldest| oldest.next())).flatten()
+    }
+}

@@ -1,0 +1,110 @@
+//! The meeting point of a dataset's feed and its subscribers: nobody joins between two commits.
+
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use instep_model::feed::{BOOKMARK_EVENT, Feed, JoinRefusal, Joined, Notice};
+use instep_model::position::{Place, Position};
+use instep_model::state::{CommitChanges, Tables};
+use instep_protocol::encode::encode_broadcast;
+use instep_protocol::vsn::Vsn;
+use tokio::sync::watch;
+
+use crate::ring::{Frame, Payload};
+use crate::topics::{Subscription, Topics, Waker, lock};
+
+/// The feed of one dataset with the topics that it tells.
+pub(crate) struct Hub {
+    feed: Mutex<Feed>,
+    topics: Topics,
+    place: watch::Sender<Place>,
+    bookmarked: Mutex<Place>,
+}
+
+impl Hub {
+    pub(crate) fn new(feed: Feed, topics: Topics) -> Self {
+        let place = feed.position().place;
+        let bookmarked = Mutex::new(place);
+        Self { feed: Mutex::new(feed), topics, place: watch::Sender::new(place), bookmarked }
+    }
+
+    /// Tells subscribers what an entry changed.
+    pub(crate) fn apply(&self, commits: &[CommitChanges], tables: Tables, place: Place) {
+        let mut feed = lock(&self.feed);
+        let notices = feed.apply(commits, tables, place);
+        // Pushed under the feed's lock: a joiner is either before all of them or after.
+        for told in notices.chunk_by(|a, b| a.topic == b.topic) {
+            if let Some(topic) = told.first().and_then(|notice| self.topics.get(&notice.topic)) {
+                topic.push(told.iter().map(|notice| Arc::new(frame_of(notice))));
+            }
+        }
+        drop(feed);
+        self.place.send_replace(place);
+    }
+
+    /// Joins a topic: what to tell the joiner, and its place on the ring right behind that.
+    pub(crate) fn join(
+        &self,
+        topic: &str,
+        since: Option<Option<Position>>,
+        waker: &Waker,
+    ) -> Result<(Joined, Subscription), JoinRefusal> {
+        let feed = lock(&self.feed);
+        let joined = feed.join(topic, since)?;
+        Ok((joined, self.topics.subscribe(topic, Arc::clone(waker))))
+    }
+
+    /// What a subscriber that fell off the ring gets instead.
+    pub(crate) fn catch_up(
+        &self,
+        subscription: &mut Subscription,
+        since: Option<Position>,
+    ) -> Result<Joined, JoinRefusal> {
+        let feed = lock(&self.feed);
+        let joined = feed.join(subscription.topic(), Some(since))?;
+        subscription.skip_to_end();
+        Ok(joined)
+    }
+
+    pub(crate) fn has_topic(&self, topic: &str) -> bool {
+        lock(&self.feed).has_topic(topic)
+    }
+
+    pub(crate) fn evaluation_errors(&self) -> u64 {
+        lock(&self.feed).evaluation_errors()
+    }
+
+    /// Follows how far subscribers have been told.
+    pub(crate) fn watch(&self) -> watch::Receiver<Place> {
+        self.place.subscribe()
+    }
+
+    /// Tells every joined topic up to where it is complete, if that moved since the last time
+    /// (I16).
+    pub(crate) fn bookmark(&self) {
+        let feed = lock(&self.feed);
+        let position = feed.position();
+        let mut bookmarked = lock(&self.bookmarked);
+        if *bookmarked == position.place {
+            return;
+        }
+        *bookmarked = position.place;
+        let payload = Bytes::from(format!("{{\"position\":\"{position}\"}}"));
+        for topic in self.topics.all() {
+            if feed.has_topic(topic.name()) {
+                let payload = payload.clone();
+                let frame = json_frame(topic.name(), BOOKMARK_EVENT, payload, Some(position));
+                topic.push([Arc::new(frame)]);
+            }
+        }
+    }
+}
+
+fn frame_of(notice: &Notice) -> Frame {
+    json_frame(&notice.topic, &notice.event, notice.payload().into(), notice.position)
+}
+
+fn json_frame(topic: &str, event: &str, payload: Bytes, position: Option<Position>) -> Frame {
+    let encoded = encode_broadcast(Vsn::V2, topic, event, &payload);
+    Frame { event: event.into(), payload: Payload::Json(payload), position, encoded }
+}
