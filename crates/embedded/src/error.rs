@@ -1,0 +1,139 @@
+//! Why a log cannot be opened, checked or repaired, in words for the operator.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use instep_model::position::{Incarnation, Revision};
+
+/// Where acknowledged entries cannot be read any more, and how that shows.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "entry {revision} is damaged: {}, byte {offset}: {detail}. \
+     Entries that were acknowledged are lost or follow the damage, so this is no unfinished \
+     write, and nothing was changed. `instep check` says more; `instep check --repair` cuts the \
+     log in front of entry {revision}, keeps the rest in the folder `damaged`, and makes every \
+     reader begin anew",
+    file.display()
+)]
+pub struct Damage {
+    /// The file.
+    pub file: PathBuf,
+    /// The first byte that is not what was written.
+    pub offset: u64,
+    /// The first entry that cannot be read.
+    pub revision: Revision,
+    /// What is wrong.
+    pub detail: String,
+    /// The newest entry that is known to have been written.
+    pub newest_seen: Revision,
+}
+
+/// Why a log does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has the directory.
+    #[error("another process uses {}", directory.display())]
+    Locked {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// The directory takes no writes.
+    #[error("cannot write to {}: {source}", path.display())]
+    ReadOnly {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// No space is left for a segment.
+    #[error("no space left for {}: {source}", path.display())]
+    StorageFull {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// Acknowledged entries cannot be read.
+    #[error(transparent)]
+    Damaged(Box<Damage>),
+    /// A newer Instep wrote this.
+    #[error(
+        "{} has format version {found}, this program knows up to {known}: use a newer one",
+        file.display()
+    )]
+    NewerFormat {
+        /// The file.
+        file: PathBuf,
+        /// Its version.
+        found: u32,
+        /// The newest version known here.
+        known: u32,
+    },
+    /// A file of another history lies among the others.
+    #[error(
+        "{} belongs to history {found}, the files before it to {expected}: \
+         was it copied here from another data directory?",
+        file.display()
+    )]
+    OtherIncarnation {
+        /// The file.
+        file: PathBuf,
+        /// The history that the file says it belongs to.
+        found: Incarnation,
+        /// The history of the files before it.
+        expected: Incarnation,
+    },
+    /// A repair did not come to its end.
+    #[error(
+        "a repair of {} did not come to its end: run `instep check --repair` again",
+        directory.display()
+    )]
+    RepairUnfinished {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// A sync failed: what was recovered may not be durable.
+    #[error("cannot sync {}: {source}", path.display())]
+    SyncFailed {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The storage refused otherwise.
+    #[error("cannot use {}: {source}", path.display())]
+    Storage {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+}
+
+impl From<Damage> for OpenError {
+    fn from(damage: Damage) -> Self {
+        Self::Damaged(Box::new(damage))
+    }
+}
+
+impl OpenError {
+    /// Sorts what the operating system said about `path`.
+    pub(crate) fn of(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Self::StorageFull { path, source }
+            }
+            io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
+                Self::ReadOnly { path, source }
+            }
+            _ => Self::Storage { path, source },
+        }
+    }
+
+    /// Says that a sync of `path` failed.
+    pub(crate) fn sync(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::SyncFailed { path, source }
+    }
+}

@@ -1,0 +1,328 @@
+//! The log: one appender, one write and one sync per entry, segments prepared ahead.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use instep_model::disk::{Disk, DiskFile, DiskLock};
+use instep_model::limits;
+use instep_model::log::{AppendError, Bounds, Log, LogReader, Promise};
+use instep_model::position::{Incarnation, Revision};
+
+use crate::error::OpenError;
+use crate::format::{HEADER_BYTES, Header, SEGMENT_MAGIC, digest, encode_frame, frame_bytes};
+use crate::preallocator::{Preallocator, Spare};
+use crate::reader::{Segment, Shared};
+use crate::recovery;
+use crate::scan::TornTail;
+use crate::segment;
+use crate::snapshot::SnapshotStore;
+
+/// A good size of a segment: large enough to be cheap, small enough to trim closely.
+pub const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
+/// Smallest segment; less would be all headers.
+pub const SEGMENT_BYTES_MIN: u64 = 1024;
+/// A buffer that grew beyond this for one entry is given back.
+const BUFFER_BYTES: usize = 8 * 1024 * 1024;
+const INLINE: &str = "inline.tmp";
+
+/// How a log is opened.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The directory; it is created when it is missing, and belongs to this log alone.
+    pub directory: PathBuf,
+    /// Bytes of a segment file, [`SEGMENT_BYTES`] unless there is a reason. An entry that does
+    /// not fit gets a segment of its own size.
+    pub segment_bytes: u64,
+    /// The identity of the history if one begins here. Nothing in the engine is random.
+    pub new_incarnation: Incarnation,
+    /// How far a trim may go.
+    pub trimming: Trimming,
+}
+
+/// How far [`Log::trim`] may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trimming {
+    /// Only below [`SnapshotStore::safe_floor`], whatever is asked.
+    BelowSnapshots,
+    /// As far as it is asked: the caller knows that nobody needs more.
+    AsAsked,
+}
+
+/// What was found at open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recovery {
+    /// The directory was empty, and a history began.
+    pub created: bool,
+    /// Entries found.
+    pub entries: u64,
+    /// Bytes of their frames.
+    pub bytes: u64,
+    /// An unfinished write that was cut off.
+    pub torn: Option<TornTail>,
+}
+
+/// A segment file, for deciding what to trim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SegmentInfo {
+    /// Its first entry.
+    pub first: Revision,
+    /// Its last entry; below `first` while it has none.
+    pub last: Revision,
+    /// Bytes of its frames.
+    pub bytes: u64,
+    /// When it was last written, in milliseconds since 1970.
+    pub modified_ms: u64,
+}
+
+/// A durable log in a directory.
+pub struct EmbeddedLog {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) options: Options,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) active: Active,
+    pub(crate) snapshots: SnapshotStore,
+    pub(crate) recovery: Recovery,
+    pub(crate) spare: Arc<Spare>,
+    pub(crate) lock: Arc<dyn DiskLock>,
+    /// Trimmed files that could not be removed yet, oldest first.
+    pub(crate) doomed: VecDeque<PathBuf>,
+    pub(crate) buffer: Vec<u8>,
+    /// Why nothing can be promised any more.
+    pub(crate) failed: Option<String>,
+}
+
+/// The segment that is appended to.
+pub(crate) struct Active {
+    pub(crate) file: Arc<dyn DiskFile>,
+    pub(crate) path: PathBuf,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) end: u64,
+    pub(crate) capacity: u64,
+    /// The checksum of the newest frame.
+    pub(crate) chain: u64,
+}
+
+impl EmbeddedLog {
+    /// Opens the log of a directory, or begins one when the directory is empty.
+    ///
+    /// Reads every segment once. Cuts an unfinished last write off; anything else that is not as
+    /// it was written is refused.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(disk: Arc<dyn Disk>, options: Options) -> Result<Self, OpenError> {
+        recovery::open(disk, options)
+    }
+
+    /// What was found at open.
+    #[must_use]
+    pub fn recovery(&self) -> &Recovery {
+        &self.recovery
+    }
+
+    /// The snapshots beside the log.
+    #[must_use]
+    pub fn snapshots(&self) -> SnapshotStore {
+        self.snapshots.clone()
+    }
+
+    /// What prepares segments ahead; run it on a thread of its own.
+    #[must_use]
+    pub fn preallocator(&self) -> Preallocator {
+        let (disk, lock) = (Arc::clone(&self.disk), Arc::clone(&self.lock));
+        let bytes = self.options.segment_bytes;
+        Preallocator::new(disk, &self.options.directory, bytes, Arc::clone(&self.spare), lock)
+    }
+
+    /// The segments, oldest first. The last one is appended to and never trimmed.
+    #[must_use]
+    pub fn segments(&self) -> Vec<SegmentInfo> {
+        let state = self.shared.state();
+        let firsts = state.segments.keys().skip(1).copied();
+        let nexts = firsts.chain([state.head.next()]);
+        let infos = state.segments.iter().zip(nexts).map(|((first, segment), next)| SegmentInfo {
+            first: *first,
+            last: Revision(next.0 - 1),
+            bytes: segment.end - HEADER_BYTES as u64,
+            // Only a hint for the age of entries: a file that cannot be asked counts as old.
+            modified_ms: self.disk.modified_ms(&segment.path).unwrap_or_default(),
+        });
+        infos.collect()
+    }
+
+    fn check_alive(&self) -> Result<(), AppendError> {
+        match &self.failed {
+            Some(reason) => Err(AppendError::Fatal(reason.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// A failed write or sync is final: what the disk holds now is unknown (law 8).
+    fn fail(&mut self, doing: &str, path: &Path, error: &io::Error) -> AppendError {
+        let reason = format!("cannot {doing} {}: {error}", path.display());
+        self.failed = Some(reason.clone());
+        AppendError::Fatal(reason)
+    }
+
+    /// Goes on in a new segment with room for one frame of `frame` bytes.
+    fn roll(&mut self, first: Revision, frame: usize) -> Result<(), AppendError> {
+        let directory = self.options.directory.clone();
+        let needed = (HEADER_BYTES + frame) as u64;
+        let capacity = needed.max(self.options.segment_bytes);
+        let prepared = (needed <= self.options.segment_bytes).then(|| self.spare.take(&directory));
+        let (unnamed, file) = match prepared.flatten() {
+            Some(prepared) => prepared,
+            None => {
+                let unnamed = directory.join(INLINE);
+                match segment::make_zeroed(&*self.disk, &unnamed, capacity) {
+                    Ok(file) => (unnamed, file),
+                    Err(error) if is_full(&error) => {
+                        return Err(AppendError::StorageFull(error.to_string()));
+                    }
+                    Err(error) => return Err(self.fail("prepare", &unnamed, &error)),
+                }
+            }
+        };
+        let incarnation = self.active.incarnation;
+        let header = Header {
+            magic: SEGMENT_MAGIC,
+            incarnation,
+            predecessor: incarnation,
+            revision: first,
+            chain: self.active.chain,
+            bytes: capacity,
+        };
+        let path = segment::path(&directory, first);
+        name_segment(&*self.disk, &*file, &header, &unnamed, &path)
+            .map_err(|error| self.fail("begin", &path, &error))?;
+        self.spare.want();
+        self.active = Active {
+            file: Arc::clone(&file),
+            path: path.clone(),
+            incarnation,
+            end: HEADER_BYTES as u64,
+            capacity,
+            chain: self.active.chain,
+        };
+        let segment = Segment {
+            path,
+            incarnation: digest(incarnation),
+            end: HEADER_BYTES as u64,
+            marks: Vec::new(),
+            file: Some(file),
+        };
+        self.shared.change().roll(first, segment);
+        Ok(())
+    }
+
+    /// Removes trimmed files, oldest first, each durably before the next: a gap is damage.
+    fn remove_doomed(&mut self) -> Result<(), AppendError> {
+        while let Some(path) = self.doomed.front().cloned() {
+            match self.disk.remove(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Ok(()),
+                _ => {}
+            }
+            let directory = self.options.directory.clone();
+            if let Err(error) = self.disk.sync_directory(&directory) {
+                return Err(self.fail("sync", &directory, &error));
+            }
+            self.doomed.pop_front();
+        }
+        Ok(())
+    }
+}
+
+/// Gives a zero-filled file its header and its name, durably in this order.
+pub(crate) fn name_segment(
+    disk: &dyn Disk,
+    file: &dyn DiskFile,
+    header: &Header,
+    unnamed: &Path,
+    path: &Path,
+) -> io::Result<()> {
+    file.write_all_at(&header.encode(), 0)?;
+    file.sync_data()?;
+    disk.rename(unnamed, path)?;
+    match path.parent() {
+        Some(directory) => disk.sync_directory(directory),
+        None => Ok(()),
+    }
+}
+
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+impl Log for EmbeddedLog {
+    fn bounds(&self) -> Bounds {
+        self.shared.state().bounds()
+    }
+
+    fn promise(&self) -> Promise {
+        Promise::PowerLoss
+    }
+
+    fn append(&mut self, expected: Revision, entry: &[u8]) -> Result<Revision, AppendError> {
+        self.check_alive()?;
+        let limit = limits::LOG_FRAME_BYTES;
+        if entry.len() > limit {
+            return Err(AppendError::TooLarge { bytes: entry.len(), limit });
+        }
+        let head = self.shared.state().head;
+        if head != expected {
+            return Err(AppendError::Conflict { head });
+        }
+        let revision = head.next();
+        let frame = frame_bytes(entry.len());
+        if self.active.end + frame as u64 > self.active.capacity {
+            self.roll(revision, frame)?;
+        }
+        let incarnation = digest(self.active.incarnation);
+        let chain = self.active.chain;
+        let checksum = encode_frame(&mut self.buffer, incarnation, revision, chain, entry);
+        let (file, offset) = (Arc::clone(&self.active.file), self.active.end);
+        let path = self.active.path.clone();
+        file.write_all_at(&self.buffer, offset)
+            .map_err(|error| self.fail("write to", &path, &error))?;
+        file.sync_data().map_err(|error| self.fail("sync", &path, &error))?;
+        self.active.end = offset + frame as u64;
+        self.active.chain = checksum;
+        self.shared.change().publish(revision, offset, self.active.end);
+        if self.buffer.capacity() > BUFFER_BYTES {
+            self.buffer = Vec::new();
+        }
+        Ok(revision)
+    }
+
+    fn trim(&mut self, floor: Revision) -> Result<Bounds, AppendError> {
+        self.check_alive()?;
+        let allowed = match self.options.trimming {
+            Trimming::AsAsked => floor,
+            Trimming::BelowSnapshots => floor.min(self.snapshots.safe_floor().unwrap_or_default()),
+        };
+        {
+            let mut state = self.shared.change();
+            // A segment can go when its successor begins at or below the floor.
+            while let Some(next) = state.segments.keys().nth(1).copied().filter(|n| *n <= allowed) {
+                if let Some((_, gone)) = state.segments.pop_first() {
+                    self.doomed.push_back(gone.path);
+                }
+                state.floor = next;
+            }
+        }
+        self.remove_doomed()?;
+        Ok(self.bounds())
+    }
+
+    fn reader(&self) -> Arc<dyn LogReader> {
+        Arc::<Shared>::clone(&self.shared)
+    }
+}
+
+impl Drop for EmbeddedLog {
+    fn drop(&mut self) {
+        self.spare.close();
+    }
+}

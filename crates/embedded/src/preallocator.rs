@@ -1,0 +1,126 @@
+//! Prepares the next segment beside the appender, so that an append never waits for zeros.
+//!
+//! The engine starts no thread: whoever owns the log runs [`Preallocator::prepare`] on one, in
+//! a loop over [`Preallocator::wait`]. Without it the appender prepares its segments itself.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use instep_model::disk::{Disk, DiskFile, DiskLock};
+
+use crate::error::OpenError;
+use crate::segment;
+
+const PREPARED: &str = "prepared.tmp";
+
+/// Prepares one segment ahead. It keeps the directory locked until it is dropped.
+pub struct Preallocator {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    bytes: u64,
+    spare: Arc<Spare>,
+    _lock: Arc<dyn DiskLock>,
+}
+
+/// The segment ahead, shared by the appender and the preallocator.
+#[derive(Default)]
+pub(crate) struct Spare {
+    stock: Mutex<Stock>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+enum Stock {
+    #[default]
+    Wanted,
+    Preparing,
+    Ready(Arc<dyn DiskFile>),
+    /// The appender is giving the file its name.
+    Taken,
+    /// The last attempt failed; the next roll asks again.
+    Failed,
+    Closed,
+}
+
+impl Preallocator {
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        directory: &Path,
+        bytes: u64,
+        spare: Arc<Spare>,
+        lock: Arc<dyn DiskLock>,
+    ) -> Self {
+        Self { disk, path: directory.join(PREPARED), bytes, spare, _lock: lock }
+    }
+
+    /// Waits until a segment is wanted; `false` once the log is closed.
+    #[must_use]
+    pub fn wait(&self) -> bool {
+        let stock = self.spare.stock();
+        let waiting = |stock: &mut Stock| !matches!(stock, Stock::Wanted | Stock::Closed);
+        let stock = self.spare.changed.wait_while(stock, waiting);
+        !matches!(*stock.unwrap_or_else(PoisonError::into_inner), Stock::Closed)
+    }
+
+    /// Prepares a segment if one is wanted, and says whether it did.
+    ///
+    /// # Errors
+    /// [`OpenError::StorageFull`] and what else the disk refuses. Harmless: the appender tries for
+    /// itself when it needs the segment, and asks here again after that.
+    pub fn prepare(&self) -> Result<bool, OpenError> {
+        {
+            let mut stock = self.spare.stock();
+            if !matches!(*stock, Stock::Wanted) {
+                return Ok(false);
+            }
+            *stock = Stock::Preparing;
+        }
+        let made = segment::make_zeroed(&*self.disk, &self.path, self.bytes);
+        let mut stock = self.spare.stock();
+        let closed = matches!(*stock, Stock::Closed);
+        match made {
+            Ok(file) if !closed => *stock = Stock::Ready(file),
+            // Best effort: the next open removes what stays.
+            Ok(_) => drop(self.disk.remove(&self.path)),
+            Err(_) if closed => {}
+            Err(error) => {
+                *stock = Stock::Failed;
+                return Err(OpenError::of(&self.path)(error));
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl Spare {
+    /// Takes the prepared segment, if there is one, with the path it has until it is renamed.
+    pub(crate) fn take(&self, directory: &Path) -> Option<(PathBuf, Arc<dyn DiskFile>)> {
+        let mut stock = self.stock();
+        if !matches!(*stock, Stock::Ready(_)) {
+            return None;
+        }
+        match std::mem::replace(&mut *stock, Stock::Taken) {
+            Stock::Ready(file) => Some((directory.join(PREPARED), file)),
+            _ => None,
+        }
+    }
+
+    /// Asks for the next segment.
+    pub(crate) fn want(&self) {
+        let mut stock = self.stock();
+        if matches!(*stock, Stock::Taken | Stock::Failed) {
+            *stock = Stock::Wanted;
+            self.changed.notify_all();
+        }
+    }
+
+    pub(crate) fn close(&self) {
+        *self.stock() = Stock::Closed;
+        self.changed.notify_all();
+    }
+
+    // Each change of the stock is one assignment, so a poisoned lock is whole.
+    fn stock(&self) -> MutexGuard<'_, Stock> {
+        self.stock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,151 @@
+//! The real disk: `std::fs`, with the syncs that the contract asks for.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::UNIX_EPOCH;
+
+use instep_model::disk::{Access, Disk, DiskFile, DiskLock, Sharing};
+
+/// The disk of the machine.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RealDisk;
+
+impl Disk for RealDisk {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
+        Ok(Box::new(RealFile { file }))
+    }
+
+    fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn DiskFile>> {
+        let write = access == Access::Write;
+        let file = OpenOptions::new().read(true).write(write).open(path)?;
+        Ok(Box::new(RealFile { file }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_file(path)
+    }
+
+    fn create_directory(&self, path: &Path) -> io::Result<()> {
+        let missing: Vec<&Path> =
+            path.ancestors().take_while(|ancestor| !is_directory(ancestor)).collect();
+        for directory in missing.into_iter().rev() {
+            match std::fs::create_dir(directory) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+            if let Some(parent) = directory.parent() {
+                self.sync_directory(parent)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn sync_directory(&self, path: &Path) -> io::Result<()> {
+        File::open(or_current(path))?.sync_all()
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(or_current(directory))? {
+            let entry = entry?;
+            if let (false, Ok(name)) =
+                (entry.file_type()?.is_dir(), entry.file_name().into_string())
+            {
+                names.push(name);
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn modified_ms(&self, path: &Path) -> io::Result<u64> {
+        let modified = std::fs::metadata(path)?.modified()?;
+        let since = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn lock(&self, path: &Path, sharing: Sharing) -> io::Result<Box<dyn DiskLock>> {
+        let (file, outcome) = match sharing {
+            Sharing::Exclusive => {
+                let mut options = OpenOptions::new();
+                let file = options.write(true).create(true).truncate(false).open(path)?;
+                let outcome = file.try_lock();
+                (file, outcome)
+            }
+            Sharing::Shared => {
+                let file = File::open(path)?;
+                let outcome = file.try_lock_shared();
+                (file, outcome)
+            }
+        };
+        match outcome {
+            Ok(()) => Ok(Box::new(RealLock { _file: file })),
+            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
+
+struct RealFile {
+    file: File,
+}
+
+impl DiskFile for RealFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.file.read_at(buffer, offset)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        self.file.write_at(bytes, offset)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+}
+
+/// The operating system gives the lock back when the file is closed, also by a kill.
+struct RealLock {
+    _file: File,
+}
+
+impl DiskLock for RealLock {}
+
+fn is_directory(path: &Path) -> bool {
+    or_current(path).is_dir()
+}
+
+/// The parent of a bare name is the empty path.
+fn or_current(path: &Path) -> &Path {
+    if path.as_os_str().is_empty() { Path::new(".") } else { path }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use instep_model::disk::conformance;
+
+    use super::*;
+
+    #[test]
+    fn it_passes_the_conformance_suite() {
+        let root = tempfile::tempdir().unwrap();
+        let mut runs = 0;
+        conformance::run(|| {
+            runs += 1;
+            (Arc::new(RealDisk), root.path().join(format!("{runs}/data")))
+        });
+    }
+}

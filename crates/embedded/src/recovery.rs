@@ -1,0 +1,189 @@
+//! Opening: what a crash left becomes a log again, or is refused.
+//!
+//! Nothing that recovery finds is published before it is durable. After a kill the newest frame
+//! may exist only in the page cache, and after a failed sync the kernel may believe that it is
+//! written when it is not. So the newest frame is written once more, and synced, before anybody
+//! can read it: a crash right after open must not take it back (I5).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use instep_model::disk::{Access, Disk, DiskFile, DiskLock, Sharing};
+use instep_model::position::{Incarnation, Revision};
+
+use crate::error::OpenError;
+use crate::format::{HEADER_BYTES, Header, SEGMENT_MAGIC, digest};
+use crate::log::{Active, EmbeddedLog, Options, Recovery, SEGMENT_BYTES_MIN, name_segment};
+use crate::preallocator::Spare;
+use crate::reader::{Segment, Shared};
+use crate::repair;
+use crate::scan::{self, Chain, Scan, Scanned};
+use crate::segment;
+use crate::snapshot::SnapshotStore;
+
+const FIRST: &str = "first.tmp";
+
+pub(crate) fn open(disk: Arc<dyn Disk>, mut options: Options) -> Result<EmbeddedLog, OpenError> {
+    options.segment_bytes = options.segment_bytes.max(SEGMENT_BYTES_MIN).next_multiple_of(8);
+    let directory = options.directory.clone();
+    let snapshots = directory.join(segment::SNAPSHOTS);
+    disk.create_directory(&snapshots).map_err(OpenError::of(&snapshots))?;
+    let lock = take_lock(&*disk, &directory)?;
+    if repair::is_unfinished(&*disk, &directory)? {
+        return Err(OpenError::RepairUnfinished { directory });
+    }
+    remove_unfinished(&*disk, &directory)?;
+    remove_unfinished(&*disk, &snapshots)?;
+    let mut scan = scan::scan(&*disk, &directory, Chain::Checked)?;
+    if let Some(damage) = scan.damage.take() {
+        return Err(damage.into());
+    }
+    let created = scan.segments.is_empty();
+    if created {
+        begin(&*disk, &options)?;
+        scan = scan::scan(&*disk, &directory, Chain::Checked)?;
+    }
+    assemble(disk, options, lock, scan, created)
+}
+
+/// Takes the directory for this process alone.
+pub(crate) fn take_lock(disk: &dyn Disk, directory: &Path) -> Result<Arc<dyn DiskLock>, OpenError> {
+    let path = directory.join(segment::LOCK);
+    match disk.lock(&path, Sharing::Exclusive) {
+        Ok(lock) => Ok(Arc::from(lock)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(OpenError::Locked { directory: directory.to_owned() })
+        }
+        Err(error) => Err(OpenError::of(&path)(error)),
+    }
+}
+
+/// Removes what a crash left half-made.
+fn remove_unfinished(disk: &dyn Disk, directory: &Path) -> Result<(), OpenError> {
+    for name in disk.list(directory).map_err(OpenError::of(directory))? {
+        if name.ends_with(segment::UNFINISHED) {
+            let path = directory.join(name);
+            disk.remove(&path).map_err(OpenError::of(&path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes the first segment of a history.
+fn begin(disk: &dyn Disk, options: &Options) -> Result<(), OpenError> {
+    let header = Header {
+        magic: SEGMENT_MAGIC,
+        incarnation: options.new_incarnation,
+        predecessor: options.new_incarnation,
+        revision: Revision(1),
+        chain: 0,
+        bytes: options.segment_bytes,
+    };
+    make_segment(disk, &options.directory, &header)
+}
+
+/// Makes a segment without entries, durably.
+pub(crate) fn make_segment(
+    disk: &dyn Disk,
+    directory: &Path,
+    header: &Header,
+) -> Result<(), OpenError> {
+    let unnamed = directory.join(FIRST);
+    let path = segment::path(directory, header.revision);
+    let file =
+        segment::make_zeroed(disk, &unnamed, header.bytes).map_err(OpenError::of(&unnamed))?;
+    name_segment(disk, &*file, header, &unnamed, &path).map_err(OpenError::of(&path))
+}
+
+fn assemble(
+    disk: Arc<dyn Disk>,
+    options: Options,
+    lock: Arc<dyn DiskLock>,
+    scan: Scan,
+    created: bool,
+) -> Result<EmbeddedLog, OpenError> {
+    let lineage = scan.lineage();
+    let head = scan.head();
+    let torn = scan.torn.clone();
+    let (Some(first), Some(last)) = (scan.segments.first(), scan.segments.last()) else {
+        // The segment that was just begun has vanished.
+        let directory = options.directory;
+        let source = io::ErrorKind::NotFound.into();
+        return Err(OpenError::Storage { path: directory, source });
+    };
+    let floor = first.header.revision;
+    let incarnation = last.header.incarnation;
+    let bytes = scan.segments.iter().map(|segment| segment.end - HEADER_BYTES as u64).sum();
+    let entries = head.next().0 - floor.0;
+    let active = settle(&*disk, &options.directory, last)?;
+    let segments = segments_of(scan, &active);
+    let shared = Shared::new(Arc::clone(&disk), incarnation, floor, head, segments);
+    let snapshots =
+        SnapshotStore::open(Arc::clone(&disk), options.directory.join(segment::SNAPSHOTS), lineage);
+    Ok(EmbeddedLog {
+        disk,
+        options,
+        shared: Arc::new(shared),
+        active,
+        snapshots,
+        recovery: Recovery { created, entries, bytes, torn },
+        spare: Arc::new(Spare::default()),
+        lock,
+        doomed: VecDeque::new(),
+        buffer: Vec::new(),
+        failed: None,
+    })
+}
+
+/// Makes everything that was found in the last segment durable, and what lies behind it zero.
+fn settle(disk: &dyn Disk, directory: &Path, last: &Scanned) -> Result<Active, OpenError> {
+    let path = &last.path;
+    let file = disk.open(path, Access::Write).map_err(OpenError::of(path))?;
+    rewrite(&*file, last).map_err(OpenError::of(path))?;
+    file.sync_data().map_err(OpenError::sync(path))?;
+    disk.sync_directory(directory).map_err(OpenError::sync(directory))?;
+    Ok(Active {
+        file: Arc::from(file),
+        path: path.clone(),
+        incarnation: last.header.incarnation,
+        end: last.end,
+        capacity: last.header.bytes.max(last.end),
+        chain: last.chain,
+    })
+}
+
+fn rewrite(file: &dyn DiskFile, last: &Scanned) -> io::Result<()> {
+    file.write_all_at(&last.header.encode(), 0)?;
+    if let Some(start) = last.last_frame {
+        let mut frame = vec![0; segment::length_of(last.end - start)];
+        file.read_full_at(&mut frame, start)?;
+        file.write_all_at(&frame, start)?;
+    }
+    zero_rest(file, last)
+}
+
+/// Writes zeros over everything behind the last good frame that is not zero, and makes the file
+/// as long as it was made.
+pub(crate) fn zero_rest(file: &dyn DiskFile, last: &Scanned) -> io::Result<()> {
+    let mut walk = segment::Walk::new(file)?;
+    let dirty_end = walk.tail(last.end, digest(last.header.incarnation))?.dirty_end;
+    segment::write_zeros(file, last.end, dirty_end)?;
+    segment::write_zeros(file, last.length.max(last.end), last.header.bytes)
+}
+
+fn segments_of(scan: Scan, active: &Active) -> BTreeMap<Revision, Segment> {
+    let segments = scan.segments.into_iter().map(|scanned| {
+        let incarnation: Incarnation = scanned.header.incarnation;
+        let segment = Segment {
+            file: (scanned.path == active.path).then(|| Arc::clone(&active.file)),
+            path: scanned.path,
+            incarnation: digest(incarnation),
+            end: scanned.end,
+            marks: scanned.marks,
+        };
+        (scanned.header.revision, segment)
+    });
+    segments.collect()
+}

@@ -1,0 +1,302 @@
+//! Reads a whole directory once and says what is good, what is torn and what is damaged.
+//!
+//! Only reading happens here; [`crate::recovery`] and [`crate::repair`] act on the outcome.
+//!
+//! A segment's successor appears only after the segment's last frame was synced. So only the end
+//! of the last segment can be torn: at the first bad frame the rest of that segment is searched
+//! for a whole frame of a higher revision. None: an unfinished write, which nobody was promised.
+//! Any, or a later segment: damage.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use instep_model::disk::{Access, Disk, DiskFile};
+use instep_model::position::{Incarnation, Revision};
+
+use crate::error::{Damage, OpenError};
+use crate::format::{
+    FRAME_HEADER_BYTES, Found, HEADER_BYTES, Header, HeaderFault, SEGMENT_MAGIC, VERSION, digest,
+};
+use crate::segment::{self, MARK_BYTES, Mark, Walk};
+use crate::snapshot;
+
+/// What lies in a directory.
+pub(crate) struct Scan {
+    /// The segments up to the first bad frame, in order.
+    pub(crate) segments: Vec<Scanned>,
+    /// The end of the last segment is an unfinished write.
+    pub(crate) torn: Option<TornTail>,
+    /// Acknowledged entries cannot be read.
+    pub(crate) damage: Option<Damage>,
+}
+
+/// One segment, as far as its frames are good.
+pub(crate) struct Scanned {
+    pub(crate) path: PathBuf,
+    pub(crate) file: Arc<dyn DiskFile>,
+    pub(crate) header: Header,
+    /// The newest good frame, or the revision before the segment when it has none.
+    pub(crate) last: Revision,
+    /// Where the newest good frame begins, if there is one.
+    pub(crate) last_frame: Option<u64>,
+    /// The checksum of the newest good frame.
+    pub(crate) chain: u64,
+    /// The end of the good frames.
+    pub(crate) end: u64,
+    pub(crate) marks: Vec<Mark>,
+    pub(crate) length: u64,
+}
+
+/// An unfinished write that was cut off at open: nobody was promised that entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TornTail {
+    /// The segment.
+    pub file: PathBuf,
+    /// Where the unfinished frame begins.
+    pub offset: u64,
+    /// Where its last byte ends.
+    pub end: u64,
+    /// The revision that the frame would have had.
+    pub revision: Revision,
+}
+
+/// Whether the chain of checksums is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Chain {
+    Checked,
+    /// The broken variant that a test must catch.
+    #[cfg(test)]
+    Ignored,
+}
+
+impl Scan {
+    /// The newest good entry.
+    pub(crate) fn head(&self) -> Revision {
+        self.segments.last().map_or(Revision::ZERO, |segment| segment.last)
+    }
+
+    /// The histories that the segments belong to; more than one after a repair.
+    pub(crate) fn lineage(&self) -> Vec<Incarnation> {
+        let mut lineage = Vec::new();
+        for segment in &self.segments {
+            for incarnation in [segment.header.predecessor, segment.header.incarnation] {
+                if lineage.last() != Some(&incarnation) {
+                    lineage.push(incarnation);
+                }
+            }
+        }
+        lineage
+    }
+}
+
+/// Reads everything. Damage is an outcome, not an error.
+pub(crate) fn scan(disk: &dyn Disk, directory: &Path, rule: Chain) -> Result<Scan, OpenError> {
+    let names = disk.list(directory).map_err(OpenError::of(directory))?;
+    let firsts = segment::firsts(&names);
+    let mut scan = Scan { segments: Vec::new(), torn: None, damage: None };
+    for (at, first) in firsts.iter().enumerate() {
+        let path = segment::path(directory, *first);
+        let scanned = match scan_segment(disk, &path, *first, scan.segments.last(), rule)? {
+            Ok(scanned) => scanned,
+            Err(damage) => {
+                scan.damage = Some(damage);
+                break;
+            }
+        };
+        match firsts.get(at + 1) {
+            Some(next) if *next == scanned.last.next() => scan.segments.push(scanned),
+            Some(next) => {
+                scan.damage = Some(broken_off(&scanned, *next)?);
+                scan.segments.push(scanned);
+                break;
+            }
+            None => {
+                scan.torn = judge_tail(&scanned, &mut scan.damage)?;
+                scan.segments.push(scanned);
+            }
+        }
+    }
+    match &mut scan.damage {
+        Some(damage) => {
+            let seen = newest_seen(disk, directory, &firsts, damage.revision)?;
+            damage.newest_seen = damage.newest_seen.max(seen);
+        }
+        None => scan.damage = snapshot_ahead(disk, directory, scan.head())?,
+    }
+    Ok(scan)
+}
+
+fn scan_segment(
+    disk: &dyn Disk,
+    path: &Path,
+    first: Revision,
+    before: Option<&Scanned>,
+    rule: Chain,
+) -> Result<Result<Scanned, Damage>, OpenError> {
+    let file: Arc<dyn DiskFile> =
+        Arc::from(disk.open(path, Access::Read).map_err(OpenError::of(path))?);
+    let header = match read_header(&*file, path)? {
+        Ok(header) => header,
+        Err(fault) => return Ok(Err(damage(path, 0, first, fault))),
+    };
+    if header.revision != first {
+        let detail = "its name and its header disagree about its first entry";
+        return Ok(Err(damage(path, 48, first, detail)));
+    }
+    if let Some(before) = before {
+        if header.predecessor != before.header.incarnation {
+            return Err(OpenError::OtherIncarnation {
+                file: path.to_owned(),
+                found: header.incarnation,
+                expected: before.header.incarnation,
+            });
+        }
+        if header.chain != before.chain && rule == Chain::Checked {
+            let detail = "it does not continue the segment before it";
+            return Ok(Err(damage(path, 56, first, detail)));
+        }
+    }
+    walk_frames(file, path, header, rule).map(Ok).map_err(OpenError::of(path))
+}
+
+fn read_header(
+    file: &dyn DiskFile,
+    path: &Path,
+) -> Result<Result<Header, &'static str>, OpenError> {
+    let mut bytes = [0; HEADER_BYTES];
+    let length = file.read_full_at(&mut bytes, 0).map_err(OpenError::of(path))?;
+    match Header::decode(&bytes[..length], SEGMENT_MAGIC) {
+        Ok(header) => Ok(Ok(header)),
+        Err(HeaderFault::Damaged(detail)) => Ok(Err(detail)),
+        Err(HeaderFault::Newer(found)) => {
+            Err(OpenError::NewerFormat { file: path.to_owned(), found, known: VERSION })
+        }
+    }
+}
+
+fn walk_frames(
+    file: Arc<dyn DiskFile>,
+    path: &Path,
+    header: Header,
+    rule: Chain,
+) -> std::io::Result<Scanned> {
+    let incarnation = digest(header.incarnation);
+    let mut last = Revision(header.revision.0.saturating_sub(1));
+    let (mut chain, mut end, mut last_frame) = (header.chain, HEADER_BYTES as u64, None);
+    let mut marks: Vec<Mark> = Vec::new();
+    let mut walk = Walk::new(&*file)?;
+    while let Found::Frame(frame) = walk.look(end)? {
+        let chained = frame.chain == chain || rule != Chain::Checked;
+        if frame.incarnation != incarnation || frame.revision != last.next() || !chained {
+            break;
+        }
+        if marks.last().is_none_or(|mark| end >= mark.offset + MARK_BYTES) {
+            marks.push(Mark { revision: frame.revision, offset: end });
+        }
+        last_frame = Some(end);
+        end += frame.bytes() as u64;
+        last = frame.revision;
+        chain = frame.checksum;
+    }
+    let length = walk.length();
+    drop(walk);
+    Ok(Scanned { path: path.to_owned(), file, header, last, last_frame, chain, end, marks, length })
+}
+
+/// The last segment: unfinished or damaged?
+fn judge_tail(
+    scanned: &Scanned,
+    damaged: &mut Option<Damage>,
+) -> Result<Option<TornTail>, OpenError> {
+    let of = |error| OpenError::of(&scanned.path)(error);
+    let mut walk = Walk::new(&*scanned.file).map_err(of)?;
+    let tail = walk.tail(scanned.end, digest(scanned.header.incarnation)).map_err(of)?;
+    let revision = scanned.last.next();
+    match tail.newest {
+        Some(newest) if newest > revision => {
+            let detail = format!("its frame is not what was written, and entry {newest} follows");
+            let mut found = damage(&scanned.path, scanned.end, revision, &detail);
+            found.newest_seen = newest;
+            *damaged = Some(found);
+            Ok(None)
+        }
+        _ => {
+            let torn = tail.dirty_end > scanned.end || scanned.length < scanned.header.bytes;
+            let end = tail.dirty_end.max(scanned.end);
+            let file = scanned.path.clone();
+            Ok(torn.then_some(TornTail { file, offset: scanned.end, end, revision }))
+        }
+    }
+}
+
+/// A segment that ends before its successor begins.
+fn broken_off(scanned: &Scanned, next: Revision) -> Result<Damage, OpenError> {
+    let of = |error| OpenError::of(&scanned.path)(error);
+    let revision = scanned.last.next();
+    let mut walk = Walk::new(&*scanned.file).map_err(of)?;
+    let tail = walk.tail(scanned.end, digest(scanned.header.incarnation)).map_err(of)?;
+    let detail = if tail.dirty_end > scanned.end || scanned.length < scanned.header.bytes {
+        format!("its frame is not what was written, and the next segment begins at {next}")
+    } else {
+        format!("nothing follows here, and the next segment begins at {next}: a file is missing")
+    };
+    let mut found = damage(&scanned.path, scanned.end, revision, &detail);
+    found.newest_seen = tail.newest.unwrap_or_default();
+    Ok(found)
+}
+
+/// The newest entry that any later segment speaks of.
+fn newest_seen(
+    disk: &dyn Disk,
+    directory: &Path,
+    firsts: &[Revision],
+    from: Revision,
+) -> Result<Revision, OpenError> {
+    let mut newest = Revision(from.0.saturating_sub(1));
+    for first in firsts.iter().filter(|first| **first >= from) {
+        let path = segment::path(directory, *first);
+        newest = newest.max(Revision(first.0 - 1));
+        let file = disk.open(&path, Access::Read).map_err(OpenError::of(&path))?;
+        let mut walk = Walk::new(&*file).map_err(OpenError::of(&path))?;
+        // The header may be what is damaged: the first whole frame names its history as well.
+        let mut offset = HEADER_BYTES as u64;
+        while offset + FRAME_HEADER_BYTES as u64 <= walk.length() {
+            if let Found::Frame(frame) = walk.look(offset).map_err(OpenError::of(&path))? {
+                let tail = walk.tail(offset, frame.incarnation).map_err(OpenError::of(&path))?;
+                newest = newest.max(tail.newest.unwrap_or_default());
+                break;
+            }
+            offset += crate::format::ALIGNMENT as u64;
+        }
+    }
+    Ok(newest)
+}
+
+/// A snapshot is made from durable entries, so a log that ends before it has lost some.
+fn snapshot_ahead(
+    disk: &dyn Disk,
+    directory: &Path,
+    head: Revision,
+) -> Result<Option<Damage>, OpenError> {
+    let snapshots = directory.join(segment::SNAPSHOTS);
+    let newest = snapshot::revisions(disk, &snapshots).map_err(OpenError::of(&snapshots))?;
+    Ok(newest.last().filter(|newest| **newest > head).map(|newest| {
+        let detail = format!("the log ends at {head}, yet a snapshot of {newest} was made from it");
+        let mut found = damage(&snapshot::path(&snapshots, *newest), 0, head.next(), &detail);
+        found.newest_seen = *newest;
+        found
+    }))
+}
+
+fn damage(file: &Path, offset: u64, revision: Revision, detail: &str) -> Damage {
+    Damage {
+        file: file.to_owned(),
+        offset,
+        revision,
+        detail: detail.to_owned(),
+        newest_seen: Revision(revision.0.saturating_sub(1)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,326 @@
+//! Snapshot files beside the log: whole or absent, checked chunk by chunk.
+//!
+//! ```text
+//! | header, 96 bytes | chunk | chunk | ... | end |
+//! chunk: | length u32 | number u32 | checksum u64 | bytes |   the checksum covers length, number,
+//! end:   | 0      u32 | chunks u32 | checksum u64 |           bytes and the checksum before it
+//! ```
+//!
+//! A snapshot is written under a temporary name, synced, read back, and only then renamed. The
+//! log may be trimmed below the older of the two newest verified snapshots, see
+//! [`SnapshotStore::safe_floor`]; these two are never deleted.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use instep_model::disk::{Access, Disk};
+use instep_model::position::{Incarnation, Revision};
+
+use crate::segment;
+pub use reader::SnapshotReader;
+pub use writer::SnapshotWriter;
+
+mod reader;
+mod writer;
+
+/// Largest chunk of a snapshot; it bounds the memory of a reader.
+pub const CHUNK_BYTES: usize = 16 * 1024 * 1024;
+const CHUNK_HEADER_BYTES: usize = 16;
+const ENDING: &str = ".snapshot";
+/// Verified snapshots that are never deleted.
+const KEPT: usize = 2;
+
+/// Why something with a snapshot did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// There is no snapshot of that revision.
+    #[error("there is no snapshot of revision {revision}")]
+    Missing {
+        /// The revision that was asked for.
+        revision: Revision,
+    },
+    /// The file is not what was written.
+    #[error("the snapshot {} is damaged: {detail}", file.display())]
+    Damaged {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        detail: &'static str,
+    },
+    /// A newer Instep wrote it.
+    #[error("the snapshot {} has format version {found}: use a newer program", file.display())]
+    NewerFormat {
+        /// The file.
+        file: PathBuf,
+        /// Its version.
+        found: u32,
+    },
+    /// It was made from another history.
+    #[error("the snapshot {} belongs to history {found}", file.display())]
+    OtherIncarnation {
+        /// The file.
+        file: PathBuf,
+        /// The history that it belongs to.
+        found: Incarnation,
+    },
+    /// A chunk is empty or over [`CHUNK_BYTES`].
+    #[error("a chunk of {bytes} bytes, allowed are 1 to {CHUNK_BYTES}")]
+    Chunk {
+        /// Bytes of the chunk.
+        bytes: usize,
+    },
+    /// One of the two newest verified snapshots cannot be deleted.
+    #[error("the snapshot of revision {revision} is one of the two newest good ones")]
+    Kept {
+        /// Its revision.
+        revision: Revision,
+    },
+    /// No space is left; nothing was changed.
+    #[error("no space left for a snapshot: {0}")]
+    StorageFull(io::Error),
+    /// The storage refused; what was there before is unchanged.
+    #[error("cannot use {}: {source}", path.display())]
+    Storage {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// Whoever wrote the chunks gave up.
+    #[error("the snapshot was given up: {0}")]
+    GivenUp(String),
+}
+
+/// The snapshots of one directory. Clones are handles of the same store, usable on any thread.
+#[derive(Clone)]
+pub struct SnapshotStore {
+    place: Arc<Place>,
+}
+
+struct Place {
+    disk: Arc<dyn Disk>,
+    directory: PathBuf,
+    /// The histories whose snapshots are of use, the newest last.
+    lineage: Vec<Incarnation>,
+    known: Mutex<BTreeMap<Revision, State>>,
+    /// Held while a file is made or removed.
+    writing: Mutex<()>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Unread,
+    Verified,
+    Damaged,
+}
+
+/// One snapshot of the list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SnapshotInfo {
+    /// The revision that it is complete up to.
+    pub revision: Revision,
+    /// Every byte of it was read and found good since the store was opened.
+    pub verified: bool,
+}
+
+impl SnapshotStore {
+    /// A store whose files are in `directory`; `lineage` are the histories that count, the one
+    /// that new snapshots belong to last. Files that cannot be listed count as none.
+    #[must_use]
+    pub fn open(disk: Arc<dyn Disk>, directory: PathBuf, lineage: Vec<Incarnation>) -> Self {
+        let revisions = revisions(&*disk, &directory).unwrap_or_default();
+        let known = revisions.into_iter().map(|revision| (revision, State::Unread)).collect();
+        let (known, writing) = (Mutex::new(known), Mutex::new(()));
+        Self { place: Arc::new(Place { disk, directory, lineage, known, writing }) }
+    }
+
+    /// The snapshots, oldest first, without those found damaged.
+    #[must_use]
+    pub fn list(&self) -> Vec<SnapshotInfo> {
+        let known = self.place.known();
+        let usable = known.iter().filter(|(_, state)| **state != State::Damaged);
+        let infos = usable.map(|(revision, state)| SnapshotInfo {
+            revision: *revision,
+            verified: *state == State::Verified,
+        });
+        infos.collect()
+    }
+
+    /// Writes the snapshot of `revision` from the chunks that `fill` writes, reads it back, and
+    /// makes it durable. One that was there already is replaced.
+    ///
+    /// # Errors
+    /// See [`SnapshotError`]. After an error the store is as it was.
+    pub fn write(
+        &self,
+        revision: Revision,
+        fill: impl FnOnce(&mut SnapshotWriter) -> Result<(), SnapshotError>,
+    ) -> Result<(), SnapshotError> {
+        let place = &*self.place;
+        let _alone = place.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let unfinished = place.directory.join(format!("{:020}.tmp", revision.0));
+        let made = self.make(revision, &unfinished, fill);
+        if made.is_err() {
+            // Best effort: an unfinished file that stays is removed at the next open.
+            let _ = place.disk.remove(&unfinished);
+        }
+        made?;
+        place.known().insert(revision, State::Verified);
+        Ok(())
+    }
+
+    fn make(
+        &self,
+        revision: Revision,
+        unfinished: &Path,
+        fill: impl FnOnce(&mut SnapshotWriter) -> Result<(), SnapshotError>,
+    ) -> Result<(), SnapshotError> {
+        let place = &*self.place;
+        let Some(incarnation) = place.lineage.last() else {
+            return Err(SnapshotError::GivenUp("the store has no history".to_owned()));
+        };
+        let mut writer = SnapshotWriter::create(&*place.disk, unfinished, *incarnation, revision)?;
+        fill(&mut writer)?;
+        writer.finish()?;
+        SnapshotReader::open(place, unfinished, revision)?.read_through()?;
+        let path = path(&place.directory, revision);
+        place.disk.rename(unfinished, &path).map_err(storage(&path))?;
+        place.disk.sync_directory(&place.directory).map_err(storage(&place.directory))
+    }
+
+    /// Opens a snapshot for reading chunk by chunk.
+    ///
+    /// # Errors
+    /// See [`SnapshotError`].
+    pub fn read(&self, revision: Revision) -> Result<SnapshotReader, SnapshotError> {
+        let path = path(&self.place.directory, revision);
+        let opened = SnapshotReader::open(&self.place, &path, revision);
+        if let Err(SnapshotError::Damaged { .. }) = &opened {
+            self.place.learn(revision, State::Damaged);
+        }
+        Ok(opened?.reporting_to(self.clone()))
+    }
+
+    /// Reads a snapshot through.
+    ///
+    /// # Errors
+    /// See [`SnapshotError`].
+    pub fn verify(&self, revision: Revision) -> Result<(), SnapshotError> {
+        self.read(revision)?.read_through()
+    }
+
+    /// Removes a snapshot.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Kept`] for the two newest verified ones.
+    pub fn delete(&self, revision: Revision) -> Result<(), SnapshotError> {
+        let place = &*self.place;
+        let _alone = place.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.newest_verified().contains(&revision) {
+            return Err(SnapshotError::Kept { revision });
+        }
+        let path = path(&place.directory, revision);
+        match place.disk.remove(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(SnapshotError::Missing { revision });
+            }
+            removed => removed.map_err(storage(&path))?,
+        }
+        place.disk.sync_directory(&place.directory).map_err(storage(&place.directory))?;
+        place.known().remove(&revision);
+        Ok(())
+    }
+
+    /// Removes everything older than the two newest verified snapshots, and says how many.
+    ///
+    /// # Errors
+    /// See [`SnapshotStore::delete`].
+    pub fn prune(&self) -> Result<usize, SnapshotError> {
+        let kept = self.newest_verified();
+        if kept.len() < KEPT {
+            return Ok(0);
+        }
+        let oldest = kept.last().copied().unwrap_or_default();
+        let old: Vec<Revision> = self.place.known().range(..oldest).map(|(old, _)| *old).collect();
+        for revision in &old {
+            self.delete(*revision)?;
+        }
+        Ok(old.len())
+    }
+
+    /// The floor that the log may be trimmed to: behind the older of the two newest verified
+    /// snapshots. `None` while there are not two.
+    #[must_use]
+    pub fn safe_floor(&self) -> Option<Revision> {
+        let kept = self.newest_verified();
+        kept.get(KEPT - 1).map(|older| older.next())
+    }
+
+    fn newest_verified(&self) -> Vec<Revision> {
+        let known = self.place.known();
+        let verified = known.iter().rev().filter(|(_, state)| **state == State::Verified);
+        verified.map(|(revision, _)| *revision).take(KEPT).collect()
+    }
+}
+
+impl Place {
+    // Each change of the map is one insertion or removal, so a poisoned lock is whole.
+    fn known(&self) -> MutexGuard<'_, BTreeMap<Revision, State>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn learn(&self, revision: Revision, state: State) {
+        if let Some(known) = self.known().get_mut(&revision) {
+            *known = state;
+        }
+    }
+}
+
+/// The revisions of the snapshots in a directory, oldest first.
+pub(crate) fn revisions(disk: &dyn Disk, directory: &Path) -> io::Result<Vec<Revision>> {
+    match disk.list(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        names => {
+            let names = names?;
+            let numbers = names.iter().filter_map(|name| segment::number(name, ENDING));
+            let mut revisions: Vec<Revision> = numbers.map(Revision).collect();
+            revisions.sort_unstable();
+            Ok(revisions)
+        }
+    }
+}
+
+/// The path of the snapshot of a revision.
+pub(crate) fn path(directory: &Path, revision: Revision) -> PathBuf {
+    directory.join(format!("{:020}{ENDING}", revision.0))
+}
+
+/// Reads a snapshot through without a store, whatever history it belongs to.
+pub(crate) fn verify_file(
+    disk: &dyn Disk,
+    path: &Path,
+    revision: Revision,
+) -> Result<(), SnapshotError> {
+    let file = disk.open(path, Access::Read).map_err(storage(path))?;
+    SnapshotReader::start(file, path, revision, None)?.read_through()
+}
+
+fn storage(path: &Path) -> impl FnOnce(io::Error) -> SnapshotError {
+    let path = path.to_owned();
+    move |source| match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            SnapshotError::StorageFull(source)
+        }
+        _ => SnapshotError::Storage { path, source },
+    }
+}
+
+/// The checksum of a chunk, or of the end, behind the checksum before it.
+fn chunk_checksum(before: u64, head: &[u8], bytes: &[u8]) -> u64 {
+    let mut hasher = xxhash_rust::xxh3::Xxh3::with_seed(before);
+    hasher.update(head);
+    hasher.update(bytes);
+    hasher.digest()
+}

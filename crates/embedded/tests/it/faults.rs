@@ -1,0 +1,221 @@
+//! Writes that fail, disks that are full, directories that are taken.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use instep_embedded::error::OpenError;
+use instep_embedded::log::EmbeddedLog;
+use instep_embedded::real::RealDisk;
+use instep_model::disk::Disk;
+use instep_model::disk::simulated::{Fault, SimulatedDisk};
+use instep_model::log::{AppendError, Log, Promise, ReadError};
+use instep_model::position::Revision;
+
+use crate::world::{DIRECTORY, SEGMENT, append, held, open, options, try_open, written};
+
+#[test]
+fn law_8_a_failed_sync_is_final_and_the_entry_was_never_visible() {
+    let disk = SimulatedDisk::new(1);
+    let mut log = open(&disk);
+    append(&mut log, 1, 2);
+    let reader = log.reader();
+    disk.inject(Fault::SyncError, 0);
+
+    let failed = log.append(Revision(2), b"lost");
+    assert!(matches!(failed, Err(AppendError::Fatal(_))), "{failed:?}");
+    for _ in 0..3 {
+        assert_eq!(log.append(Revision(2), b"again"), failed, "no sync is tried again");
+    }
+    assert!(matches!(log.trim(Revision(2)), Err(AppendError::Fatal(_))));
+    assert_eq!(log.promise(), Promise::PowerLoss);
+    assert_eq!(reader.bounds().head, Revision(2));
+    assert_eq!(reader.read(Revision(3), 100), Ok(vec![]));
+    assert_eq!(reader.read(Revision(4), 100), Err(ReadError::Ahead { head: Revision(2) }));
+}
+
+#[test]
+fn law_8_a_failed_write_inside_a_segment_is_final_also_for_want_of_space() {
+    for fault in [Fault::WriteError, Fault::Full] {
+        let disk = SimulatedDisk::new(1);
+        let mut log = open(&disk);
+        append(&mut log, 1, 2);
+        disk.inject(fault, 0);
+
+        assert!(matches!(log.append(Revision(2), b"lost"), Err(AppendError::Fatal(_))));
+        assert!(matches!(log.append(Revision(2), b"again"), Err(AppendError::Fatal(_))));
+        drop(log);
+        assert_eq!(held(&open(&disk)), 2, "a restart goes on");
+    }
+}
+
+#[test]
+fn a_failed_directory_sync_at_a_new_segment_is_final() {
+    let disk = SimulatedDisk::new(1);
+    let mut log = open(&disk);
+    disk.inject(Fault::DirectorySyncError, 0);
+
+    let mut head = 0;
+    let failed = loop {
+        match log.append(Revision(head), &[7; 300]) {
+            Ok(revision) => head = revision.0,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(failed, AppendError::Fatal(_)));
+    assert_eq!(log.append(Revision(head), b"again"), Err(failed));
+}
+
+#[test]
+fn a_short_write_is_continued() {
+    let disk = SimulatedDisk::new(5);
+    let mut log = open(&disk);
+    disk.inject(Fault::ShortWrite, 0);
+    append(&mut log, 1, 2);
+    drop(log);
+
+    disk.crash();
+    assert_eq!(held(&open(&disk)), 2);
+}
+
+#[test]
+fn no_space_for_a_new_segment_is_retryable_and_service_resumes_by_itself() {
+    let disk = SimulatedDisk::new(1);
+    let mut log = open(&disk);
+    disk.set_capacity(Some(SEGMENT + SEGMENT / 2));
+    let mut head = 0;
+    while log.append(Revision(head), &[1; 300]).is_ok() {
+        head += 1;
+    }
+
+    for _ in 0..3 {
+        let full = log.append(Revision(head), &[1; 300]);
+        assert!(matches!(full, Err(AppendError::StorageFull(_))), "{full:?}");
+    }
+    assert_eq!(log.bounds().head, Revision(head));
+    let names = disk.list(Path::new(DIRECTORY)).unwrap();
+    assert!(
+        !names.iter().any(|name| name.ends_with(".tmp")),
+        "the attempt leaves no file: {names:?}"
+    );
+    disk.set_capacity(None);
+    assert_eq!(log.append(Revision(head), &[1; 300]), Ok(Revision(head + 1)));
+    drop(log);
+    assert_eq!(open(&disk).bounds().head, Revision(head + 1));
+}
+
+#[test]
+fn a_preallocator_without_space_leaves_the_appender_to_try_itself() {
+    let disk = SimulatedDisk::new(1);
+    let mut log = open(&disk);
+    let preallocator = log.preallocator();
+    disk.set_capacity(Some(SEGMENT));
+    assert!(matches!(preallocator.prepare(), Err(OpenError::StorageFull { .. })));
+    assert!(matches!(preallocator.prepare(), Ok(false)), "asked again only after the next roll");
+    disk.set_capacity(None);
+
+    append(&mut log, 1, 40);
+    assert!(preallocator.wait(), "a segment is wanted again");
+    assert!(preallocator.prepare().unwrap());
+    drop(log);
+    assert!(!preallocator.wait(), "the log is closed");
+    assert!(matches!(try_open(&disk), Err(OpenError::Locked { .. })), "until it is dropped");
+    drop(preallocator);
+    assert_eq!(held(&open(&disk)), 40);
+}
+
+#[test]
+fn a_preallocator_on_its_own_thread_prepares_and_ends_with_the_log() {
+    let root = tempfile::tempdir().unwrap();
+    let mut log = EmbeddedLog::open(Arc::new(RealDisk), options(root.path(), 4096)).unwrap();
+    let preallocator = log.preallocator();
+    let background = std::thread::spawn(move || {
+        let mut prepared = 0;
+        while preallocator.wait() {
+            prepared += u32::from(preallocator.prepare().unwrap());
+        }
+        prepared
+    });
+    append(&mut log, 1, 300);
+    assert_eq!(held(&log), 300);
+    drop(log);
+
+    assert!(background.join().unwrap() > 0);
+    let log = EmbeddedLog::open(Arc::new(RealDisk), options(root.path(), 4096)).unwrap();
+    assert_eq!(held(&log), 300);
+}
+
+#[test]
+fn an_entry_larger_than_a_segment_gets_one_of_its_own() {
+    let disk = SimulatedDisk::new(1);
+    let mut log = open(&disk);
+    let large = vec![9; 5 * SEGMENT as usize];
+    log.append(Revision(0), &large).unwrap();
+    log.append(Revision(1), b"small").unwrap();
+    log.append(Revision(2), &large).unwrap();
+    drop(log);
+
+    let log = open(&disk);
+    let read = log.reader().read(Revision(1), usize::MAX).unwrap();
+    let lengths: Vec<usize> = read.iter().map(|stored| stored.bytes.len()).collect();
+    assert_eq!(lengths, [large.len(), 5, large.len()]);
+}
+
+#[test]
+fn a_read_only_directory_is_named_as_such() {
+    let disk = written(3);
+    disk.set_read_only(true);
+    let Err(error) = try_open(&disk) else { panic!("it opened") };
+    assert!(matches!(error, OpenError::ReadOnly { .. }), "{error}");
+    assert!(error.to_string().contains(DIRECTORY));
+
+    let fresh = SimulatedDisk::new(1);
+    fresh.set_read_only(true);
+    assert!(matches!(try_open(&fresh), Err(OpenError::ReadOnly { .. })));
+}
+
+#[test]
+fn a_full_disk_at_the_beginning_is_named_as_such() {
+    let disk = SimulatedDisk::new(1);
+    disk.set_capacity(Some(100));
+    assert!(matches!(try_open(&disk), Err(OpenError::StorageFull { .. })));
+    disk.set_capacity(None);
+    assert_eq!(held(&open(&disk)), 0);
+}
+
+#[test]
+fn a_failed_sync_at_open_is_named_as_such() {
+    let disk = written(3);
+    disk.inject(Fault::SyncError, 0);
+    assert!(matches!(try_open(&disk), Err(OpenError::SyncFailed { .. })));
+    assert_eq!(held(&open(&disk)), 3);
+}
+
+#[test]
+fn a_second_opener_is_refused_and_told_the_directory() {
+    let root = tempfile::tempdir().unwrap();
+    let first = EmbeddedLog::open(Arc::new(RealDisk), options(root.path(), SEGMENT)).unwrap();
+    let Err(error) = EmbeddedLog::open(Arc::new(RealDisk), options(root.path(), SEGMENT)) else {
+        panic!("it opened twice")
+    };
+    assert!(matches!(error, OpenError::Locked { .. }), "{error}");
+    assert!(error.to_string().contains(root.path().to_str().unwrap()));
+    let checked = instep_embedded::check::check(&RealDisk, root.path());
+    assert!(matches!(checked, Err(OpenError::Locked { .. })));
+    drop(first);
+
+    assert!(EmbeddedLog::open(Arc::new(RealDisk), options(root.path(), SEGMENT)).is_ok());
+}
+
+#[test]
+fn i2_a_directory_begun_anew_has_the_incarnation_that_the_caller_brought() {
+    let disk = written(3);
+    let mut other = options(DIRECTORY, SEGMENT);
+    other.new_incarnation = crate::world::incarnation(99);
+    let log = EmbeddedLog::open(Arc::new(disk.clone()), other.clone()).unwrap();
+    assert_eq!(log.bounds().incarnation, crate::world::incarnation(7), "an old one keeps its own");
+    assert!(!log.recovery().created);
+
+    let log = EmbeddedLog::open(Arc::new(SimulatedDisk::new(2)), other).unwrap();
+    assert_eq!(log.bounds().incarnation, crate::world::incarnation(99));
+    assert!(log.recovery().created);
+}

@@ -1,0 +1,151 @@
+//! `instep check` looks, `instep check --repair` cuts; neither deletes.
+
+use std::path::{Path, PathBuf};
+
+use instep_embedded::check::check;
+use instep_embedded::error::OpenError;
+use instep_embedded::repair::repair;
+use instep_model::disk::Disk;
+use instep_model::disk::simulated::SimulatedDisk;
+use instep_model::log::Log;
+use instep_model::position::Revision;
+
+use crate::world::{self, DIRECTORY, append, frames, held, incarnation, open, segment, segments};
+use crate::world::{try_open, written};
+
+#[test]
+fn a_check_of_a_good_log_says_so_and_changes_nothing() {
+    let disk = written(40);
+    let log = open(&disk);
+    log.snapshots().write(Revision(30), |writer| writer.chunk(b"rows")).unwrap();
+    drop(log);
+    disk.set_read_only(true);
+
+    let report = check(&disk, Path::new(DIRECTORY)).unwrap();
+    assert!(report.is_healthy());
+    assert_eq!((report.floor, report.head), (Revision(1), Revision(40)));
+    assert_eq!(report.incarnation, Some(incarnation(7)));
+    assert_eq!(report.segments, segments(&disk).len());
+    assert_eq!(report.snapshots.len(), 1);
+}
+
+#[test]
+fn a_check_names_a_torn_tail_damage_and_a_bad_snapshot() {
+    let disk = written(5);
+    let log = open(&disk);
+    log.snapshots().write(Revision(2), |writer| writer.chunk(b"rows")).unwrap();
+    drop(log);
+    let starts = frames(&disk.contents(&segment(1)).unwrap());
+    world::damage(&disk, &segment(1), |bytes| bytes[starts[4] + 42] ^= 1);
+    let report = check(&disk, Path::new(DIRECTORY)).unwrap();
+    assert!(report.is_healthy(), "an unfinished write is no damage");
+    assert_eq!(report.torn.unwrap().revision, Revision(5));
+
+    world::damage(&disk, &segment(1), |bytes| {
+        bytes[starts[4] + 42] ^= 1;
+        bytes[starts[2] + 42] ^= 1;
+    });
+    let snapshot = Path::new(DIRECTORY).join("snapshots/00000000000000000002.snapshot");
+    world::damage(&disk, &snapshot, |bytes| bytes[100] ^= 1);
+    let report = check(&disk, Path::new(DIRECTORY)).unwrap();
+    assert!(!report.is_healthy());
+    assert_eq!(report.damage.unwrap().revision, Revision(3));
+    assert!(report.snapshots[0].fault.is_some());
+}
+
+#[test]
+fn i2_a_repair_cuts_in_front_of_the_damage_and_begins_a_new_incarnation() {
+    let disk = damaged();
+    let before: Vec<Vec<u8>> =
+        segments(&disk).iter().map(|path| disk.contents(path).unwrap()).collect();
+
+    let report = repair(&disk, Path::new(DIRECTORY), incarnation(8)).unwrap();
+    assert!(report.changed);
+    assert_eq!(report.head, Revision(11));
+    assert_eq!(report.lost, 29);
+    assert_eq!(report.incarnation, Some(incarnation(8)));
+    let kept: Vec<Vec<u8>> =
+        report.moved.iter().filter(|p| is_segment(p)).map(|p| disk.contents(p).unwrap()).collect();
+    assert!(kept.iter().all(|moved| before.contains(moved)), "moved aside unchanged");
+
+    let mut log = open(&disk);
+    assert_eq!(log.bounds().incarnation, incarnation(8));
+    assert_eq!(held(&log), 11);
+    append(&mut log, 12, 60);
+    let snapshots = log.snapshots();
+    assert_eq!(snapshots.list().len(), 1, "the one behind the cut was moved aside");
+    snapshots.verify(Revision(5)).unwrap();
+    drop(log);
+    assert_eq!(held(&open(&disk)), 60);
+    assert!(!repair(&disk, Path::new(DIRECTORY), incarnation(9)).unwrap().changed);
+    assert_eq!(open(&disk).bounds().incarnation, incarnation(8));
+}
+
+#[test]
+fn i2_a_repair_cut_at_every_operation_is_completed_by_the_next_one() {
+    for cut in 0..60 {
+        for seed in 0..6 {
+            let disk = damaged().fork(seed);
+            disk.power_off_after(cut);
+            let done = repair(&disk, Path::new(DIRECTORY), incarnation(8)).is_ok();
+            disk.crash();
+            if !done {
+                match try_open(&disk) {
+                    Err(OpenError::Damaged(_) | OpenError::RepairUnfinished { .. }) => {}
+                    Err(other) => panic!("cut {cut}, seed {seed}: {other}"),
+                    Ok(log) => assert_eq!(log.bounds().incarnation, incarnation(8), "cut {cut}"),
+                }
+                repair(&disk, Path::new(DIRECTORY), incarnation(8)).unwrap();
+            }
+            let log = open(&disk);
+            assert_eq!(held(&log), 11, "cut {cut}, seed {seed}");
+            assert_eq!(log.bounds().incarnation, incarnation(8));
+        }
+    }
+}
+
+#[test]
+fn a_repair_finds_its_way_whatever_single_byte_is_bad() {
+    let disk = written(20);
+    let first = disk.contents(&segment(1)).unwrap();
+    for at in 0..*frames(&first).last().unwrap() {
+        let disk = disk.fork(1);
+        world::damage(&disk, &segment(1), |bytes| bytes[at] ^= 1);
+        let report = repair(&disk, Path::new(DIRECTORY), incarnation(8)).unwrap();
+        assert!(report.changed, "byte {at}");
+        assert_eq!(report.head.0 + report.lost, 20, "byte {at}");
+        assert_eq!(open(&disk).bounds().head, report.head, "byte {at}");
+    }
+}
+
+#[test]
+fn a_missing_segment_is_repaired_by_giving_up_what_follows() {
+    let disk = written(40);
+    let files = segments(&disk);
+    disk.remove(&files[1]).unwrap();
+    let report = repair(&disk, Path::new(DIRECTORY), incarnation(8)).unwrap();
+
+    assert_eq!(report.head.0 + report.lost, 40);
+    assert_eq!(report.moved.len(), files.len() - 2);
+    assert_eq!(held(&open(&disk)), report.head.0);
+}
+
+/// Forty entries, snapshots of 5 and 30, and a bad byte in entry 12.
+fn damaged() -> SimulatedDisk {
+    let disk = written(40);
+    let log = open(&disk);
+    for revision in [5, 30] {
+        log.snapshots().write(Revision(revision), |writer| writer.chunk(b"rows")).unwrap();
+    }
+    let holds = |first: &u64| *first <= 12;
+    let first = log.segments().iter().map(|info| info.first.0).filter(holds).max().unwrap();
+    drop(log);
+    let starts = frames(&disk.contents(&segment(first)).unwrap());
+    let at = starts[(12 - first) as usize] + 41;
+    world::damage(&disk, &segment(first), |bytes| bytes[at] ^= 1);
+    disk
+}
+
+fn is_segment(path: &PathBuf) -> bool {
+    path.extension().is_some_and(|ending| ending == "segment")
+}
