@@ -43,9 +43,7 @@ pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Fallible<()> {
         return Ok(());
     };
     let bench = BENCHES.iter().find(|bench| bench.name == name);
-    let Bench {
-        package, target, ..
-    } = bench.ok_or_else(|| format!("no bench `{name}`"))?;
+    let Bench { package, target, .. } = bench.ok_or_else(|| format!("no bench `{name}`"))?;
     if !workspace.has_target(package, "bench", target) {
         return Err(format!("{package} has no benches/{target}.rs yet").into());
     }

@@ -18,54 +18,18 @@ struct Stage {
 }
 
 const QUICK: &[Stage] = &[
-    Stage {
-        name: "format",
-        vital: false,
-        run: format,
-    },
-    Stage {
-        name: "tidy",
-        vital: false,
-        run: |workspace| gate(tidy::run(workspace, &[])),
-    },
-    Stage {
-        name: "lints",
-        vital: false,
-        run: lints,
-    },
+    Stage { name: "format", vital: false, run: format },
+    Stage { name: "tidy", vital: false, run: |workspace| gate(tidy::run(workspace, &[])) },
+    Stage { name: "lints", vital: false, run: lints },
 ];
 
 const SLOW: &[Stage] = &[
-    Stage {
-        name: "dependencies",
-        vital: false,
-        run: |workspace| gate(deny::run(workspace, &[])),
-    },
-    Stage {
-        name: "build",
-        vital: true,
-        run: build,
-    },
-    Stage {
-        name: "tests",
-        vital: false,
-        run: tests,
-    },
-    Stage {
-        name: "documentation tests",
-        vital: false,
-        run: doc_tests,
-    },
-    Stage {
-        name: "simulation",
-        vital: false,
-        run: simulation,
-    },
-    Stage {
-        name: "clients and browser",
-        vital: false,
-        run: web,
-    },
+    Stage { name: "dependencies", vital: false, run: |workspace| gate(deny::run(workspace, &[])) },
+    Stage { name: "build", vital: true, run: build },
+    Stage { name: "tests", vital: false, run: tests },
+    Stage { name: "documentation tests", vital: false, run: doc_tests },
+    Stage { name: "simulation", vital: false, run: simulation },
+    Stage { name: "clients and browser", vital: false, run: web },
 ];
 
 /// The stages that answer within half a minute on a warm tree.
@@ -80,11 +44,7 @@ pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Fallible<()> {
         [flag] if flag == "--keep-going" => true,
         _ => return Err("usage: cargo xtask ci [--keep-going]".into()),
     };
-    run_stages(
-        workspace,
-        &QUICK.iter().chain(SLOW).collect::<Vec<_>>(),
-        keep_going,
-    )
+    run_stages(workspace, &QUICK.iter().chain(SLOW).collect::<Vec<_>>(), keep_going)
 }
 
 /// The last line printed is always the sum, whatever happened before it.
@@ -107,20 +67,13 @@ fn run_stages(workspace: &Workspace, stages: &[&Stage], keep_going: bool) -> Fal
             Counts::failure()
         });
         let (state, seconds) = (counts.state(), started.elapsed().as_secs());
-        report.push(format!(
-            "{state:<8} {:<20} {seconds:>4} s  {counts}",
-            stage.name
-        ));
+        report.push(format!("{state:<8} {:<20} {seconds:>4} s  {counts}", stage.name));
         stopped = counts.failed > 0 && (stage.vital || !keep_going);
         sum = sum + counts;
     }
     println!("\n{}\n\n{sum}", report.join("\n"));
     // The sum is the last line of this program, so a failure says no more than its exit code.
-    if sum.failed > 0 {
-        std::process::exit(1)
-    } else {
-        Ok(())
-    }
+    if sum.failed > 0 { std::process::exit(1) } else { Ok(()) }
 }
 
 fn gate(outcome: Fallible<()>) -> Fallible<Counts> {
@@ -128,43 +81,22 @@ fn gate(outcome: Fallible<()>) -> Fallible<Counts> {
 }
 
 fn format(workspace: &Workspace) -> Fallible<Counts> {
-    gate(process::watch(
-        &mut workspace.cargo(&["fmt", "--all", "--check"]),
-    ))
+    gate(process::watch(&mut workspace.cargo(&["fmt", "--all", "--check"])))
 }
 
 fn lints(workspace: &Workspace) -> Fallible<Counts> {
-    let args = [
-        "clippy",
-        "--locked",
-        "--workspace",
-        "--all-targets",
-        "--",
-        "-D",
-        "warnings",
-    ];
+    let args = ["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"];
     gate(process::watch(&mut workspace.cargo(&args)))
 }
 
 /// Before the tests, because the JavaScript tests start the binary and Rust ones may.
 fn build(workspace: &Workspace) -> Fallible<Counts> {
-    gate(process::watch(&mut workspace.cargo(&[
-        "build",
-        "--locked",
-        "--workspace",
-        "--bins",
-    ])))
+    gate(process::watch(&mut workspace.cargo(&["build", "--locked", "--workspace", "--bins"])))
 }
 
 fn tests(workspace: &Workspace) -> Fallible<Counts> {
     if process::works("cargo", &["nextest", "--version"]) {
-        let args = [
-            "nextest",
-            "run",
-            "--locked",
-            "--workspace",
-            "--no-fail-fast",
-        ];
+        let args = ["nextest", "run", "--locked", "--workspace", "--no-fail-fast"];
         let heard = process::listen(&mut workspace.cargo(&args))?;
         return Ok(Counts::of_nextest(&heard.output).or_failure(heard.success));
     }
@@ -183,10 +115,7 @@ fn doc_tests(workspace: &Workspace) -> Fallible<Counts> {
 fn simulation(workspace: &Workspace) -> Fallible<Counts> {
     if !sim::is_there(workspace) {
         println!("the simulator has no binary yet");
-        return Ok(Counts {
-            skipped: 1,
-            ..Counts::default()
-        });
+        return Ok(Counts { skipped: 1, ..Counts::default() });
     }
     gate(sim::run(workspace, &[]))
 }
@@ -195,9 +124,7 @@ fn simulation(workspace: &Workspace) -> Fallible<Counts> {
 /// directory means to `node --test` changed between versions.
 fn web(workspace: &Workspace) -> Fallible<Counts> {
     let prefix = format!("{WEB_TESTS}/");
-    let files = workspace
-        .files_with("test.mjs")
-        .filter_map(|file| file.strip_prefix(&prefix));
+    let files = workspace.files_with("test.mjs").filter_map(|file| file.strip_prefix(&prefix));
     let mut command = std::process::Command::new("node");
     command
         .current_dir(workspace.root.join(WEB_TESTS))

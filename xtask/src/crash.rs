@@ -22,16 +22,6 @@ pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Fallible<()> {
     if !workspace.has_target(PACKAGE, "test", TESTS) {
         return Err(format!("{PACKAGE} has no tests/{TESTS}/main.rs yet").into());
     }
-    let args = [
-        "test",
-        "--locked",
-        "-p",
-        PACKAGE,
-        "--test",
-        TESTS,
-        "crash_",
-        "--",
-        "--nocapture",
-    ];
+    let args = ["test", "--locked", "-p", PACKAGE, "--test", TESTS, "crash_", "--", "--nocapture"];
     process::watch(workspace.cargo(&args).env(ROUNDS, rounds.to_string()))
 }

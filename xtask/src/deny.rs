@@ -61,47 +61,28 @@ pub(crate) fn run(workspace: &Workspace, _args: &[String]) -> Fallible<()> {
     let config = Config::read(workspace)?;
     let metadata = metadata(workspace)?;
     for (name, versions) in duplicates(&metadata) {
-        println!(
-            "  warning: {name} is in the tree as {}",
-            versions.join(" and ")
-        );
+        println!("  warning: {name} is in the tree as {}", versions.join(" and "));
     }
     let violations = violations(&config, &metadata)?;
     for violation in &violations {
         println!("  {violation}");
     }
     println!("{} packages looked at", metadata.packages.len());
-    if violations.is_empty() {
-        Ok(())
-    } else {
-        Err("see above and deny.toml".into())
-    }
+    if violations.is_empty() { Ok(()) } else { Err("see above and deny.toml".into()) }
 }
 
 fn metadata(workspace: &Workspace) -> Fallible<Metadata> {
     let version = process::read(std::process::Command::new("rustc").arg("-vV"))?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: "));
     let host = host.ok_or("rustc does not say its host")?;
-    let args = [
-        "metadata",
-        "--locked",
-        "--format-version",
-        "1",
-        "--filter-platform",
-        host,
-    ];
-    Ok(serde_json::from_str(&process::read(
-        &mut workspace.cargo(&args),
-    )?)?)
+    let args = ["metadata", "--locked", "--format-version", "1", "--filter-platform", host];
+    Ok(serde_json::from_str(&process::read(&mut workspace.cargo(&args))?)?)
 }
 
 fn violations(config: &Config, metadata: &Metadata) -> Fallible<Vec<String>> {
     let shipped = shipped(metadata);
     let mut violations = Vec::new();
-    for package in metadata
-        .packages
-        .iter()
-        .filter(|p| !metadata.workspace_members.contains(&p.id))
+    for package in metadata.packages.iter().filter(|p| !metadata.workspace_members.contains(&p.id))
     {
         let Package { name, version, .. } = package;
         if let Some(reason) = config.banned(name)
@@ -111,14 +92,9 @@ fn violations(config: &Config, metadata: &Metadata) -> Fallible<Vec<String>> {
         }
         let licence = package.license.as_deref().unwrap_or("none");
         if !spdx::satisfied(licence, &|id| config.allows(name, id))? {
-            violations.push(format!(
-                "{name} {version}: the licence `{licence}` is not allowed"
-            ));
+            violations.push(format!("{name} {version}: the licence `{licence}` is not allowed"));
         }
-        let source = package
-            .source
-            .as_deref()
-            .unwrap_or("a path outside the workspace");
+        let source = package.source.as_deref().unwrap_or("a path outside the workspace");
         if !config.trusts(source) {
             violations.push(format!("{name} {version} comes from {source}"));
         }
@@ -128,31 +104,18 @@ fn violations(config: &Config, metadata: &Metadata) -> Fallible<Vec<String>> {
 
 /// What the members need to be built or run; tests may need more.
 fn shipped(metadata: &Metadata) -> BTreeSet<&str> {
-    let nodes: BTreeMap<&str, &Node> = metadata
-        .resolve
-        .nodes
-        .iter()
-        .map(|node| (node.id.as_str(), node))
-        .collect();
+    let nodes: BTreeMap<&str, &Node> =
+        metadata.resolve.nodes.iter().map(|node| (node.id.as_str(), node)).collect();
     let mut found = BTreeSet::new();
-    let mut open: Vec<&str> = metadata
-        .workspace_members
-        .iter()
-        .map(String::as_str)
-        .collect();
+    let mut open: Vec<&str> = metadata.workspace_members.iter().map(String::as_str).collect();
     while let Some(id) = open.pop() {
         if !found.insert(id) {
             continue;
         }
-        let edges = nodes
-            .get(id)
-            .map(|node| node.deps.as_slice())
-            .unwrap_or_default();
-        let kept = edges.iter().filter(|edge| {
-            edge.dep_kinds
-                .iter()
-                .any(|kind| kind.kind.as_deref() != Some("dev"))
-        });
+        let edges = nodes.get(id).map(|node| node.deps.as_slice()).unwrap_or_default();
+        let kept = edges
+            .iter()
+            .filter(|edge| edge.dep_kinds.iter().any(|kind| kind.kind.as_deref() != Some("dev")));
         open.extend(kept.map(|edge| edge.pkg.as_str()));
     }
     found
@@ -161,15 +124,9 @@ fn shipped(metadata: &Metadata) -> BTreeSet<&str> {
 fn duplicates(metadata: &Metadata) -> Vec<(&str, Vec<&str>)> {
     let mut versions: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for package in &metadata.packages {
-        versions
-            .entry(&package.name)
-            .or_default()
-            .push(&package.version);
+        versions.entry(&package.name).or_default().push(&package.version);
     }
-    versions
-        .into_iter()
-        .filter(|(_, versions)| versions.len() > 1)
-        .collect()
+    versions.into_iter().filter(|(_, versions)| versions.len() > 1).collect()
 }
 
 #[cfg(test)]

@@ -1,10 +1,7 @@
 //! The house's own tool: what checks, measures and breaks Instep from outside.
 //!
 //! One file per command; `cargo xtask --help` lists them. Start reading at [`COMMANDS`].
-#![allow(
-    clippy::print_stdout,
-    reason = "a tool for the terminal speaks on stdout"
-)]
+#![allow(clippy::print_stdout, reason = "a tool for the terminal speaks on stdout")]
 
 mod bench;
 mod ci;

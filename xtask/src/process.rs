@@ -35,51 +35,28 @@ pub(crate) fn works(program: &str, args: &[&str]) -> bool {
 /// Runs with our own streams; a failing child is an error that names it.
 pub(crate) fn watch(command: &mut Command) -> Fallible<()> {
     println!("$ {}", line_of(command));
-    let status = command
-        .status()
-        .map_err(|reason| cannot_start(command, &reason))?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(format!("`{}`: {status}", line_of(command)).into())
-    }
+    let status = command.status().map_err(|reason| cannot_start(command, &reason))?;
+    if status.success() { Ok(()) } else { Err(format!("`{}`: {status}", line_of(command)).into()) }
 }
 
 /// Runs with our own streams and keeps what was written, to count tests in it.
 pub(crate) fn listen(command: &mut Command) -> Fallible<Heard> {
     println!("$ {}", line_of(command));
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command
-        .spawn()
-        .map_err(|reason| cannot_start(command, &reason))?;
-    let stdout = child
-        .stdout
-        .take()
-        .map(|stream| repeat(stream, std::io::stdout()));
-    let stderr = child
-        .stderr
-        .take()
-        .map(|stream| repeat(stream, std::io::stderr()));
+    let mut child = command.spawn().map_err(|reason| cannot_start(command, &reason))?;
+    let stdout = child.stdout.take().map(|stream| repeat(stream, std::io::stdout()));
+    let stderr = child.stderr.take().map(|stream| repeat(stream, std::io::stderr()));
     let mut output = String::new();
     for stream in [stdout, stderr].into_iter().flatten() {
-        output.push_str(
-            &stream
-                .join()
-                .map_err(|_| "a reader of the child's output panicked")?,
-        );
+        output.push_str(&stream.join().map_err(|_| "a reader of the child's output panicked")?);
     }
     let success = child.wait()?.success();
-    Ok(Heard {
-        success,
-        output: without_colours(&output),
-    })
+    Ok(Heard { success, output: without_colours(&output) })
 }
 
 /// Runs silently and returns stdout; a failing child is an error with its stderr.
 pub(crate) fn read(command: &mut Command) -> Fallible<String> {
-    let output = command
-        .output()
-        .map_err(|reason| cannot_start(command, &reason))?;
+    let output = command.output().map_err(|reason| cannot_start(command, &reason))?;
     if output.status.success() {
         return Ok(String::from_utf8(output.stdout)?);
     }
@@ -96,10 +73,7 @@ fn repeat(
         let mut reader = BufReader::new(from);
         let mut all = String::new();
         let mut line = Vec::new();
-        while reader
-            .read_until(b'\n', &mut line)
-            .is_ok_and(|length| length > 0)
-        {
+        while reader.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
             // A closed terminal must not lose the count, so a failed echo is ignored.
             let _ = to.write_all(&line).and_then(|()| to.flush());
             all.push_str(&String::from_utf8_lossy(&line));
@@ -112,13 +86,8 @@ fn repeat(
 fn line_of(command: &Command) -> String {
     let program = command.get_program().to_string_lossy();
     let program = program.rsplit('/').next().unwrap_or_default().to_owned();
-    let args = command
-        .get_args()
-        .map(|arg| arg.to_string_lossy().into_owned());
-    std::iter::once(program)
-        .chain(args)
-        .collect::<Vec<_>>()
-        .join(" ")
+    let args = command.get_args().map(|arg| arg.to_string_lossy().into_owned());
+    std::iter::once(program).chain(args).collect::<Vec<_>>().join(" ")
 }
 
 fn cannot_start(command: &Command, reason: &std::io::Error) -> String {
@@ -161,9 +130,7 @@ mod tests {
 
     #[test]
     fn a_missing_program_is_named() {
-        let reason = read(&mut Command::new("no-such-program-here"))
-            .unwrap_err()
-            .to_string();
+        let reason = read(&mut Command::new("no-such-program-here")).unwrap_err().to_string();
         assert!(reason.contains("no-such-program-here"), "{reason}");
     }
 }

@@ -39,17 +39,11 @@ struct Row {
 
 /// Prints how far the project is, then what is wrong with the table.
 pub(crate) fn run(workspace: &Workspace, _args: &[String]) -> Fallible<()> {
-    let text = workspace
-        .text(TABLE)
-        .ok_or_else(|| format!("{TABLE} is missing"))?;
+    let text = workspace.text(TABLE).ok_or_else(|| format!("{TABLE} is missing"))?;
     let mut counts: BTreeMap<String, BTreeMap<String, u32>> = BTreeMap::new();
     for row in rows(&text) {
         let family = row.id.split('-').next().unwrap_or_default().to_owned();
-        *counts
-            .entry(family)
-            .or_default()
-            .entry(row.state)
-            .or_default() += 1;
+        *counts.entry(family).or_default().entry(row.state).or_default() += 1;
     }
     for (family, states) in &counts {
         let states: Vec<String> = states.iter().map(|(s, n)| format!("{n} {s}")).collect();
@@ -59,18 +53,12 @@ pub(crate) fn run(workspace: &Workspace, _args: &[String]) -> Fallible<()> {
     for violation in &violations {
         println!("  {violation}");
     }
-    if violations.is_empty() {
-        Ok(())
-    } else {
-        Err(format!("{TABLE} is not true").into())
-    }
+    if violations.is_empty() { Ok(()) } else { Err(format!("{TABLE} is not true").into()) }
 }
 
 /// What is wrong with the table, as a rule of tidy.
 pub(crate) fn check(workspace: &Workspace) -> Fallible<Vec<String>> {
-    let text = workspace
-        .text(TABLE)
-        .ok_or_else(|| format!("{TABLE} is missing"))?;
+    let text = workspace.text(TABLE).ok_or_else(|| format!("{TABLE} is missing"))?;
     let rows = rows(&text);
     let mut violations = missing_rows(&rows);
     let sources = test_sources(workspace);
@@ -84,11 +72,7 @@ pub(crate) fn check(workspace: &Workspace) -> Fallible<Vec<String>> {
         if row.tests.is_empty() {
             violations.push(format!("{}: done, but names no test", row.id));
         }
-        for test in row
-            .tests
-            .iter()
-            .filter(|test| !proves(&sources, test, &row.id))
-        {
+        for test in row.tests.iter().filter(|test| !proves(&sources, test, &row.id)) {
             violations.push(format!(
                 "{}: no file of the tree holds both the test `{test}` and the id",
                 row.id
@@ -103,14 +87,8 @@ fn rows(text: &str) -> Vec<Row> {
 }
 
 fn row(line: &str) -> Option<Row> {
-    let inner = line
-        .strip_prefix("| ")?
-        .strip_suffix(" |")
-        .or(line.strip_prefix("| "))?;
-    let cells: Vec<&str> = inner
-        .split(" | ")
-        .map(|cell| cell.trim().trim_matches('|'))
-        .collect();
+    let inner = line.strip_prefix("| ")?.strip_suffix(" |").or(line.strip_prefix("| "))?;
+    let cells: Vec<&str> = inner.split(" | ").map(|cell| cell.trim().trim_matches('|')).collect();
     let id = cells.first()?.trim();
     let (family, number) = id.split_once('-')?;
     let known = family.len() == 3 && number.chars().any(|c| c.is_ascii_digit());
@@ -121,12 +99,7 @@ fn row(line: &str) -> Option<Row> {
     Some(Row {
         id: id.to_owned(),
         state: cells.get(3).copied().unwrap_or_default().trim().to_owned(),
-        tests: tests
-            .split('`')
-            .skip(1)
-            .step_by(2)
-            .map(str::to_owned)
-            .collect(),
+        tests: tests.split('`').skip(1).step_by(2).map(str::to_owned).collect(),
     })
 }
 
@@ -142,26 +115,16 @@ fn missing_rows(rows: &[Row]) -> Vec<String> {
             violations.push(format!("{TABLE}: {} has two rows", row.id));
         }
     }
+    violations.extend(expected.difference(&found).map(|id| format!("{TABLE}: {id} is missing")));
     violations.extend(
-        expected
-            .difference(&found)
-            .map(|id| format!("{TABLE}: {id} is missing")),
-    );
-    violations.extend(
-        found
-            .difference(&expected)
-            .map(|id| format!("{id}: raise its family in FAMILIES (xtask)")),
+        found.difference(&expected).map(|id| format!("{id}: raise its family in FAMILIES (xtask)")),
     );
     violations
 }
 
 /// Plain rows have two digits (`SNK-01`), troubles and extras none to spare (`SNK-R1`).
 fn id_of(family: &str, number: u32) -> String {
-    if family.ends_with('-') {
-        format!("{family}{number:02}")
-    } else {
-        format!("{family}{number}")
-    }
+    if family.ends_with('-') { format!("{family}{number:02}") } else { format!("{family}{number}") }
 }
 
 /// Where tests live: Rust anywhere, JavaScript below web/.
@@ -178,9 +141,7 @@ fn proves(sources: &[String], test: &str, id: &str) -> bool {
     let in_names = id.to_lowercase().replace('-', "_");
     sources.iter().any(|text| {
         let function = text.contains(&format!("fn {name}("));
-        let title = ["\"", "'", "`"]
-            .iter()
-            .any(|q| text.contains(&format!("{q}{name}")));
+        let title = ["\"", "'", "`"].iter().any(|q| text.contains(&format!("{q}{name}")));
         (function || title) && (text.contains(id) || text.contains(&in_names))
     })
 }
@@ -211,10 +172,7 @@ mod tests {
 
     #[test]
     fn a_test_proves_a_row_only_where_the_id_stands_too() {
-        let sources = [
-            "/// XXX-01\nfn one_page() {}".to_owned(),
-            "fn two() {}".to_owned(),
-        ];
+        let sources = ["/// XXX-01\nfn one_page() {}".to_owned(), "fn two() {}".to_owned()];
         assert!(proves(&sources, "shop::one_page", "XXX-01"));
         assert!(!proves(&sources, "two", "XXX-01"));
     }

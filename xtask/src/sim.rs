@@ -22,10 +22,7 @@ pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Fallible<()> {
 
 /// Whether the simulator can be run at all.
 pub(crate) fn is_there(workspace: &Workspace) -> bool {
-    workspace.package(PACKAGE).is_some_and(|package| {
-        package
-            .targets
-            .iter()
-            .any(|t| t.kind.iter().any(|k| k == "bin"))
-    })
+    workspace
+        .package(PACKAGE)
+        .is_some_and(|package| package.targets.iter().any(|t| t.kind.iter().any(|k| k == "bin")))
 }

@@ -25,11 +25,7 @@ pub(crate) fn masked(text: &str) -> String {
             out.push(chars[at]);
             at += 1;
         } else {
-            out.extend(
-                chars[at..end]
-                    .iter()
-                    .map(|&c| if c == '\n' { '\n' } else { ' ' }),
-            );
+            out.extend(chars[at..end].iter().map(|&c| if c == '\n' { '\n' } else { ' ' }));
             at = end;
         }
     }
@@ -97,10 +93,7 @@ fn opaque_end(chars: &[char], at: usize) -> usize {
 }
 
 fn line_end(chars: &[char], at: usize) -> usize {
-    chars[at..]
-        .iter()
-        .position(|&c| c == '\n')
-        .map_or(chars.len(), |length| at + length)
+    chars[at..].iter().position(|&c| c == '\n').map_or(chars.len(), |length| at + length)
 }
 
 fn block_comment_end(chars: &[char], start: usize) -> usize {
@@ -135,16 +128,10 @@ fn string_end(chars: &[char], start: usize) -> usize {
 fn char_end(chars: &[char], at: usize) -> usize {
     if chars.get(at + 1) == Some(&'\\') {
         let from = at + 3;
-        let length = chars
-            .get(from..)
-            .and_then(|rest| rest.iter().position(|&c| c == '\''));
+        let length = chars.get(from..).and_then(|rest| rest.iter().position(|&c| c == '\''));
         return length.map_or(chars.len(), |length| from + length + 1);
     }
-    if chars.get(at + 2) == Some(&'\'') {
-        at + 3
-    } else {
-        at
-    }
+    if chars.get(at + 2) == Some(&'\'') { at + 3 } else { at }
 }
 
 fn raw_string_end(chars: &[char], at: usize) -> Option<usize> {
@@ -174,9 +161,7 @@ fn is_raw_prefix(chars: &[char], at: usize) -> bool {
 }
 
 fn is_word(chars: &[char], at: usize) -> bool {
-    chars
-        .get(at)
-        .is_some_and(|c| c.is_alphanumeric() || *c == '_')
+    chars.get(at).is_some_and(|c| c.is_alphanumeric() || *c == '_')
 }
 
 fn function_name(chars: &[char], at: usize) -> Option<String> {
@@ -185,9 +170,7 @@ fn function_name(chars: &[char], at: usize) -> Option<String> {
         return None;
     }
     let rest = chars[at + 2..].iter().skip_while(|c| c.is_whitespace());
-    let name: String = rest
-        .take_while(|c| c.is_alphanumeric() || **c == '_')
-        .collect();
+    let name: String = rest.take_while(|c| c.is_alphanumeric() || **c == '_').collect();
     (!name.is_empty()).then_some(name)
 }
 
@@ -235,10 +218,7 @@ mod tests {
 
     #[test]
     fn raw_strings_end_at_their_own_hashes() {
-        assert_eq!(
-            masked("f(r#\"a\"b{\"#, br\"{\", r#type)"),
-            "f(         , b    , r#type)"
-        );
+        assert_eq!(masked("f(r#\"a\"b{\"#, br\"{\", r#type)"), "f(         , b    , r#type)");
     }
 
     #[test]
@@ -251,16 +231,8 @@ mod tests {
         let text = "trait T { fn declared(&self) -> [u8; 4]; }\n\n\
                     fn outer(f: fn(u8)) {\n    fn inner() {}\n}\n";
         let expected = [
-            Function {
-                name: "outer".into(),
-                line: 3,
-                lines: 3,
-            },
-            Function {
-                name: "inner".into(),
-                line: 4,
-                lines: 1,
-            },
+            Function { name: "outer".into(), line: 3, lines: 3 },
+            Function { name: "inner".into(), line: 4, lines: 1 },
         ];
         assert_eq!(functions(&masked(text)), expected);
     }

@@ -38,24 +38,13 @@ pub(crate) fn run(workspace: &Workspace, _args: &[String]) -> Fallible<()> {
     let mut broken = 0;
     for (name, rule) in RULES {
         let violations = rule(workspace)?;
-        println!(
-            "tidy: {name}: {}",
-            if violations.is_empty() {
-                "ok"
-            } else {
-                "broken"
-            }
-        );
+        println!("tidy: {name}: {}", if violations.is_empty() { "ok" } else { "broken" });
         for violation in &violations {
             println!("  {violation}");
         }
         broken += violations.len();
     }
-    if broken == 0 {
-        Ok(())
-    } else {
-        Err(format!("{broken} violations").into())
-    }
+    if broken == 0 { Ok(()) } else { Err(format!("{broken} violations").into()) }
 }
 
 #[cfg(test)]

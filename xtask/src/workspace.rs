@@ -68,11 +68,7 @@ impl Workspace {
         )?;
         let metadata: Metadata = serde_json::from_str(&json)?;
         let files = files_of(&root)?;
-        Ok(Self {
-            root,
-            packages: metadata.packages,
-            files,
-        })
+        Ok(Self { root, packages: metadata.packages, files })
     }
 
     /// A cargo command in the root of the project.
@@ -90,30 +86,19 @@ impl Workspace {
     /// Whether the package builds a target of this kind and name.
     pub(crate) fn has_target(&self, package: &str, kind: &str, name: &str) -> bool {
         self.package(package).is_some_and(|package| {
-            package
-                .targets
-                .iter()
-                .any(|t| t.name == name && t.kind.iter().any(|k| k == kind))
+            package.targets.iter().any(|t| t.name == name && t.kind.iter().any(|k| k == kind))
         })
     }
 
     /// The package's directory, relative to the root.
     pub(crate) fn directory_of<'a>(&self, package: &'a Package) -> Option<&'a str> {
-        package
-            .manifest_path
-            .parent()?
-            .strip_prefix(&self.root)
-            .ok()?
-            .to_str()
+        package.manifest_path.parent()?.strip_prefix(&self.root).ok()?.to_str()
     }
 
     /// The files whose name ends in `.extension`.
     pub(crate) fn files_with(&self, extension: &str) -> impl Iterator<Item = &str> {
         let suffix = format!(".{extension}");
-        self.files
-            .iter()
-            .map(String::as_str)
-            .filter(move |file| file.ends_with(&suffix))
+        self.files.iter().map(String::as_str).filter(move |file| file.ends_with(&suffix))
     }
 
     /// The text of a file; `None` when it is not there or not text.
@@ -126,8 +111,7 @@ impl Workspace {
 /// Without git (a tarball, a foreign owner) the directories are walked.
 fn files_of(root: &Path) -> Fallible<Vec<String>> {
     let mut git = Command::new("git");
-    git.current_dir(root)
-        .args(["ls-files", "-z", "-co", "--exclude-standard"]);
+    git.current_dir(root).args(["ls-files", "-z", "-co", "--exclude-standard"]);
     let mut files = match process::read(&mut git) {
         Ok(list) => list.split_terminator('\0').map(str::to_owned).collect(),
         Err(_) => walk(root)?,
@@ -169,10 +153,7 @@ mod tests {
         let walked = walk(&workspace.root).unwrap();
 
         for file in ["Cargo.toml", "xtask/src/workspace.rs"] {
-            assert!(
-                workspace.files.iter().any(|listed| listed == file),
-                "git: {file}"
-            );
+            assert!(workspace.files.iter().any(|listed| listed == file), "git: {file}");
             assert!(walked.iter().any(|found| found == file), "walk: {file}");
         }
         assert!(!walked.iter().any(|found| found.starts_with("target/")));

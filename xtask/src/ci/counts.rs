@@ -17,18 +17,19 @@ pub(crate) struct Counts {
 impl Counts {
     /// One failure of something that counts no tests.
     pub(crate) fn failure() -> Self {
-        Self {
-            failed: 1,
-            ..Self::default()
-        }
+        Self { failed: 1, ..Self::default() }
     }
 
     /// A runner that fails without naming a test (it did not compile, say) is one failure.
     pub(crate) fn or_failure(self, success: bool) -> Self {
-        if success || self.failed > 0 {
-            self
-        } else {
-            self + Self::failure()
+        if success || self.failed > 0 { self } else { self + Self::failure() }
+    }
+
+    /// How many there were, for the report; nothing where nothing is counted.
+    pub(crate) fn total(self) -> String {
+        match self.passed + self.failed + self.skipped {
+            0 => String::new(),
+            tests => format!("{} of {tests}", self.passed),
         }
     }
 
@@ -36,24 +37,15 @@ impl Counts {
     pub(crate) fn state(self) -> &'static str {
         match self {
             Self { failed: 1.., .. } => "FAILED",
-            Self {
-                passed: 0,
-                skipped: 1..,
-                ..
-            } => "skipped",
+            Self { passed: 0, skipped: 1.., .. } => "skipped",
             _ => "ok",
         }
     }
 
     /// `Summary [ 1.2s] 4 tests run: 2 passed (1 slow), 1 failed, 1 timed out, 3 skipped`
     pub(crate) fn of_nextest(output: &str) -> Self {
-        let line = output
-            .lines()
-            .rev()
-            .find(|line| line.trim_start().starts_with("Summary ["));
-        let counted = line
-            .and_then(|line| line.split_once("run:"))
-            .map_or("", |(_, rest)| rest);
+        let line = output.lines().rev().find(|line| line.trim_start().starts_with("Summary ["));
+        let counted = line.and_then(|line| line.split_once("run:")).map_or("", |(_, rest)| rest);
         Self {
             passed: number_before(counted, "passed"),
             failed: number_before(counted, "failed")
@@ -65,9 +57,7 @@ impl Counts {
 
     /// `test result: ok. 5 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out`, many times.
     pub(crate) fn of_cargo(output: &str) -> Self {
-        let lines = output
-            .lines()
-            .filter(|line| line.starts_with("test result: "));
+        let lines = output.lines().filter(|line| line.starts_with("test result: "));
         let each = lines.map(|line| Self {
             passed: number_before(line, "passed"),
             failed: number_before(line, "failed"),
@@ -110,20 +100,14 @@ impl Add for Counts {
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} passed, {} failed", self.passed, self.failed)?;
-        if self.skipped > 0 {
-            write!(f, ", {} skipped", self.skipped)
-        } else {
-            Ok(())
-        }
+        if self.skipped > 0 { write!(f, ", {} skipped", self.skipped) } else { Ok(()) }
     }
 }
 
 /// The number in front of the word; 0 when there is none.
 fn number_before(text: &str, word: &str) -> u64 {
-    let words: Vec<&str> = text
-        .split(|c: char| !c.is_alphanumeric())
-        .filter(|word| !word.is_empty())
-        .collect();
+    let words: Vec<&str> =
+        text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
     let pairs = words.windows(2).filter(|pair| pair[1] == word);
     pairs.filter_map(|pair| pair[0].parse::<u64>().ok()).sum()
 }
@@ -136,41 +120,20 @@ mod tests {
     fn nextest_is_counted_with_its_time_outs() {
         let output = "  Nextest run ID 1\n     Summary [   0.120s] 14/14 tests run: 10 passed \
                       (1 slow, 2 flaky), 2 failed, 1 timed out, 1 exec failed, 3 skipped\n";
-        assert_eq!(
-            Counts::of_nextest(output),
-            Counts {
-                passed: 10,
-                failed: 4,
-                skipped: 3
-            }
-        );
+        assert_eq!(Counts::of_nextest(output), Counts { passed: 10, failed: 4, skipped: 3 });
     }
 
     #[test]
     fn cargo_is_added_up() {
         let output = "test result: ok. 5 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out\n\
                       test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured\n";
-        assert_eq!(
-            Counts::of_cargo(output),
-            Counts {
-                passed: 6,
-                failed: 2,
-                skipped: 1
-            }
-        );
+        assert_eq!(Counts::of_cargo(output), Counts { passed: 6, failed: 2, skipped: 1 });
     }
 
     #[test]
     fn node_counts_a_cancelled_test_as_failed() {
         let output = "ℹ tests 7\nℹ suites 1\nℹ pass 4\nℹ fail 1\nℹ cancelled 1\nℹ skipped 1\n";
-        assert_eq!(
-            Counts::of_node(output),
-            Counts {
-                passed: 4,
-                failed: 2,
-                skipped: 1
-            }
-        );
+        assert_eq!(Counts::of_node(output), Counts { passed: 4, failed: 2, skipped: 1 });
     }
 
     #[test]
@@ -181,20 +144,8 @@ mod tests {
 
     #[test]
     fn the_sum_reads_like_a_runner() {
-        assert_eq!(
-            Counts {
-                passed: 3,
-                failed: 0,
-                skipped: 0
-            }
-            .to_string(),
-            "3 passed, 0 failed"
-        );
-        let skipping = Counts {
-            passed: 3,
-            failed: 1,
-            skipped: 2,
-        };
+        assert_eq!(Counts { passed: 3, failed: 0, skipped: 0 }.to_string(), "3 passed, 0 failed");
+        let skipping = Counts { passed: 3, failed: 1, skipped: 2 };
         assert_eq!(skipping.to_string(), "3 passed, 1 failed, 2 skipped");
     }
 }

@@ -24,28 +24,11 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("instep-shop-domain", &["instep"]),
     (
         "instep",
-        &[
-            "instep-edge",
-            "instep-node",
-            "instep-embedded",
-            "instep-protocol",
-            "instep-model",
-        ],
+        &["instep-edge", "instep-node", "instep-embedded", "instep-protocol", "instep-model"],
     ),
-    (
-        "instep-edge",
-        &["instep-node", "instep-protocol", "instep-model"],
-    ),
+    ("instep-edge", &["instep-node", "instep-protocol", "instep-model"]),
     ("instep-node", &["instep-protocol", "instep-model"]),
-    (
-        "instep-sim",
-        &[
-            "instep-node",
-            "instep-embedded",
-            "instep-protocol",
-            "instep-model",
-        ],
-    ),
+    ("instep-sim", &["instep-node", "instep-embedded", "instep-protocol", "instep-model"]),
     ("instep-client", &["instep-protocol", "instep-model"]),
     ("instep-embedded", &["instep-model"]),
     ("instep-protocol", &["instep-model"]),
@@ -54,21 +37,9 @@ const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that know nothing of the web (SNK-23), and what they must not ask for themselves.
-const WEBLESS: &[&str] = &[
-    "instep-shop-domain",
-    "instep-node",
-    "instep-embedded",
-    "instep-protocol",
-    "instep-model",
-];
-const WEB: &[&str] = &[
-    "axum",
-    "hyper",
-    "tower-http",
-    "tokio-tungstenite",
-    "rust-embed",
-    "reqwest",
-];
+const WEBLESS: &[&str] =
+    &["instep-shop-domain", "instep-node", "instep-embedded", "instep-protocol", "instep-model"];
+const WEB: &[&str] = &["axum", "hyper", "tower-http", "tokio-tungstenite", "rust-embed", "reqwest"];
 
 /// What tests of the upper rooms may use besides: a real engine and a real client.
 const FOR_TESTS: &[&str] = &["instep-embedded", "instep-client"];
@@ -85,17 +56,11 @@ pub(crate) fn check(workspace: &Workspace) -> Fallible<Vec<Violation>> {
     let mut violations = Vec::new();
     for package in &workspace.packages {
         let Some((_, allowed)) = LAYERS.iter().find(|(name, _)| *name == package.name) else {
-            violations.push(format!(
-                "{}: give it a place in LAYERS (xtask)",
-                package.name
-            ));
+            violations.push(format!("{}: give it a place in LAYERS (xtask)", package.name));
             continue;
         };
         for dependency in &package.dependencies {
-            let (to, dev) = (
-                dependency.name.as_str(),
-                dependency.kind.as_deref() == Some("dev"),
-            );
+            let (to, dev) = (dependency.name.as_str(), dependency.kind.as_deref() == Some("dev"));
             let for_tests =
                 dev && FOR_TESTS.contains(&to) && !PURE.contains(&package.name.as_str());
             let web = !dev && WEB.contains(&to) && WEBLESS.contains(&package.name.as_str());
@@ -105,9 +70,7 @@ pub(crate) fn check(workspace: &Workspace) -> Fallible<Vec<Violation>> {
         }
     }
     for (name, _) in LAYERS.iter().filter(|(name, _)| !members.contains(name)) {
-        violations.push(format!(
-            "{name} is in LAYERS (xtask) but not in the workspace"
-        ));
+        violations.push(format!("{name} is in LAYERS (xtask) but not in the workspace"));
     }
     Ok(violations)
 }
@@ -117,18 +80,11 @@ pub(crate) fn check_runtime(workspace: &Workspace) -> Fallible<Vec<Violation>> {
     let exceptions = Exceptions::read(workspace)?.runtime;
     let mut violations = Vec::new();
     for package in PURE {
-        let args = [
-            "tree", "-p", package, "-e", "normal", "--prefix", "none", "-f", "{p}",
-        ];
+        let args = ["tree", "-p", package, "-e", "normal", "--prefix", "none", "-f", "{p}"];
         let tree = process::read(&mut workspace.cargo(&args))?;
-        let names: BTreeSet<&str> = tree
-            .lines()
-            .filter_map(|line| line.split_whitespace().next())
-            .collect();
-        let listed = exceptions
-            .get(*package)
-            .map(Vec::as_slice)
-            .unwrap_or_default();
+        let names: BTreeSet<&str> =
+            tree.lines().filter_map(|line| line.split_whitespace().next()).collect();
+        let listed = exceptions.get(*package).map(Vec::as_slice).unwrap_or_default();
         for banned in RUNTIME {
             let excused = listed.iter().any(|name| name == banned);
             match (names.contains(banned), excused) {

@@ -8,9 +8,7 @@ use crate::workspace::Workspace;
 pub(crate) fn check(workspace: &Workspace) -> Fallible<Vec<Violation>> {
     let mut violations = Vec::new();
     for path in workspace.files_with("md") {
-        let text = workspace
-            .text(path)
-            .ok_or_else(|| format!("{path} is not text"))?;
+        let text = workspace.text(path).ok_or_else(|| format!("{path} is not text"))?;
         let directory = workspace.root.join(path);
         let directory = directory.parent().unwrap_or(&workspace.root);
         for target in targets(&text) {

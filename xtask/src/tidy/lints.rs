@@ -10,9 +10,7 @@ const SHARED: &str = "clippy.toml";
 pub(crate) fn check(workspace: &Workspace) -> Fallible<Vec<Violation>> {
     let shared = table(workspace, SHARED)?;
     let mut violations = Vec::new();
-    let own = workspace
-        .files_with("toml")
-        .filter(|path| path.ends_with("/clippy.toml"));
+    let own = workspace.files_with("toml").filter(|path| path.ends_with("/clippy.toml"));
     for path in own {
         let table = table(workspace, path)?;
         for (key, value) in &shared {
@@ -25,8 +23,6 @@ pub(crate) fn check(workspace: &Workspace) -> Fallible<Vec<Violation>> {
 }
 
 fn table(workspace: &Workspace, path: &str) -> Fallible<toml::Table> {
-    let text = workspace
-        .text(path)
-        .ok_or_else(|| format!("{path} is missing"))?;
+    let text = workspace.text(path).ok_or_else(|| format!("{path} is missing"))?;
     Ok(text.parse()?)
 }

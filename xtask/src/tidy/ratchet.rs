@@ -26,9 +26,7 @@ pub(crate) struct Exceptions {
 impl Exceptions {
     /// Reads the list.
     pub(crate) fn read(workspace: &Workspace) -> Fallible<Self> {
-        let text = workspace
-            .text(FILE)
-            .ok_or_else(|| format!("{FILE} is missing"))?;
+        let text = workspace.text(FILE).ok_or_else(|| format!("{FILE} is missing"))?;
         Ok(toml::from_str(&text)?)
     }
 }
@@ -42,19 +40,15 @@ pub(crate) fn hold(
     let too_long = sizes.iter().filter(|&(_, &size)| size > limit);
     let mut violations: Vec<Violation> = too_long
         .filter_map(|(name, &size)| match excused.get(name) {
-            None => Some(format!(
-                "{name}: {size} lines, the limit is {limit}: cut it"
-            )),
+            None => Some(format!("{name}: {size} lines, the limit is {limit}: cut it")),
             Some(&was) if size > was => Some(format!("{name}: grew from {was} to {size} lines")),
-            Some(&was) if size < was => Some(format!(
-                "{name}: shrank to {size} lines: lower the {was} in {FILE}"
-            )),
+            Some(&was) if size < was => {
+                Some(format!("{name}: shrank to {size} lines: lower the {was} in {FILE}"))
+            }
             Some(_) => None,
         })
         .collect();
-    let settled = excused
-        .keys()
-        .filter(|name| sizes.get(*name).is_none_or(|&size| size <= limit));
+    let settled = excused.keys().filter(|name| sizes.get(*name).is_none_or(|&size| size <= limit));
     violations.extend(settled.map(|name| format!("{name}: settled: strike it from {FILE}")));
     violations
 }
@@ -64,9 +58,7 @@ mod tests {
     use super::*;
 
     fn sizes(list: &[(&str, usize)]) -> BTreeMap<String, usize> {
-        list.iter()
-            .map(|&(name, size)| (name.to_owned(), size))
-            .collect()
+        list.iter().map(|&(name, size)| (name.to_owned(), size)).collect()
     }
 
     #[test]
@@ -82,10 +74,7 @@ mod tests {
         let violations = hold(70, &measured, &excused);
 
         for name in ["new", "grown", "shrunk", "settled", "gone"] {
-            assert!(
-                violations.iter().any(|v| v.starts_with(name)),
-                "{name}: {violations:?}"
-            );
+            assert!(violations.iter().any(|v| v.starts_with(name)), "{name}: {violations:?}");
         }
         assert_eq!(violations.len(), 5);
     }

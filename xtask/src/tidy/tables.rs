@@ -36,16 +36,8 @@ const NPM: &str = "web/tests/package.json";
 /// Each registered word has a row, and each row is registered. Asleep until the constant exists.
 pub(crate) fn check_reference(workspace: &Workspace) -> Fallible<Vec<Violation>> {
     let mut violations = Vec::new();
-    for Reference {
-        what,
-        source,
-        constant,
-        page,
-    } in REFERENCES
-    {
-        let Some(words) = workspace
-            .text(source)
-            .and_then(|text| constant_of(&text, constant))
+    for Reference { what, source, constant, page } in REFERENCES {
+        let Some(words) = workspace.text(source).and_then(|text| constant_of(&text, constant))
         else {
             continue;
         };
@@ -62,9 +54,7 @@ pub(crate) fn check_reference(workspace: &Workspace) -> Fallible<Vec<Violation>>
 
 /// Each direct dependency has a heading and three lines: context, choice, price.
 pub(crate) fn check_dependencies(workspace: &Workspace) -> Fallible<Vec<Violation>> {
-    let text = workspace
-        .text(REASONS)
-        .ok_or_else(|| format!("{REASONS} is missing"))?;
+    let text = workspace.text(REASONS).ok_or_else(|| format!("{REASONS} is missing"))?;
     let mut wanted: BTreeSet<String> = workspace
         .packages
         .iter()
@@ -76,12 +66,7 @@ pub(crate) fn check_dependencies(workspace: &Workspace) -> Fallible<Vec<Violatio
     let violations = wanted
         .iter()
         .filter(|name| !has_reason(&text, name))
-        .map(|name| {
-            format!(
-                "{REASONS}: `### {name}` with the lines {}",
-                REASON_LINES.join("…, ")
-            )
-        });
+        .map(|name| format!("{REASONS}: `### {name}` with the lines {}", REASON_LINES.join("…, ")));
     Ok(violations.collect())
 }
 
@@ -95,13 +80,7 @@ fn npm_packages(workspace: &Workspace) -> Fallible<Vec<String>> {
         .filter_map(|key| manifest.get(key)?.as_object())
         .flat_map(|packages| packages.keys())
         // Aliases of one package (`phoenix-16`) share its reason.
-        .map(|name| {
-            if name.starts_with("phoenix-") {
-                "phoenix".into()
-            } else {
-                name.clone()
-            }
-        });
+        .map(|name| if name.starts_with("phoenix-") { "phoenix".into() } else { name.clone() });
     Ok(names.collect())
 }
 
@@ -112,9 +91,7 @@ fn has_reason(text: &str, name: &str) -> bool {
         Some(_) => lines.take_while(|line| !line.starts_with('#')).collect(),
         None => return false,
     };
-    REASON_LINES
-        .iter()
-        .all(|start| section.iter().any(|line| line.starts_with(start)))
+    REASON_LINES.iter().all(|start| section.iter().any(|line| line.starts_with(start)))
 }
 
 /// The string literals of `const NAME: … = &[ … ];`.
@@ -122,13 +99,7 @@ fn constant_of(source: &str, name: &str) -> Option<BTreeSet<String>> {
     let declaration = source.find(&format!("const {name}: "))?;
     let value = source[declaration..].split_once('=')?.1;
     let list = value.split_once("];")?.0;
-    Some(
-        list.split('"')
-            .skip(1)
-            .step_by(2)
-            .map(str::to_owned)
-            .collect(),
-    )
+    Some(list.split('"').skip(1).step_by(2).map(str::to_owned).collect())
 }
 
 /// The words in backticks that open a row of a table.

@@ -59,14 +59,10 @@ pub(crate) fn check(workspace: &Workspace) -> Fallible<Vec<Violation>> {
             continue;
         };
         for found in MACHINE.iter().filter(|trace| text.contains(**trace)) {
-            violations.push(format!(
-                "{path}: `{found}` is of one machine or registry only"
-            ));
+            violations.push(format!("{path}: `{found}` is of one machine or registry only"));
         }
         if is_code(path) && text.contains(NOTE_TO_SELF) {
-            violations.push(format!(
-                "{path}: {NOTE_TO_SELF}: mend it or write a requirement row"
-            ));
+            violations.push(format!("{path}: {NOTE_TO_SELF}: mend it or write a requirement row"));
         }
         if path.ends_with(".rs") {
             violations.extend(check_rust(path, &source::masked(&text)));
@@ -78,9 +74,7 @@ pub(crate) fn check(workspace: &Workspace) -> Fallible<Vec<Violation>> {
 fn check_name(path: &str) -> Option<Violation> {
     let file = path.rsplit('/').next()?;
     if file == "mod.rs" {
-        return Some(format!(
-            "{path}: write foo.rs beside foo/ instead of a mod.rs"
-        ));
+        return Some(format!("{path}: write foo.rs beside foo/ instead of a mod.rs"));
     }
     let stem = file.split('.').next()?;
     (is_code(path) && EMPTY_FILE_NAMES.contains(&stem))
@@ -104,17 +98,14 @@ fn check_rust(path: &str, masked: &str) -> Vec<Violation> {
 }
 
 fn declared_type(line: &str) -> Option<&str> {
-    let mut words = line
-        .split(|c: char| !c.is_alphanumeric() && c != '_')
-        .filter(|w| !w.is_empty());
+    let mut words =
+        line.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|w| !w.is_empty());
     words.find(|word| matches!(*word, "struct" | "enum" | "trait" | "union"))?;
     words.next()
 }
 
 fn is_code(path: &str) -> bool {
-    [".rs", ".js", ".mjs", ".ts", ".svelte", ".sh"]
-        .iter()
-        .any(|end| path.ends_with(end))
+    [".rs", ".js", ".mjs", ".ts", ".svelte", ".sh"].iter().any(|end| path.ends_with(end))
 }
 
 #[cfg(test)]
@@ -132,10 +123,7 @@ mod tests {
 
     #[test]
     fn types_without_a_subject_and_unfinished_code_are_found() {
-        assert_eq!(
-            check_rust("x.rs", "pub(crate) struct TopicManager<T> {").len(),
-            1
-        );
+        assert_eq!(check_rust("x.rs", "pub(crate) struct TopicManager<T> {").len(), 1);
         assert_eq!(check_rust("x.rs", "    todo!()\n    dbg!(a);\n").len(), 2);
         assert!(check_rust("x.rs", "struct Ring;\nuse tower::Service;\n").is_empty());
     }
