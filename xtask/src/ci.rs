@@ -67,7 +67,7 @@ fn run_stages(workspace: &Workspace, stages: &[&Stage], keep_going: bool) -> Fal
             Counts::failure()
         });
         let (state, seconds) = (counts.state(), started.elapsed().as_secs());
-        report.push(format!("{state:<8} {:<20} {seconds:>4} s  {counts}", stage.name));
+        report.push(format!("{state:<8} {:<20} {seconds:>4} s  {}", stage.name, counts.total()));
         stopped = counts.failed > 0 && (stage.vital || !keep_going);
         sum = sum + counts;
     }
