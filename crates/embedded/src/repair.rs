@@ -14,6 +14,7 @@ use instep_model::position::{Incarnation, Revision};
 
 use crate::error::{Damage, OpenError};
 use crate::format::{HEADER_BYTES, Header, SEGMENT_MAGIC, SNAPSHOT_MAGIC};
+use crate::log::SEGMENT_BYTES_MIN;
 use crate::recovery::{make_segment, take_lock, zero_rest};
 use crate::scan::{self, Chain, Scan, Scanned};
 use crate::segment;
@@ -182,14 +183,14 @@ fn carry_out(
         moved.push(move_aside(disk, &snapshot::path(&snapshots, revision), &aside)?);
     }
     if !begun {
-        let bytes = scan.segments.last().map_or(crate::log::SEGMENT_BYTES, |s| s.header.bytes);
         let header = Header {
             magic: SEGMENT_MAGIC,
             incarnation: plan.incarnation,
             predecessor: plan.predecessor,
             revision: plan.head.next(),
             chain: plan.chain,
-            bytes,
+            // As small as can be: what does not fit goes on in a segment of the usual size.
+            bytes: SEGMENT_BYTES_MIN,
         };
         make_segment(disk, directory, &header)?;
     }

@@ -60,7 +60,7 @@ fn law_1_i5_recovery_may_be_cut_at_every_operation_too() {
 
 #[test]
 fn law_1_i5_many_lives_with_cuts_kills_and_failing_syncs() {
-    for seed in 0..1_500 {
+    for seed in 0..3_000 {
         let disk = SimulatedDisk::new(seed);
         let lived = many_lives(&disk, Arc::new(disk.clone()), seed);
         lived.unwrap_or_else(|error| panic!("seed {seed}: {error}"));

@@ -1,6 +1,6 @@
 //! `instep check` looks, `instep check --repair` cuts; neither deletes.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use instep_embedded::check::check;
 use instep_embedded::error::OpenError;
@@ -146,6 +146,6 @@ fn damaged() -> SimulatedDisk {
     disk
 }
 
-fn is_segment(path: &PathBuf) -> bool {
+fn is_segment(path: &Path) -> bool {
     path.extension().is_some_and(|ending| ending == "segment")
 }

@@ -13,7 +13,7 @@ use rusqlite::Connection;
 
 use crate::world::{self, append, frames, held, open, segment, try_open};
 
-const ENTRIES: u64 = 6;
+const ENTRIES: u64 = 4;
 
 #[test]
 fn our_log_loses_nothing_silently_where_sqlite_does() {
@@ -63,14 +63,18 @@ fn silent_losses_of_sqlite() -> (usize, usize) {
     }
     let (database, journal) = (fs::read(&live).unwrap(), fs::read(&wal).unwrap());
     let copy = root.path().join("copy.db");
+    let opens_with_less = |journal: &[u8]| {
+        fs::write(&copy, &database).unwrap();
+        fs::write(root.path().join("copy.db-wal"), journal).unwrap();
+        // A restart of the machine leaves no index of the journal either.
+        let _ = fs::remove_file(root.path().join("copy.db-shm"));
+        opens_with_less(&copy)
+    };
+    assert!(!opens_with_less(&journal), "an undamaged copy holds every entry");
     let lost = (begin..end).filter(|at| {
         let mut damaged = journal.clone();
         damaged[*at] ^= 1;
-        fs::write(&copy, &database).unwrap();
-        fs::write(root.path().join("copy.db-wal"), damaged).unwrap();
-        // A stale index of the journal would hide the damage, as a restart would not.
-        let _ = fs::remove_file(root.path().join("copy.db-shm"));
-        opens_with_less(&copy)
+        opens_with_less(&damaged)
     });
     (lost.count(), end - begin)
 }
