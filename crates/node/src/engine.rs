@@ -1,9 +1,10 @@
 //! What a node needs of an engine: a log, a place for snapshots, and somebody to prepare ahead.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
+use std::io;
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
 use instep_model::log::Log;
 use instep_model::log::memory::MemoryLog;
 use instep_model::position::{Incarnation, Revision};
@@ -20,6 +21,11 @@ pub struct Engine {
     pub prepare: Option<Box<dyn FnOnce() + Send>>,
 }
 
+/// The chunks of a snapshot as it is read.
+pub type Chunks = Box<dyn Iterator<Item = io::Result<Bytes>>>;
+/// Takes one chunk of a snapshot as it is written.
+pub type TakeChunk<'a> = dyn FnMut(&[u8]) -> io::Result<()> + 'a;
+
 /// Whole-or-absent blobs, one per revision. Two newest are kept.
 pub trait Snapshots: Send + Sync {
     /// The revisions of the snapshots, oldest first.
@@ -28,11 +34,11 @@ pub trait Snapshots: Send + Sync {
     /// When the storage refuses.
     fn list(&self) -> io::Result<Vec<Revision>>;
 
-    /// Reads one. Reading fails where the bytes are not those that were written.
+    /// Reads one, chunk by chunk. A chunk is an error where the bytes are not those written.
     ///
     /// # Errors
     /// When the storage refuses.
-    fn open(&self, revision: Revision) -> io::Result<Box<dyn Read>>;
+    fn open(&self, revision: Revision) -> io::Result<Chunks>;
 
     /// Writes one; it exists when this returns, and not before.
     ///
@@ -41,7 +47,7 @@ pub trait Snapshots: Send + Sync {
     fn write(
         &self,
         revision: Revision,
-        fill: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
+        fill: &mut dyn FnMut(&mut TakeChunk<'_>) -> io::Result<()>,
     ) -> io::Result<()>;
 
     /// The first entry that the older of the two newest good snapshots does not cover.
@@ -50,7 +56,7 @@ pub trait Snapshots: Send + Sync {
 
 /// Snapshots in memory.
 #[derive(Default)]
-pub struct MemorySnapshots(Mutex<BTreeMap<Revision, Arc<[u8]>>>);
+pub struct MemorySnapshots(Mutex<BTreeMap<Revision, Bytes>>);
 
 impl Engine {
     /// An engine in memory: for tests, and for data that may be lost.
@@ -69,19 +75,22 @@ impl Snapshots for MemorySnapshots {
         Ok(lock(&self.0).keys().copied().collect())
     }
 
-    fn open(&self, revision: Revision) -> io::Result<Box<dyn Read>> {
+    fn open(&self, revision: Revision) -> io::Result<Chunks> {
         let found = lock(&self.0).get(&revision).cloned();
         let bytes = found.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-        Ok(Box::new(io::Cursor::new(bytes)))
+        Ok(Box::new(std::iter::once(Ok(bytes))))
     }
 
     fn write(
         &self,
         revision: Revision,
-        fill: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
+        fill: &mut dyn FnMut(&mut TakeChunk<'_>) -> io::Result<()>,
     ) -> io::Result<()> {
         let mut bytes = Vec::new();
-        fill(&mut bytes)?;
+        fill(&mut |chunk| {
+            bytes.extend_from_slice(chunk);
+            Ok(())
+        })?;
         let mut kept = lock(&self.0);
         kept.insert(revision, bytes.into());
         while kept.len() > 2 {

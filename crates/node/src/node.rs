@@ -143,6 +143,12 @@ impl Node {
         Ok(())
     }
 
+    /// Takes a dataset out; it is still open.
+    #[must_use]
+    pub fn remove(&self, name: &str) -> Option<Dataset> {
+        self.0.datasets.write().unwrap_or_else(PoisonError::into_inner).remove(name)
+    }
+
     /// A dataset by name.
     #[must_use]
     pub fn dataset(&self, name: &str) -> Option<Dataset> {

@@ -1,1 +1,35 @@
-//! To be written.
+//! An Instep server as a library: run it alone, or inside your own program.
+//!
+//! What lives here: configuration ([`Config`]), the server itself ([`Server`]), the HTTP API, and
+//! [`App`], by which an application adds tables, views, routes and rules. What does not: how data
+//! flows (`instep-node`), what messages mean (`instep-protocol`), and the command line.
+//! Start reading at [`server`], then `api`.
+//!
+//! ```no_run
+//! use instep::{App, Config, Server};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = Config::in_directory("data");
+//! let server = Server::start(config, App::default()).await?;
+//! println!("listening on {}", server.address());
+//! server.run_until(async { let _ = tokio::signal::ctrl_c().await; }).await;
+//! # Ok(())
+//! # }
+//! ```
+
+mod admin;
+mod api;
+mod app;
+mod config;
+mod engine;
+mod problem;
+pub mod server;
+
+pub use admin::{Admin, AdminKey};
+pub use app::App;
+pub use config::{Config, ConfigError, DatasetConfig, LogConfig, TableConfig};
+pub use instep_edge::rules::{Channel, JoinRequest, Push};
+pub use instep_model as model;
+pub use instep_node::{Dataset, Follow, FollowError, FollowedCommit, LivePattern, Node};
+pub use problem::{CODES, Problem};
+pub use server::{Server, StartError};

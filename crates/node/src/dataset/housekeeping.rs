@@ -1,6 +1,6 @@
 //! The housekeeping thread: snapshots, trimming, bookmarks.
 
-use std::io::{self, Write};
+use std::io;
 
 use instep_model::snapshot;
 
@@ -89,9 +89,7 @@ impl Shared {
         let state =
             Arc::clone(&self.state.read().unwrap_or_else(std::sync::PoisonError::into_inner));
         let revision = state.applied.revision;
-        snapshots.write(revision, &mut |file: &mut dyn Write| {
-            snapshot::write(&state, &mut |piece| file.write_all(piece))
-        })?;
+        snapshots.write(revision, &mut |take| snapshot::write(&state, take))?;
         lock(&self.counters).snapshots += 1;
         Ok(revision)
     }

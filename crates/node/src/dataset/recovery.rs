@@ -1,7 +1,5 @@
 //! From what an engine holds to a state in memory: the newest good snapshot, then the log.
 
-use std::io::Read;
-
 use instep_model::feed::Feed;
 use instep_model::log::{LogReader, ReadError};
 use instep_model::position::{Incarnation, Place, Revision};
@@ -111,13 +109,10 @@ fn newest_snapshot(snapshots: &dyn Snapshots, floor: Revision) -> Result<State, 
 }
 
 fn read_snapshot(snapshots: &dyn Snapshots, revision: Revision) -> Result<State, String> {
-    let mut file = snapshots.open(revision).map_err(|error| error.to_string())?;
     let mut reader = Reader::default();
-    let mut buffer = vec![0; 256 * 1024];
-    loop {
-        match file.read(&mut buffer).map_err(|error| error.to_string())? {
-            0 => return reader.finish().map_err(|error| error.to_string()),
-            read => reader.push(&buffer[..read]).map_err(|error| error.to_string())?,
-        }
+    for chunk in snapshots.open(revision).map_err(|error| error.to_string())? {
+        let chunk = chunk.map_err(|error| error.to_string())?;
+        reader.push(&chunk).map_err(|error| error.to_string())?;
     }
+    reader.finish().map_err(|error| error.to_string())
 }

@@ -1,0 +1,180 @@
+//! The HTTP API under `/v1`. Each route and its description are registered in one place, so the
+//! OpenAPI document cannot leave one out.
+
+mod changes;
+mod commits;
+mod datasets;
+mod reference;
+mod rows;
+mod topics;
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get};
+use axum::{Extension, Json, Router};
+use instep_edge::{Door, longpoll, websocket};
+use instep_node::{Dataset, Node};
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::admin::AdminKey;
+use crate::problem::Problem;
+use crate::server::Opener;
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "Instep",
+    description = "Live data: commit, read, follow, publish. Writing and administration need \
+                   `Authorization: Bearer <admin key>`; errors are `application/problem+json` \
+                   with a stable `code`."
+))]
+struct Document;
+
+/// What the routes share.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) node: Node,
+    pub(crate) opener: Opener,
+}
+
+/// Everything that is served before applications add theirs.
+pub(crate) fn router(shared: Shared, door: Door, key: AdminKey, apps: Router) -> Router {
+    let node = shared.node.clone();
+    let (api, document) = OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(datasets::list))
+        .routes(routes!(datasets::show, datasets::create, datasets::remove))
+        .routes(routes!(datasets::list_tables))
+        .routes(routes!(datasets::show_table, datasets::create_table, datasets::drop_table))
+        .routes(routes!(datasets::create_journal))
+        .routes(routes!(commits::commit))
+        .routes(routes!(rows::page))
+        .routes(routes!(rows::one))
+        .routes(routes!(rows::snapshot))
+        .routes(routes!(changes::changes))
+        .routes(routes!(topics::publish))
+        .routes(routes!(healthz))
+        .routes(routes!(readyz))
+        .with_state(shared)
+        .split_for_parts();
+    let document = reference::serve(document);
+    let sockets = Router::new()
+        .route("/socket/websocket", get(websocket::upgrade))
+        .route("/socket/longpoll", any(longpoll::serve))
+        .with_state(door);
+    Router::new()
+        .merge(api)
+        .merge(document)
+        .merge(sockets)
+        .merge(apps)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn_with_state(node, wait_until_ready))
+        .layer(Extension(key))
+        .fallback(not_found)
+}
+
+/// Until everything is in memory, nothing is answered but health.
+async fn wait_until_ready(State(node): State<Node>, request: Request, next: Next) -> Response {
+    let health = ["/healthz", "/readyz"].contains(&request.uri().path());
+    match node.waiting_for() {
+        Some(what) if !health => loading(&what).into_response(),
+        _ => next.run(request).await,
+    }
+}
+
+pub(crate) fn loading(what: &str) -> Problem {
+    let detail = format!("not everything is in memory yet: {what}");
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "loading", detail)
+}
+
+async fn not_found(request: Request) -> Problem {
+    let detail = format!("there is nothing at {}", request.uri().path());
+    Problem::new(StatusCode::NOT_FOUND, "not_found", detail)
+}
+
+async fn method_not_allowed(request: Request) -> Problem {
+    let detail = format!("{} does not take {}", request.uri().path(), request.method());
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+}
+
+/// The process is alive.
+#[utoipa::path(get, path = "/healthz", tag = "health", responses((status = 200, body = String)))]
+async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// Everything is in memory and every dataset takes commits.
+#[utoipa::path(get, path = "/readyz", tag = "health", responses(
+    (status = 200, body = String),
+    (status = 503, description = "`loading` or `stopped`", body = Problem),
+))]
+async fn readyz(State(shared): State<Shared>) -> Result<&'static str, Problem> {
+    if let Some(what) = shared.node.waiting_for() {
+        return Err(loading(&what));
+    }
+    let stopped = shared.node.datasets().into_iter().find_map(|dataset| {
+        dataset.stopped().map(|reason| format!("dataset {}: {reason}", dataset.name()))
+    });
+    match stopped {
+        Some(detail) => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopped", detail)),
+        None => Ok("ready\n"),
+    }
+}
+
+/// A dataset by name.
+fn dataset(node: &Node, name: &str) -> Result<Dataset, Problem> {
+    node.dataset(name).ok_or_else(|| Problem::unknown_dataset(name))
+}
+
+/// The name of something that is to be made.
+fn new_name(text: &str) -> Result<instep_model::name::Name, Problem> {
+    instep_model::name::Name::new(text)
+        .map_err(|error| Problem::bad_request("bad_name", format!("the name {text:?} {error}")))
+}
+
+/// A query string that does not fit is an error like any other.
+struct Query<T>(T);
+
+impl<S: Send + Sync, T: serde::de::DeserializeOwned> axum::extract::FromRequestParts<S>
+    for Query<T>
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(
+        parts: &mut axum::http::request::Parts,
+        state: &S,
+    ) -> Result<Self, Problem> {
+        match axum::extract::Query::from_request_parts(parts, state).await {
+            Ok(axum::extract::Query(query)) => Ok(Self(query)),
+            Err(error) => Err(Problem::bad_request("bad_query", error.body_text())),
+        }
+    }
+}
+
+/// A body that is not read to its end, or not the JSON that is wanted, is an error like any other.
+fn read_json<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(body)
+        .map_err(|error| Problem::bad_request("bad_json", format!("the body: {error}")))
+}
+
+/// A whole body within a limit.
+struct Body<const LIMIT: usize>(axum::body::Bytes);
+
+impl<S: Send + Sync, const LIMIT: usize> axum::extract::FromRequest<S> for Body<LIMIT> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        match axum::body::to_bytes(request.into_body(), LIMIT).await {
+            Ok(bytes) => Ok(Self(bytes)),
+            Err(error) => {
+                let detail = format!("the body: {error}; the limit is {LIMIT} bytes");
+                Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail))
+            }
+        }
+    }
+}
+
+/// An answer in JSON.
+type Answer<T> = Result<Json<T>, Problem>;

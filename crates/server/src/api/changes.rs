@@ -1,0 +1,199 @@
+//! Changefeeds over HTTP: NDJSON or server-sent events.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use futures_util::stream;
+use instep_model::commit::Record;
+use instep_model::position::Position;
+use instep_node::{Follow, FollowError, FollowedCommit};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use utoipa::IntoParams;
+
+use super::{Query, Shared, dataset};
+use crate::admin::Admin;
+use crate::problem::Problem;
+
+/// An idle feed says up to where it is complete this often (I16).
+const BOOKMARK: Duration = Duration::from_secs(10);
+/// Bytes handed to the socket at a time.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// Which commits.
+#[derive(Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ChangesQuery {
+    /// Commits after this position; without it from the oldest one kept. `Last-Event-ID` wins.
+    since: Option<String>,
+    /// Go on with commits as they come, instead of ending at the newest one. Events always do.
+    follow: bool,
+}
+
+/// The commits of a dataset, in order: one JSON object per line, or server-sent events when the
+/// client accepts `text/event-stream`.
+#[utoipa::path(get, path = "/v1/datasets/{dataset}/changes", tag = "changes",
+    params(("dataset" = String, Path, description = "Name of the dataset"), ChangesQuery),
+    responses(
+        (status = 200, description = "Lines or events {position, time_ms, records}, and \
+         {bookmark: position} when nothing new came for a while",
+         content_type = "application/x-ndjson", body = String),
+        (status = 400, description = "`bad_position`", body = Problem),
+        (status = 404, description = "`unknown_dataset`", body = Problem),
+        (status = 409, description = "`other_history`, `position_ahead`", body = Problem),
+        (status = 410, description = "`position_trimmed`: take a snapshot", body = Problem),
+    ))]
+pub(super) async fn changes(
+    _: Admin,
+    State(shared): State<Shared>,
+    Path(name): Path<String>,
+    Query(query): Query<ChangesQuery>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let dataset = dataset(&shared.node, &name)?;
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let since = text("last-event-id").or(query.since.as_deref());
+    let since: Option<Position> = since.map(str::parse).transpose().map_err(|error| {
+        let given = since.unwrap_or_default();
+        Problem::bad_request("bad_position", format!("since: {given:?} is {error}"))
+    })?;
+    let events = text("accept").is_some_and(|accept| accept.contains("text/event-stream"));
+    let feed = Feed {
+        position: since.unwrap_or_else(|| dataset.position()),
+        follow: dataset.follow(since)?,
+        form: if events { Form::Events } else { Form::Lines },
+        endless: query.follow || events,
+    };
+    let chunks = stream::unfold(Some(feed), |feed| async move {
+        let mut feed = feed?;
+        let (chunk, goes_on) = feed.chunk().await;
+        Some((Ok::<_, Infallible>(Bytes::from(chunk)), goes_on.then_some(feed)))
+    });
+    let content_type = if events { "text/event-stream" } else { "application/x-ndjson" };
+    let headers = [(header::CONTENT_TYPE, content_type), (header::CACHE_CONTROL, "no-store")];
+    Ok((headers, Body::from_stream(chunks)).into_response())
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Lines,
+    Events,
+}
+
+struct Feed {
+    follow: Follow,
+    form: Form,
+    endless: bool,
+    position: Position,
+}
+
+impl Feed {
+    /// The next bytes, and whether more may come.
+    async fn chunk(&mut self) -> (Vec<u8>, bool) {
+        let mut out = Vec::new();
+        let first = match self.endless {
+            false => self.follow.try_next().await,
+            true => match tokio::time::timeout(BOOKMARK, self.follow.next()).await {
+                Ok(commit) => commit.map(Some),
+                Err(_) => {
+                    let bookmark = json!({"bookmark": self.position}).to_string();
+                    self.put(&mut out, "bookmark", None, &bookmark);
+                    return (out, true);
+                }
+            },
+        };
+        let mut next = first;
+        loop {
+            match next {
+                Ok(Some(commit)) => self.put_commit(&mut out, &commit),
+                Ok(None) if self.endless => return (out, true),
+                Ok(None) => return (out, false),
+                Err(error) => {
+                    self.put_error(&mut out, error);
+                    return (out, false);
+                }
+            }
+            if out.len() >= CHUNK_BYTES {
+                return (out, true);
+            }
+            next = self.follow.try_next().await;
+        }
+    }
+
+    fn put_commit(&mut self, out: &mut Vec<u8>, commit: &FollowedCommit) {
+        self.position = commit.position;
+        let mut text = format!(
+            "{{\"position\":\"{}\",\"time_ms\":{},\"records\":[",
+            commit.position, commit.time_ms
+        );
+        for (at, record) in commit.records.iter().enumerate() {
+            if at > 0 {
+                text.push(',');
+            }
+            push_record(&mut text, record);
+        }
+        text.push_str("]}");
+        self.put(out, "commit", Some(commit.position), &text);
+    }
+
+    fn put_error(&self, out: &mut Vec<u8>, error: FollowError) {
+        let text = json!({"error": Problem::from(error)}).to_string();
+        self.put(out, "error", None, &text);
+    }
+
+    fn put(&self, out: &mut Vec<u8>, event: &str, id: Option<Position>, text: &str) {
+        if self.form == Form::Events {
+            if let Some(id) = id {
+                out.extend_from_slice(format!("id: {id}\n").as_bytes());
+            }
+            out.extend_from_slice(format!("event: {event}\ndata: ").as_bytes());
+        }
+        out.extend_from_slice(text.as_bytes());
+        out.extend_from_slice(if self.form == Form::Events { b"\n\n" } else { b"\n" });
+    }
+}
+
+fn push_record(text: &mut String, record: &Record) {
+    let named = |value: &str| Value::from(value).to_string();
+    match record {
+        Record::Put { table, key, row } => {
+            let (table, key) = (named(table.as_str()), named(key.as_str()));
+            let row = row.as_json();
+            text.push_str(&format!(
+                "{{\"put\":{{\"table\":{table},\"key\":{key},\"row\":{row}}}}}"
+            ));
+        }
+        Record::Delete { table, key } => {
+            let (table, key) = (named(table.as_str()), named(key.as_str()));
+            text.push_str(&format!("{{\"delete\":{{\"table\":{table},\"key\":{key}}}}}"));
+        }
+        Record::Append { journal, ordinal, bytes } => {
+            let body = match std::str::from_utf8(bytes) {
+                Ok(content) => json!({"text": content}),
+                Err(_) => json!({"base64": BASE64.encode(bytes)}),
+            };
+            let mut append = json!({"journal": journal, "ordinal": format!("{ordinal:020}")});
+            if let (Some(fields), Value::Object(body)) = (append.as_object_mut(), body) {
+                fields.extend(body);
+            }
+            text.push_str(&json!({"append": append}).to_string());
+        }
+        Record::CreateTable { table, options } => {
+            let made = json!({"create_table": {"table": table, "public": options.public}});
+            text.push_str(&made.to_string());
+        }
+        Record::DropTable { table } => {
+            text.push_str(&json!({"drop_table": {"table": table}}).to_string());
+        }
+        Record::CreateJournal { journal } => {
+            text.push_str(&json!({"create_journal": {"journal": journal}}).to_string());
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Administration of datasets, tables and journals.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use instep_model::commit::{Operation, Proposal};
+use instep_model::name::Name;
+use instep_model::position::Position;
+use instep_node::Dataset;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{Answer, Body, Shared, dataset, new_name, read_json};
+use crate::admin::Admin;
+use crate::problem::Problem;
+
+/// A dataset and how it is.
+#[derive(Serialize, ToSchema)]
+pub(super) struct DatasetStatus {
+    /// Its name.
+    name: String,
+    /// `ready`, or `stopped` when it takes no commits any more; its memory is served even then.
+    state: &'static str,
+    /// Why it has stopped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    /// Complete up to here.
+    #[schema(value_type = String)]
+    position: Position,
+    /// The oldest entry of the log that can be read.
+    log_floor: u64,
+    /// The newest entry of the log.
+    log_head: u64,
+    /// Commits made durable since the start.
+    commits: u64,
+    /// Commits refused since the start.
+    refusals: u64,
+    /// Group commits since the start.
+    entries: u64,
+    /// Snapshots written since the start.
+    snapshots: u64,
+    /// Run-time errors of view expressions since the start.
+    view_errors: u64,
+    /// Its tables.
+    tables: Vec<TableStatus>,
+    /// Its journals, with the ordinal of their newest record.
+    #[schema(value_type = Object)]
+    journals: std::collections::BTreeMap<String, u64>,
+}
+
+/// A table and its size.
+#[derive(Serialize, ToSchema)]
+pub(super) struct TableStatus {
+    /// Its name.
+    name: String,
+    /// Anybody may read it.
+    public: bool,
+    /// Rows.
+    rows: usize,
+    /// Bytes of keys and rows.
+    bytes: u64,
+}
+
+/// What is decided about a table.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+struct TableRequest {
+    /// Anybody may read it and join its `table:` topic.
+    public: bool,
+}
+
+/// Lists the datasets.
+#[utoipa::path(get, path = "/v1/datasets", tag = "datasets",
+    responses((status = 200, body = Vec<DatasetStatus>)))]
+pub(super) async fn list(_: Admin, State(shared): State<Shared>) -> Json<Vec<DatasetStatus>> {
+    Json(shared.node.datasets().iter().map(status).collect())
+}
+
+/// Shows a dataset.
+#[utoipa::path(get, path = "/v1/datasets/{dataset}", tag = "datasets",
+    params(("dataset" = String, Path, description = "Name of the dataset")),
+    responses((status = 200, body = DatasetStatus), (status = 404, body = Problem)))]
+pub(super) async fn show(
+    _: Admin,
+    State(shared): State<Shared>,
+    Path(name): Path<String>,
+) -> Answer<DatasetStatus> {
+    Ok(Json(status(&dataset(&shared.node, &name)?)))
+}
+
+/// Creates a dataset; no error when it exists.
+#[utoipa::path(put, path = "/v1/datasets/{dataset}", tag = "datasets",
+    params(("dataset" = String, Path, description = "Name of the dataset")),
+    responses((status = 200, body = DatasetStatus), (status = 400, body = Problem)))]
+pub(super) async fn create(
+    _: Admin,
+    State(shared): State<Shared>,
+    Path(name): Path<String>,
+) -> Answer<DatasetStatus> {
+    let name = new_name(&name)?;
+    let dataset = shared.opener.create(&shared.node, &name).await?;
+    Ok(Json(status(&dataset)))
+}
+
+/// Removes a dataset with everything in it. One that is created again has another history.
+#[utoipa::path(delete, path = "/v1/datasets/{dataset}", tag = "datasets",
+    params(("dataset" = String, Path, description = "Name of the dataset")),
+    responses((status = 204), (status = 404, body = Problem)))]
+pub(super) async fn remove(
+    _: Admin,
+    State(shared): State<Shared>,
+    Path(name): Path<String>,
+) -> Result<StatusCode, Problem> {
+    shared.opener.remove(&shared.node, &name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Lists the tables of a dataset.
+#[utoipa::path(get, path = "/v1/datasets/{dataset}/tables", tag = "tables",
+    params(("dataset" = String, Path, description = "Name of the dataset")),
+    responses((status = 200, body = Vec<TableStatus>), (status = 404, body = Problem)))]
+pub(super) async fn list_tables(
+    _: Admin,
+    State(shared): State<Shared>,
+    Path(name): Path<String>,
+) -> Answer<Vec<TableStatus>> {
+    Ok(Json(tables(&dataset(&shared.node, &name)?)))
+}
+
+/// Shows a table.
+#[utoipa::path(get, path = "/v1/datasets/{dataset}/tables/{table}", tag = "tables",
+    params(("dataset" = String, Path, description = "Name of the dataset"),
+           ("table" = String, Path, description = "Name of the table")),
+    responses((status = 200, body = TableStatus), (status = 404, body = Problem)))]
+pub(super) async fn show_table(
+    _: Admin,
+    State(shared): State<Shared>,
+    Path((name, table)): Path<(String, String)>,
+) -> Answer<TableStatus> {
+    let found = tables(&dataset(&shared.node, &name)?).into_iter().find(|t| t.name == table);
+    found.map(Json).ok_or_else(|| Problem::unknown_table(&table))
+}
+
+/// Creates a table, or sets the options of one that exists.
+#[utoipa::path(put, path = "/v1/datasets/{dataset}/tables/{table}", tag = "tables",
+    params(("dataset" = String, Path, description = "Name of the dataset"),
+           ("table" = String, Path, description = "Name of the table")),
+    request_body = TableRequest,
+    responses((status = 200, body = TableStatus), (status = 400, body = Problem),
+              (status = 404, body = Problem)))]
+pub(super) async fn create_table(
+    _: Admin,
+    State(shared): State<Shared>,
+    Path((name, table)): Path<(String, String)>,
+    Body(body): Body<4096>,
+) -> Answer<TableStatus> {
+    let dataset = dataset(&shared.node, &name)?;
+    let TableRequest { public } = match body.is_empty() {
+        true => TableRequest::default(),
+        false => read_json(&body)?,
+    };
+    let name = new_name(&table)?;
+    administer(&dataset, Operation::CreateTable { table: name, public }).await?;
+    let found = tables(&dataset).into_iter().find(|t| t.name == table);
+    found.map(Json).ok_or_else(|| Problem::unknown_table(&table))
+}
+
+/// Removes a table with all its rows.
+#[utoipa::path(delete, path = "/v1/datasets/{dataset}/tables/{table}", tag = "tables",
+    params(("dataset" = String, Path, description = "Name of the dataset"),
+           ("table" = String, Path, description = "Name of the table")),
+    responses((status = 204), (status = 404, body = Problem)))]
+pub(super) async fn drop_table(
+    _: Admin,
+    State(shared): State<Shared>,
+    Path((name, table)): Path<(String, String)>,
+) -> Result<StatusCode, Problem> {
+    let dataset = dataset(&shared.node, &name)?;
+    let table = Name::new(&table).map_err(|_| Problem::unknown_table(&table))?;
+    administer(&dataset, Operation::DropTable { table }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Creates a journal; no error when it exists.
+#[utoipa::path(put, path = "/v1/datasets/{dataset}/journals/{journal}", tag = "tables",
+    params(("dataset" = String, Path, description = "Name of the dataset"),
+           ("journal" = String, Path, description = "Name of the journal")),
+    responses((status = 204), (status = 400, body = Problem), (status = 404, body = Problem)))]
+pub(super) async fn create_journal(
+    _: Admin,
+    State(shared): State<Shared>,
+    Path((name, journal)): Path<(String, String)>,
+) -> Result<StatusCode, Problem> {
+    let dataset = dataset(&shared.node, &name)?;
+    administer(&dataset, Operation::CreateJournal { journal: new_name(&journal)? }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn administer(dataset: &Dataset, operation: Operation) -> Result<(), Problem> {
+    let operations = vec![operation];
+    let proposal = Proposal { principal: "admin".into(), id: None, digest: 0, operations };
+    dataset.commit(proposal).await?;
+    Ok(())
+}
+
+fn status(dataset: &Dataset) -> DatasetStatus {
+    let (floor, head) = dataset.log_bounds();
+    let counters = dataset.counters();
+    let state = dataset.state();
+    let reason = dataset.stopped();
+    DatasetStatus {
+        name: dataset.name().to_string(),
+        state: if reason.is_some() { "stopped" } else { "ready" },
+        reason,
+        position: dataset.position_of(&state),
+        log_floor: floor.0,
+        log_head: head.0,
+        commits: counters.commits,
+        refusals: counters.refusals,
+        entries: counters.entries,
+        snapshots: counters.snapshots,
+        view_errors: dataset.evaluation_errors(),
+        tables: tables(dataset),
+        journals: state.journals.iter().map(|(name, j)| (name.to_string(), j.last)).collect(),
+    }
+}
+
+fn tables(dataset: &Dataset) -> Vec<TableStatus> {
+    let state = dataset.state();
+    let tables = state.tables.iter().map(|(name, table)| TableStatus {
+        name: name.to_string(),
+        public: table.options.public,
+        rows: table.rows.len(),
+        bytes: table.bytes,
+    });
+    tables.collect()
+}

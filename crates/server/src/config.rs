@@ -1,0 +1,257 @@
+//! The configuration file: read and checked before a port opens.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use instep_model::limits;
+use instep_model::name::Name;
+use instep_model::view::{View, ViewDeclaration, ViewError};
+use instep_node::LivePattern;
+use serde::Deserialize;
+
+/// Everything that an operator decides. Every key has a default; unknown keys are refused.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where data and the admin key are kept.
+    pub data: PathBuf,
+    /// Where HTTP and WebSocket are served. Port 0 takes a free one.
+    pub http: SocketAddr,
+    /// Datasets that exist from the start.
+    #[serde(rename = "dataset")]
+    pub datasets: Vec<DatasetConfig>,
+    /// Tables that exist from the start.
+    #[serde(rename = "table")]
+    pub tables: Vec<TableConfig>,
+    /// What subscribers see.
+    #[serde(rename = "view")]
+    pub views: Vec<ViewDeclaration>,
+    /// Live topics.
+    #[serde(rename = "live")]
+    pub live: Vec<LivePattern>,
+    /// How logs are kept.
+    pub log: LogConfig,
+    /// Topics without news get a bookmark this often, in milliseconds.
+    pub bookmark_ms: u64,
+    /// After a signal to stop: how long requests in flight may take, in milliseconds.
+    pub drain_ms: u64,
+}
+
+/// A dataset that exists from the start.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatasetConfig {
+    /// Its name.
+    pub name: Name,
+}
+
+/// A table that exists from the start.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TableConfig {
+    /// Its dataset.
+    pub dataset: Name,
+    /// Its name.
+    pub name: Name,
+    /// Anybody may read it, and join its `table:` topic.
+    #[serde(default)]
+    pub public: bool,
+}
+
+/// How logs are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogConfig {
+    /// Bytes of one segment file, preallocated.
+    pub segment_bytes: u64,
+    /// History is kept for readers up to this many bytes for each dataset …
+    pub keep_bytes: u64,
+    /// … and up to this many hours.
+    pub keep_hours: u64,
+    /// A snapshot is written after this many bytes of log …
+    pub snapshot_after_bytes: u64,
+    /// … or this many seconds, if anything changed.
+    pub snapshot_after_seconds: u64,
+}
+
+/// Why a configuration was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {path}: {error}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// The file is not what is expected; line and column are in the message.
+    #[error("{path}: {error}")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What the parser says.
+        error: Box<toml::de::Error>,
+    },
+    /// A view does not compile.
+    #[error(transparent)]
+    View(#[from] ViewError),
+    /// Something does not fit together.
+    #[error("{key}: {problem}")]
+    Invalid {
+        /// The key.
+        key: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data: PathBuf::from("data"),
+            http: SocketAddr::from(([127, 0, 0, 1], 4000)),
+            datasets: vec![],
+            tables: vec![],
+            views: vec![],
+            live: vec![],
+            log: LogConfig::default(),
+            bookmark_ms: limits::BOOKMARK_MS,
+            drain_ms: 10_000,
+        }
+    }
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 64 * 1024 * 1024,
+            keep_bytes: 1024 * 1024 * 1024,
+            keep_hours: 7 * 24,
+            snapshot_after_bytes: 64 * 1024 * 1024,
+            snapshot_after_seconds: 300,
+        }
+    }
+}
+
+impl Config {
+    /// The defaults, with data under `directory`.
+    #[must_use]
+    pub fn in_directory(directory: impl Into<PathBuf>) -> Self {
+        Self { data: directory.into(), ..Self::default() }
+    }
+
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// [`ConfigError`], naming the file, the line and the key.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError::Unreadable { path: path.to_owned(), error })?;
+        let config: Self = toml::from_str(&text).map_err(|error| ConfigError::Malformed {
+            path: path.to_owned(),
+            error: Box::new(error),
+        })?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Checks that everything compiles and fits together.
+    ///
+    /// # Errors
+    /// [`ConfigError`], naming the key.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let invalid = |key: String, problem: String| Err(ConfigError::Invalid { key, problem });
+        if self.dataset_names().len() > limits::NODE_DATASETS {
+            return invalid("dataset".into(), format!("at most {}", limits::NODE_DATASETS));
+        }
+        for (at, live) in self.live.iter().enumerate() {
+            let name = live.topic.strip_suffix('*').unwrap_or(&live.topic);
+            if name.is_empty() || name.contains('*') || name.starts_with("table:") {
+                let problem = "a name, or one that ends in '*'; not reserved";
+                return invalid(format!("live[{at}].topic"), problem.into());
+            }
+        }
+        let range = instep_embedded::log::SEGMENT_BYTES_MIN..=4 * 1024 * 1024 * 1024;
+        if !range.contains(&self.log.segment_bytes) {
+            let problem = format!("from {} to {} bytes", range.start(), range.end());
+            return invalid("log.segment_bytes".into(), problem);
+        }
+        for name in self.dataset_names() {
+            self.views_of(&name)?;
+        }
+        Ok(())
+    }
+
+    /// The names of all datasets that the configuration speaks of.
+    #[must_use]
+    pub fn dataset_names(&self) -> Vec<Name> {
+        let listed = self.datasets.iter().map(|dataset| &dataset.name);
+        let tables = self.tables.iter().map(|table| &table.dataset);
+        let views = self.views.iter().map(|view| &view.dataset);
+        let mut names: Vec<Name> = listed.chain(tables).chain(views).cloned().collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    /// The compiled views of a dataset.
+    ///
+    /// # Errors
+    /// [`ConfigError::View`] when one does not compile.
+    pub fn views_of(&self, dataset: &Name) -> Result<Vec<View>, ConfigError> {
+        let views = self.views.iter().filter(|view| view.dataset == *dataset);
+        let views = views.map(View::compile).collect::<Result<Vec<_>, _>>()?;
+        match views.len() > limits::DATASET_VIEWS {
+            true => Err(ConfigError::Invalid {
+                key: "view".into(),
+                problem: format!("at most {} for dataset {dataset}", limits::DATASET_VIEWS),
+            }),
+            false => Ok(views),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Config, String> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("instep.toml");
+        std::fs::write(&path, text).unwrap();
+        Config::read(&path).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_empty_file_is_the_defaults_on_loopback() {
+        let config = read("").unwrap();
+
+        assert!(config.http.ip().is_loopback());
+    }
+
+    #[test]
+    fn a_view_whose_expression_does_not_compile_is_refused_with_line_and_column() {
+        let error = read(
+            "[[view]]\nname = 'v'\ndataset = 'd'\ntable = 't'\ntopic = 'a:{b}'\nevent = 'e'\n\
+             filter = '''row.a == 1 &&\n  rwo.b'''",
+        )
+        .unwrap_err();
+
+        assert!(error.contains("view v: filter: line 2, column 3"), "{error}");
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_line() {
+        let error = read("http = '127.0.0.1:1'\nhtpp = 2").unwrap_err();
+
+        assert!(error.contains("line 2") && error.contains("htpp"), "{error}");
+    }
+
+    #[test]
+    fn a_reserved_live_topic_is_refused() {
+        assert!(read("[[live]]\ntopic = 'table:*'").unwrap_err().contains("live[0].topic"));
+        assert!(read("[[live]]\ntopic = '*'").unwrap_err().contains("live[0].topic"));
+        assert!(read("[[live]]\ntopic = 'room:*'").is_ok());
+    }
+}

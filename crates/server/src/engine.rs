@@ -1,0 +1,87 @@
+//! The embedded engine as a node takes it.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use instep_embedded::error::OpenError;
+use instep_embedded::log::{EmbeddedLog, Options, Trimming};
+use instep_embedded::real::RealDisk;
+use instep_embedded::snapshot::{SnapshotError, SnapshotStore, SnapshotWriter};
+use instep_model::position::{Incarnation, Revision};
+use instep_node::engine::{Chunks, Engine, Snapshots, TakeChunk};
+use uuid::Uuid;
+
+/// Opens the engine of one dataset in its directory.
+pub(crate) fn open(directory: &Path, segment_bytes: u64) -> Result<Engine, OpenError> {
+    let options = Options {
+        directory: directory.to_owned(),
+        segment_bytes,
+        new_incarnation: Incarnation(Uuid::new_v4()),
+        trimming: Trimming::BelowSnapshots,
+    };
+    let log = EmbeddedLog::open(Arc::new(RealDisk), options)?;
+    let recovery = log.recovery();
+    tracing::info!(
+        directory = %directory.display(),
+        created = recovery.created,
+        entries = recovery.entries,
+        torn = recovery.torn.is_some(),
+        "log opened"
+    );
+    let snapshots: Arc<dyn Snapshots> = Arc::new(Files(log.snapshots()));
+    let preallocator = log.preallocator();
+    let prepare = Box::new(move || {
+        while preallocator.wait() {
+            if let Err(error) = preallocator.prepare() {
+                tracing::warn!(%error, "no segment could be prepared ahead");
+            }
+        }
+    });
+    Ok(Engine { log: Box::new(log), snapshots, prepare: Some(prepare) })
+}
+
+/// Snapshot files beside the log.
+struct Files(SnapshotStore);
+
+impl Snapshots for Files {
+    fn list(&self) -> io::Result<Vec<Revision>> {
+        Ok(self.0.list().into_iter().map(|info| info.revision).collect())
+    }
+
+    fn open(&self, revision: Revision) -> io::Result<Chunks> {
+        let mut reader = self.0.read(revision).map_err(io::Error::other)?;
+        Ok(Box::new(std::iter::from_fn(move || {
+            reader.next_chunk().map_err(io::Error::other).transpose()
+        })))
+    }
+
+    fn write(
+        &self,
+        revision: Revision,
+        fill: &mut dyn FnMut(&mut TakeChunk<'_>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let filled = |writer: &mut SnapshotWriter| {
+            let mut failure = None;
+            let mut take = |chunk: &[u8]| {
+                writer.chunk(chunk).map_err(|error| {
+                    let told = io::Error::other(error.to_string());
+                    failure = Some(error);
+                    told
+                })
+            };
+            match (fill(&mut take), failure) {
+                (_, Some(error)) => Err(error),
+                (Err(error), None) => Err(SnapshotError::GivenUp(error.to_string())),
+                (Ok(()), None) => Ok(()),
+            }
+        };
+        self.0.write(revision, filled).map_err(io::Error::other)?;
+        self.0.prune().map_err(io::Error::other)?;
+        Ok(())
+    }
+
+    fn covered(&self) -> Option<Revision> {
+        self.0.safe_floor()
+    }
+}

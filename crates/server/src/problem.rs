@@ -1,0 +1,167 @@
+//! Errors as clients see them: `application/problem+json` with a stable code.
+
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use instep_model::owner::Refusal;
+use instep_node::{FollowError, LiveError};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// Every code that an HTTP answer can carry. Each is explained in `docs/reference/errors.md`.
+pub const CODES: &[&str] = &[
+    "bad_event",
+    "bad_json",
+    "bad_name",
+    "bad_operation",
+    "bad_position",
+    "bad_query",
+    "body_too_large",
+    "condition_failed",
+    "dataset_exists",
+    "empty_commit",
+    "id_conflict",
+    "id_expired",
+    "id_invalid",
+    "key_required",
+    "loading",
+    "method_not_allowed",
+    "not_found",
+    "not_public",
+    "other_history",
+    "out_of_bounds",
+    "outcome_unknown",
+    "overloaded",
+    "payload_too_large",
+    "position_ahead",
+    "position_not_reached",
+    "position_trimmed",
+    "row_not_found",
+    "row_too_deep",
+    "row_too_large",
+    "stopped",
+    "storage_error",
+    "storage_full",
+    "too_many_datasets",
+    "too_many_operations",
+    "too_many_principals",
+    "too_many_tables",
+    "unknown_dataset",
+    "unknown_journal",
+    "unknown_table",
+    "unmatched_topic",
+    "wrong_key",
+    "wrong_type",
+];
+
+/// An error: RFC 9457 with a `code` that stays the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Problem {
+    /// Where the code is explained.
+    pub r#type: String,
+    /// The HTTP status in words.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// The stable code.
+    pub code: String,
+    /// What happened, for people; names the field and the limit.
+    pub detail: String,
+}
+
+impl Problem {
+    /// A problem with a code of [`CODES`].
+    #[must_use]
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        debug_assert!(CODES.contains(&code), "{code} is not listed");
+        Self {
+            r#type: format!("/reference/errors#{code}"),
+            title: status.canonical_reason().unwrap_or("error").to_owned(),
+            status: status.as_u16(),
+            code: code.to_owned(),
+            detail: detail.into(),
+        }
+    }
+
+    pub(crate) fn unknown_dataset(name: &str) -> Self {
+        let detail = format!("there is no dataset {name:?}");
+        Self::new(StatusCode::NOT_FOUND, "unknown_dataset", detail)
+    }
+
+    pub(crate) fn unknown_table(name: &str) -> Self {
+        let detail = format!("there is no table {name:?}");
+        Self::new(StatusCode::NOT_FOUND, "unknown_table", detail)
+    }
+
+    pub(crate) fn bad_request(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, detail)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_vec(&self).unwrap_or_default();
+        let mut response =
+            (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
+        let headers = response.headers_mut();
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
+        }
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let status = match &refusal {
+            Refusal::Empty | Refusal::BadOperation { .. } | Refusal::IdInvalid => {
+                StatusCode::BAD_REQUEST
+            }
+            Refusal::TooManyOperations { .. } | Refusal::Row { .. } => {
+                StatusCode::PAYLOAD_TOO_LARGE
+            }
+            Refusal::UnknownTable { .. }
+            | Refusal::UnknownJournal { .. }
+            | Refusal::RowNotFound { .. } => StatusCode::NOT_FOUND,
+            Refusal::ConditionFailed { .. }
+            | Refusal::OutOfBounds { .. }
+            | Refusal::WrongType { .. }
+            | Refusal::IdConflict
+            | Refusal::TooManyTables { .. } => StatusCode::CONFLICT,
+            Refusal::IdExpired => StatusCode::GONE,
+            Refusal::TooManyPrincipals
+            | Refusal::Overloaded
+            | Refusal::Stopped(_)
+            | Refusal::OutcomeUnknown => StatusCode::SERVICE_UNAVAILABLE,
+            Refusal::StorageFull(_) => StatusCode::INSUFFICIENT_STORAGE,
+        };
+        Self::new(status, refusal.code(), refusal.to_string())
+    }
+}
+
+impl From<FollowError> for Problem {
+    fn from(error: FollowError) -> Self {
+        let (status, code) = match error {
+            FollowError::OtherHistory => (StatusCode::CONFLICT, "other_history"),
+            FollowError::Trimmed { .. } => (StatusCode::GONE, "position_trimmed"),
+            FollowError::Ahead { .. } => (StatusCode::CONFLICT, "position_ahead"),
+            FollowError::Unreadable { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "storage_error"),
+            FollowError::Closed => (StatusCode::SERVICE_UNAVAILABLE, "stopped"),
+        };
+        Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<LiveError> for Problem {
+    fn from(error: LiveError) -> Self {
+        let (status, code) = match error {
+            LiveError::Unmatched { .. } => (StatusCode::NOT_FOUND, "unmatched_topic"),
+            LiveError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large"),
+            LiveError::Event { .. } => (StatusCode::BAD_REQUEST, "bad_event"),
+        };
+        Self::new(status, code, error.to_string())
+    }
+}

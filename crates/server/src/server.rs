@@ -1,0 +1,332 @@
+//! The server: opens the data, serves HTTP and sockets, ends in order.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::StatusCode;
+use instep_edge::Door;
+use instep_embedded::error::OpenError as EngineError;
+use instep_model::commit::{Operation, Proposal};
+use instep_model::name::Name;
+use instep_model::owner::Refusal;
+use instep_model::view::View;
+use instep_node::dataset::{OpenError, Options};
+use instep_node::retention::Keep;
+use instep_node::{Dataset, Node, NodeError};
+use tokio::net::TcpListener;
+use tokio::sync::{Mutex, watch};
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use crate::admin::AdminKey;
+use crate::app::App;
+use crate::config::{Config, ConfigError};
+use crate::problem::Problem;
+use crate::{api, engine};
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration was refused.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The data directory cannot be used.
+    #[error("the data directory {path} cannot be used: {error}")]
+    Data {
+        /// The directory.
+        path: PathBuf,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// The engine of a dataset does not open.
+    #[error("dataset {dataset}: {error}")]
+    Engine {
+        /// The dataset.
+        dataset: Name,
+        /// Why.
+        error: Box<EngineError>,
+    },
+    /// A dataset cannot be recovered.
+    #[error("dataset {dataset}: {error}")]
+    Open {
+        /// The dataset.
+        dataset: Name,
+        /// Why.
+        error: Box<OpenError>,
+    },
+    /// A table that should exist cannot be made.
+    #[error("dataset {dataset}, table {table}: {refusal}")]
+    Table {
+        /// The dataset.
+        dataset: Name,
+        /// The table.
+        table: Name,
+        /// Why.
+        refusal: Box<Refusal>,
+    },
+    /// The node is full.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+}
+
+/// A running server.
+pub struct Server {
+    node: Node,
+    door: Door,
+    key: AdminKey,
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    serving: JoinHandle<()>,
+    loading: JoinHandle<Result<(), StartError>>,
+    drain: Duration,
+}
+
+impl Server {
+    /// Listens, and loads the data meanwhile: until everything is in memory requests are answered
+    /// 503. [`Server::ready`] waits for that.
+    ///
+    /// # Errors
+    /// [`StartError`] when the configuration, the data directory or the address is refused.
+    pub async fn start(config: Config, app: App) -> Result<Self, StartError> {
+        config.check()?;
+        let data = |error| StartError::Data { path: config.data.clone(), error };
+        std::fs::create_dir_all(&config.data).map_err(data)?;
+        let key = AdminKey::in_directory(&config.data).map_err(data)?;
+        let address = config.http;
+        let listen = |error| StartError::Listen { address, error };
+        let listener = TcpListener::bind(address).await.map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        let node = Node::new(config.live.clone());
+        let door = Door::new(node.clone(), app.channels.clone());
+        let drain = Duration::from_millis(config.drain_ms);
+        let opener = Opener::new(&config, &app);
+        let shared = api::Shared { node: node.clone(), opener: opener.clone() };
+        let routes = app.routes.iter().map(|routes| routes(node.clone()));
+        let routes = routes.fold(Router::new(), Router::merge);
+        let router = api::router(shared, door.clone(), key.clone(), routes);
+        let (stop, stopping) = watch::channel(false);
+        let serving = tokio::spawn(serve(listener, router, stopping));
+        let loading = tokio::spawn(load(node.clone(), opener, config, app));
+        Ok(Self { node, door, key, address, stop, serving, loading, drain })
+    }
+
+    /// Where HTTP and WebSocket are served.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The node.
+    #[must_use]
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// The admin key.
+    #[must_use]
+    pub fn admin_key(&self) -> &AdminKey {
+        &self.key
+    }
+
+    /// Waits until everything is in memory.
+    ///
+    /// # Errors
+    /// [`StartError`] when a dataset cannot be opened; the server is of no use then.
+    pub async fn ready(&mut self) -> Result<(), StartError> {
+        match (&mut self.loading).await {
+            Ok(loaded) => loaded,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
+    }
+
+    /// Serves until `stop` is done, then sends connections away (1012), finishes what is in
+    /// flight within the configured time, and closes the data.
+    pub async fn run_until(self, stop: impl Future<Output = ()>) {
+        stop.await;
+        self.stop().await;
+    }
+
+    /// Ends the server in order.
+    pub async fn stop(self) {
+        self.door.drain();
+        self.stop.send_replace(true);
+        if tokio::time::timeout(self.drain, self.serving).await.is_err() {
+            tracing::warn!("some requests did not end in time");
+        }
+        let node = self.node;
+        if tokio::task::spawn_blocking(move || node.close()).await.is_err() {
+            tracing::error!("closing the data panicked");
+        }
+    }
+}
+
+async fn serve(listener: TcpListener, router: Router, mut stopping: watch::Receiver<bool>) {
+    // Small answers must not wait for more (Nagle).
+    let listener = axum::serve::ListenerExt::tap_io(listener, |stream: &mut _| {
+        let stream: &mut tokio::net::TcpStream = stream;
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY is not set");
+        }
+    });
+    let stop = async move {
+        let _ = stopping.wait_for(|stop| *stop).await;
+    };
+    let served = axum::serve(listener, router).with_graceful_shutdown(stop).await;
+    if let Err(error) = served {
+        tracing::error!(%error, "serving ended");
+    }
+}
+
+/// Opens every dataset, makes the tables that should exist, and lets requests in.
+async fn load(node: Node, opener: Opener, config: Config, app: App) -> Result<(), StartError> {
+    for name in opener.names() {
+        opener.open(&node, &name).await?;
+    }
+    let tables = config.tables.iter().map(|table| {
+        let options = instep_model::commit::TableOptions { public: table.public };
+        (table.dataset.clone(), table.name.clone(), options)
+    });
+    for (dataset, table, options) in tables.chain(app.tables.iter().cloned()) {
+        let Some(handle) = node.dataset(dataset.as_str()) else { continue };
+        let known = handle.state().tables.get(&table).map(|table| table.options);
+        if known == Some(options) {
+            continue;
+        }
+        let operations =
+            vec![Operation::CreateTable { table: table.clone(), public: options.public }];
+        let proposal = Proposal { principal: "config".into(), id: None, digest: 0, operations };
+        if let Err(refusal) = handle.commit(proposal).await {
+            // A full disk at the start must not keep what is in memory from being read.
+            if known.is_none() {
+                return Err(StartError::Table { dataset, table, refusal: Box::new(refusal) });
+            }
+            tracing::warn!(%dataset, %table, %refusal, "the table's options are not set");
+        }
+    }
+    node.set_ready();
+    app.started.iter().for_each(|run| run(node.clone()));
+    Ok(())
+}
+
+/// Opens datasets as the configuration and the applications say.
+#[derive(Clone)]
+pub(crate) struct Opener(Arc<Opening>);
+
+struct Opening {
+    config: Config,
+    names: Vec<Name>,
+    views: Vec<(Name, View)>,
+    /// One at a time: making and removing the same name must not meet.
+    busy: Mutex<()>,
+}
+
+impl Opener {
+    fn new(config: &Config, app: &App) -> Self {
+        let mut names = config.dataset_names();
+        names.extend(app.tables.iter().map(|(dataset, ..)| dataset.clone()));
+        names.extend(app.views.iter().map(|(dataset, _)| dataset.clone()));
+        // Those that were made over HTTP are found by their directories.
+        let found = std::fs::read_dir(config.data.join(DIRECTORY)).into_iter().flatten().flatten();
+        names.extend(found.filter_map(|entry| Name::new(entry.file_name().to_str()?).ok()));
+        names.sort();
+        names.dedup();
+        let (config, views) = (config.clone(), app.views.clone());
+        Self(Arc::new(Opening { config, names, views, busy: Mutex::default() }))
+    }
+
+    fn names(&self) -> Vec<Name> {
+        self.0.names.clone()
+    }
+
+    fn directory(&self, name: &str) -> PathBuf {
+        self.0.config.data.join(DIRECTORY).join(name)
+    }
+
+    async fn open(&self, node: &Node, name: &Name) -> Result<Dataset, StartError> {
+        let (opening, name) = (self.clone(), name.clone());
+        let topics = node.topics().clone();
+        let opened = tokio::task::spawn_blocking(move || opening.open_blocking(name, topics));
+        let dataset = match opened.await {
+            Ok(opened) => opened?,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        };
+        node.add(dataset.clone())?;
+        Ok(dataset)
+    }
+
+    fn open_blocking(
+        &self,
+        name: Name,
+        topics: instep_node::Topics,
+    ) -> Result<Dataset, StartError> {
+        let Opening { config, views, .. } = &*self.0;
+        let log = config.log;
+        let engine =
+            engine::open(&self.directory(name.as_str()), log.segment_bytes).map_err(|error| {
+                StartError::Engine { dataset: name.clone(), error: Box::new(error) }
+            })?;
+        let mut all = config.views_of(&name)?;
+        all.extend(views.iter().filter(|(of, _)| *of == name).map(|(_, view)| view.clone()));
+        let options = Options {
+            name: name.clone(),
+            writer: Uuid::new_v4(),
+            views: all,
+            keep: Keep { bytes: log.keep_bytes, ms: log.keep_hours * 60 * 60 * 1000 },
+            snapshot_after_bytes: log.snapshot_after_bytes,
+            snapshot_after: Duration::from_secs(log.snapshot_after_seconds),
+            bookmark_every: Duration::from_millis(config.bookmark_ms),
+        };
+        Dataset::open(engine, options, topics)
+            .map_err(|error| StartError::Open { dataset: name, error: Box::new(error) })
+    }
+
+    pub(crate) async fn create(&self, node: &Node, name: &Name) -> Result<Dataset, Problem> {
+        let _alone = self.0.busy.lock().await;
+        if let Some(dataset) = node.dataset(name.as_str()) {
+            return Ok(dataset);
+        }
+        self.open(node, name).await.map_err(|error| match error {
+            StartError::Node(NodeError::TooMany { .. }) => {
+                Problem::new(StatusCode::CONFLICT, "too_many_datasets", error.to_string())
+            }
+            error => {
+                Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "storage_error", error.to_string())
+            }
+        })
+    }
+
+    pub(crate) async fn remove(&self, node: &Node, name: &str) -> Result<(), Problem> {
+        let _alone = self.0.busy.lock().await;
+        let Some(dataset) = node.remove(name) else {
+            return Err(Problem::unknown_dataset(name));
+        };
+        let directory = self.directory(name);
+        let removed = tokio::task::spawn_blocking(move || {
+            dataset.close();
+            std::fs::remove_dir_all(directory)
+        });
+        match removed.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => {
+                let detail = error.to_string();
+                Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "storage_error", detail))
+            }
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
+    }
+}
+
+/// Where datasets are kept in the data directory.
+const DIRECTORY: &str = "datasets";
