@@ -1,0 +1,121 @@
+//! The simulator's command line.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use instep_sim::fault::{FAULTS, Fault, SAME_SEED};
+use instep_sim::run::{self, Outcome, STEPS};
+
+const USAGE: &str = "instep-sim [--seed N] [--seeds N] [--steps N] [--fault NAME] [--trace] [--list]
+
+  --seed N      run this one seed
+  --seeds N     run the seeds 0 to N-1 (200)
+  --steps N     steps of each seed (400)
+  --fault NAME  break the shell on purpose; the run should then fail
+  --trace       print every event of the run as JSON
+  --list        print the checkers and the faults";
+
+struct Arguments {
+    seeds: std::ops::Range<u64>,
+    steps: usize,
+    fault: Option<Fault>,
+    trace: bool,
+    list: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = match parse(std::env::args().skip(1)) {
+        Ok(arguments) => arguments,
+        Err(problem) => {
+            say(&format!("{problem}\n\n{USAGE}\n"));
+            return ExitCode::from(2);
+        }
+    };
+    if arguments.list {
+        list();
+        return ExitCode::SUCCESS;
+    }
+    let begun = Instant::now();
+    let count = arguments.seeds.end - arguments.seeds.start;
+    let mut events = 0;
+    for seed in arguments.seeds.clone() {
+        let outcome = run::seed(seed, arguments.steps, arguments.fault);
+        events += outcome.history.len();
+        if arguments.trace {
+            trace(&outcome);
+        }
+        if !outcome.findings.is_empty() {
+            say(&outcome.to_string());
+            return ExitCode::FAILURE;
+        }
+        if arguments.fault == Some(Fault::DependOnTheProcess) || count == 1 {
+            let again = run::seed(seed, arguments.steps, arguments.fault);
+            if again.digest() != outcome.digest() {
+                say(&format!("seed {seed}: {SAME_SEED} is broken\n"));
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    let rate = count as f64 / seconds;
+    let checkers = instep_sim::checker::CHECKERS.len();
+    say(&format!(
+        "{count} seeds, {events} events, {checkers} checkers, nothing wrong \
+         ({seconds:.1} s, {rate:.0} seeds/s)\n"
+    ));
+    ExitCode::SUCCESS
+}
+
+fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
+    let mut arguments = Arguments {
+        seeds: 0..200,
+        steps: STEPS,
+        fault: None,
+        trace: false,
+        list: false,
+    };
+    while let Some(word) = words.next() {
+        let mut value = || words.next().ok_or(format!("{word} needs a value"));
+        let number = |text: String| text.parse::<u64>().map_err(|_| format!("{text}: no number"));
+        match word.as_str() {
+            "--seed" => {
+                let seed = number(value()?)?;
+                arguments.seeds = seed..seed + 1;
+            }
+            "--seeds" => arguments.seeds = 0..number(value()?)?,
+            "--steps" => {
+                let steps = number(value()?)?;
+                arguments.steps = usize::try_from(steps).map_err(|error| error.to_string())?;
+            }
+            "--fault" => {
+                let name = value()?;
+                let fault = Fault::named(&name).ok_or(format!("{name}: no such fault"))?;
+                arguments.fault = Some(fault);
+            }
+            "--trace" => arguments.trace = true,
+            "--list" => arguments.list = true,
+            other => return Err(format!("{other}: unknown")),
+        }
+    }
+    Ok(arguments)
+}
+
+fn list() {
+    say(&run::guards());
+    for (_, name, checker) in FAULTS {
+        say(&format!("--fault {name:<34} {checker}\n"));
+    }
+}
+
+fn trace(outcome: &Outcome) {
+    for event in &outcome.history {
+        say(&serde_json::to_string(event).unwrap_or_default());
+        say("\n");
+    }
+}
+
+/// A reader that has gone away is no reason to fail.
+fn say(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}

@@ -1,0 +1,99 @@
+//! What breaks continuity: a dataset that is made anew, and a log that was damaged and repaired.
+
+use instep_embedded::repair::repair;
+use instep_model::disk::simulated::SimulatedDisk;
+use instep_model::position::Incarnation;
+
+use super::World;
+use crate::history::Event;
+use crate::node::directory;
+
+/// Bytes of a segment's header; what lies behind is frames.
+const HEADER_BYTES: usize = 96;
+/// Times that a repair is run again on a disk that fails now and then.
+const REPAIRS: usize = 8;
+
+impl World {
+    /// The data directory is gone, and the dataset begins again under the same name.
+    pub(super) fn recreate(&mut self) {
+        // Rare: what a seed learnt about its history ends here.
+        if !self.dice.chance(40) {
+            return;
+        }
+        self.node = None;
+        self.trace.push(Event::Died { power: true });
+        for subscriber in &mut self.subscribers {
+            subscriber.lose(&mut self.trace);
+        }
+        self.disk = SimulatedDisk::new(self.dice.number());
+        self.incarnation = None;
+        self.start();
+    }
+
+    /// A byte of an old entry changes while the process is down. The log must refuse to open, and
+    /// a repair must begin another history.
+    pub(super) fn damage_and_repair(&mut self) {
+        let Some(node) = &self.node else { return };
+        let (floor, head) = node.bounds();
+        // With a trimmed log or few entries nothing would be left to continue from.
+        if floor != 1 || head < 3 {
+            return;
+        }
+        self.node = None;
+        self.trace.push(Event::Died { power: false });
+        self.disk.kill();
+        for subscriber in &mut self.subscribers {
+            subscriber.lose(&mut self.trace);
+        }
+        self.damage();
+        self.repair();
+        if !self.over {
+            self.start();
+        }
+    }
+
+    fn damage(&mut self) {
+        let first = directory().join(format!("{:020}.segment", 1));
+        let Ok(mut bytes) = self.disk.contents(&first) else {
+            return;
+        };
+        // The first entry is always longer than this, and others follow it.
+        let at = HEADER_BYTES + self.dice.below(100);
+        bytes[at] ^= 1 << self.dice.below(8);
+        // Only the named file exists, so this cannot fail.
+        let _ = self.disk.replace(&first, &bytes);
+    }
+
+    fn repair(&mut self) {
+        let new = Incarnation(self.dice.uuid());
+        self.disk.set_capacity(None);
+        let mut outcome = repair(&self.disk, &directory(), new);
+        // Running it again is always safe, and a disk does not fail for ever.
+        for _ in 0..REPAIRS {
+            if outcome.is_ok() {
+                break;
+            }
+            self.disk.kill();
+            outcome = repair(&self.disk, &directory(), new);
+        }
+        match outcome {
+            Ok(report) if report.changed => {
+                if let (Some(old), Some(incarnation)) = (self.incarnation, report.incarnation) {
+                    let copied = Some((old, report.head));
+                    self.trace.push(Event::Began {
+                        incarnation,
+                        copied,
+                    });
+                    self.incarnation = Some(incarnation);
+                }
+            }
+            Ok(_) => self.give_up("damage in an old entry was not seen".into()),
+            Err(error) => self.give_up(error.to_string()),
+        }
+    }
+
+    fn give_up(&mut self, reason: String) {
+        self.trace.push(Event::NotRecovered { reason });
+        self.over = true;
+    }
+}

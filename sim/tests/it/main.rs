@@ -1,0 +1,4 @@
+//! The simulator's own promises.
+
+mod faults_are_caught;
+mod seeds_hold;
