@@ -110,6 +110,14 @@ pub async fn sell_until_gone(
     Ok(progress)
 }
 
+/// Says whether a sale could begin.
+///
+/// # Errors
+/// [`SaleError`]: why it could not.
+pub fn check(dataset: &Dataset, options: SaleOptions) -> Result<(), SaleError> {
+    wares(dataset, options).map(drop)
+}
+
 /// Something to buy.
 struct Ware {
     item: ItemId,

@@ -1,0 +1,194 @@
+//! What open pages are told: three views of the shop's tables.
+//!
+//! | view | table | topic | event | style |
+//! | --- | --- | --- | --- | --- |
+//! | `released` | products | `product:{id}` | `released` | the sizes as ready HTML |
+//! | `stock_change` | availability | `product:{product_id}` | `stock_change` | data only |
+//! | `cart` | carts | `cart:{key}` | `cart_updated` | data, and the lines as ready HTML |
+
+use instep::model::name::Name;
+use instep::model::row::Fields;
+use instep::model::state::Tables;
+use instep::model::view::{RowContext, View, ViewDeclaration, ViewError, Visible};
+use instep_shop_domain::cart::{self, Cart};
+use instep_shop_domain::catalogue::{self, ProductRow};
+use instep_shop_domain::ids::ProductId;
+use instep_shop_domain::levels::Levels;
+use instep_shop_domain::tables::{self, AVAILABILITY, CARTS, PRODUCTS};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::html;
+
+/// The topic of a product.
+pub(crate) fn product_topic(id: ProductId) -> String {
+    format!("product:{id}")
+}
+
+/// Pattern of the topics of carts.
+pub(crate) const CART_TOPICS: &str = "cart:{key}";
+/// First part of the topics of carts.
+pub(crate) const CART_PREFIX: &str = "cart:";
+
+/// Every view of the shop. A snapshot tells `released` first: the sizes must be on the page
+/// before their levels change.
+pub(crate) fn all(dataset: &Name, levels: Levels) -> Result<Vec<View>, ViewError> {
+    Ok(vec![released(levels)?, stock_change(dataset, levels)?, cart(levels)?])
+}
+
+fn released(levels: Levels) -> Result<View, ViewError> {
+    let see = move |context: &RowContext<'_>| {
+        let row: ProductRow = read(context.fields)?;
+        if !row.released {
+            return None;
+        }
+        let product = catalogue::product(context.tables, row.id)?;
+        let size_html = html::sizes(&product, levels).into_string();
+        Some(Visible {
+            topic: product_topic(row.id),
+            fields: fields(json!({"product_id": row.id, "size_html": size_html})),
+        })
+    };
+    View::native(view_name("released"), tables::name(PRODUCTS), "product:{id}", "released", see)
+}
+
+fn stock_change(dataset: &Name, levels: Levels) -> Result<View, ViewError> {
+    let project = [
+        ("product_id", "row.product_id".to_owned()),
+        ("item_id", "row.item_id".to_owned()),
+        ("level", levels.expression()),
+    ];
+    View::compile(&ViewDeclaration {
+        name: view_name("stock_change"),
+        dataset: dataset.clone(),
+        table: tables::name(AVAILABILITY),
+        topic: "product:{product_id}".into(),
+        event: "stock_change".into(),
+        filter: None,
+        project: Some(project.map(|(field, source)| (field.to_owned(), source)).into()),
+        announce_when: Some("row.count <= 0".into()),
+    })
+}
+
+fn cart(levels: Levels) -> Result<View, ViewError> {
+    let see = move |context: &RowContext<'_>| {
+        let cart: Cart = read(context.fields)?;
+        Some(Visible {
+            topic: format!("{CART_PREFIX}{}", context.key),
+            fields: fields(cart_json(context.tables, &cart, levels)),
+        })
+    };
+    View::native(view_name("cart"), tables::name(CARTS), CART_TOPICS, "cart_updated", see)
+}
+
+/// A cart as pages and programs see it.
+pub(crate) fn cart_json(tables: &Tables, cart: &Cart, levels: Levels) -> Value {
+    let contents = cart::contents(tables, cart);
+    let items: Vec<Value> = contents
+        .lines
+        .iter()
+        .map(|line| {
+            json!({
+                "item_id": line.item.row.id,
+                "product_id": line.product.id,
+                "sku": line.item.row.sku,
+                "name": line.product.name,
+                "size": line.item.row.size,
+                "price_cents": line.product.price_cents,
+                "released": line.product.released,
+                "sold_out": line.item.count <= 0,
+                "level": levels.of(line.item.count),
+            })
+        })
+        .collect();
+    json!({
+        "count": items.len(),
+        "items": items,
+        "total_cents": contents.total_cents,
+        "html": html::cart(&contents, levels).into_string(),
+    })
+}
+
+fn read<T: DeserializeOwned>(fields: &Fields) -> Option<T> {
+    serde_json::from_value(Value::Object(fields.clone())).ok()
+}
+
+fn fields(value: Value) -> Fields {
+    match value {
+        Value::Object(fields) => fields,
+        _ => Fields::new(),
+    }
+}
+
+fn view_name(name: &'static str) -> Name {
+    Name::new(name).expect("the shop's own names are well-formed")
+}
+
+#[cfg(test)]
+mod tests {
+    use instep::model::name::Key;
+    use instep::model::row::Row;
+    use instep::model::view::Sight;
+
+    use super::*;
+
+    #[test]
+    fn snk_07_the_level_is_told_when_it_changes_and_whenever_it_ends_in_out() {
+        let told = |before, after| stock_told(before, after).map(|level| level.to_string());
+
+        assert_eq!(told(151, 150), None);
+        assert_eq!(told(150, 149), Some("\"low\"".into()));
+        assert_eq!(told(149, 148), None);
+        assert_eq!(told(1, 0), Some("\"out\"".into()));
+        assert_eq!(told(0, 0), Some("\"out\"".into()));
+        assert_eq!(told(499, 500), Some("\"high\"".into()));
+    }
+
+    #[test]
+    fn snk_07_the_expression_and_the_page_agree_on_every_boundary() {
+        let levels = Levels::default();
+        for count in [0, 1, 149, 150, 151, 499, 500, 501, 10_000] {
+            let view = stock_change(&Name::new("shop").unwrap(), levels).unwrap();
+
+            let seen = view.see(&key("101"), &stock(count), &Tables::default(), &mut 0);
+
+            assert_eq!(seen.unwrap().fields["level"], levels.of(count).as_str(), "{count}");
+        }
+    }
+
+    #[test]
+    fn snk_10_the_message_of_a_stock_change_is_data_only() {
+        let view = stock_change(&Name::new("shop").unwrap(), Levels::default()).unwrap();
+
+        let seen = view.see(&key("101"), &stock(7), &Tables::default(), &mut 0).unwrap();
+
+        assert_eq!(seen.topic, "product:1");
+        let expected = json!({"product_id": 1, "item_id": 101, "level": "low"});
+        assert_eq!(Value::Object(seen.fields), expected);
+    }
+
+    fn stock_told(before: i64, after: i64) -> Option<Value> {
+        let view = stock_change(&Name::new("shop").unwrap(), Levels::default()).unwrap();
+        let (old, new) = (stock(before), stock(after));
+        let tables = Tables::default();
+        let sights = view.sights(&key("101"), Some(&old), Some(&new), &tables, &mut 0);
+        let told: Vec<Value> = sights
+            .into_iter()
+            .map(|sight| match sight {
+                Sight::Shown(visible) => visible.fields["level"].clone(),
+                Sight::Left { topic } => panic!("left {topic}"),
+            })
+            .collect();
+        assert!(told.len() <= 1);
+        told.into_iter().next()
+    }
+
+    fn stock(count: i64) -> Row {
+        let row = json!({"item_id": 101, "product_id": 1, "count": count});
+        Row::new(&fields(row)).unwrap()
+    }
+
+    fn key(text: &str) -> Key {
+        Key::new(text).unwrap()
+    }
+}
