@@ -230,13 +230,17 @@ impl Feed {
     }
 
     fn see(&mut self, change: &Change, place: Place, notices: &mut Vec<Notice>) {
-        let Change { table, key, old, new } = change;
-        if self.tables.get(table).is_some_and(|table| table.options.public) {
+        let Change { table, key, old, new, public } = change;
+        let before = old.as_ref().filter(|_| public.0);
+        let after = new.as_ref().filter(|_| public.1);
+        if before.is_some() || after.is_some() {
             let topic: Arc<str> = table_topic(&self.dataset, table).into();
-            if old.is_some() || new.is_some() {
-                self.remember(&topic, place, (None, key.clone()));
-                notices.push(row_notice(&topic, key, new.as_ref()));
-            }
+            self.remember(&topic, place, (None, key.clone()));
+            notices.push(row_notice(&topic, key, after));
+        }
+        if old == new && public.0 != public.1 {
+            // Views do not depend on who may read the table.
+            return;
         }
         for index in 0..self.views.len() {
             if self.views[index].table != *table {

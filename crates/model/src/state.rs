@@ -67,6 +67,9 @@ pub struct Change {
     pub old: Option<Row>,
     /// The row after.
     pub new: Option<Row>,
+    /// Whether anybody might read the table before and after. Where only this differs, the row
+    /// stayed as it was.
+    pub public: (bool, bool),
 }
 
 /// What one commit did, for views and changefeeds.
@@ -175,15 +178,17 @@ impl State {
                 let Some(table) = self.tables.get_mut(&name) else {
                     return Err(FoldError::Unknown { at, name });
                 };
+                let public = (table.options.public, table.options.public);
                 let old = table.put(&key, StoredRow { place, row: row.clone() });
-                see(place, Change { table: name, key, old, new: Some(row) });
+                see(place, Change { table: name, key, old, new: Some(row), public });
             }
             Record::Delete { table: name, key } => {
                 let Some(table) = self.tables.get_mut(&name) else {
                     return Err(FoldError::Unknown { at, name });
                 };
+                let public = (table.options.public, table.options.public);
                 let old = table.remove(&key);
-                see(place, Change { table: name, key, old, new: None });
+                see(place, Change { table: name, key, old, new: None, public });
             }
             Record::Append { journal: name, ordinal, .. } => {
                 let Some(journal) = self.journals.get_mut(&name) else {
@@ -192,13 +197,25 @@ impl State {
                 journal.last = ordinal;
             }
             Record::CreateTable { table, options } => {
-                self.tables.entry(table).or_default().options = options;
+                let known = self.tables.entry(table.clone()).or_default();
+                let public = (known.options.public, options.public);
+                known.options = options;
+                if public.0 == public.1 {
+                    return Ok(());
+                }
+                // To whoever reads the table from outside, all its rows enter or leave.
+                for (key, stored) in &known.rows {
+                    let (old, new) = (Some(stored.row.clone()), Some(stored.row.clone()));
+                    let (table, key) = (table.clone(), key.clone());
+                    see(place, Change { table, key, old, new, public });
+                }
             }
             Record::DropTable { table: name } => {
                 let dropped = self.tables.remove(&name).unwrap_or_default();
+                let public = (dropped.options.public, false);
                 for (key, stored) in dropped.rows {
                     let old = Some(stored.row);
-                    see(place, Change { table: name.clone(), key, old, new: None });
+                    see(place, Change { table: name.clone(), key, old, new: None, public });
                 }
             }
             Record::CreateJournal { journal } => {

@@ -2,6 +2,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::*;
+use crate::commit::{Commit, Entry, Record, TableOptions};
 use crate::position::Revision;
 use crate::state::{StoredRow, Table};
 
@@ -42,7 +43,8 @@ impl Shop {
                 Some(row) => table.put(&key, StoredRow { place, row: row.clone() }),
                 None => table.rows.remove(&key).map(|stored| stored.row),
             };
-            changes.push(Change { table: name("items"), key, old, new });
+            let public = (table.options.public, table.options.public);
+            changes.push(Change { table: name("items"), key, old, new, public });
         }
         let commits = [CommitChanges { place, changes }];
         self.feed.apply(&commits, self.tables.clone(), place)
@@ -167,4 +169,73 @@ fn a_table_that_is_not_public_and_a_topic_without_a_view_are_unmatched() {
         assert_eq!(shop.feed.join(topic, None), Err(JoinRefusal::Unmatched), "{topic}");
     }
     assert_eq!(shop.join("product:77", None).notices, []);
+}
+
+/// A dataset that follows real entries, so that tables come and go.
+struct Folded {
+    state: crate::state::State,
+    feed: Feed,
+}
+
+impl Folded {
+    fn new() -> Self {
+        let state = crate::state::State::default();
+        let place = Place::default();
+        let feed = Feed::new(name("shop"), incarnation(1), vec![], Tables::new(), place);
+        Self { state, feed }
+    }
+
+    /// One commit in an entry of its own.
+    fn commit(&mut self, records: Vec<Record>) -> Vec<Notice> {
+        let commit = Commit { signature: None, results: vec![], records };
+        let (history, revision) = (self.state.history, self.state.applied.revision.next());
+        let writer = Uuid::nil();
+        let entry = Entry { writer, sequence: 0, time_ms: 0, history, commits: vec![commit] };
+        let mut changes = vec![];
+        let see = &mut |_, change| changes.push(change);
+        self.state.fold(revision, &entry.encode(), see).unwrap();
+        let commits = [CommitChanges { place: self.state.applied, changes }];
+        self.feed.apply(&commits, self.state.tables.clone(), self.state.applied)
+    }
+}
+
+fn create(public: bool) -> Record {
+    Record::CreateTable { table: name("items"), options: TableOptions { public } }
+}
+
+fn put(key: &str) -> Record {
+    let row = Row::from_canonical(b"{\"n\":1}");
+    Record::Put { table: name("items"), key: Key::new(key).unwrap(), row }
+}
+
+#[test]
+fn i12_the_rows_of_a_dropped_table_are_gone_for_its_subscribers() {
+    let mut shop = Folded::new();
+    shop.commit(vec![create(true), put("a")]);
+    let since = shop.feed.position();
+
+    let dropped = shop.commit(vec![Record::DropTable { table: name("items") }]);
+    shop.commit(vec![create(true), put("b")]);
+
+    assert_eq!(texts(&dropped), ["table:shop/items/gone a!"]);
+    let joined = shop.feed.join("table:shop/items", Some(Some(since))).unwrap();
+    assert_eq!(joined.mode, Mode::Resume);
+    assert_eq!(texts(&joined.notices), ["table:shop/items/gone a", "table:shop/items/row b!"]);
+}
+
+#[test]
+fn i24_rows_leave_and_enter_with_the_right_to_read_their_table() {
+    let mut shop = Folded::new();
+    shop.commit(vec![create(true), put("a")]);
+    let since = shop.feed.position();
+
+    let closed = shop.commit(vec![create(false)]);
+    let hidden = shop.commit(vec![put("b")]);
+    let opened = shop.commit(vec![create(true)]);
+
+    assert_eq!(texts(&closed), ["table:shop/items/gone a!"]);
+    assert_eq!(texts(&hidden), [] as [&str; 0]);
+    assert_eq!(texts(&opened), ["table:shop/items/row a", "table:shop/items/row b!"]);
+    let joined = shop.feed.join("table:shop/items", Some(Some(since))).unwrap();
+    assert_eq!(texts(&joined.notices), ["table:shop/items/row a", "table:shop/items/row b!"]);
 }
