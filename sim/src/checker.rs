@@ -83,27 +83,17 @@ checkers! {
 /// Runs every checker and returns what they found, the most telling first.
 #[must_use]
 pub fn check(history: &[Event], topics: &Topics) -> Vec<Finding> {
-    let case = Case {
-        history,
-        timeline: Timeline::of(history),
-        topics,
-    };
+    let case = Case { history, timeline: Timeline::of(history), topics };
     let findings = CHECKERS.iter().filter_map(|checker| {
         let violation = (checker.check)(&case).err()?;
-        Some(Finding {
-            checker: checker.name,
-            violation,
-        })
+        Some(Finding { checker: checker.name, violation })
     });
     findings.collect()
 }
 
 /// A violation at an event.
 fn violation(at: usize, what: impl Into<String>) -> Violation {
-    Violation {
-        at,
-        what: what.into(),
-    }
+    Violation { at, what: what.into() }
 }
 
 /// The first violation of a list.

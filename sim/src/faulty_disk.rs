@@ -17,10 +17,7 @@ pub(crate) fn disk_with(disk: &SimulatedDisk, fault: Option<Fault>) -> Arc<dyn D
         Some(Fault::RetryFailedSync) => Sync::Retried,
         _ => return Arc::new(disk.clone()),
     };
-    Arc::new(FaultyDisk {
-        disk: disk.clone(),
-        sync,
-    })
+    Arc::new(FaultyDisk { disk: disk.clone(), sync })
 }
 
 #[derive(Clone, Copy)]

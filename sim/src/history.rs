@@ -303,29 +303,21 @@ impl From<&Record> for Change {
                 key: key.to_string(),
                 row: Value::Object(row.fields()),
             },
-            Record::Delete { table, key } => Self::Delete {
-                table: table.to_string(),
-                key: key.to_string(),
-            },
-            Record::Append {
-                journal,
-                ordinal,
-                bytes,
-            } => Self::Append {
+            Record::Delete { table, key } => {
+                Self::Delete { table: table.to_string(), key: key.to_string() }
+            }
+            Record::Append { journal, ordinal, bytes } => Self::Append {
                 journal: journal.to_string(),
                 ordinal: *ordinal,
                 digest: digest(bytes),
             },
-            Record::CreateTable { table, options } => Self::CreateTable {
-                table: table.to_string(),
-                public: options.public,
-            },
-            Record::DropTable { table } => Self::DropTable {
-                table: table.to_string(),
-            },
-            Record::CreateJournal { journal } => Self::CreateJournal {
-                journal: journal.to_string(),
-            },
+            Record::CreateTable { table, options } => {
+                Self::CreateTable { table: table.to_string(), public: options.public }
+            }
+            Record::DropTable { table } => Self::DropTable { table: table.to_string() },
+            Record::CreateJournal { journal } => {
+                Self::CreateJournal { journal: journal.to_string() }
+            }
         }
     }
 }
@@ -341,8 +333,5 @@ pub fn digest_of(history: &[Event]) -> u64 {
 
 /// The place of the commit `index` of an entry.
 pub(crate) fn place(revision: Revision, index: usize) -> Place {
-    Place {
-        revision,
-        index: u16::try_from(index).unwrap_or(u16::MAX),
-    }
+    Place { revision, index: u16::try_from(index).unwrap_or(u16::MAX) }
 }

@@ -7,11 +7,12 @@ use std::time::Instant;
 use instep_sim::fault::{FAULTS, Fault, SAME_SEED};
 use instep_sim::run::{self, Outcome, STEPS};
 
-const USAGE: &str = "instep-sim [--seed N] [--seeds N] [--steps N] [--fault NAME] [--trace] [--list]
+const USAGE: &str =
+    "instep-sim [--seed N] [--seeds N] [--steps N] [--fault NAME] [--trace] [--list]
 
   --seed N      run this one seed
   --seeds N     run the seeds 0 to N-1 (200)
-  --steps N     steps of each seed (400)
+  --steps N     steps of each seed (600)
   --fault NAME  break the shell on purpose; the run should then fail
   --trace       print every event of the run as JSON
   --list        print the checkers and the faults";
@@ -68,13 +69,8 @@ fn main() -> ExitCode {
 }
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
-    let mut arguments = Arguments {
-        seeds: 0..200,
-        steps: STEPS,
-        fault: None,
-        trace: false,
-        list: false,
-    };
+    let mut arguments =
+        Arguments { seeds: 0..200, steps: STEPS, fault: None, trace: false, list: false };
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or(format!("{word} needs a value"));
         let number = |text: String| text.parse::<u64>().map_err(|_| format!("{text}: no number"));

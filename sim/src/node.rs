@@ -143,10 +143,12 @@ impl Node {
     }
 
     pub(crate) fn position(&self) -> Position {
-        Position {
-            incarnation: self.incarnation,
-            place: self.state().applied,
-        }
+        Position { incarnation: self.incarnation, place: self.state().applied }
+    }
+
+    /// No table was ever created, or all are gone.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.state().tables.is_empty()
     }
 
     fn state(&self) -> &State {
@@ -225,11 +227,7 @@ impl Node {
                 }
                 Effect::Publish { commits } => {
                     let (tables, place) = (self.state().tables.clone(), self.state().applied);
-                    self.shown.push_back(Committed {
-                        commits,
-                        tables,
-                        place,
-                    });
+                    self.shown.push_back(Committed { commits, tables, place });
                 }
                 Effect::Answer { ticket, answer } => {
                     self.waiting = self.waiting.saturating_sub(1);
@@ -277,9 +275,7 @@ fn answered(ticket: u64, answer: &Result<Receipt, Refusal>) -> Event {
             results: receipt.results.to_vec(),
             replayed: receipt.replayed,
         },
-        Err(refusal) => Answer::Refused {
-            code: refusal.code().to_owned(),
-        },
+        Err(refusal) => Answer::Refused { code: refusal.code().to_owned() },
     };
     Event::Answered { ticket, answer }
 }

@@ -69,9 +69,7 @@ impl Oracle {
                     let gone = self.known(table)?.rows.remove(key);
                     gone.ok_or(format!("{key} is deleted from {table}, where it is not"))?;
                 }
-                Change::Append {
-                    journal, ordinal, ..
-                } => {
+                Change::Append { journal, ordinal, .. } => {
                     let last = self.journals.get_mut(journal);
                     let last = last.ok_or(format!("there is no journal {journal}"))?;
                     if *ordinal != *last + 1 {
@@ -146,11 +144,7 @@ impl Oracle {
     /// What a proposal should do at the commit after this state, in the history `incarnation`.
     #[must_use]
     pub fn judge(&self, operations: &[Value], place: Place, incarnation: Incarnation) -> Judgement {
-        let mut after = Attempt {
-            oracle: self.clone(),
-            place,
-            incarnation,
-        };
+        let mut after = Attempt { oracle: self.clone(), place, incarnation };
         let mut results = Vec::with_capacity(operations.len());
         for operation in operations {
             results.push(after.operate(operation)?);

@@ -9,7 +9,7 @@ use crate::shop;
 use crate::world::World;
 
 /// Steps of a seed unless something else is wanted.
-pub const STEPS: usize = 400;
+pub const STEPS: usize = 600;
 /// Events that are shown before the one that shows the violation.
 const SHOWN: usize = 40;
 
@@ -32,12 +32,7 @@ pub fn seed(seed: u64, steps: usize, fault: Option<Fault>) -> Outcome {
     world.run(steps);
     let history = world.trace;
     let findings = check(&history, &shop::topics());
-    Outcome {
-        seed,
-        steps,
-        history,
-        findings,
-    }
+    Outcome { seed, steps, history, findings }
 }
 
 impl Outcome {

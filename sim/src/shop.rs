@@ -18,15 +18,8 @@ pub(crate) const GROUPS: [&str; 3] = ["a", "b", "c"];
 pub(crate) const KEYS: [&str; 6] = ["k0", "k1", "k2", "k3", "k4", "k5"];
 
 /// The topics that somebody joins.
-pub(crate) const TOPICS: [&str; 7] = [
-    "table:shop/items",
-    "table:shop/notes",
-    "group:a",
-    "group:b",
-    "item:k1",
-    "open",
-    "group:c",
-];
+pub(crate) const TOPICS: [&str; 7] =
+    ["table:shop/items", "table:shop/notes", "group:a", "group:b", "item:k1", "open", "group:c"];
 
 /// The views, as an operator declares them.
 pub(crate) fn views() -> Vec<View> {

@@ -6,9 +6,7 @@ use bytes::Bytes;
 use instep_model::feed::{BOOKMARK_EVENT, JoinRefusal, Joined, Mode};
 use instep_model::position::Position;
 use instep_protocol::encode::{Body, Frame as Encoded};
-use instep_protocol::session::{
-    Channel, Effect, Event, Incoming, JoinOutcome, Options, Session,
-};
+use instep_protocol::session::{Channel, Effect, Event, Incoming, JoinOutcome, Options, Session};
 use instep_protocol::vsn::Vsn;
 use serde_json::{Value, json};
 
@@ -120,25 +118,13 @@ impl Socket {
             });
             response["rows"] = rows.collect();
         }
-        let outcome = JoinOutcome::Accepted {
-            response: response.to_string().into(),
-        };
+        let outcome = JoinOutcome::Accepted { response: response.to_string().into() };
         let answered = channel.clone();
-        self.handle(
-            Event::JoinAnswered {
-                channel: answered,
-                outcome,
-            },
-            now_ms,
-        );
+        self.handle(Event::JoinAnswered { channel: answered, outcome }, now_ms);
         if !inline {
             self.push_all(&channel, &joined, now_ms);
         }
-        self.channel = Some(Joining {
-            channel,
-            cursor,
-            told: joined.position,
-        });
+        self.channel = Some(Joining { channel, cursor, told: joined.position });
     }
 
     /// Tells a client that fell off the ring what it missed, and puts it at the ring's end.
@@ -165,14 +151,7 @@ impl Socket {
 
     fn push(&mut self, channel: &Channel, event: &str, payload: Bytes, now_ms: u64) {
         let (channel, payload) = (channel.clone(), Body::Json(payload));
-        self.handle(
-            Event::Pushed {
-                channel,
-                event,
-                payload,
-            },
-            now_ms,
-        );
+        self.handle(Event::Pushed { channel, event, payload }, now_ms);
     }
 
     /// True when the socket takes no more.

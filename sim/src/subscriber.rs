@@ -31,15 +31,7 @@ enum State {
 
 impl Subscriber {
     pub(crate) fn new(reader: u32, topic: &'static str, plain: bool) -> Self {
-        Self {
-            reader,
-            topic,
-            plain,
-            params: None,
-            position: None,
-            state: State::Away,
-            joins: 0,
-        }
+        Self { reader, topic, plain, params: None, position: None, state: State::Away, joins: 0 }
     }
 
     pub(crate) fn is_away(&self) -> bool {
@@ -81,9 +73,7 @@ impl Subscriber {
     pub(crate) fn read(&mut self, frame: &[u8], trace: &mut Vec<Event>) {
         let message: Value = serde_json::from_slice(frame).expect("the server speaks JSON");
         let (join_ref, event, payload) = (&message[0], &message[3], &message[4]);
-        let stale = join_ref
-            .as_str()
-            .is_some_and(|join| join != self.joins.to_string());
+        let stale = join_ref.as_str().is_some_and(|join| join != self.joins.to_string());
         if stale {
             return;
         }
@@ -176,11 +166,7 @@ impl Subscriber {
         }
         self.state = State::Joined;
         let reader = self.reader;
-        trace.push(Event::At {
-            reader,
-            position,
-            by,
-        });
+        trace.push(Event::At { reader, position, by });
     }
 }
 

@@ -81,25 +81,14 @@ impl<'a> Timeline<'a> {
         let mut current = None;
         for (at, event) in history.iter().enumerate() {
             match event {
-                Event::Began {
-                    incarnation,
-                    copied,
-                } => {
+                Event::Began { incarnation, copied } => {
                     current = Some(*incarnation);
                     timeline.begin(*incarnation, *copied);
                 }
-                Event::Stored {
-                    incarnation,
-                    revision,
-                    digest,
-                    commits,
-                } => timeline.store(at, (*incarnation, *revision), *digest, commits),
-                Event::Proposed {
-                    ticket,
-                    principal,
-                    id,
-                    operations,
-                } => {
+                Event::Stored { incarnation, revision, digest, commits } => {
+                    timeline.store(at, (*incarnation, *revision), *digest, commits)
+                }
+                Event::Proposed { ticket, principal, id, operations } => {
                     open.insert(*ticket, timeline.requests.len());
                     timeline.requests.push(Request {
                         event: at,
@@ -146,24 +135,15 @@ impl<'a> Timeline<'a> {
     }
 
     fn begin(&mut self, incarnation: Incarnation, copied: Option<(Incarnation, Revision)>) {
-        let mut line = Line {
-            copied,
-            ..Line::default()
-        };
+        let mut line = Line { copied, ..Line::default() };
         line.states.insert(Place::default(), Oracle::default());
         if let Some((from, up_to)) = copied
             && let Some(from) = self.lines.get(&from.0)
         {
-            let beyond = Place {
-                revision: up_to.next(),
-                index: 0,
-            };
-            line.commits
-                .extend(from.commits.range(..beyond).map(|(p, c)| (*p, c.clone())));
-            line.states
-                .extend(from.states.range(..beyond).map(|(p, s)| (*p, s.clone())));
-            line.entries
-                .extend(from.entries.range(..=up_to).map(|(r, e)| (*r, *e)));
+            let beyond = Place { revision: up_to.next(), index: 0 };
+            line.commits.extend(from.commits.range(..beyond).map(|(p, c)| (*p, c.clone())));
+            line.states.extend(from.states.range(..beyond).map(|(p, s)| (*p, s.clone())));
+            line.entries.extend(from.entries.range(..=up_to).map(|(r, e)| (*r, *e)));
         }
         self.lines.insert(incarnation.0, line);
     }
@@ -197,11 +177,7 @@ impl<'a> Timeline<'a> {
                 self.nonsense.push(Violation { at, what });
             }
             line.states.insert(place, state.clone());
-            let known = Known {
-                event: at,
-                digest,
-                commit: commit.clone(),
-            };
+            let known = Known { event: at, digest, commit: commit.clone() };
             line.commits.insert(place, known);
         }
     }

@@ -55,30 +55,30 @@ enum Step {
 
 /// Every step with how often it happens at most, relative to the others.
 const STEPS: &[(Step, usize)] = &[
-    (Step::Propose, 60),
-    (Step::Burst, 4),
-    (Step::Flush, 60),
-    (Step::Show, 60),
-    (Step::Pump, 60),
-    (Step::Read, 60),
-    (Step::Vanish, 6),
-    (Step::Return, 30),
-    (Step::Rejoin, 4),
-    (Step::Settle, 8),
-    (Step::Bookmark, 6),
-    (Step::Snapshot, 6),
-    (Step::Trim, 6),
-    (Step::Prepare, 6),
-    (Step::Look, 6),
-    (Step::ReadLog, 6),
-    (Step::Replay, 2),
-    (Step::Wait, 20),
-    (Step::Jump, 1),
-    (Step::FillDisk, 1),
-    (Step::DiskFault, 2),
+    (Step::Propose, 150),
+    (Step::Burst, 6),
+    (Step::Flush, 150),
+    (Step::Show, 150),
+    (Step::Pump, 80),
+    (Step::Read, 250),
+    (Step::Vanish, 10),
+    (Step::Return, 120),
+    (Step::Rejoin, 10),
+    (Step::Settle, 30),
+    (Step::Bookmark, 20),
+    (Step::Snapshot, 12),
+    (Step::Trim, 12),
+    (Step::Prepare, 10),
+    (Step::Look, 8),
+    (Step::ReadLog, 8),
+    (Step::Replay, 3),
+    (Step::Wait, 30),
+    (Step::Jump, 2),
+    (Step::FillDisk, 2),
+    (Step::DiskFault, 3),
     (Step::PowerFails, 3),
-    (Step::Crash, 2),
-    (Step::Kill, 2),
+    (Step::Crash, 3),
+    (Step::Kill, 3),
     (Step::Recreate, 1),
     (Step::Damage, 1),
 ];
@@ -108,7 +108,7 @@ impl World {
         let weights = STEPS.iter().map(|(step, most)| {
             // Rare steps keep their chance in every seed; common ones vary from some to many.
             let least = usize::from(*most > 1);
-            (*step, least + dice.below(*most + 1))
+            (*step, least + most / 4 + dice.below(*most + 1))
         });
         let weights = weights.collect();
         let disk = SimulatedDisk::new(dice.number());
@@ -186,14 +186,7 @@ impl World {
     }
 
     fn step_of_node(&mut self, step: Step) {
-        let Self {
-            node: Some(node),
-            trace,
-            dice,
-            subscribers,
-            ..
-        } = self
-        else {
+        let Self { node: Some(node), trace, dice, subscribers, .. } = self else {
             return;
         };
         let at = dice.below(subscribers.len());
@@ -205,6 +198,9 @@ impl World {
             Step::Pump => node.pump(reader, trace),
             Step::Read => {
                 let frames = 1 + dice.below(4);
+                if dice.chance(60) {
+                    node.pump(reader, trace);
+                }
                 read_frames(node, subscriber, frames, trace);
             }
             Step::Settle => settle(node, subscriber, trace),
@@ -384,10 +380,9 @@ impl World {
     }
 
     fn started(&mut self, node: Node) {
-        let first = self.incarnation.is_none();
         self.incarnation = Some(node.incarnation);
         let node = self.node.insert(node);
-        if first {
+        if node.is_empty() {
             let attempted = self.writers.opening(&mut self.dice, self.now_ms);
             self.trace.push(attempted.event());
             let proposal = attempted.proposal(self.fault);

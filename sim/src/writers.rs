@@ -33,11 +33,7 @@ struct Attempt {
 
 impl Writers {
     pub(crate) fn new() -> Self {
-        Self {
-            attempts: Vec::new(),
-            next_ticket: 1,
-            positions: Vec::new(),
-        }
+        Self { attempts: Vec::new(), next_ticket: 1, positions: Vec::new() }
     }
 
     /// The first commit of every history: the tables, except the last.
@@ -64,14 +60,12 @@ impl Writers {
         };
         let attempt = match (dice.below(100), again) {
             (0..20, Some(again)) => again,
-            (20..25, Some(again)) => Attempt {
-                operations: Arc::new(self.operations(dice)),
-                ..again
-            },
-            (25..28, Some(again)) => Attempt {
-                principal: PRINCIPALS[dice.below(PRINCIPALS.len())],
-                ..again
-            },
+            (20..25, Some(again)) => {
+                Attempt { operations: Arc::new(self.operations(dice)), ..again }
+            }
+            (25..28, Some(again)) => {
+                Attempt { principal: PRINCIPALS[dice.below(PRINCIPALS.len())], ..again }
+            }
             (kind, _) => {
                 let edge = dice.below(5) as u64;
                 let id_ms = match kind {
@@ -103,11 +97,7 @@ impl Writers {
 
     /// Writers read their answers.
     pub(crate) fn learn(&mut self, event: &Event) {
-        if let Event::Answered {
-            answer: Answer::Committed { position, .. },
-            ..
-        } = event
-        {
+        if let Event::Answered { answer: Answer::Committed { position, .. }, .. } = event {
             if self.positions.len() == REMEMBERED {
                 self.positions.remove(0);
             }
@@ -144,11 +134,11 @@ impl Writers {
                 let text = "x".repeat(1 + dice.below(200));
                 json!({"op": "append", "journal": JOURNAL, "text": text})
             }
-            92..96 => {
+            92..95 => {
                 json!({"op": "create_table", "table": table, "public": table != "orders"})
             }
-            96..98 => json!({"op": "drop_table", "table": table}),
-            98 => json!({"op": "create_table", "table": table, "public": dice.chance(50)}),
+            95..97 => json!({"op": "drop_table", "table": table}),
+            97..99 => json!({"op": "create_table", "table": table, "public": dice.chance(50)}),
             _ => json!({"op": "create_journal", "journal": JOURNAL}),
         }
     }

@@ -120,9 +120,7 @@ pub(super) fn what_is_refused_leaves_nothing(case: &Case<'_>) -> Result<(), Viol
 /// I4, I32: each commit did what its operations say, all of it, to the state before it.
 pub(super) fn records_are_what_the_operations_say(case: &Case<'_>) -> Result<(), Violation> {
     for_each_known_commit(case, |known| {
-        let judged = known
-            .before
-            .judge(known.operations, known.place, known.incarnation);
+        let judged = known.before.judge(known.operations, known.place, known.incarnation);
         let right = match &judged {
             Ok((after, results)) => after == known.after && results == known.results,
             Err(_) => false,
@@ -146,9 +144,7 @@ pub(super) fn a_bounded_add_stays_in_its_bounds(case: &Case<'_>) -> Result<(), V
             let text = |name: &str| operation[name].as_str().unwrap_or_default();
             let (table, key, field) = (text("table"), text("key"), text("field"));
             let value = known.after.integer(table, key, field);
-            let low = operation["min"]
-                .as_i64()
-                .filter(|min| value.is_some_and(|v| v < *min));
+            let low = operation["min"].as_i64().filter(|min| value.is_some_and(|v| v < *min));
             if let Some(min) = low {
                 let what = format!("{field} of {table}/{key} is {value:?}, below {min}");
                 return Err(violation(known.event, what));
@@ -174,10 +170,7 @@ pub(super) fn a_refusal_has_its_reason(case: &Case<'_>) -> Result<(), Violation>
             continue;
         };
         let explains = |(place, state): (&Place, &Oracle)| {
-            let next = Place {
-                revision: place.revision.next(),
-                index: 0,
-            };
+            let next = Place { revision: place.revision.next(), index: 0 };
             state.judge(request.operations, next, incarnation).err() == Some(code)
         };
         if !states_between(line, request.event, at).any(explains) {
@@ -189,17 +182,11 @@ pub(super) fn a_refusal_has_its_reason(case: &Case<'_>) -> Result<(), Violation>
 }
 
 /// The states that were current at some time between two events.
-fn states_between(
-    line: &Line,
-    from: usize,
-    to: usize,
-) -> impl Iterator<Item = (&Place, &Oracle)> {
+fn states_between(line: &Line, from: usize, to: usize) -> impl Iterator<Item = (&Place, &Oracle)> {
     let stored = |place: &Place| line.commits.get(place).map_or(0, |known| known.event);
     let oldest = line.states.keys().rev().find(|place| stored(place) <= from);
     let oldest = oldest.copied().unwrap_or_default();
-    line.states
-        .range(oldest..)
-        .filter(move |(place, _)| stored(place) <= to)
+    line.states.range(oldest..).filter(move |(place, _)| stored(place) <= to)
 }
 
 struct KnownCommit<'a> {

@@ -22,10 +22,7 @@ pub(super) fn acknowledged_commits_survive(case: &Case<'_>) -> Result<(), Violat
     for (at, event) in case.history.iter().enumerate() {
         match event {
             Event::Began { .. } => acknowledged = None,
-            Event::Answered {
-                answer: Answer::Committed { position, .. },
-                ..
-            } => {
+            Event::Answered { answer: Answer::Committed { position, .. }, .. } => {
                 let same = acknowledged.and_then(|known| known.place_in(position.incarnation));
                 if same.is_none_or(|known| known < position.place) {
                     acknowledged = Some(*position);
@@ -33,10 +30,7 @@ pub(super) fn acknowledged_commits_survive(case: &Case<'_>) -> Result<(), Violat
             }
             Event::Recovered { position, .. } => {
                 let Some(known) = acknowledged else { continue };
-                if known
-                    .place_in(position.incarnation)
-                    .is_none_or(|known| known > position.place)
-                {
+                if known.place_in(position.incarnation).is_none_or(|known| known > position.place) {
                     let what = format!("{known} was acknowledged, recovered is only {position}");
                     return Err(violation(at, what));
                 }
@@ -89,11 +83,11 @@ pub(super) fn a_failed_write_stops_the_dataset(case: &Case<'_>) -> Result<(), Vi
                 return Err(violation(at, "an entry was stored after the log had failed"));
             }
             Event::Answered { answer, .. } if failed => {
-                let stopped = matches!(
-                    answer,
-                    Answer::Refused { code } if code == "stopped" || code == "outcome_unknown"
-                        || code == "overloaded"
-                );
+                // What was durable before can still be said, and so can what is wrong anyway.
+                let stopped = match answer {
+                    Answer::Committed { replayed, .. } => *replayed,
+                    Answer::Refused { code } => code != "storage_full",
+                };
                 if !stopped {
                     let what = format!("the log had failed, but the answer was {answer:?}");
                     return Err(violation(at, what));
@@ -111,12 +105,7 @@ pub(super) fn a_read_is_whole_or_trimmed(case: &Case<'_>) -> Result<(), Violatio
     for (at, event) in case.history.iter().enumerate() {
         match event {
             Event::Began { incarnation: new, .. } => incarnation = Some(*new),
-            Event::Read {
-                from,
-                floor,
-                head,
-                outcome,
-            } => {
+            Event::Read { from, floor, head, outcome } => {
                 let line = incarnation.and_then(|known| case.timeline.line(known));
                 let right = match outcome {
                     ReadOutcome::Trimmed => from < floor,
@@ -131,9 +120,7 @@ pub(super) fn a_read_is_whole_or_trimmed(case: &Case<'_>) -> Result<(), Violatio
                         *from >= *floor
                             && *from <= head.next()
                             && from.0 + entries.len() as u64 == head.0 + 1
-                            && numbers
-                                .into_iter()
-                                .all(|(n, (r, d))| n == r.0 && known(r, d))
+                            && numbers.into_iter().all(|(n, (r, d))| n == r.0 && known(r, d))
                     }
                 };
                 if !right {
@@ -161,20 +148,10 @@ pub(super) fn limits_are_kept(case: &Case<'_>) -> Result<(), Violation> {
 
 fn position_in(event: &Event) -> Option<Position> {
     match event {
-        Event::Answered {
-            answer: Answer::Committed { position, .. },
-            ..
-        }
-        | Event::Joined {
-            answer: JoinAnswer::Accepted { position, .. },
-            ..
-        }
+        Event::Answered { answer: Answer::Committed { position, .. }, .. }
+        | Event::Joined { answer: JoinAnswer::Accepted { position, .. }, .. }
         | Event::At { position, .. }
-        | Event::Memory {
-            position,
-            source: Source::Served,
-            ..
-        } => Some(*position),
+        | Event::Memory { position, source: Source::Served, .. } => Some(*position),
         _ => None,
     }
 }

@@ -18,13 +18,7 @@ pub(super) fn snapshot_and_tail_are_the_whole(case: &Case<'_>) -> Result<(), Vio
 
 fn compare(case: &Case<'_>, wanted: Source) -> Result<(), Violation> {
     for (at, event) in case.history.iter().enumerate() {
-        let Event::Memory {
-            position,
-            source,
-            tables,
-            journals,
-        } = event
-        else {
+        let Event::Memory { position, source, tables, journals } = event else {
             continue;
         };
         if *source != wanted {
@@ -48,11 +42,7 @@ fn compare(case: &Case<'_>, wanted: Source) -> Result<(), Violation> {
 /// I20, I33: an entry that comes a second time is refused or changes nothing.
 pub(super) fn folding_twice_changes_nothing(case: &Case<'_>) -> Result<(), Violation> {
     for (at, event) in case.history.iter().enumerate() {
-        if let Event::Refolded {
-            revision,
-            harmless: false,
-        } = event
-        {
+        if let Event::Refolded { revision, harmless: false } = event {
             return Err(violation(at, format!("entry {revision} took effect twice")));
         }
     }
@@ -63,11 +53,7 @@ pub(super) fn folding_twice_changes_nothing(case: &Case<'_>) -> Result<(), Viola
 pub(super) fn what_is_served_never_goes_back(case: &Case<'_>) -> Result<(), Violation> {
     let mut newest: Option<Position> = None;
     for (at, event) in case.history.iter().enumerate() {
-        let (Event::Memory {
-            position,
-            source: Source::Served,
-            ..
-        }
+        let (Event::Memory { position, source: Source::Served, .. }
         | Event::Recovered { position, .. }) = event
         else {
             continue;

@@ -40,12 +40,7 @@ fn replay(
     let mut readers: BTreeMap<u32, Reader> = BTreeMap::new();
     for (at, event) in case.history.iter().enumerate() {
         let moment = match event {
-            Event::Joined {
-                reader,
-                topic,
-                answer: JoinAnswer::Accepted { mode, .. },
-                ..
-            } => {
+            Event::Joined { reader, topic, answer: JoinAnswer::Accepted { mode, .. }, .. } => {
                 let reader = readers.entry(*reader).or_default();
                 reader.topic.clone_from(topic);
                 reader.mode.clone_from(mode);
@@ -71,11 +66,7 @@ fn replay(
                 }
                 Moment::Other
             }
-            Event::At {
-                reader,
-                position,
-                by,
-            } => {
+            Event::At { reader, position, by } => {
                 let reader = readers.entry(*reader).or_default();
                 judge(at, Moment::At(reader, *position, *by))?;
                 reader.position = Some(*position);
@@ -170,11 +161,7 @@ pub(super) fn another_history_is_a_reset(case: &Case<'_>) -> Result<(), Violatio
     for (at, event) in case.history.iter().enumerate() {
         match event {
             Event::Began { incarnation, .. } => current = Some(*incarnation),
-            Event::Joined {
-                since,
-                answer: JoinAnswer::Accepted { mode, position },
-                ..
-            } => {
+            Event::Joined { since, answer: JoinAnswer::Accepted { mode, position }, .. } => {
                 if Some(position.incarnation) != current {
                     return Err(violation(at, format!("{position} is of another history")));
                 }
@@ -200,10 +187,7 @@ pub(super) fn another_history_is_a_reset(case: &Case<'_>) -> Result<(), Violatio
 pub(super) fn positions_sort_as_text(case: &Case<'_>) -> Result<(), Violation> {
     let mut before: BTreeMap<u32, Position> = BTreeMap::new();
     for (at, event) in case.history.iter().enumerate() {
-        let Event::At {
-            reader, position, ..
-        } = event
-        else {
+        let Event::At { reader, position, .. } = event else {
             continue;
         };
         if let Some(before) = before.insert(*reader, *position)

@@ -24,14 +24,10 @@ pub(super) fn memory(incarnation: Incarnation, state: &State, source: Source) ->
         (name.to_string(), rows.collect())
     });
     let journals = state.journals.iter();
-    let journals: BTreeMap<_, _> = journals
-        .map(|(name, journal)| (name.to_string(), journal.last))
-        .collect();
+    let journals: BTreeMap<_, _> =
+        journals.map(|(name, journal)| (name.to_string(), journal.last)).collect();
     Event::Memory {
-        position: Position {
-            incarnation,
-            place: state.applied,
-        },
+        position: Position { incarnation, place: state.applied },
         source,
         tables: tables.collect(),
         journals,
@@ -84,16 +80,9 @@ impl Node {
             },
             Err(ReadError::Trimmed { .. }) => ReadOutcome::Trimmed,
             Err(ReadError::Ahead { .. }) => ReadOutcome::Ahead,
-            Err(error) => ReadOutcome::Failed {
-                reason: error.to_string(),
-            },
+            Err(error) => ReadOutcome::Failed { reason: error.to_string() },
         };
-        trace.push(Event::Read {
-            from,
-            floor: bounds.floor,
-            head: bounds.head,
-            outcome,
-        });
+        trace.push(Event::Read { from, floor: bounds.floor, head: bounds.head, outcome });
     }
 
     /// The part of the log that can be read: floor and head.

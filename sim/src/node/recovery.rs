@@ -67,17 +67,10 @@ pub(super) fn fold(
     bytes: &[u8],
 ) -> Result<Vec<CommitChanges>, Unopened> {
     let mut commits: Vec<CommitChanges> = Vec::new();
-    let folded = state.fold(
-        revision,
-        bytes,
-        &mut |place, change| match commits.last_mut() {
-            Some(last) if last.place == place => last.changes.push(change),
-            _ => commits.push(CommitChanges {
-                place,
-                changes: vec![change],
-            }),
-        },
-    );
+    let folded = state.fold(revision, bytes, &mut |place, change| match commits.last_mut() {
+        Some(last) if last.place == place => last.changes.push(change),
+        _ => commits.push(CommitChanges { place, changes: vec![change] }),
+    });
     folded.map_err(failed)?;
     Ok(commits)
 }
@@ -115,10 +108,7 @@ pub(super) fn record(
 ) -> Result<(), Unopened> {
     let bounds = log.bounds();
     if first {
-        trace.push(Event::Began {
-            incarnation: bounds.incarnation,
-            copied: None,
-        });
+        trace.push(Event::Began { incarnation: bounds.incarnation, copied: None });
     }
     let entries = log.reader().read(bounds.floor, usize::MAX);
     for entry in entries.map_err(failed)? {
@@ -126,10 +116,7 @@ pub(super) fn record(
         trace.push(Event::stored(bounds.incarnation, revision, bytes));
     }
     trace.push(Event::Recovered {
-        position: Position {
-            incarnation: bounds.incarnation,
-            place: state.applied,
-        },
+        position: Position { incarnation: bounds.incarnation, place: state.applied },
         floor: bounds.floor,
     });
     Ok(())

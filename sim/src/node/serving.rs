@@ -18,9 +18,7 @@ impl Node {
         let Some(committed) = self.shown.pop_front() else {
             return;
         };
-        let notices = self
-            .feed
-            .apply(&committed.commits, committed.tables, committed.place);
+        let notices = self.feed.apply(&committed.commits, committed.tables, committed.place);
         for notice in self.spoil_notices(notices) {
             let frame = Frame {
                 bytes: encode_broadcast(Vsn::V2, &notice.topic, &notice.event, &notice.payload()),
@@ -122,10 +120,8 @@ impl Node {
 
     /// Moves what a socket takes to it: first what comes before the ring, then the ring.
     pub(crate) fn pump(&mut self, reader: u32, trace: &mut Vec<Event>) {
-        let others_full = self
-            .sockets
-            .iter()
-            .any(|(other, socket)| *other != reader && socket.is_full());
+        let others_full =
+            self.sockets.iter().any(|(other, socket)| *other != reader && socket.is_full());
         if self.fault == Some(Fault::SlowReaderBlocksOthers) && others_full {
             return;
         }

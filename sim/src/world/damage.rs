@@ -80,10 +80,7 @@ impl World {
             Ok(report) if report.changed => {
                 if let (Some(old), Some(incarnation)) = (self.incarnation, report.incarnation) {
                     let copied = Some((old, report.head));
-                    self.trace.push(Event::Began {
-                        incarnation,
-                        copied,
-                    });
+                    self.trace.push(Event::Began { incarnation, copied });
                     self.incarnation = Some(incarnation);
                 }
             }
