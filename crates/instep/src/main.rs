@@ -1,2 +1,39 @@
-//! To be written.
-fn main() {}
+//! The `instep` command.
+//!
+//! What lives here: arguments, what is printed, exit codes, and the wiring of `serve` and `demo`.
+//! What does not: the server (`instep`), how a client talks to it (`instep-client`), and how a
+//! log is checked (`instep-embedded`).
+//! Start reading at [`commands`], then [`failure`] for the exit codes.
+
+mod commands;
+mod failure;
+mod output;
+mod running;
+mod telemetry;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+
+use crate::commands::Cli;
+use crate::failure::Failure;
+
+/// How long threads that still work may keep the process from ending.
+const LAST_MOMENTS: Duration = Duration::from_millis(200);
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let ended = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => {
+            let ended = runtime.block_on(cli.run());
+            runtime.shutdown_timeout(LAST_MOMENTS);
+            ended
+        }
+        Err(error) => Err(Failure::System(format!("cannot start threads: {error}"))),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

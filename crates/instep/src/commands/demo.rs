@@ -1,0 +1,150 @@
+//! `instep demo`: the shop, filled and ready to be looked at.
+
+use std::fmt::Write as _;
+use std::io::{ErrorKind, IsTerminal};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use instep::{App, Config, LivePattern, Server, StartError};
+use instep_shop::Shop;
+use instep_shop::domain::{catalogue, seed};
+
+use crate::failure::Failure;
+use crate::output;
+use crate::running;
+use crate::telemetry::{self, LogFormat};
+
+/// The port that client commands ask when they are not told another.
+const PORT: u16 = 4000;
+
+/// Run the demonstration shop.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Where its data and the admin key are kept.
+    #[arg(long, value_name = "DIR", default_value = "data/demo")]
+    data: PathBuf,
+    /// Where it is served; without it 127.0.0.1:4000, or a free port if that is taken.
+    #[arg(long, value_name = "ADDRESS")]
+    http: Option<SocketAddr>,
+    /// Do not open a browser.
+    #[arg(long)]
+    no_open: bool,
+    /// The form of the log on stderr; RUST_LOG sets its level.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    log_format: LogFormat,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
+    telemetry::start(arguments.log_format)?;
+    let stop = running::stop_signal()?;
+    let mut server = start(&arguments).await?;
+    let opened = async {
+        server.ready().await?;
+        fill(&server).await
+    };
+    tokio::pin!(stop);
+    tokio::select! {
+        opened = opened => opened?,
+        () = &mut stop => {
+            server.stop().await;
+            return Ok(());
+        }
+    }
+    // Only now: who reads this line finds a filled shelf.
+    running::announce(&server);
+    let welcome = welcome(&server, &arguments);
+    // A demo whose output nobody reads is still a demo.
+    let _ = output::lines(welcome.as_bytes());
+    if !arguments.no_open && std::io::stdout().is_terminal() {
+        open_browser(&running::url(&server));
+    }
+    running::stop_after(server, stop).await;
+    Ok(())
+}
+
+/// Starts on the usual port, or on a free one if nobody insists on it.
+async fn start(arguments: &Arguments) -> Result<Server, Failure> {
+    let app = app(&arguments.data)?;
+    let mut config = Config::in_directory(&arguments.data);
+    config.live = vec![LivePattern { topic: "room:*".into(), anyone_publishes: true }];
+    config.http = arguments.http.unwrap_or((Ipv4Addr::LOCALHOST, PORT).into());
+    let taken = match Server::start(config.clone(), app.clone()).await {
+        Err(StartError::Listen { error, .. })
+            if arguments.http.is_none() && error.kind() == ErrorKind::AddrInUse =>
+        {
+            config.http
+        }
+        started => return Ok(started?),
+    };
+    tracing::warn!(%taken, "the port is taken, a free one is used");
+    config.http.set_port(0);
+    Ok(Server::start(config, app).await?)
+}
+
+fn app(data: &Path) -> Result<App, Failure> {
+    let shop = |error: &dyn std::fmt::Display| Failure::Storage(error.to_string());
+    std::fs::create_dir_all(data).map_err(|error| {
+        Failure::Storage(format!("the data directory {}: {error}", data.display()))
+    })?;
+    let opened = Shop::in_directory(data).map_err(|error| shop(&error))?;
+    opened.app().map_err(|error| shop(&error))
+}
+
+/// Fills the shelf at the first start.
+async fn fill(server: &Server) -> Result<(), Failure> {
+    let Some(dataset) = server.node().dataset(instep_shop::DATASET) else {
+        return Err(Failure::System("the shop has no dataset".into()));
+    };
+    if !catalogue::products(&dataset.state().tables).is_empty() {
+        return Ok(());
+    }
+    let seeded = seed::seed(&dataset, &seed::catalogue(), seed::DEFAULT_STOCK).await;
+    let seeded = seeded.map_err(|error| Failure::Storage(format!("filling the shelf: {error}")))?;
+    tracing::info!(products = seeded.products, items = seeded.items, "shelf filled");
+    Ok(())
+}
+
+fn welcome(server: &Server, arguments: &Arguments) -> String {
+    let url = running::url(server);
+    let key = arguments.data.join("admin.key");
+    let mut access = String::new();
+    if server.address().port() != PORT {
+        let _ = write!(access, " --server {url}");
+    }
+    if crate::commands::key_file(None).as_deref() != Some(&key) {
+        let _ = write!(access, " --data {}", arguments.data.display());
+    }
+    let mut text = String::new();
+    if arguments.http.is_none() && server.address().port() != PORT {
+        let _ = writeln!(text, "port {PORT} is taken, so this is another one");
+    }
+    let _ = write!(
+        text,
+        "\n  The shop         {url}/\n  API reference    {url}/reference\n  \
+         Admin key        {}\n\n  \
+         Open the shop in two windows, then try in another terminal:\n\n    \
+         instep shop release 1{access}\n    \
+         instep shop sell-until-gone 1{access}\n\n  \
+         Ctrl-C ends it; the data stays.\n\n",
+        key.display(),
+    );
+    text
+}
+
+/// Asks the desktop to show the shop; where there is none, the address on the screen must do.
+fn open_browser(url: &str) {
+    let program = match std::env::consts::OS {
+        "macos" => "open",
+        _ => "xdg-open",
+    };
+    let spawned = std::process::Command::new(program)
+        .arg(url)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    if let Err(error) = spawned {
+        tracing::debug!(%error, program, "no browser was opened");
+    }
+}

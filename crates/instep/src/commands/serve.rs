@@ -1,0 +1,41 @@
+//! `instep serve`: a server, until it is told to stop.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use instep::{App, Config, Server};
+
+use crate::failure::Failure;
+use crate::running;
+use crate::telemetry::{self, LogFormat};
+
+/// Run a server.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// The configuration file; without it the defaults.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where data and the admin key are kept; overrides the file.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Where HTTP and WebSocket are served, port 0 takes a free one; overrides the file.
+    #[arg(long, value_name = "ADDRESS")]
+    http: Option<SocketAddr>,
+    /// The form of the log on stderr; RUST_LOG sets its level.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    log_format: LogFormat,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
+    telemetry::start(arguments.log_format)?;
+    let mut config = match &arguments.config {
+        Some(file) => Config::read(file).map_err(|error| Failure::Usage(error.to_string()))?,
+        None => Config::default(),
+    };
+    config.data = arguments.data.unwrap_or(config.data);
+    config.http = arguments.http.unwrap_or(config.http);
+    let stop = running::stop_signal()?;
+    let server = Server::start(config, App::default()).await?;
+    running::announce(&server);
+    running::until(server, stop).await
+}

@@ -1,0 +1,71 @@
+//! A server from "listening" to its end.
+
+use std::future::Future;
+
+use instep::Server;
+
+use crate::failure::Failure;
+use crate::output;
+
+/// Where clients reach the server.
+pub(crate) fn url(server: &Server) -> String {
+    format!("http://{}", server.address())
+}
+
+/// Says where the server listens: one line that programs wait for.
+pub(crate) fn announce(server: &Server) {
+    // A server whose output nobody reads is still a server.
+    let _ = output::lines(format!("listening {}\n", url(server)).as_bytes());
+}
+
+/// Serves until `stop`; ends at once when the data turns out to be of no use.
+pub(crate) async fn until(
+    mut server: Server,
+    stop: impl Future<Output = ()>,
+) -> Result<(), Failure> {
+    tokio::pin!(stop);
+    tokio::select! {
+        ready = server.ready() => {
+            if let Err(error) = ready {
+                server.stop().await;
+                return Err(error.into());
+            }
+            tracing::info!("ready");
+        }
+        () = &mut stop => {
+            server.stop().await;
+            return Ok(());
+        }
+    }
+    stop_after(server, stop).await;
+    Ok(())
+}
+
+/// Serves until `stop`, then ends in order.
+pub(crate) async fn stop_after(server: Server, stop: impl Future<Output = ()>) {
+    stop.await;
+    tracing::info!("stopping");
+    server.stop().await;
+    tracing::info!("stopped");
+}
+
+/// Done at SIGTERM or SIGINT. A second one ends the process at once, as it would without us.
+pub(crate) fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let cannot = |error| Failure::System(format!("cannot wait for signals: {error}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            std::process::exit(130);
+        });
+    })
+}
