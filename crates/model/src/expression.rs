@@ -174,6 +174,7 @@ fn to_json(value: &CelValue) -> Option<Value> {
         CelValue::Float(float) => Value::Number(Number::from_f64(*float)?),
         CelValue::String(text) => Value::String(text.to_string()),
         CelValue::List(items) => Value::Array(items.iter().map(to_json).collect::<Option<_>>()?),
+        #[expect(clippy::disallowed_methods, reason = "collected into a sorted map")]
         CelValue::Map(map) => Value::Object(
             map.map
                 .iter()

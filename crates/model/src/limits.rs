@@ -76,6 +76,14 @@ pub const JOIN_BYTES: usize = 16 * 1024 * 1024;
 pub const PAGE_ROWS: usize = 1_000;
 /// Channels joined on one socket.
 pub const SOCKET_CHANNELS: usize = 100;
+/// Longest `ref` and `join_ref` of a message.
+pub const REF_BYTES: usize = 255;
+/// Pushes of one session that may wait for their replies; beyond it: `overloaded`.
+pub const UNANSWERED_PUSHES: usize = 256;
+/// Messages of one session that may wait for the answers to its joins.
+pub const HELD_MESSAGES: usize = 256;
+/// Malformed frames in a row that end a session.
+pub const MALFORMED_IN_A_ROW: u32 = 16;
 /// Largest frame from a client.
 pub const FRAME_BYTES: usize = 1024 * 1024;
 /// Largest payload published to a live topic.

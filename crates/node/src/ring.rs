@@ -98,7 +98,12 @@ mod tests {
 
     fn frame(number: usize, bytes: usize) -> Arc<Frame> {
         let payload = Payload::Json(Bytes::from(number.to_string()));
-        Arc::new(Frame { event: "e".into(), payload, encoded: Bytes::from(vec![0; bytes]) })
+        Arc::new(Frame {
+            event: "e".into(),
+            payload,
+            position: None,
+            encoded: Bytes::from(vec![0; bytes]),
+        })
     }
 
     fn numbers(read: Read) -> Vec<usize> {

@@ -16,9 +16,9 @@ mod text;
 
 use std::borrow::Cow;
 
-use instep_model::limits;
+use instep_model::limits::{self, REF_BYTES};
 
-use crate::reference::{REF_BYTES, Ref};
+use crate::reference::Ref;
 use crate::vsn::Vsn;
 
 /// The topic of the socket itself; no channel lives there.

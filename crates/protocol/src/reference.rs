@@ -7,9 +7,6 @@ use serde_json::value::RawValue;
 
 use crate::encode;
 
-/// Longest ref: a binary frame gives its length one byte.
-pub const REF_BYTES: usize = 255;
-
 /// A ref or join_ref as the client sent it.
 ///
 /// It comes back as the same JSON value: clients compare with `===`, so the string `"3"` and the

@@ -37,20 +37,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use instep_model::limits;
+use instep_model::limits::{self, HELD_MESSAGES, MALFORMED_IN_A_ROW, UNANSWERED_PUSHES};
 
 pub use self::channel::{Channel, ChannelId, ReplyTo};
 use self::channel::{Entry, Phase};
 use crate::encode::{self, Address, Body, Frame};
 use crate::message::{self, DecodeError, Message, Payload, Rejected, SOCKET_TOPIC};
 use crate::vsn::Vsn;
-
-/// Pushes of one session that may wait for their replies; beyond it: `overloaded`.
-pub const UNANSWERED_PUSHES: usize = 256;
-/// Messages of one session that may wait for the answers to its joins.
-pub const HELD_MESSAGES: usize = 256;
-/// Malformed frames in a row that end a session.
-pub const MALFORMED_IN_A_ROW: u32 = 16;
 
 /// Close code of a drain and of an idle socket. Every version of phoenix.js comes back after it;
 /// after 1000 some stay away for ever, after 1001 some think that the page was left.

@@ -4,14 +4,14 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use instep_model::limits;
+use instep_model::limits::{self, REF_BYTES};
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess};
 use serde_json::error::Category;
 use serde_json::value::RawValue;
 
 use super::{DecodeError, Message, Origin, Payload, Rejected};
-use crate::reference::{REF_BYTES, Ref, string_of};
+use crate::reference::{Ref, string_of};
 use crate::vsn::Vsn;
 
 pub(super) fn decode(vsn: Vsn, frame: &str) -> Result<Message<'_>, Rejected> {
