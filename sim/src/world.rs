@@ -20,7 +20,7 @@ mod damage;
 /// Attempts to come up with a disk that is in order.
 const STARTS: usize = 12;
 /// A disk that is nearly full has this much room: a few segments.
-const SMALL_DISK: u64 = 24 * 1024;
+const SMALL_DISK: u64 = 8 * 1024;
 
 /// What may happen next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +74,7 @@ const STEPS: &[(Step, usize)] = &[
     (Step::Replay, 3),
     (Step::Wait, 30),
     (Step::Jump, 2),
-    (Step::FillDisk, 2),
+    (Step::FillDisk, 4),
     (Step::DiskFault, 3),
     (Step::PowerFails, 3),
     (Step::Crash, 3),
@@ -96,6 +96,9 @@ pub(crate) struct World {
     subscribers: Vec<Subscriber>,
     weights: Vec<(Step, usize)>,
     pub(crate) trace: Vec<Event>,
+    /// A sync of a directory may have failed: until the power goes, names look durable that are
+    /// not, and no later sync makes them so.
+    names_unsure: bool,
     /// Answers up to this event have been read.
     read: usize,
     /// The process cannot be started any more.
@@ -128,6 +131,7 @@ impl World {
             subscribers,
             weights,
             trace: Vec::new(),
+            names_unsure: false,
             read: 0,
             over: false,
         }
@@ -196,6 +200,8 @@ impl World {
             Step::Flush => node.flush(trace),
             Step::Show => node.show(trace),
             Step::Pump => node.pump(reader, trace),
+            // The first subscriber is slow: its socket is full most of the time.
+            Step::Read if reader == 0 && dice.chance(85) => node.pump(reader, trace),
             Step::Read => {
                 let frames = 1 + dice.below(4);
                 if dice.chance(60) {
@@ -311,7 +317,7 @@ impl World {
     }
 
     fn fill_disk(&mut self) {
-        let room = SMALL_DISK + self.dice.below(3) as u64 * 4096;
+        let room = SMALL_DISK + self.dice.below(4) as u64 * 4096;
         let capacity = self.dice.chance(60).then_some(room);
         self.disk.set_capacity(capacity);
     }
@@ -324,11 +330,14 @@ impl World {
             DiskFault::DirectorySyncError,
             DiskFault::Full,
         ]);
+        self.names_unsure |= fault == DiskFault::DirectorySyncError;
         self.disk.inject(fault, self.dice.below(4) as u64);
     }
 
     /// The process dies, with the machine or alone, and comes up again.
     fn die(&mut self, power: bool) {
+        let unsure = std::mem::take(&mut self.names_unsure);
+        let power = power || unsure;
         self.node = None;
         self.trace.push(Event::Died { power });
         match power {
@@ -370,7 +379,7 @@ impl World {
                 Err(Unopened::Failed(why)) => reason = why,
             }
             self.trace.truncate(before);
-            match is_dark(&self.disk) || self.dice.chance(30) {
+            match is_dark(&self.disk) || self.names_unsure || self.dice.chance(30) {
                 true => self.disk.crash(),
                 false => self.disk.kill(),
             }

@@ -40,8 +40,9 @@ impl World {
             return;
         }
         self.node = None;
-        self.trace.push(Event::Died { power: false });
-        self.disk.kill();
+        self.names_unsure = false;
+        self.trace.push(Event::Died { power: true });
+        self.disk.crash();
         for subscriber in &mut self.subscribers {
             subscriber.lose(&mut self.trace);
         }
@@ -68,12 +69,13 @@ impl World {
         let new = Incarnation(self.dice.uuid());
         self.disk.set_capacity(None);
         let mut outcome = repair(&self.disk, &directory(), new);
-        // Running it again is always safe, and a disk does not fail for ever.
+        // Running it again is safe once the machine was restarted: names that a failed sync of a
+        // directory has dropped look durable until then.
         for _ in 0..REPAIRS {
             if outcome.is_ok() {
                 break;
             }
-            self.disk.kill();
+            self.disk.crash();
             outcome = repair(&self.disk, &directory(), new);
         }
         match outcome {
