@@ -7,7 +7,7 @@ use bytes::Bytes;
 use instep_model::position::Position;
 
 /// Frames that a ring keeps: few, so that subscribers fall off often.
-pub(crate) const RING_FRAMES: usize = 12;
+pub(crate) const RING_FRAMES: usize = 6;
 
 /// An encoded frame, and the position that whoever has it is complete up to.
 #[derive(Clone)]

@@ -31,8 +31,14 @@ pub fn seed(seed: u64, steps: usize, fault: Option<Fault>) -> Outcome {
     let mut world = World::new(seed, fault);
     world.run(steps);
     let history = world.trace;
-    let findings = check(&history, &shop::topics());
+    let findings = judge(&history);
     Outcome { seed, steps, history, findings }
+}
+
+/// Judges a history of the dataset that is simulated.
+#[must_use]
+pub fn judge(history: &[Event]) -> Vec<Finding> {
+    check(history, &shop::topics())
 }
 
 impl Outcome {

@@ -4,7 +4,7 @@ use instep_sim::fault::{FAULTS, Fault, SAME_SEED};
 use instep_sim::run::{self, STEPS};
 
 /// Seeds within which a fault must show.
-const SEEDS: u64 = 150;
+const SEEDS: u64 = 250;
 
 #[test]
 fn every_fault_is_caught_by_its_checker() {

@@ -1,4 +1,5 @@
 //! The simulator's own promises.
 
+mod checkers_see;
 mod faults_are_caught;
 mod seeds_hold;
