@@ -64,28 +64,29 @@ function followProduct(socket, shoe) {
   const offer = one("[data-offer]", shoe);
   const trouble = one("[data-trouble]", shoe);
 
-  const comeBack = () => {
-    shoe.dataset.released = "false";
-    offer.replaceChildren(one("[data-coming-soon]", shoe).content.cloneNode(true));
+  // A release was taken back, which no message describes: the page itself does.
+  const withdraw = () => {
+    if (shoe.dataset.released === "true") location.reload();
   };
   const events = {
     released({ size_html }) {
       const isNews = shoe.dataset.released === "false";
       offer.innerHTML = size_html;
       shoe.dataset.released = "true";
+      one("[data-tag]", shoe).textContent = "Out now";
       markBag();
       if (isNews) celebrate(shoe);
     },
     stock_change: ({ item_id, level }) => showLevel(item_id, level),
     leave({ key }) {
-      if (key === shoe.dataset.productId) comeBack();
+      if (key === shoe.dataset.productId) withdraw();
       else one(`[data-item-id="${CSS.escape(key)}"]`, shoe)?.remove();
     },
   };
   return new Follower(socket, shoe.dataset.topic, {}, {
     events,
     reset(rows) {
-      if (!rows.some(({ event }) => event === "released")) comeBack();
+      if (!rows.some(({ event }) => event === "released")) withdraw();
     },
     joined: () => (trouble.hidden = true),
     refused(reason) {

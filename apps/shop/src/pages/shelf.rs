@@ -40,10 +40,7 @@ fn shoe(view: &View<'_>, number: usize, product: &Product) -> Markup {
                 span class="stage-number" aria-hidden="true" { (format!("{number:02}")) }
                 img class="stage-art" alt={ (row.name) " in " (row.colorway) }
                     src=(part::art_url(&row.art)) width="820" height="500";
-                p class="tag" {
-                    span class="tag-soon" { "Coming soon" }
-                    span class="tag-live" { "Out now" }
-                }
+                p class="tag" data-tag { @if row.released { "Out now" } @else { "Coming soon" } }
             }
             div class="words" {
                 div class="title" {
@@ -60,7 +57,6 @@ fn shoe(view: &View<'_>, number: usize, product: &Product) -> Markup {
                     @else { (part::coming_soon()) }
                 }
                 p class="trouble" data-trouble role="alert" hidden {}
-                template data-coming-soon { (part::coming_soon()) }
             }
         }
     }
