@@ -54,6 +54,8 @@ pub struct CartLine {
     pub product: ProductRow,
     /// The item, with its count.
     pub item: Item,
+    /// The note of the cart's own row.
+    pub sold_out: bool,
 }
 
 /// Why a cart stays as it is.
@@ -107,8 +109,10 @@ pub fn contents(tables: &Tables, cart: &Cart) -> CartContents {
     let lines: Vec<CartLine> = cart
         .items
         .iter()
-        .filter_map(|held| catalogue::item(tables, held.id))
-        .map(|(product, item)| CartLine { product, item })
+        .filter_map(|held| {
+            let (product, item) = catalogue::item(tables, held.id)?;
+            Some(CartLine { product, item, sold_out: held.sold_out })
+        })
         .collect();
     CartContents { total_cents: lines.iter().map(|line| line.product.price_cents).sum(), lines }
 }

@@ -96,7 +96,9 @@ pub(crate) fn cart_json(tables: &Tables, cart: &Cart, levels: Levels) -> Value {
                 "size": line.item.row.size,
                 "price_cents": line.product.price_cents,
                 "released": line.product.released,
-                "sold_out": line.item.count <= 0,
+                // From the row and not from the count: a view tells what a write changed, and
+                // the write that notes a sale-out changes nothing else.
+                "sold_out": line.sold_out,
                 "level": levels.of(line.item.count),
             })
         })
@@ -127,7 +129,9 @@ fn view_name(name: &'static str) -> Name {
 #[cfg(test)]
 mod tests {
     use instep::model::name::Key;
+    use instep::model::position::Place;
     use instep::model::row::Row;
+    use instep::model::state::{StoredRow, Table};
     use instep::model::view::Sight;
 
     use super::*;
@@ -165,6 +169,39 @@ mod tests {
         assert_eq!(seen.topic, "product:1");
         let expected = json!({"product_id": 1, "item_id": 101, "level": "low"});
         assert_eq!(Value::Object(seen.fields), expected);
+    }
+
+    #[test]
+    fn snk_u4_a_cart_is_told_again_when_the_note_of_an_item_changes() {
+        let view = cart(Levels::default()).unwrap();
+        let row = |sold_out| {
+            let items = json!([{"id": 101, "sold_out": sold_out}]);
+            Row::new(&fields(json!({"items": items, "touched_ms": 1}))).unwrap()
+        };
+        let tables = shelf();
+
+        let (key, before, after) = (key(&"a".repeat(64)), row(false), row(true));
+
+        let told = |old, new| view.sights(&key, Some(old), Some(new), &tables, &mut 0).len();
+        assert_eq!((told(&before, &after), told(&after, &after)), (1, 0));
+    }
+
+    /// A shelf with one item, of which none is left.
+    fn shelf() -> Tables {
+        let product = json!({"id": 1, "sku": "s", "name": "n", "price_cents": 1, "released": true});
+        let item = json!({"id": 101, "product_id": 1, "sku": "i", "size": "9"});
+        let rows = [
+            (PRODUCTS, "1", Row::new(&fields(product)).unwrap()),
+            (tables::ITEMS, "101", Row::new(&fields(item)).unwrap()),
+            (AVAILABILITY, "101", stock(0)),
+        ];
+        let mut shelf = Tables::default();
+        for (table, id, row) in rows {
+            let mut rows = Table::default();
+            rows.put(&key(id), StoredRow { place: Place::default(), row });
+            shelf.insert(tables::name(table), rows);
+        }
+        shelf
     }
 
     fn stock_told(before: i64, after: i64) -> Option<Value> {
