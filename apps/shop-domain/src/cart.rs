@@ -6,6 +6,7 @@
 
 use instep::Dataset;
 use instep::model::commit::Operation;
+use instep::model::name::Key;
 use instep::model::owner::Refusal;
 use instep::model::state::Tables;
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,11 @@ use crate::tables::{self, CARTS, ITEMS};
 
 /// Most items in one cart.
 pub const CART_ITEMS: usize = 24;
+/// A cart that nobody changed for this long is removed: its token has expired long ago, unless its
+/// shopper kept looking at it without ever buying.
+pub const KEPT_MS: u64 = 30 * 24 * 60 * 60 * 1000;
+/// Carts removed by one sweep; the next one goes on.
+const SWEPT_AT_ONCE: usize = 1_000;
 /// A change that meets another change of the same cart is tried this often.
 const TRIES: usize = 16;
 
@@ -138,6 +144,34 @@ pub async fn change(
         }
     }
     Err(last.unwrap_or(Refusal::Overloaded).into())
+}
+
+/// Removes carts that nobody changed for [`KEPT_MS`], and answers how many.
+///
+/// # Errors
+/// [`Refusal`], when the log takes nothing; the next sweep goes on.
+pub async fn sweep(dataset: &Dataset, now_ms: u64) -> Result<usize, Refusal> {
+    let tables = dataset.state().tables.clone();
+    let mut swept = 0;
+    for (key, cart) in abandoned(&tables, now_ms) {
+        let condition = tables::require(CARTS, &key, json!({"touched_ms": cart.touched_ms}));
+        let delete = Operation::Delete { table: tables::name(CARTS), key };
+        match dataset.commit(tables::proposal(vec![condition, delete])).await {
+            Ok(_) => swept += 1,
+            // Its shopper came back at this very moment.
+            Err(Refusal::ConditionFailed { .. }) => {}
+            Err(refusal) => return Err(refusal),
+        }
+    }
+    Ok(swept)
+}
+
+fn abandoned(tables: &Tables, now_ms: u64) -> Vec<(Key, Cart)> {
+    tables::read_all::<Cart>(tables, CARTS)
+        .filter(|(_, cart)| cart.touched_ms.saturating_add(KEPT_MS) < now_ms)
+        .take(SWEPT_AT_ONCE)
+        .map(|(key, cart)| (key.clone(), cart))
+        .collect()
 }
 
 fn plan(
@@ -274,6 +308,15 @@ mod tests {
         let noted = with_notes(&memory.tables(), &held).unwrap();
         assert!(noted.items[0].sold_out);
         assert_eq!(with_notes(&memory.tables(), &noted), None);
+    }
+
+    #[test]
+    fn a_cart_is_abandoned_when_nobody_changed_it_for_thirty_days() {
+        let mut memory = Memory::seeded(1);
+        act(&mut memory, &testing::cart_id(1), CartChange::Add(ItemId(101))).unwrap();
+
+        assert_eq!(abandoned(&memory.tables(), KEPT_MS + 1).len(), 0);
+        assert_eq!(abandoned(&memory.tables(), KEPT_MS + 2).len(), 1);
     }
 
     fn act(memory: &mut Memory, id: &CartId, change: CartChange) -> Result<(), CartError> {

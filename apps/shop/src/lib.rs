@@ -20,6 +20,7 @@ mod visitor;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::routing::{get, post};
@@ -27,6 +28,7 @@ use instep::model::commit::TableOptions;
 use instep::model::name::Name;
 use instep::model::view::ViewError;
 use instep::{App, Dataset, Node};
+use instep_shop_domain::cart;
 use instep_shop_domain::levels::Levels;
 use instep_shop_domain::sold_out::{self, BeforeLook};
 use instep_shop_domain::tables;
@@ -36,6 +38,9 @@ pub use tokens::Secret;
 
 /// The dataset that the shop lives in when nothing else is said.
 pub const DATASET: &str = "shop";
+
+/// How often abandoned carts are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
 
 /// A shop, before it opens.
 #[derive(Clone)]
@@ -139,6 +144,7 @@ impl Shop {
             })
             .started(move |node| match node.dataset(dataset.as_str()) {
                 Some(dataset) => {
+                    tokio::spawn(sweep_carts(dataset.clone()));
                     tokio::spawn(sold_out::keep_notes(dataset, Arc::clone(&before_look)));
                 }
                 None => tracing::error!(%dataset, "the shop's dataset is missing"),
@@ -150,6 +156,19 @@ impl Counter {
     /// The shop's dataset; none while the server begins or ends.
     fn dataset(&self) -> Option<Dataset> {
         self.node.dataset(self.context.dataset.as_str())
+    }
+}
+
+/// Removes abandoned carts now and then, until the dataset is closed.
+async fn sweep_carts(dataset: Dataset) {
+    let mut tick = tokio::time::interval(SWEEP_EVERY);
+    while dataset.stopped().is_none() {
+        tick.tick().await;
+        match cart::sweep(&dataset, clock::now_ms()).await {
+            Ok(0) => {}
+            Ok(carts) => tracing::info!(carts, "abandoned carts are removed"),
+            Err(refusal) => tracing::debug!(%refusal, "abandoned carts stay for now"),
+        }
     }
 }
 
