@@ -7,10 +7,12 @@ import { CLIENTS, Follower, answer, connect, cut, frame, sendFrame } from "./cli
 import { serve } from "./start.mjs";
 
 const CONFIG = `
-[[topics]]
-pattern = "room:*"
-kind = "live"
-publish = "anyone"
+[[live]]
+topic = "room:*"
+anyone_publishes = true
+
+[log]
+segment_bytes = 65536
 `;
 
 const server = await serve({ after }, CONFIG);

@@ -58,6 +58,14 @@ pub async fn serve(
     }
 }
 
+/// What a client gets that comes before everything is in memory: it tries again by itself.
+#[must_use]
+pub fn not_yet() -> Response {
+    let mut response = answer(&Answer::Posted);
+    *response.body_mut() = r#"{"status":500}"#.into();
+    response
+}
+
 fn open(door: &Door, vsn: Option<&str>) -> Response {
     let Ok(vsn) = Vsn::parse(vsn) else {
         return answer(&Answer::Refused);

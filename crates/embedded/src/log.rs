@@ -197,7 +197,7 @@ impl EmbeddedLog {
         let path = segment::path(&directory, first);
         name_segment(&*self.disk, &*file, &header, &unnamed, &path)
             .map_err(|error| self.fail("begin", &path, &error))?;
-        self.spare.want();
+        self.spare.begun();
         self.active = Active {
             file: Arc::clone(&file),
             path: path.clone(),
@@ -290,6 +290,9 @@ impl Log for EmbeddedLog {
         self.active.end = offset + frame as u64;
         self.active.chain = checksum;
         self.shared.change().publish(revision, offset, self.active.end);
+        if self.active.end > self.active.capacity / 2 {
+            self.spare.want();
+        }
         if self.buffer.capacity() > BUFFER_BYTES {
             self.buffer = Vec::new();
         }

@@ -31,13 +31,15 @@ pub(crate) struct Spare {
 
 #[derive(Default)]
 enum Stock {
+    /// The active segment is less than half full: a quiet log prepares nothing.
     #[default]
+    Unasked,
     Wanted,
     Preparing,
     Ready(Arc<dyn DiskFile>),
     /// The appender is giving the file its name.
     Taken,
-    /// The last attempt failed; the next roll asks again.
+    /// The last attempt failed; the next segment that begins asks again.
     Failed,
     Closed,
 }
@@ -105,12 +107,20 @@ impl Spare {
         }
     }
 
-    /// Asks for the next segment.
+    /// Asks for the next segment, once for each that begins.
     pub(crate) fn want(&self) {
         let mut stock = self.stock();
-        if matches!(*stock, Stock::Taken | Stock::Failed) {
+        if matches!(*stock, Stock::Unasked) {
             *stock = Stock::Wanted;
             self.changed.notify_all();
+        }
+    }
+
+    /// A new segment has begun; the next one may be asked for in time.
+    pub(crate) fn begun(&self) {
+        let mut stock = self.stock();
+        if matches!(*stock, Stock::Taken | Stock::Failed) {
+            *stock = Stock::Unasked;
         }
     }
 

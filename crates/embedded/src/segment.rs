@@ -19,6 +19,8 @@ pub(crate) const SNAPSHOTS: &str = "snapshots";
 pub(crate) const MARK_BYTES: u64 = 64 * 1024;
 const ENDING: &str = ".segment";
 const BLOCK_BYTES: usize = 1024 * 1024;
+/// Zeros are passed over in pieces of this size.
+const BLANK_BYTES: usize = 256;
 
 /// A place in a segment that can be found without reading from its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +93,15 @@ pub(crate) fn length_of(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
+/// How many bytes at the beginning can be passed over in a search for frames: whole steps at which
+/// there are only zeros where a frame has its magic. Most of a segment that is not full yet.
+fn blank_steps(bytes: &[u8]) -> usize {
+    let blank = |piece: &&[u8]| piece.iter().all(|byte| *byte == 0);
+    let zeros = bytes.chunks_exact(BLANK_BYTES).take_while(blank).count() * BLANK_BYTES;
+    // A frame may begin in the last zeros: its checksum may be zero, its magic is not.
+    zeros.saturating_sub(BLANK_BYTES) / ALIGNMENT * ALIGNMENT
+}
+
 /// Looks at frames of a file in large blocks.
 pub(crate) struct Walk<'a> {
     file: &'a dyn DiskFile,
@@ -148,6 +159,11 @@ impl<'a> Walk<'a> {
                 self.refill(offset, FRAME_HEADER_BYTES)?;
             }
             let step = self.buffered(offset);
+            let zeros = blank_steps(step);
+            if zeros > 0 {
+                offset += zeros as u64;
+                continue;
+            }
             let step = &step[..ALIGNMENT.min(step.len())];
             if step.is_empty() {
                 break;

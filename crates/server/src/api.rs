@@ -24,6 +24,8 @@ use crate::admin::AdminKey;
 use crate::problem::Problem;
 use crate::server::Opener;
 
+const LONGPOLL: &str = "/socket/longpoll";
+
 #[derive(OpenApi)]
 #[openapi(info(
     title = "Instep",
@@ -62,7 +64,7 @@ pub(crate) fn router(shared: Shared, door: Door, key: AdminKey, apps: Router) ->
     let document = reference::serve(document);
     let sockets = Router::new()
         .route("/socket/websocket", get(websocket::upgrade))
-        .route("/socket/longpoll", any(longpoll::serve))
+        .route(LONGPOLL, any(longpoll::serve))
         .with_state(door);
     Router::new()
         .merge(api)
@@ -79,6 +81,8 @@ pub(crate) fn router(shared: Shared, door: Door, key: AdminKey, apps: Router) ->
 async fn wait_until_ready(State(node): State<Node>, request: Request, next: Next) -> Response {
     let health = ["/healthz", "/readyz"].contains(&request.uri().path());
     match node.waiting_for() {
+        // Clients look into the body only, and know no 503 there.
+        Some(_) if request.uri().path() == LONGPOLL => longpoll::not_yet(),
         Some(what) if !health => loading(&what).into_response(),
         _ => next.run(request).await,
     }

@@ -125,7 +125,7 @@ impl Default for Config {
 impl Default for LogConfig {
     fn default() -> Self {
         Self {
-            segment_bytes: 64 * 1024 * 1024,
+            segment_bytes: instep_embedded::log::SEGMENT_BYTES,
             keep_bytes: 1024 * 1024 * 1024,
             keep_hours: 7 * 24,
             snapshot_after_bytes: 64 * 1024 * 1024,
