@@ -192,6 +192,8 @@ test("SNK-15: a demonstration sale ends with every size out, and pages see it li
     assert.equal(await count(server, item), 0);
     await page.locator(`[data-item-id="${item}"][data-level="out"]:disabled`).waitFor();
   }
+  const tag = await page.locator(`[data-product-id="${id}"] [data-tag]`).textContent();
+  assert.equal(tag, "Sold out");
   assert.equal((await merchant(server, "sell-until-gone", { product: 99 })).status, 404);
 });
 

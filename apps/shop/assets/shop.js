@@ -73,7 +73,7 @@ function followProduct(socket, shoe) {
       const isNews = shoe.dataset.released === "false";
       offer.innerHTML = size_html;
       shoe.dataset.released = "true";
-      one("[data-tag]", shoe).textContent = "Out now";
+      showTag(shoe);
       markBag();
       if (isNews) celebrate(shoe);
     },
@@ -102,12 +102,24 @@ function celebrate(shoe) {
   say(`${one("h2", shoe).textContent} is out now.`);
 }
 
+function showTag(shoe) {
+  const isLeft = one(".size:enabled", shoe) !== null;
+  one("[data-tag]", shoe).textContent = isLeft ? "Out now" : "Sold out";
+}
+
 function showLevel(item, level) {
   const button = one(`[data-item-id="${item}"]`);
   if (!button || button.dataset.level === level) return;
   button.dataset.level = level;
   button.disabled = level === "out";
   one("[data-level-words]", button).textContent = LEVEL_WORDS[level] ?? level;
+  const shoe = button.closest("[data-product-id]");
+  showTag(shoe);
+  if (level === "out") {
+    // For those who listen to the page; every other level can be asked for at its button.
+    const size = one(".size-number", button).textContent;
+    one("[data-spoken]").textContent = `${one("h2", shoe).textContent}, size ${size}: sold out.`;
+  }
   button.classList.remove("told");
   // Reading a size makes the browser forget the old animation, so the new one starts.
   void button.offsetWidth;

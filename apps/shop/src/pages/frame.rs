@@ -37,6 +37,7 @@ pub(super) fn page(view: &View<'_>, name: &str, title: &str, main: &Markup) -> M
                 (forms(view))
                 (bag(view))
                 p class="toast" data-toast role="status" {}
+                p class="unseen" data-spoken aria-live="polite" {}
             }
         }
     }

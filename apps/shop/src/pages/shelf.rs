@@ -40,7 +40,7 @@ fn shoe(view: &View<'_>, number: usize, product: &Product) -> Markup {
                 span class="stage-number" aria-hidden="true" { (format!("{number:02}")) }
                 img class="stage-art" alt={ (row.name) " in " (row.colorway) }
                     src=(part::art_url(&row.art)) width="820" height="500";
-                p class="tag" data-tag { @if row.released { "Out now" } @else { "Coming soon" } }
+                p class="tag" data-tag { (tag(product)) }
             }
             div class="words" {
                 div class="title" {
@@ -59,5 +59,14 @@ fn shoe(view: &View<'_>, number: usize, product: &Product) -> Markup {
                 p class="trouble" data-trouble role="alert" hidden {}
             }
         }
+    }
+}
+
+fn tag(product: &Product) -> &'static str {
+    let is_left = product.items.iter().any(|item| item.count > 0);
+    match (product.row.released, is_left) {
+        (false, _) => "Coming soon",
+        (true, true) => "Out now",
+        (true, false) => "Sold out",
     }
 }
