@@ -142,7 +142,6 @@ impl Oracle {
     }
 
     /// What a proposal should do at the commit after this state, in the history `incarnation`.
-    #[must_use]
     pub fn judge(&self, operations: &[Value], place: Place, incarnation: Incarnation) -> Judgement {
         let mut after = Attempt { oracle: self.clone(), place, incarnation };
         let mut results = Vec::with_capacity(operations.len());
