@@ -88,6 +88,13 @@ pub const FAULTS: &[(Fault, &str, &str)] = &[
 pub const SAME_SEED: &str = "the_same_seed_gives_the_same_history";
 
 impl Fault {
+    /// Its name on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        let found = FAULTS.iter().find(|(fault, _, _)| *fault == self);
+        found.map_or("unknown", |(_, name, _)| name)
+    }
+
     /// The fault with this name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {

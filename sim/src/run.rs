@@ -19,6 +19,8 @@ pub struct Outcome {
     pub seed: u64,
     /// How many steps it was asked for.
     pub steps: usize,
+    /// What was broken on purpose.
+    pub fault: Option<Fault>,
     /// What happened.
     pub history: Vec<Event>,
     /// What is wrong with it, the most telling first.
@@ -32,7 +34,7 @@ pub fn seed(seed: u64, steps: usize, fault: Option<Fault>) -> Outcome {
     world.run(steps);
     let history = world.trace;
     let findings = judge(&history);
-    Outcome { seed, steps, history, findings }
+    Outcome { seed, steps, fault, history, findings }
 }
 
 /// Judges a history of the dataset that is simulated.
@@ -78,7 +80,8 @@ impl fmt::Display for Outcome {
             STEPS => String::new(),
             other => format!(" --steps {other}"),
         };
-        writeln!(f, "to repeat: cargo xtask sim --seed {}{steps}", self.seed)
+        let fault = self.fault.map_or(String::new(), |fault| format!(" --fault {}", fault.name()));
+        writeln!(f, "to repeat: cargo xtask sim --seed {}{steps}{fault}", self.seed)
     }
 }
 
