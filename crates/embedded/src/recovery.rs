@@ -44,6 +44,12 @@ pub(crate) fn open(disk: Arc<dyn Disk>, mut options: Options) -> Result<Embedded
     if created {
         begin(&*disk, &options)?;
         scan = scan::scan(&*disk, &directory, Chain::Checked)?;
+    } else if let Some(last) = scan.segments.last().filter(|last| last.last < last.header.revision)
+    {
+        // The directory may never have been synced with this name in it, if that failed: a later
+        // sync of the directory does not say whether. Without entries the file is made anew.
+        make_segment(&*disk, &directory, &last.header.clone())?;
+        scan = scan::scan(&*disk, &directory, Chain::Checked)?;
     }
     assemble(disk, options, lock, scan, created)
 }

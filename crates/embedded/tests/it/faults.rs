@@ -235,3 +235,25 @@ fn i2_a_directory_begun_anew_has_the_incarnation_that_the_caller_brought() {
     assert_eq!(log.bounds().incarnation, crate::world::incarnation(99));
     assert!(log.recovery().created);
 }
+
+#[test]
+fn law_1_what_is_acknowledged_in_a_segment_whose_name_was_not_synced_survives_a_power_cut() {
+    for seed in 0..16 {
+        let disk = SimulatedDisk::new(seed);
+        let mut log = open(&disk);
+        disk.inject(Fault::DirectorySyncError, 0);
+        let mut head = 0;
+        while log.append(Revision(head), &[7; 300]).is_ok() {
+            head += 1;
+        }
+        drop(log);
+        disk.kill();
+
+        let mut log = open(&disk);
+        let acknowledged = log.append(Revision(head), b"acknowledged").unwrap();
+        drop(log);
+        disk.crash();
+
+        assert_eq!(open(&disk).bounds().head, acknowledged, "seed {seed}");
+    }
+}
