@@ -1,9 +1,15 @@
 //! Every command, each in a file of its own.
 
+mod changes;
+mod check;
+mod commit;
+mod dataset;
 mod demo;
+mod publish;
 mod serve;
-
-use std::path::{Path, PathBuf};
+mod shop;
+mod subscribe;
+mod table;
 
 use clap::{Parser, Subcommand};
 
@@ -15,33 +21,45 @@ use crate::failure::Failure;
 pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// Answer and refuse in JSON, for programs.
+    #[arg(long, global = true)]
+    json: bool,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Arguments),
     Demo(demo::Arguments),
+    Commit(commit::Arguments),
+    Table(table::Arguments),
+    Dataset(dataset::Arguments),
+    Changes(changes::Arguments),
+    Subscribe(subscribe::Arguments),
+    Publish(publish::Arguments),
+    Shop(shop::Arguments),
+    Check(check::Arguments),
 }
 
 impl Cli {
+    /// Whether programs read what is printed.
+    pub(crate) fn json(&self) -> bool {
+        self.json
+    }
+
     /// Does what was asked for.
     pub(crate) async fn run(self) -> Result<(), Failure> {
+        let json = self.json;
         match self.command {
             Command::Serve(arguments) => serve::run(arguments).await,
             Command::Demo(arguments) => demo::run(arguments).await,
+            Command::Commit(arguments) => commit::run(arguments, json).await,
+            Command::Table(arguments) => table::run(arguments, json).await,
+            Command::Dataset(arguments) => dataset::run(arguments, json).await,
+            Command::Changes(arguments) => changes::run(arguments, json).await,
+            Command::Subscribe(arguments) => subscribe::run(arguments, json).await,
+            Command::Publish(arguments) => publish::run(arguments, json).await,
+            Command::Shop(arguments) => shop::run(arguments, json).await,
+            Command::Check(arguments) => check::run(&arguments, json),
         }
     }
 }
-
-/// The file of the admin key: that of the data directory given, or the first one there is.
-pub(crate) fn key_file(data: Option<&Path>) -> Option<PathBuf> {
-    match data {
-        Some(directory) => Some(directory.join(KEY_FILE)),
-        None => USUAL_DATA.iter().map(|data| Path::new(data).join(KEY_FILE)).find(|f| f.exists()),
-    }
-}
-
-/// The name of the key's file in a data directory.
-const KEY_FILE: &str = "admin.key";
-/// Where `serve` and `demo` keep their data when they are not told otherwise.
-const USUAL_DATA: &[&str] = &["data", "data/demo"];

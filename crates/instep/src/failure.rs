@@ -4,14 +4,27 @@ use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 
 use instep::StartError;
+use instep_client::{ChannelError, Error as ClientError};
 use instep_embedded::error::OpenError;
+use serde_json::{Value, json};
 
 /// Why a command failed. The exit codes are documented in `docs/reference/cli.md`.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
+    /// The server refused; the code is stable, the value is its whole answer.
+    #[error("{words}")]
+    Refused {
+        /// The refusal in words, the code first.
+        words: String,
+        /// The refusal as the server sent it.
+        answer: Value,
+    },
     /// Arguments, a configuration or an input that make no sense.
     #[error("{0}")]
     Usage(String),
+    /// The server cannot be reached, or does not answer.
+    #[error("{0}")]
+    Connect(String),
     /// The data is damaged.
     #[error("{0}")]
     Damaged(String),
@@ -33,9 +46,11 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    fn code(&self) -> u8 {
+    fn exit_code(&self) -> u8 {
         match self {
+            Self::Refused { .. } => 1,
             Self::Usage(_) => 2,
+            Self::Connect(_) => 3,
             Self::Damaged(_) => 4,
             Self::InUse(_) => 5,
             Self::Listen(_) => 6,
@@ -43,13 +58,59 @@ impl Failure {
         }
     }
 
+    /// The word for the kind of failure, for programs.
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Refused { .. } => "refused",
+            Self::Usage(_) => "usage",
+            Self::Connect(_) => "cannot_connect",
+            Self::Damaged(_) => "damaged",
+            Self::InUse(_) => "in_use",
+            Self::Listen(_) => "cannot_listen",
+            Self::Storage(_) | Self::System(_) | Self::Output(_) => "system",
+        }
+    }
+
     /// Says it on stderr. A reader of stdout who has seen enough is no failure.
-    pub(crate) fn report(self) -> ExitCode {
+    pub(crate) fn report(self, json: bool) -> ExitCode {
         if matches!(&self, Self::Output(error) if error.kind() == ErrorKind::BrokenPipe) {
             return ExitCode::SUCCESS;
         }
-        let _ = writeln!(std::io::stderr().lock(), "instep: {self}");
-        ExitCode::from(self.code())
+        let text = match (&self, json) {
+            (Self::Refused { answer, .. }, true) => answer.to_string(),
+            (other, true) => json!({"code": other.word(), "detail": other.to_string()}).to_string(),
+            (other, false) => format!("instep: {other}"),
+        };
+        let _ = writeln!(std::io::stderr().lock(), "{text}");
+        ExitCode::from(self.exit_code())
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let text = error.to_string();
+        match error {
+            ClientError::Refused(problem) => Self::Refused { words: text, answer: json!(problem) },
+            ClientError::Address { .. } => Self::Usage(text),
+            ClientError::Unreachable { .. }
+            | ClientError::Lost { .. }
+            | ClientError::OutcomeUnknown { .. }
+            | ClientError::Unexpected { .. } => Self::Connect(text),
+        }
+    }
+}
+
+impl From<ChannelError> for Failure {
+    fn from(error: ChannelError) -> Self {
+        let text = error.to_string();
+        match error {
+            ChannelError::Refused(answer) => Self::Refused { words: text, answer },
+            ChannelError::Address { .. } | ChannelError::AlreadyJoined => Self::Usage(text),
+            ChannelError::Unreachable { .. }
+            | ChannelError::Timeout
+            | ChannelError::Disconnected
+            | ChannelError::Ended => Self::Connect(text),
+        }
     }
 }
 
@@ -59,7 +120,7 @@ impl From<StartError> for Failure {
         match &error {
             StartError::Config(_) => Self::Usage(text),
             StartError::Listen { .. } => Self::Listen(text),
-            StartError::Engine { error, .. } => of_engine(error, text),
+            StartError::Engine { error, .. } => Self::of_engine(error, text),
             StartError::Data { .. }
             | StartError::Open { .. }
             | StartError::Table { .. }
@@ -68,17 +129,19 @@ impl From<StartError> for Failure {
     }
 }
 
-/// Sorts what the engine says about a directory.
-pub(crate) fn of_engine(error: &OpenError, text: String) -> Failure {
-    match error {
-        OpenError::Locked { .. } => Failure::InUse(text),
-        OpenError::Damaged(_)
-        | OpenError::RepairUnfinished { .. }
-        | OpenError::OtherIncarnation { .. } => Failure::Damaged(text),
-        OpenError::ReadOnly { .. }
-        | OpenError::StorageFull { .. }
-        | OpenError::NewerFormat { .. }
-        | OpenError::SyncFailed { .. }
-        | OpenError::Storage { .. } => Failure::Storage(text),
+impl Failure {
+    /// Sorts what the engine says about a directory.
+    pub(crate) fn of_engine(error: &OpenError, text: String) -> Self {
+        match error {
+            OpenError::Locked { .. } => Self::InUse(text),
+            OpenError::Damaged(_)
+            | OpenError::RepairUnfinished { .. }
+            | OpenError::OtherIncarnation { .. } => Self::Damaged(text),
+            OpenError::ReadOnly { .. }
+            | OpenError::StorageFull { .. }
+            | OpenError::NewerFormat { .. }
+            | OpenError::SyncFailed { .. }
+            | OpenError::Storage { .. } => Self::Storage(text),
+        }
     }
 }

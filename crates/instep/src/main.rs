@@ -5,8 +5,10 @@
 //! log is checked (`instep-embedded`).
 //! Start reading at [`commands`], then [`failure`] for the exit codes.
 
+mod access;
 mod commands;
 mod failure;
+mod input;
 mod output;
 mod running;
 mod telemetry;
@@ -24,6 +26,7 @@ const LAST_MOMENTS: Duration = Duration::from_millis(200);
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    let json = cli.json();
     let ended = match tokio::runtime::Runtime::new() {
         Ok(runtime) => {
             let ended = runtime.block_on(cli.run());
@@ -34,6 +37,6 @@ fn main() -> ExitCode {
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
+        Err(failure) => failure.report(json),
     }
 }

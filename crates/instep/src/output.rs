@@ -1,6 +1,11 @@
-//! What goes to stdout.
+//! What goes to stdout, and the bars that go to stderr.
 
 use std::io::Write;
+use std::time::Duration;
+
+use comfy_table::{ContentArrangement, Table, presets};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
 
 use crate::failure::Failure;
 
@@ -8,4 +13,58 @@ use crate::failure::Failure;
 pub(crate) fn lines(text: &[u8]) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     out.write_all(text).and_then(|()| out.flush()).map_err(Failure::Output)
+}
+
+/// Writes a line.
+pub(crate) fn line(text: &str) -> Result<(), Failure> {
+    lines(format!("{text}\n").as_bytes())
+}
+
+/// Writes a value as one line of JSON.
+pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string(value)
+        .map_err(|error| Failure::System(format!("the answer as JSON: {error}")))?;
+    line(&text)
+}
+
+/// Writes rows under a heading; nothing but a remark when there are none.
+pub(crate) fn table(
+    heading: &[&str],
+    rows: impl IntoIterator<Item = Vec<String>>,
+    none: &str,
+) -> Result<(), Failure> {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(heading.iter().copied());
+    for row in rows {
+        table.add_row(row);
+    }
+    match table.is_empty() {
+        true => line(none),
+        false => {
+            let trimmed = table.to_string();
+            lines(
+                trimmed
+                    .lines()
+                    .map(|line| format!("{}\n", line.trim()))
+                    .collect::<String>()
+                    .as_bytes(),
+            )
+        }
+    }
+}
+
+/// A bar on stderr; nothing is drawn where nobody looks.
+pub(crate) fn bar(length: u64, template: &str) -> ProgressBar {
+    let bar = ProgressBar::new(length);
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("━━╌"));
+    }
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
+}
+
+/// Bytes for people.
+pub(crate) fn bytes(bytes: u64) -> String {
+    indicatif::BinaryBytes(bytes).to_string()
 }

@@ -10,13 +10,11 @@ use instep::{App, Config, LivePattern, Server, StartError};
 use instep_shop::Shop;
 use instep_shop::domain::{catalogue, seed};
 
+use crate::access::{self, PORT};
 use crate::failure::Failure;
 use crate::output;
 use crate::running;
 use crate::telemetry::{self, LogFormat};
-
-/// The port that client commands ask when they are not told another.
-const PORT: u16 = 4000;
 
 /// Run the demonstration shop.
 #[derive(Debug, clap::Args)]
@@ -112,7 +110,7 @@ fn welcome(server: &Server, arguments: &Arguments) -> String {
     if server.address().port() != PORT {
         let _ = write!(access, " --server {url}");
     }
-    if crate::commands::key_file(None).as_deref() != Some(&key) {
+    if access::key_file(None).as_deref() != Some(&key) {
         let _ = write!(access, " --data {}", arguments.data.display());
     }
     let mut text = String::new();

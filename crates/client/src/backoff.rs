@@ -1,0 +1,61 @@
+//! How long to wait before the next attempt.
+
+use std::time::Duration;
+
+use rand::Rng as _;
+
+/// Waits that double up to a longest one. Each is somewhere between a half and the whole, so that
+/// clients which lost the same server do not come back in the same moment.
+#[derive(Debug, Clone)]
+pub struct Backoff {
+    first: Duration,
+    longest: Duration,
+    attempts: u32,
+}
+
+impl Backoff {
+    /// Waits from `first` to `longest`.
+    #[must_use]
+    pub fn new(first: Duration, longest: Duration) -> Self {
+        Self { first, longest, attempts: 0 }
+    }
+
+    /// The next wait.
+    pub fn next_wait(&mut self) -> Duration {
+        let whole = self.first.saturating_mul(1 << self.attempts.min(16)).min(self.longest);
+        self.attempts = self.attempts.saturating_add(1);
+        whole.mul_f64(rand::rng().random_range(0.5..=1.0))
+    }
+
+    /// Waits taken since the start or the last success.
+    #[must_use]
+    pub fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// It worked: the next wait is short again.
+    pub fn reset(&mut self) {
+        self.attempts = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_the_longest_and_begin_anew_after_a_success() {
+        let ms = Duration::from_millis;
+        let mut backoff = Backoff::new(ms(100), ms(1000));
+
+        let waits: Vec<Duration> = (0..40).map(|_| backoff.next_wait()).collect();
+        backoff.reset();
+        let again = backoff.next_wait();
+
+        for (at, wait) in waits.iter().enumerate() {
+            let whole = ms(100 << at.min(4)).min(ms(1000));
+            assert!(*wait >= whole / 2 && *wait <= whole, "wait {at} is {wait:?}");
+        }
+        assert!(again <= ms(100));
+    }
+}

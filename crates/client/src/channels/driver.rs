@@ -1,0 +1,308 @@
+//! The task that owns the socket.
+
+mod topics;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use instep_protocol::message::SOCKET_TOPIC;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{self, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+use self::topics::Topic;
+use super::frame::{self, Heard};
+use super::{ChannelError, Happening};
+use crate::backoff::Backoff;
+
+/// How long an answer may take.
+pub(super) const ANSWER: Duration = Duration::from_secs(10);
+/// The server closes a socket from which it hears nothing for 60 seconds.
+const HEARTBEAT: Duration = Duration::from_secs(30);
+/// How long a connection may take to be made.
+const CONNECT: Duration = Duration::from_secs(10);
+/// Waits before a lost connection is made again.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// Largest frame of a server: a chunk of a snapshot and one more row are far below.
+const FRAME_BYTES: usize = 16 * 1024 * 1024;
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+type Answer = oneshot::Sender<Result<Value, ChannelError>>;
+
+/// What is asked of the driver.
+#[derive(Debug)]
+pub(super) enum Command {
+    Join { topic: String, params: Value, events: mpsc::Sender<Happening>, reply: Answer },
+    Push { topic: String, event: String, payload: Value, reply: Answer },
+    Leave { topic: String, reply: Option<Answer> },
+}
+
+/// A request that was sent and not answered.
+enum Waiting {
+    Join { topic: String },
+    Push { reply: Answer },
+    Leave { reply: Option<Answer> },
+    Heartbeat,
+}
+
+pub(super) struct Driver {
+    address: String,
+    socket: Option<Socket>,
+    commands: mpsc::Receiver<Command>,
+    topics: BTreeMap<String, Topic>,
+    /// By ref, which is also by age.
+    waiting: BTreeMap<u64, (Instant, Waiting)>,
+    /// What a full reader has no room for. While there is any, the socket is not read.
+    undelivered: VecDeque<(mpsc::Sender<Happening>, Happening)>,
+    /// Topics whose reader was dropped without a word.
+    abandoned: Vec<String>,
+    last_ref: u64,
+    heartbeat_at: Instant,
+    backoff: Backoff,
+}
+
+/// What woke the driver.
+enum Woken {
+    Command(Option<Command>),
+    Socket(Option<Result<Message, tungstenite::Error>>),
+    Room(Result<mpsc::OwnedPermit<Happening>, ()>),
+    Time,
+}
+
+impl Driver {
+    pub(super) async fn connect(
+        base_url: &str,
+        commands: mpsc::Receiver<Command>,
+    ) -> Result<Self, ChannelError> {
+        let Some(rest) = base_url.strip_prefix("http://").filter(|rest| !rest.is_empty()) else {
+            let problem = "it must be http://HOST:PORT".to_owned();
+            return Err(ChannelError::Address { address: base_url.to_owned(), problem });
+        };
+        let rest = rest.trim_end_matches('/');
+        let address = format!("ws://{rest}/socket/websocket?vsn=2.0.0");
+        let socket = open(&address).await?;
+        Ok(Self {
+            address,
+            socket: Some(socket),
+            commands,
+            topics: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            undelivered: VecDeque::new(),
+            abandoned: Vec::new(),
+            last_ref: 0,
+            heartbeat_at: Instant::now() + HEARTBEAT,
+            backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT),
+        })
+    }
+
+    /// Works until nobody holds the socket any more.
+    pub(super) async fn run(mut self) {
+        loop {
+            if self.socket.is_none() && !self.reconnect().await {
+                return;
+            }
+            match self.wake().await {
+                Woken::Command(Some(command)) => self.obey(command).await,
+                Woken::Command(None) => break,
+                Woken::Socket(Some(Ok(Message::Text(text)))) => {
+                    if let Some(heard) = frame::decode(&text) {
+                        self.hear(heard);
+                        while let Some(topic) = self.abandoned.pop() {
+                            self.leave(&topic, None).await;
+                        }
+                    }
+                }
+                // Binary payloads have no form here; the library answers pings itself.
+                Woken::Socket(Some(Ok(
+                    Message::Binary(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_),
+                ))) => {}
+                Woken::Socket(Some(Ok(Message::Close(_)) | Err(_)) | None) => self.lost(),
+                Woken::Room(room) => self.deliver(room),
+                Woken::Time => self.tick().await,
+            }
+        }
+        if let Some(mut socket) = self.socket {
+            let _ = tokio::time::timeout(Duration::from_secs(1), socket.close(None)).await;
+        }
+    }
+
+    async fn wake(&mut self) -> Woken {
+        let deadline = self.next_deadline();
+        let full = self.undelivered.front().map(|(reader, _)| reader.clone());
+        let is_full = full.is_some();
+        let room = async {
+            match full {
+                Some(reader) => reader.reserve_owned().await.map_err(drop),
+                None => std::future::pending().await,
+            }
+        };
+        let socket = &mut self.socket;
+        let read = async {
+            match socket {
+                Some(socket) if !is_full => socket.next().await,
+                Some(_) | None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            command = self.commands.recv() => Woken::Command(command),
+            message = read => Woken::Socket(message),
+            room = room => Woken::Room(room),
+            () = tokio::time::sleep_until(deadline) => Woken::Time,
+        }
+    }
+
+    fn next_deadline(&self) -> Instant {
+        let answer = self.waiting.first_key_value().map(|(_, (deadline, _))| *deadline);
+        let rejoin = self.topics.values().filter_map(|topic| topic.rejoin_at).min();
+        [answer, rejoin].into_iter().flatten().fold(self.heartbeat_at, Instant::min)
+    }
+
+    /// Does what is due.
+    async fn tick(&mut self) {
+        let now = Instant::now();
+        while let Some(entry) = self.waiting.first_entry()
+            && entry.get().0 <= now
+        {
+            match entry.remove().1 {
+                Waiting::Join { topic } => self.join_failed(&topic, ChannelError::Timeout).await,
+                Waiting::Push { reply } | Waiting::Leave { reply: Some(reply) } => {
+                    let _ = reply.send(Err(ChannelError::Timeout));
+                }
+                // Nobody reads the socket while a reader is full: the answer may lie in it.
+                Waiting::Heartbeat if self.undelivered.is_empty() => return self.lost(),
+                Waiting::Leave { reply: None } | Waiting::Heartbeat => {}
+            }
+        }
+        if self.heartbeat_at <= now {
+            self.heartbeat_at = now + HEARTBEAT;
+            self.send(None, SOCKET_TOPIC, "heartbeat", &json!({}), Waiting::Heartbeat).await;
+        }
+        let due = |topic: &Topic| topic.rejoin_at.is_some_and(|at| at <= now);
+        let due: Vec<String> =
+            self.topics.iter().filter(|(_, t)| due(t)).map(|(name, _)| name.clone()).collect();
+        for topic in due {
+            self.send_join(&topic).await;
+        }
+    }
+
+    /// Sends a request and remembers that it waits for its answer. Answers the ref.
+    async fn send(
+        &mut self,
+        join_ref: Option<u64>,
+        topic: &str,
+        event: &str,
+        payload: &Value,
+        waiting: Waiting,
+    ) -> u64 {
+        self.last_ref += 1;
+        let reference = self.last_ref;
+        let Some(socket) = &mut self.socket else {
+            return reference;
+        };
+        // A join is its own join_ref.
+        let join_ref = if event == "phx_join" { Some(reference) } else { join_ref };
+        self.waiting.insert(reference, (Instant::now() + ANSWER, waiting));
+        let text = frame::encode(join_ref, reference, topic, event, payload);
+        let sent = tokio::time::timeout(ANSWER, socket.send(Message::Text(text))).await;
+        if !matches!(sent, Ok(Ok(()))) {
+            self.lost();
+        }
+        reference
+    }
+
+    /// The connection is gone: requests end without an answer, topics wait to be joined again.
+    fn lost(&mut self) {
+        self.socket = None;
+        for (_, (_, waiting)) in std::mem::take(&mut self.waiting) {
+            match waiting {
+                Waiting::Push { reply } | Waiting::Leave { reply: Some(reply) } => {
+                    let _ = reply.send(Err(ChannelError::Disconnected));
+                }
+                Waiting::Leave { reply: None } | Waiting::Join { .. } | Waiting::Heartbeat => {}
+            }
+        }
+        self.topics_lost();
+    }
+
+    /// Connects again, however long it takes, and joins all topics. False when nobody holds the
+    /// socket any more.
+    async fn reconnect(&mut self) -> bool {
+        loop {
+            let at = Instant::now() + self.backoff.next_wait();
+            loop {
+                tokio::select! {
+                    command = self.commands.recv() => match command {
+                        Some(command) => self.obey(command).await,
+                        None => return false,
+                    },
+                    () = tokio::time::sleep_until(at) => break,
+                }
+            }
+            match open(&self.address).await {
+                Ok(socket) => {
+                    self.socket = Some(socket);
+                    break;
+                }
+                Err(error) => tracing::debug!(%error, "the server is not there yet"),
+            }
+        }
+        self.heartbeat_at = Instant::now() + HEARTBEAT;
+        let topics: Vec<String> = self.topics.keys().cloned().collect();
+        for topic in topics {
+            self.send_join(&topic).await;
+        }
+        true
+    }
+
+    /// Takes what the server says.
+    fn hear(&mut self, heard: Heard) {
+        // The server is well: the next loss is a new one.
+        self.backoff.reset();
+        let waiting = match (&*heard.event, heard.reference) {
+            ("phx_reply", Some(reference)) => self.waiting.remove(&reference),
+            _ => return self.hear_topic(heard),
+        };
+        let Some((_, waiting)) = waiting else { return };
+        let mut payload = heard.payload;
+        let response = payload["response"].take();
+        let answer = match payload["status"].as_str() {
+            Some("ok") => Ok(response),
+            _ => Err(ChannelError::Refused(response)),
+        };
+        match waiting {
+            Waiting::Join { topic } => self.join_answered(&topic, answer),
+            Waiting::Push { reply } | Waiting::Leave { reply: Some(reply) } => {
+                let _ = reply.send(answer);
+            }
+            Waiting::Leave { reply: None } | Waiting::Heartbeat => {}
+        }
+    }
+}
+
+async fn open(address: &str) -> Result<Socket, ChannelError> {
+    let unreachable = |reason: String| {
+        let address = address.split('?').next().unwrap_or(address).to_owned();
+        ChannelError::Unreachable { address, reason }
+    };
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(FRAME_BYTES))
+        .max_frame_size(Some(FRAME_BYTES));
+    let connect = tokio_tungstenite::connect_async_with_config(address, Some(config), true);
+    match tokio::time::timeout(CONNECT, connect).await {
+        Ok(Ok((socket, _))) => Ok(socket),
+        Ok(Err(tungstenite::Error::Http(response))) => {
+            Err(unreachable(format!("the server answers {}", response.status())))
+        }
+        Ok(Err(tungstenite::Error::Url(error))) => {
+            Err(ChannelError::Address { address: address.to_owned(), problem: error.to_string() })
+        }
+        Ok(Err(error)) => Err(unreachable(error.to_string())),
+        Err(_) => Err(unreachable(format!("no connection within {} seconds", CONNECT.as_secs()))),
+    }
+}

@@ -1,0 +1,228 @@
+//! The topics of a socket: joined, lost, joined again where they were left.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::sync::mpsc::{self, OwnedPermit};
+use tokio::time::Instant;
+
+use super::{Answer, Command, Driver, Waiting};
+use crate::backoff::Backoff;
+use crate::channels::frame::Heard;
+use crate::channels::{ChannelError, Happening};
+
+/// Waits before a topic that failed is joined again.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// Refusals that pass by themselves: the server is on its way to what it will be.
+const PASSING: &[&str] = &["loading", "overloaded", "position_ahead", "stopped"];
+
+/// A topic that was asked for.
+pub(super) struct Topic {
+    params: Value,
+    /// Complete up to here.
+    since: Option<String>,
+    /// The ref of the newest join; what belongs to another one is of the past.
+    join_ref: u64,
+    joined: bool,
+    /// Who waits for the first join.
+    first: Option<Answer>,
+    events: mpsc::Sender<Happening>,
+    /// The topic has failed and is joined again then.
+    pub(super) rejoin_at: Option<Instant>,
+    backoff: Backoff,
+}
+
+impl Driver {
+    pub(super) async fn obey(&mut self, command: Command) {
+        match command {
+            Command::Join { topic, reply, .. } if self.topics.contains_key(&topic) => {
+                let _ = reply.send(Err(ChannelError::AlreadyJoined));
+                tracing::debug!(topic, "joined already");
+            }
+            Command::Join { reply, .. } if self.socket.is_none() => {
+                let _ = reply.send(Err(ChannelError::Disconnected));
+            }
+            Command::Join { topic, params, events, reply } => {
+                let since = params["since"].as_str().map(str::to_owned);
+                let backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+                let (first, join_ref, joined, rejoin_at) = (Some(reply), 0, false, None);
+                let entry =
+                    Topic { params, since, join_ref, joined, first, events, rejoin_at, backoff };
+                self.topics.insert(topic.clone(), entry);
+                self.send_join(&topic).await;
+            }
+            Command::Push { topic, event, payload, reply } => match self.topics.get(&topic) {
+                None => {
+                    let _ = reply.send(Err(ChannelError::Ended));
+                }
+                Some(entry) if self.socket.is_none() || !entry.joined => {
+                    let _ = reply.send(Err(ChannelError::Disconnected));
+                }
+                Some(entry) => {
+                    let join_ref = Some(entry.join_ref);
+                    let waiting = Waiting::Push { reply };
+                    self.send(join_ref, &topic, &event, &payload, waiting).await;
+                }
+            },
+            Command::Leave { topic, reply } => self.leave(&topic, reply).await,
+        }
+    }
+
+    pub(super) async fn leave(&mut self, topic: &str, reply: Option<Answer>) {
+        // The same topic may have been joined anew: that reader is there.
+        let left = self.topics.get(topic).is_some_and(|entry| entry.events.is_closed());
+        let entry = if left { self.topics.remove(topic) } else { None };
+        let join_ref = entry.map(|entry| entry.join_ref);
+        match (join_ref, reply) {
+            (Some(_), reply) if self.socket.is_some() => {
+                let waiting = Waiting::Leave { reply };
+                self.send(join_ref, topic, "phx_leave", &json!({}), waiting).await;
+            }
+            (_, Some(reply)) => {
+                let _ = reply.send(Ok(Value::Null));
+            }
+            (_, None) => {}
+        }
+    }
+
+    /// Joins a topic where it was left.
+    pub(super) async fn send_join(&mut self, topic: &str) {
+        let Some(entry) = self.topics.get_mut(topic) else { return };
+        entry.rejoin_at = None;
+        let mut params = entry.params.clone();
+        if let Some(params) = params.as_object_mut() {
+            params.remove("since");
+            if let Some(since) = &entry.since {
+                params.insert("since".into(), since.as_str().into());
+            }
+        }
+        let waiting = Waiting::Join { topic: topic.to_owned() };
+        // The ref is known before the answer can be, because nothing is read meanwhile.
+        let join_ref = self.send(None, topic, "phx_join", &params, waiting).await;
+        if let Some(entry) = self.topics.get_mut(topic) {
+            entry.join_ref = join_ref;
+        }
+    }
+
+    pub(super) fn join_answered(&mut self, topic: &str, answer: Result<Value, ChannelError>) {
+        let Some(entry) = self.topics.get_mut(topic) else { return };
+        match answer {
+            Ok(reply) => {
+                entry.joined = true;
+                entry.backoff.reset();
+                // Without a position the rows are still to come: until their bookmark there is
+                // nothing to go on after. Live topics have none ever.
+                entry.since = reply["position"].as_str().map(str::to_owned);
+                match entry.first.take() {
+                    Some(first) => {
+                        let _ = first.send(Ok(reply));
+                    }
+                    None => self.happen(topic, Happening::Joined(reply)),
+                }
+            }
+            Err(error) => match entry.first.take() {
+                Some(first) => {
+                    let _ = first.send(Err(error));
+                    self.topics.remove(topic);
+                }
+                None => self.rejoin_refused(topic, error),
+            },
+        }
+    }
+
+    fn rejoin_refused(&mut self, topic: &str, error: ChannelError) {
+        let ChannelError::Refused(reason) = error else {
+            return self.rejoin_later(topic);
+        };
+        match reason["reason"].as_str().is_some_and(|code| PASSING.contains(&code)) {
+            true => self.rejoin_later(topic),
+            false => self.end(topic, reason),
+        }
+    }
+
+    /// A join was not answered in time: the server shall forget it.
+    pub(super) async fn join_failed(&mut self, topic: &str, error: ChannelError) {
+        let Some(entry) = self.topics.get(topic) else { return };
+        let (join_ref, is_first) = (Some(entry.join_ref), entry.first.is_some());
+        let waiting = Waiting::Leave { reply: None };
+        self.send(join_ref, topic, "phx_leave", &json!({}), waiting).await;
+        match is_first {
+            true => self.join_answered(topic, Err(error)),
+            false => self.rejoin_later(topic),
+        }
+    }
+
+    fn rejoin_later(&mut self, topic: &str) {
+        if let Some(entry) = self.topics.get_mut(topic) {
+            entry.joined = false;
+            entry.rejoin_at = Some(Instant::now() + entry.backoff.next_wait());
+        }
+    }
+
+    /// Takes what is not a reply.
+    pub(super) fn hear_topic(&mut self, heard: Heard) {
+        let Heard { join_ref, topic, event, payload, .. } = heard;
+        let Some(entry) = self.topics.get_mut(&topic) else { return };
+        if join_ref.is_some_and(|join_ref| join_ref != entry.join_ref) {
+            return;
+        }
+        match &*event {
+            "phx_error" => {
+                self.happen(&topic, Happening::Lost);
+                self.rejoin_later(&topic);
+            }
+            "phx_close" => self.end(&topic, json!({"reason": "closed"})),
+            _ => {
+                if let Some(position) = payload["position"].as_str() {
+                    entry.since = Some(position.to_owned());
+                }
+                self.happen(&topic, Happening::Event { event, payload });
+            }
+        }
+    }
+
+    pub(super) fn topics_lost(&mut self) {
+        let topics: Vec<String> = self.topics.keys().cloned().collect();
+        for topic in topics {
+            let Some(entry) = self.topics.get_mut(&topic) else { continue };
+            entry.rejoin_at = None;
+            if let Some(first) = entry.first.take() {
+                let _ = first.send(Err(ChannelError::Disconnected));
+                self.topics.remove(&topic);
+            } else if std::mem::replace(&mut entry.joined, false) {
+                self.happen(&topic, Happening::Lost);
+            }
+        }
+    }
+
+    fn end(&mut self, topic: &str, reason: Value) {
+        self.happen(topic, Happening::Ended(reason));
+        self.topics.remove(topic);
+    }
+
+    /// Hands over what happened, behind what waits already.
+    fn happen(&mut self, topic: &str, happening: Happening) {
+        let Some(entry) = self.topics.get(topic) else { return };
+        let happening = match self.undelivered.is_empty() {
+            true => match entry.events.try_send(happening) {
+                Ok(()) => return,
+                Err(mpsc::error::TrySendError::Closed(_)) => {
+                    return self.abandoned.push(topic.to_owned());
+                }
+                Err(mpsc::error::TrySendError::Full(happening)) => happening,
+            },
+            false => happening,
+        };
+        self.undelivered.push_back((entry.events.clone(), happening));
+    }
+
+    /// There is room for the first of what waits, or its reader has gone.
+    pub(super) fn deliver(&mut self, room: Result<OwnedPermit<Happening>, ()>) {
+        let first = self.undelivered.pop_front();
+        if let (Ok(room), Some((_, happening))) = (room, first) {
+            room.send(happening);
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Administration of datasets, tables and journals.
+
+use std::collections::BTreeMap;
+
+use reqwest::Method;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::error::Error;
+use crate::http::Client;
+
+/// A dataset and how it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatasetStatus {
+    /// Its name.
+    pub name: String,
+    /// `ready`, or `stopped` when it takes no commits any more.
+    pub state: String,
+    /// Why it has stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Complete up to here.
+    pub position: String,
+    /// The oldest entry of the log that can be read.
+    pub log_floor: u64,
+    /// The newest entry of the log.
+    pub log_head: u64,
+    /// Commits made durable since the start.
+    pub commits: u64,
+    /// Commits refused since the start.
+    pub refusals: u64,
+    /// Group commits since the start.
+    pub entries: u64,
+    /// Snapshots written since the start.
+    pub snapshots: u64,
+    /// Run-time errors of view expressions since the start.
+    pub view_errors: u64,
+    /// Its tables.
+    pub tables: Vec<TableStatus>,
+    /// Its journals, with the ordinal of their newest record.
+    pub journals: BTreeMap<String, u64>,
+}
+
+/// A table and its size.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableStatus {
+    /// Its name.
+    pub name: String,
+    /// Anybody may read it.
+    pub public: bool,
+    /// Rows.
+    pub rows: u64,
+    /// Bytes of keys and rows.
+    pub bytes: u64,
+}
+
+impl Client {
+    /// Lists the datasets.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn datasets(&self) -> Result<Vec<DatasetStatus>, Error> {
+        self.request(Method::GET, &["v1", "datasets"], None).await
+    }
+
+    /// Shows a dataset.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with `unknown_dataset` …
+    pub async fn dataset(&self, name: &str) -> Result<DatasetStatus, Error> {
+        self.request(Method::GET, &["v1", "datasets", name], None).await
+    }
+
+    /// Creates a dataset; no error when it exists.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with `bad_name` …
+    pub async fn create_dataset(&self, name: &str) -> Result<DatasetStatus, Error> {
+        self.request(Method::PUT, &["v1", "datasets", name], None).await
+    }
+
+    /// Removes a dataset with everything in it.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with `unknown_dataset` …
+    pub async fn remove_dataset(&self, name: &str) -> Result<(), Error> {
+        self.request(Method::DELETE, &["v1", "datasets", name], None).await
+    }
+
+    /// Lists the tables of a dataset.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with `unknown_dataset` …
+    pub async fn tables(&self, dataset: &str) -> Result<Vec<TableStatus>, Error> {
+        self.request(Method::GET, &["v1", "datasets", dataset, "tables"], None).await
+    }
+
+    /// Shows a table.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with `unknown_table` …
+    pub async fn table(&self, dataset: &str, table: &str) -> Result<TableStatus, Error> {
+        self.request(Method::GET, &["v1", "datasets", dataset, "tables", table], None).await
+    }
+
+    /// Creates a table, or sets whether anybody may read one that exists.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with `bad_name`, `too_many_tables` …
+    pub async fn create_table(
+        &self,
+        dataset: &str,
+        table: &str,
+        public: bool,
+    ) -> Result<TableStatus, Error> {
+        let path = ["v1", "datasets", dataset, "tables", table];
+        self.request(Method::PUT, &path, Some(&json!({"public": public}))).await
+    }
+
+    /// Removes a table with all its rows.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with `unknown_table` …
+    pub async fn drop_table(&self, dataset: &str, table: &str) -> Result<(), Error> {
+        self.request(Method::DELETE, &["v1", "datasets", dataset, "tables", table], None).await
+    }
+
+    /// Creates a journal; no error when it exists.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with `bad_name` …
+    pub async fn create_journal(&self, dataset: &str, journal: &str) -> Result<(), Error> {
+        let path = ["v1", "datasets", dataset, "journals", journal];
+        self.request::<Value>(Method::PUT, &path, None).await.map(drop)
+    }
+}

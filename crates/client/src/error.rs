@@ -1,0 +1,109 @@
+//! Why a request did not do what was asked.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Why a request failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address of the server, or a name in a path, cannot be used.
+    #[error("{what} {value:?}: {problem}")]
+    Address {
+        /// What it is.
+        what: &'static str,
+        /// The text.
+        value: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The server refused.
+    #[error(transparent)]
+    Refused(Box<Problem>),
+    /// No connection could be made. Nothing was sent.
+    #[error("cannot connect to {address}: {reason}")]
+    Unreachable {
+        /// The address.
+        address: String,
+        /// What the system says.
+        reason: String,
+    },
+    /// The connection ended before the answer was complete.
+    #[error("the connection to {address} was lost: {reason}")]
+    Lost {
+        /// The address.
+        address: String,
+        /// What the system says.
+        reason: String,
+    },
+    /// A commit was sent, but no answer came, not even to its repetitions. Repeat it with the
+    /// same id: it takes effect once at most.
+    #[error("whether commit {id} took effect is unknown; repeat it with the same id ({last})")]
+    OutcomeUnknown {
+        /// The commit's id.
+        id: Uuid,
+        /// What happened to the last attempt.
+        last: Box<Error>,
+    },
+    /// The answer is not what this client understands.
+    #[error("an answer of {address} is not understood: {reason}")]
+    Unexpected {
+        /// The address.
+        address: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl Error {
+    /// The stable code, if the server refused.
+    #[must_use]
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Self::Refused(problem) => Some(&problem.code),
+            Self::Address { .. }
+            | Self::Unreachable { .. }
+            | Self::Lost { .. }
+            | Self::OutcomeUnknown { .. }
+            | Self::Unexpected { .. } => None,
+        }
+    }
+
+    /// The same request may succeed a little later.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Refused(problem) => problem.status == 503,
+            Self::Unreachable { .. } | Self::Lost { .. } => true,
+            Self::Address { .. } | Self::OutcomeUnknown { .. } | Self::Unexpected { .. } => false,
+        }
+    }
+}
+
+/// A refusal of the server: RFC 9457 with a code that stays the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// Where the code is explained.
+    #[serde(default)]
+    pub r#type: String,
+    /// The HTTP status in words.
+    #[serde(default)]
+    pub title: String,
+    /// The HTTP status.
+    #[serde(default)]
+    pub status: u16,
+    /// The stable code.
+    pub code: String,
+    /// What happened, for people.
+    #[serde(default)]
+    pub detail: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.detail)
+    }
+}
+
+impl std::error::Error for Problem {}

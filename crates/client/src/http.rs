@@ -1,0 +1,215 @@
+//! Requests and answers.
+
+use std::time::Duration;
+
+use reqwest::{Method, Response, Url, header};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::error::{Error, Problem};
+use crate::lines::Lines;
+
+/// How long a connection may take to be made.
+const CONNECT: Duration = Duration::from_secs(5);
+/// A server that says nothing for this long is lost: idle feeds say something every 10 seconds.
+const SILENCE: Duration = Duration::from_secs(30);
+/// Bytes of an answer that is not a stream; rows of one page are the largest.
+const ANSWER_BYTES: usize = 300 * 1024 * 1024;
+
+/// A client of one server, over HTTP. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Client {
+    base: Url,
+    key: Option<String>,
+    http: reqwest::Client,
+}
+
+impl Client {
+    /// A client of the server at `base_url`; `key` is its admin key. Connects with the first
+    /// request.
+    ///
+    /// # Errors
+    /// [`Error::Address`] when the address is not `http://…`.
+    pub fn new(base_url: &str, key: Option<String>) -> Result<Self, Error> {
+        let address = |problem: String| Error::Address {
+            what: "the server's address",
+            value: base_url.to_owned(),
+            problem,
+        };
+        let base = Url::parse(base_url).map_err(|error| address(error.to_string()))?;
+        if base.scheme() != "http" || base.host_str().is_none() {
+            return Err(address("it must be http://HOST:PORT".into()));
+        }
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT)
+            .read_timeout(SILENCE)
+            .redirect(reqwest::redirect::Policy::none())
+            .tcp_nodelay(true)
+            // Streams stand for hours: no proxy that happens to be configured may cut them.
+            .no_proxy()
+            .build()
+            .map_err(|error| address(reason(&error)))?;
+        Ok(Self { base, key, http })
+    }
+
+    /// The address of the server.
+    #[must_use]
+    pub fn base_url(&self) -> &str {
+        self.base.as_str().trim_end_matches('/')
+    }
+
+    /// Sends a request to any path of the server, of which `path` are the unencoded segments, and
+    /// reads its answer as JSON; an empty answer is null.
+    ///
+    /// # Errors
+    /// Any [`Error`] except [`Error::OutcomeUnknown`].
+    pub async fn request<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &[&str],
+        body: Option<&Value>,
+    ) -> Result<T, Error> {
+        let body = body.map(|body| body.to_string().into_bytes());
+        self.read(self.send(method, self.url(path)?, body).await?).await
+    }
+
+    /// Posts to any path of the server and reads the answer line by line, as NDJSON.
+    ///
+    /// # Errors
+    /// Any [`Error`] except [`Error::OutcomeUnknown`].
+    pub async fn post_for_lines(&self, path: &[&str], body: &Value) -> Result<Lines, Error> {
+        let body = Some(body.to_string().into_bytes());
+        let response = self.send(Method::POST, self.url(path)?, body).await?;
+        Ok(Lines::new(response, self.base_url()))
+    }
+
+    /// Publishes to a live topic; answers how many had joined it.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with `unmatched_topic`, `payload_too_large`, `bad_event` …
+    pub async fn publish(&self, topic: &str, event: &str, payload: &Value) -> Result<u64, Error> {
+        let body = serde_json::json!({"event": event, "payload": payload});
+        let answer: Value =
+            self.request(Method::POST, &["v1", "topics", topic], Some(&body)).await?;
+        Ok(answer["subscribers"].as_u64().unwrap_or_default())
+    }
+
+    /// The address of a path, whose segments are encoded here.
+    pub(crate) fn url(&self, path: &[&str]) -> Result<Url, Error> {
+        // An address cannot hold these as names: it would become that of something else.
+        if let Some(bad) = path.iter().find(|segment| ["", ".", ".."].contains(segment)) {
+            return Err(Error::Address {
+                what: "the name",
+                value: (*bad).to_owned(),
+                problem: "an address cannot hold it".into(),
+            });
+        }
+        let mut url = self.base.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
+        Ok(url)
+    }
+
+    /// Sends, and takes every status but 2xx as a refusal.
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        url: Url,
+        body: Option<Vec<u8>>,
+    ) -> Result<Response, Error> {
+        let mut request = self.http.request(method, url);
+        if let Some(key) = &self.key {
+            request = request.bearer_auth(key);
+        }
+        if let Some(body) = body {
+            request = request.header(header::CONTENT_TYPE, "application/json").body(body);
+        }
+        let response = request.send().await.map_err(|error| self.failure(&error))?;
+        match response.status().is_success() {
+            true => Ok(response),
+            false => Err(self.refusal(response).await),
+        }
+    }
+
+    /// Reads a whole answer as JSON; an empty one is null.
+    pub(crate) async fn read<T: DeserializeOwned>(&self, response: Response) -> Result<T, Error> {
+        let body = self.body(response).await?;
+        let body = if body.is_empty() { b"null" } else { &body[..] };
+        serde_json::from_slice(body).map_err(|error| self.unexpected(error.to_string()))
+    }
+
+    async fn refusal(&self, response: Response) -> Error {
+        let status = response.status();
+        let body = match self.body(response).await {
+            Ok(body) => body,
+            Err(error) => return error,
+        };
+        match serde_json::from_slice::<Problem>(&body) {
+            Ok(problem) => Error::Refused(Box::new(problem)),
+            Err(_) => {
+                let start = String::from_utf8_lossy(&body[..body.len().min(200)]).into_owned();
+                self.unexpected(format!("status {status}, {start:?}"))
+            }
+        }
+    }
+
+    async fn body(&self, mut response: Response) -> Result<Vec<u8>, Error> {
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.failure(&error))? {
+            body.extend_from_slice(&chunk);
+            if body.len() > ANSWER_BYTES {
+                let reason = format!("it is larger than {ANSWER_BYTES} bytes");
+                return Err(self.unexpected(reason));
+            }
+        }
+        Ok(body)
+    }
+
+    fn failure(&self, error: &reqwest::Error) -> Error {
+        let (address, reason) = (self.base_url().to_owned(), reason(error));
+        match error.is_connect() {
+            true => Error::Unreachable { address, reason },
+            false if error.is_builder() => {
+                Error::Address { what: "the request", value: address, problem: reason }
+            }
+            false => Error::Lost { address, reason },
+        }
+    }
+
+    pub(crate) fn unexpected(&self, reason: String) -> Error {
+        Error::Unexpected { address: self.base_url().to_owned(), reason }
+    }
+}
+
+/// What is at the bottom of an error: the layers above it only say that something failed.
+pub(crate) fn reason(error: &dyn std::error::Error) -> String {
+    let mut bottom = error;
+    while let Some(source) = bottom.source() {
+        bottom = source;
+    }
+    bottom.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_encoded_and_those_that_would_change_the_address_are_refused() {
+        let client = Client::new("http://127.0.0.1:4000/", None).unwrap();
+
+        let url = client.url(&["v1", "topics", "room:a/b?c#d é"]).unwrap();
+
+        assert_eq!(url.path(), "/v1/topics/room:a%2Fb%3Fc%23d%20%C3%A9");
+        assert!(client.url(&["v1", "datasets", ".."]).is_err());
+        assert!(client.url(&["v1", "datasets", ""]).is_err());
+    }
+
+    #[test]
+    fn an_address_that_is_not_http_is_refused() {
+        for bad in ["", "127.0.0.1:4000", "https://127.0.0.1", "ftp://x", "http://"] {
+            assert!(matches!(Client::new(bad, None), Err(Error::Address { .. })), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! How a command reaches its server.
+
+use std::path::{Path, PathBuf};
+
+use instep_client::{ChannelError, Channels, Client};
+
+use crate::failure::Failure;
+
+/// The port of a server that was not told another.
+pub(crate) const PORT: u16 = 4000;
+/// The name of the key's file in a data directory.
+const KEY_FILE: &str = "admin.key";
+/// Where `serve` and `demo` keep their data when they are not told otherwise.
+const USUAL_DATA: &[&str] = &["data", "data/demo"];
+/// Longest key that is read: that of a server has 64 bytes.
+const KEY_BYTES: usize = 4096;
+
+/// Which server, and with what key.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Server")]
+pub(crate) struct Access {
+    /// The server's address.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "INSTEP_SERVER",
+        default_value = "http://127.0.0.1:4000"
+    )]
+    server: String,
+    /// The admin key; without it the one in the data directory.
+    #[arg(long, value_name = "KEY", env = "INSTEP_KEY", hide_env_values = true)]
+    key: Option<String>,
+    /// The data directory whose admin.key is used: data, or else data/demo.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+impl Access {
+    /// A client of the server.
+    pub(crate) fn client(&self) -> Result<Client, Failure> {
+        Ok(Client::new(&self.server, self.key()?)?)
+    }
+
+    /// A socket to the server.
+    pub(crate) async fn channels(&self) -> Result<Channels, ChannelError> {
+        Channels::connect(&self.server).await
+    }
+
+    fn key(&self) -> Result<Option<String>, Failure> {
+        if self.key.is_some() {
+            return Ok(self.key.clone());
+        }
+        // Without a key, what is public can be read all the same.
+        let Some(file) = key_file(self.data.as_deref()) else { return Ok(None) };
+        let unreadable = |error: &dyn std::fmt::Display| {
+            Failure::Storage(format!("the admin key {}: {error}", file.display()))
+        };
+        let text = std::fs::read_to_string(&file).map_err(|error| unreadable(&error))?;
+        match text.len() > KEY_BYTES {
+            true => Err(unreadable(&format!("longer than {KEY_BYTES} bytes"))),
+            false => Ok(Some(text.trim().to_owned())),
+        }
+    }
+}
+
+/// The file of the admin key: that of the data directory given, or the first one there is.
+pub(crate) fn key_file(data: Option<&Path>) -> Option<PathBuf> {
+    match data {
+        Some(directory) => Some(directory.join(KEY_FILE)),
+        None => USUAL_DATA.iter().map(|data| Path::new(data).join(KEY_FILE)).find(|f| f.exists()),
+    }
+}

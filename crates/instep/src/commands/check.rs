@@ -1,0 +1,198 @@
+//! `instep check`: whether data on disk is whole, and what can be done if it is not.
+
+use std::path::{Path, PathBuf};
+
+use instep::model::position::Incarnation;
+use instep_embedded::check::{self, Report};
+use instep_embedded::error::OpenError;
+use instep_embedded::real::RealDisk;
+use instep_embedded::repair::{self, RepairReport};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::failure::Failure;
+use crate::output;
+
+/// Where a data directory keeps its datasets.
+const DATASETS: &str = "datasets";
+
+/// Check data on disk, byte by byte. The server must not be running.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// A data directory, or the directory of one dataset.
+    directory: PathBuf,
+    /// Cut damaged logs in front of the damage. What is cut off is kept in the folder 'damaged';
+    /// every reader begins anew.
+    #[arg(long)]
+    repair: bool,
+}
+
+/// A directory after the check, and after the repair if there was one.
+struct Checked {
+    directory: PathBuf,
+    report: Report,
+    repair: Option<RepairReport>,
+}
+
+pub(crate) fn run(arguments: &Arguments, json: bool) -> Result<(), Failure> {
+    let directories = directories(&arguments.directory)?;
+    let mut damaged = Vec::new();
+    let mut failed = None;
+    let bar = output::bar(directories.len() as u64, "{spinner} checking {msg}");
+    for directory in directories {
+        bar.set_message(directory.display().to_string());
+        let checked = match check_one(&directory, arguments.repair) {
+            Ok(checked) => checked,
+            // The others are looked at all the same.
+            Err(error) => {
+                let text = format!("{}: {error}", directory.display());
+                if let Some(before) = failed.replace(Failure::of_engine(&error, text)) {
+                    bar.suspend(|| before.report(json));
+                }
+                continue;
+            }
+        };
+        bar.suspend(|| match json {
+            true => output::json(&as_json(&checked)),
+            false => output::lines(words(&checked).as_bytes()),
+        })?;
+        if !checked.report.is_healthy() {
+            damaged.push(checked.directory);
+        }
+    }
+    bar.finish_and_clear();
+    match (failed, damaged.first()) {
+        (Some(failed), _) => Err(failed),
+        (None, Some(first)) => Err(Failure::Damaged(summary(first, damaged.len()))),
+        (None, None) => Ok(()),
+    }
+}
+
+fn summary(first: &Path, damaged: usize) -> String {
+    match damaged {
+        1 => format!("{} is damaged", first.display()),
+        more => format!("{more} datasets are damaged, the first is {}", first.display()),
+    }
+}
+
+/// The datasets in a data directory; or the directory itself.
+fn directories(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
+    if !directory.is_dir() {
+        return Err(Failure::Usage(format!("{} is no directory", directory.display())));
+    }
+    let datasets = directory.join(DATASETS);
+    if !datasets.is_dir() {
+        return Ok(vec![directory.to_owned()]);
+    }
+    let unreadable =
+        |error: std::io::Error| Failure::Storage(format!("{}: {error}", datasets.display()));
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(&datasets).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        if path.is_dir() {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn check_one(directory: &Path, repair: bool) -> Result<Checked, OpenError> {
+    let report = check::check(&RealDisk, directory)?;
+    let wanted = report.damage.is_some() || report.repair_unfinished;
+    let directory = directory.to_owned();
+    if !(repair && wanted) {
+        return Ok(Checked { directory, report, repair: None });
+    }
+    let repaired = repair::repair(&RealDisk, &directory, Incarnation(Uuid::new_v4()))?;
+    // What counts is how it is now.
+    let report = check::check(&RealDisk, &directory)?;
+    Ok(Checked { directory, report, repair: Some(repaired) })
+}
+
+fn words(checked: &Checked) -> String {
+    let Checked { directory, report, repair } = checked;
+    let health = match (report.is_healthy(), report.incarnation) {
+        (true, Some(_)) => "healthy",
+        (true, None) => "holds no log",
+        (false, _) => "DAMAGED",
+    };
+    let mut text = format!("{}: {health}\n", directory.display());
+    if let Some(repair) = repair {
+        text.push_str(&repair_words(repair));
+    }
+    if let Some(incarnation) = report.incarnation {
+        let (size, segments) = (output::bytes(report.bytes), report.segments);
+        text.push_str(&format!(
+            "  history    {incarnation}\n  log        entries {} to {}, {size} in {segments} \
+             segments\n",
+            report.floor, report.head
+        ));
+    }
+    for snapshot in &report.snapshots {
+        let state = snapshot.fault.as_ref().map_or("good".into(), |fault| format!("BAD: {fault}"));
+        let file = snapshot.file.display();
+        text.push_str(&format!("  snapshot   at {}: {state} ({file})\n", snapshot.revision));
+    }
+    if let Some(torn) = &report.torn {
+        text.push_str(&format!(
+            "  unfinished a write of {} bytes at the end of {}; the next start cuts it off, and \
+             nobody was promised it\n",
+            torn.end - torn.offset,
+            torn.file.display()
+        ));
+    }
+    if report.repair_unfinished {
+        text.push_str("  repair     did not come to its end: run check --repair again\n");
+    }
+    if let Some(damage) = &report.damage {
+        text.push_str(&format!("  damage     {damage}\n"));
+    }
+    text
+}
+
+fn repair_words(repair: &RepairReport) -> String {
+    let mut text = format!(
+        "  repaired   kept up to entry {}, {} entries are lost; every reader begins anew\n",
+        repair.head, repair.lost
+    );
+    for moved in &repair.moved {
+        text.push_str(&format!("  kept aside {}\n", moved.display()));
+    }
+    text
+}
+
+fn as_json(checked: &Checked) -> Value {
+    let Checked { directory, report, repair } = checked;
+    let snapshots: Vec<Value> = report
+        .snapshots
+        .iter()
+        .map(|snapshot| {
+            json!({"file": snapshot.file, "revision": snapshot.revision, "fault": snapshot.fault})
+        })
+        .collect();
+    let damage = report.damage.as_ref().map(|damage| {
+        json!({"file": damage.file, "offset": damage.offset, "revision": damage.revision,
+               "detail": damage.detail, "newest_seen": damage.newest_seen})
+    });
+    let torn = report.torn.as_ref().map(
+        |torn| json!({"file": torn.file, "offset": torn.offset, "bytes": torn.end - torn.offset}),
+    );
+    let repair = repair
+        .as_ref()
+        .map(|repair| json!({"head": repair.head, "lost": repair.lost, "moved": repair.moved}));
+    json!({
+        "directory": directory,
+        "healthy": report.is_healthy(),
+        "incarnation": report.incarnation.map(|incarnation| incarnation.to_string()),
+        "floor": report.floor,
+        "head": report.head,
+        "segments": report.segments,
+        "bytes": report.bytes,
+        "snapshots": snapshots,
+        "torn": torn,
+        "damage": damage,
+        "repair_unfinished": report.repair_unfinished,
+        "repaired": repair,
+    })
+}
