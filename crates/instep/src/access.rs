@@ -28,7 +28,13 @@ pub(crate) struct Access {
     )]
     server: String,
     /// The admin key; without it the one in the data directory.
-    #[arg(long, value_name = "KEY", env = "INSTEP_KEY", hide_env_values = true)]
+    #[arg(
+        id = "admin_key",
+        long = "key",
+        value_name = "KEY",
+        env = "INSTEP_KEY",
+        hide_env_values = true
+    )]
     key: Option<String>,
     /// The data directory whose admin.key is used: data, or else data/demo.
     #[arg(long, value_name = "DIR")]

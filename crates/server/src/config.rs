@@ -9,6 +9,33 @@ use instep_model::view::{View, ViewDeclaration, ViewError};
 use instep_node::LivePattern;
 use serde::Deserialize;
 
+/// Every key of the file. Each is explained in `docs/reference/configuration.md`.
+pub const KEYS: &[&str] = &[
+    "data",
+    "http",
+    "dataset.name",
+    "table.dataset",
+    "table.name",
+    "table.public",
+    "view.name",
+    "view.dataset",
+    "view.table",
+    "view.topic",
+    "view.event",
+    "view.filter",
+    "view.project",
+    "view.announce_when",
+    "live.topic",
+    "live.anyone_publishes",
+    "log.segment_bytes",
+    "log.keep_bytes",
+    "log.keep_hours",
+    "log.snapshot_after_bytes",
+    "log.snapshot_after_seconds",
+    "bookmark_ms",
+    "drain_ms",
+];
+
 /// Everything that an operator decides. Every key has a default; unknown keys are refused.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -27,7 +27,7 @@ pub mod server;
 
 pub use admin::{Admin, AdminKey};
 pub use app::App;
-pub use config::{Config, ConfigError, DatasetConfig, LogConfig, TableConfig};
+pub use config::{Config, ConfigError, DatasetConfig, KEYS, LogConfig, TableConfig};
 pub use instep_edge::rules::{Channel, JoinRequest, Push};
 pub use instep_model as model;
 pub use instep_node::{Dataset, Follow, FollowError, FollowedCommit, LivePattern, Node};

@@ -45,7 +45,7 @@ pub(crate) fn run(arguments: &Arguments, json: bool) -> Result<(), Failure> {
             Ok(checked) => checked,
             // The others are looked at all the same.
             Err(error) => {
-                let text = format!("{}: {error}", directory.display());
+                let text = error.to_string();
                 if let Some(before) = failed.replace(Failure::of_engine(&error, text)) {
                     bar.suspend(|| before.report(json));
                 }

@@ -9,6 +9,9 @@ use crate::commands::commit;
 use crate::failure::Failure;
 use crate::{input, output};
 
+/// Bytes of a snapshot that are written at a time.
+const CHUNK_BYTES: usize = 64 * 1024;
+
 /// List, create and drop tables; read and change rows.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -136,7 +139,10 @@ pub(crate) async fn run(arguments: Arguments, json: bool) -> Result<(), Failure>
         Action::List { dataset, access } => list(&access.client()?.tables(&dataset).await?, json),
         Action::Create { table: Table { dataset, table, access }, public } => {
             let made = access.client()?.create_table(&dataset, &table, public).await?;
-            list(&[made], json)
+            match json {
+                true => output::json(&made),
+                false => list(&[made], json),
+            }
         }
         Action::Drop { table: Table { dataset, table, access } } => {
             access.client()?.drop_table(&dataset, &table).await?;
@@ -210,11 +216,19 @@ async fn snapshot(table: Table) -> Result<(), Failure> {
     let Table { dataset, table, access } = table;
     let mut snapshot = access.client()?.snapshot(&dataset, &table).await?;
     let bar = output::bar(snapshot.rows, "{wide_bar} {human_pos} of {human_len} rows {eta}");
-    output::json(&json!({"position": snapshot.position, "rows": snapshot.rows}))?;
+    let mut text = line_of(&json!({"position": snapshot.position, "rows": snapshot.rows}));
     while let Some(row) = snapshot.next().await? {
-        output::json(&row)?;
+        text.push_str(&line_of(&json!({"key": row.key, "row": row.row})));
         bar.inc(1);
+        if text.len() >= CHUNK_BYTES {
+            output::lines(std::mem::take(&mut text).as_bytes())?;
+        }
     }
     bar.finish_and_clear();
-    output::json(&json!({"bookmark": snapshot.position}))
+    text.push_str(&line_of(&json!({"bookmark": snapshot.position})));
+    output::lines(text.as_bytes())
+}
+
+fn line_of(value: &Value) -> String {
+    format!("{value}\n")
 }

@@ -1,3 +1,11 @@
-//! The binary, from outside.
+//! The built binary, as people and programs use it.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
+
+mod api;
+mod checking;
+mod client;
+mod commands;
 mod crash;
+mod running;
+mod serving;

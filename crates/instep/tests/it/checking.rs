@@ -1,0 +1,99 @@
+//! `check`: damage is found, named, and cut off.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::running::{Server, instep, stderr, stdout, text};
+
+/// Flips a byte of the first file below a directory that holds `needle`, in the needle.
+fn flip(directory: &Path, needle: &str) -> PathBuf {
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if !path.is_file() {
+            continue;
+        }
+        let mut bytes = std::fs::read(&path).unwrap();
+        let found = bytes.windows(needle.len()).position(|window| window == needle.as_bytes());
+        if let Some(at) = found {
+            bytes[at] ^= 1;
+            std::fs::write(&path, bytes).unwrap();
+            return path;
+        }
+    }
+    panic!("no file holds {needle}");
+}
+
+#[test]
+fn a_flipped_byte_is_found_cut_off_and_readers_begin_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = Server::serve(directory.path());
+    for key in ["before", "needle-in-the-log", "behind"] {
+        server.must(&["table", "put", "d", "t", key, "{}"]);
+    }
+    let since = server.json(&["table", "rows", "d", "t"])["position"].clone();
+    let since = since.as_str().unwrap();
+    assert_eq!(server.signal("-TERM"), Some(0));
+    let dataset = server.data.join("datasets").join("d");
+    assert_eq!(instep(&["check", text(&dataset)]).status.code(), Some(0));
+
+    let file = flip(&dataset, "needle-in-the-log");
+
+    // Nothing starts, and a check changes nothing.
+    let config = directory.path().join("instep.toml");
+    let data = server.data.clone();
+    let refused = instep(&["serve", "--config", text(&config), "--data", text(&data)]);
+    assert_eq!(refused.status.code(), Some(4), "{}", stderr(&refused));
+    assert!(stderr(&refused).contains(text(&file)), "{}", stderr(&refused));
+    for _ in 0..2 {
+        let checked = instep(&["check", text(&server.data)]);
+        assert_eq!(checked.status.code(), Some(4));
+        assert!(stdout(&checked).contains("DAMAGED"), "{}", stdout(&checked));
+        assert!(stdout(&checked).contains(text(&file)), "{}", stdout(&checked));
+    }
+    let json = instep(&["check", text(&dataset), "--json"]);
+    let report: Value = serde_json::from_str(&stdout(&json)).unwrap();
+    assert_eq!((json.status.code(), &report["healthy"]), (Some(4), &json!(false)));
+
+    let repaired = instep(&["check", text(&server.data), "--repair"]);
+    assert_eq!(repaired.status.code(), Some(0), "{}", stderr(&repaired));
+    assert!(stdout(&repaired).contains("repaired"), "{}", stdout(&repaired));
+    server.start_again();
+    let rows = server.json(&["table", "rows", "d", "t"]);
+    assert_eq!(rows["rows"], json!([{"key": "before", "row": {}}]));
+    assert_ne!(rows["position"].as_str().unwrap()[..32], since[..32], "a new incarnation");
+    let feed = server.instep(&["changes", "d", "--since", since]);
+    assert!(stderr(&feed).contains("other_history"), "{}", stderr(&feed));
+    assert_eq!(mode(&server, since), "reset");
+}
+
+/// How a subscriber with a position goes on.
+fn mode(server: &Server, since: &str) -> String {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let channels = instep_client::Channels::connect(&server.url).await.unwrap();
+        let (reply, _channel) = channels.join("table:d/t", json!({"since": since})).await.unwrap();
+        reply["mode"].as_str().unwrap().to_owned()
+    })
+}
+
+#[test]
+fn data_in_use_is_not_checked() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::serve(directory.path());
+
+    let checked = instep(&["check", text(&server.data)]);
+
+    assert_eq!(checked.status.code(), Some(5));
+    assert!(stderr(&checked).contains("datasets"), "{}", stderr(&checked));
+}
+
+#[test]
+fn a_directory_without_a_log_is_no_damage() {
+    let directory = tempfile::tempdir().unwrap();
+
+    let checked = instep(&["check", text(directory.path())]);
+
+    assert_eq!(checked.status.code(), Some(0), "{}", stderr(&checked));
+    assert!(stdout(&checked).contains("holds no log"), "{}", stdout(&checked));
+}

@@ -1,0 +1,202 @@
+//! A server in a process of its own, and commands asked of it.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// How long anything outside may take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A configuration with a public table, a view and live topics.
+pub(crate) const CONFIG: &str = "
+[[table]]
+dataset = 'd'
+name = 't'
+public = true
+
+[[live]]
+topic = 'room:*'
+anyone_publishes = true
+";
+
+/// The binary, with nothing of the environment that could reach another server.
+pub(crate) fn binary() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_instep"));
+    command.env_remove("INSTEP_SERVER").env_remove("INSTEP_KEY").env_remove("RUST_LOG");
+    command.stdin(Stdio::null());
+    command
+}
+
+/// Runs a command to its end.
+pub(crate) fn instep(arguments: &[&str]) -> Output {
+    binary().args(arguments).output().unwrap()
+}
+
+/// A running server; killed when dropped.
+pub(crate) struct Server {
+    child: Child,
+    arguments: Vec<String>,
+    pub(crate) url: String,
+    pub(crate) data: PathBuf,
+}
+
+impl Server {
+    /// `instep serve` with [`CONFIG`] on a free port, on the data in `directory`.
+    pub(crate) fn serve(directory: &Path) -> Self {
+        let config = directory.join("instep.toml");
+        std::fs::write(&config, CONFIG).unwrap();
+        let data = directory.join("data");
+        let arguments = ["serve", "--config", text(&config), "--data", text(&data)];
+        Self::start(&arguments, data.clone())
+    }
+
+    /// A server by its arguments, on a free port.
+    pub(crate) fn start(arguments: &[&str], data: PathBuf) -> Self {
+        let arguments: Vec<String> = arguments.iter().map(|&text| text.to_owned()).collect();
+        let (child, url) = spawn(&arguments, "127.0.0.1:0");
+        let server = Self { child, arguments, url, data };
+        server.wait_until_ready();
+        server
+    }
+
+    /// Where the server listens, without `http://`.
+    pub(crate) fn address(&self) -> &str {
+        self.url.strip_prefix("http://").unwrap()
+    }
+
+    /// Ends the process; answers its exit code, none if a signal ended it.
+    pub(crate) fn signal(&mut self, signal: &str) -> Option<i32> {
+        let process = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &process]).status().unwrap().success());
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(begun.elapsed() < PATIENCE, "the server did not end after {signal}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Starts again on the same data and port.
+    pub(crate) fn start_again(&mut self) {
+        let (child, url) = spawn(&self.arguments, self.address());
+        assert_eq!(url, self.url);
+        self.child = child;
+        self.wait_until_ready();
+    }
+
+    /// Runs a command against this server.
+    pub(crate) fn instep(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// A command against this server.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = binary();
+        command.args(arguments).args(["--server", &self.url, "--data", text(&self.data)]);
+        command
+    }
+
+    /// Runs a command that must succeed; answers its stdout.
+    pub(crate) fn must(&self, arguments: &[&str]) -> String {
+        let output = self.instep(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", stderr(&output));
+        stdout(&output)
+    }
+
+    /// Runs a command with `--json` that must succeed; answers what it printed.
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
+        let text = self.must(&[arguments, &["--json"]].concat());
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+    }
+
+    /// A request with the admin key; answers the status and the body.
+    pub(crate) fn request(&self, method: &str, path: &str) -> (u16, String) {
+        let key = std::fs::read_to_string(self.data.join("admin.key")).unwrap();
+        let head = format!("authorization: Bearer {}\r\n", key.trim());
+        request(self.address(), method, path, &head)
+    }
+
+    fn wait_until_ready(&self) {
+        let begun = Instant::now();
+        while request(self.address(), "GET", "/readyz", "").0 != 200 {
+            assert!(begun.elapsed() < PATIENCE, "the server is not ready");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Starts a process and waits until it says where it listens.
+fn spawn(arguments: &[String], address: &str) -> (Child, String) {
+    let mut child = binary()
+        .args(arguments)
+        .args(["--http", address])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (found, announced) = mpsc::channel();
+    let stdout = BufReader::new(child.stdout.take().unwrap());
+    std::thread::spawn(move || {
+        // Read to the end: a full pipe would stop the server.
+        for line in stdout.lines().map_while(Result::ok) {
+            if let Some(url) = line.strip_prefix("listening ") {
+                let _ = found.send(url.to_owned());
+            }
+        }
+    });
+    let mut stderr = child.stderr.take().unwrap();
+    let told = std::thread::spawn(move || {
+        let mut told = String::new();
+        let _ = stderr.read_to_string(&mut told);
+        told
+    });
+    match announced.recv_timeout(PATIENCE) {
+        Ok(url) => (child, url),
+        Err(_) => {
+            let _ = child.kill();
+            panic!("the server announced no address: {}", told.join().unwrap());
+        }
+    }
+}
+
+/// One HTTP request; answers the status and the body, or status 0 without a connection.
+fn request(address: &str, method: &str, path: &str, head: &str) -> (u16, String) {
+    let Ok(mut stream) = TcpStream::connect(address) else { return (0, String::new()) };
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\
+         content-length: 0\r\n{head}\r\n"
+    );
+    let mut answer = Vec::new();
+    let _ = stream.write_all(request.as_bytes()).and_then(|()| stream.read_to_end(&mut answer));
+    let answer = String::from_utf8_lossy(&answer);
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    (status.unwrap_or(0), body.to_owned())
+}
+
+pub(crate) fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+pub(crate) fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+pub(crate) fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}

@@ -1,0 +1,107 @@
+//! `serve` and `demo`: how they begin, and how they end.
+
+use std::net::TcpListener;
+
+use crate::running::{Server, instep, stderr, text};
+
+#[test]
+fn a_server_that_is_told_to_stop_exits_with_0() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = Server::serve(directory.path());
+
+    assert_eq!(server.signal("-TERM"), Some(0));
+
+    server.start_again();
+    assert_eq!(server.signal("-INT"), Some(0));
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let data = directory.path().join("data");
+
+    let output = instep(&["serve", "--data", text(&data), "--http", &address]);
+
+    assert_eq!(output.status.code(), Some(6));
+    assert!(stderr(&output).contains(&address), "{}", stderr(&output));
+}
+
+#[test]
+fn a_second_server_on_the_same_data_is_refused_and_the_directory_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::serve(directory.path());
+    let config = directory.path().join("instep.toml");
+
+    let output = instep(&[
+        "serve",
+        "--config",
+        text(&config),
+        "--data",
+        text(&server.data),
+        "--http",
+        "127.0.0.1:0",
+    ]);
+
+    assert_eq!(output.status.code(), Some(5));
+    let dataset = server.data.join("datasets").join("d");
+    assert!(stderr(&output).contains(text(&dataset)), "{}", stderr(&output));
+}
+
+#[test]
+fn a_view_that_does_not_compile_is_refused_with_line_and_column() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("instep.toml");
+    let view = "[[view]]\nname = 'v'\ndataset = 'd'\ntable = 't'\ntopic = 'a:{b}'\nevent = 'e'\n\
+                filter = '''row.a == 1 &&\n  rwo.b'''";
+    std::fs::write(&config, view).unwrap();
+    let data = directory.path().join("data");
+
+    let output = instep(&["serve", "--config", text(&config), "--data", text(&data)]);
+
+    assert_eq!(output.status.code(), Some(2));
+    let told = stderr(&output);
+    assert!(told.contains("view v: filter: line 2, column 3"), "{told}");
+    assert!(!data.exists(), "nothing is touched before the configuration is good");
+}
+
+#[test]
+fn a_configuration_that_is_missing_or_has_an_unknown_key_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let missing = directory.path().join("missing.toml");
+    let unknown = directory.path().join("unknown.toml");
+    std::fs::write(&unknown, "http = '127.0.0.1:0'\nhtpp = 1\n").unwrap();
+
+    let absent = instep(&["serve", "--config", text(&missing)]);
+    let misspelt = instep(&["serve", "--config", text(&unknown)]);
+
+    assert_eq!((absent.status.code(), misspelt.status.code()), (Some(2), Some(2)));
+    assert!(stderr(&absent).contains("missing.toml"), "{}", stderr(&absent));
+    assert!(stderr(&misspelt).contains("htpp"), "{}", stderr(&misspelt));
+}
+
+#[test]
+fn a_demo_is_filled_sells_out_and_keeps_its_data() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("demo");
+    let mut demo = Server::start(&["demo", "--no-open", "--data", text(&data)], data.clone());
+
+    let products = demo.json(&["shop", "list"])["products"].clone();
+    assert!(products.as_array().is_some_and(|products| !products.is_empty()), "{products}");
+    let early = demo.instep(&["shop", "sell-until-gone", "1"]);
+    assert_eq!(early.status.code(), Some(1), "nothing is released yet");
+    assert!(demo.must(&["shop", "release", "1"]).contains("is released"));
+    let told = demo.must(&["shop", "sell-until-gone", "1", "--json"]);
+    let last: serde_json::Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();
+    assert_eq!((&last["done"], &last["sold"]), (&true.into(), &last["stock"]));
+    let item = products[0]["items"][0]["id"].to_string();
+    demo.must(&["shop", "restock", &item, "3"]);
+
+    assert_eq!(demo.signal("-TERM"), Some(0));
+    demo.start_again();
+    let again = demo.json(&["shop", "list"])["products"].clone();
+    let left = again[0]["items"].as_array().unwrap();
+    assert_eq!(left.iter().map(|item| item["count"].as_i64().unwrap()).sum::<i64>(), 3);
+    demo.must(&["publish", "room:1", "hello"]);
+}
