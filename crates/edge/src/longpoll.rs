@@ -145,7 +145,9 @@ async fn run(
                 }
                 Some(Request::Post(body, content_type, done)) => {
                     let posted = decode_body(content_type.as_deref(), &body);
-                    posted.iter().map(PostedFrame::incoming).for_each(|frame| connection.receive(frame));
+                    for frame in &posted {
+                        connection.receive(frame.incoming());
+                    }
                     let _ = done.send(());
                 }
                 None => break,

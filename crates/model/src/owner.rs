@@ -1,11 +1,10 @@
 //! The owner of a dataset: turns proposals into records, in order, in batches.
 //!
-//! | state   | proposal arrives      | append succeeded        | append failed                     |
-//! | ------- | --------------------- | ----------------------- | --------------------------------- |
-//! | idle    | waits for the shell   | –                       | –                                 |
-//! | flushing| waits for the batch   | folds, publishes,       | certainly not stored: refuses the |
-//! |         |                       | answers; idle           | batch, idle; else: stopped        |
-//! | stopped | refused `stopped`     | –                       | –                                 |
+//! | state | proposal arrives | append succeeded | append failed |
+//! | --- | --- | --- | --- |
+//! | idle | waits for the shell | – | – |
+//! | flushing | waits for the batch | folds, publishes, answers; idle | idle, or stopped |
+//! | stopped | refused `stopped` | – | – |
 //!
 //! The shell hands over everything that is waiting, then drains effects: what arrives during a
 //! flush is the next batch. An answer that depends on the open batch, a refusal included, leaves

@@ -1,11 +1,11 @@
 //! One dataset on this node: its owner, its memory, its subscribers.
 //!
-//! | thread       | input                          | bound               | ends when               |
-//! | ------------ | ------------------------------ | ------------------- | ----------------------- |
-//! | owner        | proposals                      | OWNER_QUEUE_COMMITS | the dataset is closed   |
-//! | views        | committed entries              | VIEWS_QUEUE_ENTRIES | the owner ends          |
-//! | prepare      | the engine's wishes            | one segment         | the log is dropped      |
-//! | housekeeping | a tick: snapshots, bookmarks   | –                   | the dataset is closed   |
+//! | thread | input | bound | ends when |
+//! | --- | --- | --- | --- |
+//! | owner | proposals | OWNER_QUEUE_COMMITS | the dataset is closed |
+//! | views | committed entries | VIEWS_QUEUE_ENTRIES | the owner ends |
+//! | prepare | the engine's wishes | one segment | the log is dropped |
+//! | house | a tick: snapshots, bookmarks | – | the dataset is closed |
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};

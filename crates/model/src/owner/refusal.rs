@@ -3,7 +3,7 @@
 use crate::name::{Key, Name};
 use crate::row::RowError;
 
-/// Why a proposal was not committed. Nothing of it happened, except for [`Refusal::OutcomeUnknown`].
+/// Why a proposal was not committed. Nothing of it happened, but for [`Refusal::OutcomeUnknown`].
 ///
 /// `operation` counts from 0.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
