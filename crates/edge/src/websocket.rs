@@ -128,8 +128,12 @@ async fn write(socket: &mut WebSocket, connection: &mut Connection) -> Option<Op
 
 fn close_for(error: &axum::Error) -> Close {
     // The library tells only by its words; over a limit or out of protocol, the stream is lost.
-    match error.to_string().to_lowercase().contains("too long") {
-        true => Close { code: 1009, reason: "the frame is over the limit of 1 MiB" },
-        false => Close { code: 1002, reason: "protocol error" },
+    let said = error.to_string().to_lowercase();
+    if said.contains("too long") {
+        return Close { code: 1009, reason: "the frame is over the limit of 1 MiB" };
     }
+    if said.contains("utf-8") {
+        return Close { code: 1007, reason: "the text is not UTF-8" };
+    }
+    Close { code: 1002, reason: "protocol error" }
 }

@@ -72,6 +72,7 @@ pub(crate) fn router(shared: Shared, door: Door, key: AdminKey, apps: Router) ->
         .merge(sockets)
         .merge(apps)
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn(refuse_undecodable))
         .layer(middleware::from_fn_with_state(node, wait_until_ready))
         .layer(Extension(key))
         .fallback(not_found)
@@ -86,6 +87,29 @@ async fn wait_until_ready(State(node): State<Node>, request: Request, next: Next
         Some(what) if !health => loading(&what).into_response(),
         _ => next.run(request).await,
     }
+}
+
+/// A path whose escapes make no text names nothing. The routes' own answer would be plain text.
+async fn refuse_undecodable(request: Request, next: Next) -> Response {
+    match is_text(request.uri().path()) {
+        true => next.run(request).await,
+        false => {
+            let detail = format!("the path {} does not decode to UTF-8", request.uri().path());
+            Problem::bad_request("bad_name", detail).into_response()
+        }
+    }
+}
+
+fn is_text(path: &str) -> bool {
+    let mut parts = path.split('%');
+    let mut decoded = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        let escape = part.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        // What only looks like an escape stands for itself.
+        decoded.push(escape.unwrap_or(b'%'));
+        decoded.extend(&part.as_bytes()[if escape.is_some() { 2 } else { 0 }..]);
+    }
+    std::str::from_utf8(&decoded).is_ok()
 }
 
 pub(crate) fn loading(what: &str) -> Problem {
@@ -158,9 +182,16 @@ impl<S: Send + Sync, T: serde::de::DeserializeOwned> axum::extract::FromRequestP
 }
 
 /// A body that is not read to its end, or not the JSON that is wanted, is an error like any other.
-fn read_json<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
-    serde_json::from_slice(body)
-        .map_err(|error| Problem::bad_request("bad_json", format!("the body: {error}")))
+fn read_json<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
+    let bad = |error: String| Problem::bad_request("bad_json", format!("the body: {error}"));
+    match body.trim_ascii_start().first() {
+        Some(b'{') | None => serde_json::from_slice(body).map_err(|error| bad(error.to_string())),
+        // Serde would take a list of values for a struct as well.
+        Some(_) => match serde_json::from_slice::<serde::de::IgnoredAny>(body) {
+            Ok(_) => Err(bad("not a JSON object".into())),
+            Err(error) => Err(bad(error.to_string())),
+        },
+    }
 }
 
 /// A whole body within a limit.

@@ -115,6 +115,7 @@ impl Evaluation<'_> {
             Operation::Require { table, key, exists, equals, r#where, unchanged_since } => {
                 let row = self.row(&table, &key)?;
                 let conditions = Conditions { exists, equals, r#where, unchanged_since };
+                conditions.check_sense(self.operation)?;
                 if let Err(detail) = self.check(&table, &key, row.as_ref(), conditions) {
                     let operation = self.operation;
                     return Err(Refusal::ConditionFailed { operation, table, key, detail });
@@ -324,6 +325,19 @@ struct Conditions {
     equals: Option<Fields>,
     r#where: Option<Condition>,
     unchanged_since: Option<Position>,
+}
+
+impl Conditions {
+    /// Of a row that must not exist nothing else can be wanted, and nothing asked is ignored.
+    fn check_sense(&self, operation: usize) -> Result<(), Refusal> {
+        let others =
+            self.equals.is_some() || self.r#where.is_some() || self.unchanged_since.is_some();
+        if self.exists != Some(false) || !others {
+            return Ok(());
+        }
+        let detail = "exists: a row that must not exist can have no other condition".into();
+        Err(Refusal::BadOperation { operation, detail })
+    }
 }
 
 fn type_of(value: &Value) -> &'static str {

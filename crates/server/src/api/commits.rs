@@ -2,16 +2,19 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use instep_model::commit::{Operation, Proposal, digest};
+use instep_model::commit::{Condition, Operation, Proposal, digest};
 use instep_model::limits;
+use instep_model::name::{Key, Name};
 use instep_model::owner::{Receipt, Refusal};
 use instep_model::position::Position;
+use instep_model::row::{Fields, RowError};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Answer, Body, Shared, dataset};
+use super::{Answer, Body, Shared, dataset, read_json};
 use crate::admin::Admin;
 use crate::problem::Problem;
 
@@ -21,8 +24,8 @@ const ADMIN: &str = "admin";
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CommitBody<'a> {
-    #[serde(default)]
-    id: Option<Uuid>,
+    #[serde(borrow, default)]
+    id: Option<&'a RawValue>,
     #[serde(borrow)]
     ops: &'a RawValue,
 }
@@ -89,21 +92,62 @@ pub(super) async fn commit(
 }
 
 fn read_proposal(body: &[u8]) -> Result<(Proposal, usize), Problem> {
-    let bad_json =
-        |error: serde_json::Error| Problem::bad_request("bad_json", format!("the body: {error}"));
-    let CommitBody { id, ops } = serde_json::from_slice(body).map_err(bad_json)?;
+    let CommitBody { id, ops } = read_json(body)?;
+    let id = id.map(|id| serde_json::from_str::<Uuid>(id.get())).transpose();
+    let id = id.map_err(|_| Problem::from(Refusal::IdInvalid))?;
     let list: Vec<&RawValue> = serde_json::from_str(ops.get())
-        .map_err(|error| Problem::bad_request("bad_json", format!("ops: {error}")))?;
+        .map_err(|_| Problem::bad_request("bad_json", "ops: not a list of operations"))?;
     let found = list.len();
     if found > limits::COMMIT_PROPOSALS {
         return Err(Refusal::TooManyOperations { found, limit: limits::COMMIT_PROPOSALS }.into());
     }
     let mut operations = Vec::with_capacity(found);
     for (operation, text) in list.into_iter().enumerate() {
-        operations.push(serde_json::from_str::<Operation>(text.get()).map_err(|error| {
-            Problem::from(Refusal::BadOperation { operation, detail: error.to_string() })
-        })?);
+        operations.push(read_operation(operation, text.get())?);
     }
     let digest = digest(ops.get().as_bytes());
     Ok((Proposal { principal: ADMIN.to_owned(), id, digest, operations }, found))
+}
+
+fn read_operation(operation: usize, text: &str) -> Result<Operation, Refusal> {
+    let bad = |detail: String| Refusal::BadOperation { operation, detail };
+    if !text.starts_with('{') {
+        // Serde would take a list of values as well.
+        return Err(bad("not a JSON object".into()));
+    }
+    serde_json::from_str(text).map_err(|error| {
+        let said = error.to_string();
+        // The library tells only by its words; its limit is far above ours.
+        if said.starts_with("recursion limit") {
+            let error = RowError::TooDeep { limit: limits::ROW_DEPTH };
+            return Refusal::Row { operation, error };
+        }
+        bad(faulty_field(text).unwrap_or(said))
+    })
+}
+
+/// Which field does not read, and why: about a tagged object serde does not tell.
+fn faulty_field(text: &str) -> Option<String> {
+    fn fault<'a, T: Deserialize<'a>>(value: &'a Value) -> Option<String> {
+        T::deserialize(value).err().map(|error| error.to_string())
+    }
+    let fields: Fields = serde_json::from_str(text).ok()?;
+    fields.iter().find_map(|(name, value)| {
+        let fault = match name.as_str() {
+            "table" | "journal" => fault::<Name>(value),
+            "key" => fault::<Key>(value),
+            "row" | "fields" => fault::<Fields>(value),
+            "equals" => fault::<Option<Fields>>(value),
+            "field" => fault::<String>(value),
+            "text" | "base64" => fault::<Option<String>>(value),
+            "by" => fault::<i64>(value),
+            "min" | "max" => fault::<Option<i64>>(value),
+            "public" => fault::<bool>(value),
+            "exists" => fault::<Option<bool>>(value),
+            "where" => fault::<Option<Condition>>(value),
+            "unchanged_since" => fault::<Option<Position>>(value),
+            _ => None,
+        };
+        fault.map(|fault| format!("{name}: {fault}"))
+    })
 }

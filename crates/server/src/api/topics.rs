@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::{Answer, Body, Shared};
+use super::{Answer, Body, Shared, read_json};
 use crate::admin::Admin;
 use crate::problem::Problem;
 
@@ -52,11 +52,9 @@ pub(super) async fn publish(
     Path(topic): Path<String>,
     Body(body): Body<{ limits::PUBLISH_BYTES + 1024 }>,
 ) -> Answer<PublishReply> {
-    let bad = |detail: String| Problem::bad_request("bad_json", detail);
-    let PublishBody { event, payload } =
-        serde_json::from_slice(&body).map_err(|error| bad(format!("the body: {error}")))?;
+    let PublishBody { event, payload } = read_json(&body)?;
     if !payload.get().starts_with('{') {
-        return Err(bad("payload: not a JSON object".into()));
+        return Err(Problem::bad_request("bad_json", "payload: not a JSON object"));
     }
     let payload = Payload::Json(Bytes::copy_from_slice(payload.get().as_bytes()));
     let subscribers = shared.node.publish(&topic, &event, payload)?;
