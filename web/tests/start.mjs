@@ -34,6 +34,17 @@ export async function demo(t) {
   return start(t, data, ["demo", "--no-open", "--data", data]);
 }
 
+/** Runs the binary to its end; answers `{code, stderr}`. */
+export async function run(...args) {
+  const child = spawn(BINARY, args, { stdio: ["ignore", "ignore", "pipe"] });
+  const timer = setTimeout(() => child.kill("SIGKILL"), START_MS);
+  let stderr = "";
+  child.stderr.on("data", (bytes) => (stderr += bytes));
+  const [code] = await once(child, "close");
+  clearTimeout(timer);
+  return { code, stderr };
+}
+
 async function start(t, data, args) {
   const server = new Server(data, args);
   t.after(() => server.remove());
@@ -122,13 +133,18 @@ class Server {
     await rm(this.data, { recursive: true, force: true });
   }
 
+  /** The header that carries the admin key. */
+  async authorization() {
+    const key = (await readFile(join(this.data, "admin.key"), "utf8")).trim();
+    return { authorization: `Bearer ${key}` };
+  }
+
   /** A request with the admin key; answers `{status, headers, body}`, body parsed if it is JSON. */
   async request(method, path, body, headers = {}) {
-    const key = (await readFile(join(this.data, "admin.key"), "utf8")).trim();
     const answer = await fetch(this.#url + path, {
       method,
       headers: {
-        authorization: `Bearer ${key}`,
+        ...(await this.authorization()),
         ...(body === undefined ? {} : { "content-type": "application/json" }),
         ...headers,
       },
