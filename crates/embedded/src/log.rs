@@ -25,6 +25,8 @@ pub const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
 pub const SEGMENT_BYTES_MIN: u64 = 1024;
 /// A buffer that grew beyond this for one entry is given back.
 const BUFFER_BYTES: usize = 8 * 1024 * 1024;
+/// What a trimmed segment is called until it is gone.
+const TRIMMED: &str = "trimmed.tmp";
 const INLINE: &str = "inline.tmp";
 
 /// How a log is opened.
@@ -219,15 +221,21 @@ impl EmbeddedLog {
 
     /// Removes trimmed files, oldest first, each durably before the next: a gap is damage.
     fn remove_doomed(&mut self) -> Result<(), AppendError> {
+        let directory = self.options.directory.clone();
+        let unnamed = directory.join(TRIMMED);
         while let Some(path) = self.doomed.front().cloned() {
-            match self.disk.remove(&path) {
+            match self.disk.rename(&path, &unnamed) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Ok(()),
                 _ => {}
             }
-            let directory = self.options.directory.clone();
             if let Err(error) = self.disk.sync_directory(&directory) {
+                // Best effort: while it only looks gone, the next process would trim behind it,
+                // and a power cut that brings it back would leave a gap.
+                let _ = self.disk.rename(&unnamed, &path);
                 return Err(self.fail("sync", &directory, &error));
             }
+            // Best effort: an unfinished file that stays is removed at the next open.
+            let _ = self.disk.remove(&unnamed);
             self.doomed.pop_front();
         }
         Ok(())

@@ -31,7 +31,8 @@ pub(crate) fn open(disk: Arc<dyn Disk>, mut options: Options) -> Result<Embedded
     let snapshots = directory.join(segment::SNAPSHOTS);
     disk.create_directory(&snapshots).map_err(OpenError::of(&snapshots))?;
     let lock = take_lock(&*disk, &directory)?;
-    if repair::is_unfinished(&*disk, &directory)? {
+    let repaired = repair::is_unfinished(&*disk, &directory)?;
+    if repaired && !repair::is_done_but_for_its_marker(&*disk, &directory)? {
         return Err(OpenError::RepairUnfinished { directory });
     }
     remove_unfinished(&*disk, &directory)?;
@@ -51,7 +52,11 @@ pub(crate) fn open(disk: Arc<dyn Disk>, mut options: Options) -> Result<Embedded
         make_segment(&*disk, &directory, &last.header.clone())?;
         scan = scan::scan(&*disk, &directory, Chain::Checked)?;
     }
-    assemble(disk, options, lock, scan, created)
+    let log = assemble(disk, options, lock, scan, created)?;
+    if repaired {
+        repair::remove_marker(&*log.disk, &directory)?;
+    }
+    Ok(log)
 }
 
 /// Takes the directory for this process alone.

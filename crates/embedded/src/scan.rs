@@ -11,14 +11,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use instep_model::disk::{Access, Disk, DiskFile};
-use instep_model::position::{Incarnation, Revision};
+use instep_model::position::Revision;
 
 use crate::error::{Damage, OpenError};
 use crate::format::{
-    FRAME_HEADER_BYTES, Found, HEADER_BYTES, Header, HeaderFault, SEGMENT_MAGIC, VERSION, digest,
+    FRAME_HEADER_BYTES, Found, HEADER_BYTES, Header, HeaderFault, SEGMENT_MAGIC, SNAPSHOT_MAGIC,
+    VERSION, digest,
 };
 use crate::segment::{self, MARK_BYTES, Mark, Walk};
-use crate::snapshot;
+use crate::snapshot::{self, History};
 
 /// What lies in a directory.
 pub(crate) struct Scan {
@@ -76,13 +77,17 @@ impl Scan {
     }
 
     /// The histories that the segments belong to; more than one after a repair.
-    pub(crate) fn lineage(&self) -> Vec<Incarnation> {
-        let mut lineage = Vec::new();
-        for segment in &self.segments {
-            for incarnation in [segment.header.predecessor, segment.header.incarnation] {
-                if lineage.last() != Some(&incarnation) {
-                    lineage.push(incarnation);
-                }
+    pub(crate) fn lineage(&self) -> Vec<History> {
+        let mut lineage: Vec<History> = Vec::new();
+        for Scanned { header, .. } in &self.segments {
+            let (incarnation, predecessor) = (header.incarnation, header.predecessor);
+            if predecessor != incarnation {
+                let last = Some(Revision(header.revision.0.saturating_sub(1)));
+                lineage.pop_if(|newest| newest.incarnation == predecessor);
+                lineage.push(History { incarnation: predecessor, last });
+            }
+            if lineage.last().is_none_or(|newest| newest.incarnation != incarnation) {
+                lineage.push(History { incarnation, last: None });
             }
         }
         lineage
@@ -121,7 +126,7 @@ pub(crate) fn scan(disk: &dyn Disk, directory: &Path, rule: Chain) -> Result<Sca
             let seen = newest_seen(disk, directory, &firsts, damage.revision)?;
             damage.newest_seen = damage.newest_seen.max(seen);
         }
-        None => scan.damage = snapshot_ahead(disk, directory, scan.head())?,
+        None => scan.damage = snapshot_ahead(disk, directory, &scan)?,
     }
     Ok(scan)
 }
@@ -272,20 +277,33 @@ fn newest_seen(
     Ok(newest)
 }
 
-/// A snapshot is made from durable entries, so a log that ends before it has lost some.
+/// A snapshot is made from durable entries, so a log that ends before it has lost some. One of
+/// a history that a repair cut off before it says nothing about this one.
 fn snapshot_ahead(
     disk: &dyn Disk,
     directory: &Path,
-    head: Revision,
+    scan: &Scan,
 ) -> Result<Option<Damage>, OpenError> {
+    let head = scan.head();
+    let lineage = scan.lineage();
     let snapshots = directory.join(segment::SNAPSHOTS);
-    let newest = snapshot::revisions(disk, &snapshots).map_err(OpenError::of(&snapshots))?;
-    Ok(newest.last().filter(|newest| **newest > head).map(|newest| {
-        let detail = format!("the log ends at {head}, yet a snapshot of {newest} was made from it");
-        let mut found = damage(&snapshot::path(&snapshots, *newest), 0, head.next(), &detail);
-        found.newest_seen = *newest;
-        found
-    }))
+    let revisions = snapshot::revisions(disk, &snapshots).map_err(OpenError::of(&snapshots))?;
+    for revision in revisions.into_iter().rev().take_while(|revision| *revision > head) {
+        let path = snapshot::path(&snapshots, revision);
+        let file = disk.open(&path, Access::Read).map_err(OpenError::of(&path))?;
+        let mut bytes = [0; HEADER_BYTES];
+        let length = file.read_full_at(&mut bytes, 0).map_err(OpenError::of(&path))?;
+        let header = Header::decode(&bytes[..length], SNAPSHOT_MAGIC);
+        if header.is_ok_and(|header| lineage.iter().any(|of| of.ends_before(&header))) {
+            continue;
+        }
+        let detail =
+            format!("the log ends at {head}, yet a snapshot of {revision} was made from it");
+        let mut found = damage(&path, 0, head.next(), &detail);
+        found.newest_seen = revision;
+        return Ok(Some(found));
+    }
+    Ok(None)
 }
 
 fn damage(file: &Path, offset: u64, revision: Revision, detail: &str) -> Damage {

@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use instep_model::disk::{Access, Disk};
 use instep_model::position::{Incarnation, Revision};
 
+use crate::format::Header;
 use crate::segment;
 pub use reader::SnapshotReader;
 pub use writer::SnapshotWriter;
@@ -103,7 +104,7 @@ struct Place {
     disk: Arc<dyn Disk>,
     directory: PathBuf,
     /// The histories whose snapshots are of use, the newest last.
-    lineage: Vec<Incarnation>,
+    lineage: Vec<History>,
     known: Mutex<BTreeMap<Revision, State>>,
     /// Held while a file is made or removed.
     writing: Mutex<()>,
@@ -125,11 +126,33 @@ pub struct SnapshotInfo {
     pub verified: bool,
 }
 
+/// A history, as far as a log goes back to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct History {
+    /// Its identity.
+    pub incarnation: Incarnation,
+    /// The newest entry of it that is left, when a repair cut off the rest.
+    pub last: Option<Revision>,
+}
+
+impl History {
+    /// Whether a snapshot was made from this history and lies within what is left of it.
+    pub(crate) fn holds(&self, header: &Header) -> bool {
+        self.incarnation == header.incarnation && !self.ends_before(header)
+    }
+
+    /// Whether a snapshot was made from this history and from entries that a repair cut off.
+    pub(crate) fn ends_before(&self, header: &Header) -> bool {
+        self.incarnation == header.incarnation
+            && self.last.is_some_and(|last| header.revision > last)
+    }
+}
+
 impl SnapshotStore {
     /// A store whose files are in `directory`; `lineage` are the histories that count, the one
     /// that new snapshots belong to last. Files that cannot be listed count as none.
     #[must_use]
-    pub fn open(disk: Arc<dyn Disk>, directory: PathBuf, lineage: Vec<Incarnation>) -> Self {
+    pub fn open(disk: Arc<dyn Disk>, directory: PathBuf, lineage: Vec<History>) -> Self {
         let revisions = revisions(&*disk, &directory).unwrap_or_default();
         let known = revisions.into_iter().map(|revision| (revision, State::Unread)).collect();
         let (known, writing) = (Mutex::new(known), Mutex::new(()));
@@ -178,7 +201,7 @@ impl SnapshotStore {
         fill: impl FnOnce(&mut SnapshotWriter) -> Result<(), SnapshotError>,
     ) -> Result<(), SnapshotError> {
         let place = &*self.place;
-        let Some(incarnation) = place.lineage.last() else {
+        let Some(History { incarnation, .. }) = place.lineage.last() else {
             return Err(SnapshotError::GivenUp("the store has no history".to_owned()));
         };
         let mut writer = SnapshotWriter::create(&*place.disk, unfinished, *incarnation, revision)?;
@@ -186,8 +209,14 @@ impl SnapshotStore {
         writer.finish()?;
         SnapshotReader::open(place, unfinished, revision)?.read_through()?;
         let path = path(&place.directory, revision);
+        let was_usable = place.known().get(&revision).is_some_and(|was| *was != State::Damaged);
         place.disk.rename(unfinished, &path).map_err(storage(&path))?;
-        place.disk.sync_directory(&place.directory).map_err(storage(&place.directory))
+        let synced = place.disk.sync_directory(&place.directory);
+        if synced.is_err() && !was_usable {
+            // Its name looks durable now and may not be: nobody may trim on the strength of it.
+            let _ = place.disk.remove(&path);
+        }
+        synced.map_err(storage(&place.directory))
     }
 
     /// Opens a snapshot for reading chunk by chunk.
@@ -282,14 +311,16 @@ impl Place {
 pub(crate) fn revisions(disk: &dyn Disk, directory: &Path) -> io::Result<Vec<Revision>> {
     match disk.list(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        names => {
-            let names = names?;
-            let numbers = names.iter().filter_map(|name| segment::number(name, ENDING));
-            let mut revisions: Vec<Revision> = numbers.map(Revision).collect();
-            revisions.sort_unstable();
-            Ok(revisions)
-        }
+        names => names.map(|names| revisions_of(&names)),
     }
+}
+
+/// The revisions of the snapshots among file names, oldest first.
+pub(crate) fn revisions_of(names: &[String]) -> Vec<Revision> {
+    let numbers = names.iter().filter_map(|name| segment::number(name, ENDING));
+    let mut revisions: Vec<Revision> = numbers.map(Revision).collect();
+    revisions.sort_unstable();
+    revisions
 }
 
 /// The path of the snapshot of a revision.

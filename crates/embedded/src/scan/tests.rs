@@ -1,5 +1,6 @@
 use instep_model::disk::simulated::SimulatedDisk;
 use instep_model::log::Log;
+use instep_model::position::Incarnation;
 use uuid::Uuid;
 
 use super::*;

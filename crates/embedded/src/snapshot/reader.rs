@@ -7,7 +7,7 @@ use bytes::Bytes;
 use instep_model::disk::{Access, DiskFile};
 use instep_model::position::{Incarnation, Revision};
 
-use super::{CHUNK_BYTES, CHUNK_HEADER_BYTES, Place, SnapshotError, SnapshotStore, State};
+use super::{CHUNK_BYTES, CHUNK_HEADER_BYTES, History, Place, SnapshotError, SnapshotStore, State};
 use super::{chunk_checksum, storage};
 use crate::format::{HEADER_BYTES, Header, HeaderFault, SNAPSHOT_MAGIC, u32_at, u64_at};
 
@@ -46,7 +46,7 @@ impl SnapshotReader {
         file: Box<dyn DiskFile>,
         path: &Path,
         revision: Revision,
-        lineage: Option<&[Incarnation]>,
+        lineage: Option<&[History]>,
     ) -> Result<Self, SnapshotError> {
         let path = path.to_owned();
         let mut bytes = [0; HEADER_BYTES];
@@ -65,7 +65,7 @@ impl SnapshotReader {
             }
         };
         let incarnation = header.incarnation;
-        if lineage.is_some_and(|lineage| !lineage.contains(&incarnation)) {
+        if lineage.is_some_and(|lineage| !lineage.iter().any(|of| of.holds(&header))) {
             return Err(SnapshotError::OtherIncarnation { file: path, found: incarnation });
         }
         Ok(Self {

@@ -1,12 +1,13 @@
 //! `instep check` looks, `instep check --repair` cuts; neither deletes.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use instep_embedded::check::check;
 use instep_embedded::error::OpenError;
 use instep_embedded::repair::repair;
+use instep_embedded::snapshot::SnapshotError;
 use instep_model::disk::Disk;
-use instep_model::disk::simulated::SimulatedDisk;
+use instep_model::disk::simulated::{Fault, SimulatedDisk};
 use instep_model::log::Log;
 use instep_model::position::Revision;
 
@@ -105,6 +106,69 @@ fn i2_a_repair_cut_at_every_operation_is_completed_by_the_next_one() {
 }
 
 #[test]
+fn i2_a_repair_whose_directory_syncs_fail_is_completed_without_a_power_cut_in_between() {
+    for (first, second) in (0..10).flat_map(|first| (0..10).map(move |second| (first, second))) {
+        for seed in 0..6 {
+            let disk = damaged().fork(seed);
+            let case = format!("syncs {first} and {second}, seed {seed}");
+            for skip in [first, second] {
+                disk.inject(Fault::DirectorySyncError, skip);
+                let _ = repair(&disk, Path::new(DIRECTORY), incarnation(8));
+                disk.kill();
+            }
+            // A fault that has not struck yet may strike here.
+            while repair(&disk, Path::new(DIRECTORY), incarnation(8)).is_err() {
+                disk.kill();
+            }
+            disk.crash();
+
+            let mut log = open(&disk);
+            assert_eq!(log.bounds().incarnation, incarnation(8), "{case}");
+            assert_eq!(held(&log), 11, "{case}");
+            append(&mut log, 12, 40);
+            assert_eq!(log.snapshots().list().len(), 1, "{case}");
+            drop(log);
+            disk.crash();
+            assert_eq!(held(&open(&disk)), 40, "{case}");
+        }
+    }
+}
+
+#[test]
+fn law_1_a_marker_that_comes_back_after_a_power_cut_does_not_stop_the_history_that_went_on() {
+    let mut came_back = 0;
+    for seed in 0..32 {
+        let disk = damaged().fork(seed);
+        // The last sync of a directory is the one behind the removal of the marker.
+        let last = (0..).take_while(|skip| fails_at_sync(*skip, seed)).last().unwrap();
+        disk.inject(Fault::DirectorySyncError, last);
+        repair(&disk, Path::new(DIRECTORY), incarnation(8)).unwrap_err();
+        disk.kill();
+        append(&mut open(&disk), 12, 20);
+        disk.crash();
+
+        came_back += u32::from(disk.contents(&marker()).is_ok());
+        assert_eq!(held(&open(&disk)), 20, "seed {seed}");
+        assert!(disk.contents(&marker()).is_err(), "seed {seed}");
+    }
+    assert!(came_back > 0);
+}
+
+#[test]
+fn i1_a_snapshot_that_was_cut_off_and_comes_back_is_not_taken_for_one_of_the_new_history() {
+    let disk = damaged();
+    let report = repair(&disk, Path::new(DIRECTORY), incarnation(8)).unwrap();
+    let name = "00000000000000000030.snapshot";
+    let moved = report.moved.iter().find(|path| path.ends_with(name)).unwrap();
+    disk.rename(moved, &Path::new(DIRECTORY).join("snapshots").join(name)).unwrap();
+
+    let mut log = open(&disk);
+    append(&mut log, 12, 40);
+    let refused = log.snapshots().verify(Revision(30));
+    assert!(matches!(refused, Err(SnapshotError::OtherIncarnation { .. })), "{refused:?}");
+}
+
+#[test]
 fn a_repair_finds_its_way_whatever_single_byte_is_bad() {
     let disk = written(20);
     let first = disk.contents(&segment(1)).unwrap();
@@ -144,6 +208,16 @@ fn damaged() -> SimulatedDisk {
     let at = starts[(12 - first) as usize] + 41;
     world::damage(&disk, &segment(first), |bytes| bytes[at] ^= 1);
     disk
+}
+
+fn fails_at_sync(skip: u64, seed: u64) -> bool {
+    let disk = damaged().fork(seed);
+    disk.inject(Fault::DirectorySyncError, skip);
+    repair(&disk, Path::new(DIRECTORY), incarnation(8)).is_err()
+}
+
+fn marker() -> PathBuf {
+    Path::new(DIRECTORY).join("repairing")
 }
 
 fn is_segment(path: &Path) -> bool {

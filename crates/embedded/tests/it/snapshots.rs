@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use instep_embedded::snapshot::{SnapshotError, SnapshotStore};
+use instep_embedded::snapshot::{History, SnapshotError, SnapshotStore};
 use instep_model::disk::Disk;
 use instep_model::disk::simulated::Fault;
 use instep_model::position::Revision;
@@ -132,12 +132,30 @@ fn a_snapshot_that_cannot_be_written_leaves_everything_as_it_was() {
 }
 
 #[test]
+fn a_snapshot_whose_name_was_not_synced_is_not_found_by_the_next_process() {
+    for seed in 0..16 {
+        let disk = written(30).fork(seed);
+        let log = open(&disk);
+        disk.inject(Fault::DirectorySyncError, 0);
+        write(&log.snapshots(), 10, &[b"rows"]).unwrap_err();
+        drop(log);
+        disk.kill();
+
+        assert_eq!(open(&disk).snapshots().list(), vec![], "seed {seed}");
+    }
+}
+
+#[test]
 fn i1_a_snapshot_of_another_history_is_refused() {
     let disk = written(30);
     let log = open(&disk);
     write(&log.snapshots(), 10, &[b"rows"]).unwrap();
     let shared: Arc<dyn Disk> = Arc::new(disk.clone());
-    let other = SnapshotStore::open(shared, PathBuf::from(FOLDER), vec![incarnation(8)]);
+    let other = SnapshotStore::open(
+        shared,
+        PathBuf::from(FOLDER),
+        vec![History { incarnation: incarnation(8), last: None }],
+    );
 
     let error = other.read(Revision(10)).err().unwrap();
     assert!(matches!(error, SnapshotError::OtherIncarnation { .. }), "{error}");

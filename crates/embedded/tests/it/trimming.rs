@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use instep_embedded::log::{EmbeddedLog, Trimming};
-use instep_model::disk::simulated::SimulatedDisk;
+use instep_model::disk::simulated::{Fault, SimulatedDisk};
 use instep_model::log::{Log, ReadError};
 use instep_model::position::Revision;
 
@@ -80,4 +80,27 @@ fn a_file_that_cannot_be_removed_now_is_removed_by_a_later_trim() {
     append(&mut log, 101, 110);
     drop(log);
     assert_eq!(held(&open(&disk)), 110);
+}
+
+#[test]
+fn law_1_a_trim_whose_sync_failed_leaves_no_gap_when_the_next_process_trims_on() {
+    for seed in 0..16 {
+        let disk = SimulatedDisk::new(seed);
+        let mut log = open(&disk);
+        append(&mut log, 1, 100);
+        let infos = log.segments();
+        disk.inject(Fault::DirectorySyncError, 0);
+        log.trim(infos[1].first).unwrap_err();
+        drop(log);
+        disk.kill();
+
+        let mut log = open(&disk);
+        log.trim(infos[2].first).unwrap();
+        drop(log);
+        disk.crash();
+
+        let log = open(&disk);
+        assert_eq!(log.bounds().floor, infos[2].first, "seed {seed}");
+        assert_eq!(held(&log), 100, "seed {seed}");
+    }
 }
