@@ -58,6 +58,8 @@ pub(crate) struct Start {
     pub(crate) new_incarnation: Incarnation,
     /// Nothing is known of a history here: the one that is found begins.
     pub(crate) first: bool,
+    /// The dataset has views, and not only tables.
+    pub(crate) has_views: bool,
 }
 
 /// A running process.
@@ -110,7 +112,7 @@ impl Node {
         let (reader, snapshots) = (log.reader(), log.snapshots());
         let incarnation = log.bounds().incarnation;
         let preallocator = log.preallocator();
-        let (state, feed) = recovery::recover(&*reader, &snapshots, start.fault)?;
+        let (state, feed) = recovery::recover(&*reader, &snapshots, start)?;
         recovery::record(&log, &state, start.first, trace)?;
         let mut node = Self {
             fault: start.fault,
@@ -287,12 +289,8 @@ pub(crate) fn is_dark(disk: &SimulatedDisk) -> bool {
 }
 
 /// A feed at the place of a state.
-fn feed_of(incarnation: Incarnation, state: &State) -> Feed {
-    Feed::new(
-        shop::name(shop::DATASET),
-        incarnation,
-        shop::views(),
-        state.tables.clone(),
-        state.applied,
-    )
+fn feed_of(incarnation: Incarnation, state: &State, has_views: bool) -> Feed {
+    let views = if has_views { shop::views() } else { Vec::new() };
+    let tables = state.tables.clone();
+    Feed::new(shop::name(shop::DATASET), incarnation, views, tables, state.applied)
 }

@@ -21,6 +21,9 @@ pub(crate) const KEYS: [&str; 6] = ["k0", "k1", "k2", "k3", "k4", "k5"];
 pub(crate) const TOPICS: [&str; 7] =
     ["table:shop/items", "table:shop/notes", "group:a", "group:b", "item:k1", "open", "group:c"];
 
+/// The topics of a dataset without views.
+pub(crate) const TABLE_TOPICS: [&str; 2] = ["table:shop/items", "table:shop/notes"];
+
 /// The views, as an operator declares them.
 pub(crate) fn views() -> Vec<View> {
     let declarations = [

@@ -11,7 +11,7 @@ use crate::dice::Dice;
 use crate::fault::Fault;
 use crate::history::Event;
 use crate::node::{Node, Start, Unopened, is_dark};
-use crate::shop::TOPICS;
+use crate::shop::{TABLE_TOPICS, TOPICS};
 use crate::subscriber::Subscriber;
 use crate::writers::Writers;
 
@@ -94,11 +94,9 @@ pub(crate) struct World {
     node: Option<Node>,
     writers: Writers,
     subscribers: Vec<Subscriber>,
+    has_views: bool,
     weights: Vec<(Step, usize)>,
     pub(crate) trace: Vec<Event>,
-    /// A sync of a directory may have failed: until the power goes, names look durable that are
-    /// not, and no later sync makes them so.
-    names_unsure: bool,
     /// Answers up to this event have been read.
     read: usize,
     /// The process cannot be started any more.
@@ -115,8 +113,11 @@ impl World {
         });
         let weights = weights.collect();
         let disk = SimulatedDisk::new(dice.number());
+        // Without views a node takes another way when it recovers.
+        let has_views = dice.chance(75);
+        let topics = if has_views { &TOPICS[..] } else { &TABLE_TOPICS[..] };
         let subscribers = (0..5 + dice.below(4)).map(|reader| {
-            let topic = TOPICS[(reader + dice.below(2)) % TOPICS.len()];
+            let topic = topics[(reader + dice.below(2)) % topics.len()];
             Subscriber::new(reader as u32, topic, dice.chance(35))
         });
         let subscribers = subscribers.collect();
@@ -129,9 +130,9 @@ impl World {
             node: None,
             writers: Writers::new(),
             subscribers,
+            has_views,
             weights,
             trace: Vec::new(),
-            names_unsure: false,
             read: 0,
             over: false,
         }
@@ -330,14 +331,11 @@ impl World {
             DiskFault::DirectorySyncError,
             DiskFault::Full,
         ]);
-        self.names_unsure |= fault == DiskFault::DirectorySyncError;
         self.disk.inject(fault, self.dice.below(4) as u64);
     }
 
     /// The process dies, with the machine or alone, and comes up again.
     fn die(&mut self, power: bool) {
-        let unsure = std::mem::take(&mut self.names_unsure);
-        let power = power || unsure;
         self.node = None;
         self.trace.push(Event::Died { power });
         match power {
@@ -364,6 +362,7 @@ impl World {
                 writer: self.dice.uuid(),
                 new_incarnation: Incarnation(self.dice.uuid()),
                 first: self.incarnation.is_none(),
+                has_views: self.has_views,
             };
             let before = self.trace.len();
             let opened = Node::open(&self.disk, &start, &mut self.trace);
@@ -379,7 +378,7 @@ impl World {
                 Err(Unopened::Failed(why)) => reason = why,
             }
             self.trace.truncate(before);
-            match is_dark(&self.disk) || self.names_unsure || self.dice.chance(30) {
+            match is_dark(&self.disk) || self.dice.chance(30) {
                 true => self.disk.crash(),
                 false => self.disk.kill(),
             }

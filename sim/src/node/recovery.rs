@@ -10,7 +10,7 @@ use instep_model::position::{Position, Revision};
 use instep_model::snapshot::Reader;
 use instep_model::state::{CommitChanges, State};
 
-use super::feed_of;
+use super::{Start, feed_of};
 use crate::fault::Fault;
 use crate::history::Event;
 
@@ -38,14 +38,15 @@ fn failed(error: impl ToString) -> Unopened {
 pub(super) fn recover(
     log: &dyn LogReader,
     snapshots: &SnapshotStore,
-    fault: Option<Fault>,
+    start: &Start,
 ) -> Result<(State, Feed), Unopened> {
+    let fault = start.fault;
     let bounds = log.bounds();
     let mut state = newest_snapshot(snapshots, bounds.floor)?;
     if fault == Some(Fault::ForgetIdsAtRestart) {
         state.ids = IdMemory::default();
     }
-    let mut feed = feed_of(bounds.incarnation, &state);
+    let mut feed = feed_of(bounds.incarnation, &state, start.has_views);
     let from = state.applied.revision.next();
     if from > bounds.head.next() {
         return Err(failed("the newest snapshot is newer than the log"));

@@ -1,12 +1,13 @@
 //! What breaks continuity: a dataset that is made anew, and a log that was damaged and repaired.
 
-use instep_embedded::repair::repair;
-use instep_model::disk::simulated::SimulatedDisk;
+use instep_embedded::error::OpenError;
+use instep_embedded::repair::{RepairReport, repair};
+use instep_model::disk::simulated::{Fault, SimulatedDisk};
 use instep_model::position::Incarnation;
 
 use super::World;
 use crate::history::Event;
-use crate::node::directory;
+use crate::node::{directory, is_dark};
 
 /// Bytes of a segment's header; what lies behind is frames.
 const HEADER_BYTES: usize = 96;
@@ -40,7 +41,6 @@ impl World {
             return;
         }
         self.node = None;
-        self.names_unsure = false;
         self.trace.push(Event::Died { power: true });
         self.disk.crash();
         for subscriber in &mut self.subscribers {
@@ -68,18 +68,20 @@ impl World {
     fn repair(&mut self) {
         let new = Incarnation(self.dice.uuid());
         self.disk.set_capacity(None);
-        let mut outcome = repair(&self.disk, &directory(), new);
-        // Running it again is safe once the machine was restarted: names that a failed sync of a
-        // directory has dropped look durable until then.
-        for _ in 0..REPAIRS {
+        let mut outcome = self.try_repair(new, true);
+        for attempt in 1..REPAIRS {
             if outcome.is_ok() {
                 break;
             }
-            self.disk.crash();
-            outcome = repair(&self.disk, &directory(), new);
+            match is_dark(&self.disk) || self.dice.chance(30) {
+                true => self.disk.crash(),
+                false => self.disk.kill(),
+            }
+            outcome = self.try_repair(new, attempt < REPAIRS / 2);
         }
         match outcome {
-            Ok(report) if report.changed => {
+            // An attempt that failed only when it was over is found to have been one.
+            Ok(report) if report.incarnation != self.incarnation => {
                 if let (Some(old), Some(incarnation)) = (self.incarnation, report.incarnation) {
                     let copied = Some((old, report.head));
                     self.trace.push(Event::Began { incarnation, copied });
@@ -89,6 +91,17 @@ impl World {
             Ok(_) => self.give_up("damage in an old entry was not seen".into()),
             Err(error) => self.give_up(error.to_string()),
         }
+    }
+
+    /// Repairs, on a disk that may fail once or go dark.
+    fn try_repair(&mut self, new: Incarnation, injured: bool) -> Result<RepairReport, OpenError> {
+        if injured && self.dice.chance(50) {
+            self.disk.inject(Fault::DirectorySyncError, self.dice.below(10) as u64);
+        }
+        if injured && self.dice.chance(25) {
+            self.disk.power_off_after(self.dice.below(30) as u64);
+        }
+        repair(&self.disk, &directory(), new)
     }
 
     fn give_up(&mut self, reason: String) {
