@@ -42,7 +42,8 @@ fn a_flipped_byte_is_found_cut_off_and_readers_begin_anew() {
     // Nothing starts, and a check changes nothing.
     let config = directory.path().join("instep.toml");
     let data = server.data.clone();
-    let refused = instep(&["serve", "--config", text(&config), "--data", text(&data)]);
+    let serve = ["serve", "--config", text(&config), "--data", text(&data)];
+    let refused = instep(&[&serve[..], &["--http", "127.0.0.1:0"]].concat());
     assert_eq!(refused.status.code(), Some(4), "{}", stderr(&refused));
     assert!(stderr(&refused).contains(text(&file)), "{}", stderr(&refused));
     for _ in 0..2 {

@@ -52,7 +52,10 @@ impl Server {
         std::fs::write(&config, CONFIG).unwrap();
         let data = directory.join("data");
         let arguments = ["serve", "--config", text(&config), "--data", text(&data)];
-        Self::start(&arguments, data.clone())
+        let server = Self::start(&arguments, data.clone());
+        std::thread::scope(|scope| scope.spawn(|| server.wait_until_joinable("table:d/t")).join())
+            .unwrap();
+        server
     }
 
     /// A server by its arguments, on a free port.
@@ -121,6 +124,19 @@ impl Server {
         let key = std::fs::read_to_string(self.data.join("admin.key")).unwrap();
         let head = format!("authorization: Bearer {}\r\n", key.trim());
         request(self.address(), method, path, &head)
+    }
+
+    /// A table is acknowledged a moment before its topic can be joined.
+    fn wait_until_joinable(&self, topic: &str) {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let channels = instep_client::Channels::connect(&self.url).await.unwrap();
+            let begun = Instant::now();
+            while let Err(error) = channels.join(topic, serde_json::json!({})).await {
+                assert!(begun.elapsed() < PATIENCE, "{topic} cannot be joined: {error}");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        });
     }
 
     fn wait_until_ready(&self) {
