@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 use axum::response::{IntoResponse, Response};
 use instep_model::limits;
 use instep_protocol::encode::Frame;
-use instep_protocol::longpoll::{Answer, PostedFrame, decode_body, session_token};
+use instep_protocol::longpoll::{Answer, decode_body, session_token};
 use instep_protocol::session::Options;
 use instep_protocol::vsn::Vsn;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};

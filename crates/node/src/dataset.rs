@@ -37,6 +37,9 @@ mod recovery;
 
 pub use recovery::OpenError;
 
+/// How long a joiner waits for views that are behind.
+const TOLD: Duration = Duration::from_secs(5);
+
 /// Everything that is decided about a dataset when it is opened.
 pub struct Options {
     /// Its name.
@@ -238,6 +241,19 @@ impl Dataset {
         matches!(tokio::time::timeout(limit, reached).await, Ok(Ok(_)))
     }
 
+    /// Waits until subscribers have been told what is visible now: a table that was just made may
+    /// have no topic yet.
+    pub async fn settled(&self) {
+        let visible = *self.0.head.borrow();
+        self.told(visible).await;
+    }
+
+    /// Waits for the views to tell what is visible; they are about to.
+    async fn told(&self, place: Place) {
+        let mut told = self.0.hub.watch();
+        let _ = tokio::time::timeout(TOLD, told.wait_for(|told| *told >= place)).await;
+    }
+
     /// True when one of its views or public tables stands behind the topic.
     #[must_use]
     pub fn has_topic(&self, topic: &str) -> bool {
@@ -258,10 +274,7 @@ impl Dataset {
         if let Some(place) = place
             && place <= *self.0.head.borrow()
         {
-            // It is visible, so the views are about to tell it.
-            let mut told = self.0.hub.watch();
-            let wait = told.wait_for(|told| *told >= place);
-            let _ = tokio::time::timeout(Duration::from_secs(5), wait).await;
+            self.told(place).await;
         }
         self.0.hub.join(topic, since, waker)
     }

@@ -171,8 +171,14 @@ impl Node {
         since: Option<Option<Position>>,
         waker: &Waker,
     ) -> Result<NodeJoined, JoinRefusal> {
-        if let Some(dataset) = self.datasets().into_iter().find(|dataset| dataset.has_topic(topic))
-        {
+        let mut behind = self.behind(topic);
+        if behind.is_none() && !self.is_live(topic) {
+            for dataset in self.datasets() {
+                dataset.settled().await;
+            }
+            behind = self.behind(topic);
+        }
+        if let Some(dataset) = behind {
             let (joined, subscription) = dataset.join(topic, since, waker).await?;
             return Ok(NodeJoined::View { dataset, joined, subscription });
         }
@@ -183,6 +189,11 @@ impl Node {
             }
             false => Err(JoinRefusal::Unmatched),
         }
+    }
+
+    /// The dataset that stands behind a topic.
+    fn behind(&self, topic: &str) -> Option<Dataset> {
+        self.datasets().into_iter().find(|dataset| dataset.has_topic(topic))
     }
 
     /// True when a declared live pattern matches, and no dataset stands behind the topic.
@@ -207,7 +218,7 @@ impl Node {
             None => topic == pattern.topic,
         };
         let found = self.0.live.iter().find(matches)?;
-        (!self.datasets().iter().any(|dataset| dataset.has_topic(topic))).then_some(found)
+        self.behind(topic).is_none().then_some(found)
     }
 
     /// Publishes to a live topic; returns how many had joined it.
