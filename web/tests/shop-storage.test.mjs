@@ -47,13 +47,14 @@ test("SNK-04, SNK-R7: a killed server comes back with the same shelf, and never 
   await merchant(server, `items/${id * 100 + 1}/stock`, { count: 0 });
   const shopper = await new Shopper(server).enter();
   await shopper.add(id * 100 + 2);
+  await addBallast(server, 100);
   const before = await shopper.get("/");
 
   await server.kill();
   const statuses = new Set();
   let isUp = false;
   const asking = (async () => {
-    while (!isUp) {
+    while (!isUp || !statuses.has(200)) {
       const reply = await fetch(server.url).catch(() => null);
       if (reply) statuses.add(reply.status);
     }
@@ -62,9 +63,7 @@ test("SNK-04, SNK-R7: a killed server comes back with the same shelf, and never 
   isUp = true;
   await asking;
 
-  statuses.delete(200);
-  statuses.delete(503);
-  assert.deepEqual([...statuses], []);
+  assert.deepEqual([...statuses].sort(), [200, 503]);
   const after = await shopper.get("/");
   assert.equal(shelf(after.body), shelf(before.body));
   assert.equal((await shopper.cart()).count, 1);
@@ -92,6 +91,18 @@ async function demoOnSmallDisk(t) {
   } finally {
     if (before === undefined) delete process.env.TMPDIR;
     else process.env.TMPDIR = before;
+  }
+}
+
+/** Commits rows by the thousand, so that a start has something to load. */
+async function addBallast(server, commits) {
+  await server.must("PUT", "/v1/datasets/shop/tables/ballast", {});
+  for (let number = 0; number < commits; number += 1) {
+    const put = { op: "put", table: "ballast", row: { number } };
+    await server.commit(
+      "shop",
+      Array.from({ length: 1000 }, (_, n) => ({ ...put, key: `${number}-${n}` })),
+    );
   }
 }
 

@@ -7,7 +7,17 @@ import { after, test } from "node:test";
 
 import { openBrowser, openPage } from "./browser.mjs";
 import { CLIENTS, answer, connect } from "./clients.mjs";
-import { addProduct, count, merchant, sell, setCount, Shopper, uuid7 } from "./shopper.mjs";
+import {
+  addProduct,
+  count,
+  countsInLog,
+  countsInMemory,
+  merchant,
+  sell,
+  setCount,
+  Shopper,
+  uuid7,
+} from "./shopper.mjs";
 import { demo } from "./start.mjs";
 import { eventually } from "./wait.mjs";
 
@@ -71,13 +81,20 @@ test("SNK-07: stock is told when its level changes, and whenever it ends in out"
   const { id, items } = await addProduct(server, { sizes: ["8", "9"], release: true });
   const [item, marker] = items;
   await setCount(server, item, 151);
+  const page = await shop(t);
   const heard = await follow(t, `product:${id}`);
 
-  for (const pieces of [150, 149, 148, 1, 0, 0]) await setCount(server, item, pieces);
+  for (const pieces of [150, 149, 148, 1, 0]) await setCount(server, item, pieces);
+  await page.locator(`[data-item-id="${item}"][data-level="out"]:disabled`).waitFor();
+  const shown = await page.locator(`[data-item-id="${item}"]`).evaluate((size) => size.outerHTML);
+  await setCount(server, item, 0);
   await setCount(server, marker, 0);
+  await page.locator(`[data-item-id="${marker}"][data-level="out"]:disabled`).waitFor();
   await eventually("the last message", BROWSER_MS, () =>
     heard.of("stock_change").some(({ item_id }) => item_id === marker),
   );
+  const html = await page.locator(`[data-item-id="${item}"]`).evaluate((size) => size.outerHTML);
+  assert.equal(html, shown);
 
   const told = heard.of("stock_change").filter(({ item_id }) => item_id === item);
   assert.deepEqual(
@@ -257,6 +274,10 @@ test("SNK-R4: a cart whose second item is gone buys nothing, and nobody is told 
   await eventually("the marker", BROWSER_MS, () => heard.of("stock_change")[0]);
   assert.deepEqual(heard.of("stock_change").map(({ item_id }) => item_id), [marker]);
   assert.equal(await count(server, first), 1);
+  await shopper.post("/cart/remove", { item_id: gone });
+  assert.equal((await shopper.checkout()).status, 200);
+  assert.equal(await count(server, first), 0);
+  assert.deepEqual(await countsInMemory(server), await countsInLog(server));
 });
 
 test("SNK-R5: after 1000 sales at once the count is right, and positions never went back", async (t) => {
@@ -267,6 +288,7 @@ test("SNK-R5: after 1000 sales at once the count is right, and positions never w
 
   assert.equal(lines.at(-1).sold, 1000);
   assert.equal(await count(server, items[0]), 0);
+  assert.deepEqual(await countsInMemory(server), await countsInLog(server));
   await eventually("the last level", BROWSER_MS, () => heard.of("stock_change").at(-1)?.level === "out");
   const positions = heard.events.map(({ payload }) => payload.position).filter(Boolean);
   assert.deepEqual(positions, [...positions].sort());

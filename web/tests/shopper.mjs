@@ -90,6 +90,26 @@ export async function count(server, item) {
   return products.flatMap(({ items }) => items).find(({ id }) => id === item).count;
 }
 
+/** The counts that the shop has in memory. */
+export async function countsInMemory(server) {
+  const page = "/v1/datasets/shop/tables/availability/rows?limit=1000";
+  const { rows } = await server.must("GET", page);
+  return new Map(rows.map(({ key, row }) => [key, row]));
+}
+
+/** The counts that the log adds up to, in the order of their keys. */
+export async function countsInLog(server) {
+  const headers = await server.authorization();
+  const feed = await fetch(`${server.url}/v1/datasets/shop/changes`, { headers });
+  const rows = new Map();
+  for (const line of (await feed.text()).trim().split("\n")) {
+    for (const { put } of JSON.parse(line).records) {
+      if (put?.table === "availability") rows.set(put.key, put.row);
+    }
+  }
+  return new Map([...rows].sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
 /** Runs a demonstration sale to its end; answers the lines it told. */
 export async function sell(server, options) {
   const key = (await readFile(join(server.data, "admin.key"), "utf8")).trim();

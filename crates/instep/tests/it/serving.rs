@@ -81,6 +81,7 @@ fn a_configuration_that_is_missing_or_has_an_unknown_key_is_refused() {
     assert!(stderr(&misspelt).contains("htpp"), "{}", stderr(&misspelt));
 }
 
+/// SNK-15
 #[test]
 fn a_demo_is_filled_sells_out_and_keeps_its_data() {
     let directory = tempfile::tempdir().unwrap();
