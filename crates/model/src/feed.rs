@@ -114,6 +114,8 @@ pub struct Feed {
     topics: BTreeMap<Arc<str>, Topic>,
     empty_topics: usize,
     evaluation_errors: u64,
+    /// The table that changed last, with its topic.
+    last_topic: Option<(Name, Arc<str>)>,
 }
 
 #[derive(Default)]
@@ -149,9 +151,18 @@ impl Feed {
             topics: BTreeMap::new(),
             empty_topics: 0,
             evaluation_errors: 0,
+            last_topic: None,
         };
         feed.index();
         feed
+    }
+
+    /// The same feed made anew from tables: what was remembered of changes is gone, so every older
+    /// position is a reset.
+    #[must_use]
+    pub fn rebuilt(&self, tables: Tables, place: Place) -> Self {
+        let (dataset, views) = (self.dataset.clone(), self.views.clone());
+        Self::new(dataset, self.incarnation, views, tables, place)
     }
 
     /// Up to where the feed is complete.
@@ -186,6 +197,16 @@ impl Feed {
             mark_last_of_each_topic(&mut notices[first..], position);
         }
         notices
+    }
+
+    /// Takes a change that nobody has to be told, in a feed without views: keeps from where
+    /// `table:` topics can be resumed. Telling costs several times the fold itself, and a start
+    /// folds a whole log. Follow up with [`Feed::apply`], which brings the tables.
+    pub fn replay(&mut self, place: Place, change: &Change) {
+        if change.is_public() {
+            let topic = self.topic_of(&change.table);
+            self.remember(&topic, place, (None, change.key.clone()));
+        }
     }
 
     /// What a joiner of `topic` gets, who says to be complete up to `since`: none, a position, or
@@ -234,7 +255,7 @@ impl Feed {
         let before = old.as_ref().filter(|_| public.0);
         let after = new.as_ref().filter(|_| public.1);
         if before.is_some() || after.is_some() {
-            let topic: Arc<str> = table_topic(&self.dataset, table).into();
+            let topic = self.topic_of(table);
             self.remember(&topic, place, (None, key.clone()));
             notices.push(row_notice(&topic, key, after));
         }
@@ -262,6 +283,18 @@ impl Feed {
                 self.set_visible(&topic, source.clone(), body != Body::Gone);
                 self.remember(&topic, place, source.clone());
                 notices.push(Notice { topic, event, key: key.clone(), body, position: None });
+            }
+        }
+    }
+
+    /// The topic of a table. Changes come in runs of one table, so the last one is at hand.
+    fn topic_of(&mut self, table: &Name) -> Arc<str> {
+        match &self.last_topic {
+            Some((last, topic)) if last == table => Arc::clone(topic),
+            _ => {
+                let topic: Arc<str> = table_topic(&self.dataset, table).into();
+                self.last_topic = Some((table.clone(), Arc::clone(&topic)));
+                topic
             }
         }
     }

@@ -49,17 +49,17 @@ impl Name {
     pub fn new(text: &str) -> Result<Self, NameError> {
         check_length(text, limits::NAME_BYTES)?;
         let allowed = "allowed are a-z, 0-9, '_' and '-', beginning with a letter";
-        for (at, found) in text.char_indices() {
-            let fits = match found {
-                'a'..='z' => true,
-                '0'..='9' | '_' | '-' => at > 0,
-                _ => false,
-            };
-            if !fits {
-                return Err(NameError::Character { found, at, allowed });
-            }
-        }
-        Ok(Self(Arc::from(text)))
+        let fits = |at: usize, found: u8| match found {
+            b'a'..=b'z' => true,
+            b'0'..=b'9' | b'_' | b'-' => at > 0,
+            _ => false,
+        };
+        // By bytes: this is on the way of every record. What is allowed is ASCII.
+        let Some(at) = text.bytes().enumerate().position(|(at, found)| !fits(at, found)) else {
+            return Ok(Self(Arc::from(text)));
+        };
+        let found = text[at..].chars().next().unwrap_or_default();
+        Err(NameError::Character { found, at, allowed })
     }
 
     /// The name as text.
@@ -77,6 +77,10 @@ impl Key {
     pub fn new(text: &str) -> Result<Self, NameError> {
         check_length(text, limits::KEY_BYTES)?;
         let allowed = "control characters are not allowed";
+        // Nearly every key is plain ASCII, and this is on the way of every record.
+        if text.bytes().fold(true, |all, byte| all & matches!(byte, b' '..=b'~')) {
+            return Ok(Self(Arc::from(text)));
+        }
         match text.char_indices().find(|(_, found)| found.is_control()) {
             Some((at, found)) => Err(NameError::Character { found, at, allowed }),
             None => Ok(Self(Arc::from(text))),

@@ -72,6 +72,14 @@ pub struct Change {
     pub public: (bool, bool),
 }
 
+impl Change {
+    /// Whether somebody who may read the table without rights sees it: before, after, or both.
+    #[must_use]
+    pub fn is_public(&self) -> bool {
+        (self.old.is_some() && self.public.0) || (self.new.is_some() && self.public.1)
+    }
+}
+
 /// What one commit did, for views and changefeeds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommitChanges {

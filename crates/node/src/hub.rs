@@ -42,6 +42,20 @@ impl Hub {
         self.place.send_replace(place);
     }
 
+    /// Begins anew from the tables after a panic in the middle of an entry: subscribers stay, and
+    /// get what they see now instead of what they may have missed.
+    pub(crate) fn rebuild(&self, tables: Tables, place: Place) {
+        let mut feed = lock(&self.feed);
+        *feed = feed.rebuilt(tables, place);
+        for topic in self.topics.all() {
+            if feed.has_topic(topic.name()) {
+                topic.cut();
+            }
+        }
+        drop(feed);
+        self.place.send_replace(place);
+    }
+
     /// Joins a topic: what to tell the joiner, and its place on the ring right behind that.
     pub(crate) fn join(
         &self,

@@ -71,6 +71,13 @@ impl Ring {
         }
     }
 
+    /// Forgets its frames, as if the next one had been missed: every cursor has to catch up.
+    pub fn cut(&mut self) {
+        self.frames.clear();
+        self.bytes = 0;
+        self.next += 1;
+    }
+
     /// A cursor behind the newest frame.
     #[must_use]
     pub fn end(&self) -> Cursor {

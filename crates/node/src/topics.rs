@@ -84,6 +84,13 @@ impl Topic {
         state.subscribers.values().for_each(|waker| waker.notify_one());
     }
 
+    /// Makes every subscriber catch up, and wakes it.
+    pub fn cut(&self) {
+        let mut state = lock(&self.state);
+        state.ring.cut();
+        state.subscribers.values().for_each(|waker| waker.notify_one());
+    }
+
     /// How many have joined.
     #[must_use]
     pub fn subscribers(&self) -> usize {

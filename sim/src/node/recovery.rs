@@ -55,8 +55,16 @@ pub(super) fn recover(
         if fault == Some(Fault::ForgetNewestEntry) && entry.revision == bounds.head {
             break;
         }
-        let commits = fold(&mut state, entry.revision, &entry.bytes)?;
-        feed.apply(&commits, state.tables.clone(), state.applied);
+        if start.has_views {
+            let commits = fold(&mut state, entry.revision, &entry.bytes)?;
+            feed.apply(&commits, state.tables.clone(), state.applied);
+        } else {
+            let mut see = |place, change| feed.replay(place, &change);
+            state.fold(entry.revision, &entry.bytes, &mut see).map_err(failed)?;
+        }
+    }
+    if !start.has_views {
+        feed.apply(&[], state.tables.clone(), state.applied);
     }
     Ok((state, feed))
 }

@@ -66,7 +66,7 @@ struct Panics {
     happened: AtomicUsize,
 }
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 async fn open(directory: &std::path::Path, panics: Arc<Panics>) -> (Server, Dataset) {
     let mut config = Config::in_directory(directory);
@@ -86,7 +86,7 @@ async fn open(directory: &std::path::Path, panics: Arc<Panics>) -> (Server, Data
     (server, dataset)
 }
 
-async fn join(server: &Server, topic: &str) -> Socket {
+pub(super) async fn join(server: &Server, topic: &str) -> Socket {
     let url = format!("ws://{}/socket/websocket?vsn=2.0.0", server.address());
     let (mut socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
     let join = json!(["1", "1", topic, "phx_join", {}]).to_string();
@@ -97,7 +97,7 @@ async fn join(server: &Server, topic: &str) -> Socket {
 }
 
 /// The payload of the next frame of this event; the end of the connection is a failure.
-async fn next(socket: &mut Socket, event: &str) -> Value {
+pub(super) async fn next(socket: &mut Socket, event: &str) -> Value {
     let wait = async {
         loop {
             let message = socket.next().await.expect("the socket stays").unwrap();

@@ -1,5 +1,6 @@
 //! The owner's thread and the views' thread: the shell around the owner machine.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::sync_channel;
 
 use instep_model::log::{AppendError, Log};
@@ -17,6 +18,8 @@ struct Ownership {
     owner: Owner<Ticket>,
     log: Box<dyn Log>,
     views: SyncSender<Committed>,
+    /// What the views are told as soon as everybody has an answer.
+    untold: Option<Committed>,
     retention: Retention,
     keep: Keep,
 }
@@ -36,12 +39,13 @@ impl Dataset {
         let (views, committed) = sync_channel::<Committed>(limits::VIEWS_QUEUE_ENTRIES);
         let shared = Arc::clone(&self.0);
         let keep = options.keep;
-        let ownership = Ownership { shared, owner, log, views, retention, keep };
+        let untold = None;
+        let ownership = Ownership { shared, owner, log, views, untold, retention, keep };
         self.spawn("owner", move || ownership.run(&inbox));
         let shared = Arc::clone(&self.0);
         self.spawn("views", move || {
-            for Committed { commits, tables, place } in committed {
-                shared.hub.apply(&commits, tables, place);
+            for entry in committed {
+                shared.tell(entry);
             }
         });
         if let Some(prepare) = prepare {
@@ -95,6 +99,7 @@ impl Ownership {
         while let Some(effect) = self.owner.next_effect() {
             match effect {
                 Effect::Append { expected, entry } => {
+                    self.tell();
                     let event = match self.log.append(expected, &entry) {
                         Ok(revision) => {
                             self.appended(revision, entry.len() as u64);
@@ -118,6 +123,15 @@ impl Ownership {
                 Effect::Stop { reason } => self.shared.stop(reason),
             }
         }
+        self.tell();
+    }
+
+    /// Tells the views after the answers: waking their thread must not delay a client.
+    fn tell(&mut self) {
+        if let Some(committed) = self.untold.take() {
+            // Waits when the views are far behind: memory is bounded, and nothing is dropped.
+            let _ = self.views.send(committed);
+        }
     }
 
     fn appended(&mut self, revision: Revision, bytes: u64) {
@@ -132,8 +146,8 @@ impl Ownership {
         let (tables, place) = (state.tables.clone(), state.applied);
         *self.shared.state.write().unwrap_or_else(PoisonError::into_inner) = state;
         self.shared.head.send_replace(place);
-        // Waits when the views are far behind: memory is bounded, and nothing is dropped.
-        let _ = self.views.send(Committed { commits, tables, place });
+        self.tell();
+        self.untold = Some(Committed { commits, tables, place });
     }
 
     fn trim(&mut self, covered: Revision) {
@@ -162,6 +176,22 @@ fn failed(shared: &Shared, error: AppendError) -> Event<Ticket> {
 }
 
 impl Shared {
+    /// Lets the views tell an entry. A view written in Rust may panic: then the feed begins anew
+    /// from memory, and the views only stop where that panics too.
+    fn tell(&self, Committed { commits, tables, place }: Committed) {
+        let told = catch_unwind(AssertUnwindSafe(|| {
+            self.hub.apply(&commits, tables.clone(), place);
+        }));
+        if told.is_ok() {
+            return;
+        }
+        tracing::error!(dataset = %self.name, "a view panicked; the views begin anew");
+        let rebuild = AssertUnwindSafe(|| self.hub.rebuild(tables, place));
+        if catch_unwind(rebuild).is_err() {
+            tracing::error!(dataset = %self.name, "a view panics on what is in memory");
+        }
+    }
+
     pub(super) fn stop(&self, reason: String) {
         tracing::error!(dataset = %self.name, reason, "the dataset has stopped");
         *self.stopped.write().unwrap_or_else(PoisonError::into_inner) = Some(reason);

@@ -66,13 +66,16 @@ pub(super) fn recover(
         for stored in log.read(next, READ_BYTES)? {
             let mut commits: Vec<CommitChanges> = Vec::new();
             let mut see = |place: Place, change: Change| match commits.last_mut() {
+                // Nobody has joined yet, so without views there is nothing to collect.
+                _ if !folding_views => feed.replay(place, &change),
                 Some(last) if last.place == place => last.changes.push(change),
                 _ => commits.push(CommitChanges { place, changes: vec![change] }),
             };
             state.fold(stored.revision, &stored.bytes, &mut see)?;
             retention.appended(stored.revision, stored.bytes.len() as u64, state.time_ms);
-            let public = state.tables.values().any(|table| table.options.public);
-            if folding_views || public {
+            if folding_views {
+                // Views need the tables as they were. It is not cheap: what a clone shares, the
+                // next fold copies.
                 feed.apply(&commits, state.tables.clone(), state.applied);
             }
             next = stored.revision.next();
