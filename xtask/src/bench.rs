@@ -16,15 +16,15 @@ struct Bench {
 const BENCHES: &[Bench] = &[
     Bench {
         name: "commit",
-        package: "instep-node",
+        package: "instep",
         target: "commit",
         question: "how long does a commit take until it is durable, by clients at once?",
     },
     Bench {
         name: "mirror",
-        package: "instep-node",
+        package: "instep",
         target: "mirror",
-        question: "how fast is a table folded from its log, and how large is it in memory?",
+        question: "how fast is a table in memory after a start, how large, how fast read out?",
     },
     Bench {
         name: "log",

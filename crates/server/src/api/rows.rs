@@ -19,7 +19,7 @@ use instep_node::Dataset;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Query, Shared, dataset};
+use super::{Query, Shared};
 use crate::admin::Admin;
 use crate::problem::Problem;
 
@@ -212,18 +212,25 @@ async fn open(
     at_least: Option<&str>,
     asker: Asker,
 ) -> Result<TableView, Problem> {
-    let dataset = dataset(&shared.node, name)?;
+    let found = shared.node.dataset(name);
+    // What is not public is not even known to exist, so the key comes before everything else.
+    if !found.as_ref().is_some_and(|dataset| is_public(&dataset.state(), table)) {
+        asker.0.clone()?;
+    }
+    let dataset = found.ok_or_else(|| Problem::unknown_dataset(name))?;
     if let Some(at_least) = at_least {
         wait_for(&dataset, at_least).await?;
     }
     let state: Arc<DatasetState> = dataset.state();
-    let found = state.tables.get(table);
-    if !found.is_some_and(|table| table.options.public) {
-        // What is not public is not even known to exist.
+    if !is_public(&state, table) {
         asker.0?;
     }
-    let table = found.ok_or_else(|| Problem::unknown_table(table))?.clone();
+    let table = state.tables.get(table).ok_or_else(|| Problem::unknown_table(table))?.clone();
     Ok(TableView { table, position: dataset.position_of(&state) })
+}
+
+fn is_public(state: &DatasetState, table: &str) -> bool {
+    state.tables.get(table).is_some_and(|table| table.options.public)
 }
 
 async fn wait_for(dataset: &Dataset, at_least: &str) -> Result<(), Problem> {
@@ -252,6 +259,14 @@ fn push_row(out: &mut Vec<u8>, key: &Key, row: &Row) {
 }
 
 fn push_text(out: &mut Vec<u8>, text: &str) {
+    // Nearly every key needs no escapes, and a snapshot has one key for each row.
+    let plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
+    if text.bytes().fold(true, |all, byte| all & plain(byte)) {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+        return;
+    }
     serde_json::to_writer(out, text).expect("JSON always encodes into memory");
 }
 

@@ -1,0 +1,147 @@
+//! Closed loops: each client sends its next request when it has the answer to the last one.
+//!
+//! The load shares the machine with what it measures, so it is one thread, a request is a buffer
+//! made beforehand, and of an answer only the status and the length are looked at.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// No answer takes a minute.
+const LONGEST_NS: u64 = 60_000_000_000;
+
+/// How long to load, and how much of the beginning does not count.
+#[derive(Clone, Copy)]
+pub(crate) struct Span {
+    pub(crate) warm_up: Duration,
+    pub(crate) measured: Duration,
+}
+
+/// What a run of so many clients came to.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Figures {
+    pub(crate) per_second: f64,
+    pub(crate) p50: Duration,
+    pub(crate) p99: Duration,
+    /// Every success, also those of the warm-up: what the row must have gone down by.
+    pub(crate) successes: u64,
+    /// CPU time of server and load for each operation, where it is known.
+    pub(crate) cpu_us: Option<(f64, f64)>,
+}
+
+/// One run's clients report here. They live on one thread.
+#[derive(Clone)]
+pub(crate) struct Tally(Rc<Counts>);
+
+struct Counts {
+    begin: Instant,
+    end: Instant,
+    latencies: RefCell<Histogram<u64>>,
+    successes: Cell<u64>,
+}
+
+impl Tally {
+    pub(crate) fn new(span: Span) -> Self {
+        let begin = Instant::now() + span.warm_up;
+        let latencies = Histogram::new_with_bounds(1, LONGEST_NS, 3).expect("valid bounds");
+        Self(Rc::new(Counts {
+            begin,
+            end: begin + span.measured,
+            latencies: RefCell::new(latencies),
+            successes: Cell::new(0),
+        }))
+    }
+
+    /// Calls `once` in a loop until the time is over; an unsuccessful call is a panic, because
+    /// what follows would not be a measurement.
+    pub(crate) async fn client<F: Future<Output = ()>>(self, mut once: impl FnMut() -> F) {
+        let counts = &*self.0;
+        let mut sent = Instant::now();
+        while sent < counts.end {
+            once().await;
+            let answered = Instant::now();
+            counts.successes.set(counts.successes.get() + 1);
+            if answered >= counts.begin && answered < counts.end {
+                let taken = u64::try_from((answered - sent).as_nanos()).unwrap_or(u64::MAX);
+                counts.latencies.borrow_mut().saturating_record(taken);
+            }
+            sent = answered;
+        }
+    }
+
+    pub(crate) fn figures(&self) -> Figures {
+        let counts = &*self.0;
+        let latencies = counts.latencies.borrow();
+        let at = |quantile| Duration::from_nanos(latencies.value_at_quantile(quantile));
+        Figures {
+            per_second: latencies.len() as f64 / (counts.end - counts.begin).as_secs_f64(),
+            p50: at(0.5),
+            p99: at(0.99),
+            successes: counts.successes.get(),
+            cpu_us: None,
+        }
+    }
+}
+
+/// One keep-alive connection that sends the same request again and again.
+pub(crate) struct HttpClient {
+    stream: TcpStream,
+    request: Rc<[u8]>,
+    buffer: Box<[u8]>,
+}
+
+impl HttpClient {
+    pub(crate) async fn connect(address: &str, request: Rc<[u8]>) -> Self {
+        let stream = TcpStream::connect(address).await.expect("the server takes connections");
+        stream.set_nodelay(true).expect("a TCP socket");
+        Self { stream, request, buffer: vec![0; 2048].into() }
+    }
+
+    pub(crate) async fn run(mut self, tally: Tally) {
+        let client = RefCell::new(&mut self);
+        let once = || async {
+            let mut client = client.borrow_mut();
+            client.once().await;
+        };
+        tally.client(once).await;
+    }
+
+    #[expect(clippy::await_holding_refcell_ref, reason = "a client has one request at a time")]
+    async fn once(&mut self) {
+        self.stream.write_all(&self.request).await.expect("the server reads");
+        let mut filled = 0;
+        loop {
+            let read = self.stream.read(&mut self.buffer[filled..]).await.expect("an answer");
+            assert!(read > 0, "the server closed the connection");
+            filled += read;
+            let Some(whole) = length_of(&self.buffer[..filled]) else { continue };
+            assert!(whole >= filled, "more than one answer");
+            if whole == filled {
+                return;
+            }
+        }
+    }
+}
+
+/// Bytes of an answer, as soon as its head is there. Anything but 200 ends the bench.
+fn length_of(answer: &[u8]) -> Option<usize> {
+    let head = answer.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
+    let text = std::str::from_utf8(answer).expect("an answer is text");
+    assert!(text.starts_with("HTTP/1.1 200 "), "not a success: {text}");
+    let name = "content-length: ";
+    let (_, value) = text[..head].split_once(name).expect("an answer says its length");
+    let (value, _) = value.split_once('\r').expect("a header ends with a line");
+    Some(head + value.parse::<usize>().expect("a number of bytes"))
+}
+
+/// Runs `work` on one thread, as tasks that need not be moved between threads.
+pub(crate) fn on_one_thread<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime.expect("a runtime"), work)
+}
