@@ -57,21 +57,22 @@ impl Tally {
         }))
     }
 
-    /// Calls `once` in a loop until the time is over; an unsuccessful call is a panic, because
-    /// what follows would not be a measurement.
-    pub(crate) async fn client<F: Future<Output = ()>>(self, mut once: impl FnMut() -> F) {
+    /// Whether a client whose last answer came at `sent` sends again.
+    pub(crate) fn goes_on(&self, sent: Instant) -> bool {
+        sent < self.0.end
+    }
+
+    /// Takes a success that was sent at `sent`, and says when the next one is. What does not
+    /// succeed is a panic, because what follows would not be a measurement.
+    pub(crate) fn succeeded(&self, sent: Instant) -> Instant {
         let counts = &*self.0;
-        let mut sent = Instant::now();
-        while sent < counts.end {
-            once().await;
-            let answered = Instant::now();
-            counts.successes.set(counts.successes.get() + 1);
-            if answered >= counts.begin && answered < counts.end {
-                let taken = u64::try_from((answered - sent).as_nanos()).unwrap_or(u64::MAX);
-                counts.latencies.borrow_mut().saturating_record(taken);
-            }
-            sent = answered;
+        let answered = Instant::now();
+        counts.successes.set(counts.successes.get() + 1);
+        if answered >= counts.begin && answered < counts.end {
+            let taken = u64::try_from((answered - sent).as_nanos()).unwrap_or(u64::MAX);
+            counts.latencies.borrow_mut().saturating_record(taken);
         }
+        answered
     }
 
     pub(crate) fn figures(&self) -> Figures {
@@ -103,15 +104,13 @@ impl HttpClient {
     }
 
     pub(crate) async fn run(mut self, tally: Tally) {
-        let client = RefCell::new(&mut self);
-        let once = || async {
-            let mut client = client.borrow_mut();
-            client.once().await;
-        };
-        tally.client(once).await;
+        let mut sent = Instant::now();
+        while tally.goes_on(sent) {
+            self.once().await;
+            sent = tally.succeeded(sent);
+        }
     }
 
-    #[expect(clippy::await_holding_refcell_ref, reason = "a client has one request at a time")]
     async fn once(&mut self) {
         self.stream.write_all(&self.request).await.expect("the server reads");
         let mut filled = 0;

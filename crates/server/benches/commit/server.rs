@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::rc::Rc;
+use std::time::Instant;
 
 use instep::model::commit::{Operation, Proposal, TableOptions};
 use instep::model::name::{Key, Name};
@@ -14,7 +15,7 @@ use crate::machine::cpu_of;
 use crate::{SERVE, START};
 
 const BODY: &str =
-    concat!(r#"{"ops":[{"op":"add","table":"items","key":"hot","field":"n","by":-1,"min":0}]}"#);
+    r#"{"ops":[{"op":"add","table":"items","key":"hot","field":"n","by":-1,"min":0}]}"#;
 
 /// The server's process; it ends with its standard input.
 pub(crate) struct ServerProcess {
@@ -128,10 +129,11 @@ pub(crate) fn load_inside(directory: &Path, clients: usize, span: Span) -> Figur
             .map(|_| {
                 let (dataset, tally) = (dataset.clone(), tally.clone());
                 tokio::task::spawn_local(async move {
-                    let once = || async {
+                    let mut sent = Instant::now();
+                    while tally.goes_on(sent) {
                         dataset.commit(decrement()).await.expect("a commit");
-                    };
-                    tally.client(once).await;
+                        sent = tally.succeeded(sent);
+                    }
                 })
             })
             .collect();
