@@ -260,7 +260,7 @@ impl Dataset {
         self.0.hub.has_topic(topic)
     }
 
-    /// Joins a topic. A position that this node's feed has not reached yet is waited for.
+    /// Joins a topic, once everything that is visible now has been told.
     ///
     /// # Errors
     /// See [`JoinRefusal`].
@@ -270,12 +270,8 @@ impl Dataset {
         since: Option<Option<Position>>,
         waker: &Waker,
     ) -> Result<(Joined, Subscription), JoinRefusal> {
-        let place = since.flatten().and_then(|since| since.place_in(self.0.incarnation));
-        if let Some(place) = place
-            && place <= *self.0.head.borrow()
-        {
-            self.told(place).await;
-        }
+        // What was acknowledged before is told to the joiner, not after it.
+        self.settled().await;
         self.0.hub.join(topic, since, waker)
     }
 
