@@ -407,6 +407,8 @@ describe("bad positions", () => {
 
     const changes = `/v1/datasets/${dataset}/changes?since=${ahead}`;
     await refused("GET", changes, 409, "position_ahead", /ahead of the log/);
+    const neverGiven = changes.replace(ahead, position.replace(/\d$/, "9"));
+    await refused("GET", neverGiven, 409, "position_ahead", /ahead of the log/);
     const { status, response } = await socket.join(topic, { since: ahead });
 
     assert.deepEqual([status, response.reason], ["error", "position_ahead"]);

@@ -120,6 +120,7 @@ impl From<StartError> for Failure {
         match &error {
             StartError::Config(_) => Self::Usage(text),
             StartError::Listen { .. } => Self::Listen(text),
+            StartError::InUse { .. } => Self::InUse(text),
             StartError::Engine { error, .. } => Self::of_engine(error, text),
             StartError::Data { .. }
             | StartError::Open { .. }

@@ -77,7 +77,8 @@ impl Follow {
             Some(since) => since.place_in(incarnation).ok_or(FollowError::OtherHistory)?,
         };
         let visible = *head.borrow();
-        if done.revision > visible.revision {
+        // An index that the newest entry does not have was never given to anybody either.
+        if since.is_some() && done > visible {
             return Err(FollowError::Ahead { head: visible.revision });
         }
         // The entry of the position itself may hold more commits; without it we start behind it.

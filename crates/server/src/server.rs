@@ -1,8 +1,9 @@
 //! The server: opens the data, serves HTTP and sockets, ends in order.
 
+use std::fs::{File, TryLockError};
 use std::future::Future;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,6 +42,12 @@ pub enum StartError {
         path: PathBuf,
         /// What the system says.
         error: std::io::Error,
+    },
+    /// Another server has the data directory.
+    #[error("the data directory {path} is in use by another server")]
+    InUse {
+        /// The directory.
+        path: PathBuf,
     },
     /// The address cannot be listened on.
     #[error("cannot listen on {address}: {error}")]
@@ -91,6 +98,8 @@ pub struct Server {
     serving: JoinHandle<()>,
     loading: JoinHandle<Result<(), StartError>>,
     drain: Duration,
+    /// Held until everything is closed.
+    _lock: File,
 }
 
 impl Server {
@@ -103,6 +112,7 @@ impl Server {
         config.check()?;
         let data = |error| StartError::Data { path: config.data.clone(), error };
         std::fs::create_dir_all(&config.data).map_err(data)?;
+        let lock = take(&config.data)?;
         let key = AdminKey::in_directory(&config.data).map_err(data)?;
         let address = config.http;
         let listen = |error| StartError::Listen { address, error };
@@ -119,7 +129,7 @@ impl Server {
         let (stop, stopping) = watch::channel(false);
         let serving = tokio::spawn(serve(listener, router, stopping));
         let loading = tokio::spawn(load(node.clone(), opener, config, app));
-        Ok(Self { node, door, key, address, stop, serving, loading, drain })
+        Ok(Self { node, door, key, address, stop, serving, loading, drain, _lock: lock })
     }
 
     /// Where HTTP and WebSocket are served.
@@ -169,6 +179,17 @@ impl Server {
         if tokio::task::spawn_blocking(move || node.close()).await.is_err() {
             tracing::error!("closing the data panicked");
         }
+    }
+}
+
+/// Locks the data directory: it has no second server, even when it holds no dataset yet.
+fn take(directory: &Path) -> Result<File, StartError> {
+    let data = |error| StartError::Data { path: directory.to_owned(), error };
+    let lock = File::create(directory.join(LOCK)).map_err(data)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(StartError::InUse { path: directory.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(data(error)),
     }
 }
 
@@ -330,3 +351,5 @@ impl Opener {
 
 /// Where datasets are kept in the data directory.
 const DIRECTORY: &str = "datasets";
+/// Locked while a server has the data directory.
+const LOCK: &str = "lock";

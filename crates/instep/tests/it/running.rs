@@ -61,7 +61,16 @@ impl Server {
     /// A server by its arguments, on a free port.
     pub(crate) fn start(arguments: &[&str], data: PathBuf) -> Self {
         let arguments: Vec<String> = arguments.iter().map(|&text| text.to_owned()).collect();
-        let (child, url) = spawn(&arguments, "127.0.0.1:0");
+        Self::spawned(spawn(&arguments, Some("127.0.0.1:0")), arguments, data)
+    }
+
+    /// A server by its arguments, where it listens by itself.
+    pub(crate) fn start_anywhere(arguments: &[&str], data: PathBuf) -> Self {
+        let arguments: Vec<String> = arguments.iter().map(|&text| text.to_owned()).collect();
+        Self::spawned(spawn(&arguments, None), arguments, data)
+    }
+
+    fn spawned((child, url): (Child, String), arguments: Vec<String>, data: PathBuf) -> Self {
         let server = Self { child, arguments, url, data };
         server.wait_until_ready();
         server
@@ -88,7 +97,7 @@ impl Server {
 
     /// Starts again on the same data and port.
     pub(crate) fn start_again(&mut self) {
-        let (child, url) = spawn(&self.arguments, self.address());
+        let (child, url) = spawn(&self.arguments, Some(self.address()));
         assert_eq!(url, self.url);
         self.child = child;
         self.wait_until_ready();
@@ -156,10 +165,10 @@ impl Drop for Server {
 }
 
 /// Starts a process and waits until it says where it listens.
-fn spawn(arguments: &[String], address: &str) -> (Child, String) {
+fn spawn(arguments: &[String], address: Option<&str>) -> (Child, String) {
     let mut child = binary()
         .args(arguments)
-        .args(["--http", address])
+        .args(address.map(|address| format!("--http={address}")))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

@@ -45,8 +45,31 @@ fn a_second_server_on_the_same_data_is_refused_and_the_directory_named() {
     ]);
 
     assert_eq!(output.status.code(), Some(5));
-    let dataset = server.data.join("datasets").join("d");
-    assert!(stderr(&output).contains(text(&dataset)), "{}", stderr(&output));
+    assert!(stderr(&output).contains(text(&server.data)), "{}", stderr(&output));
+}
+
+#[test]
+fn a_data_directory_without_datasets_has_one_server_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let _first = Server::start(&["serve", "--data", text(&data)], data.clone());
+
+    let second = instep(&["serve", "--data", text(&data), "--http", "127.0.0.1:0"]);
+
+    assert_eq!(second.status.code(), Some(5), "{}", stderr(&second));
+}
+
+#[test]
+fn a_demo_takes_another_port_when_its_own_is_taken_and_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    // Held here unless something else on this machine has it already.
+    let _usual = TcpListener::bind("127.0.0.1:4000");
+    let data = directory.path().join("data");
+
+    let demo = Server::start_anywhere(&["demo", "--no-open", "--data", text(&data)], data.clone());
+
+    assert!(!demo.address().ends_with(":4000"), "{}", demo.address());
+    assert_eq!(demo.request("GET", "/readyz").0, 200);
 }
 
 #[test]
