@@ -15,6 +15,7 @@ pub mod log;
 pub mod name;
 pub mod owner;
 pub mod position;
+pub mod presence;
 pub mod row;
 pub mod snapshot;
 pub mod state;

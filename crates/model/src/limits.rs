@@ -88,6 +88,16 @@ pub const MALFORMED_IN_A_ROW: u32 = 16;
 pub const FRAME_BYTES: usize = 1024 * 1024;
 /// Largest payload published to a live topic.
 pub const PUBLISH_BYTES: usize = 64 * 1024;
+/// Longest key of somebody who is present on a topic.
+pub const PRESENCE_KEY_BYTES: usize = 128;
+/// Largest meta of somebody who is present, as JSON.
+pub const PRESENCE_META_BYTES: usize = 4 * 1024;
+/// Metas under one presence key: the same user on several screens.
+pub const PRESENCE_METAS_PER_KEY: usize = 64;
+/// Metas on one topic that are listed; beyond it only their count is told.
+pub const PRESENCE_LISTED: usize = 1_000;
+/// Everybody on a topic is told who came and went this often.
+pub const PRESENCE_MS: u64 = 250;
 /// Sockets on one node.
 pub const NODE_SOCKETS: usize = 19_000;
 /// Committed batches between the owner and the views of one dataset.
