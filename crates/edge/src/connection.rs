@@ -15,7 +15,7 @@ use futures_util::stream::FuturesUnordered;
 use instep_model::feed::JoinRefusal;
 use instep_model::position::Position;
 use instep_node::ring::{Frame as RingFrame, Payload, Read};
-use instep_node::{Dataset, LiveError, Subscription, Waker};
+use instep_node::{Dataset, LiveError, Subscription};
 use instep_protocol::encode::{Body, Frame, encode_broadcast};
 use instep_protocol::session::{
     Channel, ChannelId, Effect, Ending, Event, Incoming, JoinOutcome, Options, ReplyTo, Session,
@@ -49,7 +49,7 @@ pub(crate) struct Close {
 pub(crate) struct Connection {
     door: Door,
     session: Session,
-    waker: Waker,
+    waker: Arc<Notify>,
     joined: BTreeMap<ChannelId, Joined>,
     outside: FuturesUnordered<Pin<Box<dyn Future<Output = Outside> + Send>>>,
     outbox: VecDeque<Frame>,
@@ -83,7 +83,7 @@ impl Connection {
     }
 
     /// Wakes the transport when a topic has news.
-    pub(crate) fn waker(&self) -> Waker {
+    pub(crate) fn waker(&self) -> Arc<Notify> {
         Arc::clone(&self.waker)
     }
 

@@ -60,6 +60,8 @@ pub const TOPIC_RECENT_CHANGES: usize = 1_024;
 pub const RING_FRAMES: usize = 1_024;
 /// Bytes kept in a topic's ring.
 pub const RING_BYTES: usize = 4 * 1024 * 1024;
+/// Age of a frame in a topic's ring.
+pub const RING_MS: u64 = 60_000;
 /// Rows that a join reply carries inline.
 pub const JOIN_INLINE_ROWS: usize = 256;
 /// Bytes of rows that a join reply carries inline.

@@ -29,7 +29,7 @@ use crate::engine::{Engine, Snapshots};
 use crate::follow::{Follow, FollowError};
 use crate::hub::Hub;
 use crate::retention::Keep;
-use crate::topics::{Subscription, Topics, Waker, lock};
+use crate::topics::{Listener, Subscription, Topics, lock};
 
 mod housekeeping;
 mod ownership;
@@ -260,19 +260,24 @@ impl Dataset {
         self.0.hub.has_topic(topic)
     }
 
-    /// Joins a topic, once everything that is visible now has been told.
+    /// True when subscribers have been told what is visible now.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.0.hub.has_told(*self.0.head.borrow())
+    }
+
+    /// Joins a topic. What was acknowledged before is told to the joiner, not after it, if the
+    /// dataset is settled.
     ///
     /// # Errors
     /// See [`JoinRefusal`].
-    pub async fn join(
+    pub fn join(
         &self,
         topic: &str,
         since: Option<Option<Position>>,
-        waker: &Waker,
+        listener: &Listener,
     ) -> Result<(Joined, Subscription), JoinRefusal> {
-        // What was acknowledged before is told to the joiner, not after it.
-        self.settled().await;
-        self.0.hub.join(topic, since, waker)
+        self.0.hub.join(topic, since, listener)
     }
 
     /// What a subscriber that fell off the ring gets instead: everything since `since`, by key.

@@ -11,7 +11,7 @@ use instep_protocol::vsn::Vsn;
 use tokio::sync::watch;
 
 use crate::ring::{Frame, Payload};
-use crate::topics::{Subscription, Topics, Waker, lock};
+use crate::topics::{Listener, Subscription, Topics, lock};
 
 /// The feed of one dataset with the topics that it tells.
 pub(crate) struct Hub {
@@ -61,11 +61,11 @@ impl Hub {
         &self,
         topic: &str,
         since: Option<Option<Position>>,
-        waker: &Waker,
+        listener: &Listener,
     ) -> Result<(Joined, Subscription), JoinRefusal> {
         let feed = lock(&self.feed);
         let joined = feed.join(topic, since)?;
-        Ok((joined, self.topics.subscribe(topic, Arc::clone(waker))))
+        Ok((joined, self.topics.subscribe(topic, listener)))
     }
 
     /// What a subscriber that fell off the ring gets instead.
@@ -75,7 +75,7 @@ impl Hub {
         since: Option<Position>,
     ) -> Result<Joined, JoinRefusal> {
         let feed = lock(&self.feed);
-        let joined = feed.join(subscription.topic(), Some(since))?;
+        let joined = feed.join(subscription.topic().name(), Some(since))?;
         subscription.skip_to_end();
         Ok(joined)
     }
@@ -86,6 +86,11 @@ impl Hub {
 
     pub(crate) fn evaluation_errors(&self) -> u64 {
         lock(&self.feed).evaluation_errors()
+    }
+
+    /// True when subscribers have been told up to `place`.
+    pub(crate) fn has_told(&self, place: Place) -> bool {
+        *self.place.borrow() >= place
     }
 
     /// Follows how far subscribers have been told.

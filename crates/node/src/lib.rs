@@ -17,4 +17,4 @@ mod topics;
 pub use dataset::Dataset;
 pub use follow::{Follow, FollowError, FollowedCommit};
 pub use node::{LiveError, LivePattern, Node, NodeError, NodeJoined};
-pub use topics::{Subscription, Topic, Topics, Waker};
+pub use topics::{Bell, Listener, Subscription, Topic, Topics};

@@ -13,8 +13,8 @@ use instep_protocol::vsn::Vsn;
 use serde::Deserialize;
 
 use crate::dataset::Dataset;
-use crate::ring::{Frame, Payload};
-use crate::topics::{Subscription, Topics, Waker};
+use crate::ring::{Frame, Payload, RingLimits};
+use crate::topics::{Listener, Subscription, Topic, Topics};
 
 /// One node. Cloning gives another handle.
 #[derive(Clone)]
@@ -100,11 +100,11 @@ pub enum NodeJoined {
 impl Node {
     /// A node without datasets.
     #[must_use]
-    pub fn new(live: Vec<LivePattern>) -> Self {
+    pub fn new(live: Vec<LivePattern>, rings: RingLimits) -> Self {
         let ready = RwLock::new(Some("starting".into()));
         Self(Arc::new(Shared {
             datasets: RwLock::default(),
-            topics: Topics::default(),
+            topics: Topics::new(rings),
             live,
             ready,
         }))
@@ -161,33 +161,50 @@ impl Node {
         self.0.datasets.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    /// Joins a topic: a view topic, a public table or a live topic.
+    /// Joins a topic: a view topic, a public table or a live topic. The joiner is told what was
+    /// acknowledged before, if the topic was settled.
     ///
     /// # Errors
     /// See [`JoinRefusal`].
-    pub async fn join(
+    pub fn join(
         &self,
         topic: &str,
         since: Option<Option<Position>>,
-        waker: &Waker,
+        listener: &Listener,
     ) -> Result<NodeJoined, JoinRefusal> {
-        let mut behind = self.behind(topic);
-        if behind.is_none() && !self.is_live(topic) {
-            for dataset in self.datasets() {
-                dataset.settled().await;
-            }
-            behind = self.behind(topic);
-        }
-        if let Some(dataset) = behind {
-            let (joined, subscription) = dataset.join(topic, since, waker).await?;
+        if let Some(dataset) = self.behind(topic) {
+            let (joined, subscription) = dataset.join(topic, since, listener)?;
             return Ok(NodeJoined::View { dataset, joined, subscription });
         }
         match self.is_live(topic) {
             true => {
-                let subscription = self.0.topics.subscribe(topic, Arc::clone(waker));
+                let subscription = self.0.topics.subscribe(topic, listener);
                 Ok(NodeJoined::Live { subscription })
             }
             false => Err(JoinRefusal::Unmatched),
+        }
+    }
+
+    /// True when whoever joins the topic now is told everything that was acknowledged.
+    #[must_use]
+    pub fn is_settled(&self, topic: &str) -> bool {
+        match self.behind(topic) {
+            Some(dataset) => dataset.is_settled(),
+            None => self.is_live(topic) || self.datasets().iter().all(Dataset::is_settled),
+        }
+    }
+
+    /// Waits until what is visible now has been told to the topic's subscribers: a table that was
+    /// just made may have no topic yet.
+    pub async fn settled(&self, topic: &str) {
+        match self.behind(topic) {
+            Some(dataset) => dataset.settled().await,
+            None if self.is_live(topic) => {}
+            None => {
+                for dataset in self.datasets() {
+                    dataset.settled().await;
+                }
+            }
         }
     }
 
@@ -229,32 +246,52 @@ impl Node {
         if !self.is_live(topic) {
             return Err(LiveError::Unmatched { topic: topic.to_owned() });
         }
-        let reserved = event.starts_with("phx_") || event.is_empty() || event == "gap";
-        if reserved || event.len() > limits::EVENT_BYTES {
-            let limit = limits::EVENT_BYTES;
-            return Err(LiveError::Event { event: event.to_owned(), limit });
-        }
-        let bytes = match &payload {
-            Payload::Json(bytes) | Payload::Binary(bytes) => bytes.len(),
-        };
-        if bytes > limits::PUBLISH_BYTES {
-            return Err(LiveError::TooLarge { bytes, limit: limits::PUBLISH_BYTES });
-        }
-        let Some(joined) = self.0.topics.get(topic) else {
-            return Ok(0);
-        };
-        let encoded = match &payload {
-            Payload::Json(json) => encode_broadcast(Vsn::V2, topic, event, json),
-            Payload::Binary(bytes) => {
-                binary_broadcast(topic, event, bytes).unwrap_or_else(|_| Bytes::new())
-            }
-        };
-        joined.push([Arc::new(Frame { event: event.into(), payload, position: None, encoded })]);
-        Ok(joined.subscribers())
+        check_publication(event, &payload)?;
+        Ok(self.0.topics.get(topic).map_or(0, |topic| tell(&topic, event, payload)))
+    }
+
+    /// Publishes to a live topic that somebody has joined; returns how many have.
+    ///
+    /// # Errors
+    /// [`LiveError`] when the event or the payload is refused.
+    pub fn publish_to(
+        &self,
+        topic: &Topic,
+        event: &str,
+        payload: Payload,
+    ) -> Result<usize, LiveError> {
+        check_publication(event, &payload)?;
+        Ok(tell(topic, event, payload))
     }
 
     /// Closes every dataset. Blocks until what was queued is done.
     pub fn close(&self) {
         self.datasets().iter().for_each(Dataset::close);
     }
+}
+
+fn check_publication(event: &str, payload: &Payload) -> Result<(), LiveError> {
+    let reserved = event.starts_with("phx_") || event.is_empty() || event == "gap";
+    if reserved || event.len() > limits::EVENT_BYTES {
+        let limit = limits::EVENT_BYTES;
+        return Err(LiveError::Event { event: event.to_owned(), limit });
+    }
+    let bytes = match payload {
+        Payload::Json(bytes) | Payload::Binary(bytes) => bytes.len(),
+    };
+    match bytes > limits::PUBLISH_BYTES {
+        true => Err(LiveError::TooLarge { bytes, limit: limits::PUBLISH_BYTES }),
+        false => Ok(()),
+    }
+}
+
+/// Puts a message on a live topic's ring, encoded.
+fn tell(topic: &Topic, event: &str, payload: Payload) -> usize {
+    let encoded = match &payload {
+        Payload::Json(json) => encode_broadcast(Vsn::V2, topic.name(), event, json),
+        Payload::Binary(bytes) => {
+            binary_broadcast(topic.name(), event, bytes).unwrap_or_else(|_| Bytes::new())
+        }
+    };
+    topic.push([Arc::new(Frame { event: event.into(), payload, position: None, encoded })])
 }

@@ -1,128 +1,305 @@
 //! The topics of a node that somebody has joined: a ring each, and whom to wake.
+//!
+//! A connection that is a task of its own is woken by itself. Connections that share a thread are
+//! woken together: the thread has one [`Bell`], and each of its topics is marked on it once,
+//! however many of its connections have joined and however many frames have come since.
+
+mod bell;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use tokio::sync::Notify;
 
-use crate::ring::{Cursor, Frame, Read, Ring};
+pub use self::bell::Bell;
+use crate::ring::{Cursor, Frame, Read, Ring, RingLimits};
 
-/// Wakes one connection. A wake-up carries no data and is only a hint.
-pub type Waker = Arc<Notify>;
+/// Whom a topic wakes. A wake-up carries no data and is only a hint.
+#[derive(Clone)]
+pub enum Listener {
+    /// One connection.
+    Task(Arc<Notify>),
+    /// All connections of a thread, for a topic that the thread knows as `mark`. All of its
+    /// subscriptions of one topic carry the same mark.
+    Shared {
+        /// The thread's bell.
+        bell: Arc<Bell>,
+        /// What is put on the bell.
+        mark: u32,
+    },
+}
 
 /// Every topic that has subscribers.
-#[derive(Default, Clone)]
-pub struct Topics(Arc<Mutex<HashMap<Arc<str>, Arc<Topic>>>>);
+#[derive(Clone)]
+pub struct Topics(Arc<Registry>);
+
+struct Registry {
+    limits: RingLimits,
+    began: Instant,
+    topics: Mutex<HashMap<Arc<str>, Arc<Topic>>>,
+}
 
 /// One topic.
 pub struct Topic {
     name: Arc<str>,
+    registry: Topics,
     state: Mutex<TopicState>,
 }
 
-#[derive(Default)]
 struct TopicState {
     ring: Ring,
-    subscribers: HashMap<u64, Waker>,
-    next_subscriber: u64,
+    subscribers: usize,
+    tasks: HashMap<u64, Arc<Notify>>,
+    next_task: u64,
+    /// One for each thread that has subscribers; few.
+    shared: Vec<Shared>,
+}
+
+struct Shared {
+    bell: Arc<Bell>,
+    mark: u32,
+    subscribers: usize,
+    /// The mark is on the bell, and nobody has looked since.
+    marked: bool,
 }
 
 /// A subscriber's place in a topic. Dropping it leaves the topic.
 pub struct Subscription {
-    topics: Topics,
     topic: Arc<Topic>,
-    number: u64,
+    seat: Seat,
     cursor: Cursor,
 }
 
+enum Seat {
+    Task(u64),
+    Shared(Arc<Bell>),
+}
+
+impl Default for Topics {
+    fn default() -> Self {
+        Self::new(RingLimits::default())
+    }
+}
+
 impl Topics {
+    /// No topics yet; each of them will have a ring within `limits`.
+    #[must_use]
+    pub fn new(limits: RingLimits) -> Self {
+        Self(Arc::new(Registry { limits, began: Instant::now(), topics: Mutex::default() }))
+    }
+
     /// Subscribes to what is pushed from now on.
     #[must_use]
-    pub fn subscribe(&self, name: &str, waker: Waker) -> Subscription {
-        let mut topics = lock(&self.0);
+    pub fn subscribe(&self, name: &str, listener: &Listener) -> Subscription {
+        let mut topics = lock(&self.0.topics);
         let topic = match topics.get(name) {
             Some(topic) => Arc::clone(topic),
             None => {
                 let name: Arc<str> = name.into();
-                let topic = Topic { name: Arc::clone(&name), state: Mutex::default() };
-                Arc::clone(topics.entry(name).or_insert(Arc::new(topic)))
+                let topic = Arc::new(Topic::new(Arc::clone(&name), self.clone()));
+                Arc::clone(topics.entry(name).or_insert(topic))
             }
         };
         let mut state = lock(&topic.state);
-        let number = state.next_subscriber;
-        state.next_subscriber += 1;
-        state.subscribers.insert(number, waker);
+        let seat = state.seat(listener);
         let cursor = state.ring.end();
         drop(state);
-        Subscription { topics: self.clone(), topic, number, cursor }
+        Subscription { topic, seat, cursor }
     }
 
     /// The topic, if anybody has joined it.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Arc<Topic>> {
-        lock(&self.0).get(name).cloned()
+        lock(&self.0.topics).get(name).cloned()
     }
 
     /// The topics that somebody has joined.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Topic>> {
-        lock(&self.0).values().cloned().collect()
+        lock(&self.0.topics).values().cloned().collect()
+    }
+
+    /// Forgets frames that are too old, in topics that are too quiet to do it themselves.
+    pub fn expire(&self) {
+        let now = self.now();
+        self.all().iter().for_each(|topic| lock(&topic.state).ring.expire(now));
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.0.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }
 
 impl Topic {
+    fn new(name: Arc<str>, registry: Topics) -> Self {
+        let state = TopicState {
+            ring: Ring::new(registry.0.limits),
+            subscribers: 0,
+            tasks: HashMap::new(),
+            next_task: 0,
+            shared: vec![],
+        };
+        Self { name, registry, state: Mutex::new(state) }
+    }
+
     /// The topic's name.
     #[must_use]
-    pub fn name(&self) -> &str {
+    pub fn name(&self) -> &Arc<str> {
         &self.name
     }
 
-    /// Puts frames on the ring and wakes the subscribers.
-    pub fn push(&self, frames: impl IntoIterator<Item = Arc<Frame>>) {
+    /// Puts frames on the ring and wakes the subscribers; returns how many have joined.
+    pub fn push(&self, frames: impl IntoIterator<Item = Arc<Frame>>) -> usize {
+        let now = self.registry.now();
         let mut state = lock(&self.state);
-        frames.into_iter().for_each(|frame| state.ring.push(frame));
-        state.subscribers.values().for_each(|waker| waker.notify_one());
+        frames.into_iter().for_each(|frame| state.ring.push(frame, now));
+        state.wake();
+        state.subscribers
     }
 
     /// Makes every subscriber catch up, and wakes it.
     pub fn cut(&self) {
         let mut state = lock(&self.state);
         state.ring.cut();
-        state.subscribers.values().for_each(|waker| waker.notify_one());
+        state.wake();
     }
 
     /// How many have joined.
     #[must_use]
     pub fn subscribers(&self) -> usize {
-        lock(&self.state).subscribers.len()
+        lock(&self.state).subscribers
+    }
+
+    /// Frames and bytes on the ring now.
+    #[must_use]
+    pub fn occupancy(&self) -> (usize, usize) {
+        lock(&self.state).ring.occupancy()
+    }
+
+    /// The place behind the newest frame.
+    #[must_use]
+    pub fn end(&self) -> Cursor {
+        lock(&self.state).ring.end()
+    }
+
+    /// Reads for all subscribers of a thread at once: at most `most` frames and about `bytes`
+    /// bytes, from `cursor` on. From here on new frames mark the thread's bell again.
+    pub fn read_shared(
+        &self,
+        bell: &Arc<Bell>,
+        cursor: &mut Cursor,
+        most: usize,
+        bytes: usize,
+    ) -> Read {
+        let mut state = lock(&self.state);
+        if let Some(shared) = state.shared.iter_mut().find(|shared| Arc::ptr_eq(&shared.bell, bell))
+        {
+            shared.marked = false;
+        }
+        state.ring.read_within(cursor, most, bytes)
+    }
+}
+
+impl TopicState {
+    fn seat(&mut self, listener: &Listener) -> Seat {
+        self.subscribers += 1;
+        match listener {
+            Listener::Task(notify) => {
+                let number = self.next_task;
+                self.next_task += 1;
+                self.tasks.insert(number, Arc::clone(notify));
+                Seat::Task(number)
+            }
+            Listener::Shared { bell, mark } => {
+                match self.shared.iter_mut().find(|shared| Arc::ptr_eq(&shared.bell, bell)) {
+                    Some(shared) => shared.subscribers += 1,
+                    None => self.shared.push(Shared {
+                        bell: Arc::clone(bell),
+                        mark: *mark,
+                        subscribers: 1,
+                        marked: false,
+                    }),
+                }
+                Seat::Shared(Arc::clone(bell))
+            }
+        }
+    }
+
+    fn leave(&mut self, seat: &Seat) {
+        self.subscribers -= 1;
+        match seat {
+            Seat::Task(number) => {
+                self.tasks.remove(number);
+            }
+            Seat::Shared(bell) => {
+                let of = |shared: &Shared| Arc::ptr_eq(&shared.bell, bell);
+                if let Some(at) = self.shared.iter().position(of) {
+                    self.shared[at].subscribers -= 1;
+                    if self.shared[at].subscribers == 0 {
+                        self.shared.swap_remove(at);
+                    }
+                }
+            }
+        }
+    }
+
+    fn wake(&mut self) {
+        self.tasks.values().for_each(|task| task.notify_one());
+        for shared in self.shared.iter_mut().filter(|shared| !shared.marked) {
+            shared.marked = true;
+            shared.bell.mark(shared.mark);
+        }
     }
 }
 
 impl Subscription {
     /// The next frames, at most `most`.
     pub fn read(&mut self, most: usize) -> Read {
-        lock(&self.topic.state).ring.read(&mut self.cursor, most)
+        self.read_within(most, usize::MAX)
+    }
+
+    /// The next frames, at most `most` and about `bytes` bytes.
+    pub fn read_within(&mut self, most: usize, bytes: usize) -> Read {
+        lock(&self.topic.state).ring.read_within(&mut self.cursor, most, bytes)
     }
 
     /// Goes to the end: what is on the ring now is known from elsewhere.
     pub fn skip_to_end(&mut self) {
-        self.cursor = lock(&self.topic.state).ring.end();
+        self.cursor = self.topic.end();
     }
 
-    /// The topic's name.
+    /// The place of the next frame to read.
     #[must_use]
-    pub fn topic(&self) -> &str {
-        &self.topic.name
+    pub fn cursor(&self) -> Cursor {
+        self.cursor
+    }
+
+    /// Goes to a place up to which the frames have been read for this subscriber.
+    pub fn go_to(&mut self, cursor: Cursor) {
+        self.cursor = cursor;
+    }
+
+    /// Frames that are pushed but not read.
+    #[must_use]
+    pub fn lag(&self) -> u64 {
+        self.topic.end().since(self.cursor).unwrap_or(0)
+    }
+
+    /// The topic.
+    #[must_use]
+    pub fn topic(&self) -> &Arc<Topic> {
+        &self.topic
     }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
         // The registry first, so that nobody joins a topic that is being forgotten.
-        let mut topics = lock(&self.topics.0);
+        let mut topics = lock(&self.topic.registry.0.topics);
         let mut state = lock(&self.topic.state);
-        state.subscribers.remove(&self.number);
-        if state.subscribers.is_empty() {
+        state.leave(&self.seat);
+        if state.subscribers == 0 {
             topics.remove(&self.topic.name);
         }
     }
@@ -131,4 +308,87 @@ impl Drop for Subscription {
 /// Takes a lock. A panic elsewhere leaves these structures whole: every change is one step.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::ring::Payload;
+
+    fn frame(text: &'static str) -> Arc<Frame> {
+        let encoded = Bytes::from_static(text.as_bytes());
+        let payload = Payload::Json(encoded.clone());
+        Arc::new(Frame { event: "e".into(), payload, position: None, encoded })
+    }
+
+    fn texts(read: Read) -> Vec<String> {
+        let Read::Frames(frames) = read else { panic!("lagged") };
+        let text = |frame: &Arc<Frame>| String::from_utf8(frame.encoded.to_vec()).unwrap();
+        frames.iter().map(text).collect()
+    }
+
+    fn bell() -> (Arc<Bell>, Arc<AtomicUsize>) {
+        let rung = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&rung);
+        let bell = Bell::new(move || {
+            counter.fetch_add(1, Ordering::SeqCst);
+        });
+        (Arc::new(bell), rung)
+    }
+
+    #[test]
+    fn a_publisher_pays_once_for_a_thread_however_many_of_its_connections_have_joined() {
+        let topics = Topics::default();
+        let (bell, rung) = bell();
+        let listener = Listener::Shared { bell: Arc::clone(&bell), mark: 7 };
+        let joined: Vec<_> = (0..100).map(|_| topics.subscribe("t", &listener)).collect();
+        let topic = topics.get("t").unwrap();
+        let mut cursor = joined[0].cursor();
+        assert!(bell.falls_asleep());
+
+        let told: Vec<_> = ["a", "b", "c"].map(|text| topic.push([frame(text)])).into();
+
+        let mut marks = vec![];
+        bell.take(&mut marks);
+        assert_eq!((told, marks, rung.load(Ordering::SeqCst)), (vec![100; 3], vec![7], 1));
+        assert_eq!(texts(topic.read_shared(&bell, &mut cursor, 9, 999)), ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn a_thread_that_has_looked_is_marked_again_and_rung_only_when_it_sleeps() {
+        let topics = Topics::default();
+        let (bell, rung) = bell();
+        let joined = topics.subscribe("t", &Listener::Shared { bell: Arc::clone(&bell), mark: 1 });
+        let topic = Arc::clone(joined.topic());
+        let mut cursor = joined.cursor();
+        let mut marks = vec![];
+
+        topic.push([frame("a")]);
+        bell.take(&mut marks);
+        topic.read_shared(&bell, &mut cursor, 9, 999);
+        topic.push([frame("b")]);
+        let sleeps = bell.falls_asleep();
+        bell.take(&mut marks);
+
+        assert_eq!((marks, sleeps, rung.load(Ordering::SeqCst)), (vec![1, 1], false, 0));
+    }
+
+    #[test]
+    fn a_topic_is_forgotten_with_its_last_subscriber() {
+        let topics = Topics::default();
+        let (bell, _) = bell();
+        let listener = Listener::Shared { bell, mark: 1 };
+        let first = topics.subscribe("t", &listener);
+        let second = topics.subscribe("t", &Listener::Task(Arc::default()));
+
+        drop(first);
+        assert_eq!(topics.get("t").unwrap().subscribers(), 1);
+        drop(second);
+
+        assert!(topics.get("t").is_none());
+    }
 }

@@ -7,6 +7,7 @@ use instep_model::limits;
 use instep_model::name::Name;
 use instep_model::view::{View, ViewDeclaration, ViewError};
 use instep_node::LivePattern;
+use instep_node::ring::RingLimits;
 use serde::Deserialize;
 
 /// Every key of the file. Each is explained in `docs/reference/configuration.md`.
@@ -34,6 +35,9 @@ pub const KEYS: &[&str] = &[
     "log.snapshot_after_seconds",
     "bookmark_ms",
     "drain_ms",
+    "ring_frames",
+    "ring_bytes",
+    "ring_ms",
 ];
 
 /// Everything that an operator decides. Every key has a default; unknown keys are refused.
@@ -62,6 +66,12 @@ pub struct Config {
     pub bookmark_ms: u64,
     /// After a signal to stop: how long requests in flight may take, in milliseconds.
     pub drain_ms: u64,
+    /// Frames that a topic keeps for those who fell behind.
+    pub ring_frames: usize,
+    /// Bytes that a topic keeps for those who fell behind.
+    pub ring_bytes: usize,
+    /// How long a topic keeps a frame, in milliseconds.
+    pub ring_ms: u64,
 }
 
 /// A dataset that exists from the start.
@@ -145,6 +155,9 @@ impl Default for Config {
             log: LogConfig::default(),
             bookmark_ms: limits::BOOKMARK_MS,
             drain_ms: 10_000,
+            ring_frames: limits::RING_FRAMES,
+            ring_bytes: limits::RING_BYTES,
+            ring_ms: limits::RING_MS,
         }
     }
 }
@@ -204,10 +217,19 @@ impl Config {
             let problem = format!("from {} to {} bytes", range.start(), range.end());
             return invalid("log.segment_bytes".into(), problem);
         }
+        if self.ring_frames == 0 {
+            return invalid("ring_frames".into(), "at least 1".into());
+        }
         for name in self.dataset_names() {
             self.views_of(&name)?;
         }
         Ok(())
+    }
+
+    /// How much each topic keeps for those who fell behind.
+    #[must_use]
+    pub fn rings(&self) -> RingLimits {
+        RingLimits { frames: self.ring_frames, bytes: self.ring_bytes, ms: self.ring_ms }
     }
 
     /// The names of all datasets that the configuration speaks of.

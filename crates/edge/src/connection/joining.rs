@@ -13,7 +13,7 @@ use instep_model::feed::{
 };
 use instep_model::limits;
 use instep_model::position::Position;
-use instep_node::{Dataset, NodeJoined, Subscription};
+use instep_node::{Dataset, Listener, NodeJoined, Subscription};
 use instep_protocol::session::{Channel, Event, JoinOutcome};
 use serde_json::{Value, json};
 
@@ -34,7 +34,7 @@ impl Connection {
         let since = since_of(&params);
         let node = self.door.node().clone();
         let rule = self.door.rules_for(&topic).and_then(|rules| rules.join);
-        let waker = Arc::clone(&self.waker);
+        let listener = Listener::Task(Arc::clone(&self.waker));
         self.outside.push(Box::pin(async move {
             if let Some(rule) = rule {
                 let request = JoinRequest { topic: topic.clone(), params };
@@ -42,7 +42,8 @@ impl Connection {
                     return Outside::Joined(channel, Err(reason));
                 }
             }
-            let joined = node.join(&topic, since, &waker).await;
+            node.settled(&topic).await;
+            let joined = node.join(&topic, since, &listener);
             let accepted = joined.map(|joined| {
                 let since = since.flatten();
                 Box::new(match joined {
