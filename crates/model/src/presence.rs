@@ -1,10 +1,12 @@
 //! Presence: who is on a topic now, and what changed since the last time everybody was told.
 //!
-//! | state of a meta | track | update | untrack | `take_diff` |
+//! | state of a meta | track | update | untrack | `tell` |
 //! | --- | --- | --- | --- | --- |
 //! | absent | present; joins | – | – | – |
-//! | present, joins | – | present under a new ref; joins | absent; nothing to tell, unless a joiner was | told |
+//! | present, joins | – | present under a new ref; joins | absent; leaves if seen | told |
 //! | present, told | – | present under a new ref; joins, the old one leaves | absent; leaves | – |
+//!
+//! *Seen*: a joiner was greeted in between.
 //!
 //! A diff is told at intervals, so a burst of joins costs one frame. Clients take diffs
 //! idempotently by `phx_ref`: a joiner may get what the next diff tells again.

@@ -114,7 +114,7 @@ impl Client {
                 }
                 for (key, left) in refs(&told.payload["leaves"]) {
                     let under = self.0.entry(key).or_default();
-                    left.iter().for_each(|reference| drop(under.remove(reference)));
+                    under.retain(|reference| !left.contains(reference));
                 }
                 self.0.retain(|_, refs| !refs.is_empty());
             }
