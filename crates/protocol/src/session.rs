@@ -33,14 +33,14 @@ mod channels;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use instep_model::limits::{self, HELD_MESSAGES, MALFORMED_IN_A_ROW, UNANSWERED_PUSHES};
 
 pub use self::channel::{Channel, ChannelId, ReplyTo};
-use self::channel::{Entry, Phase};
+use self::channel::{Entries, Entry, Phase};
 use crate::encode::{self, Address, Body, Frame};
 use crate::message::{self, DecodeError, Message, Payload, Rejected, SOCKET_TOPIC};
 use crate::vsn::Vsn;
@@ -221,9 +221,9 @@ pub enum Effect {
 /// The session of one client on one connection. See the module for its states.
 #[derive(Debug)]
 pub struct Session {
-    options: Options,
-    /// By topic.
-    channels: BTreeMap<Arc<str>, Entry>,
+    /// Shared by sessions that are alike.
+    options: Arc<Options>,
+    channels: Entries,
     effects: VecDeque<Effect>,
     /// Pushes without an answer, in all channels.
     unanswered: usize,
@@ -239,10 +239,10 @@ pub struct Session {
 impl Session {
     /// Begins a session at `now`, in milliseconds of a clock that never goes back.
     #[must_use]
-    pub fn new(options: Options, now: u64) -> Self {
+    pub fn new(options: impl Into<Arc<Options>>, now: u64) -> Self {
         Self {
-            options,
-            channels: BTreeMap::new(),
+            options: options.into(),
+            channels: Entries::default(),
             effects: VecDeque::new(),
             unanswered: 0,
             held_messages: 0,
@@ -306,7 +306,7 @@ impl Session {
 
     /// The channels, the joining ones included, in the order of their topics.
     pub fn channels(&self) -> impl Iterator<Item = &Channel> {
-        self.channels.values().map(|entry| &entry.channel)
+        self.channels.iter().map(|entry| &entry.channel)
     }
 
     /// The version that the client speaks: it chooses the encoding of broadcasts.
@@ -404,7 +404,7 @@ impl Session {
     }
 
     fn leave_all(&mut self) {
-        for (_, Entry { channel, .. }) in std::mem::take(&mut self.channels) {
+        for Entry { channel, .. } in std::mem::take(&mut self.channels) {
             self.effects.push_back(Effect::Leave { channel });
         }
         (self.unanswered, self.held_messages, self.held_bytes) = (0, 0, 0);

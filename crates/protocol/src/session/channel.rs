@@ -110,6 +110,59 @@ pub(super) struct Entry {
     pub(super) phase: Phase,
 }
 
+/// The channels of a session, by topic: few on most, so that they take no more room than they
+/// need.
+#[derive(Debug, Default)]
+pub(super) struct Entries(Vec<Entry>);
+
+impl Entries {
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.0.iter()
+    }
+
+    pub(super) fn get(&self, topic: &str) -> Option<&Entry> {
+        self.place(topic).ok().map(|at| &self.0[at])
+    }
+
+    pub(super) fn get_mut(&mut self, topic: &str) -> Option<&mut Entry> {
+        self.place(topic).ok().map(|at| &mut self.0[at])
+    }
+
+    /// Adds a channel, in the place of another one of the same topic.
+    pub(super) fn insert(&mut self, entry: Entry) {
+        match self.place(entry.channel.topic()) {
+            Ok(at) => self.0[at] = entry,
+            Err(at) => {
+                if self.0.len() < 4 {
+                    self.0.reserve_exact(1);
+                }
+                self.0.insert(at, entry);
+            }
+        }
+    }
+
+    pub(super) fn remove(&mut self, topic: &str) -> Option<Entry> {
+        self.place(topic).ok().map(|at| self.0.remove(at))
+    }
+
+    fn place(&self, topic: &str) -> Result<usize, usize> {
+        self.0.binary_search_by(|entry| (**entry.channel.topic()).cmp(topic))
+    }
+}
+
+impl IntoIterator for Entries {
+    type Item = Entry;
+    type IntoIter = std::vec::IntoIter<Entry>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
 #[derive(Debug)]
 pub(super) enum Phase {
     /// The join is not answered yet. Nothing of the channel is sent meanwhile.

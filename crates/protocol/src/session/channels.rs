@@ -23,12 +23,12 @@ impl Session {
         let topic: Arc<str> = Arc::from(&*message.topic);
         let channel = Channel::new(
             ChannelId(self.next_number()),
-            Arc::clone(&topic),
+            topic,
             message.join_ref.clone().map(Ref::into_owned),
             message.reference.clone().map(Ref::into_owned),
         );
         let phase = Phase::Joining { replaced, held: VecDeque::new() };
-        self.channels.insert(topic, Entry { channel: channel.clone(), phase });
+        self.channels.insert(Entry { channel: channel.clone(), phase });
         let params = Bytes::copy_from_slice(params.as_bytes());
         self.effects.push_back(Effect::Join { channel, params });
     }
@@ -52,7 +52,7 @@ impl Session {
 
     pub(super) fn leave(&mut self, message: &Message<'_>) {
         let to = address(message);
-        match self.channels.get(&*message.topic) {
+        match self.channels.get(&message.topic) {
             None => return self.reply(&to, "ok", answers::EMPTY),
             Some(entry) if !entry.channel.is_meant_by(to.join_ref) => return,
             Some(_) => {}
@@ -76,7 +76,7 @@ impl Session {
 
     pub(super) fn push(&mut self, message: &Message<'_>) {
         let to = address(message);
-        let Some(entry) = self.channels.get(&*message.topic) else {
+        let Some(entry) = self.channels.get(&message.topic) else {
             return self.unmatched(message);
         };
         if !entry.channel.is_meant_by(to.join_ref) {
@@ -110,7 +110,7 @@ impl Session {
             JoinOutcome::Accepted { response } => {
                 let phase = Phase::Joined { unanswered: BTreeMap::new() };
                 let entry = Entry { channel: channel.clone(), phase };
-                self.channels.insert(Arc::clone(channel.topic()), entry);
+                self.channels.insert(entry);
                 self.reply(&channel.join_address(), "ok", &response);
                 if let Some(old) = replaced {
                     self.say_closed(&old);
