@@ -114,6 +114,16 @@ pub const LONGPOLL_IDLE_MS: u64 = 30_000;
 pub const LONGPOLL_FRAMES: usize = 1_024;
 /// Lines of one long-poll request; the rest is ignored.
 pub const LONGPOLL_LINES: usize = 100;
+/// A Janus client is asked whether it is there this often, and dropped if it does not say so.
+pub const JANUS_PING_MS: u64 = 30_000;
+/// A Janus session that has subscribed outlives its connection for this long.
+pub const JANUS_DETACHED_MS: u64 = 10_000;
+/// Frames that wait in a detached Janus session; beyond it the session ends.
+pub const JANUS_OWED_FRAMES: usize = 1_024;
+/// Bytes that wait in a detached Janus session.
+pub const JANUS_OWED_BYTES: usize = 1024 * 1024;
+/// Longest key that a Janus client shows.
+pub const JANUS_KEY_BYTES: usize = 4 * 1024;
 /// Topics without news get a bookmark after this long.
 pub const BOOKMARK_MS: u64 = 15_000;
 

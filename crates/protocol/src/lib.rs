@@ -3,11 +3,13 @@
 //! What lives here: the codec of messages ([`message`] in, [`encode`] out), the session machine
 //! ([`session`]), and what surrounds it at a door without being I/O: the version ([`vsn`]), the
 //! subprotocol with its token ([`subprotocol`]), the bodies of long-poll ([`longpoll`]), the frames
-//! of the WebSocket ([`websocket`]) and of plain TCP ([`length`]).
+//! of the WebSocket ([`websocket`]) and of plain TCP ([`length`]). And the wire of 2009 with a
+//! session machine of its own ([`janus`]).
 //! What does not: sockets, clocks, rights, topics' patterns, the rings that fan frames out.
 //! Start reading at [`session`], then [`message`].
 
 pub mod encode;
+pub mod janus;
 pub mod length;
 pub mod longpoll;
 pub mod message;

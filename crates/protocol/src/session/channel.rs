@@ -29,7 +29,7 @@ struct Join {
 }
 
 impl Channel {
-    pub(super) fn new(
+    pub(crate) fn new(
         id: ChannelId,
         topic: Arc<str>,
         join_ref: Option<Ref<'static>>,
@@ -90,6 +90,15 @@ pub struct ReplyTo {
 }
 
 impl ReplyTo {
+    /// The right to answer something that has no ref on its wire.
+    pub(crate) fn unnamed(channel: Channel, number: u64) -> Self {
+        Self { channel, number, reference: Ref::string("") }
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
     /// The channel that the push was made on.
     #[must_use]
     pub fn channel(&self) -> &Channel {

@@ -4,4 +4,5 @@
 
 mod frames;
 mod golden;
+mod janus;
 mod sessions;
