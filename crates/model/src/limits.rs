@@ -40,6 +40,26 @@ pub const ID_MEMORY_PER_PRINCIPAL: usize = 1_000_000;
 pub const ID_MEMORY_PRINCIPALS: usize = 65_536;
 /// Longest name of a principal.
 pub const PRINCIPAL_BYTES: usize = 128;
+/// Longest token or key that a request may carry.
+pub const TOKEN_BYTES: usize = 8 * 1024;
+/// Rights that a token may carry itself.
+pub const TOKEN_RIGHTS: usize = 32;
+/// Keys that tokens are checked with.
+pub const TOKEN_KEYS: usize = 64;
+/// Shortest secret that tokens are signed with.
+pub const TOKEN_SECRET_BYTES: usize = 32;
+/// How far clocks may be apart when a token's times are checked.
+pub const TOKEN_LEEWAY_S: u64 = 30;
+/// Rights in the configuration.
+pub const RIGHTS: usize = 1_024;
+/// Patterns of one right.
+pub const RIGHT_PATTERNS: usize = 64;
+/// Longest pattern of a right.
+pub const PATTERN_BYTES: usize = 255;
+/// Roles of one principal.
+pub const ROLES: usize = 64;
+/// Keys for programs.
+pub const PROGRAM_KEYS: usize = 1_024;
 /// Longest CEL expression. Bounds the parser's recursion as well.
 pub const EXPRESSION_BYTES: usize = 4 * 1024;
 /// Deepest nesting of brackets in a CEL expression.

@@ -24,12 +24,20 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("instep-shop-domain", &["instep"]),
     (
         "instep",
-        &["instep-edge", "instep-node", "instep-embedded", "instep-protocol", "instep-model"],
+        &[
+            "instep-edge",
+            "instep-access",
+            "instep-node",
+            "instep-embedded",
+            "instep-protocol",
+            "instep-model",
+        ],
     ),
-    ("instep-edge", &["instep-node", "instep-protocol", "instep-model"]),
+    ("instep-edge", &["instep-access", "instep-node", "instep-protocol", "instep-model"]),
     ("instep-node", &["instep-protocol", "instep-model"]),
     ("instep-sim", &["instep-node", "instep-embedded", "instep-protocol", "instep-model"]),
     ("instep-client", &["instep-protocol", "instep-model"]),
+    ("instep-access", &["instep-model"]),
     ("instep-embedded", &["instep-model"]),
     ("instep-protocol", &["instep-model"]),
     ("instep-model", &[]),
@@ -37,8 +45,14 @@ const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that know nothing of the web (SNK-23), and what they must not ask for themselves.
-const WEBLESS: &[&str] =
-    &["instep-shop-domain", "instep-node", "instep-embedded", "instep-protocol", "instep-model"];
+const WEBLESS: &[&str] = &[
+    "instep-shop-domain",
+    "instep-node",
+    "instep-embedded",
+    "instep-protocol",
+    "instep-access",
+    "instep-model",
+];
 const WEB: &[&str] = &["axum", "hyper", "tower-http", "tokio-tungstenite", "rust-embed", "reqwest"];
 
 /// What tests of the upper rooms may use besides: a real engine and a real client.

@@ -1,0 +1,119 @@
+//! What a connection has shown, and until when it is good.
+//!
+//! | event | good before | good after |
+//! | --- | --- | --- |
+//! | [`Credential::next_deadline`] passes | until then | no: `token_expired` |
+//! | its key is taken away ([`Credential::check`]) | yes | no: `wrong_key`, `token_invalid` |
+//! | [`Credential::refresh`] with a token of the same subject | either | until the new deadline |
+//! | [`Credential::refresh`] with anything else | either | as before |
+
+use std::sync::Arc;
+
+use crate::gate::Access;
+use crate::principal::Principal;
+use crate::refusal::Refusal;
+use crate::rights::{Action, Resource};
+
+/// What a connection, or a request, has shown. Times are milliseconds since 1970.
+#[derive(Debug, Clone)]
+pub struct Credential {
+    principal: Arc<Principal>,
+    proof: Proof,
+}
+
+/// By what it was proven.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// Nothing.
+    None,
+    /// A key with this digest.
+    Key { digest: [u8; 32] },
+    /// A token that was checked with this key.
+    Token { key: [u8; 32], expires_at_ms: u64 },
+}
+
+impl Default for Credential {
+    fn default() -> Self {
+        Self::anonymous()
+    }
+}
+
+impl Credential {
+    /// Nothing was shown.
+    #[must_use]
+    pub fn anonymous() -> Self {
+        Self::new(Principal::anonymous(), Proof::None)
+    }
+
+    pub(crate) fn new(principal: Principal, proof: Proof) -> Self {
+        Self { principal: Arc::new(principal), proof }
+    }
+
+    /// Who it is.
+    #[must_use]
+    pub fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// When it ends; none when it does not by itself.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<u64> {
+        match self.proof {
+            Proof::Token { expires_at_ms, .. } => Some(expires_at_ms),
+            Proof::None | Proof::Key { .. } => None,
+        }
+    }
+
+    /// Is it still good?
+    ///
+    /// # Errors
+    /// [`Refusal::TokenExpired`] when its time is over; [`Refusal::WrongKey`] or
+    /// [`Refusal::TokenInvalid`] when the key behind it was taken away.
+    pub fn check(&self, access: &Access, now_ms: u64) -> Result<(), Refusal> {
+        match &self.proof {
+            Proof::None => Ok(()),
+            Proof::Key { digest } if access.keys.trusts(&self.principal, digest) => Ok(()),
+            Proof::Key { .. } => Err(Refusal::WrongKey),
+            Proof::Token { expires_at_ms, .. } if now_ms >= *expires_at_ms => {
+                Err(Refusal::TokenExpired)
+            }
+            Proof::Token { key, .. } if access.tokens.trusts(key) => Ok(()),
+            Proof::Token { .. } => {
+                Err(Refusal::TokenInvalid("the key it was signed with is no longer good".into()))
+            }
+        }
+    }
+
+    /// Takes a new token, while connected. Who is nobody yet may become somebody; who is somebody
+    /// stays who it is. What it may has to be asked again.
+    ///
+    /// # Errors
+    /// Any [`Refusal`] of a token, and [`Refusal::OtherSubject`]; nothing has changed then.
+    pub fn refresh(&mut self, access: &Access, text: &str, now_ms: u64) -> Result<(), Refusal> {
+        let new = access.credential(text, now_ms)?;
+        let same = self.principal.name() == new.principal.name();
+        if !same && !self.principal.is_anonymous() {
+            return Err(Refusal::OtherSubject);
+        }
+        *self = new;
+        Ok(())
+    }
+
+    /// May it do `action` to `resource` now?
+    ///
+    /// # Errors
+    /// Any [`Refusal`].
+    pub fn may(
+        &self,
+        access: &Access,
+        action: Action,
+        resource: Resource<'_>,
+        now_ms: u64,
+    ) -> Result<(), Refusal> {
+        self.check(access, now_ms)?;
+        access.decide(&self.principal, action, resource)
+    }
+}
+
+#[cfg(test)]
+mod tests;

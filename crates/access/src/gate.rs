@@ -1,0 +1,75 @@
+//! Everything by which a server decides, and the handle by which it is exchanged while it runs.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::credential::{Credential, Proof};
+use crate::key::Keys;
+use crate::principal::Principal;
+use crate::refusal::Refusal;
+use crate::rights::{Action, Resource, Rights};
+use crate::token::{Tokens, is_token};
+
+/// Everything by which a server decides who asks and what they may.
+#[derive(Debug, Clone, Default)]
+pub struct Access {
+    /// Who may do what.
+    pub rights: Rights,
+    /// How tokens are checked.
+    pub tokens: Tokens,
+    /// The keys of programs, and the admin key.
+    pub keys: Keys,
+}
+
+/// The gate of a server. Cloning gives another handle.
+#[derive(Debug, Clone, Default)]
+pub struct Gate(Arc<RwLock<Arc<Access>>>);
+
+impl Access {
+    /// Who shows this key or token.
+    ///
+    /// # Errors
+    /// [`Refusal::WrongKey`], [`Refusal::TokenExpired`] or [`Refusal::TokenInvalid`].
+    pub fn credential(&self, text: &str, now_ms: u64) -> Result<Credential, Refusal> {
+        let text = text.trim();
+        if is_token(text) {
+            let proven = self.tokens.check(text, now_ms)?;
+            let proof =
+                Proof::Token { key: proven.fingerprint, expires_at_ms: proven.expires_at_ms };
+            return Ok(Credential::new(proven.principal, proof));
+        }
+        let (principal, digest) = self.keys.check(text).ok_or(Refusal::WrongKey)?;
+        Ok(Credential::new(principal, Proof::Key { digest }))
+    }
+
+    /// May `principal` do `action` to `resource`?
+    ///
+    /// # Errors
+    /// [`Refusal::KeyRequired`] or [`Refusal::Forbidden`].
+    pub fn decide(
+        &self,
+        principal: &Principal,
+        action: Action,
+        resource: Resource<'_>,
+    ) -> Result<(), Refusal> {
+        self.rights.decide(principal, action, resource)
+    }
+}
+
+impl Gate {
+    /// A gate that decides like this.
+    #[must_use]
+    pub fn new(access: Access) -> Self {
+        Self(Arc::new(RwLock::new(Arc::new(access))))
+    }
+
+    /// How it is decided now.
+    #[must_use]
+    pub fn access(&self) -> Arc<Access> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Decides otherwise from now on. What is connected notices by [`Credential::check`].
+    pub fn exchange(&self, access: Access) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(access);
+    }
+}

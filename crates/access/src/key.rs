@@ -1,0 +1,177 @@
+//! Keys for programs: a random secret with a name, of which only the hash is kept.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use instep_model::limits;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::principal::{ADMIN, Principal};
+
+/// What every key begins with, so that one that was published by mistake is found.
+const PREFIX: &str = "instep_";
+
+/// A key as the configuration, or the file of keys, has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyDeclaration {
+    /// Its name.
+    pub name: String,
+    /// SHA-256 of the key, in hexadecimal digits.
+    pub sha256: String,
+    /// Roles of its holder.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<String>,
+}
+
+/// The keys of one server.
+#[derive(Debug, Clone, Default)]
+pub struct Keys {
+    admin: Option<[u8; 32]>,
+    programs: BTreeMap<String, Program>,
+}
+
+#[derive(Debug, Clone)]
+struct Program {
+    digest: [u8; 32],
+    roles: BTreeSet<String>,
+}
+
+/// A key made of 32 random bytes, and what to keep of it.
+///
+/// # Errors
+/// A sentence that says what is wrong with the name.
+pub fn make(
+    name: &str,
+    roles: Vec<String>,
+    random: [u8; 32],
+) -> Result<(String, KeyDeclaration), String> {
+    check_name(name)?;
+    let key = format!("{PREFIX}{name}_{}", hex(&random));
+    let sha256 = hex(&digest(&key));
+    Ok((key, KeyDeclaration { name: name.to_owned(), sha256, roles }))
+}
+
+impl Keys {
+    /// Takes the admin key.
+    pub fn set_admin(&mut self, key: &str) {
+        self.admin = Some(digest(key));
+    }
+
+    /// Adds a key for a program.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with it.
+    pub fn add(&mut self, declaration: &KeyDeclaration) -> Result<(), String> {
+        let KeyDeclaration { name, sha256, roles } = declaration;
+        check_name(name)?;
+        let digest = from_hex(sha256).ok_or("sha256: 64 hexadecimal digits are wanted")?;
+        if roles.len() > limits::ROLES {
+            return Err(format!("roles: at most {}", limits::ROLES));
+        }
+        if self.programs.len() >= limits::PROGRAM_KEYS {
+            return Err(format!("more than {} keys", limits::PROGRAM_KEYS));
+        }
+        let program = Program { digest, roles: roles.iter().cloned().collect() };
+        match self.programs.insert(name.clone(), program) {
+            Some(_) => Err(format!("there are two keys {name:?}")),
+            None => Ok(()),
+        }
+    }
+
+    /// Whose key it is, with its digest.
+    pub(crate) fn check(&self, text: &str) -> Option<(Principal, [u8; 32])> {
+        let given = digest(text);
+        if self.admin.is_some_and(|admin| is_same(&admin, &given)) {
+            return Some((Principal::admin(), given));
+        }
+        let (name, _) = text.strip_prefix(PREFIX)?.rsplit_once('_')?;
+        let program = self.programs.get(name)?;
+        is_same(&program.digest, &given)
+            .then(|| (Principal::key(name, program.roles.clone()), given))
+    }
+
+    /// True when the key with this digest, and these roles, is still among these.
+    pub(crate) fn trusts(&self, principal: &Principal, digest: &[u8; 32]) -> bool {
+        self.admin == Some(*digest)
+            || self
+                .programs
+                .values()
+                .any(|program| program.digest == *digest && program.roles == principal.roles)
+    }
+}
+
+/// A name of a key: 1 to 64 of `a-z 0-9 _ -`, and not that of the admin key.
+fn check_name(name: &str) -> Result<(), String> {
+    instep_model::name::Name::new(name).map_err(|error| format!("the name {name:?} {error}"))?;
+    match name {
+        ADMIN => Err(format!("the name {name:?} is that of the admin key")),
+        _ => Ok(()),
+    }
+}
+
+fn digest(key: &str) -> [u8; 32] {
+    Sha256::digest(key.as_bytes()).into()
+}
+
+/// Compares in a time that does not tell where they differ.
+fn is_same(one: &[u8; 32], other: &[u8; 32]) -> bool {
+    one.iter().zip(other).fold(0, |all, (a, b)| all | (a ^ b)) == 0
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn from_hex(text: &str) -> Option<[u8; 32]> {
+    if text.len() != 64 || !text.is_ascii() {
+        return None;
+    }
+    let mut bytes = [0; 32];
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok()?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_good_for_its_own_name_and_nothing_else() {
+        let (billing, declaration) = make("billing_eu", vec!["writer".into()], [7; 32]).unwrap();
+        let (other, _) = make("billing_eu", vec![], [8; 32]).unwrap();
+        let mut keys = Keys::default();
+        keys.set_admin("the-admin-key");
+        keys.add(&declaration).unwrap();
+
+        let (found, digest) = keys.check(&billing).unwrap();
+
+        assert_eq!((found.name(), found.roles.contains("writer")), ("key:billing_eu", true));
+        assert!(keys.trusts(&found, &digest) && !Keys::default().trusts(&found, &digest));
+        assert_eq!(keys.check("the-admin-key").unwrap().0.name(), "admin");
+        for wrong in [&other, "", "instep_", "instep_x_y", "the-admin-ke", &billing[1..]] {
+            assert!(keys.check(wrong).is_none(), "{wrong}");
+        }
+        assert!(!declaration.sha256.contains(&billing[18..40]), "only the hash is kept");
+    }
+
+    #[test]
+    fn names_that_are_taken_or_no_names_are_refused() {
+        let mut keys = Keys::default();
+        let (_, key) = make("a", vec![], [0; 32]).unwrap();
+        keys.add(&key).unwrap();
+
+        assert!(keys.add(&key).unwrap_err().contains("two keys"));
+        assert!(make("admin", vec![], [0; 32]).is_err() && make("A b", vec![], [0; 32]).is_err());
+        for sha256 in [String::new(), "0".repeat(63), "g".repeat(64), "é".repeat(32)] {
+            let bad = KeyDeclaration { name: "b".into(), sha256, roles: vec![] };
+            assert!(keys.add(&bad).unwrap_err().starts_with("sha256"));
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Why a request is not let through, each with a stable code.
+
+/// Why a request is not let through.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Nobody in particular asks for what needs a key or a token.
+    #[error("this needs a key or a token: Authorization: Bearer <key or token>")]
+    KeyRequired,
+    /// The key is none of those of this server.
+    #[error("the key is not one of this server")]
+    WrongKey,
+    /// The token was good once.
+    #[error("the token has expired; get a new one, this one will not be taken again")]
+    TokenExpired,
+    /// The token is not, or not yet, good.
+    #[error("the token is refused: {0}")]
+    TokenInvalid(String),
+    /// A connection may get a new token, but not become somebody else.
+    #[error("the new token is of another subject; connect again with it")]
+    OtherSubject,
+    /// Whoever asks is known, and may not.
+    #[error("this principal may not {action} here")]
+    Forbidden {
+        /// What was asked for.
+        action: &'static str,
+    },
+}
+
+impl Refusal {
+    /// The stable code.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::KeyRequired => "key_required",
+            Self::WrongKey => "wrong_key",
+            Self::TokenExpired => "token_expired",
+            Self::TokenInvalid(_) => "token_invalid",
+            Self::OtherSubject => "other_subject",
+            Self::Forbidden { .. } => "forbidden",
+        }
+    }
+
+    /// True when another key or token could help; false when who asks is known and may not.
+    #[must_use]
+    pub fn asks_for_another(&self) -> bool {
+        match self {
+            Self::KeyRequired | Self::TokenExpired | Self::TokenInvalid(_) => true,
+            Self::WrongKey | Self::OtherSubject | Self::Forbidden { .. } => false,
+        }
+    }
+}

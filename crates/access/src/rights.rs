@@ -1,0 +1,231 @@
+//! Rights: the one place that answers whether a principal may do something.
+//!
+//! | rights | who asks | may |
+//! | --- | --- | --- |
+//! | any | holder of the admin key | everything |
+//! | none declared | anybody | join; read what is public; publish where everybody publishes |
+//! | none declared | a token with rights of its own | that too |
+//! | declared | anybody | what a right says whose `who`, `actions`, pattern and `when` all fit |
+
+mod declaration;
+
+use instep_model::expression::{CelValue, from_fields};
+use instep_model::feed::TABLE_PREFIX;
+use instep_model::limits;
+use instep_model::row::Fields;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub use self::declaration::{GrantDeclaration, RightDeclaration, RightError};
+pub(crate) use self::declaration::{Right, Who};
+use crate::pattern::{Captures, Pattern};
+use crate::principal::{Kind, Principal};
+use crate::refusal::Refusal;
+
+/// What somebody wants to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Subscribe to a topic.
+    Join,
+    /// Send to a live topic.
+    Publish,
+    /// Read rows, or follow a dataset.
+    Read,
+    /// Change rows, append to journals.
+    Commit,
+    /// Make and remove datasets, tables and journals.
+    Administer,
+}
+
+/// What it is to be done to, with what is declared about it elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resource<'a> {
+    /// A topic.
+    Topic {
+        /// Its name.
+        name: &'a str,
+        /// Whoever has joined it may publish, if no rights are declared.
+        anyone_publishes: bool,
+    },
+    /// A table or a journal.
+    Table {
+        /// Its dataset.
+        dataset: &'a str,
+        /// Its name.
+        name: &'a str,
+        /// Anybody may read it, if no rights are declared.
+        public: bool,
+    },
+    /// A dataset with everything in it.
+    Dataset(&'a str),
+    /// The server with everything on it.
+    Server,
+}
+
+/// The rights of everybody on one server.
+#[derive(Debug, Clone, Default)]
+pub struct Rights {
+    /// None: what holds on a server for which no rights are declared.
+    declared: Option<Vec<Right>>,
+}
+
+impl Action {
+    /// The word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Join => "join",
+            Self::Publish => "publish",
+            Self::Read => "read",
+            Self::Commit => "commit",
+            Self::Administer => "administer",
+        }
+    }
+}
+
+impl Rights {
+    /// Compiles declared rights; none declared is a state of its own.
+    ///
+    /// # Errors
+    /// [`RightError`], with the place of the right in the list.
+    pub fn compile(declared: &[RightDeclaration]) -> Result<Self, RightError> {
+        if declared.len() > limits::RIGHTS {
+            let problem = format!("at most {}", limits::RIGHTS);
+            return Err(RightError { at: limits::RIGHTS, key: "", problem });
+        }
+        let compile = |(at, right): (usize, &RightDeclaration)| right.compile(at);
+        let rights = declared.iter().enumerate().map(compile).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { declared: (!rights.is_empty()).then_some(rights) })
+    }
+
+    /// May `principal` do `action` to `resource`?
+    ///
+    /// # Errors
+    /// [`Refusal::KeyRequired`] when nobody in particular asks, else [`Refusal::Forbidden`].
+    pub fn decide(
+        &self,
+        principal: &Principal,
+        action: Action,
+        resource: Resource<'_>,
+    ) -> Result<(), Refusal> {
+        let may = principal.kind == Kind::Admin
+            || self.declared.is_none() && may_undeclared(action, resource)
+            || self.rights_of(principal).any(|right| right.grants(principal, action, resource));
+        if may { Ok(()) } else { Err(refusal(principal, action)) }
+    }
+
+    /// May `principal` do `action` to anything at all? Asked before a body is read.
+    ///
+    /// # Errors
+    /// As in [`Rights::decide`].
+    pub fn decide_at_all(&self, principal: &Principal, action: Action) -> Result<(), Refusal> {
+        let may = principal.kind == Kind::Admin
+            || self.rights_of(principal).any(|right| right.actions.contains(&action));
+        if may { Ok(()) } else { Err(refusal(principal, action)) }
+    }
+
+    /// Rights whose `who` fits, and those that the principal brought.
+    fn rights_of<'a>(&'a self, principal: &'a Principal) -> impl Iterator<Item = &'a Right> {
+        let declared = self.declared.iter().flatten();
+        declared.filter(|right| right.who.is(principal)).chain(&principal.own)
+    }
+}
+
+fn refusal(principal: &Principal, action: Action) -> Refusal {
+    match principal.is_anonymous() {
+        true => Refusal::KeyRequired,
+        false => Refusal::Forbidden { action: action.word() },
+    }
+}
+
+/// What anybody may while no rights are declared.
+fn may_undeclared(action: Action, resource: Resource<'_>) -> bool {
+    match (action, resource) {
+        (Action::Join, Resource::Topic { .. }) => true,
+        (Action::Publish, Resource::Topic { anyone_publishes, .. }) => anyone_publishes,
+        (Action::Read, Resource::Table { public, .. }) => public,
+        (Action::Join | Action::Publish | Action::Read, _)
+        | (Action::Commit | Action::Administer, _) => false,
+    }
+}
+
+impl Who {
+    fn is(&self, principal: &Principal) -> bool {
+        match self {
+            Self::Anyone => true,
+            Self::Anonymous => principal.kind == Kind::Anonymous,
+            Self::Token => principal.kind == Kind::Token,
+            Self::Role(role) => principal.roles.contains(role),
+            Self::Key(name) => matches!(&principal.kind, Kind::Key(key) if key == name),
+        }
+    }
+}
+
+impl Right {
+    fn grants(&self, principal: &Principal, action: Action, resource: Resource<'_>) -> bool {
+        // To join the topic of a table is to read it as it changes.
+        if let (Action::Join, Resource::Topic { name, .. }) = (action, resource)
+            && let Some((dataset, table)) = table_of(name)
+            && self.grants(
+                principal,
+                Action::Read,
+                Resource::Table { dataset, name: table, public: false },
+            )
+        {
+            return true;
+        }
+        self.actions.contains(&action) && self.fits(principal, resource)
+    }
+
+    fn fits(&self, principal: &Principal, resource: Resource<'_>) -> bool {
+        let any = |patterns: &[Pattern], text: &str| {
+            patterns.iter().any(|pattern| {
+                let captures = pattern.captures(text, &principal.claims);
+                captures.is_some_and(|captures| self.holds(principal, resource, captures))
+            })
+        };
+        match resource {
+            Resource::Topic { name, .. } => any(&self.topics, name),
+            Resource::Table { dataset, name, .. } => {
+                any(&self.tables, &format!("{dataset}/{name}")) || any(&self.datasets, dataset)
+            }
+            Resource::Dataset(name) => any(&self.datasets, name),
+            Resource::Server => {
+                self.datasets.iter().any(Pattern::is_everything)
+                    && self.holds(principal, resource, Captures::new())
+            }
+        }
+    }
+
+    /// True when there is no condition, or it holds. One that fails to evaluate does not hold.
+    fn holds(&self, principal: &Principal, resource: Resource<'_>, captures: Captures) -> bool {
+        let Some(condition) = &self.when else { return true };
+        let (topic, dataset, table) = match resource {
+            Resource::Topic { name, .. } => (name, "", ""),
+            Resource::Table { dataset, name, .. } => ("", dataset, name),
+            Resource::Dataset(name) => ("", name, ""),
+            Resource::Server => ("", "", ""),
+        };
+        let captures: Fields =
+            captures.into_iter().map(|(name, text)| (name, Value::from(text))).collect();
+        let (claims, captures) = (from_fields(&principal.claims), from_fields(&captures));
+        let texts = [topic, dataset, table].map(CelValue::from);
+        let variables = [
+            ("claims", &claims),
+            ("captures", &captures),
+            ("topic", &texts[0]),
+            ("dataset", &texts[1]),
+            ("table", &texts[2]),
+        ];
+        condition.is_true(&variables).unwrap_or(false)
+    }
+}
+
+/// The dataset and the table of a topic `table:DATASET/TABLE`.
+fn table_of(topic: &str) -> Option<(&str, &str)> {
+    topic.strip_prefix(TABLE_PREFIX)?.split_once('/')
+}
+
+#[cfg(test)]
+mod tests;

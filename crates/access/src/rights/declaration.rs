@@ -1,0 +1,169 @@
+//! Rights as they are written, and how they are compiled.
+
+use instep_model::expression::Expression;
+use instep_model::limits;
+use serde::Deserialize;
+
+use super::Action;
+use crate::pattern::Pattern;
+
+/// What a condition may name.
+const VARIABLES: &[&str] = &["claims", "captures", "topic", "dataset", "table"];
+
+/// A right as the configuration has it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RightDeclaration {
+    /// `anyone`, `anonymous`, `token`, `role:NAME` or `key:NAME`.
+    pub who: String,
+    /// What they may do …
+    pub actions: Vec<Action>,
+    /// … to topics that fit one of these …
+    #[serde(default)]
+    pub topics: Vec<String>,
+    /// … to datasets with everything in them …
+    #[serde(default)]
+    pub datasets: Vec<String>,
+    /// … and to tables and journals, as `DATASET/TABLE` …
+    #[serde(default)]
+    pub tables: Vec<String>,
+    /// … if this CEL expression is true.
+    #[serde(default)]
+    pub when: Option<String>,
+}
+
+/// A right as a token carries it: for its holder, and without a condition.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GrantDeclaration {
+    /// What the holder may do …
+    pub actions: Vec<Action>,
+    /// … to topics that fit one of these …
+    #[serde(default)]
+    pub topics: Vec<String>,
+    /// … to datasets with everything in them …
+    #[serde(default)]
+    pub datasets: Vec<String>,
+    /// … and to tables and journals, as `DATASET/TABLE`.
+    #[serde(default)]
+    pub tables: Vec<String>,
+}
+
+/// Why a right was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {problem}")]
+pub struct RightError {
+    /// Its place in the list, from 0.
+    pub at: usize,
+    /// The key in it.
+    pub key: &'static str,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+/// A compiled right.
+#[derive(Debug, Clone)]
+pub(crate) struct Right {
+    pub(crate) who: Who,
+    pub(crate) actions: Vec<Action>,
+    pub(crate) topics: Vec<Pattern>,
+    pub(crate) datasets: Vec<Pattern>,
+    pub(crate) tables: Vec<Pattern>,
+    pub(crate) when: Option<Expression>,
+}
+
+/// Whom a right is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Who {
+    Anyone,
+    Anonymous,
+    Token,
+    Role(String),
+    Key(String),
+}
+
+impl RightDeclaration {
+    pub(crate) fn compile(&self, at: usize) -> Result<Right, RightError> {
+        let error = |key, problem| RightError { at, key, problem };
+        let who = Who::parse(&self.who).map_err(|problem| error("who", problem))?;
+        let when = self.when.as_deref().map(|source| Expression::compile(source, VARIABLES));
+        let when = when.transpose().map_err(|problem| error("when", problem.to_string()))?;
+        let lists = [&self.topics, &self.datasets, &self.tables];
+        let right = compile(who, &self.actions, lists, when);
+        right.map_err(|(key, problem)| error(key, problem))
+    }
+}
+
+impl GrantDeclaration {
+    pub(crate) fn compile(&self, at: usize) -> Result<Right, RightError> {
+        let lists = [&self.topics, &self.datasets, &self.tables];
+        compile(Who::Anyone, &self.actions, lists, None).map_err(|(key, problem)| RightError {
+            at,
+            key,
+            problem,
+        })
+    }
+}
+
+fn compile(
+    who: Who,
+    actions: &[Action],
+    [topics, datasets, tables]: [&Vec<String>; 3],
+    when: Option<Expression>,
+) -> Result<Right, (&'static str, String)> {
+    if actions.is_empty() {
+        return Err(("actions", "at least one".into()));
+    }
+    // A right that can never be used is a mistake that nobody would notice.
+    for action in actions {
+        let (wanted, usable) = match action {
+            Action::Join => ("topics", !topics.is_empty()),
+            Action::Publish => ("topics", !topics.is_empty()),
+            Action::Read | Action::Commit => {
+                ("tables or datasets", !tables.is_empty() || !datasets.is_empty())
+            }
+            Action::Administer => ("datasets", !datasets.is_empty()),
+        };
+        if !usable {
+            return Err(("actions", format!("{:?} needs {wanted}", action.word())));
+        }
+    }
+    Ok(Right {
+        who,
+        actions: actions.to_vec(),
+        topics: patterns("topics", topics)?,
+        datasets: patterns("datasets", datasets)?,
+        tables: tables_of(tables)?,
+        when,
+    })
+}
+
+fn patterns(key: &'static str, texts: &[String]) -> Result<Vec<Pattern>, (&'static str, String)> {
+    if texts.len() > limits::RIGHT_PATTERNS {
+        return Err((key, format!("at most {}", limits::RIGHT_PATTERNS)));
+    }
+    let parse = |text: &String| {
+        Pattern::parse(text).map_err(|problem| (key, format!("{text:?}: {problem}")))
+    };
+    texts.iter().map(parse).collect()
+}
+
+fn tables_of(texts: &[String]) -> Result<Vec<Pattern>, (&'static str, String)> {
+    match texts.iter().find(|text| !text.contains('/')) {
+        Some(text) => Err(("tables", format!("{text:?}: write DATASET/TABLE, or DATASET/*"))),
+        None => patterns("tables", texts),
+    }
+}
+
+impl Who {
+    fn parse(text: &str) -> Result<Self, String> {
+        match (text, text.split_once(':')) {
+            ("anyone", _) => Ok(Self::Anyone),
+            ("anonymous", _) => Ok(Self::Anonymous),
+            ("token", _) => Ok(Self::Token),
+            (_, Some(("role", name))) if !name.is_empty() => Ok(Self::Role(name.to_owned())),
+            (_, Some(("key", name))) if !name.is_empty() => Ok(Self::Key(name.to_owned())),
+            _ => Err(format!("{text:?} is not anyone, anonymous, token, role:NAME or key:NAME")),
+        }
+    }
+}

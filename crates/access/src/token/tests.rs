@@ -1,0 +1,233 @@
+use serde_json::json;
+
+use super::*;
+
+const SECRET: &[u8] = b"a secret of more than 32 bytes, for tests";
+const NOW: u64 = 1_700_000_000_000;
+const LATER: u64 = NOW / 1000 + 3600;
+
+/// The example keys of RFC 7515 A.1, RFC 8037 A.2 and RFC 7515 A.3.
+const JWKS: &str = r#"{"keys": [
+    {"kty": "oct", "kid": "h", "k":
+     "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow"},
+    {"kty": "OKP", "crv": "Ed25519", "kid": "e",
+     "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"},
+    {"kty": "EC", "crv": "P-256", "kid": "p", "alg": "ES256",
+     "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+     "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"},
+    {"kty": "RSA", "kid": "r", "n": "AQAB", "e": "AQAB"},
+    {"kty": "new", "kid": "n"}
+]}"#;
+
+fn tokens() -> Tokens {
+    let mut tokens = Tokens::default();
+    tokens.add(KeySource::Secret(SECRET)).unwrap();
+    tokens
+}
+
+fn sign(claims: Value) -> String {
+    sign_hs256(SECRET, claims.as_object().unwrap()).unwrap()
+}
+
+fn check(claims: Value) -> Result<Proven, Refusal> {
+    tokens().check(&sign(claims), NOW)
+}
+
+fn problem(result: Result<Proven, Refusal>) -> String {
+    match result {
+        Err(Refusal::TokenInvalid(problem)) => problem,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A token with this header over good claims, signed with the secret.
+fn with_header(header: &str) -> String {
+    let claims = URL_SAFE_NO_PAD.encode(json!({"sub": "ann", "exp": LATER}).to_string());
+    let message = format!("{}.{claims}", URL_SAFE_NO_PAD.encode(header));
+    let mac = Hmac::<Sha256>::new_from_slice(SECRET).unwrap().chain_update(message.as_bytes());
+    format!("{message}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
+}
+
+#[test]
+fn the_examples_of_the_rfcs_verify_and_a_changed_byte_does_not() {
+    let claims = "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc\
+                  19yb290Ijp0cnVlfQ";
+    let examples = [
+        (
+            format!("eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.{claims}"),
+            "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk",
+        ),
+        (
+            "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc".to_owned(),
+            "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_M\
+             uM0KAg",
+        ),
+        (
+            format!("eyJhbGciOiJFUzI1NiJ9.{claims}"),
+            "DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-K\
+             g6NU1Q",
+        ),
+    ];
+    let verifiers = Verifier::from_jwks(JWKS).unwrap();
+
+    assert_eq!(verifiers.len(), 3, "keys of other kinds are passed over");
+    for (verifier, (message, signature)) in verifiers.iter().zip(examples) {
+        let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
+        assert!(verifier.verifies(message.as_bytes(), &signature), "{verifier:?}");
+        let changed = message.replacen('e', "f", 1);
+        assert!(!verifier.verifies(changed.as_bytes(), &signature), "{verifier:?}");
+        assert!(!verifier.verifies(message.as_bytes(), &signature[1..]), "{verifier:?}");
+        assert!(!verifier.verifies(message.as_bytes(), &[]), "{verifier:?}");
+    }
+}
+
+#[test]
+fn a_good_token_names_its_subject_roles_and_end() {
+    let claims = json!({"sub": "ann", "exp": LATER, "roles": ["editor"], "role": "staff"});
+
+    let proven = check(claims).unwrap();
+
+    assert_eq!(proven.principal.name(), "token:ann");
+    assert_eq!(proven.principal.roles.iter().collect::<Vec<_>>(), ["editor", "staff"]);
+    assert_eq!(proven.expires_at_ms, (LATER + limits::TOKEN_LEEWAY_S) * 1000);
+}
+
+#[test]
+fn an_expired_token_is_told_apart_and_times_have_leeway() {
+    let leeway = limits::TOKEN_LEEWAY_S;
+    let now = NOW / 1000;
+    let ends = |exp: u64| check(json!({"sub": "a", "exp": exp})).map(|_| ());
+
+    assert_eq!(ends(now - leeway), Err(Refusal::TokenExpired));
+    assert_eq!(ends(now - leeway + 1), Ok(()));
+    assert_eq!(ends(0), Err(Refusal::TokenExpired));
+    assert_eq!(ends(u64::MAX), Ok(()));
+    let begins = |nbf: u64| check(json!({"sub": "a", "exp": LATER, "nbf": nbf}));
+    assert!(begins(now + leeway).is_ok());
+    assert!(problem(begins(now + leeway + 1)).contains("nbf"));
+}
+
+#[test]
+fn a_token_without_end_or_subject_or_with_odd_claims_is_refused() {
+    let told = |claims: Value| problem(check(claims));
+
+    assert!(told(json!({"sub": "a"})).contains("exp"));
+    assert!(told(json!({"sub": "a", "exp": "soon"})).contains("exp"));
+    assert!(told(json!({"sub": "a", "exp": -1})).contains("exp"));
+    for sub in [json!(null), json!(""), json!(7), json!(["a"])] {
+        assert!(told(json!({"sub": sub, "exp": LATER})).contains("sub"));
+    }
+    let long = "a".repeat(limits::PRINCIPAL_BYTES);
+    assert!(told(json!({"sub": long, "exp": LATER})).contains("longer"));
+    assert!(told(json!({"sub": "a", "exp": LATER, "roles": "admin"})).contains("roles"));
+    assert!(
+        told(json!({"sub": "a", "exp": LATER, "rights": [{"actions": ["fly"]}]}))
+            .contains("rights")
+    );
+    let conditional = json!([{"actions": ["join"], "topics": ["a"], "when": "true"}]);
+    assert!(told(json!({"sub": "a", "exp": LATER, "rights": conditional})).contains("when"));
+}
+
+#[test]
+fn the_token_does_not_choose_its_algorithm() {
+    for header in [
+        r#"{"alg":"none"}"#,
+        r#"{"alg":"None"}"#,
+        r#"{"alg":""}"#,
+        r#"{}"#,
+        r#"{"alg":"HS512"}"#,
+        r#"{"alg":"RS256"}"#,
+        r#"{"alg":"ES256"}"#,
+        r#"{"alg":"EdDSA"}"#,
+        r#"{"alg":"HS256","crit":["b64"],"b64":false}"#,
+    ] {
+        problem(tokens().check(&with_header(header), NOW));
+    }
+    let unsigned = with_header(r#"{"alg":"HS256"}"#);
+    assert!(tokens().check(&unsigned, NOW).is_ok());
+    let (message, _) = unsigned.rsplit_once('.').unwrap();
+    problem(tokens().check(&format!("{message}."), NOW));
+}
+
+/// Who knows a public key must not be able to use it as the secret of HS256.
+#[test]
+fn a_public_key_is_no_secret() {
+    let x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+    let mut tokens = Tokens::default();
+    tokens.add(KeySource::Jwks(JWKS)).unwrap();
+    let claims = json!({"sub": "ann", "exp": LATER});
+    for public in [URL_SAFE_NO_PAD.decode(x).unwrap(), x.as_bytes().to_vec()] {
+        let forged = sign_hs256(&public, claims.as_object().unwrap()).unwrap();
+
+        problem(tokens.check(&forged, NOW));
+    }
+    let pem = "-----BEGIN PUBLIC KEY-----\n\
+               MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n\
+               -----END PUBLIC KEY-----\n";
+    assert!(Tokens::default().add(KeySource::Secret(pem.as_bytes())).is_err());
+    assert!(Tokens::default().add(KeySource::Secret(JWKS.as_bytes())).is_err());
+    assert!(Tokens::default().add(KeySource::Pem(pem)).is_ok());
+}
+
+#[test]
+fn keys_are_found_by_their_id() {
+    let mut tokens = Tokens::default();
+    tokens.add(KeySource::Jwks(JWKS)).unwrap();
+
+    assert!(
+        problem(tokens.check(&with_header(r#"{"alg":"HS256","kid":"x"}"#), NOW)).contains("kid")
+    );
+    let told = problem(tokens.check(&with_header(r#"{"alg":"HS256","kid":"e"}"#), NOW));
+    assert!(told.contains("algorithm"), "{told}");
+    let told = problem(tokens.check(&with_header(r#"{"alg":"HS256","kid":"h"}"#), NOW));
+    assert!(told.contains("signature"), "{told}");
+}
+
+#[test]
+fn issuer_and_audience_are_those_that_are_asked_for() {
+    let mut asking = Tokens::new(Some("me".into()), Some("us".into()), 0);
+    asking.add(KeySource::Secret(SECRET)).unwrap();
+    let ask = |iss: Value, aud: Value| {
+        let claims = json!({"sub": "a", "exp": LATER, "iss": iss, "aud": aud});
+        asking.check(&sign(claims), NOW).map(|_| ())
+    };
+
+    assert_eq!(ask(json!("me"), json!("us")), Ok(()));
+    assert_eq!(ask(json!("me"), json!(["them", "us"])), Ok(()));
+    for (iss, aud) in
+        [("you", json!("us")), ("me", json!("them")), ("me", json!([])), ("me", json!(null))]
+    {
+        assert!(ask(json!(iss), aud.clone()).is_err(), "{iss} {aud}");
+    }
+    assert!(asking.check(&sign(json!({"sub": "a", "exp": LATER})), NOW).is_err());
+    assert!(problem(check(json!({"sub": "a", "exp": LATER, "aud": "us"}))).contains("aud"));
+}
+
+#[test]
+fn secrets_that_can_be_guessed_and_files_without_keys_are_refused() {
+    let add = |source: KeySource<'_>| Tokens::default().add(source).unwrap_err();
+
+    assert!(add(KeySource::Secret(b"short\n")).contains("32"));
+    assert!(
+        add(KeySource::Pem("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----"))
+            .contains("Ed25519")
+    );
+    assert!(add(KeySource::Jwks("{}")).contains("JWKS"));
+    assert!(
+        add(KeySource::Jwks(r#"{"keys":[{"kty":"RSA","n":"AQAB","e":"AQAB"}]}"#))
+            .contains("no key")
+    );
+    let encryption = JWKS.replace("\"kid\"", "\"use\":\"enc\",\"kid\"");
+    assert!(add(KeySource::Jwks(&encryption)).contains("no key"));
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_is_a_token_by_chance(
+        text in "[ -~]{0,80}",
+        parts in "[A-Za-z0-9_-]{0,40}\\.[A-Za-z0-9_-]{0,40}\\.[A-Za-z0-9_-]{0,40}",
+    ) {
+        proptest::prop_assert!(tokens().check(&text, NOW).is_err());
+        proptest::prop_assert!(tokens().check(&parts, NOW).is_err());
+    }
+}
