@@ -333,7 +333,11 @@ impl Session {
     fn dispatch(&mut self, message: &Message<'_>) {
         let is_socket = message.topic == SOCKET_TOPIC;
         match (&*message.event, message.payload) {
-            ("heartbeat", _) if is_socket => self.reply(&address(message), "ok", answers::EMPTY),
+            ("heartbeat", _) if is_socket => {
+                // The socket has no join that the answer could belong to.
+                let to = Address { join_ref: None, ..address(message) };
+                self.reply(&to, "ok", answers::EMPTY);
+            }
             _ if is_socket => self.unmatched(message),
             ("phx_join", Payload::Json(params)) => self.join(message, params),
             ("phx_join", Payload::Binary(_)) => {

@@ -208,7 +208,12 @@ impl Session {
         replaced: Option<Channel>,
         held: VecDeque<Held>,
     ) {
-        self.reply(&channel.join_address(), "error", response);
+        let mut to = channel.join_address();
+        if response == answers::UNMATCHED_TOPIC {
+            // Where no channel can be, Phoenix answers a join as it answers a push.
+            to.join_ref = None;
+        }
+        self.reply(&to, "error", response);
         if let Some(old) = replaced {
             self.say_closed(&old);
         }

@@ -35,6 +35,17 @@ fn a_refused_join_keeps_no_channel() {
 }
 
 #[test]
+fn a_join_of_an_unmatched_topic_is_answered_without_its_join_ref() {
+    let mut client = Client::new();
+    client.silently(r#"["3","4","room:1","phx_join",{}]"#);
+
+    let outcome = JoinOutcome::Refused { response: r#"{"reason":"unmatched topic"}"#.into() };
+    let said = client.takes(Event::JoinAnswered { channel: client.channel(0), outcome });
+
+    assert_eq!(said, [unmatched("room:1", "4")]);
+}
+
+#[test]
 fn a_join_that_crashes_is_answered_as_such() {
     for how in [Ending::Closed, Ending::Crashed] {
         let mut client = Client::new();

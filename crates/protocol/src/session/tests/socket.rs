@@ -11,6 +11,10 @@ fn a_heartbeat_is_answered_at_once_by_the_socket_itself() {
         &[r#"< [null,"9","phoenix","phx_reply",{"status":"ok","response":{}}]"#],
     );
     client.says(
+        r#"["3","9","phoenix","heartbeat",{}]"#,
+        &[r#"< [null,"9","phoenix","phx_reply",{"status":"ok","response":{}}]"#],
+    );
+    client.says(
         r#"[null,9,"phoenix","heartbeat",{}]"#,
         &[r#"< [null,9,"phoenix","phx_reply",{"status":"ok","response":{}}]"#],
     );
