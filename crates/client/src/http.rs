@@ -83,17 +83,6 @@ impl Client {
         Ok(Lines::new(response, self.base_url()))
     }
 
-    /// Publishes to a live topic; answers how many had joined it.
-    ///
-    /// # Errors
-    /// [`Error::Refused`] with `unmatched_topic`, `payload_too_large`, `bad_event` …
-    pub async fn publish(&self, topic: &str, event: &str, payload: &Value) -> Result<u64, Error> {
-        let body = serde_json::json!({"event": event, "payload": payload});
-        let answer: Value =
-            self.request(Method::POST, &["v1", "topics", topic], Some(&body)).await?;
-        Ok(answer["subscribers"].as_u64().unwrap_or_default())
-    }
-
     /// The address of a path, whose segments are encoded here.
     pub(crate) fn url(&self, path: &[&str]) -> Result<Url, Error> {
         // An address cannot hold these as names: it would become that of something else.

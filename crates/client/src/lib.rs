@@ -29,6 +29,7 @@ mod datasets;
 mod error;
 mod http;
 mod lines;
+mod publish;
 mod rows;
 
 pub use backoff::Backoff;
@@ -39,6 +40,7 @@ pub use datasets::{DatasetStatus, TableStatus};
 pub use error::{Error, Problem};
 pub use http::Client;
 pub use lines::{LINE_BYTES, Lines};
+pub use publish::{Message, Published};
 pub use reqwest::Method;
 pub use rows::{KeyedRow, Page, PageQuery, RowAt, Snapshot};
 pub use uuid::Uuid;

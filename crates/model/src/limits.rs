@@ -110,6 +110,26 @@ pub const MALFORMED_IN_A_ROW: u32 = 16;
 pub const FRAME_BYTES: usize = 1024 * 1024;
 /// Largest payload published to a live topic.
 pub const PUBLISH_BYTES: usize = 64 * 1024;
+/// Messages published by one request.
+pub const PUBLISH_MESSAGES: usize = 1_000;
+/// Longest id of a published message.
+pub const PUBLISH_ID_BYTES: usize = 128;
+/// Ids of published messages that are remembered on one node; the oldest go first.
+pub const PUBLISH_IDS: usize = 65_536;
+/// How long such an id is remembered.
+pub const PUBLISH_ID_MS: u64 = 5 * 60_000;
+/// Messages that a live topic may be told to keep as its history.
+pub const LIVE_HISTORY_MESSAGES: usize = 10_000;
+/// Bytes of messages that a live topic keeps as its history.
+pub const LIVE_HISTORY_BYTES: usize = 1024 * 1024;
+/// Bytes of messages that a live topic may be told to keep.
+pub const LIVE_HISTORY_BYTES_MOST: usize = 16 * 1024 * 1024;
+/// How long a live topic keeps its history.
+pub const LIVE_HISTORY_MS: u64 = 5 * 60_000;
+/// Live topics with a history that are kept on one node when nobody has joined them.
+pub const LIVE_TOPICS_KEPT: usize = 100_000;
+/// Bytes of those.
+pub const LIVE_TOPICS_KEPT_BYTES: usize = 256 * 1024 * 1024;
 /// Longest key of somebody who is present on a topic.
 pub const PRESENCE_KEY_BYTES: usize = 128;
 /// Largest meta of somebody who is present, as JSON.
@@ -120,6 +140,8 @@ pub const PRESENCE_METAS_PER_KEY: usize = 64;
 pub const PRESENCE_LISTED: usize = 1_000;
 /// Everybody on a topic is told who came and went this often.
 pub const PRESENCE_MS: u64 = 250;
+/// Live topics are looked at for what is too old this often.
+pub const LIVE_HOUSE_MS: u64 = 1_000;
 /// Sockets on one node.
 pub const NODE_SOCKETS: usize = 19_000;
 /// Committed batches between the owner and the views of one dataset.
@@ -151,4 +173,6 @@ pub const BOOKMARK_MS: u64 = 15_000;
 const _: () = assert!(ROW_BYTES < COMMIT_BYTES);
 const _: () = assert!(JOIN_INLINE_BYTES <= JOIN_BYTES && JOIN_INLINE_ROWS <= JOIN_ROWS);
 const _: () = assert!(ENTRY_BYTES + COMMIT_PROPOSALS * (ROW_BYTES / 8) < LOG_FRAME_BYTES);
+const _: () = assert!(LIVE_HISTORY_BYTES <= LIVE_HISTORY_BYTES_MOST);
+const _: () = assert!(LIVE_HISTORY_BYTES_MOST < LIVE_TOPICS_KEPT_BYTES);
 const _: () = assert!(ENTRY_COMMITS <= u16::MAX as usize);

@@ -72,6 +72,8 @@ pub struct Presence {
     seen: bool,
     /// Too many to list: only the count is told, until half of them are gone.
     crowded: bool,
+    /// Nobody is ever listed.
+    counts: bool,
     told_count: usize,
 }
 
@@ -85,6 +87,12 @@ pub struct Told {
 }
 
 impl Presence {
+    /// Nobody yet; only how many there are will ever be told.
+    #[must_use]
+    pub fn counting() -> Self {
+        Self { counts: true, crowded: true, ..Self::default() }
+    }
+
     /// Somebody is here. The reference must be new.
     ///
     /// # Errors
@@ -154,10 +162,16 @@ impl Presence {
         self.everybody()
     }
 
+    /// The first keys, at most so many, as `presence_state` has them.
+    #[must_use]
+    pub fn list(&self, most: usize) -> Value {
+        encode(self.present.iter().take(most))
+    }
+
     fn everybody(&self) -> Told {
         match self.crowded {
             true => self.count(),
-            false => Told { event: STATE_EVENT, payload: encode(&self.present) },
+            false => Told { event: STATE_EVENT, payload: encode(self.present.iter()) },
         }
     }
 
@@ -168,7 +182,7 @@ impl Presence {
         self.seen = false;
         let was_crowded = self.crowded;
         let bound = limits::PRESENCE_LISTED / if was_crowded { 2 } else { 1 };
-        self.crowded = self.metas > bound;
+        self.crowded = self.counts || self.metas > bound;
         if self.crowded {
             return (self.told_count != self.metas || !was_crowded).then(|| {
                 self.told_count = self.metas;
@@ -178,7 +192,7 @@ impl Presence {
         if was_crowded {
             return Some(self.everybody());
         }
-        let payload = || json!({"joins": encode(&joins), "leaves": encode(&leaves)});
+        let payload = || json!({"joins": encode(joins.iter()), "leaves": encode(leaves.iter())});
         changed.then(|| Told { event: DIFF_EVENT, payload: payload() })
     }
 
@@ -207,8 +221,11 @@ impl Presence {
         }
     }
 
-    fn add(&mut self, key: &str, meta: Meta) {
+    fn add(&mut self, key: &str, mut meta: Meta) {
         self.metas += 1;
+        if self.counts {
+            meta.fields = Arc::default();
+        }
         let key: Arc<str> = key.into();
         self.joins.entry(Arc::clone(&key)).or_default().push(meta.clone());
         self.present.entry(key).or_default().push(meta);
@@ -225,7 +242,7 @@ fn take(metas: &mut Metas, key: &str, reference: &str) -> Option<Meta> {
     Some(taken)
 }
 
-fn encode(metas: &Metas) -> Value {
+fn encode<'a>(metas: impl Iterator<Item = (&'a Arc<str>, &'a Vec<Meta>)>) -> Value {
     let one = |meta: &Meta| {
         let mut fields = Map::clone(&meta.fields);
         // Ours win over what the client says of itself.
@@ -236,7 +253,7 @@ fn encode(metas: &Metas) -> Value {
         };
         Value::Object(fields)
     };
-    let all = metas.iter().map(|(key, metas)| {
+    let all = metas.map(|(key, metas)| {
         let metas: Vec<Value> = metas.iter().map(one).collect();
         ((**key).to_owned(), json!({"metas": metas}))
     });

@@ -125,5 +125,6 @@ fn frame_of(notice: &Notice) -> Frame {
 
 fn json_frame(topic: &str, event: &str, payload: Bytes, position: Option<Position>) -> Frame {
     let encoded = encode_broadcast(Vsn::V2, topic, event, &payload);
-    Frame { event: event.into(), payload: Payload::Json(payload), position, encoded }
+    let payload = Payload::Json(payload);
+    Frame { event: event.into(), payload, position, offset: None, encoded }
 }

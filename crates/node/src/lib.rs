@@ -1,7 +1,8 @@
 //! Drives datasets on one node.
 //!
 //! What lives here: [`Dataset`] (the threads around the owner machine, the memory that readers
-//! see, changefeeds), [`Topics`] with their rings, and [`Node`], which holds them together.
+//! see, changefeeds), [`Topics`] with their rings, [`live`] topics, and [`Node`], which holds them
+//! together.
 //! What does not: sockets, HTTP, and which engine runs.
 //! Start reading at [`dataset`], then [`hub`](crate::Dataset::join), then [`ring`].
 
@@ -9,6 +10,7 @@ pub mod dataset;
 pub mod engine;
 mod follow;
 mod hub;
+pub mod live;
 mod node;
 pub mod retention;
 pub mod ring;
@@ -16,5 +18,6 @@ mod topics;
 
 pub use dataset::Dataset;
 pub use follow::{Follow, FollowError, FollowedCommit};
-pub use node::{LiveError, LivePattern, Node, NodeError, NodeJoined};
-pub use topics::{Bell, Listener, Subscription, Topic, Topics};
+pub use live::{LiveError, LivePattern, PresenceMode};
+pub use node::{Node, NodeError, NodeJoined};
+pub use topics::{Bell, Crowd, Listener, Present, Subscription, Topic, Topics};

@@ -1,19 +1,20 @@
 //! A node: its datasets, its live topics, and who stands behind a topic.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
-use bytes::Bytes;
 use instep_model::feed::{JoinRefusal, Joined, TABLE_PREFIX};
 use instep_model::limits;
 use instep_model::name::Name;
 use instep_model::position::Position;
-use instep_protocol::encode::{binary_broadcast, encode_broadcast};
-use instep_protocol::vsn::Vsn;
-use serde::Deserialize;
 
 use crate::dataset::Dataset;
-use crate::ring::{Frame, Payload, RingLimits};
+use crate::live::{
+    self, Ids, LiveError, LiveJoined, LivePattern, Once, PublishId, Published, Since,
+};
+use crate::ring::{Payload, RingLimits};
 use crate::topics::{Listener, Subscription, Topic, Topics};
 
 /// One node. Cloning gives another handle.
@@ -23,19 +24,11 @@ pub struct Node(Arc<Shared>);
 struct Shared {
     datasets: RwLock<BTreeMap<Name, Dataset>>,
     topics: Topics,
-    live: Vec<LivePattern>,
+    live: Vec<Arc<LivePattern>>,
+    /// Counts changes after which a live topic may be none any more.
+    generation: AtomicU64,
+    ids: Ids,
     ready: RwLock<Option<String>>,
-}
-
-/// A declared pattern of live topics.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LivePattern {
-    /// The topics: exact, or ending in `*`.
-    pub topic: String,
-    /// Who may publish from a socket: everybody who joined, or only holders of the admin key.
-    #[serde(default)]
-    pub anyone_publishes: bool,
 }
 
 /// Why a dataset cannot be added.
@@ -48,33 +41,6 @@ pub enum NodeError {
     #[error("the node has {limit} datasets, the limit")]
     TooMany {
         /// Datasets allowed.
-        limit: usize,
-    },
-}
-
-/// Why nothing was published.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum LiveError {
-    /// No live pattern matches the topic.
-    #[error("no live topic matches {topic:?}")]
-    Unmatched {
-        /// The topic.
-        topic: String,
-    },
-    /// The payload is over its limit.
-    #[error("the payload is {bytes} bytes, the limit is {limit}")]
-    TooLarge {
-        /// Bytes of the payload.
-        bytes: usize,
-        /// Bytes allowed.
-        limit: usize,
-    },
-    /// The event's name is reserved, empty or too long.
-    #[error("the event {event:?} is reserved, empty or longer than {limit} bytes")]
-    Event {
-        /// The event.
-        event: String,
-        /// Bytes allowed.
         limit: usize,
     },
 }
@@ -102,12 +68,16 @@ impl Node {
     #[must_use]
     pub fn new(live: Vec<LivePattern>, rings: RingLimits) -> Self {
         let ready = RwLock::new(Some("starting".into()));
-        Self(Arc::new(Shared {
+        let shared = Arc::new(Shared {
             datasets: RwLock::default(),
             topics: Topics::new(rings),
-            live,
+            live: live.into_iter().map(Arc::new).collect(),
+            generation: AtomicU64::new(1),
+            ids: Ids::default(),
             ready,
-        }))
+        });
+        keep_live_house(&shared);
+        Self(shared)
     }
 
     /// The topics that somebody has joined.
@@ -140,13 +110,16 @@ impl Node {
             return Err(NodeError::TooMany { limit: limits::NODE_DATASETS });
         }
         datasets.insert(dataset.name().clone(), dataset);
+        self.0.generation.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
     /// Takes a dataset out; it is still open.
     #[must_use]
     pub fn remove(&self, name: &str) -> Option<Dataset> {
-        self.0.datasets.write().unwrap_or_else(PoisonError::into_inner).remove(name)
+        let removed = self.0.datasets.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.0.generation.fetch_add(1, Ordering::Relaxed);
+        removed
     }
 
     /// A dataset by name.
@@ -210,7 +183,8 @@ impl Node {
 
     /// The dataset that stands behind a topic.
     fn behind(&self, topic: &str) -> Option<Dataset> {
-        self.datasets().into_iter().find(|dataset| dataset.has_topic(topic))
+        let datasets = self.0.datasets.read().unwrap_or_else(PoisonError::into_inner);
+        datasets.values().find(|dataset| dataset.has_topic(topic)).cloned()
     }
 
     /// True when a declared live pattern matches, and no dataset stands behind the topic.
@@ -222,46 +196,109 @@ impl Node {
     /// True when whoever has joined the live topic may publish to it from a socket.
     #[must_use]
     pub fn anyone_publishes(&self, topic: &str) -> bool {
-        self.live_pattern(topic).is_some_and(|pattern| pattern.anyone_publishes)
+        self.live_pattern(topic).is_some_and(|(pattern, _)| pattern.anyone_publishes)
     }
 
-    fn live_pattern(&self, topic: &str) -> Option<&LivePattern> {
+    /// True when it is known of the live topic who is on it.
+    #[must_use]
+    pub fn tracks(&self, topic: &str) -> bool {
+        self.live_pattern(topic).is_some_and(|(pattern, _)| pattern.presence.is_some())
+    }
+
+    /// The pattern that makes a topic a live one, and when that was found.
+    fn live_pattern(&self, topic: &str) -> Option<(&Arc<LivePattern>, u64)> {
+        let generation = self.0.generation.load(Ordering::Relaxed);
         let reserved = topic.starts_with(TABLE_PREFIX) || topic.starts_with("phoenix");
         if reserved || topic.len() > limits::TOPIC_BYTES {
             return None;
         }
-        let matches = |pattern: &&LivePattern| match pattern.topic.strip_suffix('*') {
-            Some(prefix) => topic.starts_with(prefix) && topic.len() > prefix.len(),
-            None => topic == pattern.topic,
-        };
-        let found = self.0.live.iter().find(matches)?;
-        self.behind(topic).is_none().then_some(found)
+        let found = self.0.live.iter().find(|pattern| pattern.matches(topic))?;
+        self.behind(topic).is_none().then_some((found, generation))
     }
 
-    /// Publishes to a live topic; returns how many had joined it.
+    /// Joins a live topic, where its messages were left if `since` says so.
+    ///
+    /// # Errors
+    /// [`JoinRefusal::Unmatched`].
+    pub fn join_live(
+        &self,
+        topic: &str,
+        since: &Since,
+        listener: &Listener,
+    ) -> Result<LiveJoined, JoinRefusal> {
+        let found = self.live_pattern(topic).ok_or(JoinRefusal::Unmatched)?;
+        Ok(self.0.topics.join_live(topic, found, since, listener))
+    }
+
+    /// Publishes to a live topic. Without subscribers and history nothing is kept of it.
     ///
     /// # Errors
     /// [`LiveError`] when the topic, the event or the payload is refused.
-    pub fn publish(&self, topic: &str, event: &str, payload: Payload) -> Result<usize, LiveError> {
-        if !self.is_live(topic) {
-            return Err(LiveError::Unmatched { topic: topic.to_owned() });
-        }
-        check_publication(event, &payload)?;
-        Ok(self.0.topics.get(topic).map_or(0, |topic| tell(&topic, event, payload)))
+    pub fn publish(
+        &self,
+        topic: &str,
+        event: &str,
+        payload: Payload,
+    ) -> Result<Published, LiveError> {
+        live::check(event, &payload)?;
+        let topic = match self.0.topics.get(topic) {
+            Some(known) if known.is_live_since(self.0.generation.load(Ordering::Relaxed)) => known,
+            known => {
+                let unmatched = || LiveError::Unmatched { topic: topic.to_owned() };
+                let found = self.live_pattern(topic).ok_or_else(unmatched)?;
+                if known.is_none() && !found.0.keeps() {
+                    return Ok(Published { subscribers: 0, place: None });
+                }
+                self.0.topics.live(topic, found)
+            }
+        };
+        Ok(topic.publish(event, live::encode(topic.name(), event, &payload)))
     }
 
-    /// Publishes to a live topic that somebody has joined; returns how many have.
+    /// Publishes to a live topic that somebody has joined.
     ///
     /// # Errors
     /// [`LiveError`] when the event or the payload is refused.
     pub fn publish_to(
         &self,
-        topic: &Topic,
+        topic: &Arc<Topic>,
         event: &str,
         payload: Payload,
-    ) -> Result<usize, LiveError> {
-        check_publication(event, &payload)?;
-        Ok(tell(topic, event, payload))
+    ) -> Result<Published, LiveError> {
+        live::check(event, &payload)?;
+        Ok(topic.publish(event, live::encode(topic.name(), event, &payload)))
+    }
+
+    /// Publishes a message that has an id, unless it was published before.
+    ///
+    /// # Errors
+    /// [`LiveError`] when the topic, the event or the payload is refused.
+    pub fn publish_once(
+        &self,
+        topic: &str,
+        event: &str,
+        payload: Payload,
+        id: &PublishId,
+    ) -> Result<Once, LiveError> {
+        let publish = || self.publish(topic, event, payload.clone());
+        self.0.ids.once(topic, id, (event, &payload), self.0.topics.now(), publish)
+    }
+
+    /// Checks whether a message would be published.
+    ///
+    /// # Errors
+    /// [`LiveError`] when the topic, the event or the payload is refused.
+    pub fn check_publication(
+        &self,
+        topic: &str,
+        event: &str,
+        payload: &Payload,
+    ) -> Result<(), LiveError> {
+        live::check(event, payload)?;
+        match self.is_live(topic) {
+            true => Ok(()),
+            false => Err(LiveError::Unmatched { topic: topic.to_owned() }),
+        }
     }
 
     /// Closes every dataset. Blocks until what was queued is done.
@@ -270,28 +307,25 @@ impl Node {
     }
 }
 
-fn check_publication(event: &str, payload: &Payload) -> Result<(), LiveError> {
-    let reserved = event.starts_with("phx_") || event.is_empty() || event == "gap";
-    if reserved || event.len() > limits::EVENT_BYTES {
-        let limit = limits::EVENT_BYTES;
-        return Err(LiveError::Event { event: event.to_owned(), limit });
-    }
-    let bytes = match payload {
-        Payload::Json(bytes) | Payload::Binary(bytes) => bytes.len(),
-    };
-    match bytes > limits::PUBLISH_BYTES {
-        true => Err(LiveError::TooLarge { bytes, limit: limits::PUBLISH_BYTES }),
-        false => Ok(()),
-    }
-}
-
-/// Puts a message on a live topic's ring, encoded.
-fn tell(topic: &Topic, event: &str, payload: Payload) -> usize {
-    let encoded = match &payload {
-        Payload::Json(json) => encode_broadcast(Vsn::V2, topic.name(), event, json),
-        Payload::Binary(bytes) => {
-            binary_broadcast(topic.name(), event, bytes).unwrap_or_else(|_| Bytes::new())
+/// Starts the thread that tells who came and went, and forgets what is too old, as long as there
+/// is a node.
+fn keep_live_house(shared: &Arc<Shared>) {
+    let node = Arc::downgrade(shared);
+    let every = Duration::from_millis(limits::PRESENCE_MS);
+    let started = std::thread::Builder::new().name("live".into()).spawn(move || {
+        let mut ticks = 0_u64;
+        loop {
+            std::thread::sleep(every);
+            let Some(node) = node.upgrade() else { return };
+            ticks += 1;
+            node.topics.tell_presence();
+            if ticks.is_multiple_of(limits::LIVE_HOUSE_MS / limits::PRESENCE_MS) {
+                node.topics.expire();
+                node.ids.expire(node.topics.now());
+            }
         }
-    };
-    topic.push([Arc::new(Frame { event: event.into(), payload, position: None, encoded })])
+    });
+    if let Err(error) = started {
+        tracing::error!(%error, "the thread for live topics does not start");
+    }
 }

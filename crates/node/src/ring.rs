@@ -16,6 +16,8 @@ pub struct Frame {
     pub payload: Payload,
     /// Who has this frame is complete up to here.
     pub position: Option<Position>,
+    /// Its number among the messages of a live topic.
+    pub offset: Option<u64>,
     /// The whole message as Phoenix Channels V2 puts it on the wire.
     pub encoded: Bytes,
 }
@@ -27,6 +29,15 @@ pub enum Payload {
     Json(Bytes),
     /// Opaque bytes; `Frame::encoded` is then a binary frame.
     Binary(Bytes),
+}
+
+/// A message that has no number yet.
+#[derive(Debug)]
+pub struct Message {
+    /// What it carries.
+    pub payload: Payload,
+    /// The whole of it, as in [`Frame`].
+    pub encoded: Bytes,
 }
 
 /// How much a ring keeps.
@@ -54,6 +65,9 @@ pub struct Ring {
     bytes: usize,
     /// Number of the frame that comes next.
     next: u64,
+    /// Messages so far, on a live topic; what is put between them is not counted.
+    offset: u64,
+    counts_messages: bool,
 }
 
 #[derive(Debug)]
@@ -64,13 +78,22 @@ struct Kept {
 
 /// A place in a ring: the number of the next frame to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Cursor(u64);
+pub struct Cursor {
+    next: u64,
+    offset: u64,
+}
 
 impl Cursor {
     /// How many frames this place lies behind `earlier`; none when it does not.
     #[must_use]
     pub fn since(self, earlier: Self) -> Option<u64> {
-        self.0.checked_sub(earlier.0)
+        self.next.checked_sub(earlier.next)
+    }
+
+    /// The number of the last message before this place, on a live topic.
+    #[must_use]
+    pub fn offset(self) -> u64 {
+        self.offset
     }
 }
 
@@ -81,7 +104,7 @@ pub enum Read {
     Frames(Vec<Arc<Frame>>),
     /// The cursor fell off the ring; it stands at the end now.
     Lagged {
-        /// How many frames it missed.
+        /// How many frames it missed; on a live topic, how many messages.
         missed: u64,
     },
 }
@@ -93,10 +116,27 @@ impl Ring {
         Self { limits, ..Self::default() }
     }
 
+    /// Counts messages from here on: the topic is a live one.
+    pub fn become_live(&mut self, limits: RingLimits) {
+        self.limits = limits;
+        self.counts_messages = true;
+    }
+
+    /// Puts a message at the end, at `now` in milliseconds, under its number.
+    pub fn push_message(&mut self, event: &str, message: Message, now: u64) -> Arc<Frame> {
+        let Message { payload, encoded } = message;
+        let offset = Some(self.offset + 1);
+        let frame = Frame { event: event.into(), payload, position: None, offset, encoded };
+        let frame = Arc::new(frame);
+        self.push(Arc::clone(&frame), now);
+        frame
+    }
+
     /// Puts a frame at the end, at `now` in milliseconds; the oldest ones go when a limit is
     /// passed.
     pub fn push(&mut self, frame: Arc<Frame>, now: u64) {
         self.bytes += frame.encoded.len();
+        self.offset = frame.offset.unwrap_or(self.offset);
         self.frames.push_back(Kept { frame, since: now });
         self.next += 1;
         // The newest frame stays whatever its size: a single large one must not loop everybody.
@@ -120,6 +160,30 @@ impl Ring {
         }
     }
 
+    /// Keeps no more than that of what it has now; nothing if that is no frames.
+    pub fn trim(&mut self, limits: RingLimits, now: u64) {
+        let oldest_kept = now.saturating_sub(limits.ms);
+        while self.frames.front().is_some_and(|oldest| {
+            self.frames.len() > limits.frames
+                || self.bytes > limits.bytes
+                || oldest.since < oldest_kept
+        }) {
+            self.forget_oldest();
+        }
+        self.frames.shrink_to_fit();
+    }
+
+    /// The messages behind number `offset`, in order; none when it cannot be told which those are.
+    #[must_use]
+    pub fn messages_after(&self, offset: u64) -> Option<Vec<Arc<Frame>>> {
+        let missed = usize::try_from(self.offset.checked_sub(offset)?).ok()?;
+        let newest_first = self.frames.iter().rev().filter(|kept| kept.frame.offset.is_some());
+        let mut messages: Vec<_> =
+            newest_first.take(missed).map(|kept| Arc::clone(&kept.frame)).collect();
+        messages.reverse();
+        (messages.len() == missed).then_some(messages)
+    }
+
     fn forget_oldest(&mut self) {
         if let Some(oldest) = self.frames.pop_front() {
             self.bytes -= oldest.frame.encoded.len();
@@ -136,7 +200,7 @@ impl Ring {
     /// A cursor behind the newest frame.
     #[must_use]
     pub fn end(&self) -> Cursor {
-        Cursor(self.next)
+        Cursor { next: self.next, offset: self.offset }
     }
 
     /// Frames and bytes that are kept now.
@@ -153,12 +217,15 @@ impl Ring {
     /// Reads at most `most` frames and about `bytes` bytes, and moves the cursor behind them.
     pub fn read_within(&self, cursor: &mut Cursor, most: usize, bytes: usize) -> Read {
         let oldest = self.next - self.frames.len() as u64;
-        if cursor.0 < oldest {
-            let missed = self.next - cursor.0;
-            cursor.0 = self.next;
+        if cursor.next < oldest {
+            let missed = match self.counts_messages {
+                true => self.offset - cursor.offset,
+                false => self.next - cursor.next,
+            };
+            *cursor = self.end();
             return Read::Lagged { missed };
         }
-        let from = usize::try_from(cursor.0 - oldest).unwrap_or(usize::MAX);
+        let from = usize::try_from(cursor.next - oldest).unwrap_or(usize::MAX);
         let mut taken = 0;
         let within = |kept: &&Kept| {
             let fits = taken < bytes;
@@ -167,13 +234,17 @@ impl Ring {
         };
         let kept = self.frames.iter().skip(from).take(most).take_while(within);
         let frames: Vec<_> = kept.map(|kept| Arc::clone(&kept.frame)).collect();
-        cursor.0 += frames.len() as u64;
+        cursor.next += frames.len() as u64;
+        let counted = frames.iter().rev().find_map(|frame| frame.offset);
+        cursor.offset = counted.unwrap_or(cursor.offset);
         Read::Frames(frames)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn frame(number: usize, bytes: usize) -> Arc<Frame> {
@@ -182,6 +253,7 @@ mod tests {
             event: "e".into(),
             payload,
             position: None,
+            offset: None,
             encoded: Bytes::from(vec![0; bytes]),
         })
     }
@@ -253,5 +325,85 @@ mod tests {
 
         assert_eq!((ring.frames.len(), ring.bytes), (1, limits::RING_BYTES + 1));
         assert_eq!(ring.read(&mut cursor, 9), Read::Lagged { missed: 2 });
+    }
+
+    fn message(number: usize) -> Message {
+        let Frame { payload, encoded, .. } = Arc::into_inner(frame(number, 1)).unwrap();
+        Message { payload, encoded }
+    }
+
+    #[test]
+    fn messages_of_a_live_topic_are_counted_and_what_stands_between_them_is_not() {
+        let mut ring = Ring::new(RingLimits { frames: 3, ..RingLimits::default() });
+        let limits = ring.limits;
+        ring.become_live(limits);
+        let mut slow = ring.end();
+        let mut quick = slow;
+
+        ring.push_message("e", message(1), 0);
+        ring.push(frame(0, 1), 0);
+        ring.push_message("e", message(2), 0);
+        ring.read(&mut quick, 9);
+        ring.push_message("e", message(3), 0);
+
+        assert_eq!((quick.offset(), ring.end().offset()), (2, 3));
+        assert_eq!(ring.read(&mut slow, 9), Read::Lagged { missed: 3 });
+        assert_eq!(slow, ring.end());
+    }
+
+    #[derive(Debug, Clone)]
+    enum Put {
+        Message(usize),
+        Other,
+        Passes(u64),
+    }
+
+    fn puts() -> impl Strategy<Value = Vec<Put>> {
+        let put = prop_oneof![
+            4 => (1_usize..40).prop_map(Put::Message),
+            1 => Just(Put::Other),
+            1 => (0_u64..20).prop_map(Put::Passes),
+        ];
+        proptest::collection::vec(put, 0..60)
+    }
+
+    proptest! {
+        /// History replays exactly what was missed, or says that it cannot.
+        #[test]
+        fn history_is_whole_or_refused(
+            puts in puts(),
+            frames in 1_usize..20,
+            bytes in 20_usize..400,
+        ) {
+            let mut ring = Ring::new(RingLimits { frames, bytes, ms: 30 });
+            let limits = ring.limits;
+        ring.become_live(limits);
+            let (mut now, mut told) = (0, vec![]);
+            for put in puts {
+                match put {
+                    Put::Message(bytes) => {
+                        let number = told.len() + 1;
+                        let Frame { payload, encoded, .. } =
+                            Arc::into_inner(frame(number, bytes)).unwrap();
+                        ring.push_message("e", Message { payload, encoded }, now);
+                        told.push(number);
+                    }
+                    Put::Other => ring.push(frame(0, 1), now),
+                    Put::Passes(ms) => {
+                        now += ms;
+                        ring.expire(now);
+                    }
+                }
+            }
+
+            let mut whole = true;
+            for since in (0..=told.len()).rev() {
+                let replayed = ring.messages_after(since as u64).map(|f| numbers(Read::Frames(f)));
+                // From some number on downwards nothing is known any more.
+                whole &= replayed.is_some();
+                prop_assert_eq!(replayed, whole.then(|| told[since..].to_vec()));
+            }
+            prop_assert_eq!(ring.messages_after(told.len() as u64 + 1), None);
+        }
     }
 }

@@ -5,14 +5,22 @@
 //! however many of its connections have joined and however many frames have come since.
 
 mod bell;
+mod kept;
+mod live;
+mod presence;
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::Notify;
 
 pub use self::bell::Bell;
+use self::kept::Kept;
+use self::live::LiveState;
+pub use self::presence::{Crowd, Present};
+use crate::dataset::now_ms;
 use crate::ring::{Cursor, Frame, Read, Ring, RingLimits};
 
 /// Whom a topic wakes. A wake-up carries no data and is only a hint.
@@ -30,20 +38,34 @@ pub enum Listener {
     },
 }
 
-/// Every topic that has subscribers.
+/// Every topic that has subscribers, and live topics that are kept without.
 #[derive(Clone)]
 pub struct Topics(Arc<Registry>);
 
 struct Registry {
     limits: RingLimits,
     began: Instant,
-    topics: Mutex<HashMap<Arc<str>, Arc<Topic>>>,
+    map: Mutex<Map>,
+    /// Different for every start of every node.
+    seed: u64,
+    epochs: AtomicU64,
+    references: AtomicU64,
+    /// Topics whose subscribers are about to be told who came and went.
+    due: Mutex<Vec<Arc<Topic>>>,
+}
+
+#[derive(Default)]
+struct Map {
+    topics: HashMap<Arc<str>, Arc<Topic>>,
+    kept: Kept,
 }
 
 /// One topic.
 pub struct Topic {
     name: Arc<str>,
     registry: Topics,
+    /// When the topic was found to be a live one; 0: it was not.
+    live_since: AtomicU64,
     state: Mutex<TopicState>,
 }
 
@@ -54,6 +76,7 @@ struct TopicState {
     next_task: u64,
     /// One for each thread that has subscribers; few.
     shared: Vec<Shared>,
+    live: Option<Box<LiveState>>,
 }
 
 struct Shared {
@@ -86,21 +109,22 @@ impl Topics {
     /// No topics yet; each of them will have a ring within `limits`.
     #[must_use]
     pub fn new(limits: RingLimits) -> Self {
-        Self(Arc::new(Registry { limits, began: Instant::now(), topics: Mutex::default() }))
+        Self(Arc::new(Registry {
+            limits,
+            began: Instant::now(),
+            map: Mutex::default(),
+            seed: seed(),
+            epochs: AtomicU64::new(0),
+            references: AtomicU64::new(0),
+            due: Mutex::default(),
+        }))
     }
 
     /// Subscribes to what is pushed from now on.
     #[must_use]
     pub fn subscribe(&self, name: &str, listener: &Listener) -> Subscription {
-        let mut topics = lock(&self.0.topics);
-        let topic = match topics.get(name) {
-            Some(topic) => Arc::clone(topic),
-            None => {
-                let name: Arc<str> = name.into();
-                let topic = Arc::new(Topic::new(Arc::clone(&name), self.clone()));
-                Arc::clone(topics.entry(name).or_insert(topic))
-            }
-        };
+        let mut map = lock(&self.0.map);
+        let topic = self.open(&mut map, name);
         let mut state = lock(&topic.state);
         let seat = state.seat(listener);
         let cursor = state.ring.end();
@@ -108,25 +132,49 @@ impl Topics {
         Subscription { topic, seat, cursor }
     }
 
-    /// The topic, if anybody has joined it.
+    fn open(&self, map: &mut Map, name: &str) -> Arc<Topic> {
+        if let Some(topic) = map.topics.get(name) {
+            return Arc::clone(topic);
+        }
+        let name: Arc<str> = name.into();
+        let topic = Arc::new(Topic::new(Arc::clone(&name), self.clone()));
+        Arc::clone(map.topics.entry(name).or_insert(topic))
+    }
+
+    /// The topic, if anybody has joined it or it is kept.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Arc<Topic>> {
-        lock(&self.0.topics).get(name).cloned()
+        lock(&self.0.map).topics.get(name).cloned()
     }
 
-    /// The topics that somebody has joined.
+    /// The topics that somebody has joined or that are kept.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Topic>> {
-        lock(&self.0.topics).values().cloned().collect()
+        lock(&self.0.map).topics.values().cloned().collect()
     }
 
-    /// Forgets frames that are too old, in topics that are too quiet to do it themselves.
+    /// Forgets frames that are too old, in topics that are too quiet to do it themselves, and
+    /// topics that were kept for such frames.
     pub fn expire(&self) {
         let now = self.now();
-        self.all().iter().for_each(|topic| lock(&topic.state).ring.expire(now));
+        let mut unused = vec![];
+        for topic in self.all() {
+            let mut state = lock(&topic.state);
+            state.ring.expire(now);
+            if state.subscribers == 0 {
+                drop(state);
+                unused.push(topic);
+            }
+        }
+        let mut map = lock(&self.0.map);
+        unused.iter().for_each(|topic| self.keep_or_forget(&mut map, topic, false));
+        // What a crowd needed is given back when it has gone.
+        if map.topics.capacity() > 4 * map.topics.len() + 1024 {
+            map.topics.shrink_to_fit();
+        }
     }
 
-    fn now(&self) -> u64 {
+    pub(crate) fn now(&self) -> u64 {
         u64::try_from(self.0.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }
@@ -139,8 +187,9 @@ impl Topic {
             tasks: HashMap::new(),
             next_task: 0,
             shared: vec![],
+            live: None,
         };
-        Self { name, registry, state: Mutex::new(state) }
+        Self { name, registry, live_since: AtomicU64::new(0), state: Mutex::new(state) }
     }
 
     /// The topic's name.
@@ -296,12 +345,23 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         // The registry first, so that nobody joins a topic that is being forgotten.
-        let mut topics = lock(&self.topic.registry.0.topics);
+        let topics = &self.topic.registry;
+        let mut map = lock(&topics.0.map);
         let mut state = lock(&self.topic.state);
         state.leave(&self.seat);
         if state.subscribers == 0 {
-            topics.remove(&self.topic.name);
+            drop(state);
+            topics.keep_or_forget(&mut map, &self.topic, true);
         }
+    }
+}
+
+/// Random bits, or at least those of the clock and of the process.
+fn seed() -> u64 {
+    let mut bytes = [0; 8];
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => u64::from_ne_bytes(bytes),
+        Err(_) => now_ms() ^ (u64::from(std::process::id()) << 40),
     }
 }
 
@@ -322,7 +382,7 @@ mod tests {
     fn frame(text: &'static str) -> Arc<Frame> {
         let encoded = Bytes::from_static(text.as_bytes());
         let payload = Payload::Json(encoded.clone());
-        Arc::new(Frame { event: "e".into(), payload, position: None, encoded })
+        Arc::new(Frame { event: "e".into(), payload, position: None, offset: None, encoded })
     }
 
     fn texts(read: Read) -> Vec<String> {

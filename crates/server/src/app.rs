@@ -7,13 +7,14 @@ use instep_edge::rules::Channel;
 use instep_model::commit::TableOptions;
 use instep_model::name::Name;
 use instep_model::view::View;
-use instep_node::Node;
+use instep_node::{LivePattern, Node};
 
 /// What an application adds to a server. Several can be merged.
 #[derive(Clone, Default)]
 pub struct App {
     pub(crate) tables: Vec<(Name, Name, TableOptions)>,
     pub(crate) views: Vec<(Name, View)>,
+    pub(crate) live: Vec<LivePattern>,
     pub(crate) channels: Vec<Channel>,
     pub(crate) routes: Vec<Arc<dyn Fn(Node) -> Router + Send + Sync>>,
     pub(crate) started: Vec<Arc<dyn Fn(Node) + Send + Sync>>,
@@ -31,6 +32,14 @@ impl App {
     #[must_use]
     pub fn view(mut self, dataset: &Name, view: View) -> Self {
         self.views.push((dataset.clone(), view));
+        self
+    }
+
+    /// Adds live topics; the first pattern that matches a topic decides, those of the
+    /// configuration before these.
+    #[must_use]
+    pub fn live(mut self, pattern: LivePattern) -> Self {
+        self.live.push(pattern);
         self
     }
 
@@ -60,6 +69,7 @@ impl App {
     pub fn merge(mut self, other: Self) -> Self {
         self.tables.extend(other.tables);
         self.views.extend(other.views);
+        self.live.extend(other.live);
         self.channels.extend(other.channels);
         self.routes.extend(other.routes);
         self.started.extend(other.started);

@@ -28,6 +28,11 @@ pub const KEYS: &[&str] = &[
     "view.announce_when",
     "live.topic",
     "live.anyone_publishes",
+    "live.history",
+    "live.history_ms",
+    "live.history_bytes",
+    "live.last_value",
+    "live.presence",
     "log.segment_bytes",
     "log.keep_bytes",
     "log.keep_hours",
@@ -205,13 +210,7 @@ impl Config {
         if self.dataset_names().len() > limits::NODE_DATASETS {
             return invalid("dataset".into(), format!("at most {}", limits::NODE_DATASETS));
         }
-        for (at, live) in self.live.iter().enumerate() {
-            let name = live.topic.strip_suffix('*').unwrap_or(&live.topic);
-            if name.is_empty() || name.contains('*') || name.starts_with("table:") {
-                let problem = "a name, or one that ends in '*'; not reserved";
-                return invalid(format!("live[{at}].topic"), problem.into());
-            }
-        }
+        self.check_live()?;
         let range = instep_embedded::log::SEGMENT_BYTES_MIN..=4 * 1024 * 1024 * 1024;
         if !range.contains(&self.log.segment_bytes) {
             let problem = format!("from {} to {} bytes", range.start(), range.end());
@@ -222,6 +221,27 @@ impl Config {
         }
         for name in self.dataset_names() {
             self.views_of(&name)?;
+        }
+        Ok(())
+    }
+
+    fn check_live(&self) -> Result<(), ConfigError> {
+        for (at, live) in self.live.iter().enumerate() {
+            let invalid = |key: &str, problem: String| {
+                Err(ConfigError::Invalid { key: format!("live[{at}].{key}"), problem })
+            };
+            let name = live.topic.strip_suffix('*').unwrap_or(&live.topic);
+            if name.is_empty() || name.contains('*') || name.starts_with("table:") {
+                let problem = "a name, or one that ends in '*'; not reserved";
+                return invalid("topic", problem.into());
+            }
+            if live.history > limits::LIVE_HISTORY_MESSAGES {
+                return invalid("history", format!("at most {}", limits::LIVE_HISTORY_MESSAGES));
+            }
+            if live.history_bytes > limits::LIVE_HISTORY_BYTES_MOST {
+                let most = limits::LIVE_HISTORY_BYTES_MOST;
+                return invalid("history_bytes", format!("at most {most}"));
+            }
         }
         Ok(())
     }
@@ -301,6 +321,17 @@ mod tests {
     fn a_reserved_live_topic_is_refused() {
         assert!(read("[[live]]\ntopic = 'table:*'").unwrap_err().contains("live[0].topic"));
         assert!(read("[[live]]\ntopic = '*'").unwrap_err().contains("live[0].topic"));
+        assert!(read("[[live]]").unwrap_err().contains("live[0].topic"));
         assert!(read("[[live]]\ntopic = 'room:*'").is_ok());
+    }
+
+    #[test]
+    fn law_6_a_history_without_bound_is_refused() {
+        let live = |rest: &str| read(&format!("[[live]]\ntopic = 'room:*'\n{rest}"));
+
+        assert!(live("history = 10001").unwrap_err().contains("live[0].history"));
+        assert!(live("history_bytes = 16777217").unwrap_err().contains("live[0].history_bytes"));
+        assert!(live("presence = 'names'").unwrap_err().contains("list"));
+        assert!(live("history = 10\nlast_value = true\npresence = 'list'").is_ok());
     }
 }

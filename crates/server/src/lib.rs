@@ -30,6 +30,8 @@ pub use app::App;
 pub use config::{Config, ConfigError, DatasetConfig, KEYS, LogConfig, TableConfig};
 pub use instep_edge::rules::{Channel, JoinRequest, Push};
 pub use instep_model as model;
-pub use instep_node::{Dataset, Follow, FollowError, FollowedCommit, LivePattern, Node};
+pub use instep_node::{
+    Crowd, Dataset, Follow, FollowError, FollowedCommit, LivePattern, Node, PresenceMode,
+};
 pub use problem::{CODES, Problem};
 pub use server::{Server, StartError};

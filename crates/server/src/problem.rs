@@ -40,6 +40,7 @@ pub const CODES: &[&str] = &[
     "storage_error",
     "storage_full",
     "too_many_datasets",
+    "too_many_messages",
     "too_many_operations",
     "too_many_principals",
     "too_many_tables",

@@ -118,7 +118,8 @@ impl Server {
         let listen = |error| StartError::Listen { address, error };
         let listener = TcpListener::bind(address).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
-        let node = Node::new(config.live.clone(), config.rings());
+        let live = config.live.iter().chain(&app.live).cloned().collect();
+        let node = Node::new(live, config.rings());
         let door = Door::new(node.clone(), app.channels.clone());
         let drain = Duration::from_millis(config.drain_ms);
         let opener = Opener::new(&config, &app);

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use instep::{App, Config, LivePattern, Server, StartError};
+use instep::{App, Config, LivePattern, PresenceMode, Server, StartError};
 use instep_shop::Shop;
 use instep_shop::domain::{catalogue, seed};
 
@@ -15,6 +15,9 @@ use crate::failure::Failure;
 use crate::output;
 use crate::running;
 use crate::telemetry::{self, LogFormat};
+
+/// Messages that each `room:` topic keeps for those who come back.
+const ROOM_HISTORY: usize = 100;
 
 /// Run the demonstration shop.
 #[derive(Debug, clap::Args)]
@@ -65,7 +68,13 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
 async fn start(arguments: &Arguments) -> Result<Server, Failure> {
     let app = app(&arguments.data)?;
     let mut config = Config::in_directory(&arguments.data);
-    config.live = vec![LivePattern { topic: "room:*".into(), anyone_publishes: true }];
+    config.live = vec![LivePattern {
+        topic: "room:*".into(),
+        anyone_publishes: true,
+        history: ROOM_HISTORY,
+        presence: Some(PresenceMode::List),
+        ..LivePattern::default()
+    }];
     config.http = arguments.http.unwrap_or((Ipv4Addr::LOCALHOST, PORT).into());
     let taken = match Server::start(config.clone(), app.clone()).await {
         Err(StartError::Listen { error, .. })

@@ -1,31 +1,105 @@
-//! `instep publish`: an event for everybody who has joined a live topic.
+//! `instep publish`: events for everybody who has joined live topics.
 
-use serde_json::json;
+use std::path::PathBuf;
+
+use instep_client::{Message, Published};
+use serde_json::Value;
 
 use crate::access::Access;
 use crate::failure::Failure;
 use crate::{input, output};
 
-/// Publish an event to a live topic. Who has not joined does not get it.
+/// Bytes of messages that are read at most.
+const INPUT_BYTES: usize = 64 * 1024 * 1024;
+/// Messages sent together, and their bytes: what one request may carry.
+const MESSAGES: usize = 1_000;
+const BYTES: usize = 512 * 1024;
+
+/// Publish to live topics. Who has not joined gets it only where a topic keeps history.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// The topic.
-    topic: String,
+    #[arg(required_unless_present = "file")]
+    topic: Option<String>,
     /// The event.
-    event: String,
+    #[arg(required_unless_present = "file")]
+    event: Option<String>,
     /// The payload, a JSON object.
     #[arg(default_value = "{}")]
     payload: String,
+    /// An id of your own: the same one publishes once.
+    #[arg(long, conflicts_with = "file")]
+    id: Option<String>,
+    /// Publish many: objects with topic, event, payload and, if you like, id; `-` reads stdin.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["topic", "event"])]
+    file: Option<PathBuf>,
     #[command(flatten)]
     access: Access,
 }
 
 pub(crate) async fn run(arguments: Arguments, json: bool) -> Result<(), Failure> {
-    let Arguments { topic, event, payload, access } = arguments;
+    let Arguments { topic, event, payload, id, file, access } = arguments;
+    let client = access.client()?;
+    let (Some(topic), Some(event)) = (topic, event) else {
+        return publish_all(&client, file.unwrap_or_default(), json).await;
+    };
     let payload = input::object("PAYLOAD", &payload)?;
-    let subscribers = access.client()?.publish(&topic, &event, &payload).await?;
-    match json {
-        true => output::json(&json!({"subscribers": subscribers})),
-        false => output::line(&format!("published to {subscribers} subscribers")),
+    let published = match id {
+        None => client.publish(&topic, &event, &payload).await?,
+        Some(id) => {
+            let message = Message { topic, event, payload, id: Some(id) };
+            let mut published = client.publish_all(&[message]).await?;
+            published.pop().ok_or(Failure::System("the server answers nothing".into()))?
+        }
+    };
+    print(&published, json)
+}
+
+async fn publish_all(
+    client: &instep_client::Client,
+    file: PathBuf,
+    json: bool,
+) -> Result<(), Failure> {
+    let content = input::file(&file, INPUT_BYTES)?;
+    let objects = input::objects("messages", &content)?;
+    let read = |(at, object): (usize, Value)| {
+        let message = serde_json::from_value::<Message>(object);
+        message.map_err(|error| Failure::Usage(format!("messages[{at}]: {error}")))
+    };
+    let messages: Vec<Message> =
+        objects.into_iter().enumerate().map(read).collect::<Result<_, _>>()?;
+    let mut rest = &messages[..];
+    while !rest.is_empty() {
+        let (now, later) = rest.split_at(batch(rest));
+        for published in client.publish_all(now).await? {
+            print(&published, json)?;
+        }
+        rest = later;
+    }
+    Ok(())
+}
+
+/// How many of the messages one request carries; at least one.
+fn batch(messages: &[Message]) -> usize {
+    let mut bytes = 0;
+    let fits = |message: &&Message| {
+        bytes += message.payload.to_string().len() + message.topic.len() + message.event.len() + 64;
+        bytes <= BYTES
+    };
+    messages.iter().take(MESSAGES).take_while(fits).count().max(1)
+}
+
+fn print(published: &Published, json: bool) -> Result<(), Failure> {
+    let Published { subscribers, epoch, offset, replayed } = published;
+    if json {
+        return output::json(&serde_json::json!({
+            "subscribers": subscribers, "epoch": epoch, "offset": offset, "replayed": replayed,
+        }));
+    }
+    let place = epoch.as_ref().zip(*offset);
+    let place = place.map_or(String::new(), |(epoch, offset)| format!(", at {epoch}-{offset}"));
+    match replayed {
+        true => output::line(&format!("published before, to {subscribers} subscribers{place}")),
+        false => output::line(&format!("published to {subscribers} subscribers{place}")),
     }
 }

@@ -7,5 +7,6 @@ mod checking;
 mod client;
 mod commands;
 mod crash;
+mod publishing;
 mod running;
 mod serving;

@@ -48,14 +48,19 @@ pub(crate) struct Server {
 impl Server {
     /// `instep serve` with [`CONFIG`] on a free port, on the data in `directory`.
     pub(crate) fn serve(directory: &Path) -> Self {
-        let config = directory.join("instep.toml");
-        std::fs::write(&config, CONFIG).unwrap();
-        let data = directory.join("data");
-        let arguments = ["serve", "--config", text(&config), "--data", text(&data)];
-        let server = Self::start(&arguments, data.clone());
+        let server = Self::serve_with(directory, CONFIG);
         std::thread::scope(|scope| scope.spawn(|| server.wait_until_joinable("table:d/t")).join())
             .unwrap();
         server
+    }
+
+    /// `instep serve` with another configuration.
+    pub(crate) fn serve_with(directory: &Path, configuration: &str) -> Self {
+        let config = directory.join("instep.toml");
+        std::fs::write(&config, configuration).unwrap();
+        let data = directory.join("data");
+        let arguments = ["serve", "--config", text(&config), "--data", text(&data)];
+        Self::start(&arguments, data.clone())
     }
 
     /// A server by its arguments, on a free port.
@@ -135,6 +140,13 @@ impl Server {
         request(self.address(), method, path, &head)
     }
 
+    /// Posts JSON with the admin key and more lines of the head; answers the status and the body.
+    pub(crate) fn post(&self, path: &str, head: &str, body: &str) -> (u16, String) {
+        let key = std::fs::read_to_string(self.data.join("admin.key")).unwrap();
+        let head = format!("authorization: Bearer {}\r\n{head}", key.trim());
+        request_with(self.address(), "POST", path, &head, body)
+    }
+
     /// A table is acknowledged a moment before its topic can be joined.
     fn wait_until_joinable(&self, topic: &str) {
         let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -200,11 +212,16 @@ fn spawn(arguments: &[String], address: Option<&str>) -> (Child, String) {
 
 /// One HTTP request; answers the status and the body, or status 0 without a connection.
 fn request(address: &str, method: &str, path: &str, head: &str) -> (u16, String) {
+    request_with(address, method, path, head, "")
+}
+
+fn request_with(address: &str, method: &str, path: &str, head: &str, body: &str) -> (u16, String) {
     let Ok(mut stream) = TcpStream::connect(address) else { return (0, String::new()) };
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let request = format!(
         "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\
-         content-length: 0\r\n{head}\r\n"
+         content-length: {}\r\n{head}\r\n{body}",
+        body.len(),
     );
     let mut answer = Vec::new();
     let _ = stream.write_all(request.as_bytes()).and_then(|()| stream.read_to_end(&mut answer));

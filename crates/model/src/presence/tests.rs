@@ -25,6 +25,22 @@ fn a_joiner_gets_everybody_and_the_others_get_the_joiner() {
 }
 
 #[test]
+fn where_only_counts_are_told_nobody_is_ever_listed() {
+    let mut presence = Presence::counting();
+    let count =
+        |count, keys| Told { event: COUNT_EVENT, payload: json!({"count": count, "keys": keys}) };
+
+    presence.track("ann", "1", fields(json!({"at": "desk"}))).unwrap();
+    presence.track("ann", "2", Map::new()).unwrap();
+
+    assert_eq!(presence.greet(), count(2, 1));
+    assert_eq!(presence.tell(), Some(count(2, 1)));
+    assert_eq!(presence.tell(), None);
+    assert!(presence.untrack("ann", "1") && presence.untrack("ann", "2"));
+    assert_eq!(presence.tell(), Some(count(0, 0)));
+}
+
+#[test]
 fn who_comes_and_goes_between_two_diffs_is_not_told() {
     let mut presence = Presence::default();
 

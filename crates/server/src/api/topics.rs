@@ -1,11 +1,15 @@
-//! Publishing to live topics over HTTP.
+//! Live topics over HTTP: publishing, one message or many, and who is there.
 
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
 use instep_model::limits;
+use instep_node::live::{LivePlace, Once, PublishId, Published};
 use instep_node::ring::Payload;
+use instep_node::{Crowd, Node};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
@@ -13,12 +17,35 @@ use super::{Answer, Body, Shared, read_json};
 use crate::admin::Admin;
 use crate::problem::Problem;
 
+/// The header that names a request, so that it can be said again.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PublishBody<'a> {
     event: String,
     #[serde(borrow)]
     payload: &'a RawValue,
+    #[serde(default)]
+    id: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MessagesBody<'a> {
+    #[serde(borrow)]
+    messages: Vec<MessageBody<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MessageBody<'a> {
+    topic: String,
+    event: String,
+    #[serde(borrow)]
+    payload: &'a RawValue,
+    #[serde(default)]
+    id: Option<String>,
 }
 
 /// What to publish.
@@ -28,35 +55,265 @@ struct PublishRequest {
     /// The event.
     event: String,
     /// The payload: a JSON object of at most 64 KiB.
-    payload: serde_json::Value,
+    payload: Value,
+    /// An id of your own, at most 128 bytes: the same one on the topic publishes once. The header
+    /// `Idempotency-Key` says the same.
+    id: Option<String>,
 }
 
-/// Who could get it.
+/// What to publish, in this order.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "describes the body; payloads are passed on without parsing them")]
+struct MessagesRequest {
+    /// At most 1,000 messages: 1 MiB in all.
+    messages: Vec<MessageRequest>,
+}
+
+/// One of many messages.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "describes the body; payloads are passed on without parsing them")]
+struct MessageRequest {
+    /// The topic.
+    topic: String,
+    /// The event.
+    event: String,
+    /// The payload: a JSON object of at most 64 KiB.
+    payload: Value,
+    /// An id of your own. Without one, `Idempotency-Key` and the message's index make one.
+    id: Option<String>,
+}
+
+/// Who could get it, and its place among the topic's messages.
 #[derive(Serialize, ToSchema)]
 pub(super) struct PublishReply {
     /// How many had joined the topic on this node.
     subscribers: usize,
+    /// Identity of the topic since it came to be; none when nobody had joined and nothing is kept.
+    epoch: Option<String>,
+    /// The message's number in the epoch.
+    offset: Option<u64>,
+    /// A message with the same id had been published before; now nothing was.
+    replayed: bool,
 }
 
-/// Publishes to a live topic. Nothing is stored: who has not joined does not get it.
+/// What became of each message, in their order.
+#[derive(Serialize, ToSchema)]
+pub(super) struct MessagesReply {
+    results: Vec<PublishReply>,
+}
+
+/// A live topic.
+#[derive(Serialize, ToSchema)]
+pub(super) struct TopicReply {
+    /// How many have joined it on this node.
+    subscribers: usize,
+    /// Identity of the topic since it came to be; none when nobody has joined and nothing is kept.
+    epoch: Option<String>,
+    /// The number of its newest message.
+    offset: Option<u64>,
+    /// How many are present; none when the topic keeps no presence.
+    presence: Option<CrowdReply>,
+}
+
+/// How many are present.
+#[derive(Serialize, ToSchema)]
+pub(super) struct CrowdReply {
+    /// Connections.
+    count: usize,
+    /// Different keys.
+    keys: usize,
+}
+
+/// Who is present.
+#[derive(Serialize, ToSchema)]
+pub(super) struct PresenceReply {
+    /// Connections.
+    count: usize,
+    /// Different keys.
+    keys: usize,
+    /// `{key: {metas: […]}}` as in `presence_state`, at most 1,000 keys; none when only their
+    /// number is kept.
+    present: Option<Value>,
+}
+
+/// Publishes to a live topic. Who has not joined gets it only from the topic's history.
 #[utoipa::path(post, path = "/v1/topics/{topic}", tag = "topics",
-    params(("topic" = String, Path, description = "Name of the topic, percent-encoded")),
+    params(("topic" = String, Path, description = "Name of the topic, percent-encoded"),
+           ("Idempotency-Key" = Option<String>, Header, description = "An id of your own")),
     request_body = PublishRequest,
     responses((status = 200, body = PublishReply),
-              (status = 400, description = "`bad_json`, `bad_event`", body = Problem),
+              (status = 400, description = "`bad_json`, `bad_event`, `id_invalid`", body = Problem),
               (status = 404, description = "`unmatched_topic`", body = Problem),
+              (status = 409, description = "`id_conflict`", body = Problem),
               (status = 413, description = "`payload_too_large`", body = Problem)))]
 pub(super) async fn publish(
     _: Admin,
     State(shared): State<Shared>,
     Path(topic): Path<String>,
+    headers: HeaderMap,
     Body(body): Body<{ limits::PUBLISH_BYTES + 1024 }>,
 ) -> Answer<PublishReply> {
-    let PublishBody { event, payload } = read_json(&body)?;
-    if !payload.get().starts_with('{') {
-        return Err(Problem::bad_request("bad_json", "payload: not a JSON object"));
+    let PublishBody { event, payload, id } = read_json(&body)?;
+    let id = match id.as_deref().or(key_of(&headers)?) {
+        Some(id) => Some(id_of("id", id)?),
+        None => None,
+    };
+    let message = Message { topic, event, payload: object("payload", payload)?, id };
+    Ok(Json(message.publish(&shared.node)?))
+}
+
+/// Publishes many messages in their order. They are checked first: if one of them is refused,
+/// none is published.
+#[utoipa::path(post, path = "/v1/topics", tag = "topics",
+    params(("Idempotency-Key" = Option<String>, Header, description = "An id of your own")),
+    request_body = MessagesRequest,
+    responses((status = 200, body = MessagesReply),
+              (status = 400, description = "`bad_json`, `bad_event`, `id_invalid`, \
+                                            `too_many_messages`", body = Problem),
+              (status = 404, description = "`unmatched_topic`", body = Problem),
+              (status = 409, description = "`id_conflict`: what stands before it is published",
+               body = Problem),
+              (status = 413, description = "`payload_too_large`", body = Problem)))]
+pub(super) async fn publish_all(
+    _: Admin,
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+    Body(body): Body<{ limits::COMMIT_BYTES }>,
+) -> Answer<MessagesReply> {
+    let MessagesBody { messages } = read_json(&body)?;
+    if messages.len() > limits::PUBLISH_MESSAGES {
+        let (given, limit) = (messages.len(), limits::PUBLISH_MESSAGES);
+        let detail = format!("messages: {given}, the limit is {limit}");
+        return Err(Problem::bad_request("too_many_messages", detail));
     }
-    let payload = Payload::Json(Bytes::copy_from_slice(payload.get().as_bytes()));
-    let subscribers = shared.node.publish(&topic, &event, payload)?;
-    Ok(Json(PublishReply { subscribers }))
+    let key = key_of(&headers)?;
+    let read = |(at, message): (usize, MessageBody<'_>)| {
+        let MessageBody { topic, event, payload, id } = message;
+        let name = |field: &str| format!("messages[{at}].{field}");
+        let id = id.or_else(|| key.map(|key| format!("{key}#{at}")));
+        let id = id.map(|id| id_of(&name("id"), &id)).transpose()?;
+        let message = Message { topic, event, payload: object(&name("payload"), payload)?, id };
+        shared.node.check_publication(&message.topic, &message.event, &message.payload).map_err(
+            |error| {
+                let problem = Problem::from(error);
+                Problem { detail: format!("messages[{at}]: {}", problem.detail), ..problem }
+            },
+        )?;
+        Ok(message)
+    };
+    let messages: Vec<Message> =
+        messages.into_iter().enumerate().map(read).collect::<Result<_, Problem>>()?;
+    let publish = |message: Message| message.publish(&shared.node);
+    let results = messages.into_iter().map(publish).collect::<Result<_, _>>()?;
+    Ok(Json(MessagesReply { results }))
+}
+
+/// A live topic: how many have joined, its newest message, how many are present.
+#[utoipa::path(get, path = "/v1/topics/{topic}", tag = "topics",
+    params(("topic" = String, Path, description = "Name of the topic, percent-encoded")),
+    responses((status = 200, body = TopicReply),
+              (status = 404, description = "`unmatched_topic`", body = Problem)))]
+pub(super) async fn show(
+    _: Admin,
+    State(shared): State<Shared>,
+    Path(topic): Path<String>,
+) -> Answer<TopicReply> {
+    let known = live(&shared.node, &topic)?;
+    let (epoch, offset) = parts(known.as_ref().and_then(|topic| topic.newest()));
+    let presence = match &known {
+        Some(topic) => topic.crowd(),
+        None => shared.node.tracks(&topic).then(Crowd::default),
+    };
+    Ok(Json(TopicReply {
+        subscribers: known.map_or(0, |topic| topic.subscribers()),
+        epoch,
+        offset,
+        presence: presence.map(|Crowd { count, keys }| CrowdReply { count, keys }),
+    }))
+}
+
+/// Who is present on a live topic.
+#[utoipa::path(get, path = "/v1/topics/{topic}/presence", tag = "topics",
+    params(("topic" = String, Path, description = "Name of the topic, percent-encoded")),
+    responses((status = 200, body = PresenceReply),
+              (status = 404, description = "`unmatched_topic`: no live topic, or one without \
+                                            presence", body = Problem)))]
+pub(super) async fn presence(
+    _: Admin,
+    State(shared): State<Shared>,
+    Path(topic): Path<String>,
+) -> Answer<PresenceReply> {
+    let known = live(&shared.node, &topic)?;
+    if !shared.node.tracks(&topic) {
+        let detail = format!("the live topic {topic:?} keeps no presence");
+        return Err(Problem::new(StatusCode::NOT_FOUND, "unmatched_topic", detail));
+    }
+    let Crowd { count, keys } = known.as_ref().and_then(|topic| topic.crowd()).unwrap_or_default();
+    let present = known.and_then(|topic| topic.present());
+    Ok(Json(PresenceReply { count, keys, present }))
+}
+
+struct Message {
+    topic: String,
+    event: String,
+    payload: Payload,
+    id: Option<PublishId>,
+}
+
+impl Message {
+    fn publish(self, node: &Node) -> Result<PublishReply, Problem> {
+        let Self { topic, event, payload, id } = self;
+        let Some(id) = id else {
+            return Ok(reply(node.publish(&topic, &event, payload)?, false));
+        };
+        match node.publish_once(&topic, &event, payload, &id)? {
+            Once::Published(published) => Ok(reply(published, false)),
+            Once::Replayed(published) => Ok(reply(published, true)),
+            Once::Conflict => {
+                let detail = format!("another message was published to {topic:?} under this id");
+                Err(Problem::new(StatusCode::CONFLICT, "id_conflict", detail))
+            }
+        }
+    }
+}
+
+fn reply(published: Published, replayed: bool) -> PublishReply {
+    let (epoch, offset) = parts(published.place);
+    PublishReply { subscribers: published.subscribers, epoch, offset, replayed }
+}
+
+fn parts(place: Option<LivePlace>) -> (Option<String>, Option<u64>) {
+    place.map(|place| (place.epoch, place.offset)).unzip()
+}
+
+/// A live topic, if somebody has joined it or it is kept.
+fn live(node: &Node, topic: &str) -> Result<Option<std::sync::Arc<instep_node::Topic>>, Problem> {
+    match node.is_live(topic) {
+        true => Ok(node.topics().get(topic)),
+        false => {
+            let detail = format!("no live topic matches {topic:?}");
+            Err(Problem::new(StatusCode::NOT_FOUND, "unmatched_topic", detail))
+        }
+    }
+}
+
+fn object(field: &str, payload: &RawValue) -> Result<Payload, Problem> {
+    match payload.get().starts_with('{') {
+        true => Ok(Payload::Json(Bytes::copy_from_slice(payload.get().as_bytes()))),
+        false => Err(Problem::bad_request("bad_json", format!("{field}: not a JSON object"))),
+    }
+}
+
+fn key_of(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let text = headers.get(IDEMPOTENCY_KEY).map(|value| value.to_str());
+    text.transpose().map_err(|_| bad_id("Idempotency-Key"))
+}
+
+fn id_of(field: &str, id: &str) -> Result<PublishId, Problem> {
+    PublishId::new(id).ok_or_else(|| bad_id(field))
+}
+
+fn bad_id(field: &str) -> Problem {
+    let limit = limits::PUBLISH_ID_BYTES;
+    Problem::bad_request("id_invalid", format!("{field}: not a text of 1 to {limit} bytes"))
 }

@@ -1,0 +1,289 @@
+//! Live topics: what is declared of them, what a publisher is told, where a reader is.
+//!
+//! A live topic has no log. While it exists it has an *epoch*, and its messages are numbered from
+//! 1: a reader is complete up to an epoch and a number. The numbers are not on the wire: who
+//! counts the messages since its join knows them.
+
+mod ids;
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use instep_model::limits;
+use instep_model::position::Position;
+use instep_model::presence::{COUNT_EVENT, DIFF_EVENT, STATE_EVENT};
+use instep_protocol::encode::{binary_broadcast, encode_broadcast};
+use instep_protocol::vsn::Vsn;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+pub(crate) use self::ids::Ids;
+pub use self::ids::{Once, PublishId};
+use crate::ring::{Frame, Message, Payload, RingLimits};
+use crate::topics::Subscription;
+
+/// The event that tells a reader that it missed messages.
+pub const GAP_EVENT: &str = "gap";
+
+/// What is told between messages, and not counted with them. Nobody may publish these.
+pub const UNCOUNTED_EVENTS: &[&str] = &[GAP_EVENT, STATE_EVENT, DIFF_EVENT, COUNT_EVENT];
+
+/// A declared pattern of live topics.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LivePattern {
+    /// The topics: exact, or ending in `*`.
+    pub topic: String,
+    /// Who may publish from a socket: everybody who joined, or only holders of the admin key.
+    pub anyone_publishes: bool,
+    /// Messages that are kept when nobody has joined; with any, the topic outlives its
+    /// subscribers until they have aged out.
+    pub history: usize,
+    /// How long such a message is kept, in milliseconds.
+    pub history_ms: u64,
+    /// Bytes of such messages.
+    pub history_bytes: usize,
+    /// Who joins without a place to go on from gets the newest message.
+    pub last_value: bool,
+    /// Whether it is known who has joined.
+    pub presence: Option<PresenceMode>,
+}
+
+/// What is told of who has joined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PresenceMode {
+    /// Everybody, as long as they are few enough.
+    List,
+    /// How many.
+    Count,
+}
+
+impl Default for LivePattern {
+    fn default() -> Self {
+        Self {
+            topic: String::new(),
+            anyone_publishes: false,
+            history: 0,
+            history_ms: limits::LIVE_HISTORY_MS,
+            history_bytes: limits::LIVE_HISTORY_BYTES,
+            last_value: false,
+            presence: None,
+        }
+    }
+}
+
+impl LivePattern {
+    /// True when the topic outlives its subscribers for a while.
+    #[must_use]
+    pub fn keeps(&self) -> bool {
+        self.history > 0 || self.last_value
+    }
+
+    pub(crate) fn matches(&self, topic: &str) -> bool {
+        match self.topic.strip_suffix('*') {
+            Some(prefix) => topic.starts_with(prefix) && topic.len() > prefix.len(),
+            None => topic == self.topic,
+        }
+    }
+
+    /// What is kept when nobody has joined.
+    pub(crate) fn history_limits(&self) -> RingLimits {
+        RingLimits { frames: self.history, bytes: self.history_bytes, ms: self.history_ms }
+    }
+
+    /// What is kept while somebody has: never less than when nobody has.
+    pub(crate) fn ring_limits(&self, rings: RingLimits) -> RingLimits {
+        match self.history {
+            0 => rings,
+            frames => RingLimits {
+                frames: rings.frames.max(frames),
+                bytes: rings.bytes.max(self.history_bytes),
+                ms: rings.ms.max(self.history_ms),
+            },
+        }
+    }
+}
+
+/// Where a reader of a live topic is: it has the messages of the epoch up to this number.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LivePlace {
+    /// Identity of the topic since it came to be.
+    pub epoch: String,
+    /// Number of the newest message that the reader has.
+    pub offset: u64,
+}
+
+impl fmt::Display for LivePlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.epoch, self.offset)
+    }
+}
+
+/// The text is not an epoch and a number with a hyphen between them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not EPOCH-OFFSET")]
+pub struct LivePlaceError;
+
+impl FromStr for LivePlace {
+    type Err = LivePlaceError;
+
+    fn from_str(text: &str) -> Result<Self, LivePlaceError> {
+        let (epoch, offset) = text.split_once('-').ok_or(LivePlaceError)?;
+        let known = !epoch.is_empty() && epoch.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        let offset = offset.parse().map_err(|_| LivePlaceError)?;
+        known.then(|| Self { epoch: epoch.to_owned(), offset }).ok_or(LivePlaceError)
+    }
+}
+
+/// What a joiner says to have already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Since {
+    /// Nothing.
+    Nothing,
+    /// A topic with a log, up to this position.
+    Position(Position),
+    /// A live topic, up to this message.
+    Live(LivePlace),
+    /// Something, but nobody can say what.
+    Unreadable,
+}
+
+impl Since {
+    /// Reads the `since` of a join's parameters. Never an error: a client may repeat for ever
+    /// what was right once.
+    #[must_use]
+    pub fn of(params: &Value) -> Self {
+        match params.get("since") {
+            None | Some(Value::Null) => Self::Nothing,
+            Some(Value::String(text)) => Self::of_text(text),
+            Some(place) => LivePlace::deserialize(place).map_or(Self::Unreadable, Self::Live),
+        }
+    }
+
+    /// Reads a text form.
+    #[must_use]
+    pub fn of_text(text: &str) -> Self {
+        match (text.parse(), text.parse()) {
+            (Ok(position), _) => Self::Position(position),
+            (Err(_), Ok(place)) => Self::Live(place),
+            (Err(_), Err(_)) => Self::Unreadable,
+        }
+    }
+
+    /// As a topic with a log takes it.
+    #[must_use]
+    pub fn position(&self) -> Option<Option<Position>> {
+        match self {
+            Self::Nothing => None,
+            Self::Position(position) => Some(Some(*position)),
+            Self::Live(_) | Self::Unreadable => Some(None),
+        }
+    }
+}
+
+/// A join of a live topic.
+pub struct LiveJoined {
+    /// The joiner's place in the topic, behind what is replayed.
+    pub subscription: Subscription,
+    /// The messages that follow, those that are replayed among them, are counted from here.
+    pub place: LivePlace,
+    /// The joiner said where it was.
+    pub resumes: bool,
+    /// It has missed nothing when it gets `replay`.
+    pub recovered: bool,
+    /// Messages to send before all others.
+    pub replay: Vec<Arc<Frame>>,
+}
+
+impl LiveJoined {
+    /// The reply to the joiner.
+    #[must_use]
+    pub fn reply(&self) -> Value {
+        json!({
+            "mode": if self.resumes { "resume" } else { "live" },
+            "epoch": self.place.epoch,
+            "offset": self.place.offset,
+            "recovered": self.recovered,
+        })
+    }
+}
+
+/// What a publisher is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    /// How many had joined.
+    pub subscribers: usize,
+    /// The message's place; none when nobody had joined and nothing is kept.
+    pub place: Option<LivePlace>,
+}
+
+/// Why nothing was published.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LiveError {
+    /// No live pattern matches the topic.
+    #[error("no live topic matches {topic:?}")]
+    Unmatched {
+        /// The topic.
+        topic: String,
+    },
+    /// The payload is over its limit.
+    #[error("the payload is {bytes} bytes, the limit is {limit}")]
+    TooLarge {
+        /// Bytes of the payload.
+        bytes: usize,
+        /// Bytes allowed.
+        limit: usize,
+    },
+    /// The event's name is reserved, empty or too long.
+    #[error("the event {event:?} is reserved, empty or longer than {limit} bytes")]
+    Event {
+        /// The event.
+        event: String,
+        /// Bytes allowed.
+        limit: usize,
+    },
+}
+
+/// Checks what is about to be published.
+pub(crate) fn check(event: &str, payload: &Payload) -> Result<(), LiveError> {
+    let reserved =
+        event.starts_with("phx_") || event.is_empty() || UNCOUNTED_EVENTS.contains(&event);
+    if reserved || event.len() > limits::EVENT_BYTES {
+        let limit = limits::EVENT_BYTES;
+        return Err(LiveError::Event { event: event.to_owned(), limit });
+    }
+    let (Payload::Json(bytes) | Payload::Binary(bytes)) = payload;
+    match bytes.len() > limits::PUBLISH_BYTES {
+        true => Err(LiveError::TooLarge { bytes: bytes.len(), limit: limits::PUBLISH_BYTES }),
+        false => Ok(()),
+    }
+}
+
+/// Encodes a message for everybody. Its payload is kept once, inside what is encoded.
+pub(crate) fn encode(topic: &str, event: &str, payload: &Payload) -> Message {
+    let encoded = match payload {
+        Payload::Json(json) => encode_broadcast(Vsn::V2, topic, event, json),
+        Payload::Binary(bytes) => {
+            binary_broadcast(topic, event, bytes).unwrap_or_else(|_| Bytes::new())
+        }
+    };
+    let within = |payload: &Bytes, behind: usize| {
+        let end = encoded.len().saturating_sub(behind);
+        let start = end.saturating_sub(payload.len());
+        match encoded.get(start..end) {
+            Some(same) if same == payload => encoded.slice(start..end),
+            _ => payload.clone(),
+        }
+    };
+    let payload = match payload {
+        Payload::Json(json) => Payload::Json(within(json, 1)),
+        Payload::Binary(bytes) => Payload::Binary(within(bytes, 0)),
+    };
+    Message { payload, encoded }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,304 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::node::Node;
+use crate::ring::Read;
+use crate::topics::{Listener, Subscription, Topics};
+
+fn node(pattern: LivePattern) -> Node {
+    let topic = "room:*".into();
+    Node::new(vec![LivePattern { topic, ..pattern }], RingLimits::default())
+}
+
+fn join(node: &Node, since: &Since) -> LiveJoined {
+    node.join_live("room:a", since, &Listener::Task(Arc::default())).unwrap()
+}
+
+fn publish(node: &Node, text: &str) -> Published {
+    let payload = Payload::Json(Bytes::from(json!({ "text": text }).to_string()));
+    node.publish("room:a", "said", payload).unwrap()
+}
+
+fn texts(frames: &[Arc<Frame>]) -> Vec<String> {
+    let text = |frame: &Arc<Frame>| {
+        let Payload::Json(json) = &frame.payload else { panic!("binary") };
+        serde_json::from_slice::<Value>(json).unwrap()["text"].as_str().unwrap_or("").to_owned()
+    };
+    frames.iter().map(text).collect()
+}
+
+fn read(subscription: &mut Subscription) -> Vec<Arc<Frame>> {
+    let Read::Frames(frames) = subscription.read(usize::MAX) else { panic!("lagged") };
+    frames
+}
+
+/// What a client knows: the place of its join, and the messages since.
+fn place_after(joined: &LiveJoined, messages: usize) -> Since {
+    let offset = joined.place.offset + messages as u64;
+    Since::Live(LivePlace { offset, ..joined.place.clone() })
+}
+
+#[test]
+fn what_was_missed_is_replayed_to_who_comes_back_while_others_stayed() {
+    let node = node(LivePattern::default());
+    let _stays = join(&node, &Since::Nothing);
+    let first = join(&node, &Since::Nothing);
+    publish(&node, "a");
+    let since = place_after(&first, 1);
+    drop(first);
+    publish(&node, "b");
+    publish(&node, "c");
+
+    let mut back = join(&node, &since);
+    publish(&node, "d");
+
+    assert_eq!(
+        (texts(&back.replay), back.recovered, back.place.offset),
+        (vec!["b".into(), "c".into()], true, 1)
+    );
+    assert_eq!(texts(&read(&mut back.subscription)), ["d"]);
+    assert_eq!(
+        back.reply(),
+        json!({
+            "mode": "resume", "epoch": back.place.epoch, "offset": 1, "recovered": true,
+        })
+    );
+}
+
+#[test]
+fn a_place_of_another_epoch_or_of_the_future_is_not_recovered() {
+    let node = node(LivePattern::default());
+    let joined = join(&node, &Since::Nothing);
+    publish(&node, "a");
+
+    let other = Since::Live(LivePlace { epoch: "abc".into(), offset: 0 });
+    for since in [other, place_after(&joined, 2), Since::Unreadable] {
+        let back = join(&node, &since);
+
+        assert_eq!((back.recovered, back.replay.len(), back.place.offset), (false, 0, 1));
+        assert_eq!(back.reply()["mode"], "resume");
+    }
+}
+
+#[test]
+fn a_topic_with_history_outlives_its_subscribers_and_replays_what_it_keeps() {
+    let node = node(LivePattern { history: 2, ..LivePattern::default() });
+    let joined = join(&node, &Since::Nothing);
+    let place = place_after(&joined, 1);
+    publish(&node, "a");
+    drop(joined);
+
+    let told = publish(&node, "b");
+    let back = join(&node, &place);
+    assert_eq!(told.subscribers, 0);
+    assert_eq!((texts(&back.replay), back.recovered), (vec!["b".into()], true));
+    drop(back);
+
+    publish(&node, "c");
+    publish(&node, "d");
+    let late = join(&node, &place);
+    assert_eq!((late.recovered, late.place.offset), (false, 4));
+}
+
+#[test]
+fn a_topic_with_history_goes_with_its_last_message() {
+    // Without a node there is no timer that looks at the same time.
+    let topics = Topics::default();
+    let pattern = LivePattern { history: 9, history_ms: 0, ..LivePattern::default() };
+    let live = || topics.live("room:a", (&Arc::new(pattern.clone()), 1));
+    let message = || encode("room:a", "said", &Payload::Json(Bytes::from_static(b"{}")));
+
+    let told = live().publish("said", message());
+    assert_eq!(told.place.as_ref().map(|place| place.offset), Some(1));
+    assert_eq!(topics.all().len(), 1);
+    let began = topics.now();
+    while topics.now() <= began + 1 {
+        std::thread::yield_now();
+    }
+    topics.expire();
+
+    assert_eq!(topics.all().len(), 0);
+    assert_ne!(live().publish("said", message()).place.unwrap().epoch, told.place.unwrap().epoch);
+}
+
+#[test]
+fn a_new_joiner_gets_the_last_value_and_may_count_it() {
+    let node = node(LivePattern { last_value: true, ..LivePattern::default() });
+    publish(&node, "a");
+    publish(&node, "b");
+
+    let joined = join(&node, &Since::Nothing);
+
+    assert_eq!(
+        (texts(&joined.replay), joined.recovered, joined.place.offset),
+        (vec!["b".into()], false, 1)
+    );
+    let back = join(&node, &place_after(&joined, 1));
+    assert_eq!((back.replay.len(), back.recovered), (0, true));
+}
+
+/// JAN-R11
+#[test]
+fn jan_r11_topics_that_were_used_once_leave_nothing_behind() {
+    let node = node(LivePattern::default());
+
+    for number in 0..100_000 {
+        let topic = format!("room:{number}");
+        let joined =
+            node.join_live(&topic, &Since::Nothing, &Listener::Task(Arc::default())).unwrap();
+        node.publish(&topic, "said", Payload::Json(Bytes::from_static(b"{}"))).unwrap();
+        drop(joined);
+        let told = node.publish(&topic, "said", Payload::Json(Bytes::from_static(b"{}"))).unwrap();
+        assert_eq!(told, Published { subscribers: 0, place: None });
+    }
+
+    assert_eq!(node.topics().all().len(), 0);
+}
+
+#[test]
+fn the_same_id_publishes_once() {
+    let node = node(LivePattern::default());
+    let mut joined = join(&node, &Since::Nothing);
+    let id = PublishId::new("order-1").unwrap();
+    let once = || {
+        let payload = Payload::Json(Bytes::from_static(b"{}"));
+        node.publish_once("room:a", "said", payload, &id).unwrap()
+    };
+
+    let (first, second) = (once(), once());
+
+    let Once::Published(answer) = first else { panic!("{first:?}") };
+    assert_eq!(second, Once::Replayed(answer));
+    assert_eq!(read(&mut joined.subscription).len(), 1);
+}
+
+#[test]
+fn who_joins_and_leaves_is_told_at_intervals_and_is_no_message() {
+    // Without a node there is no timer that tells at the same time.
+    let topics = Topics::default();
+    let pattern = LivePattern { presence: Some(PresenceMode::List), ..LivePattern::default() };
+    let pattern = Arc::new(pattern);
+    let join = |since: &Since| {
+        topics.join_live("room:a", (&pattern, 1), since, &Listener::Task(Arc::default()))
+    };
+    let mut watching = join(&Since::Nothing);
+    let topic = Arc::clone(watching.subscription.topic());
+    let present = topic.track(Some("ann"), serde_json::Map::new()).unwrap().unwrap();
+    let payload = Payload::Json(Bytes::from_static(b"{\"text\":\"a\"}"));
+    topic.publish("said", encode("room:a", "said", &payload));
+
+    let greeting = topic.greet().unwrap();
+    assert!(greeting.payload["ann"]["metas"][0]["phx_ref"].is_string());
+    topics.tell_presence();
+    drop(present);
+    topics.tell_presence();
+
+    let frames = read(&mut watching.subscription);
+    let told: Vec<_> = frames.iter().map(|frame| (&*frame.event, frame.offset)).collect();
+    assert_eq!(told, [("said", Some(1)), (DIFF_EVENT, None), (DIFF_EVENT, None)]);
+    assert_eq!(topic.crowd(), Some(crate::Crowd::default()));
+    assert_eq!(texts(&join(&place_after(&watching, 0)).replay), ["a"]);
+}
+
+#[test]
+fn nobody_is_tracked_where_presence_is_off() {
+    let node = node(LivePattern::default());
+    let joined = join(&node, &Since::Nothing);
+    let topic = joined.subscription.topic();
+
+    assert!(topic.track(None, serde_json::Map::new()).unwrap().is_none());
+    assert_eq!((topic.greet(), topic.crowd(), topic.present()), (None, None, None));
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Publish,
+    Leave,
+    Join,
+    Read,
+}
+
+proptest! {
+    /// JAN-U5: a client that comes and goes, and believes nothing but replies and what it counts,
+    /// has every message once and in order, or was told that it has not.
+    #[test]
+    fn who_counts_its_messages_misses_none_without_being_told(
+        steps in proptest::collection::vec(
+            prop_oneof![
+                5 => Just(Step::Publish),
+                1 => Just(Step::Leave),
+                2 => Just(Step::Join),
+                3 => Just(Step::Read),
+            ],
+            0..80,
+        ),
+        history in 0_usize..6,
+        stays: bool,
+    ) {
+        let node = node(LivePattern { history, ..LivePattern::default() });
+        let _stays = stays.then(|| join(&node, &Since::Nothing));
+        let (mut published, mut had) = (0_usize, vec![]);
+        let (mut joined, mut place): (Option<LiveJoined>, Option<LivePlace>) = (None, None);
+        // From which message on it must have them all.
+        let mut whole_from = 0;
+        for step in steps {
+            match step {
+                Step::Publish => {
+                    publish(&node, &published.to_string());
+                    published += 1;
+                }
+                Step::Leave => joined = None,
+                Step::Join if joined.is_none() => {
+                    let since = place.clone().map_or(Since::Nothing, Since::Live);
+                    let back = join(&node, &since);
+                    if !back.recovered {
+                        had.clear();
+                        whole_from = published;
+                    }
+                    had.extend(texts(&back.replay));
+                    let offset = back.place.offset + back.replay.len() as u64;
+                    place = Some(LivePlace { offset, ..back.place.clone() });
+                    joined = Some(back);
+                }
+                Step::Read => {
+                    if let (Some(joined), Some(place)) = (&mut joined, &mut place) {
+                        let frames = read(&mut joined.subscription);
+                        place.offset += frames.len() as u64;
+                        had.extend(texts(&frames));
+                    }
+                }
+                Step::Join => {}
+            }
+            let expected: Vec<_> =
+                (whole_from..whole_from + had.len()).map(|n| n.to_string()).collect();
+            prop_assert_eq!(&had, &expected);
+        }
+    }
+}
+
+#[test]
+fn a_place_is_read_from_its_text_and_from_json_and_is_no_position() {
+    let place = LivePlace { epoch: "9f3a1".into(), offset: 17 };
+
+    assert_eq!(Since::of(&json!({"since": "9f3a1-17"})), Since::Live(place.clone()));
+    let object = json!({"since": {"epoch": "9f3a1", "offset": 17}});
+    assert_eq!(Since::of(&object), Since::Live(place));
+    for stale in ["", "17", "-17", "a-", "a-b", "a-1-2", "é-1"] {
+        assert_eq!(Since::of(&json!({"since": stale})), Since::Unreadable, "{stale}");
+    }
+    assert_eq!(Since::of(&json!({"since": null})), Since::Nothing);
+}
+
+#[test]
+fn a_payload_is_kept_once() {
+    for payload in [
+        Payload::Json(Bytes::from_static(b"{\"a\":1}")),
+        Payload::Binary(Bytes::from_static(b"\x00\xff")),
+    ] {
+        let message = encode("room:a", "e", &payload);
+
+        assert_eq!(message.payload, payload);
+        let (Payload::Json(shared) | Payload::Binary(shared)) = message.payload;
+        assert!(message.encoded.as_ptr_range().contains(&shared.as_ptr()));
+    }
+}

@@ -1,0 +1,201 @@
+//! What a live topic has besides its ring: an epoch, its newest message, who is present.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use instep_model::presence::Presence;
+
+use super::kept::Keep;
+use super::{Listener, Map, Subscription, Topic, TopicState, Topics, lock};
+use crate::live::{LiveJoined, LivePattern, LivePlace, Published, Since};
+use crate::ring::{Cursor, Frame, Message};
+
+pub(super) struct LiveState {
+    pub(super) pattern: Arc<LivePattern>,
+    pub(super) epoch: u64,
+    /// The newest message, where it is kept for joiners.
+    last: Option<Arc<Frame>>,
+    /// None when nobody is present and everybody knows.
+    pub(super) presence: Option<Box<Presence>>,
+    /// Everybody is about to be told who came and went.
+    pub(super) is_due: bool,
+    /// Nobody has joined, and the topic is kept.
+    kept: Option<Keep>,
+}
+
+impl Topics {
+    /// Joins a live topic. `generation` is when it was found to be one.
+    pub(crate) fn join_live(
+        &self,
+        name: &str,
+        (pattern, generation): (&Arc<LivePattern>, u64),
+        since: &Since,
+        listener: &Listener,
+    ) -> LiveJoined {
+        let mut map = lock(&self.0.map);
+        let topic = self.open(&mut map, name);
+        let mut state = lock(&topic.state);
+        self.make_live(&topic, &mut state, pattern, generation);
+        if let Some(keep) = state.live.as_mut().and_then(|live| live.kept.take()) {
+            map.kept.take(keep);
+        }
+        state.ring.expire(self.now());
+        let end = state.ring.end();
+        let replay = state.replay(since, |epoch| self.epoch_text(epoch));
+        let (recovered, replay) = match replay {
+            Some(missed) => (true, missed),
+            None => (
+                false,
+                state.live.as_ref().and_then(|live| live.last.clone()).into_iter().collect(),
+            ),
+        };
+        let epoch = state.live.as_ref().map_or(0, |live| live.epoch);
+        let seat = state.seat(listener);
+        drop(state);
+        LiveJoined {
+            place: LivePlace {
+                epoch: self.epoch_text(epoch),
+                offset: end.offset() - replay.len() as u64,
+            },
+            resumes: *since != Since::Nothing,
+            recovered,
+            replay,
+            subscription: Subscription { topic, seat, cursor: end },
+        }
+    }
+
+    /// The live topic, whether anybody has joined it or not.
+    pub(crate) fn live(
+        &self,
+        name: &str,
+        (pattern, generation): (&Arc<LivePattern>, u64),
+    ) -> Arc<Topic> {
+        let mut map = lock(&self.0.map);
+        let topic = self.open(&mut map, name);
+        self.make_live(&topic, &mut lock(&topic.state), pattern, generation);
+        topic
+    }
+
+    fn make_live(
+        &self,
+        topic: &Topic,
+        state: &mut TopicState,
+        pattern: &Arc<LivePattern>,
+        generation: u64,
+    ) {
+        topic.live_since.store(generation, Ordering::Relaxed);
+        if state.live.is_some() {
+            return;
+        }
+        state.ring.become_live(pattern.ring_limits(self.0.limits));
+        state.live = Some(Box::new(LiveState {
+            pattern: Arc::clone(pattern),
+            epoch: self.0.epochs.fetch_add(1, Ordering::Relaxed),
+            last: None,
+            presence: None,
+            is_due: false,
+            kept: None,
+        }));
+    }
+
+    fn epoch_text(&self, epoch: u64) -> String {
+        format!("{:012x}{epoch:x}", self.0.seed & 0xffff_ffff_ffff)
+    }
+
+    /// Keeps or forgets a topic that nobody has joined.
+    pub(super) fn keep_or_forget(&self, map: &mut Map, topic: &Arc<Topic>, used: bool) {
+        let mut state = lock(&topic.state);
+        let ours = map.topics.get(&topic.name).is_some_and(|known| Arc::ptr_eq(known, topic));
+        if state.subscribers > 0 || !ours {
+            return;
+        }
+        let kept = state.trim(self.now());
+        let before = state.live.as_mut().and_then(|live| live.kept.take());
+        match (kept, before) {
+            // Still kept, and not used: its place among the kept stays.
+            (Some(_), Some(keep)) if !used => state.keep(keep),
+            (kept, before) => {
+                before.into_iter().for_each(|keep| map.kept.take(keep));
+                match kept {
+                    Some(bytes) => state.keep(map.kept.put(Arc::clone(&topic.name), bytes)),
+                    None => drop(map.topics.remove(&topic.name)),
+                }
+            }
+        }
+        drop(state);
+        while let Some(surplus) = map.kept.take_surplus() {
+            map.topics.remove(&surplus);
+        }
+    }
+}
+
+impl Topic {
+    /// True when the topic was found to be live, and nothing has changed since `generation`.
+    pub(crate) fn is_live_since(&self, generation: u64) -> bool {
+        self.live_since.load(Ordering::Relaxed) == generation
+    }
+
+    /// Puts a message on the ring and wakes the subscribers.
+    pub(crate) fn publish(self: &Arc<Self>, event: &str, message: Message) -> Published {
+        let now = self.registry.now();
+        let mut state = lock(&self.state);
+        let frame = state.ring.push_message(event, message, now);
+        let live = state.live.as_mut();
+        let epoch = live.map(|live| {
+            live.last = live.pattern.last_value.then(|| Arc::clone(&frame));
+            live.epoch
+        });
+        state.wake();
+        let subscribers = state.subscribers;
+        drop(state);
+        if subscribers == 0 {
+            let topics = &self.registry;
+            topics.keep_or_forget(&mut lock(&topics.0.map), self, true);
+        }
+        let place = epoch
+            .zip(frame.offset)
+            .map(|(epoch, offset)| LivePlace { epoch: self.registry.epoch_text(epoch), offset });
+        Published { subscribers, place }
+    }
+
+    /// The place of a reader of a live topic.
+    #[must_use]
+    pub fn place(&self, cursor: Cursor) -> Option<LivePlace> {
+        let epoch = lock(&self.state).live.as_ref()?.epoch;
+        Some(LivePlace { epoch: self.registry.epoch_text(epoch), offset: cursor.offset() })
+    }
+
+    /// The place of the newest message of a live topic.
+    #[must_use]
+    pub fn newest(&self) -> Option<LivePlace> {
+        self.place(self.end())
+    }
+}
+
+impl TopicState {
+    /// What a joiner missed; none when that cannot be told.
+    fn replay(&self, since: &Since, text: impl Fn(u64) -> String) -> Option<Vec<Arc<Frame>>> {
+        let live = self.live.as_ref()?;
+        match since {
+            Since::Live(place) if place.epoch == text(live.epoch) => {
+                self.ring.messages_after(place.offset)
+            }
+            Since::Live(_) | Since::Position(_) | Since::Nothing | Since::Unreadable => None,
+        }
+    }
+
+    /// Forgets what is not kept when nobody has joined; the bytes of what is, none when nothing is.
+    fn trim(&mut self, now: u64) -> Option<usize> {
+        let live = self.live.as_ref()?;
+        self.ring.trim(live.pattern.history_limits(), now);
+        let last = live.last.as_ref().map_or(0, |frame| frame.encoded.len());
+        let (frames, bytes) = self.ring.occupancy();
+        (frames > 0 || live.last.is_some()).then_some(bytes + last)
+    }
+
+    fn keep(&mut self, keep: Keep) {
+        if let Some(live) = &mut self.live {
+            live.kept = Some(keep);
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Who is on a live topic. Everybody is told at intervals, by one timer for all topics.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use instep_model::limits;
+use instep_model::presence::{Presence, PresenceError, Told};
+use instep_protocol::encode::encode_broadcast;
+use instep_protocol::vsn::Vsn;
+use serde_json::{Map, Value, json};
+
+use super::{Topic, TopicState, Topics, lock};
+use crate::live::PresenceMode;
+use crate::ring::{Frame, Payload};
+
+/// Somebody is present on a topic. Dropping it says that they are gone.
+pub struct Present {
+    topic: Arc<Topic>,
+    key: Box<str>,
+    reference: u64,
+}
+
+/// How many are present.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Crowd {
+    /// Connections, when each tracks itself once.
+    pub count: usize,
+    /// Keys: one for each user, say.
+    pub keys: usize,
+}
+
+impl Topics {
+    /// Tells the subscribers of every topic who came and went since the last time.
+    pub(crate) fn tell_presence(&self) {
+        let due = std::mem::take(&mut *lock(&self.0.due));
+        for topic in due {
+            topic.tell_presence(self.now());
+        }
+    }
+}
+
+impl Topic {
+    /// Somebody is here: under `key`, or a key of its own. None when the topic keeps no presence.
+    ///
+    /// # Errors
+    /// [`PresenceError`] when the key or what is said is over its limit.
+    pub fn track(
+        self: &Arc<Self>,
+        key: Option<&str>,
+        fields: Map<String, Value>,
+    ) -> Result<Option<Present>, PresenceError> {
+        let reference = self.registry.next_reference();
+        let own = self.registry.reference_text(reference);
+        let key = key.unwrap_or(&own);
+        let mut state = lock(&self.state);
+        let Some(presence) = state.presence() else {
+            return Ok(None);
+        };
+        presence.track(key, &own, fields)?;
+        self.falls_due(&mut state);
+        Ok(Some(Present { topic: Arc::clone(self), key: key.into(), reference }))
+    }
+
+    /// What a joiner is told of who is here; none when the topic keeps no presence.
+    #[must_use]
+    pub fn greet(&self) -> Option<Told> {
+        lock(&self.state).presence().map(|presence| presence.greet())
+    }
+
+    /// How many are here; none when the topic keeps no presence.
+    #[must_use]
+    pub fn crowd(&self) -> Option<Crowd> {
+        let state = lock(&self.state);
+        let live = state.live.as_ref()?;
+        live.pattern.presence?;
+        let crowd = |presence: &Presence| Crowd { count: presence.metas(), keys: presence.keys() };
+        Some(live.presence.as_deref().map(crowd).unwrap_or_default())
+    }
+
+    /// Who is here, at most [`limits::PRESENCE_LISTED`] keys; none when the topic does not list.
+    #[must_use]
+    pub fn present(&self) -> Option<Value> {
+        let state = lock(&self.state);
+        let live = state.live.as_ref()?;
+        let list = |presence: &Presence| presence.list(limits::PRESENCE_LISTED);
+        let lists = live.pattern.presence == Some(PresenceMode::List);
+        lists.then(|| live.presence.as_deref().map_or(json!({}), list))
+    }
+
+    fn falls_due(self: &Arc<Self>, state: &mut TopicState) {
+        if let Some(live) = state.live.as_mut().filter(|live| !live.is_due) {
+            live.is_due = true;
+            lock(&self.registry.0.due).push(Arc::clone(self));
+        }
+    }
+
+    fn tell_presence(&self, now: u64) {
+        let mut state = lock(&self.state);
+        let Some(live) = state.live.as_mut() else { return };
+        live.is_due = false;
+        let Some(presence) = live.presence.as_mut() else { return };
+        let told = presence.tell();
+        if presence.metas() == 0 {
+            live.presence = None;
+        }
+        if let Some(Told { event, payload }) = told {
+            let payload = Bytes::from(payload.to_string());
+            let encoded = encode_broadcast(Vsn::V2, &self.name, event, &payload);
+            let payload = Payload::Json(payload);
+            let frame =
+                Frame { event: event.into(), payload, position: None, offset: None, encoded };
+            state.ring.push(Arc::new(frame), now);
+            state.wake();
+        }
+    }
+}
+
+impl TopicState {
+    fn presence(&mut self) -> Option<&mut Presence> {
+        let live = self.live.as_mut()?;
+        let mode = live.pattern.presence?;
+        let new = || match mode {
+            PresenceMode::List => Presence::default(),
+            PresenceMode::Count => Presence::counting(),
+        };
+        Some(live.presence.get_or_insert_with(|| Box::new(new())))
+    }
+}
+
+impl Topics {
+    fn next_reference(&self) -> u64 {
+        self.0.references.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Unique among all metas of all nodes.
+    fn reference_text(&self, reference: u64) -> String {
+        format!("{:012x}{reference:x}", self.0.seed & 0xffff_ffff_ffff)
+    }
+}
+
+impl Present {
+    /// The key.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Says something else of them.
+    ///
+    /// # Errors
+    /// [`PresenceError`] when what is said is over its limit; nothing changed then.
+    pub fn update(&mut self, fields: Map<String, Value>) -> Result<(), PresenceError> {
+        let topics = &self.topic.registry;
+        let next = topics.next_reference();
+        let (from, to) = (topics.reference_text(self.reference), topics.reference_text(next));
+        let mut state = lock(&self.topic.state);
+        if let Some(presence) = state.presence()
+            && presence.update(&self.key, &from, &to, fields)?
+        {
+            self.reference = next;
+            self.topic.falls_due(&mut state);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Present {
+    fn drop(&mut self) {
+        let reference = self.topic.registry.reference_text(self.reference);
+        let mut state = lock(&self.topic.state);
+        if let Some(presence) = state.presence()
+            && presence.untrack(&self.key, &reference)
+        {
+            self.topic.falls_due(&mut state);
+        }
+    }
+}
