@@ -32,7 +32,17 @@ const BENCHES: &[Bench] = &[
         target: "append",
         question: "how many entries a second does the segmented log append and recover?",
     },
+    Bench {
+        name: "fanout",
+        package: "instep-load",
+        target: "fanout",
+        question: "how many deliveries does a second of one core make, and how late are they?",
+    },
 ];
+
+/// The bench that starts the server as users do, and the package it starts.
+const MEASURES_THE_BINARY: &str = "fanout";
+const BINARY: &str = "instep-cli";
 
 /// Runs one bench in the bench profile; without a name, lists them.
 pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Fallible<()> {
@@ -46,6 +56,9 @@ pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Fallible<()> {
     let Bench { package, target, .. } = bench.ok_or_else(|| format!("no bench `{name}`"))?;
     if !workspace.has_target(package, "bench", target) {
         return Err(format!("{package} has no benches/{target}.rs yet").into());
+    }
+    if *name == MEASURES_THE_BINARY {
+        process::watch(&mut workspace.cargo(&["build", "--locked", "--release", "-p", BINARY]))?;
     }
     let args = ["bench", "--locked", "-p", package, "--bench", target, "--"];
     process::watch(workspace.cargo(&args).args(rest))
