@@ -5,7 +5,7 @@ mod counts;
 use std::time::Instant;
 
 use crate::workspace::Workspace;
-use crate::{Fallible, deny, process, sim, tidy};
+use crate::{Fallible, deny, fuzz, process, sim, tidy};
 use counts::Counts;
 
 const WEB_TESTS: &str = "web/tests";
@@ -29,6 +29,7 @@ const SLOW: &[Stage] = &[
     Stage { name: "tests", vital: false, run: tests },
     Stage { name: "documentation tests", vital: false, run: doc_tests },
     Stage { name: "simulation", vital: false, run: simulation },
+    Stage { name: "fuzz", vital: false, run: fuzz_targets },
     Stage { name: "clients and browser", vital: false, run: web },
 ];
 
@@ -118,6 +119,18 @@ fn simulation(workspace: &Workspace) -> Fallible<Counts> {
         return Ok(Counts { skipped: 1, ..Counts::default() });
     }
     gate(sim::run(workspace, &[]))
+}
+
+/// Each target is a test.
+fn fuzz_targets(workspace: &Workspace) -> Fallible<Counts> {
+    let targets = fuzz::targets(workspace)?;
+    let all = u64::try_from(targets.len())?;
+    if !fuzz::is_there() {
+        println!("cargo-fuzz is not installed");
+        return Ok(Counts { skipped: all, ..Counts::default() });
+    }
+    let failed = u64::try_from(fuzz::run_all(workspace, &targets, fuzz::CI_SECONDS)?)?;
+    Ok(Counts { passed: all - failed, failed, skipped: 0 })
 }
 
 /// Node's own runner over every `*.test.mjs`. The files are named one by one, because what a

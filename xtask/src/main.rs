@@ -7,6 +7,7 @@ mod bench;
 mod ci;
 mod crash;
 mod deny;
+mod fuzz;
 mod process;
 mod requirements;
 mod sim;
@@ -64,6 +65,12 @@ const COMMANDS: &[Command] = &[
         usage: "[--seed N] [--seeds N]",
         about: "the seeded simulation; --seed repeats one failure, --seeds tries many",
         run: sim::run,
+    },
+    Command {
+        name: "fuzz",
+        usage: "[--seconds N] [target…]",
+        about: "replay the seeds of every decoder and session, then look for more, N seconds each",
+        run: fuzz::run,
     },
     Command {
         name: "bench",

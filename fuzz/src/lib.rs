@@ -1,0 +1,8 @@
+//! What the fuzz targets share.
+//!
+//! What lives here: the bound on memory ([`allowance`]) and cuts of a stream ([`pieces`]).
+//! What does not: the targets, one file each in `targets/`.
+//! Start reading at any target.
+
+pub mod allowance;
+pub mod pieces;

@@ -1,0 +1,28 @@
+//! Entries of the log: what is read is the same when it is written again, and folds or is refused.
+#![no_main]
+
+use instep_fuzz::allowance::within;
+use instep_model::commit::Entry;
+use instep_model::position::Revision;
+use instep_model::state::State;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: &[u8]| {
+    // A list reserves room for what it says to have, up to 1 MiB, and lists lie in lists.
+    within(8 * 1024 * 1024, 1024, input.len(), || {
+        let Ok(entry) = Entry::decode(input) else { return };
+        let written = entry.encode();
+        assert_eq!(Entry::decode(&written), Ok(entry.clone()));
+        let entry = Entry { history: 0, ..entry };
+        let (mut state, mut again) = (State::default(), State::default());
+        let mut changes = 0;
+        let folded = state.fold(Revision(1), &entry.encode(), &mut |_, _| changes += 1);
+        let repeated = again.fold(Revision(1), &entry.encode(), &mut |_, _| {});
+        assert_eq!(folded, repeated);
+        if folded.is_ok() {
+            assert_eq!(state, again, "the fold is a function");
+            let records: usize = entry.commits.iter().map(|commit| commit.records.len()).sum();
+            assert!(changes <= records || state.tables.is_empty());
+        }
+    });
+});
