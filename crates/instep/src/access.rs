@@ -27,7 +27,7 @@ pub(crate) struct Access {
         default_value = "http://127.0.0.1:4000"
     )]
     server: String,
-    /// The admin key; without it the one in the data directory.
+    /// The admin key, or the key of a program; without it the admin key in the data directory.
     #[arg(
         id = "admin_key",
         long = "key",
@@ -36,6 +36,15 @@ pub(crate) struct Access {
         hide_env_values = true
     )]
     key: Option<String>,
+    /// A token, instead of a key.
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "INSTEP_TOKEN",
+        hide_env_values = true,
+        conflicts_with = "admin_key"
+    )]
+    token: Option<String>,
     /// The data directory whose admin.key is used: data, or else data/demo.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -53,8 +62,8 @@ impl Access {
     }
 
     fn key(&self) -> Result<Option<String>, Failure> {
-        if self.key.is_some() {
-            return Ok(self.key.clone());
+        if let Some(shown) = self.token.as_ref().or(self.key.as_ref()) {
+            return Ok(Some(shown.clone()));
         }
         // Without a key, what is public can be read all the same.
         let Some(file) = key_file(self.data.as_deref()) else { return Ok(None) };

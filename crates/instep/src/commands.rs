@@ -5,11 +5,13 @@ mod check;
 mod commit;
 mod dataset;
 mod demo;
+mod key;
 mod publish;
 mod serve;
 mod shop;
 mod subscribe;
 mod table;
+mod token;
 
 use clap::{Parser, Subcommand};
 
@@ -37,6 +39,8 @@ enum Command {
     Subscribe(subscribe::Arguments),
     Publish(publish::Arguments),
     Shop(shop::Arguments),
+    Key(key::Arguments),
+    Token(token::Arguments),
     Check(check::Arguments),
 }
 
@@ -59,6 +63,8 @@ impl Cli {
             Command::Subscribe(arguments) => subscribe::run(arguments, json).await,
             Command::Publish(arguments) => publish::run(arguments, json).await,
             Command::Shop(arguments) => shop::run(arguments, json).await,
+            Command::Key(arguments) => key::run(arguments, json),
+            Command::Token(arguments) => token::run(arguments, json),
             Command::Check(arguments) => check::run(&arguments, json),
         }
     }

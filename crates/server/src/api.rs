@@ -14,13 +14,13 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use axum::{Extension, Json, Router};
+use instep_access::Gate;
 use instep_edge::{Door, longpoll, websocket};
 use instep_node::{Dataset, Node};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::admin::AdminKey;
 use crate::problem::Problem;
 use crate::server::Opener;
 
@@ -29,8 +29,8 @@ const LONGPOLL: &str = "/socket/longpoll";
 #[derive(OpenApi)]
 #[openapi(info(
     title = "Instep",
-    description = "Live data: commit, read, follow, publish. Writing and administration need \
-                   `Authorization: Bearer <admin key>`; errors are `application/problem+json` \
+    description = "Live data: commit, read, follow, publish. Requests show who asks as \
+                   `Authorization: Bearer <key or token>`; errors are `application/problem+json` \
                    with a stable `code`."
 ))]
 struct Document;
@@ -43,7 +43,7 @@ pub(crate) struct Shared {
 }
 
 /// Everything that is served before applications add theirs.
-pub(crate) fn router(shared: Shared, door: Door, key: AdminKey, apps: Router) -> Router {
+pub(crate) fn router(shared: Shared, door: Door, gate: Gate, apps: Router) -> Router {
     let node = shared.node.clone();
     let (api, document) = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(datasets::list))
@@ -76,7 +76,7 @@ pub(crate) fn router(shared: Shared, door: Door, key: AdminKey, apps: Router) ->
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn(refuse_undecodable))
         .layer(middleware::from_fn_with_state(node, wait_until_ready))
-        .layer(Extension(key))
+        .layer(Extension(gate))
         .fallback(not_found)
 }
 
@@ -196,20 +196,23 @@ fn read_json<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem
     }
 }
 
-/// A whole body within a limit.
-struct Body<const LIMIT: usize>(axum::body::Bytes);
+/// A body that is read once it is known that whoever sends it may, up to a limit.
+struct Body<const LIMIT: usize>(axum::body::Body);
+
+impl<const LIMIT: usize> Body<LIMIT> {
+    async fn read(self) -> Result<axum::body::Bytes, Problem> {
+        axum::body::to_bytes(self.0, LIMIT).await.map_err(|error| {
+            let detail = format!("the body: {error}; the limit is {LIMIT} bytes");
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
+        })
+    }
+}
 
 impl<S: Send + Sync, const LIMIT: usize> axum::extract::FromRequest<S> for Body<LIMIT> {
-    type Rejection = Problem;
+    type Rejection = std::convert::Infallible;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        match axum::body::to_bytes(request.into_body(), LIMIT).await {
-            Ok(bytes) => Ok(Self(bytes)),
-            Err(error) => {
-                let detail = format!("the body: {error}; the limit is {LIMIT} bytes");
-                Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail))
-            }
-        }
+    async fn from_request(request: Request, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self(request.into_body()))
     }
 }
 

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use instep_access::RightDeclaration;
+use instep_access::key::KeyDeclaration;
 use instep_model::limits;
 use instep_model::name::Name;
 use instep_model::view::{View, ViewDeclaration, ViewError};
@@ -10,10 +12,13 @@ use instep_node::LivePattern;
 use instep_node::ring::RingLimits;
 use serde::Deserialize;
 
+use crate::keys;
+
 /// Every key of the file. Each is explained in `docs/reference/configuration.md`.
 pub const KEYS: &[&str] = &[
     "data",
     "http",
+    "insecure_public",
     "dataset.name",
     "table.dataset",
     "table.name",
@@ -33,6 +38,21 @@ pub const KEYS: &[&str] = &[
     "live.history_bytes",
     "live.last_value",
     "live.presence",
+    "tokens.secret",
+    "tokens.public_key",
+    "tokens.jwks",
+    "tokens.issuer",
+    "tokens.audience",
+    "tokens.leeway_s",
+    "key.name",
+    "key.sha256",
+    "key.roles",
+    "rights.who",
+    "rights.actions",
+    "rights.topics",
+    "rights.datasets",
+    "rights.tables",
+    "rights.when",
     "log.segment_bytes",
     "log.keep_bytes",
     "log.keep_hours",
@@ -53,6 +73,8 @@ pub struct Config {
     pub data: PathBuf,
     /// Where HTTP and WebSocket are served. Port 0 takes a free one.
     pub http: SocketAddr,
+    /// Serves others than this machine even if neither tokens nor keys nor rights are configured.
+    pub insecure_public: bool,
     /// Datasets that exist from the start.
     #[serde(rename = "dataset")]
     pub datasets: Vec<DatasetConfig>,
@@ -65,6 +87,13 @@ pub struct Config {
     /// Live topics.
     #[serde(rename = "live")]
     pub live: Vec<LivePattern>,
+    /// How tokens are checked.
+    pub tokens: TokensConfig,
+    /// Keys for programs.
+    #[serde(rename = "key")]
+    pub keys: Vec<KeyDeclaration>,
+    /// Who may do what.
+    pub rights: Vec<RightDeclaration>,
     /// How logs are kept.
     pub log: LogConfig,
     /// Topics without news get a bookmark this often, in milliseconds.
@@ -98,6 +127,24 @@ pub struct TableConfig {
     /// Anybody may read it, and join its `table:` topic.
     #[serde(default)]
     pub public: bool,
+}
+
+/// How tokens are checked. Without one of the files no token is taken.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TokensConfig {
+    /// File of a secret that tokens are signed with (HS256).
+    pub secret: Option<PathBuf>,
+    /// File of a public key in PEM (EdDSA, ES256).
+    pub public_key: Option<PathBuf>,
+    /// File of a JSON Web Key Set.
+    pub jwks: Option<PathBuf>,
+    /// Tokens must be of this issuer.
+    pub issuer: Option<String>,
+    /// Tokens must be meant for this audience.
+    pub audience: Option<String>,
+    /// How far clocks may be apart, in seconds.
+    pub leeway_s: u64,
 }
 
 /// How logs are kept.
@@ -157,6 +204,10 @@ impl Default for Config {
             tables: vec![],
             views: vec![],
             live: vec![],
+            insecure_public: false,
+            tokens: TokensConfig::default(),
+            keys: vec![],
+            rights: vec![],
             log: LogConfig::default(),
             bookmark_ms: limits::BOOKMARK_MS,
             drain_ms: 10_000,
@@ -164,6 +215,29 @@ impl Default for Config {
             ring_bytes: limits::RING_BYTES,
             ring_ms: limits::RING_MS,
         }
+    }
+}
+
+impl Default for TokensConfig {
+    fn default() -> Self {
+        Self {
+            secret: None,
+            public_key: None,
+            jwks: None,
+            issuer: None,
+            audience: None,
+            leeway_s: limits::TOKEN_LEEWAY_S,
+        }
+    }
+}
+
+impl TokensConfig {
+    /// The files of keys, each with its key of the configuration.
+    pub(crate) fn files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let secret = self.secret.iter().map(|path| ("tokens.secret", path.as_path()));
+        let public = self.public_key.iter().map(|path| ("tokens.public_key", path.as_path()));
+        let jwks = self.jwks.iter().map(|path| ("tokens.jwks", path.as_path()));
+        secret.chain(public).chain(jwks)
     }
 }
 
@@ -222,6 +296,8 @@ impl Config {
         for name in self.dataset_names() {
             self.views_of(&name)?;
         }
+        keys::rights(self)?;
+        keys::declared_keys(self)?;
         Ok(())
     }
 
@@ -244,6 +320,21 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    /// Refuses to serve others than this machine before anything says who may do what.
+    pub(crate) fn check_exposure(&self) -> Result<(), ConfigError> {
+        let silent =
+            self.rights.is_empty() && self.keys.is_empty() && self.tokens.files().next().is_none();
+        if self.http.ip().is_loopback() || !silent || self.insecure_public {
+            return Ok(());
+        }
+        let problem = format!(
+            "{} can be reached by others, and nothing says who may do what: declare [[rights]], \
+             [tokens] or a [[key]], or say insecure_public = true (--insecure-public)",
+            self.http
+        );
+        Err(ConfigError::Invalid { key: "http".into(), problem })
     }
 
     /// How much each topic keeps for those who fell behind.

@@ -20,18 +20,23 @@
 mod admin;
 mod api;
 mod app;
+mod caller;
 mod config;
 mod engine;
+mod keys;
 mod problem;
 pub mod server;
 
-pub use admin::{Admin, AdminKey};
+pub use admin::AdminKey;
 pub use app::App;
-pub use config::{Config, ConfigError, DatasetConfig, KEYS, LogConfig, TableConfig};
+pub use caller::{Admin, Caller};
+pub use config::{Config, ConfigError, DatasetConfig, KEYS, LogConfig, TableConfig, TokensConfig};
+pub use instep_access as access;
 pub use instep_edge::rules::{Channel, JoinRequest, Push};
 pub use instep_model as model;
 pub use instep_node::{
     Crowd, Dataset, Follow, FollowError, FollowedCommit, LivePattern, Node, PresenceMode,
 };
+pub use keys::KeyFile;
 pub use problem::{CODES, Problem};
 pub use server::{Server, StartError};

@@ -18,6 +18,7 @@ pub const CODES: &[&str] = &[
     "body_too_large",
     "condition_failed",
     "empty_commit",
+    "forbidden",
     "id_conflict",
     "id_expired",
     "id_invalid",
@@ -39,6 +40,8 @@ pub const CODES: &[&str] = &[
     "stopped",
     "storage_error",
     "storage_full",
+    "token_expired",
+    "token_invalid",
     "too_many_datasets",
     "too_many_messages",
     "too_many_operations",
@@ -104,7 +107,12 @@ impl IntoResponse for Problem {
             (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
         let headers = response.headers_mut();
         if status == StatusCode::UNAUTHORIZED {
-            headers.insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
+            // As RFC 6750 tells clients that show a token whether it was the token.
+            let challenge = match self.code.starts_with("token_") {
+                true => "Bearer error=\"invalid_token\"",
+                false => "Bearer",
+            };
+            headers.insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static(challenge));
         }
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::StatusCode;
+use instep_access::Gate;
 use instep_edge::Door;
 use instep_embedded::error::OpenError as EngineError;
 use instep_model::commit::{Operation, Proposal};
@@ -27,7 +28,7 @@ use crate::admin::AdminKey;
 use crate::app::App;
 use crate::config::{Config, ConfigError};
 use crate::problem::Problem;
-use crate::{api, engine};
+use crate::{api, engine, keys};
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +98,7 @@ pub struct Server {
     stop: watch::Sender<bool>,
     serving: JoinHandle<()>,
     loading: JoinHandle<Result<(), StartError>>,
+    watching: JoinHandle<()>,
     drain: Duration,
     /// Held until everything is closed.
     _lock: File,
@@ -110,10 +112,12 @@ impl Server {
     /// [`StartError`] when the configuration, the data directory or the address is refused.
     pub async fn start(config: Config, app: App) -> Result<Self, StartError> {
         config.check()?;
+        config.check_exposure()?;
         let data = |error| StartError::Data { path: config.data.clone(), error };
         std::fs::create_dir_all(&config.data).map_err(data)?;
         let lock = take(&config.data)?;
         let key = AdminKey::in_directory(&config.data).map_err(data)?;
+        let gate = Gate::new(keys::access(&config, &key)?);
         let address = config.http;
         let listen = |error| StartError::Listen { address, error };
         let listener = TcpListener::bind(address).await.map_err(listen)?;
@@ -126,11 +130,12 @@ impl Server {
         let shared = api::Shared { node: node.clone(), opener: opener.clone() };
         let routes = app.routes.iter().map(|routes| routes(node.clone()));
         let routes = routes.fold(Router::new(), Router::merge);
-        let router = api::router(shared, door.clone(), key.clone(), routes);
+        let router = api::router(shared, door.clone(), gate.clone(), routes);
         let (stop, stopping) = watch::channel(false);
+        let watching = tokio::spawn(keys::watch(gate, config.clone(), key.clone()));
         let serving = tokio::spawn(serve(listener, router, stopping));
         let loading = tokio::spawn(load(node.clone(), opener, config, app));
-        Ok(Self { node, door, key, address, stop, serving, loading, drain, _lock: lock })
+        Ok(Self { node, door, key, address, stop, serving, loading, watching, drain, _lock: lock })
     }
 
     /// Where HTTP and WebSocket are served.
@@ -173,6 +178,7 @@ impl Server {
     pub async fn stop(self) {
         self.door.drain();
         self.stop.send_replace(true);
+        self.watching.abort();
         if tokio::time::timeout(self.drain, self.serving).await.is_err() {
             tracing::warn!("some requests did not end in time");
         }

@@ -28,6 +28,9 @@ pub(crate) struct Arguments {
     /// Where it is served; without it 127.0.0.1:4000, or a free port if that is taken.
     #[arg(long, value_name = "ADDRESS")]
     http: Option<SocketAddr>,
+    /// Serve others than this machine; nothing in the shop is secret but the admin key.
+    #[arg(long)]
+    insecure_public: bool,
     /// Do not open a browser.
     #[arg(long)]
     no_open: bool,
@@ -75,6 +78,7 @@ async fn start(arguments: &Arguments) -> Result<Server, Failure> {
         presence: Some(PresenceMode::List),
         ..LivePattern::default()
     }];
+    config.insecure_public = arguments.insecure_public;
     config.http = arguments.http.unwrap_or((Ipv4Addr::LOCALHOST, PORT).into());
     let taken = match Server::start(config.clone(), app.clone()).await {
         Err(StartError::Listen { error, .. })

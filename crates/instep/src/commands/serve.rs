@@ -21,6 +21,9 @@ pub(crate) struct Arguments {
     /// Where HTTP and WebSocket are served, port 0 takes a free one; overrides the file.
     #[arg(long, value_name = "ADDRESS")]
     http: Option<SocketAddr>,
+    /// Serve others than this machine even if nothing says who may do what.
+    #[arg(long)]
+    insecure_public: bool,
     /// The form of the log on stderr; RUST_LOG sets its level.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log_format: LogFormat,
@@ -34,6 +37,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     };
     config.data = arguments.data.unwrap_or(config.data);
     config.http = arguments.http.unwrap_or(config.http);
+    config.insecure_public |= arguments.insecure_public;
     let stop = running::stop_signal()?;
     let server = Server::start(config, App::default()).await?;
     running::announce(&server);

@@ -10,15 +10,16 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use futures_util::stream;
+use instep_access::{Action, Resource};
 use instep_model::commit::Record;
 use instep_model::position::Position;
-use instep_node::{Follow, FollowError, FollowedCommit};
+use instep_node::{Follow, FollowedCommit};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::IntoParams;
 
 use super::{Query, Shared, dataset};
-use crate::admin::Admin;
+use crate::caller::Caller;
 use crate::problem::Problem;
 
 /// An idle feed says up to where it is complete this often (I16).
@@ -51,12 +52,13 @@ pub(super) struct ChangesQuery {
         (status = 410, description = "`position_trimmed`: take a snapshot", body = Problem),
     ))]
 pub(super) async fn changes(
-    _: Admin,
+    caller: Caller,
     State(shared): State<Shared>,
     Path(name): Path<String>,
     Query(query): Query<ChangesQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    caller.may(Action::Read, Resource::Dataset(&name))?;
     let dataset = dataset(&shared.node, &name)?;
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let since = text("last-event-id").or(query.since.as_deref());
@@ -66,8 +68,10 @@ pub(super) async fn changes(
     })?;
     let events = text("accept").is_some_and(|accept| accept.contains("text/event-stream"));
     let feed = Feed {
+        caller,
         position: since.unwrap_or_else(|| dataset.position()),
         follow: dataset.follow(since)?,
+        dataset: name,
         form: if events { Form::Events } else { Form::Lines },
         endless: query.follow || events,
     };
@@ -88,6 +92,9 @@ enum Form {
 }
 
 struct Feed {
+    /// Who follows, and what: a right that is lost ends the feed (I24).
+    caller: Caller,
+    dataset: String,
     follow: Follow,
     form: Form,
     endless: bool,
@@ -98,9 +105,14 @@ impl Feed {
     /// The next bytes, and whether more may come.
     async fn chunk(&mut self) -> (Vec<u8>, bool) {
         let mut out = Vec::new();
+        if let Err(problem) = self.caller.may(Action::Read, Resource::Dataset(&self.dataset)) {
+            self.put_error(&mut out, problem);
+            return (out, false);
+        }
+        let patience = self.caller.ends_in().map_or(BOOKMARK, |end| BOOKMARK.min(end));
         let first = match self.endless {
             false => self.follow.try_next().await,
-            true => match tokio::time::timeout(BOOKMARK, self.follow.next()).await {
+            true => match tokio::time::timeout(patience, self.follow.next()).await {
                 Ok(commit) => commit.map(Some),
                 Err(_) => {
                     let bookmark = json!({"bookmark": self.position}).to_string();
@@ -116,7 +128,7 @@ impl Feed {
                 Ok(None) if self.endless => return (out, true),
                 Ok(None) => return (out, false),
                 Err(error) => {
-                    self.put_error(&mut out, error);
+                    self.put_error(&mut out, error.into());
                     return (out, false);
                 }
             }
@@ -143,8 +155,8 @@ impl Feed {
         self.put(out, "commit", Some(commit.position), &text);
     }
 
-    fn put_error(&self, out: &mut Vec<u8>, error: FollowError) {
-        let text = json!({"error": Problem::from(error)}).to_string();
+    fn put_error(&self, out: &mut Vec<u8>, problem: Problem) {
+        let text = json!({"error": problem}).to_string();
         self.put(out, "error", None, &text);
     }
 

@@ -1,7 +1,10 @@
 //! Commits over HTTP.
 
+use std::collections::BTreeSet;
+
 use axum::Json;
 use axum::extract::{Path, State};
+use instep_access::{Action, Resource};
 use instep_model::commit::{Condition, Operation, Proposal, digest};
 use instep_model::limits;
 use instep_model::name::{Key, Name};
@@ -15,11 +18,8 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{Answer, Body, Shared, dataset, read_json};
-use crate::admin::Admin;
+use crate::caller::Caller;
 use crate::problem::Problem;
-
-/// The principal of those who hold the admin key.
-const ADMIN: &str = "admin";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -79,19 +79,29 @@ pub(super) struct CommitReply {
         (status = 507, description = "`storage_full`", body = Problem),
     ))]
 pub(super) async fn commit(
-    _: Admin,
+    caller: Caller,
     State(shared): State<Shared>,
     Path(name): Path<String>,
-    Body(body): Body<{ limits::COMMIT_BYTES }>,
+    body: Body<{ limits::COMMIT_BYTES }>,
 ) -> Answer<CommitReply> {
-    let dataset = dataset(&shared.node, &name)?;
-    let (proposal, count) = read_proposal(&body)?;
+    caller.may_at_all(Action::Commit).or_else(|refused| {
+        // A commit may consist of nothing but new tables.
+        caller.may(Action::Administer, Resource::Dataset(&name)).map_err(|_| refused)
+    })?;
+    let found = dataset(&shared.node, &name);
+    if caller.may(Action::Commit, Resource::Dataset(&name)).is_ok() {
+        // Who may everything here is told first that there is no such place.
+        found.clone()?;
+    }
+    let (proposal, count) = read_proposal(&body.read().await?, caller.name())?;
+    check_rights(&caller, &name, &proposal.operations)?;
+    let dataset = found?;
     let Receipt { position, results, replayed } = dataset.commit(proposal).await?;
     let results = if results.is_empty() { vec![None; count] } else { results.into_vec() };
     Ok(Json(CommitReply { position, results, replayed }))
 }
 
-fn read_proposal(body: &[u8]) -> Result<(Proposal, usize), Problem> {
+fn read_proposal(body: &[u8], principal: &str) -> Result<(Proposal, usize), Problem> {
     let CommitBody { id, ops } = read_json(body)?;
     let id = id.map(|id| serde_json::from_str::<Uuid>(id.get())).transpose();
     let id = id.map_err(|_| Problem::from(Refusal::IdInvalid))?;
@@ -106,7 +116,38 @@ fn read_proposal(body: &[u8]) -> Result<(Proposal, usize), Problem> {
         operations.push(read_operation(operation, text.get())?);
     }
     let digest = digest(ops.get().as_bytes());
-    Ok((Proposal { principal: ADMIN.to_owned(), id, digest, operations }, found))
+    Ok((Proposal { principal: principal.to_owned(), id, digest, operations }, found))
+}
+
+/// Everything that a commit touches, once each, against the rights of who sends it.
+fn check_rights(caller: &Caller, dataset: &str, operations: &[Operation]) -> Result<(), Problem> {
+    #[derive(PartialEq, Eq, PartialOrd, Ord)]
+    enum Touched<'a> {
+        Dataset,
+        Written(&'a Name),
+        Tested(&'a Name),
+    }
+    let touched = operations.iter().map(|operation| match operation {
+        Operation::Put { table, .. }
+        | Operation::Patch { table, .. }
+        | Operation::Delete { table, .. }
+        | Operation::Add { table, .. } => Touched::Written(table),
+        Operation::Append { journal, .. } => Touched::Written(journal),
+        Operation::Require { table, .. } => Touched::Tested(table),
+        Operation::CreateTable { .. }
+        | Operation::DropTable { .. }
+        | Operation::CreateJournal { .. } => Touched::Dataset,
+    });
+    let named = |name| Resource::Table { dataset, name, public: false };
+    let touched: BTreeSet<Touched<'_>> = touched.collect();
+    touched.into_iter().try_for_each(|touched| match touched {
+        Touched::Dataset => caller.may(Action::Administer, Resource::Dataset(dataset)),
+        Touched::Written(name) => caller.may(Action::Commit, named(name.as_str())),
+        // A condition tells what is in a row, as reading it does.
+        Touched::Tested(name) => {
+            caller.may_one_of(Action::Commit, &[Action::Read], named(name.as_str()))
+        }
+    })
 }
 
 fn read_operation(operation: usize, text: &str) -> Result<Operation, Refusal> {

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use instep_access::{Action, Resource};
 use instep_model::commit::{Operation, Proposal};
 use instep_model::name::Name;
 use instep_model::position::Position;
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{Answer, Body, Shared, dataset, new_name, read_json};
-use crate::admin::Admin;
+use crate::caller::Caller;
 use crate::problem::Problem;
 
 /// A dataset and how it is.
@@ -69,11 +70,19 @@ struct TableRequest {
     public: bool,
 }
 
-/// Lists the datasets.
+/// Lists the datasets that the caller may see.
 #[utoipa::path(get, path = "/v1/datasets", tag = "datasets",
     responses((status = 200, body = Vec<DatasetStatus>)))]
-pub(super) async fn list(_: Admin, State(shared): State<Shared>) -> Json<Vec<DatasetStatus>> {
-    Json(shared.node.datasets().iter().map(status).collect())
+pub(super) async fn list(
+    caller: Caller,
+    State(shared): State<Shared>,
+) -> Answer<Vec<DatasetStatus>> {
+    let mut datasets = shared.node.datasets();
+    datasets.retain(|dataset| may_see(&caller, dataset.name().as_str()).is_ok());
+    if datasets.is_empty() {
+        caller.may(Action::Administer, Resource::Server)?;
+    }
+    Ok(Json(datasets.iter().map(status).collect()))
 }
 
 /// Shows a dataset.
@@ -81,10 +90,11 @@ pub(super) async fn list(_: Admin, State(shared): State<Shared>) -> Json<Vec<Dat
     params(("dataset" = String, Path, description = "Name of the dataset")),
     responses((status = 200, body = DatasetStatus), (status = 404, body = Problem)))]
 pub(super) async fn show(
-    _: Admin,
+    caller: Caller,
     State(shared): State<Shared>,
     Path(name): Path<String>,
 ) -> Answer<DatasetStatus> {
+    may_see(&caller, &name)?;
     Ok(Json(status(&dataset(&shared.node, &name)?)))
 }
 
@@ -93,10 +103,11 @@ pub(super) async fn show(
     params(("dataset" = String, Path, description = "Name of the dataset")),
     responses((status = 200, body = DatasetStatus), (status = 400, body = Problem)))]
 pub(super) async fn create(
-    _: Admin,
+    caller: Caller,
     State(shared): State<Shared>,
     Path(name): Path<String>,
 ) -> Answer<DatasetStatus> {
+    caller.may(Action::Administer, Resource::Dataset(&name))?;
     let name = new_name(&name)?;
     let dataset = shared.opener.create(&shared.node, &name).await?;
     Ok(Json(status(&dataset)))
@@ -107,10 +118,11 @@ pub(super) async fn create(
     params(("dataset" = String, Path, description = "Name of the dataset")),
     responses((status = 204), (status = 404, body = Problem)))]
 pub(super) async fn remove(
-    _: Admin,
+    caller: Caller,
     State(shared): State<Shared>,
     Path(name): Path<String>,
 ) -> Result<StatusCode, Problem> {
+    caller.may(Action::Administer, Resource::Dataset(&name))?;
     shared.opener.remove(&shared.node, &name).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -120,10 +132,11 @@ pub(super) async fn remove(
     params(("dataset" = String, Path, description = "Name of the dataset")),
     responses((status = 200, body = Vec<TableStatus>), (status = 404, body = Problem)))]
 pub(super) async fn list_tables(
-    _: Admin,
+    caller: Caller,
     State(shared): State<Shared>,
     Path(name): Path<String>,
 ) -> Answer<Vec<TableStatus>> {
+    may_see(&caller, &name)?;
     Ok(Json(tables(&dataset(&shared.node, &name)?)))
 }
 
@@ -133,10 +146,14 @@ pub(super) async fn list_tables(
            ("table" = String, Path, description = "Name of the table")),
     responses((status = 200, body = TableStatus), (status = 404, body = Problem)))]
 pub(super) async fn show_table(
-    _: Admin,
+    caller: Caller,
     State(shared): State<Shared>,
     Path((name, table)): Path<(String, String)>,
 ) -> Answer<TableStatus> {
+    if let Err(refused) = may_see(&caller, &name) {
+        let table = Resource::Table { dataset: &name, name: &table, public: false };
+        caller.may(Action::Read, table).map_err(|_| refused)?;
+    }
     let found = tables(&dataset(&shared.node, &name)?).into_iter().find(|t| t.name == table);
     found.map(Json).ok_or_else(|| Problem::unknown_table(&table))
 }
@@ -149,18 +166,20 @@ pub(super) async fn show_table(
     responses((status = 200, body = TableStatus), (status = 400, body = Problem),
               (status = 404, body = Problem)))]
 pub(super) async fn create_table(
-    _: Admin,
+    caller: Caller,
     State(shared): State<Shared>,
     Path((name, table)): Path<(String, String)>,
-    Body(body): Body<4096>,
+    body: Body<4096>,
 ) -> Answer<TableStatus> {
+    caller.may(Action::Administer, Resource::Dataset(&name))?;
+    let body = body.read().await?;
     let dataset = dataset(&shared.node, &name)?;
     let TableRequest { public } = match body.is_empty() {
         true => TableRequest::default(),
         false => read_json(&body)?,
     };
     let name = new_name(&table)?;
-    administer(&dataset, Operation::CreateTable { table: name, public }).await?;
+    administer(&caller, &dataset, Operation::CreateTable { table: name, public }).await?;
     let found = tables(&dataset).into_iter().find(|t| t.name == table);
     found.map(Json).ok_or_else(|| Problem::unknown_table(&table))
 }
@@ -171,13 +190,14 @@ pub(super) async fn create_table(
            ("table" = String, Path, description = "Name of the table")),
     responses((status = 204), (status = 404, body = Problem)))]
 pub(super) async fn drop_table(
-    _: Admin,
+    caller: Caller,
     State(shared): State<Shared>,
     Path((name, table)): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
+    caller.may(Action::Administer, Resource::Dataset(&name))?;
     let dataset = dataset(&shared.node, &name)?;
     let table = Name::new(&table).map_err(|_| Problem::unknown_table(&table))?;
-    administer(&dataset, Operation::DropTable { table }).await?;
+    administer(&caller, &dataset, Operation::DropTable { table }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -187,20 +207,32 @@ pub(super) async fn drop_table(
            ("journal" = String, Path, description = "Name of the journal")),
     responses((status = 204), (status = 400, body = Problem), (status = 404, body = Problem)))]
 pub(super) async fn create_journal(
-    _: Admin,
+    caller: Caller,
     State(shared): State<Shared>,
     Path((name, journal)): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
+    caller.may(Action::Administer, Resource::Dataset(&name))?;
     let dataset = dataset(&shared.node, &name)?;
-    administer(&dataset, Operation::CreateJournal { journal: new_name(&journal)? }).await?;
+    administer(&caller, &dataset, Operation::CreateJournal { journal: new_name(&journal)? })
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn administer(dataset: &Dataset, operation: Operation) -> Result<(), Problem> {
+async fn administer(
+    caller: &Caller,
+    dataset: &Dataset,
+    operation: Operation,
+) -> Result<(), Problem> {
     let operations = vec![operation];
-    let proposal = Proposal { principal: "admin".into(), id: None, digest: 0, operations };
+    let proposal =
+        Proposal { principal: caller.name().to_owned(), id: None, digest: 0, operations };
     dataset.commit(proposal).await?;
     Ok(())
+}
+
+/// How a dataset is may be known to those who administer it and to those who read all of it.
+fn may_see(caller: &Caller, dataset: &str) -> Result<(), Problem> {
+    caller.may_one_of(Action::Administer, &[Action::Read], Resource::Dataset(dataset))
 }
 
 fn status(dataset: &Dataset) -> DatasetStatus {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{FromRequestParts, Path, State};
-use axum::http::request::Parts;
+use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
+use instep_access::{Action, Resource};
 use instep_model::limits;
 use instep_model::name::Key;
 use instep_model::position::Position;
@@ -20,7 +20,7 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{Query, Shared};
-use crate::admin::Admin;
+use crate::caller::Caller;
 use crate::problem::Problem;
 
 /// How long a read waits for the position that it asks for.
@@ -85,14 +85,14 @@ pub(super) async fn page(
     State(shared): State<Shared>,
     Path((name, table)): Path<(String, String)>,
     Query(query): Query<PageQuery>,
-    asker: Asker,
+    caller: Caller,
 ) -> Result<Response, Problem> {
     let limit = query.limit.unwrap_or(100);
     if !(1..=limits::PAGE_ROWS).contains(&limit) {
         let detail = format!("limit is {limit}, allowed is 1 to {}", limits::PAGE_ROWS);
         return Err(Problem::bad_request("bad_query", detail));
     }
-    let view = open(&shared, &name, &table, query.at_least.as_deref(), asker).await?;
+    let view = open(&shared, &name, &table, query.at_least.as_deref(), &caller).await?;
     let prefix = query.prefix.unwrap_or_default();
     let from = match query.after.as_deref() {
         Some(after) if after >= prefix.as_str() => Bound::Excluded(after),
@@ -131,9 +131,9 @@ pub(super) async fn one(
     State(shared): State<Shared>,
     Path((name, table, key)): Path<(String, String, String)>,
     Query(query): Query<FreshQuery>,
-    asker: Asker,
+    caller: Caller,
 ) -> Result<Response, Problem> {
-    let view = open(&shared, &name, &table, query.at_least.as_deref(), asker).await?;
+    let view = open(&shared, &name, &table, query.at_least.as_deref(), &caller).await?;
     let Some((key, StoredRow { row, .. })) = view.table.rows.get_key_value(key.as_str()) else {
         let detail = format!("there is no row {key:?} in table {table:?}");
         return Err(Problem::new(StatusCode::NOT_FOUND, "row_not_found", detail));
@@ -156,9 +156,9 @@ pub(super) async fn snapshot(
     State(shared): State<Shared>,
     Path((name, table)): Path<(String, String)>,
     Query(query): Query<FreshQuery>,
-    asker: Asker,
+    caller: Caller,
 ) -> Result<Response, Problem> {
-    let view = open(&shared, &name, &table, query.at_least.as_deref(), asker).await?;
+    let view = open(&shared, &name, &table, query.at_least.as_deref(), &caller).await?;
     let position = view.position;
     let head = format!("{{\"position\":\"{position}\",\"rows\":{}}}\n", view.table.rows.len());
     let state = Some((view, None::<Key>, head.into_bytes()));
@@ -187,17 +187,6 @@ pub(super) async fn snapshot(
     Ok((headers, Body::from_stream(chunks)).into_response())
 }
 
-/// Who asks: a holder of the admin key, or somebody who may read what is public.
-pub(super) struct Asker(Result<Admin, Problem>);
-
-impl<S: Send + Sync> FromRequestParts<S> for Asker {
-    type Rejection = std::convert::Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        Ok(Self(Admin::check(parts)))
-    }
-}
-
 /// A table as it is at one position.
 struct TableView {
     table: Table,
@@ -210,21 +199,19 @@ async fn open(
     name: &str,
     table: &str,
     at_least: Option<&str>,
-    asker: Asker,
+    caller: &Caller,
 ) -> Result<TableView, Problem> {
     let found = shared.node.dataset(name);
-    // What is not public is not even known to exist, so the key comes before everything else.
-    if !found.as_ref().is_some_and(|dataset| is_public(&dataset.state(), table)) {
-        asker.0.clone()?;
-    }
+    let may =
+        |public| caller.may(Action::Read, Resource::Table { dataset: name, name: table, public });
+    // What somebody may not read is not even known to exist, so rights come before everything.
+    may(found.as_ref().is_some_and(|dataset| is_public(&dataset.state(), table)))?;
     let dataset = found.ok_or_else(|| Problem::unknown_dataset(name))?;
     if let Some(at_least) = at_least {
         wait_for(&dataset, at_least).await?;
     }
     let state: Arc<DatasetState> = dataset.state();
-    if !is_public(&state, table) {
-        asker.0?;
-    }
+    may(is_public(&state, table))?;
     let table = state.tables.get(table).ok_or_else(|| Problem::unknown_table(table))?.clone();
     Ok(TableView { table, position: dataset.position_of(&state) })
 }

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
+use instep_access::{Action, Resource};
 use instep_model::limits;
 use instep_node::live::{LivePlace, Once, PublishId, Published};
 use instep_node::ring::Payload;
@@ -14,7 +15,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::{Answer, Body, Shared, read_json};
-use crate::admin::Admin;
+use crate::caller::Caller;
 use crate::problem::Problem;
 
 /// The header that names a request, so that it can be said again.
@@ -147,12 +148,14 @@ pub(super) struct PresenceReply {
               (status = 409, description = "`id_conflict`", body = Problem),
               (status = 413, description = "`payload_too_large`", body = Problem)))]
 pub(super) async fn publish(
-    _: Admin,
+    caller: Caller,
     State(shared): State<Shared>,
     Path(topic): Path<String>,
     headers: HeaderMap,
-    Body(body): Body<{ limits::PUBLISH_BYTES + 1024 }>,
+    body: Body<{ limits::PUBLISH_BYTES + 1024 }>,
 ) -> Answer<PublishReply> {
+    may_publish(&caller, &topic)?;
+    let body = body.read().await?;
     let PublishBody { event, payload, id } = read_json(&body)?;
     let id = match id.as_deref().or(key_of(&headers)?) {
         Some(id) => Some(id_of("id", id)?),
@@ -175,11 +178,13 @@ pub(super) async fn publish(
                body = Problem),
               (status = 413, description = "`payload_too_large`", body = Problem)))]
 pub(super) async fn publish_all(
-    _: Admin,
+    caller: Caller,
     State(shared): State<Shared>,
     headers: HeaderMap,
-    Body(body): Body<{ limits::COMMIT_BYTES }>,
+    body: Body<{ limits::COMMIT_BYTES }>,
 ) -> Answer<MessagesReply> {
+    caller.may_at_all(Action::Publish)?;
+    let body = body.read().await?;
     let MessagesBody { messages } = read_json(&body)?;
     if messages.len() > limits::PUBLISH_MESSAGES {
         let (given, limit) = (messages.len(), limits::PUBLISH_MESSAGES);
@@ -189,6 +194,7 @@ pub(super) async fn publish_all(
     let key = key_of(&headers)?;
     let read = |(at, message): (usize, MessageBody<'_>)| {
         let MessageBody { topic, event, payload, id } = message;
+        may_publish(&caller, &topic)?;
         let name = |field: &str| format!("messages[{at}].{field}");
         let id = id.or_else(|| key.map(|key| format!("{key}#{at}")));
         let id = id.map(|id| id_of(&name("id"), &id)).transpose()?;
@@ -214,10 +220,11 @@ pub(super) async fn publish_all(
     responses((status = 200, body = TopicReply),
               (status = 404, description = "`unmatched_topic`", body = Problem)))]
 pub(super) async fn show(
-    _: Admin,
+    caller: Caller,
     State(shared): State<Shared>,
     Path(topic): Path<String>,
 ) -> Answer<TopicReply> {
+    may_publish(&caller, &topic)?;
     let known = live(&shared.node, &topic)?;
     let (epoch, offset) = parts(known.as_ref().and_then(|topic| topic.newest()));
     let presence = match &known {
@@ -239,10 +246,11 @@ pub(super) async fn show(
               (status = 404, description = "`unmatched_topic`: no live topic, or one without \
                                             presence", body = Problem)))]
 pub(super) async fn presence(
-    _: Admin,
+    caller: Caller,
     State(shared): State<Shared>,
     Path(topic): Path<String>,
 ) -> Answer<PresenceReply> {
+    may_publish(&caller, &topic)?;
     let known = live(&shared.node, &topic)?;
     if !shared.node.tracks(&topic) {
         let detail = format!("the live topic {topic:?} keeps no presence");
@@ -251,6 +259,12 @@ pub(super) async fn presence(
     let Crowd { count, keys } = known.as_ref().and_then(|topic| topic.crowd()).unwrap_or_default();
     let present = known.and_then(|topic| topic.present());
     Ok(Json(PresenceReply { count, keys, present }))
+}
+
+/// Who may send to a topic may also see who is there. Where everybody publishes, it is from sockets
+/// that have joined.
+fn may_publish(caller: &Caller, topic: &str) -> Result<(), Problem> {
+    caller.may(Action::Publish, Resource::Topic { name: topic, anyone_publishes: false })
 }
 
 struct Message {

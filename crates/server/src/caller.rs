@@ -1,0 +1,134 @@
+//! Who asks over HTTP: what a request shows, held against the gate.
+
+use std::convert::Infallible;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::extract::FromRequestParts;
+use axum::http::StatusCode;
+use axum::http::header;
+use axum::http::request::Parts;
+use instep_access::{Action, Credential, Gate, Principal, Refusal, Resource};
+
+use crate::problem::Problem;
+
+/// Who asks: what the request shows as `Authorization: Bearer <key or token>`. Use it as an
+/// extractor in routes of your own, and ask it before you do anything.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    gate: Gate,
+    /// What was shown and is no good does not take away what anybody may.
+    shown: Result<Credential, Refusal>,
+}
+
+/// Proof that a request may administer the whole server: it carries the admin key, or a right to
+/// administer every dataset. Use it as an extractor in routes of your own.
+#[derive(Debug, Clone, Copy)]
+pub struct Admin;
+
+impl Caller {
+    fn read(parts: &Parts) -> Self {
+        let gate = parts.extensions.get::<Gate>().cloned().unwrap_or_default();
+        let given = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let given = given.and_then(|value| value.split_once(' '));
+        let shown = match given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")) {
+            None => Ok(Credential::anonymous()),
+            Some((_, text)) => gate.access().credential(text, now_ms()),
+        };
+        Self { gate, shown }
+    }
+
+    /// May it do `action` to `resource` now?
+    ///
+    /// # Errors
+    /// [`Problem`] `key_required`, `wrong_key`, `forbidden`, `token_expired` or `token_invalid`.
+    pub fn may(&self, action: Action, resource: Resource<'_>) -> Result<(), Problem> {
+        let access = self.gate.access();
+        let decided = match &self.shown {
+            Ok(credential) => credential.may(&access, action, resource, now_ms()),
+            Err(refusal) => access
+                .decide(&Principal::anonymous(), action, resource)
+                .map_err(|_| refusal.clone()),
+        };
+        Ok(decided?)
+    }
+
+    /// May it do one of these?
+    ///
+    /// # Errors
+    /// As for the first of them, see [`Caller::may`].
+    pub(crate) fn may_one_of(
+        &self,
+        first: Action,
+        others: &[Action],
+        resource: Resource<'_>,
+    ) -> Result<(), Problem> {
+        let refused = self.may(first, resource);
+        match others.iter().any(|action| self.may(*action, resource).is_ok()) {
+            true => Ok(()),
+            false => refused,
+        }
+    }
+
+    /// May it do `action` to anything at all? Who may not is told so before a body is read.
+    ///
+    /// # Errors
+    /// See [`Caller::may`].
+    pub(crate) fn may_at_all(&self, action: Action) -> Result<(), Problem> {
+        let rights = &self.gate.access().rights;
+        let decided = match &self.shown {
+            Ok(credential) => rights.decide_at_all(credential.principal(), action),
+            Err(refusal) => {
+                let nobody = Principal::anonymous();
+                rights.decide_at_all(&nobody, action).map_err(|_| refusal.clone())
+            }
+        };
+        Ok(decided?)
+    }
+
+    /// The name under which its commit ids are remembered.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match &self.shown {
+            Ok(credential) => credential.principal().name(),
+            Err(_) => instep_access::principal::ANONYMOUS,
+        }
+    }
+
+    /// How long what it has shown is still good; none when that does not end by itself.
+    pub(crate) fn ends_in(&self) -> Option<Duration> {
+        let deadline = self.shown.as_ref().ok()?.next_deadline()?;
+        Some(Duration::from_millis(deadline.saturating_sub(now_ms())))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self::read(parts))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Admin {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        Caller::read(parts).may(Action::Administer, Resource::Server).map(|()| Self)
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let status = match refusal.asks_for_another() {
+            true => StatusCode::UNAUTHORIZED,
+            false => StatusCode::FORBIDDEN,
+        };
+        Self::new(status, refusal.code(), refusal.to_string())
+    }
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
