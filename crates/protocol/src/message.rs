@@ -4,7 +4,11 @@
 //! V2 text    [join_ref, ref, topic, event, payload]            further elements are ignored
 //! V1 text    {"topic", "event", "payload", "ref", "join_ref"}  further keys are ignored
 //! V2 binary  0 | len join_ref | len ref | len topic | len event | the four strings | payload
+//!            3 | len join_ref | len ref | len topic | len name | len meta | 1 | the five | JSON
 //! ```
+//!
+//! Kind 3 is how `@supabase/realtime-js` packs `{"type":"broadcast","event":name,"payload":…}`, and
+//! it means just that.
 //!
 //! Nothing is copied: a message borrows from its frame, and its payload is not looked into beyond
 //! being a well-formed JSON object.
@@ -18,6 +22,7 @@ use std::borrow::Cow;
 
 use instep_model::limits::{self, REF_BYTES};
 
+use crate::encode::write_string;
 use crate::reference::Ref;
 use crate::vsn::Vsn;
 
@@ -46,6 +51,36 @@ pub enum Payload<'a> {
     Json(&'a str),
     /// Opaque bytes, from a binary frame.
     Binary(&'a [u8]),
+    /// A JSON object in parts, from a binary frame.
+    Named(Named<'a>),
+}
+
+/// A payload that has a name of its own within the event `broadcast`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Named<'a> {
+    /// The name.
+    pub name: &'a str,
+    /// The text of a JSON object, or nothing.
+    pub meta: &'a str,
+    /// The text of a JSON value.
+    pub payload: &'a str,
+}
+
+impl Named<'_> {
+    /// The object that the parts stand for, as a text frame would carry it.
+    #[must_use]
+    pub fn to_json(&self) -> Vec<u8> {
+        let mut out = b"{\"type\":\"broadcast\",\"event\":".to_vec();
+        write_string(&mut out, self.name);
+        if !self.meta.is_empty() {
+            out.extend_from_slice(b",\"meta\":");
+            out.extend_from_slice(self.meta.as_bytes());
+        }
+        out.extend_from_slice(b",\"payload\":");
+        out.extend_from_slice(self.payload.as_bytes());
+        out.push(b'}');
+        out
+    }
 }
 
 /// Why a frame is not a message.

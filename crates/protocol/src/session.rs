@@ -340,7 +340,7 @@ impl Session {
             }
             _ if is_socket => self.unmatched(message),
             ("phx_join", Payload::Json(params)) => self.join(message, params),
-            ("phx_join", Payload::Binary(_)) => {
+            ("phx_join", Payload::Binary(_) | Payload::Named(_)) => {
                 let response = answers::rejection(&DecodeError::PayloadNotObject);
                 self.answer(&address(message), &response);
             }

@@ -3,36 +3,85 @@
 use std::borrow::Cow;
 
 use instep_model::limits;
+use serde::de::IgnoredAny;
 
-use super::{DecodeError, Message, Payload};
+use super::{DecodeError, Message, Named, Payload};
 use crate::reference::Ref;
 
 const _: () = assert!(limits::TOPIC_BYTES == 255 && limits::EVENT_BYTES == 255);
+
+const PUSH: u8 = 0;
+const NAMED_PUSH: u8 = 3;
+const NAMED_EVENT: &str = "broadcast";
+/// How the payload of a named push is written. Bytes would need their own kind on the way out.
+const JSON: u8 = 1;
 
 pub(super) fn decode(frame: &[u8]) -> Result<Message<'_>, DecodeError> {
     if frame.len() > limits::FRAME_BYTES {
         return Err(DecodeError::FrameTooLarge);
     }
-    let (&kind, rest) = frame.split_first().ok_or_else(too_short)?;
-    if kind != 0 {
-        return Err(DecodeError::UnknownBinaryKind(kind));
+    match frame.split_first() {
+        Some((&PUSH, rest)) => decode_push(rest),
+        Some((&NAMED_PUSH, rest)) => decode_named(rest),
+        Some((&kind, _)) => Err(DecodeError::UnknownBinaryKind(kind)),
+        None => Err(too_short()),
     }
-    let (&[join_ref, reference, topic, event], mut rest) =
-        rest.split_first_chunk::<4>().ok_or_else(too_short)?;
-    let mut text = |length: u8| {
-        let (text, after) = rest.split_at_checked(usize::from(length)).ok_or_else(too_short)?;
-        rest = after;
-        std::str::from_utf8(text).map_err(|_| DecodeError::BadUtf8)
-    };
+}
+
+fn decode_push(rest: &[u8]) -> Result<Message<'_>, DecodeError> {
+    let ([join_ref, reference, topic, event], payload) = texts::<4>(rest, 0)?;
     // An empty ref stays the empty string: it equals no join_ref that a client ever made, so the
     // session takes such a message for a stale one.
     Ok(Message {
-        join_ref: Some(Ref::string(text(join_ref)?)),
-        reference: Some(Ref::string(text(reference)?)),
-        topic: Cow::Borrowed(text(topic)?),
-        event: Cow::Borrowed(text(event)?),
-        payload: Payload::Binary(rest),
+        join_ref: Some(Ref::string(join_ref)),
+        reference: Some(Ref::string(reference)),
+        topic: Cow::Borrowed(topic),
+        event: Cow::Borrowed(event),
+        payload: Payload::Binary(payload),
     })
+}
+
+/// Here an empty ref is none: that is how the client writes null.
+fn decode_named(rest: &[u8]) -> Result<Message<'_>, DecodeError> {
+    let ([join_ref, reference, topic, name, meta], payload) = texts::<5>(rest, 1)?;
+    if rest[5] != JSON {
+        return Err(DecodeError::BadFrame("a broadcast of kind 3 must carry JSON".to_owned()));
+    }
+    let payload = std::str::from_utf8(payload).map_err(|_| DecodeError::BadUtf8)?;
+    check_json(payload)?;
+    if !meta.is_empty() {
+        check_json(meta)?;
+        if !meta.starts_with('{') {
+            return Err(DecodeError::BadFrame("the metadata must be a JSON object".to_owned()));
+        }
+    }
+    let some = |text| (!str::is_empty(text)).then(|| Ref::string(text));
+    Ok(Message {
+        join_ref: some(join_ref),
+        reference: some(reference),
+        topic: Cow::Borrowed(topic),
+        event: Cow::Borrowed(NAMED_EVENT),
+        payload: Payload::Named(Named { name, meta, payload }),
+    })
+}
+
+fn check_json(text: &str) -> Result<(), DecodeError> {
+    let IgnoredAny =
+        serde_json::from_str(text).map_err(|error| DecodeError::BadJson(error.to_string()))?;
+    Ok(())
+}
+
+/// Strings behind their lengths and `skipped` bytes more, and what follows them.
+fn texts<const N: usize>(frame: &[u8], skipped: usize) -> Result<([&str; N], &[u8]), DecodeError> {
+    let (lengths, rest) = frame.split_first_chunk::<N>().ok_or_else(too_short)?;
+    let mut rest = rest.get(skipped..).ok_or_else(too_short)?;
+    let mut texts = [""; N];
+    for (text, length) in texts.iter_mut().zip(lengths) {
+        let (bytes, after) = rest.split_at_checked(usize::from(*length)).ok_or_else(too_short)?;
+        rest = after;
+        *text = std::str::from_utf8(bytes).map_err(|_| DecodeError::BadUtf8)?;
+    }
+    Ok((texts, rest))
 }
 
 fn too_short() -> DecodeError {

@@ -170,12 +170,30 @@ fn an_empty_join_ref_of_a_binary_push_is_the_empty_string_not_null() {
 }
 
 #[test]
-fn clients_may_send_binary_frames_of_kind_zero_only() {
-    for kind in 1..=255 {
+fn clients_may_send_binary_frames_of_kinds_zero_and_three_only() {
+    for kind in (1..=255).filter(|kind| *kind != 3) {
         let frame = [kind, 0, 0, 1, 1, b't', b'e'];
         let rejected = decode_binary(Vsn::V2, &frame).unwrap_err();
         assert_eq!(rejected.error, DecodeError::UnknownBinaryKind(kind));
     }
+}
+
+#[test]
+fn a_broadcast_of_kind_three_carries_json_and_nothing_else() {
+    let decode = |encoding: u8, meta: &str, payload: &[u8]| {
+        let lengths = [3, 0, 0, 1, 1, meta.len() as u8, encoding];
+        decode_binary(Vsn::V2, &[&lengths, &b"te"[..], meta.as_bytes(), payload].concat())
+            .map(|message| message.payload == Payload::Binary(b""))
+            .map_err(|rejected| rejected.error.code())
+    };
+
+    assert_eq!(decode(1, "{}", b"7"), Ok(false));
+    assert_eq!(decode(0, "", b"{}"), Err("bad_frame"));
+    assert_eq!(decode(1, "[]", b"{}"), Err("bad_frame"));
+    for (meta, payload) in [("", &b""[..]), ("", b"{} {}"), ("{", b"{}"), ("", b"{\"a\"}")] {
+        assert_eq!(decode(1, meta, payload), Err("bad_json"));
+    }
+    assert_eq!(decode(1, "", b"\"\xff\""), Err("bad_utf8"));
 }
 
 #[test]

@@ -91,6 +91,7 @@ impl Session {
             payload: match message.payload {
                 Payload::Json(text) => Body::Json(Bytes::copy_from_slice(text.as_bytes())),
                 Payload::Binary(bytes) => Body::Binary(Bytes::copy_from_slice(bytes)),
+                Payload::Named(named) => Body::Json(named.to_json().into()),
             },
         };
         match entry.phase {

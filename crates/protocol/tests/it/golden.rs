@@ -33,6 +33,10 @@ fn every_frame_from_a_client_reads_as_written_down() {
                 assert_eq!(message.event, wanted.event, "{name}");
                 match message.payload {
                     Payload::Json(text) => assert_eq!(text, wanted.payload.unwrap().get()),
+                    Payload::Named(named) => {
+                        let json = String::from_utf8(named.to_json()).unwrap();
+                        assert_eq!(json, wanted.payload.unwrap().get(), "{name}");
+                    }
                     Payload::Binary(bytes) => assert_eq!(bytes, unhex(&wanted.hex.unwrap())),
                 }
             }

@@ -145,3 +145,19 @@ fn where_binary_frames_do_not_travel_a_binary_reply_is_an_error_and_a_binary_pus
     let effects = client.takes(Event::Replied { reply_to, status: "ok", response });
     assert_eq!(effects, [error(r#""3","7","room:1""#, "reply cannot be encoded")]);
 }
+
+#[test]
+fn a_broadcast_as_supabase_packs_it_is_the_push_that_it_stands_for() {
+    let mut client = Client::joined();
+
+    let meant = r#"{"type":"broadcast","event":"hi","meta":{"id":1},"payload":[1.0]}"#;
+    client.says_bytes(
+        b"\x03\x01\x01\x06\x02\x08\x0137room:1hi{\"id\":1}[1.0]",
+        &[&format!(r#"push room:1 "7" broadcast {meant}"#)],
+    );
+    let frame = b"\x03\x00\x00\x06\x08\x00\x01room:1phx_joinnull";
+    client.says_bytes(
+        frame,
+        &[r#"push room:1 - broadcast {"type":"broadcast","event":"phx_join","payload":null}"#],
+    );
+}

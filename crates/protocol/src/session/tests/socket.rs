@@ -40,8 +40,8 @@ fn a_malformed_frame_is_answered_in_band_and_the_socket_lives() {
     );
     client.says(r#"["3","7","room:1","message",null]"#, &[&no_object(r#""3","7","room:1""#)]);
     client.says_bytes(
-        &[3, 0, 0, 0],
-        &[&complaint("unknown_binary_kind", "binary frames of kind 3 are not accepted")],
+        &[4, 0, 0, 0],
+        &[&complaint("unknown_binary_kind", "binary frames of kind 4 are not accepted")],
     );
     client.says(r#"["3","3","room:1","phx_join",{}]"#, &[r#"join room:1 "3" {}"#]);
 }
