@@ -1,78 +1,206 @@
 //! What all connections of a server share.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::time::Instant;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use instep_model::limits;
 use instep_node::Node;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, watch};
 
 use crate::longpoll::SessionHandle;
 use crate::rules::Channel;
+use crate::shard::{Arrival, ConnectionState, Counts, Mail, Shards};
 
-/// The door of a server: connections come in here. Cloning gives another handle.
+/// What an operator decides about the door.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DoorOptions {
+    /// Threads that serve sockets; 0 for one on each core that the process may use.
+    pub shards: usize,
+    /// A reader that takes nothing for this long, in milliseconds, is closed; it can resume.
+    pub slow_reader_ms: u64,
+    /// Sockets at a time.
+    pub sockets: usize,
+}
+
+impl Default for DoorOptions {
+    fn default() -> Self {
+        Self { shards: 0, slow_reader_ms: limits::SLOW_READER_MS, sockets: limits::NODE_SOCKETS }
+    }
+}
+
+/// The door of a server: connections come in here. Cloning gives another handle; with the last one
+/// the shards end.
 #[derive(Clone)]
 pub struct Door(Arc<Shared>);
 
 struct Shared {
-    node: Node,
-    channels: Vec<Channel>,
-    sockets: Arc<Semaphore>,
+    house: Arc<House>,
+    shards: Arc<Shards>,
     drain: watch::Sender<bool>,
-    began: Instant,
     longpoll: Mutex<HashMap<String, SessionHandle>>,
 }
 
+/// What is behind the door.
+pub(crate) struct House {
+    node: Node,
+    channels: Vec<Channel>,
+    options: DoorOptions,
+    began: Instant,
+    sockets: AtomicUsize,
+    /// Told when the last socket has gone.
+    empty: Notify,
+    /// Where rules of applications run.
+    runtime: Handle,
+}
+
+/// The right to one connection, until it is dropped.
+pub(crate) struct Place(Arc<House>);
+
 impl Door {
     /// A door to `node`, with the rules of applications; the first pattern that matches decides.
-    #[must_use]
-    pub fn new(node: Node, channels: Vec<Channel>) -> Self {
-        Self(Arc::new(Shared {
+    /// Its shards begin to run. Rules run on the current runtime.
+    ///
+    /// # Errors
+    /// When the system gives no thread or no epoll.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn open(node: Node, channels: Vec<Channel>, options: DoorOptions) -> io::Result<Self> {
+        let house = Arc::new(House {
             node,
             channels,
-            sockets: Arc::new(Semaphore::new(limits::NODE_SOCKETS)),
-            drain: watch::Sender::new(false),
+            options,
             began: Instant::now(),
-            longpoll: Mutex::default(),
-        }))
+            sockets: AtomicUsize::new(0),
+            empty: Notify::new(),
+            runtime: Handle::current(),
+        });
+        let shards = Arc::new(Shards::start(&house)?);
+        let drain = watch::Sender::new(false);
+        Ok(Self(Arc::new(Shared { house, shards, drain, longpoll: Mutex::default() })))
     }
 
-    /// Tells every connection to come back later (close code 1012).
+    /// Takes in plain TCP connections: messages behind 4 bytes of length. Returns the address.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on.
+    pub fn listen_tcp(&self, address: SocketAddr) -> io::Result<SocketAddr> {
+        let listener = std::net::TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        self.0.shards.listen(&listener)?;
+        Ok(address)
+    }
+
+    /// Tells every connection to come back later (close code 1012), and takes no more of them over
+    /// TCP.
     pub fn drain(&self) {
         self.0.drain.send_replace(true);
+        self.0.shards.send_all(|| Mail::Drain);
+    }
+
+    /// Waits until no connection is left; false when `limit` passes first.
+    pub async fn empty(&self, limit: Duration) -> bool {
+        let house = &self.0.house;
+        let empty = async {
+            loop {
+                let told = house.empty.notified();
+                if house.sockets.load(Ordering::SeqCst) == 0 {
+                    return;
+                }
+                told.await;
+            }
+        };
+        tokio::time::timeout(limit, empty).await.is_ok()
     }
 
     /// Connections now.
     #[must_use]
     pub fn connections(&self) -> usize {
-        limits::NODE_SOCKETS - self.0.sockets.available_permits()
+        self.0.house.sockets.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn node(&self) -> &Node {
-        &self.0.node
+    /// What each shard has counted.
+    #[must_use]
+    pub fn counts(&self) -> Vec<Counts> {
+        self.0.shards.counts()
     }
 
-    pub(crate) fn rules_for(&self, topic: &str) -> Option<Channel> {
-        self.0.channels.iter().find(|channel| channel.pattern.matches(topic)).cloned()
+    /// Every connection of the shards as it is now.
+    pub async fn snapshot(&self) -> Vec<ConnectionState> {
+        self.0.shards.snapshot().await
+    }
+
+    /// Gives a socket to a shard.
+    pub(crate) fn admit(&self, arrival: Arrival) {
+        self.0.shards.admit(arrival);
+    }
+
+    pub(crate) fn house(&self) -> &Arc<House> {
+        &self.0.house
     }
 
     /// A place for one more connection, if there is one.
-    pub(crate) fn enter(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.0.sockets).try_acquire_owned().ok()
+    pub(crate) fn enter(&self) -> Option<Place> {
+        self.0.house.enter()
     }
 
     pub(crate) fn draining(&self) -> watch::Receiver<bool> {
         self.0.drain.subscribe()
     }
 
-    /// Milliseconds of the clock that sessions live by.
-    pub(crate) fn now(&self) -> u64 {
-        u64::try_from(self.0.began.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-
     pub(crate) fn longpoll(&self) -> &Mutex<HashMap<String, SessionHandle>> {
         &self.0.longpoll
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.longpoll.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.shards.send_all(|| Mail::Stop);
+    }
+}
+
+impl House {
+    pub(crate) fn node(&self) -> &Node {
+        &self.node
+    }
+
+    pub(crate) fn options(&self) -> &DoorOptions {
+        &self.options
+    }
+
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    pub(crate) fn rules_for(&self, topic: &str) -> Option<&Channel> {
+        self.channels.iter().find(|channel| channel.pattern.matches(topic))
+    }
+
+    /// Milliseconds of the clock that sessions live by.
+    pub(crate) fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn enter(self: &Arc<Self>) -> Option<Place> {
+        let most = self.options.sockets;
+        let entered = self.sockets.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |now| {
+            (now < most).then_some(now + 1)
+        });
+        entered.ok().map(|_| Place(Arc::clone(self)))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.0.sockets.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.0.empty.notify_waiters();
+        }
     }
 }

@@ -1,15 +1,18 @@
 //! The doors: sockets and long-poll requests on one side, sessions and topics on the other.
 //!
-//! What lives here: [`Door`] (what all connections share), the connection that drives a session
-//! machine, its two transports ([`websocket`], [`longpoll`]), and the rules by which an
+//! What lives here: [`Door`] (what all connections share), the talk that drives a session machine
+//! with its topics, the shards (threads that serve sockets: WebSocket after its handshake in
+//! [`websocket`], plain TCP), the task of a [`longpoll`] session, and the rules by which an
 //! application takes part in a channel ([`rules`]). What does not: what messages mean (that is
 //! `instep-protocol`), what topics hold (`instep-node`), and which engine runs.
-//! Start reading at [`rules`], then `connection`.
+//! Start reading at [`rules`], then `talk`, then `shard`.
 
-mod connection;
 mod door;
 pub mod longpoll;
 pub mod rules;
+mod shard;
+mod talk;
 pub mod websocket;
 
-pub use door::Door;
+pub use door::{Door, DoorOptions};
+pub use shard::{ConnectionState, Counts, DoorKind, TopicState};

@@ -1,5 +1,7 @@
 //! The long-poll transport: a session that lives between requests.
 
+mod connection;
+
 use std::collections::HashMap;
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -11,12 +13,12 @@ use axum::response::{IntoResponse, Response};
 use instep_model::limits;
 use instep_protocol::encode::Frame;
 use instep_protocol::longpoll::{Answer, decode_body, session_token};
-use instep_protocol::session::Options;
+use instep_protocol::session::Event;
 use instep_protocol::vsn::Vsn;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
-use crate::connection::Connection;
-use crate::door::Door;
+use self::connection::Connection;
+use crate::door::{Door, Place};
 
 const WINDOW: Duration = Duration::from_millis(limits::LONGPOLL_WINDOW_MS);
 const TOKEN_HEADER: &str = "x-phoenix-longpoll-token";
@@ -117,14 +119,14 @@ async fn run(
     vsn: Vsn,
     token: String,
     mut requests: mpsc::Receiver<Request>,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 ) {
-    let mut connection = Connection::new(door.clone(), Options::longpoll(vsn));
+    let mut connection = Connection::new(door.house().clone(), vsn);
     let mut draining = door.draining();
     let waker = connection.waker();
     let mut waiting: Option<(oneshot::Sender<Vec<Bytes>>, tokio::time::Instant)> = None;
     loop {
-        let closed = connection.close().is_some();
+        let closed = connection.is_closed();
         if closed || !connection.outbox().is_empty() {
             if let Some((reply, _)) = waiting.take() {
                 let _ = reply.send(frames(&mut connection));
@@ -139,7 +141,7 @@ async fn run(
             request = requests.recv() => match request {
                 // A second poll replaces the first, whose client has given up on it.
                 Some(Request::Poll(reply)) => {
-                    connection.alive();
+                    connection.tell(Event::Alive);
                     connection.read_topics(limits::LONGPOLL_FRAMES);
                     waiting = Some((reply, tokio::time::Instant::now() + WINDOW));
                 }
@@ -162,11 +164,11 @@ async fn run(
                     let _ = reply.send(vec![]);
                 }
             }
-            () = tokio::time::sleep(due) => connection.tick(),
-            _ = draining.wait_for(|drain| *drain) => connection.drain(),
+            () = tokio::time::sleep(due) => connection.tell(Event::Tick),
+            _ = draining.wait_for(|drain| *drain) => connection.tell(Event::Drain),
         }
     }
-    connection.lost();
+    connection.tell(Event::Lost);
     forget(&door, &token);
 }
 

@@ -1,34 +1,51 @@
-//! The WebSocket transport.
+//! The WebSocket transport: the handshake over HTTP, after which a shard has the socket.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
-use std::time::Duration;
+use std::convert::Infallible;
+use std::sync::Arc;
 
-use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
-use axum::extract::{FromRequestParts, Query, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{Query, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use futures_util::SinkExt;
-use instep_model::limits;
+use axum::routing::{MethodRouter, get};
+use base64::Engine as _;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use hyper_util::server::conn::auto::upgrade::{Parts, downcast};
 use instep_protocol::encode::Frame;
-use instep_protocol::session::{Incoming, Options};
+use instep_protocol::session::Options;
 use instep_protocol::subprotocol;
 use instep_protocol::vsn::Vsn;
-use tokio::sync::OwnedSemaphorePermit;
+use instep_protocol::websocket::Decoder;
+use sha1::{Digest as _, Sha1};
+use tokio::net::TcpStream;
 
-use crate::connection::{Close, Connection};
-use crate::door::Door;
+use crate::door::{Door, Place};
+use crate::shard::{Arrival, Side, Stream, Wire};
+use crate::talk::Talk;
 
-/// A reader that takes nothing for this long is closed; it can resume.
-const STUCK: Duration = Duration::from_secs(30);
-/// Frames that wait for a socket to take them before its topics are read further.
-const OUTBOX_FRAMES: usize = 256;
+/// What every server appends to the key of a handshake (RFC 6455, 1.3).
+const KEY_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// A message of a socket that does not speak Channels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RawMessage<'a> {
+    /// A text.
+    Text(&'a str),
+    /// Bytes.
+    Binary(&'a [u8]),
+}
+
+/// What answers the messages of a socket that does not speak Channels.
+pub(crate) struct Raw {
+    pub(crate) limit: usize,
+    pub(crate) answer: Box<dyn Fn(RawMessage<'_>) -> Option<Frame> + Send + Sync>,
+}
 
 /// Upgrades a request to a Channels socket, or refuses it with a plain HTTP status.
 pub async fn upgrade(
     State(door): State<Door>,
     Query(query): Query<HashMap<String, String>>,
-    headers: HeaderMap,
     request: Request,
 ) -> Response {
     let refuse = |status: StatusCode, why: String| (status, why).into_response();
@@ -36,104 +53,149 @@ pub async fn upgrade(
         Ok(vsn) => vsn,
         Err(error) => return refuse(StatusCode::FORBIDDEN, error.to_string()),
     };
-    let offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL);
+    let offered = request.headers().get_all(header::SEC_WEBSOCKET_PROTOCOL);
     let offered = subprotocol::parse(offered.iter().filter_map(|value| value.to_str().ok()));
     let offered = match offered {
         Ok(offered) => offered,
         Err(error) => return refuse(StatusCode::FORBIDDEN, error.to_string()),
     };
+    let talk = Talk::new(Arc::new(Options::websocket(vsn)), door.house().now());
+    switch(&door, request, Side::Channels(talk), offered.answer)
+}
+
+/// Serves a socket that does not speak Channels: every message, of up to `limit` bytes, is given
+/// to `answer`, on the thread that serves thousands of sockets, so that it must not wait.
+pub fn raw<S>(
+    door: Door,
+    limit: usize,
+    answer: impl Fn(RawMessage<'_>) -> Option<Frame> + Send + Sync + 'static,
+) -> MethodRouter<S, Infallible>
+where
+    S: Clone + Send + Sync + 'static,
+{
+    let raw = Arc::new(Raw { limit, answer: Box::new(answer) });
+    get(async move |request: Request| switch(&door, request, Side::Raw(Arc::clone(&raw)), None))
+}
+
+/// Answers the handshake; when the answer is written, the socket goes to a shard.
+fn switch(
+    door: &Door,
+    mut request: Request,
+    side: Side,
+    protocol: Option<&'static str>,
+) -> Response {
+    let key = match handshake_key(request.method(), request.headers()) {
+        Ok(key) => key,
+        Err(refusal) => return *refusal,
+    };
+    let Some(on_upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
+        let why = "this connection cannot be upgraded";
+        return (StatusCode::UPGRADE_REQUIRED, why).into_response();
+    };
     let Some(place) = door.enter() else {
-        return refuse(StatusCode::SERVICE_UNAVAILABLE, "no place for another socket".into());
+        let why = "no place for another socket";
+        return (StatusCode::SERVICE_UNAVAILABLE, why).into_response();
     };
-    let (mut parts, _) = request.into_parts();
-    let upgrade = match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
-        Ok(upgrade) => upgrade,
-        Err(rejection) => return rejection.into_response(),
-    };
-    let upgrade = match offered.answer {
-        Some(answer) => upgrade.protocols([Cow::Borrowed(answer)]),
-        None => upgrade,
-    };
-    upgrade
-        // The library's default buffers are 18 times larger, per connection.
-        .read_buffer_size(4096)
-        .write_buffer_size(4096)
-        .max_frame_size(limits::FRAME_BYTES)
-        .max_message_size(limits::FRAME_BYTES)
-        .on_upgrade(move |socket| serve(socket, door, vsn, place))
+    tokio::spawn(hand_over(door.clone(), on_upgrade, side, place));
+    let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::SEC_WEBSOCKET_ACCEPT, key);
+    if let Some(protocol) = protocol {
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
+    }
+    response
 }
 
-async fn serve(mut socket: WebSocket, door: Door, vsn: Vsn, _place: OwnedSemaphorePermit) {
-    let mut connection = Connection::new(door.clone(), Options::websocket(vsn));
-    let mut draining = door.draining();
-    let waker = connection.waker();
-    let close = loop {
-        if let Some(close) = write(&mut socket, &mut connection).await {
-            break close;
-        }
-        let due = Duration::from_millis(connection.due_in());
-        tokio::select! {
-            message = socket.recv() => match message {
-                Some(Ok(Message::Text(text))) => connection.receive(Incoming::Text(&text)),
-                Some(Ok(Message::Binary(bytes))) => connection.receive(Incoming::Binary(&bytes)),
-                Some(Ok(Message::Ping(_) | Message::Pong(_))) => connection.alive(),
-                Some(Ok(Message::Close(_))) | None => break None,
-                // The stream is broken beyond the frame, or the frame is over its limit.
-                Some(Err(error)) => break Some(close_for(&error)),
-            },
-            outside = connection.outside() => connection.take_outside(outside),
-            () = waker.notified() => connection.read_topics(OUTBOX_FRAMES),
-            () = tokio::time::sleep(due) => connection.tick(),
-            _ = draining.wait_for(|drain| *drain) => connection.drain(),
-        }
+/// Checks what RFC 6455 (4.2.1) asks of a client; the answer to its key.
+fn handshake_key(method: &Method, headers: &HeaderMap) -> Result<HeaderValue, Box<Response>> {
+    let names = |name: header::HeaderName, wanted: &str| {
+        let values = headers.get_all(name);
+        let mut values = values.iter().filter_map(|value| value.to_str().ok());
+        values.any(|value| value.split(',').any(|one| one.trim().eq_ignore_ascii_case(wanted)))
     };
-    connection.lost();
-    if let Some(Close { code, reason }) = close {
-        let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
-        let _ = tokio::time::timeout(STUCK, socket.send(Message::Close(Some(frame)))).await;
+    let refuse = |status, why: &'static str| Err(Box::new((status, why).into_response()));
+    if method != Method::GET {
+        return refuse(StatusCode::METHOD_NOT_ALLOWED, "a WebSocket begins with GET");
+    }
+    if !names(header::CONNECTION, "upgrade") || !names(header::UPGRADE, "websocket") {
+        let why = "a WebSocket is asked for by Connection: upgrade and Upgrade: websocket";
+        return refuse(StatusCode::BAD_REQUEST, why);
+    }
+    if !names(header::SEC_WEBSOCKET_VERSION, "13") {
+        let headers = [(header::SEC_WEBSOCKET_VERSION, "13")];
+        let why = "the version of WebSocket spoken here is 13";
+        return Err(Box::new((StatusCode::UPGRADE_REQUIRED, headers, why).into_response()));
+    }
+    let Some(key) = headers.get(header::SEC_WEBSOCKET_KEY) else {
+        return refuse(StatusCode::BAD_REQUEST, "the header Sec-WebSocket-Key is missing");
+    };
+    let digest = Sha1::new().chain_update(key.as_bytes()).chain_update(KEY_SUFFIX).finalize();
+    let accept = base64::engine::general_purpose::STANDARD.encode(digest);
+    match HeaderValue::try_from(accept) {
+        Ok(accept) => Ok(accept),
+        Err(_) => refuse(StatusCode::BAD_REQUEST, "the key cannot be answered"),
     }
 }
 
-/// Writes the outbox. Some: the connection is over, with a close to send if it can be.
-async fn write(socket: &mut WebSocket, connection: &mut Connection) -> Option<Option<Close>> {
-    let mut written = false;
-    while let Some(frame) = connection.outbox().pop_front() {
-        let message = match frame {
-            // The codec writes only UTF-8; a text that is not would be a bug, and is not sent.
-            Frame::Text(text) => match Utf8Bytes::try_from(text) {
-                Ok(text) => Message::Text(text),
-                Err(_) => continue,
-            },
-            Frame::Binary(bytes) => Message::Binary(bytes),
+async fn hand_over(door: Door, on_upgrade: OnUpgrade, side: Side, place: Place) {
+    let upgraded = match on_upgrade.await {
+        Ok(upgraded) => upgraded,
+        Err(error) => return tracing::debug!(%error, "a handshake was not finished"),
+    };
+    let Ok(Parts { io, read_buf, .. }) = downcast::<TokioIo<TcpStream>>(upgraded) else {
+        return tracing::error!("a socket of an unknown kind was upgraded");
+    };
+    let handed = io.into_inner().into_std().and_then(|stream| {
+        let peer = stream.peer_addr()?;
+        let stream = Stream::Plain(mio::net::TcpStream::from_std(stream));
+        let wire = Wire::WebSocket(Decoder::default());
+        door.admit(Arrival { stream, wire, side, peer, place, early: read_buf.to_vec() });
+        Ok(())
+    });
+    if let Err(error) = handed {
+        tracing::debug!(%error, "a socket was lost in its handshake");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(list: &[(&'static str, &'static str)]) -> HeaderMap {
+        let pair = |(name, value): &(&'static str, &'static str)| {
+            (header::HeaderName::from_static(name), HeaderValue::from_static(value))
         };
-        match tokio::time::timeout(STUCK, socket.feed(message)).await {
-            Ok(Ok(())) => written = true,
-            Ok(Err(_)) => return Some(None),
-            Err(_) => {
-                return Some(Some(Close { code: 1012, reason: "stuck" }));
-            }
-        }
+        list.iter().map(pair).collect()
     }
-    if written {
-        match tokio::time::timeout(STUCK, socket.flush()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) => return Some(None),
-            Err(_) => {
-                return Some(Some(Close { code: 1012, reason: "stuck" }));
-            }
-        }
-    }
-    connection.close().map(Some)
-}
 
-fn close_for(error: &axum::Error) -> Close {
-    // The library tells only by its words; over a limit or out of protocol, the stream is lost.
-    let said = error.to_string().to_lowercase();
-    if said.contains("too long") {
-        return Close { code: 1009, reason: "the frame is over the limit of 1 MiB" };
+    #[test]
+    fn the_key_of_the_rfc_is_answered_as_the_rfc_says() {
+        let asked = headers(&[
+            ("connection", "keep-alive, Upgrade"),
+            ("upgrade", "WebSocket"),
+            ("sec-websocket-version", "13"),
+            ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ]);
+
+        let answer = handshake_key(&Method::GET, &asked).unwrap();
+
+        assert_eq!(answer, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     }
-    if said.contains("utf-8") {
-        return Close { code: 1007, reason: "the text is not UTF-8" };
+
+    #[test]
+    fn another_version_is_told_which_one_is_spoken() {
+        let asked = headers(&[
+            ("connection", "upgrade"),
+            ("upgrade", "websocket"),
+            ("sec-websocket-version", "8"),
+            ("sec-websocket-key", "x"),
+        ]);
+
+        let refused = handshake_key(&Method::GET, &asked).unwrap_err();
+
+        assert_eq!(refused.status(), StatusCode::UPGRADE_REQUIRED);
+        assert_eq!(refused.headers()[header::SEC_WEBSOCKET_VERSION], "13");
     }
-    Close { code: 1002, reason: "protocol error" }
 }

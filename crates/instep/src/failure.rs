@@ -119,6 +119,7 @@ impl From<StartError> for Failure {
         let text = error.to_string();
         match &error {
             StartError::Config(_) => Self::Usage(text),
+            StartError::Shards(_) => Self::System(text),
             StartError::Listen { .. } => Self::Listen(text),
             StartError::InUse { .. } => Self::InUse(text),
             StartError::Engine { error, .. } => Self::of_engine(error, text),

@@ -1,5 +1,6 @@
 //! A server from "listening" to its end.
 
+use std::fmt::Write as _;
 use std::future::Future;
 
 use instep::Server;
@@ -12,10 +13,14 @@ pub(crate) fn url(server: &Server) -> String {
     format!("http://{}", server.address())
 }
 
-/// Says where the server listens: one line that programs wait for.
+/// Says where the server listens: lines that programs wait for, HTTP first.
 pub(crate) fn announce(server: &Server) {
     // A server whose output nobody reads is still a server.
-    let _ = output::lines(format!("listening {}\n", url(server)).as_bytes());
+    let mut lines = format!("listening {}\n", url(server));
+    if let Some(address) = server.tcp_address() {
+        let _ = writeln!(lines, "listening tcp://{address}");
+    }
+    let _ = output::lines(lines.as_bytes());
 }
 
 /// Serves until `stop`; ends at once when the data turns out to be of no use.

@@ -146,6 +146,32 @@ pub const LIVE_HOUSE_MS: u64 = 1_000;
 pub const NODE_SOCKETS: usize = 19_000;
 /// Committed batches between the owner and the views of one dataset.
 pub const VIEWS_QUEUE_ENTRIES: usize = 256;
+/// Bytes read from one socket before the next one has its turn.
+pub const READ_BYTES: usize = 64 * 1024;
+/// Bytes read from all sockets of a shard before it does anything else.
+pub const READ_BYTES_PER_TURN: u64 = 1024 * 1024;
+/// Events and letters that a shard takes before it does anything else.
+pub const EVENTS_PER_TURN: usize = 1_024;
+/// Sockets that a shard writes to before it does anything else.
+pub const WRITES_PER_TURN: usize = 1_024;
+/// Sockets for which a shard reads topics one by one before it does anything else.
+pub const CATCH_UPS_PER_TURN: usize = 64;
+/// Connections that a shard takes from one listener before it does anything else.
+pub const ACCEPTS_PER_TURN: usize = 128;
+/// How long a listener rests when the system has no descriptor left.
+pub const ACCEPT_AGAIN_MS: u64 = 50;
+/// Frames of one topic that are laid out together for all of its subscribers.
+pub const BATCH_FRAMES: usize = 1_024;
+/// Bytes of one topic that are laid out together, by whole frames.
+pub const BATCH_BYTES: usize = 64 * 1024;
+/// Bytes waiting for one socket above which it is not read, and gets nothing from its topics.
+pub const OUTBOX_BYTES: usize = 256 * 1024;
+/// Answers of applications that one client may wait for; beyond it the client is not read.
+pub const AWAITED_ANSWERS: u32 = 512;
+/// A reader that takes nothing for this long is closed; it can resume.
+pub const SLOW_READER_MS: u64 = 120_000;
+/// How long a connection that is closed may take to write the rest, and the client to close.
+pub const LINGER_MS: u64 = 5_000;
 /// A socket from which nothing arrives for this long is closed.
 pub const SOCKET_IDLE_MS: u64 = 60_000;
 /// A long-poll request waits this long for messages.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use instep_access::RightDeclaration;
 use instep_access::key::KeyDeclaration;
+use instep_edge::DoorOptions;
 use instep_model::limits;
 use instep_model::name::Name;
 use instep_model::view::{View, ViewDeclaration, ViewError};
@@ -19,6 +20,7 @@ pub const KEYS: &[&str] = &[
     "data",
     "http",
     "insecure_public",
+    "tcp",
     "dataset.name",
     "table.dataset",
     "table.name",
@@ -60,6 +62,8 @@ pub const KEYS: &[&str] = &[
     "log.snapshot_after_seconds",
     "bookmark_ms",
     "drain_ms",
+    "shards",
+    "slow_reader_ms",
     "ring_frames",
     "ring_bytes",
     "ring_ms",
@@ -75,6 +79,8 @@ pub struct Config {
     pub http: SocketAddr,
     /// Serves others than this machine even if neither tokens nor keys nor rights are configured.
     pub insecure_public: bool,
+    /// Where messages are taken over plain TCP; nowhere when absent.
+    pub tcp: Option<SocketAddr>,
     /// Datasets that exist from the start.
     #[serde(rename = "dataset")]
     pub datasets: Vec<DatasetConfig>,
@@ -100,6 +106,10 @@ pub struct Config {
     pub bookmark_ms: u64,
     /// After a signal to stop: how long requests in flight may take, in milliseconds.
     pub drain_ms: u64,
+    /// Threads that serve sockets; 0 for one on each core.
+    pub shards: usize,
+    /// A reader that takes nothing for this long is closed, in milliseconds.
+    pub slow_reader_ms: u64,
     /// Frames that a topic keeps for those who fell behind.
     pub ring_frames: usize,
     /// Bytes that a topic keeps for those who fell behind.
@@ -200,6 +210,7 @@ impl Default for Config {
         Self {
             data: PathBuf::from("data"),
             http: SocketAddr::from(([127, 0, 0, 1], 4000)),
+            tcp: None,
             datasets: vec![],
             tables: vec![],
             views: vec![],
@@ -211,6 +222,8 @@ impl Default for Config {
             log: LogConfig::default(),
             bookmark_ms: limits::BOOKMARK_MS,
             drain_ms: 10_000,
+            shards: 0,
+            slow_reader_ms: limits::SLOW_READER_MS,
             ring_frames: limits::RING_FRAMES,
             ring_bytes: limits::RING_BYTES,
             ring_ms: limits::RING_MS,
@@ -326,15 +339,28 @@ impl Config {
     pub(crate) fn check_exposure(&self) -> Result<(), ConfigError> {
         let silent =
             self.rights.is_empty() && self.keys.is_empty() && self.tokens.files().next().is_none();
-        if self.http.ip().is_loopback() || !silent || self.insecure_public {
+        let doors = [("http", Some(self.http)), ("tcp", self.tcp)];
+        let public = doors.iter().find_map(|(key, address)| {
+            address.filter(|address| !address.ip().is_loopback()).map(|address| (*key, address))
+        });
+        let Some((key, address)) = public.filter(|_| silent && !self.insecure_public) else {
             return Ok(());
-        }
+        };
         let problem = format!(
-            "{} can be reached by others, and nothing says who may do what: declare [[rights]], \
-             [tokens] or a [[key]], or say insecure_public = true (--insecure-public)",
-            self.http
+            "{address} can be reached by others, and nothing says who may do what: declare \
+             [[rights]], [tokens] or a [[key]], or say insecure_public = true (--insecure-public)"
         );
-        Err(ConfigError::Invalid { key: "http".into(), problem })
+        Err(ConfigError::Invalid { key: key.into(), problem })
+    }
+
+    /// How sockets are served.
+    #[must_use]
+    pub fn door(&self) -> DoorOptions {
+        DoorOptions {
+            shards: self.shards,
+            slow_reader_ms: self.slow_reader_ms,
+            ..DoorOptions::default()
+        }
     }
 
     /// How much each topic keeps for those who fell behind.

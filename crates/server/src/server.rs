@@ -58,6 +58,9 @@ pub enum StartError {
         /// What the system says.
         error: std::io::Error,
     },
+    /// The threads that serve sockets cannot be started.
+    #[error("the threads that serve sockets cannot be started: {0}")]
+    Shards(std::io::Error),
     /// The engine of a dataset does not open.
     #[error("dataset {dataset}: {error}")]
     Engine {
@@ -95,6 +98,7 @@ pub struct Server {
     door: Door,
     key: AdminKey,
     address: SocketAddr,
+    tcp: Option<SocketAddr>,
     stop: watch::Sender<bool>,
     serving: JoinHandle<()>,
     loading: JoinHandle<Result<(), StartError>>,
@@ -124,7 +128,15 @@ impl Server {
         let address = listener.local_addr().map_err(listen)?;
         let live = config.live.iter().chain(&app.live).cloned().collect();
         let node = Node::new(live, config.rings());
-        let door = Door::new(node.clone(), app.channels.clone());
+        let door = Door::open(node.clone(), app.channels.clone(), config.door());
+        let door = door.map_err(StartError::Shards)?;
+        let tcp = match config.tcp {
+            Some(address) => {
+                let listen = |error| StartError::Listen { address, error };
+                Some(door.listen_tcp(address).map_err(listen)?)
+            }
+            None => None,
+        };
         let drain = Duration::from_millis(config.drain_ms);
         let opener = Opener::new(&config, &app);
         let shared = api::Shared { node: node.clone(), opener: opener.clone() };
@@ -135,13 +147,31 @@ impl Server {
         let watching = tokio::spawn(keys::watch(gate, config.clone(), key.clone()));
         let serving = tokio::spawn(serve(listener, router, stopping));
         let loading = tokio::spawn(load(node.clone(), opener, config, app));
-        Ok(Self { node, door, key, address, stop, serving, loading, watching, drain, _lock: lock })
+        Ok(Self {
+            node,
+            door,
+            key,
+            address,
+            tcp,
+            stop,
+            serving,
+            loading,
+            watching,
+            drain,
+            _lock: lock,
+        })
     }
 
     /// Where HTTP and WebSocket are served.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where messages are taken over plain TCP, if they are.
+    #[must_use]
+    pub fn tcp_address(&self) -> Option<SocketAddr> {
+        self.tcp
     }
 
     /// The node.
@@ -179,8 +209,13 @@ impl Server {
         self.door.drain();
         self.stop.send_replace(true);
         self.watching.abort();
-        if tokio::time::timeout(self.drain, self.serving).await.is_err() {
+        let until = tokio::time::Instant::now() + self.drain;
+        if tokio::time::timeout_at(until, self.serving).await.is_err() {
             tracing::warn!("some requests did not end in time");
+        }
+        let left = until.saturating_duration_since(tokio::time::Instant::now());
+        if !self.door.empty(left).await {
+            tracing::warn!(sockets = self.door.connections(), "some sockets did not end in time");
         }
         let node = self.node;
         if tokio::task::spawn_blocking(move || node.close()).await.is_err() {

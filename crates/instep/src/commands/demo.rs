@@ -18,6 +18,8 @@ use crate::telemetry::{self, LogFormat};
 
 /// Messages that each `room:` topic keeps for those who come back.
 const ROOM_HISTORY: usize = 100;
+/// Where messages are taken over plain TCP.
+const TCP_PORT: u16 = 4001;
 
 /// Run the demonstration shop.
 #[derive(Debug, clap::Args)]
@@ -80,17 +82,25 @@ async fn start(arguments: &Arguments) -> Result<Server, Failure> {
     }];
     config.insecure_public = arguments.insecure_public;
     config.http = arguments.http.unwrap_or((Ipv4Addr::LOCALHOST, PORT).into());
-    let taken = match Server::start(config.clone(), app.clone()).await {
-        Err(StartError::Listen { error, .. })
-            if arguments.http.is_none() && error.kind() == ErrorKind::AddrInUse =>
-        {
-            config.http
+    config.tcp = Some((Ipv4Addr::LOCALHOST, TCP_PORT).into());
+    loop {
+        let taken = match Server::start(config.clone(), app.clone()).await {
+            Err(StartError::Listen { address, error })
+                if error.kind() == ErrorKind::AddrInUse && address.port() != 0 =>
+            {
+                address
+            }
+            started => return Ok(started?),
+        };
+        if taken != config.http {
+            config.tcp = Some((taken.ip(), 0).into());
+        } else if arguments.http.is_none() {
+            config.http.set_port(0);
+        } else {
+            return Ok(Server::start(config, app).await?);
         }
-        started => return Ok(started?),
-    };
-    tracing::warn!(%taken, "the port is taken, a free one is used");
-    config.http.set_port(0);
-    Ok(Server::start(config, app).await?)
+        tracing::warn!(%taken, "the port is taken, a free one is used");
+    }
 }
 
 fn app(data: &Path) -> Result<App, Failure> {

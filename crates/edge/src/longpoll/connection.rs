@@ -1,0 +1,156 @@
+//! The talk of one long-poll session, with what waits for its next poll.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use instep_node::Listener;
+use instep_node::ring::Payload;
+use instep_protocol::encode::{Frame, encode_broadcast};
+use instep_protocol::session::{ChannelId, Event, Incoming, Options};
+use instep_protocol::vsn::Vsn;
+use tokio::sync::Notify;
+
+use crate::door::House;
+use crate::talk::{Answer, News, Outside, Talk, Wants};
+
+/// Frames taken from one topic before the next topic has its turn.
+const FRAMES_PER_TURN: usize = 64;
+
+pub(super) struct Connection {
+    house: Arc<House>,
+    talk: Talk,
+    wants: Wants,
+    waker: Arc<Notify>,
+    outside: FuturesUnordered<Pin<Box<dyn Future<Output = Outside> + Send>>>,
+    outbox: VecDeque<Frame>,
+}
+
+impl Connection {
+    pub(super) fn new(house: Arc<House>, vsn: Vsn) -> Self {
+        let talk = Talk::new(Arc::new(Options::longpoll(vsn)), house.now());
+        Self {
+            house,
+            talk,
+            wants: Wants::default(),
+            waker: Arc::default(),
+            outside: FuturesUnordered::new(),
+            outbox: VecDeque::new(),
+        }
+    }
+
+    /// Wakes the session when a topic has news.
+    pub(super) fn waker(&self) -> Arc<Notify> {
+        Arc::clone(&self.waker)
+    }
+
+    pub(super) fn receive(&mut self, frame: Incoming<'_>) {
+        self.tell(Event::Received(frame));
+    }
+
+    pub(super) fn tell(&mut self, event: Event<'_>) {
+        self.talk.tell(event, self.house.now(), &mut self.wants);
+        self.serve();
+    }
+
+    /// Milliseconds until [`Event::Tick`] is due.
+    pub(super) fn due_in(&self) -> u64 {
+        let now = self.house.now();
+        self.talk.next_deadline().map_or(u64::MAX, |deadline| deadline.saturating_sub(now))
+    }
+
+    /// Waits for what was started elsewhere; for ever when nothing was. Cancel-safe.
+    pub(super) async fn outside(&mut self) -> Outside {
+        match self.outside.is_empty() {
+            true => std::future::pending().await,
+            false => match self.outside.next().await {
+                Some(outside) => outside,
+                None => std::future::pending().await,
+            },
+        }
+    }
+
+    pub(super) fn take_outside(&mut self, outside: Outside) {
+        self.take(outside);
+        self.serve();
+    }
+
+    fn take(&mut self, outside: Outside) {
+        let listener = |_: &Arc<str>| Listener::Task(Arc::clone(&self.waker));
+        if self.talk.take(outside, &self.house, listener, &mut self.wants).is_some() {
+            self.waker.notify_one();
+        }
+    }
+
+    /// Takes what the topics have, until about `most` frames wait to be written.
+    pub(super) fn read_topics(&mut self, most: usize) {
+        let ids: Vec<ChannelId> = self.talk.joined().iter().map(|joined| joined.id()).collect();
+        let mut news = true;
+        while news && self.outbox.len() < most {
+            news = false;
+            for id in &ids {
+                news |= self.read_topic(*id);
+            }
+        }
+        if news {
+            self.waker.notify_one();
+        }
+    }
+
+    /// Takes a turn of one topic's frames; true when there were any.
+    fn read_topic(&mut self, id: ChannelId) -> bool {
+        let vsn = self.talk.vsn();
+        let Some(joined) = self.talk.find(id) else {
+            return false;
+        };
+        match joined.read(FRAMES_PER_TURN, usize::MAX) {
+            News::Frames(frames) => {
+                let topic = joined.subscription.topic().name();
+                self.outbox.extend(frames.iter().filter_map(|frame| {
+                    Some(Frame::Text(match (&frame.payload, vsn) {
+                        (Payload::Json(_), Vsn::V2) => frame.encoded.clone(),
+                        (Payload::Json(json), Vsn::V1) => {
+                            encode_broadcast(vsn, topic, &frame.event, json)
+                        }
+                        // There is no form for bytes inside a JSON string.
+                        (Payload::Binary(_), _) => return None,
+                    }))
+                }));
+                !frames.is_empty()
+            }
+            News::Missed(missed) => {
+                self.talk.catch_up(id, missed, self.house.now(), &mut self.wants);
+                self.serve();
+                true
+            }
+        }
+    }
+
+    /// The frames to write; empty when there are none.
+    pub(super) fn outbox(&mut self) -> &mut VecDeque<Frame> {
+        &mut self.outbox
+    }
+
+    /// True when the session is over, once the outbox is written.
+    pub(super) fn is_closed(&self) -> bool {
+        self.talk.close().is_some()
+    }
+
+    /// Does what the talk wants.
+    fn serve(&mut self) {
+        loop {
+            self.outbox.extend(self.wants.frames.drain(..));
+            self.wants.left.clear();
+            let Some(ask) = self.wants.asks.pop_front() else {
+                break;
+            };
+            match self.talk.answer(ask, &self.house) {
+                Answer::Now(outside) => self.take(outside),
+                Answer::Later(answer) => self.outside.push(answer),
+            }
+        }
+    }
+}

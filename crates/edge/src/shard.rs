@@ -1,0 +1,417 @@
+//! A shard: a thread that serves many sockets, without a task or a buffer for any of them.
+//!
+//! ```text
+//! wait ─▶ events ─▶ mail ─▶ accept ─▶ read some ─▶ round ─▶ catch up ─▶ write some ─▶ deadlines
+//!   ▲                                                                                     │
+//!   └──────────────── at once, if anything was left; else until an event ─────────────────┘
+//! ```
+//!
+//! Everything is done in bounded turns, so that nobody starves. A round ([`fan_out`]) takes what is
+//! new on all topics, and begins when the one before has been written: what comes meanwhile is
+//! written together, so that a server that is behind does less for each message.
+
+mod accept;
+mod connection;
+mod core;
+mod counts;
+mod fan_out;
+mod mail;
+mod out;
+mod snapshot;
+mod stream;
+mod topics;
+mod wheel;
+mod wire;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use instep_model::limits;
+use instep_node::Bell;
+use instep_protocol::session::Event;
+use mio::{Events, Interest, Poll, Token, Waker};
+use slab::Slab;
+use tokio::sync::oneshot;
+
+use self::accept::Accept;
+use self::connection::{Connection, Fate};
+use self::core::Core;
+use self::counts::Counters;
+use self::fan_out::fan_out;
+use self::mail::Post;
+use self::wheel::Entry;
+use crate::door::House;
+
+pub(crate) use self::connection::Side;
+pub use self::counts::{Counts, DoorKind};
+pub(crate) use self::mail::{Arrival, Mail};
+pub use self::snapshot::{ConnectionState, TopicState};
+pub(crate) use self::stream::Stream;
+pub(crate) use self::wire::Wire;
+
+const WAKER: Token = Token(0);
+/// Listeners come first, then connections.
+const LISTENERS: usize = 16;
+
+/// All shards of a door.
+pub(crate) struct Shards(Vec<Handle>);
+
+#[derive(Clone)]
+struct Handle {
+    post: Post,
+    counters: Arc<Counters>,
+}
+
+impl Shards {
+    /// Starts a thread for each shard.
+    pub(crate) fn start(house: &Arc<House>) -> io::Result<Self> {
+        let count = match house.options().shards {
+            0 => std::thread::available_parallelism()?.get(),
+            count => count,
+        };
+        let mut handles = vec![];
+        let mut shards = vec![];
+        for number in 0..count {
+            let poll = Poll::new()?;
+            let waker = Waker::new(poll.registry(), WAKER)?;
+            let bell = Arc::new(Bell::new(move || {
+                if let Err(error) = waker.wake() {
+                    tracing::error!(%error, "a shard cannot be woken");
+                }
+            }));
+            let (sender, mail) = channel();
+            let post = Post::new(sender, bell);
+            let counters = Arc::new(Counters::default());
+            handles.push(Handle { post: post.clone(), counters: Arc::clone(&counters) });
+            shards.push(Shard {
+                number,
+                poll,
+                mail,
+                core: Core::new(Arc::clone(house), post, counters),
+                connections: Slab::new(),
+                accepts: vec![],
+                others: vec![],
+                buffer: vec![0; limits::READ_BYTES],
+                next_number: 0,
+                round: 0,
+                leaving: vec![],
+                stopped: false,
+            });
+        }
+        for mut shard in shards {
+            shard.others = handles.clone();
+            let name = format!("shard-{}", shard.number);
+            std::thread::Builder::new().name(name).spawn(move || shard.run())?;
+        }
+        Ok(Self(handles))
+    }
+
+    /// Lets every shard take connections from a listener.
+    pub(crate) fn listen(&self, listener: &std::net::TcpListener) -> io::Result<()> {
+        for handle in &self.0 {
+            handle.post.send(Mail::Listen(listener.try_clone()?));
+        }
+        Ok(())
+    }
+
+    /// Gives a socket to the shard with the fewest.
+    pub(crate) fn admit(&self, arrival: Arrival) {
+        admit(&self.0, arrival);
+    }
+
+    pub(crate) fn send_all(&self, mail: impl Fn() -> Mail) {
+        self.0.iter().for_each(|handle| handle.post.send(mail()));
+    }
+
+    pub(crate) fn counts(&self) -> Vec<Counts> {
+        self.0.iter().map(|handle| handle.counters.read()).collect()
+    }
+
+    pub(crate) async fn snapshot(&self) -> Vec<ConnectionState> {
+        let mut states = vec![];
+        for handle in &self.0 {
+            let (reply, answer) = oneshot::channel();
+            handle.post.send(Mail::Snapshot(reply));
+            states.extend(answer.await.unwrap_or_default());
+        }
+        states
+    }
+}
+
+fn admit(handles: &[Handle], arrival: Arrival) {
+    let fewest = handles.iter().min_by_key(|handle| handle.counters.connections());
+    if let Some(handle) = fewest {
+        handle.counters.open(arrival.wire.kind());
+        handle.post.send(Mail::Arrival(Box::new(arrival)));
+    }
+}
+
+struct Shard {
+    number: usize,
+    poll: Poll,
+    mail: Receiver<Mail>,
+    core: Core,
+    connections: Slab<Connection>,
+    accepts: Vec<Accept>,
+    /// All shards, this one included.
+    others: Vec<Handle>,
+    buffer: Vec<u8>,
+    next_number: u64,
+    /// Connections of this round that are still to be written.
+    round: usize,
+    /// Connections that are still to be sent away.
+    leaving: Vec<u32>,
+    stopped: bool,
+}
+
+impl Shard {
+    fn run(mut self) {
+        let mut events = Events::with_capacity(limits::EVENTS_PER_TURN);
+        while !self.stopped {
+            if let Err(error) = self.wait(&mut events) {
+                tracing::error!(%error, "a shard cannot wait for events");
+                return;
+            }
+            self.core.now = self.core.house.now();
+            for event in &events {
+                self.take_event(event);
+            }
+            self.take_mail();
+            self.accept_some();
+            self.send_some_away();
+            self.read_some();
+            if self.round == 0 {
+                fan_out(&mut self.core, &mut self.connections);
+                self.round = self.core.due.len();
+            }
+            self.catch_up_some();
+            self.write_some();
+            self.look_at_deadlines();
+        }
+    }
+
+    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
+        let now = self.core.now;
+        let ready = self.accepts.iter().any(|accept| accept.is_ready(now));
+        let mut timeout = Some(Duration::ZERO);
+        let bell = Arc::clone(self.core.post.bell());
+        let has_work = self.core.has_work() || ready || !self.leaving.is_empty();
+        if !has_work && bell.falls_asleep() {
+            // Whoever sends mail from here on finds the bell asleep, and wakes this thread.
+            match self.mail.try_recv() {
+                Ok(mail) => self.open(mail),
+                Err(_) => {
+                    let again = self.accepts.iter().filter_map(|accept| accept.due_in(now));
+                    let due = self.core.wheel.due_in(now).into_iter().chain(again).min();
+                    timeout = due.map(Duration::from_millis);
+                }
+            }
+        }
+        let waited = self.poll.poll(events, timeout);
+        bell.is_awake();
+        match waited {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn take_event(&mut self, event: &mio::event::Event) {
+        let Token(token) = event.token();
+        if let Some(slot) = token.checked_sub(LISTENERS) {
+            if let Some(connection) = self.connections.get_mut(slot) {
+                connection.woken(slot_number(slot), event, &mut self.core);
+            }
+        } else if let Some(accept) = token.checked_sub(1).and_then(|at| self.accepts.get_mut(at)) {
+            accept.woken();
+        }
+    }
+
+    fn take_mail(&mut self) {
+        for _ in 0..limits::EVENTS_PER_TURN {
+            let Ok(mail) = self.mail.try_recv() else {
+                return;
+            };
+            self.open(mail);
+        }
+        // The rest waits for the next turn, which must come.
+        self.core.post.bell().ring();
+    }
+
+    fn open(&mut self, mail: Mail) {
+        match mail {
+            Mail::Arrival(arrival) => self.take_in(*arrival),
+            Mail::Answer { slot, number, outside } => {
+                let connection = self.connections.get_mut(slot as usize);
+                if let Some(connection) = connection.filter(|other| other.number == number) {
+                    connection.answered(slot, outside, &mut self.core);
+                }
+                self.forget_left();
+            }
+            Mail::Listen(listener) => self.listen(listener),
+            Mail::Drain => {
+                self.accepts.clear();
+                self.leaving = self.connections.iter().map(|(slot, _)| slot_number(slot)).collect();
+            }
+            Mail::Snapshot(reply) => {
+                let now = self.core.now;
+                let state = |(_, connection): (usize, &Connection)| {
+                    snapshot::state_of(self.number, connection, now)
+                };
+                // Whoever asked may have given up.
+                let _ = reply.send(self.connections.iter().map(state).collect());
+            }
+            Mail::Stop => self.stopped = true,
+        }
+    }
+
+    fn listen(&mut self, listener: std::net::TcpListener) {
+        let mut accept = Accept::new(mio::net::TcpListener::from_std(listener));
+        let token = Token(self.accepts.len() + 1);
+        let registry = self.poll.registry();
+        match registry.register(accept.listener(), token, Interest::READABLE) {
+            Ok(()) => self.accepts.push(accept),
+            Err(error) => tracing::error!(%error, "a shard cannot listen"),
+        }
+    }
+
+    fn accept_some(&mut self) {
+        let mut arrivals = vec![];
+        for accept in &mut self.accepts {
+            if accept.is_ready(self.core.now) {
+                accept.take_some(&self.core, &mut arrivals);
+            }
+        }
+        for arrival in arrivals {
+            let own = self.core.counters.connections();
+            let has_fewer = |other: &Handle| other.counters.connections() + 1 < own;
+            if self.others.iter().any(has_fewer) {
+                admit(&self.others, arrival);
+            } else {
+                self.core.counters.open(arrival.wire.kind());
+                self.take_in(arrival);
+            }
+        }
+    }
+
+    fn take_in(&mut self, arrival: Arrival) {
+        self.next_number += 1;
+        let kind = arrival.wire.kind();
+        let entry = self.connections.vacant_entry();
+        let slot = entry.key();
+        let mut connection = Connection::new(self.next_number, arrival, self.core.now);
+        let token = Token(slot + LISTENERS);
+        if let Err(error) = connection.stream.register(self.poll.registry(), token) {
+            tracing::warn!(%error, "a connection cannot be watched");
+            self.core.counters.close(kind);
+            return;
+        }
+        self.core.counters.accepted.add(1);
+        let slot = slot_number(slot);
+        connection.begin(slot, &mut self.core);
+        entry.insert(connection);
+    }
+
+    fn read_some(&mut self) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let before = self.core.counters.read().bytes_in;
+        for _ in 0..self.core.reading.len() {
+            let Some(slot) = self.core.reading.pop_front() else {
+                break;
+            };
+            let Some(connection) = self.connections.get_mut(slot as usize) else {
+                continue;
+            };
+            if !std::mem::take(&mut connection.marks.reading) {
+                continue;
+            }
+            if connection.read(slot, &mut buffer, &mut self.core) == Fate::Gone {
+                self.remove(slot);
+            }
+            self.forget_left();
+            if self.core.counters.read().bytes_in - before > limits::READ_BYTES_PER_TURN {
+                break;
+            }
+        }
+        self.buffer = buffer;
+    }
+
+    fn catch_up_some(&mut self) {
+        for _ in 0..self.core.catching.len().min(limits::CATCH_UPS_PER_TURN) {
+            let Some(slot) = self.core.catching.pop_front() else {
+                break;
+            };
+            let Some(connection) = self.connections.get_mut(slot as usize) else {
+                continue;
+            };
+            if std::mem::take(&mut connection.marks.catching) {
+                connection.catch_up(slot, &mut self.core);
+                self.forget_left();
+            }
+        }
+    }
+
+    fn write_some(&mut self) {
+        for _ in 0..self.core.due.len().min(limits::WRITES_PER_TURN) {
+            let Some(slot) = self.core.due.pop_front() else {
+                break;
+            };
+            self.round = self.round.saturating_sub(1);
+            let Some(connection) = self.connections.get_mut(slot as usize) else {
+                continue;
+            };
+            if !std::mem::take(&mut connection.marks.due) {
+                continue;
+            }
+            if connection.write(slot, &mut self.core) == Fate::Gone {
+                self.remove(slot);
+                self.forget_left();
+            }
+        }
+    }
+
+    fn look_at_deadlines(&mut self) {
+        let mut due: Vec<Entry> = vec![];
+        self.core.wheel.advance(self.core.now, &mut due);
+        for entry in due {
+            let Some(connection) = self.connections.get_mut(entry.slot as usize) else {
+                continue;
+            };
+            if connection.tick(entry, &mut self.core) == Fate::Gone {
+                self.remove(entry.slot);
+            }
+            self.forget_left();
+        }
+    }
+
+    fn send_some_away(&mut self) {
+        let from = self.leaving.len().saturating_sub(limits::WRITES_PER_TURN);
+        for slot in self.leaving.split_off(from) {
+            if let Some(connection) = self.connections.get_mut(slot as usize) {
+                connection.drain(slot, &mut self.core);
+                self.forget_left();
+            }
+        }
+    }
+
+    fn remove(&mut self, slot: u32) {
+        let Some(mut connection) = self.connections.try_remove(slot as usize) else {
+            return;
+        };
+        connection.tell(slot, Event::Lost, &mut self.core);
+        self.core.counters.close(connection.kind());
+    }
+
+    /// Takes subscriptions that ended out of the lists of their topics.
+    fn forget_left(&mut self) {
+        while let Some((slot, joined)) = self.core.left.pop() {
+            self.core.topics.leave(slot, joined, &mut self.connections);
+        }
+    }
+}
+
+/// Slots are few enough: there are fewer connections than descriptors.
+fn slot_number(slot: usize) -> u32 {
+    u32::try_from(slot).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,92 @@
+//! Taking connections from listeners that all shards share.
+
+use std::io;
+use std::sync::Arc;
+
+use instep_model::limits;
+use instep_protocol::length;
+use instep_protocol::session::Options;
+use instep_protocol::vsn::Vsn;
+use mio::net::TcpListener;
+
+use super::connection::Side;
+use super::core::Core;
+use super::mail::Arrival;
+use super::stream::Stream;
+use super::wire::Wire;
+use crate::talk::Talk;
+
+/// A listener, edge-triggered: the system tells once that somebody waits.
+pub(super) struct Accept {
+    listener: TcpListener,
+    options: Arc<Options>,
+    /// Somebody may wait.
+    ready: bool,
+    /// The system had no descriptor left; asked again at this time.
+    again_at: Option<u64>,
+}
+
+impl Accept {
+    pub(super) fn new(listener: TcpListener) -> Self {
+        let options = Arc::new(Options::websocket(Vsn::V2));
+        Self { listener, options, ready: true, again_at: None }
+    }
+
+    pub(super) fn listener(&mut self) -> &mut TcpListener {
+        &mut self.listener
+    }
+
+    pub(super) fn woken(&mut self) {
+        self.ready = true;
+    }
+
+    /// True when it is worth a try now.
+    pub(super) fn is_ready(&self, now: u64) -> bool {
+        self.ready && self.again_at.is_none_or(|at| now >= at)
+    }
+
+    /// Milliseconds until the next try after a failure.
+    pub(super) fn due_in(&self, now: u64) -> Option<u64> {
+        self.again_at.map(|at| at.saturating_sub(now))
+    }
+
+    /// Takes some of those who wait; the rest has its turn after the connections that are there.
+    pub(super) fn take_some(&mut self, core: &Core, arrivals: &mut Vec<Arrival>) {
+        self.again_at = None;
+        for _ in 0..limits::ACCEPTS_PER_TURN {
+            match self.listener.accept() {
+                Ok((stream, peer)) => {
+                    let Some(place) = core.house.enter() else {
+                        core.counters.refused.add(1);
+                        continue;
+                    };
+                    // Small messages must not wait for more (Nagle).
+                    if let Err(error) = stream.set_nodelay(true) {
+                        tracing::debug!(%error, "TCP_NODELAY is not set");
+                    }
+                    arrivals.push(Arrival {
+                        stream: Stream::Plain(stream),
+                        wire: Wire::Length(length::Decoder::default()),
+                        side: Side::Channels(Talk::new(Arc::clone(&self.options), core.now)),
+                        peer,
+                        place,
+                        early: vec![],
+                    });
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.ready = false;
+                    return;
+                }
+                // Somebody went away while waiting.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    // No descriptor or memory left: those who wait keep waiting, and nobody spins.
+                    tracing::warn!(%error, "a connection cannot be taken in");
+                    core.counters.refused.add(1);
+                    self.again_at = Some(core.now + limits::ACCEPT_AGAIN_MS);
+                    return;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! One socket of a shard: bytes in, bytes out, and how it ends.
+
+mod ending;
+mod reading;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use instep_model::limits;
+use instep_protocol::session::{CLOSE_RESTART, ChannelId, Event, Incoming};
+
+use super::core::Core;
+use super::out::{Out, Written};
+use super::stream::Stream;
+use super::wire::{Form, Wire, write_ring_frame};
+use super::{Arrival, DoorKind};
+use crate::door::Place;
+use crate::talk::{Answer, News, Outside, Talk};
+use crate::websocket::Raw;
+
+/// Frames that one subscriber, which is behind, takes from one topic at a time.
+const CATCH_UP_FRAMES: usize = 64;
+
+/// Who is on the other side of the bytes.
+pub(crate) enum Side {
+    /// A client of Channels.
+    Channels(Talk),
+    /// A program's own function, message by message.
+    Raw(Arc<Raw>),
+}
+
+pub(super) struct Connection {
+    /// Never used twice, unlike its slot.
+    pub(super) number: u64,
+    pub(super) peer: SocketAddr,
+    /// When it came, by the clock of the house.
+    pub(super) since: u64,
+    pub(super) stream: Stream,
+    wire: Wire,
+    pub(super) side: Side,
+    pub(super) out: Out,
+    /// Read, but not looked at while too much waits to be written.
+    held: Option<Box<[u8]>>,
+    /// When the socket last took something, since it takes no more.
+    blocked_since: Option<u64>,
+    ending: Ending,
+    /// The tick at which its deadline is looked at.
+    timer: u32,
+    /// Answers that applications owe.
+    awaited: u32,
+    form: Form,
+    pub(super) marks: Marks,
+    _place: Place,
+}
+
+/// Where a connection stands in the lists of its shard.
+#[derive(Debug, Default)]
+pub(super) struct Marks {
+    /// The system may have bytes for it.
+    pub(super) readable: bool,
+    /// The last of these bytes may be the end.
+    pub(super) read_closed: bool,
+    /// In the list of those to be read.
+    pub(super) reading: bool,
+    /// In the list of those to be written.
+    pub(super) due: bool,
+    /// The socket takes no more for now.
+    pub(super) blocked: bool,
+    /// Some topic has news that it has not been given.
+    pub(super) behind: bool,
+    /// In the list of those that catch up.
+    pub(super) catching: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// It lives.
+    None,
+    /// It is over once everything is written, or at a time.
+    Closing { until: u64 },
+    /// Everything is written; the client has until then to close its side.
+    Finished { until: u64 },
+}
+
+/// What becomes of a connection after an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It stays.
+    Stays,
+    /// It has gone.
+    Gone,
+}
+
+impl Connection {
+    pub(super) fn new(number: u64, arrival: Arrival, now: u64) -> Self {
+        let Arrival { stream, wire, side, peer, place, early } = arrival;
+        let form = match &side {
+            Side::Channels(talk) => wire.form(talk.vsn()),
+            Side::Raw(_) => Form::WebSocketV2,
+        };
+        Self {
+            number,
+            peer,
+            since: now,
+            stream,
+            wire,
+            side,
+            out: Out::default(),
+            held: (!early.is_empty()).then(|| early.into()),
+            blocked_since: None,
+            ending: Ending::None,
+            timer: u32::MAX,
+            awaited: 0,
+            form,
+            marks: Marks::default(),
+            _place: place,
+        }
+    }
+
+    pub(super) fn kind(&self) -> DoorKind {
+        self.wire.kind()
+    }
+
+    pub(super) fn form(&self) -> Form {
+        self.form
+    }
+
+    /// Looks at what came with it, and sets its first deadline.
+    pub(super) fn begin(&mut self, slot: u32, core: &mut Core) {
+        core.read(slot, &mut self.marks);
+        self.arm(slot, core);
+    }
+
+    /// Asks the client to come back later.
+    pub(super) fn drain(&mut self, slot: u32, core: &mut Core) {
+        match &self.side {
+            Side::Channels(_) => self.tell(slot, Event::Drain, core),
+            Side::Raw(_) => self.end(slot, Some(CLOSE_RESTART), "draining", core),
+        }
+    }
+
+    /// The system says that something has changed.
+    pub(super) fn woken(&mut self, slot: u32, event: &mio::event::Event, core: &mut Core) {
+        if event.is_readable() || event.is_read_closed() || event.is_error() {
+            self.marks.readable = true;
+            self.marks.read_closed |= event.is_read_closed() || event.is_error();
+            core.read(slot, &mut self.marks);
+        }
+        if self.marks.blocked && (event.is_writable() || event.is_write_closed()) {
+            self.marks.blocked = false;
+            core.write(slot, &mut self.marks);
+        }
+    }
+
+    /// Too much waits for this client to take it, or for applications to answer it.
+    fn is_paused(&self) -> bool {
+        self.out.bytes() > limits::OUTBOX_BYTES || self.awaited > limits::AWAITED_ANSWERS
+    }
+
+    /// Reads on when nothing stands against it any more.
+    fn resume(&mut self, slot: u32, core: &mut Core) {
+        if (self.marks.readable || self.held.is_some()) && !self.is_paused() {
+            core.read(slot, &mut self.marks);
+        }
+    }
+
+    /// Takes in a message of the client.
+    fn receive(&mut self, slot: u32, incoming: Incoming<'_>, core: &mut Core) {
+        self.tell(slot, Event::Received(incoming), core);
+    }
+
+    pub(super) fn tell(&mut self, slot: u32, event: Event<'_>, core: &mut Core) {
+        if let Side::Channels(talk) = &mut self.side {
+            talk.tell(event, core.now, &mut core.wants);
+            self.serve(slot, core);
+        }
+    }
+
+    /// An application has answered.
+    pub(super) fn answered(&mut self, slot: u32, outside: Outside, core: &mut Core) {
+        self.awaited -= 1;
+        self.take(slot, outside, core);
+        self.serve(slot, core);
+        self.resume(slot, core);
+    }
+
+    fn take(&mut self, slot: u32, outside: Outside, core: &mut Core) {
+        let Side::Channels(talk) = &mut self.side else {
+            return;
+        };
+        let mut mark = None;
+        let topics = &mut core.topics;
+        let listener = |topic: &Arc<str>| {
+            let (listener, at) = topics.listener(topic);
+            mark = Some(at);
+            listener
+        };
+        let joined = talk.take(outside, &core.house, listener, &mut core.wants);
+        if let Some(mark) = mark {
+            match joined.and_then(|id| talk.find(id)) {
+                Some(joined) => core.topics.enter(mark, slot, joined),
+                None => core.topics.forget_unused(mark),
+            }
+        }
+    }
+
+    /// Does what the talk wants.
+    fn serve(&mut self, slot: u32, core: &mut Core) {
+        loop {
+            for frame in core.wants.frames.drain(..) {
+                self.out.append(|out| self.wire.write(out, &frame));
+            }
+            core.left.extend(core.wants.left.drain(..).map(|joined| (slot, joined)));
+            let Some(ask) = core.wants.asks.pop_front() else {
+                break;
+            };
+            let Side::Channels(talk) = &mut self.side else {
+                break;
+            };
+            let channel = ask.channel().clone();
+            match talk.answer(ask, &core.house) {
+                Answer::Now(outside) => self.take(slot, outside, core),
+                Answer::Later(answer) => {
+                    self.awaited += 1;
+                    core.start(slot, self.number, channel, answer);
+                }
+            }
+        }
+        if !self.out.is_empty() {
+            core.write(slot, &mut self.marks);
+        }
+        if let Side::Channels(talk) = &self.side
+            && let Some(close) = talk.close()
+        {
+            self.end(slot, Some(close.code), close.reason, core);
+        }
+    }
+
+    /// Writes what waits.
+    pub(super) fn write(&mut self, slot: u32, core: &mut Core) -> Fate {
+        if self.marks.blocked {
+            return Fate::Stays;
+        }
+        match self.out.write(&mut self.stream) {
+            Ok(Written::All(bytes)) => {
+                core.counters.bytes_out.add(bytes as u64);
+                self.blocked_since = None;
+                self.flushed(slot, core);
+                Fate::Stays
+            }
+            Ok(Written::Blocked(bytes)) => {
+                core.counters.bytes_out.add(bytes as u64);
+                self.marks.blocked = true;
+                if bytes > 0 || self.blocked_since.is_none() {
+                    self.blocked_since = Some(core.now);
+                    self.arm(slot, core);
+                }
+                Fate::Stays
+            }
+            Err(_) => Fate::Gone,
+        }
+    }
+
+    fn flushed(&mut self, slot: u32, core: &mut Core) {
+        if let Ending::Closing { until } = self.ending {
+            self.stream.finish();
+            self.ending = Ending::Finished { until };
+            return;
+        }
+        if self.marks.behind {
+            core.catch_up(slot, &mut self.marks);
+        }
+        self.resume(slot, core);
+    }
+
+    /// Takes a turn of what each topic has for this connection alone, because it was behind.
+    pub(super) fn catch_up(&mut self, slot: u32, core: &mut Core) {
+        if self.marks.blocked || !self.out.is_empty() {
+            // It goes on when everything is written.
+            return;
+        }
+        self.marks.behind = false;
+        let Side::Channels(talk) = &self.side else {
+            return;
+        };
+        let ids: Vec<ChannelId> = talk.joined().iter().map(|joined| joined.id()).collect();
+        for id in ids {
+            if self.out.bytes() > limits::OUTBOX_BYTES {
+                self.marks.behind = true;
+                break;
+            }
+            self.marks.behind |= self.read_topic(slot, id, core);
+        }
+        if !self.out.is_empty() {
+            core.write(slot, &mut self.marks);
+        } else if self.marks.behind {
+            core.catch_up(slot, &mut self.marks);
+        }
+    }
+
+    /// Reads one topic; true when it may have more.
+    fn read_topic(&mut self, slot: u32, id: ChannelId, core: &mut Core) -> bool {
+        let Side::Channels(talk) = &mut self.side else {
+            return false;
+        };
+        let Some(joined) = talk.find(id) else {
+            return false;
+        };
+        match joined.read(CATCH_UP_FRAMES, limits::BATCH_BYTES) {
+            News::Frames(frames) => {
+                let (form, topic) = (self.form, joined.subscription.topic().name());
+                core.counters.deliveries.add(frames.len() as u64);
+                for frame in &frames {
+                    self.out.append(|out| write_ring_frame(out, form, topic, frame));
+                }
+                !frames.is_empty()
+            }
+            News::Missed(missed) => {
+                core.counters.lagged.add(1);
+                core.counters.missed.add(missed);
+                talk.catch_up(id, missed, core.now, &mut core.wants);
+                self.serve(slot, core);
+                true
+            }
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Deadlines of a connection, and its end.
+
+use instep_model::limits;
+use instep_protocol::encode::{Frame, encode_broadcast};
+use instep_protocol::message::SOCKET_TOPIC;
+use instep_protocol::session::{CLOSE_RESTART, Event};
+use instep_protocol::vsn::Vsn;
+use instep_protocol::websocket;
+use serde_json::json;
+
+use super::{Connection, Ending, Fate, Side};
+use crate::shard::core::Core;
+use crate::shard::wheel::Entry;
+use crate::shard::wire::Wire;
+
+impl Connection {
+    /// True when nothing that the client says matters any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.ending != Ending::None
+    }
+
+    /// Ends the connection in order: its topics at once, the socket when everything is written and
+    /// the client has closed its side, or after a while.
+    pub(super) fn end(&mut self, slot: u32, code: Option<u16>, reason: &str, core: &mut Core) {
+        if self.is_over() {
+            return;
+        }
+        self.ending = Ending::Closing { until: core.now + limits::LINGER_MS };
+        self.held = None;
+        self.tell(slot, Event::Lost, core);
+        match &self.wire {
+            Wire::WebSocket(_) => {
+                let close = websocket::encode_close(code, reason);
+                self.out.append(|out| out.extend_from_slice(&close));
+            }
+            Wire::Length(_) => {
+                let payload = json!({"code": code, "reason": reason}).to_string();
+                let close = encode_broadcast(Vsn::V2, SOCKET_TOPIC, "close", payload.as_bytes());
+                self.out.append(|out| self.wire.write(out, &Frame::Text(close)));
+            }
+        }
+        core.write(slot, &mut self.marks);
+        self.arm(slot, core);
+    }
+
+    /// Sees to it that the next deadline is looked at.
+    pub(in crate::shard) fn arm(&mut self, slot: u32, core: &mut Core) {
+        let Some(deadline) = self.next_deadline(core) else {
+            return;
+        };
+        let tick = core.wheel.tick_of(deadline);
+        if tick < self.timer {
+            self.timer = tick;
+            core.wheel.set(slot, tick);
+        }
+    }
+
+    fn next_deadline(&self, core: &Core) -> Option<u64> {
+        let slow_reader_ms = core.house.options().slow_reader_ms;
+        let slow = self.blocked_since.map(|since| since.saturating_add(slow_reader_ms));
+        let idle = match &self.side {
+            Side::Channels(talk) => talk.next_deadline(),
+            Side::Raw(_) => None,
+        };
+        match self.ending {
+            Ending::None => slow.into_iter().chain(idle).min(),
+            Ending::Closing { until } | Ending::Finished { until } => Some(until),
+        }
+    }
+
+    /// Time has passed.
+    pub(in crate::shard) fn tick(&mut self, entry: Entry, core: &mut Core) -> Fate {
+        let Entry { slot, tick } = entry;
+        if self.timer != tick {
+            return Fate::Stays;
+        }
+        self.timer = u32::MAX;
+        match self.ending {
+            Ending::Closing { until } | Ending::Finished { until } if core.now >= until => {
+                return Fate::Gone;
+            }
+            Ending::Closing { .. } | Ending::Finished { .. } => {}
+            Ending::None => self.tick_alive(slot, core),
+        }
+        self.arm(slot, core);
+        Fate::Stays
+    }
+
+    fn tick_alive(&mut self, slot: u32, core: &mut Core) {
+        let slow_reader_ms = core.house.options().slow_reader_ms;
+        let is_slow = |since| core.now.saturating_sub(since) >= slow_reader_ms;
+        if self.blocked_since.is_some_and(is_slow) {
+            core.counters.evicted.add(1);
+            return self.end(slot, Some(CLOSE_RESTART), "too slow", core);
+        }
+        // Nobody listens to a client that does not take its answers, so its silence says nothing.
+        let event = if self.is_paused() { Event::Alive } else { Event::Tick };
+        self.tell(slot, event, core);
+    }
+}

@@ -1,0 +1,140 @@
+//! Bytes of a socket become messages.
+
+use std::io;
+
+use instep_model::limits;
+use instep_protocol::message::DecodeError;
+use instep_protocol::session::{Event, Incoming};
+use instep_protocol::websocket::{self, Message};
+use instep_protocol::{encode, length};
+
+use super::{Connection, Fate, Side};
+use crate::shard::core::Core;
+use crate::shard::wire::Wire;
+use crate::websocket::RawMessage;
+
+impl Connection {
+    /// Reads once, into the buffer of the shard, and takes in what came.
+    pub(in crate::shard) fn read(&mut self, slot: u32, buffer: &mut [u8], core: &mut Core) -> Fate {
+        if let Some(mut held) = self.held.take() {
+            self.decode(slot, &mut held, core);
+        }
+        if self.is_paused() || !self.marks.readable {
+            return Fate::Stays;
+        }
+        match self.stream.read(buffer) {
+            Ok(0) => Fate::Gone,
+            Ok(bytes) => {
+                core.counters.bytes_in.add(bytes as u64);
+                // A read that falls short has emptied the socket; it tells when more comes.
+                self.marks.readable = bytes == buffer.len() || self.marks.read_closed;
+                self.decode(slot, &mut buffer[..bytes], core);
+                self.resume(slot, core);
+                Fate::Stays
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.marks.readable = false;
+                Fate::Stays
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                self.resume(slot, core);
+                Fate::Stays
+            }
+            Err(_) => Fate::Gone,
+        }
+    }
+
+    fn decode(&mut self, slot: u32, input: &mut [u8], core: &mut Core) {
+        let mut at = 0;
+        while at < input.len() && !self.is_over() {
+            if self.is_paused() {
+                self.held = Some(input[at..].into());
+                return;
+            }
+            at += match &mut self.wire {
+                Wire::WebSocket(_) => self.decode_websocket(slot, &mut input[at..], core),
+                Wire::Length(_) => self.decode_length(slot, &input[at..], core),
+            };
+        }
+    }
+
+    fn decode_websocket(&mut self, slot: u32, input: &mut [u8], core: &mut Core) -> usize {
+        let Wire::WebSocket(decoder) = &mut self.wire else {
+            return input.len();
+        };
+        let limit = match &self.side {
+            Side::Channels(_) => limits::FRAME_BYTES,
+            Side::Raw(raw) => raw.limit,
+        };
+        match decoder.decode(input, limit) {
+            Ok(decoded) => {
+                if let Some(message) = decoded.message {
+                    self.websocket_message(slot, message, core);
+                }
+                decoded.consumed
+            }
+            Err(violation) => {
+                let reason = match violation {
+                    websocket::Violation::Protocol(why) => why,
+                    websocket::Violation::NotUtf8 => "the text is not UTF-8",
+                    websocket::Violation::TooLarge { .. } => "the message is over the limit",
+                };
+                self.end(slot, Some(violation.code()), reason, core);
+                input.len()
+            }
+        }
+    }
+
+    fn websocket_message(&mut self, slot: u32, message: Message<'_>, core: &mut Core) {
+        match (&self.side, message) {
+            (Side::Channels(_), Message::Text(text)) => {
+                self.receive(slot, Incoming::Text(&text), core);
+            }
+            (Side::Channels(_), Message::Binary(bytes)) => {
+                self.receive(slot, Incoming::Binary(&bytes), core);
+            }
+            (Side::Raw(raw), Message::Text(text)) => {
+                let answer = (raw.answer)(RawMessage::Text(&text));
+                self.answer_raw(slot, answer, core);
+            }
+            (Side::Raw(raw), Message::Binary(bytes)) => {
+                let answer = (raw.answer)(RawMessage::Binary(&bytes));
+                self.answer_raw(slot, answer, core);
+            }
+            (_, Message::Ping(payload)) => {
+                self.out.append(|out| out.extend_from_slice(&websocket::encode_pong(&payload)));
+                core.write(slot, &mut self.marks);
+                self.tell(slot, Event::Alive, core);
+            }
+            (_, Message::Pong) => self.tell(slot, Event::Alive, core),
+            (_, Message::Close(code)) => self.end(slot, code, "", core),
+        }
+    }
+
+    fn answer_raw(&mut self, slot: u32, answer: Option<encode::Frame>, core: &mut Core) {
+        if let Some(frame) = answer {
+            self.out.append(|out| self.wire.write(out, &frame));
+            core.write(slot, &mut self.marks);
+        }
+    }
+
+    fn decode_length(&mut self, slot: u32, input: &[u8], core: &mut Core) -> usize {
+        let Wire::Length(decoder) = &mut self.wire else {
+            return input.len();
+        };
+        match decoder.decode(input, limits::FRAME_BYTES) {
+            Ok(decoded) => {
+                if let Some(frame) = decoded.frame {
+                    self.receive(slot, length::incoming(&frame), core);
+                }
+                decoded.consumed
+            }
+            Err(_) => {
+                self.receive(slot, Incoming::Malformed(DecodeError::FrameTooLarge), core);
+                let code = websocket::CLOSE_TOO_LARGE;
+                self.end(slot, Some(code), "the frame is over the limit", core);
+                input.len()
+            }
+        }
+    }
+}

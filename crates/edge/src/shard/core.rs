@@ -1,0 +1,119 @@
+//! What a shard has besides its connections: lists of work, topics, deadlines.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use instep_protocol::session::Channel;
+
+use super::connection::Marks;
+use super::counts::Counters;
+use super::mail::{Mail, Post};
+use super::topics::Topics;
+use super::wheel::Wheel;
+use crate::door::House;
+use crate::talk::{Joined, Outside, Wants};
+
+pub(super) struct Core {
+    pub(super) house: Arc<House>,
+    pub(super) post: Post,
+    pub(super) counters: Arc<Counters>,
+    pub(super) topics: Topics,
+    pub(super) wheel: Wheel,
+    /// The time of this turn.
+    pub(super) now: u64,
+    pub(super) wants: Wants,
+    /// Subscriptions that ended, still noted with their topics.
+    pub(super) left: Vec<(u32, Joined)>,
+    pub(super) reading: VecDeque<u32>,
+    pub(super) due: VecDeque<u32>,
+    pub(super) catching: VecDeque<u32>,
+}
+
+impl Core {
+    pub(super) fn new(house: Arc<House>, post: Post, counters: Arc<Counters>) -> Self {
+        let now = house.now();
+        let topics = Topics::new(Arc::clone(post.bell()));
+        Self {
+            house,
+            post,
+            counters,
+            topics,
+            wheel: Wheel::new(now),
+            now,
+            wants: Wants::default(),
+            left: vec![],
+            reading: VecDeque::new(),
+            due: VecDeque::new(),
+            catching: VecDeque::new(),
+        }
+    }
+
+    /// True when there is work that needs no event.
+    pub(super) fn has_work(&self) -> bool {
+        !(self.reading.is_empty()
+            && self.due.is_empty()
+            && self.catching.is_empty()
+            && self.topics.is_quiet())
+    }
+
+    /// Puts a connection on the list of those to be read.
+    pub(super) fn read(&mut self, slot: u32, marks: &mut Marks) {
+        if !std::mem::replace(&mut marks.reading, true) {
+            self.reading.push_back(slot);
+        }
+    }
+
+    /// Puts a connection on the list of those to be written.
+    pub(super) fn write(&mut self, slot: u32, marks: &mut Marks) {
+        if !marks.blocked && !std::mem::replace(&mut marks.due, true) {
+            self.due.push_back(slot);
+        }
+    }
+
+    /// Puts a connection on the list of those that read their topics on their own.
+    pub(super) fn catch_up(&mut self, slot: u32, marks: &mut Marks) {
+        if !std::mem::replace(&mut marks.catching, true) {
+            self.catching.push_back(slot);
+        }
+    }
+
+    /// Lets an application answer; the answer comes by mail, also if it fails.
+    pub(super) fn start(
+        &self,
+        slot: u32,
+        number: u64,
+        channel: Channel,
+        answer: Pin<Box<dyn Future<Output = Outside> + Send>>,
+    ) {
+        let crashed = Some(Outside::Crashed(channel));
+        let promise = Promise { post: self.post.clone(), slot, number, outside: crashed };
+        self.house.runtime().spawn(async move {
+            promise.keep(answer.await);
+        });
+    }
+}
+
+/// Sends an answer when it is dropped, so that a panic is an answer too.
+struct Promise {
+    post: Post,
+    slot: u32,
+    number: u64,
+    outside: Option<Outside>,
+}
+
+impl Promise {
+    fn keep(mut self, outside: Outside) {
+        self.outside = Some(outside);
+    }
+}
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        if let Some(outside) = self.outside.take() {
+            let (slot, number) = (self.slot, self.number);
+            self.post.send(Mail::Answer { slot, number, outside });
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What a shard counts.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The way by which a connection came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DoorKind {
+    /// A WebSocket.
+    WebSocket,
+    /// Plain TCP with 4 bytes of length.
+    Tcp,
+}
+
+/// What one shard has counted since it began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// WebSocket connections now.
+    pub websocket: u64,
+    /// TCP connections now.
+    pub tcp: u64,
+    /// Connections taken in.
+    pub accepted: u64,
+    /// Connections that could not be taken in: no place, no descriptor.
+    pub refused: u64,
+    /// Messages of topics given to subscribers.
+    pub deliveries: u64,
+    /// Bytes read.
+    pub bytes_in: u64,
+    /// Bytes written.
+    pub bytes_out: u64,
+    /// Subscribers that fell off a ring.
+    pub lagged: u64,
+    /// Messages of live topics that subscribers were told to have missed.
+    pub missed: u64,
+    /// Connections closed because they took nothing for too long.
+    pub evicted: u64,
+}
+
+/// The counters of one shard: written by its thread, read by anybody.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    websocket: AtomicU64,
+    tcp: AtomicU64,
+    pub(super) accepted: Counter,
+    pub(super) refused: Counter,
+    pub(super) deliveries: Counter,
+    pub(super) bytes_in: Counter,
+    pub(super) bytes_out: Counter,
+    pub(super) lagged: Counter,
+    pub(super) missed: Counter,
+    pub(super) evicted: Counter,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Counter(AtomicU64);
+
+impl Counter {
+    /// Only one thread adds, so that no locked instruction is needed.
+    pub(super) fn add(&self, more: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed) + more, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Counters {
+    /// Connections of this shard, those on their way to it included.
+    pub(super) fn open(&self, kind: DoorKind) {
+        self.of(kind).fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn close(&self, kind: DoorKind) {
+        self.of(kind).fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn connections(&self) -> u64 {
+        self.websocket.load(Ordering::Relaxed) + self.tcp.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn read(&self) -> Counts {
+        Counts {
+            websocket: self.websocket.load(Ordering::Relaxed),
+            tcp: self.tcp.load(Ordering::Relaxed),
+            accepted: self.accepted.get(),
+            refused: self.refused.get(),
+            deliveries: self.deliveries.get(),
+            bytes_in: self.bytes_in.get(),
+            bytes_out: self.bytes_out.get(),
+            lagged: self.lagged.get(),
+            missed: self.missed.get(),
+            evicted: self.evicted.get(),
+        }
+    }
+
+    fn of(&self, kind: DoorKind) -> &AtomicU64 {
+        match kind {
+            DoorKind::WebSocket => &self.websocket,
+            DoorKind::Tcp => &self.tcp,
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! What others tell a shard.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+
+use instep_node::Bell;
+use tokio::sync::oneshot;
+
+use super::connection::Side;
+use super::snapshot::ConnectionState;
+use super::stream::Stream;
+use super::wire::Wire;
+use crate::door::Place;
+use crate::talk::Outside;
+
+pub(crate) enum Mail {
+    /// A socket to serve.
+    Arrival(Box<Arrival>),
+    /// An answer that an application owed to a connection.
+    Answer { slot: u32, number: u64, outside: Outside },
+    /// A listener to take connections from.
+    Listen(std::net::TcpListener),
+    /// Send everybody away.
+    Drain,
+    /// What is connected?
+    Snapshot(oneshot::Sender<Vec<ConnectionState>>),
+    /// End.
+    Stop,
+}
+
+/// A socket whose handshake is done.
+pub(crate) struct Arrival {
+    pub(crate) stream: Stream,
+    pub(crate) wire: Wire,
+    pub(crate) side: Side,
+    pub(crate) peer: SocketAddr,
+    pub(crate) place: Place,
+    /// What the client sent behind its handshake.
+    pub(crate) early: Vec<u8>,
+}
+
+/// The way to a shard.
+#[derive(Clone)]
+pub(super) struct Post {
+    sender: Sender<Mail>,
+    bell: Arc<Bell>,
+}
+
+impl Post {
+    pub(super) fn new(sender: Sender<Mail>, bell: Arc<Bell>) -> Self {
+        Self { sender, bell }
+    }
+
+    /// A shard that has ended reads nothing, and nothing has to be told to it.
+    pub(super) fn send(&self, mail: Mail) {
+        if self.sender.send(mail).is_ok() {
+            self.bell.ring();
+        }
+    }
+
+    pub(super) fn bell(&self) -> &Arc<Bell> {
+        &self.bell
+    }
+}

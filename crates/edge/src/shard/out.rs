@@ -1,0 +1,133 @@
+//! What waits to be written to one socket.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+
+use bytes::Bytes;
+
+use super::stream::Stream;
+
+/// Pieces handed to the system in one write.
+const PIECES: usize = 64;
+/// Own bytes are gathered in pieces of about this size.
+const OWN_BYTES: usize = 16 * 1024;
+
+/// Bytes in order: some shared with other sockets, some of this one alone. Empty, it owns nothing.
+#[derive(Default)]
+pub(super) struct Out {
+    pieces: VecDeque<Piece>,
+    /// Bytes of the first piece that are written.
+    done: usize,
+    bytes: usize,
+}
+
+enum Piece {
+    Shared(Bytes),
+    Own(Vec<u8>),
+}
+
+/// How far a write came.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Written {
+    /// Everything is written.
+    All(usize),
+    /// The socket takes no more for now.
+    Blocked(usize),
+}
+
+impl Out {
+    /// Bytes that wait.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    /// Adds bytes that others get as well.
+    pub(super) fn share(&mut self, bytes: Bytes) {
+        self.bytes += bytes.len();
+        self.pieces.push_back(Piece::Shared(bytes));
+    }
+
+    /// Lets `write` append bytes for this socket alone.
+    pub(super) fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        let full = !matches!(self.pieces.back(), Some(Piece::Own(own)) if own.len() < OWN_BYTES);
+        if full {
+            self.pieces.push_back(Piece::Own(vec![]));
+        }
+        if let Some(Piece::Own(own)) = self.pieces.back_mut() {
+            let before = own.len();
+            write(own);
+            self.bytes += own.len() - before;
+        }
+    }
+
+    /// Writes until everything is written or the socket takes no more.
+    ///
+    /// # Errors
+    /// When the connection is lost.
+    pub(super) fn write(&mut self, stream: &mut Stream) -> io::Result<Written> {
+        let mut written = 0;
+        while !self.is_empty() {
+            let wanted = self.bytes;
+            let (result, offered) = self.write_once(stream);
+            match result {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(taken) => {
+                    written += taken;
+                    self.forget(taken);
+                    // A write that falls short has filled the socket: it tells when it has room.
+                    if taken < offered.min(wanted) {
+                        return Ok(Written::Blocked(written));
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok(Written::Blocked(written));
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Written::All(written))
+    }
+
+    /// One call to the system; how many bytes it was offered.
+    fn write_once(&self, stream: &mut Stream) -> (io::Result<usize>, usize) {
+        let mut slices = [IoSlice::new(&[]); PIECES];
+        let (mut used, mut offered) = (0, 0);
+        for (piece, slice) in self.pieces.iter().zip(&mut slices) {
+            let bytes = match piece {
+                Piece::Shared(bytes) => &bytes[..],
+                Piece::Own(bytes) => &bytes[..],
+            };
+            let bytes = if used == 0 { &bytes[self.done..] } else { bytes };
+            *slice = IoSlice::new(bytes);
+            offered += bytes.len();
+            used += 1;
+        }
+        (stream.write(&slices[..used]), offered)
+    }
+
+    fn forget(&mut self, mut taken: usize) {
+        self.bytes -= taken;
+        if self.bytes == 0 {
+            (self.pieces, self.done) = (VecDeque::new(), 0);
+            return;
+        }
+        while let Some(first) = self.pieces.front() {
+            let length = match first {
+                Piece::Shared(bytes) => bytes.len(),
+                Piece::Own(bytes) => bytes.len(),
+            } - self.done;
+            if taken < length {
+                self.done += taken;
+                return;
+            }
+            taken -= length;
+            self.done = 0;
+            self.pieces.pop_front();
+        }
+    }
+}

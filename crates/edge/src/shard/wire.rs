@@ -1,0 +1,78 @@
+//! How messages lie in the stream of a connection.
+
+use instep_node::ring::{Frame as RingFrame, Payload};
+use instep_protocol::encode::{Frame, encode_broadcast};
+use instep_protocol::vsn::Vsn;
+use instep_protocol::{length, websocket};
+
+use super::DoorKind;
+
+/// Reads the stream of one connection.
+pub(crate) enum Wire {
+    WebSocket(websocket::Decoder),
+    Length(length::Decoder),
+}
+
+/// The forms in which topics are put into streams. Everything of a topic is encoded once for each
+/// of them that is in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    WebSocketV1,
+    WebSocketV2,
+    Length,
+}
+
+impl Form {
+    pub(super) const COUNT: usize = 3;
+}
+
+impl Wire {
+    pub(super) fn form(&self, vsn: Vsn) -> Form {
+        match (self, vsn) {
+            (Self::WebSocket(_), Vsn::V1) => Form::WebSocketV1,
+            (Self::WebSocket(_), Vsn::V2) => Form::WebSocketV2,
+            (Self::Length(_), _) => Form::Length,
+        }
+    }
+
+    pub(super) fn kind(&self) -> DoorKind {
+        match self {
+            Self::WebSocket(_) => DoorKind::WebSocket,
+            Self::Length(_) => DoorKind::Tcp,
+        }
+    }
+
+    /// Appends a frame of the session.
+    pub(super) fn write(&self, out: &mut Vec<u8>, frame: &Frame) {
+        let (is_text, bytes) = match frame {
+            Frame::Text(bytes) => (true, bytes),
+            Frame::Binary(bytes) => (false, bytes),
+        };
+        match self {
+            Self::WebSocket(_) => websocket::write_head(out, is_text, bytes.len()),
+            Self::Length(_) => length::write_head(out, bytes.len()),
+        }
+        out.extend_from_slice(bytes);
+    }
+}
+
+/// Appends a topic's frame, unless the form has no place for it.
+pub(super) fn write_ring_frame(out: &mut Vec<u8>, form: Form, topic: &str, frame: &RingFrame) {
+    let is_text = matches!(frame.payload, Payload::Json(_));
+    match (form, &frame.payload) {
+        (Form::WebSocketV1, Payload::Json(json)) => {
+            let encoded = encode_broadcast(Vsn::V1, topic, &frame.event, json);
+            websocket::write_head(out, true, encoded.len());
+            out.extend_from_slice(&encoded);
+        }
+        (Form::WebSocketV1, Payload::Binary(_)) => {}
+        (Form::WebSocketV2, _) => {
+            websocket::write_head(out, is_text, frame.encoded.len());
+            out.extend_from_slice(&frame.encoded);
+        }
+        (Form::Length, _) => {
+            length::write_head(out, frame.encoded.len());
+            out.extend_from_slice(&frame.encoded);
+        }
+    }
+}

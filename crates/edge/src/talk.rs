@@ -1,0 +1,277 @@
+//! What one client has joined, and what it is told: a session machine with its topics.
+//!
+//! Nothing here does I/O or waits. Whoever drives a talk hands events in, takes frames and
+//! questions out ([`Wants`]), and brings the answers back ([`Outside`]). A shard drives thousands
+//! of them, a long-poll session one.
+
+mod joining;
+mod pushing;
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use instep_model::position::Position;
+use instep_node::ring::{Cursor, Frame as RingFrame, Read};
+use instep_node::{Dataset, Listener, Subscription};
+use instep_protocol::encode::{Body, Frame};
+use instep_protocol::session::{
+    Channel, ChannelId, Effect, Ending, Event, JoinOutcome, Options, ReplyTo, Session,
+};
+use instep_protocol::vsn::Vsn;
+use serde_json::{Value, json};
+
+use crate::door::House;
+
+/// What happened outside, to be handed to the talk.
+pub(crate) enum Outside {
+    /// The rules let a client join, and the topic is settled.
+    Allowed(Channel, Option<Option<Position>>),
+    /// A join was refused.
+    Refused(Channel, Value),
+    /// A push was answered.
+    Answered(Option<ReplyTo>, Result<Value, Value>),
+    /// A rule failed in the middle.
+    Crashed(Channel),
+}
+
+/// What has to be answered before the talk goes on with a channel.
+pub(crate) enum Ask {
+    /// May the client join?
+    Join { channel: Channel, params: Bytes },
+    /// What does a push lead to?
+    Push { channel: Channel, reply_to: Option<ReplyTo>, event: String, payload: Body },
+}
+
+impl Ask {
+    pub(crate) fn channel(&self) -> &Channel {
+        match self {
+            Self::Join { channel, .. } | Self::Push { channel, .. } => channel,
+        }
+    }
+}
+
+/// An answer, or the wait for one.
+pub(crate) enum Answer {
+    /// It is known at once.
+    Now(Outside),
+    /// An application has to say it.
+    Later(Pin<Box<dyn Future<Output = Outside> + Send>>),
+}
+
+/// What a talk wants of its driver, in order: first the frames, then the questions.
+#[derive(Default)]
+pub(crate) struct Wants {
+    /// To be sent.
+    pub(crate) frames: Vec<Frame>,
+    /// To be answered.
+    pub(crate) asks: VecDeque<Ask>,
+    /// Topics that were left.
+    pub(crate) left: Vec<Joined>,
+}
+
+/// How the connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Close {
+    pub(crate) code: u16,
+    pub(crate) reason: &'static str,
+}
+
+/// One client's side of its channels.
+pub(crate) struct Talk {
+    session: Session,
+    joined: Vec<Joined>,
+    close: Option<Close>,
+}
+
+/// A topic that the client has joined.
+pub(crate) struct Joined {
+    channel: Channel,
+    pub(crate) subscription: Subscription,
+    /// None for live topics.
+    dataset: Option<Dataset>,
+    /// The client is complete up to here.
+    position: Option<Position>,
+    anyone_publishes: bool,
+    /// Where a shard has noted this subscriber: its topic …
+    pub(crate) mark: u32,
+    /// … and its place among those who have joined.
+    pub(crate) place: u32,
+}
+
+/// What a subscriber finds in its topic.
+pub(crate) enum News {
+    /// Frames, in order.
+    Frames(Vec<Arc<RingFrame>>),
+    /// It fell off the ring and missed this many.
+    Missed(u64),
+}
+
+impl Talk {
+    pub(crate) fn new(options: Arc<Options>, now: u64) -> Self {
+        Self { session: Session::new(options, now), joined: Vec::new(), close: None }
+    }
+
+    /// Milliseconds of the clock at which [`Event::Tick`] is due.
+    pub(crate) fn next_deadline(&self) -> Option<u64> {
+        self.session.next_deadline()
+    }
+
+    pub(crate) fn vsn(&self) -> Vsn {
+        self.session.vsn()
+    }
+
+    /// How to end, once everything is written.
+    pub(crate) fn close(&self) -> Option<Close> {
+        self.close
+    }
+
+    pub(crate) fn joined(&self) -> &[Joined] {
+        &self.joined
+    }
+
+    pub(crate) fn find(&mut self, channel: ChannelId) -> Option<&mut Joined> {
+        self.joined.iter_mut().find(|joined| joined.channel.id() == channel)
+    }
+
+    /// Hands an event to the session and sorts what it wants.
+    pub(crate) fn tell(&mut self, event: Event<'_>, now: u64, wants: &mut Wants) {
+        self.session.handle(event, now);
+        while let Some(effect) = self.session.next_effect() {
+            match effect {
+                Effect::Send(frame) => wants.frames.push(frame),
+                Effect::Join { channel, params } => {
+                    wants.asks.push_back(Ask::Join { channel, params });
+                }
+                Effect::Leave { channel } => wants.left.extend(self.leave(channel.id())),
+                Effect::Push { channel, reply_to, event, payload } => {
+                    wants.asks.push_back(Ask::Push { channel, reply_to, event, payload });
+                }
+                Effect::Close { code, reason } => self.close = Some(Close { code, reason }),
+                Effect::Ended => {
+                    wants.left.append(&mut self.joined);
+                    wants.asks.clear();
+                    self.close.get_or_insert(Close { code: 1012, reason: "ended" });
+                }
+            }
+        }
+    }
+
+    /// Answers a question, or says how the answer will come.
+    pub(crate) fn answer(&mut self, ask: Ask, house: &House) -> Answer {
+        match ask {
+            Ask::Join { channel, params } => joining::ask(channel, &params, house),
+            Ask::Push { channel, reply_to, event, payload } => {
+                let joined = self.find(channel.id());
+                pushing::ask(joined, channel, reply_to, event, payload, house)
+            }
+        }
+    }
+
+    /// Takes an answer in. The channel that the client has joined by it, if it has.
+    pub(crate) fn take(
+        &mut self,
+        outside: Outside,
+        house: &House,
+        listener: impl FnOnce(&Arc<str>) -> Listener,
+        wants: &mut Wants,
+    ) -> Option<ChannelId> {
+        let now = house.now();
+        match outside {
+            Outside::Allowed(channel, since) => {
+                let listener = listener(channel.topic());
+                self.enter(channel, since, house, &listener, wants)
+            }
+            Outside::Refused(channel, reason) => {
+                let response = Bytes::from(reason.to_string());
+                let outcome = JoinOutcome::Refused { response };
+                self.tell(Event::JoinAnswered { channel, outcome }, now, wants);
+                None
+            }
+            Outside::Answered(None, _) => None,
+            Outside::Answered(Some(reply_to), answer) => {
+                let (status, response) = match answer {
+                    Ok(response) => ("ok", response),
+                    Err(response) => ("error", response),
+                };
+                let response = Body::Json(response.to_string().into());
+                self.tell(Event::Replied { reply_to, status, response }, now, wants);
+                None
+            }
+            Outside::Crashed(channel) => {
+                self.end_channel(channel, now, wants);
+                None
+            }
+        }
+    }
+
+    /// Tells a subscriber that it fell off the ring, and what it missed in another form.
+    pub(crate) fn catch_up(&mut self, id: ChannelId, missed: u64, now: u64, wants: &mut Wants) {
+        let Some(joined) = self.find(id) else {
+            return;
+        };
+        let channel = joined.channel.clone();
+        let Some(dataset) = &joined.dataset else {
+            let gap = json!({"missed": missed}).to_string();
+            return self.push(&channel, "gap", gap.into(), now, wants);
+        };
+        match dataset.catch_up(&mut joined.subscription, joined.position) {
+            Ok(caught_up) => {
+                joined.position = Some(caught_up.position);
+                let told = json!({"missed": missed, "mode": caught_up.mode});
+                self.push(&channel, "lagged", told.to_string().into(), now, wants);
+                self.push_notices(&channel, &caught_up, now, wants);
+            }
+            // The topic is gone or has grown too large: the client joins again and is told why.
+            Err(_) => self.end_channel(channel, now, wants),
+        }
+    }
+
+    fn push(
+        &mut self,
+        channel: &Channel,
+        event: &str,
+        payload: Bytes,
+        now: u64,
+        wants: &mut Wants,
+    ) {
+        let (channel, payload) = (channel.clone(), Body::Json(payload));
+        self.tell(Event::Pushed { channel, event, payload }, now, wants);
+    }
+
+    fn end_channel(&mut self, channel: Channel, now: u64, wants: &mut Wants) {
+        wants.left.extend(self.leave(channel.id()));
+        self.tell(Event::ChannelEnded { channel, how: Ending::Crashed }, now, wants);
+    }
+
+    fn leave(&mut self, id: ChannelId) -> Option<Joined> {
+        let at = self.joined.iter().position(|joined| joined.channel.id() == id)?;
+        Some(self.joined.swap_remove(at))
+    }
+}
+
+impl Joined {
+    pub(crate) fn id(&self) -> ChannelId {
+        self.channel.id()
+    }
+
+    /// Reads on for this subscriber alone.
+    pub(crate) fn read(&mut self, most: usize, bytes: usize) -> News {
+        match self.subscription.read_within(most, bytes) {
+            Read::Frames(frames) => {
+                let position = frames.iter().rev().find_map(|frame| frame.position);
+                self.position = position.or(self.position);
+                News::Frames(frames)
+            }
+            Read::Lagged { missed } => News::Missed(missed),
+        }
+    }
+
+    /// Notes that the client has been given everything before `cursor`.
+    pub(crate) fn go_to(&mut self, cursor: Cursor, position: Option<Position>) {
+        self.subscription.go_to(cursor);
+        self.position = position.or(self.position);
+    }
+}
