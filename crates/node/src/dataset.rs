@@ -2,13 +2,12 @@
 //!
 //! | thread | input | bound | ends when |
 //! | --- | --- | --- | --- |
-//! | owner | proposals | OWNER_QUEUE_COMMITS | the dataset is closed |
+//! | owner | proposals that no caller works on | OWNER_QUEUE_COMMITS | the dataset is closed |
 //! | views | committed entries | VIEWS_QUEUE_ENTRIES | the owner ends |
 //! | prepare | the engine's wishes | one segment | the log is dropped |
 //! | house | a tick: snapshots, bookmarks | – | the dataset is closed |
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -30,8 +29,13 @@ use crate::follow::{Follow, FollowError};
 use crate::hub::Hub;
 use crate::retention::Keep;
 use crate::topics::{Listener, Subscription, Topics, lock};
+use backlog::Backlog;
+use inbox::{Inbox, Put};
+use ownership::Ownership;
 
+mod backlog;
 mod housekeeping;
+mod inbox;
 mod ownership;
 mod recovery;
 
@@ -69,8 +73,13 @@ struct Shared {
     head: watch::Sender<Place>,
     hub: Hub,
     reader: Arc<dyn LogReader>,
-    queue: SyncSender<Request>,
+    inbox: Inbox<Request>,
     queued_bytes: AtomicUsize,
+    /// The owner; whoever has the inbox's turn works with it. None: closed.
+    ownership: Mutex<Option<Ownership>>,
+    views: Backlog<Committed>,
+    /// Appends are so short that a caller may wait for one instead of for another thread.
+    brisk: AtomicBool,
     stopped: RwLock<Option<String>>,
     counters: Mutex<Counters>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -94,11 +103,10 @@ pub struct Counters {
     pub snapshot_failures: u64,
 }
 
-/// What the owner's thread is asked for.
+/// What the owner is asked for.
 enum Request {
     Propose { proposal: Box<Proposal>, bytes: usize, ticket: Ticket },
     Trim { covered: Revision },
-    Close,
 }
 
 type Ticket = oneshot::Sender<Result<Receipt, Refusal>>;
@@ -121,7 +129,6 @@ impl Dataset {
         let reader = log.reader();
         let recovered =
             recovery::recover(&options, reader.as_ref(), snapshots.as_ref(), bounds.incarnation)?;
-        let (queue, inbox) = sync_channel(limits::OWNER_QUEUE_COMMITS);
         let shared = Arc::new(Shared {
             name: options.name.clone(),
             incarnation: bounds.incarnation,
@@ -129,8 +136,11 @@ impl Dataset {
             head: watch::Sender::new(recovered.state.applied),
             hub: Hub::new(recovered.feed, topics),
             reader,
-            queue,
+            inbox: Inbox::new(limits::OWNER_QUEUE_COMMITS),
             queued_bytes: AtomicUsize::new(0),
+            ownership: Mutex::default(),
+            views: Backlog::new(limits::VIEWS_QUEUE_ENTRIES),
+            brisk: AtomicBool::new(false),
             stopped: RwLock::new(None),
             counters: Mutex::default(),
             threads: Mutex::default(),
@@ -138,7 +148,7 @@ impl Dataset {
         });
         let dataset = Self(shared);
         let owner = Owner::new(bounds.incarnation, options.writer, recovered.state);
-        dataset.start(owner, log, recovered.retention, inbox, &options, snapshots, prepare);
+        dataset.start(owner, log, recovered.retention, &options, snapshots, prepare);
         Ok(dataset)
     }
 
@@ -218,10 +228,18 @@ impl Dataset {
             return refuse(Refusal::Overloaded);
         }
         let proposal = Box::new(proposal);
-        match self.0.queue.try_send(Request::Propose { proposal, bytes, ticket }) {
-            Ok(()) => Ok(()),
-            Err(TrySendError::Full(_)) => refuse(Refusal::Overloaded),
-            Err(TrySendError::Disconnected(_)) => refuse(Refusal::Stopped("it is closed".into())),
+        let request = Request::Propose { proposal, bytes, ticket };
+        match self.0.inbox.put(request, self.0.caller_may_work()) {
+            Put::Queued => Ok(()),
+            Put::YourTurn(request) => {
+                self.0.work_as_caller(request);
+                Ok(())
+            }
+            Put::Full => refuse(Refusal::Overloaded),
+            Put::Closed => {
+                let reason = self.stopped().unwrap_or_else(|| "it is closed".into());
+                refuse(Refusal::Stopped(reason))
+            }
         }
     }
 
@@ -295,7 +313,7 @@ impl Dataset {
     /// Finishes what is queued, ends the threads and releases the engine. Blocks.
     pub fn close(&self) {
         self.0.closing.send_replace(true);
-        let _ = self.0.queue.send(Request::Close);
+        self.0.inbox.close();
         let threads = std::mem::take(&mut *lock(&self.0.threads));
         for thread in threads {
             if thread.join().is_err() {

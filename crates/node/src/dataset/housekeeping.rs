@@ -72,7 +72,7 @@ impl House {
             Ok(revision) => {
                 self.snapshot_revision = revision;
                 if let Some(covered) = self.snapshots.covered() {
-                    let _ = self.shared.queue.try_send(Request::Trim { covered });
+                    let _ = self.shared.inbox.put(Request::Trim { covered }, false);
                 }
             }
             // The log still has everything; the next try comes when the next snapshot is due.

@@ -1,25 +1,25 @@
-//! The owner's thread and the views' thread: the shell around the owner machine.
+//! The shell around the owner machine, for the thread that has the turn, and the views' thread.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::sync_channel;
 
 use instep_model::log::{AppendError, Log};
 use instep_model::owner::{Effect, Event};
+use instep_model::state::CommitChanges;
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::{
-    Arc, Committed, Dataset, Options, Ordering, Owner, PoisonError, Receiver, Request, Revision,
-    Shared, Snapshots, SyncSender, Ticket, limits, lock, now_ms,
+    Arc, Committed, Dataset, Duration, Instant, Options, Ordering, Owner, PoisonError, Request,
+    Revision, Shared, Snapshots, Ticket, limits, lock, now_ms,
 };
 use crate::retention::{Keep, Retention};
 
+const BRISK_APPEND: Duration = Duration::from_micros(limits::BRISK_APPEND_US);
+
 /// The owner machine with what it drives.
-struct Ownership {
-    shared: Arc<Shared>,
+pub(super) struct Ownership {
     owner: Owner<Ticket>,
     log: Box<dyn Log>,
-    views: SyncSender<Committed>,
-    /// What the views are told as soon as everybody has an answer.
-    untold: Option<Committed>,
     retention: Retention,
     keep: Keep,
 }
@@ -31,20 +31,17 @@ impl Dataset {
         owner: Owner<Ticket>,
         log: Box<dyn Log>,
         retention: Retention,
-        inbox: Receiver<Request>,
         options: &Options,
         snapshots: Arc<dyn Snapshots>,
         prepare: Option<Box<dyn FnOnce() + Send>>,
     ) {
-        let (views, committed) = sync_channel::<Committed>(limits::VIEWS_QUEUE_ENTRIES);
+        let ownership = Ownership { owner, log, retention, keep: options.keep };
+        *lock(&self.0.ownership) = Some(ownership);
         let shared = Arc::clone(&self.0);
-        let keep = options.keep;
-        let untold = None;
-        let ownership = Ownership { shared, owner, log, views, untold, retention, keep };
-        self.spawn("owner", move || ownership.run(&inbox));
+        self.spawn("owner", move || shared.work_as_thread());
         let shared = Arc::clone(&self.0);
         self.spawn("views", move || {
-            for entry in committed {
+            while let Some(entry) = shared.views.next() {
                 shared.tell(entry);
             }
         });
@@ -63,55 +60,102 @@ impl Dataset {
     }
 }
 
-impl Ownership {
-    fn run(mut self, inbox: &Receiver<Request>) {
-        while let Ok(first) = inbox.recv() {
-            let mut open = self.take(first);
+impl Shared {
+    /// The owner's thread: works whenever it is its turn, until the dataset is closed.
+    fn work_as_thread(&self) {
+        let mut requests = VecDeque::new();
+        while self.inbox.wait(&mut requests) {
             // Everything that arrived meanwhile goes into the same batch.
-            while open && let Ok(more) = inbox.try_recv() {
-                open = self.take(more);
-            }
-            self.work();
-            if !open {
+            let worked = self.work(requests.drain(..));
+            if worked.is_err() {
                 break;
             }
+            self.views.wake();
         }
+        // Releases the engine, and ends the views' thread.
+        drop(lock(&self.ownership).take());
+        self.views.close();
     }
 
-    /// Takes a request; false when it was the last one.
-    fn take(&mut self, request: Request) -> bool {
+    /// A caller that found nobody at work does its own commit: no thread has to be woken, twice.
+    pub(super) fn work_as_caller(self: &Arc<Self>, request: Request) {
+        if self.work([request]).is_err() {
+            return;
+        }
+        self.inbox.rest();
+        // The views' thread is woken once the caller's task waits for something else.
+        let wake = WakeViews(Arc::clone(self));
+        tokio::spawn(async move { drop(wake) });
+    }
+
+    /// Works on requests, for whoever has the turn. A panic is the end of the dataset.
+    fn work(&self, requests: impl IntoIterator<Item = Request>) -> Result<(), Panicked> {
+        let worked = catch_unwind(AssertUnwindSafe(|| {
+            if let Some(ownership) = &mut *lock(&self.ownership) {
+                for request in requests {
+                    ownership.take(self, request);
+                }
+                ownership.work(self);
+            }
+        }));
+        worked.map_err(|_| {
+            self.stop("its owner panicked".into());
+            self.inbox.abandon();
+            Panicked
+        })
+    }
+
+    /// Whether a caller may block: other tasks must find other threads meanwhile.
+    pub(super) fn caller_may_work(&self) -> bool {
+        let several = |handle: Handle| handle.runtime_flavor() == RuntimeFlavor::MultiThread;
+        self.brisk.load(Ordering::Relaxed)
+            && self.views.has_room()
+            && Handle::try_current().is_ok_and(several)
+    }
+}
+
+struct Panicked;
+
+/// Wakes the views when it is dropped, so also when the runtime ends before its task begins.
+struct WakeViews(Arc<Shared>);
+
+impl Drop for WakeViews {
+    fn drop(&mut self) {
+        self.0.views.wake();
+    }
+}
+
+impl Ownership {
+    fn take(&mut self, shared: &Shared, request: Request) {
         match request {
             Request::Propose { proposal, bytes, ticket } => {
-                self.shared.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+                shared.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
                 let proposal = *proposal;
                 self.owner.handle(Event::Propose { ticket, proposal }, now_ms());
-                true
             }
-            Request::Trim { covered } => {
-                self.trim(covered);
-                true
-            }
-            Request::Close => false,
+            Request::Trim { covered } => self.trim(shared, covered),
         }
     }
 
-    fn work(&mut self) {
+    fn work(&mut self, shared: &Shared) {
         while let Some(effect) = self.owner.next_effect() {
             match effect {
                 Effect::Append { expected, entry } => {
-                    self.tell();
-                    let event = match self.log.append(expected, &entry) {
+                    let begin = Instant::now();
+                    let appended = self.log.append(expected, &entry);
+                    shared.brisk.store(begin.elapsed() <= BRISK_APPEND, Ordering::Relaxed);
+                    let event = match appended {
                         Ok(revision) => {
-                            self.appended(revision, entry.len() as u64);
+                            self.appended(shared, revision, entry.len() as u64);
                             Event::Appended
                         }
-                        Err(error) => failed(&self.shared, error),
+                        Err(error) => failed(shared, error),
                     };
                     self.owner.handle(event, now_ms());
                 }
-                Effect::Publish { commits } => self.publish(commits),
+                Effect::Publish { commits } => self.publish(shared, commits),
                 Effect::Answer { ticket, answer } => {
-                    let mut counters = lock(&self.shared.counters);
+                    let mut counters = lock(&shared.counters);
                     match &answer {
                         Ok(receipt) => counters.commits += u64::from(!receipt.replayed),
                         Err(_) => counters.refusals += 1,
@@ -120,46 +164,37 @@ impl Ownership {
                     // Whoever does not wait any more finds the outcome by the commit's id.
                     let _ = ticket.send(answer);
                 }
-                Effect::Stop { reason } => self.shared.stop(reason),
+                Effect::Stop { reason } => shared.stop(reason),
             }
         }
-        self.tell();
     }
 
-    /// Tells the views after the answers: waking their thread must not delay a client.
-    fn tell(&mut self) {
-        if let Some(committed) = self.untold.take() {
-            // Waits when the views are far behind: memory is bounded, and nothing is dropped.
-            let _ = self.views.send(committed);
-        }
-    }
-
-    fn appended(&mut self, revision: Revision, bytes: u64) {
+    fn appended(&mut self, shared: &Shared, revision: Revision, bytes: u64) {
         self.retention.appended(revision, bytes, now_ms());
-        let mut counters = lock(&self.shared.counters);
+        let mut counters = lock(&shared.counters);
         counters.entries += 1;
         counters.bytes += bytes;
     }
 
-    fn publish(&mut self, commits: Vec<instep_model::state::CommitChanges>) {
+    fn publish(&mut self, shared: &Shared, commits: Vec<CommitChanges>) {
         let state = Arc::new(self.owner.state().clone());
         let (tables, place) = (state.tables.clone(), state.applied);
-        *self.shared.state.write().unwrap_or_else(PoisonError::into_inner) = state;
-        self.shared.head.send_replace(place);
-        self.tell();
-        self.untold = Some(Committed { commits, tables, place });
+        *shared.state.write().unwrap_or_else(PoisonError::into_inner) = state;
+        shared.head.send_replace(place);
+        // Waits when the views are far behind: memory is bounded, and nothing is dropped.
+        shared.views.push(Committed { commits, tables, place });
     }
 
-    fn trim(&mut self, covered: Revision) {
+    fn trim(&mut self, shared: &Shared, covered: Revision) {
         let Some(floor) = self.retention.floor(self.keep, covered, now_ms()) else {
             return;
         };
         match self.log.trim(floor) {
             Ok(bounds) => {
-                tracing::info!(dataset = %self.shared.name, floor = %bounds.floor, "log trimmed");
+                tracing::info!(dataset = %shared.name, floor = %bounds.floor, "log trimmed");
             }
             Err(error) => {
-                tracing::error!(dataset = %self.shared.name, %error, "the log is not trimmed");
+                tracing::error!(dataset = %shared.name, %error, "the log is not trimmed");
             }
         }
     }
