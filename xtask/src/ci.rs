@@ -90,9 +90,11 @@ fn lints(workspace: &Workspace) -> Fallible<Counts> {
     gate(process::watch(&mut workspace.cargo(&args)))
 }
 
-/// Before the tests, because the JavaScript tests start the binary and Rust ones may.
+/// Before the tests, because the JavaScript tests start the binary and an example, and Rust ones
+/// may.
 fn build(workspace: &Workspace) -> Fallible<Counts> {
-    gate(process::watch(&mut workspace.cargo(&["build", "--locked", "--workspace", "--bins"])))
+    let args = ["build", "--locked", "--workspace", "--bins", "--examples"];
+    gate(process::watch(&mut workspace.cargo(&args)))
 }
 
 fn tests(workspace: &Workspace) -> Fallible<Counts> {
