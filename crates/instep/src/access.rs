@@ -61,6 +61,11 @@ impl Access {
         Channels::connect(&self.server).await
     }
 
+    /// The server's address, as it was given.
+    pub(crate) fn server(&self) -> &str {
+        &self.server
+    }
+
     fn key(&self) -> Result<Option<String>, Failure> {
         if let Some(shown) = self.token.as_ref().or(self.key.as_ref()) {
             return Ok(Some(shown.clone()));

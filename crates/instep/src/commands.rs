@@ -1,5 +1,6 @@
 //! Every command, each in a file of its own.
 
+mod bench;
 mod changes;
 mod check;
 mod commit;
@@ -42,6 +43,7 @@ enum Command {
     Key(key::Arguments),
     Token(token::Arguments),
     Check(check::Arguments),
+    Bench(bench::Arguments),
 }
 
 impl Cli {
@@ -66,6 +68,7 @@ impl Cli {
             Command::Key(arguments) => key::run(arguments, json),
             Command::Token(arguments) => token::run(arguments, json),
             Command::Check(arguments) => check::run(&arguments, json),
+            Command::Bench(arguments) => bench::run(arguments, json).await,
         }
     }
 }

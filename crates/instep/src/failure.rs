@@ -40,6 +40,9 @@ pub(crate) enum Failure {
     /// The system refuses what every program gets.
     #[error("{0}")]
     System(String),
+    /// What was measured is not what was wanted.
+    #[error("missed: {0}")]
+    Missed(String),
     /// The output cannot be written.
     #[error("cannot write to stdout: {0}")]
     Output(std::io::Error),
@@ -55,6 +58,7 @@ impl Failure {
             Self::InUse(_) => 5,
             Self::Listen(_) => 6,
             Self::Storage(_) | Self::System(_) | Self::Output(_) => 7,
+            Self::Missed(_) => 8,
         }
     }
 
@@ -68,6 +72,7 @@ impl Failure {
             Self::InUse(_) => "in_use",
             Self::Listen(_) => "cannot_listen",
             Self::Storage(_) | Self::System(_) | Self::Output(_) => "system",
+            Self::Missed(_) => "missed",
         }
     }
 

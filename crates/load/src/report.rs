@@ -122,3 +122,26 @@ pub(crate) fn curve(histogram: &Histogram<u64>) -> Vec<(f64, f64)> {
     };
     (0..=steps).map(at).collect()
 }
+
+/// A run as a whole: what was asked for, and what was found.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// The door of the subscribers, in words.
+    pub door: String,
+    /// The server.
+    pub address: String,
+    /// Topics.
+    pub topics: usize,
+    /// Subscribers.
+    pub bots: usize,
+    /// How fast was published, in words.
+    pub pace: String,
+    /// Bytes of each message's payload.
+    pub payload_bytes: usize,
+    /// Connecting and subscribing.
+    pub set_up: SetUp,
+    /// Publishing.
+    pub measured: Measured,
+    /// Limits that were given and missed, in words.
+    pub missed: Vec<String>,
+}

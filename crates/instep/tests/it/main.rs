@@ -4,6 +4,7 @@
 
 mod access;
 mod api;
+mod bench;
 mod checking;
 mod client;
 mod commands;

@@ -1,0 +1,282 @@
+//! `instep bench`: load on a server, and what came of it.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use instep_load::report::{Measured, Report};
+use instep_load::{Door, Error, Load, Pace, Plan, Run, page};
+
+use crate::access::Access;
+use crate::failure::Failure;
+use crate::output;
+
+/// How long connecting may take, and what is under way at the end.
+const PATIENCE: Duration = Duration::from_secs(60);
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Connect bots, wait until all have subscribed, publish, and tell what arrived and when.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// A live topic that anybody may publish to; with --topics its name gets numbers.
+    #[arg(default_value = "room:bench")]
+    topic: String,
+    /// The door that the bots come through.
+    #[arg(long, value_name = "DOOR", default_value = "websocket")]
+    door: DoorName,
+    /// Where that door is, if it is not HTTP's: 127.0.0.1:4001 for tcp, 127.0.0.1:8081 for janus.
+    #[arg(long, value_name = "ADDRESS")]
+    address: Option<SocketAddr>,
+    /// Bots, dealt out to the topics in turn.
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    bots: usize,
+    /// Topics.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = positive)]
+    topics: usize,
+    /// Messages a second on each topic.
+    #[arg(long, value_name = "N", default_value_t = 10.0, value_parser = rate)]
+    rate: f64,
+    /// As fast as it goes instead: so many messages a topic that not every bot has yet.
+    #[arg(long, value_name = "N", conflicts_with = "rate", value_parser = positive)]
+    window: Option<usize>,
+    /// Bytes of a message's payload.
+    #[arg(long, value_name = "BYTES", default_value_t = 128)]
+    payload: usize,
+    /// How long to measure.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    seconds: u64,
+    /// How long to publish before anything counts.
+    #[arg(long, value_name = "SECONDS", default_value_t = 1)]
+    warm_up: u64,
+    /// Handshakes under way at a time.
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = positive)]
+    at_once: usize,
+    /// The server's process on this machine, for deliveries per second of its CPU.
+    #[arg(long, value_name = "PID")]
+    process: Option<u32>,
+    /// Also write the report as a page with plots.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    #[command(flatten)]
+    limits: Limits,
+    #[command(flatten)]
+    access: Access,
+}
+
+/// What the server must hold; a miss ends the command with exit code 8.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Limits")]
+struct Limits {
+    /// Half of the deliveries take no longer.
+    #[arg(long, value_name = "MS")]
+    max_p50_ms: Option<f64>,
+    /// All but one in a hundred take no longer.
+    #[arg(long, value_name = "MS")]
+    max_p99_ms: Option<f64>,
+    /// None takes longer.
+    #[arg(long, value_name = "MS")]
+    max_ms: Option<f64>,
+    /// So many may be lost.
+    #[arg(long, value_name = "N")]
+    max_lost: Option<u64>,
+    /// So many may be lost, later than 5 s, or wrong.
+    #[arg(long, value_name = "N")]
+    max_bad: Option<u64>,
+    /// At least so many deliveries a second.
+    #[arg(long, value_name = "N")]
+    min_per_second: Option<f64>,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum DoorName {
+    Websocket,
+    Tcp,
+    Janus,
+}
+
+pub(crate) async fn run(arguments: Arguments, json: bool) -> Result<(), Failure> {
+    let html = arguments.html.clone();
+    let work = tokio::task::spawn_blocking(move || measure(&arguments));
+    let report = work.await.map_err(|error| Failure::System(error.to_string()))??;
+    if let Some(path) = html {
+        std::fs::write(&path, page::html(&report))
+            .map_err(|error| Failure::Storage(format!("{}: {error}", path.display())))?;
+    }
+    match json {
+        true => output::json(&report)?,
+        false => print(&report)?,
+    }
+    match report.missed.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::Missed(report.missed.join("; "))),
+    }
+}
+
+fn measure(arguments: &Arguments) -> Result<Report, Failure> {
+    let plan = plan(arguments)?;
+    let pace = arguments.window.map_or(Pace::Rate(arguments.rate), Pace::Window);
+    let bar = output::bar(0, "{spinner} {msg}");
+    bar.set_message(format!("{} bots connect", plan.bots));
+    let (mut run, set_up) = Run::connect(plan.clone()).map_err(|error| failure(&error))?;
+    bar.set_message("all have subscribed, messages flow");
+    let load = Load {
+        pace,
+        warm_up: Duration::from_secs(arguments.warm_up),
+        measured: Duration::from_secs(arguments.seconds.max(1)),
+        drain: DRAIN,
+        process: arguments.process,
+    };
+    let measured = run.load(&load).map_err(|error| failure(&error))?;
+    bar.finish_and_clear();
+    let pace = match pace {
+        Pace::Rate(rate) => format!("{rate} messages a second on each"),
+        Pace::Window(window) => format!("{window} messages under way on each"),
+    };
+    Ok(Report {
+        door: name(plan.door).into(),
+        address: plan.address.to_string(),
+        topics: plan.topics.len(),
+        bots: plan.bots,
+        pace,
+        payload_bytes: plan.payload_bytes,
+        set_up,
+        missed: arguments.limits.missed(&measured),
+        measured,
+    })
+}
+
+fn plan(arguments: &Arguments) -> Result<Plan, Failure> {
+    let Arguments { topic, door, address, bots, topics, payload, at_once, .. } = arguments;
+    if topic.contains(['"', '\\', '~']) {
+        return Err(Failure::Usage("TOPIC: no quotes, backslashes or tildes".into()));
+    }
+    if bots < topics {
+        return Err(Failure::Usage(format!("--bots {bots}: fewer than --topics {topics}")));
+    }
+    let http = || resolve(arguments.access.server());
+    let at = |port| address.unwrap_or(SocketAddr::from(([127, 0, 0, 1], port)));
+    let (door, address, publish) = match door {
+        DoorName::Websocket => (Door::WebSocket, address.map_or_else(http, Ok)?, None),
+        DoorName::Tcp => (Door::Tcp, at(4001), None),
+        // Who publishes through Janus is disconnected each time.
+        DoorName::Janus => (Door::Janus, at(8081), Some((Door::WebSocket, http()?))),
+    };
+    let topics = match topics {
+        1 => vec![topic.clone()],
+        topics => (0..*topics).map(|number| format!("{topic}-{number}")).collect(),
+    };
+    Ok(Plan {
+        door,
+        address,
+        publish,
+        topics,
+        bots: *bots,
+        subscribe: true,
+        at_once: *at_once,
+        payload_bytes: *payload,
+        patience: PATIENCE,
+    })
+}
+
+/// The address of a URL.
+fn resolve(url: &str) -> Result<SocketAddr, Failure> {
+    let unknown =
+        |error: &dyn std::fmt::Display| Failure::Usage(format!("--server {url}: {error}"));
+    let rest = url.strip_prefix("http://").ok_or_else(|| unknown(&"not http://"))?;
+    let host = rest.split('/').next().unwrap_or_default();
+    let host = if host.contains(':') { host.to_owned() } else { format!("{host}:80") };
+    let mut found = host.to_socket_addrs().map_err(|error| unknown(&error))?;
+    found.next().ok_or_else(|| unknown(&"no address"))
+}
+
+fn name(door: Door) -> &'static str {
+    match door {
+        Door::Tcp => "TCP",
+        Door::Janus => "Janus",
+        _ => "WebSocket",
+    }
+}
+
+fn failure(error: &Error) -> Failure {
+    let text = error.to_string();
+    match error {
+        Error::Descriptors { .. } => Failure::System(text),
+        Error::System { .. } | Error::Refused { .. } | Error::Patience { .. } => {
+            Failure::Connect(text)
+        }
+    }
+}
+
+impl Limits {
+    fn missed(&self, measured: &Measured) -> Vec<String> {
+        let latency = &measured.latency;
+        let mut missed = vec![];
+        let mut at_most = |what: &str, found: f64, most: Option<f64>| {
+            if let Some(most) = most.filter(|most| found > *most) {
+                missed.push(format!("{what} {found:.1}, at most {most} wanted"));
+            }
+        };
+        at_most("p50 in ms", latency.p50_us / 1e3, self.max_p50_ms);
+        at_most("p99 in ms", latency.p99_us / 1e3, self.max_p99_ms);
+        at_most("the longest in ms", latency.max_us / 1e3, self.max_ms);
+        at_most("lost", measured.lost as f64, self.max_lost.map(|most| most as f64));
+        at_most("bad", measured.bad() as f64, self.max_bad.map(|most| most as f64));
+        if let Some(least) = self.min_per_second.filter(|least| measured.per_second < *least) {
+            let found = measured.per_second;
+            missed.push(format!("deliveries a second {found:.0}, at least {least} wanted"));
+        }
+        // Nothing came: then no limit means anything.
+        if measured.measured == 0 {
+            missed.push("nothing was delivered".into());
+        }
+        missed
+    }
+}
+
+fn print(report: &Report) -> Result<(), Failure> {
+    let Report { set_up, measured, .. } = report;
+    let ms = |us: f64| format!("{:.2} ms", us / 1e3);
+    let latency = &measured.latency;
+    let mut rows = vec![
+        ("set-up", format!("{} connections in {:.2} s", set_up.connections, set_up.seconds)),
+        ("connections/s", format!("{:.0}", set_up.per_second)),
+        ("published", format!("{} in {:.0} s", measured.published, measured.seconds)),
+        ("deliveries/s", format!("{:.0}", measured.per_second)),
+        ("good", format!("{}", measured.measured - measured.late)),
+        ("bad", format!("{}", measured.bad())),
+        ("bad: lost", format!("{}", measured.lost)),
+        ("bad: later than 5 s", format!("{}", measured.late)),
+        ("bad: wrong", format!("{}", measured.wrong)),
+        ("connections lost", format!("{}", measured.dropped)),
+        ("latency, least", ms(latency.min_us)),
+        ("latency, p50", ms(latency.p50_us)),
+        ("latency, p90", ms(latency.p90_us)),
+        ("latency, p99", ms(latency.p99_us)),
+        ("latency, p99.9", ms(latency.p999_us)),
+        ("latency, longest", ms(latency.max_us)),
+        ("last bot, p50", ms(measured.last_delivery.p50_us)),
+    ];
+    if let Some(per_cpu_second) = measured.per_cpu_second {
+        rows.push(("deliveries/CPU-s", format!("{per_cpu_second:.0}")));
+    }
+    let mut rows: Vec<Vec<String>> =
+        rows.into_iter().map(|(name, figure)| vec![name.to_owned(), figure]).collect();
+    for (step, count) in measured.coarse.iter().enumerate().filter(|(_, count)| **count > 0) {
+        rows.push(vec![format!("{} to {} ms", step * 500, (step + 1) * 500), count.to_string()]);
+    }
+    let heading = format!("{} bots over {}", report.bots, report.door);
+    output::table(&[&heading, &report.pace], rows, "")
+}
+
+fn positive(text: &str) -> Result<usize, String> {
+    let number = text.parse().map_err(|_| "not a number".to_owned())?;
+    if number == 0 { Err("at least 1".into()) } else { Ok(number) }
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    match number > 0.0 && number <= 1e6 {
+        true => Ok(number),
+        false => Err("more than 0 and at most a million".into()),
+    }
+}
