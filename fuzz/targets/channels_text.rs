@@ -28,7 +28,7 @@ fn check(vsn: Vsn, text: &str) {
     };
     assert!(message.topic.len() <= limits::TOPIC_BYTES);
     assert!(message.event.len() <= limits::EVENT_BYTES);
-    let Payload::Json(payload) = &message.payload else { panic!("a text carries JSON") };
+    let Payload::Json(payload) = message.payload else { panic!("a text carries JSON") };
     let to = Address {
         join_ref: message.join_ref.as_ref(),
         reference: message.reference.as_ref(),

@@ -332,7 +332,7 @@ impl Session {
 
     fn dispatch(&mut self, message: &Message<'_>) {
         let is_socket = message.topic == SOCKET_TOPIC;
-        match (&*message.event, &message.payload) {
+        match (&*message.event, message.payload) {
             ("heartbeat", _) if is_socket => {
                 // The socket has no join that the answer could belong to.
                 let to = Address { join_ref: None, ..address(message) };

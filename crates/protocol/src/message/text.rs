@@ -63,7 +63,7 @@ impl<'a> Parts<'a> {
             reference: self.reference(REFERENCE)?,
             topic: self.name(TOPIC, "topic", vsn)?,
             event: self.name(EVENT, "event", vsn)?,
-            payload: Payload::Json(Cow::Borrowed(self.payload()?)),
+            payload: Payload::Json(self.payload()?),
         };
         if message.topic.len() > limits::TOPIC_BYTES {
             return Err(DecodeError::TopicTooLong);

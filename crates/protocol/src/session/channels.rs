@@ -88,7 +88,7 @@ impl Session {
         let push = ClientPush {
             reference: message.reference.clone().map(Ref::into_owned),
             event: message.event.clone().into_owned(),
-            payload: match &message.payload {
+            payload: match message.payload {
                 Payload::Json(text) => Body::Json(Bytes::copy_from_slice(text.as_bytes())),
                 Payload::Binary(bytes) => Body::Binary(Bytes::copy_from_slice(bytes)),
                 Payload::Named(named) => Body::Json(named.to_json().into()),

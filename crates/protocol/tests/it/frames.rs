@@ -64,7 +64,7 @@ proptest! {
                 reference: own_ref.clone(),
                 topic: (&*topic).into(),
                 event: (&*event).into(),
-                payload: Payload::Json((&*payload).into()),
+                payload: Payload::Json(&payload),
             };
             prop_assert_eq!(decode_text(vsn, text), Ok(wanted));
         }
