@@ -1,6 +1,6 @@
 //! Who works for a dataset: a caller that finds nobody at work, or the owner's thread.
 
-#![allow(clippy::unwrap_used, reason = "a test says by a panic what it found")]
+#![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
