@@ -2,6 +2,8 @@
 //!
 //! JSON integers become CEL `int` wherever they fit, so that `row.count - 1 > 0` works as it reads.
 
+mod scope;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
@@ -10,6 +12,7 @@ use cel::objects::{Key as CelKey, Map as CelMap};
 use cel::{Context, Env, Program};
 use serde_json::{Number, Value};
 
+use self::scope::Problem;
 use crate::limits;
 use crate::row::Fields;
 
@@ -77,15 +80,17 @@ impl Expression {
                 return refuse((line.max(1) as usize, column.max(1) as usize), message);
             }
         };
-        let unknown = program
-            .references()
-            .variables()
-            .into_iter()
-            .find_map(|name| (!variables.contains(&name)).then(|| name.to_owned()));
-        if let Some(name) = unknown {
-            let at = place_of(source, source.find(&name).unwrap_or(0));
-            let known = variables.join(", ");
-            return refuse(at, format!("unknown name {name:?}; known are {known}"));
+        match scope::check(program.expression(), variables) {
+            Ok(()) => {}
+            Err(Problem::Unknown(name)) => {
+                let at = place_of(source, source.find(name).unwrap_or(0));
+                let known = variables.join(", ");
+                return refuse(at, format!("unknown name {name:?}; known are {known}"));
+            }
+            Err(Problem::NestedLoop) => {
+                let message = "all, exists, map and filter must not stand within one another";
+                return refuse((1, 1), message.to_owned());
+            }
         }
         Ok(Self { source: source.into(), program: Arc::new(program) })
     }
@@ -96,8 +101,8 @@ impl Expression {
     /// [`EvaluationError`] when a field is missing, types do not fit, or the result is no JSON.
     pub fn evaluate(&self, variables: Variables<'_>) -> Result<Value, EvaluationError> {
         let result = self.run(variables)?;
-        to_json(&result)
-            .ok_or_else(|| self.error(format!("{:?} is no JSON value", result.type_of())))
+        let mut room = limits::EXPRESSION_RESULT_BYTES;
+        to_json(&result, &mut room).map_err(|NotJson(why)| self.error(why))
     }
 
     /// Evaluates to a truth value.
@@ -165,26 +170,50 @@ fn from_number(number: &Number) -> CelValue {
     }
 }
 
-fn to_json(value: &CelValue) -> Option<Value> {
-    Some(match value {
+/// Why a value cannot be handed on.
+struct NotJson(String);
+
+/// A list may hold one value many times over, so what looks small is counted while it is copied.
+fn to_json(value: &CelValue, room: &mut usize) -> Result<Value, NotJson> {
+    take(room, 1)?;
+    Ok(match value {
         CelValue::Null => Value::Null,
         CelValue::Bool(truth) => Value::Bool(*truth),
         CelValue::Int(int) => Value::from(*int),
         CelValue::UInt(uint) => Value::from(*uint),
-        CelValue::Float(float) => Value::Number(Number::from_f64(*float)?),
-        CelValue::String(text) => Value::String(text.to_string()),
-        CelValue::List(items) => Value::Array(items.iter().map(to_json).collect::<Option<_>>()?),
+        CelValue::Float(float) => {
+            let number = Number::from_f64(*float);
+            Value::Number(number.ok_or_else(|| NotJson(format!("{float} is no JSON value")))?)
+        }
+        CelValue::String(text) => {
+            take(room, text.len())?;
+            Value::String(text.to_string())
+        }
+        CelValue::List(items) => {
+            Value::Array(items.iter().map(|item| to_json(item, room)).collect::<Result<_, _>>()?)
+        }
         #[expect(clippy::disallowed_methods, reason = "collected into a sorted map")]
         CelValue::Map(map) => Value::Object(
             map.map
                 .iter()
-                .map(|(key, item)| Some((key.to_string(), to_json(item)?)))
-                .collect::<Option<_>>()?,
+                .map(|(key, item)| {
+                    let key = key.to_string();
+                    take(room, key.len())?;
+                    Ok((key, to_json(item, room)?))
+                })
+                .collect::<Result<_, _>>()?,
         ),
         CelValue::Function(..) | CelValue::Bytes(_) | CelValue::Opaque(_) | CelValue::Struct(_) => {
-            return None;
+            return Err(NotJson(format!("{:?} is no JSON value", value.type_of())));
         }
     })
+}
+
+fn take(room: &mut usize, bytes: usize) -> Result<(), NotJson> {
+    let limit = limits::EXPRESSION_RESULT_BYTES;
+    let too_large = || NotJson(format!("the result is larger than {limit} bytes"));
+    *room = room.checked_sub(bytes).ok_or_else(too_large)?;
+    Ok(())
 }
 
 /// The byte at which an expression nests too deeply: the parser and the interpreter recurse for
@@ -277,6 +306,43 @@ mod tests {
             let source = item.repeat(limits::EXPRESSION_OPERATORS / operators + 1) + "1";
             assert!(Expression::compile(&source, &["row"]).is_err(), "{item}");
         }
+    }
+
+    #[test]
+    fn a_loop_knows_its_variable_and_only_inside() {
+        let row = json!({"tags": ["a", "b"], "n": 2});
+
+        assert_eq!(evaluate("row.tags.exists(t, t == 'b')", row.clone()), Ok(json!(true)));
+        assert_eq!(evaluate("row.tags.map(t, t + '!')", row.clone()), Ok(json!(["a!", "b!"])));
+        assert_eq!(
+            evaluate("row.tags.filter(t, t != 'a').size() == 1 && row.tags.all(t, t < 'c')", row),
+            Ok(json!(true))
+        );
+        let error = |source: &str| Expression::compile(source, &["row"]).unwrap_err().message;
+        assert!(error("row.tags.all(t, u == t)").starts_with("unknown name \"u\""));
+        assert!(error("row.tags.all(t, true) && t").starts_with("unknown name \"t\""));
+        assert!(error("row.tags.all(t, b == a)").starts_with("unknown name \"b\""));
+    }
+
+    #[test]
+    fn loops_that_multiply_or_double_are_refused() {
+        let ten = "[1,1,1,1,1,1,1,1,1,1]";
+        let nested = (0..12).fold("true".to_owned(), |body, _| format!("{ten}.all(v, {body})"));
+        let doubling = "['x']".to_owned() + &".map(a, a + a)".repeat(40);
+
+        for source in [&*nested, &*doubling, "[[1].map(a, a)].all(b, true)"] {
+            let error = Expression::compile(source, &["row"]).unwrap_err();
+            assert!(error.message.contains("within one another"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_result_that_repeats_itself_beyond_the_limit_is_an_error() {
+        let tags: Vec<u32> = (0..2_000).collect();
+
+        let error = evaluate("row.tags.map(t, row.tags)", json!({ "tags": tags })).unwrap_err();
+
+        assert!(error.message.contains("larger than"), "{error}");
     }
 
     #[test]

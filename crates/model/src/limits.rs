@@ -69,6 +69,8 @@ pub const EXPRESSION_BYTES: usize = 4 * 1024;
 pub const EXPRESSION_DEPTH: usize = 32;
 /// Operators in a CEL expression: a chain of them nests as well.
 pub const EXPRESSION_OPERATORS: usize = 200;
+/// What an expression may make of a row, its values counted as one byte each and its texts in full.
+pub const EXPRESSION_RESULT_BYTES: usize = ROW_BYTES;
 /// Views declared on one dataset.
 pub const DATASET_VIEWS: usize = 256;
 /// Longest topic name.
