@@ -29,7 +29,8 @@ enum Seen {
 }
 
 pub(crate) fn run(servers: &[String], quick: bool) {
-    for rival in [Rival::Tcp, Rival::WebSocket] {
+    // The floor tells what of it is the load's own doing.
+    for rival in [Rival::Plain, Rival::Tcp, Rival::WebSocket] {
         let chosen = servers.iter().any(|server| rival.name().starts_with(&**server));
         if !chosen && !servers.is_empty() {
             continue;
