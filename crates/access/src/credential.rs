@@ -7,7 +7,7 @@
 //! | [`Credential::refresh`] with a token of the same subject | either | until the new deadline |
 //! | [`Credential::refresh`] with anything else | either | as before |
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use crate::gate::Access;
 use crate::principal::Principal;
@@ -15,52 +15,51 @@ use crate::refusal::Refusal;
 use crate::rights::{Action, Resource};
 
 /// What a connection, or a request, has shown. Times are milliseconds since 1970.
-#[derive(Debug, Clone)]
-pub struct Credential {
-    principal: Arc<Principal>,
+///
+/// One word: tens of thousands of connections hold one each, most of them nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Credential(Option<Arc<Shown>>);
+
+#[derive(Debug)]
+struct Shown {
+    principal: Principal,
     proof: Proof,
 }
+
+static NOBODY: LazyLock<Principal> = LazyLock::new(Principal::anonymous);
 
 /// By what it was proven.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Proof {
-    /// Nothing.
-    None,
     /// A key with this digest.
     Key { digest: [u8; 32] },
     /// A token that was checked with this key.
     Token { key: [u8; 32], expires_at_ms: u64 },
 }
 
-impl Default for Credential {
-    fn default() -> Self {
-        Self::anonymous()
-    }
-}
-
 impl Credential {
     /// Nothing was shown.
     #[must_use]
     pub fn anonymous() -> Self {
-        Self::new(Principal::anonymous(), Proof::None)
+        Self(None)
     }
 
     pub(crate) fn new(principal: Principal, proof: Proof) -> Self {
-        Self { principal: Arc::new(principal), proof }
+        Self(Some(Arc::new(Shown { principal, proof })))
     }
 
     /// Who it is.
     #[must_use]
     pub fn principal(&self) -> &Principal {
-        &self.principal
+        self.0.as_ref().map_or_else(|| &*NOBODY, |shown| &shown.principal)
     }
 
     /// When it ends; none when it does not by itself.
     #[must_use]
     pub fn next_deadline(&self) -> Option<u64> {
-        match self.proof {
+        match self.0.as_ref()?.proof {
             Proof::Token { expires_at_ms, .. } => Some(expires_at_ms),
-            Proof::None | Proof::Key { .. } => None,
+            Proof::Key { .. } => None,
         }
     }
 
@@ -70,9 +69,9 @@ impl Credential {
     /// [`Refusal::TokenExpired`] when its time is over; [`Refusal::WrongKey`] or
     /// [`Refusal::TokenInvalid`] when the key behind it was taken away.
     pub fn check(&self, access: &Access, now_ms: u64) -> Result<(), Refusal> {
-        match &self.proof {
-            Proof::None => Ok(()),
-            Proof::Key { digest } if access.keys.trusts(&self.principal, digest) => Ok(()),
+        let Some(Shown { principal, proof }) = self.0.as_deref() else { return Ok(()) };
+        match proof {
+            Proof::Key { digest } if access.keys.trusts(principal, digest) => Ok(()),
             Proof::Key { .. } => Err(Refusal::WrongKey),
             Proof::Token { expires_at_ms, .. } if now_ms >= *expires_at_ms => {
                 Err(Refusal::TokenExpired)
@@ -91,8 +90,8 @@ impl Credential {
     /// Any [`Refusal`] of a token, and [`Refusal::OtherSubject`]; nothing has changed then.
     pub fn refresh(&mut self, access: &Access, text: &str, now_ms: u64) -> Result<(), Refusal> {
         let new = access.credential(text, now_ms)?;
-        let same = self.principal.name() == new.principal.name();
-        if !same && !self.principal.is_anonymous() {
+        let same = self.principal().name() == new.principal().name();
+        if !same && !self.principal().is_anonymous() {
             return Err(Refusal::OtherSubject);
         }
         *self = new;
@@ -111,7 +110,7 @@ impl Credential {
         now_ms: u64,
     ) -> Result<(), Refusal> {
         self.check(access, now_ms)?;
-        access.decide(&self.principal, action, resource)
+        access.decide(self.principal(), action, resource)
     }
 }
 

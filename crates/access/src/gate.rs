@@ -41,6 +41,13 @@ impl Access {
         Ok(Credential::new(principal, Proof::Key { digest }))
     }
 
+    /// True once tokens are checked or rights are declared: what is shown at a door has to be good
+    /// then. Before that, pages may show what means nothing here.
+    #[must_use]
+    pub fn is_configured(&self) -> bool {
+        self.tokens.has_keys() || self.rights.are_declared()
+    }
+
     /// May `principal` do `action` to `resource`?
     ///
     /// # Errors

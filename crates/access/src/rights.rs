@@ -99,6 +99,10 @@ impl Rights {
         Ok(Self { declared: (!rights.is_empty()).then_some(rights) })
     }
 
+    pub(crate) fn are_declared(&self) -> bool {
+        self.declared.is_some()
+    }
+
     /// May `principal` do `action` to `resource`?
     ///
     /// # Errors

@@ -80,6 +80,11 @@ impl Tokens {
         Ok(())
     }
 
+    /// True when there are keys to check tokens with.
+    pub(crate) fn has_keys(&self) -> bool {
+        !self.verifiers.is_empty()
+    }
+
     /// True when the key that a token was checked with is still among these.
     pub(crate) fn trusts(&self, fingerprint: &[u8; 32]) -> bool {
         self.verifiers.iter().any(|verifier| verifier.fingerprint == *fingerprint)

@@ -100,8 +100,16 @@ impl Channels {
     /// # Errors
     /// [`ChannelError::Address`], [`ChannelError::Unreachable`].
     pub async fn connect(base_url: &str) -> Result<Self, ChannelError> {
+        Self::connect_with(base_url, None).await
+    }
+
+    /// Connects, and shows a key or a token.
+    ///
+    /// # Errors
+    /// As [`Channels::connect`], and [`ChannelError::Refused`] when what is shown is no good.
+    pub async fn connect_with(base_url: &str, shown: Option<String>) -> Result<Self, ChannelError> {
         let (commands, wanted) = mpsc::channel(COMMANDS);
-        let driver = Driver::connect(base_url, wanted).await?;
+        let driver = Driver::connect(base_url, shown, wanted).await?;
         tokio::spawn(driver.run());
         Ok(Self { commands })
     }

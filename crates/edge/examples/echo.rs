@@ -5,6 +5,7 @@
 
 use axum::Router;
 use bytes::Bytes;
+use instep_access::Gate;
 use instep_edge::websocket::{self, RawMessage};
 use instep_edge::{Door, DoorOptions};
 use instep_node::Node;
@@ -17,7 +18,7 @@ const MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 async fn main() -> std::io::Result<()> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:9001".into());
     let node = Node::new(vec![], RingLimits::default());
-    let door = Door::open(node, vec![], DoorOptions::default())?;
+    let door = Door::open(node, Gate::default(), vec![], DoorOptions::default())?;
     let echo = |message: RawMessage<'_>| {
         Some(match message {
             RawMessage::Text(text) => Frame::Text(Bytes::copy_from_slice(text.as_bytes())),

@@ -5,8 +5,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use instep_access::origin::Origins;
+use instep_access::{Action, Credential, Gate, Refusal, Resource};
 use instep_model::limits;
 use instep_node::Node;
 use tokio::runtime::Handle;
@@ -25,11 +27,18 @@ pub struct DoorOptions {
     pub slow_reader_ms: u64,
     /// Sockets at a time.
     pub sockets: usize,
+    /// Whose pages come in besides those of the server itself.
+    pub origins: Origins,
 }
 
 impl Default for DoorOptions {
     fn default() -> Self {
-        Self { shards: 0, slow_reader_ms: limits::SLOW_READER_MS, sockets: limits::NODE_SOCKETS }
+        Self {
+            shards: 0,
+            slow_reader_ms: limits::SLOW_READER_MS,
+            sockets: limits::NODE_SOCKETS,
+            origins: Origins::default(),
+        }
     }
 }
 
@@ -48,6 +57,7 @@ struct Shared {
 /// What is behind the door.
 pub(crate) struct House {
     node: Node,
+    gate: Gate,
     channels: Vec<Channel>,
     options: DoorOptions,
     began: Instant,
@@ -62,7 +72,8 @@ pub(crate) struct House {
 pub(crate) struct Place(Arc<House>);
 
 impl Door {
-    /// A door to `node`, with the rules of applications; the first pattern that matches decides.
+    /// A door to `node`, that asks `gate` who may come in and do what, with the rules of
+    /// applications; the first pattern that matches decides.
     /// Its shards begin to run. Rules run on the current runtime.
     ///
     /// # Errors
@@ -70,9 +81,15 @@ impl Door {
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub fn open(node: Node, channels: Vec<Channel>, options: DoorOptions) -> io::Result<Self> {
+    pub fn open(
+        node: Node,
+        gate: Gate,
+        channels: Vec<Channel>,
+        options: DoorOptions,
+    ) -> io::Result<Self> {
         let house = Arc::new(House {
             node,
+            gate,
             channels,
             options,
             began: Instant::now(),
@@ -171,6 +188,28 @@ impl House {
         &self.node
     }
 
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// May the holder do `action` to a topic now?
+    pub(crate) fn may(
+        &self,
+        credential: &Credential,
+        action: Action,
+        topic: &str,
+        anyone_publishes: bool,
+    ) -> Result<(), Refusal> {
+        let resource = Resource::Topic { name: topic, anyone_publishes };
+        credential.may(&self.gate.access(), action, resource, wall_ms())
+    }
+
+    /// When a credential ends, by the clock that sessions live by.
+    pub(crate) fn end_of(&self, credential: &Credential) -> Option<u64> {
+        let left = credential.next_deadline()?.saturating_sub(wall_ms());
+        Some(self.now().saturating_add(left))
+    }
+
     pub(crate) fn options(&self) -> &DoorOptions {
         &self.options
     }
@@ -203,4 +242,10 @@ impl Drop for Place {
             self.0.empty.notify_waiters();
         }
     }
+}
+
+/// Milliseconds since 1970, by which tokens expire.
+pub(crate) fn wall_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -8,6 +8,7 @@
 //! Start reading at [`rules`], then `talk`, then `shard`.
 
 mod door;
+mod entry;
 pub mod longpoll;
 pub mod rules;
 mod shard;

@@ -10,6 +10,7 @@ use axum::body::Bytes;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use instep_access::Credential;
 use instep_model::limits;
 use instep_protocol::encode::Frame;
 use instep_protocol::longpoll::{Answer, decode_body, session_token};
@@ -19,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::connection::Connection;
 use crate::door::{Door, Place};
+use crate::entry::{self, Refused};
 
 const WINDOW: Duration = Duration::from_millis(limits::LONGPOLL_WINDOW_MS);
 const TOKEN_HEADER: &str = "x-phoenix-longpoll-token";
@@ -55,7 +57,12 @@ pub async fn serve(
         },
         _ => match session {
             Some((token, handle)) => poll(&door, token, &handle).await,
-            None => open(&door, query.get("vsn").map(String::as_str)),
+            None => {
+                let shown = query.get("token").filter(|token| !is_session_token(token));
+                let shown = shown.map(String::as_str);
+                let admitted = entry::admit(&door, &headers, shown);
+                open(&door, query.get("vsn").map(String::as_str), admitted)
+            }
         },
     }
 }
@@ -68,8 +75,8 @@ pub fn not_yet() -> Response {
     response
 }
 
-fn open(door: &Door, vsn: Option<&str>) -> Response {
-    let Ok(vsn) = Vsn::parse(vsn) else {
+fn open(door: &Door, vsn: Option<&str>, admitted: Result<Credential, Refused>) -> Response {
+    let (Ok(vsn), Ok(credential)) = (Vsn::parse(vsn), admitted) else {
         return answer(&Answer::Refused);
     };
     let (Some(place), Some(token)) = (door.enter(), new_token()) else {
@@ -78,7 +85,8 @@ fn open(door: &Door, vsn: Option<&str>) -> Response {
     let (sender, requests) = mpsc::channel(16);
     let sessions = &mut door.longpoll().lock().unwrap_or_else(PoisonError::into_inner);
     sessions.insert(token.clone(), SessionHandle(sender));
-    tokio::spawn(run(door.clone(), vsn, token.clone(), requests, place));
+    let connection = Connection::new(door.house().clone(), credential, vsn);
+    tokio::spawn(run(door.clone(), connection, token.clone(), requests, place));
     answer(&Answer::Opened { token: &token })
 }
 
@@ -116,12 +124,11 @@ async fn post(
 /// The life of one session: requests in, frames out, until nobody polls any more.
 async fn run(
     door: Door,
-    vsn: Vsn,
+    mut connection: Connection,
     token: String,
     mut requests: mpsc::Receiver<Request>,
     _place: Place,
 ) {
-    let mut connection = Connection::new(door.house().clone(), vsn);
     let mut draining = door.draining();
     let waker = connection.waker();
     let mut waiting: Option<(oneshot::Sender<Vec<Bytes>>, tokio::time::Instant)> = None;
@@ -194,6 +201,11 @@ fn find(door: &Door, token: &str) -> Option<SessionHandle> {
 
 fn forget(door: &Door, token: &str) {
     door.longpoll().lock().unwrap_or_else(PoisonError::into_inner).remove(token);
+}
+
+/// True for what [`new_token`] makes, which pages show in the place of a token of their own.
+fn is_session_token(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// 128 random bits as text; none when the system has no randomness to give.

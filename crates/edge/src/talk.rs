@@ -13,6 +13,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use instep_access::{Action, Credential, Refusal};
 use instep_model::position::Position;
 use instep_node::ring::{Cursor, Frame as RingFrame, Read};
 use instep_node::{Dataset, Listener, Subscription};
@@ -23,7 +24,12 @@ use instep_protocol::session::{
 use instep_protocol::vsn::Vsn;
 use serde_json::{Value, json};
 
-use crate::door::House;
+use crate::door::{House, wall_ms};
+
+/// The event by which a client that is told to renew its token does so.
+const TOKEN_EVENT: &str = "access_token";
+/// The event by which a client is told, once, why a channel is closed to it.
+const ENDED_EVENT: &str = "access_ended";
 
 /// What happened outside, to be handed to the talk.
 pub(crate) enum Outside {
@@ -84,6 +90,11 @@ pub(crate) struct Talk {
     session: Session,
     joined: Vec<Joined>,
     close: Option<Close>,
+    credential: Credential,
+    /// When the credential ends.
+    ends: Option<u64>,
+    /// Rights may be others than those by which topics were joined.
+    renewed: bool,
 }
 
 /// A topic that the client has joined.
@@ -110,13 +121,20 @@ pub(crate) enum News {
 }
 
 impl Talk {
-    pub(crate) fn new(options: Arc<Options>, now: u64) -> Self {
-        Self { session: Session::new(options, now), joined: Vec::new(), close: None }
+    pub(crate) fn new(options: Arc<Options>, credential: Credential, house: &House) -> Self {
+        Self {
+            session: Session::new(options, house.now()),
+            joined: Vec::new(),
+            close: None,
+            ends: house.end_of(&credential),
+            credential,
+            renewed: false,
+        }
     }
 
     /// Milliseconds of the clock at which [`Event::Tick`] is due.
     pub(crate) fn next_deadline(&self) -> Option<u64> {
-        self.session.next_deadline()
+        self.session.next_deadline().into_iter().chain(self.ends).min()
     }
 
     pub(crate) fn vsn(&self) -> Vsn {
@@ -138,6 +156,14 @@ impl Talk {
 
     /// Hands an event to the session and sorts what it wants.
     pub(crate) fn tell(&mut self, event: Event<'_>, now: u64, wants: &mut Wants) {
+        self.step(event, now, wants);
+        if self.ends.is_some_and(|ends| now >= ends) {
+            self.ends = None;
+            self.end_access(|_| Err(Refusal::TokenExpired), now, wants);
+        }
+    }
+
+    fn step(&mut self, event: Event<'_>, now: u64, wants: &mut Wants) {
         self.session.handle(event, now);
         while let Some(effect) = self.session.next_effect() {
             match effect {
@@ -162,10 +188,15 @@ impl Talk {
     /// Answers a question, or says how the answer will come.
     pub(crate) fn answer(&mut self, ask: Ask, house: &House) -> Answer {
         match ask {
-            Ask::Join { channel, params } => joining::ask(channel, &params, house),
+            Ask::Join { channel, params } => self.ask_join(channel, &params, house),
+            Ask::Push { reply_to, event, payload, .. } if event == TOKEN_EVENT => {
+                let renewed = pushing::token(payload).and_then(|token| self.renew(&token, house));
+                Answer::Now(Outside::Answered(reply_to, renewed.map(|()| json!({}))))
+            }
             Ask::Push { channel, reply_to, event, payload } => {
-                let joined = self.find(channel.id());
-                pushing::ask(joined, channel, reply_to, event, payload, house)
+                let joined = self.joined.iter().find(|joined| joined.channel.id() == channel.id());
+                let push = pushing::Asked { channel, reply_to, event, payload };
+                pushing::ask(joined, push, &self.credential, house)
             }
         }
     }
@@ -179,6 +210,11 @@ impl Talk {
         wants: &mut Wants,
     ) -> Option<ChannelId> {
         let now = house.now();
+        if std::mem::take(&mut self.renewed) {
+            let credential = self.credential.clone();
+            let may = |topic: &str| house.may(&credential, Action::Join, topic, false);
+            self.end_access(may, now, wants);
+        }
         match outside {
             Outside::Allowed(channel, since) => {
                 let listener = listener(channel.topic());
@@ -229,6 +265,36 @@ impl Talk {
         }
     }
 
+    /// Takes a new token. Nothing changes when it is refused.
+    fn renew(&mut self, token: &str, house: &House) -> Result<(), Value> {
+        let access = house.gate().access();
+        self.credential.refresh(&access, token, wall_ms()).map_err(|refusal| refused(&refusal))?;
+        self.ends = house.end_of(&self.credential);
+        self.renewed = true;
+        Ok(())
+    }
+
+    /// Closes the channels that `may` does not allow any more (I24). Each is told so once, and by
+    /// an end after which clients do not come back by themselves.
+    fn end_access(
+        &mut self,
+        may: impl Fn(&str) -> Result<(), Refusal>,
+        now: u64,
+        wants: &mut Wants,
+    ) {
+        let channels: Vec<Channel> =
+            self.joined.iter().map(|joined| joined.channel.clone()).collect();
+        for channel in channels {
+            if let Err(refusal) = may(channel.topic()) {
+                let payload = Body::Json(refused(&refusal).to_string().into());
+                let told = Event::Pushed { channel: channel.clone(), event: ENDED_EVENT, payload };
+                self.step(told, now, wants);
+                wants.left.extend(self.leave(channel.id()));
+                self.step(Event::ChannelEnded { channel, how: Ending::Closed }, now, wants);
+            }
+        }
+    }
+
     fn push(
         &mut self,
         channel: &Channel,
@@ -250,6 +316,11 @@ impl Talk {
         let at = self.joined.iter().position(|joined| joined.channel.id() == id)?;
         Some(self.joined.swap_remove(at))
     }
+}
+
+/// What a client is told that may not.
+fn refused(refusal: &Refusal) -> Value {
+    json!({"reason": refusal.code(), "detail": refusal.to_string()})
 }
 
 impl Joined {

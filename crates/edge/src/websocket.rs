@@ -21,6 +21,7 @@ use sha1::{Digest as _, Sha1};
 use tokio::net::TcpStream;
 
 use crate::door::{Door, Place};
+use crate::entry;
 use crate::shard::{Arrival, Side, Stream, Wire};
 use crate::talk::Talk;
 
@@ -59,7 +60,12 @@ pub async fn upgrade(
         Ok(offered) => offered,
         Err(error) => return refuse(StatusCode::FORBIDDEN, error.to_string()),
     };
-    let talk = Talk::new(Arc::new(Options::websocket(vsn)), door.house().now());
+    let shown = offered.token.as_deref().or(query.get("token").map(String::as_str));
+    let credential = match entry::admit(&door, request.headers(), shown) {
+        Ok(credential) => credential,
+        Err(refused) => return refuse(StatusCode::FORBIDDEN, refused.to_string()),
+    };
+    let talk = Talk::new(Arc::new(Options::websocket(vsn)), credential, door.house());
     switch(&door, request, Side::Channels(talk), offered.answer)
 }
 

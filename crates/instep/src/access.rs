@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use instep_client::{ChannelError, Channels, Client};
+use instep_client::{Channels, Client};
 
 use crate::failure::Failure;
 
@@ -57,8 +57,8 @@ impl Access {
     }
 
     /// A socket to the server.
-    pub(crate) async fn channels(&self) -> Result<Channels, ChannelError> {
-        Channels::connect(&self.server).await
+    pub(crate) async fn channels(&self) -> Result<Channels, Failure> {
+        Ok(Channels::connect_with(&self.server, self.key()?).await?)
     }
 
     /// The server's address, as it was given.

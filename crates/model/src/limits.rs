@@ -61,6 +61,8 @@ pub const RIGHT_PATTERNS: usize = 64;
 pub const PATTERN_BYTES: usize = 255;
 /// Roles of one principal.
 pub const ROLES: usize = 64;
+/// Origins that may open sockets besides the server's own.
+pub const ORIGINS: usize = 256;
 /// Keys for programs.
 pub const PROGRAM_KEYS: usize = 1_024;
 /// Longest CEL expression. Bounds the parser's recursion as well.

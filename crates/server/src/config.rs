@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use instep_access::RightDeclaration;
 use instep_access::key::KeyDeclaration;
+use instep_access::origin::Origins;
 use instep_edge::DoorOptions;
 use instep_model::limits;
 use instep_model::name::Name;
@@ -20,6 +21,7 @@ pub const KEYS: &[&str] = &[
     "data",
     "http",
     "insecure_public",
+    "origins",
     "tcp",
     "dataset.name",
     "table.dataset",
@@ -79,6 +81,8 @@ pub struct Config {
     pub http: SocketAddr,
     /// Serves others than this machine even if neither tokens nor keys nor rights are configured.
     pub insecure_public: bool,
+    /// Whose pages open sockets besides those of the server itself.
+    pub origins: Vec<String>,
     /// Where messages are taken over plain TCP; nowhere when absent.
     pub tcp: Option<SocketAddr>,
     /// Datasets that exist from the start.
@@ -216,6 +220,7 @@ impl Default for Config {
             views: vec![],
             live: vec![],
             insecure_public: false,
+            origins: vec![],
             tokens: TokensConfig::default(),
             keys: vec![],
             rights: vec![],
@@ -309,6 +314,9 @@ impl Config {
         for name in self.dataset_names() {
             self.views_of(&name)?;
         }
+        if let Err(problem) = Origins::parse(&self.origins) {
+            return invalid("origins".into(), problem);
+        }
         keys::rights(self)?;
         keys::declared_keys(self)?;
         Ok(())
@@ -359,6 +367,8 @@ impl Config {
         DoorOptions {
             shards: self.shards,
             slow_reader_ms: self.slow_reader_ms,
+            // Checked before; a list that does not read lets nobody else in.
+            origins: Origins::parse(&self.origins).unwrap_or_default(),
             ..DoorOptions::default()
         }
     }

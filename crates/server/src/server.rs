@@ -128,7 +128,7 @@ impl Server {
         let address = listener.local_addr().map_err(listen)?;
         let live = config.live.iter().chain(&app.live).cloned().collect();
         let node = Node::new(live, config.rings());
-        let door = Door::open(node.clone(), app.channels.clone(), config.door());
+        let door = Door::open(node.clone(), gate.clone(), app.channels.clone(), config.door());
         let door = door.map_err(StartError::Shards)?;
         let tcp = match config.tcp {
             Some(address) => {

@@ -11,6 +11,9 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::http::header::AUTHORIZATION;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
@@ -53,6 +56,8 @@ enum Waiting {
 
 pub(super) struct Driver {
     address: String,
+    /// The key or token.
+    shown: Option<String>,
     socket: Option<Socket>,
     commands: mpsc::Receiver<Command>,
     topics: BTreeMap<String, Topic>,
@@ -78,6 +83,7 @@ enum Woken {
 impl Driver {
     pub(super) async fn connect(
         base_url: &str,
+        shown: Option<String>,
         commands: mpsc::Receiver<Command>,
     ) -> Result<Self, ChannelError> {
         let Some(rest) = base_url.strip_prefix("http://").filter(|rest| !rest.is_empty()) else {
@@ -86,9 +92,10 @@ impl Driver {
         };
         let rest = rest.trim_end_matches('/');
         let address = format!("ws://{rest}/socket/websocket?vsn=2.0.0");
-        let socket = open(&address).await?;
+        let socket = open(&address, shown.as_deref()).await?;
         Ok(Self {
             address,
+            shown,
             socket: Some(socket),
             commands,
             topics: BTreeMap::new(),
@@ -244,7 +251,7 @@ impl Driver {
                     () = tokio::time::sleep_until(at) => break,
                 }
             }
-            match open(&self.address).await {
+            match open(&self.address, self.shown.as_deref()).await {
                 Ok(socket) => {
                     self.socket = Some(socket);
                     break;
@@ -285,7 +292,7 @@ impl Driver {
     }
 }
 
-async fn open(address: &str) -> Result<Socket, ChannelError> {
+async fn open(address: &str, shown: Option<&str>) -> Result<Socket, ChannelError> {
     let unreachable = |reason: String| {
         let address = address.split('?').next().unwrap_or(address).to_owned();
         ChannelError::Unreachable { address, reason }
@@ -293,9 +300,25 @@ async fn open(address: &str) -> Result<Socket, ChannelError> {
     let config = WebSocketConfig::default()
         .max_message_size(Some(FRAME_BYTES))
         .max_frame_size(Some(FRAME_BYTES));
-    let connect = tokio_tungstenite::connect_async_with_config(address, Some(config), true);
+    let mut request = address.into_client_request().map_err(|error| ChannelError::Address {
+        address: address.to_owned(),
+        problem: error.to_string(),
+    })?;
+    if let Some(shown) = shown {
+        let value = HeaderValue::try_from(format!("Bearer {shown}"));
+        let value =
+            value.map_err(|_| unreachable("the key or token is no text of a header".into()))?;
+        request.headers_mut().insert(AUTHORIZATION, value);
+    }
+    let connect = tokio_tungstenite::connect_async_with_config(request, Some(config), true);
     match tokio::time::timeout(CONNECT, connect).await {
         Ok(Ok((socket, _))) => Ok(socket),
+        Ok(Err(tungstenite::Error::Http(response))) if response.status() == 403 => {
+            let body = response.body().as_deref().unwrap_or_default();
+            let body = String::from_utf8_lossy(body);
+            let (code, detail) = body.split_once(": ").unwrap_or(("refused", &body));
+            Err(ChannelError::Refused(json!({"reason": code, "detail": detail})))
+        }
         Ok(Err(tungstenite::Error::Http(response))) => {
             Err(unreachable(format!("the server answers {}", response.status())))
         }

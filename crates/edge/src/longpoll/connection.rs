@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use instep_access::Credential;
 use instep_node::Listener;
 use instep_node::ring::Payload;
 use instep_protocol::encode::{Frame, encode_broadcast};
@@ -30,8 +31,8 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(house: Arc<House>, vsn: Vsn) -> Self {
-        let talk = Talk::new(Arc::new(Options::longpoll(vsn)), house.now());
+    pub(super) fn new(house: Arc<House>, credential: Credential, vsn: Vsn) -> Self {
+        let talk = Talk::new(Arc::new(Options::longpoll(vsn)), credential, &house);
         Self {
             house,
             talk,

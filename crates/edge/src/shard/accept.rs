@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use instep_access::Credential;
 use instep_model::limits;
 use instep_protocol::length;
 use instep_protocol::session::Options;
@@ -67,7 +68,11 @@ impl Accept {
                     arrivals.push(Arrival {
                         stream: Stream::Plain(stream),
                         wire: Wire::Length(length::Decoder::default()),
-                        side: Side::Channels(Talk::new(Arc::clone(&self.options), core.now)),
+                        side: Side::Channels(Talk::new(
+                            Arc::clone(&self.options),
+                            Credential::anonymous(),
+                            &core.house,
+                        )),
                         peer,
                         place,
                         early: vec![],

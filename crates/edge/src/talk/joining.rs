@@ -6,6 +6,7 @@
 //! `pending: true`; the last push carries the new one.
 
 use bytes::Bytes;
+use instep_access::Action;
 use instep_model::feed::{
     self, BOOKMARK_EVENT, JoinRefusal, Joined as FeedJoined, Mode, Notice, SNAPSHOT_EVENT,
 };
@@ -15,14 +16,30 @@ use instep_node::{Listener, NodeJoined};
 use instep_protocol::session::{Channel, ChannelId, Event, JoinOutcome};
 use serde_json::{Value, json};
 
-use super::{Answer, Joined, Outside, Talk, Wants};
+use super::{Answer, Joined, Outside, TOKEN_EVENT, Talk, Wants};
 use crate::door::House;
 use crate::rules::JoinRequest;
 
+impl Talk {
+    /// Asks for the right, with the token that a join may bring along.
+    pub(super) fn ask_join(&mut self, channel: Channel, params: &[u8], house: &House) -> Answer {
+        let params: Value = serde_json::from_slice(params).unwrap_or_default();
+        let brought = params.get(TOKEN_EVENT).and_then(Value::as_str);
+        let renewed = brought.map_or(Ok(()), |token| self.renew(token, house));
+        let may = renewed.and_then(|()| {
+            let may = house.may(&self.credential, Action::Join, channel.topic(), false);
+            may.map_err(|refusal| super::refused(&refusal))
+        });
+        match may {
+            Ok(()) => ask(channel, params, house),
+            Err(reason) => Answer::Now(Outside::Refused(channel, reason)),
+        }
+    }
+}
+
 /// Asks the rules, and waits for a topic that is not settled. Where nobody has a say and nothing
 /// is to be waited for, the answer is there at once.
-pub(super) fn ask(channel: Channel, params: &[u8], house: &House) -> Answer {
-    let params: Value = serde_json::from_slice(params).unwrap_or_default();
+fn ask(channel: Channel, params: Value, house: &House) -> Answer {
     let since = since_of(&params);
     let rule = house.rules_for(channel.topic()).and_then(|rules| rules.join.clone());
     let node = house.node().clone();

@@ -1,26 +1,42 @@
 //! What a push of a client leads to.
 
 use bytes::Bytes;
+use instep_access::{Action, Credential, Refusal};
 use instep_node::LiveError;
 use instep_node::ring::Payload;
 use instep_protocol::encode::Body;
 use instep_protocol::session::{Channel, ReplyTo};
 use serde_json::{Value, json};
 
-use super::{Answer, Joined, Outside};
+use super::{Answer, Joined, Outside, TOKEN_EVENT};
 use crate::door::House;
 use crate::rules::Push;
 
+/// A push that wants to be answered.
+pub(super) struct Asked {
+    pub(super) channel: Channel,
+    pub(super) reply_to: Option<ReplyTo>,
+    pub(super) event: String,
+    pub(super) payload: Body,
+}
+
 pub(super) fn ask(
-    joined: Option<&mut Joined>,
-    channel: Channel,
-    reply_to: Option<ReplyTo>,
-    event: String,
-    payload: Body,
+    joined: Option<&Joined>,
+    push: Asked,
+    credential: &Credential,
     house: &House,
 ) -> Answer {
+    let Asked { channel, reply_to, event, payload } = push;
     let now = |answer| Answer::Now(Outside::Answered(reply_to.clone(), answer));
     let rule = house.rules_for(channel.topic()).and_then(|rules| rules.push.clone());
+    // Who answers a push decides about it as well, as long as no rights are declared.
+    let open = rule.is_some() || joined.is_some_and(|joined| joined.anyone_publishes);
+    if let Err(refusal) = house.may(credential, Action::Publish, channel.topic(), open) {
+        return now(Err(match refusal {
+            Refusal::KeyRequired => closed(),
+            refusal => super::refused(&refusal),
+        }));
+    }
     let Some(rule) = rule else {
         return now(publish(joined, &event, payload, house));
     };
@@ -37,22 +53,35 @@ pub(super) fn ask(
     }
 }
 
+/// The token that a push brings: `{"access_token": "…"}`.
+pub(super) fn token(payload: Body) -> Result<String, Value> {
+    let Body::Json(text) = payload else {
+        return Err(json!({"reason": "json_wanted"}));
+    };
+    match parse(&text)?.get(TOKEN_EVENT) {
+        Some(Value::String(token)) => Ok(token.clone()),
+        _ => Err(json!({"reason": "bad_json", "detail": "access_token: a text is wanted"})),
+    }
+}
+
+fn closed() -> Value {
+    json!({"reason": "push_refused", "detail": "this topic takes nothing from clients"})
+}
+
 fn parse(text: &Bytes) -> Result<Value, Value> {
     serde_json::from_slice(text)
         .map_err(|error| json!({"reason": "bad_json", "detail": error.to_string()}))
 }
 
-/// Without a rule, a push is published to the topic if its pattern lets clients do that.
+/// Without a rule, a push is published to the topic if it is a live one.
 fn publish(
-    joined: Option<&mut Joined>,
+    joined: Option<&Joined>,
     event: &str,
     payload: Body,
     house: &House,
 ) -> Result<Value, Value> {
-    let Some(joined) = joined.filter(|joined| joined.anyone_publishes) else {
-        return Err(json!({
-            "reason": "push_refused", "detail": "this topic takes nothing from clients",
-        }));
+    let Some(joined) = joined.filter(|joined| joined.dataset.is_none()) else {
+        return Err(closed());
     };
     let payload = match payload {
         Body::Json(bytes) => Payload::Json(bytes),

@@ -1,5 +1,7 @@
 //! Who may do what, asked of a real server over HTTP.
 
+mod sockets;
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -14,6 +16,8 @@ use crate::running::{PATIENCE, Server, instep, stderr, stdout, text};
 const SECRET: &[u8] = b"a secret of more than 32 bytes, for tests";
 
 const RIGHTS: &str = "
+origins = ['https://pages.example']
+
 [[table]]
 dataset = 'shop'
 name = 'items'
@@ -38,10 +42,23 @@ actions = ['commit']
 tables = ['shop/items']
 when = 'claims.tier == \"gold\"'
 
+[[live]]
+topic = 'vip'
+
 [[rights]]
 who = 'token'
 actions = ['publish']
 topics = ['room:{sub}']
+
+[[rights]]
+who = 'token'
+actions = ['join']
+topics = ['room:*']
+
+[[rights]]
+who = 'role:vip'
+actions = ['join']
+topics = ['vip']
 
 [[rights]]
 who = 'key:billing'

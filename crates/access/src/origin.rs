@@ -1,0 +1,165 @@
+//! Which pages may open a socket. Browsers send `Origin` with every handshake, and cookies and the
+//! reach of the visitor's network with it; programs send none, and need none.
+
+use instep_model::limits;
+
+/// The origins that are let in besides pages of the server itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Origins(Vec<Allowed>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Allowed {
+    Every,
+    /// `https://example.com:8443`
+    Exact(String),
+    /// `https://*.example.com`: the scheme, and what the rest ends in.
+    Below {
+        scheme: String,
+        suffix: String,
+    },
+}
+
+impl Origins {
+    /// Reads a list such as `https://example.com`, `https://*.example.com` or `*`.
+    ///
+    /// # Errors
+    /// A sentence that names the entry and says what is wrong with it.
+    pub fn parse(list: &[String]) -> Result<Self, String> {
+        if list.len() > limits::ORIGINS {
+            return Err(format!("at most {}", limits::ORIGINS));
+        }
+        let parse = |text: &String| {
+            Allowed::parse(text).ok_or_else(|| {
+                format!("{text:?} is not *, SCHEME://HOST, SCHEME://HOST:PORT or SCHEME://*.HOST")
+            })
+        };
+        list.iter().map(parse).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// May a page of `origin` come in at the server that it knows as `host`?
+    #[must_use]
+    pub fn allow(&self, origin: &str, host: Option<&str>) -> bool {
+        let origin = origin.trim().to_ascii_lowercase();
+        if self.0.iter().any(|allowed| allowed.allows(&origin)) {
+            return true;
+        }
+        let Some((_, from)) = origin.split_once("://") else { return false };
+        let (from, to) = (name_of(from), host.map(|host| host.trim().to_ascii_lowercase()));
+        let Some(to) = to.as_deref().map(name_of) else { return false };
+        // The pages of a developer's own machine come from another port of it.
+        !from.is_empty() && (from == to || is_loopback(from) && is_loopback(to))
+    }
+}
+
+impl Allowed {
+    fn parse(text: &str) -> Option<Self> {
+        if text == "*" {
+            return Some(Self::Every);
+        }
+        let text = text.to_ascii_lowercase();
+        let (scheme, host) = text.split_once("://")?;
+        let plain = |text: &str| !text.is_empty() && !text.contains(['*', '/', '?', '#', ' ', '@']);
+        if !plain(scheme) {
+            return None;
+        }
+        match host.strip_prefix("*.") {
+            Some(below) if plain(below) => {
+                Some(Self::Below { scheme: scheme.to_owned(), suffix: format!(".{below}") })
+            }
+            None if plain(host) => Some(Self::Exact(text)),
+            Some(_) | None => None,
+        }
+    }
+
+    fn allows(&self, origin: &str) -> bool {
+        match self {
+            Self::Every => true,
+            Self::Exact(allowed) => allowed == origin,
+            Self::Below { scheme, suffix } => {
+                origin.split_once("://").is_some_and(|(from, host)| {
+                    from == scheme && host.len() > suffix.len() && host.ends_with(suffix.as_str())
+                })
+            }
+        }
+    }
+}
+
+/// A host without its port.
+fn name_of(host: &str) -> &str {
+    match host.rfind(':') {
+        Some(at) if host[at + 1..].bytes().all(|byte| byte.is_ascii_digit()) => &host[..at],
+        _ => host,
+    }
+}
+
+fn is_loopback(name: &str) -> bool {
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    name == "localhost"
+        || address.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origins(list: &[&str]) -> Result<Origins, String> {
+        Origins::parse(&list.iter().map(|&text| text.to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn pages_of_the_server_itself_come_in_and_others_do_not() {
+        let none = Origins::default();
+        let allow = |origin: &str, host: &str| none.allow(origin, Some(host));
+
+        assert!(allow("https://shop.example", "shop.example"));
+        assert!(allow("https://Shop.Example:8443", "shop.example"));
+        assert!(
+            allow("http://[::1]:3000", "[::1]:4000") && allow("http://localhost:3", "127.0.0.1:4")
+        );
+        for stranger in [
+            "https://evil.example",
+            "https://shop.example.evil.example",
+            "https://evilshop.example",
+            "http://localhost:3000",
+            "https://shop.example@evil.example",
+            "null",
+            "",
+            "://",
+            "shop.example",
+        ] {
+            assert!(!allow(stranger, "shop.example"), "{stranger}");
+        }
+        assert!(!none.allow("https://shop.example", None) && !none.allow("://", Some("")));
+    }
+
+    #[test]
+    fn those_that_are_listed_come_in_as_well() {
+        let some = origins(&["https://app.example", "https://*.pages.example"]).unwrap();
+        let allow = |origin: &str| some.allow(origin, Some("api.example"));
+
+        assert!(allow("https://app.example") && allow("HTTPS://APP.EXAMPLE"));
+        assert!(allow("https://one.pages.example") && allow("https://a.b.pages.example"));
+        for stranger in [
+            "http://app.example",
+            "https://app.example:8443",
+            "https://app.example.evil",
+            "https://pages.example",
+            "https://evilpages.example",
+            "http://one.pages.example",
+        ] {
+            assert!(!allow(stranger), "{stranger}");
+        }
+        assert!(allow("https://api.example"), "and the server's own");
+        assert!(origins(&["*"]).unwrap().allow("null", None));
+    }
+
+    #[test]
+    fn what_is_no_origin_is_refused() {
+        for bad in
+            ["", "example.com", "https://", "https://a/b", "https://*", "https://a.*.b", "**"]
+        {
+            assert!(origins(&[bad]).unwrap_err().contains("SCHEME"), "{bad}");
+        }
+        assert!(Origins::parse(&vec!["*".to_owned(); limits::ORIGINS + 1]).is_err());
+    }
+}
