@@ -8,7 +8,8 @@ use instep_protocol::longpoll::{Answer, PostedFrame, decode_body};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
-    within(64 * 1024, 64, input.len(), || {
+    // Every byte may be a line, and so a frame, and so a value of the answer as it is read here.
+    within(64 * 1024, 512, input.len(), || {
         let lines = decode_body(Some("application/x-ndjson"), input);
         assert!(lines.len() <= limits::LONGPOLL_LINES);
         let bytes: usize = lines.iter().map(bytes_of).sum();
