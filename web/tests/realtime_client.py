@@ -17,7 +17,7 @@ CONFIG = {
 
 
 async def joined(url: str, topic: str):
-    client = AsyncRealtimeClient(url, "anybody")
+    client = AsyncRealtimeClient(url)
     await client.connect()
     channel = client.channel(topic, CONFIG)
     answer = asyncio.get_running_loop().create_future()

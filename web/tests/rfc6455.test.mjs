@@ -14,7 +14,7 @@ import { python } from "./python.mjs";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const TARGET = process.env.CARGO_TARGET_DIR ?? join(ROOT, "target");
-const ECHO = process.env.ECHO_BINARY ?? join(TARGET, "debug", "examples", "wire_echo");
+const ECHO = process.env.ECHO_BINARY ?? join(TARGET, "debug", "examples", "echo");
 const REPORT = fileURLToPath(new URL("artifacts/rfc6455", import.meta.url));
 /** Ten seconds on an idle machine, most of them for the messages of 16 MiB. */
 const RUN_MS = 100_000;
@@ -42,10 +42,10 @@ describe("RFC 6455", () => {
 
 /** Starts the echo example; answers `host:port`. It ends with the tests. */
 async function echo() {
-  const child = spawn(ECHO, ["127.0.0.1:0"], { stdio: ["ignore", "pipe", "ignore"] });
+  const child = spawn(ECHO, ["127.0.0.1:0"], { stdio: ["ignore", "ignore", "pipe"] });
   after(() => child.kill("SIGKILL"));
   const failed = once(child, "error").then(([error]) => Promise.reject(error));
-  const lines = createInterface(child.stdout);
+  const lines = createInterface(child.stderr);
   const [line] = await Promise.race([once(lines, "line"), failed]);
-  return /^listening http:\/\/(\S+)/.exec(line)[1];
+  return /^listening ws:\/\/(\S+)/.exec(line)[1];
 }
