@@ -11,12 +11,15 @@ use instep_access::origin::Origins;
 use instep_access::{Action, Credential, Gate, Refusal, Resource};
 use instep_model::limits;
 use instep_node::Node;
+use instep_protocol::session::Options;
+use instep_protocol::vsn::Vsn;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
 use crate::longpoll::SessionHandle;
 use crate::rules::Channel;
 use crate::shard::{Arrival, ConnectionState, Counts, Mail, Shards};
+use crate::talk::Talk;
 
 /// What an operator decides about the door.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +69,8 @@ pub(crate) struct House {
     empty: Notify,
     /// Where rules of applications run.
     runtime: Handle,
+    /// What sessions allow, shared by all of one version.
+    sessions: [Arc<Options>; 2],
 }
 
 /// The right to one connection, until it is dropped.
@@ -96,6 +101,7 @@ impl Door {
             sockets: AtomicUsize::new(0),
             empty: Notify::new(),
             runtime: Handle::current(),
+            sessions: [Vsn::V1, Vsn::V2].map(|vsn| Arc::new(Options::websocket(vsn))),
         });
         let shards = Arc::new(Shards::start(&house)?);
         let drain = watch::Sender::new(false);
@@ -216,6 +222,16 @@ impl House {
 
     pub(crate) fn runtime(&self) -> &Handle {
         &self.runtime
+    }
+
+    /// A talk on a socket.
+    pub(crate) fn talk(&self, vsn: Vsn, credential: Credential) -> Talk {
+        let [v1, v2] = &self.sessions;
+        let options = match vsn {
+            Vsn::V1 => v1,
+            Vsn::V2 => v2,
+        };
+        Talk::new(Arc::clone(options), credential, self)
     }
 
     pub(crate) fn rules_for(&self, topic: &str) -> Option<&Channel> {

@@ -13,7 +13,6 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto::upgrade::{Parts, downcast};
 use instep_protocol::encode::Frame;
-use instep_protocol::session::Options;
 use instep_protocol::subprotocol;
 use instep_protocol::vsn::Vsn;
 use instep_protocol::websocket::Decoder;
@@ -23,7 +22,6 @@ use tokio::net::TcpStream;
 use crate::door::{Door, Place};
 use crate::entry;
 use crate::shard::{Arrival, Side, Stream, Wire};
-use crate::talk::Talk;
 
 /// What every server appends to the key of a handshake (RFC 6455, 1.3).
 const KEY_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -65,8 +63,8 @@ pub async fn upgrade(
         Ok(credential) => credential,
         Err(refused) => return refuse(StatusCode::FORBIDDEN, refused.to_string()),
     };
-    let talk = Talk::new(Arc::new(Options::websocket(vsn)), credential, door.house());
-    switch(&door, request, Side::Channels(talk), offered.answer)
+    let side = Side::Channels(door.house().talk(vsn, credential));
+    switch(&door, request, side, offered.answer)
 }
 
 /// Serves a socket that does not speak Channels: every message, of up to `limit` bytes, is given

@@ -1,12 +1,10 @@
 //! Taking connections from listeners that all shards share.
 
 use std::io;
-use std::sync::Arc;
 
 use instep_access::Credential;
 use instep_model::limits;
 use instep_protocol::length;
-use instep_protocol::session::Options;
 use instep_protocol::vsn::Vsn;
 use mio::net::TcpListener;
 
@@ -15,22 +13,21 @@ use super::core::Core;
 use super::mail::Arrival;
 use super::stream::Stream;
 use super::wire::Wire;
-use crate::talk::Talk;
 
 /// A listener, edge-triggered: the system tells once that somebody waits.
 pub(super) struct Accept {
     listener: TcpListener,
-    options: Arc<Options>,
     /// Somebody may wait.
     ready: bool,
     /// The system had no descriptor left; asked again at this time.
     again_at: Option<u64>,
+    /// That has been told.
+    is_failing: bool,
 }
 
 impl Accept {
     pub(super) fn new(listener: TcpListener) -> Self {
-        let options = Arc::new(Options::websocket(Vsn::V2));
-        Self { listener, options, ready: true, again_at: None }
+        Self { listener, ready: true, again_at: None, is_failing: false }
     }
 
     pub(super) fn listener(&mut self) -> &mut TcpListener {
@@ -57,6 +54,7 @@ impl Accept {
         for _ in 0..limits::ACCEPTS_PER_TURN {
             match self.listener.accept() {
                 Ok((stream, peer)) => {
+                    self.is_failing = false;
                     let Some(place) = core.house.enter() else {
                         core.counters.refused.add(1);
                         continue;
@@ -68,11 +66,7 @@ impl Accept {
                     arrivals.push(Arrival {
                         stream: Stream::Plain(stream),
                         wire: Wire::Length(length::Decoder::default()),
-                        side: Side::Channels(Talk::new(
-                            Arc::clone(&self.options),
-                            Credential::anonymous(),
-                            &core.house,
-                        )),
+                        side: Side::Channels(core.house.talk(Vsn::V2, Credential::anonymous())),
                         peer,
                         place,
                         early: vec![],
@@ -86,7 +80,9 @@ impl Accept {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
                     // No descriptor or memory left: those who wait keep waiting, and nobody spins.
-                    tracing::warn!(%error, "a connection cannot be taken in");
+                    if !std::mem::replace(&mut self.is_failing, true) {
+                        tracing::warn!(%error, "no connection can be taken in");
+                    }
                     core.counters.refused.add(1);
                     self.again_at = Some(core.now + limits::ACCEPT_AGAIN_MS);
                     return;

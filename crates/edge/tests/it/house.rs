@@ -1,0 +1,138 @@
+//! A door on a node with a live topic and a table, in memory.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use instep_edge::{Counts, Door, DoorOptions};
+use instep_model::commit::{Operation, Proposal};
+use instep_model::log::memory::MemoryLog;
+use instep_model::name::{Key, Name};
+use instep_model::position::Incarnation;
+use instep_node::dataset::Options;
+use instep_node::engine::{Engine, MemorySnapshots};
+use instep_node::retention::Keep;
+use instep_node::ring::{Payload, RingLimits};
+use instep_node::{Dataset, LivePattern, Node};
+use serde_json::json;
+use tokio::runtime::Runtime;
+use uuid::Uuid;
+
+use crate::client::Client;
+
+/// How long to try for what only has to happen at some time.
+pub(crate) const LIVENESS: Duration = Duration::from_secs(60);
+pub(crate) const TABLE_TOPIC: &str = "table:d/t";
+
+pub(crate) struct House {
+    runtime: Runtime,
+    node: Node,
+    door: Door,
+    address: SocketAddr,
+}
+
+impl House {
+    pub(crate) fn open(rings: RingLimits, options: DoorOptions) -> Self {
+        let runtime = Runtime::new().unwrap();
+        let live = LivePattern {
+            topic: "room:*".into(),
+            anyone_publishes: true,
+            ..LivePattern::default()
+        };
+        let node = Node::new(vec![live], rings);
+        let dataset = dataset(&node);
+        node.add(dataset).unwrap();
+        node.set_ready();
+        let _inside = runtime.enter();
+        let door = Door::open(node.clone(), vec![], options).unwrap();
+        let address = door.listen_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+        let house = Self { runtime, node, door, address };
+        house.commit(Operation::CreateTable { table: name("t"), public: true });
+        house
+    }
+
+    pub(crate) fn connect(&self) -> Client {
+        Client::connect(self.address)
+    }
+
+    /// A client that has joined.
+    pub(crate) fn join(&self, topic: &str) -> Client {
+        let mut client = self.connect();
+        client.join(topic);
+        client
+    }
+
+    pub(crate) fn publish(&self, number: usize, filling: &str) {
+        let payload = json!({"n": number, "filling": filling}).to_string();
+        let payload = Payload::Json(Bytes::from(payload));
+        self.node.publish("room:1", "tick", payload).unwrap();
+    }
+
+    pub(crate) fn put(&self, key: &str, number: usize, filling: &str) {
+        let row = json!({"n": number, "filling": filling}).as_object().cloned().unwrap();
+        self.commit(Operation::Put { table: name("t"), key: Key::new(key).unwrap(), row });
+    }
+
+    fn commit(&self, operation: Operation) {
+        let dataset = self.node.dataset("d").unwrap();
+        let proposal =
+            Proposal { principal: "test".into(), id: None, digest: 0, operations: vec![operation] };
+        self.runtime.block_on(dataset.commit(proposal)).unwrap();
+    }
+
+    /// What all shards have counted, together.
+    pub(crate) fn count(&self, of: impl Fn(&Counts) -> u64) -> u64 {
+        self.door.counts().iter().map(of).sum()
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.door.connections()
+    }
+
+    /// The most that waits for one socket.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        let states = self.runtime.block_on(self.door.snapshot());
+        states.iter().map(|state| state.waiting_bytes).max().unwrap_or(0)
+    }
+
+    pub(crate) fn topics_joined(&self) -> usize {
+        self.node.topics().all().len()
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        self.node.close();
+    }
+}
+
+/// Asks until it is true.
+pub(crate) fn eventually(what: &str, is_true: impl Fn() -> bool) {
+    let began = std::time::Instant::now();
+    while !is_true() {
+        assert!(began.elapsed() < LIVENESS, "never: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn dataset(node: &Node) -> Dataset {
+    let engine = Engine {
+        log: Box::new(MemoryLog::new(Incarnation(Uuid::from_u128(1)))),
+        snapshots: std::sync::Arc::new(MemorySnapshots::default()),
+        prepare: None,
+    };
+    let options = Options {
+        name: name("d"),
+        writer: Uuid::from_u128(2),
+        views: vec![],
+        keep: Keep { bytes: u64::MAX, ms: u64::MAX },
+        snapshot_after_bytes: u64::MAX,
+        snapshot_after: Duration::MAX,
+        bookmark_every: Duration::MAX,
+    };
+    Dataset::open(engine, options, node.topics().clone()).unwrap()
+}
+
+fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}

@@ -1,0 +1,8 @@
+//! The doors with real sockets, over plain TCP.
+
+#![allow(clippy::unwrap_used, reason = "a test says by a panic what it found")]
+
+mod client;
+mod house;
+mod slow_readers;
+mod streams;

@@ -1,0 +1,119 @@
+//! Streams that are cut, glued together, broken or thrown away.
+
+use std::io::Write;
+
+use instep_edge::DoorOptions;
+use instep_model::limits;
+use instep_node::ring::RingLimits;
+use serde_json::json;
+use socket2::SockRef;
+
+use crate::client::frame;
+use crate::house::{House, TABLE_TOPIC, eventually};
+
+fn house() -> House {
+    House::open(RingLimits::default(), DoorOptions { shards: 2, ..DoorOptions::default() })
+}
+
+#[test]
+fn ins_18_messages_over_tcp_mean_the_same_however_they_are_cut_or_glued() {
+    let house = house();
+    let talk = [
+        json!(["1", "1", "room:1", "phx_join", {}]),
+        json!(["1", "2", "room:1", "a", {"euro": "€"}]),
+        json!([null, "3", "phoenix", "heartbeat", {}]),
+        json!(["1", "4", "room:1", "phx_leave", {}]),
+    ];
+    let stream: Vec<u8> = talk.iter().flat_map(frame).collect();
+
+    for piece in [1, 2, 3, 5, 50, stream.len()] {
+        let mut client = house.connect();
+        for piece in stream.chunks(piece) {
+            client.stream.write_all(piece).unwrap();
+        }
+        client.stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let heard: Vec<_> = client
+            .rest()
+            .into_iter()
+            .map(|[_, reference, _, event, _]| (reference, event))
+            .collect();
+
+        let reply = |reference: &str| (json!(reference), json!("phx_reply"));
+        let answered = |reference| heard.contains(&reply(reference));
+        assert!(["1", "2", "3", "4"].into_iter().all(answered), "pieces of {piece}: {heard:?}");
+    }
+}
+
+#[test]
+fn law_6_a_frame_over_the_limit_is_answered_with_the_limit_and_the_end() {
+    let house = house();
+    let mut client = house.connect();
+
+    let length = u32::try_from(limits::FRAME_BYTES + 1).unwrap().to_be_bytes();
+    client.stream.write_all(&length).unwrap();
+
+    let [error, close] = &client.rest()[..] else { panic!("two messages and the end") };
+    assert_eq!((&error[3], &error[4]["code"]), (&json!("error"), &json!("frame_too_large")));
+    assert!(error[4]["message"].as_str().unwrap().contains(&limits::FRAME_BYTES.to_string()));
+    assert_eq!((&close[3], &close[4]["code"]), (&json!("close"), &json!(1009)));
+}
+
+#[test]
+fn a_flood_is_taken_in_turns_and_others_are_served() {
+    let house = house();
+    let mut flood = house.join("room:flood");
+    let mut other = house.join("room:other");
+    let push = frame(&json!(["1", "9", "room:flood", "a", {"filling": "x".repeat(900)}]));
+    let many = push.repeat(64);
+
+    // Nothing is read: answers pile up until the server stops reading, and then writes block.
+    flood.stream.set_nonblocking(true).unwrap();
+    let mut blocked = 0;
+    while blocked < 50 {
+        match flood.stream.write(&many) {
+            Ok(_) => blocked = 0,
+            Err(_) => {
+                blocked += 1;
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+        }
+    }
+
+    other.send(&json!([null, "1", "phoenix", "heartbeat", {}]));
+    assert_eq!(other.next().unwrap()[4]["status"], "ok");
+    // What one read brings is answered before the next look at the limit.
+    let most = limits::OUTBOX_BYTES + 2 * limits::BATCH_BYTES + limits::READ_BYTES;
+    let waiting = house.waiting_bytes();
+    assert!(waiting <= most, "{waiting} bytes wait, more than {most}");
+}
+
+#[test]
+fn connections_that_come_and_are_reset_leave_nothing_behind() {
+    const CONNECTIONS: usize = 300;
+    let house = house();
+    let mut witness = house.join("room:1");
+    let files = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    let before = files();
+
+    for round in 0..3 {
+        let clients: Vec<_> = (0..CONNECTIONS)
+            .map(|number| {
+                let topic = if number % 2 == 0 { "room:1" } else { TABLE_TOPIC };
+                house.join(topic)
+            })
+            .collect();
+        assert_eq!(house.connections(), CONNECTIONS + 1);
+        for client in &clients {
+            SockRef::from(&client.stream).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+        }
+        drop(clients);
+        house.publish(round, "");
+        assert_eq!(witness.next().unwrap()[4]["n"], round);
+        eventually("all are gone", || house.connections() == 1);
+    }
+
+    eventually("all descriptors are given back", || files() <= before);
+    assert_eq!(house.topics_joined(), 1);
+    assert_eq!(house.count(|counts| counts.tcp), 1);
+    assert_eq!(house.count(|counts| counts.accepted), 3 * CONNECTIONS as u64 + 1);
+}
