@@ -17,6 +17,7 @@ const MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:9001".into());
+    let address = address.parse().map_err(std::io::Error::other)?;
     let node = Node::new(vec![], RingLimits::default());
     let door = Door::open(node, Gate::default(), vec![], DoorOptions::default())?;
     let echo = |message: RawMessage<'_>| {
@@ -26,7 +27,7 @@ async fn main() -> std::io::Result<()> {
         })
     };
     let router = Router::new().route("/", websocket::raw(door, MESSAGE_BYTES, echo));
-    let listener = tokio::net::TcpListener::bind(address).await?;
+    let listener = tokio::net::TcpListener::from_std(instep_edge::listen(address)?)?;
     eprintln!("listening ws://{}", listener.local_addr()?);
     axum::serve(listener, router).await
 }

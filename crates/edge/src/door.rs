@@ -16,6 +16,7 @@ use instep_protocol::vsn::Vsn;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
+use crate::listen::listen;
 use crate::longpoll::SessionHandle;
 use crate::rules::Channel;
 use crate::shard::{Arrival, ConnectionState, Counts, Mail, Shards};
@@ -113,8 +114,7 @@ impl Door {
     /// # Errors
     /// When the address cannot be listened on.
     pub fn listen_tcp(&self, address: SocketAddr) -> io::Result<SocketAddr> {
-        let listener = std::net::TcpListener::bind(address)?;
-        listener.set_nonblocking(true)?;
+        let listener = listen(address)?;
         let address = listener.local_addr()?;
         self.0.shards.listen(&listener)?;
         Ok(address)

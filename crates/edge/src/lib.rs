@@ -9,6 +9,7 @@
 
 mod door;
 mod entry;
+mod listen;
 pub mod longpoll;
 pub mod rules;
 mod shard;
@@ -16,4 +17,5 @@ mod talk;
 pub mod websocket;
 
 pub use door::{Door, DoorOptions};
+pub use listen::listen;
 pub use shard::{ConnectionState, Counts, DoorKind, TopicState};

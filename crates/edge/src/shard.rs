@@ -235,8 +235,6 @@ impl Shard {
             };
             self.open(mail);
         }
-        // The rest waits for the next turn, which must come.
-        self.core.post.bell().ring();
     }
 
     fn open(&mut self, mail: Mail) {

@@ -163,6 +163,8 @@ pub const EVENTS_PER_TURN: usize = 1_024;
 pub const WRITES_PER_TURN: usize = 1_024;
 /// Sockets for which a shard reads topics one by one before it does anything else.
 pub const CATCH_UPS_PER_TURN: usize = 64;
+/// Connections that may wait to be taken in; the system may allow fewer.
+pub const LISTEN_BACKLOG: i32 = 65_535;
 /// Connections that a shard takes from one listener before it does anything else.
 pub const ACCEPTS_PER_TURN: usize = 128;
 /// How long a listener rests when the system has no descriptor left.

@@ -124,7 +124,8 @@ impl Server {
         let gate = Gate::new(keys::access(&config, &key)?);
         let address = config.http;
         let listen = |error| StartError::Listen { address, error };
-        let listener = TcpListener::bind(address).await.map_err(listen)?;
+        let listener =
+            instep_edge::listen(address).and_then(TcpListener::from_std).map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let live = config.live.iter().chain(&app.live).cloned().collect();
         let node = Node::new(live, config.rings());

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use instep_access::Gate;
 use instep_edge::{Counts, Door, DoorOptions};
 use instep_model::commit::{Operation, Proposal};
 use instep_model::log::memory::MemoryLog;
@@ -44,7 +45,7 @@ impl House {
         node.add(dataset).unwrap();
         node.set_ready();
         let _inside = runtime.enter();
-        let door = Door::open(node.clone(), vec![], options).unwrap();
+        let door = Door::open(node.clone(), Gate::default(), vec![], options).unwrap();
         let address = door.listen_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
         let house = Self { runtime, node, door, address };
         house.commit(Operation::CreateTable { table: name("t"), public: true });

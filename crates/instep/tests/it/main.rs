@@ -9,6 +9,7 @@ mod checking;
 mod client;
 mod commands;
 mod crash;
+mod descriptors;
 mod publishing;
 mod running;
 mod serving;
