@@ -80,6 +80,11 @@ struct Shared {
     views: Backlog<Committed>,
     /// Appends are so short that a caller may wait for one instead of for another thread.
     brisk: AtomicBool,
+    /// The last flush had one commit: nobody waits for anybody.
+    calm: AtomicBool,
+    /// While a caller works, others can be served and find somebody at work. On a single core
+    /// nobody would ever share a flush.
+    several_cores: bool,
     stopped: RwLock<Option<String>>,
     counters: Mutex<Counters>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -141,6 +146,8 @@ impl Dataset {
             ownership: Mutex::default(),
             views: Backlog::new(limits::VIEWS_QUEUE_ENTRIES),
             brisk: AtomicBool::new(false),
+            calm: AtomicBool::new(true),
+            several_cores: std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1),
             stopped: RwLock::new(None),
             counters: Mutex::default(),
             threads: Mutex::default(),

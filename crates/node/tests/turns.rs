@@ -173,20 +173,6 @@ async fn on_a_slow_disk_only_the_owners_thread_waits() {
     house.close().await;
 }
 
-#[tokio::test]
-async fn a_runtime_of_one_thread_is_never_held_up() {
-    let house = House::open();
-    house.make_counter().await;
-
-    for _ in 0..50 {
-        house.count().await.unwrap();
-    }
-
-    let threads = house.threads.lock().unwrap().clone();
-    assert!(threads.iter().all(|thread| thread == "owner:d"), "{threads:?}");
-    house.close().await;
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn law_2_turns_of_callers_and_thread_make_one_order() {
     const TASKS: i64 = 8;

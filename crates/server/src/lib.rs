@@ -23,6 +23,7 @@ mod app;
 mod caller;
 mod config;
 mod engine;
+mod fronts;
 mod keys;
 mod problem;
 pub mod server;

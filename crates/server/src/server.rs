@@ -27,6 +27,7 @@ use uuid::Uuid;
 use crate::admin::AdminKey;
 use crate::app::App;
 use crate::config::{Config, ConfigError};
+use crate::fronts::Fronts;
 use crate::problem::Problem;
 use crate::{api, engine, keys};
 
@@ -100,7 +101,7 @@ pub struct Server {
     address: SocketAddr,
     tcp: Option<SocketAddr>,
     stop: watch::Sender<bool>,
-    serving: JoinHandle<()>,
+    fronts: Fronts,
     loading: JoinHandle<Result<(), StartError>>,
     watching: JoinHandle<()>,
     drain: Duration,
@@ -146,7 +147,7 @@ impl Server {
         let router = api::router(shared, door.clone(), gate.clone(), routes);
         let (stop, stopping) = watch::channel(false);
         let watching = tokio::spawn(keys::watch(gate, config.clone(), key.clone()));
-        let serving = tokio::spawn(serve(listener, router, stopping));
+        let fronts = Fronts::start(listener, &router, &stopping).map_err(listen)?;
         let loading = tokio::spawn(load(node.clone(), opener, config, app));
         Ok(Self {
             node,
@@ -155,7 +156,7 @@ impl Server {
             address,
             tcp,
             stop,
-            serving,
+            fronts,
             loading,
             watching,
             drain,
@@ -206,12 +207,12 @@ impl Server {
     }
 
     /// Ends the server in order.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         self.door.drain();
         self.stop.send_replace(true);
         self.watching.abort();
         let until = tokio::time::Instant::now() + self.drain;
-        if tokio::time::timeout_at(until, self.serving).await.is_err() {
+        if tokio::time::timeout_at(until, &mut self.fronts.serving).await.is_err() {
             tracing::warn!("some requests did not end in time");
         }
         let left = until.saturating_duration_since(tokio::time::Instant::now());
@@ -233,23 +234,6 @@ fn take(directory: &Path) -> Result<File, StartError> {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(StartError::InUse { path: directory.to_owned() }),
         Err(TryLockError::Error(error)) => Err(data(error)),
-    }
-}
-
-async fn serve(listener: TcpListener, router: Router, mut stopping: watch::Receiver<bool>) {
-    // Small answers must not wait for more (Nagle).
-    let listener = axum::serve::ListenerExt::tap_io(listener, |stream: &mut _| {
-        let stream: &mut tokio::net::TcpStream = stream;
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY is not set");
-        }
-    });
-    let stop = async move {
-        let _ = stopping.wait_for(|stop| *stop).await;
-    };
-    let served = axum::serve(listener, router).with_graceful_shutdown(stop).await;
-    if let Err(error) = served {
-        tracing::error!(%error, "serving ended");
     }
 }
 

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use instep_model::log::{AppendError, Log};
 use instep_model::owner::{Effect, Event};
 use instep_model::state::CommitChanges;
-use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::runtime::Handle;
 
 use super::{
     Arc, Committed, Dataset, Duration, Instant, Options, Ordering, Owner, PoisonError, Request,
@@ -105,12 +105,14 @@ impl Shared {
         })
     }
 
-    /// Whether a caller may block: other tasks must find other threads meanwhile.
+    /// Whether a caller may do its own commit: it blocks its thread for no longer than a switch
+    /// to another thread takes, and keeps no others from sharing their flush.
     pub(super) fn caller_may_work(&self) -> bool {
-        let several = |handle: Handle| handle.runtime_flavor() == RuntimeFlavor::MultiThread;
-        self.brisk.load(Ordering::Relaxed)
+        self.several_cores
+            && self.brisk.load(Ordering::Relaxed)
+            && self.calm.load(Ordering::Relaxed)
             && self.views.has_room()
-            && Handle::try_current().is_ok_and(several)
+            && Handle::try_current().is_ok()
     }
 }
 
@@ -153,7 +155,10 @@ impl Ownership {
                     };
                     self.owner.handle(event, now_ms());
                 }
-                Effect::Publish { commits } => self.publish(shared, commits),
+                Effect::Publish { commits } => {
+                    shared.calm.store(commits.len() <= 1, Ordering::Relaxed);
+                    self.publish(shared, commits);
+                }
                 Effect::Answer { ticket, answer } => {
                     let mut counters = lock(&shared.counters);
                     match &answer {
