@@ -11,6 +11,8 @@ use instep_access::origin::Origins;
 use instep_access::{Action, Credential, Gate, Refusal, Resource};
 use instep_model::limits;
 use instep_node::Node;
+use instep_protocol::janus::Token;
+use instep_protocol::janus::session as janus;
 use instep_protocol::session::Options;
 use instep_protocol::vsn::Vsn;
 use tokio::runtime::Handle;
@@ -19,7 +21,7 @@ use tokio::sync::{Notify, watch};
 use crate::listen::listen;
 use crate::longpoll::SessionHandle;
 use crate::rules::Channel;
-use crate::shard::{Arrival, ConnectionState, Counts, Mail, Shards};
+use crate::shard::{Arrival, ConnectionState, Counts, DoorKind, Mail, Sessions, Shards};
 use crate::talk::Talk;
 
 /// What an operator decides about the door.
@@ -33,6 +35,8 @@ pub struct DoorOptions {
     pub sockets: usize,
     /// Whose pages come in besides those of the server itself.
     pub origins: Origins,
+    /// What a session on the Janus wire allows.
+    pub janus: janus::Options,
 }
 
 impl Default for DoorOptions {
@@ -42,6 +46,7 @@ impl Default for DoorOptions {
             slow_reader_ms: limits::SLOW_READER_MS,
             sockets: limits::NODE_SOCKETS,
             origins: Origins::default(),
+            janus: janus::Options::default(),
         }
     }
 }
@@ -72,6 +77,8 @@ pub(crate) struct House {
     runtime: Handle,
     /// What sessions allow, shared by all of one version.
     sessions: [Arc<Options>; 2],
+    /// Where the sessions of the Janus wire are.
+    janus: Sessions,
 }
 
 /// The right to one connection, until it is dropped.
@@ -103,6 +110,7 @@ impl Door {
             empty: Notify::new(),
             runtime: Handle::current(),
             sessions: [Vsn::V1, Vsn::V2].map(|vsn| Arc::new(Options::websocket(vsn))),
+            janus: Sessions::default(),
         });
         let shards = Arc::new(Shards::start(&house)?);
         let drain = watch::Sender::new(false);
@@ -114,9 +122,21 @@ impl Door {
     /// # Errors
     /// When the address cannot be listened on.
     pub fn listen_tcp(&self, address: SocketAddr) -> io::Result<SocketAddr> {
+        self.listen(DoorKind::Tcp, address)
+    }
+
+    /// Takes in clients of the Janus wire. Returns the address.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on.
+    pub fn listen_janus(&self, address: SocketAddr) -> io::Result<SocketAddr> {
+        self.listen(DoorKind::Janus, address)
+    }
+
+    fn listen(&self, kind: DoorKind, address: SocketAddr) -> io::Result<SocketAddr> {
         let listener = listen(address)?;
         let address = listener.local_addr()?;
-        self.0.shards.listen(&listener)?;
+        self.0.shards.listen(kind, &listener)?;
         Ok(address)
     }
 
@@ -234,6 +254,18 @@ impl House {
         Talk::new(Arc::clone(options), credential, self)
     }
 
+    /// A talk on the Janus wire, under a token that nobody guesses.
+    pub(crate) fn janus_talk(&self) -> io::Result<Talk> {
+        let mut random = [0; 16];
+        getrandom::fill(&mut random)?;
+        let token = Token::new(u128::from_be_bytes(random));
+        Ok(Talk::janus(self.options.janus, token, self))
+    }
+
+    pub(crate) fn janus_sessions(&self) -> &Sessions {
+        &self.janus
+    }
+
     pub(crate) fn rules_for(&self, topic: &str) -> Option<&Channel> {
         self.channels.iter().find(|channel| channel.pattern.matches(topic))
     }
@@ -262,6 +294,11 @@ impl Drop for Place {
 
 /// Milliseconds since 1970, by which tokens expire.
 pub(crate) fn wall_ms() -> u64 {
+    wall_us() / 1_000
+}
+
+/// Microseconds since 1970.
+pub(crate) fn wall_us() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }

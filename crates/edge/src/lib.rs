@@ -18,4 +18,5 @@ pub mod websocket;
 
 pub use door::{Door, DoorOptions};
 pub use listen::listen;
+pub use instep_protocol::janus::session::Options as JanusOptions;
 pub use shard::{ConnectionState, Counts, DoorKind, TopicState};

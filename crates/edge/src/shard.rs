@@ -17,6 +17,7 @@ mod counts;
 mod fan_out;
 mod mail;
 mod out;
+mod sessions;
 mod snapshot;
 mod stream;
 mod topics;
@@ -30,6 +31,7 @@ use std::time::Duration;
 
 use instep_model::limits;
 use instep_node::Bell;
+use instep_protocol::janus;
 use instep_protocol::session::Event;
 use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
@@ -41,12 +43,14 @@ use self::core::Core;
 use self::counts::Counters;
 use self::fan_out::fan_out;
 use self::mail::Post;
+use self::sessions::Home;
 use self::wheel::Entry;
 use crate::door::House;
 
 pub(crate) use self::connection::Side;
 pub use self::counts::{Counts, DoorKind};
 pub(crate) use self::mail::{Arrival, Mail};
+pub(crate) use self::sessions::Sessions;
 pub use self::snapshot::{ConnectionState, TopicState};
 pub(crate) use self::stream::Stream;
 pub(crate) use self::wire::Wire;
@@ -109,9 +113,13 @@ impl Shards {
     }
 
     /// Lets every shard take connections from a listener.
-    pub(crate) fn listen(&self, listener: &std::net::TcpListener) -> io::Result<()> {
+    pub(crate) fn listen(
+        &self,
+        kind: DoorKind,
+        listener: &std::net::TcpListener,
+    ) -> io::Result<()> {
         for handle in &self.0 {
-            handle.post.send(Mail::Listen(listener.try_clone()?));
+            handle.post.send(Mail::Listen(kind, listener.try_clone()?));
         }
         Ok(())
     }
@@ -182,6 +190,7 @@ impl Shard {
             self.accept_some();
             self.send_some_away();
             self.read_some();
+            self.attach_some();
             if self.round == 0 {
                 fan_out(&mut self.core, &mut self.connections);
                 self.round = self.core.due.len();
@@ -247,7 +256,8 @@ impl Shard {
                 }
                 self.forget_left();
             }
-            Mail::Listen(listener) => self.listen(listener),
+            Mail::Listen(kind, listener) => self.listen(kind, listener),
+            Mail::Attach(connection, token) => self.attach(*connection, token),
             Mail::Drain => {
                 self.accepts.clear();
                 self.leaving = self.connections.iter().map(|(slot, _)| slot_number(slot)).collect();
@@ -264,8 +274,8 @@ impl Shard {
         }
     }
 
-    fn listen(&mut self, listener: std::net::TcpListener) {
-        let mut accept = Accept::new(mio::net::TcpListener::from_std(listener));
+    fn listen(&mut self, kind: DoorKind, listener: std::net::TcpListener) {
+        let mut accept = Accept::new(kind, mio::net::TcpListener::from_std(listener));
         let token = Token(self.accepts.len() + 1);
         let registry = self.poll.registry();
         match registry.register(accept.listener(), token, Interest::READABLE) {
@@ -294,21 +304,34 @@ impl Shard {
     }
 
     fn take_in(&mut self, arrival: Arrival) {
+        let connection = Connection::new(arrival, self.core.now);
+        if let Some(slot) = self.settle(connection)
+            && let Some(connection) = self.connections.get_mut(slot as usize)
+        {
+            self.core.counters.accepted.add(1);
+            connection.begin(slot, &mut self.core);
+        }
+    }
+
+    /// Gives a connection a slot; none when it cannot be watched.
+    fn settle(&mut self, mut connection: Connection) -> Option<u32> {
         self.next_number += 1;
-        let kind = arrival.wire.kind();
+        connection.number = self.next_number;
         let entry = self.connections.vacant_entry();
         let slot = entry.key();
-        let mut connection = Connection::new(self.next_number, arrival, self.core.now);
         let token = Token(slot + LISTENERS);
         if let Err(error) = connection.stream.register(self.poll.registry(), token) {
             tracing::warn!(%error, "a connection cannot be watched");
-            self.core.counters.close(kind);
-            return;
+            self.core.counters.close(connection.kind());
+            return None;
         }
-        self.core.counters.accepted.add(1);
         let slot = slot_number(slot);
-        connection.begin(slot, &mut self.core);
+        if let Some(token) = connection.token() {
+            let home = Home { shard: self.number, slot, number: connection.number };
+            self.core.house.janus_sessions().enter(token, home);
+        }
         entry.insert(connection);
+        Some(slot)
     }
 
     fn read_some(&mut self) {
@@ -394,11 +417,89 @@ impl Shard {
     }
 
     fn remove(&mut self, slot: u32) {
-        let Some(mut connection) = self.connections.try_remove(slot as usize) else {
+        let Some(connection) = self.connections.get_mut(slot as usize) else {
             return;
         };
+        let had_socket = connection.has_socket();
+        let stays = connection.detach(slot, &mut self.core);
+        if had_socket {
+            self.core.counters.close(connection.kind());
+        }
+        if stays {
+            return;
+        }
+        let mut connection = self.connections.remove(slot as usize);
+        if !had_socket {
+            self.core.detached -= 1;
+        }
+        if let Some(token) = connection.token() {
+            self.core.house.janus_sessions().leave(token);
+        }
         connection.tell(slot, Event::Lost, &mut self.core);
-        self.core.counters.close(connection.kind());
+    }
+
+    /// Brings connections that want another session to where that lives.
+    fn attach_some(&mut self) {
+        while let Some((slot, token)) = self.core.attaching.pop() {
+            let home = self.core.house.janus_sessions().find(token);
+            let connection = self.connections.get_mut(slot as usize);
+            let Some(connection) = connection.filter(|connection| !connection.is_over()) else {
+                continue;
+            };
+            let Some(home) = home else {
+                connection.refuse_attach(slot, &mut self.core);
+                continue;
+            };
+            if let Err(error) = connection.stream.deregister(self.poll.registry()) {
+                tracing::warn!(%error, "a connection cannot be moved");
+                connection.refuse_attach(slot, &mut self.core);
+                continue;
+            }
+            let mut connection = self.connections.remove(slot as usize);
+            connection.forget_lists();
+            if let Some(own) = connection.token() {
+                self.core.house.janus_sessions().leave(own);
+            }
+            self.core.counters.close(connection.kind());
+            match home.shard == self.number {
+                true => self.attach(connection, token),
+                false => self.others[home.shard].post.send(Mail::Attach(connection.into(), token)),
+            }
+        }
+    }
+
+    /// Gives a session here the socket of a connection that has shown its token.
+    fn attach(&mut self, mut connection: Connection, token: janus::Token) {
+        self.core.counters.open(connection.kind());
+        let home = self.core.house.janus_sessions().find(token);
+        let slot = home.filter(|home| home.shard == self.number).map(|home| home.slot);
+        if let Some(slot) = slot {
+            // Its connection only seems to live.
+            if self.connections.get(slot as usize).is_some_and(Connection::has_socket) {
+                self.remove(slot);
+                self.forget_left();
+            }
+            if let Some(session) = self.connections.get_mut(slot as usize)
+                && session.token() == Some(token)
+                && session.is_detached()
+            {
+                let registry = self.poll.registry();
+                match connection.stream.register(registry, Token(slot as usize + LISTENERS)) {
+                    Ok(()) => session.attach(slot, connection, &mut self.core),
+                    Err(error) => {
+                        tracing::warn!(%error, "a connection cannot be watched");
+                        self.core.counters.close(connection.kind());
+                    }
+                }
+                return;
+            }
+        }
+        if let Some(slot) = self.settle(connection)
+            && let Some(connection) = self.connections.get_mut(slot as usize)
+        {
+            connection.refuse_attach(slot, &mut self.core);
+            connection.begin(slot, &mut self.core);
+        }
     }
 
     /// Takes subscriptions that ended out of the lists of their topics.

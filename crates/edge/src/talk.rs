@@ -6,6 +6,7 @@
 
 mod joining;
 mod pushing;
+mod speaker;
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -18,13 +19,16 @@ use instep_model::position::Position;
 use instep_node::ring::{Cursor, Frame as RingFrame, Read};
 use instep_node::{Dataset, Listener, Subscription};
 use instep_protocol::encode::{Body, Frame};
+use instep_protocol::janus::session::{self as janus, JanusSession};
+use instep_protocol::janus::{Timestamp, Token};
 use instep_protocol::session::{
     Channel, ChannelId, Effect, Ending, Event, JoinOutcome, Options, ReplyTo, Session,
 };
 use instep_protocol::vsn::Vsn;
 use serde_json::{Value, json};
 
-use crate::door::{House, wall_ms};
+use self::speaker::Speaker;
+use crate::door::{House, wall_ms, wall_us};
 
 /// The event by which a client that is told to renew its token does so.
 const TOKEN_EVENT: &str = "access_token";
@@ -57,6 +61,13 @@ impl Ask {
             Self::Join { channel, .. } | Self::Push { channel, .. } => channel,
         }
     }
+
+    fn refused(self, reason: Value) -> Outside {
+        match self {
+            Self::Join { channel, .. } => Outside::Refused(channel, reason),
+            Self::Push { reply_to, .. } => Outside::Answered(reply_to, Err(reason)),
+        }
+    }
 }
 
 /// An answer, or the wait for one.
@@ -76,6 +87,8 @@ pub(crate) struct Wants {
     pub(crate) asks: VecDeque<Ask>,
     /// Topics that were left.
     pub(crate) left: Vec<Joined>,
+    /// The session that should have this client's connection.
+    pub(crate) attach: Option<Token>,
 }
 
 /// How the connection ends.
@@ -87,7 +100,7 @@ pub(crate) struct Close {
 
 /// One client's side of its channels.
 pub(crate) struct Talk {
-    session: Session,
+    speaker: Speaker,
     joined: Vec<Joined>,
     close: Option<Close>,
     credential: Credential,
@@ -123,22 +136,46 @@ pub(crate) enum News {
 impl Talk {
     pub(crate) fn new(options: Arc<Options>, credential: Credential, house: &House) -> Self {
         Self {
-            session: Session::new(options, house.now()),
-            joined: Vec::new(),
-            close: None,
             ends: house.end_of(&credential),
             credential,
+            ..Self::of(Speaker::Channels(Session::new(options, house.now())))
+        }
+    }
+
+    /// A client of the Janus wire. It is greeted with whatever it is told first.
+    pub(crate) fn janus(options: janus::Options, token: Token, house: &House) -> Self {
+        let at = Timestamp(wall_us());
+        Self::of(Speaker::janus(JanusSession::new(options, token, at, house.now())))
+    }
+
+    fn of(speaker: Speaker) -> Self {
+        Self {
+            speaker,
+            joined: Vec::new(),
+            close: None,
+            credential: Credential::anonymous(),
+            ends: None,
             renewed: false,
         }
     }
 
+    /// The token by which this session is found, on the Janus wire.
+    pub(crate) fn token(&self) -> Option<Token> {
+        self.speaker.token()
+    }
+
+    /// Whether the session waits for another connection.
+    pub(crate) fn is_detached(&self) -> bool {
+        self.speaker.is_detached()
+    }
+
     /// Milliseconds of the clock at which [`Event::Tick`] is due.
     pub(crate) fn next_deadline(&self) -> Option<u64> {
-        self.session.next_deadline().into_iter().chain(self.ends).min()
+        self.speaker.next_deadline().into_iter().chain(self.ends).min()
     }
 
     pub(crate) fn vsn(&self) -> Vsn {
-        self.session.vsn()
+        self.speaker.vsn()
     }
 
     /// How to end, once everything is written.
@@ -157,6 +194,17 @@ impl Talk {
     /// Hands an event to the session and sorts what it wants.
     pub(crate) fn tell(&mut self, event: Event<'_>, now: u64, wants: &mut Wants) {
         self.step(event, now, wants);
+        self.look_at_end(now, wants);
+    }
+
+    /// The same for what only clients of the Janus wire say.
+    pub(crate) fn hear(&mut self, event: janus::Event<'_>, now: u64, wants: &mut Wants) {
+        self.speaker.hear(event, now);
+        self.sort(wants);
+        self.look_at_end(now, wants);
+    }
+
+    fn look_at_end(&mut self, now: u64, wants: &mut Wants) {
         if self.ends.is_some_and(|ends| now >= ends) {
             self.ends = None;
             self.end_access(|_| Err(Refusal::TokenExpired), now, wants);
@@ -164,8 +212,19 @@ impl Talk {
     }
 
     fn step(&mut self, event: Event<'_>, now: u64, wants: &mut Wants) {
-        self.session.handle(event, now);
-        while let Some(effect) = self.session.next_effect() {
+        self.speaker.handle(event, now);
+        self.sort(wants);
+    }
+
+    fn sort(&mut self, wants: &mut Wants) {
+        while let Some(effect) = self.speaker.next_effect() {
+            let effect = match effect {
+                janus::Effect::Shared(effect) => effect,
+                janus::Effect::Attach { token } => {
+                    wants.attach = Some(token);
+                    continue;
+                }
+            };
             match effect {
                 Effect::Send(frame) => wants.frames.push(frame),
                 Effect::Join { channel, params } => {
@@ -187,8 +246,16 @@ impl Talk {
 
     /// Answers a question, or says how the answer will come.
     pub(crate) fn answer(&mut self, ask: Ask, house: &House) -> Answer {
+        if let Err(reason) = self.look_at_key(house) {
+            return Answer::Now(ask.refused(reason));
+        }
         match ask {
             Ask::Join { channel, params } => self.ask_join(channel, &params, house),
+            // Who publishes over Janus has joined nothing.
+            Ask::Push { channel, reply_to, event, payload } if self.token().is_some() => {
+                let push = pushing::Asked { channel, reply_to, event, payload };
+                Answer::Now(pushing::announce(push, &self.credential, house))
+            }
             Ask::Push { reply_to, event, payload, .. } if event == TOKEN_EVENT => {
                 let renewed = pushing::token(payload).and_then(|token| self.renew(&token, house));
                 Answer::Now(Outside::Answered(reply_to, renewed.map(|()| json!({}))))
@@ -271,6 +338,26 @@ impl Talk {
         self.credential.refresh(&access, token, wall_ms()).map_err(|refusal| refused(&refusal))?;
         self.ends = house.end_of(&self.credential);
         self.renewed = true;
+        Ok(())
+    }
+
+    /// A key that came with a frame holds from there on, if it is good.
+    fn look_at_key(&mut self, house: &House) -> Result<(), Value> {
+        let Some(key) = self.speaker.new_key() else {
+            return Ok(());
+        };
+        let access = house.gate().access();
+        match access.credential(key, wall_ms()) {
+            Ok(credential) => {
+                self.ends = house.end_of(&credential);
+                self.credential = credential;
+                self.renewed = true;
+            }
+            // It means nothing here yet, as on other doors.
+            Err(_) if !access.is_configured() => {}
+            Err(refusal) => return Err(refused(&refusal)),
+        }
+        self.speaker.know_key();
         Ok(())
     }
 

@@ -20,6 +20,9 @@ pub(crate) fn announce(server: &Server) {
     if let Some(address) = server.tcp_address() {
         let _ = writeln!(lines, "listening tcp://{address}");
     }
+    if let Some(address) = server.janus_address() {
+        let _ = writeln!(lines, "listening janus://{address}");
+    }
     let _ = output::lines(lines.as_bytes());
 }
 

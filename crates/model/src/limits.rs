@@ -199,6 +199,8 @@ pub const JANUS_DETACHED_MS: u64 = 10_000;
 pub const JANUS_OWED_FRAMES: usize = 1_024;
 /// Bytes that wait in a detached Janus session.
 pub const JANUS_OWED_BYTES: usize = 1024 * 1024;
+/// Janus sessions of a shard that wait for another connection; beyond it they end.
+pub const JANUS_DETACHED_SESSIONS: usize = 16_384;
 /// Longest key that a Janus client shows.
 pub const JANUS_KEY_BYTES: usize = 4 * 1024;
 /// Topics without news get a bookmark after this long.

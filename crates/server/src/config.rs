@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use instep_access::RightDeclaration;
 use instep_access::key::KeyDeclaration;
 use instep_access::origin::Origins;
-use instep_edge::DoorOptions;
+use instep_edge::{DoorOptions, JanusOptions};
 use instep_model::limits;
 use instep_model::name::Name;
 use instep_model::view::{View, ViewDeclaration, ViewError};
@@ -23,6 +23,9 @@ pub const KEYS: &[&str] = &[
     "insecure_public",
     "origins",
     "tcp",
+    "janus",
+    "janus_ping_ms",
+    "janus_detached_ms",
     "dataset.name",
     "table.dataset",
     "table.name",
@@ -85,6 +88,12 @@ pub struct Config {
     pub origins: Vec<String>,
     /// Where messages are taken over plain TCP; nowhere when absent.
     pub tcp: Option<SocketAddr>,
+    /// Where clients of the Janus wire are taken in; nowhere when absent.
+    pub janus: Option<SocketAddr>,
+    /// Between two questions whether a Janus client is there, in milliseconds.
+    pub janus_ping_ms: u64,
+    /// How long a Janus session outlives its connection, in milliseconds.
+    pub janus_detached_ms: u64,
     /// Datasets that exist from the start.
     #[serde(rename = "dataset")]
     pub datasets: Vec<DatasetConfig>,
@@ -215,6 +224,9 @@ impl Default for Config {
             data: PathBuf::from("data"),
             http: SocketAddr::from(([127, 0, 0, 1], 4000)),
             tcp: None,
+            janus: None,
+            janus_ping_ms: limits::JANUS_PING_MS,
+            janus_detached_ms: limits::JANUS_DETACHED_MS,
             datasets: vec![],
             tables: vec![],
             views: vec![],
@@ -311,6 +323,9 @@ impl Config {
         if self.ring_frames == 0 {
             return invalid("ring_frames".into(), "at least 1".into());
         }
+        if self.janus_ping_ms == 0 {
+            return invalid("janus_ping_ms".into(), "at least 1".into());
+        }
         for name in self.dataset_names() {
             self.views_of(&name)?;
         }
@@ -347,7 +362,7 @@ impl Config {
     pub(crate) fn check_exposure(&self) -> Result<(), ConfigError> {
         let silent =
             self.rights.is_empty() && self.keys.is_empty() && self.tokens.files().next().is_none();
-        let doors = [("http", Some(self.http)), ("tcp", self.tcp)];
+        let doors = [("http", Some(self.http)), ("tcp", self.tcp), ("janus", self.janus)];
         let public = doors.iter().find_map(|(key, address)| {
             address.filter(|address| !address.ip().is_loopback()).map(|address| (*key, address))
         });
@@ -369,6 +384,11 @@ impl Config {
             slow_reader_ms: self.slow_reader_ms,
             // Checked before; a list that does not read lets nobody else in.
             origins: Origins::parse(&self.origins).unwrap_or_default(),
+            janus: JanusOptions {
+                ping_ms: self.janus_ping_ms,
+                detached_ms: self.janus_detached_ms,
+                ..JanusOptions::default()
+            },
             ..DoorOptions::default()
         }
     }

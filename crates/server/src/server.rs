@@ -93,6 +93,9 @@ pub enum StartError {
     Node(#[from] NodeError),
 }
 
+/// Opens one of the doors beside HTTP.
+type Listen = fn(&Door, SocketAddr) -> std::io::Result<SocketAddr>;
+
 /// A running server.
 pub struct Server {
     node: Node,
@@ -100,6 +103,7 @@ pub struct Server {
     key: AdminKey,
     address: SocketAddr,
     tcp: Option<SocketAddr>,
+    janus: Option<SocketAddr>,
     stop: watch::Sender<bool>,
     fronts: Fronts,
     loading: JoinHandle<Result<(), StartError>>,
@@ -132,13 +136,15 @@ impl Server {
         let node = Node::new(live, config.rings());
         let door = Door::open(node.clone(), gate.clone(), app.channels.clone(), config.door());
         let door = door.map_err(StartError::Shards)?;
-        let tcp = match config.tcp {
-            Some(address) => {
-                let listen = |error| StartError::Listen { address, error };
-                Some(door.listen_tcp(address).map_err(listen)?)
-            }
-            None => None,
+        let open = |address: Option<SocketAddr>, listen: Listen| {
+            let opened = address.map(|address| {
+                let failed = |error| StartError::Listen { address, error };
+                listen(&door, address).map_err(failed)
+            });
+            opened.transpose()
         };
+        let tcp = open(config.tcp, Door::listen_tcp)?;
+        let janus = open(config.janus, Door::listen_janus)?;
         let drain = Duration::from_millis(config.drain_ms);
         let opener = Opener::new(&config, &app);
         let shared = api::Shared { node: node.clone(), opener: opener.clone() };
@@ -155,6 +161,7 @@ impl Server {
             key,
             address,
             tcp,
+            janus,
             stop,
             fronts,
             loading,
@@ -174,6 +181,12 @@ impl Server {
     #[must_use]
     pub fn tcp_address(&self) -> Option<SocketAddr> {
         self.tcp
+    }
+
+    /// Where clients of the Janus wire are taken in, if they are.
+    #[must_use]
+    pub fn janus_address(&self) -> Option<SocketAddr> {
+        self.janus
     }
 
     /// The node.

@@ -1,5 +1,6 @@
 //! Taking connections from listeners that all shards share.
 
+use std::fs::File;
 use std::io;
 
 use instep_access::Credential;
@@ -8,15 +9,20 @@ use instep_protocol::length;
 use instep_protocol::vsn::Vsn;
 use mio::net::TcpListener;
 
+use super::DoorKind;
 use super::connection::Side;
 use super::core::Core;
 use super::mail::Arrival;
 use super::stream::Stream;
 use super::wire::Wire;
+use crate::talk::Talk;
 
 /// A listener, edge-triggered: the system tells once that somebody waits.
 pub(super) struct Accept {
+    kind: DoorKind,
     listener: TcpListener,
+    /// Given up for a moment when there is no other descriptor, so that somebody can be refused.
+    spare: Option<File>,
     /// Somebody may wait.
     ready: bool,
     /// The system had no descriptor left; asked again at this time.
@@ -26,8 +32,9 @@ pub(super) struct Accept {
 }
 
 impl Accept {
-    pub(super) fn new(listener: TcpListener) -> Self {
-        Self { listener, ready: true, again_at: None, is_failing: false }
+    pub(super) fn new(kind: DoorKind, listener: TcpListener) -> Self {
+        let spare = if kind == DoorKind::Janus { spare() } else { None };
+        Self { kind, listener, spare, ready: true, again_at: None, is_failing: false }
     }
 
     pub(super) fn listener(&mut self) -> &mut TcpListener {
@@ -63,10 +70,14 @@ impl Accept {
                     if let Err(error) = stream.set_nodelay(true) {
                         tracing::debug!(%error, "TCP_NODELAY is not set");
                     }
+                    let Some((wire, talk)) = self.begin(core) else {
+                        core.counters.refused.add(1);
+                        continue;
+                    };
                     arrivals.push(Arrival {
                         stream: Stream::Plain(stream),
-                        wire: Wire::Length(length::Decoder::default()),
-                        side: Side::Channels(core.house.talk(Vsn::V2, Credential::anonymous())),
+                        wire,
+                        side: Side::Channels(talk),
                         peer,
                         place,
                         early: vec![],
@@ -78,6 +89,7 @@ impl Accept {
                 }
                 // Somebody went away while waiting.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) if self.refuse(&error) => core.counters.refused.add(1),
                 Err(error) => {
                     // No descriptor or memory left: those who wait keep waiting, and nobody spins.
                     if !std::mem::replace(&mut self.is_failing, true) {
@@ -90,4 +102,39 @@ impl Accept {
             }
         }
     }
+    /// The wire of a client, and its talk.
+    fn begin(&self, core: &Core) -> Option<(Wire, Talk)> {
+        match self.kind {
+            // A WebSocket comes from a handshake, never from here.
+            DoorKind::Tcp | DoorKind::WebSocket => {
+                let talk = core.house.talk(Vsn::V2, Credential::anonymous());
+                Some((Wire::Length(length::Decoder::default()), talk))
+            }
+            DoorKind::Janus => match core.house.janus_talk() {
+                Ok(talk) => Some((Wire::Janus(Box::default()), talk)),
+                Err(error) => {
+                    tracing::error!(%error, "the system gives no random bytes");
+                    None
+                }
+            },
+        }
+    }
+
+    /// Refuses one of those who wait, when the process has no descriptor for it: a client of the
+    /// Janus wire waits for its greeting without end.
+    fn refuse(&mut self, error: &io::Error) -> bool {
+        const NO_DESCRIPTORS: [i32; 2] = [23, 24];
+        let is_full = error.raw_os_error().is_some_and(|code| NO_DESCRIPTORS.contains(&code));
+        if self.spare.is_none() || !is_full {
+            return false;
+        }
+        self.spare = None;
+        let refused = self.listener.accept().is_ok();
+        self.spare = spare();
+        refused
+    }
+}
+
+fn spare() -> Option<File> {
+    File::open("/dev/null").ok()
 }

@@ -1,5 +1,6 @@
 //! One socket of a shard: bytes in, bytes out, and how it ends.
 
+mod detached;
 mod ending;
 mod reading;
 
@@ -23,13 +24,13 @@ const CATCH_UP_FRAMES: usize = 64;
 
 /// Who is on the other side of the bytes.
 pub(crate) enum Side {
-    /// A client of Channels.
+    /// A client of topics, by Channels or over the Janus wire.
     Channels(Talk),
     /// A program's own function, message by message.
     Raw(Arc<Raw>),
 }
 
-pub(super) struct Connection {
+pub(crate) struct Connection {
     /// Never used twice, unlike its slot.
     pub(super) number: u64,
     pub(super) peer: SocketAddr,
@@ -50,7 +51,8 @@ pub(super) struct Connection {
     awaited: u32,
     form: Form,
     pub(super) marks: Marks,
-    _place: Place,
+    /// None while the session waits for another connection.
+    place: Option<Place>,
 }
 
 /// Where a connection stands in the lists of its shard.
@@ -92,14 +94,14 @@ pub(super) enum Fate {
 }
 
 impl Connection {
-    pub(super) fn new(number: u64, arrival: Arrival, now: u64) -> Self {
+    pub(super) fn new(arrival: Arrival, now: u64) -> Self {
         let Arrival { stream, wire, side, peer, place, early } = arrival;
         let form = match &side {
             Side::Channels(talk) => wire.form(talk.vsn()),
             Side::Raw(_) => Form::WebSocketV2,
         };
         Self {
-            number,
+            number: 0,
             peer,
             since: now,
             stream,
@@ -113,7 +115,7 @@ impl Connection {
             awaited: 0,
             form,
             marks: Marks::default(),
-            _place: place,
+            place: Some(place),
         }
     }
 
@@ -128,6 +130,10 @@ impl Connection {
     /// Looks at what came with it, and sets its first deadline.
     pub(super) fn begin(&mut self, slot: u32, core: &mut Core) {
         core.read(slot, &mut self.marks);
+        if self.token().is_some() {
+            // Nothing has happened; it is greeted.
+            self.tell(slot, Event::Alive, core);
+        }
         self.arm(slot, core);
     }
 
@@ -211,6 +217,7 @@ impl Connection {
                 self.out.append(|out| self.wire.write(out, &frame));
             }
             core.left.extend(core.wants.left.drain(..).map(|joined| (slot, joined)));
+            core.attaching.extend(core.wants.attach.take().map(|token| (slot, token)));
             let Some(ask) = core.wants.asks.pop_front() else {
                 break;
             };
@@ -255,6 +262,16 @@ impl Connection {
                     self.blocked_since = Some(core.now);
                     self.arm(slot, core);
                 }
+                Fate::Stays
+            }
+            // What it has sent counts even if it is reset behind it: read to the end first.
+            Err(_) if self.token().is_some() && !self.is_over() && !self.is_paused() => {
+                self.marks.blocked = true;
+                self.marks.readable = true;
+                self.marks.read_closed = true;
+                self.blocked_since = Some(core.now);
+                core.read(slot, &mut self.marks);
+                self.arm(slot, core);
                 Fate::Stays
             }
             Err(_) => Fate::Gone,

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use instep_protocol::janus::Token;
 use instep_protocol::session::Channel;
 
 use super::connection::Marks;
@@ -29,6 +30,10 @@ pub(super) struct Core {
     pub(super) reading: VecDeque<u32>,
     pub(super) due: VecDeque<u32>,
     pub(super) catching: VecDeque<u32>,
+    /// Connections that want another session.
+    pub(super) attaching: Vec<(u32, Token)>,
+    /// Sessions here that wait for another connection.
+    pub(super) detached: usize,
 }
 
 impl Core {
@@ -47,6 +52,8 @@ impl Core {
             reading: VecDeque::new(),
             due: VecDeque::new(),
             catching: VecDeque::new(),
+            attaching: vec![],
+            detached: 0,
         }
     }
 

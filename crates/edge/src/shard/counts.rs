@@ -9,6 +9,8 @@ pub enum DoorKind {
     WebSocket,
     /// Plain TCP with 4 bytes of length.
     Tcp,
+    /// The Janus wire.
+    Janus,
 }
 
 /// What one shard has counted since it began.
@@ -18,6 +20,8 @@ pub struct Counts {
     pub websocket: u64,
     /// TCP connections now.
     pub tcp: u64,
+    /// Connections of the Janus wire now.
+    pub janus: u64,
     /// Connections taken in.
     pub accepted: u64,
     /// Connections that could not be taken in: no place, no descriptor.
@@ -41,6 +45,7 @@ pub struct Counts {
 pub(super) struct Counters {
     websocket: AtomicU64,
     tcp: AtomicU64,
+    janus: AtomicU64,
     pub(super) accepted: Counter,
     pub(super) refused: Counter,
     pub(super) deliveries: Counter,
@@ -76,13 +81,17 @@ impl Counters {
     }
 
     pub(super) fn connections(&self) -> u64 {
-        self.websocket.load(Ordering::Relaxed) + self.tcp.load(Ordering::Relaxed)
+        [&self.websocket, &self.tcp, &self.janus]
+            .into_iter()
+            .map(|count| count.load(Ordering::Relaxed))
+            .sum()
     }
 
     pub(super) fn read(&self) -> Counts {
         Counts {
             websocket: self.websocket.load(Ordering::Relaxed),
             tcp: self.tcp.load(Ordering::Relaxed),
+            janus: self.janus.load(Ordering::Relaxed),
             accepted: self.accepted.get(),
             refused: self.refused.get(),
             deliveries: self.deliveries.get(),
@@ -98,6 +107,7 @@ impl Counters {
         match kind {
             DoorKind::WebSocket => &self.websocket,
             DoorKind::Tcp => &self.tcp,
+            DoorKind::Janus => &self.janus,
         }
     }
 }

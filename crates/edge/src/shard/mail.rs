@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
 use instep_node::Bell;
+use instep_protocol::janus::Token;
 use tokio::sync::oneshot;
 
-use super::connection::Side;
+use super::DoorKind;
+use super::connection::{Connection, Side};
 use super::snapshot::ConnectionState;
 use super::stream::Stream;
 use super::wire::Wire;
@@ -20,7 +22,9 @@ pub(crate) enum Mail {
     /// An answer that an application owed to a connection.
     Answer { slot: u32, number: u64, outside: Outside },
     /// A listener to take connections from.
-    Listen(std::net::TcpListener),
+    Listen(DoorKind, std::net::TcpListener),
+    /// A connection that wants the session of this token, which lives here.
+    Attach(Box<Connection>, Token),
     /// Send everybody away.
     Drain,
     /// What is connected?

@@ -64,6 +64,31 @@ impl Out {
         }
     }
 
+    /// Goes back to the beginning of the frame that is being written; frames end in `end`.
+    pub(super) fn rewind(&mut self, end: u8) {
+        let Some(first) = self.pieces.front_mut() else {
+            return;
+        };
+        let bytes = match first {
+            Piece::Shared(bytes) => &bytes[..],
+            Piece::Own(bytes) => &bytes[..],
+        };
+        let last_end = bytes[..self.done].iter().rposition(|byte| *byte == end);
+        let begun = last_end.map_or(0, |at| at + 1);
+        self.bytes += self.done - begun;
+        self.done = 0;
+        match first {
+            Piece::Shared(bytes) => drop(bytes.split_to(begun)),
+            Piece::Own(bytes) => drop(bytes.drain(..begun)),
+        }
+    }
+
+    /// Adds everything that another one has, of which nothing is written.
+    pub(super) fn append_all(&mut self, other: Self) {
+        self.bytes += other.bytes;
+        self.pieces.extend(other.pieces);
+    }
+
     /// Writes until everything is written or the socket takes no more.
     ///
     /// # Errors

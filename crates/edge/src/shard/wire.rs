@@ -3,14 +3,16 @@
 use instep_node::ring::{Frame as RingFrame, Payload};
 use instep_protocol::encode::{Frame, encode_broadcast};
 use instep_protocol::vsn::Vsn;
-use instep_protocol::{length, websocket};
+use instep_protocol::{janus, length, websocket};
 
 use super::DoorKind;
+use crate::door::wall_us;
 
 /// Reads the stream of one connection.
 pub(crate) enum Wire {
     WebSocket(websocket::Decoder),
     Length(length::Decoder),
+    Janus(Box<janus::codec::Decoder>),
 }
 
 /// The forms in which topics are put into streams. Everything of a topic is encoded once for each
@@ -20,10 +22,11 @@ pub(super) enum Form {
     WebSocketV1,
     WebSocketV2,
     Length,
+    Janus,
 }
 
 impl Form {
-    pub(super) const COUNT: usize = 3;
+    pub(super) const COUNT: usize = 4;
 }
 
 impl Wire {
@@ -32,6 +35,7 @@ impl Wire {
             (Self::WebSocket(_), Vsn::V1) => Form::WebSocketV1,
             (Self::WebSocket(_), Vsn::V2) => Form::WebSocketV2,
             (Self::Length(_), _) => Form::Length,
+            (Self::Janus(_), _) => Form::Janus,
         }
     }
 
@@ -39,6 +43,7 @@ impl Wire {
         match self {
             Self::WebSocket(_) => DoorKind::WebSocket,
             Self::Length(_) => DoorKind::Tcp,
+            Self::Janus(_) => DoorKind::Janus,
         }
     }
 
@@ -51,6 +56,8 @@ impl Wire {
         match self {
             Self::WebSocket(_) => websocket::write_head(out, is_text, bytes.len()),
             Self::Length(_) => length::write_head(out, bytes.len()),
+            // Its frames bring their end along.
+            Self::Janus(_) => {}
         }
         out.extend_from_slice(bytes);
     }
@@ -70,6 +77,11 @@ pub(super) fn write_ring_frame(out: &mut Vec<u8>, form: Form, topic: &str, frame
             websocket::write_head(out, is_text, frame.encoded.len());
             out.extend_from_slice(&frame.encoded);
         }
+        (Form::Janus, Payload::Json(json)) => {
+            let at = janus::Timestamp(wall_us());
+            out.extend_from_slice(&janus::codec::encode_message(at, topic, &frame.event, json));
+        }
+        (Form::Janus, Payload::Binary(_)) => {}
         (Form::Length, _) => {
             length::write_head(out, frame.encoded.len());
             out.extend_from_slice(&frame.encoded);

@@ -90,7 +90,7 @@ impl Talk {
         };
         let outcome = JoinOutcome::Accepted { response };
         self.tell(Event::JoinAnswered { channel: channel.clone(), outcome }, now, wants);
-        if !self.session.is_joined(&channel) {
+        if !self.speaker.is_joined(&channel) {
             return None;
         }
         let (id, position) = (channel.id(), joined.as_ref().map(|joined| joined.position));

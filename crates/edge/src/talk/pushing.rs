@@ -53,6 +53,23 @@ pub(super) fn ask(
     }
 }
 
+/// Publishes for somebody who has joined nothing. The rules of an application are for those who
+/// have, because a rule may have let them in.
+pub(super) fn announce(push: Asked, credential: &Credential, house: &House) -> Outside {
+    let Asked { channel, reply_to, event, payload } = push;
+    let (topic, node) = (channel.topic(), house.node());
+    let open = node.anyone_publishes(topic);
+    let answer = match house.may(credential, Action::Publish, topic, open) {
+        Err(refusal) => Err(super::refused(&refusal)),
+        Ok(()) if house.rules_for(topic).is_some_and(|rules| rules.push.is_some()) => Err(closed()),
+        Ok(()) => {
+            let published = node.publish(topic, &event, of_body(payload));
+            published.map(|_| json!({})).map_err(|error| refusal(&error))
+        }
+    };
+    Outside::Answered(reply_to, answer)
+}
+
 /// The token that a push brings: `{"access_token": "…"}`.
 pub(super) fn token(payload: Body) -> Result<String, Value> {
     let Body::Json(text) = payload else {
@@ -83,12 +100,16 @@ fn publish(
     let Some(joined) = joined.filter(|joined| joined.dataset.is_none()) else {
         return Err(closed());
     };
-    let payload = match payload {
-        Body::Json(bytes) => Payload::Json(bytes),
-        Body::Binary(bytes) => Payload::Binary(bytes),
-    };
+    let payload = of_body(payload);
     let published = house.node().publish_to(joined.subscription.topic(), event, payload);
     published.map(|_| json!({})).map_err(|error| refusal(&error))
+}
+
+fn of_body(body: Body) -> Payload {
+    match body {
+        Body::Json(bytes) => Payload::Json(bytes),
+        Body::Binary(bytes) => Payload::Binary(bytes),
+    }
 }
 
 fn refusal(error: &LiveError) -> Value {

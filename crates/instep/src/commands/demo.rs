@@ -20,6 +20,8 @@ use crate::telemetry::{self, LogFormat};
 const ROOM_HISTORY: usize = 100;
 /// Where messages are taken over plain TCP.
 const TCP_PORT: u16 = 4001;
+/// Where clients of the Janus wire are taken in.
+const JANUS_PORT: u16 = 8081;
 
 /// Run the demonstration shop.
 #[derive(Debug, clap::Args)]
@@ -83,6 +85,7 @@ async fn start(arguments: &Arguments) -> Result<Server, Failure> {
     config.insecure_public = arguments.insecure_public;
     config.http = arguments.http.unwrap_or((Ipv4Addr::LOCALHOST, PORT).into());
     config.tcp = Some((Ipv4Addr::LOCALHOST, TCP_PORT).into());
+    config.janus = Some((Ipv4Addr::LOCALHOST, JANUS_PORT).into());
     loop {
         let taken = match Server::start(config.clone(), app.clone()).await {
             Err(StartError::Listen { address, error })
@@ -92,8 +95,10 @@ async fn start(arguments: &Arguments) -> Result<Server, Failure> {
             }
             started => return Ok(started?),
         };
-        if taken != config.http {
+        if Some(taken) == config.tcp {
             config.tcp = Some((taken.ip(), 0).into());
+        } else if Some(taken) == config.janus {
+            config.janus = Some((taken.ip(), 0).into());
         } else if arguments.http.is_none() {
             config.http.set_port(0);
         } else {

@@ -21,6 +21,10 @@ pub(crate) struct Arguments {
     /// Where HTTP and WebSocket are served, port 0 takes a free one; overrides the file.
     #[arg(long, value_name = "ADDRESS")]
     http: Option<SocketAddr>,
+    /// Where clients of the Janus wire are taken in, 127.0.0.1:8081 if nothing is said; overrides
+    /// the file.
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "127.0.0.1:8081")]
+    janus: Option<SocketAddr>,
     /// Serve others than this machine even if nothing says who may do what.
     #[arg(long)]
     insecure_public: bool,
@@ -37,6 +41,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     };
     config.data = arguments.data.unwrap_or(config.data);
     config.http = arguments.http.unwrap_or(config.http);
+    config.janus = arguments.janus.or(config.janus);
     config.insecure_public |= arguments.insecure_public;
     let stop = running::stop_signal()?;
     let server = Server::start(config, App::default()).await?;

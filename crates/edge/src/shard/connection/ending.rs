@@ -2,6 +2,8 @@
 
 use instep_model::limits;
 use instep_protocol::encode::{Frame, encode_broadcast};
+use instep_protocol::janus::Timestamp;
+use instep_protocol::janus::codec::encode_error;
 use instep_protocol::message::SOCKET_TOPIC;
 use instep_protocol::session::{CLOSE_RESTART, Event};
 use instep_protocol::vsn::Vsn;
@@ -9,13 +11,14 @@ use instep_protocol::websocket;
 use serde_json::json;
 
 use super::{Connection, Ending, Fate, Side};
+use crate::door::wall_us;
 use crate::shard::core::Core;
 use crate::shard::wheel::Entry;
 use crate::shard::wire::Wire;
 
 impl Connection {
     /// True when nothing that the client says matters any more.
-    pub(super) fn is_over(&self) -> bool {
+    pub(in crate::shard) fn is_over(&self) -> bool {
         self.ending != Ending::None
     }
 
@@ -25,9 +28,12 @@ impl Connection {
         if self.is_over() {
             return;
         }
-        self.ending = Ending::Closing { until: core.now + limits::LINGER_MS };
+        let linger_ms = if self.has_socket() { limits::LINGER_MS } else { 0 };
+        self.ending = Ending::Closing { until: core.now + linger_ms };
         self.held = None;
-        self.tell(slot, Event::Lost, core);
+        // A session that outlives its connection does not outlive this.
+        let event = if self.token().is_some() { Event::Drain } else { Event::Lost };
+        self.tell(slot, event, core);
         match &self.wire {
             Wire::WebSocket(_) => {
                 let close = websocket::encode_close(code, reason);
@@ -38,6 +44,8 @@ impl Connection {
                 let close = encode_broadcast(Vsn::V2, SOCKET_TOPIC, "close", payload.as_bytes());
                 self.out.append(|out| self.wire.write(out, &Frame::Text(close)));
             }
+            // Its last word is the end of the stream.
+            Wire::Janus(_) => {}
         }
         core.write(slot, &mut self.marks);
         self.arm(slot, core);
@@ -91,10 +99,15 @@ impl Connection {
         let is_slow = |since| core.now.saturating_sub(since) >= slow_reader_ms;
         if self.blocked_since.is_some_and(is_slow) {
             core.counters.evicted.add(1);
+            if self.token().is_some() {
+                let (at, why) = (Timestamp(wall_us()), "the connection takes too little");
+                let error = encode_error(at, "too_slow", why, None);
+                self.out.append(|out| out.extend_from_slice(&error));
+            }
             return self.end(slot, Some(CLOSE_RESTART), "too slow", core);
         }
         // Nobody listens to a client that does not take its answers, so its silence says nothing.
-        let event = if self.is_paused() { Event::Alive } else { Event::Tick };
+        let event = if self.is_paused() && self.has_socket() { Event::Alive } else { Event::Tick };
         self.tell(slot, event, core);
     }
 }

@@ -3,6 +3,7 @@
 use std::io;
 
 use instep_model::limits;
+use instep_protocol::janus::session as janus;
 use instep_protocol::message::DecodeError;
 use instep_protocol::session::{Event, Incoming};
 use instep_protocol::websocket::{self, Message};
@@ -54,8 +55,23 @@ impl Connection {
             at += match &mut self.wire {
                 Wire::WebSocket(_) => self.decode_websocket(slot, &mut input[at..], core),
                 Wire::Length(_) => self.decode_length(slot, &input[at..], core),
+                Wire::Janus(_) => self.decode_janus(slot, &input[at..], core),
             };
         }
+    }
+
+    fn decode_janus(&mut self, slot: u32, input: &[u8], core: &mut Core) -> usize {
+        let Wire::Janus(decoder) = &mut self.wire else {
+            return input.len();
+        };
+        let mut rest = input;
+        match decoder.decode(&mut rest) {
+            Some(Ok(frame)) => self.hear(janus::Event::Received(frame), core),
+            Some(Err(error)) => self.hear(janus::Event::Malformed(error), core),
+            None => return input.len(),
+        }
+        self.serve(slot, core);
+        input.len() - rest.len()
     }
 
     fn decode_websocket(&mut self, slot: u32, input: &mut [u8], core: &mut Core) -> usize {

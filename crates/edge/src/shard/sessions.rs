@@ -1,0 +1,37 @@
+//! Where the sessions of the Janus wire live, by the tokens that find them.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use instep_protocol::janus::Token;
+
+/// The sessions of all shards.
+#[derive(Default)]
+pub(crate) struct Sessions(Mutex<HashMap<Token, Home>>);
+
+/// Where a session lives, as long as it lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Home {
+    pub(super) shard: usize,
+    pub(super) slot: u32,
+    /// The number of the connection in that slot.
+    pub(super) number: u64,
+}
+
+impl Sessions {
+    pub(super) fn enter(&self, token: Token, home: Home) {
+        self.lock().insert(token, home);
+    }
+
+    pub(super) fn leave(&self, token: Token) {
+        self.lock().remove(&token);
+    }
+
+    pub(super) fn find(&self, token: Token) -> Option<Home> {
+        self.lock().get(&token).copied()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Token, Home>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,123 @@
+//! Who speaks for a client: the session machine of its wire.
+
+use instep_protocol::janus::Token;
+use instep_protocol::janus::session::{self as janus, JanusSession};
+use instep_protocol::session::{Channel, Event, Session};
+use instep_protocol::vsn::Vsn;
+
+pub(super) enum Speaker {
+    /// The messages of Channels.
+    Channels(Session),
+    /// The Janus wire. Elsewhere: the others are many, and smaller.
+    Janus(Box<Janus>),
+}
+
+pub(super) struct Janus {
+    session: JanusSession,
+    /// The key that the credential is of.
+    known: Option<Box<str>>,
+}
+
+impl Speaker {
+    pub(super) fn janus(session: JanusSession) -> Self {
+        Self::Janus(Box::new(Janus { session, known: None }))
+    }
+
+    pub(super) fn handle(&mut self, event: Event<'_>, now: u64) {
+        match self {
+            Self::Channels(session) => session.handle(event, now),
+            Self::Janus(janus) => {
+                if let Some(event) = shared(event) {
+                    janus.session.handle(event, now);
+                }
+            }
+        }
+    }
+
+    /// Hands over what only this wire knows.
+    pub(super) fn hear(&mut self, event: janus::Event<'_>, now: u64) {
+        match self {
+            Self::Channels(_) => {}
+            Self::Janus(janus) => janus.session.handle(event, now),
+        }
+    }
+
+    pub(super) fn next_effect(&mut self) -> Option<janus::Effect> {
+        match self {
+            Self::Channels(session) => session.next_effect().map(janus::Effect::Shared),
+            Self::Janus(janus) => janus.session.next_effect(),
+        }
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<u64> {
+        match self {
+            Self::Channels(session) => session.next_deadline(),
+            Self::Janus(janus) => janus.session.next_deadline(),
+        }
+    }
+
+    pub(super) fn is_joined(&self, channel: &Channel) -> bool {
+        match self {
+            Self::Channels(session) => session.is_joined(channel),
+            Self::Janus(janus) => janus.session.is_joined(channel),
+        }
+    }
+
+    pub(super) fn vsn(&self) -> Vsn {
+        match self {
+            Self::Channels(session) => session.vsn(),
+            Self::Janus(_) => Vsn::V2,
+        }
+    }
+
+    /// The token of a session on the Janus wire.
+    pub(super) fn token(&self) -> Option<Token> {
+        match self {
+            Self::Channels(_) => None,
+            Self::Janus(janus) => Some(janus.session.token()),
+        }
+    }
+
+    pub(super) fn is_detached(&self) -> bool {
+        match self {
+            Self::Channels(_) => false,
+            Self::Janus(janus) => janus.session.is_detached(),
+        }
+    }
+
+    /// A key that was shown and not looked at yet.
+    pub(super) fn new_key(&self) -> Option<&str> {
+        match self {
+            Self::Channels(_) => None,
+            Self::Janus(janus) => {
+                janus.session.key().filter(|key| janus.known.as_deref() != Some(key))
+            }
+        }
+    }
+
+    /// Notes that the credential is that of the key.
+    pub(super) fn know_key(&mut self) {
+        if let Self::Janus(janus) = self {
+            janus.known = janus.session.key().map(Into::into);
+        }
+    }
+}
+
+/// What the wires have in common, as this one says it.
+fn shared(event: Event<'_>) -> Option<janus::Event<'_>> {
+    Some(match event {
+        // Its frames are no messages, and only a PONG is a sign of life.
+        Event::Received(_) | Event::Alive => return None,
+        Event::JoinAnswered { channel, outcome } => janus::Event::JoinAnswered { channel, outcome },
+        Event::Replied { reply_to, status, response } => {
+            janus::Event::Replied { reply_to, status, response }
+        }
+        Event::Pushed { channel, event, payload } => {
+            janus::Event::Pushed { channel, event, payload }
+        }
+        Event::ChannelEnded { channel, how } => janus::Event::ChannelEnded { channel, how },
+        Event::Tick => janus::Event::Tick,
+        Event::Drain => janus::Event::Drain,
+        Event::Lost => janus::Event::Lost,
+    })
+}
