@@ -17,6 +17,6 @@ mod talk;
 pub mod websocket;
 
 pub use door::{Door, DoorOptions};
-pub use listen::listen;
 pub use instep_protocol::janus::session::Options as JanusOptions;
+pub use listen::listen;
 pub use shard::{ConnectionState, Counts, DoorKind, TopicState};

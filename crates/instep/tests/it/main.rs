@@ -10,6 +10,7 @@ mod client;
 mod commands;
 mod crash;
 mod descriptors;
+mod janus;
 mod publishing;
 mod running;
 mod serving;

@@ -87,6 +87,11 @@ impl Server {
         self.url.strip_prefix("http://").unwrap()
     }
 
+    /// The number of the process.
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Ends the process; answers its exit code, none if a signal ended it.
     pub(crate) fn signal(&mut self, signal: &str) -> Option<i32> {
         let process = self.child.id().to_string();
