@@ -4,6 +4,8 @@
 //! change replaces the whole row on condition that it is still the one that was read, so two tabs
 //! cannot undo each other.
 
+use std::collections::BTreeMap;
+
 use instep::Dataset;
 use instep::model::commit::Operation;
 use instep::model::name::Key;
@@ -42,6 +44,18 @@ pub struct CartItem {
     pub id: ItemId,
     /// Noted when it sells out, so that whoever looks at the cart is told.
     pub sold_out: bool,
+}
+
+/// In how many carts each item is.
+#[must_use]
+pub fn held(tables: &Tables) -> BTreeMap<ItemId, u64> {
+    let mut held = BTreeMap::new();
+    for (_, cart) in tables::read_all::<Cart>(tables, CARTS) {
+        for item in cart.items {
+            *held.entry(item.id).or_default() += 1;
+        }
+    }
+    held
 }
 
 /// A cart with everything that is shown of it.

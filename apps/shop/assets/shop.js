@@ -272,6 +272,9 @@ const socket = new Socket(`${location.origin.replace(/^http/, "ws")}/socket`, {
 showConnection(socket);
 socket.connect();
 for (const shoe of all("[data-product-id]")) followProduct(socket, shoe);
+// That somebody looks is counted, for the merchant; who it is, is nobody's business.
+const key = page.cartTopic.split(":")[1];
+socket.channel(`shoppers:${page.page}`, { presence: { key } }).join();
 const held = followBag(socket);
 overSocket(held, "add-to-bag", "add_item");
 overSocket(held, "remove-from-bag", "remove_item");

@@ -9,6 +9,7 @@
 mod assets;
 mod channels;
 mod clock;
+mod counts;
 mod forms;
 mod html;
 mod merchant;
@@ -135,9 +136,14 @@ impl Shop {
             secret: self.secret.clone(),
         };
         let channel = channels::cart(context.clone()).map_err(ShopError::Channel)?;
+        let watching = counts::channel(context.clone()).map_err(ShopError::Channel)?;
+        for pattern in counts::patterns() {
+            app = app.live(pattern);
+        }
         let (dataset, before_look) = (self.dataset.clone(), Arc::clone(&self.before_look));
         Ok(app
             .channel(channel)
+            .channel(watching)
             .routes(move |node| {
                 let context = context.clone();
                 router(Counter { node, context })
@@ -145,6 +151,7 @@ impl Shop {
             .started(move |node| match node.dataset(dataset.as_str()) {
                 Some(dataset) => {
                     tokio::spawn(sweep_carts(dataset.clone()));
+                    tokio::spawn(counts::publish(node, dataset.clone()));
                     tokio::spawn(sold_out::keep_notes(dataset, Arc::clone(&before_look)));
                 }
                 None => tracing::error!(%dataset, "the shop's dataset is missing"),
@@ -181,6 +188,8 @@ fn router(counter: Counter) -> Router {
         .route("/cart/add", post(forms::add))
         .route("/cart/remove", post(forms::remove))
         .route("/shop/assets/{version}/{file}", get(assets::serve))
+        .route("/shop/admin", get(pages::admin::page))
+        .route("/shop/admin/session", post(pages::admin::enter).delete(pages::admin::leave))
         .route("/shop/admin/seed", post(merchant::seed))
         .route("/shop/admin/products", get(merchant::products))
         .route("/shop/admin/products/{id}/release", post(merchant::release))

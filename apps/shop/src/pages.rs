@@ -17,6 +17,7 @@ use uuid::Uuid;
 use crate::visitor::{self, Visitor};
 use crate::{Context, Counter, clock};
 
+pub(crate) mod admin;
 mod frame;
 mod shelf;
 mod till;

@@ -22,6 +22,8 @@ use crate::clock;
 const FILE: &str = "shop.secret";
 /// How long a token holds.
 pub(crate) const LIFE_MS: u64 = 7 * 24 * 60 * 60 * 1000;
+/// How long a token for the counts holds.
+pub(crate) const COUNTS_LIFE_MS: u64 = 24 * 60 * 60 * 1000;
 /// Longest token that is looked at.
 const TOKEN_BYTES: usize = 512;
 
@@ -37,6 +39,8 @@ pub(crate) enum Purpose {
     Cart,
     /// To send a form that one of our pages made for this cart.
     Form,
+    /// To look at the counts.
+    Counts,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -78,9 +82,21 @@ impl Secret {
 
     /// A token for a cart that holds for [`LIFE_MS`] from `now_ms` on.
     pub(crate) fn sign(&self, purpose: Purpose, cart: &CartId, now_ms: u64) -> String {
-        let claims =
-            Claims { purpose, cart: cart.to_string(), until: now_ms.saturating_add(LIFE_MS) };
-        let claims = serde_json::to_vec(&claims).expect("claims always encode into memory");
+        self.seal(&Claims {
+            purpose,
+            cart: cart.to_string(),
+            until: now_ms.saturating_add(LIFE_MS),
+        })
+    }
+
+    /// A token to look at the counts for [`COUNTS_LIFE_MS`] from `now_ms` on.
+    pub(crate) fn sign_counts(&self, now_ms: u64) -> String {
+        let until = now_ms.saturating_add(COUNTS_LIFE_MS);
+        self.seal(&Claims { purpose: Purpose::Counts, cart: String::new(), until })
+    }
+
+    fn seal(&self, claims: &Claims) -> String {
+        let claims = serde_json::to_vec(claims).expect("claims always encode into memory");
         let claims = BASE64.encode(claims);
         let mac = self.mac(&claims).finalize().into_bytes();
         format!("{claims}.{}", BASE64.encode(mac))
@@ -88,15 +104,25 @@ impl Secret {
 
     /// The cart that a token names; none when it is not ours, for something else, or too old.
     pub(crate) fn verify(&self, purpose: Purpose, token: &str, now_ms: u64) -> Option<CartId> {
+        let claims = self.open(token)?;
+        let holds = claims.purpose == purpose && now_ms < claims.until;
+        claims.cart.parse().ok().filter(|_| holds)
+    }
+
+    /// True when a token lets its holder look at the counts.
+    pub(crate) fn shows_counts(&self, token: &str, now_ms: u64) -> bool {
+        let claims = self.open(token);
+        claims.is_some_and(|claims| claims.purpose == Purpose::Counts && now_ms < claims.until)
+    }
+
+    fn open(&self, token: &str) -> Option<Claims> {
         if token.len() > TOKEN_BYTES {
             return None;
         }
         let (signed, mac) = token.split_once('.')?;
         let mac = BASE64.decode(mac).ok()?;
         self.mac(signed).verify_slice(&mac).ok()?;
-        let claims: Claims = serde_json::from_slice(&BASE64.decode(signed).ok()?).ok()?;
-        let holds = claims.purpose == purpose && now_ms < claims.until;
-        claims.cart.parse().ok().filter(|_| holds)
+        serde_json::from_slice(&BASE64.decode(signed).ok()?).ok()
     }
 
     fn mac(&self, signed: &str) -> Hmac<Sha256> {
@@ -162,6 +188,18 @@ mod tests {
 
         assert_eq!(secret.verify(Purpose::Cart, &token, 1_000), None);
         assert_eq!(Secret::new([8; 32]).verify(Purpose::Form, &token, 1_000), None);
+    }
+
+    #[test]
+    fn snk_u7_a_token_for_the_counts_holds_a_day_and_no_cart_token_is_one() {
+        let (secret, cart) = (Secret::new([7; 32]), CartId::from_random([1; 32]));
+        let token = secret.sign_counts(1_000);
+
+        assert!(secret.shows_counts(&token, 1_000 + COUNTS_LIFE_MS - 1));
+        assert!(!secret.shows_counts(&token, 1_000 + COUNTS_LIFE_MS));
+        assert!(!secret.shows_counts(&secret.sign(Purpose::Cart, &cart, 1_000), 1_000));
+        assert!(!Secret::new([8; 32]).shows_counts(&token, 1_000));
+        assert_eq!(secret.verify(Purpose::Counts, &token, 1_000), None);
     }
 
     #[test]

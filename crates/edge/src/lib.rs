@@ -2,14 +2,15 @@
 //!
 //! What lives here: [`Door`] (what all connections share), the talk that drives a session machine
 //! with its topics, the shards (threads that serve sockets: WebSocket after its handshake in
-//! [`websocket`], plain TCP), the task of a [`longpoll`] session, and the rules by which an
-//! application takes part in a channel ([`rules`]). What does not: what messages mean (that is
-//! `instep-protocol`), what topics hold (`instep-node`), and which engine runs.
+//! [`websocket`], plain TCP), the task of a [`longpoll`] session, readers of [`events`], and the
+//! rules by which an application takes part in a channel ([`rules`]). What does not: what messages
+//! mean (that is `instep-protocol`), what topics hold (`instep-node`), and which engine runs.
 //! Start reading at [`rules`], then `talk`, then `shard`.
 
 mod door;
 mod entry;
 mod listen;
+pub mod events;
 pub mod longpoll;
 pub mod rules;
 mod shard;

@@ -4,7 +4,8 @@
 //! questions out ([`Wants`]), and brings the answers back ([`Outside`]). A shard drives thousands
 //! of them, a long-poll session one.
 
-mod joining;
+pub(crate) mod joining;
+pub(crate) mod presence;
 mod pushing;
 mod speaker;
 
@@ -16,6 +17,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use instep_access::{Action, Credential, Refusal};
 use instep_model::position::Position;
+use instep_model::presence::Told;
+use instep_node::live::{GAP_EVENT, LivePlace};
 use instep_node::ring::{Cursor, Frame as RingFrame, Read};
 use instep_node::{Dataset, Listener, Subscription};
 use instep_protocol::encode::{Body, Frame};
@@ -27,6 +30,7 @@ use instep_protocol::session::{
 use instep_protocol::vsn::Vsn;
 use serde_json::{Value, json};
 
+use self::presence::{Seat, Wish};
 use self::speaker::Speaker;
 use crate::door::{House, wall_ms, wall_us};
 
@@ -38,7 +42,7 @@ const ENDED_EVENT: &str = "access_ended";
 /// What happened outside, to be handed to the talk.
 pub(crate) enum Outside {
     /// The rules let a client join, and the topic is settled.
-    Allowed(Channel, Option<Option<Position>>),
+    Allowed(Channel, Box<Wish>),
     /// A join was refused.
     Refused(Channel, Value),
     /// A push was answered.
@@ -113,6 +117,9 @@ pub(crate) struct Talk {
 /// A topic that the client has joined.
 pub(crate) struct Joined {
     channel: Channel,
+    /// On a live topic that keeps presence. Before the subscription: who leaves is told while
+    /// there is a topic.
+    seat: Option<Box<Seat>>,
     pub(crate) subscription: Subscription,
     /// None for live topics.
     dataset: Option<Dataset>,
@@ -261,7 +268,8 @@ impl Talk {
                 Answer::Now(Outside::Answered(reply_to, renewed.map(|()| json!({}))))
             }
             Ask::Push { channel, reply_to, event, payload } => {
-                let joined = self.joined.iter().find(|joined| joined.channel.id() == channel.id());
+                let id = channel.id();
+                let joined = self.joined.iter_mut().find(|joined| joined.channel.id() == id);
                 let push = pushing::Asked { channel, reply_to, event, payload };
                 pushing::ask(joined, push, &self.credential, house)
             }
@@ -283,9 +291,9 @@ impl Talk {
             self.end_access(may, now, wants);
         }
         match outside {
-            Outside::Allowed(channel, since) => {
+            Outside::Allowed(channel, wish) => {
                 let listener = listener(channel.topic());
-                self.enter(channel, since, house, &listener, wants)
+                self.enter(channel, &wish, house, &listener, wants)
             }
             Outside::Refused(channel, reason) => {
                 let response = Bytes::from(reason.to_string());
@@ -317,15 +325,19 @@ impl Talk {
         };
         let channel = joined.channel.clone();
         let Some(dataset) = &joined.dataset else {
-            let gap = json!({"missed": missed}).to_string();
-            return self.push(&channel, "gap", gap.into(), now, wants);
+            let (place, greeting) = (joined.subscription.place(), joined.greeting());
+            if let Some(place) = place.filter(|_| missed > 0) {
+                let gap = gap(missed, &place).to_string();
+                self.push(&channel, GAP_EVENT, gap.into(), now, wants);
+            }
+            return self.greet(&channel, greeting, now, wants);
         };
         match dataset.catch_up(&mut joined.subscription, joined.position) {
             Ok(caught_up) => {
                 joined.position = Some(caught_up.position);
                 let told = json!({"missed": missed, "mode": caught_up.mode});
                 self.push(&channel, "lagged", told.to_string().into(), now, wants);
-                self.push_notices(&channel, &caught_up, now, wants);
+                self.push_rest(&channel, &caught_up, now, wants);
             }
             // The topic is gone or has grown too large: the client joins again and is told why.
             Err(_) => self.end_channel(channel, now, wants),
@@ -394,6 +406,13 @@ impl Talk {
         self.tell(Event::Pushed { channel, event, payload }, now, wants);
     }
 
+    /// Tells who is present on the topic.
+    fn greet(&mut self, channel: &Channel, told: Option<Told>, now: u64, wants: &mut Wants) {
+        if let Some(Told { event, payload }) = told {
+            self.push(channel, event, payload.to_string().into(), now, wants);
+        }
+    }
+
     fn end_channel(&mut self, channel: Channel, now: u64, wants: &mut Wants) {
         wants.left.extend(self.leave(channel.id()));
         self.tell(Event::ChannelEnded { channel, how: Ending::Crashed }, now, wants);
@@ -405,12 +424,23 @@ impl Talk {
     }
 }
 
+/// What a reader of a live topic is told that missed messages, and is at `place` now.
+pub(crate) fn gap(missed: u64, place: &LivePlace) -> Value {
+    json!({"missed": missed, "epoch": place.epoch, "offset": place.offset})
+}
+
 /// What a client is told that may not.
 fn refused(refusal: &Refusal) -> Value {
     json!({"reason": refusal.code(), "detail": refusal.to_string()})
 }
 
 impl Joined {
+    /// What it is told of who is present, where presence is kept.
+    fn greeting(&self) -> Option<Told> {
+        self.seat.as_ref()?;
+        self.subscription.topic().greet()
+    }
+
     pub(crate) fn id(&self) -> ChannelId {
         self.channel.id()
     }

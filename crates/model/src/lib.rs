@@ -11,6 +11,7 @@ pub mod expression;
 pub mod feed;
 pub mod ids;
 pub mod limits;
+pub mod live;
 pub mod log;
 pub mod name;
 pub mod owner;

@@ -149,6 +149,10 @@ pub const PRESENCE_LISTED: usize = 1_000;
 pub const PRESENCE_MS: u64 = 250;
 /// Live topics are looked at for what is too old this often.
 pub const LIVE_HOUSE_MS: u64 = 1_000;
+/// A reader of events without news gets a sign of life this often.
+pub const EVENTS_BEAT_MS: u64 = 15_000;
+/// A reader of events comes back after this long.
+pub const EVENTS_RETRY_MS: u64 = 1_000;
 /// Sockets on one node.
 pub const NODE_SOCKETS: usize = 19_000;
 /// Committed batches between the owner and the views of one dataset.

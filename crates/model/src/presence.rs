@@ -149,6 +149,11 @@ impl Presence {
         self.present.len()
     }
 
+    /// The keys that are here.
+    pub fn present(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.present.keys()
+    }
+
     /// How many metas are here: connections, when each tracks itself once.
     #[must_use]
     pub fn metas(&self) -> usize {

@@ -20,4 +20,4 @@ pub use dataset::Dataset;
 pub use follow::{Follow, FollowError, FollowedCommit};
 pub use live::{LiveError, LivePattern, PresenceMode};
 pub use node::{Node, NodeError, NodeJoined};
-pub use topics::{Bell, Crowd, Listener, Present, Subscription, Topic, Topics};
+pub use topics::{Audience, Bell, Crowd, Listener, Present, Subscription, Topic, Topics};

@@ -1,34 +1,24 @@
 //! Live topics: what is declared of them, what a publisher is told, where a reader is.
 //!
-//! A live topic has no log. While it exists it has an *epoch*, and its messages are numbered from
-//! 1: a reader is complete up to an epoch and a number. The numbers are not on the wire: who
-//! counts the messages since its join knows them.
+//! A live topic has no log. Where a reader of it is, is an epoch and a number (`LivePlace`).
 
 mod ids;
 
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use instep_model::limits;
+pub use instep_model::live::{GAP_EVENT, LivePlace, UNCOUNTED_EVENTS};
 use instep_model::position::Position;
-use instep_model::presence::{COUNT_EVENT, DIFF_EVENT, STATE_EVENT};
 use instep_protocol::encode::{binary_broadcast, encode_broadcast};
 use instep_protocol::vsn::Vsn;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 pub(crate) use self::ids::Ids;
 pub use self::ids::{Once, PublishId};
 use crate::ring::{Frame, Message, Payload, RingLimits};
 use crate::topics::Subscription;
-
-/// The event that tells a reader that it missed messages.
-pub const GAP_EVENT: &str = "gap";
-
-/// What is told between messages, and not counted with them. Nobody may publish these.
-pub const UNCOUNTED_EVENTS: &[&str] = &[GAP_EVENT, STATE_EVENT, DIFF_EVENT, COUNT_EVENT];
 
 /// A declared pattern of live topics.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -104,37 +94,6 @@ impl LivePattern {
                 ms: rings.ms.max(self.history_ms),
             },
         }
-    }
-}
-
-/// Where a reader of a live topic is: it has the messages of the epoch up to this number.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LivePlace {
-    /// Identity of the topic since it came to be.
-    pub epoch: String,
-    /// Number of the newest message that the reader has.
-    pub offset: u64,
-}
-
-impl fmt::Display for LivePlace {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.epoch, self.offset)
-    }
-}
-
-/// The text is not an epoch and a number with a hyphen between them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not EPOCH-OFFSET")]
-pub struct LivePlaceError;
-
-impl FromStr for LivePlace {
-    type Err = LivePlaceError;
-
-    fn from_str(text: &str) -> Result<Self, LivePlaceError> {
-        let (epoch, offset) = text.split_once('-').ok_or(LivePlaceError)?;
-        let known = !epoch.is_empty() && epoch.bytes().all(|byte| byte.is_ascii_alphanumeric());
-        let offset = offset.parse().map_err(|_| LivePlaceError)?;
-        known.then(|| Self { epoch: epoch.to_owned(), offset }).ok_or(LivePlaceError)
     }
 }
 

@@ -8,7 +8,6 @@ use std::time::Duration;
 use instep_model::feed::{JoinRefusal, Joined, TABLE_PREFIX};
 use instep_model::limits;
 use instep_model::name::Name;
-use instep_model::position::Position;
 
 use crate::dataset::Dataset;
 use crate::live::{
@@ -57,10 +56,7 @@ pub enum NodeJoined {
         subscription: Subscription,
     },
     /// A live topic.
-    Live {
-        /// The joiner's place in the topic.
-        subscription: Subscription,
-    },
+    Live(LiveJoined),
 }
 
 impl Node {
@@ -142,19 +138,18 @@ impl Node {
     pub fn join(
         &self,
         topic: &str,
-        since: Option<Option<Position>>,
+        since: &Since,
         listener: &Listener,
     ) -> Result<NodeJoined, JoinRefusal> {
         if let Some(dataset) = self.behind(topic) {
-            let (joined, subscription) = dataset.join(topic, since, listener)?;
+            let (joined, subscription) = dataset.join(topic, since.position(), listener)?;
             return Ok(NodeJoined::View { dataset, joined, subscription });
         }
-        match self.is_live(topic) {
-            true => {
-                let subscription = self.0.topics.subscribe(topic, listener);
-                Ok(NodeJoined::Live { subscription })
+        match self.live_pattern(topic) {
+            Some(found) => {
+                Ok(NodeJoined::Live(self.0.topics.join_live(topic, found, since, listener)))
             }
-            false => Err(JoinRefusal::Unmatched),
+            None => Err(JoinRefusal::Unmatched),
         }
     }
 
@@ -214,20 +209,6 @@ impl Node {
         }
         let found = self.0.live.iter().find(|pattern| pattern.matches(topic))?;
         self.behind(topic).is_none().then_some((found, generation))
-    }
-
-    /// Joins a live topic, where its messages were left if `since` says so.
-    ///
-    /// # Errors
-    /// [`JoinRefusal::Unmatched`].
-    pub fn join_live(
-        &self,
-        topic: &str,
-        since: &Since,
-        listener: &Listener,
-    ) -> Result<LiveJoined, JoinRefusal> {
-        let found = self.live_pattern(topic).ok_or(JoinRefusal::Unmatched)?;
-        Ok(self.0.topics.join_live(topic, found, since, listener))
     }
 
     /// Publishes to a live topic. Without subscribers and history nothing is kept of it.

@@ -19,8 +19,9 @@ use tokio::sync::Notify;
 pub use self::bell::Bell;
 use self::kept::Kept;
 use self::live::LiveState;
-pub use self::presence::{Crowd, Present};
+pub use self::presence::{Audience, Crowd, Present};
 use crate::dataset::now_ms;
+use crate::live::LivePlace;
 use crate::ring::{Cursor, Frame, Read, Ring, RingLimits};
 
 /// Whom a topic wakes. A wake-up carries no data and is only a hint.
@@ -333,6 +334,12 @@ impl Subscription {
     #[must_use]
     pub fn lag(&self) -> u64 {
         self.topic.end().since(self.cursor).unwrap_or(0)
+    }
+
+    /// Where the subscriber of a live topic is, when it has been given what it has read.
+    #[must_use]
+    pub fn place(&self) -> Option<LivePlace> {
+        self.topic.place(self.cursor)
     }
 
     /// The topic.

@@ -4,6 +4,7 @@
 mod changes;
 mod commits;
 mod datasets;
+mod events;
 mod reference;
 mod rows;
 mod topics;
@@ -39,6 +40,7 @@ struct Document;
 #[derive(Clone)]
 pub(crate) struct Shared {
     pub(crate) node: Node,
+    pub(crate) door: Door,
     pub(crate) opener: Opener,
 }
 
@@ -59,6 +61,7 @@ pub(crate) fn router(shared: Shared, door: Door, gate: Gate, apps: Router) -> Ro
         .routes(routes!(topics::publish_all))
         .routes(routes!(topics::publish, topics::show))
         .routes(routes!(topics::presence))
+        .routes(routes!(events::follow))
         .routes(routes!(healthz))
         .routes(routes!(readyz))
         .with_state(shared)

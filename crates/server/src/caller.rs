@@ -94,6 +94,12 @@ impl Caller {
         }
     }
 
+    /// The subject of its token, if it has shown one.
+    pub(crate) fn subject(&self) -> Option<String> {
+        let claims = self.shown.as_ref().ok()?.principal().claims();
+        claims.get("sub").and_then(|subject| subject.as_str()).map(str::to_owned)
+    }
+
     /// How long what it has shown is still good; none when that does not end by itself.
     pub(crate) fn ends_in(&self) -> Option<Duration> {
         let deadline = self.shown.as_ref().ok()?.next_deadline()?;

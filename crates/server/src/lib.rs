@@ -35,8 +35,10 @@ pub use config::{Config, ConfigError, DatasetConfig, KEYS, LogConfig, TableConfi
 pub use instep_access as access;
 pub use instep_edge::rules::{Channel, JoinRequest, Push};
 pub use instep_model as model;
+pub use instep_node::live::{LiveError, Published};
+pub use instep_node::ring::Payload;
 pub use instep_node::{
-    Crowd, Dataset, Follow, FollowError, FollowedCommit, LivePattern, Node, PresenceMode,
+    Audience, Crowd, Dataset, Follow, FollowError, FollowedCommit, LivePattern, Node, PresenceMode,
 };
 pub use keys::KeyFile;
 pub use problem::{CODES, Problem};

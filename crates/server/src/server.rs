@@ -147,7 +147,7 @@ impl Server {
         let janus = open(config.janus, Door::listen_janus)?;
         let drain = Duration::from_millis(config.drain_ms);
         let opener = Opener::new(&config, &app);
-        let shared = api::Shared { node: node.clone(), opener: opener.clone() };
+        let shared = api::Shared { node: node.clone(), door: door.clone(), opener: opener.clone() };
         let routes = app.routes.iter().map(|routes| routes(node.clone()));
         let routes = routes.fold(Router::new(), Router::merge);
         let router = api::router(shared, door.clone(), gate.clone(), routes);

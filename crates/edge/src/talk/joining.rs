@@ -5,6 +5,8 @@
 //! itself. When rows follow as pushes it carries the client's own position, or none, and
 //! `pending: true`; the last push carries the new one.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use instep_access::Action;
 use instep_model::feed::{
@@ -12,10 +14,14 @@ use instep_model::feed::{
 };
 use instep_model::limits;
 use instep_model::position::Position;
-use instep_node::{Listener, NodeJoined};
+use instep_node::ring::{Frame as RingFrame, Payload};
+use instep_node::{Listener, NodeJoined, Subscription};
+use instep_protocol::encode::{Frame, encode_broadcast};
 use instep_protocol::session::{Channel, ChannelId, Event, JoinOutcome};
+use instep_protocol::vsn::Vsn;
 use serde_json::{Value, json};
 
+use super::presence::{self, Seat, Wish};
 use super::{Answer, Joined, Outside, TOKEN_EVENT, Talk, Wants};
 use crate::door::House;
 use crate::rules::JoinRequest;
@@ -31,7 +37,11 @@ impl Talk {
             may.map_err(|refusal| super::refused(&refusal))
         });
         match may {
-            Ok(()) => ask(channel, params, house),
+            Ok(()) => {
+                let claims = self.credential.principal().claims();
+                let subject = claims.get("sub").and_then(Value::as_str);
+                ask(channel, params, subject, house)
+            }
             Err(reason) => Answer::Now(Outside::Refused(channel, reason)),
         }
     }
@@ -39,12 +49,12 @@ impl Talk {
 
 /// Asks the rules, and waits for a topic that is not settled. Where nobody has a say and nothing
 /// is to be waited for, the answer is there at once.
-fn ask(channel: Channel, params: Value, house: &House) -> Answer {
-    let since = since_of(&params);
+fn ask(channel: Channel, params: Value, subject: Option<&str>, house: &House) -> Answer {
+    let wish = Box::new(Wish::of(&params, subject));
     let rule = house.rules_for(channel.topic()).and_then(|rules| rules.join.clone());
     let node = house.node().clone();
     if rule.is_none() && node.is_settled(channel.topic()) {
-        return Answer::Now(Outside::Allowed(channel, since));
+        return Answer::Now(Outside::Allowed(channel, wish));
     }
     Answer::Later(Box::pin(async move {
         let topic = channel.topic().to_string();
@@ -55,7 +65,7 @@ fn ask(channel: Channel, params: Value, house: &House) -> Answer {
             }
         }
         node.settled(&topic).await;
-        Outside::Allowed(channel, since)
+        Outside::Allowed(channel, wish)
     }))
 }
 
@@ -64,99 +74,163 @@ impl Talk {
     pub(super) fn enter(
         &mut self,
         channel: Channel,
-        since: Option<Option<Position>>,
+        wish: &Wish,
         house: &House,
         listener: &Listener,
         wants: &mut Wants,
     ) -> Option<ChannelId> {
         let (topic, now) = (channel.topic(), house.now());
-        let (subscription, view) = match house.node().join(topic, since, listener) {
-            Ok(NodeJoined::View { dataset, joined, subscription }) => {
-                (subscription, Some((dataset, joined)))
-            }
-            Ok(NodeJoined::Live { subscription }) => (subscription, None),
+        let refuse = |talk: &mut Self, reason: &Value, wants: &mut Wants| {
+            let (channel, response) = (channel.clone(), Bytes::from(reason.to_string()));
+            let outcome = JoinOutcome::Refused { response };
+            talk.tell(Event::JoinAnswered { channel, outcome }, now, wants);
+        };
+        let joined = match house.node().join(topic, &wish.since, listener) {
+            Ok(joined) => joined,
             Err(refusal) => {
-                let response = Bytes::from(refused(topic, &refusal).to_string());
-                let outcome = JoinOutcome::Refused { response };
-                self.tell(Event::JoinAnswered { channel, outcome }, now, wants);
+                refuse(self, &refused(topic, &refusal), wants);
                 return None;
             }
         };
-        let anyone_publishes = view.is_none() && house.node().anyone_publishes(topic);
-        let (dataset, joined) = view.unzip();
-        let (response, rest) = match &joined {
-            None => (Bytes::from_static(b"{\"mode\":\"live\"}"), false),
-            Some(joined) => reply(joined, since.flatten()),
+        let (response, entered) = match joined {
+            NodeJoined::View { dataset, joined, subscription } => {
+                let (response, rest) = reply(&joined, wish.since.position().flatten());
+                let entered = Joined {
+                    position: Some(joined.position),
+                    dataset: Some(dataset),
+                    ..Joined::new(channel.clone(), subscription)
+                };
+                (response, (entered, Behind::View(rest.then_some(joined))))
+            }
+            NodeJoined::Live(joined) => {
+                let seat = match Seat::take(joined.subscription.topic(), wish) {
+                    Ok(seat) => seat,
+                    Err(error) => {
+                        refuse(self, &presence::refused(&error), wants);
+                        return None;
+                    }
+                };
+                let response = joined.reply().to_string().into();
+                let entered = Joined {
+                    seat,
+                    anyone_publishes: house.node().anyone_publishes(topic),
+                    ..Joined::new(channel.clone(), joined.subscription)
+                };
+                (response, (entered, Behind::Live(joined.replay)))
+            }
         };
         let outcome = JoinOutcome::Accepted { response };
         self.tell(Event::JoinAnswered { channel: channel.clone(), outcome }, now, wants);
-        if !self.speaker.is_joined(&channel) {
-            return None;
-        }
-        let (id, position) = (channel.id(), joined.as_ref().map(|joined| joined.position));
+        self.speaker.is_joined(&channel).then(|| self.follow(entered, now, wants))
+    }
+
+    /// Follows a topic that was joined, after what did not fit the answer.
+    fn follow(
+        &mut self,
+        (joined, behind): (Joined, Behind),
+        now: u64,
+        wants: &mut Wants,
+    ) -> ChannelId {
+        let (channel, greeting) = (joined.channel.clone(), joined.greeting());
         if self.joined.len() < 4 {
             self.joined.reserve_exact(1);
         }
-        self.joined.push(Joined {
-            channel: channel.clone(),
-            subscription,
-            dataset,
-            position,
-            anyone_publishes,
-            mark: 0,
-            place: 0,
-        });
-        if let Some(joined) = joined.filter(|_| rest) {
-            match joined.mode {
-                Mode::Resume => self.push_notices(&channel, &joined, now, wants),
-                Mode::Snapshot | Mode::Reset => self.push_chunks(&channel, &joined, now, wants),
+        self.joined.push(joined);
+        match behind {
+            Behind::View(None) => {}
+            Behind::View(Some(joined)) => {
+                self.push_rest(&channel, &joined, now, wants);
+            }
+            Behind::Live(replay) => {
+                let vsn = self.vsn();
+                let replay = replay.iter().map(|frame| broadcast(vsn, channel.topic(), frame));
+                wants.frames.extend(replay);
             }
         }
-        Some(id)
+        self.greet(&channel, greeting, now, wants);
+        channel.id()
     }
 
-    /// Pushes notices one by one; the last one carries the position, or a bookmark does.
-    pub(super) fn push_notices(
+    /// Pushes what did not fit an answer, up to its position.
+    pub(super) fn push_rest(
         &mut self,
         channel: &Channel,
         joined: &FeedJoined,
         now: u64,
         wants: &mut Wants,
     ) {
-        for notice in &joined.notices {
-            self.push(channel, &notice.event, notice.payload().into(), now, wants);
-        }
-        if joined.notices.is_empty() {
-            self.push_bookmark(channel, joined.position, now, wants);
+        for (event, payload, _) in rest(joined) {
+            self.push(channel, &event, payload, now, wants);
         }
     }
+}
 
-    /// Pushes a snapshot in chunks, closed by a bookmark.
-    fn push_chunks(&mut self, channel: &Channel, joined: &FeedJoined, now: u64, wants: &mut Wants) {
-        let mut chunk = Rows::default();
-        for notice in &joined.notices {
-            chunk.add(notice);
-            if chunk.is_full(limits::JOIN_CHUNK_ROWS, limits::JOIN_CHUNK_BYTES) {
-                let payload = std::mem::take(&mut chunk).finish_chunk();
-                self.push(channel, SNAPSHOT_EVENT, payload, now, wants);
+impl Joined {
+    fn new(channel: Channel, subscription: Subscription) -> Self {
+        Self {
+            channel,
+            seat: None,
+            subscription,
+            dataset: None,
+            position: None,
+            anyone_publishes: false,
+            mark: 0,
+            place: 0,
+        }
+    }
+}
+
+/// What follows the answer to a join.
+enum Behind {
+    /// Rows that did not fit it.
+    View(Option<FeedJoined>),
+    /// Messages that were missed.
+    Live(Vec<Arc<RingFrame>>),
+}
+
+/// A frame of a ring for one client.
+fn broadcast(vsn: Vsn, topic: &str, frame: &RingFrame) -> Frame {
+    match (&frame.payload, vsn) {
+        (Payload::Json(_), Vsn::V2) => Frame::Text(frame.encoded.clone()),
+        (Payload::Json(json), Vsn::V1) => {
+            Frame::Text(encode_broadcast(vsn, topic, &frame.event, json))
+        }
+        (Payload::Binary(_), _) => Frame::Binary(frame.encoded.clone()),
+    }
+}
+
+/// What a joiner is told behind the answer: changes one by one, the last of which carries the
+/// position, or rows in chunks; a bookmark closes where nothing else carries the position.
+pub(crate) fn rest(joined: &FeedJoined) -> Vec<(Arc<str>, Bytes, Option<Position>)> {
+    let mut told = Vec::new();
+    match joined.mode {
+        Mode::Resume => {
+            let notices = joined.notices.iter();
+            told.extend(notices.map(|notice| {
+                (Arc::clone(&notice.event), notice.payload().into(), notice.position)
+            }));
+            if !told.is_empty() {
+                return told;
             }
         }
-        if !chunk.is_empty() {
-            self.push(channel, SNAPSHOT_EVENT, chunk.finish_chunk(), now, wants);
+        Mode::Snapshot | Mode::Reset => {
+            let event: Arc<str> = SNAPSHOT_EVENT.into();
+            let mut chunk = Rows::default();
+            for notice in &joined.notices {
+                chunk.add(notice);
+                if chunk.is_full(limits::JOIN_CHUNK_ROWS, limits::JOIN_CHUNK_BYTES) {
+                    let payload = std::mem::take(&mut chunk).finish_chunk();
+                    told.push((Arc::clone(&event), payload, None));
+                }
+            }
+            if !chunk.is_empty() {
+                told.push((event, chunk.finish_chunk(), None));
+            }
         }
-        self.push_bookmark(channel, joined.position, now, wants);
     }
-
-    fn push_bookmark(
-        &mut self,
-        channel: &Channel,
-        position: Position,
-        now: u64,
-        wants: &mut Wants,
-    ) {
-        let payload = json!({"position": position}).to_string();
-        self.push(channel, BOOKMARK_EVENT, payload.into(), now, wants);
-    }
+    let bookmark = json!({"position": joined.position}).to_string();
+    told.push((BOOKMARK_EVENT.into(), bookmark.into(), Some(joined.position)));
+    told
 }
 
 /// A refused join as the client sees it.
@@ -179,7 +253,7 @@ fn refused(topic: &str, refusal: &JoinRefusal) -> Value {
 }
 
 /// The reply to a join, and whether something follows it.
-fn reply(joined: &FeedJoined, since: Option<Position>) -> (Bytes, bool) {
+pub(crate) fn reply(joined: &FeedJoined, since: Option<Position>) -> (Bytes, bool) {
     let FeedJoined { mode, position, notices } = joined;
     let pending = |position: Option<Position>| {
         let reply = json!({"mode": mode, "position": position, "pending": true});
@@ -248,15 +322,5 @@ impl Rows {
         }
         self.json.push(b']');
         self.json
-    }
-}
-
-/// The position that a joiner says to be complete up to. What is no position is `Some(None)`: the
-/// joiner has something, but nobody can say what.
-fn since_of(params: &Value) -> Option<Option<Position>> {
-    match params.get("since") {
-        None | Some(Value::Null) => None,
-        Some(Value::String(text)) => Some(text.parse().ok()),
-        Some(_) => Some(None),
     }
 }

@@ -8,7 +8,7 @@ use instep_protocol::encode::Body;
 use instep_protocol::session::{Channel, ReplyTo};
 use serde_json::{Value, json};
 
-use super::{Answer, Joined, Outside, TOKEN_EVENT};
+use super::{Answer, Joined, Outside, TOKEN_EVENT, presence};
 use crate::door::House;
 use crate::rules::Push;
 
@@ -21,7 +21,7 @@ pub(super) struct Asked {
 }
 
 pub(super) fn ask(
-    joined: Option<&Joined>,
+    mut joined: Option<&mut Joined>,
     push: Asked,
     credential: &Credential,
     house: &House,
@@ -29,6 +29,15 @@ pub(super) fn ask(
     let Asked { channel, reply_to, event, payload } = push;
     let now = |answer| Answer::Now(Outside::Answered(reply_to.clone(), answer));
     let rule = house.rules_for(channel.topic()).and_then(|rules| rules.push.clone());
+    // Who may join may say that it is there.
+    if let (None, presence::EVENT, Some(joined), Body::Json(text)) =
+        (&rule, &*event, &mut joined, &payload)
+        && let Some(seat) = &mut joined.seat
+    {
+        let topic = joined.subscription.topic();
+        return now(parse(text).and_then(|push| seat.take_push(topic, &push)));
+    }
+    let joined = joined.as_deref();
     // Who answers a push decides about it as well, as long as no rights are declared.
     let open = rule.is_some() || joined.is_some_and(|joined| joined.anyone_publishes);
     if let Err(refusal) = house.may(credential, Action::Publish, channel.topic(), open) {

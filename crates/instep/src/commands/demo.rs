@@ -147,7 +147,8 @@ fn welcome(server: &Server, arguments: &Arguments) -> String {
     }
     let _ = write!(
         text,
-        "\n  The shop         {url}/\n  API reference    {url}/reference\n  \
+        "\n  The shop         {url}/\n  Live counts      {url}/shop/admin\n  \
+         API reference    {url}/reference\n  \
          Admin key        {}\n\n  \
          Open the shop in two windows, then try in another terminal:\n\n    \
          instep shop release 1{access}\n    \

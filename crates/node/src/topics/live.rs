@@ -19,6 +19,8 @@ pub(super) struct LiveState {
     pub(super) presence: Option<Box<Presence>>,
     /// Everybody is about to be told who came and went.
     pub(super) is_due: bool,
+    /// When they were told last.
+    pub(super) told_at: u64,
     /// Nobody has joined, and the topic is kept.
     kept: Option<Keep>,
 }
@@ -94,6 +96,7 @@ impl Topics {
             last: None,
             presence: None,
             is_due: false,
+            told_at: 0,
             kept: None,
         }));
     }

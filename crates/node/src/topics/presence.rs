@@ -1,5 +1,6 @@
 //! Who is on a live topic. Everybody is told at intervals, by one timer for all topics.
 
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -30,13 +31,39 @@ pub struct Crowd {
     pub keys: usize,
 }
 
+/// Who is present on several topics.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Audience {
+    /// By topic, those with anybody.
+    pub topics: BTreeMap<Arc<str>, Crowd>,
+    /// Different keys on all of them.
+    pub keys: usize,
+}
+
 impl Topics {
+    /// Who is present on the topics that begin with `prefix`.
+    #[must_use]
+    pub fn audience(&self, prefix: &str) -> Audience {
+        let (mut audience, mut keys) = (Audience::default(), HashSet::new());
+        for topic in self.all().iter().filter(|topic| topic.name.starts_with(prefix)) {
+            let state = lock(&topic.state);
+            let presence = state.live.as_ref().and_then(|live| live.presence.as_deref());
+            if let Some(presence) = presence.filter(|presence| presence.metas() > 0) {
+                let crowd = Crowd { count: presence.metas(), keys: presence.keys() };
+                audience.topics.insert(Arc::clone(&topic.name), crowd);
+                keys.extend(presence.present().cloned());
+            }
+        }
+        audience.keys = keys.len();
+        audience
+    }
+
     /// Tells the subscribers of every topic who came and went since the last time.
     pub(crate) fn tell_presence(&self) {
         let due = std::mem::take(&mut *lock(&self.0.due));
-        for topic in due {
-            topic.tell_presence(self.now());
-        }
+        let early: Vec<_> =
+            due.into_iter().filter(|topic| !topic.tell_presence(self.now())).collect();
+        lock(&self.0.due).extend(early);
     }
 }
 
@@ -95,11 +122,20 @@ impl Topic {
         }
     }
 
-    fn tell_presence(&self, now: u64) {
+    /// Tells everybody who came and went; false when that must wait. The more there are, the
+    /// rarer: a crowd that comes at once is not told of each other a million times.
+    fn tell_presence(&self, now: u64) -> bool {
         let mut state = lock(&self.state);
-        let Some(live) = state.live.as_mut() else { return };
-        live.is_due = false;
-        let Some(presence) = live.presence.as_mut() else { return };
+        let crowds = state.subscribers.div_ceil(limits::PRESENCE_LISTED).max(1) as u64;
+        let Some(live) = state.live.as_mut() else { return true };
+        let Some(presence) = live.presence.as_mut() else {
+            live.is_due = false;
+            return true;
+        };
+        if crowds > 1 && now < live.told_at + limits::PRESENCE_MS * crowds {
+            return false;
+        }
+        (live.is_due, live.told_at) = (false, now);
         let told = presence.tell();
         if presence.metas() == 0 {
             live.presence = None;
@@ -113,6 +149,7 @@ impl Topic {
             state.ring.push(Arc::new(frame), now);
             state.wake();
         }
+        true
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use instep_model::live::{GAP_EVENT, LivePlace, UNCOUNTED_EVENTS};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{self, OwnedPermit};
 use tokio::time::Instant;
@@ -18,11 +20,17 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// Refusals that pass by themselves: the server is on its way to what it will be.
 const PASSING: &[&str] = &["loading", "overloaded", "position_ahead", "stopped"];
 
+/// What a reader is complete up to.
+enum Place {
+    Position(String),
+    Live(LivePlace),
+}
+
 /// A topic that was asked for.
 pub(super) struct Topic {
     params: Value,
-    /// Complete up to here.
-    since: Option<String>,
+    /// Complete up to here: a position, or the place in a live topic.
+    since: Option<Place>,
     /// The ref of the newest join; what belongs to another one is of the past.
     join_ref: u64,
     joined: bool,
@@ -45,7 +53,7 @@ impl Driver {
                 let _ = reply.send(Err(ChannelError::Disconnected));
             }
             Command::Join { topic, params, events, reply } => {
-                let since = params["since"].as_str().map(str::to_owned);
+                let since = params["since"].as_str().map(|since| Place::Position(since.to_owned()));
                 let backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
                 let (first, join_ref, joined, rejoin_at) = (Some(reply), 0, false, None);
                 let entry =
@@ -95,7 +103,11 @@ impl Driver {
         if let Some(params) = params.as_object_mut() {
             params.remove("since");
             if let Some(since) = &entry.since {
-                params.insert("since".into(), since.as_str().into());
+                let since = match since {
+                    Place::Position(position) => position.clone(),
+                    Place::Live(place) => place.to_string(),
+                };
+                params.insert("since".into(), since.into());
             }
         }
         let waiting = Waiting::Join { topic: topic.to_owned() };
@@ -113,8 +125,11 @@ impl Driver {
                 entry.joined = true;
                 entry.backoff.reset();
                 // Without a position the rows are still to come: until their bookmark there is
-                // nothing to go on after. Live topics have none ever.
-                entry.since = reply["position"].as_str().map(str::to_owned);
+                // nothing to go on after.
+                let position = reply["position"].as_str();
+                entry.since = position
+                    .map(|position| Place::Position(position.to_owned()))
+                    .or_else(|| LivePlace::deserialize(&reply).ok().map(Place::Live));
                 match entry.first.take() {
                     Some(first) => {
                         let _ = first.send(Ok(reply));
@@ -175,8 +190,13 @@ impl Driver {
             }
             "phx_close" => self.end(&topic, json!({"reason": "closed"})),
             _ => {
-                if let Some(position) = payload["position"].as_str() {
-                    entry.since = Some(position.to_owned());
+                match &mut entry.since {
+                    Some(Place::Live(place)) => go_on(place, &event, &payload),
+                    since => {
+                        if let Some(position) = payload["position"].as_str() {
+                            *since = Some(Place::Position(position.to_owned()));
+                        }
+                    }
                 }
                 self.happen(&topic, Happening::Event { event, payload });
             }
@@ -224,5 +244,34 @@ impl Driver {
         if let (Ok(room), Some((_, happening))) = (room, first) {
             room.send(happening);
         }
+    }
+}
+
+/// Counts a message of a live topic.
+fn go_on(place: &mut LivePlace, event: &str, payload: &Value) {
+    if event == GAP_EVENT {
+        if let Ok(behind) = LivePlace::deserialize(payload) {
+            *place = behind;
+        }
+    } else if !UNCOUNTED_EVENTS.contains(&event) {
+        place.offset += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_counted_presence_is_not_and_a_gap_says_where_it_ends() {
+        let mut place = LivePlace { epoch: "a".into(), offset: 3 };
+
+        for event in ["said", "presence_diff", "presence_state", "presence_count", "said"] {
+            go_on(&mut place, event, &json!({}));
+        }
+        assert_eq!(place.to_string(), "a-5");
+        go_on(&mut place, "gap", &json!({"missed": 4, "epoch": "a", "offset": 9}));
+
+        assert_eq!(place.to_string(), "a-9");
     }
 }

@@ -1,0 +1,271 @@
+//! Topics over plain HTTP: server-sent events, or lines of JSON.
+//!
+//! A reader is a cursor in the topic's ring, as a channel is, and owns no task: the HTTP server
+//! asks for more when the socket has taken what it was given. Who does not take it falls off the
+//! ring and is told so.
+
+mod form;
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use futures_util::stream;
+use instep_model::feed::JoinRefusal;
+use instep_model::limits;
+use instep_model::position::Position;
+use instep_node::live::{GAP_EVENT, LivePlace};
+use instep_node::ring::{Frame, Payload, Read};
+use instep_node::{Dataset, Listener, NodeJoined, Subscription};
+use serde_json::{Value, json};
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+pub use self::form::Form;
+use self::form::Id;
+use crate::door::{Door, Place};
+use crate::rules::JoinRequest;
+use crate::talk::gap;
+use crate::talk::joining::{reply, rest};
+use crate::talk::presence::{Seat, Wish};
+
+/// What is told first.
+const JOINED_EVENT: &str = "joined";
+
+/// Why there are no events.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Refused {
+    /// The application's rule says so; its answer.
+    Rule(Value),
+    /// The topic cannot be joined.
+    Topic(JoinRefusal),
+    /// The reader's presence is over a limit, or there is no place for another reader.
+    Presence(String),
+    /// There is no place for another reader.
+    Full,
+}
+
+/// Who follows a topic, and how.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The parameters, as those of a join; `since` may be in them.
+    pub params: Value,
+    /// How events are written.
+    pub form: Form,
+    /// The verified name of who asks.
+    pub subject: Option<String>,
+    /// For how long they may.
+    pub ends_in: Option<Duration>,
+}
+
+/// Joins a topic and follows it.
+///
+/// # Errors
+/// [`Refused`]; nothing is joined then.
+pub async fn follow(door: &Door, topic: &str, request: Request) -> Result<Body, Refused> {
+    let Request { params, form, subject, ends_in } = request;
+    let place = door.enter().ok_or(Refused::Full)?;
+    let house = door.house();
+    let node = house.node();
+    let wish = Wish::of(&params, subject.as_deref());
+    if let Some(rule) = house.rules_for(topic).and_then(|rules| rules.join.clone()) {
+        let request = JoinRequest { topic: topic.to_owned(), params };
+        rule(node.clone(), request).await.map_err(Refused::Rule)?;
+    }
+    node.settled(topic).await;
+    let waker = Arc::new(Notify::new());
+    let listener = Listener::Task(Arc::clone(&waker));
+    let joined = node.join(topic, &wish.since, &listener).map_err(Refused::Topic)?;
+    let mut reader = Reader::new(joined, &wish, form)?;
+    if let Some(begin) = form.begin() {
+        reader.out.push_front(begin);
+    }
+    let ends_at = ends_in.map(|after| Instant::now() + after);
+    let following = Following { reader, waker, draining: door.draining(), ends_at, place };
+    let chunks = stream::unfold(following, |mut following| async move {
+        let chunk = following.next().await?;
+        Some((Ok::<_, Infallible>(chunk), following))
+    });
+    Ok(Body::from_stream(chunks))
+}
+
+/// A reader and what it waits for.
+struct Following {
+    reader: Reader,
+    waker: Arc<Notify>,
+    draining: watch::Receiver<bool>,
+    /// Until then it may be read (I24).
+    ends_at: Option<Instant>,
+    #[expect(dead_code, reason = "held until the reader has gone")]
+    place: Place,
+}
+
+struct Reader {
+    form: Form,
+    seat: Option<Box<Seat>>,
+    subscription: Subscription,
+    /// None for live topics.
+    dataset: Option<Dataset>,
+    /// The reader is complete up to here.
+    position: Option<Position>,
+    /// To be sent before the topic is read on.
+    out: VecDeque<Bytes>,
+    /// Nothing comes any more.
+    ended: bool,
+}
+
+impl Following {
+    /// The next bytes; none at the end.
+    async fn next(&mut self) -> Option<Bytes> {
+        let beat = Duration::from_millis(limits::EVENTS_BEAT_MS);
+        loop {
+            let beat_at = Instant::now() + beat;
+            let until = self.ends_at.map_or(beat_at, |end| end.min(beat_at));
+            if !self.reader.ended && self.ends_at.is_some_and(|end| Instant::now() >= end) {
+                self.reader.put(None, "ended", br#"{"reason":"token_expired"}"#);
+                self.reader.ended = true;
+            }
+            if let Some(bytes) = self.reader.take() {
+                return Some(bytes);
+            }
+            if self.reader.ended {
+                return None;
+            }
+            if *self.draining.borrow() {
+                self.reader.ended = true;
+                return Some(self.reader.form.end());
+            }
+            tokio::select! {
+                () = self.waker.notified() => {}
+                changed = self.draining.changed() => self.reader.ended |= changed.is_err(),
+                () = tokio::time::sleep_until(until) => {
+                    if until == beat_at {
+                        return Some(self.reader.form.beat());
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Reader {
+    fn new(joined: NodeJoined, wish: &Wish, form: Form) -> Result<Self, Refused> {
+        let mut out = VecDeque::new();
+        let mut put = |id: Option<Id<'_>>, event: &str, payload: &[u8]| {
+            out.push_back(form.event(id, event, payload));
+        };
+        match joined {
+            NodeJoined::View { dataset, joined, subscription } => {
+                let since = wish.since.position().flatten();
+                let (response, pending) = reply(&joined, since);
+                let id = (!pending).then_some(Id::Position(joined.position));
+                put(id, JOINED_EVENT, &response);
+                if pending {
+                    for (event, payload, position) in rest(&joined) {
+                        put(position.map(Id::Position), &event, &payload);
+                    }
+                }
+                let position = Some(joined.position);
+                let (seat, dataset, ended) = (None, Some(dataset), false);
+                Ok(Self { form, seat, subscription, dataset, position, out, ended })
+            }
+            NodeJoined::Live(joined) => {
+                let seat = Seat::take(joined.subscription.topic(), wish);
+                let seat = seat.map_err(|error| Refused::Presence(error.to_string()))?;
+                let place = &joined.place;
+                put(Some(Id::Live(place)), JOINED_EVENT, joined.reply().to_string().as_bytes());
+                let epoch = place.epoch.clone();
+                let (subscription, dataset) = (joined.subscription, None);
+                let (position, ended) = (None, false);
+                let mut reader = Self { form, seat, subscription, dataset, position, out, ended };
+                reader.put_frames(&joined.replay, Some(&epoch));
+                reader.greet();
+                Ok(reader)
+            }
+        }
+    }
+
+    /// What waits to be sent, in one piece; none when there is nothing.
+    fn take(&mut self) -> Option<Bytes> {
+        if self.out.is_empty() && !self.ended {
+            self.read();
+        }
+        let mut chunk = Vec::new();
+        while let Some(next) = self.out.pop_front() {
+            if chunk.is_empty() && (self.out.is_empty() || next.len() >= limits::BATCH_BYTES) {
+                return Some(next);
+            }
+            chunk.extend_from_slice(&next);
+            if chunk.len() >= limits::BATCH_BYTES {
+                break;
+            }
+        }
+        (!chunk.is_empty()).then(|| chunk.into())
+    }
+
+    fn read(&mut self) {
+        match self.subscription.read_within(limits::BATCH_FRAMES, limits::BATCH_BYTES) {
+            Read::Frames(frames) if frames.is_empty() => {}
+            Read::Frames(frames) => {
+                let position = frames.iter().rev().find_map(|frame| frame.position);
+                self.position = position.or(self.position);
+                let counted = frames.iter().any(|frame| frame.offset.is_some());
+                let place = counted.then(|| self.subscription.place()).flatten();
+                self.put_frames(&frames, place.as_ref().map(|place| &*place.epoch));
+            }
+            Read::Lagged { missed } => self.catch_up(missed),
+        }
+    }
+
+    fn put_frames(&mut self, frames: &[Arc<Frame>], epoch: Option<&str>) {
+        for frame in frames {
+            let live = epoch.zip(frame.offset);
+            let place = live.map(|(epoch, offset)| LivePlace { epoch: epoch.to_owned(), offset });
+            let id = frame.position.map(Id::Position).or(place.as_ref().map(Id::Live));
+            self.out.push_back(match &frame.payload {
+                Payload::Json(json) => self.form.event(id, &frame.event, json),
+                Payload::Binary(bytes) => self.form.binary(id, &frame.event, bytes),
+            });
+        }
+    }
+
+    /// The reader fell off the ring: it is told, and gets what it missed in another form.
+    fn catch_up(&mut self, missed: u64) {
+        let Some(dataset) = &self.dataset else {
+            if let Some(place) = self.subscription.place().filter(|_| missed > 0) {
+                let gap = gap(missed, &place).to_string();
+                self.put(Some(Id::Live(&place)), GAP_EVENT, gap.as_bytes());
+            }
+            return self.greet();
+        };
+        match dataset.catch_up(&mut self.subscription, self.position) {
+            Ok(joined) => {
+                self.position = Some(joined.position);
+                let told = json!({"missed": missed, "mode": joined.mode}).to_string();
+                self.put(None, "lagged", told.as_bytes());
+                for (event, payload, position) in rest(&joined) {
+                    self.put(position.map(Id::Position), &event, &payload);
+                }
+            }
+            // The topic is gone or has grown too large: whoever joins again is told why.
+            Err(refusal) => {
+                let told = json!({"reason": refusal.to_string()}).to_string();
+                self.put(None, "ended", told.as_bytes());
+                self.ended = true;
+            }
+        }
+    }
+
+    fn greet(&mut self) {
+        if let Some(told) = self.seat.as_ref().and_then(|_| self.subscription.topic().greet()) {
+            self.put(None, told.event, told.payload.to_string().as_bytes());
+        }
+    }
+
+    fn put(&mut self, id: Option<Id<'_>>, event: &str, payload: &[u8]) {
+        let bytes = self.form.event(id, event, payload);
+        self.out.push_back(bytes);
+    }
+}

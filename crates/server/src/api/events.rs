@@ -1,0 +1,93 @@
+//! Topics over plain HTTP, for those who speak no Channels: server-sent events or NDJSON.
+
+use std::collections::BTreeMap;
+
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use instep_access::{Action, Resource};
+use instep_edge::events::{self, Form, Refused, Request};
+use instep_model::feed::JoinRefusal;
+use serde_json::Value;
+
+use super::{Query, Shared};
+use crate::caller::Caller;
+use crate::problem::Problem;
+
+/// The events of a topic as they come: what a channel gets after its join, the reply first, as
+/// `joined`. Each event whose place is known carries it as `id`; a browser's `EventSource` goes on
+/// there by itself. Query parameters are those of a join.
+#[utoipa::path(get, path = "/v1/topics/{topic}/events", tag = "topics",
+    params(("topic" = String, Path, description = "Name of the topic, percent-encoded"),
+           ("since" = Option<String>, Query, description = "Go on after this `id`"),
+           ("key" = Option<String>, Query, description = "Be present under this key"),
+           ("presence" = Option<String>, Query, description = "`false`: only watch"),
+           ("Last-Event-ID" = Option<String>, Header, description = "The same as `since`; wins")),
+    responses(
+        (status = 200, description = "Server-sent events; with `Accept: application/x-ndjson` \
+         lines {event, payload, id?}", content_type = "text/event-stream", body = String),
+        (status = 400, description = "`bad_presence`", body = Problem),
+        (status = 401, description = "`key_required`, `token_expired`, `token_invalid`",
+         body = Problem),
+        (status = 403, description = "`forbidden`; `join_refused`: the application says so",
+         body = Problem),
+        (status = 404, description = "`unmatched_topic`", body = Problem),
+        (status = 409, description = "`position_ahead`", body = Problem),
+        (status = 413, description = "`too_large`: take the snapshot", body = Problem),
+        (status = 503, description = "`overloaded`", body = Problem),
+    ))]
+pub(super) async fn follow(
+    State(shared): State<Shared>,
+    caller: Caller,
+    Path(topic): Path<String>,
+    Query(query): Query<BTreeMap<String, String>>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    caller.may(Action::Join, Resource::Topic { name: &topic, anyone_publishes: false })?;
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let form = Form::accepted(text("accept").unwrap_or_default());
+    let mut params: serde_json::Map<String, Value> =
+        query.into_iter().map(|(name, value)| (name, Value::from(value))).collect();
+    if let Some(last) = text("last-event-id").filter(|last| !last.is_empty()) {
+        params.insert("since".into(), last.into());
+    }
+    let request = Request {
+        params: Value::Object(params),
+        form,
+        subject: caller.subject(),
+        ends_in: caller.ends_in(),
+    };
+    let body = events::follow(&shared.door, &topic, request)
+        .await
+        .map_err(|refused| problem(&topic, refused))?;
+    let headers = [
+        (header::CONTENT_TYPE, form.content_type()),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    Ok((headers, body).into_response())
+}
+
+fn problem(topic: &str, refused: Refused) -> Problem {
+    let new = |status, code, detail: String| Problem::new(status, code, detail);
+    match refused {
+        Refused::Rule(answer) => {
+            let reason =
+                answer["reason"].as_str().map_or_else(|| answer.to_string(), str::to_owned);
+            new(StatusCode::FORBIDDEN, "join_refused", format!("{topic}: {reason}"))
+        }
+        Refused::Topic(refusal) => {
+            let (status, code) = match refusal {
+                JoinRefusal::Unmatched => (StatusCode::NOT_FOUND, "unmatched_topic"),
+                JoinRefusal::Ahead { .. } => (StatusCode::CONFLICT, "position_ahead"),
+                JoinRefusal::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+            };
+            new(status, code, format!("{topic}: {refusal}"))
+        }
+        Refused::Presence(detail) => Problem::bad_request("bad_presence", detail),
+        Refused::Full => {
+            let detail = "there is no place for another reader".to_owned();
+            new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail)
+        }
+    }
+}
