@@ -28,7 +28,7 @@ use self::form::Id;
 use crate::door::{Door, Place};
 use crate::rules::JoinRequest;
 use crate::talk::gap;
-use crate::talk::joining::{reply, rest};
+use crate::talk::joining::{one_by_one, reply, rest};
 use crate::talk::presence::{Seat, Wish};
 
 /// What is told first.
@@ -180,7 +180,7 @@ impl Reader {
                 let (subscription, dataset) = (joined.subscription, None);
                 let (position, ended) = (None, false);
                 let mut reader = Self { form, seat, subscription, dataset, position, out, ended };
-                reader.put_frames(&joined.replay, Some(&epoch));
+                reader.put_frames(joined.last.as_slice(), Some(&epoch));
                 reader.greet();
                 Ok(reader)
             }
@@ -245,7 +245,7 @@ impl Reader {
                 self.position = Some(joined.position);
                 let told = json!({"missed": missed, "mode": joined.mode}).to_string();
                 self.put(None, "lagged", told.as_bytes());
-                for (event, payload, position) in rest(&joined) {
+                for (event, payload, position) in one_by_one(&joined) {
                     self.put(position.map(Id::Position), &event, &payload);
                 }
             }

@@ -9,8 +9,8 @@
 
 mod door;
 mod entry;
-mod listen;
 pub mod events;
+mod listen;
 pub mod longpoll;
 pub mod rules;
 mod shard;

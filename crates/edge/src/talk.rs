@@ -337,7 +337,7 @@ impl Talk {
                 joined.position = Some(caught_up.position);
                 let told = json!({"missed": missed, "mode": caught_up.mode});
                 self.push(&channel, "lagged", told.to_string().into(), now, wants);
-                self.push_rest(&channel, &caught_up, now, wants);
+                self.push_all(&channel, joining::one_by_one(&caught_up), now, wants);
             }
             // The topic is gone or has grown too large: the client joins again and is told why.
             Err(_) => self.end_channel(channel, now, wants),

@@ -145,16 +145,16 @@ impl Since {
 
 /// A join of a live topic.
 pub struct LiveJoined {
-    /// The joiner's place in the topic, behind what is replayed.
+    /// The joiner's place in the topic: in front of what it missed, if that is known.
     pub subscription: Subscription,
-    /// The messages that follow, those that are replayed among them, are counted from here.
+    /// The messages that follow are counted from here.
     pub place: LivePlace,
     /// The joiner said where it was.
     pub resumes: bool,
-    /// It has missed nothing when it gets `replay`.
+    /// It has missed nothing that it does not get now.
     pub recovered: bool,
-    /// Messages to send before all others.
-    pub replay: Vec<Arc<Frame>>,
+    /// A message to send before all others.
+    pub last: Option<Arc<Frame>>,
 }
 
 impl LiveJoined {

@@ -173,15 +173,18 @@ impl Ring {
         self.frames.shrink_to_fit();
     }
 
-    /// The messages behind number `offset`, in order; none when it cannot be told which those are.
+    /// The place behind message number `offset`; none when some of what follows is not known any
+    /// more, or nothing of that number was.
     #[must_use]
-    pub fn messages_after(&self, offset: u64) -> Option<Vec<Arc<Frame>>> {
+    pub fn behind(&self, offset: u64) -> Option<Cursor> {
         let missed = usize::try_from(self.offset.checked_sub(offset)?).ok()?;
-        let newest_first = self.frames.iter().rev().filter(|kept| kept.frame.offset.is_some());
-        let mut messages: Vec<_> =
-            newest_first.take(missed).map(|kept| Arc::clone(&kept.frame)).collect();
-        messages.reverse();
-        (messages.len() == missed).then_some(messages)
+        if missed == 0 {
+            return Some(self.end());
+        }
+        let messages = self.frames.iter().rev().enumerate();
+        let messages = messages.filter(|(_, kept)| kept.frame.offset.is_some());
+        let (first, _) = messages.take(missed).nth(missed - 1)?;
+        Some(Cursor { next: self.next - 1 - first as u64, offset })
     }
 
     fn forget_oldest(&mut self) {
@@ -398,12 +401,18 @@ mod tests {
 
             let mut whole = true;
             for since in (0..=told.len()).rev() {
-                let replayed = ring.messages_after(since as u64).map(|f| numbers(Read::Frames(f)));
+                let replayed = ring.behind(since as u64).map(|mut cursor| {
+                    let read = ring.read(&mut cursor, usize::MAX);
+                    assert_eq!(cursor, ring.end());
+                    let Read::Frames(mut frames) = read else { panic!("lagged") };
+                    frames.retain(|frame| frame.offset.is_some());
+                    numbers(Read::Frames(frames))
+                });
                 // From some number on downwards nothing is known any more.
                 whole &= replayed.is_some();
                 prop_assert_eq!(replayed, whole.then(|| told[since..].to_vec()));
             }
-            prop_assert_eq!(ring.messages_after(told.len() as u64 + 1), None);
+            prop_assert_eq!(ring.behind(told.len() as u64 + 1), None);
         }
     }
 }

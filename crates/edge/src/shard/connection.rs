@@ -204,7 +204,14 @@ impl Connection {
         let joined = talk.take(outside, &core.house, listener, &mut core.wants);
         if let Some(mark) = mark {
             match joined.and_then(|id| talk.find(id)) {
-                Some(joined) => core.topics.enter(mark, slot, joined),
+                Some(joined) => {
+                    core.topics.enter(mark, slot, joined);
+                    if joined.subscription.lag() > 0 {
+                        // It has come back to what it missed, and reads that by itself.
+                        self.marks.behind = true;
+                        core.catch_up(slot, &mut self.marks);
+                    }
+                }
                 None => core.topics.forget_unused(mark),
             }
         }

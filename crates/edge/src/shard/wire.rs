@@ -1,5 +1,6 @@
 //! How messages lie in the stream of a connection.
 
+use instep_node::live::UNCOUNTED_EVENTS;
 use instep_node::ring::{Frame as RingFrame, Payload};
 use instep_protocol::encode::{Frame, encode_broadcast};
 use instep_protocol::vsn::Vsn;
@@ -76,6 +77,9 @@ pub(super) fn write_ring_frame(out: &mut Vec<u8>, form: Form, topic: &str, frame
         (Form::WebSocketV2, _) => {
             websocket::write_head(out, is_text, frame.encoded.len());
             out.extend_from_slice(&frame.encoded);
+        }
+        // Who is there has no word on this wire.
+        (Form::Janus, _) if frame.offset.is_none() && UNCOUNTED_EVENTS.contains(&&*frame.event) => {
         }
         (Form::Janus, Payload::Json(json)) => {
             let at = janus::Timestamp(wall_us());

@@ -16,9 +16,8 @@ use instep_model::limits;
 use instep_model::position::Position;
 use instep_node::ring::{Frame as RingFrame, Payload};
 use instep_node::{Listener, NodeJoined, Subscription};
-use instep_protocol::encode::{Frame, encode_broadcast};
+use instep_protocol::encode::Body;
 use instep_protocol::session::{Channel, ChannelId, Event, JoinOutcome};
-use instep_protocol::vsn::Vsn;
 use serde_json::{Value, json};
 
 use super::presence::{self, Seat, Wish};
@@ -103,7 +102,12 @@ impl Talk {
                 (response, (entered, Behind::View(rest.then_some(joined))))
             }
             NodeJoined::Live(joined) => {
-                let seat = match Seat::take(joined.subscription.topic(), wish) {
+                // The Janus wire has no word for who is there.
+                let seat = match self.speaker.is_channels() {
+                    true => Seat::take(joined.subscription.topic(), wish),
+                    false => Ok(None),
+                };
+                let seat = match seat {
                     Ok(seat) => seat,
                     Err(error) => {
                         refuse(self, &presence::refused(&error), wants);
@@ -116,7 +120,7 @@ impl Talk {
                     anyone_publishes: house.node().anyone_publishes(topic),
                     ..Joined::new(channel.clone(), joined.subscription)
                 };
-                (response, (entered, Behind::Live(joined.replay)))
+                (response, (entered, Behind::Live(joined.last)))
             }
         };
         let outcome = JoinOutcome::Accepted { response };
@@ -139,27 +143,30 @@ impl Talk {
         match behind {
             Behind::View(None) => {}
             Behind::View(Some(joined)) => {
-                self.push_rest(&channel, &joined, now, wants);
+                self.push_all(&channel, rest(&joined), now, wants);
             }
-            Behind::Live(replay) => {
-                let vsn = self.vsn();
-                let replay = replay.iter().map(|frame| broadcast(vsn, channel.topic(), frame));
-                wants.frames.extend(replay);
+            Behind::Live(None) => {}
+            Behind::Live(Some(last)) => {
+                let payload = match &last.payload {
+                    Payload::Json(json) => Body::Json(json.clone()),
+                    Payload::Binary(bytes) => Body::Binary(bytes.clone()),
+                };
+                let (channel, event) = (channel.clone(), &*last.event);
+                self.tell(Event::Pushed { channel, event, payload }, now, wants);
             }
         }
         self.greet(&channel, greeting, now, wants);
         channel.id()
     }
 
-    /// Pushes what did not fit an answer, up to its position.
-    pub(super) fn push_rest(
+    pub(super) fn push_all(
         &mut self,
         channel: &Channel,
-        joined: &FeedJoined,
+        told: Vec<Told>,
         now: u64,
         wants: &mut Wants,
     ) {
-        for (event, payload, _) in rest(joined) {
+        for (event, payload, _) in told {
             self.push(channel, &event, payload, now, wants);
         }
     }
@@ -184,53 +191,51 @@ impl Joined {
 enum Behind {
     /// Rows that did not fit it.
     View(Option<FeedJoined>),
-    /// Messages that were missed.
-    Live(Vec<Arc<RingFrame>>),
+    /// The newest message, for who has none. What was missed is read from the ring.
+    Live(Option<Arc<RingFrame>>),
 }
 
-/// A frame of a ring for one client.
-fn broadcast(vsn: Vsn, topic: &str, frame: &RingFrame) -> Frame {
-    match (&frame.payload, vsn) {
-        (Payload::Json(_), Vsn::V2) => Frame::Text(frame.encoded.clone()),
-        (Payload::Json(json), Vsn::V1) => {
-            Frame::Text(encode_broadcast(vsn, topic, &frame.event, json))
-        }
-        (Payload::Binary(_), _) => Frame::Binary(frame.encoded.clone()),
-    }
-}
+/// What is pushed, and the position that whoever has it is complete up to.
+pub(crate) type Told = (Arc<str>, Bytes, Option<Position>);
 
-/// What a joiner is told behind the answer: changes one by one, the last of which carries the
-/// position, or rows in chunks; a bookmark closes where nothing else carries the position.
-pub(crate) fn rest(joined: &FeedJoined) -> Vec<(Arc<str>, Bytes, Option<Position>)> {
-    let mut told = Vec::new();
+/// What a joiner is told behind the answer: changes, or rows in chunks that a bookmark closes.
+pub(crate) fn rest(joined: &FeedJoined) -> Vec<Told> {
     match joined.mode {
-        Mode::Resume => {
-            let notices = joined.notices.iter();
-            told.extend(notices.map(|notice| {
-                (Arc::clone(&notice.event), notice.payload().into(), notice.position)
-            }));
-            if !told.is_empty() {
-                return told;
-            }
-        }
-        Mode::Snapshot | Mode::Reset => {
-            let event: Arc<str> = SNAPSHOT_EVENT.into();
-            let mut chunk = Rows::default();
-            for notice in &joined.notices {
-                chunk.add(notice);
-                if chunk.is_full(limits::JOIN_CHUNK_ROWS, limits::JOIN_CHUNK_BYTES) {
-                    let payload = std::mem::take(&mut chunk).finish_chunk();
-                    told.push((Arc::clone(&event), payload, None));
-                }
-            }
-            if !chunk.is_empty() {
-                told.push((event, chunk.finish_chunk(), None));
-            }
+        Mode::Resume => one_by_one(joined),
+        Mode::Snapshot | Mode::Reset => in_chunks(joined),
+    }
+}
+
+/// Row by row as if they had just changed. The last one carries the position, or a bookmark does.
+pub(crate) fn one_by_one(joined: &FeedJoined) -> Vec<Told> {
+    let told =
+        |notice: &Notice| (Arc::clone(&notice.event), notice.payload().into(), notice.position);
+    match joined.notices.is_empty() {
+        true => vec![bookmark(joined)],
+        false => joined.notices.iter().map(told).collect(),
+    }
+}
+
+fn in_chunks(joined: &FeedJoined) -> Vec<Told> {
+    let event: Arc<str> = SNAPSHOT_EVENT.into();
+    let (mut told, mut chunk) = (Vec::new(), Rows::default());
+    for notice in &joined.notices {
+        chunk.add(notice);
+        if chunk.is_full(limits::JOIN_CHUNK_ROWS, limits::JOIN_CHUNK_BYTES) {
+            let payload = std::mem::take(&mut chunk).finish_chunk();
+            told.push((Arc::clone(&event), payload, None));
         }
     }
-    let bookmark = json!({"position": joined.position}).to_string();
-    told.push((BOOKMARK_EVENT.into(), bookmark.into(), Some(joined.position)));
+    if !chunk.is_empty() {
+        told.push((event, chunk.finish_chunk(), None));
+    }
+    told.push(bookmark(joined));
     told
+}
+
+fn bookmark(joined: &FeedJoined) -> Told {
+    let payload = json!({"position": joined.position}).to_string();
+    (BOOKMARK_EVENT.into(), payload.into(), Some(joined.position))
 }
 
 /// A refused join as the client sees it.

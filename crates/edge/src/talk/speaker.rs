@@ -23,6 +23,10 @@ impl Speaker {
         Self::Janus(Box::new(Janus { session, known: None }))
     }
 
+    pub(super) fn is_channels(&self) -> bool {
+        matches!(self, Self::Channels(_))
+    }
+
     pub(super) fn handle(&mut self, event: Event<'_>, now: u64) {
         match self {
             Self::Channels(session) => session.handle(event, now),

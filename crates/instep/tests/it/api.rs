@@ -30,6 +30,11 @@ fn every_documented_path_and_method_is_served() {
             .replace("{journal}", "j")
             .replace("{key}", "k");
         assert!(!address.contains('{'), "say what stands for the parameter of {path}");
+        if address.ends_with("/events") {
+            // The answer has no end.
+            assert_eq!(server.status(&method, &address), 200);
+            continue;
+        }
         let (status, body) = server.request(&method, &address);
         let problem: Value = serde_json::from_str(&body).unwrap_or_default();
         assert!(status != 405 && problem["code"] != "not_found", "{method} {address}: {body}");

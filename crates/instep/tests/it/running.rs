@@ -146,6 +146,18 @@ impl Server {
         request(self.address(), method, path, &head)
     }
 
+    /// The status of an answer that may have no end.
+    pub(crate) fn status(&self, method: &str, path: &str) -> u16 {
+        let address = self.address();
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let request = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).unwrap();
+        line.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0)
+    }
+
     /// Posts JSON with the admin key and more lines of the head; answers the status and the body.
     pub(crate) fn post(&self, path: &str, head: &str, body: &str) -> (u16, String) {
         let key = std::fs::read_to_string(self.data.join("admin.key")).unwrap();

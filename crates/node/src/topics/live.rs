@@ -42,27 +42,19 @@ impl Topics {
             map.kept.take(keep);
         }
         state.ring.expire(self.now());
-        let end = state.ring.end();
-        let replay = state.replay(since, |epoch| self.epoch_text(epoch));
-        let (recovered, replay) = match replay {
-            Some(missed) => (true, missed),
-            None => (
-                false,
-                state.live.as_ref().and_then(|live| live.last.clone()).into_iter().collect(),
-            ),
-        };
-        let epoch = state.live.as_ref().map_or(0, |live| live.epoch);
+        let missed = state.missed(since, |epoch| self.epoch_text(epoch));
+        let live = state.live.as_ref();
+        let last = live.and_then(|live| live.last.clone()).filter(|_| missed.is_none());
+        let epoch = self.epoch_text(live.map_or(0, |live| live.epoch));
+        let cursor = missed.unwrap_or(state.ring.end());
         let seat = state.seat(listener);
         drop(state);
         LiveJoined {
-            place: LivePlace {
-                epoch: self.epoch_text(epoch),
-                offset: end.offset() - replay.len() as u64,
-            },
+            place: LivePlace { epoch, offset: cursor.offset() - u64::from(last.is_some()) },
             resumes: *since != Since::Nothing,
-            recovered,
-            replay,
-            subscription: Subscription { topic, seat, cursor: end },
+            recovered: missed.is_some(),
+            last,
+            subscription: Subscription { topic, seat, cursor },
         }
     }
 
@@ -176,13 +168,11 @@ impl Topic {
 }
 
 impl TopicState {
-    /// What a joiner missed; none when that cannot be told.
-    fn replay(&self, since: &Since, text: impl Fn(u64) -> String) -> Option<Vec<Arc<Frame>>> {
+    /// Where what a joiner missed begins; none when that cannot be told.
+    fn missed(&self, since: &Since, text: impl Fn(u64) -> String) -> Option<Cursor> {
         let live = self.live.as_ref()?;
         match since {
-            Since::Live(place) if place.epoch == text(live.epoch) => {
-                self.ring.messages_after(place.offset)
-            }
+            Since::Live(place) if place.epoch == text(live.epoch) => self.ring.behind(place.offset),
             Since::Live(_) | Since::Position(_) | Since::Nothing | Since::Unreadable => None,
         }
     }
