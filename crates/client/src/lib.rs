@@ -29,6 +29,7 @@ mod datasets;
 mod error;
 mod http;
 mod lines;
+mod looking;
 mod publish;
 mod rows;
 
@@ -40,6 +41,7 @@ pub use datasets::{DatasetStatus, TableStatus};
 pub use error::{Error, Problem};
 pub use http::Client;
 pub use lines::{LINE_BYTES, Lines};
+pub use looking::{ConnectionStatus, Connections, JoinedTopic, TopicStatus, Topics};
 pub use publish::{Message, Published};
 pub use reqwest::Method;
 pub use rows::{KeyedRow, Page, PageQuery, RowAt, Snapshot};

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -18,10 +18,12 @@ use instep_protocol::vsn::Vsn;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
+use crate::agents::Agents;
 use crate::listen::listen;
-use crate::longpoll::SessionHandle;
+use crate::longpoll::{self, SessionHandle};
+use crate::refusals::{JOIN_REFUSALS, Refusals};
 use crate::rules::Channel;
-use crate::shard::{Arrival, ConnectionState, Counts, DoorKind, Mail, Sessions, Shards};
+use crate::shard::{self, Arrival, ConnectionState, Counts, DoorKind, Lag, Mail, Sessions, Shards};
 use crate::talk::Talk;
 
 /// What an operator decides about the door.
@@ -33,6 +35,8 @@ pub struct DoorOptions {
     pub slow_reader_ms: u64,
     /// Sockets at a time.
     pub sockets: usize,
+    /// How long sending many away takes when the server stops, in milliseconds.
+    pub drain_spread_ms: u64,
     /// Whose pages come in besides those of the server itself.
     pub origins: Origins,
     /// What a session on the Janus wire allows.
@@ -45,6 +49,7 @@ impl Default for DoorOptions {
             shards: 0,
             slow_reader_ms: limits::SLOW_READER_MS,
             sockets: limits::NODE_SOCKETS,
+            drain_spread_ms: limits::DRAIN_SPREAD_MS,
             origins: Origins::default(),
             janus: janus::Options::default(),
         }
@@ -71,6 +76,10 @@ pub(crate) struct House {
     options: DoorOptions,
     began: Instant,
     sockets: AtomicUsize,
+    /// Nobody comes in any more.
+    draining: AtomicBool,
+    refusals: Refusals,
+    agents: Agents,
     /// Told when the last socket has gone.
     empty: Notify,
     /// Where rules of applications run.
@@ -107,6 +116,9 @@ impl Door {
             options,
             began: Instant::now(),
             sockets: AtomicUsize::new(0),
+            draining: AtomicBool::new(false),
+            refusals: Refusals::default(),
+            agents: Agents::default(),
             empty: Notify::new(),
             runtime: Handle::current(),
             sessions: [Vsn::V1, Vsn::V2].map(|vsn| Arc::new(Options::websocket(vsn))),
@@ -140,11 +152,29 @@ impl Door {
         Ok(address)
     }
 
-    /// Tells every connection to come back later (close code 1012), and takes no more of them over
-    /// TCP.
+    /// Takes nobody in any more, and tells everybody to come back later (close code 1012): a few at
+    /// once, many one after the other, within `drain_spread_ms`.
     pub fn drain(&self) {
+        let house = &self.0.house;
+        house.draining.store(true, Ordering::SeqCst);
+        let spread_ms = self.spread_ms();
+        tracing::info!(connections = self.connections(), spread_ms, "sending everybody away");
         self.0.drain.send_replace(true);
-        self.0.shards.send_all(|| Mail::Drain);
+        self.0.shards.send_all(|| Mail::Drain { spread_ms });
+    }
+
+    /// True when everybody is being sent away.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.0.house.draining.load(Ordering::SeqCst)
+    }
+
+    /// How long sending away takes those who are there now.
+    pub(crate) fn spread_ms(&self) -> u64 {
+        match self.connections() > limits::DRAIN_AT_ONCE {
+            true => self.0.house.options.drain_spread_ms,
+            false => 0,
+        }
     }
 
     /// Waits until no connection is left; false when `limit` passes first.
@@ -174,9 +204,38 @@ impl Door {
         self.0.shards.counts()
     }
 
-    /// Every connection of the shards as it is now.
-    pub async fn snapshot(&self) -> Vec<ConnectionState> {
-        self.0.shards.snapshot().await
+    /// Long-poll sessions now.
+    #[must_use]
+    pub fn longpoll_sessions(&self) -> usize {
+        self.longpoll().lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// How often a join was refused, by [`JOIN_REFUSALS`].
+    #[must_use]
+    pub fn joins_refused(&self) -> [u64; JOIN_REFUSALS.len()] {
+        self.0.house.refusals.read()
+    }
+
+    /// How far the subscribers on sockets are behind.
+    pub async fn lag(&self) -> Lag {
+        self.0.shards.lag().await
+    }
+
+    /// The connections that are the furthest behind, those first.
+    pub async fn furthest(&self, most: usize) -> Vec<ConnectionState> {
+        let mut states = self.0.shards.furthest(most).await;
+        states.extend(longpoll::states(self, most).await);
+        shard::sort(&mut states);
+        states.truncate(most);
+        states
+    }
+
+    /// A connection by its id, or a long-poll session by its token, while it lasts.
+    pub async fn session(&self, id: &str) -> Option<ConnectionState> {
+        match shard::read_id(id) {
+            Some((shard, number)) => self.0.shards.numbered(shard, number).await,
+            None => longpoll::state(self, id).await,
+        }
     }
 
     /// Gives a socket to a shard.
@@ -193,7 +252,9 @@ impl Door {
         self.0.house.enter()
     }
 
-    pub(crate) fn draining(&self) -> watch::Receiver<bool> {
+    /// Tells when everybody is being sent away.
+    #[must_use]
+    pub fn draining(&self) -> watch::Receiver<bool> {
         self.0.drain.subscribe()
     }
 
@@ -216,6 +277,14 @@ impl House {
 
     pub(crate) fn gate(&self) -> &Gate {
         &self.gate
+    }
+
+    pub(crate) fn refusals(&self) -> &Refusals {
+        &self.refusals
+    }
+
+    pub(crate) fn agents(&self) -> &Agents {
+        &self.agents
     }
 
     /// May the holder do `action` to a topic now?
@@ -276,6 +345,9 @@ impl House {
     }
 
     pub(crate) fn enter(self: &Arc<Self>) -> Option<Place> {
+        if self.draining.load(Ordering::SeqCst) {
+            return None;
+        }
         let most = self.options.sockets;
         let entered = self.sockets.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |now| {
             (now < most).then_some(now + 1)

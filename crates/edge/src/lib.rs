@@ -7,11 +7,13 @@
 //! mean (that is `instep-protocol`), what topics hold (`instep-node`), and which engine runs.
 //! Start reading at [`rules`], then `talk`, then `shard`.
 
+mod agents;
 mod door;
 mod entry;
 pub mod events;
 mod listen;
 pub mod longpoll;
+mod refusals;
 pub mod rules;
 mod shard;
 mod talk;
@@ -20,4 +22,5 @@ pub mod websocket;
 pub use door::{Door, DoorOptions};
 pub use instep_protocol::janus::session::Options as JanusOptions;
 pub use listen::listen;
-pub use shard::{ConnectionState, Counts, DoorKind, TopicState};
+pub use refusals::JOIN_REFUSALS;
+pub use shard::{BEHIND, ConnectionState, Counts, DoorKind, Lag, STEPS_US, Times, TopicState};

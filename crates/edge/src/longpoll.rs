@@ -3,7 +3,7 @@
 mod connection;
 
 use std::collections::HashMap;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -16,11 +16,13 @@ use instep_protocol::encode::Frame;
 use instep_protocol::longpoll::{Answer, decode_body, session_token};
 use instep_protocol::session::Event;
 use instep_protocol::vsn::Vsn;
-use tokio::sync::{mpsc, oneshot};
+use sha1::{Digest as _, Sha1};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use self::connection::Connection;
 use crate::door::{Door, Place};
 use crate::entry::{self, Refused};
+use crate::shard::{self, ConnectionState};
 
 const WINDOW: Duration = Duration::from_millis(limits::LONGPOLL_WINDOW_MS);
 const TOKEN_HEADER: &str = "x-phoenix-longpoll-token";
@@ -29,9 +31,19 @@ const TOKEN_HEADER: &str = "x-phoenix-longpoll-token";
 #[derive(Clone)]
 pub(crate) struct SessionHandle(mpsc::Sender<Request>);
 
+/// What a session has told of itself when it was opened.
+struct Visitor {
+    /// What people call it: the token is its client's secret.
+    id: String,
+    agent: Option<Arc<str>>,
+    since: u64,
+}
+
 enum Request {
     Poll(oneshot::Sender<Vec<Bytes>>),
     Post(Bytes, Option<String>, oneshot::Sender<()>),
+    /// Somebody wants to know how it stands.
+    State(oneshot::Sender<ConnectionState>),
 }
 
 /// Serves GET, POST and OPTIONS of the long-poll address. The HTTP status is 200 always; the
@@ -61,7 +73,8 @@ pub async fn serve(
                 let shown = query.get("token").filter(|token| !is_session_token(token));
                 let shown = shown.map(String::as_str);
                 let admitted = entry::admit(&door, &headers, shown);
-                open(&door, query.get("vsn").map(String::as_str), admitted)
+                let agent = door.house().agents().of(&headers);
+                open(&door, query.get("vsn").map(String::as_str), admitted, agent)
             }
         },
     }
@@ -75,7 +88,12 @@ pub fn not_yet() -> Response {
     response
 }
 
-fn open(door: &Door, vsn: Option<&str>, admitted: Result<Credential, Refused>) -> Response {
+fn open(
+    door: &Door,
+    vsn: Option<&str>,
+    admitted: Result<Credential, Refused>,
+    agent: Option<Arc<str>>,
+) -> Response {
     let (Ok(vsn), Ok(credential)) = (Vsn::parse(vsn), admitted) else {
         return answer(&Answer::Refused);
     };
@@ -86,7 +104,10 @@ fn open(door: &Door, vsn: Option<&str>, admitted: Result<Credential, Refused>) -
     let sessions = &mut door.longpoll().lock().unwrap_or_else(PoisonError::into_inner);
     sessions.insert(token.clone(), SessionHandle(sender));
     let connection = Connection::new(door.house().clone(), credential, vsn);
-    tokio::spawn(run(door.clone(), connection, token.clone(), requests, place));
+    let (since, id) = (door.house().now(), public_id(&token));
+    tracing::debug!(session = id, "a long-poll session begins");
+    let visitor = Visitor { id, agent, since };
+    tokio::spawn(run(door.clone(), connection, visitor, token.clone(), requests, place));
     answer(&Answer::Opened { token: &token })
 }
 
@@ -125,11 +146,14 @@ async fn post(
 async fn run(
     door: Door,
     mut connection: Connection,
+    visitor: Visitor,
     token: String,
     mut requests: mpsc::Receiver<Request>,
     _place: Place,
 ) {
-    let mut draining = door.draining();
+    let sent_away = drained(door.draining(), door.clone(), token.clone());
+    tokio::pin!(sent_away);
+    let mut stays = true;
     let waker = connection.waker();
     let mut waiting: Option<(oneshot::Sender<Vec<Bytes>>, tokio::time::Instant)> = None;
     loop {
@@ -159,6 +183,10 @@ async fn run(
                     }
                     let _ = done.send(());
                 }
+                // Whoever asked may have given up.
+                Some(Request::State(reply)) => {
+                    drop(reply.send(connection.state(&visitor, door.house().now())));
+                }
                 None => break,
             },
             outside = connection.outside() => connection.take_outside(outside),
@@ -172,11 +200,64 @@ async fn run(
                 }
             }
             () = tokio::time::sleep(due) => connection.tell(Event::Tick),
-            _ = draining.wait_for(|drain| *drain) => connection.tell(Event::Drain),
+            () = &mut sent_away, if stays => {
+                stays = false;
+                connection.tell(Event::Drain);
+            }
         }
     }
     connection.tell(Event::Lost);
     forget(&door, &token);
+    tracing::debug!(session = visitor.id, "a long-poll session has gone");
+}
+
+/// Waits until it is this session's turn to be sent away. Sessions have their turns evenly within
+/// the time for all: what is random in a token says when.
+async fn drained(mut draining: watch::Receiver<bool>, door: Door, token: String) {
+    if draining.wait_for(|drain| *drain).await.is_ok() {
+        let share = u64::from_str_radix(&token[..4], 16).unwrap_or(0);
+        let wait = door.spread_ms() * share / 0x1_0000;
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+    }
+}
+
+/// What people call a session.
+fn public_id(token: &str) -> String {
+    let digest = Sha1::digest(token.as_bytes());
+    digest[..8].iter().fold("poll-".to_owned(), |id, byte| id + &format!("{byte:02x}"))
+}
+
+/// How the sessions stand that are the furthest behind.
+pub(crate) async fn states(door: &Door, most: usize) -> Vec<ConnectionState> {
+    let handles: Vec<_> = {
+        let sessions = door.longpoll().lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.values().cloned().collect()
+    };
+    let mut states = vec![];
+    for handle in handles {
+        states.extend(state_of(&handle).await);
+        if states.len() > most.saturating_mul(2) {
+            shard::sort(&mut states);
+            states.truncate(most);
+        }
+    }
+    states
+}
+
+/// How the session stands that has this token, or is called so.
+pub(crate) async fn state(door: &Door, name: &str) -> Option<ConnectionState> {
+    let handle = {
+        let sessions = door.longpoll().lock().unwrap_or_else(PoisonError::into_inner);
+        let called = || sessions.iter().find(|(token, _)| public_id(token) == name);
+        sessions.get(name).or_else(|| called().map(|(_, handle)| handle)).cloned()
+    };
+    state_of(&handle?).await
+}
+
+async fn state_of(handle: &SessionHandle) -> Option<ConnectionState> {
+    let (reply, state) = oneshot::channel();
+    handle.0.send(Request::State(reply)).await.ok()?;
+    state.await.ok()
 }
 
 async fn sleep_until(instant: Option<tokio::time::Instant>) {

@@ -16,11 +16,13 @@ mod connection;
 mod core;
 mod counts;
 mod fan_out;
+mod leaving;
 mod mail;
 mod out;
 mod sessions;
-mod snapshot;
 mod stream;
+mod survey;
+mod times;
 mod topics;
 mod wheel;
 mod wire;
@@ -28,7 +30,7 @@ mod wire;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use instep_model::limits;
 use instep_node::Bell;
@@ -42,8 +44,10 @@ use self::connection::{Connection, Fate};
 use self::core::Core;
 use self::counts::Counters;
 use self::fan_out::fan_out;
+use self::leaving::Leaving;
 use self::mail::Post;
 use self::sessions::Home;
+use self::survey::Surveys;
 use self::wheel::Entry;
 use crate::door::House;
 
@@ -51,8 +55,10 @@ pub(crate) use self::connection::Side;
 pub use self::counts::{Counts, DoorKind};
 pub(crate) use self::mail::{Arrival, Mail};
 pub(crate) use self::sessions::Sessions;
-pub use self::snapshot::{ConnectionState, TopicState};
 pub(crate) use self::stream::Stream;
+pub use self::survey::{BEHIND, ConnectionState, Lag, TopicState};
+pub(crate) use self::survey::{Question, read_id, sort};
+pub use self::times::{STEPS_US, Times};
 pub(crate) use self::wire::Wire;
 
 const WAKER: Token = Token(0);
@@ -93,14 +99,16 @@ impl Shards {
                 number,
                 poll,
                 mail,
-                core: Core::new(Arc::clone(house), post, counters),
+                core: Core::new(number, Arc::clone(house), post, counters),
                 connections: Slab::new(),
                 accepts: vec![],
                 others: vec![],
                 buffer: vec![0; limits::READ_BYTES],
                 next_number: 0,
                 round: 0,
-                leaving: vec![],
+                leaving: Leaving::default(),
+                draining: false,
+                surveys: Surveys::default(),
                 stopped: false,
             });
         }
@@ -137,14 +145,33 @@ impl Shards {
         self.0.iter().map(|handle| handle.counters.read()).collect()
     }
 
-    pub(crate) async fn snapshot(&self) -> Vec<ConnectionState> {
+    /// How far everybody is behind.
+    pub(crate) async fn lag(&self) -> Lag {
+        let mut all = Lag::default();
+        for handle in &self.0 {
+            let (reply, answer) = oneshot::channel();
+            handle.post.send(Mail::Question(Question::Lag(reply)));
+            all.add(&answer.await.unwrap_or_default());
+        }
+        all
+    }
+
+    /// The connections that are the furthest behind, at most so many of each shard.
+    pub(crate) async fn furthest(&self, most: usize) -> Vec<ConnectionState> {
         let mut states = vec![];
         for handle in &self.0 {
             let (reply, answer) = oneshot::channel();
-            handle.post.send(Mail::Snapshot(reply));
+            handle.post.send(Mail::Question(Question::Furthest { most, reply }));
             states.extend(answer.await.unwrap_or_default());
         }
         states
+    }
+
+    /// One connection of a shard.
+    pub(crate) async fn numbered(&self, shard: usize, number: u64) -> Option<ConnectionState> {
+        let (reply, answer) = oneshot::channel();
+        self.0.get(shard)?.post.send(Mail::Question(Question::Numbered { number, reply }));
+        answer.await.unwrap_or_default().pop()
     }
 }
 
@@ -170,7 +197,10 @@ struct Shard {
     /// Connections of this round that are still to be written.
     round: usize,
     /// Connections that are still to be sent away.
-    leaving: Vec<u32>,
+    leaving: Leaving,
+    /// Whoever comes now is sent away.
+    draining: bool,
+    surveys: Surveys,
     stopped: bool,
 }
 
@@ -182,6 +212,7 @@ impl Shard {
                 tracing::error!(%error, "a shard cannot wait for events");
                 return;
             }
+            let woken = Instant::now();
             self.core.now = self.core.house.now();
             for event in &events {
                 self.take_event(event);
@@ -198,6 +229,8 @@ impl Shard {
             self.catch_up_some();
             self.write_some();
             self.look_at_deadlines();
+            self.surveys.look(self.number, &self.connections, self.core.now);
+            self.core.counters.turns.note(woken.elapsed());
         }
     }
 
@@ -206,14 +239,15 @@ impl Shard {
         let ready = self.accepts.iter().any(|accept| accept.is_ready(now));
         let mut timeout = Some(Duration::ZERO);
         let bell = Arc::clone(self.core.post.bell());
-        let has_work = self.core.has_work() || ready || !self.leaving.is_empty();
+        let has_work = self.core.has_work() || ready || !self.surveys.is_empty();
         if !has_work && bell.falls_asleep() {
             // Whoever sends mail from here on finds the bell asleep, and wakes this thread.
             match self.mail.try_recv() {
                 Ok(mail) => self.open(mail),
                 Err(_) => {
                     let again = self.accepts.iter().filter_map(|accept| accept.due_in(now));
-                    let due = self.core.wheel.due_in(now).into_iter().chain(again).min();
+                    let soon = self.core.wheel.due_in(now).into_iter();
+                    let due = soon.chain(again).chain(self.leaving.due_in(now)).min();
                     timeout = due.map(Duration::from_millis);
                 }
             }
@@ -258,18 +292,13 @@ impl Shard {
             }
             Mail::Listen(kind, listener) => self.listen(kind, listener),
             Mail::Attach(connection, token) => self.attach(*connection, token),
-            Mail::Drain => {
+            Mail::Drain { spread_ms } => {
                 self.accepts.clear();
-                self.leaving = self.connections.iter().map(|(slot, _)| slot_number(slot)).collect();
+                self.draining = true;
+                let slots = self.connections.iter().map(|(slot, _)| slot_number(slot));
+                self.leaving = Leaving::new(slots.collect(), self.core.house.now(), spread_ms);
             }
-            Mail::Snapshot(reply) => {
-                let now = self.core.now;
-                let state = |(_, connection): (usize, &Connection)| {
-                    snapshot::state_of(self.number, connection, now)
-                };
-                // Whoever asked may have given up.
-                let _ = reply.send(self.connections.iter().map(state).collect());
-            }
+            Mail::Question(question) => self.surveys.ask(question),
             Mail::Stop => self.stopped = true,
         }
     }
@@ -304,12 +333,26 @@ impl Shard {
     }
 
     fn take_in(&mut self, arrival: Arrival) {
+        if let Some(took) = arrival.handshake {
+            self.core.counters.handshakes.note(took);
+        }
+        self.core.counters.accepts.note(arrival.ready.elapsed());
         let connection = Connection::new(arrival, self.core.now);
         if let Some(slot) = self.settle(connection)
             && let Some(connection) = self.connections.get_mut(slot as usize)
         {
             self.core.counters.accepted.add(1);
+            tracing::debug!(
+                shard = self.number,
+                connection = connection.number,
+                door = connection.kind().word(),
+                peer = %connection.peer,
+                "a connection begins"
+            );
             connection.begin(slot, &mut self.core);
+            if self.draining {
+                connection.drain(slot, &mut self.core);
+            }
         }
     }
 
@@ -336,7 +379,7 @@ impl Shard {
 
     fn read_some(&mut self) {
         let mut buffer = std::mem::take(&mut self.buffer);
-        let before = self.core.counters.read().bytes_in;
+        let before = self.core.counters.bytes_in.get();
         for _ in 0..self.core.reading.len() {
             let Some(slot) = self.core.reading.pop_front() else {
                 break;
@@ -351,7 +394,7 @@ impl Shard {
                 self.remove(slot);
             }
             self.forget_left();
-            if self.core.counters.read().bytes_in - before > limits::READ_BYTES_PER_TURN {
+            if self.core.counters.bytes_in.get() - before > limits::READ_BYTES_PER_TURN {
                 break;
             }
         }
@@ -407,8 +450,7 @@ impl Shard {
     }
 
     fn send_some_away(&mut self) {
-        let from = self.leaving.len().saturating_sub(limits::WRITES_PER_TURN);
-        for slot in self.leaving.split_off(from) {
+        for slot in self.leaving.take(self.core.now, limits::WRITES_PER_TURN) {
             if let Some(connection) = self.connections.get_mut(slot as usize) {
                 connection.drain(slot, &mut self.core);
                 self.forget_left();
@@ -436,6 +478,8 @@ impl Shard {
             self.core.house.janus_sessions().leave(token);
         }
         connection.tell(slot, Event::Lost, &mut self.core);
+        let (shard, number) = (self.number, connection.number);
+        tracing::debug!(shard, connection = number, "a connection has gone");
     }
 
     /// Takes subscriptions that ended out of the lists of their topics.

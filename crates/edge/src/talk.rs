@@ -33,6 +33,7 @@ use serde_json::{Value, json};
 use self::presence::{Seat, Wish};
 use self::speaker::Speaker;
 use crate::door::{House, wall_ms, wall_us};
+use crate::shard::TopicState;
 
 /// The event by which a client that is told to renew its token does so.
 const TOKEN_EVENT: &str = "access_token";
@@ -185,6 +186,11 @@ impl Talk {
         self.speaker.vsn()
     }
 
+    /// Who it is, as far as that was shown.
+    pub(crate) fn principal(&self) -> &str {
+        self.credential.principal().name()
+    }
+
     /// How to end, once everything is written.
     pub(crate) fn close(&self) -> Option<Close> {
         self.close
@@ -296,6 +302,7 @@ impl Talk {
                 self.enter(channel, &wish, house, &listener, wants)
             }
             Outside::Refused(channel, reason) => {
+                house.refusals().count(&reason);
                 let response = Bytes::from(reason.to_string());
                 let outcome = JoinOutcome::Refused { response };
                 self.tell(Event::JoinAnswered { channel, outcome }, now, wants);
@@ -443,6 +450,12 @@ impl Joined {
 
     pub(crate) fn id(&self) -> ChannelId {
         self.channel.id()
+    }
+
+    /// The topic and how far behind it is, for people who look.
+    pub(crate) fn state(&self) -> TopicState {
+        let topic = self.subscription.topic().name().to_string();
+        TopicState { topic, lag: self.subscription.lag() }
     }
 
     /// Reads on for this subscriber alone.

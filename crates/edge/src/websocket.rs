@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -88,6 +89,7 @@ fn switch(
     side: Side,
     protocol: Option<&'static str>,
 ) -> Response {
+    let began = Instant::now();
     let key = match handshake_key(request.method(), request.headers()) {
         Ok(key) => key,
         Err(refusal) => return *refusal,
@@ -100,7 +102,8 @@ fn switch(
         let why = "no place for another socket";
         return (StatusCode::SERVICE_UNAVAILABLE, why).into_response();
     };
-    tokio::spawn(hand_over(door.clone(), on_upgrade, side, place));
+    let agent = door.house().agents().of(request.headers());
+    tokio::spawn(hand_over(door.clone(), on_upgrade, Incomer { side, place, agent, began }));
     let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
@@ -143,7 +146,15 @@ fn handshake_key(method: &Method, headers: &HeaderMap) -> Result<HeaderValue, Bo
     }
 }
 
-async fn hand_over(door: Door, on_upgrade: OnUpgrade, side: Side, place: Place) {
+/// Whoever shakes hands.
+struct Incomer {
+    side: Side,
+    place: Place,
+    agent: Option<Arc<str>>,
+    began: Instant,
+}
+
+async fn hand_over(door: Door, on_upgrade: OnUpgrade, incomer: Incomer) {
     let upgraded = match on_upgrade.await {
         Ok(upgraded) => upgraded,
         Err(error) => return tracing::debug!(%error, "a handshake was not finished"),
@@ -155,7 +166,10 @@ async fn hand_over(door: Door, on_upgrade: OnUpgrade, side: Side, place: Place) 
         let peer = stream.peer_addr()?;
         let stream = Stream::Plain(mio::net::TcpStream::from_std(stream));
         let wire = Wire::WebSocket(Decoder::default());
-        door.admit(Arrival { stream, wire, side, peer, place, early: read_buf.to_vec() });
+        let Incomer { side, place, agent, began } = incomer;
+        let (ready, early) = (Instant::now(), read_buf.to_vec());
+        let handshake = Some(ready - began);
+        door.admit(Arrival { stream, wire, side, peer, agent, handshake, ready, place, early });
         Ok(())
     });
     if let Err(error) = handed {

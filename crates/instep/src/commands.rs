@@ -7,6 +7,7 @@ mod commit;
 mod dataset;
 mod demo;
 mod key;
+mod looking;
 mod publish;
 mod serve;
 mod shop;
@@ -39,6 +40,9 @@ enum Command {
     Changes(changes::Arguments),
     Subscribe(subscribe::Arguments),
     Publish(publish::Arguments),
+    Connections(looking::ConnectionsArguments),
+    Topics(looking::TopicsArguments),
+    Sessions(looking::SessionsArguments),
     Shop(shop::Arguments),
     Key(key::Arguments),
     Token(token::Arguments),
@@ -64,6 +68,9 @@ impl Cli {
             Command::Changes(arguments) => changes::run(arguments, json).await,
             Command::Subscribe(arguments) => subscribe::run(arguments, json).await,
             Command::Publish(arguments) => publish::run(arguments, json).await,
+            Command::Connections(arguments) => looking::connections(arguments, json).await,
+            Command::Topics(arguments) => looking::topics(arguments, json).await,
+            Command::Sessions(arguments) => looking::sessions(arguments, json).await,
             Command::Shop(arguments) => shop::run(arguments, json).await,
             Command::Key(arguments) => key::run(arguments, json),
             Command::Token(arguments) => token::run(arguments, json),

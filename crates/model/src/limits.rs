@@ -171,6 +171,20 @@ pub const CATCH_UPS_PER_TURN: usize = 64;
 pub const LISTEN_BACKLOG: i32 = 65_535;
 /// Connections that a shard takes from one listener before it does anything else.
 pub const ACCEPTS_PER_TURN: usize = 128;
+/// Connections and joined topics that a shard looks at for people, before it does anything else.
+pub const SURVEY_PER_TURN: usize = 1_024;
+/// Questions of people that wait for a shard.
+pub const SURVEYS: usize = 64;
+/// Connections that one answer lists.
+pub const CONNECTIONS_LISTED: usize = 1_000;
+/// Different names that clients call themselves, kept on one node.
+pub const AGENTS: usize = 1_024;
+/// Longest part of such a name that is kept.
+pub const AGENT_BYTES: usize = 200;
+/// So many connections are sent away at once when the server stops; more of them one by one.
+pub const DRAIN_AT_ONCE: usize = 100;
+/// How long sending away more than that takes.
+pub const DRAIN_SPREAD_MS: u64 = 5_000;
 /// How long a listener rests when the system has no descriptor left.
 pub const ACCEPT_AGAIN_MS: u64 = 50;
 /// Frames of one topic that are laid out together for all of its subscribers.

@@ -87,6 +87,8 @@ struct Shared {
     several_cores: bool,
     stopped: RwLock<Option<String>>,
     counters: Mutex<Counters>,
+    /// When the newest snapshot was written, or the dataset opened.
+    snapshot_at: Mutex<Instant>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     closing: watch::Sender<bool>,
 }
@@ -106,6 +108,17 @@ pub struct Counters {
     pub snapshots: u64,
     /// Snapshots that could not be written.
     pub snapshot_failures: u64,
+}
+
+/// What a dataset has not done yet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// Proposals that wait for their turn.
+    pub commits: usize,
+    /// Bytes of proposals that are not answered.
+    pub bytes: usize,
+    /// Entries that the views have not told.
+    pub views: usize,
 }
 
 /// What the owner is asked for.
@@ -150,6 +163,7 @@ impl Dataset {
             several_cores: std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1),
             stopped: RwLock::new(None),
             counters: Mutex::default(),
+            snapshot_at: Mutex::new(Instant::now()),
             threads: Mutex::default(),
             closing: watch::Sender::new(false),
         });
@@ -199,6 +213,22 @@ impl Dataset {
     #[must_use]
     pub fn counters(&self) -> Counters {
         *lock(&self.0.counters)
+    }
+
+    /// What waits to be done.
+    #[must_use]
+    pub fn waiting(&self) -> Waiting {
+        Waiting {
+            commits: self.0.inbox.len(),
+            bytes: self.0.queued_bytes.load(Ordering::Relaxed),
+            views: self.0.views.len(),
+        }
+    }
+
+    /// How long ago the newest snapshot was written, or the dataset opened.
+    #[must_use]
+    pub fn snapshot_age(&self) -> Duration {
+        lock(&self.0.snapshot_at).elapsed()
     }
 
     /// Run-time errors of view expressions since it was opened.

@@ -32,6 +32,16 @@ pub enum Frame {
     Binary(Bytes),
 }
 
+impl Frame {
+    /// What is in it.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        match self {
+            Self::Text(bytes) | Self::Binary(bytes) => bytes,
+        }
+    }
+}
+
 /// What a channel answers or pushes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {

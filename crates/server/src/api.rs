@@ -5,6 +5,7 @@ mod changes;
 mod commits;
 mod datasets;
 mod events;
+mod looking;
 mod reference;
 mod rows;
 mod topics;
@@ -22,6 +23,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::metrics;
 use crate::problem::Problem;
 use crate::server::Opener;
 
@@ -58,15 +60,20 @@ pub(crate) fn router(shared: Shared, door: Door, gate: Gate, apps: Router) -> Ro
         .routes(routes!(rows::one))
         .routes(routes!(rows::snapshot))
         .routes(routes!(changes::changes))
-        .routes(routes!(topics::publish_all))
+        .routes(routes!(topics::publish_all, looking::topics))
         .routes(routes!(topics::publish, topics::show))
         .routes(routes!(topics::presence))
         .routes(routes!(events::follow))
+        .routes(routes!(looking::connections))
+        .routes(routes!(looking::session))
         .routes(routes!(healthz))
         .routes(routes!(readyz))
         .with_state(shared)
         .split_for_parts();
     let document = reference::serve(document);
+    let metrics = Router::new()
+        .route("/metrics", get(metrics::serve))
+        .with_state((node.clone(), door.clone()));
     let sockets = Router::new()
         .route("/socket/websocket", get(websocket::upgrade))
         .route(LONGPOLL, any(longpoll::serve))
@@ -74,6 +81,7 @@ pub(crate) fn router(shared: Shared, door: Door, gate: Gate, apps: Router) -> Ro
     Router::new()
         .merge(api)
         .merge(document)
+        .merge(metrics)
         .merge(sockets)
         .merge(apps)
         .method_not_allowed_fallback(method_not_allowed)
@@ -83,9 +91,9 @@ pub(crate) fn router(shared: Shared, door: Door, gate: Gate, apps: Router) -> Ro
         .fallback(not_found)
 }
 
-/// Until everything is in memory, nothing is answered but health.
+/// Until everything is in memory, nothing is answered but health and metrics.
 async fn wait_until_ready(State(node): State<Node>, request: Request, next: Next) -> Response {
-    let health = ["/healthz", "/readyz"].contains(&request.uri().path());
+    let health = ["/healthz", "/readyz", "/metrics"].contains(&request.uri().path());
     match node.waiting_for() {
         // Clients look into the body only, and know no 503 there.
         Some(_) if request.uri().path() == LONGPOLL => longpoll::not_yet(),
@@ -138,14 +146,18 @@ async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// Everything is in memory and every dataset takes commits.
+/// Everything is in memory, every dataset takes commits, and the server is not about to stop.
 #[utoipa::path(get, path = "/readyz", tag = "health", responses(
     (status = 200, body = String),
-    (status = 503, description = "`loading` or `stopped`", body = Problem),
+    (status = 503, description = "`loading`, `draining` or `stopped`", body = Problem),
 ))]
 async fn readyz(State(shared): State<Shared>) -> Result<&'static str, Problem> {
     if let Some(what) = shared.node.waiting_for() {
         return Err(loading(&what));
+    }
+    if shared.door.is_draining() {
+        let detail = "the server is about to stop".to_owned();
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "draining", detail));
     }
     let stopped = shared.node.datasets().into_iter().find_map(|dataset| {
         dataset.stopped().map(|reason| format!("dataset {}: {reason}", dataset.name()))

@@ -67,6 +67,7 @@ pub const KEYS: &[&str] = &[
     "log.snapshot_after_seconds",
     "bookmark_ms",
     "drain_ms",
+    "drain_spread_ms",
     "shards",
     "slow_reader_ms",
     "ring_frames",
@@ -119,6 +120,8 @@ pub struct Config {
     pub bookmark_ms: u64,
     /// After a signal to stop: how long requests in flight may take, in milliseconds.
     pub drain_ms: u64,
+    /// After a signal to stop: within what time many sockets are sent away, in milliseconds.
+    pub drain_spread_ms: u64,
     /// Threads that serve sockets; 0 for one on each core.
     pub shards: usize,
     /// A reader that takes nothing for this long is closed, in milliseconds.
@@ -238,7 +241,8 @@ impl Default for Config {
             rights: vec![],
             log: LogConfig::default(),
             bookmark_ms: limits::BOOKMARK_MS,
-            drain_ms: 10_000,
+            drain_ms: 15_000,
+            drain_spread_ms: limits::DRAIN_SPREAD_MS,
             shards: 0,
             slow_reader_ms: limits::SLOW_READER_MS,
             ring_frames: limits::RING_FRAMES,
@@ -382,6 +386,7 @@ impl Config {
         DoorOptions {
             shards: self.shards,
             slow_reader_ms: self.slow_reader_ms,
+            drain_spread_ms: self.drain_spread_ms.min(self.drain_ms / 2),
             // Checked before; a list that does not read lets nobody else in.
             origins: Origins::parse(&self.origins).unwrap_or_default(),
             janus: JanusOptions {

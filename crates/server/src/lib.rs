@@ -25,6 +25,7 @@ mod config;
 mod engine;
 mod fronts;
 mod keys;
+mod metrics;
 mod problem;
 pub mod server;
 

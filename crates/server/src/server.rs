@@ -29,7 +29,7 @@ use crate::app::App;
 use crate::config::{Config, ConfigError};
 use crate::fronts::Fronts;
 use crate::problem::Problem;
-use crate::{api, engine, keys};
+use crate::{api, engine, keys, metrics};
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -120,6 +120,7 @@ impl Server {
     /// # Errors
     /// [`StartError`] when the configuration, the data directory or the address is refused.
     pub async fn start(config: Config, app: App) -> Result<Self, StartError> {
+        metrics::begin();
         config.check()?;
         config.check_exposure()?;
         let data = |error| StartError::Data { path: config.data.clone(), error };

@@ -15,8 +15,10 @@ use instep_protocol::session::{ChannelId, Event, Incoming, Options};
 use instep_protocol::vsn::Vsn;
 use tokio::sync::Notify;
 
+use super::Visitor;
 use crate::door::House;
-use crate::talk::{Answer, News, Outside, Talk, Wants};
+use crate::shard::ConnectionState;
+use crate::talk::{Answer, Joined, News, Outside, Talk, Wants};
 
 /// Frames taken from one topic before the next topic has its turn.
 const FRAMES_PER_TURN: usize = 64;
@@ -133,6 +135,21 @@ impl Connection {
     /// The frames to write; empty when there are none.
     pub(super) fn outbox(&mut self) -> &mut VecDeque<Frame> {
         &mut self.outbox
+    }
+
+    /// How it stands, for people who look.
+    pub(super) fn state(&self, visitor: &Visitor, now: u64) -> ConnectionState {
+        ConnectionState {
+            id: visitor.id.clone(),
+            door: "longpoll",
+            peer: None,
+            principal: self.talk.principal().to_owned(),
+            agent: visitor.agent.clone(),
+            age_ms: now.saturating_sub(visitor.since),
+            waiting_bytes: self.outbox.iter().map(|frame| frame.bytes().len()).sum(),
+            blocked_ms: None,
+            topics: self.talk.joined().iter().map(Joined::state).collect(),
+        }
     }
 
     /// True when the session is over, once the outbox is written.

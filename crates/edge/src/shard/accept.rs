@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::time::Instant;
 
 use instep_access::Credential;
 use instep_model::limits;
@@ -79,6 +80,9 @@ impl Accept {
                         wire,
                         side: Side::Channels(talk),
                         peer,
+                        agent: None,
+                        handshake: None,
+                        ready: Instant::now(),
                         place,
                         early: vec![],
                     });

@@ -34,6 +34,7 @@ pub(crate) struct Connection {
     /// Never used twice, unlike its slot.
     pub(super) number: u64,
     pub(super) peer: SocketAddr,
+    pub(super) agent: Option<Arc<str>>,
     /// When it came, by the clock of the house.
     pub(super) since: u64,
     pub(super) stream: Stream,
@@ -95,7 +96,7 @@ pub(super) enum Fate {
 
 impl Connection {
     pub(super) fn new(arrival: Arrival, now: u64) -> Self {
-        let Arrival { stream, wire, side, peer, place, early } = arrival;
+        let Arrival { stream, wire, side, peer, agent, place, early, .. } = arrival;
         let form = match &side {
             Side::Channels(talk) => wire.form(talk.vsn()),
             Side::Raw(_) => Form::WebSocketV2,
@@ -103,6 +104,7 @@ impl Connection {
         Self {
             number: 0,
             peer,
+            agent,
             since: now,
             stream,
             wire,
@@ -125,6 +127,11 @@ impl Connection {
 
     pub(super) fn form(&self) -> Form {
         self.form
+    }
+
+    /// For how long the socket has taken nothing, while something waits for it.
+    pub(super) fn blocked_ms(&self, now: u64) -> Option<u64> {
+        self.blocked_since.map(|since| now.saturating_sub(since))
     }
 
     /// Looks at what came with it, and sets its first deadline.
@@ -172,6 +179,7 @@ impl Connection {
 
     /// Takes in a message of the client.
     fn receive(&mut self, slot: u32, incoming: Incoming<'_>, core: &mut Core) {
+        core.counters.frames_in.add(1);
         self.tell(slot, Event::Received(incoming), core);
     }
 

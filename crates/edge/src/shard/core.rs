@@ -17,6 +17,8 @@ use crate::door::House;
 use crate::talk::{Joined, Outside, Wants};
 
 pub(super) struct Core {
+    /// The number of the shard.
+    pub(super) shard: usize,
     pub(super) house: Arc<House>,
     pub(super) post: Post,
     pub(super) counters: Arc<Counters>,
@@ -37,10 +39,16 @@ pub(super) struct Core {
 }
 
 impl Core {
-    pub(super) fn new(house: Arc<House>, post: Post, counters: Arc<Counters>) -> Self {
+    pub(super) fn new(
+        shard: usize,
+        house: Arc<House>,
+        post: Post,
+        counters: Arc<Counters>,
+    ) -> Self {
         let now = house.now();
         let topics = Topics::new(Arc::clone(post.bell()));
         Self {
+            shard,
             house,
             post,
             counters,

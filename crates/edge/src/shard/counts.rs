@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::times::{Clock, Times};
+
 /// The way by which a connection came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DoorKind {
@@ -11,6 +13,18 @@ pub enum DoorKind {
     Tcp,
     /// The Janus wire.
     Janus,
+}
+
+impl DoorKind {
+    /// The word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::WebSocket => "websocket",
+            Self::Tcp => "tcp",
+            Self::Janus => "janus",
+        }
+    }
 }
 
 /// What one shard has counted since it began.
@@ -26,6 +40,8 @@ pub struct Counts {
     pub accepted: u64,
     /// Connections that could not be taken in: no place, no descriptor.
     pub refused: u64,
+    /// Messages of clients, heartbeats and the like included.
+    pub frames_in: u64,
     /// Messages of topics given to subscribers.
     pub deliveries: u64,
     /// Bytes read.
@@ -38,6 +54,12 @@ pub struct Counts {
     pub missed: u64,
     /// Connections closed because they took nothing for too long.
     pub evicted: u64,
+    /// WebSocket handshakes: from the request until its answer is written.
+    pub handshakes: Times,
+    /// From there, or from the system's hands, until a shard serves the connection.
+    pub accepts: Times,
+    /// Turns of the shard: from an event until it waits for the next.
+    pub turns: Times,
 }
 
 /// The counters of one shard: written by its thread, read by anybody.
@@ -48,12 +70,16 @@ pub(super) struct Counters {
     janus: AtomicU64,
     pub(super) accepted: Counter,
     pub(super) refused: Counter,
+    pub(super) frames_in: Counter,
     pub(super) deliveries: Counter,
     pub(super) bytes_in: Counter,
     pub(super) bytes_out: Counter,
     pub(super) lagged: Counter,
     pub(super) missed: Counter,
     pub(super) evicted: Counter,
+    pub(super) handshakes: Clock,
+    pub(super) accepts: Clock,
+    pub(super) turns: Clock,
 }
 
 #[derive(Debug, Default)]
@@ -65,7 +91,7 @@ impl Counter {
         self.0.store(self.0.load(Ordering::Relaxed) + more, Ordering::Relaxed);
     }
 
-    fn get(&self) -> u64 {
+    pub(super) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -94,12 +120,16 @@ impl Counters {
             janus: self.janus.load(Ordering::Relaxed),
             accepted: self.accepted.get(),
             refused: self.refused.get(),
+            frames_in: self.frames_in.get(),
             deliveries: self.deliveries.get(),
             bytes_in: self.bytes_in.get(),
             bytes_out: self.bytes_out.get(),
             lagged: self.lagged.get(),
             missed: self.missed.get(),
             evicted: self.evicted.get(),
+            handshakes: self.handshakes.read(),
+            accepts: self.accepts.read(),
+            turns: self.turns.read(),
         }
     }
 

@@ -3,15 +3,15 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
 
 use instep_node::Bell;
 use instep_protocol::janus::Token;
-use tokio::sync::oneshot;
 
 use super::DoorKind;
 use super::connection::{Connection, Side};
-use super::snapshot::ConnectionState;
 use super::stream::Stream;
+use super::survey::Question;
 use super::wire::Wire;
 use crate::door::Place;
 use crate::talk::Outside;
@@ -25,10 +25,10 @@ pub(crate) enum Mail {
     Listen(DoorKind, std::net::TcpListener),
     /// A connection that wants the session of this token, which lives here.
     Attach(Box<Connection>, Token),
-    /// Send everybody away.
-    Drain,
-    /// What is connected?
-    Snapshot(oneshot::Sender<Vec<ConnectionState>>),
+    /// Send everybody away, within that time.
+    Drain { spread_ms: u64 },
+    /// Somebody wants to know who is connected.
+    Question(Question),
     /// End.
     Stop,
 }
@@ -39,6 +39,12 @@ pub(crate) struct Arrival {
     pub(crate) wire: Wire,
     pub(crate) side: Side,
     pub(crate) peer: SocketAddr,
+    /// What the client calls itself.
+    pub(crate) agent: Option<Arc<str>>,
+    /// How long its handshake took, if there was one.
+    pub(crate) handshake: Option<Duration>,
+    /// Since when a shard could serve it.
+    pub(crate) ready: Instant,
     pub(crate) place: Place,
     /// What the client sent behind its handshake.
     pub(crate) early: Vec<u8>,

@@ -80,6 +80,7 @@ impl Talk {
     ) -> Option<ChannelId> {
         let (topic, now) = (channel.topic(), house.now());
         let refuse = |talk: &mut Self, reason: &Value, wants: &mut Wants| {
+            house.refusals().count(reason);
             let (channel, response) = (channel.clone(), Bytes::from(reason.to_string()));
             let outcome = JoinOutcome::Refused { response };
             talk.tell(Event::JoinAnswered { channel, outcome }, now, wants);

@@ -92,7 +92,7 @@ impl House {
 
     /// The most that waits for one socket.
     pub(crate) fn waiting_bytes(&self) -> usize {
-        let states = self.runtime.block_on(self.door.snapshot());
+        let states = self.runtime.block_on(self.door.furthest(1_000));
         states.iter().map(|state| state.waiting_bytes).max().unwrap_or(0)
     }
 

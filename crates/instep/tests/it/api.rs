@@ -28,7 +28,8 @@ fn every_documented_path_and_method_is_served() {
             .replace("{table}", "t")
             .replace("{topic}", "room:1")
             .replace("{journal}", "j")
-            .replace("{key}", "k");
+            .replace("{key}", "k")
+            .replace("{id}", "0-1");
         assert!(!address.contains('{'), "say what stands for the parameter of {path}");
         if address.ends_with("/events") {
             // The answer has no end.

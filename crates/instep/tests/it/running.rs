@@ -94,14 +94,24 @@ impl Server {
 
     /// Ends the process; answers its exit code, none if a signal ended it.
     pub(crate) fn signal(&mut self, signal: &str) -> Option<i32> {
+        self.tell(signal);
+        self.ended()
+    }
+
+    /// Sends a signal.
+    pub(crate) fn tell(&self, signal: &str) {
         let process = self.child.id().to_string();
         assert!(Command::new("kill").args([signal, &process]).status().unwrap().success());
+    }
+
+    /// Waits for the end of the process; its exit code, none if a signal ended it.
+    pub(crate) fn ended(&mut self) -> Option<i32> {
         let begun = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status.code();
             }
-            assert!(begun.elapsed() < PATIENCE, "the server did not end after {signal}");
+            assert!(begun.elapsed() < PATIENCE, "the server did not end");
             std::thread::sleep(Duration::from_millis(10));
         }
     }

@@ -54,6 +54,10 @@ impl<T> Backlog<T> {
         lock(&self.state).entries.len() < self.limit
     }
 
+    pub(super) fn len(&self) -> usize {
+        lock(&self.state).entries.len()
+    }
+
     /// Waits for the next entry; `None` when there will be no more.
     pub(super) fn next(&self) -> Option<T> {
         let mut state = lock(&self.state);

@@ -91,6 +91,7 @@ impl Shared {
         let revision = state.applied.revision;
         snapshots.write(revision, &mut |take| snapshot::write(&state, take))?;
         lock(&self.counters).snapshots += 1;
+        *lock(&self.snapshot_at) = Instant::now();
         Ok(revision)
     }
 }

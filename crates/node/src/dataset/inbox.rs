@@ -74,6 +74,10 @@ impl<T> Inbox<T> {
         Put::Queued
     }
 
+    pub(super) fn len(&self) -> usize {
+        lock(&self.state).waiting.len()
+    }
+
     /// Ends a caller's turn. What has come meanwhile is left to the thread.
     pub(super) fn rest(&self) {
         let mut state = lock(&self.state);

@@ -13,7 +13,7 @@ use futures_util::stream;
 use instep_access::{Action, Resource};
 use instep_model::commit::Record;
 use instep_model::position::Position;
-use instep_node::{Follow, FollowedCommit};
+use instep_node::{Follow, FollowError, FollowedCommit};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::IntoParams;
@@ -74,6 +74,7 @@ pub(super) async fn changes(
         dataset: name,
         form: if events { Form::Events } else { Form::Lines },
         endless: query.follow || events,
+        draining: shared.door.draining(),
     };
     let chunks = stream::unfold(Some(feed), |feed| async move {
         let mut feed = feed?;
@@ -99,6 +100,8 @@ struct Feed {
     form: Form,
     endless: bool,
     position: Position,
+    /// Until the server is about to stop.
+    draining: tokio::sync::watch::Receiver<bool>,
 }
 
 impl Feed {
@@ -112,12 +115,13 @@ impl Feed {
         let patience = self.caller.ends_in().map_or(BOOKMARK, |end| BOOKMARK.min(end));
         let first = match self.endless {
             false => self.follow.try_next().await,
-            true => match tokio::time::timeout(patience, self.follow.next()).await {
-                Ok(commit) => commit.map(Some),
-                Err(_) => {
+            true => match self.wait(patience).await {
+                Some(commit) => commit.map(Some),
+                None => {
                     let bookmark = json!({"bookmark": self.position}).to_string();
                     self.put(&mut out, "bookmark", None, &bookmark);
-                    return (out, true);
+                    // When the server stops, the reader comes back and goes on where it was.
+                    return (out, !*self.draining.borrow());
                 }
             },
         };
@@ -153,6 +157,16 @@ impl Feed {
         }
         text.push_str("]}");
         self.put(out, "commit", Some(commit.position), &text);
+    }
+
+    /// The next commit; none when `patience` passes first, or the server is about to stop.
+    async fn wait(&mut self, patience: Duration) -> Option<Result<FollowedCommit, FollowError>> {
+        tokio::select! {
+            biased;
+            commit = self.follow.next() => Some(commit),
+            () = tokio::time::sleep(patience) => None,
+            _ = self.draining.wait_for(|drain| *drain) => None,
+        }
     }
 
     fn put_error(&self, out: &mut Vec<u8>, problem: Problem) {

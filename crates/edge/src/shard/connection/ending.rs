@@ -31,6 +31,7 @@ impl Connection {
         let linger_ms = if self.has_socket() { limits::LINGER_MS } else { 0 };
         self.ending = Ending::Closing { until: core.now + linger_ms };
         self.held = None;
+        tracing::debug!(shard = core.shard, connection = self.number, code, reason, "closing");
         // A session that outlives its connection does not outlive this.
         let event = if self.token().is_some() { Event::Drain } else { Event::Lost };
         self.tell(slot, event, core);
@@ -99,6 +100,13 @@ impl Connection {
         let is_slow = |since| core.now.saturating_sub(since) >= slow_reader_ms;
         if self.blocked_since.is_some_and(is_slow) {
             core.counters.evicted.add(1);
+            tracing::warn!(
+                shard = core.shard,
+                connection = self.number,
+                peer = %self.peer,
+                waiting_bytes = self.out.bytes(),
+                "a client takes nothing and is sent away"
+            );
             if self.token().is_some() {
                 let (at, why) = (Timestamp(wall_us()), "the connection takes too little");
                 let error = encode_error(at, "too_slow", why, None);

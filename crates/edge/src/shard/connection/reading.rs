@@ -66,7 +66,10 @@ impl Connection {
         };
         let mut rest = input;
         match decoder.decode(&mut rest) {
-            Some(Ok(frame)) => self.hear(janus::Event::Received(frame), core),
+            Some(Ok(frame)) => {
+                core.counters.frames_in.add(1);
+                self.hear(janus::Event::Received(frame), core);
+            }
             Some(Err(error)) => self.hear(janus::Event::Malformed(error), core),
             None => return input.len(),
         }

@@ -1,0 +1,67 @@
+//! Sending everybody away, not all at once: they come back, and elsewhere at the same time.
+
+/// Connections of one shard that are still to be sent away.
+#[derive(Debug, Default)]
+pub(super) struct Leaving {
+    slots: Vec<u32>,
+    /// How many there were.
+    all: usize,
+    began: u64,
+    /// Until then everybody has been sent away, counted from the beginning.
+    spread_ms: u64,
+}
+
+/// How long a shard may wait before it sends the next ones away.
+const STEP_MS: u64 = 10;
+
+impl Leaving {
+    pub(super) fn new(slots: Vec<u32>, began: u64, spread_ms: u64) -> Self {
+        Self { all: slots.len(), slots, began, spread_ms }
+    }
+
+    /// Milliseconds until somebody is due; none when nobody is left.
+    pub(super) fn due_in(&self, now: u64) -> Option<u64> {
+        let wait = if self.due(now) > 0 { 0 } else { STEP_MS };
+        (!self.slots.is_empty()).then_some(wait)
+    }
+
+    /// Who is to be sent away now, at most so many.
+    pub(super) fn take(&mut self, now: u64, most: usize) -> Vec<u32> {
+        let due = self.due(now).min(most);
+        self.slots.split_off(self.slots.len() - due)
+    }
+
+    fn due(&self, now: u64) -> usize {
+        let passed = now.saturating_sub(self.began);
+        if passed >= self.spread_ms {
+            return self.slots.len();
+        }
+        let share = self.all as u128 * u128::from(passed) / u128::from(self.spread_ms);
+        let stay = self.all - usize::try_from(share).unwrap_or(self.all);
+        self.slots.len().saturating_sub(stay)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crowd_leaves_evenly_and_nobody_is_forgotten() {
+        let mut leaving = Leaving::new((0..1_000).collect(), 50, 500);
+
+        let by_time: Vec<_> =
+            [50, 51, 100, 300, 549, 550].map(|now| leaving.take(now, 1_000).len()).into();
+
+        assert_eq!(by_time, [0, 2, 98, 400, 498, 2]);
+        assert_eq!(leaving.due_in(600), None);
+    }
+
+    #[test]
+    fn without_a_spread_everybody_leaves_at_once_in_turns() {
+        let mut leaving = Leaving::new((0..10).collect(), 50, 0);
+
+        assert_eq!((leaving.take(50, 6).len(), leaving.due_in(50)), (6, Some(0)));
+        assert_eq!((leaving.take(50, 6).len(), leaving.due_in(50)), (4, None));
+    }
+}

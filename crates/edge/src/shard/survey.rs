@@ -1,0 +1,238 @@
+//! What is connected and how far behind it is, for people who look.
+//!
+//! A shard looks at some of its connections in each turn, so that nobody waits for those who ask.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use instep_model::limits;
+use slab::Slab;
+use tokio::sync::oneshot;
+
+use super::connection::{Connection, Side};
+
+/// A connection as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectionState {
+    /// Its name while it lasts; another one never gets it.
+    pub id: String,
+    /// The door by which it came.
+    pub door: &'static str,
+    /// The other end, where it is known.
+    pub peer: Option<SocketAddr>,
+    /// Who it is, as far as that was shown.
+    pub principal: String,
+    /// What the client calls itself.
+    pub agent: Option<Arc<str>>,
+    /// How long it is there, in milliseconds.
+    pub age_ms: u64,
+    /// Bytes that wait for its socket.
+    pub waiting_bytes: usize,
+    /// For how long the socket has taken nothing, while something waits for it.
+    pub blocked_ms: Option<u64>,
+    /// What it has joined.
+    pub topics: Vec<TopicState>,
+}
+
+/// A topic that a connection has joined.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicState {
+    /// The topic.
+    pub topic: String,
+    /// Frames that it has not been given yet.
+    pub lag: u64,
+}
+
+/// How many frames behind is told apart.
+pub const BEHIND: [u64; 4] = [1, 10, 100, 1_000];
+
+/// How far subscribers are behind, all together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lag {
+    /// Topics joined by connections.
+    pub subscriptions: u64,
+    /// How many of them are at least as many frames behind as [`BEHIND`] says.
+    pub behind: [u64; BEHIND.len()],
+    /// Frames that the furthest is behind.
+    pub most: u64,
+    /// Bytes that wait for sockets.
+    pub waiting_bytes: u64,
+    /// Sockets that take nothing for now.
+    pub blocked: u64,
+}
+
+/// What a shard is asked.
+pub(crate) enum Question {
+    /// How far is everybody behind?
+    Lag(oneshot::Sender<Lag>),
+    /// Who is the furthest behind?
+    Furthest { most: usize, reply: oneshot::Sender<Vec<ConnectionState>> },
+    /// Is there a connection of this number?
+    Numbered { number: u64, reply: oneshot::Sender<Vec<ConnectionState>> },
+}
+
+/// Questions that a shard has not answered yet.
+#[derive(Default)]
+pub(super) struct Surveys(VecDeque<Survey>);
+
+struct Survey {
+    question: Question,
+    /// The slot to look at next.
+    next: usize,
+    lag: Lag,
+    found: Vec<ConnectionState>,
+}
+
+impl ConnectionState {
+    /// Frames that it is behind on the topic where it is the furthest.
+    #[must_use]
+    pub fn lag(&self) -> u64 {
+        self.topics.iter().map(|topic| topic.lag).max().unwrap_or(0)
+    }
+}
+
+/// Those who are the furthest behind come first; among equals, those for whom most bytes wait.
+pub(crate) fn sort(states: &mut [ConnectionState]) {
+    states.sort_by_cached_key(|state| {
+        (std::cmp::Reverse((state.lag(), state.waiting_bytes)), state.id.clone())
+    });
+}
+
+impl Lag {
+    /// Adds that of others.
+    pub fn add(&mut self, other: &Self) {
+        self.subscriptions += other.subscriptions;
+        self.behind.iter_mut().zip(other.behind).for_each(|(behind, more)| *behind += more);
+        self.most = self.most.max(other.most);
+        self.waiting_bytes += other.waiting_bytes;
+        self.blocked += other.blocked;
+    }
+
+    pub(crate) fn note(&mut self, frames: u64) {
+        self.subscriptions += 1;
+        self.most = self.most.max(frames);
+        for (behind, least) in self.behind.iter_mut().zip(BEHIND) {
+            *behind += u64::from(frames >= least);
+        }
+    }
+}
+
+impl Surveys {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Takes a question; who asks while too many wait gets no answer.
+    pub(super) fn ask(&mut self, question: Question) {
+        if self.0.len() < limits::SURVEYS {
+            let (lag, found) = (Lag::default(), vec![]);
+            self.0.push_back(Survey { question, next: 0, lag, found });
+        }
+    }
+
+    /// Looks at some connections for whoever asked first.
+    pub(super) fn look(&mut self, shard: usize, connections: &Slab<Connection>, now: u64) {
+        if let Some(survey) = self.0.front_mut()
+            && survey.look(shard, connections, now)
+            && let Some(done) = self.0.pop_front()
+        {
+            done.answer();
+        }
+    }
+}
+
+impl Survey {
+    /// True when it has seen everybody, or nobody wants to know any more.
+    fn look(&mut self, shard: usize, connections: &Slab<Connection>, now: u64) -> bool {
+        let mut seen = 0;
+        while self.next < connections.capacity() && seen < limits::SURVEY_PER_TURN {
+            seen += 1;
+            if let Some(connection) = connections.get(self.next) {
+                seen += joined(connection).len();
+                self.note(shard, connection, now);
+            }
+            self.next += 1;
+        }
+        self.next >= connections.capacity() || self.is_forgotten()
+    }
+
+    fn is_forgotten(&self) -> bool {
+        match &self.question {
+            Question::Lag(reply) => reply.is_closed(),
+            Question::Furthest { reply, .. } | Question::Numbered { reply, .. } => {
+                reply.is_closed()
+            }
+        }
+    }
+
+    fn note(&mut self, shard: usize, connection: &Connection, now: u64) {
+        match &self.question {
+            Question::Lag(_) => {
+                joined(connection).iter().for_each(|one| self.lag.note(one.subscription.lag()));
+                self.lag.waiting_bytes += connection.out.bytes() as u64;
+                self.lag.blocked += u64::from(connection.marks.blocked);
+            }
+            Question::Furthest { most, .. } => {
+                self.found.push(state_of(shard, connection, now));
+                if self.found.len() >= 2 * most.saturating_add(limits::SURVEY_PER_TURN) {
+                    sort(&mut self.found);
+                    self.found.truncate(*most);
+                }
+            }
+            Question::Numbered { number, .. } if connection.number == *number => {
+                self.found.push(state_of(shard, connection, now));
+            }
+            Question::Numbered { .. } => {}
+        }
+    }
+
+    /// Whoever asked may have given up.
+    fn answer(mut self) {
+        match self.question {
+            Question::Lag(reply) => drop(reply.send(self.lag)),
+            Question::Furthest { most, reply } => {
+                sort(&mut self.found);
+                self.found.truncate(most);
+                drop(reply.send(self.found));
+            }
+            Question::Numbered { reply, .. } => drop(reply.send(self.found)),
+        }
+    }
+}
+
+fn joined(connection: &Connection) -> &[crate::talk::Joined] {
+    match &connection.side {
+        Side::Channels(talk) => talk.joined(),
+        Side::Raw(_) => &[],
+    }
+}
+
+fn state_of(shard: usize, connection: &Connection, now: u64) -> ConnectionState {
+    let principal = match &connection.side {
+        Side::Channels(talk) => talk.principal().to_owned(),
+        Side::Raw(_) => instep_access::principal::ANONYMOUS.to_owned(),
+    };
+    ConnectionState {
+        id: id(shard, connection.number),
+        door: connection.kind().word(),
+        peer: Some(connection.peer),
+        principal,
+        agent: connection.agent.clone(),
+        age_ms: now.saturating_sub(connection.since),
+        waiting_bytes: connection.out.bytes(),
+        blocked_ms: connection.blocked_ms(now),
+        topics: joined(connection).iter().map(crate::talk::Joined::state).collect(),
+    }
+}
+
+/// What people call a connection of a shard.
+pub(crate) fn id(shard: usize, number: u64) -> String {
+    format!("{shard}-{number}")
+}
+
+/// The shard and the number of what [`id`] has made.
+pub(crate) fn read_id(id: &str) -> Option<(usize, u64)> {
+    let (shard, number) = id.split_once('-')?;
+    Some((shard.parse().ok()?, number.parse().ok()?))
+}

@@ -1,0 +1,257 @@
+//! What the server counts, in the text form that Prometheus reads.
+//!
+//! Nothing is added up before somebody asks: shards and datasets count for themselves. Every name
+//! is explained in `docs/reference/metrics.md`. No label is chosen by clients.
+
+mod page;
+mod process;
+
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use instep_edge::{BEHIND, Counts, Door, JOIN_REFUSALS, Lag};
+use instep_node::{Dataset, Node};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, text};
+use prometheus_client::registry::Registry;
+
+use self::page::Page;
+use self::process::Process;
+use crate::caller::Admin;
+use crate::problem::Problem;
+
+/// What the page says it is.
+const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// How long the shards may take to say how far their subscribers are behind.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Serves the page.
+pub(crate) async fn serve(_: Admin, State((node, door)): State<(Node, Door)>) -> Response {
+    let lag = tokio::time::timeout(PATIENCE, door.lag()).await.ok();
+    // Locks of many topics are taken, and files of /proc are read.
+    let written = tokio::task::spawn_blocking(move || {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Measured::now(&node, &door, lag)));
+        let mut page = String::new();
+        text::encode(&mut page, &registry).map(|()| page)
+    });
+    match written.await {
+        Ok(Ok(page)) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], page).into_response(),
+        Ok(Err(_)) | Err(_) => {
+            let detail = "the page of metrics cannot be written".to_owned();
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "storage_error", detail).into_response()
+        }
+    }
+}
+
+/// Notes that the server begins.
+pub(crate) fn begin() {
+    process::note_start();
+}
+
+/// Everything at one moment.
+#[derive(Debug)]
+struct Measured {
+    ready: bool,
+    draining: bool,
+    connections: [(&'static str, u64); 4],
+    counts: Counts,
+    lag: Option<Lag>,
+    joins_refused: [u64; JOIN_REFUSALS.len()],
+    /// Topics, frames and bytes on their rings.
+    topics: [u64; 3],
+    datasets: Vec<DatasetMeasured>,
+    process: Process,
+}
+
+#[derive(Debug)]
+struct DatasetMeasured {
+    name: String,
+    counters: instep_node::dataset::Counters,
+    waiting: instep_node::dataset::Waiting,
+    head: u64,
+    evaluation_errors: u64,
+    snapshot_age: Duration,
+    stopped: bool,
+}
+
+impl Measured {
+    fn now(node: &Node, door: &Door, lag: Option<Lag>) -> Self {
+        let counts = sum(&door.counts());
+        let mut topics = [0; 3];
+        for topic in node.topics().all() {
+            let (frames, bytes) = topic.occupancy();
+            topics[0] += 1;
+            topics[1] += frames as u64;
+            topics[2] += bytes as u64;
+        }
+        Self {
+            ready: node.waiting_for().is_none() && !door.is_draining(),
+            draining: door.is_draining(),
+            connections: [
+                ("websocket", counts.websocket),
+                ("tcp", counts.tcp),
+                ("janus", counts.janus),
+                ("longpoll", door.longpoll_sessions() as u64),
+            ],
+            counts,
+            lag,
+            joins_refused: door.joins_refused(),
+            topics,
+            datasets: node.datasets().iter().map(DatasetMeasured::now).collect(),
+            process: Process::now(),
+        }
+    }
+
+    fn doors(&self, page: &mut Page<'_>) -> std::fmt::Result {
+        let counts = &self.counts;
+        let doors = self.connections.map(|(door, now)| (door.to_owned(), now));
+        page.gauges("instep_connections", "Connections now", "door", doors)?;
+        page.counter(
+            "instep_connections_accepted",
+            "Connections that shards took in",
+            counts.accepted,
+        )?;
+        page.counter(
+            "instep_connections_refused",
+            "TCP connections for which there was no place or no descriptor",
+            counts.refused,
+        )?;
+        page.counter(
+            "instep_evictions",
+            "Connections closed because they took nothing for too long",
+            counts.evicted,
+        )?;
+        page.times("instep_handshake", "WebSocket handshakes", &counts.handshakes)?;
+        page.times(
+            "instep_accept",
+            "From a ready socket until a shard serves it",
+            &counts.accepts,
+        )?;
+        page.times("instep_shard_turn", "Turns of shards", &counts.turns)?;
+        page.counter("instep_frames_received", "Messages from clients", counts.frames_in)?;
+        page.counter("instep_deliveries", "Messages given to subscribers", counts.deliveries)?;
+        page.counter("instep_received_bytes", "Bytes read from sockets", counts.bytes_in)?;
+        page.counter("instep_sent_bytes", "Bytes written to sockets", counts.bytes_out)?;
+        page.counter("instep_gaps", "Subscribers that fell off a ring", counts.lagged)?;
+        page.counter(
+            "instep_missed_frames",
+            "Messages that such subscribers were not given one by one",
+            counts.missed,
+        )?;
+        let refused = JOIN_REFUSALS.map(|reason| reason.replace(' ', "_"));
+        let refused = refused.into_iter().zip(self.joins_refused);
+        page.counters("instep_joins_refused", "Joins that were refused", "reason", refused)
+    }
+
+    fn topics(&self, page: &mut Page<'_>) -> std::fmt::Result {
+        let [topics, frames, bytes] = self.topics;
+        page.gauge("instep_topics", "Topics that are joined or kept", topics)?;
+        page.gauge("instep_ring_frames", "Frames on the rings of topics", frames)?;
+        page.gauge("instep_ring_bytes", "Bytes on the rings of topics", bytes)?;
+        let Some(lag) = &self.lag else {
+            return Ok(());
+        };
+        page.gauge("instep_subscriptions", "Topics joined on sockets", lag.subscriptions)?;
+        let behind = BEHIND.iter().map(ToString::to_string).zip(lag.behind);
+        let help = "Topics joined on sockets whose subscriber is at least so many frames behind";
+        page.gauges("instep_subscriptions_behind", help, "frames", behind)?;
+        page.gauge("instep_lag_frames_max", "Frames that the furthest is behind", lag.most)?;
+        page.gauge("instep_waiting_bytes", "Bytes that wait for sockets", lag.waiting_bytes)?;
+        page.gauge("instep_blocked_connections", "Sockets that take nothing now", lag.blocked)
+    }
+
+    fn datasets(&self, page: &mut Page<'_>) -> std::fmt::Result {
+        type Read = fn(&DatasetMeasured) -> u64;
+        let counters: [(&str, &str, Read); 7] = [
+            ("instep_commits", "Commits made durable", |d| d.counters.commits),
+            ("instep_commit_refusals", "Proposals refused", |d| d.counters.refusals),
+            ("instep_log_entries", "Entries appended: group commits", |d| d.counters.entries),
+            ("instep_log_written_bytes", "Bytes appended", |d| d.counters.bytes),
+            ("instep_snapshots", "Snapshots written", |d| d.counters.snapshots),
+            ("instep_snapshot_failures", "Snapshots that failed", |d| d.counters.snapshot_failures),
+            ("instep_evaluation_errors", "Run-time errors of view expressions", |d| {
+                d.evaluation_errors
+            }),
+        ];
+        for (name, help, read) in counters {
+            page.counters(name, help, "dataset", self.of_datasets(read))?;
+        }
+        let gauges: [(&str, &str, Read); 6] = [
+            ("instep_log_head_revision", "The newest visible entry", |d| d.head),
+            ("instep_queued_commits", "Proposals that wait", |d| d.waiting.commits as u64),
+            ("instep_queued_bytes", "Bytes of proposals that wait", |d| d.waiting.bytes as u64),
+            ("instep_views_behind_entries", "Entries that views have not told yet", |d| {
+                d.waiting.views as u64
+            }),
+            ("instep_snapshot_age_seconds", "Since the newest snapshot, or the start", |d| {
+                d.snapshot_age.as_secs()
+            }),
+            ("instep_dataset_stopped", "1: it takes no commits any more", |d| d.stopped.into()),
+        ];
+        for (name, help, read) in gauges {
+            page.gauges(name, help, "dataset", self.of_datasets(read))?;
+        }
+        Ok(())
+    }
+
+    fn of_datasets(
+        &self,
+        read: fn(&DatasetMeasured) -> u64,
+    ) -> impl Iterator<Item = (String, u64)> + '_ {
+        self.datasets.iter().map(move |dataset| (dataset.name.clone(), read(dataset)))
+    }
+}
+
+impl DatasetMeasured {
+    fn now(dataset: &Dataset) -> Self {
+        Self {
+            name: dataset.name().to_string(),
+            counters: dataset.counters(),
+            waiting: dataset.waiting(),
+            head: dataset.position().place.revision.0,
+            evaluation_errors: dataset.evaluation_errors(),
+            snapshot_age: dataset.snapshot_age(),
+            stopped: dataset.stopped().is_some(),
+        }
+    }
+}
+
+impl Collector for Measured {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
+        let mut page = Page::new(encoder);
+        let version = [("version", env!("CARGO_PKG_VERSION"))];
+        page.info("instep_build", "What runs", &version)?;
+        page.gauge("instep_ready", "1: everything is in memory, and it stays", self.ready.into())?;
+        page.gauge("instep_draining", "1: it is about to stop", self.draining.into())?;
+        self.doors(&mut page)?;
+        self.topics(&mut page)?;
+        self.datasets(&mut page)?;
+        self.process.write(&mut page)
+    }
+}
+
+/// What all shards have counted.
+fn sum(shards: &[Counts]) -> Counts {
+    let mut all = Counts::default();
+    for shard in shards {
+        all.websocket += shard.websocket;
+        all.tcp += shard.tcp;
+        all.janus += shard.janus;
+        all.accepted += shard.accepted;
+        all.refused += shard.refused;
+        all.frames_in += shard.frames_in;
+        all.deliveries += shard.deliveries;
+        all.bytes_in += shard.bytes_in;
+        all.bytes_out += shard.bytes_out;
+        all.lagged += shard.lagged;
+        all.missed += shard.missed;
+        all.evicted += shard.evicted;
+        all.handshakes.add(&shard.handshakes);
+        all.accepts.add(&shard.accepts);
+        all.turns.add(&shard.turns);
+    }
+    all
+}
