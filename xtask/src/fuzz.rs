@@ -71,7 +71,10 @@ pub(crate) fn targets(workspace: &Workspace) -> Fallible<Vec<String>> {
 /// Without a sanitizer: there is no unsafe code to look into, and an input's memory is bounded by
 /// the targets themselves. It also needs no more than a stable compiler.
 pub(crate) fn run_all(workspace: &Workspace, targets: &[String], seconds: u32) -> Fallible<usize> {
-    process::watch(&mut workspace.cargo(&["fuzz", "build", "--sanitizer", "none"]))?;
+    // Said outright, because CARGO_TARGET_DIR would lead elsewhere.
+    let built = workspace.root.join("fuzz/target").display().to_string();
+    let build = ["fuzz", "build", "--sanitizer", "none", "--target-dir", &built];
+    process::watch(&mut workspace.cargo(&build))?;
     let (next, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     thread::scope(|scope| {
