@@ -9,6 +9,7 @@
 //! V2 binary  push       0 | len join_ref | len topic | len event | strings | payload
 //!            reply      1 | len join_ref | len ref | len topic | len status | strings | payload
 //!            broadcast  2 | len topic | len event | strings | payload
+//!            the same   4 | len topic | len event | 0 | 0 | strings | payload    to Supabase's
 //! ```
 
 mod binary;
@@ -18,7 +19,8 @@ mod tests;
 use bytes::Bytes;
 
 pub use self::binary::{
-    FieldTooLong, binary_broadcast, binary_client_push, binary_push, binary_reply,
+    FieldTooLong, binary_broadcast, binary_client_push, binary_named_broadcast, binary_push,
+    binary_reply,
 };
 use crate::reference::Ref;
 use crate::vsn::Vsn;

@@ -63,6 +63,11 @@ impl Decoder {
             return Ok(Decoded { consumed, frame: None });
         };
         let more = (end - unfinished.len()).min(input.len() - consumed);
+        if unfinished.capacity() < unfinished.len() + more {
+            // Twice as much, as vectors grow, but no more than the frame will have.
+            let left = end - unfinished.len();
+            unfinished.reserve_exact(unfinished.len().max(more).min(left));
+        }
         unfinished.extend_from_slice(&input[consumed..consumed + more]);
         consumed += more;
         if unfinished.len() < end {
@@ -72,6 +77,12 @@ impl Decoder {
         frame.drain(..HEAD_BYTES);
         self.0 = None;
         Ok(Decoded { consumed, frame: Some(Cow::Owned(frame)) })
+    }
+
+    /// Bytes of an unfinished frame that are kept.
+    #[must_use]
+    pub fn kept_bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |unfinished| unfinished.capacity())
     }
 
     /// True when nothing is unfinished, and no memory is owned.

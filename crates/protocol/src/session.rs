@@ -48,6 +48,8 @@ use crate::vsn::Vsn;
 /// Close code of a drain and of an idle socket. Every version of phoenix.js comes back after it;
 /// after 1000 some stay away for ever, after 1001 some think that the page was left.
 pub const CLOSE_RESTART: u16 = 1012;
+/// Close code of a server that has no room for what a client sends just now.
+pub const CLOSE_TRY_LATER: u16 = 1013;
 /// Close code for a client that does not keep to the protocol.
 pub const CLOSE_POLICY: u16 = 1008;
 

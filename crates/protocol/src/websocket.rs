@@ -136,6 +136,15 @@ impl Decoder {
         self.decode_pieces(input, limit)
     }
 
+    /// Bytes of an unfinished frame or message that are kept.
+    #[must_use]
+    pub fn kept_bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |unfinished| {
+            let message = unfinished.message.as_ref().map_or(0, |opened| opened.data.capacity());
+            unfinished.head.capacity() + message + unfinished.control.capacity()
+        })
+    }
+
     /// True when nothing is unfinished, and no memory is owned.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -8,6 +8,9 @@ use crate::reference::Ref;
 const PUSH: u8 = 0;
 const REPLY: u8 = 1;
 const BROADCAST: u8 = 2;
+const NAMED_BROADCAST: u8 = 4;
+/// No metadata, and a payload of bytes.
+const NAMED_HEAD: [u8; 2] = [0, 0];
 
 /// A name does not fit its byte of length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -46,6 +49,18 @@ pub fn binary_broadcast(topic: &str, event: &str, payload: &[u8]) -> Result<Byte
     frame(BROADCAST, [topic, event], payload)
 }
 
+/// Encodes a broadcast of bytes for Supabase's clients, which know no other kind.
+///
+/// # Errors
+/// [`FieldTooLong`] when a name is longer than 255 bytes.
+pub fn binary_named_broadcast(
+    topic: &str,
+    event: &str,
+    payload: &[u8],
+) -> Result<Bytes, FieldTooLong> {
+    framed(NAMED_BROADCAST, [topic, event], &NAMED_HEAD, payload)
+}
+
 /// Encodes a push of bytes as a client sends it.
 ///
 /// # Errors
@@ -67,12 +82,22 @@ fn frame<const N: usize>(
     names: [&str; N],
     payload: &[u8],
 ) -> Result<Bytes, FieldTooLong> {
+    framed(kind, names, &[], payload)
+}
+
+fn framed<const N: usize>(
+    kind: u8,
+    names: [&str; N],
+    rest_of_head: &[u8],
+    payload: &[u8],
+) -> Result<Bytes, FieldTooLong> {
     let names_bytes: usize = names.iter().map(|name| name.len()).sum();
-    let mut out = Vec::with_capacity(1 + N + names_bytes + payload.len());
+    let mut out = Vec::with_capacity(1 + N + rest_of_head.len() + names_bytes + payload.len());
     out.push(kind);
     for name in names {
         out.push(u8::try_from(name.len()).map_err(|_| FieldTooLong { bytes: name.len() })?);
     }
+    out.extend_from_slice(rest_of_head);
     for name in names {
         out.extend_from_slice(name.as_bytes());
     }

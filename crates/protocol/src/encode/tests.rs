@@ -58,3 +58,10 @@ fn a_name_of_256_bytes_does_not_fit_a_binary_frame() {
 fn number(token: &str) -> Ref<'_> {
     Ref::from_json(serde_json::from_str(token).unwrap()).unwrap()
 }
+
+#[test]
+fn a_broadcast_of_bytes_has_a_kind_of_its_own_for_supabases_clients() {
+    let frame = binary_named_broadcast("room", "said", &[0, 0xff]).unwrap();
+
+    assert_eq!(&frame[..], b"\x04\x04\x04\x00\x00roomsaid\x00\xff");
+}

@@ -13,7 +13,8 @@ const _: () = assert!(limits::TOPIC_BYTES == 255 && limits::EVENT_BYTES == 255);
 const PUSH: u8 = 0;
 const NAMED_PUSH: u8 = 3;
 const NAMED_EVENT: &str = "broadcast";
-/// How the payload of a named push is written. Bytes would need their own kind on the way out.
+/// How the payload of a named push is written.
+const BYTES: u8 = 0;
 const JSON: u8 = 1;
 
 pub(super) fn decode(frame: &[u8]) -> Result<Message<'_>, DecodeError> {
@@ -41,11 +42,25 @@ fn decode_push(rest: &[u8]) -> Result<Message<'_>, DecodeError> {
     })
 }
 
-/// Here an empty ref is none: that is how the client writes null.
+/// Here an empty ref is none: that is how the client writes null. Bytes have no place in the object
+/// of a `broadcast`, so that they are a push of their name, and the metadata is dropped.
 fn decode_named(rest: &[u8]) -> Result<Message<'_>, DecodeError> {
     let ([join_ref, reference, topic, name, meta], payload) = texts::<5>(rest, 1)?;
-    if rest[5] != JSON {
-        return Err(DecodeError::BadFrame("a broadcast of kind 3 must carry JSON".to_owned()));
+    let some = |text| (!str::is_empty(text)).then(|| Ref::string(text));
+    let message = Message {
+        join_ref: some(join_ref),
+        reference: some(reference),
+        topic: Cow::Borrowed(topic),
+        event: Cow::Borrowed(name),
+        payload: Payload::Binary(payload),
+    };
+    match rest[5] {
+        BYTES => return Ok(message),
+        JSON => {}
+        encoding => {
+            let why = format!("a broadcast of kind 3 carries bytes or JSON, not {encoding}");
+            return Err(DecodeError::BadFrame(why));
+        }
     }
     let payload = std::str::from_utf8(payload).map_err(|_| DecodeError::BadUtf8)?;
     check_json(payload)?;
@@ -55,14 +70,8 @@ fn decode_named(rest: &[u8]) -> Result<Message<'_>, DecodeError> {
             return Err(DecodeError::BadFrame("the metadata must be a JSON object".to_owned()));
         }
     }
-    let some = |text| (!str::is_empty(text)).then(|| Ref::string(text));
-    Ok(Message {
-        join_ref: some(join_ref),
-        reference: some(reference),
-        topic: Cow::Borrowed(topic),
-        event: Cow::Borrowed(NAMED_EVENT),
-        payload: Payload::Named(Named { name, meta, payload }),
-    })
+    let payload = Payload::Named(Named { name, meta, payload });
+    Ok(Message { event: Cow::Borrowed(NAMED_EVENT), payload, ..message })
 }
 
 fn check_json(text: &str) -> Result<(), DecodeError> {

@@ -179,7 +179,7 @@ fn clients_may_send_binary_frames_of_kinds_zero_and_three_only() {
 }
 
 #[test]
-fn a_broadcast_of_kind_three_carries_json_and_nothing_else() {
+fn a_broadcast_of_kind_three_carries_json_or_bytes_and_nothing_else() {
     let decode = |encoding: u8, meta: &str, payload: &[u8]| {
         let lengths = [3, 0, 0, 1, 1, meta.len() as u8, encoding];
         decode_binary(Vsn::V2, &[&lengths, &b"te"[..], meta.as_bytes(), payload].concat())
@@ -188,12 +188,25 @@ fn a_broadcast_of_kind_three_carries_json_and_nothing_else() {
     };
 
     assert_eq!(decode(1, "{}", b"7"), Ok(false));
-    assert_eq!(decode(0, "", b"{}"), Err("bad_frame"));
+    assert_eq!(decode(0, "", b""), Ok(true));
+    assert_eq!(decode(2, "", b"{}"), Err("bad_frame"));
     assert_eq!(decode(1, "[]", b"{}"), Err("bad_frame"));
     for (meta, payload) in [("", &b""[..]), ("", b"{} {}"), ("{", b"{}"), ("", b"{\"a\"}")] {
         assert_eq!(decode(1, meta, payload), Err("bad_json"));
     }
     assert_eq!(decode(1, "", b"\"\xff\""), Err("bad_utf8"));
+}
+
+#[test]
+fn bytes_of_kind_three_are_a_push_of_their_name() {
+    let lengths = [3, 1, 0, 2, 4, 2, 0];
+    let frame = [&lengths[..], b"1", b"ro", b"said", b"{}", &[0, 0xff]].concat();
+
+    let message = decode_binary(Vsn::V2, &frame).unwrap();
+
+    assert_eq!((&*message.topic, &*message.event), ("ro", "said"));
+    assert_eq!((message.join_ref, message.reference), (Some(Ref::string("1")), None));
+    assert_eq!(message.payload, Payload::Binary(b"\x00\xff"));
 }
 
 #[test]
