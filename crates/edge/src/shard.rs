@@ -6,12 +6,13 @@
 //!   └──────────────── at once, if anything was left; else until an event ─────────────────┘
 //! ```
 //!
-//! Everything is done in bounded turns, so that nobody starves. A round ([`fan_out`]) takes what is
+//! Everything is done in bounded turns ([`turn`]), so that nobody starves. A round ([`fan_out`]) takes what is
 //! new on all topics, and begins when the one before has been written: what comes meanwhile is
 //! written together, so that a server that is behind does less for each message.
 
 mod accept;
 mod attaching;
+mod begin_again;
 mod connection;
 mod core;
 mod counts;
@@ -24,31 +25,30 @@ mod stream;
 mod survey;
 mod times;
 mod topics;
+mod turn;
 mod wheel;
 mod wire;
 
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use instep_model::limits;
 use instep_node::Bell;
 use instep_protocol::session::Event;
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Interest, Poll, Token, Waker};
 use slab::Slab;
 use tokio::sync::oneshot;
 
 use self::accept::Accept;
-use self::connection::{Connection, Fate};
+use self::connection::Connection;
 use self::core::Core;
 use self::counts::Counters;
-use self::fan_out::fan_out;
 use self::leaving::Leaving;
 use self::mail::Post;
 use self::sessions::Home;
 use self::survey::Surveys;
-use self::wheel::Entry;
 use crate::door::House;
 
 pub(crate) use self::connection::Side;
@@ -96,7 +96,6 @@ impl Shards {
             let counters = Arc::new(Counters::default());
             handles.push(Handle { post: post.clone(), counters: Arc::clone(&counters) });
             shards.push(Shard {
-                number,
                 poll,
                 mail,
                 core: Core::new(number, Arc::clone(house), post, counters),
@@ -109,12 +108,14 @@ impl Shards {
                 leaving: Leaving::default(),
                 draining: false,
                 surveys: Surveys::default(),
+                woken: Instant::now(),
+                last_woken: Instant::now(),
                 stopped: false,
             });
         }
         for mut shard in shards {
             shard.others = handles.clone();
-            let name = format!("shard-{}", shard.number);
+            let name = format!("shard-{}", shard.core.shard);
             std::thread::Builder::new().name(name).spawn(move || shard.run())?;
         }
         Ok(Self(handles))
@@ -184,7 +185,6 @@ fn admit(handles: &[Handle], arrival: Arrival) {
 }
 
 struct Shard {
-    number: usize,
     poll: Poll,
     mail: Receiver<Mail>,
     core: Core,
@@ -201,85 +201,13 @@ struct Shard {
     /// Whoever comes now is sent away.
     draining: bool,
     surveys: Surveys,
+    /// When its turn began, and the one before.
+    woken: Instant,
+    last_woken: Instant,
     stopped: bool,
 }
 
 impl Shard {
-    fn run(mut self) {
-        let mut events = Events::with_capacity(limits::EVENTS_PER_TURN);
-        while !self.stopped {
-            if let Err(error) = self.wait(&mut events) {
-                tracing::error!(%error, "a shard cannot wait for events");
-                return;
-            }
-            let woken = Instant::now();
-            self.core.now = self.core.house.now();
-            for event in &events {
-                self.take_event(event);
-            }
-            self.take_mail();
-            self.accept_some();
-            self.send_some_away();
-            self.read_some();
-            self.attach_some();
-            if self.round == 0 {
-                fan_out(&mut self.core, &mut self.connections);
-                self.round = self.core.due.len();
-            }
-            self.catch_up_some();
-            self.write_some();
-            self.look_at_deadlines();
-            self.surveys.look(self.number, &self.connections, self.core.now);
-            self.core.counters.turns.note(woken.elapsed());
-        }
-    }
-
-    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
-        let now = self.core.now;
-        let ready = self.accepts.iter().any(|accept| accept.is_ready(now));
-        let mut timeout = Some(Duration::ZERO);
-        let bell = Arc::clone(self.core.post.bell());
-        let has_work = self.core.has_work() || ready || !self.surveys.is_empty();
-        if !has_work && bell.falls_asleep() {
-            // Whoever sends mail from here on finds the bell asleep, and wakes this thread.
-            match self.mail.try_recv() {
-                Ok(mail) => self.open(mail),
-                Err(_) => {
-                    let again = self.accepts.iter().filter_map(|accept| accept.due_in(now));
-                    let soon = self.core.wheel.due_in(now).into_iter();
-                    let due = soon.chain(again).chain(self.leaving.due_in(now)).min();
-                    timeout = due.map(Duration::from_millis);
-                }
-            }
-        }
-        let waited = self.poll.poll(events, timeout);
-        bell.is_awake();
-        match waited {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
-            _ => Ok(()),
-        }
-    }
-
-    fn take_event(&mut self, event: &mio::event::Event) {
-        let Token(token) = event.token();
-        if let Some(slot) = token.checked_sub(LISTENERS) {
-            if let Some(connection) = self.connections.get_mut(slot) {
-                connection.woken(slot_number(slot), event, &mut self.core);
-            }
-        } else if let Some(accept) = token.checked_sub(1).and_then(|at| self.accepts.get_mut(at)) {
-            accept.woken();
-        }
-    }
-
-    fn take_mail(&mut self) {
-        for _ in 0..limits::EVENTS_PER_TURN {
-            let Ok(mail) = self.mail.try_recv() else {
-                return;
-            };
-            self.open(mail);
-        }
-    }
-
     fn open(&mut self, mail: Mail) {
         match mail {
             Mail::Arrival(arrival) => self.take_in(*arrival),
@@ -343,7 +271,7 @@ impl Shard {
         {
             self.core.counters.accepted.add(1);
             tracing::debug!(
-                shard = self.number,
+                shard = self.core.shard,
                 connection = connection.number,
                 door = connection.kind().word(),
                 peer = %connection.peer,
@@ -370,83 +298,11 @@ impl Shard {
         }
         let slot = slot_number(slot);
         if let Some(token) = connection.token() {
-            let home = Home { shard: self.number, slot, number: connection.number };
+            let home = Home { shard: self.core.shard, slot, number: connection.number };
             self.core.house.janus_sessions().enter(token, home);
         }
         entry.insert(connection);
         Some(slot)
-    }
-
-    fn read_some(&mut self) {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        let before = self.core.counters.bytes_in.get();
-        for _ in 0..self.core.reading.len() {
-            let Some(slot) = self.core.reading.pop_front() else {
-                break;
-            };
-            let Some(connection) = self.connections.get_mut(slot as usize) else {
-                continue;
-            };
-            if !std::mem::take(&mut connection.marks.reading) {
-                continue;
-            }
-            if connection.read(slot, &mut buffer, &mut self.core) == Fate::Gone {
-                self.remove(slot);
-            }
-            self.forget_left();
-            if self.core.counters.bytes_in.get() - before > limits::READ_BYTES_PER_TURN {
-                break;
-            }
-        }
-        self.buffer = buffer;
-    }
-
-    fn catch_up_some(&mut self) {
-        for _ in 0..self.core.catching.len().min(limits::CATCH_UPS_PER_TURN) {
-            let Some(slot) = self.core.catching.pop_front() else {
-                break;
-            };
-            let Some(connection) = self.connections.get_mut(slot as usize) else {
-                continue;
-            };
-            if std::mem::take(&mut connection.marks.catching) {
-                connection.catch_up(slot, &mut self.core);
-                self.forget_left();
-            }
-        }
-    }
-
-    fn write_some(&mut self) {
-        for _ in 0..self.core.due.len().min(limits::WRITES_PER_TURN) {
-            let Some(slot) = self.core.due.pop_front() else {
-                break;
-            };
-            self.round = self.round.saturating_sub(1);
-            let Some(connection) = self.connections.get_mut(slot as usize) else {
-                continue;
-            };
-            if !std::mem::take(&mut connection.marks.due) {
-                continue;
-            }
-            if connection.write(slot, &mut self.core) == Fate::Gone {
-                self.remove(slot);
-                self.forget_left();
-            }
-        }
-    }
-
-    fn look_at_deadlines(&mut self) {
-        let mut due: Vec<Entry> = vec![];
-        self.core.wheel.advance(self.core.now, &mut due);
-        for entry in due {
-            let Some(connection) = self.connections.get_mut(entry.slot as usize) else {
-                continue;
-            };
-            if connection.tick(entry, &mut self.core) == Fate::Gone {
-                self.remove(entry.slot);
-            }
-            self.forget_left();
-        }
     }
 
     fn send_some_away(&mut self) {
@@ -471,6 +327,7 @@ impl Shard {
             return;
         }
         let mut connection = self.connections.remove(slot as usize);
+        connection.unweigh(&mut self.core);
         if !had_socket {
             self.core.detached -= 1;
         }
@@ -478,7 +335,7 @@ impl Shard {
             self.core.house.janus_sessions().leave(token);
         }
         connection.tell(slot, Event::Lost, &mut self.core);
-        let (shard, number) = (self.number, connection.number);
+        let (shard, number) = (self.core.shard, connection.number);
         tracing::debug!(shard, connection = number, "a connection has gone");
     }
 

@@ -186,6 +186,11 @@ impl Talk {
         self.speaker.vsn()
     }
 
+    /// Version 1 has no form for bytes, and neither has the Janus wire.
+    fn takes_bytes(&self) -> bool {
+        self.token().is_none() && self.vsn() == Vsn::V2
+    }
+
     /// Who it is, as far as that was shown.
     pub(crate) fn principal(&self) -> &str {
         self.credential.principal().name()

@@ -115,6 +115,10 @@ pub const HELD_MESSAGES: usize = 256;
 pub const MALFORMED_IN_A_ROW: u32 = 16;
 /// Largest frame from a client.
 pub const FRAME_BYTES: usize = 1024 * 1024;
+/// Bytes of unfinished frames that all connections of a shard may keep together.
+pub const UNFINISHED_BYTES: usize = 64 * 1024 * 1024;
+/// Bytes of an unfinished frame that any connection may keep, however much others do.
+pub const UNFINISHED_SPARED_BYTES: usize = 4 * 1024;
 /// Largest payload published to a live topic.
 pub const PUBLISH_BYTES: usize = 64 * 1024;
 /// Messages published by one request.
@@ -161,8 +165,22 @@ pub const VIEWS_QUEUE_ENTRIES: usize = 256;
 pub const READ_BYTES: usize = 64 * 1024;
 /// Bytes read from all sockets of a shard before it does anything else.
 pub const READ_BYTES_PER_TURN: u64 = 1024 * 1024;
-/// Events and letters that a shard takes before it does anything else.
-pub const EVENTS_PER_TURN: usize = 1_024;
+/// Events that a shard takes from the system at once.
+pub const EVENTS_PER_POLL: usize = 1_024;
+/// How often it does that before it does anything else.
+pub const POLLS_PER_TURN: usize = 16;
+/// How long a connection counts as one that has just come.
+pub const NEWCOMER_MS: u64 = 2_000;
+/// Time that a shard gives in each turn to the connections that have been there for a while.
+pub const READ_US_PER_TURN: u64 = 2_000;
+/// Time that it gives to those who come and go. Others wait so long.
+pub const CROWD_US_PER_TURN: u64 = 500;
+/// Time for letters: sockets from handshakes, answers of applications.
+pub const MAIL_US_PER_TURN: u64 = 300;
+/// Time for one listener.
+pub const ACCEPT_US_PER_TURN: u64 = 300;
+/// Time for deadlines that have passed.
+pub const DEADLINES_US_PER_TURN: u64 = 500;
 /// Sockets that a shard writes to before it does anything else.
 pub const WRITES_PER_TURN: usize = 1_024;
 /// Sockets for which a shard reads topics one by one before it does anything else.
@@ -230,4 +248,5 @@ const _: () = assert!(JOIN_INLINE_BYTES <= JOIN_BYTES && JOIN_INLINE_ROWS <= JOI
 const _: () = assert!(ENTRY_BYTES + COMMIT_PROPOSALS * (ROW_BYTES / 8) < LOG_FRAME_BYTES);
 const _: () = assert!(LIVE_HISTORY_BYTES <= LIVE_HISTORY_BYTES_MOST);
 const _: () = assert!(LIVE_HISTORY_BYTES_MOST < LIVE_TOPICS_KEPT_BYTES);
+const _: () = assert!(UNFINISHED_SPARED_BYTES < FRAME_BYTES && FRAME_BYTES < UNFINISHED_BYTES);
 const _: () = assert!(ENTRY_COMMITS <= u16::MAX as usize);

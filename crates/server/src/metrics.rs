@@ -124,11 +124,31 @@ impl Measured {
             "Connections closed because they took nothing for too long",
             counts.evicted,
         )?;
+        page.counter(
+            "instep_unfinished_refused",
+            "Connections closed because too much of all clients was unfinished",
+            counts.overfull,
+        )?;
+        page.gauge(
+            "instep_unfinished_bytes",
+            "Bytes of messages that have not come to their end",
+            counts.unfinished_bytes,
+        )?;
+        page.counter(
+            "instep_shard_panics",
+            "How often a shard has panicked, closed its connections and begun again",
+            counts.panics,
+        )?;
         page.times("instep_handshake", "WebSocket handshakes", &counts.handshakes)?;
         page.times(
             "instep_accept",
             "From a ready socket until a shard serves it",
             &counts.accepts,
+        )?;
+        page.times(
+            "instep_accept_wait",
+            "From when somebody may have waited at a TCP listener until the next came in",
+            &counts.waits,
         )?;
         page.times("instep_shard_turn", "Turns of shards", &counts.turns)?;
         page.counter("instep_frames_received", "Messages from clients", counts.frames_in)?;
@@ -249,8 +269,12 @@ fn sum(shards: &[Counts]) -> Counts {
         all.lagged += shard.lagged;
         all.missed += shard.missed;
         all.evicted += shard.evicted;
+        all.overfull += shard.overfull;
+        all.unfinished_bytes += shard.unfinished_bytes;
+        all.panics += shard.panics;
         all.handshakes.add(&shard.handshakes);
         all.accepts.add(&shard.accepts);
+        all.waits.add(&shard.waits);
         all.turns.add(&shard.turns);
     }
     all

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use instep_access::Credential;
 use instep_model::limits;
@@ -24,8 +24,8 @@ pub(super) struct Accept {
     listener: TcpListener,
     /// Given up for a moment when there is no other descriptor, so that somebody can be refused.
     spare: Option<File>,
-    /// Somebody may wait.
-    ready: bool,
+    /// Somebody may wait, since then at the earliest.
+    waiting: Option<Instant>,
     /// The system had no descriptor left; asked again at this time.
     again_at: Option<u64>,
     /// That has been told.
@@ -35,20 +35,22 @@ pub(super) struct Accept {
 impl Accept {
     pub(super) fn new(kind: DoorKind, listener: TcpListener) -> Self {
         let spare = if kind == DoorKind::Janus { spare() } else { None };
-        Self { kind, listener, spare, ready: true, again_at: None, is_failing: false }
+        let waiting = Some(Instant::now());
+        Self { kind, listener, spare, waiting, again_at: None, is_failing: false }
     }
 
     pub(super) fn listener(&mut self) -> &mut TcpListener {
         &mut self.listener
     }
 
-    pub(super) fn woken(&mut self) {
-        self.ready = true;
+    /// Somebody has come, not before `earliest`.
+    pub(super) fn woken(&mut self, earliest: Instant) {
+        self.waiting.get_or_insert(earliest);
     }
 
     /// True when it is worth a try now.
     pub(super) fn is_ready(&self, now: u64) -> bool {
-        self.ready && self.again_at.is_none_or(|at| now >= at)
+        self.waiting.is_some() && self.again_at.is_none_or(|at| now >= at)
     }
 
     /// Milliseconds until the next try after a failure.
@@ -58,8 +60,25 @@ impl Accept {
 
     /// Takes some of those who wait; the rest has its turn after the connections that are there.
     pub(super) fn take_some(&mut self, core: &Core, arrivals: &mut Vec<Arrival>) {
+        let before = arrivals.len();
+        let waiting = self.waiting;
         self.again_at = None;
-        for _ in 0..limits::ACCEPTS_PER_TURN {
+        self.take(core, arrivals);
+        if arrivals.len() > before
+            && let Some(since) = waiting
+        {
+            core.counters.waits.note(since.elapsed());
+            // Whoever is left has seen somebody come in just now.
+            self.waiting = self.waiting.map(|_| Instant::now());
+        }
+    }
+
+    fn take(&mut self, core: &Core, arrivals: &mut Vec<Arrival>) {
+        let until = Instant::now() + Duration::from_micros(limits::ACCEPT_US_PER_TURN);
+        for taken in 0..limits::ACCEPTS_PER_TURN {
+            if taken > 0 && Instant::now() >= until {
+                return;
+            }
             match self.listener.accept() {
                 Ok((stream, peer)) => {
                     self.is_failing = false;
@@ -88,7 +107,7 @@ impl Accept {
                     });
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.ready = false;
+                    self.waiting = None;
                     return;
                 }
                 // Somebody went away while waiting.
@@ -106,6 +125,7 @@ impl Accept {
             }
         }
     }
+
     /// The wire of a client, and its talk.
     fn begin(&self, core: &Core) -> Option<(Wire, Talk)> {
         match self.kind {

@@ -25,12 +25,13 @@ impl Shard {
                 continue;
             }
             let mut connection = self.connections.remove(slot as usize);
+            connection.unweigh(&mut self.core);
             connection.forget_lists();
             if let Some(own) = connection.token() {
                 self.core.house.janus_sessions().leave(own);
             }
             self.core.counters.close(connection.kind());
-            match home.shard == self.number {
+            match home.shard == self.core.shard {
                 true => self.attach(connection, token),
                 false => self.others[home.shard].post.send(Mail::Attach(connection.into(), token)),
             }
@@ -41,7 +42,7 @@ impl Shard {
     pub(super) fn attach(&mut self, mut connection: Connection, token: janus::Token) {
         self.core.counters.open(connection.kind());
         let home = self.core.house.janus_sessions().find(token);
-        let slot = home.filter(|home| home.shard == self.number).map(|home| home.slot);
+        let slot = home.filter(|home| home.shard == self.core.shard).map(|home| home.slot);
         if let Some(slot) = slot {
             // Its connection only seems to live.
             if self.connections.get(slot as usize).is_some_and(Connection::has_socket) {
@@ -68,6 +69,9 @@ impl Shard {
         {
             connection.refuse_attach(slot, &mut self.core);
             connection.begin(slot, &mut self.core);
+            if self.draining {
+                connection.drain(slot, &mut self.core);
+            }
         }
     }
 }

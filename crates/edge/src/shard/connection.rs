@@ -54,6 +54,8 @@ pub(crate) struct Connection {
     pub(super) marks: Marks,
     /// None while the session waits for another connection.
     place: Option<Place>,
+    /// Bytes of a frame that is not complete, as the shard counts them.
+    unfinished: usize,
 }
 
 /// Where a connection stands in the lists of its shard.
@@ -61,6 +63,8 @@ pub(crate) struct Connection {
 pub(super) struct Marks {
     /// The system may have bytes for it.
     pub(super) readable: bool,
+    /// It has come a moment ago.
+    pub(super) is_new: bool,
     /// The last of these bytes may be the end.
     pub(super) read_closed: bool,
     /// In the list of those to be read.
@@ -116,8 +120,9 @@ impl Connection {
             timer: u32::MAX,
             awaited: 0,
             form,
-            marks: Marks::default(),
+            marks: Marks { is_new: true, ..Marks::default() },
             place: Some(place),
+            unfinished: 0,
         }
     }
 
@@ -154,6 +159,7 @@ impl Connection {
 
     /// The system says that something has changed.
     pub(super) fn woken(&mut self, slot: u32, event: &mio::event::Event, core: &mut Core) {
+        self.marks.is_new &= core.now.saturating_sub(self.since) < limits::NEWCOMER_MS;
         if event.is_readable() || event.is_read_closed() || event.is_error() {
             self.marks.readable = true;
             self.marks.read_closed |= event.is_read_closed() || event.is_error();
@@ -202,6 +208,11 @@ impl Connection {
         let Side::Channels(talk) = &mut self.side else {
             return;
         };
+        if let Outside::Allowed(_, wish) = &outside
+            && wish.takes_named
+        {
+            self.form = self.form.named();
+        }
         let mut mark = None;
         let topics = &mut core.topics;
         let listener = |topic: &Arc<str>| {
@@ -297,6 +308,11 @@ impl Connection {
         if let Ending::Closing { until } = self.ending {
             self.stream.finish();
             self.ending = Ending::Finished { until };
+            if self.marks.read_closed {
+                // The client has ended before; nothing is left to wait for.
+                self.marks.readable = true;
+                core.read(slot, &mut self.marks);
+            }
             return;
         }
         if self.marks.behind {

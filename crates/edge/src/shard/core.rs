@@ -12,7 +12,7 @@ use super::connection::Marks;
 use super::counts::Counters;
 use super::mail::{Mail, Post};
 use super::topics::Topics;
-use super::wheel::Wheel;
+use super::wheel::{Entry, Wheel};
 use crate::door::House;
 use crate::talk::{Joined, Outside, Wants};
 
@@ -29,13 +29,29 @@ pub(super) struct Core {
     pub(super) wants: Wants,
     /// Subscriptions that ended, still noted with their topics.
     pub(super) left: Vec<(u32, Joined)>,
-    pub(super) reading: VecDeque<u32>,
+    /// Those to be read who have been here for a while.
+    steady: VecDeque<u32>,
+    /// Those to be read who come or go.
+    crowd: VecDeque<u32>,
     pub(super) due: VecDeque<u32>,
     pub(super) catching: VecDeque<u32>,
     /// Connections that want another session.
     pub(super) attaching: Vec<(u32, Token)>,
+    /// Deadlines that have passed and have not been looked at.
+    pub(super) over: VecDeque<Entry>,
     /// Sessions here that wait for another connection.
     pub(super) detached: usize,
+    /// Bytes of frames that are not complete, of all connections.
+    pub(super) unfinished: usize,
+}
+
+/// A list of connections to be read; each has its part of a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lane {
+    /// They have been here for a while.
+    Steady,
+    /// They have just come, or the client has closed its side.
+    Crowd,
 }
 
 impl Core {
@@ -57,17 +73,22 @@ impl Core {
             now,
             wants: Wants::default(),
             left: vec![],
-            reading: VecDeque::new(),
+            steady: VecDeque::new(),
+            crowd: VecDeque::new(),
             due: VecDeque::new(),
             catching: VecDeque::new(),
             attaching: vec![],
+            over: VecDeque::new(),
             detached: 0,
+            unfinished: 0,
         }
     }
 
     /// True when there is work that needs no event.
     pub(super) fn has_work(&self) -> bool {
-        !(self.reading.is_empty()
+        !(self.steady.is_empty()
+            && self.crowd.is_empty()
+            && self.over.is_empty()
             && self.due.is_empty()
             && self.catching.is_empty()
             && self.topics.is_quiet())
@@ -76,7 +97,15 @@ impl Core {
     /// Puts a connection on the list of those to be read.
     pub(super) fn read(&mut self, slot: u32, marks: &mut Marks) {
         if !std::mem::replace(&mut marks.reading, true) {
-            self.reading.push_back(slot);
+            let lane = if marks.is_new || marks.read_closed { Lane::Crowd } else { Lane::Steady };
+            self.lane(lane).push_back(slot);
+        }
+    }
+
+    pub(super) fn lane(&mut self, lane: Lane) -> &mut VecDeque<u32> {
+        match lane {
+            Lane::Steady => &mut self.steady,
+            Lane::Crowd => &mut self.crowd,
         }
     }
 

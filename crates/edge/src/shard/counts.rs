@@ -54,10 +54,18 @@ pub struct Counts {
     pub missed: u64,
     /// Connections closed because they took nothing for too long.
     pub evicted: u64,
+    /// Connections closed because too much was unfinished.
+    pub overfull: u64,
+    /// Bytes of frames that have not come to their end.
+    pub unfinished_bytes: u64,
+    /// How often the shard has panicked and begun again.
+    pub panics: u64,
     /// WebSocket handshakes: from the request until its answer is written.
     pub handshakes: Times,
     /// From there, or from the system's hands, until a shard serves the connection.
     pub accepts: Times,
+    /// From when somebody may have waited at a listener of this shard until the next was let in.
+    pub waits: Times,
     /// Turns of the shard: from an event until it waits for the next.
     pub turns: Times,
 }
@@ -77,8 +85,12 @@ pub(super) struct Counters {
     pub(super) lagged: Counter,
     pub(super) missed: Counter,
     pub(super) evicted: Counter,
+    pub(super) overfull: Counter,
+    pub(super) unfinished: Counter,
+    pub(super) panics: Counter,
     pub(super) handshakes: Clock,
     pub(super) accepts: Clock,
+    pub(super) waits: Clock,
     pub(super) turns: Clock,
 }
 
@@ -89,6 +101,11 @@ impl Counter {
     /// Only one thread adds, so that no locked instruction is needed.
     pub(super) fn add(&self, more: u64) {
         self.0.store(self.0.load(Ordering::Relaxed) + more, Ordering::Relaxed);
+    }
+
+    /// For what goes up and down.
+    pub(super) fn set(&self, now: u64) {
+        self.0.store(now, Ordering::Relaxed);
     }
 
     pub(super) fn get(&self) -> u64 {
@@ -127,8 +144,12 @@ impl Counters {
             lagged: self.lagged.get(),
             missed: self.missed.get(),
             evicted: self.evicted.get(),
+            overfull: self.overfull.get(),
+            unfinished_bytes: self.unfinished.get(),
+            panics: self.panics.get(),
             handshakes: self.handshakes.read(),
             accepts: self.accepts.read(),
+            waits: self.waits.read(),
             turns: self.turns.read(),
         }
     }

@@ -45,6 +45,12 @@ impl Out {
         self.bytes == 0
     }
 
+    /// True when a part of the first piece is written; frames do not end where pieces do, but one
+    /// that is not begun can be left out.
+    pub(super) fn is_within_a_piece(&self) -> bool {
+        self.done > 0
+    }
+
     /// Adds bytes that others get as well.
     pub(super) fn share(&mut self, bytes: Bytes) {
         self.bytes += bytes.len();

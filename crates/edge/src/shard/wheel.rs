@@ -1,5 +1,7 @@
 //! Deadlines of connections, coarse and cheap: a wheel of ticks.
 
+use std::collections::VecDeque;
+
 /// Milliseconds of one tick.
 const TICK_MS: u64 = 100;
 /// Ticks of the wheel. A later deadline is looked at earlier, and set again.
@@ -38,7 +40,7 @@ impl Wheel {
     }
 
     /// Who is due at `now`.
-    pub(super) fn advance(&mut self, now: u64, due: &mut Vec<Entry>) {
+    pub(super) fn advance(&mut self, now: u64, due: &mut VecDeque<Entry>) {
         while self.next <= now / TICK_MS {
             if self.entries == 0 {
                 self.next = now / TICK_MS + 1;
@@ -46,7 +48,7 @@ impl Wheel {
             }
             let slot = &mut self.slots[(self.next % TICKS) as usize];
             self.entries -= slot.len();
-            due.append(slot);
+            due.extend(slot.drain(..));
             self.next += 1;
         }
     }
@@ -67,7 +69,7 @@ mod tests {
     use super::*;
 
     fn due(wheel: &mut Wheel, now: u64) -> Vec<u32> {
-        let mut due = vec![];
+        let mut due = VecDeque::new();
         wheel.advance(now, &mut due);
         due.iter().map(|entry| entry.slot).collect()
     }

@@ -2,7 +2,7 @@
 
 use instep_node::live::UNCOUNTED_EVENTS;
 use instep_node::ring::{Frame as RingFrame, Payload};
-use instep_protocol::encode::{Frame, encode_broadcast};
+use instep_protocol::encode::{Frame, binary_named_broadcast, encode_broadcast};
 use instep_protocol::vsn::Vsn;
 use instep_protocol::{janus, length, websocket};
 
@@ -22,12 +22,22 @@ pub(crate) enum Wire {
 pub(super) enum Form {
     WebSocketV1,
     WebSocketV2,
+    /// The same for Supabase's clients, which take bytes in a kind of their own.
+    WebSocketNamed,
     Length,
     Janus,
 }
 
 impl Form {
-    pub(super) const COUNT: usize = 4;
+    pub(super) const COUNT: usize = 5;
+
+    /// The form for a client that has shown that it is one of Supabase's.
+    pub(super) fn named(self) -> Self {
+        match self {
+            Self::WebSocketV2 | Self::WebSocketNamed => Self::WebSocketNamed,
+            Self::WebSocketV1 | Self::Length | Self::Janus => self,
+        }
+    }
 }
 
 impl Wire {
@@ -45,6 +55,24 @@ impl Wire {
             Self::WebSocket(_) => DoorKind::WebSocket,
             Self::Length(_) => DoorKind::Tcp,
             Self::Janus(_) => DoorKind::Janus,
+        }
+    }
+
+    /// Bytes of a frame that is not complete.
+    pub(super) fn unfinished(&self) -> usize {
+        match self {
+            Self::WebSocket(decoder) => decoder.kept_bytes(),
+            Self::Length(decoder) => decoder.kept_bytes(),
+            Self::Janus(decoder) => decoder.kept_bytes(),
+        }
+    }
+
+    /// Forgets what has come of a frame. Nothing can be read after it.
+    pub(super) fn forget(&mut self) {
+        match self {
+            Self::WebSocket(decoder) => *decoder = websocket::Decoder::default(),
+            Self::Length(decoder) => *decoder = length::Decoder::default(),
+            Self::Janus(decoder) => **decoder = janus::codec::Decoder::default(),
         }
     }
 
@@ -74,7 +102,14 @@ pub(super) fn write_ring_frame(out: &mut Vec<u8>, form: Form, topic: &str, frame
             out.extend_from_slice(&encoded);
         }
         (Form::WebSocketV1, Payload::Binary(_)) => {}
-        (Form::WebSocketV2, _) => {
+        (Form::WebSocketNamed, Payload::Binary(bytes)) => {
+            // Names of topics and events are short enough, or the frame would not be here.
+            if let Ok(encoded) = binary_named_broadcast(topic, &frame.event, bytes) {
+                websocket::write_head(out, false, encoded.len());
+                out.extend_from_slice(&encoded);
+            }
+        }
+        (Form::WebSocketV2 | Form::WebSocketNamed, _) => {
             websocket::write_head(out, is_text, frame.encoded.len());
             out.extend_from_slice(&frame.encoded);
         }

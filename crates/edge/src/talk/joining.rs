@@ -16,7 +16,7 @@ use instep_model::limits;
 use instep_model::position::Position;
 use instep_node::ring::{Frame as RingFrame, Payload};
 use instep_node::{Listener, NodeJoined, Subscription};
-use instep_protocol::encode::Body;
+use instep_protocol::encode::{Body, Frame, binary_named_broadcast};
 use instep_protocol::session::{Channel, ChannelId, Event, JoinOutcome};
 use serde_json::{Value, json};
 
@@ -121,7 +121,8 @@ impl Talk {
                     anyone_publishes: house.node().anyone_publishes(topic),
                     ..Joined::new(channel.clone(), joined.subscription)
                 };
-                (response, (entered, Behind::Live(joined.last)))
+                let last = joined.last.map(|last| (last, wish.takes_named));
+                (response, (entered, Behind::Live(last)))
             }
         };
         let outcome = JoinOutcome::Accepted { response };
@@ -147,7 +148,12 @@ impl Talk {
                 self.push_all(&channel, rest(&joined), now, wants);
             }
             Behind::Live(None) => {}
-            Behind::Live(Some(last)) => {
+            Behind::Live(Some((last, true)))
+                if self.takes_bytes() && matches!(last.payload, Payload::Binary(_)) =>
+            {
+                wants.frames.extend(named(channel.topic(), &last));
+            }
+            Behind::Live(Some((last, _))) => {
                 let payload = match &last.payload {
                     Payload::Json(json) => Body::Json(json.clone()),
                     Payload::Binary(bytes) => Body::Binary(bytes.clone()),
@@ -193,7 +199,14 @@ enum Behind {
     /// Rows that did not fit it.
     View(Option<FeedJoined>),
     /// The newest message, for who has none. What was missed is read from the ring.
-    Live(Option<Arc<RingFrame>>),
+    /// Bytes have a kind of their own for some.
+    Live(Option<(Arc<RingFrame>, bool)>),
+}
+
+/// A message of bytes as Supabase's clients take it.
+fn named(topic: &str, message: &RingFrame) -> Option<Frame> {
+    let Payload::Binary(bytes) = &message.payload else { return None };
+    binary_named_broadcast(topic, &message.event, bytes).map(Frame::Binary).ok()
 }
 
 /// What is pushed, and the position that whoever has it is complete up to.

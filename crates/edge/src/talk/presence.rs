@@ -21,6 +21,8 @@ pub(crate) struct Wish {
     meta: Map<String, Value>,
     /// It is present as soon as it has joined.
     tracks: bool,
+    /// It is a client of Supabase's, which takes broadcasts of bytes under a name (kind 4).
+    pub(crate) takes_named: bool,
 }
 
 /// A joiner's seat on a topic that keeps presence. With it goes who sits there.
@@ -49,6 +51,7 @@ impl Wish {
             key,
             meta: field("meta").and_then(Value::as_object).cloned().unwrap_or_default(),
             tracks: !watches && theirs.is_none(),
+            takes_named: params.pointer("/config/broadcast").is_some_and(Value::is_object),
         }
     }
 }

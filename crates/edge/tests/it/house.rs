@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use instep_access::Gate;
-use instep_edge::{Counts, Door, DoorOptions};
+use instep_edge::{Counts, Door, DoorOptions, websocket};
 use instep_model::commit::{Operation, Proposal};
 use instep_model::log::memory::MemoryLog;
 use instep_model::name::{Key, Name};
@@ -30,6 +30,7 @@ pub(crate) struct House {
     node: Node,
     door: Door,
     address: SocketAddr,
+    http: SocketAddr,
 }
 
 impl House {
@@ -47,13 +48,19 @@ impl House {
         let _inside = runtime.enter();
         let door = Door::open(node.clone(), Gate::default(), vec![], options).unwrap();
         let address = door.listen_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
-        let house = Self { runtime, node, door, address };
+        let http = serve_http(&runtime, &door);
+        let house = Self { runtime, node, door, address, http };
         house.commit(Operation::CreateTable { table: name("t"), public: true });
         house
     }
 
     pub(crate) fn connect(&self) -> Client {
         Client::connect(self.address)
+    }
+
+    /// Where WebSockets are: `/channels`, and `/panics` for what a bug would do.
+    pub(crate) fn http(&self) -> SocketAddr {
+        self.http
     }
 
     /// A client that has joined.
@@ -114,6 +121,18 @@ pub(crate) fn eventually(what: &str, is_true: impl Fn() -> bool) {
         assert!(began.elapsed() < LIVENESS, "never: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+fn serve_http(runtime: &Runtime, door: &Door) -> SocketAddr {
+    let panics = websocket::raw(door.clone(), 1_000, |_| panic!("a bug that the test put here"));
+    let router = axum::Router::new()
+        .route("/channels", axum::routing::get(websocket::upgrade).with_state(door.clone()))
+        .route("/panics", panics);
+    let listener = instep_edge::listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+    let address = listener.local_addr().unwrap();
+    runtime.spawn(async { axum::serve(listener, router).await });
+    address
 }
 
 fn dataset(node: &Node) -> Dataset {

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test says by a panic what it found")]
 
 mod client;
+mod crowds;
 mod house;
+mod panics;
 mod slow_readers;
 mod streams;

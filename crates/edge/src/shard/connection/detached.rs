@@ -45,6 +45,7 @@ impl Connection {
         core.detached += 1;
         self.stream = Stream::Absent;
         self.wire = Wire::Janus(Box::<Decoder>::default());
+        self.weigh(core);
         self.place = None;
         self.held = None;
         self.blocked_since = None;
@@ -61,6 +62,7 @@ impl Connection {
         core.detached -= 1;
         self.stream = other.stream;
         self.wire = other.wire;
+        self.weigh(core);
         self.place = other.place;
         self.held = other.held;
         self.peer = other.peer;

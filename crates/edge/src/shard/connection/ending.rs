@@ -1,5 +1,7 @@
 //! Deadlines of a connection, and its end.
 
+use std::io::IoSlice;
+
 use instep_model::limits;
 use instep_protocol::encode::{Frame, encode_broadcast};
 use instep_protocol::janus::Timestamp;
@@ -31,25 +33,46 @@ impl Connection {
         let linger_ms = if self.has_socket() { limits::LINGER_MS } else { 0 };
         self.ending = Ending::Closing { until: core.now + linger_ms };
         self.held = None;
+        self.wire.forget();
+        self.weigh(core);
         tracing::debug!(shard = core.shard, connection = self.number, code, reason, "closing");
         // A session that outlives its connection does not outlive this.
         let event = if self.token().is_some() { Event::Drain } else { Event::Lost };
         self.tell(slot, event, core);
+        let goodbye = self.goodbye(code, reason);
+        self.out.append(|out| out.extend_from_slice(&goodbye));
+        core.write(slot, &mut self.marks);
+        self.arm(slot, core);
+    }
+
+    /// The last word on this wire.
+    fn goodbye(&self, code: Option<u16>, reason: &str) -> Vec<u8> {
         match &self.wire {
-            Wire::WebSocket(_) => {
-                let close = websocket::encode_close(code, reason);
-                self.out.append(|out| out.extend_from_slice(&close));
-            }
+            Wire::WebSocket(_) => websocket::encode_close(code, reason).to_vec(),
             Wire::Length(_) => {
                 let payload = json!({"code": code, "reason": reason}).to_string();
                 let close = encode_broadcast(Vsn::V2, SOCKET_TOPIC, "close", payload.as_bytes());
-                self.out.append(|out| self.wire.write(out, &Frame::Text(close)));
+                let mut goodbye = vec![];
+                self.wire.write(&mut goodbye, &Frame::Text(close));
+                goodbye
             }
-            // Its last word is the end of the stream.
-            Wire::Janus(_) => {}
+            // It is the end of the stream.
+            Wire::Janus(_) => vec![],
         }
-        core.write(slot, &mut self.marks);
-        self.arm(slot, core);
+    }
+
+    /// Ends it at once, without a look at what it has joined: that may be broken. The client is
+    /// told as far as its socket takes it, unless it waits for the rest of a frame.
+    pub(in crate::shard) fn abandon(mut self, code: u16) {
+        if !self.has_socket() || self.is_over() {
+            return;
+        }
+        let goodbye = self.goodbye(Some(code), "the server has failed");
+        if !self.out.is_within_a_piece() && !goodbye.is_empty() {
+            // Whoever cannot be told sees the end of the stream.
+            let _ = self.stream.write(&[IoSlice::new(&goodbye)]);
+        }
+        self.stream.finish();
     }
 
     /// Sees to it that the next deadline is looked at.
@@ -115,7 +138,10 @@ impl Connection {
             return self.end(slot, Some(CLOSE_RESTART), "too slow", core);
         }
         // Nobody listens to a client that does not take its answers, so its silence says nothing.
-        let event = if self.is_paused() && self.has_socket() { Event::Alive } else { Event::Tick };
+        // Nor is it silent while what it said waits to be read.
+        let unheard = self.marks.reading && self.marks.readable;
+        let deaf = (self.is_paused() || unheard) && self.has_socket();
+        let event = if deaf { Event::Alive } else { Event::Tick };
         self.tell(slot, event, core);
     }
 }

@@ -3,13 +3,16 @@
 use std::io;
 
 use instep_model::limits;
+use instep_protocol::janus::Timestamp;
+use instep_protocol::janus::codec::encode_error;
 use instep_protocol::janus::session as janus;
 use instep_protocol::message::DecodeError;
-use instep_protocol::session::{Event, Incoming};
+use instep_protocol::session::{CLOSE_TRY_LATER, Event, Incoming};
 use instep_protocol::websocket::{self, Message};
 use instep_protocol::{encode, length};
 
-use super::{Connection, Fate, Side};
+use super::{Connection, Ending, Fate, Side};
+use crate::door::wall_us;
 use crate::shard::core::Core;
 use crate::shard::wire::Wire;
 use crate::websocket::RawMessage;
@@ -19,17 +22,19 @@ impl Connection {
     pub(in crate::shard) fn read(&mut self, slot: u32, buffer: &mut [u8], core: &mut Core) -> Fate {
         if let Some(mut held) = self.held.take() {
             self.decode(slot, &mut held, core);
+            self.bound(slot, core);
         }
         if self.is_paused() || !self.marks.readable {
             return Fate::Stays;
         }
         match self.stream.read(buffer) {
-            Ok(0) => Fate::Gone,
+            Ok(0) => self.hung_up(slot, core),
             Ok(bytes) => {
                 core.counters.bytes_in.add(bytes as u64);
                 // A read that falls short has emptied the socket; it tells when more comes.
                 self.marks.readable = bytes == buffer.len() || self.marks.read_closed;
                 self.decode(slot, &mut buffer[..bytes], core);
+                self.bound(slot, core);
                 self.resume(slot, core);
                 Fate::Stays
             }
@@ -43,6 +48,67 @@ impl Connection {
             }
             Err(_) => Fate::Gone,
         }
+    }
+
+    /// The client says nothing more. Over plain TCP it may still want to hear the rest.
+    fn hung_up(&mut self, slot: u32, core: &mut Core) -> Fate {
+        let is_owed = !self.out.is_empty() && matches!(self.wire, Wire::Length(_));
+        match self.ending {
+            Ending::None if is_owed => {
+                self.ending = Ending::Closing { until: core.now + limits::LINGER_MS };
+                self.marks.readable = false;
+                self.tell(slot, Event::Lost, core);
+                core.write(slot, &mut self.marks);
+                self.arm(slot, core);
+                Fate::Stays
+            }
+            Ending::Closing { .. } if is_owed => {
+                self.marks.readable = false;
+                Fate::Stays
+            }
+            Ending::None | Ending::Closing { .. } | Ending::Finished { .. } => Fate::Gone,
+        }
+    }
+
+    /// Ends the connection when its unfinished frame has grown while all of them together are over
+    /// the limit.
+    fn bound(&mut self, slot: u32, core: &mut Core) {
+        let before = self.unfinished;
+        self.weigh(core);
+        let is_large = self.unfinished > before.max(limits::UNFINISHED_SPARED_BYTES);
+        if !is_large || core.unfinished <= limits::UNFINISHED_BYTES || self.is_over() {
+            return;
+        }
+        core.counters.overfull.add(1);
+        tracing::warn!(
+            shard = core.shard,
+            connection = self.number,
+            peer = %self.peer,
+            unfinished = core.unfinished,
+            "too much is unfinished, and a client with a large frame is sent away"
+        );
+        let why = "too many large messages are under way";
+        if self.token().is_some() {
+            let error = encode_error(Timestamp(wall_us()), "overloaded", why, None);
+            self.out.append(|out| out.extend_from_slice(&error));
+        }
+        self.end(slot, Some(CLOSE_TRY_LATER), why, core);
+    }
+
+    /// Counts anew what it keeps of an unfinished frame.
+    pub(in crate::shard) fn weigh(&mut self, core: &mut Core) {
+        let now = self.wire.unfinished();
+        if now != self.unfinished {
+            core.unfinished = core.unfinished - self.unfinished + now;
+            core.counters.unfinished.set(core.unfinished as u64);
+            self.unfinished = now;
+        }
+    }
+
+    /// It goes, and what it keeps with it.
+    pub(in crate::shard) fn unweigh(&mut self, core: &mut Core) {
+        core.unfinished -= std::mem::take(&mut self.unfinished);
+        core.counters.unfinished.set(core.unfinished as u64);
     }
 
     fn decode(&mut self, slot: u32, input: &mut [u8], core: &mut Core) {

@@ -1,0 +1,238 @@
+//! One turn of a shard after the other, and what each part of a turn may take.
+//!
+//! Nobody may make others wait by coming in numbers. So everything that can come in numbers is a
+//! part of a turn with a time of its own, and two kinds of connections are read apart: those that
+//! have been here for a while, and those that come or go.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use instep_model::limits;
+use mio::{Events, Token};
+
+use super::connection::Fate;
+use super::core::Lane;
+use super::fan_out::fan_out;
+use super::{LISTENERS, Shard, slot_number};
+
+/// A wait below this is taken for none at all.
+const NO_WAIT: Duration = Duration::from_millis(1);
+
+/// A part of a turn: over after some time, whatever is left.
+struct Part(Instant);
+
+impl Part {
+    fn of(us: u64) -> Self {
+        Self(Instant::now() + Duration::from_micros(us))
+    }
+
+    fn is_over(&self) -> bool {
+        Instant::now() >= self.0
+    }
+}
+
+impl Shard {
+    /// Serves until it is told to stop.
+    pub(super) fn run(mut self) {
+        let mut events = Events::with_capacity(limits::EVENTS_PER_POLL);
+        loop {
+            match catch_unwind(AssertUnwindSafe(|| self.serve(&mut events))) {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => {
+                    return tracing::error!(%error, "a shard cannot wait for events");
+                }
+                Err(_) => self.begin_again(),
+            }
+        }
+    }
+
+    fn serve(&mut self, events: &mut Events) -> io::Result<()> {
+        while !self.stopped {
+            self.wait(events)?;
+            self.take_mail();
+            self.accept_some();
+            self.send_some_away();
+            self.read_some();
+            self.attach_some();
+            if self.round == 0 {
+                fan_out(&mut self.core, &mut self.connections);
+                self.round = self.core.due.len();
+            }
+            self.catch_up_some();
+            self.write_some();
+            self.look_at_deadlines();
+            self.surveys.look(self.core.shard, &self.connections, self.core.now);
+            self.core.counters.turns.note(self.woken.elapsed());
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
+        let timeout = self.time_to_wait();
+        let asked = Instant::now();
+        self.ask(events, timeout)?;
+        // Who comes while the shard works is told of at the end of its turn.
+        let earliest = match self.woken - asked < NO_WAIT {
+            true => self.last_woken,
+            false => self.woken,
+        };
+        self.core.now = self.core.house.now();
+        let mut told = self.take_events(events, earliest);
+        // Everybody is heard of before anybody is served: whoever has been here for a while must
+        // not wait behind a crowd.
+        for _ in 1..limits::POLLS_PER_TURN {
+            if told < limits::EVENTS_PER_POLL {
+                break;
+            }
+            self.poll.poll(events, Some(Duration::ZERO)).or_else(if_interrupted)?;
+            told = self.take_events(events, earliest);
+        }
+        Ok(())
+    }
+
+    fn ask(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
+        let asked = self.poll.poll(events, timeout);
+        self.core.post.bell().is_awake();
+        self.last_woken = std::mem::replace(&mut self.woken, Instant::now());
+        asked.or_else(if_interrupted)
+    }
+
+    /// None: until something happens.
+    fn time_to_wait(&mut self) -> Option<Duration> {
+        let now = self.core.now;
+        let bell = Arc::clone(self.core.post.bell());
+        let ready = self.accepts.iter().any(|accept| accept.is_ready(now));
+        let has_work = self.core.has_work() || ready || !self.surveys.is_empty();
+        if has_work || !bell.falls_asleep() {
+            return Some(Duration::ZERO);
+        }
+        // Whoever sends mail from here on finds the bell asleep, and wakes this thread.
+        if let Ok(mail) = self.mail.try_recv() {
+            self.open(mail);
+            return Some(Duration::ZERO);
+        }
+        let again = self.accepts.iter().filter_map(|accept| accept.due_in(now));
+        let soon = self.core.wheel.due_in(now).into_iter();
+        soon.chain(again).chain(self.leaving.due_in(now)).min().map(Duration::from_millis)
+    }
+
+    /// How many there were.
+    fn take_events(&mut self, events: &Events, earliest: Instant) -> usize {
+        let mut told = 0;
+        for event in events {
+            told += 1;
+            let Token(token) = event.token();
+            if let Some(slot) = token.checked_sub(LISTENERS) {
+                if let Some(connection) = self.connections.get_mut(slot) {
+                    connection.woken(slot_number(slot), event, &mut self.core);
+                }
+            } else if let Some(accept) =
+                token.checked_sub(1).and_then(|at| self.accepts.get_mut(at))
+            {
+                accept.woken(earliest);
+            }
+        }
+        told
+    }
+
+    fn take_mail(&mut self) {
+        let part = Part::of(limits::MAIL_US_PER_TURN);
+        while let Ok(mail) = self.mail.try_recv() {
+            self.open(mail);
+            if part.is_over() {
+                return;
+            }
+        }
+    }
+
+    fn read_some(&mut self) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        self.read_lane(Lane::Steady, limits::READ_US_PER_TURN, &mut buffer);
+        self.read_lane(Lane::Crowd, limits::CROWD_US_PER_TURN, &mut buffer);
+        self.buffer = buffer;
+    }
+
+    fn read_lane(&mut self, lane: Lane, us: u64, buffer: &mut [u8]) {
+        let part = Part::of(us);
+        let before = self.core.counters.bytes_in.get();
+        for _ in 0..self.core.lane(lane).len() {
+            let Some(slot) = self.core.lane(lane).pop_front() else {
+                break;
+            };
+            let Some(connection) = self.connections.get_mut(slot as usize) else {
+                continue;
+            };
+            if !std::mem::take(&mut connection.marks.reading) {
+                continue;
+            }
+            if connection.read(slot, buffer, &mut self.core) == Fate::Gone {
+                self.remove(slot);
+            }
+            self.forget_left();
+            let read = self.core.counters.bytes_in.get() - before;
+            if read > limits::READ_BYTES_PER_TURN || part.is_over() {
+                break;
+            }
+        }
+    }
+
+    fn catch_up_some(&mut self) {
+        for _ in 0..self.core.catching.len().min(limits::CATCH_UPS_PER_TURN) {
+            let Some(slot) = self.core.catching.pop_front() else {
+                break;
+            };
+            let Some(connection) = self.connections.get_mut(slot as usize) else {
+                continue;
+            };
+            if std::mem::take(&mut connection.marks.catching) {
+                connection.catch_up(slot, &mut self.core);
+                self.forget_left();
+            }
+        }
+    }
+
+    fn write_some(&mut self) {
+        for _ in 0..self.core.due.len().min(limits::WRITES_PER_TURN) {
+            let Some(slot) = self.core.due.pop_front() else {
+                break;
+            };
+            self.round = self.round.saturating_sub(1);
+            let Some(connection) = self.connections.get_mut(slot as usize) else {
+                continue;
+            };
+            if !std::mem::take(&mut connection.marks.due) {
+                continue;
+            }
+            if connection.write(slot, &mut self.core) == Fate::Gone {
+                self.remove(slot);
+                self.forget_left();
+            }
+        }
+    }
+
+    fn look_at_deadlines(&mut self) {
+        self.core.wheel.advance(self.core.now, &mut self.core.over);
+        let part = Part::of(limits::DEADLINES_US_PER_TURN);
+        while let Some(entry) = self.core.over.pop_front() {
+            let Some(connection) = self.connections.get_mut(entry.slot as usize) else {
+                continue;
+            };
+            if connection.tick(entry, &mut self.core) == Fate::Gone {
+                self.remove(entry.slot);
+            }
+            self.forget_left();
+            if part.is_over() {
+                return;
+            }
+        }
+    }
+}
+
+fn if_interrupted(error: io::Error) -> io::Result<()> {
+    match error.kind() {
+        io::ErrorKind::Interrupted => Ok(()),
+        _ => Err(error),
+    }
+}
