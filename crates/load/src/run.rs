@@ -30,6 +30,8 @@ const EVENTS: usize = 1024;
 const SPARE_DESCRIPTORS: u64 = 32;
 /// Everybody says something at least this often.
 const HEARTBEAT: Duration = Duration::from_secs(25);
+/// How long whoever decides about the end of a measurement is not asked.
+const ASK_AGAIN: Duration = Duration::from_millis(5);
 /// Nobody may wait longer than this to look at the clock.
 const TURN: Duration = Duration::from_millis(20);
 
@@ -274,9 +276,42 @@ impl Run {
         self.traffic.measure(begin, begin + time.as_nanos() as u64, 60);
         let cpu_before = process.and_then(process::cpu_of);
         self.pump(time)?;
+        self.catch_up();
         let cpu_after = process.and_then(process::cpu_of);
         let cpu = cpu_after.zip(cpu_before).map(|(after, before)| after.saturating_sub(before));
         Ok(Span { seconds: time.as_secs_f64(), cpu })
+    }
+
+    /// What fell due while this process was held up leaves late. It counts as late, and is not
+    /// left out of what was measured.
+    fn catch_up(&mut self) {
+        self.traffic.look_at_the_clock();
+        if let Some(publishing) = &mut self.publishing {
+            publishing.catch_up(&mut self.bots, &mut self.traffic);
+        }
+    }
+
+    /// Measures for as long as `goes_on` says, which is asked every few milliseconds, and at most
+    /// for `most`.
+    ///
+    /// # Errors
+    /// [`Error::System`].
+    pub fn measure_while(
+        &mut self,
+        most: Duration,
+        mut goes_on: impl FnMut() -> bool,
+    ) -> Result<Span, Error> {
+        self.traffic.look_at_the_clock();
+        let begin = self.traffic.now;
+        let end = begin + most.as_nanos() as u64;
+        self.traffic.measure(begin, end, 60);
+        while self.traffic.now < end && goes_on() {
+            self.pump(ASK_AGAIN)?;
+        }
+        self.catch_up();
+        self.traffic.end_measuring();
+        let seconds = (self.traffic.now - begin) as f64 / 1e9;
+        Ok(Span { seconds, cpu: None })
     }
 
     /// Stops publishing, waits until everything has arrived or `drain` is over, and reports.

@@ -208,6 +208,11 @@ impl Traffic {
         self.span = Span { begin, end, slice_ns, slice_from: begin, lost, bad, ..Span::new() };
     }
 
+    /// What is sent from here on does not count.
+    pub(crate) fn end_measuring(&mut self) {
+        self.span.end = self.span.end.min(self.now);
+    }
+
     /// Closes the slices that are over.
     pub(crate) fn roll(&mut self) {
         while self.now >= self.span.slice_from.saturating_add(self.span.slice_ns)

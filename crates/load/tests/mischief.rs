@@ -33,6 +33,26 @@ fn an_honest_server_is_found_without_fault() {
 }
 
 #[test]
+fn what_falls_due_while_the_load_is_held_up_leaves_late_and_counts() {
+    let (mut run, _) = Run::connect(plan(serve(Mischief::None))).unwrap();
+    run.begin(Pace::Rate(100.0));
+
+    let mut asked = 0;
+    let span = run.measure_while(Duration::from_secs(20), || {
+        asked += 1;
+        if asked == 2 {
+            std::thread::sleep(Duration::from_millis(300));
+        }
+        asked < 2
+    });
+    let measured = run.finish(span.unwrap(), Duration::from_secs(10)).unwrap();
+
+    assert!(measured.published >= 30, "{} were published", measured.published);
+    assert_eq!((measured.measured, measured.lost), (measured.published * BOTS as u64, 0));
+    assert!(measured.latency.max_us >= 200_000.0, "{:?}", measured.latency);
+}
+
+#[test]
 fn a_window_goes_on_as_fast_as_messages_reach_everybody() {
     let measured = measured(Mischief::None, Pace::Window(4));
 

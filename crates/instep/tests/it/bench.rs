@@ -23,7 +23,8 @@ fn jan_u6_bots_subscribe_and_what_arrives_is_counted() {
     assert!(report["set_up"]["seconds"].as_f64().unwrap() > 0.0);
     assert_eq!([count("lost"), count("wrong"), count("late")], [0, 0, 0]);
     assert_eq!(count("measured"), count("published") * 20);
-    assert!(count("published") > 0, "{measured}");
+    // However busy the machine is: what was due and left late is not left out.
+    assert_eq!(count("published"), 50, "{measured}");
     let steps = measured["coarse"].as_array().unwrap().iter().map(|count| count.as_u64().unwrap());
     assert_eq!(steps.sum::<u64>(), count("measured"));
     let latency = |name: &str| measured["latency"][name].as_f64().unwrap();

@@ -1,35 +1,43 @@
 //! Bursts of connections, resets and disconnects while messages flow to others.
+//!
+//! ```text
+//! core 0   the server
+//! core 1   this process: those whose messages must flow, first   (nice -10, where that is allowed)
+//!          the prober: connects steadily, one after the other    (nice -10)
+//!          the burst: a process of its own                       (nice 19)
+//! ```
+//!
+//! The burst has what the others leave of their core, so that what they see of it is the server's
+//! doing and the system's. How much is the system's, the plain floor tells in the same run.
 
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use instep_load::process::descriptors_of;
-use instep_load::report::{Measured, SetUp};
+use instep_load::report::Measured;
 use instep_load::{Error, Pace, Run};
 
+use crate::crowd::{BURST, Process, Role};
 use crate::print_line;
 use crate::rivals::{Rival, Served};
 use crate::scenarios::plan;
+use crate::scrape::Scrape;
 
 /// Those whose messages must flow.
 const OTHERS: usize = 1_000;
 const RATE: f64 = 100.0;
-/// Connections of a burst.
-const BURST: usize = 10_000;
 /// The longest that nobody may be let in.
 const STALL_MS: f64 = 100.0;
-/// Connections that try the door after a burst has left, one after the other.
-const PROBES: usize = 20;
-
-/// What the burst itself has seen.
-enum Seen {
-    Joined(Result<SetUp, Error>),
-    /// The longest set-up of a connection that came when the burst left.
-    Left(Result<f64, Error>),
-}
+/// Others may take so many times their quiet p99.
+const SLOWER: f64 = 2.0;
+/// Most that a process may keep of what a burst took, for the next one.
+const KEPT_BYTES: f64 = 2.0 * 1024.0 * 1024.0;
+/// What of a burst reaches the server after the last order to the system.
+const AFTERMATH: Duration = Duration::from_millis(300);
+/// No part of a churn takes longer.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) fn run(servers: &[String], quick: bool) {
-    // The floor tells what of it is the load's own doing.
+    prefer(-10);
     for rival in [Rival::Plain, Rival::Tcp, Rival::WebSocket] {
         let chosen = servers.iter().any(|server| rival.name().starts_with(&**server));
         if !chosen && !servers.is_empty() {
@@ -40,102 +48,123 @@ pub(crate) fn run(servers: &[String], quick: bool) {
             "\nchurn, {}: {OTHERS} subscribers at {RATE}/s, bursts of {BURST}",
             rival.name()
         ));
-        if let Err(error) = one(&served, if quick { 3 } else { 6 }) {
+        if let Err(error) = one(&served, if quick { 2 } else { 5 }) {
             print_line(&format!("churn: {error}"));
         }
     }
 }
 
-fn one(served: &Served, seconds: u64) -> Result<(), Error> {
-    let time = Duration::from_secs(seconds);
+/// How this process and those it starts stand to others on their core.
+pub(crate) fn prefer(nice: i32) {
+    let process = std::process::id().to_string();
+    let renice = std::process::Command::new("renice")
+        .args(["-n", &nice.to_string(), "-p", &process])
+        .output();
+    if !renice.is_ok_and(|output| output.status.success()) {
+        print_line(&format!("renice: not at {nice}"));
+    }
+}
+
+struct Churn<'a> {
+    served: &'a Served,
+    run: Run,
+    quiet: Measured,
+    burst: Process,
+    prober: Option<Process>,
+}
+
+fn one(served: &Served, quiet_seconds: u64) -> Result<(), Error> {
     let (mut run, _) = Run::connect(plan(served, 1, OTHERS, true))?;
     run.begin(Pace::Rate(RATE));
     run.pump(Duration::from_secs(1))?;
-    let quiet = run.measure(time, None)?;
+    let mut prober = Process::start(Role::Prober, served);
+    run.pump(Duration::from_millis(500))?;
+    prober.order("begin");
+    let quiet = run.measure(Duration::from_secs(quiet_seconds), None)?;
     let quiet = run.report(quiet);
     line("quiet", &quiet, &quiet);
-    let before = descriptors_of(served.process()).unwrap_or_default();
-    let resident = served.resident_now();
-    let (orders, ordered) = mpsc::channel();
-    let (tell, told) = mpsc::channel();
-    let burst = plan(served, 1, 0, true);
-    std::thread::scope(|scope| {
-        scope.spawn(move || burst_thread(burst, &ordered, &tell));
-        for (what, order) in [
-            ("connects", Order::Join),
-            ("resets", Order::Leave { reset: true }),
-            ("connects again", Order::Join),
-            ("disconnects", Order::Leave { reset: false }),
-        ] {
-            let _ = orders.send(order);
-            let span = run.measure(time, None)?;
-            let measured = run.report(span);
-            line(what, &measured, &quiet);
-            match told.recv() {
-                Ok(Seen::Joined(set_up)) => joined(&set_up?),
-                Ok(Seen::Left(longest)) => goal("longest wait at the door, ms", longest?, STALL_MS),
-                Err(_) => return Ok(()),
-            }
-        }
-        drop(orders);
-        Ok(())
-    })?;
-    run.pump(Duration::from_secs(1))?;
-    let after = descriptors_of(served.process()).unwrap_or_default();
-    goal("descriptors left behind", after.saturating_sub(before) as f64, 0.0);
-    let grown = served.resident_now().saturating_sub(resident) as f64;
-    print_line(&format!("  memory above before: {:.0} KiB", grown / 1024.0));
+    print_line(&format!("  prober: {}", prober.told(&mut run, "tell")?));
+    let burst = Process::start(Role::Burst, served);
+    let mut churn = Churn { served, run, quiet, burst, prober: Some(prober) };
+    // Buffers and tables grow once: what they need for the first burst, the second may use again.
+    churn.part("connects", "join")?;
+    churn.part("resets", "reset")?;
+    // The prober has connections, too.
+    churn.prober = None;
+    let before = churn.left()?;
+    churn.prober = Some(Process::start(Role::Prober, served));
+    churn.part("connects again", "join")?;
+    churn.part("disconnects", "leave")?;
+    churn.part("connects again", "join")?;
+    churn.part("resets again", "reset")?;
+    churn.prober = None;
+    let after = churn.left()?;
+    let [descriptors, resident, gauge] = std::array::from_fn(|at| after[at] - before[at]);
+    goal("descriptors left behind", descriptors, 0.0);
+    goal("connections still counted", gauge, 0.0);
+    goal("memory above that after the first burst, bytes", resident, KEPT_BYTES);
     Ok(())
 }
 
-enum Order {
-    Join,
-    Leave { reset: bool },
-}
-
-/// The burst has a loop of its own, so that the others are read meanwhile.
-fn burst_thread(
-    mut plan: instep_load::Plan,
-    ordered: &mpsc::Receiver<Order>,
-    tell: &mpsc::Sender<Seen>,
-) {
-    plan.topics = vec!["bench:burst".into()];
-    plan.subscribe = true;
-    let probe = plan.clone();
-    let mut run = match Run::connect(plan) {
-        Ok((run, _)) => run,
-        Err(error) => return drop(tell.send(Seen::Joined(Err(error)))),
-    };
-    while let Ok(order) = ordered.recv() {
-        let seen = match order {
-            Order::Join => Seen::Joined(run.join(BURST, BURST)),
-            Order::Leave { reset } => {
-                run.leave(BURST, reset);
-                Seen::Left(knock(&probe))
-            }
-        };
-        let _ = tell.send(seen);
-        let _ = run.pump(Duration::from_millis(10));
-    }
-}
-
-/// Connects one after the other; answers the longest time that took, in milliseconds.
-fn knock(plan: &instep_load::Plan) -> Result<f64, Error> {
-    let mut longest = 0.0_f64;
-    for _ in 0..PROBES {
+impl Churn<'_> {
+    /// One order to the burst, and what the others, the prober and the server saw meanwhile.
+    fn part(&mut self, what: &str, order: &str) -> Result<(), Error> {
+        let before = Scrape::of(self.served);
+        if let Some(prober) = &mut self.prober {
+            prober.order("begin");
+        }
+        self.burst.order(order);
         let began = Instant::now();
-        let mut plan = plan.clone();
-        plan.bots = 1;
-        plan.subscribe = false;
-        Run::connect(plan)?;
-        longest = longest.max(began.elapsed().as_secs_f64() * 1e3);
-        std::thread::sleep(Duration::from_millis(10));
+        let (mut told, mut ends) = (None, None);
+        let burst = &mut self.burst;
+        let span = self.run.measure_while(PATIENCE, || {
+            told = told.take().or_else(|| burst.answer());
+            if told.is_some() {
+                ends.get_or_insert(Instant::now() + AFTERMATH);
+            }
+            ends.is_none_or(|ends| Instant::now() < ends)
+        })?;
+        let measured = self.run.report(span);
+        line(what, &measured, &self.quiet);
+        let told = told.unwrap_or_else(|| format!("no end within {} s", PATIENCE.as_secs()));
+        print_line(&format!(
+            "  the burst: {told} ({:.2} s measured)",
+            began.elapsed().as_secs_f64()
+        ));
+        let slower = measured.latency.p99_us / self.quiet.latency.p99_us;
+        goal("others' p99 against quiet", slower, SLOWER);
+        goal("others' messages lost, or connections dropped", lost(&measured), 0.0);
+        if let Some(prober) = &mut self.prober {
+            // It waits its turn behind the burst, in the system's queue.
+            print_line(&format!("  prober: {}", prober.told(&mut self.run, "tell")?));
+        }
+        if let Some((before, after)) = before.zip(Scrape::of(self.served)) {
+            for name in ["instep_accept_wait", "instep_accept", "instep_shard_turn"] {
+                let longest = after.longest_ms(&before, name);
+                print_line(&format!("  server: longest {name} at most {longest} ms"));
+            }
+            let wait = after.longest_ms(&before, "instep_accept_wait");
+            goal("the server's longest wait for accept, ms", wait, STALL_MS);
+        }
+        Ok(())
     }
-    Ok(longest)
+
+    /// Descriptors, memory and the gauge of connections, once they have stopped to fall.
+    fn left(&mut self) -> Result<[f64; 3], Error> {
+        self.run.pump(Duration::from_secs(2))?;
+        let descriptors = descriptors_of(self.served.process()).unwrap_or_default();
+        let gauge = Scrape::of(self.served).map(|page| page.sum("instep_connections"));
+        let resident = self.served.resident_now();
+        Ok([descriptors as f64, resident as f64, gauge.unwrap_or_default()])
+    }
+}
+
+fn lost(measured: &Measured) -> f64 {
+    (measured.lost + measured.wrong) as f64 + measured.dropped as f64
 }
 
 fn line(what: &str, measured: &Measured, quiet: &Measured) {
-    let Measured { latency, lost, wrong, dropped, .. } = measured;
+    let Measured { latency, dropped, .. } = measured;
     print_line(&format!(
         "  {what:<15} p50 {:>7.2} ms, p99 {:>7.2} ms ({:.1} x quiet), max {:>7.2} ms, lost {}, \
          dropped {dropped}",
@@ -143,22 +172,8 @@ fn line(what: &str, measured: &Measured, quiet: &Measured) {
         latency.p99_us / 1e3,
         latency.p99_us / quiet.latency.p99_us,
         latency.max_us / 1e3,
-        lost + wrong,
+        measured.lost + measured.wrong,
     ));
-    if what != "quiet" {
-        goal("others' p99 against quiet", latency.p99_us / quiet.latency.p99_us, 2.0);
-    }
-}
-
-fn joined(set_up: &SetUp) {
-    let SetUp { connections, seconds, per_second, each, longest_pause_ms } = set_up;
-    print_line(&format!(
-        "  {connections} set up in {seconds:.2} s ({per_second:.0}/s), each p50 {:.0} ms, \
-         max {:.0} ms",
-        each.p50_us / 1e3,
-        each.max_us / 1e3
-    ));
-    goal("longest pause between two that were let in, ms", *longest_pause_ms, STALL_MS);
 }
 
 fn goal(name: &str, found: f64, most: f64) {

@@ -5,10 +5,12 @@
 //! measures bursts of connections only. What is not installed is left out.
 
 mod churn;
+mod crowd;
 mod floor;
 mod goals;
 mod rivals;
 mod scenarios;
+mod scrape;
 
 use std::collections::BTreeMap;
 
@@ -36,6 +38,9 @@ fn main() {
     {
         let port = port.parse().expect("a port");
         return floor::serve(kind == "coalescing", port).expect("the floor's sockets");
+    }
+    if crowd::serve(&args) {
+        return;
     }
     let values = |name: &str| -> Vec<String> {
         let pairs = args.windows(2).filter(|pair| pair[0] == name);
@@ -161,4 +166,6 @@ fn facts() -> Value {
 #[expect(clippy::print_stdout, reason = "the table is what a bench is for")]
 pub(crate) fn print_line(line: &str) {
     println!("{line}");
+    // Another process may read it line by line.
+    let _ = std::io::Write::flush(&mut std::io::stdout());
 }

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use instep_load::Door;
-use instep_load::process::{descriptors_of, resident_bytes_of};
+use instep_load::process::resident_bytes_of;
 
 /// The core of the server; the load has the other.
 const CORE: &str = "0";
@@ -70,8 +70,9 @@ pub(crate) struct Served {
     pub(crate) address: SocketAddr,
     /// Right after the start.
     pub(crate) resident: u64,
-    pub(crate) descriptors: usize,
-    _directory: tempfile::TempDir,
+    /// Where an Instep serves HTTP.
+    http: Option<SocketAddr>,
+    directory: tempfile::TempDir,
 }
 
 impl Served {
@@ -80,7 +81,12 @@ impl Served {
         let directory = tempfile::tempdir().expect("a directory");
         let port = free_port();
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let mut command = command(rival, directory.path(), port)?;
+        let http = match rival {
+            Rival::WebSocket => Some(address),
+            Rival::Tcp => Some(SocketAddr::from(([127, 0, 0, 1], free_port()))),
+            _ => None,
+        };
+        let mut command = command(rival, directory.path(), port, http)?;
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         if std::env::var_os("FANOUT_STDERR").is_none() {
             command.stderr(Stdio::null());
@@ -94,14 +100,7 @@ impl Served {
                 return None;
             }
         }
-        let mut served = Self {
-            child,
-            door: rival.door(),
-            address,
-            resident: 0,
-            descriptors: 0,
-            _directory: directory,
-        };
+        let mut served = Self { child, door: rival.door(), address, resident: 0, http, directory };
         served.wait(rival);
         Some(served)
     }
@@ -114,11 +113,16 @@ impl Served {
         }
         std::thread::sleep(Duration::from_millis(500));
         self.resident = self.resident_now();
-        self.descriptors = descriptors_of(self.child.id()).unwrap_or_default();
     }
 
     pub(crate) fn process(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Where an Instep shows its metrics, and the key that it takes.
+    pub(crate) fn metrics(&self) -> Option<(SocketAddr, String)> {
+        let key = std::fs::read_to_string(self.directory.path().join("data/admin.key")).ok()?;
+        Some((self.http?, key.trim().to_owned()))
     }
 
     pub(crate) fn resident_now(&self) -> u64 {
@@ -138,9 +142,9 @@ fn free_port() -> u16 {
     listener.local_addr().expect("it is bound").port()
 }
 
-fn command(rival: Rival, directory: &Path, port: u16) -> Option<Command> {
+fn command(rival: Rival, directory: &Path, port: u16, http: Option<SocketAddr>) -> Option<Command> {
     match rival {
-        Rival::Tcp | Rival::WebSocket => instep(rival, directory, port),
+        Rival::Tcp | Rival::WebSocket => instep(rival, directory, port, http?),
         Rival::Plain => floor("plain", port),
         Rival::Coalescing => floor("coalescing", port),
         Rival::Redis => redis(directory, port),
@@ -156,18 +160,14 @@ fn pinned(program: &Path) -> Command {
     command
 }
 
-fn instep(rival: Rival, directory: &Path, port: u16) -> Option<Command> {
+fn instep(rival: Rival, directory: &Path, port: u16, http: SocketAddr) -> Option<Command> {
     let program = instep_binary()?;
-    let (http, tcp) = match rival {
-        Rival::Tcp => (free_port(), port),
-        _ => (port, free_port()),
-    };
     let tcp = match rival {
-        Rival::Tcp => format!("tcp = '127.0.0.1:{tcp}'\n"),
+        Rival::Tcp => format!("tcp = '127.0.0.1:{port}'\n"),
         _ => String::new(),
     };
     let text = format!(
-        "http = '127.0.0.1:{http}'\n{tcp}\n\
+        "http = '{http}'\n{tcp}\n\
          [[live]]\ntopic = 'bench:*'\nanyone_publishes = true\n"
     );
     let config = directory.join("instep.toml");

@@ -11,8 +11,8 @@ use crate::rivals::Served;
 /// Connections of the idle scenarios.
 const IDLE: usize = 15_000;
 const AT_ONCE: usize = 256;
-const PAYLOAD_BYTES: usize = 128;
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PAYLOAD_BYTES: usize = 128;
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// What a message may take after publishing has ended.
 const DRAIN: Duration = Duration::from_secs(10);
 

@@ -68,6 +68,13 @@ impl Publishing {
         }
     }
 
+    /// Publishes what is due at a pace; a window is not filled once more.
+    pub(crate) fn catch_up(&mut self, bots: &mut [Option<Bot>], traffic: &mut Traffic) {
+        if let Pace::Rate(rate) = self.pace {
+            self.keep_pace(rate, bots, traffic);
+        }
+    }
+
     /// A message is stamped with the time it was due at: if it left late, that counts.
     fn keep_pace(
         &mut self,
