@@ -66,6 +66,27 @@ for (const vsn of ["1.0.0", "2.0.0"]) {
       assert.deepEqual(payload, { type: "broadcast", event: "said", payload: { n: 1 } });
     });
 
+    if (vsn === "2.0.0") {
+      it("sends bytes and hears bytes, and so do clients of plain Channels", async (t) => {
+        const topic = `bytes ${vsn}`;
+        const [speaker, listener] = await meet(t, vsn, topic);
+        const raw = await RawSocket.open(t, server);
+        await raw.join(`realtime:${topic}`);
+        const [heard, answered] = [next(listener, "said"), next(listener, "answered")];
+        const plain = raw.next("a broadcast of bytes", Buffer.isBuffer);
+
+        assert.equal(await speaker.send(said(Uint8Array.of(0, 255, 7).buffer)), "ok");
+        const { type, event, payload } = await within("bytes", ANSWER_MS, heard);
+        assert.deepEqual([type, event, [...new Uint8Array(payload)]], ["broadcast", "said", [0, 255, 7]]);
+        assert.deepEqual(await plain, broadcast(`realtime:${topic}`, "said", [0, 255, 7]));
+
+        // What a client of plain Channels pushes as bytes reaches it, too.
+        await raw.askBinary(`realtime:${topic}`, "answered", Buffer.of(1, 2));
+        const answer = await within("bytes of another client", ANSWER_MS, answered);
+        assert.deepEqual([...new Uint8Array(answer.payload)], [1, 2]);
+      });
+    }
+
     it("leaves, and may come back", async (t) => {
       const client = connect(t, vsn);
       const first = await subscribe(client.channel(`left ${vsn}`));
@@ -84,6 +105,10 @@ describe("realtime for Python", () => {
     assert.deepEqual(JSON.parse(output.trim().split("\n").at(-1)), Array.from({ length: 50 }, (_, n) => n));
   });
 });
+
+/** A broadcast of bytes as clients of plain Channels get it: kind 2, two lengths, the names, the bytes. */
+const broadcast = (topic, event, bytes) =>
+  Buffer.concat([Buffer.of(2, topic.length, event.length), Buffer.from(topic + event), Buffer.from(bytes)]);
 
 const said = (payload) => ({ type: "broadcast", event: "said", payload });
 

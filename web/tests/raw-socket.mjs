@@ -27,7 +27,7 @@ export class RawSocket {
     this.#socket = socket;
     /** The code that the connection was closed with. */
     this.closed = new Promise((resolve) => socket.once("close", resolve));
-    socket.on("message", (bytes) => this.#frames.push(JSON.parse(bytes)));
+    socket.on("message", (bytes, isBinary) => this.#frames.push(isBinary ? bytes : JSON.parse(bytes)));
   }
 
   /** Sends a text as a text frame and bytes as a binary one. */
@@ -40,7 +40,7 @@ export class RawSocket {
     this.#socket.send(bytes, { binary: false });
   }
 
-  /** Takes the first frame, past or future, for which `matches` holds. */
+  /** Takes the first frame, past or future, for which `matches` holds; a binary one is a Buffer. */
   next(what, matches) {
     return eventually(what, ANSWER_MS, () => {
       const at = this.#frames.findIndex(matches);

@@ -11,6 +11,7 @@ mod fuzz;
 mod process;
 mod requirements;
 mod sim;
+mod soak;
 mod source;
 mod tidy;
 mod workspace;
@@ -83,6 +84,12 @@ const COMMANDS: &[Command] = &[
         usage: "[--rounds N]",
         about: "kill -9 the built server under load, N times, and check what it promised",
         run: crash::run,
+    },
+    Command {
+        name: "soak",
+        usage: "[--seconds N]",
+        about: "one of 1,000 readers stops reading for N seconds while messages flow, and comes back",
+        run: soak::run,
     },
 ];
 
