@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use instep_protocol::encode::{
-    Address, binary_broadcast, binary_client_push, binary_push, binary_reply, encode_broadcast,
-    encode_close, encode_error, encode_push, encode_reply,
+    Address, binary_broadcast, binary_client_push, binary_named_broadcast, binary_push,
+    binary_reply, encode_broadcast, encode_close, encode_error, encode_push, encode_reply,
 };
 use instep_protocol::message::{Payload, decode_binary, decode_text};
 use instep_protocol::reference::Ref;
@@ -70,6 +70,7 @@ fn every_frame_to_a_client_is_as_written_down() {
             "close" => encode_close(vsn, &to),
             "binary push" => binary_push(to.join_ref, topic, event, &bytes).unwrap(),
             "binary reply" => binary_reply(&to, event, &bytes).unwrap(),
+            "binary named broadcast" => binary_named_broadcast(topic, event, &bytes).unwrap(),
             "binary broadcast" => binary_broadcast(topic, event, &bytes).unwrap(),
             "binary client push" => binary_client_push(&to, event, &bytes).unwrap(),
             kind => panic!("{name}: unknown kind {kind}"),
