@@ -88,7 +88,7 @@ const COMMANDS: &[Command] = &[
     Command {
         name: "soak",
         usage: "[--seconds N]",
-        about: "one of 1,000 readers stops reading for N seconds while messages flow, and comes back",
+        about: "one of 1,000 readers stops reading for N seconds, and comes back",
         run: soak::run,
     },
 ];

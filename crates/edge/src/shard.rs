@@ -6,9 +6,9 @@
 //!   └──────────────── at once, if anything was left; else until an event ─────────────────┘
 //! ```
 //!
-//! Everything is done in bounded turns ([`turn`]), so that nobody starves. A round ([`fan_out`]) takes what is
-//! new on all topics, and begins when the one before has been written: what comes meanwhile is
-//! written together, so that a server that is behind does less for each message.
+//! Everything is done in bounded turns ([`turn`]), so that nobody starves. A round ([`fan_out`])
+//! takes what is new on all topics, and begins when the one before has been written: what comes
+//! meanwhile is written together, so that a server that is behind does less for each message.
 
 mod accept;
 mod attaching;

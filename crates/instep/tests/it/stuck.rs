@@ -186,8 +186,8 @@ fn law_9_a_reader_of_a_live_topic_that_stops_reading_hurts_nobody_and_comes_back
     let [.., event, _] = stuck.next();
 
     println!(
-        "alone: p99 {:.1} ms, {memory} KiB; with one that is stuck: p99 {:.1} ms, {with_stuck} KiB; \
-         it heard {heard} and missed {missed} of {all}",
+        "alone: p99 {:.1} ms, {memory} KiB; with one that is stuck: p99 {:.1} ms, {with_stuck} \
+         KiB; it heard {heard} and missed {missed} of {all}",
         p99_ms(&alone),
         p99_ms(&measured),
     );
