@@ -265,6 +265,8 @@ pub enum Change {
     DropTable { table: String },
     /// A journal exists.
     CreateJournal { journal: String },
+    /// Something changed about messages.
+    Mail { record: String },
 }
 
 impl Event {
@@ -318,6 +320,7 @@ impl From<&Record> for Change {
             Record::CreateJournal { journal } => {
                 Self::CreateJournal { journal: journal.to_string() }
             }
+            Record::Mail(record) => Self::Mail { record: format!("{record:?}") },
         }
     }
 }

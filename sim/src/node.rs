@@ -227,7 +227,7 @@ impl Node {
                         self.owner.handle(OwnerEvent::Appended, self.now_ms);
                     }
                 }
-                Effect::Publish { commits } => {
+                Effect::Publish { commits, .. } => {
                     let (tables, place) = (self.state().tables.clone(), self.state().applied);
                     self.shown.push_back(Committed { commits, tables, place });
                 }

@@ -42,7 +42,7 @@ impl Memory {
         while let Some(effect) = self.owner.next_effect() {
             match effect {
                 Effect::Append { .. } => self.owner.handle(Event::Appended, now_ms),
-                Effect::Publish { commits } => {
+                Effect::Publish { commits, mail: _ } => {
                     self.changes.extend(commits.into_iter().flat_map(|commit| commit.changes));
                 }
                 Effect::Answer { answer, .. } => return answer,

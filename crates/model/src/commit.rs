@@ -9,6 +9,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::expression::Expression;
+use crate::mail::{Letter, MailOperation, MailRecord};
 use crate::name::{Key, Name};
 use crate::position::Position;
 use crate::row::{Fields, Row};
@@ -107,6 +108,33 @@ pub enum Operation {
         /// The journal.
         journal: Name,
     },
+    /// Creates a queue of messages; no error when it exists.
+    CreateQueue {
+        /// The queue.
+        queue: Name,
+    },
+    /// Stores a message with its route.
+    Send(Letter),
+    /// Stores a message without looking at its route.
+    Import(Letter),
+    /// Routes an endpoint, and its unfinished messages, to a server.
+    Move {
+        /// The endpoint.
+        endpoint: String,
+        /// The server.
+        to: String,
+        /// The route must have this generation by now.
+        #[serde(default)]
+        generation: Option<u64>,
+    },
+    /// Gives a dead letter another life.
+    Retry {
+        /// The message.
+        seq: u64,
+    },
+    /// What servers, and the house itself, do with messages.
+    #[serde(skip_deserializing)]
+    Mail(MailOperation),
 }
 
 /// A CEL condition over `row` and `key`, compiled when it is read: at the door, not by the owner.
@@ -148,6 +176,14 @@ pub struct Proposal {
 }
 
 impl Proposal {
+    /// True when it stores messages.
+    #[must_use]
+    pub fn stores_mail(&self) -> bool {
+        let stores =
+            |operation: &Operation| matches!(operation, Operation::Send(_) | Operation::Import(_));
+        self.operations.iter().any(stores)
+    }
+
     /// About how many bytes the proposal takes while it waits.
     #[must_use]
     pub fn weight(&self) -> usize {
@@ -157,7 +193,15 @@ impl Proposal {
             Operation::Append { text, base64, .. } => {
                 text.as_ref().or(base64.as_ref()).map_or(0, String::len)
             }
-            Operation::Delete { .. }
+            Operation::Send(letter) | Operation::Import(letter) => {
+                letter.to.len() + weigh_value(&letter.body)
+            }
+            Operation::Mail(MailOperation::Reject { reason, .. }) => reason.len(),
+            Operation::CreateQueue { .. }
+            | Operation::Move { .. }
+            | Operation::Retry { .. }
+            | Operation::Mail(_)
+            | Operation::Delete { .. }
             | Operation::Add { .. }
             | Operation::CreateTable { .. }
             | Operation::DropTable { .. }
@@ -227,6 +271,8 @@ pub enum Record {
         /// The journal.
         journal: Name,
     },
+    /// Something changed about messages.
+    Mail(MailRecord),
 }
 
 /// Who made a commit, under which id: what is needed to replay its reply.
@@ -321,16 +367,16 @@ pub fn digest(body: &[u8]) -> u64 {
     xxhash_rust::xxh3::xxh3_64(body)
 }
 
-mod record_bytes {
+pub(crate) mod record_bytes {
     use serde::{Deserialize, Deserializer, Serializer};
 
     use super::Bytes;
 
-    pub(super) fn serialize<S: Serializer>(bytes: &Bytes, s: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(bytes: &Bytes, s: S) -> Result<S::Ok, S::Error> {
         s.serialize_bytes(bytes)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Bytes, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Bytes, D::Error> {
         <&[u8]>::deserialize(d).map(Bytes::copy_from_slice)
     }
 }

@@ -1,7 +1,8 @@
 //! The nouns of Instep and its pure machines.
 //!
-//! What lives here: names, positions, proposals, records, log entries, tables, views, the owner
-//! machine, and the contracts of [`log::Log`] and [`disk::Disk`] with their conformance suites.
+//! What lives here: names, positions, proposals, records, log entries, tables, views, [`mail`], the
+//! owner machine, and the contracts of [`log::Log`] and [`disk::Disk`] with their conformance
+//! suites.
 //! What does not: sockets, threads, clocks, random sources. Time arrives as an argument.
 //! Start reading at [`position`], then [`commit`], then [`owner`].
 
@@ -13,6 +14,7 @@ pub mod ids;
 pub mod limits;
 pub mod live;
 pub mod log;
+pub mod mail;
 pub mod name;
 pub mod owner;
 pub mod position;

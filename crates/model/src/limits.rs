@@ -239,6 +239,64 @@ pub const JANUS_OWED_BYTES: usize = 1024 * 1024;
 pub const JANUS_DETACHED_SESSIONS: usize = 16_384;
 /// Longest key that a Janus client shows.
 pub const JANUS_KEY_BYTES: usize = 4 * 1024;
+/// Longest endpoint.
+pub const ENDPOINT_BYTES: usize = 255;
+/// Longest id of a server that takes mail.
+pub const SERVER_BYTES: usize = 128;
+/// Largest body of a message, as JSON.
+pub const MAIL_BODY_BYTES: usize = 256 * 1024;
+/// Queues in one dataset.
+pub const QUEUES: usize = 256;
+/// Longest reason of a dead letter.
+pub const MAIL_REASON_BYTES: usize = 1024;
+/// Failures after which a message is a dead letter.
+pub const MAIL_ATTEMPTS: u16 = 20;
+/// How long a message rests after its first failure; then twice as long each time.
+pub const MAIL_RETRY_MS: u64 = 1_000;
+/// The longest rest after a failure.
+pub const MAIL_RETRY_MS_MOST: u64 = 10 * 60_000;
+/// Messages that are tended by one commit, of each sort.
+pub const MAIL_TENDED: usize = 1_000;
+/// How often the house looks for what is due.
+pub const MAIL_TEND_MS: u64 = 100;
+/// How long a server may work on a message before it is asked.
+pub const MAIL_LEASE_MS: u64 = 60_000;
+/// How long a server may take to say what it has before it is asked again, at first.
+pub const MAIL_ASK_MS: u64 = 5_000;
+/// Questions that a server leaves unanswered before a message is given again.
+pub const MAIL_ASKS: u32 = 4;
+/// Messages that may be unconfirmed at a server, if it says nothing else.
+pub const MAIL_CREDIT: usize = 64;
+/// The most that it may say.
+pub const MAIL_CREDIT_MOST: usize = 1_024;
+/// Bytes of messages that may be unconfirmed at a server, if it is more than one message.
+pub const MAIL_WINDOW_BYTES: u64 = 4 * 1024 * 1024;
+/// Messages of one endpoint that are given before another has its turn.
+pub const MAIL_TURN: usize = 8;
+/// Messages that are given together.
+pub const MAIL_PUSH: usize = 64;
+/// Finished messages that are remembered, so that their ids are stored once.
+pub const MAIL_FINISHED: u64 = 1_000_000;
+/// How long they are remembered.
+pub const MAIL_FINISHED_HOURS: u64 = 24;
+/// A message that waits for longer is an alarm.
+pub const MAIL_ALARM_AGE_S: u64 = 3_600;
+/// A program that takes mail over HTTP and is silent for this long is taken for gone.
+pub const MAIL_PULL_IDLE_MS: u64 = 60_000;
+/// How long a pull may wait for a message.
+pub const MAIL_PULL_WAIT_MS: u64 = 20_000;
+/// Changes of messages between the owner and whoever gives them out, by entries.
+pub const MAIL_QUEUE_ENTRIES: usize = 1_024;
+/// Messages of one page.
+pub const MAIL_PAGE: usize = 1_000;
+/// Messages that one request looks at for a page.
+pub const MAIL_LOOKED_AT: usize = 200_000;
+/// Bodies of messages of one dataset that are kept in memory while they are young.
+pub const MAIL_YOUNG_BYTES: usize = 64 * 1024 * 1024;
+/// Bodies that are written to the store together.
+pub const MAIL_SPILL_BYTES: usize = 4 * 1024 * 1024;
+/// Stored bodies whose messages have ended that wait to be removed.
+pub const MAIL_ENDED_BODIES: usize = 16_384;
 /// Topics without news get a bookmark after this long.
 pub const BOOKMARK_MS: u64 = 15_000;
 

@@ -19,15 +19,16 @@ use crate::commit::{Commit, Entry, Proposal, Signature};
 use crate::ids::Recall;
 use crate::limits;
 use crate::log::AppendError;
+use crate::mail::{MailChange, MailRules};
 use crate::position::{Incarnation, Place, Position, Revision};
-use crate::state::{CommitChanges, State};
+use crate::state::{CommitChanges, Seen, State};
 
 mod evaluation;
 mod refusal;
 #[cfg(test)]
 mod tests;
 
-use evaluation::Overlay;
+use evaluation::{Circumstances, Overlay};
 pub use refusal::Refusal;
 
 /// What happens to an owner. `T` is whatever the shell answers a proposal by.
@@ -60,6 +61,8 @@ pub enum Effect<T> {
     Publish {
         /// What each commit of the entry changed.
         commits: Vec<CommitChanges>,
+        /// What it changed about messages.
+        mail: Vec<MailChange>,
     },
     /// Answer a proposal.
     Answer {
@@ -92,6 +95,7 @@ pub struct Owner<T> {
     writer: Uuid,
     sequence: u64,
     state: State,
+    rules: MailRules,
     now_ms: u64,
     waiting: VecDeque<(T, Proposal)>,
     flushing: Option<Flush<T>>,
@@ -123,12 +127,19 @@ impl<T> Owner<T> {
             writer,
             sequence: 0,
             state,
+            rules: MailRules::default(),
             now_ms: 0,
             waiting: VecDeque::new(),
             flushing: None,
             effects: VecDeque::new(),
             stopped: None,
         }
+    }
+
+    /// The same with other rules for mail.
+    #[must_use]
+    pub fn with_mail(self, rules: MailRules) -> Self {
+        Self { rules, ..self }
     }
 
     /// What the log adds up to, as far as it is durable.
@@ -199,8 +210,13 @@ impl<T> Owner<T> {
         {
             return Ok(receipt);
         }
+        let circumstances = Circumstances {
+            incarnation: self.incarnation,
+            rules: &self.rules,
+            now_ms: self.now_ms,
+        };
         let (commit, overlay) =
-            evaluation::evaluate(&self.state, self.incarnation, &batch.overlay, operations)?;
+            evaluation::evaluate(&self.state, circumstances, &batch.overlay, operations)?;
         let place = self.place_of_next(batch.commits.len());
         let computed = commit.results.iter().any(Option::is_some);
         let receipt = Receipt {
@@ -251,17 +267,23 @@ impl<T> Owner<T> {
         };
         let revision = self.state.applied.revision.next();
         let mut commits: Vec<CommitChanges> = Vec::new();
-        let folded =
-            self.state.fold(revision, &entry, &mut |place, change| match commits.last_mut() {
+        let mut mail = Vec::new();
+        let folded = self.state.fold_all(revision, &entry, &mut |place, seen| {
+            let change = match seen {
+                Seen::Row(change) => change,
+                Seen::Mail(change) => return mail.push(change),
+            };
+            match commits.last_mut() {
                 Some(last) if last.place == place => last.changes.push(change),
                 _ => commits.push(CommitChanges { place, changes: vec![change] }),
-            });
+            }
+        });
         if let Err(error) = folded {
             // Only a bug can get here: what was just written does not fold.
             self.stop(answers, error.to_string(), Refusal::OutcomeUnknown);
             return;
         }
-        self.effects.push_back(Effect::Publish { commits });
+        self.effects.push_back(Effect::Publish { commits, mail });
         self.answer(answers);
     }
 

@@ -3,11 +3,14 @@
 //! The stream is frames of a four-byte little-endian length and a piece in postcard. Memory use is
 //! one frame at a time, whatever the size of the tables (I15).
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::commit::TableOptions;
 use crate::ids::Remembered;
+use crate::mail::MailPart;
 use crate::name::{Key, Name};
 use crate::position::Place;
 use crate::row::Row;
@@ -19,6 +22,8 @@ const PIECE_BYTES: usize = 64 * 1024;
 const FRAME_BYTES: usize = 64 * 1024 * 1024;
 /// First byte of the first piece's frame.
 const FORMAT: u8 = 1;
+/// The same where there is mail.
+const FORMAT_WITH_MAIL: u8 = 2;
 
 #[derive(Serialize, Deserialize)]
 enum Piece {
@@ -29,6 +34,7 @@ enum Piece {
     Principal { name: String, horizon: Option<Uuid> },
     Ids { ids: Vec<(Uuid, Remembered)> },
     End { rows: u64, ids: u64 },
+    Mail { parts: Vec<MailPart> },
 }
 
 /// Why bytes are not a snapshot.
@@ -63,7 +69,8 @@ pub fn write<E>(state: &State, write: &mut dyn FnMut(&[u8]) -> Result<(), E>) ->
         write(&frame)
     };
     let State { applied, history, time_ms, .. } = *state;
-    put(&Piece::Header { format: FORMAT, applied, history, time_ms })?;
+    let format = if state.mail.is_empty() { FORMAT } else { FORMAT_WITH_MAIL };
+    put(&Piece::Header { format, applied, history, time_ms })?;
     let (mut row_count, mut id_count) = (0, 0);
     for (name, table) in &state.tables {
         put(&Piece::Table { name: name.clone(), options: table.options })?;
@@ -80,6 +87,10 @@ pub fn write<E>(state: &State, write: &mut dyn FnMut(&[u8]) -> Result<(), E>) ->
         put(&Piece::Principal { name: name.clone(), horizon: principal.horizon })?;
         let ids = principal.ids.iter().map(|(id, remembered)| ((*id, remembered.clone()), 64));
         id_count += in_pieces(ids, |ids| put(&Piece::Ids { ids }))?;
+    }
+    let parts = state.mail.parts().map(|part| (part, 96));
+    if !state.mail.is_empty() {
+        in_pieces(parts, |parts| put(&Piece::Mail { parts }))?;
     }
     put(&Piece::End { rows: row_count, ids: id_count })
 }
@@ -160,11 +171,11 @@ impl Reader {
 
     fn take(&mut self, piece: Piece) -> Result<(), SnapshotError> {
         match piece {
-            Piece::Header { format: FORMAT, applied, history, time_ms } => {
+            Piece::Header { format: FORMAT | FORMAT_WITH_MAIL, applied, history, time_ms } => {
                 self.state = State { applied, history, time_ms, ..State::default() };
             }
             Piece::Header { format: found, .. } => {
-                return Err(SnapshotError::NewerFormat { found, known: FORMAT });
+                return Err(SnapshotError::NewerFormat { found, known: FORMAT_WITH_MAIL });
             }
             Piece::Table { name, options } => {
                 self.state.tables.entry(name.clone()).or_default().options = options;
@@ -190,6 +201,10 @@ impl Reader {
                     self.principal.as_ref().ok_or_else(|| malformed("ids without a principal"))?;
                 self.ids += ids.len() as u64;
                 self.state.ids.restore(name.clone(), None).ids.extend(ids);
+            }
+            Piece::Mail { parts } => {
+                let mail = Arc::make_mut(&mut self.state.mail);
+                parts.into_iter().for_each(|part| mail.restore(part));
             }
             Piece::End { rows, ids } if (rows, ids) == (self.rows, self.ids) => self.ended = true,
             Piece::End { .. } => return Err(malformed("rows or ids are missing")),

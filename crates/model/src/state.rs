@@ -1,10 +1,13 @@
 //! The fold: what a log adds up to. The only way memory changes (law 10).
 
+use std::sync::Arc;
+
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
 use crate::commit::{Commit, Entry, EntryError, Record, TableOptions, history_after};
 use crate::ids::{IdMemory, Remembered};
+use crate::mail::{Mail, MailChange};
 use crate::name::{Key, Name};
 use crate::position::{Place, Revision};
 use crate::row::Row;
@@ -54,6 +57,8 @@ pub struct State {
     pub journals: OrdMap<Name, Journal>,
     /// The commit ids.
     pub ids: IdMemory,
+    /// The mail.
+    pub mail: Arc<Mail>,
 }
 
 /// What a commit did to one row.
@@ -89,6 +94,15 @@ pub struct CommitChanges {
     pub changes: Vec<Change>,
 }
 
+/// What a fold sees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen {
+    /// A row.
+    Row(Change),
+    /// A message.
+    Mail(MailChange),
+}
+
 /// Why an entry cannot be folded. Each is a reason to stop, never to skip.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FoldError {
@@ -114,6 +128,12 @@ pub enum FoldError {
         /// Why.
         error: EntryError,
     },
+    /// A record names a message or a queue that does not exist; only a bug can write that.
+    #[error("entry {at}: a record names a message or a queue that does not exist")]
+    UnknownMail {
+        /// The entry.
+        at: Revision,
+    },
     /// A record names what does not exist; only a bug can write that.
     #[error("entry {at}: a record names {name:?}, which does not exist")]
     Unknown {
@@ -134,6 +154,23 @@ impl State {
         revision: Revision,
         bytes: &[u8],
         see: &mut dyn FnMut(Place, Change),
+    ) -> Result<(), FoldError> {
+        self.fold_all(revision, bytes, &mut |place, seen| match seen {
+            Seen::Row(change) => see(place, change),
+            Seen::Mail(_) => {}
+        })
+    }
+
+    /// Folds the next entry. `see` is told every change of a row or a message, with its commit's
+    /// place.
+    ///
+    /// # Errors
+    /// [`FoldError`]; the state is then unusable, and its dataset stops.
+    pub fn fold_all(
+        &mut self,
+        revision: Revision,
+        bytes: &[u8],
+        see: &mut dyn FnMut(Place, Seen),
     ) -> Result<(), FoldError> {
         if revision != self.applied.revision.next() {
             return Err(FoldError::Gap { found: revision, applied: self.applied.revision });
@@ -160,10 +197,20 @@ impl State {
         place: Place,
         time_ms: u64,
         commit: Commit,
-        see: &mut dyn FnMut(Place, Change),
+        see: &mut dyn FnMut(Place, Seen),
     ) -> Result<(), FoldError> {
         for record in commit.records {
-            self.fold_record(place, record, see)?;
+            match record {
+                Record::Mail(record) => {
+                    let mut tell = |change| see(place, Seen::Mail(change));
+                    if !Arc::make_mut(&mut self.mail).apply(record, time_ms, &mut tell) {
+                        return Err(FoldError::UnknownMail { at: place.revision });
+                    }
+                }
+                record => self.fold_record(place, record, &mut |place, change| {
+                    see(place, Seen::Row(change));
+                })?,
+            }
         }
         if let Some(signature) = commit.signature {
             let computed = commit.results.iter().any(Option::is_some);
@@ -229,6 +276,8 @@ impl State {
             Record::CreateJournal { journal } => {
                 self.journals.entry(journal).or_default();
             }
+            // Taken in by whoever calls.
+            Record::Mail(_) => {}
         }
         Ok(())
     }

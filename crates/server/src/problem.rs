@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 /// Every code that an HTTP answer can carry. Each is explained in `docs/reference/errors.md`.
 pub const CODES: &[&str] = &[
+    "bad_endpoint",
     "bad_event",
     "bad_json",
     "bad_name",
@@ -20,6 +21,7 @@ pub const CODES: &[&str] = &[
     "condition_failed",
     "draining",
     "empty_commit",
+    "fenced",
     "forbidden",
     "id_conflict",
     "id_expired",
@@ -27,8 +29,12 @@ pub const CODES: &[&str] = &[
     "join_refused",
     "key_required",
     "loading",
+    "message_conflict",
+    "message_too_large",
     "method_not_allowed",
+    "no_route",
     "not_found",
+    "not_movable",
     "other_history",
     "out_of_bounds",
     "outcome_unknown",
@@ -53,6 +59,8 @@ pub const CODES: &[&str] = &[
     "too_many_tables",
     "unknown_dataset",
     "unknown_journal",
+    "unknown_message",
+    "unknown_queue",
     "unknown_session",
     "unknown_table",
     "unmatched_topic",
@@ -129,19 +137,26 @@ impl IntoResponse for Problem {
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let status = match &refusal {
-            Refusal::Empty | Refusal::BadOperation { .. } | Refusal::IdInvalid => {
-                StatusCode::BAD_REQUEST
-            }
-            Refusal::TooManyOperations { .. } | Refusal::Row { .. } => {
-                StatusCode::PAYLOAD_TOO_LARGE
+            Refusal::Empty
+            | Refusal::BadOperation { .. }
+            | Refusal::BadEndpoint { .. }
+            | Refusal::IdInvalid => StatusCode::BAD_REQUEST,
+            Refusal::TooManyOperations { .. }
+            | Refusal::Row { .. }
+            | Refusal::MessageTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Refusal::NoRoute { .. } | Refusal::NotMovable { .. } => {
+                StatusCode::UNPROCESSABLE_ENTITY
             }
             Refusal::UnknownTable { .. }
             | Refusal::UnknownJournal { .. }
+            | Refusal::UnknownQueue { .. }
+            | Refusal::UnknownMessage { .. }
             | Refusal::RowNotFound { .. } => StatusCode::NOT_FOUND,
             Refusal::ConditionFailed { .. }
             | Refusal::OutOfBounds { .. }
             | Refusal::WrongType { .. }
             | Refusal::IdConflict
+            | Refusal::MessageConflict { .. }
             | Refusal::TooManyTables { .. } => StatusCode::CONFLICT,
             Refusal::IdExpired => StatusCode::GONE,
             Refusal::TooManyPrincipals

@@ -1,16 +1,20 @@
 //! From operations to records: reads through the batch before it, writes into an overlay.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use serde_json::Value;
 
+mod mail;
+
 use super::Refusal;
 use crate::commit::{Commit, Condition, Operation, Record, TableOptions};
 use crate::expression::{CelValue, from_fields};
 use crate::limits;
+use crate::mail::{Mail, MailRecord, MailRules};
 use crate::name::{Key, Name};
 use crate::position::{Incarnation, Position};
 use crate::row::{Fields, Row, merge};
@@ -26,6 +30,8 @@ pub(super) struct Overlay {
     rows: BTreeMap<(Name, Key), Option<Row>>,
     /// Ordinal of each touched journal's newest record.
     journals: BTreeMap<Name, u64>,
+    /// The mail, if any of it was touched.
+    mail: Option<Arc<Mail>>,
 }
 
 impl Overlay {
@@ -38,13 +44,24 @@ impl Overlay {
         self.cleared.extend(later.cleared);
         self.rows.extend(later.rows);
         self.journals.extend(later.journals);
+        if later.mail.is_some() {
+            self.mail = later.mail;
+        }
     }
+}
+
+/// What an evaluation depends on besides what it reads.
+#[derive(Clone, Copy)]
+pub(super) struct Circumstances<'a> {
+    pub(super) incarnation: Incarnation,
+    pub(super) rules: &'a MailRules,
+    pub(super) now_ms: u64,
 }
 
 /// Turns operations into a commit, or says why not. Changes nothing.
 pub(super) fn evaluate(
     state: &State,
-    incarnation: Incarnation,
+    circumstances: Circumstances<'_>,
     batch: &Overlay,
     operations: Vec<Operation>,
 ) -> Result<(Commit, Overlay), Refusal> {
@@ -55,9 +72,12 @@ pub(super) fn evaluate(
     if found > limits::COMMIT_PROPOSALS {
         return Err(Refusal::TooManyOperations { found, limit: limits::COMMIT_PROPOSALS });
     }
+    let Circumstances { incarnation, rules, now_ms } = circumstances;
     let mut evaluation = Evaluation {
         state,
         incarnation,
+        rules,
+        now_ms,
         batch,
         own: Overlay::default(),
         operation: 0,
@@ -79,6 +99,8 @@ pub(super) fn size_of(commit: &Commit) -> usize {
             table.as_str().len() + key.as_str().len() + row.as_bytes().len()
         }
         Record::Append { bytes, .. } => bytes.len() + limits::NAME_BYTES,
+        Record::Mail(MailRecord::Stored { body, .. }) => body.len() + limits::ENDPOINT_BYTES,
+        Record::Mail(MailRecord::Forgotten { seqs }) => 8 * seqs.len(),
         _ => limits::NAME_BYTES + limits::KEY_BYTES,
     });
     records.sum::<usize>() + limits::PRINCIPAL_BYTES
@@ -87,6 +109,8 @@ pub(super) fn size_of(commit: &Commit) -> usize {
 struct Evaluation<'a> {
     state: &'a State,
     incarnation: Incarnation,
+    rules: &'a MailRules,
+    now_ms: u64,
     batch: &'a Overlay,
     own: Overlay,
     operation: usize,
@@ -141,6 +165,14 @@ impl Evaluation<'_> {
                     self.records.push(Record::CreateJournal { journal });
                 }
             }
+            Operation::CreateQueue { queue } => self.create_queue(queue)?,
+            Operation::Send(letter) => return self.send(letter, true).map(Some),
+            Operation::Import(letter) => return self.send(letter, false).map(Some),
+            Operation::Move { endpoint, to, generation } => {
+                return self.move_endpoint(&endpoint, to, generation).map(Some);
+            }
+            Operation::Retry { seq } => return self.retry(seq).map(Some),
+            Operation::Mail(wanted) => return self.do_mail(wanted).map(Some),
         }
         Ok(None)
     }

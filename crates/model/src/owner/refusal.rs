@@ -1,5 +1,8 @@
 //! Why a proposal was not committed.
 
+use uuid::Uuid;
+
+use crate::mail::EndpointError;
 use crate::name::{Key, Name};
 use crate::row::RowError;
 
@@ -53,6 +56,27 @@ pub enum Refusal {
     /// The dataset has as many tables and journals as it may.
     #[error("ops[{operation}]: the dataset has {limit} tables and journals, the limit")]
     TooManyTables { operation: usize, limit: usize },
+    /// The queue does not exist.
+    #[error("ops[{operation}]: there is no queue {queue:?}")]
+    UnknownQueue { operation: usize, queue: Name },
+    /// A text is no endpoint.
+    #[error("ops[{operation}]: {error}")]
+    BadEndpoint { operation: usize, error: EndpointError },
+    /// Nothing says which server an endpoint has.
+    #[error("ops[{operation}]: there is no route for {endpoint}, nothing was stored")]
+    NoRoute { operation: usize, endpoint: String },
+    /// The server of an endpoint is not in a row.
+    #[error("ops[{operation}]: the server of {endpoint} is not in a row that a move could change")]
+    NotMovable { operation: usize, endpoint: String },
+    /// The body is over its limit.
+    #[error("ops[{operation}]: the body is {bytes} bytes of JSON, the limit is {limit}")]
+    MessageTooLarge { operation: usize, bytes: usize, limit: usize },
+    /// The message's id is that of another message.
+    #[error("ops[{operation}]: another message was stored under id {id}")]
+    MessageConflict { operation: usize, id: Uuid },
+    /// The message is not there.
+    #[error("ops[{operation}]: there is no message {seq}")]
+    UnknownMessage { operation: usize, seq: u64 },
     /// The id was used with other operations.
     #[error("the commit id was used before with other operations")]
     IdConflict,
@@ -96,6 +120,13 @@ impl Refusal {
             Self::Row { error: RowError::TooDeep { .. }, .. } => "row_too_deep",
             Self::BadOperation { .. } => "bad_operation",
             Self::TooManyTables { .. } => "too_many_tables",
+            Self::UnknownQueue { .. } => "unknown_queue",
+            Self::BadEndpoint { .. } => "bad_endpoint",
+            Self::NoRoute { .. } => "no_route",
+            Self::NotMovable { .. } => "not_movable",
+            Self::MessageTooLarge { .. } => "message_too_large",
+            Self::MessageConflict { .. } => "message_conflict",
+            Self::UnknownMessage { .. } => "unknown_message",
             Self::IdConflict => "id_conflict",
             Self::IdExpired => "id_expired",
             Self::IdInvalid => "id_invalid",

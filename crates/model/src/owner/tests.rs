@@ -52,7 +52,7 @@ impl Shop {
         while let Some(effect) = self.owner.next_effect() {
             match effect {
                 Effect::Append { entry, .. } => return Some(entry),
-                Effect::Publish { commits } => self.published.extend(commits),
+                Effect::Publish { commits, .. } => self.published.extend(commits),
                 Effect::Answer { ticket, answer } => {
                     assert!(self.answers.insert(ticket, answer).is_none(), "answered twice");
                 }

@@ -155,7 +155,7 @@ impl Ownership {
                     };
                     self.owner.handle(event, now_ms());
                 }
-                Effect::Publish { commits } => {
+                Effect::Publish { commits, mail: _ } => {
                     shared.calm.store(commits.len() <= 1, Ordering::Relaxed);
                     self.publish(shared, commits);
                 }

@@ -12,6 +12,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use futures_util::stream;
 use instep_access::{Action, Resource};
 use instep_model::commit::Record;
+use instep_model::mail::MailRecord;
 use instep_model::position::Position;
 use instep_node::{Follow, FollowError, FollowedCommit};
 use serde::Deserialize;
@@ -221,5 +222,20 @@ fn push_record(text: &mut String, record: &Record) {
         Record::CreateJournal { journal } => {
             text.push_str(&json!({"create_journal": {"journal": journal}}).to_string());
         }
+        Record::Mail(record) => text.push_str(&mail(record).to_string()),
     }
+}
+
+/// A record of mail. The body of a message is the JSON that it was.
+fn mail(record: &MailRecord) -> Value {
+    let mut bare = record.clone();
+    let mut body = None;
+    if let MailRecord::Stored { body: bytes, .. } = &mut bare {
+        body = serde_json::from_slice::<Value>(&std::mem::take(bytes)).ok();
+    }
+    let mut value = serde_json::to_value(&bare).unwrap_or_default();
+    if let (Some(body), Some(stored)) = (body, value.get_mut("stored")) {
+        stored["body"] = body;
+    }
+    json!({"mail": value})
 }

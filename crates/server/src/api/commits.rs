@@ -40,7 +40,9 @@ struct CommitRequest {
     /// One to 1,000 operations, in order: `put` {table, key, row}, `patch` {table, key, fields},
     /// `delete` {table, key}, `add` {table, key, field, by, min?, max?}, `require` {table, key,
     /// exists?, equals?, where?, unchanged_since?}, `append` {journal, text | base64},
-    /// `create_table` {table, public?}, `drop_table` {table}, `create_journal` {journal}.
+    /// `create_table` {table, public?}, `drop_table` {table}, `create_journal` {journal},
+    /// `create_queue` {queue}, `send` {queue, to, body, id?, priority?, ttl_ms?, not_before?},
+    /// `move` {endpoint, to, generation?}, `retry` {seq}, `import` like `send`.
     #[schema(example = json!([
         {"op": "require", "table": "items", "key": "7", "where": "row.released"},
         {"op": "add", "table": "items", "key": "7", "field": "count", "by": -1, "min": 0}
@@ -134,9 +136,16 @@ fn check_rights(caller: &Caller, dataset: &str, operations: &[Operation]) -> Res
         | Operation::Add { table, .. } => Touched::Written(table),
         Operation::Append { journal, .. } => Touched::Written(journal),
         Operation::Require { table, .. } => Touched::Tested(table),
+        // A queue stands among the tables.
+        Operation::Send(letter) => Touched::Written(&letter.queue),
         Operation::CreateTable { .. }
         | Operation::DropTable { .. }
-        | Operation::CreateJournal { .. } => Touched::Dataset,
+        | Operation::CreateJournal { .. }
+        | Operation::CreateQueue { .. }
+        | Operation::Import(_)
+        | Operation::Move { .. }
+        | Operation::Retry { .. }
+        | Operation::Mail(_) => Touched::Dataset,
     });
     let named = |name| Resource::Table { dataset, name, public: false };
     let touched: BTreeSet<Touched<'_>> = touched.collect();
@@ -175,7 +184,11 @@ fn faulty_field(text: &str) -> Option<String> {
     let fields: Fields = serde_json::from_str(text).ok()?;
     fields.iter().find_map(|(name, value)| {
         let fault = match name.as_str() {
-            "table" | "journal" => fault::<Name>(value),
+            "table" | "journal" | "queue" => fault::<Name>(value),
+            "to" | "endpoint" => fault::<String>(value),
+            "id" => fault::<Option<Uuid>>(value),
+            "priority" => fault::<Option<u8>>(value),
+            "ttl_ms" | "not_before" | "generation" => fault::<Option<u64>>(value),
             "key" => fault::<Key>(value),
             "row" | "fields" => fault::<Fields>(value),
             "equals" => fault::<Option<Fields>>(value),

@@ -1,0 +1,52 @@
+//! Mail: durable messages to typed endpoints, bound to a server when they are stored.
+//!
+//! What lives here: endpoints and kinds ([`kinds`]), what the log says of messages ([`record`]),
+//! what it adds up to ([`Mail`]), and who is given what ([`delivery`]). Bodies are not here: they
+//! are in the log and where the node keeps them, by the number of their message.
+
+pub mod delivery;
+pub mod kinds;
+mod operation;
+pub mod record;
+mod state;
+
+pub use kinds::{Endpoint, EndpointError, Kind, MailRules, Mapping, Origin};
+pub use operation::{Hold, Letter, MailOperation};
+pub use record::MailRecord;
+pub use state::{Due, Mail, MailChange, MailPart, Message, QueueState, ServerState, Slot, Status};
+
+/// A server without a number: the message has no route.
+pub const NOWHERE: u32 = u32::MAX;
+/// The priority of a message that says none.
+pub const PRIORITY: u8 = 4;
+/// The highest priority.
+pub const HIGHEST_PRIORITY: u8 = 9;
+
+/// What mail operations compute.
+pub mod outcome {
+    /// It is done.
+    pub const OK: i64 = 0;
+    /// It had ended already.
+    pub const DONE: i64 = 1;
+    /// Another registration of the server has taken over.
+    pub const FENCED: i64 = 2;
+    /// The message is routed elsewhere.
+    pub const NOT_YOURS: i64 = 3;
+    /// There is no such message, or not any more.
+    pub const UNKNOWN: i64 = 4;
+    /// There is no route.
+    pub const NO_ROUTE: i64 = 5;
+
+    /// The word for an outcome.
+    #[must_use]
+    pub fn word(outcome: i64) -> &'static str {
+        match outcome {
+            OK => "ok",
+            DONE => "done",
+            FENCED => "fenced",
+            NOT_YOURS => "not_yours",
+            NO_ROUTE => "no_route",
+            _ => "unknown_message",
+        }
+    }
+}

@@ -1,0 +1,434 @@
+//! Who is given which message: one machine for all servers of a dataset.
+//!
+//! | a message at a server | becomes | by |
+//! | --- | --- | --- |
+//! | not given | given | room in the server's window, and its turn |
+//! | given | gone | it ended, rests, or is another server's |
+//! | given | asked | its lease ran out; at once after another registration |
+//! | asked | given, lease new | the server has it, or works on it |
+//! | asked | not given | the server has it not, or left the last question unanswered |
+//! | started | broken | the connection died: a failure is counted (I35) |
+//!
+//! Messages of an endpoint are given in order. While the server is asked about one that an earlier
+//! registration was given, no later one of the same endpoint is given. Nothing here is durable:
+//! after a start everything that is pending is not given, and may come to a server twice under the
+//! same id.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::{Mail, MailChange};
+use crate::limits;
+
+mod desk;
+
+use desk::{Desk, Flight};
+
+/// What happens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// Somebody has registered for a server.
+    Registered {
+        /// The server.
+        server: u32,
+        /// What tells it from all before.
+        generation: u64,
+        /// Messages that it may have unconfirmed.
+        credit: usize,
+        /// The messages that it has, if it says so: it need not be asked.
+        have: Option<Vec<u64>>,
+    },
+    /// A registration is gone.
+    Left {
+        /// The server.
+        server: u32,
+        /// The registration.
+        generation: u64,
+    },
+    /// A registration may have so many messages unconfirmed.
+    Credit {
+        /// The server.
+        server: u32,
+        /// The registration.
+        generation: u64,
+        /// Messages.
+        credit: usize,
+    },
+    /// A registration begins with messages.
+    Started {
+        /// The server.
+        server: u32,
+        /// The registration.
+        generation: u64,
+        /// The messages.
+        seqs: Vec<u64>,
+    },
+    /// A registration has not got these messages.
+    HasNot {
+        /// The server.
+        server: u32,
+        /// The registration.
+        generation: u64,
+        /// The messages.
+        seqs: Vec<u64>,
+    },
+    /// Messages have changed.
+    Changed(Vec<MailChange>),
+    /// Time has passed.
+    Tick,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Give messages to a server, until their leases end at `lease_ms`.
+    Give {
+        /// The server.
+        server: u32,
+        /// The messages.
+        seqs: Vec<u64>,
+        /// When their leases end.
+        lease_ms: u64,
+    },
+    /// Ask a server which of these it has.
+    Ask {
+        /// The server.
+        server: u32,
+        /// The messages.
+        seqs: Vec<u64>,
+    },
+    /// Tell a server that messages are not its own any more.
+    Gone {
+        /// The server.
+        server: u32,
+        /// The messages.
+        seqs: Vec<u64>,
+    },
+    /// Count a failure of messages that their server had begun with.
+    Broke {
+        /// The server.
+        server: u32,
+        /// The registration.
+        generation: u64,
+        /// The messages.
+        seqs: Vec<u64>,
+    },
+}
+
+/// How long things take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// How long a server may work on a message before it is asked.
+    pub lease_ms: u64,
+    /// How long it may take to answer, at first.
+    pub ask_ms: u64,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self { lease_ms: limits::MAIL_LEASE_MS, ask_ms: limits::MAIL_ASK_MS }
+    }
+}
+
+/// What the machine has done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Messages given.
+    pub given: u64,
+    /// Messages asked about.
+    pub asked: u64,
+    /// Servers that are registered now.
+    pub registered: u64,
+    /// Messages that are given and not confirmed now.
+    pub unconfirmed: u64,
+}
+
+/// The machine.
+pub struct Delivery {
+    times: Times,
+    desks: BTreeMap<u32, Desk>,
+    /// When a message is to be asked about.
+    deadlines: BTreeSet<(u64, u32, u64)>,
+    /// Servers that may be given something.
+    hungry: BTreeSet<u32>,
+    effects: VecDeque<Effect>,
+    counts: Counts,
+}
+
+impl Delivery {
+    /// A machine for the mail as it is.
+    #[must_use]
+    pub fn new(times: Times) -> Self {
+        Self {
+            times,
+            desks: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            hungry: BTreeSet::new(),
+            effects: VecDeque::new(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// Takes an event at `now_ms`; `mail` is as it is behind it.
+    pub fn handle(&mut self, event: Event, mail: &Mail, now_ms: u64) {
+        match event {
+            Event::Registered { server, generation, credit, have } => {
+                self.register(server, generation, credit, have, now_ms);
+            }
+            Event::Left { server, generation } => self.left(server, generation),
+            Event::Credit { server, generation, credit } => {
+                if let Some(desk) = self.desk(server, generation) {
+                    desk.credit = credit;
+                    self.hungry.insert(server);
+                }
+            }
+            Event::Started { server, generation, seqs } => {
+                if let Some(desk) = self.desk(server, generation) {
+                    for seq in seqs {
+                        if let Some(flight) = desk.flights.get_mut(&seq) {
+                            flight.started = true;
+                        }
+                    }
+                }
+            }
+            Event::HasNot { server, generation, seqs } => {
+                if self.desk(server, generation).is_some() {
+                    seqs.iter().for_each(|seq| self.give_again(server, *seq));
+                }
+            }
+            Event::Changed(changes) => self.changed(changes),
+            Event::Tick => {}
+        }
+        self.ask_due(now_ms);
+        self.give_all(mail, now_ms);
+    }
+
+    /// The next thing to do.
+    pub fn next_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// When [`Event::Tick`] is due.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<u64> {
+        self.deadlines.first().map(|(at, _, _)| *at)
+    }
+
+    /// Messages between two numbers that a registration was given and did not confirm.
+    #[must_use]
+    pub fn unconfirmed(&self, server: u32, generation: u64, first: u64, last: u64) -> Vec<u64> {
+        let desk = self.desks.get(&server).filter(|desk| desk.generation == generation);
+        let Some(desk) = desk.filter(|_| first <= last) else { return vec![] };
+        desk.flights.range(first..=last).map(|(seq, _)| *seq).collect()
+    }
+
+    /// Whether somebody takes the mail of a server now.
+    #[must_use]
+    pub fn is_registered(&self, server: u32) -> bool {
+        self.desks.get(&server).is_some_and(|desk| desk.registered)
+    }
+
+    /// What it has done.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let registered = self.desks.values().filter(|desk| desk.registered).count() as u64;
+        let unconfirmed = self.desks.values().map(|desk| desk.flights.len() as u64).sum();
+        Counts { registered, unconfirmed, ..self.counts }
+    }
+
+    fn desk(&mut self, server: u32, generation: u64) -> Option<&mut Desk> {
+        let desk = self.desks.get_mut(&server)?;
+        (desk.registered && desk.generation == generation).then_some(desk)
+    }
+
+    fn register(
+        &mut self,
+        server: u32,
+        generation: u64,
+        credit: usize,
+        have: Option<Vec<u64>>,
+        now_ms: u64,
+    ) {
+        if self.desks.get(&server).is_some_and(|desk| desk.generation >= generation) {
+            return;
+        }
+        // Whoever was there is there no more.
+        if let Some(before) = self.desks.get(&server).map(|desk| desk.generation) {
+            self.left(server, before);
+        }
+        let desk = self.desks.entry(server).or_default();
+        desk.generation = generation;
+        desk.registered = true;
+        desk.credit = credit;
+        self.hungry.insert(server);
+        let all: Vec<u64> = desk.flights.keys().copied().collect();
+        for seq in all {
+            match &have {
+                Some(have) if have.contains(&seq) => self.renew(server, seq, now_ms),
+                Some(_) => self.give_again(server, seq),
+                None => self.hold(server, seq, now_ms),
+            }
+        }
+    }
+
+    fn left(&mut self, server: u32, generation: u64) {
+        let Some(desk) = self.desk(server, generation) else { return };
+        desk.registered = false;
+        let mut broke = vec![];
+        for (seq, flight) in &mut desk.flights {
+            if std::mem::take(&mut flight.started) {
+                broke.push(*seq);
+            }
+        }
+        let deadlines: Vec<_> =
+            desk.flights.iter().map(|(seq, flight)| (flight.deadline, server, *seq)).collect();
+        deadlines.iter().for_each(|deadline| {
+            self.deadlines.remove(deadline);
+        });
+        if !broke.is_empty() {
+            self.effects.push_back(Effect::Broke { server, generation, seqs: broke });
+        }
+    }
+
+    /// A message of an earlier registration: it is asked about at once.
+    fn hold(&mut self, server: u32, seq: u64, now_ms: u64) {
+        let Some(desk) = self.desks.get_mut(&server) else { return };
+        let Some(flight) = desk.flights.get_mut(&seq) else { return };
+        if !std::mem::replace(&mut flight.earlier, true) {
+            *desk.held.entry(flight.endpoint).or_default() += 1;
+        }
+        flight.asks = 0;
+        flight.deadline = now_ms;
+        self.deadlines.insert((now_ms, server, seq));
+    }
+
+    /// The server has the message: its lease begins anew.
+    fn renew(&mut self, server: u32, seq: u64, now_ms: u64) {
+        let Some(mut flight) = self.take(server, seq) else { return };
+        flight.asks = 0;
+        flight.earlier = false;
+        flight.deadline = now_ms.saturating_add(self.times.lease_ms);
+        self.put(server, seq, flight);
+    }
+
+    /// The message is given again, in its place.
+    fn give_again(&mut self, server: u32, seq: u64) {
+        if let Some(flight) = self.take(server, seq)
+            && let Some(desk) = self.desks.get_mut(&server)
+        {
+            desk.given.remove(&flight.endpoint);
+            self.hungry.insert(server);
+        }
+    }
+
+    fn take(&mut self, server: u32, seq: u64) -> Option<Flight> {
+        let desk = self.desks.get_mut(&server)?;
+        let flight = desk.flights.remove(&seq)?;
+        desk.bytes -= flight.bytes;
+        if flight.earlier
+            && let Some(held) = desk.held.get_mut(&flight.endpoint)
+        {
+            *held -= 1;
+            if *held == 0 {
+                desk.held.remove(&flight.endpoint);
+            }
+        }
+        self.deadlines.remove(&(flight.deadline, server, seq));
+        self.hungry.insert(server);
+        Some(flight)
+    }
+
+    fn put(&mut self, server: u32, seq: u64, flight: Flight) {
+        let desk = self.desks.entry(server).or_default();
+        desk.bytes += flight.bytes;
+        desk.flights.insert(seq, flight);
+        self.deadlines.insert((flight.deadline, server, seq));
+    }
+
+    fn changed(&mut self, changes: Vec<MailChange>) {
+        for change in changes {
+            match change {
+                MailChange::Off { server, seq, quiet } => {
+                    let registered = self.is_registered(server);
+                    if self.take(server, seq).is_some() && registered && !quiet {
+                        self.tell_gone(server, seq);
+                    }
+                }
+                MailChange::Ready(slot) => {
+                    if let Some(desk) = self.desks.get_mut(&slot.server) {
+                        if desk.given.get(&slot.endpoint).is_some_and(|given| slot < *given) {
+                            desk.given.remove(&slot.endpoint);
+                        }
+                        if desk.registered {
+                            self.hungry.insert(slot.server);
+                        }
+                    }
+                }
+                MailChange::Stored { .. } | MailChange::BodyEnded { .. } => {}
+            }
+        }
+    }
+
+    fn tell_gone(&mut self, server: u32, seq: u64) {
+        if let Some(Effect::Gone { server: last, seqs }) = self.effects.back_mut()
+            && *last == server
+            && seqs.len() < limits::MAIL_PUSH
+        {
+            seqs.push(seq);
+        } else {
+            self.effects.push_back(Effect::Gone { server, seqs: vec![seq] });
+        }
+    }
+
+    fn ask_due(&mut self, now_ms: u64) {
+        let mut asked: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
+        while let Some(&(at, server, seq)) = self.deadlines.first() {
+            if at > now_ms {
+                break;
+            }
+            self.deadlines.pop_first();
+            let Some(desk) = self.desks.get_mut(&server).filter(|desk| desk.registered) else {
+                continue;
+            };
+            let Some(flight) = desk.flights.get_mut(&seq) else { continue };
+            if flight.asks >= limits::MAIL_ASKS {
+                self.give_again(server, seq);
+                continue;
+            }
+            let wait = self.times.ask_ms.saturating_mul(1 << flight.asks.min(10));
+            // Different for each server, so that they are not all asked at once.
+            let jitter =
+                crate::commit::digest(&[server.to_le_bytes(), flight.asks.to_le_bytes()].concat());
+            flight.asks += 1;
+            flight.deadline = now_ms.saturating_add(wait + jitter % (wait / 4 + 1));
+            self.deadlines.insert((flight.deadline, server, seq));
+            asked.entry(server).or_default().push(seq);
+        }
+        for (server, seqs) in asked {
+            self.counts.asked += seqs.len() as u64;
+            self.effects.push_back(Effect::Ask { server, seqs });
+        }
+    }
+
+    fn give_all(&mut self, mail: &Mail, now_ms: u64) {
+        for server in std::mem::take(&mut self.hungry) {
+            self.give(server, mail, now_ms);
+        }
+    }
+
+    /// Gives a server what its window has room for: some of an endpoint, then some of the next.
+    fn give(&mut self, server: u32, mail: &Mail, now_ms: u64) {
+        let lease_ms = now_ms.saturating_add(self.times.lease_ms);
+        let Some(desk) = self.desks.get_mut(&server).filter(|desk| desk.registered) else { return };
+        let mut seqs = vec![];
+        while desk.take_round(server, mail, lease_ms, &mut seqs) > 0 && desk.has_room() {}
+        for seq in &seqs {
+            if let Some(flight) = desk.flights.get(seq) {
+                self.deadlines.insert((flight.deadline, server, *seq));
+            }
+        }
+        self.counts.given += seqs.len() as u64;
+        for seqs in seqs.chunks(limits::MAIL_PUSH) {
+            self.effects.push_back(Effect::Give { server, seqs: seqs.to_vec(), lease_ms });
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! Endpoints, their kinds, and what maps them to servers.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::limits;
+use crate::name::{Key, Name};
+use crate::row::Row;
+
+/// A typed address, `kind/id`, with the kind by its name.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Endpoint(Arc<str>);
+
+/// Why a text is no endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EndpointError {
+    /// It is not `kind/id`.
+    #[error("{0:?} is not KIND/ID")]
+    Form(String),
+    /// There is no such kind.
+    #[error("there is no kind of endpoints {0:?}")]
+    Kind(String),
+    /// It is too long.
+    #[error("an endpoint of {bytes} bytes, the limit is {limit}")]
+    TooLong {
+        /// Its bytes.
+        bytes: usize,
+        /// Bytes allowed.
+        limit: usize,
+    },
+}
+
+/// A kind of endpoints.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Kind {
+    /// Its name.
+    pub name: Name,
+    /// Its number, another name for it.
+    pub number: u16,
+    /// What maps its endpoints to servers.
+    pub mapping: Mapping,
+}
+
+/// What maps endpoints to servers.
+#[derive(Clone)]
+pub enum Mapping {
+    /// The directory.
+    Directory,
+    /// The id is the server.
+    Itself,
+    /// The endpoint of this kind that the first part of the id names.
+    Follows(Name),
+    /// A row of a table under the endpoint, and a field of it.
+    Field {
+        /// The table.
+        table: Name,
+        /// The field.
+        field: String,
+    },
+    /// A function of the program around it, asked by the owner only.
+    Function(Arc<dyn Fn(&str) -> Option<String> + Send + Sync>),
+}
+
+/// What is decided about the mail of a dataset, beside the log.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MailRules {
+    /// The kinds.
+    pub kinds: Vec<Kind>,
+    /// The table of routes.
+    pub directory: Name,
+    /// A message that has failed so often is a dead letter.
+    pub max_attempts: u16,
+    /// How long a message rests after its first failure.
+    pub retry_ms: u64,
+    /// Finished messages that are remembered.
+    pub keep_finished: u64,
+    /// How long they are remembered.
+    pub keep_ms: u64,
+}
+
+/// Where the server of an endpoint comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// It is this.
+    Server(String),
+    /// It is in a row.
+    Row {
+        /// The table.
+        table: Name,
+        /// The key: the endpoint, or the one that it follows.
+        key: Key,
+        /// The field.
+        field: String,
+    },
+    /// There is none.
+    Nowhere,
+}
+
+impl Endpoint {
+    /// The endpoint as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The id behind the kind.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        self.0.split_once('/').map_or("", |(_, id)| id)
+    }
+
+    fn kind(&self) -> &str {
+        self.0.split_once('/').map_or("", |(kind, _)| kind)
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Debug for Mapping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory => f.write_str("Directory"),
+            Self::Itself => f.write_str("Itself"),
+            Self::Follows(kind) => write!(f, "Follows({kind})"),
+            Self::Field { table, field } => write!(f, "Field({table}, {field:?})"),
+            Self::Function(_) => f.write_str("Function"),
+        }
+    }
+}
+
+impl PartialEq for Mapping {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Directory, Self::Directory) | (Self::Itself, Self::Itself) => true,
+            (Self::Follows(a), Self::Follows(b)) => a == b,
+            (Self::Field { table: a, field: b }, Self::Field { table: c, field: d }) => {
+                (a, b) == (c, d)
+            }
+            (Self::Function(a), Self::Function(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        }
+    }
+}
+
+impl Default for MailRules {
+    fn default() -> Self {
+        let name = |text: &str| Name::new(text).expect("a name");
+        let kind = |number, text: &str, mapping| Kind { name: name(text), number, mapping };
+        let mut kinds = vec![
+            kind(2, "user", Mapping::Follows(name("org"))),
+            kind(4, "server", Mapping::Itself),
+        ];
+        let by_directory = [
+            (1, "org"),
+            (3, "central"),
+            (5, "pserver"),
+            (6, "data_node"),
+            (8, "papp"),
+            (9, "puser"),
+            (11, "lss"),
+        ];
+        kinds.extend(by_directory.map(|(number, text)| kind(number, text, Mapping::Directory)));
+        kinds.sort_by_key(|kind| kind.number);
+        Self {
+            kinds,
+            directory: name("directory"),
+            max_attempts: limits::MAIL_ATTEMPTS,
+            retry_ms: limits::MAIL_RETRY_MS,
+            keep_finished: limits::MAIL_FINISHED,
+            keep_ms: limits::MAIL_FINISHED_HOURS * 60 * 60 * 1000,
+        }
+    }
+}
+
+impl MailRules {
+    /// Reads an endpoint; a kind may be given by its number.
+    ///
+    /// # Errors
+    /// [`EndpointError`].
+    pub fn endpoint(&self, text: &str) -> Result<Endpoint, EndpointError> {
+        let limit = limits::ENDPOINT_BYTES;
+        if text.len() > limit {
+            return Err(EndpointError::TooLong { bytes: text.len(), limit });
+        }
+        let form = || EndpointError::Form(text.to_owned());
+        let (kind, id) = text.split_once('/').ok_or_else(form)?;
+        if kind.is_empty() || id.is_empty() || id.chars().any(char::is_control) {
+            return Err(form());
+        }
+        let number = kind.parse::<u16>().ok();
+        let found = self
+            .kinds
+            .iter()
+            .find(|known| known.name.as_str() == kind || number == Some(known.number));
+        let found = found.ok_or_else(|| EndpointError::Kind(kind.to_owned()))?;
+        Ok(Endpoint(format!("{}/{id}", found.name).into()))
+    }
+
+    fn kind_of(&self, endpoint: &Endpoint) -> Option<&Kind> {
+        self.kinds.iter().find(|kind| kind.name.as_str() == endpoint.kind())
+    }
+
+    /// Where the server of an endpoint comes from.
+    #[must_use]
+    pub fn origin(&self, endpoint: &Endpoint) -> Origin {
+        let mut endpoint = endpoint.clone();
+        // A kind that follows itself, or in a ring, ends nowhere.
+        for _ in 0..=self.kinds.len() {
+            let Some(kind) = self.kind_of(&endpoint) else { break };
+            let row = |table: &Name, field: &str| match Key::new(endpoint.as_str()) {
+                Ok(key) => Origin::Row { table: table.clone(), key, field: field.to_owned() },
+                Err(_) => Origin::Nowhere,
+            };
+            match &kind.mapping {
+                Mapping::Itself => return Origin::Server(endpoint.id().to_owned()),
+                Mapping::Directory => return row(&self.directory, "server"),
+                Mapping::Field { table, field } => return row(table, field),
+                Mapping::Function(map) => {
+                    return map(endpoint.as_str()).map_or(Origin::Nowhere, Origin::Server);
+                }
+                Mapping::Follows(followed) => {
+                    let first = endpoint.id().split('/').next().unwrap_or_default();
+                    endpoint = Endpoint(format!("{followed}/{first}").into());
+                }
+            }
+        }
+        Origin::Nowhere
+    }
+
+    /// The server of an endpoint, when `read` reads rows; the endpoint whose row says so, and the
+    /// generation that it has.
+    pub fn route<E>(
+        &self,
+        endpoint: &Endpoint,
+        read: impl FnOnce(&Name, &Key) -> Result<Option<Row>, E>,
+    ) -> Result<Option<Route>, E> {
+        match self.origin(endpoint) {
+            Origin::Nowhere => Ok(None),
+            Origin::Server(server) => {
+                Ok(is_server(&server).then_some(Route { server, via: None, generation: 0 }))
+            }
+            Origin::Row { table, key, field } => {
+                let Some(row) = read(&table, &key)? else { return Ok(None) };
+                let fields = row.fields();
+                let server = fields.get(&field).and_then(text_of).filter(|text| is_server(text));
+                let generation = fields.get("generation").and_then(Value::as_u64).unwrap_or(0);
+                Ok(server.map(|server| Route {
+                    server,
+                    via: Some(key.as_str().to_owned()),
+                    generation: u32::try_from(generation).unwrap_or(u32::MAX),
+                }))
+            }
+        }
+    }
+}
+
+/// The server of an endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// The server.
+    pub server: String,
+    /// The endpoint whose row says so.
+    pub via: Option<String>,
+    /// The generation of that row.
+    pub generation: u32,
+}
+
+/// A server may be written as a number.
+fn text_of(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// Whether a text can be the id of a server.
+#[must_use]
+pub fn is_server(text: &str) -> bool {
+    !text.is_empty() && text.len() <= limits::SERVER_BYTES && !text.chars().any(char::is_control)
+}

@@ -1,0 +1,116 @@
+//! What the log says of messages.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::name::Name;
+
+/// What changed about messages, in final values.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MailRecord {
+    /// A queue exists.
+    Queue {
+        /// The queue.
+        queue: Name,
+    },
+    /// A message is stored.
+    Stored {
+        /// Its number in the dataset, from 1.
+        seq: u64,
+        /// Its queue.
+        queue: Name,
+        /// Its permanent id.
+        id: Uuid,
+        /// The endpoint.
+        to: String,
+        /// Its server; none when it has no route.
+        server: Option<String>,
+        /// The endpoint whose row said so.
+        via: Option<String>,
+        /// The generation of that row.
+        generation: u32,
+        /// Higher ones are given first.
+        priority: u8,
+        /// It is given to nobody before; 0: at once.
+        not_before: u64,
+        /// It expires then; 0: never.
+        expires: u64,
+        /// By which another message under the same id is told apart.
+        digest: u64,
+        /// The body.
+        #[serde(with = "crate::commit::record_bytes")]
+        body: Bytes,
+    },
+    /// A message without a route has one.
+    Routed {
+        /// The message.
+        seq: u64,
+        /// Its server.
+        server: String,
+        /// The endpoint whose row said so.
+        via: Option<String>,
+        /// The generation of that row.
+        generation: u32,
+    },
+    /// All unfinished messages that were routed by this endpoint's row are another server's.
+    Moved {
+        /// The endpoint.
+        via: String,
+        /// The server.
+        server: String,
+        /// The generation of the row.
+        generation: u32,
+    },
+    /// Somebody takes the mail of a server.
+    Registered {
+        /// The server.
+        server: String,
+        /// What tells it from all before.
+        generation: u64,
+    },
+    /// A message is done.
+    Confirmed {
+        /// The message.
+        seq: u64,
+    },
+    /// A message was not done in its time.
+    Expired {
+        /// The message.
+        seq: u64,
+    },
+    /// A message rests.
+    Rests {
+        /// The message.
+        seq: u64,
+        /// Failures so far.
+        attempts: u16,
+        /// Until then.
+        not_before: u64,
+    },
+    /// A message has rested.
+    Released {
+        /// The message.
+        seq: u64,
+    },
+    /// A message is a dead letter.
+    Died {
+        /// The message.
+        seq: u64,
+        /// Failures so far.
+        attempts: u16,
+        /// Why.
+        reason: String,
+    },
+    /// A dead letter is given again.
+    Retried {
+        /// The message.
+        seq: u64,
+    },
+    /// Finished messages are forgotten.
+    Forgotten {
+        /// The messages.
+        seqs: Vec<u64>,
+    },
+}

@@ -1,0 +1,348 @@
+//! What the log's records of mail add up to. Cloning is cheap and shares.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use imbl::{OrdMap, OrdSet, Vector};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::NOWHERE;
+use super::record::MailRecord;
+use crate::name::Name;
+pub use parts::MailPart;
+
+mod changing;
+mod parts;
+
+/// Where a message stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Status {
+    /// It is to be done: it waits for a route, for its time, or for its server.
+    Pending,
+    /// A dead letter.
+    Dead,
+    /// Done.
+    Confirmed,
+    /// Not done in its time.
+    Expired,
+}
+
+/// A message without its body.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// Its permanent id.
+    pub id: Uuid,
+    /// By which another message under the same id is told apart.
+    pub digest: u64,
+    /// When it was stored, in milliseconds since 1970.
+    pub stored_ms: u64,
+    /// It rests until then; 0: it does not.
+    pub not_before: u64,
+    /// It expires then, or ended then if it has; 0: never.
+    pub expires: u64,
+    /// Its endpoint.
+    pub endpoint: u32,
+    /// Its server; [`NOWHERE`] when it has no route.
+    pub server: u32,
+    /// The generation of the route.
+    pub generation: u32,
+    /// Bytes of its body.
+    pub body_bytes: u32,
+    /// Failures so far.
+    pub attempts: u16,
+    /// Its queue.
+    pub queue: u16,
+    /// Higher ones are given first.
+    pub priority: u8,
+    /// Where it stands.
+    pub status: Status,
+}
+
+/// A server and its mail.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerState {
+    /// Its id.
+    pub server: Arc<str>,
+    /// What tells its newest registration from all before; 0: there was none.
+    pub generation: u64,
+    /// Messages that are routed to it and pending.
+    pub pending: u64,
+}
+
+/// A queue and its books.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueState {
+    /// Its name.
+    pub name: Name,
+    /// Messages stored so far.
+    pub stored: u64,
+    /// Messages confirmed so far.
+    pub confirmed: u64,
+    /// Messages expired so far.
+    pub expired: u64,
+    /// Messages pending now, with and without a route.
+    pub pending: u64,
+    /// Messages without a route now.
+    pub unrouted: u64,
+    /// Dead letters now.
+    pub dead: u64,
+    /// Finished messages that are remembered now.
+    pub kept: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct EndpointState {
+    name: Arc<str>,
+    /// The endpoint whose row routes it; [`NOWHERE`] when none does.
+    via: u32,
+}
+
+/// A message's place among those of its server: by endpoint, priority and number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Slot {
+    /// The server.
+    pub server: u32,
+    /// The endpoint.
+    pub endpoint: u32,
+    /// Smaller for higher priorities.
+    pub rank: u8,
+    /// The message.
+    pub seq: u64,
+}
+
+/// The mail of a dataset.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Mail {
+    queues: Vector<QueueState>,
+    servers: Vector<ServerState>,
+    server_numbers: OrdMap<Arc<str>, u32>,
+    endpoints: Vector<EndpointState>,
+    endpoint_numbers: OrdMap<Arc<str>, u32>,
+    /// Who is routed by whose row.
+    followers: OrdSet<(u32, u32)>,
+    last: u64,
+    messages: OrdMap<u64, Message>,
+    ids: OrdMap<Uuid, u64>,
+    /// Pending, routed and not resting: what can be given.
+    ready: OrdSet<Slot>,
+    /// Pending, by server (or none) in order.
+    by_server: OrdSet<(u32, u64)>,
+    /// How many are pending, by endpoint and server (or none).
+    counts: OrdMap<(u32, u32), u64>,
+    resting: OrdSet<(u64, u64)>,
+    expiring: OrdSet<(u64, u64)>,
+    finished: OrdSet<(u64, u64)>,
+    dead: OrdMap<u64, Arc<str>>,
+}
+
+/// What a record did, for those who give messages and keep bodies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MailChange {
+    /// A message has a body.
+    Stored {
+        /// The message.
+        seq: u64,
+        /// The body.
+        body: Bytes,
+    },
+    /// A message can be given.
+    Ready(Slot),
+    /// A message is not this server's to work on, for now or for ever.
+    Off {
+        /// The server.
+        server: u32,
+        /// The message.
+        seq: u64,
+        /// It was its own decision, or the message comes again: it need not be told.
+        quiet: bool,
+    },
+    /// Nobody needs the body any more.
+    BodyEnded {
+        /// The message.
+        seq: u64,
+    },
+}
+
+impl Mail {
+    /// True when there was never any.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.queues.is_empty()
+    }
+
+    /// The queues.
+    pub fn queues(&self) -> impl Iterator<Item = &QueueState> {
+        self.queues.iter()
+    }
+
+    /// The number of a queue.
+    #[must_use]
+    pub fn queue(&self, name: &Name) -> Option<u16> {
+        let at = self.queues.iter().position(|queue| queue.name == *name)?;
+        u16::try_from(at).ok()
+    }
+
+    /// The name of a queue.
+    #[must_use]
+    pub fn queue_name(&self, number: u16) -> &str {
+        self.queues.get(usize::from(number)).map_or("", |queue| queue.name.as_str())
+    }
+
+    /// The servers that mail was routed to, or that have registered.
+    pub fn servers(&self) -> impl Iterator<Item = (u32, &ServerState)> {
+        (0..).zip(self.servers.iter())
+    }
+
+    /// The number of a server.
+    #[must_use]
+    pub fn server_number(&self, server: &str) -> Option<u32> {
+        self.server_numbers.get(server).copied()
+    }
+
+    /// A server by its number.
+    #[must_use]
+    pub fn server(&self, number: u32) -> Option<&ServerState> {
+        self.servers.get(number as usize)
+    }
+
+    /// The generation of a server's newest registration.
+    #[must_use]
+    pub fn generation(&self, server: &str) -> u64 {
+        let number = self.server_number(server);
+        number.and_then(|number| self.server(number)).map_or(0, |server| server.generation)
+    }
+
+    /// The number of an endpoint.
+    #[must_use]
+    pub fn endpoint_number(&self, endpoint: &str) -> Option<u32> {
+        self.endpoint_numbers.get(endpoint).copied()
+    }
+
+    /// An endpoint by its number.
+    #[must_use]
+    pub fn endpoint(&self, number: u32) -> &str {
+        self.endpoints.get(number as usize).map_or("", |endpoint| &endpoint.name)
+    }
+
+    /// A message by its number.
+    #[must_use]
+    pub fn message(&self, seq: u64) -> Option<&Message> {
+        self.messages.get(&seq)
+    }
+
+    /// The number of the message with this id.
+    #[must_use]
+    pub fn by_id(&self, id: &Uuid) -> Option<u64> {
+        self.ids.get(id).copied()
+    }
+
+    /// The number of the newest message.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// All messages that are remembered, behind a number.
+    pub fn messages_after(&self, after: u64) -> impl Iterator<Item = (u64, &Message)> {
+        self.messages.range(after.saturating_add(1)..).map(|(seq, message)| (*seq, message))
+    }
+
+    /// The pending messages of a server behind a number, in order; of none: those without a route.
+    pub fn pending_of(&self, server: u32, after: u64) -> impl Iterator<Item = u64> + '_ {
+        let from = (server, after.saturating_add(1));
+        self.by_server.range(from..=(server, u64::MAX)).map(|(_, seq)| *seq)
+    }
+
+    /// Dead letters behind a number.
+    pub fn dead_after(&self, after: u64) -> impl Iterator<Item = u64> + '_ {
+        self.dead.range(after.saturating_add(1)..).map(|(seq, _)| *seq)
+    }
+
+    /// Why a dead letter is one.
+    #[must_use]
+    pub fn reason(&self, seq: u64) -> Option<&str> {
+        self.dead.get(&seq).map(|reason| &**reason)
+    }
+
+    /// The first message of a server that can be given, from a place on.
+    #[must_use]
+    pub fn next_ready(&self, from: Slot) -> Option<Slot> {
+        let end = Slot { server: from.server, endpoint: u32::MAX, rank: u8::MAX, seq: u64::MAX };
+        self.ready.range(from..=end).next().copied()
+    }
+
+    /// How many messages are pending, by endpoint and server (or none).
+    pub fn pending_routes(&self) -> impl Iterator<Item = (u32, u32, u64)> + '_ {
+        self.counts.iter().map(|((endpoint, server), count)| (*endpoint, *server, *count))
+    }
+
+    /// When the oldest pending message was stored; of one server, or of all.
+    #[must_use]
+    pub fn oldest_ms(&self, server: Option<u32>) -> Option<u64> {
+        match server {
+            Some(server) => {
+                let seq = self.pending_of(server, 0).next()?;
+                self.message(seq).map(|message| message.stored_ms)
+            }
+            None => {
+                let servers = (0..).take(self.servers.len()).chain([NOWHERE]);
+                servers.filter_map(|server| self.oldest_ms(Some(server))).min()
+            }
+        }
+    }
+
+    /// What is due at `now_ms`: messages that expire, that have rested, and finished ones that are
+    /// forgotten; at most so many of each.
+    #[must_use]
+    pub fn due(&self, now_ms: u64, keep: (u64, u64), most: usize) -> Due {
+        let until = |set: &OrdSet<(u64, u64)>, until: u64| {
+            set.range(..=(until, u64::MAX)).take(most).map(|(_, seq)| *seq).collect::<Vec<_>>()
+        };
+        let (keep_finished, keep_ms) = keep;
+        let surplus = (self.finished.len() as u64).saturating_sub(keep_finished);
+        let surplus = usize::try_from(surplus).unwrap_or(usize::MAX).min(most);
+        let old = until(&self.finished, now_ms.saturating_sub(keep_ms));
+        let forgotten = match old.len() >= surplus {
+            true => old,
+            false => self.finished.iter().take(surplus).map(|(_, seq)| *seq).collect(),
+        };
+        Due {
+            expired: until(&self.expiring, now_ms),
+            released: until(&self.resting, now_ms),
+            forgotten,
+        }
+    }
+
+    /// When something is due next, apart from what is forgotten by count.
+    #[must_use]
+    pub fn next_due(&self) -> Option<u64> {
+        let first = |set: &OrdSet<(u64, u64)>| set.get_min().map(|(at, _)| *at);
+        first(&self.expiring).into_iter().chain(first(&self.resting)).min()
+    }
+
+    /// The other way: how many finished messages are remembered, and since when the oldest ended.
+    #[must_use]
+    pub fn kept(&self) -> (u64, Option<u64>) {
+        (self.finished.len() as u64, self.finished.get_min().map(|(at, _)| *at))
+    }
+}
+
+/// What is due.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Due {
+    /// Messages that expire.
+    pub expired: Vec<u64>,
+    /// Messages that have rested.
+    pub released: Vec<u64>,
+    /// Finished messages that are forgotten.
+    pub forgotten: Vec<u64>,
+}
+
+impl Message {
+    /// Its place among those of its server.
+    #[must_use]
+    pub fn slot(&self, seq: u64) -> Slot {
+        Slot { server: self.server, endpoint: self.endpoint, rank: u8::MAX - self.priority, seq }
+    }
+}

@@ -1,0 +1,314 @@
+//! Records change the mail: a message is taken out of the indexes, changed, and put back.
+
+use std::sync::Arc;
+
+use super::{
+    EndpointState, Mail, MailChange, MailRecord, Message, NOWHERE, QueueState, ServerState, Slot,
+    Status,
+};
+use crate::name::Name;
+
+type Sink<'a> = &'a mut dyn FnMut(MailChange);
+
+impl Mail {
+    /// Takes a record in, which became durable at `now_ms`; false when it names what is not there,
+    /// which only a bug can write.
+    pub fn apply(&mut self, record: MailRecord, now_ms: u64, see: Sink<'_>) -> bool {
+        match record {
+            MailRecord::Queue { queue } => self.create_queue(queue),
+            MailRecord::Registered { server, generation } => {
+                let number = self.intern_server(&server);
+                self.update_server(number, |server| server.generation = generation);
+            }
+            MailRecord::Moved { via, server, generation } => {
+                self.move_all(&via, &server, generation, see);
+            }
+            stored @ MailRecord::Stored { .. } => return self.store(stored, now_ms, see),
+            MailRecord::Routed { seq, server, via, generation } => {
+                let server = self.intern_server(&server);
+                let via = via.map(|via| self.intern_endpoint(&via));
+                if let (Some(via), Some(message)) = (via, self.messages.get(&seq)) {
+                    self.follow(message.endpoint, via);
+                }
+                return self.change(seq, see, false, |message| {
+                    message.server = server;
+                    message.generation = generation;
+                });
+            }
+            MailRecord::Confirmed { seq } => return self.end(seq, Status::Confirmed, now_ms, see),
+            MailRecord::Expired { seq } => return self.end(seq, Status::Expired, now_ms, see),
+            MailRecord::Rests { seq, attempts, not_before } => {
+                return self.change(seq, see, true, |message| {
+                    message.attempts = attempts;
+                    message.not_before = not_before;
+                });
+            }
+            MailRecord::Released { seq } => {
+                return self.change(seq, see, true, |message| message.not_before = 0);
+            }
+            MailRecord::Died { seq, attempts, reason } => {
+                self.dead.insert(seq, reason.into());
+                return self.change(seq, see, true, |message| {
+                    message.attempts = attempts;
+                    message.not_before = 0;
+                    message.status = Status::Dead;
+                });
+            }
+            MailRecord::Retried { seq } => {
+                self.dead.remove(&seq);
+                return self.change(seq, see, true, |message| {
+                    message.attempts = 0;
+                    message.status = Status::Pending;
+                });
+            }
+            MailRecord::Forgotten { seqs } => seqs.iter().for_each(|seq| self.forget(*seq)),
+        }
+        true
+    }
+
+    fn store(&mut self, record: MailRecord, now_ms: u64, see: Sink<'_>) -> bool {
+        let MailRecord::Stored {
+            seq,
+            queue,
+            id,
+            to,
+            server,
+            via,
+            generation,
+            priority,
+            not_before,
+            expires,
+            digest,
+            body,
+        } = record
+        else {
+            return false;
+        };
+        let Some(queue) = self.queue(&queue) else { return false };
+        let endpoint = self.intern_endpoint(&to);
+        if let Some(via) = via {
+            let via = self.intern_endpoint(&via);
+            self.follow(endpoint, via);
+        }
+        let server = server.map_or(NOWHERE, |server| self.intern_server(&server));
+        let message = Message {
+            id,
+            digest,
+            stored_ms: now_ms,
+            not_before,
+            expires,
+            endpoint,
+            server,
+            generation,
+            body_bytes: u32::try_from(body.len()).unwrap_or(u32::MAX),
+            attempts: 0,
+            queue,
+            priority,
+            status: Status::Pending,
+        };
+        self.last = seq;
+        self.ids.insert(id, seq);
+        see(MailChange::Stored { seq, body });
+        if let Some(queue) = self.queues.get_mut(usize::from(queue)) {
+            queue.stored += 1;
+        }
+        self.link(seq, &message, see);
+        self.messages.insert(seq, message);
+        true
+    }
+
+    fn end(&mut self, seq: u64, status: Status, now_ms: u64, see: Sink<'_>) -> bool {
+        let known = self.change(seq, see, status == Status::Confirmed, |message| {
+            message.status = status;
+            message.expires = now_ms;
+            message.not_before = 0;
+        });
+        if let Some(message) = self.messages.get(&seq)
+            && let Some(queue) = self.queues.get_mut(usize::from(message.queue))
+        {
+            match status {
+                Status::Confirmed => queue.confirmed += 1,
+                Status::Expired => queue.expired += 1,
+                Status::Pending | Status::Dead => {}
+            }
+        }
+        see(MailChange::BodyEnded { seq });
+        known
+    }
+
+    /// Changes a message; `quiet`: its server need not be told that it is not its own any more.
+    fn change(
+        &mut self,
+        seq: u64,
+        see: Sink<'_>,
+        quiet: bool,
+        change: impl FnOnce(&mut Message),
+    ) -> bool {
+        let Some(mut message) = self.messages.get(&seq).cloned() else { return false };
+        self.unlink(seq, &message, quiet, see);
+        change(&mut message);
+        self.link(seq, &message, see);
+        self.messages.insert(seq, message);
+        true
+    }
+
+    fn move_all(&mut self, via: &str, server: &str, generation: u32, see: Sink<'_>) {
+        let (via, server) = (self.intern_endpoint(via), self.intern_server(server));
+        let all: Vec<u32> = self
+            .followers
+            .range((via, 0)..=(via, u32::MAX))
+            .map(|(_, endpoint)| *endpoint)
+            .collect();
+        for endpoint in all {
+            let of = (endpoint, 0)..=(endpoint, NOWHERE - 1);
+            let servers: Vec<u32> = self.counts.range(of).map(|((_, server), _)| *server).collect();
+            for from in servers {
+                for seq in self.pending_at(from, endpoint) {
+                    self.change(seq, see, from == server, |message| {
+                        message.server = server;
+                        message.generation = generation;
+                    });
+                }
+            }
+        }
+    }
+
+    /// The pending messages of an endpoint at a server, resting ones too.
+    fn pending_at(&self, server: u32, endpoint: u32) -> Vec<u64> {
+        let from = Slot { server, endpoint, rank: 0, seq: 0 };
+        let to = Slot { server, endpoint, rank: u8::MAX, seq: u64::MAX };
+        let mut all: Vec<u64> = self.ready.range(from..=to).map(|slot| slot.seq).collect();
+        let count = self.counts.get(&(endpoint, server)).copied().unwrap_or(0);
+        if (all.len() as u64) < count {
+            // Resting ones are few; they are found among those of the server.
+            let is_resting = |seq: &u64| {
+                self.messages.get(seq).is_some_and(|m| m.endpoint == endpoint && m.not_before > 0)
+            };
+            all.extend(self.pending_of(server, 0).filter(is_resting));
+        }
+        all
+    }
+
+    fn forget(&mut self, seq: u64) {
+        let Some(message) = self.messages.remove(&seq) else { return };
+        self.unlink(seq, &message, true, &mut |_| {});
+        if self.ids.get(&message.id) == Some(&seq) {
+            self.ids.remove(&message.id);
+        }
+    }
+
+    pub(super) fn link(&mut self, seq: u64, message: &Message, see: Sink<'_>) {
+        let Message { server, endpoint, not_before, expires, .. } = *message;
+        let Some(queue) = self.queues.get_mut(usize::from(message.queue)) else { return };
+        match message.status {
+            Status::Pending => {
+                queue.pending += 1;
+                queue.unrouted += u64::from(server == NOWHERE);
+                self.by_server.insert((server, seq));
+                *self.counts.entry((endpoint, server)).or_default() += 1;
+                if expires > 0 {
+                    self.expiring.insert((expires, seq));
+                }
+                if not_before > 0 {
+                    self.resting.insert((not_before, seq));
+                } else if server != NOWHERE {
+                    let slot = message.slot(seq);
+                    self.ready.insert(slot);
+                    see(MailChange::Ready(slot));
+                }
+                if server != NOWHERE {
+                    self.update_server(server, |server| server.pending += 1);
+                }
+            }
+            Status::Dead => queue.dead += 1,
+            Status::Confirmed | Status::Expired => {
+                queue.kept += 1;
+                self.finished.insert((expires, seq));
+            }
+        }
+    }
+
+    fn unlink(&mut self, seq: u64, message: &Message, quiet: bool, see: Sink<'_>) {
+        let Message { server, endpoint, not_before, expires, .. } = *message;
+        let Some(queue) = self.queues.get_mut(usize::from(message.queue)) else { return };
+        match message.status {
+            Status::Pending => {
+                queue.pending -= 1;
+                queue.unrouted -= u64::from(server == NOWHERE);
+                self.by_server.remove(&(server, seq));
+                let left = self.counts.get_mut(&(endpoint, server)).map(|count| {
+                    *count -= 1;
+                    *count
+                });
+                if left == Some(0) {
+                    self.counts.remove(&(endpoint, server));
+                }
+                self.expiring.remove(&(expires, seq));
+                self.resting.remove(&(not_before, seq));
+                if server != NOWHERE {
+                    self.ready.remove(&message.slot(seq));
+                    self.update_server(server, |server| server.pending -= 1);
+                    see(MailChange::Off { server, seq, quiet });
+                }
+            }
+            Status::Dead => queue.dead -= 1,
+            Status::Confirmed | Status::Expired => {
+                queue.kept -= 1;
+                self.finished.remove(&(expires, seq));
+            }
+        }
+    }
+
+    fn create_queue(&mut self, name: Name) {
+        if self.queue(&name).is_none() {
+            self.queues.push_back(QueueState {
+                name,
+                stored: 0,
+                confirmed: 0,
+                expired: 0,
+                pending: 0,
+                unrouted: 0,
+                dead: 0,
+                kept: 0,
+            });
+        }
+    }
+
+    pub(super) fn follow(&mut self, endpoint: u32, via: u32) {
+        if let Some(state) = self.endpoints.get_mut(endpoint as usize)
+            && state.via != via
+        {
+            let before = std::mem::replace(&mut state.via, via);
+            self.followers.remove(&(before, endpoint));
+            self.followers.insert((via, endpoint));
+        }
+    }
+
+    pub(super) fn intern_server(&mut self, server: &str) -> u32 {
+        if let Some(number) = self.server_numbers.get(server) {
+            return *number;
+        }
+        let number = u32::try_from(self.servers.len()).unwrap_or(NOWHERE - 1);
+        let name: Arc<str> = server.into();
+        self.servers.push_back(ServerState { server: Arc::clone(&name), ..ServerState::default() });
+        self.server_numbers.insert(name, number);
+        number
+    }
+
+    pub(super) fn intern_endpoint(&mut self, endpoint: &str) -> u32 {
+        if let Some(number) = self.endpoint_numbers.get(endpoint) {
+            return *number;
+        }
+        let number = u32::try_from(self.endpoints.len()).unwrap_or(NOWHERE - 1);
+        let name: Arc<str> = endpoint.into();
+        self.endpoints.push_back(EndpointState { name: Arc::clone(&name), via: NOWHERE });
+        self.endpoint_numbers.insert(name, number);
+        number
+    }
+
+    pub(super) fn update_server(&mut self, number: u32, update: impl FnOnce(&mut ServerState)) {
+        if let Some(server) = self.servers.get_mut(number as usize) {
+            update(server);
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! The mail as the parts of a snapshot.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Mail, Message, NOWHERE, QueueState, ServerState};
+
+/// The parts of which a snapshot is made: everything else follows from them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MailPart {
+    /// A queue; the books count what is linked again.
+    Queue(QueueState),
+    /// A server.
+    Server(ServerState),
+    /// An endpoint, and whose row routes it.
+    Endpoint(Arc<str>, u32),
+    /// A message, and why it is a dead letter if it is one.
+    Message(u64, Message, Option<Arc<str>>),
+    /// The number of the newest message.
+    Last(u64),
+}
+
+impl Mail {
+    /// Everything, in the order in which [`Mail::restore`] takes it.
+    pub fn parts(&self) -> impl Iterator<Item = MailPart> + '_ {
+        let queues = self.queues.iter().cloned().map(MailPart::Queue);
+        let servers = self.servers.iter().cloned().map(MailPart::Server);
+        let endpoints = self.endpoints.iter();
+        let endpoints =
+            endpoints.map(|endpoint| MailPart::Endpoint(Arc::clone(&endpoint.name), endpoint.via));
+        let messages = self.messages.iter().map(|(seq, message)| {
+            MailPart::Message(*seq, message.clone(), self.dead.get(seq).cloned())
+        });
+        queues.chain(servers).chain(endpoints).chain(messages).chain([MailPart::Last(self.last)])
+    }
+
+    /// Takes a part of a snapshot back.
+    pub fn restore(&mut self, part: MailPart) {
+        match part {
+            MailPart::Queue(queue) => {
+                // What is linked again is counted again.
+                self.queues.push_back(QueueState {
+                    pending: 0,
+                    unrouted: 0,
+                    dead: 0,
+                    kept: 0,
+                    ..queue
+                });
+            }
+            MailPart::Server(server) => {
+                let number = self.intern_server(&server.server);
+                self.update_server(number, |state| *state = ServerState { pending: 0, ..server });
+            }
+            MailPart::Endpoint(name, via) => {
+                let number = self.intern_endpoint(&name);
+                if via != NOWHERE {
+                    self.follow(number, via);
+                }
+            }
+            MailPart::Message(seq, message, reason) => {
+                if let Some(reason) = reason {
+                    self.dead.insert(seq, reason);
+                }
+                self.ids.insert(message.id, seq);
+                self.link(seq, &message, &mut |_| {});
+                self.messages.insert(seq, message);
+            }
+            MailPart::Last(last) => self.last = last,
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! From operations on messages to records. What a record does is seen by the operations behind it,
+//! because it is taken into a copy of the mail that shares everything with the state.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::Evaluation;
+use crate::commit::{Record, digest};
+use crate::limits;
+use crate::mail::kinds::{Route, is_server};
+use crate::mail::{
+    Endpoint, HIGHEST_PRIORITY, Hold, Letter, Mail, MailOperation, MailRecord, Message, NOWHERE,
+    Origin, PRIORITY, Status, outcome,
+};
+use crate::name::Name;
+use crate::owner::Refusal;
+use crate::row::Fields;
+
+impl Evaluation<'_> {
+    /// The mail as it is behind the operations so far.
+    fn mail(&self) -> &Mail {
+        self.own.mail.as_ref().or(self.batch.mail.as_ref()).unwrap_or(&self.state.mail)
+    }
+
+    fn write(&mut self, record: MailRecord) {
+        let before = self.batch.mail.as_ref().unwrap_or(&self.state.mail);
+        let mail = self.own.mail.get_or_insert_with(|| Arc::clone(before));
+        Arc::make_mut(mail).apply(record.clone(), self.now_ms, &mut |_| {});
+        self.records.push(Record::Mail(record));
+    }
+
+    fn bad(&self, detail: impl Into<String>) -> Refusal {
+        Refusal::BadOperation { operation: self.operation, detail: detail.into() }
+    }
+
+    fn endpoint(&self, text: &str) -> Result<Endpoint, Refusal> {
+        let refuse = |error| Refusal::BadEndpoint { operation: self.operation, error };
+        self.rules.endpoint(text).map_err(refuse)
+    }
+
+    fn route(&self, endpoint: &Endpoint) -> Result<Option<Route>, Refusal> {
+        self.rules.route(endpoint, |table, key| match self.row(table, key) {
+            // A table that nobody has made yet routes nothing.
+            Err(Refusal::UnknownTable { .. }) => Ok(None),
+            read => read,
+        })
+    }
+
+    pub(super) fn create_queue(&mut self, queue: Name) -> Result<(), Refusal> {
+        if self.mail().queue(&queue).is_some() {
+            return Ok(());
+        }
+        if self.mail().queues().count() >= limits::QUEUES {
+            return Err(self.bad(format!("a dataset has at most {} queues", limits::QUEUES)));
+        }
+        self.write(MailRecord::Queue { queue });
+        Ok(())
+    }
+
+    /// Stores a message; computes its number.
+    pub(super) fn send(&mut self, letter: Letter, routed: bool) -> Result<i64, Refusal> {
+        let operation = self.operation;
+        let Letter { queue, to, body, id, priority, ttl_ms, not_before } = letter;
+        if self.mail().queue(&queue).is_none() {
+            return Err(Refusal::UnknownQueue { operation, queue });
+        }
+        let endpoint = self.endpoint(&to)?;
+        let body = Bytes::from(body.to_string());
+        if body.len() > limits::MAIL_BODY_BYTES {
+            let (bytes, limit) = (body.len(), limits::MAIL_BODY_BYTES);
+            return Err(Refusal::MessageTooLarge { operation, bytes, limit });
+        }
+        let priority = priority.unwrap_or(PRIORITY);
+        if priority > HIGHEST_PRIORITY {
+            return Err(self.bad(format!("priority: 0 to {HIGHEST_PRIORITY}")));
+        }
+        let digest = digest(&[endpoint.as_str().as_bytes(), b"\0", &body].concat());
+        let seq = self.mail().last() + 1;
+        let id = match id {
+            None => derived_id(&self.incarnation.0, seq),
+            Some(id) => match self.mail().by_id(&id) {
+                None => id,
+                // Sent before: nothing is stored again, and it counts as what it was.
+                Some(known) => return self.sent_before(id, known, digest),
+            },
+        };
+        let route = if routed { self.route(&endpoint)? } else { None };
+        if routed && route.is_none() {
+            return Err(Refusal::NoRoute { operation, endpoint: endpoint.to_string() });
+        }
+        let (server, via, generation) = match route {
+            Some(Route { server, via, generation }) => (Some(server), via, generation),
+            None => (None, None, 0),
+        };
+        self.write(MailRecord::Stored {
+            seq,
+            queue,
+            id,
+            to: endpoint.to_string(),
+            server,
+            via,
+            generation,
+            priority,
+            not_before: not_before.filter(|at| *at > self.now_ms).unwrap_or(0),
+            expires: ttl_ms.map_or(0, |ttl| self.now_ms.saturating_add(ttl.max(1))),
+            digest,
+            body,
+        });
+        Ok(number(seq))
+    }
+
+    fn sent_before(&self, id: Uuid, known: u64, digest: u64) -> Result<i64, Refusal> {
+        let same = self.mail().message(known).is_some_and(|message| message.digest == digest);
+        match same {
+            true => Ok(number(known)),
+            false => Err(Refusal::MessageConflict { operation: self.operation, id }),
+        }
+    }
+
+    /// Routes an endpoint to a server; computes the generation.
+    pub(super) fn move_endpoint(
+        &mut self,
+        endpoint: &str,
+        to: String,
+        expected: Option<u64>,
+    ) -> Result<i64, Refusal> {
+        let operation = self.operation;
+        let endpoint = self.endpoint(endpoint)?;
+        if !is_server(&to) {
+            return Err(self.bad("to: not the id of a server"));
+        }
+        let Origin::Row { table, key, field } = self.rules.origin(&endpoint) else {
+            let endpoint = endpoint.to_string();
+            return Err(Refusal::NotMovable { operation, endpoint });
+        };
+        if key.as_str() != endpoint.as_str() {
+            let detail = format!("{endpoint} has the server of {key}: move that");
+            return Err(self.bad(detail));
+        }
+        if self.options(&table).is_err() {
+            self.create_table(table.clone(), crate::commit::TableOptions::default())?;
+        }
+        let mut row = self.row(&table, &key)?.map_or_else(Fields::new, |row| row.fields());
+        let before = row.get("generation").and_then(Value::as_u64).unwrap_or(0);
+        if expected.is_some_and(|expected| expected != before) {
+            let detail = format!("the route of {endpoint} has generation {before}");
+            return Err(Refusal::ConditionFailed { operation, table, key, detail });
+        }
+        let generation = u32::try_from(before + 1).unwrap_or(u32::MAX);
+        row.insert(field, json!(to));
+        row.insert("generation".into(), json!(generation));
+        self.put(table, key, &row)?;
+        self.write(MailRecord::Moved { via: endpoint.to_string(), server: to, generation });
+        Ok(i64::from(generation))
+    }
+
+    /// Gives a dead letter another life; computes its number.
+    pub(super) fn retry(&mut self, seq: u64) -> Result<i64, Refusal> {
+        let operation = self.operation;
+        match self.mail().message(seq).map(|message| message.status) {
+            Some(Status::Dead) => {
+                self.write(MailRecord::Retried { seq });
+                Ok(number(seq))
+            }
+            Some(_) => Err(self.bad(format!("message {seq} is no dead letter"))),
+            None => Err(Refusal::UnknownMessage { operation, seq }),
+        }
+    }
+
+    pub(super) fn do_mail(&mut self, wanted: MailOperation) -> Result<i64, Refusal> {
+        match wanted {
+            MailOperation::Register { server } => self.register(server),
+            MailOperation::Ack(hold) => Ok(match self.held(&hold) {
+                Ok(_) => {
+                    self.write(MailRecord::Confirmed { seq: hold.seq });
+                    outcome::OK
+                }
+                Err(outcome) => outcome,
+            }),
+            MailOperation::Nack { hold, delay_ms, failed } => {
+                Ok(self.nack(&hold, delay_ms, failed))
+            }
+            MailOperation::Reject { hold, mut reason } => Ok(match self.held(&hold) {
+                Ok(message) => {
+                    let attempts = message.attempts.saturating_add(1);
+                    cut(&mut reason, limits::MAIL_REASON_BYTES);
+                    self.write(MailRecord::Died { seq: hold.seq, attempts, reason });
+                    outcome::OK
+                }
+                Err(outcome) => outcome,
+            }),
+            MailOperation::Broke(hold) => Ok(match self.its_own(&hold) {
+                Ok(message) => {
+                    self.failed(hold.seq, &message, 0, "its server died while working on it")
+                }
+                Err(outcome) => outcome,
+            }),
+            MailOperation::Route { seq } => self.fill_in(seq),
+            MailOperation::Tend => Ok(self.tend()),
+        }
+    }
+
+    fn register(&mut self, server: String) -> Result<i64, Refusal> {
+        if !is_server(&server) {
+            return Err(self.bad("not the id of a server"));
+        }
+        let generation = self.mail().generation(&server) + 1;
+        self.write(MailRecord::Registered { server, generation });
+        Ok(number(generation))
+    }
+
+    /// A pending message that the newest registration of its server speaks of.
+    fn held(&self, hold: &Hold) -> Result<Message, i64> {
+        let message = self.its_own(hold)?;
+        match self.mail().generation(&hold.server) == hold.generation {
+            true => Ok(message),
+            false => Err(outcome::FENCED),
+        }
+    }
+
+    /// A pending message of that server.
+    fn its_own(&self, hold: &Hold) -> Result<Message, i64> {
+        let mail = self.mail();
+        let message =
+            mail.message(hold.seq).ok_or(match hold.seq <= mail.last() && hold.seq > 0 {
+                // It has ended so long ago that it is forgotten.
+                true => outcome::DONE,
+                false => outcome::UNKNOWN,
+            })?;
+        let server = mail.server(message.server).map(|server| &*server.server);
+        if message.server == NOWHERE || server != Some(&*hold.server) {
+            return Err(outcome::NOT_YOURS);
+        }
+        match message.status {
+            Status::Pending => Ok(message.clone()),
+            Status::Dead | Status::Confirmed | Status::Expired => Err(outcome::DONE),
+        }
+    }
+
+    fn nack(&mut self, hold: &Hold, delay_ms: u64, failed: bool) -> i64 {
+        let message = match self.held(hold) {
+            Ok(message) => message,
+            Err(outcome) => return outcome,
+        };
+        if failed {
+            return self.failed(hold.seq, &message, delay_ms, "it failed too often");
+        }
+        let not_before = self.now_ms.saturating_add(delay_ms.max(1));
+        let attempts = message.attempts;
+        self.write(MailRecord::Rests { seq: hold.seq, attempts, not_before });
+        outcome::OK
+    }
+
+    /// Counts a failure: the message rests, for longer each time, or is a dead letter.
+    fn failed(&mut self, seq: u64, message: &Message, delay_ms: u64, reason: &str) -> i64 {
+        let attempts = message.attempts.saturating_add(1);
+        if attempts >= self.rules.max_attempts {
+            let reason = format!("{reason} ({attempts} attempts)");
+            self.write(MailRecord::Died { seq, attempts, reason });
+            return outcome::OK;
+        }
+        let doubled = self.rules.retry_ms.saturating_mul(1 << (attempts - 1).min(20));
+        let rest = doubled.min(limits::MAIL_RETRY_MS_MOST);
+        // Different for each message, and the same on every machine.
+        let spread = digest(&[seq.to_le_bytes(), u64::from(attempts).to_le_bytes()].concat());
+        let rest = rest / 2 + spread % (rest / 2 + 1);
+        let not_before = self.now_ms.saturating_add(rest.max(delay_ms).max(1));
+        self.write(MailRecord::Rests { seq, attempts, not_before });
+        outcome::OK
+    }
+
+    fn fill_in(&mut self, seq: u64) -> Result<i64, Refusal> {
+        let Some(message) = self.mail().message(seq) else { return Ok(outcome::UNKNOWN) };
+        if message.server != NOWHERE || message.status != Status::Pending {
+            return Ok(outcome::DONE);
+        }
+        let text = self.mail().endpoint(message.endpoint).to_owned();
+        // Its kind may be one that is not configured any more.
+        let Ok(endpoint) = self.rules.endpoint(&text) else { return Ok(outcome::NO_ROUTE) };
+        Ok(match self.route(&endpoint)? {
+            Some(Route { server, via, generation }) => {
+                self.write(MailRecord::Routed { seq, server, via, generation });
+                outcome::OK
+            }
+            None => outcome::NO_ROUTE,
+        })
+    }
+
+    /// Does what is due; computes how much that was.
+    fn tend(&mut self) -> i64 {
+        let keep = (self.rules.keep_finished, self.rules.keep_ms);
+        let due = self.mail().due(self.now_ms, keep, limits::MAIL_TENDED);
+        let done = due.expired.len() + due.released.len() + due.forgotten.len();
+        let is_pending = |mail: &Mail, seq: u64| {
+            mail.message(seq).is_some_and(|message| message.status == Status::Pending)
+        };
+        for seq in due.expired {
+            self.write(MailRecord::Expired { seq });
+        }
+        for seq in due.released {
+            if is_pending(self.mail(), seq) {
+                self.write(MailRecord::Released { seq });
+            }
+        }
+        if !due.forgotten.is_empty() {
+            self.write(MailRecord::Forgotten { seqs: due.forgotten });
+        }
+        number(done as u64)
+    }
+}
+
+/// The id of a message that came without one: the same whoever derives it.
+fn derived_id(incarnation: &Uuid, seq: u64) -> Uuid {
+    let (high, low) = incarnation.as_u64_pair();
+    let seed = [high.to_le_bytes(), low.to_le_bytes(), seq.to_le_bytes()].concat();
+    let first = digest(&seed);
+    let second = digest(&[&seed[..], &first.to_le_bytes()].concat());
+    uuid::Builder::from_custom_bytes(((u128::from(first) << 64) | u128::from(second)).to_be_bytes())
+        .into_uuid()
+}
+
+fn number(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn cut(text: &mut String, bytes: usize) {
+    if text.len() > bytes {
+        let mut end = bytes;
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
+    }
+}
