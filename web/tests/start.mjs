@@ -19,13 +19,13 @@ const START_MS = 20_000;
 
 /**
  * `instep serve` with this configuration (TOML text), in a new data directory.
- * Pass the test context, and the server ends with the test.
+ * Pass the test context, and the server ends with the test. `isReady` asks the server at a URL.
  */
-export async function serve(t, config = "") {
+export async function serve(t, config = "", isReady = isPlainReady) {
   const data = await mkdtemp(join(tmpdir(), "instep-"));
   const file = join(data, "instep.toml");
   await writeFile(file, config);
-  return start(t, data, ["serve", "--config", file, "--data", data]);
+  return start(t, data, ["serve", "--config", file, "--data", data], isReady);
 }
 
 /** `instep demo`, in a new data directory. */
@@ -45,23 +45,30 @@ export async function run(...args) {
   return { code, stderr };
 }
 
-async function start(t, data, args) {
-  const server = new Server(data, args);
+async function start(t, data, args, isReady = isPlainReady) {
+  const server = new Server(data, args, isReady);
   t.after(() => server.remove());
   await server.start();
   return server;
 }
 
+async function isPlainReady(url) {
+  const answer = await fetch(`${url}/readyz`).catch(() => null);
+  return answer?.status === 200;
+}
+
 class Server {
   #args;
+  #isReady;
   #child;
   // A test file that dies must not leave a server behind.
   #orphan = () => this.#child?.kill("SIGKILL");
   #stderr = [];
   #url;
 
-  constructor(data, args) {
+  constructor(data, args, isReady) {
     this.data = data;
+    this.#isReady = isReady;
     this.#args = args;
     process.once("exit", this.#orphan);
   }
@@ -73,7 +80,7 @@ class Server {
 
   /** The end point to give to `new Socket(…)`. */
   get socketUrl() {
-    return `${this.#url.replace("http:", "ws:")}/socket`;
+    return `${this.#url.replace(/^http/, "ws")}/socket`;
   }
 
   async start() {
@@ -87,10 +94,7 @@ class Server {
       this.#stderr.splice(0, this.#stderr.length - 50);
     });
     this.#url = await this.#announced(child);
-    await eventually("the server is ready", START_MS, async () => {
-      const answer = await fetch(`${this.#url}/readyz`).catch(() => null);
-      return answer?.status === 200;
-    });
+    await eventually("the server is ready", START_MS, () => this.#isReady(this.#url));
   }
 
   #announced(child) {
@@ -102,7 +106,7 @@ class Server {
       child.once("exit", (code, signal) => give(`ended: ${code ?? signal}`));
       // The listener stays, because a full pipe would stop the server.
       createInterface(child.stdout).on("line", (line) => {
-        const address = /^listening (http:\/\/\S+)/.exec(line)?.[1];
+        const address = /^listening (https?:\/\/\S+)/.exec(line)?.[1];
         if (address) {
           clearTimeout(timer);
           found(address);

@@ -89,7 +89,14 @@ impl Credential {
     /// # Errors
     /// Any [`Refusal`] of a token, and [`Refusal::OtherSubject`]; nothing has changed then.
     pub fn refresh(&mut self, access: &Access, text: &str, now_ms: u64) -> Result<(), Refusal> {
-        let new = access.credential(text, now_ms)?;
+        self.renew(access.credential(text, now_ms)?)
+    }
+
+    /// The same with what was shown already.
+    ///
+    /// # Errors
+    /// [`Refusal::OtherSubject`]; nothing has changed then.
+    pub fn renew(&mut self, new: Self) -> Result<(), Refusal> {
         let same = self.principal().name() == new.principal().name();
         if !same && !self.principal().is_anonymous() {
             return Err(Refusal::OtherSubject);

@@ -18,6 +18,12 @@ pub enum Refusal {
     /// A connection may get a new token, but not become somebody else.
     #[error("the new token is of another subject; connect again with it")]
     OtherSubject,
+    /// Too much that is no good was shown from the same address.
+    #[error("too many keys or tokens that are no good; wait {retry_s} s")]
+    RateLimited {
+        /// Seconds until something is looked at again.
+        retry_s: u64,
+    },
     /// Whoever asks is known, and may not.
     #[error("this principal may not {action} here")]
     Forbidden {
@@ -36,7 +42,20 @@ impl Refusal {
             Self::TokenExpired => "token_expired",
             Self::TokenInvalid(_) => "token_invalid",
             Self::OtherSubject => "other_subject",
+            Self::RateLimited { .. } => "rate_limited",
             Self::Forbidden { .. } => "forbidden",
+        }
+    }
+
+    /// True when what was shown is no good, whoever shows it.
+    #[must_use]
+    pub fn is_of_a_proof(&self) -> bool {
+        match self {
+            Self::WrongKey | Self::TokenExpired | Self::TokenInvalid(_) => true,
+            Self::KeyRequired
+            | Self::OtherSubject
+            | Self::RateLimited { .. }
+            | Self::Forbidden { .. } => false,
         }
     }
 
@@ -45,7 +64,10 @@ impl Refusal {
     pub fn asks_for_another(&self) -> bool {
         match self {
             Self::KeyRequired | Self::TokenExpired | Self::TokenInvalid(_) => true,
-            Self::WrongKey | Self::OtherSubject | Self::Forbidden { .. } => false,
+            Self::WrongKey
+            | Self::OtherSubject
+            | Self::RateLimited { .. }
+            | Self::Forbidden { .. } => false,
         }
     }
 }

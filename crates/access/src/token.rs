@@ -81,7 +81,8 @@ impl Tokens {
     }
 
     /// True when there are keys to check tokens with.
-    pub(crate) fn has_keys(&self) -> bool {
+    #[must_use]
+    pub fn has_keys(&self) -> bool {
         !self.verifiers.is_empty()
     }
 

@@ -2,11 +2,13 @@
 
 mod driver;
 mod frame;
+mod stream;
 
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 use self::driver::{Command, Driver};
+use crate::trust::Trust;
 
 /// Events that wait for the reader of one topic. A reader that is further behind holds up its
 /// socket, and the server conflates what it missed.
@@ -95,7 +97,8 @@ fn words(refusal: &Value) -> String {
 }
 
 impl Channels {
-    /// Connects to the server at `base_url` (`http://…`). The first connection is tried once.
+    /// Connects to the server at `base_url` (`http://…` or `https://…`). The first connection is
+    /// tried once.
     ///
     /// # Errors
     /// [`ChannelError::Address`], [`ChannelError::Unreachable`].
@@ -108,8 +111,20 @@ impl Channels {
     /// # Errors
     /// As [`Channels::connect`], and [`ChannelError::Refused`] when what is shown is no good.
     pub async fn connect_with(base_url: &str, shown: Option<String>) -> Result<Self, ChannelError> {
+        Self::connect_trusting(base_url, shown, &Trust::system()).await
+    }
+
+    /// The same, and trusts others than this machine does.
+    ///
+    /// # Errors
+    /// As [`Channels::connect_with`].
+    pub async fn connect_trusting(
+        base_url: &str,
+        shown: Option<String>,
+        trust: &Trust,
+    ) -> Result<Self, ChannelError> {
         let (commands, wanted) = mpsc::channel(COMMANDS);
-        let driver = Driver::connect(base_url, shown, wanted).await?;
+        let driver = Driver::connect(base_url, shown, trust, wanted).await?;
         tokio::spawn(driver.run());
         Ok(Self { commands })
     }

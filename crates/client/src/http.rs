@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Problem};
 use crate::lines::Lines;
+use crate::trust::Trust;
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -29,17 +30,26 @@ impl Client {
     /// request.
     ///
     /// # Errors
-    /// [`Error::Address`] when the address is not `http://…`.
+    /// [`Error::Address`] when the address is neither `http://…` nor `https://…`.
     pub fn new(base_url: &str, key: Option<String>) -> Result<Self, Error> {
+        Self::trusting(base_url, key, &Trust::system())
+    }
+
+    /// The same, which trusts others than this machine does.
+    ///
+    /// # Errors
+    /// As [`Client::new`], also when what to trust is no certificate.
+    pub fn trusting(base_url: &str, key: Option<String>, trust: &Trust) -> Result<Self, Error> {
         let address = |problem: String| Error::Address {
             what: "the server's address",
             value: base_url.to_owned(),
             problem,
         };
         let base = Url::parse(base_url).map_err(|error| address(error.to_string()))?;
-        if base.scheme() != "http" || base.host_str().is_none() {
-            return Err(address("it must be http://HOST:PORT".into()));
+        if !["http", "https"].contains(&base.scheme()) || base.host_str().is_none() {
+            return Err(address("it must be http://HOST:PORT or https://HOST:PORT".into()));
         }
+        let tls = trust.config(base.scheme() == "https").map_err(address)?;
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT)
             .read_timeout(SILENCE)
@@ -47,6 +57,7 @@ impl Client {
             .tcp_nodelay(true)
             // Streams stand for hours: no proxy that happens to be configured may cut them.
             .no_proxy()
+            .tls_backend_preconfigured(tls)
             .build()
             .map_err(|error| address(reason(&error)))?;
         Ok(Self { base, key, http })
@@ -197,7 +208,7 @@ mod tests {
 
     #[test]
     fn an_address_that_is_not_http_is_refused() {
-        for bad in ["", "127.0.0.1:4000", "https://127.0.0.1", "ftp://x", "http://"] {
+        for bad in ["", "127.0.0.1:4000", "wss://127.0.0.1", "ftp://x", "http://", "https://"] {
             assert!(matches!(Client::new(bad, None), Err(Error::Address { .. })), "{bad}");
         }
     }

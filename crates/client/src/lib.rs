@@ -32,6 +32,7 @@ mod lines;
 mod looking;
 mod publish;
 mod rows;
+mod trust;
 
 pub use backoff::Backoff;
 pub use changes::{Change, Changes, Commit};
@@ -45,4 +46,5 @@ pub use looking::{ConnectionStatus, Connections, JoinedTopic, TopicStatus, Topic
 pub use publish::{Message, Published};
 pub use reqwest::Method;
 pub use rows::{KeyedRow, Page, PageQuery, RowAt, Snapshot};
+pub use trust::Trust;
 pub use uuid::Uuid;

@@ -2,29 +2,27 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use instep_access::origin::Origins;
-use instep_access::{Action, Credential, Gate, Refusal, Resource};
+use instep_access::{Credential, Gate, Refusal};
 use instep_model::limits;
 use instep_node::Node;
-use instep_protocol::janus::Token;
 use instep_protocol::janus::session as janus;
-use instep_protocol::session::Options;
-use instep_protocol::vsn::Vsn;
-use tokio::runtime::Handle;
-use tokio::sync::{Notify, watch};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 
-use crate::agents::Agents;
+use crate::house::{Full, House, Place};
 use crate::listen::listen;
 use crate::longpoll::{self, SessionHandle};
-use crate::refusals::{JOIN_REFUSALS, Refusals};
+use crate::rates::{self, RateCounts, RateOptions};
+use crate::refusals::JOIN_REFUSALS;
 use crate::rules::Channel;
-use crate::shard::{self, Arrival, ConnectionState, Counts, DoorKind, Lag, Mail, Sessions, Shards};
-use crate::talk::Talk;
+use crate::shard::{self, Arrival, ConnectionState, Counts, DoorKind, Lag, Mail, Shards};
+use crate::tls::{self, Certificates, TlsCounts};
 
 /// What an operator decides about the door.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,8 +33,21 @@ pub struct DoorOptions {
     pub slow_reader_ms: u64,
     /// Sockets at a time.
     pub sockets: usize,
+    /// How long a client may take for the handshake of TLS, in milliseconds, and then to ask for
+    /// something.
+    pub handshake_ms: u64,
     /// How long sending many away takes when the server stops, in milliseconds.
     pub drain_spread_ms: u64,
+    /// Sockets at a time of one address; 0: any number.
+    pub sockets_per_address: usize,
+    /// How often somebody may.
+    pub rates: RateOptions,
+    /// Largest message of a client.
+    pub frame_bytes: usize,
+    /// Channels on one socket.
+    pub socket_channels: usize,
+    /// Silence that ends a socket, in milliseconds.
+    pub socket_idle_ms: u64,
     /// Whose pages come in besides those of the server itself.
     pub origins: Origins,
     /// What a session on the Janus wire allows.
@@ -49,6 +60,12 @@ impl Default for DoorOptions {
             shards: 0,
             slow_reader_ms: limits::SLOW_READER_MS,
             sockets: limits::NODE_SOCKETS,
+            handshake_ms: limits::HANDSHAKE_MS,
+            sockets_per_address: limits::ADDRESS_SOCKETS,
+            rates: RateOptions::default(),
+            frame_bytes: limits::FRAME_BYTES,
+            socket_channels: limits::SOCKET_CHANNELS,
+            socket_idle_ms: limits::SOCKET_IDLE_MS,
             drain_spread_ms: limits::DRAIN_SPREAD_MS,
             origins: Origins::default(),
             janus: janus::Options::default(),
@@ -65,33 +82,10 @@ struct Shared {
     house: Arc<House>,
     shards: Arc<Shards>,
     drain: watch::Sender<bool>,
+    /// Counts how often keys or rights have changed.
+    review: watch::Sender<u64>,
     longpoll: Mutex<HashMap<String, SessionHandle>>,
 }
-
-/// What is behind the door.
-pub(crate) struct House {
-    node: Node,
-    gate: Gate,
-    channels: Vec<Channel>,
-    options: DoorOptions,
-    began: Instant,
-    sockets: AtomicUsize,
-    /// Nobody comes in any more.
-    draining: AtomicBool,
-    refusals: Refusals,
-    agents: Agents,
-    /// Told when the last socket has gone.
-    empty: Notify,
-    /// Where rules of applications run.
-    runtime: Handle,
-    /// What sessions allow, shared by all of one version.
-    sessions: [Arc<Options>; 2],
-    /// Where the sessions of the Janus wire are.
-    janus: Sessions,
-}
-
-/// The right to one connection, until it is dropped.
-pub(crate) struct Place(Arc<House>);
 
 impl Door {
     /// A door to `node`, that asks `gate` who may come in and do what, with the rules of
@@ -109,24 +103,11 @@ impl Door {
         channels: Vec<Channel>,
         options: DoorOptions,
     ) -> io::Result<Self> {
-        let house = Arc::new(House {
-            node,
-            gate,
-            channels,
-            options,
-            began: Instant::now(),
-            sockets: AtomicUsize::new(0),
-            draining: AtomicBool::new(false),
-            refusals: Refusals::default(),
-            agents: Agents::default(),
-            empty: Notify::new(),
-            runtime: Handle::current(),
-            sessions: [Vsn::V1, Vsn::V2].map(|vsn| Arc::new(Options::websocket(vsn))),
-            janus: Sessions::default(),
-        });
+        let house = Arc::new(House::new(node, gate, channels, options));
         let shards = Arc::new(Shards::start(&house)?);
-        let drain = watch::Sender::new(false);
-        Ok(Self(Arc::new(Shared { house, shards, drain, longpoll: Mutex::default() })))
+        let (drain, review) = (watch::Sender::new(false), watch::Sender::new(0));
+        let longpoll = Mutex::default();
+        Ok(Self(Arc::new(Shared { house, shards, drain, review, longpoll })))
     }
 
     /// Takes in plain TCP connections: messages behind 4 bytes of length. Returns the address.
@@ -135,6 +116,26 @@ impl Door {
     /// When the address cannot be listened on.
     pub fn listen_tcp(&self, address: SocketAddr) -> io::Result<SocketAddr> {
         self.listen(DoorKind::Tcp, address)
+    }
+
+    /// The same over TLS. Handshakes are shaken beside the shards.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn listen_tcp_over_tls(
+        &self,
+        address: SocketAddr,
+        certificates: Certificates,
+    ) -> io::Result<SocketAddr> {
+        let listener = TcpListener::from_std(listen(address)?)?;
+        let address = listener.local_addr()?;
+        let door = Arc::downgrade(&self.0);
+        let find = move || door.upgrade().map(Self);
+        self.0.house.runtime.spawn(tls::accept(listener, find, certificates, self.draining()));
+        Ok(address)
     }
 
     /// Takes in clients of the Janus wire. Returns the address.
@@ -161,6 +162,13 @@ impl Door {
         tracing::info!(connections = self.connections(), spread_ms, "sending everybody away");
         self.0.drain.send_replace(true);
         self.0.shards.send_all(|| Mail::Drain { spread_ms });
+    }
+
+    /// Looks again at what everybody may, because what the gate decides by has changed: channels
+    /// that are not allowed any more are closed (I24).
+    pub fn review(&self) {
+        self.0.review.send_modify(|times| *times += 1);
+        self.0.shards.send_all(|| Mail::Review);
     }
 
     /// True when everybody is being sent away.
@@ -210,6 +218,42 @@ impl Door {
         self.longpoll().lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
+    /// How TLS handshakes ended.
+    #[must_use]
+    pub fn tls_handshakes(&self) -> TlsCounts {
+        self.0.house.tls_handshakes.read()
+    }
+
+    /// Clients of HTTP that were sent away because they took nothing for too long.
+    #[must_use]
+    pub fn slow_readers(&self) -> u64 {
+        self.0.house.slow_readers.load(Ordering::Relaxed)
+    }
+
+    /// Who shows this key or token. Whoever shows too much that is no good is not looked at for a
+    /// while.
+    ///
+    /// # Errors
+    /// Any [`Refusal`] of a key or a token, and [`Refusal::RateLimited`].
+    pub fn credential(&self, text: &str, from: Option<IpAddr>) -> Result<Credential, Refusal> {
+        self.0.house.credential(text, from)
+    }
+
+    /// Counts a connection of an address that was accepted; in `Err` how many seconds to wait for
+    /// the next.
+    ///
+    /// # Errors
+    /// When there were too many.
+    pub fn may_connect(&self, from: IpAddr) -> Result<(), u64> {
+        self.0.house.rates.may_connect(from).map_err(rates::seconds)
+    }
+
+    /// How often somebody was refused because it was too often.
+    #[must_use]
+    pub fn rate_counts(&self) -> RateCounts {
+        self.0.house.rates.read()
+    }
+
     /// How often a join was refused, by [`JOIN_REFUSALS`].
     #[must_use]
     pub fn joins_refused(&self) -> [u64; JOIN_REFUSALS.len()] {
@@ -248,14 +292,19 @@ impl Door {
     }
 
     /// A place for one more connection, if there is one.
-    pub(crate) fn enter(&self) -> Option<Place> {
-        self.0.house.enter()
+    pub(crate) fn enter(&self, from: Option<IpAddr>) -> Result<Place, Full> {
+        self.0.house.enter(from)
     }
 
     /// Tells when everybody is being sent away.
     #[must_use]
     pub fn draining(&self) -> watch::Receiver<bool> {
         self.0.drain.subscribe()
+    }
+
+    /// Tells when keys or rights have changed.
+    pub(crate) fn reviewing(&self) -> watch::Receiver<u64> {
+        self.0.review.subscribe()
     }
 
     pub(crate) fn longpoll(&self) -> &Mutex<HashMap<String, SessionHandle>> {
@@ -268,109 +317,4 @@ impl Drop for Shared {
         self.longpoll.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.shards.send_all(|| Mail::Stop);
     }
-}
-
-impl House {
-    pub(crate) fn node(&self) -> &Node {
-        &self.node
-    }
-
-    pub(crate) fn gate(&self) -> &Gate {
-        &self.gate
-    }
-
-    pub(crate) fn refusals(&self) -> &Refusals {
-        &self.refusals
-    }
-
-    pub(crate) fn agents(&self) -> &Agents {
-        &self.agents
-    }
-
-    /// May the holder do `action` to a topic now?
-    pub(crate) fn may(
-        &self,
-        credential: &Credential,
-        action: Action,
-        topic: &str,
-        anyone_publishes: bool,
-    ) -> Result<(), Refusal> {
-        let resource = Resource::Topic { name: topic, anyone_publishes };
-        credential.may(&self.gate.access(), action, resource, wall_ms())
-    }
-
-    /// When a credential ends, by the clock that sessions live by.
-    pub(crate) fn end_of(&self, credential: &Credential) -> Option<u64> {
-        let left = credential.next_deadline()?.saturating_sub(wall_ms());
-        Some(self.now().saturating_add(left))
-    }
-
-    pub(crate) fn options(&self) -> &DoorOptions {
-        &self.options
-    }
-
-    pub(crate) fn runtime(&self) -> &Handle {
-        &self.runtime
-    }
-
-    /// A talk on a socket.
-    pub(crate) fn talk(&self, vsn: Vsn, credential: Credential) -> Talk {
-        let [v1, v2] = &self.sessions;
-        let options = match vsn {
-            Vsn::V1 => v1,
-            Vsn::V2 => v2,
-        };
-        Talk::new(Arc::clone(options), credential, self)
-    }
-
-    /// A talk on the Janus wire, under a token that nobody guesses.
-    pub(crate) fn janus_talk(&self) -> io::Result<Talk> {
-        let mut random = [0; 16];
-        getrandom::fill(&mut random)?;
-        let token = Token::new(u128::from_be_bytes(random));
-        Ok(Talk::janus(self.options.janus, token, self))
-    }
-
-    pub(crate) fn janus_sessions(&self) -> &Sessions {
-        &self.janus
-    }
-
-    pub(crate) fn rules_for(&self, topic: &str) -> Option<&Channel> {
-        self.channels.iter().find(|channel| channel.pattern.matches(topic))
-    }
-
-    /// Milliseconds of the clock that sessions live by.
-    pub(crate) fn now(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-
-    pub(crate) fn enter(self: &Arc<Self>) -> Option<Place> {
-        if self.draining.load(Ordering::SeqCst) {
-            return None;
-        }
-        let most = self.options.sockets;
-        let entered = self.sockets.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |now| {
-            (now < most).then_some(now + 1)
-        });
-        entered.ok().map(|_| Place(Arc::clone(self)))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if self.0.sockets.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.0.empty.notify_waiters();
-        }
-    }
-}
-
-/// Milliseconds since 1970, by which tokens expire.
-pub(crate) fn wall_ms() -> u64 {
-    wall_us() / 1_000
-}
-
-/// Microseconds since 1970.
-pub(crate) fn wall_us() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }

@@ -10,10 +10,13 @@
 //!
 //! The first that is there counts.
 
+use std::net::IpAddr;
+
 use axum::http::{HeaderMap, HeaderName, header};
 use instep_access::{Credential, Refusal};
 
-use crate::door::{Door, wall_ms};
+use crate::door::Door;
+use crate::house::wall_ms;
 
 /// The header in which phoenix.js shows a token over long-poll.
 const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-phoenix-authtoken");
@@ -27,11 +30,22 @@ pub(crate) enum Refused {
     Shown { refusal: Refusal },
 }
 
+impl Refused {
+    /// Seconds to wait, if it is a matter of time.
+    pub(crate) fn retry_s(&self) -> Option<u64> {
+        match self {
+            Self::Shown { refusal: Refusal::RateLimited { retry_s } } => Some(*retry_s),
+            Self::Shown { .. } | Self::Origin(_) => None,
+        }
+    }
+}
+
 /// Who it is; `shown` is what stands outside of the headers.
 pub(crate) fn admit(
     door: &Door,
     headers: &HeaderMap,
     shown: Option<&str>,
+    from: Option<IpAddr>,
 ) -> Result<Credential, Refused> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     if let Some(origin) = headers.get(header::ORIGIN) {
@@ -48,9 +62,8 @@ pub(crate) fn admit(
         return Ok(Credential::anonymous());
     };
     let access = door.house().gate().access();
-    match access.credential(shown, wall_ms()) {
-        Ok(credential) => Ok(credential),
-        Err(_) if !access.is_configured() => Ok(Credential::anonymous()),
-        Err(refusal) => Err(Refused::Shown { refusal }),
+    if !access.is_configured() {
+        return Ok(access.credential(shown, wall_ms()).unwrap_or_default());
     }
+    door.credential(shown, from).map_err(|refusal| Refused::Shown { refusal })
 }

@@ -8,11 +8,13 @@ mod form;
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use futures_util::stream;
+use instep_access::{Action, Credential};
 use instep_model::feed::JoinRefusal;
 use instep_model::limits;
 use instep_model::position::Position;
@@ -25,7 +27,8 @@ use tokio::time::Instant;
 
 pub use self::form::Form;
 use self::form::Id;
-use crate::door::{Door, Place};
+use crate::door::Door;
+use crate::house::{Full, House, Place};
 use crate::rules::JoinRequest;
 use crate::talk::gap;
 use crate::talk::joining::{one_by_one, reply, rest};
@@ -45,6 +48,8 @@ pub enum Refused {
     Presence(String),
     /// There is no place for another reader.
     Full,
+    /// There is no place for another reader of that address.
+    TooMany,
 }
 
 /// Who follows a topic, and how.
@@ -54,10 +59,10 @@ pub struct Request {
     pub params: Value,
     /// How events are written.
     pub form: Form,
-    /// The verified name of who asks.
-    pub subject: Option<String>,
-    /// For how long they may.
-    pub ends_in: Option<Duration>,
+    /// Who asks.
+    pub credential: Credential,
+    /// Where from.
+    pub from: Option<IpAddr>,
 }
 
 /// Joins a topic and follows it.
@@ -65,11 +70,14 @@ pub struct Request {
 /// # Errors
 /// [`Refused`]; nothing is joined then.
 pub async fn follow(door: &Door, topic: &str, request: Request) -> Result<Body, Refused> {
-    let Request { params, form, subject, ends_in } = request;
-    let place = door.enter().ok_or(Refused::Full)?;
+    let Request { params, form, credential, from } = request;
+    let place = door.enter(from).map_err(|full| match full {
+        Full::House => Refused::Full,
+        Full::Address => Refused::TooMany,
+    })?;
     let house = door.house();
     let node = house.node();
-    let wish = Wish::of(&params, subject.as_deref());
+    let wish = Wish::of(&params, &credential, house);
     if let Some(rule) = house.rules_for(topic).and_then(|rules| rules.join.clone()) {
         let request = JoinRequest { topic: topic.to_owned(), params };
         rule(node.clone(), request).await.map_err(Refused::Rule)?;
@@ -82,8 +90,12 @@ pub async fn follow(door: &Door, topic: &str, request: Request) -> Result<Body, 
     if let Some(begin) = form.begin() {
         reader.out.push_front(begin);
     }
-    let ends_at = ends_in.map(|after| Instant::now() + after);
-    let following = Following { reader, waker, draining: door.draining(), ends_at, place };
+    let ends_in = house.end_of(&credential).map(|end| end.saturating_sub(house.now()));
+    let ends_at = ends_in.map(|after| Instant::now() + Duration::from_millis(after));
+    let (draining, reviewing) = (door.draining(), door.reviewing());
+    let house = Arc::clone(house);
+    let following =
+        Following { reader, waker, draining, reviewing, ends_at, house, credential, place };
     let chunks = stream::unfold(following, |mut following| async move {
         let chunk = following.next().await?;
         Some((Ok::<_, Infallible>(chunk), following))
@@ -98,6 +110,10 @@ struct Following {
     draining: watch::Receiver<bool>,
     /// Until then it may be read (I24).
     ends_at: Option<Instant>,
+    /// Told when that may be sooner.
+    reviewing: watch::Receiver<u64>,
+    house: Arc<House>,
+    credential: Credential,
     #[expect(dead_code, reason = "held until the reader has gone")]
     place: Place,
 }
@@ -123,9 +139,9 @@ impl Following {
         loop {
             let beat_at = Instant::now() + beat;
             let until = self.ends_at.map_or(beat_at, |end| end.min(beat_at));
-            if !self.reader.ended && self.ends_at.is_some_and(|end| Instant::now() >= end) {
-                self.reader.put(None, "ended", br#"{"reason":"token_expired"}"#);
-                self.reader.ended = true;
+            let is_over = self.ends_at.is_some_and(|end| Instant::now() >= end);
+            if !self.reader.ended && (is_over || self.reviewing.has_changed().unwrap_or(false)) {
+                self.review();
             }
             if let Some(bytes) = self.reader.take() {
                 return Some(bytes);
@@ -139,6 +155,8 @@ impl Following {
             }
             tokio::select! {
                 () = self.waker.notified() => {}
+                // Looked at above.
+                Ok(()) = self.reviewing.changed() => self.reviewing.mark_changed(),
                 changed = self.draining.changed() => self.reader.ended |= changed.is_err(),
                 () = tokio::time::sleep_until(until) => {
                     if until == beat_at {
@@ -146,6 +164,19 @@ impl Following {
                     }
                 }
             }
+        }
+    }
+}
+
+impl Following {
+    /// Ends it if the reader may not read on.
+    fn review(&mut self) {
+        self.reviewing.mark_unchanged();
+        let topic = self.reader.subscription.topic().name().clone();
+        if let Err(refusal) = self.house.may(&self.credential, Action::Join, &topic, false) {
+            let told = json!({"reason": refusal.code()}).to_string();
+            self.reader.put(None, "ended", told.as_bytes());
+            self.reader.ended = true;
         }
     }
 }

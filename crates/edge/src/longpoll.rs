@@ -3,11 +3,12 @@
 mod connection;
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::{Query, State};
+use axum::extract::{Extension, Query, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use instep_access::Credential;
@@ -20,9 +21,11 @@ use sha1::{Digest as _, Sha1};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::connection::Connection;
-use crate::door::{Door, Place};
+use crate::door::Door;
 use crate::entry::{self, Refused};
+use crate::house::Place;
 use crate::shard::{self, ConnectionState};
+use crate::socket::Peer;
 
 const WINDOW: Duration = Duration::from_millis(limits::LONGPOLL_WINDOW_MS);
 const TOKEN_HEADER: &str = "x-phoenix-longpoll-token";
@@ -53,8 +56,10 @@ pub async fn serve(
     method: Method,
     Query(query): Query<HashMap<String, String>>,
     headers: HeaderMap,
+    peer: Option<Extension<Peer>>,
     body: Bytes,
 ) -> Response {
+    let from = peer.map(|Extension(peer)| peer.0.ip());
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let token = session_token(text(TOKEN_HEADER), query.get("token").map(String::as_str));
     let session = token.and_then(|token| find(&door, token).map(|handle| (token, handle)));
@@ -72,9 +77,9 @@ pub async fn serve(
             None => {
                 let shown = query.get("token").filter(|token| !is_session_token(token));
                 let shown = shown.map(String::as_str);
-                let admitted = entry::admit(&door, &headers, shown);
+                let admitted = entry::admit(&door, &headers, shown, from);
                 let agent = door.house().agents().of(&headers);
-                open(&door, query.get("vsn").map(String::as_str), admitted, agent)
+                open(&door, query.get("vsn").map(String::as_str), admitted, agent, from)
             }
         },
     }
@@ -93,17 +98,18 @@ fn open(
     vsn: Option<&str>,
     admitted: Result<Credential, Refused>,
     agent: Option<Arc<str>>,
+    from: Option<IpAddr>,
 ) -> Response {
     let (Ok(vsn), Ok(credential)) = (Vsn::parse(vsn), admitted) else {
         return answer(&Answer::Refused);
     };
-    let (Some(place), Some(token)) = (door.enter(), new_token()) else {
+    let (Ok(place), Some(token)) = (door.enter(from), new_token()) else {
         return answer(&Answer::Refused);
     };
     let (sender, requests) = mpsc::channel(16);
     let sessions = &mut door.longpoll().lock().unwrap_or_else(PoisonError::into_inner);
     sessions.insert(token.clone(), SessionHandle(sender));
-    let connection = Connection::new(door.house().clone(), credential, vsn);
+    let connection = Connection::new(door.house().clone(), credential, vsn, from);
     let (since, id) = (door.house().now(), public_id(&token));
     tracing::debug!(session = id, "a long-poll session begins");
     let visitor = Visitor { id, agent, since };
@@ -154,6 +160,7 @@ async fn run(
     let sent_away = drained(door.draining(), door.clone(), token.clone());
     tokio::pin!(sent_away);
     let mut stays = true;
+    let mut reviewing = door.reviewing();
     let waker = connection.waker();
     let mut waiting: Option<(oneshot::Sender<Vec<Bytes>>, tokio::time::Instant)> = None;
     loop {
@@ -200,6 +207,8 @@ async fn run(
                 }
             }
             () = tokio::time::sleep(due) => connection.tell(Event::Tick),
+            // Fails only when the door is gone, and this session with it.
+            Ok(()) = reviewing.changed() => connection.review(),
             () = &mut sent_away, if stays => {
                 stays = false;
                 connection.tell(Event::Drain);

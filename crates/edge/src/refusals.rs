@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde_json::Value;
 
 /// The reasons that are told apart; an application's own are the last.
-pub const JOIN_REFUSALS: [&str; 10] = [
+pub const JOIN_REFUSALS: [&str; 11] = [
     "unmatched topic",
     "key_required",
     "forbidden",
@@ -13,6 +13,7 @@ pub const JOIN_REFUSALS: [&str; 10] = [
     "token_invalid",
     "wrong_key",
     "other_subject",
+    "rate_limited",
     "position_ahead",
     "too_large",
     "other",

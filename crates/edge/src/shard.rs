@@ -20,6 +20,7 @@ mod fan_out;
 mod leaving;
 mod mail;
 mod out;
+mod review;
 mod sessions;
 mod stream;
 mod survey;
@@ -39,7 +40,6 @@ use instep_node::Bell;
 use instep_protocol::session::Event;
 use mio::{Interest, Poll, Token, Waker};
 use slab::Slab;
-use tokio::sync::oneshot;
 
 use self::accept::Accept;
 use self::connection::Connection;
@@ -49,15 +49,15 @@ use self::leaving::Leaving;
 use self::mail::Post;
 use self::sessions::Home;
 use self::survey::Surveys;
-use crate::door::House;
+use crate::house::House;
 
 pub(crate) use self::connection::Side;
 pub use self::counts::{Counts, DoorKind};
 pub(crate) use self::mail::{Arrival, Mail};
 pub(crate) use self::sessions::Sessions;
-pub(crate) use self::stream::Stream;
+pub(crate) use self::stream::{Stream, Tls};
 pub use self::survey::{BEHIND, ConnectionState, Lag, TopicState};
-pub(crate) use self::survey::{Question, read_id, sort};
+pub(crate) use self::survey::{read_id, sort};
 pub use self::times::{STEPS_US, Times};
 pub(crate) use self::wire::Wire;
 
@@ -107,6 +107,7 @@ impl Shards {
                 round: 0,
                 leaving: Leaving::default(),
                 draining: false,
+                review: None,
                 surveys: Surveys::default(),
                 woken: Instant::now(),
                 last_woken: Instant::now(),
@@ -145,35 +146,6 @@ impl Shards {
     pub(crate) fn counts(&self) -> Vec<Counts> {
         self.0.iter().map(|handle| handle.counters.read()).collect()
     }
-
-    /// How far everybody is behind.
-    pub(crate) async fn lag(&self) -> Lag {
-        let mut all = Lag::default();
-        for handle in &self.0 {
-            let (reply, answer) = oneshot::channel();
-            handle.post.send(Mail::Question(Question::Lag(reply)));
-            all.add(&answer.await.unwrap_or_default());
-        }
-        all
-    }
-
-    /// The connections that are the furthest behind, at most so many of each shard.
-    pub(crate) async fn furthest(&self, most: usize) -> Vec<ConnectionState> {
-        let mut states = vec![];
-        for handle in &self.0 {
-            let (reply, answer) = oneshot::channel();
-            handle.post.send(Mail::Question(Question::Furthest { most, reply }));
-            states.extend(answer.await.unwrap_or_default());
-        }
-        states
-    }
-
-    /// One connection of a shard.
-    pub(crate) async fn numbered(&self, shard: usize, number: u64) -> Option<ConnectionState> {
-        let (reply, answer) = oneshot::channel();
-        self.0.get(shard)?.post.send(Mail::Question(Question::Numbered { number, reply }));
-        answer.await.unwrap_or_default().pop()
-    }
 }
 
 fn admit(handles: &[Handle], arrival: Arrival) {
@@ -200,6 +172,8 @@ struct Shard {
     leaving: Leaving,
     /// Whoever comes now is sent away.
     draining: bool,
+    /// The slot of the connection whose rights are looked at next, if they may have changed.
+    review: Option<usize>,
     surveys: Surveys,
     /// When its turn began, and the one before.
     woken: Instant,
@@ -226,6 +200,7 @@ impl Shard {
                 let slots = self.connections.iter().map(|(slot, _)| slot_number(slot));
                 self.leaving = Leaving::new(slots.collect(), self.core.house.now(), spread_ms);
             }
+            Mail::Review => self.review = Some(0),
             Mail::Question(question) => self.surveys.ask(question),
             Mail::Stop => self.stopped = true,
         }

@@ -11,6 +11,7 @@ mod speaker;
 
 use std::collections::VecDeque;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -32,7 +33,7 @@ use serde_json::{Value, json};
 
 use self::presence::{Seat, Wish};
 use self::speaker::Speaker;
-use crate::door::{House, wall_ms, wall_us};
+use crate::house::{House, wall_ms, wall_us};
 use crate::shard::TopicState;
 
 /// The event by which a client that is told to renew its token does so.
@@ -263,19 +264,20 @@ impl Talk {
     }
 
     /// Answers a question, or says how the answer will come.
-    pub(crate) fn answer(&mut self, ask: Ask, house: &House) -> Answer {
-        if let Err(reason) = self.look_at_key(house) {
+    pub(crate) fn answer(&mut self, ask: Ask, house: &House, from: Option<IpAddr>) -> Answer {
+        if let Err(reason) = self.look_at_key(house, from) {
             return Answer::Now(ask.refused(reason));
         }
         match ask {
-            Ask::Join { channel, params } => self.ask_join(channel, &params, house),
+            Ask::Join { channel, params } => self.ask_join(channel, &params, house, from),
             // Who publishes over Janus has joined nothing.
             Ask::Push { channel, reply_to, event, payload } if self.token().is_some() => {
                 let push = pushing::Asked { channel, reply_to, event, payload };
                 Answer::Now(pushing::announce(push, &self.credential, house))
             }
             Ask::Push { reply_to, event, payload, .. } if event == TOKEN_EVENT => {
-                let renewed = pushing::token(payload).and_then(|token| self.renew(&token, house));
+                let renewed =
+                    pushing::token(payload).and_then(|token| self.renew(&token, house, from));
                 Answer::Now(Outside::Answered(reply_to, renewed.map(|()| json!({}))))
             }
             Ask::Push { channel, reply_to, event, payload } => {
@@ -297,9 +299,7 @@ impl Talk {
     ) -> Option<ChannelId> {
         let now = house.now();
         if std::mem::take(&mut self.renewed) {
-            let credential = self.credential.clone();
-            let may = |topic: &str| house.may(&credential, Action::Join, topic, false);
-            self.end_access(may, now, wants);
+            self.review(house, now, wants);
         }
         match outside {
             Outside::Allowed(channel, wish) => {
@@ -357,21 +357,26 @@ impl Talk {
     }
 
     /// Takes a new token. Nothing changes when it is refused.
-    fn renew(&mut self, token: &str, house: &House) -> Result<(), Value> {
-        let access = house.gate().access();
-        self.credential.refresh(&access, token, wall_ms()).map_err(|refusal| refused(&refusal))?;
+    fn renew(&mut self, token: &str, house: &House, from: Option<IpAddr>) -> Result<(), Value> {
+        let shown = house.credential(token, from);
+        let renewed = shown.and_then(|new| self.credential.renew(new));
+        renewed.map_err(|refusal| refused(&refusal))?;
         self.ends = house.end_of(&self.credential);
         self.renewed = true;
         Ok(())
     }
 
     /// A key that came with a frame holds from there on, if it is good.
-    fn look_at_key(&mut self, house: &House) -> Result<(), Value> {
+    fn look_at_key(&mut self, house: &House, from: Option<IpAddr>) -> Result<(), Value> {
         let Some(key) = self.speaker.new_key() else {
             return Ok(());
         };
         let access = house.gate().access();
-        match access.credential(key, wall_ms()) {
+        let shown = match access.is_configured() {
+            true => house.credential(key, from),
+            false => access.credential(key, wall_ms()),
+        };
+        match shown {
             Ok(credential) => {
                 self.ends = house.end_of(&credential);
                 self.credential = credential;
@@ -383,6 +388,13 @@ impl Talk {
         }
         self.speaker.know_key();
         Ok(())
+    }
+
+    /// Closes the channels that the client may not have any more.
+    pub(crate) fn review(&mut self, house: &House, now: u64, wants: &mut Wants) {
+        let credential = self.credential.clone();
+        let may = |topic: &str| house.may(&credential, Action::Join, topic, false);
+        self.end_access(may, now, wants);
     }
 
     /// Closes the channels that `may` does not allow any more (I24). Each is told so once, and by

@@ -10,22 +10,25 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
 use base64::Engine as _;
-use hyper::upgrade::OnUpgrade;
+use hyper::upgrade::{OnUpgrade, Parts};
 use hyper_util::rt::TokioIo;
-use hyper_util::server::conn::auto::upgrade::{Parts, downcast};
 use instep_protocol::encode::Frame;
 use instep_protocol::subprotocol;
 use instep_protocol::vsn::Vsn;
 use instep_protocol::websocket::Decoder;
 use sha1::{Digest as _, Sha1};
-use tokio::net::TcpStream;
 
-use crate::door::{Door, Place};
+use crate::door::Door;
 use crate::entry;
-use crate::shard::{Arrival, Side, Stream, Wire};
+use crate::house::{Full, Place};
+use crate::shard::{Arrival, Side, Wire};
+use crate::socket::{Peer, Socket};
 
 /// What every server appends to the key of a handshake (RFC 6455, 1.3).
 const KEY_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// When to come back who has too many sockets already.
+const RETRY_S: u64 = 10;
 
 /// A message of a socket that does not speak Channels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,10 +63,16 @@ pub async fn upgrade(
         Err(error) => return refuse(StatusCode::FORBIDDEN, error.to_string()),
     };
     let shown = offered.token.as_deref().or(query.get("token").map(String::as_str));
-    let credential = match entry::admit(&door, request.headers(), shown) {
-        Ok(credential) => credential,
-        Err(refused) => return refuse(StatusCode::FORBIDDEN, refused.to_string()),
-    };
+    let credential =
+        match entry::admit(&door, request.headers(), shown, Peer::address(request.extensions())) {
+            Ok(credential) => credential,
+            Err(refused) => {
+                return match refused.retry_s() {
+                    Some(retry_s) => too_often(retry_s, refused.to_string()),
+                    None => refuse(StatusCode::FORBIDDEN, refused.to_string()),
+                };
+            }
+        };
     let side = Side::Channels(door.house().talk(vsn, credential));
     switch(&door, request, side, offered.answer)
 }
@@ -98,9 +107,16 @@ fn switch(
         let why = "this connection cannot be upgraded";
         return (StatusCode::UPGRADE_REQUIRED, why).into_response();
     };
-    let Some(place) = door.enter() else {
-        let why = "no place for another socket";
-        return (StatusCode::SERVICE_UNAVAILABLE, why).into_response();
+    let place = match door.enter(Peer::address(request.extensions())) {
+        Ok(place) => place,
+        Err(Full::House) => {
+            let why = "no place for another socket";
+            return (StatusCode::SERVICE_UNAVAILABLE, why).into_response();
+        }
+        Err(Full::Address) => {
+            let why = "too_many_sockets: no place for another socket of this address";
+            return too_often(RETRY_S, why.into());
+        }
     };
     let agent = door.house().agents().of(request.headers());
     tokio::spawn(hand_over(door.clone(), on_upgrade, Incomer { side, place, agent, began }));
@@ -113,6 +129,12 @@ fn switch(
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
     }
     response
+}
+
+/// Somebody comes too often.
+fn too_often(retry_s: u64, why: String) -> Response {
+    let headers = [(header::RETRY_AFTER, retry_s.to_string())];
+    (StatusCode::TOO_MANY_REQUESTS, headers, why).into_response()
 }
 
 /// Checks what RFC 6455 (4.2.1) asks of a client; the answer to its key.
@@ -159,18 +181,17 @@ async fn hand_over(door: Door, on_upgrade: OnUpgrade, incomer: Incomer) {
         Ok(upgraded) => upgraded,
         Err(error) => return tracing::debug!(%error, "a handshake was not finished"),
     };
-    let Ok(Parts { io, read_buf, .. }) = downcast::<TokioIo<TcpStream>>(upgraded) else {
+    let Ok(Parts { io, read_buf, .. }) = upgraded.downcast::<TokioIo<Socket>>() else {
         return tracing::error!("a socket of an unknown kind was upgraded");
     };
-    let handed = io.into_inner().into_std().and_then(|stream| {
-        let peer = stream.peer_addr()?;
-        let stream = Stream::Plain(mio::net::TcpStream::from_std(stream));
+    let socket = io.into_inner();
+    let peer = socket.peer();
+    let handed = socket.into_stream().map(|stream| {
         let wire = Wire::WebSocket(Decoder::default());
         let Incomer { side, place, agent, began } = incomer;
         let (ready, early) = (Instant::now(), read_buf.to_vec());
         let handshake = Some(ready - began);
         door.admit(Arrival { stream, wire, side, peer, agent, handshake, ready, place, early });
-        Ok(())
     });
     if let Err(error) = handed {
         tracing::debug!(%error, "a socket was lost in its handshake");

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use instep_client::{Channels, Client};
+use instep_client::{Channels, Client, Trust};
 
 use crate::failure::Failure;
 
@@ -14,6 +14,8 @@ const KEY_FILE: &str = "admin.key";
 const USUAL_DATA: &[&str] = &["data", "data/demo"];
 /// Longest key that is read: that of a server has 64 bytes.
 const KEY_BYTES: usize = 4096;
+/// Largest file of certificates to trust.
+const CA_BYTES: u64 = 1024 * 1024;
 
 /// Which server, and with what key.
 #[derive(Debug, clap::Args)]
@@ -45,6 +47,9 @@ pub(crate) struct Access {
         conflicts_with = "admin_key"
     )]
     token: Option<String>,
+    /// Certificates in PEM; who they vouch for is trusted over https, and nobody else.
+    #[arg(long, value_name = "FILE", env = "INSTEP_CA")]
+    ca: Option<PathBuf>,
     /// The data directory whose admin.key is used: data, or else data/demo.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -53,17 +58,29 @@ pub(crate) struct Access {
 impl Access {
     /// A client of the server.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
-        Ok(Client::new(&self.server, self.key()?)?)
+        Ok(Client::trusting(&self.server, self.key()?, &self.trust()?)?)
     }
 
     /// A socket to the server.
     pub(crate) async fn channels(&self) -> Result<Channels, Failure> {
-        Ok(Channels::connect_with(&self.server, self.key()?).await?)
+        Ok(Channels::connect_trusting(&self.server, self.key()?, &self.trust()?).await?)
     }
 
     /// The server's address, as it was given.
     pub(crate) fn server(&self) -> &str {
         &self.server
+    }
+
+    fn trust(&self) -> Result<Trust, Failure> {
+        let Some(file) = &self.ca else { return Ok(Trust::system()) };
+        let unreadable = |error: &dyn std::fmt::Display| {
+            Failure::Storage(format!("the certificates {}: {error}", file.display()))
+        };
+        let bytes = file.metadata().map_err(|error| unreadable(&error))?.len();
+        match bytes > CA_BYTES {
+            true => Err(unreadable(&format!("longer than {CA_BYTES} bytes"))),
+            false => Ok(Trust::only(std::fs::read(file).map_err(|error| unreadable(&error))?)),
+        }
     }
 
     fn key(&self) -> Result<Option<String>, Failure> {

@@ -10,7 +10,8 @@ use crate::output;
 
 /// Where clients reach the server.
 pub(crate) fn url(server: &Server) -> String {
-    format!("http://{}", server.address())
+    let scheme = if server.is_tls() { "https" } else { "http" };
+    format!("{scheme}://{}", server.address())
 }
 
 /// Says where the server listens: lines that programs wait for, HTTP first.
@@ -18,7 +19,8 @@ pub(crate) fn announce(server: &Server) {
     // A server whose output nobody reads is still a server.
     let mut lines = format!("listening {}\n", url(server));
     if let Some(address) = server.tcp_address() {
-        let _ = writeln!(lines, "listening tcp://{address}");
+        let scheme = if server.tcp_is_tls() { "tls" } else { "tcp" };
+        let _ = writeln!(lines, "listening {scheme}://{address}");
     }
     if let Some(address) = server.janus_address() {
         let _ = writeln!(lines, "listening janus://{address}");

@@ -115,6 +115,10 @@ pub const HELD_MESSAGES: usize = 256;
 pub const MALFORMED_IN_A_ROW: u32 = 16;
 /// Largest frame from a client.
 pub const FRAME_BYTES: usize = 1024 * 1024;
+/// Least that the largest frame may be configured to be.
+pub const FRAME_BYTES_LEAST: usize = 1024;
+/// Most that the largest frame may be configured to be.
+pub const FRAME_BYTES_MOST: usize = 16 * 1024 * 1024;
 /// Bytes of unfinished frames that all connections of a shard may keep together.
 pub const UNFINISHED_BYTES: usize = 64 * 1024 * 1024;
 /// Bytes of an unfinished frame that any connection may keep, however much others do.
@@ -159,6 +163,28 @@ pub const EVENTS_BEAT_MS: u64 = 15_000;
 pub const EVENTS_RETRY_MS: u64 = 1_000;
 /// Sockets on one node.
 pub const NODE_SOCKETS: usize = 19_000;
+/// Sockets of one address: behind one there may be a whole office, but not the whole node.
+pub const ADDRESS_SOCKETS: usize = 2_000;
+/// Connections of one address each second.
+pub const RATE_CONNECTIONS: u32 = 200;
+/// Connections of one address at once: everybody of an office comes back after a restart.
+pub const RATE_CONNECTIONS_BURST: u32 = 2_000;
+/// Messages of one connection each second.
+pub const RATE_MESSAGES: u32 = 200;
+/// Messages of one connection at once.
+pub const RATE_MESSAGES_BURST: u32 = 1_000;
+/// Requests on one connection of HTTP each second.
+pub const RATE_REQUESTS: u32 = 1_000;
+/// Requests on one connection of HTTP at once.
+pub const RATE_REQUESTS_BURST: u32 = 2_000;
+/// Keys and tokens of one address that are no good, each minute.
+pub const RATE_FAILURES: u32 = 30;
+/// Keys and tokens of one address that are no good, at once.
+pub const RATE_FAILURES_BURST: u32 = 60;
+/// Refused messages in a row that end a connection.
+pub const RATE_REFUSALS: u32 = 1_000;
+/// Addresses whose rates are told apart; beyond it nobody is, and nobody refused.
+pub const RATE_ADDRESSES: usize = 65_536;
 /// Committed batches between the owner and the views of one dataset.
 pub const VIEWS_QUEUE_ENTRIES: usize = 256;
 /// Bytes read from one socket before the next one has its turn.
@@ -191,6 +217,8 @@ pub const LISTEN_BACKLOG: i32 = 65_535;
 pub const ACCEPTS_PER_TURN: usize = 128;
 /// Connections and joined topics that a shard looks at for people, before it does anything else.
 pub const SURVEY_PER_TURN: usize = 1_024;
+/// Connections whose rights a shard looks at again before it does anything else.
+pub const REVIEWS_PER_TURN: usize = 256;
 /// Questions of people that wait for a shard.
 pub const SURVEYS: usize = 64;
 /// Connections that one answer lists.
@@ -213,6 +241,14 @@ pub const BATCH_BYTES: usize = 64 * 1024;
 pub const OUTBOX_BYTES: usize = 256 * 1024;
 /// Answers of applications that one client may wait for; beyond it the client is not read.
 pub const AWAITED_ANSWERS: u32 = 512;
+/// How long a TLS handshake may take, and after it the first request.
+pub const HANDSHAKE_MS: u64 = 10_000;
+/// TLS handshakes of the TCP door that are under way at a time.
+pub const TLS_HANDSHAKES: usize = 1_024;
+/// Bytes that wait, encrypted, for one socket.
+pub const TLS_BUFFER_BYTES: usize = 64 * 1024;
+/// Pieces handed to the system in one write.
+pub const WRITE_PIECES: usize = 64;
 /// A reader that takes nothing for this long is closed; it can resume.
 pub const SLOW_READER_MS: u64 = 120_000;
 /// How long a connection that is closed may take to write the rest, and the client to close.

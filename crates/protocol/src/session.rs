@@ -16,6 +16,7 @@
 //! | ended | – | error to the join; absent | `phx_close` or `phx_error`; absent |
 //!
 //! A new channel beyond the limit is refused: error "too many channels joined".
+//! What comes too often ([`Event::Throttled`]) is a request that is refused: error "rate_limited".
 //! On the socket itself: a heartbeat is answered at once; a malformed frame is answered and
 //! counted, and too many in a row end the session; so do silence, a drain and a lost connection.
 //! The end emits Leave for every channel, then Close (unless the connection is lost), then Ended.
@@ -102,6 +103,9 @@ impl Options {
 pub enum Event<'a> {
     /// The client sent a frame.
     Received(Incoming<'a>),
+    /// The client sent a frame, and too many before it: heartbeats and leaves are as always, every
+    /// other request is answered with the error "rate_limited".
+    Throttled(Incoming<'a>),
     /// The client showed that it lives without saying anything: a ping, a pong, a poll.
     Alive,
     /// A join has been decided. Every [`Effect::Join`] is answered by this or by `ChannelEnded`,
@@ -264,7 +268,11 @@ impl Session {
         match event {
             Event::Received(frame) => {
                 self.heard_at = self.heard_at.max(now);
-                self.receive(frame);
+                self.receive(frame, true);
+            }
+            Event::Throttled(frame) => {
+                self.heard_at = self.heard_at.max(now);
+                self.receive(frame, false);
             }
             Event::Alive => self.heard_at = self.heard_at.max(now),
             Event::JoinAnswered { channel, outcome } => self.join_answered(&channel, outcome),
@@ -317,7 +325,7 @@ impl Session {
         self.options.vsn
     }
 
-    fn receive(&mut self, frame: Incoming<'_>) {
+    fn receive(&mut self, frame: Incoming<'_>, may: bool) {
         let decoded = match frame {
             Incoming::Text(text) => message::decode_text(self.options.vsn, text),
             Incoming::Binary(bytes) => message::decode_binary(self.options.vsn, bytes),
@@ -326,13 +334,13 @@ impl Session {
         match decoded {
             Ok(message) => {
                 self.malformed_in_a_row = 0;
-                self.dispatch(&message);
+                self.dispatch(&message, may);
             }
             Err(rejected) => self.reject(&rejected),
         }
     }
 
-    fn dispatch(&mut self, message: &Message<'_>) {
+    fn dispatch(&mut self, message: &Message<'_>, may: bool) {
         let is_socket = message.topic == SOCKET_TOPIC;
         match (&*message.event, message.payload) {
             ("heartbeat", _) if is_socket => {
@@ -341,12 +349,13 @@ impl Session {
                 self.reply(&to, "ok", answers::EMPTY);
             }
             _ if is_socket => self.unmatched(message),
+            ("phx_leave", _) => self.leave(message),
+            _ if !may => self.answer(&address(message), answers::RATE_LIMITED),
             ("phx_join", Payload::Json(params)) => self.join(message, params),
             ("phx_join", Payload::Binary(_) | Payload::Named(_)) => {
                 let response = answers::rejection(&DecodeError::PayloadNotObject);
                 self.answer(&address(message), &response);
             }
-            ("phx_leave", _) => self.leave(message),
             _ => self.push(message),
         }
     }

@@ -48,7 +48,7 @@ pub(crate) struct Shared {
 
 /// Everything that is served before applications add theirs.
 pub(crate) fn router(shared: Shared, door: Door, gate: Gate, apps: Router) -> Router {
-    let node = shared.node.clone();
+    let (node, entrance) = (shared.node.clone(), door.clone());
     let (api, document) = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(datasets::list))
         .routes(routes!(datasets::show, datasets::create, datasets::remove))
@@ -88,6 +88,7 @@ pub(crate) fn router(shared: Shared, door: Door, gate: Gate, apps: Router) -> Ro
         .layer(middleware::from_fn(refuse_undecodable))
         .layer(middleware::from_fn_with_state(node, wait_until_ready))
         .layer(Extension(gate))
+        .layer(Extension(entrance))
         .fallback(not_found)
 }
 

@@ -1,6 +1,7 @@
 //! Who asks over HTTP: what a request shows, held against the gate.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::extract::FromRequestParts;
@@ -8,6 +9,7 @@ use axum::http::StatusCode;
 use axum::http::header;
 use axum::http::request::Parts;
 use instep_access::{Action, Credential, Gate, Principal, Refusal, Resource};
+use instep_edge::{Door, Peer};
 
 use crate::problem::Problem;
 
@@ -18,6 +20,7 @@ pub struct Caller {
     gate: Gate,
     /// What was shown and is no good does not take away what anybody may.
     shown: Result<Credential, Refusal>,
+    address: Option<IpAddr>,
 }
 
 /// Proof that a request may administer the whole server: it carries the admin key, or a right to
@@ -32,9 +35,12 @@ impl Caller {
         let given = given.and_then(|value| value.split_once(' '));
         let shown = match given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")) {
             None => Ok(Credential::anonymous()),
-            Some((_, text)) => gate.access().credential(text, now_ms()),
+            Some((_, text)) => match parts.extensions.get::<Door>() {
+                Some(door) => door.credential(text, Peer::address(&parts.extensions)),
+                None => gate.access().credential(text, now_ms()),
+            },
         };
-        Self { gate, shown }
+        Self { gate, shown, address: Peer::address(&parts.extensions) }
     }
 
     /// May it do `action` to `resource` now?
@@ -45,6 +51,7 @@ impl Caller {
         let access = self.gate.access();
         let decided = match &self.shown {
             Ok(credential) => credential.may(&access, action, resource, now_ms()),
+            Err(refusal @ Refusal::RateLimited { .. }) => Err(refusal.clone()),
             Err(refusal) => access
                 .decide(&Principal::anonymous(), action, resource)
                 .map_err(|_| refusal.clone()),
@@ -77,6 +84,7 @@ impl Caller {
         let rights = &self.gate.access().rights;
         let decided = match &self.shown {
             Ok(credential) => rights.decide_at_all(credential.principal(), action),
+            Err(refusal @ Refusal::RateLimited { .. }) => Err(refusal.clone()),
             Err(refusal) => {
                 let nobody = Principal::anonymous();
                 rights.decide_at_all(&nobody, action).map_err(|_| refusal.clone())
@@ -94,10 +102,14 @@ impl Caller {
         }
     }
 
-    /// The subject of its token, if it has shown one.
-    pub(crate) fn subject(&self) -> Option<String> {
-        let claims = self.shown.as_ref().ok()?.principal().claims();
-        claims.get("sub").and_then(|subject| subject.as_str()).map(str::to_owned)
+    /// What it has shown that is good.
+    pub(crate) fn credential(&self) -> Credential {
+        self.shown.clone().unwrap_or_default()
+    }
+
+    /// Where it asks from, where that is known.
+    pub(crate) fn address(&self) -> Option<IpAddr> {
+        self.address
     }
 
     /// How long what it has shown is still good; none when that does not end by itself.
@@ -125,6 +137,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Admin {
 
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
+        if let Refusal::RateLimited { retry_s } = refusal {
+            return Self::too_often(refusal.code(), refusal.to_string(), retry_s);
+        }
         let status = match refusal.asks_for_another() {
             true => StatusCode::UNAUTHORIZED,
             false => StatusCode::FORBIDDEN,

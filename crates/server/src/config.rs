@@ -1,5 +1,7 @@
 //! The configuration file: read and checked before a port opens.
 
+mod sections;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +16,9 @@ use instep_node::LivePattern;
 use instep_node::ring::RingLimits;
 use serde::Deserialize;
 
+pub use self::sections::{
+    DatasetConfig, LogConfig, RateConfig, TableConfig, TlsConfig, TokensConfig,
+};
 use crate::keys;
 
 /// Every key of the file. Each is explained in `docs/reference/configuration.md`.
@@ -23,6 +28,9 @@ pub const KEYS: &[&str] = &[
     "insecure_public",
     "origins",
     "tcp",
+    "tls.certificate",
+    "tls.key",
+    "tls.tcp",
     "janus",
     "janus_ping_ms",
     "janus_detached_ms",
@@ -70,6 +78,22 @@ pub const KEYS: &[&str] = &[
     "drain_spread_ms",
     "shards",
     "slow_reader_ms",
+    "handshake_ms",
+    "socket_idle_ms",
+    "socket_channels",
+    "frame_bytes",
+    "sockets",
+    "sockets_per_address",
+    "rate.connections",
+    "rate.connections_burst",
+    "rate.messages",
+    "rate.messages_burst",
+    "rate.refusals",
+    "rate.requests",
+    "rate.requests_burst",
+    "rate.failures",
+    "rate.failures_burst",
+    "rate.loopback",
     "ring_frames",
     "ring_bytes",
     "ring_ms",
@@ -89,6 +113,8 @@ pub struct Config {
     pub origins: Vec<String>,
     /// Where messages are taken over plain TCP; nowhere when absent.
     pub tcp: Option<SocketAddr>,
+    /// The certificate; without one nothing is encrypted.
+    pub tls: TlsConfig,
     /// Where clients of the Janus wire are taken in; nowhere when absent.
     pub janus: Option<SocketAddr>,
     /// Between two questions whether a Janus client is there, in milliseconds.
@@ -126,67 +152,26 @@ pub struct Config {
     pub shards: usize,
     /// A reader that takes nothing for this long is closed, in milliseconds.
     pub slow_reader_ms: u64,
+    /// How long a TLS handshake may take, and after it the first request, in milliseconds.
+    pub handshake_ms: u64,
+    /// A socket from which nothing arrives for this long is closed, in milliseconds.
+    pub socket_idle_ms: u64,
+    /// Channels joined on one socket.
+    pub socket_channels: usize,
+    /// Largest message of a client.
+    pub frame_bytes: usize,
+    /// Sockets at a time.
+    pub sockets: usize,
+    /// Sockets at a time of one address; 0: any number.
+    pub sockets_per_address: usize,
+    /// How often somebody may.
+    pub rate: RateConfig,
     /// Frames that a topic keeps for those who fell behind.
     pub ring_frames: usize,
     /// Bytes that a topic keeps for those who fell behind.
     pub ring_bytes: usize,
     /// How long a topic keeps a frame, in milliseconds.
     pub ring_ms: u64,
-}
-
-/// A dataset that exists from the start.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DatasetConfig {
-    /// Its name.
-    pub name: Name,
-}
-
-/// A table that exists from the start.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TableConfig {
-    /// Its dataset.
-    pub dataset: Name,
-    /// Its name.
-    pub name: Name,
-    /// Anybody may read it, and join its `table:` topic.
-    #[serde(default)]
-    pub public: bool,
-}
-
-/// How tokens are checked. Without one of the files no token is taken.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct TokensConfig {
-    /// File of a secret that tokens are signed with (HS256).
-    pub secret: Option<PathBuf>,
-    /// File of a public key in PEM (EdDSA, ES256).
-    pub public_key: Option<PathBuf>,
-    /// File of a JSON Web Key Set.
-    pub jwks: Option<PathBuf>,
-    /// Tokens must be of this issuer.
-    pub issuer: Option<String>,
-    /// Tokens must be meant for this audience.
-    pub audience: Option<String>,
-    /// How far clocks may be apart, in seconds.
-    pub leeway_s: u64,
-}
-
-/// How logs are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LogConfig {
-    /// Bytes of one segment file, preallocated.
-    pub segment_bytes: u64,
-    /// History is kept for readers up to this many bytes for each dataset …
-    pub keep_bytes: u64,
-    /// … and up to this many hours.
-    pub keep_hours: u64,
-    /// A snapshot is written after this many bytes of log …
-    pub snapshot_after_bytes: u64,
-    /// … or this many seconds, if anything changed.
-    pub snapshot_after_seconds: u64,
 }
 
 /// Why a configuration was refused.
@@ -227,6 +212,7 @@ impl Default for Config {
             data: PathBuf::from("data"),
             http: SocketAddr::from(([127, 0, 0, 1], 4000)),
             tcp: None,
+            tls: TlsConfig::default(),
             janus: None,
             janus_ping_ms: limits::JANUS_PING_MS,
             janus_detached_ms: limits::JANUS_DETACHED_MS,
@@ -245,44 +231,16 @@ impl Default for Config {
             drain_spread_ms: limits::DRAIN_SPREAD_MS,
             shards: 0,
             slow_reader_ms: limits::SLOW_READER_MS,
+            handshake_ms: limits::HANDSHAKE_MS,
+            socket_idle_ms: limits::SOCKET_IDLE_MS,
+            socket_channels: limits::SOCKET_CHANNELS,
+            frame_bytes: limits::FRAME_BYTES,
+            sockets: limits::NODE_SOCKETS,
+            sockets_per_address: limits::ADDRESS_SOCKETS,
+            rate: RateConfig::default(),
             ring_frames: limits::RING_FRAMES,
             ring_bytes: limits::RING_BYTES,
             ring_ms: limits::RING_MS,
-        }
-    }
-}
-
-impl Default for TokensConfig {
-    fn default() -> Self {
-        Self {
-            secret: None,
-            public_key: None,
-            jwks: None,
-            issuer: None,
-            audience: None,
-            leeway_s: limits::TOKEN_LEEWAY_S,
-        }
-    }
-}
-
-impl TokensConfig {
-    /// The files of keys, each with its key of the configuration.
-    pub(crate) fn files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
-        let secret = self.secret.iter().map(|path| ("tokens.secret", path.as_path()));
-        let public = self.public_key.iter().map(|path| ("tokens.public_key", path.as_path()));
-        let jwks = self.jwks.iter().map(|path| ("tokens.jwks", path.as_path()));
-        secret.chain(public).chain(jwks)
-    }
-}
-
-impl Default for LogConfig {
-    fn default() -> Self {
-        Self {
-            segment_bytes: instep_embedded::log::SEGMENT_BYTES,
-            keep_bytes: 1024 * 1024 * 1024,
-            keep_hours: 7 * 24,
-            snapshot_after_bytes: 64 * 1024 * 1024,
-            snapshot_after_seconds: 300,
         }
     }
 }
@@ -327,9 +285,7 @@ impl Config {
         if self.ring_frames == 0 {
             return invalid("ring_frames".into(), "at least 1".into());
         }
-        if self.janus_ping_ms == 0 {
-            return invalid("janus_ping_ms".into(), "at least 1".into());
-        }
+        self.check_limits()?;
         for name in self.dataset_names() {
             self.views_of(&name)?;
         }
@@ -338,6 +294,31 @@ impl Config {
         }
         keys::rights(self)?;
         keys::declared_keys(self)?;
+        Ok(())
+    }
+
+    fn check_limits(&self) -> Result<(), ConfigError> {
+        let invalid =
+            |key: &str, problem: String| Err(ConfigError::Invalid { key: key.to_owned(), problem });
+        let times = [
+            ("janus_ping_ms", self.janus_ping_ms),
+            ("handshake_ms", self.handshake_ms),
+            ("socket_idle_ms", self.socket_idle_ms),
+            ("slow_reader_ms", self.slow_reader_ms),
+            ("socket_channels", self.socket_channels as u64),
+            ("sockets", self.sockets as u64),
+        ];
+        if let Some((key, _)) = times.iter().find(|(_, value)| *value == 0) {
+            return invalid(key, "at least 1".into());
+        }
+        let range = limits::FRAME_BYTES_LEAST..=limits::FRAME_BYTES_MOST;
+        if !range.contains(&self.frame_bytes) {
+            let problem = format!("from {} to {} bytes", range.start(), range.end());
+            return invalid("frame_bytes", problem);
+        }
+        if let Err((key, problem)) = self.tls.check() {
+            return invalid(key, problem.into());
+        }
         Ok(())
     }
 
@@ -394,7 +375,13 @@ impl Config {
                 detached_ms: self.janus_detached_ms,
                 ..JanusOptions::default()
             },
-            ..DoorOptions::default()
+            sockets: self.sockets,
+            sockets_per_address: self.sockets_per_address,
+            handshake_ms: self.handshake_ms,
+            socket_idle_ms: self.socket_idle_ms,
+            socket_channels: self.socket_channels,
+            frame_bytes: self.frame_bytes,
+            rates: self.rate.options(),
         }
     }
 
@@ -434,56 +421,4 @@ impl Config {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(text: &str) -> Result<Config, String> {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("instep.toml");
-        std::fs::write(&path, text).unwrap();
-        Config::read(&path).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn an_empty_file_is_the_defaults_on_loopback() {
-        let config = read("").unwrap();
-
-        assert!(config.http.ip().is_loopback());
-    }
-
-    #[test]
-    fn a_view_whose_expression_does_not_compile_is_refused_with_line_and_column() {
-        let error = read(
-            "[[view]]\nname = 'v'\ndataset = 'd'\ntable = 't'\ntopic = 'a:{b}'\nevent = 'e'\n\
-             filter = '''row.a == 1 &&\n  rwo.b'''",
-        )
-        .unwrap_err();
-
-        assert!(error.contains("view v: filter: line 2, column 3"), "{error}");
-    }
-
-    #[test]
-    fn an_unknown_key_is_refused_with_its_line() {
-        let error = read("http = '127.0.0.1:1'\nhtpp = 2").unwrap_err();
-
-        assert!(error.contains("line 2") && error.contains("htpp"), "{error}");
-    }
-
-    #[test]
-    fn a_reserved_live_topic_is_refused() {
-        assert!(read("[[live]]\ntopic = 'table:*'").unwrap_err().contains("live[0].topic"));
-        assert!(read("[[live]]\ntopic = '*'").unwrap_err().contains("live[0].topic"));
-        assert!(read("[[live]]").unwrap_err().contains("live[0].topic"));
-        assert!(read("[[live]]\ntopic = 'room:*'").is_ok());
-    }
-
-    #[test]
-    fn law_6_a_history_without_bound_is_refused() {
-        let live = |rest: &str| read(&format!("[[live]]\ntopic = 'room:*'\n{rest}"));
-
-        assert!(live("history = 10001").unwrap_err().contains("live[0].history"));
-        assert!(live("history_bytes = 16777217").unwrap_err().contains("live[0].history_bytes"));
-        assert!(live("presence = 'names'").unwrap_err().contains("list"));
-        assert!(live("history = 10\nlast_value = true\npresence = 'list'").is_ok());
-    }
-}
+mod tests;

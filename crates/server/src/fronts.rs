@@ -5,17 +5,27 @@
 //! answer, to look for more (measured in `docs/reference/benchmarks.md`). Sockets leave for the
 //! shards of `instep-edge` after their handshake.
 
-use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::serve::Listener;
+use axum::body::Body;
+use axum::response::IntoResponse as _;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use instep_edge::{Certificates, Door, Peer, RequestMeter, Socket};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+
+use crate::problem::Problem;
 
 /// Connections that wait for one thread to take them.
 const WAITING_CONNECTIONS: usize = 1_024;
@@ -29,6 +39,19 @@ pub(crate) struct Fronts {
     _running: watch::Sender<()>,
 }
 
+/// What is served, and how.
+#[derive(Clone)]
+pub(crate) struct Serving {
+    pub(crate) router: Router,
+    pub(crate) door: Door,
+    /// With TLS, if there are any.
+    pub(crate) certificates: Option<Certificates>,
+    /// Until when the first request has come.
+    pub(crate) handshake: Duration,
+    /// How long a connection may say nothing between two requests, or take for the head of one.
+    pub(crate) idle: Duration,
+}
+
 impl Fronts {
     /// Serves until `stopping` is true; requests in flight are finished.
     ///
@@ -36,22 +59,20 @@ impl Fronts {
     /// When a thread or its runtime cannot be made.
     pub(crate) fn start(
         listener: TcpListener,
-        router: &Router,
+        serving: &Serving,
         stopping: &watch::Receiver<bool>,
     ) -> io::Result<Self> {
-        let address = listener.local_addr()?;
         let (running, ended) = watch::channel(());
-        let (serving, mut served) = mpsc::channel::<()>(1);
+        let (served, mut all_served) = mpsc::channel::<()>(1);
         let mut fronts = Vec::new();
         for number in 0..std::thread::available_parallelism().map_or(1, std::num::NonZero::get) {
             let (give, connections) = mpsc::channel(WAITING_CONNECTIONS);
             let runtime = Builder::new_current_thread().enable_all().build()?;
-            let serve = serve(Handed { connections, address }, router.clone(), stopping.clone());
-            let (serving, mut ended) = (serving.clone(), ended.clone());
+            let serve = serve(connections, serving.clone(), stopping.clone(), served.clone());
+            let mut ended = ended.clone();
             let run = move || {
                 runtime.block_on(async move {
                     serve.await;
-                    drop(serving);
                     // Sockets that are told to go elsewhere live on until the server is gone.
                     while ended.changed().await.is_ok() {}
                 });
@@ -61,10 +82,11 @@ impl Fronts {
             fronts.push(give);
         }
         let accepting = accept(listener, fronts, stopping.clone());
+        drop(served);
         let serving = tokio::spawn(async move {
             accepting.await;
-            // Every thread holds a sender and sends nothing: this is the end of the last one.
-            let _ = served.recv().await;
+            // Every connection holds a sender and sends nothing: this is the end of the last one.
+            let _ = all_served.recv().await;
         });
         Ok(Self { serving, _running: running })
     }
@@ -92,48 +114,119 @@ async fn accept(
     }
 }
 
-fn serve(
-    connections: Handed,
-    router: Router,
-    mut stopping: watch::Receiver<bool>,
-) -> impl Future<Output = ()> {
-    let stop = async move {
-        let _ = stopping.wait_for(|stop| *stop).await;
-    };
-    async move {
-        let served = axum::serve(connections, router).with_graceful_shutdown(stop).await;
-        if let Err(error) = served {
-            tracing::error!(%error, "serving ended");
+/// How often may be asked on one connection.
+enum Requests {
+    /// Not at all: there are too many connections.
+    Refused { retry_s: u64 },
+    /// As a count of them says.
+    Counted(Option<RequestMeter>),
+}
+
+impl Requests {
+    /// Counts a request; what it is answered if it is one too many.
+    fn refuse(&self) -> Option<Problem> {
+        match self {
+            Self::Refused { retry_s } => {
+                let detail = "too many connections of this address";
+                Some(Problem::too_often("rate_limited", detail, *retry_s))
+            }
+            Self::Counted(meter) => meter.as_ref()?.check().err().map(|retry_s| {
+                let detail = "too many requests on this connection";
+                Problem::too_often("rate_limited", detail, retry_s)
+            }),
         }
     }
 }
 
-/// The connections that one thread is given.
-struct Handed {
-    connections: mpsc::Receiver<std::net::TcpStream>,
-    address: SocketAddr,
+/// Serves the connections that one thread is given.
+async fn serve(
+    mut connections: mpsc::Receiver<std::net::TcpStream>,
+    serving: Serving,
+    mut stopping: watch::Receiver<bool>,
+    served: mpsc::Sender<()>,
+) {
+    let serving = Arc::new(serving);
+    loop {
+        let given = tokio::select! {
+            given = connections.recv() => given,
+            _ = stopping.wait_for(|stop| *stop) => return,
+        };
+        // Nobody gives any more: the server stops.
+        let Some(stream) = given else { return };
+        match TcpStream::from_std(stream) {
+            Ok(stream) => {
+                let serve = serve_one(stream, Arc::clone(&serving), stopping.clone());
+                let served = served.clone();
+                tokio::spawn(async move {
+                    serve.await;
+                    drop(served);
+                });
+            }
+            Err(error) => tracing::debug!(%error, "a connection was gone before it was taken"),
+        }
+    }
 }
 
-impl Listener for Handed {
-    type Io = TcpStream;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (TcpStream, SocketAddr) {
-        while let Some(stream) = self.connections.recv().await {
-            // Small answers must not wait for more (Nagle).
-            let _ = stream.set_nodelay(true);
-            let taken =
-                stream.peer_addr().and_then(|peer| Ok((TcpStream::from_std(stream)?, peer)));
-            match taken {
-                Ok(taken) => return taken,
-                Err(error) => tracing::debug!(%error, "a connection was gone before it was taken"),
+async fn serve_one(stream: TcpStream, serving: Arc<Serving>, mut stopping: watch::Receiver<bool>) {
+    let Ok(peer) = stream.peer_addr() else { return };
+    let may_connect = serving.door.may_connect(peer.ip());
+    if may_connect.is_err() && serving.certificates.is_some() {
+        // A handshake costs too much to say why.
+        return;
+    }
+    let taking = Socket::take(&serving.door, stream, serving.certificates.as_ref());
+    let socket = tokio::select! {
+        taken = taking => taken,
+        _ = stopping.wait_for(|stop| *stop) => return,
+    };
+    let Some(socket) = socket else { return };
+    let has_asked = Arc::new(AtomicBool::new(false));
+    let service = {
+        let requests = match may_connect {
+            Ok(()) => Requests::Counted(serving.door.requests(socket.peer().ip())),
+            Err(retry_s) => Requests::Refused { retry_s },
+        };
+        let (peer, has_asked) = (Peer(socket.peer()), Arc::clone(&has_asked));
+        let routes = TowerToHyperService::new(serving.router.clone());
+        service_fn(move |request: hyper::Request<Incoming>| {
+            has_asked.store(true, Ordering::Relaxed);
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(peer);
+            let answer = match requests.refuse() {
+                None => Ok(routes.call(request)),
+                Some(problem) => Err(problem),
+            };
+            async move {
+                match answer {
+                    Ok(answer) => answer.await,
+                    Err(problem) => Ok(problem.into_response()),
+                }
+            }
+        })
+    };
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(serving.idle);
+    let mut connection = pin!(http.serve_connection(TokioIo::new(socket), service).with_upgrades());
+    let mut first = pin!(tokio::time::sleep(serving.handshake));
+    let (mut is_young, mut stays) = (true, true);
+    loop {
+        tokio::select! {
+            ended = &mut connection => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "a connection of HTTP failed");
+                }
+                return;
+            }
+            () = &mut first, if is_young => {
+                is_young = false;
+                if !has_asked.load(Ordering::Relaxed) {
+                    return tracing::debug!("a client of HTTP asked for nothing in time");
+                }
+            }
+            _ = stopping.wait_for(|stop| *stop), if stays => {
+                stays = false;
+                connection.as_mut().graceful_shutdown();
             }
         }
-        // Nobody gives any more; what ends the serving is the stop.
-        std::future::pending().await
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.address)
     }
 }

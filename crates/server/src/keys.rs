@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime};
 use instep_access::key::{self, KeyDeclaration, Keys};
 use instep_access::token::{KeySource, Tokens};
 use instep_access::{Access, Gate, Rights};
+use instep_edge::Door;
 use serde::{Deserialize, Serialize};
 
 use crate::admin::AdminKey;
@@ -170,7 +171,7 @@ fn read(path: &Path) -> Result<String, String> {
 
 /// Looks at the files for as long as the server runs, and exchanges what the gate decides by. What
 /// cannot be read changes nothing.
-pub(crate) async fn watch(gate: Gate, config: Config, admin: AdminKey) {
+pub(crate) async fn watch(gate: Gate, door: Door, config: Config, admin: AdminKey) {
     let mut seen = state_of(&config);
     loop {
         tokio::time::sleep(LOOK).await;
@@ -182,6 +183,7 @@ pub(crate) async fn watch(gate: Gate, config: Config, admin: AdminKey) {
         match access(&config, &admin) {
             Ok(access) => {
                 gate.exchange(access);
+                door.review();
                 tracing::info!("keys were read again");
             }
             Err(error) => tracing::warn!(%error, "keys are as before: a file is not good"),

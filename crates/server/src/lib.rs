@@ -28,11 +28,15 @@ mod keys;
 mod metrics;
 mod problem;
 pub mod server;
+mod tls;
 
 pub use admin::AdminKey;
 pub use app::App;
 pub use caller::{Admin, Caller};
-pub use config::{Config, ConfigError, DatasetConfig, KEYS, LogConfig, TableConfig, TokensConfig};
+pub use config::{
+    Config, ConfigError, DatasetConfig, KEYS, LogConfig, RateConfig, TableConfig, TlsConfig,
+    TokensConfig,
+};
 pub use instep_access as access;
 pub use instep_edge::rules::{Channel, JoinRequest, Push};
 pub use instep_model as model;

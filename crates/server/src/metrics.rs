@@ -11,7 +11,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use instep_edge::{BEHIND, Counts, Door, JOIN_REFUSALS, Lag};
+use instep_edge::{BEHIND, Counts, Door, JOIN_REFUSALS, Lag, RateCounts, TlsCounts};
 use instep_node::{Dataset, Node};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
@@ -58,6 +58,8 @@ struct Measured {
     draining: bool,
     connections: [(&'static str, u64); 4],
     counts: Counts,
+    tls: TlsCounts,
+    rates: RateCounts,
     lag: Option<Lag>,
     joins_refused: [u64; JOIN_REFUSALS.len()],
     /// Topics, frames and bytes on their rings.
@@ -79,7 +81,8 @@ struct DatasetMeasured {
 
 impl Measured {
     fn now(node: &Node, door: &Door, lag: Option<Lag>) -> Self {
-        let counts = sum(&door.counts());
+        let mut counts = sum(&door.counts());
+        counts.evicted += door.slow_readers();
         let mut topics = [0; 3];
         for topic in node.topics().all() {
             let (frames, bytes) = topic.occupancy();
@@ -97,6 +100,8 @@ impl Measured {
                 ("longpoll", door.longpoll_sessions() as u64),
             ],
             counts,
+            tls: door.tls_handshakes(),
+            rates: door.rate_counts(),
             lag,
             joins_refused: door.joins_refused(),
             topics,
@@ -161,9 +166,35 @@ impl Measured {
             "Messages that such subscribers were not given one by one",
             counts.missed,
         )?;
+        self.limits(page)?;
         let refused = JOIN_REFUSALS.map(|reason| reason.replace(' ', "_"));
         let refused = refused.into_iter().zip(self.joins_refused);
         page.counters("instep_joins_refused", "Joins that were refused", "reason", refused)
+    }
+
+    fn limits(&self, page: &mut Page<'_>) -> std::fmt::Result {
+        let (tls, rates) = (&self.tls, &self.rates);
+        let handshakes = [("done", tls.done), ("failed", tls.failed), ("late", tls.late)];
+        let handshakes = handshakes.map(|(how, count)| (how.to_owned(), count));
+        page.counters(
+            "instep_tls_handshakes",
+            "TLS handshakes by how they ended",
+            "end",
+            handshakes,
+        )?;
+        page.counter(
+            "instep_tls_certificates_refused",
+            "Changed certificates that were not taken because a file is not good",
+            crate::tls::refused(),
+        )?;
+        let limited = [
+            ("connections", rates.connections),
+            ("messages", rates.messages),
+            ("requests", rates.requests),
+            ("proofs", rates.proofs),
+        ];
+        let limited = limited.map(|(what, count)| (what.to_owned(), count));
+        page.counters("instep_rate_limited", "What came too often and was refused", "what", limited)
     }
 
     fn topics(&self, page: &mut Page<'_>) -> std::fmt::Result {

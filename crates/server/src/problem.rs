@@ -43,6 +43,7 @@ pub const CODES: &[&str] = &[
     "position_ahead",
     "position_not_reached",
     "position_trimmed",
+    "rate_limited",
     "row_not_found",
     "row_too_deep",
     "row_too_large",
@@ -56,6 +57,7 @@ pub const CODES: &[&str] = &[
     "too_many_messages",
     "too_many_operations",
     "too_many_principals",
+    "too_many_sockets",
     "too_many_tables",
     "unknown_dataset",
     "unknown_journal",
@@ -81,6 +83,10 @@ pub struct Problem {
     pub code: String,
     /// What happened, for people; names the field and the limit.
     pub detail: String,
+    /// Seconds to wait before it is worth trying again, as the header `Retry-After`.
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub retry_after_s: Option<u64>,
 }
 
 impl Problem {
@@ -94,7 +100,14 @@ impl Problem {
             status: status.as_u16(),
             code: code.to_owned(),
             detail: detail.into(),
+            retry_after_s: (status == StatusCode::SERVICE_UNAVAILABLE).then_some(1),
         }
+    }
+
+    /// A problem that waiting solves: 429.
+    pub(crate) fn too_often(code: &'static str, detail: impl Into<String>, retry_s: u64) -> Self {
+        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, code, detail);
+        Self { retry_after_s: Some(retry_s), ..problem }
     }
 
     pub(crate) fn unknown_dataset(name: &str) -> Self {
@@ -127,8 +140,8 @@ impl IntoResponse for Problem {
             };
             headers.insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static(challenge));
         }
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
+        if let Some(seconds) = self.retry_after_s {
+            headers.insert(header::RETRY_AFTER, seconds.into());
         }
         response
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::StatusCode;
 use instep_access::Gate;
-use instep_edge::Door;
+use instep_edge::{Certificates, Door};
 use instep_embedded::error::OpenError as EngineError;
 use instep_model::commit::{Operation, Proposal};
 use instep_model::name::Name;
@@ -21,15 +21,15 @@ use instep_node::retention::Keep;
 use instep_node::{Dataset, Node, NodeError};
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use uuid::Uuid;
 
 use crate::admin::AdminKey;
 use crate::app::App;
 use crate::config::{Config, ConfigError};
-use crate::fronts::Fronts;
+use crate::fronts::{Fronts, Serving};
 use crate::problem::Problem;
-use crate::{api, engine, keys, metrics};
+use crate::{api, engine, keys, metrics, tls};
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -94,7 +94,7 @@ pub enum StartError {
 }
 
 /// Opens one of the doors beside HTTP.
-type Listen = fn(&Door, SocketAddr) -> std::io::Result<SocketAddr>;
+type Listen<'a> = dyn Fn(&Door, SocketAddr) -> std::io::Result<SocketAddr> + 'a;
 
 /// A running server.
 pub struct Server {
@@ -107,7 +107,9 @@ pub struct Server {
     stop: watch::Sender<bool>,
     fronts: Fronts,
     loading: JoinHandle<Result<(), StartError>>,
-    watching: JoinHandle<()>,
+    watching: Watching,
+    is_tls: bool,
+    tcp_is_tls: bool,
     drain: Duration,
     /// Held until everything is closed.
     _lock: File,
@@ -128,6 +130,7 @@ impl Server {
         let lock = take(&config.data)?;
         let key = AdminKey::in_directory(&config.data).map_err(data)?;
         let gate = Gate::new(keys::access(&config, &key)?);
+        let (certificates, over_tls) = (tls::certificates(&config.tls)?, config.tls.tcp);
         let address = config.http;
         let listen = |error| StartError::Listen { address, error };
         let listener =
@@ -137,15 +140,20 @@ impl Server {
         let node = Node::new(live, config.rings());
         let door = Door::open(node.clone(), gate.clone(), app.channels.clone(), config.door());
         let door = door.map_err(StartError::Shards)?;
-        let open = |address: Option<SocketAddr>, listen: Listen| {
+        let open = |address: Option<SocketAddr>, listen: &Listen<'_>| {
             let opened = address.map(|address| {
                 let failed = |error| StartError::Listen { address, error };
                 listen(&door, address).map_err(failed)
             });
             opened.transpose()
         };
-        let tcp = open(config.tcp, Door::listen_tcp)?;
-        let janus = open(config.janus, Door::listen_janus)?;
+        let tcp = match certificates.clone().filter(|_| over_tls) {
+            Some(certificates) => open(config.tcp, &|door, address| {
+                door.listen_tcp_over_tls(address, certificates.clone())
+            })?,
+            None => open(config.tcp, &Door::listen_tcp)?,
+        };
+        let janus = open(config.janus, &Door::listen_janus)?;
         let drain = Duration::from_millis(config.drain_ms);
         let opener = Opener::new(&config, &app);
         let shared = api::Shared { node: node.clone(), door: door.clone(), opener: opener.clone() };
@@ -153,8 +161,17 @@ impl Server {
         let routes = routes.fold(Router::new(), Router::merge);
         let router = api::router(shared, door.clone(), gate.clone(), routes);
         let (stop, stopping) = watch::channel(false);
-        let watching = tokio::spawn(keys::watch(gate, config.clone(), key.clone()));
-        let fronts = Fronts::start(listener, &router, &stopping).map_err(listen)?;
+        let keys = keys::watch(gate, door.clone(), config.clone(), key.clone());
+        let watching = Watching::over(keys, certificates.clone(), &config);
+        let is_tls = certificates.is_some();
+        let serving = Serving {
+            router,
+            door: door.clone(),
+            certificates,
+            handshake: Duration::from_millis(config.handshake_ms),
+            idle: Duration::from_millis(config.socket_idle_ms),
+        };
+        let fronts = Fronts::start(listener, &serving, &stopping).map_err(listen)?;
         let loading = tokio::spawn(load(node.clone(), opener, config, app));
         Ok(Self {
             node,
@@ -167,6 +184,8 @@ impl Server {
             fronts,
             loading,
             watching,
+            is_tls,
+            tcp_is_tls: is_tls && over_tls,
             drain,
             _lock: lock,
         })
@@ -178,7 +197,19 @@ impl Server {
         self.address
     }
 
-    /// Where messages are taken over plain TCP, if they are.
+    /// True when HTTP and WebSocket are served over TLS.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        self.is_tls
+    }
+
+    /// True when the TCP door speaks TLS.
+    #[must_use]
+    pub fn tcp_is_tls(&self) -> bool {
+        self.tcp_is_tls
+    }
+
+    /// Where messages are taken over TCP, if they are.
     #[must_use]
     pub fn tcp_address(&self) -> Option<SocketAddr> {
         self.tcp
@@ -224,7 +255,7 @@ impl Server {
     pub async fn stop(mut self) {
         self.door.drain();
         self.stop.send_replace(true);
-        self.watching.abort();
+        drop(self.watching);
         let until = tokio::time::Instant::now() + self.drain;
         if tokio::time::timeout_at(until, &mut self.fronts.serving).await.is_err() {
             tracing::warn!("some requests did not end in time");
@@ -237,6 +268,27 @@ impl Server {
         if tokio::task::spawn_blocking(move || node.close()).await.is_err() {
             tracing::error!("closing the data panicked");
         }
+    }
+}
+
+/// Those who look at files, until this is dropped.
+struct Watching(Vec<AbortHandle>);
+
+impl Watching {
+    fn over(
+        keys: impl Future<Output = ()> + Send + 'static,
+        certificates: Option<Certificates>,
+        config: &Config,
+    ) -> Self {
+        let certificate = certificates.map(|of| tokio::spawn(tls::watch(of, config.tls.clone())));
+        let all = certificate.into_iter().chain([tokio::spawn(keys)]);
+        Self(all.map(|task| task.abort_handle()).collect())
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.0.iter().for_each(AbortHandle::abort);
     }
 }
 

@@ -3,25 +3,29 @@
 mod topics;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use instep_protocol::message::SOCKET_TOPIC;
+use reqwest::Url;
+use rustls::ClientConfig;
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::http::header::AUTHORIZATION;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use self::topics::Topic;
 use super::frame::{self, Heard};
+use super::stream::Stream;
 use super::{ChannelError, Happening};
 use crate::backoff::Backoff;
+use crate::trust::Trust;
 
 /// How long an answer may take.
 pub(super) const ANSWER: Duration = Duration::from_secs(10);
@@ -35,7 +39,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// Largest frame of a server: a chunk of a snapshot and one more row are far below.
 const FRAME_BYTES: usize = 16 * 1024 * 1024;
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+type Socket = WebSocketStream<Stream>;
 type Answer = oneshot::Sender<Result<Value, ChannelError>>;
 
 /// What is asked of the driver.
@@ -55,7 +59,7 @@ enum Waiting {
 }
 
 pub(super) struct Driver {
-    address: String,
+    way: Way,
     /// The key or token.
     shown: Option<String>,
     socket: Option<Socket>,
@@ -72,6 +76,15 @@ pub(super) struct Driver {
     backoff: Backoff,
 }
 
+/// The way to the server.
+struct Way {
+    /// The address of the socket.
+    address: String,
+    host: String,
+    port: u16,
+    tls: Option<Arc<ClientConfig>>,
+}
+
 /// What woke the driver.
 enum Woken {
     Command(Option<Command>),
@@ -80,21 +93,39 @@ enum Woken {
     Time,
 }
 
+impl Way {
+    fn to(base_url: &str, trust: &Trust) -> Result<Self, String> {
+        let base = Url::parse(base_url).map_err(|error| error.to_string())?;
+        let scheme = match base.scheme() {
+            "http" => "ws",
+            "https" => "wss",
+            _ => return Err("it must be http://HOST:PORT or https://HOST:PORT".into()),
+        };
+        let (Some(host), Some(port)) = (base.host_str(), base.port_or_known_default()) else {
+            return Err("it names no host".into());
+        };
+        let tls = match scheme {
+            "wss" => Some(Arc::new(trust.config(true)?)),
+            _ => None,
+        };
+        let path = base.path().trim_end_matches('/');
+        let address = format!("{scheme}://{host}:{port}{path}/socket/websocket?vsn=2.0.0");
+        Ok(Self { address, host: host.to_owned(), port, tls })
+    }
+}
+
 impl Driver {
     pub(super) async fn connect(
         base_url: &str,
         shown: Option<String>,
+        trust: &Trust,
         commands: mpsc::Receiver<Command>,
     ) -> Result<Self, ChannelError> {
-        let Some(rest) = base_url.strip_prefix("http://").filter(|rest| !rest.is_empty()) else {
-            let problem = "it must be http://HOST:PORT".to_owned();
-            return Err(ChannelError::Address { address: base_url.to_owned(), problem });
-        };
-        let rest = rest.trim_end_matches('/');
-        let address = format!("ws://{rest}/socket/websocket?vsn=2.0.0");
-        let socket = open(&address, shown.as_deref()).await?;
+        let way = Way::to(base_url, trust)
+            .map_err(|problem| ChannelError::Address { address: base_url.to_owned(), problem })?;
+        let socket = open(&way, shown.as_deref()).await?;
         Ok(Self {
-            address,
+            way,
             shown,
             socket: Some(socket),
             commands,
@@ -251,7 +282,7 @@ impl Driver {
                     () = tokio::time::sleep_until(at) => break,
                 }
             }
-            match open(&self.address, self.shown.as_deref()).await {
+            match open(&self.way, self.shown.as_deref()).await {
                 Ok(socket) => {
                     self.socket = Some(socket);
                     break;
@@ -292,7 +323,8 @@ impl Driver {
     }
 }
 
-async fn open(address: &str, shown: Option<&str>) -> Result<Socket, ChannelError> {
+async fn open(way: &Way, shown: Option<&str>) -> Result<Socket, ChannelError> {
+    let address = &way.address;
     let unreachable = |reason: String| {
         let address = address.split('?').next().unwrap_or(address).to_owned();
         ChannelError::Unreachable { address, reason }
@@ -310,10 +342,15 @@ async fn open(address: &str, shown: Option<&str>) -> Result<Socket, ChannelError
             value.map_err(|_| unreachable("the key or token is no text of a header".into()))?;
         request.headers_mut().insert(AUTHORIZATION, value);
     }
-    let connect = tokio_tungstenite::connect_async_with_config(request, Some(config), true);
+    let connect = async {
+        let stream = Stream::connect(&way.host, way.port, way.tls.clone()).await?;
+        tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await
+    };
     match tokio::time::timeout(CONNECT, connect).await {
         Ok(Ok((socket, _))) => Ok(socket),
-        Ok(Err(tungstenite::Error::Http(response))) if response.status() == 403 => {
+        Ok(Err(tungstenite::Error::Http(response)))
+            if [403, 429].contains(&response.status().as_u16()) =>
+        {
             let body = response.body().as_deref().unwrap_or_default();
             let body = String::from_utf8_lossy(body);
             let (code, detail) = body.split_once(": ").unwrap_or(("refused", &body));
@@ -325,7 +362,7 @@ async fn open(address: &str, shown: Option<&str>) -> Result<Socket, ChannelError
         Ok(Err(tungstenite::Error::Url(error))) => {
             Err(ChannelError::Address { address: address.to_owned(), problem: error.to_string() })
         }
-        Ok(Err(error)) => Err(unreachable(error.to_string())),
+        Ok(Err(error)) => Err(unreachable(crate::http::reason(&error))),
         Err(_) => Err(unreachable(format!("no connection within {} seconds", CONNECT.as_secs()))),
     }
 }

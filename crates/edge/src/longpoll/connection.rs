@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -16,7 +17,8 @@ use instep_protocol::vsn::Vsn;
 use tokio::sync::Notify;
 
 use super::Visitor;
-use crate::door::House;
+use crate::house::House;
+use crate::rates::{Allowance, Meter, Refused};
 use crate::shard::ConnectionState;
 use crate::talk::{Answer, Joined, News, Outside, Talk, Wants};
 
@@ -25,6 +27,9 @@ const FRAMES_PER_TURN: usize = 64;
 
 pub(super) struct Connection {
     house: Arc<House>,
+    from: Option<IpAddr>,
+    meter: Option<Meter>,
+    allowance: Allowance,
     talk: Talk,
     wants: Wants,
     waker: Arc<Notify>,
@@ -33,10 +38,22 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(house: Arc<House>, credential: Credential, vsn: Vsn) -> Self {
-        let talk = Talk::new(Arc::new(Options::longpoll(vsn)), credential, &house);
+    pub(super) fn new(
+        house: Arc<House>,
+        credential: Credential,
+        vsn: Vsn,
+        from: Option<IpAddr>,
+    ) -> Self {
+        let options =
+            Options { channels: house.options().socket_channels, ..Options::longpoll(vsn) };
+        let talk = Talk::new(Arc::new(options), credential, &house);
+        let counts = from.is_some_and(|from| !house.rates().is_exempt(from));
+        let meter = counts.then(|| house.rates().messages()).flatten();
         Self {
             house,
+            from,
+            meter,
+            allowance: Allowance::default(),
             talk,
             wants: Wants::default(),
             waker: Arc::default(),
@@ -51,11 +68,26 @@ impl Connection {
     }
 
     pub(super) fn receive(&mut self, frame: Incoming<'_>) {
-        self.tell(Event::Received(frame));
+        let now = self.house.now();
+        let may = self.meter.as_ref().map(|meter| meter.check(&mut self.allowance, now));
+        if may.is_none_or(|may| may.is_ok()) {
+            return self.tell(Event::Received(frame));
+        }
+        self.house.rates().note(Refused::Message);
+        self.tell(Event::Throttled(frame));
+        if self.allowance.refused > self.house.rates().refusals() {
+            self.tell(Event::Lost);
+        }
     }
 
     pub(super) fn tell(&mut self, event: Event<'_>) {
         self.talk.tell(event, self.house.now(), &mut self.wants);
+        self.serve();
+    }
+
+    /// What the client may could be less than before.
+    pub(super) fn review(&mut self) {
+        self.talk.review(&self.house, self.house.now(), &mut self.wants);
         self.serve();
     }
 
@@ -165,7 +197,7 @@ impl Connection {
             let Some(ask) = self.wants.asks.pop_front() else {
                 break;
             };
-            match self.talk.answer(ask, &self.house) {
+            match self.talk.answer(ask, &self.house, self.from) {
                 Answer::Now(outside) => self.take(outside),
                 Answer::Later(answer) => self.outside.push(answer),
             }

@@ -1,14 +1,16 @@
 //! Taking connections from listeners that all shards share.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write as _};
 use std::time::{Duration, Instant};
 
 use instep_access::Credential;
 use instep_model::limits;
-use instep_protocol::length;
+use instep_protocol::encode::encode_broadcast;
+use instep_protocol::message::SOCKET_TOPIC;
 use instep_protocol::vsn::Vsn;
-use mio::net::TcpListener;
+use instep_protocol::{janus, length};
+use mio::net::{TcpListener, TcpStream};
 
 use super::DoorKind;
 use super::connection::Side;
@@ -16,6 +18,7 @@ use super::core::Core;
 use super::mail::Arrival;
 use super::stream::Stream;
 use super::wire::Wire;
+use crate::house::wall_us;
 use crate::talk::Talk;
 
 /// A listener, edge-triggered: the system tells once that somebody waits.
@@ -82,7 +85,14 @@ impl Accept {
             match self.listener.accept() {
                 Ok((stream, peer)) => {
                     self.is_failing = false;
-                    let Some(place) = core.house.enter() else {
+                    let place = match core.house.rates().may_connect(peer.ip()) {
+                        Ok(()) => core.house.enter(Some(peer.ip())).ok(),
+                        Err(_) => {
+                            self.turn_away(&stream);
+                            None
+                        }
+                    };
+                    let Some(place) = place else {
                         core.counters.refused.add(1);
                         continue;
                     };
@@ -126,6 +136,20 @@ impl Accept {
         }
     }
 
+    /// Says why to somebody who comes too often. There is room for that in a new socket; if not,
+    /// the end says it.
+    fn turn_away(&self, mut stream: &TcpStream) {
+        let said = match self.kind {
+            DoorKind::Tcp | DoorKind::WebSocket => too_often(),
+            DoorKind::Janus => {
+                let at = janus::Timestamp(wall_us());
+                let why = "too many connections of this address";
+                janus::codec::encode_error(at, "rate_limited", why, None).to_vec()
+            }
+        };
+        let _ = stream.write(&said);
+    }
+
     /// The wire of a client, and its talk.
     fn begin(&self, core: &Core) -> Option<(Wire, Talk)> {
         match self.kind {
@@ -157,6 +181,16 @@ impl Accept {
         self.spare = spare();
         refused
     }
+}
+
+/// What a client of plain TCP is told that comes too often.
+fn too_often() -> Vec<u8> {
+    let payload = br#"{"code":1008,"reason":"rate_limited"}"#;
+    let close = encode_broadcast(Vsn::V2, SOCKET_TOPIC, "close", payload);
+    let mut said = vec![];
+    length::write_head(&mut said, close.len());
+    said.extend_from_slice(&close);
+    said
 }
 
 fn spare() -> Option<File> {

@@ -51,6 +51,7 @@ impl Shard {
         counters.unfinished.set(0);
         self.buffer.resize(limits::READ_BYTES, 0);
         self.round = 0;
+        self.review = None;
         self.leaving = Leaving::default();
         self.surveys = Surveys::default();
     }

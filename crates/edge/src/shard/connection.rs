@@ -2,6 +2,7 @@
 
 mod detached;
 mod ending;
+mod flooding;
 mod reading;
 
 use std::net::SocketAddr;
@@ -15,7 +16,8 @@ use super::out::{Out, Written};
 use super::stream::Stream;
 use super::wire::{Form, Wire, write_ring_frame};
 use super::{Arrival, DoorKind};
-use crate::door::Place;
+use crate::house::Place;
+use crate::rates::Allowance;
 use crate::talk::{Answer, News, Outside, Talk};
 use crate::websocket::Raw;
 
@@ -51,6 +53,8 @@ pub(crate) struct Connection {
     /// Answers that applications owe.
     awaited: u32,
     form: Form,
+    /// How many messages it may still send.
+    allowance: Allowance,
     pub(super) marks: Marks,
     /// None while the session waits for another connection.
     place: Option<Place>,
@@ -105,6 +109,7 @@ impl Connection {
             Side::Channels(talk) => wire.form(talk.vsn()),
             Side::Raw(_) => Form::WebSocketV2,
         };
+        let marks = Marks { is_new: true, readable: stream.holds_bytes(), ..Marks::default() };
         Self {
             number: 0,
             peer,
@@ -120,7 +125,8 @@ impl Connection {
             timer: u32::MAX,
             awaited: 0,
             form,
-            marks: Marks { is_new: true, ..Marks::default() },
+            allowance: Allowance::default(),
+            marks,
             place: Some(place),
             unfinished: 0,
         }
@@ -157,6 +163,14 @@ impl Connection {
         }
     }
 
+    /// What this client may could be less than before.
+    pub(super) fn review(&mut self, slot: u32, core: &mut Core) {
+        if let Side::Channels(talk) = &mut self.side {
+            talk.review(&core.house, core.now, &mut core.wants);
+            self.serve(slot, core);
+        }
+    }
+
     /// The system says that something has changed.
     pub(super) fn woken(&mut self, slot: u32, event: &mio::event::Event, core: &mut Core) {
         self.marks.is_new &= core.now.saturating_sub(self.since) < limits::NEWCOMER_MS;
@@ -186,7 +200,13 @@ impl Connection {
     /// Takes in a message of the client.
     fn receive(&mut self, slot: u32, incoming: Incoming<'_>, core: &mut Core) {
         core.counters.frames_in.add(1);
-        self.tell(slot, Event::Received(incoming), core);
+        match self.may_say(core) {
+            true => self.tell(slot, Event::Received(incoming), core),
+            false => {
+                self.tell(slot, Event::Throttled(incoming), core);
+                self.end_flood(slot, core);
+            }
+        }
     }
 
     pub(super) fn tell(&mut self, slot: u32, event: Event<'_>, core: &mut Core) {
@@ -251,7 +271,7 @@ impl Connection {
                 break;
             };
             let channel = ask.channel().clone();
-            match talk.answer(ask, &core.house) {
+            match talk.answer(ask, &core.house, Some(self.peer.ip())) {
                 Answer::Now(outside) => self.take(slot, outside, core),
                 Answer::Later(answer) => {
                     self.awaited += 1;

@@ -13,7 +13,8 @@ use super::counts::Counters;
 use super::mail::{Mail, Post};
 use super::topics::Topics;
 use super::wheel::{Entry, Wheel};
-use crate::door::House;
+use crate::house::House;
+use crate::rates::Meter;
 use crate::talk::{Joined, Outside, Wants};
 
 pub(super) struct Core {
@@ -27,6 +28,8 @@ pub(super) struct Core {
     /// The time of this turn.
     pub(super) now: u64,
     pub(super) wants: Wants,
+    /// Counts the messages of each connection, if that matters.
+    pub(super) meter: Option<Meter>,
     /// Subscriptions that ended, still noted with their topics.
     pub(super) left: Vec<(u32, Joined)>,
     /// Those to be read who have been here for a while.
@@ -65,6 +68,7 @@ impl Core {
         let topics = Topics::new(Arc::clone(post.bell()));
         Self {
             shard,
+            meter: house.rates().messages(),
             house,
             post,
             counters,

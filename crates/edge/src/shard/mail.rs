@@ -13,7 +13,7 @@ use super::connection::{Connection, Side};
 use super::stream::Stream;
 use super::survey::Question;
 use super::wire::Wire;
-use crate::door::Place;
+use crate::house::Place;
 use crate::talk::Outside;
 
 pub(crate) enum Mail {
@@ -27,6 +27,8 @@ pub(crate) enum Mail {
     Attach(Box<Connection>, Token),
     /// Send everybody away, within that time.
     Drain { spread_ms: u64 },
+    /// What somebody may has changed: look at everybody.
+    Review,
     /// Somebody wants to know who is connected.
     Question(Question),
     /// End.

@@ -5,10 +5,10 @@ use std::io::{self, IoSlice};
 
 use bytes::Bytes;
 
+use instep_model::limits::WRITE_PIECES;
+
 use super::stream::Stream;
 
-/// Pieces handed to the system in one write.
-const PIECES: usize = 64;
 /// Own bytes are gathered in pieces of about this size.
 const OWN_BYTES: usize = 16 * 1024;
 
@@ -121,12 +121,18 @@ impl Out {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Written::All(written))
+        match stream.flush() {
+            Ok(()) => Ok(Written::All(written)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Ok(Written::Blocked(written))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// One call to the system; how many bytes it was offered.
     fn write_once(&self, stream: &mut Stream) -> (io::Result<usize>, usize) {
-        let mut slices = [IoSlice::new(&[]); PIECES];
+        let mut slices = [IoSlice::new(&[]); WRITE_PIECES];
         let (mut used, mut offered) = (0, 0);
         for (piece, slice) in self.pieces.iter().zip(&mut slices) {
             let bytes = match piece {

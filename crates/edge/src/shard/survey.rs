@@ -11,6 +11,7 @@ use slab::Slab;
 use tokio::sync::oneshot;
 
 use super::connection::{Connection, Side};
+use super::{Mail, Shards};
 
 /// A connection as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +71,37 @@ pub(crate) enum Question {
     Furthest { most: usize, reply: oneshot::Sender<Vec<ConnectionState>> },
     /// Is there a connection of this number?
     Numbered { number: u64, reply: oneshot::Sender<Vec<ConnectionState>> },
+}
+
+impl Shards {
+    /// How far everybody is behind.
+    pub(crate) async fn lag(&self) -> Lag {
+        let mut all = Lag::default();
+        for handle in &self.0 {
+            let (reply, answer) = oneshot::channel();
+            handle.post.send(Mail::Question(Question::Lag(reply)));
+            all.add(&answer.await.unwrap_or_default());
+        }
+        all
+    }
+
+    /// The connections that are the furthest behind, at most so many of each shard.
+    pub(crate) async fn furthest(&self, most: usize) -> Vec<ConnectionState> {
+        let mut states = vec![];
+        for handle in &self.0 {
+            let (reply, answer) = oneshot::channel();
+            handle.post.send(Mail::Question(Question::Furthest { most, reply }));
+            states.extend(answer.await.unwrap_or_default());
+        }
+        states
+    }
+
+    /// One connection of a shard.
+    pub(crate) async fn numbered(&self, shard: usize, number: u64) -> Option<ConnectionState> {
+        let (reply, answer) = oneshot::channel();
+        self.0.get(shard)?.post.send(Mail::Question(Question::Numbered { number, reply }));
+        answer.await.unwrap_or_default().pop()
+    }
 }
 
 /// Questions that a shard has not answered yet.

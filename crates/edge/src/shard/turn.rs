@@ -63,6 +63,7 @@ impl Shard {
             self.catch_up_some();
             self.write_some();
             self.look_at_deadlines();
+            self.review_some();
             self.surveys.look(self.core.shard, &self.connections, self.core.now);
             self.core.counters.turns.note(self.woken.elapsed());
         }
@@ -104,7 +105,8 @@ impl Shard {
         let now = self.core.now;
         let bell = Arc::clone(self.core.post.bell());
         let ready = self.accepts.iter().any(|accept| accept.is_ready(now));
-        let has_work = self.core.has_work() || ready || !self.surveys.is_empty();
+        let looks = self.review.is_some() || !self.surveys.is_empty();
+        let has_work = self.core.has_work() || ready || looks;
         if has_work || !bell.falls_asleep() {
             return Some(Duration::ZERO);
         }

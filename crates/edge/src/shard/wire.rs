@@ -7,7 +7,7 @@ use instep_protocol::vsn::Vsn;
 use instep_protocol::{janus, length, websocket};
 
 use super::DoorKind;
-use crate::door::wall_us;
+use crate::house::wall_us;
 
 /// Reads the stream of one connection.
 pub(crate) enum Wire {

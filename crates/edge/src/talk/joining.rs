@@ -5,6 +5,7 @@
 //! itself. When rows follow as pushes it carries the client's own position, or none, and
 //! `pending: true`; the last push carries the new one.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -22,24 +23,29 @@ use serde_json::{Value, json};
 
 use super::presence::{self, Seat, Wish};
 use super::{Answer, Joined, Outside, TOKEN_EVENT, Talk, Wants};
-use crate::door::House;
+use crate::house::House;
 use crate::rules::JoinRequest;
 
 impl Talk {
     /// Asks for the right, with the token that a join may bring along.
-    pub(super) fn ask_join(&mut self, channel: Channel, params: &[u8], house: &House) -> Answer {
+    pub(super) fn ask_join(
+        &mut self,
+        channel: Channel,
+        params: &[u8],
+        house: &House,
+        from: Option<IpAddr>,
+    ) -> Answer {
         let params: Value = serde_json::from_slice(params).unwrap_or_default();
         let brought = params.get(TOKEN_EVENT).and_then(Value::as_str);
-        let renewed = brought.map_or(Ok(()), |token| self.renew(token, house));
+        let renewed = brought.map_or(Ok(()), |token| self.renew(token, house, from));
         let may = renewed.and_then(|()| {
             let may = house.may(&self.credential, Action::Join, channel.topic(), false);
             may.map_err(|refusal| super::refused(&refusal))
         });
         match may {
             Ok(()) => {
-                let claims = self.credential.principal().claims();
-                let subject = claims.get("sub").and_then(Value::as_str);
-                ask(channel, params, subject, house)
+                let wish = Wish::of(&params, &self.credential, house);
+                ask(channel, params, Box::new(wish), house)
             }
             Err(reason) => Answer::Now(Outside::Refused(channel, reason)),
         }
@@ -48,8 +54,7 @@ impl Talk {
 
 /// Asks the rules, and waits for a topic that is not settled. Where nobody has a say and nothing
 /// is to be waited for, the answer is there at once.
-fn ask(channel: Channel, params: Value, subject: Option<&str>, house: &House) -> Answer {
-    let wish = Box::new(Wish::of(&params, subject));
+fn ask(channel: Channel, params: Value, wish: Box<Wish>, house: &House) -> Answer {
     let rule = house.rules_for(channel.topic()).and_then(|rules| rules.join.clone());
     let node = house.node().clone();
     if rule.is_none() && node.is_settled(channel.topic()) {

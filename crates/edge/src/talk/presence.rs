@@ -2,13 +2,19 @@
 
 use std::sync::Arc;
 
+use instep_access::Credential;
 use instep_model::presence::PresenceError;
 use instep_node::live::Since;
 use instep_node::{Present, Topic};
 use serde_json::{Map, Value, json};
 
+use crate::house::House;
+
 /// The event by which a client says something else of itself, or that it is gone.
 pub(super) const EVENT: &str = "presence";
+
+/// What the keys of those begin with who show nothing where tokens are checked.
+const UNPROVEN: &str = "anonymous:";
 
 /// What the parameters of a join ask for.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,8 +38,18 @@ pub(crate) struct Seat {
 }
 
 impl Wish {
-    /// Reads the parameters of a join. A verified `subject` is the key, whatever they say.
-    pub(crate) fn of(params: &Value, subject: Option<&str>) -> Self {
+    /// Reads the parameters of a join. Who shows a token is present under its subject, whatever
+    /// they say.
+    pub(crate) fn of(params: &Value, credential: &Credential, house: &House) -> Self {
+        let principal = credential.principal();
+        let subject = principal.claims().get("sub").and_then(Value::as_str);
+        let unproven = principal.is_anonymous() && house.gate().access().tokens.has_keys();
+        Self::read(params, subject, unproven)
+    }
+
+    /// Where tokens are checked, nobody takes the place of a subject by saying its name:
+    /// an `unproven` key is told apart by its beginning.
+    fn read(params: &Value, subject: Option<&str>, unproven: bool) -> Self {
         let ours = params.get("presence");
         // So joins whoever tracks itself later, by a push.
         let theirs = params.pointer("/config/presence");
@@ -43,7 +59,15 @@ impl Wish {
         };
         let field = |name: &str| ours.and_then(|ours| ours.get(name));
         let keys = [field("key"), params.get("key"), theirs.and_then(|theirs| theirs.get("key"))];
-        let key = subject.map(str::to_owned).or_else(|| keys.into_iter().find_map(text));
+        let claimed = || match (keys.into_iter().find_map(text), unproven) {
+            (Some(key), true) => Some(format!("{UNPROVEN}{key}")),
+            (key, _) => key,
+        };
+        let proven = subject.map(|subject| match subject.starts_with(UNPROVEN) {
+            true => format!("token:{subject}"),
+            false => subject.to_owned(),
+        });
+        let key = proven.or_else(claimed);
         let is_off = |value: &Value| *value == json!(false) || *value == json!("false");
         let watches = ours.is_some_and(is_off) || field("track").is_some_and(is_off);
         Self {
@@ -110,14 +134,13 @@ mod tests {
 
     #[test]
     fn a_joiner_is_present_under_its_key_unless_it_only_watches() {
-        let wish = |params: Value| Wish::of(&params, None);
+        let wish = |params: Value| Wish::read(&params, None, false);
         let key = |params: Value| wish(params).key;
 
         assert_eq!(key(json!({"key": "a"})).as_deref(), Some("a"));
         assert_eq!(key(json!({"key": "a", "presence": {"key": "b"}})).as_deref(), Some("b"));
         assert_eq!(key(json!({"config": {"presence": {"key": "c"}}})).as_deref(), Some("c"));
         assert_eq!(key(json!({"key": ""})), None);
-        assert_eq!(Wish::of(&json!({"key": "a"}), Some("ann")).key.as_deref(), Some("ann"));
         assert!(wish(json!({})).tracks && wish(json!({"presence": {"meta": {}}})).tracks);
         for watcher in [
             json!({"presence": false}),
@@ -129,5 +152,17 @@ mod tests {
         }
         let meta = wish(json!({"presence": {"meta": {"at": "desk"}}})).meta;
         assert_eq!(Value::Object(meta), json!({"at": "desk"}));
+    }
+
+    #[test]
+    fn nobody_takes_the_key_of_a_subject_by_saying_it() {
+        let key =
+            |subject, unproven| Wish::read(&json!({"key": "ann"}), subject, unproven).key.unwrap();
+
+        assert_eq!(key(Some("bob"), false), "bob", "the subject is the key");
+        assert_eq!(key(None, true), "anonymous:ann");
+        assert_eq!(key(None, false), "ann", "where there are no subjects, or of a program's key");
+        assert_eq!(key(Some("anonymous:ann"), false), "token:anonymous:ann");
+        assert_eq!(Wish::read(&json!({}), None, true).key, None);
     }
 }

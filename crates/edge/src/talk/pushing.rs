@@ -9,7 +9,7 @@ use instep_protocol::session::{Channel, ReplyTo};
 use serde_json::{Value, json};
 
 use super::{Answer, Joined, Outside, TOKEN_EVENT, presence};
-use crate::door::House;
+use crate::house::House;
 use crate::rules::Push;
 
 /// A push that wants to be answered.

@@ -111,7 +111,7 @@ impl Speaker {
 fn shared(event: Event<'_>) -> Option<janus::Event<'_>> {
     Some(match event {
         // Its frames are no messages, and only a PONG is a sign of life.
-        Event::Received(_) | Event::Alive => return None,
+        Event::Received(_) | Event::Throttled(_) | Event::Alive => return None,
         Event::JoinAnswered { channel, outcome } => janus::Event::JoinAnswered { channel, outcome },
         Event::Replied { reply_to, status, response } => {
             janus::Event::Replied { reply_to, status, response }

@@ -182,7 +182,9 @@ fn plan(arguments: &Arguments) -> Result<Plan, Failure> {
 fn resolve(url: &str) -> Result<SocketAddr, Failure> {
     let unknown =
         |error: &dyn std::fmt::Display| Failure::Usage(format!("--server {url}: {error}"));
-    let rest = url.strip_prefix("http://").ok_or_else(|| unknown(&"not http://"))?;
+    let rest = url
+        .strip_prefix("http://")
+        .ok_or_else(|| unknown(&"not http://; load is made without TLS"))?;
     let host = rest.split('/').next().unwrap_or_default();
     let host = if host.contains(':') { host.to_owned() } else { format!("{host}:80") };
     let mut found = host.to_socket_addrs().map_err(|error| unknown(&error))?;

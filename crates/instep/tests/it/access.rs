@@ -1,5 +1,6 @@
 //! Who may do what, asked of a real server over HTTP.
 
+mod revoking;
 mod sockets;
 
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use ed25519_dalek::Signer as _;
 use instep::access::token::sign_hs256;
 use serde_json::{Value, json};
 
-use crate::running::{PATIENCE, Server, instep, stderr, stdout, text};
+use crate::running::{PATIENCE, Server, http, instep, stderr, stdout, text};
 
 const SECRET: &[u8] = b"a secret of more than 32 bytes, for tests";
 
@@ -44,6 +45,15 @@ when = 'claims.tier == \"gold\"'
 
 [[live]]
 topic = 'vip'
+
+[[live]]
+topic = 'desk'
+presence = 'list'
+
+[[rights]]
+who = 'anyone'
+actions = ['join']
+topics = ['desk']
 
 [[rights]]
 who = 'token'
@@ -106,7 +116,7 @@ impl Guarded {
         self.runtime.block_on(async {
             let method = method.parse().unwrap();
             let url = format!("{}{path}", self.server.url);
-            let mut request = reqwest::Client::new().request(method, url).json(&body);
+            let mut request = http().request(method, url).json(&body);
             if !bearer.is_empty() {
                 request = request.bearer_auth(bearer);
             }
@@ -312,7 +322,7 @@ fn a_feed_ends_with_the_token_or_the_key_behind_it() {
     let admin = std::fs::read_to_string(guarded.server.data.join("admin.key")).unwrap();
     let follow = |bearer: &str| {
         let url = format!("{}/v1/datasets/shop/changes?follow=true", guarded.server.url);
-        let answer = reqwest::Client::new().get(url).bearer_auth(bearer).send();
+        let answer = http().get(url).bearer_auth(bearer).send();
         guarded.runtime.block_on(answer).unwrap()
     };
     let last_code = |answer: reqwest::Response| {

@@ -130,7 +130,7 @@ fn input_that_makes_no_sense_exits_with_2_and_names_the_field() {
         (&["table", "add", "d", "t", "k", "n", "many"], "<BY>"),
         (&["table", "get", "d", "", "k"], "the name"),
         (&["dataset", "remove", ".."], "the name"),
-        (&["dataset", "list", "--server", "https://example.org"], "https://example.org"),
+        (&["dataset", "list", "--server", "wss://example.org"], "wss://example.org"),
         (&["subscribe", "a", "--server", "example.org"], "example.org"),
         (&["serve", "--http", "nowhere"], "--http"),
         (&["check", "no/such/directory"], "no/such/directory"),

@@ -92,7 +92,8 @@ fn looking_is_for_who_may_administer() {
 
     for path in ["connections", "topics", "sessions/0-1"] {
         let url = format!("{}/v1/{path}", server.url);
-        let status = runtime.block_on(async { reqwest::get(url).await.unwrap().status() });
+        let status = runtime
+            .block_on(async { crate::running::http().get(url).send().await.unwrap().status() });
         assert_eq!(status.as_u16(), 401, "{path}");
     }
 }

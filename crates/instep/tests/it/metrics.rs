@@ -127,9 +127,9 @@ fn metrics_are_for_who_may_administer() {
     let server = Server::serve(directory.path());
     let url = format!("{}/metrics", server.url);
 
-    let status = Runtime::new()
-        .unwrap()
-        .block_on(async { reqwest::get(url).await.unwrap().status().as_u16() });
+    let status = Runtime::new().unwrap().block_on(async {
+        crate::running::http().get(url).send().await.unwrap().status().as_u16()
+    });
 
     assert_eq!(status, 401);
 }

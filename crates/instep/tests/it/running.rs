@@ -28,9 +28,23 @@ anyone_publishes = true
 pub(crate) fn binary() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_instep"));
     command.env_remove("INSTEP_SERVER").env_remove("INSTEP_KEY").env_remove("RUST_LOG");
-    command.env_remove("INSTEP_TOKEN");
+    command.env_remove("INSTEP_TOKEN").env_remove("INSTEP_CA");
     command.stdin(Stdio::null());
     command
+}
+
+/// A client of HTTP that trusts nobody over TLS.
+pub(crate) fn http() -> reqwest::Client {
+    trusting(rustls::RootCertStore::empty()).build().unwrap()
+}
+
+/// A client of HTTP that trusts these.
+pub(crate) fn trusting(roots: rustls::RootCertStore) -> reqwest::ClientBuilder {
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider);
+    let tls = tls.with_safe_default_protocol_versions().unwrap();
+    let tls = tls.with_root_certificates(roots).with_no_client_auth();
+    reqwest::Client::builder().tls_backend_preconfigured(tls)
 }
 
 /// Runs a command to its end.

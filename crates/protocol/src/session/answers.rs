@@ -11,6 +11,7 @@ pub(super) const JOIN_CANCELLED: &[u8] = br#"{"reason":"join cancelled"}"#;
 pub(super) const CHANNEL_CLOSED: &[u8] = br#"{"reason":"channel closed"}"#;
 pub(super) const RESERVED_EVENT: &[u8] = br#"{"reason":"reserved event"}"#;
 pub(super) const OVERLOADED: &[u8] = br#"{"reason":"overloaded"}"#;
+pub(super) const RATE_LIMITED: &[u8] = br#"{"reason":"rate_limited"}"#;
 pub(super) const NOT_ENCODABLE: &[u8] = br#"{"reason":"reply cannot be encoded"}"#;
 
 /// What is wrong with a frame, as the response to the request that it meant to make.

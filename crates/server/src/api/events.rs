@@ -14,6 +14,9 @@ use super::{Query, Shared};
 use crate::caller::Caller;
 use crate::problem::Problem;
 
+/// When to come back who has too many sockets already.
+const TOO_MANY_RETRY_S: u64 = 10;
+
 /// The events of a topic as they come: what a channel gets after its join, the reply first, as
 /// `joined`. Each event whose place is known carries it as `id`; a browser's `EventSource` goes on
 /// there by itself. Query parameters are those of a join.
@@ -34,6 +37,7 @@ use crate::problem::Problem;
         (status = 404, description = "`unmatched_topic`", body = Problem),
         (status = 409, description = "`position_ahead`", body = Problem),
         (status = 413, description = "`too_large`: take the snapshot", body = Problem),
+        (status = 429, description = "`too_many_sockets`, `rate_limited`", body = Problem),
         (status = 503, description = "`overloaded`", body = Problem),
     ))]
 pub(super) async fn follow(
@@ -54,8 +58,8 @@ pub(super) async fn follow(
     let request = Request {
         params: Value::Object(params),
         form,
-        subject: caller.subject(),
-        ends_in: caller.ends_in(),
+        credential: caller.credential(),
+        from: caller.address(),
     };
     let body = events::follow(&shared.door, &topic, request)
         .await
@@ -88,6 +92,10 @@ fn problem(topic: &str, refused: Refused) -> Problem {
         Refused::Full => {
             let detail = "there is no place for another reader".to_owned();
             new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail)
+        }
+        Refused::TooMany => {
+            let detail = "there is no place for another reader of this address".to_owned();
+            Problem::too_often("too_many_sockets", detail, TOO_MANY_RETRY_S)
         }
     }
 }

@@ -13,7 +13,7 @@ use instep_protocol::websocket;
 use serde_json::json;
 
 use super::{Connection, Ending, Fate, Side};
-use crate::door::wall_us;
+use crate::house::wall_us;
 use crate::shard::core::Core;
 use crate::shard::wheel::Entry;
 use crate::shard::wire::Wire;

@@ -4,7 +4,7 @@ use std::io;
 
 use instep_model::limits;
 use instep_protocol::janus::Timestamp;
-use instep_protocol::janus::codec::encode_error;
+use instep_protocol::janus::codec::{Frame, encode_error};
 use instep_protocol::janus::session as janus;
 use instep_protocol::message::DecodeError;
 use instep_protocol::session::{CLOSE_TRY_LATER, Event, Incoming};
@@ -12,7 +12,7 @@ use instep_protocol::websocket::{self, Message};
 use instep_protocol::{encode, length};
 
 use super::{Connection, Ending, Fate, Side};
-use crate::door::wall_us;
+use crate::house::wall_us;
 use crate::shard::core::Core;
 use crate::shard::wire::Wire;
 use crate::websocket::RawMessage;
@@ -32,7 +32,9 @@ impl Connection {
             Ok(bytes) => {
                 core.counters.bytes_in.add(bytes as u64);
                 // A read that falls short has emptied the socket; it tells when more comes.
-                self.marks.readable = bytes == buffer.len() || self.marks.read_closed;
+                let is_full = bytes == buffer.len();
+                self.marks.readable =
+                    is_full || self.marks.read_closed || self.stream.holds_bytes();
                 self.decode(slot, &mut buffer[..bytes], core);
                 self.bound(slot, core);
                 self.resume(slot, core);
@@ -134,7 +136,12 @@ impl Connection {
         match decoder.decode(&mut rest) {
             Some(Ok(frame)) => {
                 core.counters.frames_in.add(1);
-                self.hear(janus::Event::Received(frame), core);
+                let is_request = matches!(frame, Frame::Request(_) | Frame::Publish(_));
+                if is_request && !self.may_say(core) {
+                    self.refuse_janus(slot, core);
+                } else {
+                    self.hear(janus::Event::Received(frame), core);
+                }
             }
             Some(Err(error)) => self.hear(janus::Event::Malformed(error), core),
             None => return input.len(),
@@ -148,7 +155,7 @@ impl Connection {
             return input.len();
         };
         let limit = match &self.side {
-            Side::Channels(_) => limits::FRAME_BYTES,
+            Side::Channels(_) => core.house.options().frame_bytes,
             Side::Raw(raw) => raw.limit,
         };
         match decoder.decode(input, limit) {
@@ -207,7 +214,7 @@ impl Connection {
         let Wire::Length(decoder) = &mut self.wire else {
             return input.len();
         };
-        match decoder.decode(input, limits::FRAME_BYTES) {
+        match decoder.decode(input, core.house.options().frame_bytes) {
             Ok(decoded) => {
                 if let Some(frame) = decoded.frame {
                     self.receive(slot, length::incoming(&frame), core);

@@ -8,19 +8,19 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::{Guarded, seconds_from_now, token};
-use crate::running::{PATIENCE, stderr};
+use crate::running::{PATIENCE, http, stderr};
 
 type Headers<'a> = &'a [(&'static str, &'a str)];
 
 /// A socket of Channels.
-struct Socket {
+pub(super) struct Socket {
     stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
-    sent: u32,
+    pub(super) sent: u32,
 }
 
 impl Socket {
     /// Opens one; in `Err` the status and the body of the refusal.
-    async fn open(
+    pub(super) async fn open(
         guarded: &Guarded,
         query: &str,
         headers: Headers<'_>,
@@ -41,7 +41,7 @@ impl Socket {
         }
     }
 
-    async fn next(&mut self) -> Value {
+    pub(super) async fn next(&mut self) -> Value {
         let next = tokio::time::timeout(PATIENCE, self.stream.next()).await;
         match next.expect("a frame comes").unwrap().unwrap() {
             Message::Text(text) => serde_json::from_str(&text).unwrap(),
@@ -50,7 +50,7 @@ impl Socket {
     }
 
     /// Sends, and answers the status and the response.
-    async fn ask(
+    pub(super) async fn ask(
         &mut self,
         join_ref: &str,
         topic: &str,
@@ -72,14 +72,14 @@ impl Socket {
     }
 
     /// Joins; `ok`, or the reason why not.
-    async fn join(&mut self, topic: &str, params: Value) -> String {
+    pub(super) async fn join(&mut self, topic: &str, params: Value) -> String {
         match self.ask("", topic, "phx_join", params).await {
             (status, _) if status == "ok" => status,
             (_, response) => response["reason"].as_str().unwrap().to_owned(),
         }
     }
 
-    async fn heartbeat(&mut self) {
+    pub(super) async fn heartbeat(&mut self) {
         let (status, _) = self.ask("", "phoenix", "heartbeat", json!({})).await;
         assert_eq!(status, "ok");
     }
@@ -100,7 +100,7 @@ fn a_dead_token_and_a_foreign_page_stay_outside() {
     let long_poll = |headers: Headers<'_>, query: &str| {
         let url = format!("{}/socket/longpoll?vsn=2.0.0{query}", guarded.server.url);
         guarded.runtime.block_on(async {
-            let mut request = reqwest::Client::new().get(url);
+            let mut request = http().get(url);
             for (name, value) in headers {
                 request = request.header(*name, *value);
             }

@@ -161,3 +161,22 @@ fn a_broadcast_as_supabase_packs_it_is_the_push_that_it_stands_for() {
         &[r#"push room:1 - broadcast {"type":"broadcast","event":"phx_join","payload":null}"#],
     );
 }
+
+#[test]
+fn what_comes_too_often_is_answered_and_does_nothing_but_heartbeats_and_leaves() {
+    let mut client = Client::joined();
+    let mut throttled = |frame: &str| client.takes(Event::Throttled(Incoming::Text(frame)));
+
+    let refused = |address: &str| vec![error(address, "rate_limited")];
+    assert_eq!(throttled(r#"["3","4","room:1","message",{}]"#), refused(r#""3","4","room:1""#));
+    assert_eq!(throttled(r#"["5","5","room:2","phx_join",{}]"#), refused(r#""5","5","room:2""#));
+    assert_eq!(
+        throttled(r#"[null,"6","phoenix","heartbeat",{}]"#),
+        [r#"< [null,"6","phoenix","phx_reply",{"status":"ok","response":{}}]"#],
+    );
+    let left = throttled(r#"["3","7","room:1","phx_leave",{}]"#);
+    assert!(
+        left.iter().any(|effect| effect.contains(r#""7","room:1","phx_reply",{"status":"ok""#))
+    );
+    assert!(left.iter().any(|effect| effect.contains("phx_close")), "{left:?}");
+}

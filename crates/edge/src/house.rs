@@ -1,0 +1,275 @@
+//! What is behind a door: what everything that is connected shares.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::io;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use instep_access::{Action, Credential, Gate, Refusal, Resource};
+use instep_node::Node;
+use instep_protocol::janus::Token;
+use instep_protocol::session::Options;
+use instep_protocol::vsn::Vsn;
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+
+use crate::agents::Agents;
+use crate::door::DoorOptions;
+use crate::rates::{self, Rates};
+use crate::refusals::Refusals;
+use crate::rules::Channel;
+use crate::shard::Sessions;
+use crate::talk::Talk;
+use crate::tls::Handshakes;
+
+/// What is behind the door.
+pub(crate) struct House {
+    pub(crate) node: Node,
+    pub(crate) gate: Gate,
+    pub(crate) channels: Vec<Channel>,
+    pub(crate) options: DoorOptions,
+    pub(crate) began: Instant,
+    pub(crate) sockets: AtomicUsize,
+    /// Those of each address, unless that does not matter.
+    pub(crate) of_addresses: Mutex<HashMap<IpAddr, usize>>,
+    pub(crate) rates: Rates,
+    /// Nobody comes in any more.
+    pub(crate) draining: AtomicBool,
+    pub(crate) refusals: Refusals,
+    pub(crate) agents: Agents,
+    pub(crate) tls_handshakes: Handshakes,
+    /// Clients of HTTP that took nothing for too long.
+    pub(crate) slow_readers: AtomicU64,
+    /// Told when the last socket has gone.
+    pub(crate) empty: Notify,
+    /// Where rules of applications run.
+    pub(crate) runtime: Handle,
+    /// What sessions allow, shared by all of one version.
+    pub(crate) sessions: [Arc<Options>; 2],
+    /// Where the sessions of the Janus wire are.
+    pub(crate) janus: Sessions,
+}
+
+/// The right to one connection, until it is dropped.
+pub(crate) struct Place {
+    pub(crate) house: Arc<House>,
+    /// Where it counts.
+    pub(crate) address: Option<IpAddr>,
+}
+
+/// Why there is no place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// For nobody.
+    House,
+    /// For nobody else from that address.
+    Address,
+}
+
+impl House {
+    pub(crate) fn new(
+        node: Node,
+        gate: Gate,
+        channels: Vec<Channel>,
+        options: DoorOptions,
+    ) -> Self {
+        Self {
+            node,
+            gate,
+            channels,
+            began: Instant::now(),
+            sockets: AtomicUsize::new(0),
+            of_addresses: Mutex::default(),
+            rates: Rates::new(options.rates.clone()),
+            draining: AtomicBool::new(false),
+            refusals: Refusals::default(),
+            agents: Agents::default(),
+            tls_handshakes: Handshakes::default(),
+            slow_readers: AtomicU64::new(0),
+            empty: Notify::new(),
+            runtime: Handle::current(),
+            sessions: [Vsn::V1, Vsn::V2].map(|vsn| Arc::new(session(vsn, &options))),
+            janus: Sessions::default(),
+            options,
+        }
+    }
+
+    pub(crate) fn node(&self) -> &Node {
+        &self.node
+    }
+
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    pub(crate) fn refusals(&self) -> &Refusals {
+        &self.refusals
+    }
+
+    pub(crate) fn tls_handshakes(&self) -> &Handshakes {
+        &self.tls_handshakes
+    }
+
+    pub(crate) fn note_slow_reader(&self) {
+        self.slow_readers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn agents(&self) -> &Agents {
+        &self.agents
+    }
+
+    pub(crate) fn rates(&self) -> &Rates {
+        &self.rates
+    }
+
+    /// Who shows this key or token, from that address.
+    pub(crate) fn credential(
+        &self,
+        text: &str,
+        from: Option<IpAddr>,
+    ) -> Result<Credential, Refusal> {
+        let limited = |wait| Refusal::RateLimited { retry_s: rates::seconds(wait) };
+        from.map_or(Ok(()), |from| self.rates.may_show(from)).map_err(limited)?;
+        let shown = self.gate.access().credential(text, wall_ms());
+        self.look_at(shown, from)
+    }
+
+    /// Counts what is no good.
+    pub(crate) fn look_at<T>(
+        &self,
+        shown: Result<T, Refusal>,
+        from: Option<IpAddr>,
+    ) -> Result<T, Refusal> {
+        if let (Err(refusal), Some(from)) = (&shown, from)
+            && refusal.is_of_a_proof()
+        {
+            self.rates.note_failure(from);
+        }
+        shown
+    }
+
+    /// May the holder do `action` to a topic now?
+    pub(crate) fn may(
+        &self,
+        credential: &Credential,
+        action: Action,
+        topic: &str,
+        anyone_publishes: bool,
+    ) -> Result<(), Refusal> {
+        let resource = Resource::Topic { name: topic, anyone_publishes };
+        credential.may(&self.gate.access(), action, resource, wall_ms())
+    }
+
+    /// When a credential ends, by the clock that sessions live by.
+    pub(crate) fn end_of(&self, credential: &Credential) -> Option<u64> {
+        let left = credential.next_deadline()?.saturating_sub(wall_ms());
+        Some(self.now().saturating_add(left))
+    }
+
+    pub(crate) fn options(&self) -> &DoorOptions {
+        &self.options
+    }
+
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    /// A talk on a socket.
+    pub(crate) fn talk(&self, vsn: Vsn, credential: Credential) -> Talk {
+        let [v1, v2] = &self.sessions;
+        let options = match vsn {
+            Vsn::V1 => v1,
+            Vsn::V2 => v2,
+        };
+        Talk::new(Arc::clone(options), credential, self)
+    }
+
+    /// A talk on the Janus wire, under a token that nobody guesses.
+    pub(crate) fn janus_talk(&self) -> io::Result<Talk> {
+        let mut random = [0; 16];
+        getrandom::fill(&mut random)?;
+        let token = Token::new(u128::from_be_bytes(random));
+        Ok(Talk::janus(self.options.janus, token, self))
+    }
+
+    pub(crate) fn janus_sessions(&self) -> &Sessions {
+        &self.janus
+    }
+
+    pub(crate) fn rules_for(&self, topic: &str) -> Option<&Channel> {
+        self.channels.iter().find(|channel| channel.pattern.matches(topic))
+    }
+
+    /// Milliseconds of the clock that sessions live by.
+    pub(crate) fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn enter(self: &Arc<Self>, from: Option<IpAddr>) -> Result<Place, Full> {
+        if self.draining.load(Ordering::SeqCst) {
+            return Err(Full::House);
+        }
+        let most = self.options.sockets;
+        let entered = self.sockets.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |now| {
+            (now < most).then_some(now + 1)
+        });
+        if entered.is_err() {
+            return Err(Full::House);
+        }
+        let mut place = Place { house: Arc::clone(self), address: None };
+        let most = self.options.sockets_per_address;
+        let counted = from.filter(|from| most > 0 && !self.rates.is_exempt(*from));
+        if let Some(address) = counted.map(rates::one_of) {
+            let mut all = self.of_addresses.lock().unwrap_or_else(PoisonError::into_inner);
+            let own = all.entry(address).or_default();
+            if *own >= most {
+                drop(all);
+                return Err(Full::Address);
+            }
+            *own += 1;
+            place.address = Some(address);
+        }
+        Ok(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(address) = self.address {
+            let all = &mut self.house.of_addresses.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Entry::Occupied(mut own) = all.entry(address) {
+                *own.get_mut() -= 1;
+                if *own.get() == 0 {
+                    own.remove();
+                }
+            }
+        }
+        if self.house.sockets.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.house.empty.notify_waiters();
+        }
+    }
+}
+
+/// What a session on a socket allows.
+fn session(vsn: Vsn, options: &DoorOptions) -> Options {
+    Options {
+        idle_ms: options.socket_idle_ms,
+        channels: options.socket_channels,
+        held_bytes: options.frame_bytes,
+        ..Options::websocket(vsn)
+    }
+}
+
+/// Milliseconds since 1970, by which tokens expire.
+pub(crate) fn wall_ms() -> u64 {
+    wall_us() / 1_000
+}
+
+/// Microseconds since 1970.
+pub(crate) fn wall_us() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,174 @@
+//! What HTTP is served over: TCP, with TLS or without. A client that takes nothing of what is
+//! written for it is not waited for without end.
+
+use std::future::Future as _;
+use std::io::{self, IoSlice};
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
+use tokio_rustls::server::TlsStream;
+
+use crate::door::Door;
+use crate::shard::{Stream, Tls};
+use crate::tls::Certificates;
+
+/// The other end of a connection, as requests on it carry it along.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer(pub SocketAddr);
+
+impl Peer {
+    /// The address that a request comes from, where it is known.
+    #[must_use]
+    pub fn address(of: &axum::http::Extensions) -> Option<IpAddr> {
+        of.get::<Self>().map(|peer| peer.0.ip())
+    }
+}
+
+/// One connection of HTTP.
+pub struct Socket {
+    transport: Transport,
+    peer: SocketAddr,
+    door: Door,
+    /// Ends when the client has taken nothing for too long; none while it takes what there is.
+    stall: Option<Pin<Box<Sleep>>>,
+}
+
+enum Transport {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Socket {
+    /// Takes a connection that was accepted, and shakes hands if there are certificates; none when
+    /// that fails, or takes too long.
+    pub async fn take(
+        door: &Door,
+        stream: TcpStream,
+        certificates: Option<&Certificates>,
+    ) -> Option<Self> {
+        let peer = stream.peer_addr().ok()?;
+        // Small answers must not wait for more (Nagle).
+        let _ = stream.set_nodelay(true);
+        let transport = match certificates {
+            None => Transport::Plain(stream),
+            Some(certificates) => {
+                let house = door.house();
+                let limit = Duration::from_millis(house.options().handshake_ms);
+                let shaken = house.tls_handshakes().shake(certificates, stream, limit).await?;
+                Transport::Tls(Box::new(shaken))
+            }
+        };
+        Some(Self { transport, peer, door: door.clone(), stall: None })
+    }
+
+    /// The other end.
+    #[must_use]
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// The same connection as a shard serves it.
+    pub(crate) fn into_stream(self) -> io::Result<Stream> {
+        let plain = |stream: TcpStream| {
+            Ok::<_, io::Error>(mio::net::TcpStream::from_std(stream.into_std()?))
+        };
+        Ok(match self.transport {
+            Transport::Plain(stream) => Stream::Plain(plain(stream)?),
+            Transport::Tls(tls) => {
+                let (stream, session) = tls.into_inner();
+                Stream::Tls(Box::new(Tls::new(plain(stream)?, session)))
+            }
+        })
+    }
+
+    /// Watches over a write that has not ended.
+    fn watch<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stall = None;
+            return written;
+        }
+        let house = self.door.house();
+        let limit = Duration::from_millis(house.options().slow_reader_ms);
+        let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(limit)));
+        ready!(stall.as_mut().poll(cx));
+        self.stall = None;
+        house.note_slow_reader();
+        tracing::warn!(peer = %self.peer, "a client of HTTP takes nothing and is sent away");
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().transport {
+            Transport::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Transport::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let socket = self.get_mut();
+        let written = match &mut socket.transport {
+            Transport::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Transport::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+        };
+        socket.watch(cx, written)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let socket = self.get_mut();
+        let written = match &mut socket.transport {
+            Transport::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
+            Transport::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
+        };
+        socket.watch(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.transport {
+            Transport::Plain(stream) => stream.is_write_vectored(),
+            Transport::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let socket = self.get_mut();
+        let flushed = match &mut socket.transport {
+            Transport::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Transport::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        };
+        socket.watch(cx, flushed)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let socket = self.get_mut();
+        let ended = match &mut socket.transport {
+            Transport::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Transport::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        };
+        socket.watch(cx, ended)
+    }
+}

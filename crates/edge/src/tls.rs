@@ -1,0 +1,198 @@
+//! TLS: certificates that may change while the server runs, and handshakes.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use instep_access::Credential;
+use instep_model::limits;
+use instep_protocol::length;
+use instep_protocol::vsn::Vsn;
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::door::Door;
+use crate::shard::{Arrival, Side, Wire};
+use crate::socket::Socket;
+
+/// Over TLS, HTTP/1.1 is spoken and nothing else.
+const PROTOCOLS: [&[u8]; 1] = [b"http/1.1"];
+
+/// The certificate of a server, with its key. Cloning gives another handle; what is exchanged holds
+/// for every handshake that begins afterwards.
+#[derive(Debug, Clone)]
+pub struct Certificates(Arc<RwLock<Arc<ServerConfig>>>);
+
+/// Why a certificate cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CertificateError {
+    /// No chain of certificates in PEM.
+    #[error("no certificate in PEM (-----BEGIN CERTIFICATE): {0}")]
+    Certificate(String),
+    /// No key in PEM.
+    #[error("no private key in PEM (-----BEGIN PRIVATE KEY): {0}")]
+    Key(String),
+    /// They do not belong together, or are of a kind that is not known.
+    #[error("the certificate and the key do not go together: {0}")]
+    Pair(String),
+}
+
+/// How handshakes ended.
+#[derive(Debug, Default)]
+pub(crate) struct Handshakes {
+    done: AtomicU64,
+    failed: AtomicU64,
+    late: AtomicU64,
+}
+
+/// How TLS handshakes ended, since the server began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TlsCounts {
+    /// Well.
+    pub done: u64,
+    /// By a client that does not speak TLS, or does not trust the certificate.
+    pub failed: u64,
+    /// Not within the time for a handshake.
+    pub late: u64,
+}
+
+impl Certificates {
+    /// Takes a chain of certificates and its private key, both in PEM.
+    ///
+    /// # Errors
+    /// [`CertificateError`].
+    pub fn new(chain: &[u8], key: &[u8]) -> Result<Self, CertificateError> {
+        Ok(Self(Arc::new(RwLock::new(Arc::new(read(chain, key)?)))))
+    }
+
+    /// Takes others. What is connected stays.
+    ///
+    /// # Errors
+    /// [`CertificateError`]; nothing has changed then.
+    pub fn exchange(&self, chain: &[u8], key: &[u8]) -> Result<(), CertificateError> {
+        let config = Arc::new(read(chain, key)?);
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = config;
+        Ok(())
+    }
+
+    fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+fn read(chain: &[u8], key: &[u8]) -> Result<ServerConfig, CertificateError> {
+    let bad = |error: &dyn std::fmt::Display| CertificateError::Certificate(error.to_string());
+    let chain = CertificateDer::pem_slice_iter(chain)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| bad(&error))?;
+    if chain.is_empty() {
+        return Err(bad(&"the file holds none"));
+    }
+    let key = PrivateKeyDer::from_pem_slice(key)
+        .map_err(|error| CertificateError::Key(error.to_string()))?;
+    let pair = |error: rustls::Error| CertificateError::Pair(error.to_string());
+    // Said outright, because nobody installs one for the whole process.
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(pair)?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(pair)?;
+    config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+    Ok(config)
+}
+
+/// Takes in clients of TCP over TLS, until everybody is sent away or the door is gone.
+pub(crate) async fn accept(
+    listener: TcpListener,
+    door: impl Fn() -> Option<Door>,
+    certificates: Certificates,
+    mut draining: watch::Receiver<bool>,
+) {
+    let busy = Arc::new(Semaphore::new(limits::TLS_HANDSHAKES));
+    loop {
+        // Whoever comes while too many shake hands waits in the system's queue.
+        let Ok(permit) = Arc::clone(&busy).acquire_owned().await else { return };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = draining.wait_for(|drain| *drain) => return,
+        };
+        let Some(door) = door() else { return };
+        match accepted {
+            Ok((stream, peer)) if door.may_connect(peer.ip()).is_ok() => {
+                let certificates = certificates.clone();
+                tokio::spawn(async move {
+                    let _permit = permit;
+                    take_in(&door, stream, &certificates).await;
+                });
+            }
+            // A handshake costs too much to say why.
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(%error, "no connection over TLS can be taken in");
+                drop(door);
+                tokio::time::sleep(Duration::from_millis(limits::ACCEPT_AGAIN_MS)).await;
+            }
+        }
+    }
+}
+
+/// Shakes hands, and gives the connection to a shard.
+async fn take_in(door: &Door, stream: TcpStream, certificates: &Certificates) {
+    let began = Instant::now();
+    let Some(socket) = Socket::take(door, stream, Some(certificates)).await else { return };
+    let peer = socket.peer();
+    let Ok(place) = door.enter(Some(peer.ip())) else { return };
+    let talk = door.house().talk(Vsn::V2, Credential::anonymous());
+    match socket.into_stream() {
+        Ok(stream) => {
+            let ready = Instant::now();
+            door.admit(Arrival {
+                stream,
+                wire: Wire::Length(length::Decoder::default()),
+                side: Side::Channels(talk),
+                peer,
+                agent: None,
+                handshake: Some(ready - began),
+                ready,
+                place,
+                early: vec![],
+            });
+        }
+        Err(error) => tracing::debug!(%error, "a socket was lost behind its handshake"),
+    }
+}
+
+impl Handshakes {
+    /// Shakes hands within `limit`; none when that fails.
+    pub(crate) async fn shake(
+        &self,
+        certificates: &Certificates,
+        stream: TcpStream,
+        limit: Duration,
+    ) -> Option<TlsStream<TcpStream>> {
+        let shaking = certificates.acceptor().accept(stream);
+        let (count, shaken) = match tokio::time::timeout(limit, shaking).await {
+            Ok(Ok(stream)) => (&self.done, Some(stream)),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "a TLS handshake failed");
+                (&self.failed, None)
+            }
+            Err(_) => (&self.late, None),
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        shaken
+    }
+
+    pub(crate) fn read(&self) -> TlsCounts {
+        let [done, failed, late] =
+            [&self.done, &self.failed, &self.late].map(|count| count.load(Ordering::Relaxed));
+        TlsCounts { done, failed, late }
+    }
+}

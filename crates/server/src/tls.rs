@@ -1,0 +1,82 @@
+//! The certificate of the server: read at the start, and again whenever a file changes.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use instep_edge::Certificates;
+
+use crate::config::{ConfigError, TlsConfig};
+
+/// The files are looked at this often.
+const LOOK: Duration = Duration::from_secs(1);
+/// Bytes of a file.
+const FILE_BYTES: u64 = 1024 * 1024;
+
+/// Certificates that were not taken because a file is not good.
+static REFUSED: AtomicU64 = AtomicU64::new(0);
+
+/// How often a changed certificate was not taken.
+pub(crate) fn refused() -> u64 {
+    REFUSED.load(Ordering::Relaxed)
+}
+
+/// The certificate as the files have it; none if there is to be no TLS.
+pub(crate) fn certificates(tls: &TlsConfig) -> Result<Option<Certificates>, ConfigError> {
+    let Some((certificate, key)) = tls.files() else { return Ok(None) };
+    let invalid = |key: &str, problem| ConfigError::Invalid { key: key.to_owned(), problem };
+    let chain = read(certificate).map_err(|problem| invalid("tls.certificate", problem))?;
+    let secret = read(key).map_err(|problem| invalid("tls.key", problem))?;
+    let read = Certificates::new(&chain, &secret);
+    read.map(Some).map_err(|error| {
+        let files = format!("{}, {}", certificate.display(), key.display());
+        invalid("tls", format!("{files}: {error}"))
+    })
+}
+
+/// Looks at the files for as long as the server runs. Whoever comes after a change meets the new
+/// certificate; what cannot be used changes nothing.
+pub(crate) async fn watch(certificates: Certificates, tls: TlsConfig) {
+    let Some((certificate, key)) = tls.files() else { return };
+    let state = || (state_of(certificate), state_of(key));
+    let mut seen = state();
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let now = state();
+        if now == seen {
+            continue;
+        }
+        seen = now;
+        let exchanged = read(certificate).and_then(|chain| Ok((chain, read(key)?)));
+        let exchanged = exchanged.and_then(|(chain, secret)| {
+            certificates.exchange(&chain, &secret).map_err(|error| error.to_string())
+        });
+        match exchanged {
+            Ok(()) => tracing::info!("the certificate was read again"),
+            Err(error) => {
+                REFUSED.fetch_add(1, Ordering::Relaxed);
+                tracing::error!(
+                    %error,
+                    certificate = %certificate.display(),
+                    key = %key.display(),
+                    "the certificate is as before: a file is not good"
+                );
+            }
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    let failed = |error: &dyn std::fmt::Display| format!("cannot read {}: {error}", path.display());
+    let bytes = path.metadata().map_err(|error| failed(&error))?.len();
+    if bytes > FILE_BYTES {
+        return Err(failed(&format!("longer than {FILE_BYTES} bytes")));
+    }
+    std::fs::read(path).map_err(|error| failed(&error))
+}
+
+/// By what a changed file is known.
+fn state_of(path: &Path) -> Option<(SystemTime, u64)> {
+    let metadata = path.metadata().ok()?;
+    Some((metadata.modified().ok()?, metadata.len()))
+}
