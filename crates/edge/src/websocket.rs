@@ -2,26 +2,31 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use axum::body::Bytes;
 use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
 use base64::Engine as _;
-use hyper::upgrade::{OnUpgrade, Parts};
+use hyper::upgrade::{OnUpgrade, Parts, Upgraded};
 use hyper_util::rt::TokioIo;
+use hyper_util::server::conn::auto::upgrade as auto;
 use instep_protocol::encode::Frame;
 use instep_protocol::subprotocol;
 use instep_protocol::vsn::Vsn;
 use instep_protocol::websocket::Decoder;
 use sha1::{Digest as _, Sha1};
+use tokio::net::TcpStream;
 
 use crate::door::Door;
 use crate::entry;
 use crate::house::{Full, Place};
-use crate::shard::{Arrival, Side, Wire};
+use crate::shard::{Arrival, Side, Stream, Wire};
 use crate::socket::{Peer, Socket};
 
 /// What every server appends to the key of a handshake (RFC 6455, 1.3).
@@ -181,20 +186,37 @@ async fn hand_over(door: Door, on_upgrade: OnUpgrade, incomer: Incomer) {
         Ok(upgraded) => upgraded,
         Err(error) => return tracing::debug!(%error, "a handshake was not finished"),
     };
-    let Ok(Parts { io, read_buf, .. }) = upgraded.downcast::<TokioIo<Socket>>() else {
-        return tracing::error!("a socket of an unknown kind was upgraded");
+    let (stream, peer, early) = match taken(upgraded) {
+        Ok(Some(taken)) => taken,
+        Ok(None) => return tracing::error!("a socket of an unknown kind was upgraded"),
+        Err(error) => return tracing::debug!(%error, "a socket was lost in its handshake"),
     };
-    let socket = io.into_inner();
-    let peer = socket.peer();
-    let handed = socket.into_stream().map(|stream| {
-        let wire = Wire::WebSocket(Decoder::default());
-        let Incomer { side, place, agent, began } = incomer;
-        let (ready, early) = (Instant::now(), read_buf.to_vec());
-        let handshake = Some(ready - began);
-        door.admit(Arrival { stream, wire, side, peer, agent, handshake, ready, place, early });
-    });
-    if let Err(error) = handed {
-        tracing::debug!(%error, "a socket was lost in its handshake");
+    let wire = Wire::WebSocket(Decoder::default());
+    let Incomer { side, place, agent, began } = incomer;
+    let (ready, early) = (Instant::now(), early.to_vec());
+    let handshake = Some(ready - began);
+    door.admit(Arrival { stream, wire, side, peer, agent, handshake, ready, place, early });
+}
+
+/// The socket, its other end, and what the client sent behind the handshake; none when it is of
+/// another kind.
+fn taken(upgraded: Upgraded) -> io::Result<Option<(Stream, SocketAddr, Bytes)>> {
+    match upgraded.downcast::<TokioIo<Socket>>() {
+        Ok(Parts { io, read_buf, .. }) => {
+            let socket = io.into_inner();
+            let peer = socket.peer();
+            Ok(Some((socket.into_stream()?, peer, read_buf)))
+        }
+        // A program serves by itself, with what axum brings along.
+        Err(upgraded) => match auto::downcast::<TokioIo<TcpStream>>(upgraded) {
+            Ok(auto::Parts { io, read_buf, .. }) => {
+                let stream = io.into_inner().into_std()?;
+                let peer = stream.peer_addr()?;
+                let stream = Stream::Plain(mio::net::TcpStream::from_std(stream));
+                Ok(Some((stream, peer, read_buf)))
+            }
+            Err(_) => Ok(None),
+        },
     }
 }
 
