@@ -77,7 +77,8 @@ impl Accept {
     }
 
     fn take(&mut self, core: &Core, arrivals: &mut Vec<Arrival>) {
-        let until = Instant::now() + Duration::from_micros(limits::ACCEPT_US_PER_TURN);
+        let least = Duration::from_micros(limits::ACCEPT_US_PER_TURN);
+        let until = Instant::now() + least.max(core.turn / 16);
         for taken in 0..limits::ACCEPTS_PER_TURN {
             if taken > 0 && Instant::now() >= until {
                 return;

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use instep_protocol::janus::Token;
 use instep_protocol::session::Channel;
@@ -27,6 +28,8 @@ pub(super) struct Core {
     pub(super) wheel: Wheel,
     /// The time of this turn.
     pub(super) now: u64,
+    /// How long the one before took.
+    pub(super) turn: Duration,
     pub(super) wants: Wants,
     /// Counts the messages of each connection, if that matters.
     pub(super) meter: Option<Meter>,
@@ -75,6 +78,7 @@ impl Core {
             topics,
             wheel: Wheel::new(now),
             now,
+            turn: Duration::ZERO,
             wants: Wants::default(),
             left: vec![],
             steady: VecDeque::new(),

@@ -24,8 +24,10 @@ const NO_WAIT: Duration = Duration::from_millis(1);
 struct Part(Instant);
 
 impl Part {
-    fn of(us: u64) -> Self {
-        Self(Instant::now() + Duration::from_micros(us))
+    /// A share of a turn as long as the one before, and no less than so many microseconds: whoever
+    /// is many has to come and go in the end, however much there is to write.
+    fn of(us: u64, share: Duration) -> Self {
+        Self(Instant::now() + share.max(Duration::from_micros(us)))
     }
 
     fn is_over(&self) -> bool {
@@ -65,7 +67,8 @@ impl Shard {
             self.look_at_deadlines();
             self.review_some();
             self.surveys.look(self.core.shard, &self.connections, self.core.now);
-            self.core.counters.turns.note(self.woken.elapsed());
+            self.core.turn = self.woken.elapsed();
+            self.core.counters.turns.note(self.core.turn);
         }
         Ok(())
     }
@@ -140,7 +143,7 @@ impl Shard {
     }
 
     fn take_mail(&mut self) {
-        let part = Part::of(limits::MAIL_US_PER_TURN);
+        let part = Part::of(limits::MAIL_US_PER_TURN, self.core.turn / 16);
         while let Ok(mail) = self.mail.try_recv() {
             self.open(mail);
             if part.is_over() {
@@ -151,13 +154,15 @@ impl Shard {
 
     fn read_some(&mut self) {
         let mut buffer = std::mem::take(&mut self.buffer);
-        self.read_lane(Lane::Steady, limits::READ_US_PER_TURN, &mut buffer);
-        self.read_lane(Lane::Crowd, limits::CROWD_US_PER_TURN, &mut buffer);
+        let turn = self.core.turn;
+        let steady = Part::of(limits::READ_US_PER_TURN, turn / 4);
+        self.read_lane(Lane::Steady, &steady, &mut buffer);
+        let crowd = Part::of(limits::CROWD_US_PER_TURN, turn / 8);
+        self.read_lane(Lane::Crowd, &crowd, &mut buffer);
         self.buffer = buffer;
     }
 
-    fn read_lane(&mut self, lane: Lane, us: u64, buffer: &mut [u8]) {
-        let part = Part::of(us);
+    fn read_lane(&mut self, lane: Lane, part: &Part, buffer: &mut [u8]) {
         let before = self.core.counters.bytes_in.get();
         for _ in 0..self.core.lane(lane).len() {
             let Some(slot) = self.core.lane(lane).pop_front() else {
@@ -216,7 +221,7 @@ impl Shard {
 
     fn look_at_deadlines(&mut self) {
         self.core.wheel.advance(self.core.now, &mut self.core.over);
-        let part = Part::of(limits::DEADLINES_US_PER_TURN);
+        let part = Part::of(limits::DEADLINES_US_PER_TURN, self.core.turn / 16);
         while let Some(entry) = self.core.over.pop_front() {
             let Some(connection) = self.connections.get_mut(entry.slot as usize) else {
                 continue;

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! core 0   the server
-//! core 1   this process: those whose messages must flow, first   (nice -10, where that is allowed)
-//!          the prober: connects steadily, one after the other    (nice -10)
+//! core 1   this process: those whose messages must flow, first   (nice -20, where that is allowed)
+//!          the prober: connects steadily, one after the other    (nice -20)
 //!          the burst: a process of its own                       (nice 19)
 //! ```
 //!
@@ -37,7 +37,7 @@ const AFTERMATH: Duration = Duration::from_millis(300);
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) fn run(servers: &[String], quick: bool) {
-    prefer(-10);
+    prefer(-20);
     for rival in [Rival::Plain, Rival::Tcp, Rival::WebSocket] {
         let chosen = servers.iter().any(|server| rival.name().starts_with(&**server));
         if !chosen && !servers.is_empty() {

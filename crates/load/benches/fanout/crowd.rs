@@ -134,7 +134,8 @@ fn plan(door: Door, address: SocketAddr, topic: &str) -> Plan {
 }
 
 fn burst(door: Door, address: SocketAddr) {
-    prefer(19);
+    let nice = std::env::var("FANOUT_BURST_NICE").ok().and_then(|nice| nice.parse().ok());
+    prefer(nice.unwrap_or(19));
     let (mut run, _) = match Run::connect(plan(door, address, "bench:burst")) {
         Ok(connected) => connected,
         Err(error) => return print_line(&error.to_string()),
