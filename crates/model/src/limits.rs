@@ -315,6 +315,8 @@ pub const MAIL_PUSH: usize = 64;
 pub const MAIL_FINISHED: u64 = 1_000_000;
 /// How long they are remembered.
 pub const MAIL_FINISHED_HOURS: u64 = 24;
+/// Dead letters that are kept in one dataset; the oldest are given up first.
+pub const MAIL_DEAD: u64 = 100_000;
 /// A message that waits for longer is an alarm.
 pub const MAIL_ALARM_AGE_S: u64 = 3_600;
 /// A program that takes mail over HTTP and is silent for this long is taken for gone.

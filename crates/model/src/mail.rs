@@ -9,11 +9,15 @@ pub mod kinds;
 mod operation;
 pub mod record;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub use kinds::{Endpoint, EndpointError, Kind, MailRules, Mapping, Origin};
 pub use operation::{Hold, Letter, MailOperation};
 pub use record::MailRecord;
-pub use state::{Due, Mail, MailChange, MailPart, Message, QueueState, ServerState, Slot, Status};
+pub use state::{
+    Due, Keep, Mail, MailChange, MailPart, Message, QueueState, ServerState, Slot, Status,
+};
 
 /// A server without a number: the message has no route.
 pub const NOWHERE: u32 = u32::MAX;

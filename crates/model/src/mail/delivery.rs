@@ -7,7 +7,8 @@
 //! | given | asked | its lease ran out; at once after another registration |
 //! | asked | given, lease new | the server has it, or works on it |
 //! | asked | not given | the server has it not, or left the last question unanswered |
-//! | started | broken | the connection died: a failure is counted (I35) |
+//! | started | in doubt | the connection died: a failure is counted (I35), and it rests |
+//! | in doubt | asked | it has rested, and its turn has come |
 //!
 //! Messages of an endpoint are given in order. While the server is asked about one that an earlier
 //! registration was given, no later one of the same endpoint is given. Nothing here is durable:
@@ -16,12 +17,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::{Mail, MailChange};
+use super::{Mail, MailChange, Message, Status};
 use crate::limits;
 
 mod desk;
 
-use desk::{Desk, Flight};
+use desk::{Desk, Flight, Taken};
 
 /// What happens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,6 +151,9 @@ pub struct Delivery {
     deadlines: BTreeSet<(u64, u32, u64)>,
     /// Servers that may be given something.
     hungry: BTreeSet<u32>,
+    /// Messages that a server had begun with when its connection died, and the server: it may have
+    /// done them.
+    doubt: BTreeMap<u64, u32>,
     effects: VecDeque<Effect>,
     counts: Counts,
 }
@@ -163,6 +167,7 @@ impl Delivery {
             desks: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             hungry: BTreeSet::new(),
+            doubt: BTreeMap::new(),
             effects: VecDeque::new(),
             counts: Counts::default(),
         }
@@ -172,7 +177,7 @@ impl Delivery {
     pub fn handle(&mut self, event: Event, mail: &Mail, now_ms: u64) {
         match event {
             Event::Registered { server, generation, credit, have } => {
-                self.register(server, generation, credit, have, now_ms);
+                self.register((server, generation), credit, have, mail, now_ms);
             }
             Event::Left { server, generation } => self.left(server, generation),
             Event::Credit { server, generation, credit } => {
@@ -192,12 +197,16 @@ impl Delivery {
             }
             Event::HasNot { server, generation, seqs } => {
                 if self.desk(server, generation).is_some() {
-                    seqs.iter().for_each(|seq| self.give_again(server, *seq));
+                    for seq in seqs {
+                        self.doubt.remove(&seq);
+                        self.give_again(server, seq);
+                    }
                 }
             }
             Event::Changed(changes) => self.changed(changes),
             Event::Tick => {}
         }
+        self.give_all(mail, now_ms);
         self.ask_due(now_ms);
         self.give_all(mail, now_ms);
     }
@@ -242,10 +251,10 @@ impl Delivery {
 
     fn register(
         &mut self,
-        server: u32,
-        generation: u64,
+        (server, generation): (u32, u64),
         credit: usize,
         have: Option<Vec<u64>>,
+        mail: &Mail,
         now_ms: u64,
     ) {
         if self.desks.get(&server).is_some_and(|desk| desk.generation >= generation) {
@@ -261,6 +270,12 @@ impl Delivery {
         desk.credit = credit;
         self.hungry.insert(server);
         let all: Vec<u64> = desk.flights.keys().copied().collect();
+        let have = have
+            .map(|have| have.into_iter().take(limits::MAIL_CREDIT_MOST).collect::<BTreeSet<u64>>());
+        for seq in have.iter().flatten() {
+            // It was given by a machine that is not there any more.
+            self.take_over(server, *seq, mail, now_ms);
+        }
         for seq in all {
             match &have {
                 Some(have) if have.contains(&seq) => self.renew(server, seq, now_ms),
@@ -279,6 +294,8 @@ impl Delivery {
                 broke.push(*seq);
             }
         }
+        self.doubt.extend(broke.iter().map(|seq| (*seq, server)));
+        let Some(desk) = self.desks.get(&server) else { return };
         let deadlines: Vec<_> =
             desk.flights.iter().map(|(seq, flight)| (flight.deadline, server, *seq)).collect();
         deadlines.iter().for_each(|deadline| {
@@ -287,6 +304,18 @@ impl Delivery {
         if !broke.is_empty() {
             self.effects.push_back(Effect::Broke { server, generation, seqs: broke });
         }
+    }
+
+    /// A message that its server has, and that this machine has not given.
+    fn take_over(&mut self, server: u32, seq: u64, mail: &Mail, now_ms: u64) {
+        let known = self.desks.get(&server).is_some_and(|desk| desk.flights.contains_key(&seq));
+        let ours = |message: &&Message| {
+            message.server == server && message.status == Status::Pending && message.not_before == 0
+        };
+        let Some(message) = mail.message(seq).filter(ours).filter(|_| !known) else { return };
+        let deadline = now_ms.saturating_add(self.times.lease_ms);
+        self.doubt.remove(&seq);
+        self.put(server, seq, Flight::new(message, deadline));
     }
 
     /// A message of an earlier registration: it is asked about at once.
@@ -324,6 +353,9 @@ impl Delivery {
         let desk = self.desks.get_mut(&server)?;
         let flight = desk.flights.remove(&seq)?;
         desk.bytes -= flight.bytes;
+        if desk.given.get(&flight.endpoint).is_some_and(|given| given.seq == seq) {
+            desk.given.remove(&flight.endpoint);
+        }
         if flight.earlier
             && let Some(held) = desk.held.get_mut(&flight.endpoint)
         {
@@ -363,7 +395,10 @@ impl Delivery {
                         }
                     }
                 }
-                MailChange::Stored { .. } | MailChange::BodyEnded { .. } => {}
+                MailChange::BodyEnded { seq } => {
+                    self.doubt.remove(&seq);
+                }
+                MailChange::Stored { .. } => {}
             }
         }
     }
@@ -419,15 +454,17 @@ impl Delivery {
     fn give(&mut self, server: u32, mail: &Mail, now_ms: u64) {
         let lease_ms = now_ms.saturating_add(self.times.lease_ms);
         let Some(desk) = self.desks.get_mut(&server).filter(|desk| desk.registered) else { return };
-        let mut seqs = vec![];
-        while desk.take_round(server, mail, lease_ms, &mut seqs) > 0 && desk.has_room() {}
-        for seq in &seqs {
-            if let Some(flight) = desk.flights.get(seq) {
-                self.deadlines.insert((flight.deadline, server, *seq));
-            }
+        let mut taken = Taken::default();
+        while desk.take_round(server, mail, lease_ms, &self.doubt, &mut taken) && desk.has_room() {}
+        for seq in &taken.given {
+            self.deadlines.insert((lease_ms, server, *seq));
         }
-        self.counts.given += seqs.len() as u64;
-        for seqs in seqs.chunks(limits::MAIL_PUSH) {
+        for seq in taken.doubted {
+            self.doubt.remove(&seq);
+            self.hold(server, seq, now_ms);
+        }
+        self.counts.given += taken.given.len() as u64;
+        for seqs in taken.given.chunks(limits::MAIL_PUSH) {
             self.effects.push_back(Effect::Give { server, seqs: seqs.to_vec(), lease_ms });
         }
     }

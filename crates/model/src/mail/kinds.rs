@@ -78,6 +78,8 @@ pub struct MailRules {
     pub keep_finished: u64,
     /// How long they are remembered.
     pub keep_ms: u64,
+    /// Dead letters that are kept; the oldest are given up first.
+    pub keep_dead: u64,
 }
 
 /// Where the server of an endpoint comes from.
@@ -180,6 +182,7 @@ impl Default for MailRules {
             retry_ms: limits::MAIL_RETRY_MS,
             keep_finished: limits::MAIL_FINISHED,
             keep_ms: limits::MAIL_FINISHED_HOURS * 60 * 60 * 1000,
+            keep_dead: limits::MAIL_DEAD,
         }
     }
 }

@@ -81,6 +81,8 @@ pub struct QueueState {
     pub confirmed: u64,
     /// Messages expired so far.
     pub expired: u64,
+    /// Dead letters given up so far, because there were too many.
+    pub given_up: u64,
     /// Messages pending now, with and without a route.
     pub pending: u64,
     /// Messages without a route now.
@@ -131,6 +133,8 @@ pub struct Mail {
     /// How many are pending, by endpoint and server (or none).
     counts: OrdMap<(u32, u32), u64>,
     resting: OrdSet<(u64, u64)>,
+    /// The same, where they would be if they did not rest.
+    aside: OrdSet<Slot>,
     expiring: OrdSet<(u64, u64)>,
     finished: OrdSet<(u64, u64)>,
     dead: OrdMap<u64, Arc<str>>,
@@ -292,21 +296,25 @@ impl Mail {
         }
     }
 
-    /// What is due at `now_ms`: messages that expire, that have rested, and finished ones that are
+    /// What is due at `now_ms`: messages that expire, that have rested, and ended ones that are
     /// forgotten; at most so many of each.
     #[must_use]
-    pub fn due(&self, now_ms: u64, keep: (u64, u64), most: usize) -> Due {
+    pub fn due(&self, now_ms: u64, keep: Keep, most: usize) -> Due {
         let until = |set: &OrdSet<(u64, u64)>, until: u64| {
             set.range(..=(until, u64::MAX)).take(most).map(|(_, seq)| *seq).collect::<Vec<_>>()
         };
-        let (keep_finished, keep_ms) = keep;
-        let surplus = (self.finished.len() as u64).saturating_sub(keep_finished);
-        let surplus = usize::try_from(surplus).unwrap_or(usize::MAX).min(most);
-        let old = until(&self.finished, now_ms.saturating_sub(keep_ms));
-        let forgotten = match old.len() >= surplus {
+        let over = |found: usize, keep: u64| {
+            let surplus = (found as u64).saturating_sub(keep);
+            usize::try_from(surplus).unwrap_or(usize::MAX).min(most)
+        };
+        let surplus = over(self.finished.len(), keep.finished);
+        let old = until(&self.finished, now_ms.saturating_sub(keep.finished_ms));
+        let mut forgotten = match old.len() >= surplus {
             true => old,
             false => self.finished.iter().take(surplus).map(|(_, seq)| *seq).collect(),
         };
+        let surplus = over(self.dead.len(), keep.dead);
+        forgotten.extend(self.dead.keys().take(surplus));
         Due {
             expired: until(&self.expiring, now_ms),
             released: until(&self.resting, now_ms),
@@ -328,6 +336,17 @@ impl Mail {
     }
 }
 
+/// How much of what has ended is remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keep {
+    /// Finished messages.
+    pub finished: u64,
+    /// How long each of them.
+    pub finished_ms: u64,
+    /// Dead letters.
+    pub dead: u64,
+}
+
 /// What is due.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Due {
@@ -335,7 +354,7 @@ pub struct Due {
     pub expired: Vec<u64>,
     /// Messages that have rested.
     pub released: Vec<u64>,
-    /// Finished messages that are forgotten.
+    /// Ended messages that are forgotten.
     pub forgotten: Vec<u64>,
 }
 

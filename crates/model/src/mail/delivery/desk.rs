@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::limits;
-use crate::mail::{Mail, Slot, Status};
+use crate::mail::{Mail, Message, Slot, Status};
 
 /// What one server has been given.
 #[derive(Debug, Default)]
@@ -33,26 +33,44 @@ pub(super) struct Flight {
     pub(super) earlier: bool,
 }
 
+/// What a server is given now.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    /// Messages to give.
+    pub(super) given: Vec<u64>,
+    /// Messages to ask about: they may be done.
+    pub(super) doubted: Vec<u64>,
+}
+
+impl Flight {
+    pub(super) fn new(message: &Message, deadline: u64) -> Self {
+        let bytes = u64::from(message.body_bytes);
+        let endpoint = message.endpoint;
+        Self { endpoint, bytes, deadline, asks: 0, started: false, earlier: false }
+    }
+}
+
 impl Desk {
     pub(super) fn has_room(&self) -> bool {
         self.flights.len() < self.credit
             && (self.bytes < limits::MAIL_WINDOW_BYTES || self.flights.is_empty())
     }
 
-    /// Gives every endpoint a turn, from the one behind the last on; how many messages that are.
+    /// Gives every endpoint a turn, from the one behind the last on; false if none took it.
     pub(super) fn take_round(
         &mut self,
         server: u32,
         mail: &Mail,
         lease_ms: u64,
-        seqs: &mut Vec<u64>,
-    ) -> usize {
+        doubt: &BTreeMap<u64, u32>,
+        taken: &mut Taken,
+    ) -> bool {
         let start = self.cursor;
-        let (mut endpoint, mut wrapped, mut taken) = (start, false, 0);
+        let (mut endpoint, mut wrapped, mut any) = (start, false, false);
         while self.has_room() {
             match mail.next_ready(Slot { server, endpoint, rank: 0, seq: 0 }) {
                 Some(first) if !wrapped || first.endpoint < start => {
-                    taken += self.take_turn(first, mail, lease_ms, seqs);
+                    any |= self.take_turn(first, mail, lease_ms, doubt, taken);
                     endpoint = first.endpoint.saturating_add(1);
                     self.cursor = endpoint;
                 }
@@ -61,19 +79,24 @@ impl Desk {
                 _ => break,
             }
         }
-        taken
+        any
     }
 
-    /// Takes the next messages of the endpoint of `first`; how many.
-    fn take_turn(&mut self, first: Slot, mail: &Mail, lease_ms: u64, seqs: &mut Vec<u64>) -> usize {
+    /// Takes the next messages of the endpoint of `first`; false if there is none.
+    fn take_turn(
+        &mut self,
+        first: Slot,
+        mail: &Mail,
+        lease_ms: u64,
+        doubt: &BTreeMap<u64, u32>,
+        taken: &mut Taken,
+    ) -> bool {
         let Slot { server, endpoint, .. } = first;
-        if self.held.contains_key(&endpoint) {
-            return 0;
-        }
         let behind = |slot: &Slot| Slot { seq: slot.seq.saturating_add(1), ..*slot };
         let mut at = self.given.get(&endpoint).map_or(first, behind);
-        let mut taken = 0;
-        while taken < limits::MAIL_TURN && self.has_room() {
+        let mut count = 0;
+        // While it is asked about one, no later one of the endpoint is given.
+        while count < limits::MAIL_TURN && self.has_room() && !self.held.contains_key(&endpoint) {
             let Some(slot) = mail.next_ready(at).filter(|slot| slot.endpoint == endpoint) else {
                 break;
             };
@@ -83,21 +106,20 @@ impl Desk {
             let (Some(message), false) = (message, self.flights.contains_key(&slot.seq)) else {
                 continue;
             };
-            let bytes = u64::from(message.body_bytes);
-            let flight = Flight {
-                endpoint,
-                bytes,
-                deadline: lease_ms,
-                asks: 0,
-                started: false,
-                earlier: false,
-            };
-            self.bytes += bytes;
+            let mut flight = Flight::new(message, lease_ms);
+            match doubt.get(&slot.seq) == Some(&server) {
+                true => {
+                    flight.earlier = true;
+                    *self.held.entry(endpoint).or_default() += 1;
+                    taken.doubted.push(slot.seq);
+                }
+                false => taken.given.push(slot.seq),
+            }
+            self.bytes += flight.bytes;
             self.flights.insert(slot.seq, flight);
             self.given.insert(endpoint, slot);
-            seqs.push(slot.seq);
-            taken += 1;
+            count += 1;
         }
-        taken
+        count > 0
     }
 }

@@ -58,10 +58,12 @@ impl Mail {
                 self.dead.remove(&seq);
                 return self.change(seq, see, true, |message| {
                     message.attempts = 0;
+                    // Whoever gives it another life has time for it.
+                    message.expires = 0;
                     message.status = Status::Pending;
                 });
             }
-            MailRecord::Forgotten { seqs } => seqs.iter().for_each(|seq| self.forget(*seq)),
+            MailRecord::Forgotten { seqs } => seqs.iter().for_each(|seq| self.forget(*seq, see)),
         }
         true
     }
@@ -177,21 +179,19 @@ impl Mail {
     fn pending_at(&self, server: u32, endpoint: u32) -> Vec<u64> {
         let from = Slot { server, endpoint, rank: 0, seq: 0 };
         let to = Slot { server, endpoint, rank: u8::MAX, seq: u64::MAX };
-        let mut all: Vec<u64> = self.ready.range(from..=to).map(|slot| slot.seq).collect();
-        let count = self.counts.get(&(endpoint, server)).copied().unwrap_or(0);
-        if (all.len() as u64) < count {
-            // Resting ones are few; they are found among those of the server.
-            let is_resting = |seq: &u64| {
-                self.messages.get(seq).is_some_and(|m| m.endpoint == endpoint && m.not_before > 0)
-            };
-            all.extend(self.pending_of(server, 0).filter(is_resting));
-        }
-        all
+        let ready = self.ready.range(from..=to);
+        ready.chain(self.aside.range(from..=to)).map(|slot| slot.seq).collect()
     }
 
-    fn forget(&mut self, seq: u64) {
+    fn forget(&mut self, seq: u64, see: Sink<'_>) {
         let Some(message) = self.messages.remove(&seq) else { return };
-        self.unlink(seq, &message, true, &mut |_| {});
+        self.unlink(seq, &message, true, see);
+        if self.dead.remove(&seq).is_some() {
+            if let Some(queue) = self.queues.get_mut(usize::from(message.queue)) {
+                queue.given_up += 1;
+            }
+            see(MailChange::BodyEnded { seq });
+        }
         if self.ids.get(&message.id) == Some(&seq) {
             self.ids.remove(&message.id);
         }
@@ -211,6 +211,9 @@ impl Mail {
                 }
                 if not_before > 0 {
                     self.resting.insert((not_before, seq));
+                    if server != NOWHERE {
+                        self.aside.insert(message.slot(seq));
+                    }
                 } else if server != NOWHERE {
                     let slot = message.slot(seq);
                     self.ready.insert(slot);
@@ -247,6 +250,7 @@ impl Mail {
                 self.resting.remove(&(not_before, seq));
                 if server != NOWHERE {
                     self.ready.remove(&message.slot(seq));
+                    self.aside.remove(&message.slot(seq));
                     self.update_server(server, |server| server.pending -= 1);
                     see(MailChange::Off { server, seq, quiet });
                 }
@@ -266,6 +270,7 @@ impl Mail {
                 stored: 0,
                 confirmed: 0,
                 expired: 0,
+                given_up: 0,
                 pending: 0,
                 unrouted: 0,
                 dead: 0,

@@ -12,8 +12,8 @@ use crate::commit::{Record, digest};
 use crate::limits;
 use crate::mail::kinds::{Route, is_server};
 use crate::mail::{
-    Endpoint, HIGHEST_PRIORITY, Hold, Letter, Mail, MailOperation, MailRecord, Message, NOWHERE,
-    Origin, PRIORITY, Status, outcome,
+    Endpoint, HIGHEST_PRIORITY, Hold, Keep, Letter, Mail, MailOperation, MailRecord, MailRules,
+    Message, NOWHERE, Origin, PRIORITY, Status, outcome,
 };
 use crate::name::Name;
 use crate::owner::Refusal;
@@ -162,12 +162,34 @@ impl Evaluation<'_> {
         let operation = self.operation;
         match self.mail().message(seq).map(|message| message.status) {
             Some(Status::Dead) => {
+                // Its endpoint may have moved while it was dead.
+                self.route_again(seq)?;
                 self.write(MailRecord::Retried { seq });
                 Ok(number(seq))
             }
             Some(_) => Err(self.bad(format!("message {seq} is no dead letter"))),
             None => Err(Refusal::UnknownMessage { operation, seq }),
         }
+    }
+
+    /// Gives a message the route that its endpoint has now.
+    fn route_again(&mut self, seq: u64) -> Result<(), Refusal> {
+        let operation = self.operation;
+        let mail = self.mail();
+        let Some(message) = mail.message(seq) else {
+            return Err(Refusal::UnknownMessage { operation, seq });
+        };
+        let (text, generation) = (mail.endpoint(message.endpoint).to_owned(), message.generation);
+        let server = mail.server(message.server).map(|server| Arc::clone(&server.server));
+        let endpoint = self.endpoint(&text)?;
+        let Some(route) = self.route(&endpoint)? else {
+            return Err(Refusal::NoRoute { operation, endpoint: text });
+        };
+        if server.as_deref() != Some(&*route.server) || generation != route.generation {
+            let Route { server, via, generation } = route;
+            self.write(MailRecord::Routed { seq, server, via, generation });
+        }
+        Ok(())
     }
 
     pub(super) fn do_mail(&mut self, wanted: MailOperation) -> Result<i64, Refusal> {
@@ -215,7 +237,9 @@ impl Evaluation<'_> {
     /// A pending message that the newest registration of its server speaks of.
     fn held(&self, hold: &Hold) -> Result<Message, i64> {
         let message = self.its_own(hold)?;
-        match self.mail().generation(&hold.server) == hold.generation {
+        let newest = self.mail().generation(&hold.server);
+        // Nobody has registered before the first generation.
+        match newest == hold.generation && newest > 0 {
             true => Ok(message),
             false => Err(outcome::FENCED),
         }
@@ -291,7 +315,8 @@ impl Evaluation<'_> {
 
     /// Does what is due; computes how much that was.
     fn tend(&mut self) -> i64 {
-        let keep = (self.rules.keep_finished, self.rules.keep_ms);
+        let MailRules { keep_finished, keep_ms, keep_dead, .. } = *self.rules;
+        let keep = Keep { finished: keep_finished, finished_ms: keep_ms, dead: keep_dead };
         let due = self.mail().due(self.now_ms, keep, limits::MAIL_TENDED);
         let done = due.expired.len() + due.released.len() + due.forgotten.len();
         let is_pending = |mail: &Mail, seq: u64| {

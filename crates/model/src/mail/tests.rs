@@ -1,0 +1,404 @@
+//! Mail through an owner: what is decided, what is remembered, and what it adds up to.
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{Hold, MailChange, MailOperation, MailRules, NOWHERE, Slot, Status, outcome};
+use crate::commit::{Operation, Proposal};
+use crate::limits;
+use crate::owner::{Effect, Event, Owner, Receipt, Refusal};
+use crate::position::{Incarnation, Revision};
+use crate::snapshot;
+use crate::state::State;
+
+mod giving;
+mod model;
+
+/// An owner with a log in memory.
+struct House {
+    owner: Owner<u64>,
+    entries: Vec<bytes::Bytes>,
+    changes: Vec<MailChange>,
+    now_ms: u64,
+}
+
+impl House {
+    /// `org/1` is at server 7, `org/2` at server 8.
+    fn new() -> Self {
+        let rules =
+            MailRules { max_attempts: 3, keep_finished: 4, keep_dead: 2, ..MailRules::default() };
+        let owner =
+            Owner::new(Incarnation(Uuid::from_u128(1)), Uuid::from_u128(2), State::default());
+        let mut house = Self {
+            owner: owner.with_mail(rules),
+            entries: vec![],
+            changes: vec![],
+            now_ms: 1_700_000_000_000,
+        };
+        house
+            .commit(json!([
+                {"op": "create_queue", "queue": "mail"},
+                {"op": "move", "endpoint": "org/1", "to": "7"},
+                {"op": "move", "endpoint": "org/2", "to": "8"},
+            ]))
+            .unwrap();
+        house
+    }
+
+    fn propose(&mut self, operations: Vec<Operation>) -> Result<Receipt, Refusal> {
+        let proposal = Proposal { principal: "p".into(), id: None, digest: 0, operations };
+        self.owner.handle(Event::Propose { ticket: 1, proposal }, self.now_ms);
+        let mut answered = None;
+        while let Some(effect) = self.owner.next_effect() {
+            match effect {
+                Effect::Append { entry, .. } => {
+                    self.entries.push(entry);
+                    self.owner.handle(Event::Appended, self.now_ms);
+                }
+                Effect::Publish { mail, .. } => self.changes.extend(mail),
+                Effect::Answer { answer, .. } => answered = Some(answer),
+                Effect::Stop { reason } => panic!("stopped: {reason}"),
+            }
+        }
+        answered.expect("every proposal is answered")
+    }
+
+    fn commit(&mut self, operations: Value) -> Result<Receipt, Refusal> {
+        self.propose(serde_json::from_value(operations).unwrap())
+    }
+
+    fn send(&mut self, to: &str) -> u64 {
+        self.result(json!({"op": "send", "queue": "mail", "to": to, "body": {"to": to}})) as u64
+    }
+
+    fn result(&mut self, operation: Value) -> i64 {
+        self.commit(json!([operation])).unwrap().results[0].unwrap()
+    }
+
+    fn mail(&mut self, wanted: MailOperation) -> i64 {
+        self.propose(vec![Operation::Mail(wanted)]).unwrap().results[0].unwrap()
+    }
+
+    fn register(&mut self, server: &str) -> u64 {
+        self.mail(MailOperation::Register { server: server.into() }) as u64
+    }
+
+    fn tend(&mut self) -> i64 {
+        self.mail(MailOperation::Tend)
+    }
+
+    fn status(&self, seq: u64) -> Option<Status> {
+        self.owner.state().mail.message(seq).map(|message| message.status)
+    }
+
+    fn server_of(&self, seq: u64) -> Option<String> {
+        let mail = &self.owner.state().mail;
+        let message = mail.message(seq)?;
+        mail.server(message.server).map(|server| server.server.to_string())
+    }
+
+    /// What can be given to a server, in order.
+    fn ready(&self, server: &str) -> Vec<(String, u64)> {
+        let mail = &self.owner.state().mail;
+        let Some(server) = mail.server_number(server) else { return vec![] };
+        let mut at = Slot { server, endpoint: 0, rank: 0, seq: 0 };
+        let mut all = vec![];
+        while let Some(slot) = mail.next_ready(at) {
+            all.push((mail.endpoint(slot.endpoint).to_owned(), slot.seq));
+            at = Slot { seq: slot.seq + 1, ..slot };
+        }
+        all
+    }
+
+    /// The state as a replica has it, and as a snapshot brings it back, are the owner's.
+    fn check_copies(&self) {
+        let mut folded = State::default();
+        for (at, entry) in self.entries.iter().enumerate() {
+            folded.fold(Revision(at as u64 + 1), entry, &mut |_, _| {}).unwrap();
+        }
+        assert_eq!(folded, *self.owner.state());
+        let mut reader = snapshot::Reader::default();
+        snapshot::write(&folded, &mut |piece| reader.push(piece)).unwrap();
+        assert_eq!(reader.finish().unwrap(), folded);
+    }
+
+    /// Every message is in the books exactly once.
+    fn check_books(&self) {
+        for queue in self.owner.state().mail.queues() {
+            let open = queue.pending + queue.dead;
+            let ended = queue.confirmed + queue.expired + queue.given_up;
+            assert_eq!(queue.stored, open + ended, "{queue:?}");
+        }
+    }
+}
+
+fn hold(server: &str, generation: u64, seq: u64) -> Hold {
+    Hold { server: server.into(), generation, seq }
+}
+
+fn ack(server: &str, generation: u64, seq: u64) -> MailOperation {
+    MailOperation::Ack(hold(server, generation, seq))
+}
+
+#[test]
+fn smq_01_kinds_have_names_and_numbers_and_7_10_and_99_are_none() {
+    let mut house = House::new();
+
+    assert_eq!(house.result(json!({"op": "send", "queue": "mail", "to": "1/1", "body": 1})), 1);
+    assert_eq!(house.owner.state().mail.endpoint(0), "org/1");
+    for to in ["7/1", "10/1", "99/1", "nowhere/1", "org", "org/", "/1", "org/\n"] {
+        let refused = house.commit(json!([{"op": "send", "queue": "mail", "to": to, "body": 1}]));
+        assert_eq!(refused.unwrap_err().code(), "bad_endpoint", "{to}");
+    }
+}
+
+#[test]
+fn smq_03_a_user_has_the_server_of_its_organisation_and_a_server_is_itself() {
+    let mut house = House::new();
+    let all = [house.send("org/1"), house.send("user/1/42"), house.send("server/9")];
+
+    assert_eq!(all.map(|seq| house.server_of(seq).unwrap()), ["7", "7", "9"]);
+}
+
+#[test]
+fn smq_04_without_a_route_nothing_of_the_commit_is_stored() {
+    let mut house = House::new();
+    let before = house.entries.len();
+
+    let refused = house.commit(json!([
+        {"op": "create_table", "table": "orders"},
+        {"op": "send", "queue": "mail", "to": "org/77", "body": 1},
+    ]));
+
+    assert!(matches!(refused, Err(Refusal::NoRoute { operation: 1, .. })), "{refused:?}");
+    assert_eq!(house.entries.len(), before);
+}
+
+#[test]
+fn a_commit_that_moves_and_sends_sees_itself() {
+    let mut house = House::new();
+
+    let receipt = house.commit(json!([
+        {"op": "move", "endpoint": "org/5", "to": "9"},
+        {"op": "send", "queue": "mail", "to": "org/5", "body": 1},
+        {"op": "move", "endpoint": "org/5", "to": "10"},
+    ]));
+
+    let results = receipt.unwrap().results;
+    assert_eq!(&*results, &[Some(1), Some(1), Some(2)]);
+    assert_eq!(house.server_of(1).unwrap(), "10");
+    house.check_copies();
+}
+
+#[test]
+fn smq_16_a_forged_server_is_refused() {
+    let letter = json!({"op": "send", "queue": "mail", "to": "org/1", "body": 1, "server": "66"});
+
+    assert!(serde_json::from_value::<Operation>(letter).is_err());
+}
+
+#[test]
+fn i45_the_same_id_is_stored_once_and_another_body_under_it_is_a_conflict() {
+    let mut house = House::new();
+    let id = Uuid::from_u128(77);
+    let letter = |to: &str, id: Uuid, body: i64| {
+        let letter = json!({"op": "send", "queue": "mail", "to": to, "id": id, "body": body});
+        json!([letter])
+    };
+    let send = |body: i64| letter("org/1", id, body);
+
+    let first = house.commit(send(1)).unwrap();
+    let again = house.commit(send(1)).unwrap();
+    let other = house.commit(send(2)).unwrap_err();
+
+    assert_eq!(first.results, again.results);
+    assert!(matches!(other, Refusal::MessageConflict { .. }));
+    assert_eq!(house.owner.state().mail.last(), 1);
+    // A refused one does not block its retry.
+    let refused = letter("org/9", Uuid::from_u128(78), 1);
+    assert!(house.commit(refused.clone()).is_err());
+    house.commit(json!([{"op": "move", "endpoint": "org/9", "to": "7"}])).unwrap();
+    assert_eq!(house.commit(refused).unwrap().results[0], Some(2));
+}
+
+#[test]
+fn i38_only_the_newest_registration_confirms_and_only_what_is_its_own() {
+    let mut house = House::new();
+    let seq = house.send("org/1");
+    let old = house.register("7");
+    let new = house.register("7");
+
+    assert_eq!(house.mail(ack("7", old, seq)), outcome::FENCED);
+    assert_eq!(house.mail(ack("8", 1, seq)), outcome::NOT_YOURS);
+    assert_eq!(house.mail(ack("7", new, 99)), outcome::UNKNOWN);
+    assert_eq!(house.mail(ack("7", new, 0)), outcome::UNKNOWN);
+    assert_eq!(house.mail(ack("7", new, seq)), outcome::OK);
+    assert_eq!(house.mail(ack("7", new, seq)), outcome::DONE);
+    house.check_books();
+}
+
+#[test]
+fn i41_i43_a_move_fences_the_old_server_and_keeps_the_order_of_each_endpoint() {
+    let mut house = House::new();
+    let all = ["org/1", "user/1/5", "org/1", "user/1/5"].map(|to| house.send(to));
+    let generation = house.register("7");
+    house.mail(ack("7", generation, all[0]));
+    house.mail(MailOperation::Nack {
+        hold: hold("7", generation, all[3]),
+        delay_ms: 500,
+        failed: false,
+    });
+
+    house.commit(json!([{"op": "move", "endpoint": "org/1", "to": "9"}])).unwrap();
+
+    assert_eq!(house.mail(ack("7", generation, all[1])), outcome::NOT_YOURS);
+    assert_eq!(house.ready("7"), []);
+    assert_eq!(house.ready("9"), [("org/1".into(), all[2]), ("user/1/5".into(), all[1])]);
+    house.now_ms += 501;
+    house.tend();
+    // What rested has moved as well, and a confirmed one has not.
+    assert_eq!(house.ready("9").last().unwrap().1, all[3]);
+    assert_eq!(house.server_of(all[0]).unwrap(), "7");
+    house.check_copies();
+    house.check_books();
+}
+
+#[test]
+fn a_move_of_an_expected_generation_is_refused_when_somebody_was_faster() {
+    let mut house = House::new();
+
+    let late = json!([{"op": "move", "endpoint": "org/1", "to": "9", "generation": 0}]);
+    let right = json!([{"op": "move", "endpoint": "org/1", "to": "9", "generation": 1}]);
+
+    assert!(matches!(house.commit(late), Err(Refusal::ConditionFailed { .. })));
+    assert_eq!(house.commit(right).unwrap().results[0], Some(2));
+    let server = house.commit(json!([{"op": "move", "endpoint": "server/1", "to": "9"}]));
+    assert!(matches!(server, Err(Refusal::NotMovable { .. })));
+    let user = house.commit(json!([{"op": "move", "endpoint": "user/1/5", "to": "9"}]));
+    assert!(matches!(user, Err(Refusal::BadOperation { .. })));
+}
+
+#[test]
+fn i40_a_dead_letter_that_is_given_again_goes_where_its_endpoint_is_now() {
+    let mut house = House::new();
+    let seq = house.send("org/1");
+    let generation = house.register("7");
+    house.mail(MailOperation::Reject { hold: hold("7", generation, seq), reason: "no".into() });
+    assert_eq!(house.status(seq), Some(Status::Dead));
+    assert_eq!(house.owner.state().mail.reason(seq), Some("no"));
+    house.commit(json!([{"op": "move", "endpoint": "org/1", "to": "9"}])).unwrap();
+
+    house.commit(json!([{"op": "retry", "seq": seq}])).unwrap();
+
+    assert_eq!(
+        (house.status(seq), house.server_of(seq)),
+        (Some(Status::Pending), Some("9".into()))
+    );
+    assert_eq!(house.ready("9"), [("org/1".into(), seq)]);
+    house.check_copies();
+}
+
+#[test]
+fn i35_a_nack_for_later_is_no_failure_and_failures_rest_for_longer_until_the_letter_is_dead() {
+    let mut house = House::new();
+    let seq = house.send("org/1");
+    let generation = house.register("7");
+    let nack =
+        |failed| MailOperation::Nack { hold: hold("7", generation, seq), delay_ms: 10, failed };
+    let attempts = |house: &House| house.owner.state().mail.message(seq).unwrap().attempts;
+
+    for _ in 0..50 {
+        house.mail(nack(false));
+    }
+    assert_eq!((attempts(&house), house.status(seq)), (0, Some(Status::Pending)));
+    let mut rests = vec![];
+    for _ in 0..2 {
+        house.mail(nack(true));
+        rests.push(house.owner.state().mail.message(seq).unwrap().not_before - house.now_ms);
+        assert_eq!(house.ready("7"), []);
+    }
+    house.mail(MailOperation::Broke(hold("7", generation, seq)));
+
+    assert!(rests[0] >= 500 && rests[0] <= 1_000 && rests[1] >= 1_000 && rests[1] <= 2_000);
+    assert_eq!((attempts(&house), house.status(seq)), (3, Some(Status::Dead)));
+    house.check_books();
+}
+
+#[test]
+fn i46_what_is_in_flight_expires_like_what_waits_and_the_clock_only_decides_when_it_is_logged() {
+    let mut house = House::new();
+    let send = json!({"op": "send", "queue": "mail", "to": "org/1", "body": 1, "ttl_ms": 100});
+    let seq = house.result(send) as u64;
+    let generation = house.register("7");
+    house.now_ms += 100;
+
+    assert_eq!(house.status(seq), Some(Status::Pending));
+    assert_eq!(house.tend(), 1);
+
+    assert_eq!(house.status(seq), Some(Status::Expired));
+    assert_eq!(house.mail(ack("7", generation, seq)), outcome::DONE);
+    assert!(house.changes.contains(&MailChange::BodyEnded { seq }));
+    // A clock that goes back brings nothing back.
+    house.now_ms -= 50;
+    house.tend();
+    assert_eq!(house.status(seq), Some(Status::Expired));
+    house.check_copies();
+    house.check_books();
+}
+
+#[test]
+fn smq_13_imported_messages_wait_for_their_route_and_are_in_nobodys_way() {
+    let mut house = House::new();
+    let import = |to| json!({"op": "import", "queue": "mail", "to": to, "body": 1});
+    let known = house.result(import("org/1")) as u64;
+    let unknown = house.result(import("org/77")) as u64;
+    assert_eq!(house.ready("7"), []);
+    assert_eq!(
+        house.owner.state().mail.pending_of(NOWHERE, 0).collect::<Vec<_>>(),
+        [known, unknown]
+    );
+
+    assert_eq!(house.mail(MailOperation::Route { seq: known }), outcome::OK);
+    assert_eq!(house.mail(MailOperation::Route { seq: known }), outcome::DONE);
+    assert_eq!(house.mail(MailOperation::Route { seq: unknown }), outcome::NO_ROUTE);
+
+    assert_eq!(house.ready("7"), [("org/1".into(), known)]);
+    assert_eq!(house.owner.state().mail.queues().next().unwrap().unrouted, 1);
+    house.check_copies();
+}
+
+#[test]
+fn smq_17_what_has_ended_is_remembered_within_limits() {
+    let mut house = House::new();
+    let generation = house.register("7");
+    for _ in 0..10 {
+        let seq = house.send("org/1");
+        house.mail(ack("7", generation, seq));
+        let seq = house.send("org/1");
+        house.mail(MailOperation::Reject { hold: hold("7", generation, seq), reason: "no".into() });
+    }
+
+    house.tend();
+
+    let queue = house.owner.state().mail.queues().next().unwrap().clone();
+    assert_eq!((queue.kept, queue.dead, queue.confirmed, queue.given_up), (4, 2, 10, 8));
+    assert_eq!(house.owner.state().mail.messages_after(0).count(), 6);
+    assert_eq!(house.mail(ack("7", generation, 1)), outcome::DONE);
+    house.check_copies();
+    house.check_books();
+}
+
+#[test]
+fn bad_messages_are_refused_and_the_limit_named() {
+    let mut house = House::new();
+    let mut refusal = |fields: Value| {
+        let mut letter = json!({"op": "send", "queue": "mail", "to": "org/1", "body": 1});
+        letter.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        house.commit(json!([letter])).unwrap_err().code()
+    };
+
+    assert_eq!(refusal(json!({"body": "x".repeat(limits::MAIL_BODY_BYTES)})), "message_too_large");
+    assert_eq!(refusal(json!({"queue": "other"})), "unknown_queue");
+    assert_eq!(refusal(json!({"priority": 10})), "bad_operation");
+    assert_eq!(refusal(json!({"to": format!("org/{}", "x".repeat(300))})), "bad_endpoint");
+}

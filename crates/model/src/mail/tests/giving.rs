@@ -1,0 +1,315 @@
+//! Who is given what, with the owner's own changes.
+
+use serde_json::json;
+
+use super::{House, hold};
+use crate::limits;
+use crate::mail::delivery::{Delivery, Effect, Event, Times};
+use crate::mail::{MailOperation, Status};
+
+const NOTHING: [u64; 0] = [];
+const TIMES: Times = Times { lease_ms: 1_000, ask_ms: 100 };
+
+/// A house whose mail is given out.
+struct Post {
+    house: House,
+    delivery: Delivery,
+}
+
+impl Post {
+    fn new() -> Self {
+        let mut house = House::new();
+        house.changes.clear();
+        Self { house, delivery: Delivery::new(TIMES) }
+    }
+
+    fn handle(&mut self, event: Event) -> Vec<Effect> {
+        let mut effects = vec![];
+        self.delivery.handle(event, &self.house.owner.state().mail, self.house.now_ms);
+        while let Some(effect) = self.delivery.next_effect() {
+            effects.push(effect);
+        }
+        effects
+    }
+
+    /// What the owner has decided since.
+    fn learn(&mut self) -> Vec<Effect> {
+        let changes = std::mem::take(&mut self.house.changes);
+        self.handle(Event::Changed(changes))
+    }
+
+    fn number(&self, server: &str) -> u32 {
+        self.house.owner.state().mail.server_number(server).unwrap()
+    }
+
+    fn join(&mut self, server: &str, credit: usize, have: Option<Vec<u64>>) -> (u64, Vec<Effect>) {
+        let generation = self.house.register(server);
+        self.house.changes.clear();
+        let server = self.number(server);
+        let effects = self.handle(Event::Registered { server, generation, credit, have });
+        (generation, effects)
+    }
+
+    fn leave(&mut self, server: &str, generation: u64) -> Vec<Effect> {
+        let server = self.number(server);
+        self.handle(Event::Left { server, generation })
+    }
+
+    fn ack(&mut self, server: &str, generation: u64, seq: u64) -> Vec<Effect> {
+        assert_eq!(self.house.mail(super::ack(server, generation, seq)), 0);
+        self.learn()
+    }
+
+    fn pass(&mut self, ms: u64) -> Vec<Effect> {
+        self.house.now_ms += ms;
+        self.house.tend();
+        let mut effects = self.learn();
+        effects.extend(self.handle(Event::Tick));
+        effects
+    }
+
+    fn send(&mut self, to: &str) -> u64 {
+        let seq = self.house.send(to);
+        self.house.changes.clear();
+        seq
+    }
+}
+
+fn given(effects: &[Effect]) -> Vec<u64> {
+    let seqs = effects.iter().filter_map(|effect| match effect {
+        Effect::Give { seqs, .. } => Some(seqs.clone()),
+        _ => None,
+    });
+    seqs.flatten().collect()
+}
+
+fn asked(effects: &[Effect]) -> Vec<u64> {
+    let seqs = effects.iter().filter_map(|effect| match effect {
+        Effect::Ask { seqs, .. } => Some(seqs.clone()),
+        _ => None,
+    });
+    seqs.flatten().collect()
+}
+
+#[test]
+fn smq_05_a_server_that_registers_gets_all_of_its_mail_and_then_what_comes() {
+    let mut post = Post::new();
+    let waiting = ["org/1", "user/1/a", "org/1", "server/7", "org/2"].map(|to| post.send(to));
+
+    let (_, effects) = post.join("7", 64, None);
+
+    let mut all = given(&effects);
+    all.sort_unstable();
+    assert_eq!(all, waiting[..4]);
+    let seq = post.house.send("org/1");
+    assert_eq!(given(&post.learn()), [seq]);
+}
+
+#[test]
+fn a_window_bounds_what_is_unconfirmed_and_each_confirmation_makes_room() {
+    let mut post = Post::new();
+    for _ in 0..10 {
+        post.send("org/1");
+    }
+
+    let (generation, effects) = post.join("7", 3, None);
+
+    assert_eq!(given(&effects), [1, 2, 3]);
+    assert_eq!(given(&post.ack("7", generation, 2)), [4]);
+    assert_eq!(given(&post.ack("7", generation, 1)), [5]);
+    let server = post.number("7");
+    assert_eq!(given(&post.handle(Event::Credit { server, generation, credit: 5 })), [6, 7]);
+    assert_eq!(given(&post.handle(Event::Credit { server, generation: 99, credit: 50 })), NOTHING);
+}
+
+#[test]
+fn a_window_is_bounded_by_bytes_too_but_takes_one_message_of_any_size() {
+    let mut post = Post::new();
+    let body = "x".repeat(limits::MAIL_BODY_BYTES - 2);
+    for _ in 0..20 {
+        post.house.result(json!({"op": "send", "queue": "mail", "to": "org/1", "body": body}));
+    }
+
+    let (_, effects) = post.join("7", 64, None);
+
+    let most = limits::MAIL_WINDOW_BYTES as usize / limits::MAIL_BODY_BYTES;
+    assert_eq!(given(&effects).len(), most);
+}
+
+#[test]
+fn i44_a_long_mailbox_does_not_starve_the_others_of_its_server() {
+    let mut post = Post::new();
+    for _ in 0..1_000 {
+        post.send("org/1");
+    }
+    let late = post.send("user/1/a");
+
+    let (_, effects) = post.join("7", 2 * limits::MAIL_TURN, None);
+
+    assert!(given(&effects).contains(&late));
+}
+
+#[test]
+fn i34_a_message_that_fails_rests_and_the_others_go_on() {
+    let mut post = Post::new();
+    let all: Vec<u64> = (0..3).map(|_| post.send("org/1")).collect();
+    let (generation, _) = post.join("7", 1, None);
+    let nack =
+        MailOperation::Nack { hold: hold("7", generation, all[0]), delay_ms: 0, failed: true };
+
+    post.house.mail(nack);
+
+    assert_eq!(given(&post.learn()), [all[1]]);
+    assert_eq!(given(&post.ack("7", generation, all[1])), [all[2]]);
+    assert_eq!(given(&post.ack("7", generation, all[2])), NOTHING);
+    assert_eq!(given(&post.pass(1_000)), [all[0]]);
+}
+
+#[test]
+fn i39_after_another_registration_what_is_unconfirmed_is_asked_about_before_anything_later() {
+    let mut post = Post::new();
+    let all: Vec<u64> = (0..4).map(|_| post.send("org/1")).collect();
+    let (first, _) = post.join("7", 2, None);
+
+    let (second, effects) = post.join("7", 3, None);
+
+    assert_eq!((asked(&effects), given(&effects)), (all[..2].to_vec(), vec![]));
+    // It has the first, and has not the second, which then comes before the third.
+    assert_eq!(given(&post.ack("7", second, all[0])), NOTHING);
+    let server = post.number("7");
+    let no = Event::HasNot { server, generation: second, seqs: vec![all[1]] };
+    assert_eq!(given(&post.handle(no)), all[1..]);
+    assert_eq!(post.leave("7", first), []);
+}
+
+#[test]
+fn i39_a_lease_that_runs_out_is_a_question_and_silence_is_asked_again_before_it_is_given_again() {
+    let mut post = Post::new();
+    let seq = post.send("org/1");
+    let (_, effects) = post.join("7", 2, None);
+    assert_eq!(given(&effects), [seq]);
+
+    let mut questions = 0;
+    let mut again = vec![];
+    post.pass(999);
+    for _ in 0..10_000 {
+        let effects = post.pass(1);
+        questions += asked(&effects).len();
+        again = given(&effects);
+        if !again.is_empty() {
+            break;
+        }
+    }
+
+    assert_eq!((questions, again), (limits::MAIL_ASKS as usize, vec![seq]));
+}
+
+#[test]
+fn a_server_that_says_what_it_has_when_it_joins_is_neither_asked_nor_given_it_again() {
+    let mut post = Post::new();
+    let all: Vec<u64> = (0..3).map(|_| post.send("org/1")).collect();
+    post.join("7", 2, None);
+    // The hub starts anew and knows nothing.
+    post.delivery = Delivery::new(TIMES);
+
+    let (_, effects) = post.join("7", 2, Some(vec![all[0], 99]));
+
+    assert_eq!((asked(&effects), given(&effects)), (vec![], vec![all[1]]));
+}
+
+#[test]
+fn i35_only_what_was_begun_with_counts_as_failed_when_its_server_dies() {
+    let mut post = Post::new();
+    let all: Vec<u64> = (0..5).map(|_| post.send("org/1")).collect();
+    let mut poison_deaths = 0;
+    while post.house.status(all[2]) == Some(Status::Pending) {
+        let (generation, effects) = post.join("7", 64, Some(vec![]));
+        let mut taken = given(&effects);
+        for ms in [1, 4_000] {
+            taken.extend(given(&post.pass(ms)));
+            let doubted = asked(&post.pass(0));
+            let server = post.number("7");
+            let no = Event::HasNot { server, generation, seqs: doubted };
+            taken.extend(given(&post.handle(no)));
+        }
+        if !taken.contains(&all[2]) {
+            continue;
+        }
+        let server = post.number("7");
+        post.handle(Event::Started { server, generation, seqs: vec![all[2]] });
+        for effect in post.leave("7", generation) {
+            if let Effect::Broke { generation, seqs, .. } = effect {
+                assert_eq!(seqs, [all[2]]);
+                poison_deaths += 1;
+                post.house.mail(MailOperation::Broke(hold("7", generation, all[2])));
+                post.learn();
+            }
+        }
+    }
+
+    assert_eq!(poison_deaths, 3);
+    let attempts = |seq: &u64| post.house.owner.state().mail.message(*seq).unwrap().attempts;
+    assert_eq!(all.iter().map(attempts).collect::<Vec<_>>(), [0, 0, 3, 0, 0]);
+}
+
+#[test]
+fn i39_what_was_begun_with_is_asked_about_before_it_is_given_again() {
+    let mut post = Post::new();
+    let seq = post.send("org/1");
+    let (first, _) = post.join("7", 64, None);
+    let server = post.number("7");
+    post.handle(Event::Started { server, generation: first, seqs: vec![seq] });
+    post.leave("7", first);
+    post.house.mail(MailOperation::Broke(hold("7", first, seq)));
+    post.learn();
+    let (second, effects) = post.join("7", 64, None);
+    assert_eq!((asked(&effects), given(&effects)), (vec![], vec![]));
+
+    let effects = post.pass(1_000);
+
+    assert_eq!((asked(&effects), given(&effects)), (vec![seq], vec![]));
+    assert_eq!(
+        given(&post.handle(Event::HasNot { server, generation: second, seqs: vec![seq] })),
+        [seq]
+    );
+}
+
+#[test]
+fn i41_after_a_move_the_old_server_is_told_and_the_new_one_is_given_the_rest_in_order() {
+    let mut post = Post::new();
+    let all: Vec<u64> = (0..4).map(|_| post.send("org/1")).collect();
+    let (generation, _) = post.join("7", 2, None);
+    post.join("9", 64, None);
+    post.ack("7", generation, all[0]);
+
+    post.house.commit(json!([{"op": "move", "endpoint": "org/1", "to": "9"}])).unwrap();
+    let effects = post.learn();
+
+    let (seven, nine) = (post.number("7"), post.number("9"));
+    let gone = Effect::Gone { server: seven, seqs: all[1..3].to_vec() };
+    assert!(effects.contains(&gone), "{effects:?}");
+    let lease_ms = post.house.now_ms + TIMES.lease_ms;
+    assert!(effects.contains(&Effect::Give { server: nine, seqs: all[1..].to_vec(), lease_ms }));
+    assert_eq!(post.delivery.unconfirmed(seven, generation, 0, u64::MAX), Vec::<u64>::new());
+}
+
+#[test]
+fn i44_a_server_that_takes_nothing_costs_only_its_window() {
+    let mut post = Post::new();
+    for _ in 0..200 {
+        post.send("org/1");
+        post.send("org/2");
+    }
+    let (_, effects) = post.join("7", 8, None);
+    assert_eq!(given(&effects).len(), 8);
+
+    let (generation, effects) = post.join("8", 8, None);
+    let mut done = given(&effects);
+    for at in 0..200 {
+        let seq = done[at];
+        done.extend(given(&post.ack("8", generation, seq)));
+    }
+
+    assert_eq!(done.len(), 200);
+    assert!(done.is_sorted());
+}
