@@ -34,8 +34,10 @@ pub enum Action {
     Read,
     /// Change rows, append to journals.
     Commit,
-    /// Make and remove datasets, tables and journals.
+    /// Make and remove datasets, tables and journals; move mail.
     Administer,
+    /// Take the mail of a server: join its topic `server:ID`.
+    Register,
 }
 
 /// What it is to be done to, with what is declared about it elsewhere.
@@ -80,6 +82,7 @@ impl Action {
             Self::Read => "read",
             Self::Commit => "commit",
             Self::Administer => "administer",
+            Self::Register => "register",
         }
     }
 }
@@ -150,7 +153,7 @@ fn may_undeclared(action: Action, resource: Resource<'_>) -> bool {
         (Action::Publish, Resource::Topic { anyone_publishes, .. }) => anyone_publishes,
         (Action::Read, Resource::Table { public, .. }) => public,
         (Action::Join | Action::Publish | Action::Read, _)
-        | (Action::Commit | Action::Administer, _) => false,
+        | (Action::Commit | Action::Administer | Action::Register, _) => false,
     }
 }
 

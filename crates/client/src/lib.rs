@@ -30,6 +30,7 @@ mod error;
 mod http;
 mod lines;
 mod looking;
+mod mail;
 mod publish;
 mod rows;
 mod trust;
@@ -43,6 +44,10 @@ pub use error::{Error, Problem};
 pub use http::Client;
 pub use lines::{LINE_BYTES, Lines};
 pub use looking::{ConnectionStatus, Connections, JoinedTopic, TopicStatus, Topics};
+pub use mail::{
+    Answered, Answers, Backfilled, Letter, MessagePage, MessageQuery, MessageStatus, Moved, Nack,
+    Pulled, Reject, Sent, ServerStatus, Stale, Taken, Unroutable,
+};
 pub use publish::{Message, Published};
 pub use reqwest::Method;
 pub use rows::{KeyedRow, Page, PageQuery, RowAt, Snapshot};

@@ -5,8 +5,10 @@
 //! of them, a long-poll session one.
 
 pub(crate) mod joining;
+mod mail;
 pub(crate) mod presence;
 mod pushing;
+mod rights;
 mod speaker;
 
 use std::collections::VecDeque;
@@ -16,10 +18,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use instep_access::{Action, Credential, Refusal};
+use instep_access::{Credential, Refusal};
 use instep_model::position::Position;
 use instep_model::presence::Told;
 use instep_node::live::{GAP_EVENT, LivePlace};
+use instep_node::mail::Registration;
 use instep_node::ring::{Cursor, Frame as RingFrame, Read};
 use instep_node::{Dataset, Listener, Subscription};
 use instep_protocol::encode::{Body, Frame};
@@ -47,6 +50,8 @@ pub(crate) enum Outside {
     Allowed(Channel, Box<Wish>),
     /// A join was refused.
     Refused(Channel, Value),
+    /// A server is registered by a join.
+    Registered(Channel, Box<Registration>),
     /// A push was answered.
     Answered(Option<ReplyTo>, Result<Value, Value>),
     /// A rule failed in the middle.
@@ -123,6 +128,8 @@ pub(crate) struct Joined {
     /// there is a topic.
     seat: Option<Box<Seat>>,
     pub(crate) subscription: Subscription,
+    /// Of a server that takes its mail.
+    mail: Option<Box<Registration>>,
     /// None for live topics.
     dataset: Option<Dataset>,
     /// The client is complete up to here.
@@ -306,6 +313,10 @@ impl Talk {
                 let listener = listener(channel.topic());
                 self.enter(channel, &wish, house, &listener, wants)
             }
+            Outside::Registered(channel, registration) => {
+                let listener = listener(channel.topic());
+                self.enter_server(channel, registration, house, &listener, wants)
+            }
             Outside::Refused(channel, reason) => {
                 house.refusals().count(&reason);
                 let response = Bytes::from(reason.to_string());
@@ -388,34 +399,6 @@ impl Talk {
         }
         self.speaker.know_key();
         Ok(())
-    }
-
-    /// Closes the channels that the client may not have any more.
-    pub(crate) fn review(&mut self, house: &House, now: u64, wants: &mut Wants) {
-        let credential = self.credential.clone();
-        let may = |topic: &str| house.may(&credential, Action::Join, topic, false);
-        self.end_access(may, now, wants);
-    }
-
-    /// Closes the channels that `may` does not allow any more (I24). Each is told so once, and by
-    /// an end after which clients do not come back by themselves.
-    fn end_access(
-        &mut self,
-        may: impl Fn(&str) -> Result<(), Refusal>,
-        now: u64,
-        wants: &mut Wants,
-    ) {
-        let channels: Vec<Channel> =
-            self.joined.iter().map(|joined| joined.channel.clone()).collect();
-        for channel in channels {
-            if let Err(refusal) = may(channel.topic()) {
-                let payload = Body::Json(refused(&refusal).to_string().into());
-                let told = Event::Pushed { channel: channel.clone(), event: ENDED_EVENT, payload };
-                self.step(told, now, wants);
-                wants.left.extend(self.leave(channel.id()));
-                self.step(Event::ChannelEnded { channel, how: Ending::Closed }, now, wants);
-            }
-        }
     }
 
     fn push(

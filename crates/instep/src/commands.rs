@@ -8,6 +8,7 @@ mod dataset;
 mod demo;
 mod key;
 mod looking;
+mod mail;
 mod publish;
 mod serve;
 mod shop;
@@ -40,6 +41,7 @@ enum Command {
     Changes(changes::Arguments),
     Subscribe(subscribe::Arguments),
     Publish(publish::Arguments),
+    Mail(mail::Arguments),
     Connections(looking::ConnectionsArguments),
     Topics(looking::TopicsArguments),
     Sessions(looking::SessionsArguments),
@@ -68,6 +70,7 @@ impl Cli {
             Command::Changes(arguments) => changes::run(arguments, json).await,
             Command::Subscribe(arguments) => subscribe::run(arguments, json).await,
             Command::Publish(arguments) => publish::run(arguments, json).await,
+            Command::Mail(arguments) => mail::run(arguments, json).await,
             Command::Connections(arguments) => looking::connections(arguments, json).await,
             Command::Topics(arguments) => looking::topics(arguments, json).await,
             Command::Sessions(arguments) => looking::sessions(arguments, json).await,

@@ -43,6 +43,9 @@ pub(crate) enum Failure {
     /// What was measured is not what was wanted.
     #[error("missed: {0}")]
     Missed(String),
+    /// Something was done, and something is left that could not be.
+    #[error("{0}")]
+    Incomplete(String),
     /// The output cannot be written.
     #[error("cannot write to stdout: {0}")]
     Output(std::io::Error),
@@ -59,6 +62,7 @@ impl Failure {
             Self::Listen(_) => 6,
             Self::Storage(_) | Self::System(_) | Self::Output(_) => 7,
             Self::Missed(_) => 8,
+            Self::Incomplete(_) => 9,
         }
     }
 
@@ -73,6 +77,7 @@ impl Failure {
             Self::Listen(_) => "cannot_listen",
             Self::Storage(_) | Self::System(_) | Self::Output(_) => "system",
             Self::Missed(_) => "missed",
+            Self::Incomplete(_) => "incomplete",
         }
     }
 

@@ -27,6 +27,7 @@ use uuid::Uuid;
 use crate::engine::{Engine, Snapshots};
 use crate::follow::{Follow, FollowError};
 use crate::hub::Hub;
+use crate::mail::{MailOptions, Post};
 use crate::retention::Keep;
 use crate::topics::{Listener, Subscription, Topics, lock};
 use backlog::Backlog;
@@ -60,6 +61,8 @@ pub struct Options {
     pub snapshot_after: Duration,
     /// Topics without news get a bookmark this often.
     pub bookmark_every: Duration,
+    /// What is decided about its mail.
+    pub mail: MailOptions,
 }
 
 /// A dataset, open and in memory. Cloning gives another handle.
@@ -89,6 +92,8 @@ struct Shared {
     counters: Mutex<Counters>,
     /// When the newest snapshot was written, or the dataset opened.
     snapshot_at: Mutex<Instant>,
+    /// Bodies of messages, and who takes them.
+    post: Post,
     threads: Mutex<Vec<JoinHandle<()>>>,
     closing: watch::Sender<bool>,
 }
@@ -142,11 +147,16 @@ impl Dataset {
     /// # Errors
     /// [`OpenError`] when the engine's content cannot be read or folded.
     pub fn open(engine: Engine, options: Options, topics: Topics) -> Result<Self, OpenError> {
-        let Engine { log, snapshots, prepare } = engine;
+        let Engine { log, snapshots, bodies, prepare } = engine;
         let bounds = log.bounds();
         let reader = log.reader();
-        let recovered =
-            recovery::recover(&options, reader.as_ref(), snapshots.as_ref(), bounds.incarnation)?;
+        let post = Post::new(bodies, options.mail.clone());
+        let recovered = recovery::recover(
+            &options,
+            reader.as_ref(),
+            snapshots.as_ref(),
+            (bounds.incarnation, post),
+        )?;
         let shared = Arc::new(Shared {
             name: options.name.clone(),
             incarnation: bounds.incarnation,
@@ -164,11 +174,13 @@ impl Dataset {
             stopped: RwLock::new(None),
             counters: Mutex::default(),
             snapshot_at: Mutex::new(Instant::now()),
+            post: recovered.post,
             threads: Mutex::default(),
             closing: watch::Sender::new(false),
         });
         let dataset = Self(shared);
-        let owner = Owner::new(bounds.incarnation, options.writer, recovered.state);
+        let owner = Owner::new(bounds.incarnation, options.writer, recovered.state)
+            .with_mail(options.mail.rules.clone());
         dataset.start(owner, log, recovered.retention, &options, snapshots, prepare);
         Ok(dataset)
     }
@@ -254,7 +266,21 @@ impl Dataset {
         answer.await.unwrap_or(Err(Refusal::OutcomeUnknown))
     }
 
+    /// Proposes a commit; the answer comes on the receiver.
+    pub(crate) fn propose(
+        &self,
+        proposal: Proposal,
+    ) -> Result<oneshot::Receiver<Result<Receipt, Refusal>>, Refusal> {
+        let (ticket, answer) = oneshot::channel();
+        self.submit(proposal, ticket)?;
+        Ok(answer)
+    }
+
     fn submit(&self, proposal: Proposal, ticket: Ticket) -> Result<(), Refusal> {
+        if self.0.post.bodies.is_full() && proposal.stores_mail() {
+            let detail = "bodies of messages cannot be written".to_owned();
+            return Err(Refusal::StorageFull(detail));
+        }
         let bytes = proposal.weight();
         let queued = self.0.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
         let refuse = |refusal| {
@@ -347,9 +373,14 @@ impl Dataset {
         self.0.hub.catch_up(subscription, since)
     }
 
+    pub(crate) fn post(&self) -> &Post {
+        &self.0.post
+    }
+
     /// Finishes what is queued, ends the threads and releases the engine. Blocks.
     pub fn close(&self) {
         self.0.closing.send_replace(true);
+        self.0.post.close();
         self.0.inbox.close();
         let threads = std::mem::take(&mut *lock(&self.0.threads));
         for thread in threads {

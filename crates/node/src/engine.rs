@@ -1,4 +1,5 @@
-//! What a node needs of an engine: a log, a place for snapshots, and somebody to prepare ahead.
+//! What a node needs of an engine: a log, places for snapshots and for bodies of messages, and
+//! somebody to prepare ahead.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,6 +18,8 @@ pub struct Engine {
     pub log: Box<dyn Log>,
     /// The snapshots.
     pub snapshots: Arc<dyn Snapshots>,
+    /// Where bodies of messages outlive the log's entries.
+    pub bodies: Arc<dyn BodyStore>,
     /// Runs on a thread of its own until the log is dropped: prepares what appends will need.
     pub prepare: Option<Box<dyn FnOnce() + Send>>,
 }
@@ -54,6 +57,47 @@ pub trait Snapshots: Send + Sync {
     fn covered(&self) -> Option<Revision>;
 }
 
+/// Bodies of messages by their number. The log is the truth: what is written here again is the
+/// same, and what is lost before [`BodyStore::sync`] is written again.
+pub trait BodyStore: Send + Sync {
+    /// Writes and removes bodies, all or nothing. What is there is replaced, what is not there
+    /// need not be removed.
+    ///
+    /// # Errors
+    /// When the storage refuses.
+    fn write(&self, put: &[(u64, Bytes)], removed: &[u64]) -> io::Result<()>;
+
+    /// Returns once everything written so far survives whatever the log survives.
+    ///
+    /// # Errors
+    /// When the storage refuses.
+    fn sync(&self) -> io::Result<()>;
+
+    /// Reads bodies, in the order of `seqs`.
+    ///
+    /// # Errors
+    /// When the storage refuses.
+    fn read(&self, seqs: &[u64]) -> io::Result<Vec<StoredBody>>;
+
+    /// Bytes that the storage takes.
+    fn size(&self) -> u64;
+}
+
+/// A body as a store has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoredBody {
+    /// What was written.
+    Whole(Bytes),
+    /// Nothing.
+    Missing,
+    /// Something else than what was written.
+    Damaged,
+}
+
+/// Bodies in memory.
+#[derive(Default)]
+pub struct MemoryBodies(Mutex<BTreeMap<u64, Bytes>>);
+
 /// Snapshots in memory.
 #[derive(Default)]
 pub struct MemorySnapshots(Mutex<BTreeMap<Revision, Bytes>>);
@@ -65,6 +109,7 @@ impl Engine {
         Self {
             log: Box::new(MemoryLog::new(incarnation)),
             snapshots: Arc::new(MemorySnapshots::default()),
+            bodies: Arc::new(MemoryBodies::default()),
             prepare: None,
         }
     }
@@ -102,5 +147,28 @@ impl Snapshots for MemorySnapshots {
     fn covered(&self) -> Option<Revision> {
         let kept = lock(&self.0);
         (kept.len() == 2).then(|| kept.keys().next().map(|oldest| oldest.next())).flatten()
+    }
+}
+
+impl BodyStore for MemoryBodies {
+    fn write(&self, put: &[(u64, Bytes)], removed: &[u64]) -> io::Result<()> {
+        let mut bodies = lock(&self.0);
+        bodies.extend(put.iter().cloned());
+        removed.iter().for_each(|seq| drop(bodies.remove(seq)));
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn read(&self, seqs: &[u64]) -> io::Result<Vec<StoredBody>> {
+        let bodies = lock(&self.0);
+        let find = |seq| bodies.get(seq).cloned().map_or(StoredBody::Missing, StoredBody::Whole);
+        Ok(seqs.iter().map(find).collect())
+    }
+
+    fn size(&self) -> u64 {
+        lock(&self.0).values().map(|body| body.len() as u64).sum()
     }
 }

@@ -11,6 +11,7 @@ pub mod engine;
 mod follow;
 mod hub;
 pub mod live;
+pub mod mail;
 mod node;
 pub mod retention;
 pub mod ring;

@@ -13,6 +13,7 @@ use crate::dataset::Dataset;
 use crate::live::{
     self, Ids, LiveError, LiveJoined, LivePattern, Once, PublishId, Published, Since,
 };
+use crate::mail::SERVER_PREFIX;
 use crate::ring::{Payload, RingLimits};
 use crate::topics::{Listener, Subscription, Topic, Topics};
 
@@ -203,7 +204,8 @@ impl Node {
     /// The pattern that makes a topic a live one, and when that was found.
     fn live_pattern(&self, topic: &str) -> Option<(&Arc<LivePattern>, u64)> {
         let generation = self.0.generation.load(Ordering::Relaxed);
-        let reserved = topic.starts_with(TABLE_PREFIX) || topic.starts_with("phoenix");
+        let reserved = [TABLE_PREFIX, SERVER_PREFIX, "phoenix"];
+        let reserved = reserved.iter().any(|prefix| topic.starts_with(prefix));
         if reserved || topic.len() > limits::TOPIC_BYTES {
             return None;
         }

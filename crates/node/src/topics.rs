@@ -39,6 +39,16 @@ pub enum Listener {
     },
 }
 
+impl Listener {
+    /// Wakes whoever listens.
+    pub(crate) fn wake(&self) {
+        match self {
+            Self::Task(notify) => notify.notify_one(),
+            Self::Shared { bell, mark } => bell.mark(*mark),
+        }
+    }
+}
+
 /// Every topic that has subscribers, and live topics that are kept without.
 #[derive(Clone)]
 pub struct Topics(Arc<Registry>);

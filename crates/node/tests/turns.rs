@@ -12,7 +12,8 @@ use instep_model::name::{Key, Name};
 use instep_model::owner::Refusal;
 use instep_model::position::{Incarnation, Revision};
 use instep_node::dataset::Options;
-use instep_node::engine::{Engine, MemorySnapshots};
+use instep_node::engine::Engine;
+use instep_node::mail::MailOptions;
 use instep_node::retention::Keep;
 use instep_node::{Dataset, Listener, Topics};
 use uuid::Uuid;
@@ -75,11 +76,8 @@ impl House {
         let (threads, mood) = (Arc::default(), Arc::new(Mutex::new(Mood::Quick)));
         let log = MemoryLog::new(Incarnation(Uuid::from_u128(1)));
         let observed = Observed { log, threads: Arc::clone(&threads), mood: Arc::clone(&mood) };
-        let engine = Engine {
-            log: Box::new(observed),
-            snapshots: Arc::new(MemorySnapshots::default()),
-            prepare: None,
-        };
+        let engine =
+            Engine { log: Box::new(observed), ..Engine::memory(Incarnation(Uuid::from_u128(1))) };
         let options = Options {
             name: name("d"),
             writer: Uuid::from_u128(2),
@@ -88,6 +86,7 @@ impl House {
             snapshot_after_bytes: u64::MAX,
             snapshot_after: Duration::MAX,
             bookmark_every: Duration::MAX,
+            mail: MailOptions::default(),
         };
         let dataset = Dataset::open(engine, options, Topics::default()).unwrap();
         Self { dataset, threads, mood }

@@ -6,6 +6,7 @@ mod commits;
 mod datasets;
 mod events;
 mod looking;
+mod mail;
 mod reference;
 mod rows;
 mod topics;
@@ -66,6 +67,18 @@ pub(crate) fn router(shared: Shared, door: Door, gate: Gate, apps: Router) -> Ro
         .routes(routes!(events::follow))
         .routes(routes!(looking::connections))
         .routes(routes!(looking::session))
+        .routes(routes!(mail::create_queue))
+        .routes(routes!(mail::send, mail::list))
+        .routes(routes!(mail::show))
+        .routes(routes!(mail::retry))
+        .routes(routes!(mail::overview))
+        .routes(routes!(mail::routes::move_endpoint))
+        .routes(routes!(mail::routes::backfill))
+        .routes(routes!(mail::routes::import))
+        .routes(routes!(mail::routes::audit))
+        .routes(routes!(mail::servers::list))
+        .routes(routes!(mail::servers::pull))
+        .routes(routes!(mail::servers::answers))
         .routes(routes!(healthz))
         .routes(routes!(readyz))
         .with_state(shared)

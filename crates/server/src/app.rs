@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use instep_edge::rules::Channel;
 use instep_model::commit::TableOptions;
+use instep_model::mail::{Kind, Mapping};
 use instep_model::name::Name;
 use instep_model::view::View;
 use instep_node::{LivePattern, Node};
@@ -15,6 +16,7 @@ pub struct App {
     pub(crate) tables: Vec<(Name, Name, TableOptions)>,
     pub(crate) views: Vec<(Name, View)>,
     pub(crate) live: Vec<LivePattern>,
+    pub(crate) mappings: Vec<(Name, Kind)>,
     pub(crate) channels: Vec<Channel>,
     pub(crate) routes: Vec<Arc<dyn Fn(Node) -> Router + Send + Sync>>,
     pub(crate) started: Vec<Arc<dyn Fn(Node) + Send + Sync>>,
@@ -40,6 +42,20 @@ impl App {
     #[must_use]
     pub fn live(mut self, pattern: LivePattern) -> Self {
         self.live.push(pattern);
+        self
+    }
+
+    /// Maps the endpoints of a kind to servers by a function, in the mail of a dataset. Only the
+    /// owner asks it, once for each message; what it says is stored.
+    #[must_use]
+    pub fn mapping(
+        mut self,
+        dataset: &Name,
+        (kind, number): (&Name, u16),
+        map: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        let mapping = Mapping::Function(Arc::new(map));
+        self.mappings.push((dataset.clone(), Kind { name: kind.clone(), number, mapping }));
         self
     }
 
@@ -70,6 +86,7 @@ impl App {
         self.tables.extend(other.tables);
         self.views.extend(other.views);
         self.live.extend(other.live);
+        self.mappings.extend(other.mappings);
         self.channels.extend(other.channels);
         self.routes.extend(other.routes);
         self.started.extend(other.started);

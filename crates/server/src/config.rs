@@ -13,13 +13,17 @@ use instep_model::limits;
 use instep_model::name::Name;
 use instep_model::view::{View, ViewDeclaration, ViewError};
 use instep_node::LivePattern;
+use instep_node::mail::SERVER_PREFIX;
 use instep_node::ring::RingLimits;
 use serde::Deserialize;
 
+pub use self::mail::{KindConfig, MailConfig};
 pub use self::sections::{
     DatasetConfig, LogConfig, RateConfig, TableConfig, TlsConfig, TokensConfig,
 };
 use crate::keys;
+
+mod mail;
 
 /// Every key of the file. Each is explained in `docs/reference/configuration.md`.
 pub const KEYS: &[&str] = &[
@@ -53,6 +57,24 @@ pub const KEYS: &[&str] = &[
     "live.history_bytes",
     "live.last_value",
     "live.presence",
+    "mail.dataset",
+    "mail.queues",
+    "mail.directory",
+    "mail.kind.name",
+    "mail.kind.number",
+    "mail.kind.by_directory",
+    "mail.kind.is_server",
+    "mail.kind.follows",
+    "mail.kind.table",
+    "mail.kind.field",
+    "mail.lease_ms",
+    "mail.ask_ms",
+    "mail.retry_ms",
+    "mail.max_attempts",
+    "mail.keep_finished",
+    "mail.keep_hours",
+    "mail.keep_dead",
+    "mail.alarm_age_s",
     "tokens.secret",
     "tokens.public_key",
     "tokens.jwks",
@@ -133,6 +155,8 @@ pub struct Config {
     /// Live topics.
     #[serde(rename = "live")]
     pub live: Vec<LivePattern>,
+    /// Datasets that keep mail.
+    pub mail: Vec<MailConfig>,
     /// How tokens are checked.
     pub tokens: TokensConfig,
     /// Keys for programs.
@@ -220,6 +244,7 @@ impl Default for Config {
             tables: vec![],
             views: vec![],
             live: vec![],
+            mail: vec![],
             insecure_public: false,
             origins: vec![],
             tokens: TokensConfig::default(),
@@ -277,6 +302,7 @@ impl Config {
             return invalid("dataset".into(), format!("at most {}", limits::NODE_DATASETS));
         }
         self.check_live()?;
+        mail::check(&self.mail)?;
         let range = instep_embedded::log::SEGMENT_BYTES_MIN..=4 * 1024 * 1024 * 1024;
         if !range.contains(&self.log.segment_bytes) {
             let problem = format!("from {} to {} bytes", range.start(), range.end());
@@ -328,7 +354,8 @@ impl Config {
                 Err(ConfigError::Invalid { key: format!("live[{at}].{key}"), problem })
             };
             let name = live.topic.strip_suffix('*').unwrap_or(&live.topic);
-            if name.is_empty() || name.contains('*') || name.starts_with("table:") {
+            let reserved = ["table:", SERVER_PREFIX].iter().any(|prefix| name.starts_with(prefix));
+            if name.is_empty() || name.contains('*') || reserved {
                 let problem = "a name, or one that ends in '*'; not reserved";
                 return invalid("topic", problem.into());
             }
@@ -397,7 +424,8 @@ impl Config {
         let listed = self.datasets.iter().map(|dataset| &dataset.name);
         let tables = self.tables.iter().map(|table| &table.dataset);
         let views = self.views.iter().map(|view| &view.dataset);
-        let mut names: Vec<Name> = listed.chain(tables).chain(views).cloned().collect();
+        let mail = self.mail.iter().map(|mail| &mail.dataset);
+        let mut names: Vec<Name> = listed.chain(tables).chain(views).chain(mail).cloned().collect();
         names.sort();
         names.dedup();
         names

@@ -4,12 +4,14 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use instep_embedded::bodies::{BodyError, BodyFile, Found};
 use instep_embedded::error::OpenError;
 use instep_embedded::log::{EmbeddedLog, Options, Trimming};
 use instep_embedded::real::RealDisk;
 use instep_embedded::snapshot::{SnapshotError, SnapshotStore, SnapshotWriter};
 use instep_model::position::{Incarnation, Revision};
-use instep_node::engine::{Chunks, Engine, Snapshots, TakeChunk};
+use instep_node::engine::{BodyStore, Chunks, Engine, Snapshots, StoredBody, TakeChunk};
 use uuid::Uuid;
 
 /// Opens the engine of one dataset in its directory.
@@ -38,7 +40,39 @@ pub(crate) fn open(directory: &Path, segment_bytes: u64) -> Result<Engine, OpenE
             }
         }
     });
-    Ok(Engine { log: Box::new(log), snapshots, prepare: Some(prepare) })
+    let bodies = Arc::new(Bodies(BodyFile::in_directory(directory)));
+    Ok(Engine { log: Box::new(log), snapshots, bodies, prepare: Some(prepare) })
+}
+
+/// Bodies of messages in a file beside the log.
+struct Bodies(BodyFile);
+
+impl BodyStore for Bodies {
+    fn write(&self, put: &[(u64, Bytes)], removed: &[u64]) -> io::Result<()> {
+        self.0.write(put, removed).map_err(refused)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync().map_err(refused)
+    }
+
+    fn read(&self, seqs: &[u64]) -> io::Result<Vec<StoredBody>> {
+        let found = self.0.read(seqs).map_err(refused)?;
+        let stored = found.into_iter().map(|found| match found {
+            Found::Whole(body) => StoredBody::Whole(body),
+            Found::Missing => StoredBody::Missing,
+            Found::Damaged => StoredBody::Damaged,
+        });
+        Ok(stored.collect())
+    }
+
+    fn size(&self) -> u64 {
+        self.0.size()
+    }
+}
+
+fn refused(error: BodyError) -> io::Error {
+    io::Error::other(error)
 }
 
 /// Snapshot files beside the log.

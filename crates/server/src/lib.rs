@@ -34,8 +34,8 @@ pub use admin::AdminKey;
 pub use app::App;
 pub use caller::{Admin, Caller};
 pub use config::{
-    Config, ConfigError, DatasetConfig, KEYS, LogConfig, RateConfig, TableConfig, TlsConfig,
-    TokensConfig,
+    Config, ConfigError, DatasetConfig, KEYS, KindConfig, LogConfig, MailConfig, RateConfig,
+    TableConfig, TlsConfig, TokensConfig,
 };
 pub use instep_access as access;
 pub use instep_edge::rules::{Channel, JoinRequest, Push};

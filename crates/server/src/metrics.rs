@@ -12,6 +12,8 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use instep_edge::{BEHIND, Counts, Door, JOIN_REFUSALS, Lag, RateCounts, TlsCounts};
+use instep_model::mail::QueueState;
+use instep_node::mail::MailCounts;
 use instep_node::{Dataset, Node};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
@@ -19,7 +21,7 @@ use prometheus_client::registry::Registry;
 
 use self::page::Page;
 use self::process::Process;
-use crate::caller::Admin;
+use crate::caller::{Admin, now_ms};
 use crate::problem::Problem;
 
 /// What the page says it is.
@@ -77,6 +79,20 @@ struct DatasetMeasured {
     evaluation_errors: u64,
     snapshot_age: Duration,
     stopped: bool,
+    mail: Option<MailMeasured>,
+}
+
+/// The mail of a dataset that has any.
+#[derive(Debug)]
+struct MailMeasured {
+    counts: MailCounts,
+    stored: u64,
+    confirmed: u64,
+    expired: u64,
+    pending: u64,
+    unrouted: u64,
+    dead: u64,
+    oldest_ms: u64,
 }
 
 impl Measured {
@@ -245,6 +261,51 @@ impl Measured {
         for (name, help, read) in gauges {
             page.gauges(name, help, "dataset", self.of_datasets(read))?;
         }
+        self.mail(page)
+    }
+
+    fn mail(&self, page: &mut Page<'_>) -> std::fmt::Result {
+        type Read = fn(&MailMeasured) -> u64;
+        let of = |read: Read| {
+            self.datasets.iter().filter_map(move |dataset| {
+                Some((dataset.name.clone(), read(dataset.mail.as_ref()?)))
+            })
+        };
+        let counters: [(&str, &str, Read); 7] = [
+            ("instep_mail_stored", "Messages stored", |m| m.stored),
+            ("instep_mail_confirmed", "Messages confirmed", |m| m.confirmed),
+            ("instep_mail_expired", "Messages expired", |m| m.expired),
+            ("instep_mail_given", "Messages given to servers", |m| m.counts.delivery.given),
+            ("instep_mail_asked", "Messages that servers were asked about", |m| {
+                m.counts.delivery.asked
+            }),
+            ("instep_mail_fenced", "Answers of registrations that are none any more", |m| {
+                m.counts.fenced
+            }),
+            ("instep_mail_damaged", "Bodies that are not what was stored", |m| m.counts.damaged),
+        ];
+        for (name, help, read) in counters {
+            page.counters(name, help, "dataset", of(read))?;
+        }
+        let gauges: [(&str, &str, Read); 8] = [
+            ("instep_mail_pending", "Messages that wait for their servers", |m| m.pending),
+            ("instep_mail_unrouted", "Messages without a route", |m| m.unrouted),
+            ("instep_mail_dead", "Dead letters", |m| m.dead),
+            ("instep_mail_oldest_seconds", "Age of the oldest pending message", |m| {
+                m.oldest_ms / 1_000
+            }),
+            ("instep_mail_registered_servers", "Servers that take their mail", |m| {
+                m.counts.delivery.registered
+            }),
+            ("instep_mail_unconfirmed", "Messages given and not confirmed", |m| {
+                m.counts.delivery.unconfirmed
+            }),
+            ("instep_mail_young_bytes", "Bodies in memory", |m| m.counts.bodies.young_bytes),
+            ("instep_mail_stored_bytes", "Bodies on disk", |m| m.counts.bodies.stored_bytes),
+        ];
+        for (name, help, read) in gauges {
+            page.gauges(name, help, "dataset", of(read))?;
+        }
         Ok(())
     }
 
@@ -266,6 +327,26 @@ impl DatasetMeasured {
             evaluation_errors: dataset.evaluation_errors(),
             snapshot_age: dataset.snapshot_age(),
             stopped: dataset.stopped().is_some(),
+            mail: dataset.has_mail().then(|| MailMeasured::now(dataset)),
+        }
+    }
+}
+
+impl MailMeasured {
+    fn now(dataset: &Dataset) -> Self {
+        let state = dataset.state();
+        let sum = |read: fn(&QueueState) -> u64| state.mail.queues().map(read).sum::<u64>();
+        let unrouted = sum(|queue| queue.unrouted);
+        let oldest = state.mail.oldest_ms(None);
+        Self {
+            counts: dataset.mail_counts(),
+            stored: sum(|queue| queue.stored),
+            confirmed: sum(|queue| queue.confirmed),
+            expired: sum(|queue| queue.expired),
+            pending: sum(|queue| queue.pending) - unrouted,
+            unrouted,
+            dead: sum(|queue| queue.dead),
+            oldest_ms: oldest.map_or(0, |at| now_ms().saturating_sub(at)),
         }
     }
 }

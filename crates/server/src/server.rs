@@ -13,10 +13,12 @@ use instep_access::Gate;
 use instep_edge::{Certificates, Door};
 use instep_embedded::error::OpenError as EngineError;
 use instep_model::commit::{Operation, Proposal};
+use instep_model::mail::Kind;
 use instep_model::name::Name;
 use instep_model::owner::Refusal;
 use instep_model::view::View;
 use instep_node::dataset::{OpenError, Options};
+use instep_node::mail::MailOptions;
 use instep_node::retention::Keep;
 use instep_node::{Dataset, Node, NodeError};
 use tokio::net::TcpListener;
@@ -26,7 +28,7 @@ use uuid::Uuid;
 
 use crate::admin::AdminKey;
 use crate::app::App;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, MailConfig};
 use crate::fronts::{Fronts, Serving};
 use crate::problem::Problem;
 use crate::{api, engine, keys, metrics, tls};
@@ -329,8 +331,34 @@ async fn load(node: Node, opener: Opener, config: Config, app: App) -> Result<()
             tracing::warn!(%dataset, %table, %refusal, "the table's options are not set");
         }
     }
+    make_mail(&node, &config).await?;
     node.set_ready();
     app.started.iter().for_each(|run| run(node.clone()));
+    Ok(())
+}
+
+/// Makes the queues and the directories that should exist.
+async fn make_mail(node: &Node, config: &Config) -> Result<(), StartError> {
+    for mail in &config.mail {
+        let Some(handle) = node.dataset(mail.dataset.as_str()) else { continue };
+        let state = handle.state();
+        let missing = mail.queues.iter().filter(|queue| state.mail.queue(queue).is_none());
+        let mut operations: Vec<Operation> =
+            missing.map(|queue| Operation::CreateQueue { queue: queue.clone() }).collect();
+        if !state.tables.contains_key(&mail.directory) {
+            let table = mail.directory.clone();
+            operations.push(Operation::CreateTable { table, public: false });
+        }
+        if operations.is_empty() {
+            continue;
+        }
+        let proposal = Proposal { principal: "config".into(), id: None, digest: 0, operations };
+        if let Err(refusal) = handle.commit(proposal).await {
+            let (dataset, table) = (mail.dataset.clone(), mail.directory.clone());
+            return Err(StartError::Table { dataset, table, refusal: Box::new(refusal) });
+        }
+        handle.start_mail();
+    }
     Ok(())
 }
 
@@ -342,6 +370,7 @@ struct Opening {
     config: Config,
     names: Vec<Name>,
     views: Vec<(Name, View)>,
+    mappings: Vec<(Name, Kind)>,
     /// One at a time: making and removing the same name must not meet.
     busy: Mutex<()>,
 }
@@ -354,10 +383,12 @@ impl Opener {
         // Those that were made over HTTP are found by their directories.
         let found = std::fs::read_dir(config.data.join(DIRECTORY)).into_iter().flatten().flatten();
         names.extend(found.filter_map(|entry| Name::new(entry.file_name().to_str()?).ok()));
+        names.extend(app.mappings.iter().map(|(dataset, _)| dataset.clone()));
         names.sort();
         names.dedup();
         let (config, views) = (config.clone(), app.views.clone());
-        Self(Arc::new(Opening { config, names, views, busy: Mutex::default() }))
+        let mappings = app.mappings.clone();
+        Self(Arc::new(Opening { config, names, views, mappings, busy: Mutex::default() }))
     }
 
     fn names(&self) -> Vec<Name> {
@@ -401,9 +432,23 @@ impl Opener {
             snapshot_after_bytes: log.snapshot_after_bytes,
             snapshot_after: Duration::from_secs(log.snapshot_after_seconds),
             bookmark_every: Duration::from_millis(config.bookmark_ms),
+            mail: self.mail_of(&name),
         };
         Dataset::open(engine, options, topics)
             .map_err(|error| StartError::Open { dataset: name, error: Box::new(error) })
+    }
+
+    /// What is decided about the mail of a dataset.
+    fn mail_of(&self, name: &Name) -> MailOptions {
+        let Opening { config, mappings, .. } = &*self.0;
+        let declared = config.mail.iter().find(|mail| mail.dataset == *name);
+        let mut options = declared.map_or_else(MailOptions::default, MailConfig::options);
+        for (dataset, kind) in mappings.iter().filter(|(dataset, _)| dataset == name) {
+            tracing::debug!(%dataset, kind = %kind.name, "a program maps endpoints");
+            options.rules.kinds.retain(|other| other.name != kind.name);
+            options.rules.kinds.push(kind.clone());
+        }
+        options
     }
 
     pub(crate) async fn create(&self, node: &Node, name: &Name) -> Result<Dataset, Problem> {

@@ -118,7 +118,7 @@ fn compile(
     for action in actions {
         let (wanted, usable) = match action {
             Action::Join => ("topics", !topics.is_empty()),
-            Action::Publish => ("topics", !topics.is_empty()),
+            Action::Publish | Action::Register => ("topics", !topics.is_empty()),
             Action::Read | Action::Commit => {
                 ("tables or datasets", !tables.is_empty() || !datasets.is_empty())
             }

@@ -229,3 +229,23 @@ fn rights_that_make_no_sense_are_refused_with_their_key() {
     let error = with("when", json!("claims.a ==\n clams.b"));
     assert!(error.key == "when" && error.problem.contains("line 2"), "{error}");
 }
+
+#[test]
+fn a_server_registers_under_its_own_name_only_and_joining_is_not_enough() {
+    let declared = rights(
+        "[[rights]]\nwho = 'key:seven'\nactions = ['register']\ntopics = ['server:7']\n\
+         [[rights]]\nwho = 'anyone'\nactions = ['join', 'publish']\ntopics = ['server:*']",
+    );
+    let undeclared = Rights::compile(&[]).unwrap();
+    let (seven, eight) = (program("seven", &[]), program("eight", &[]));
+    let may = |rights: &Rights, who: &Principal, name: &str| {
+        rights.decide(who, Action::Register, topic(name)).is_ok()
+    };
+
+    assert!(may(&declared, &seven, "server:7"));
+    assert!(!may(&declared, &seven, "server:8") && !may(&declared, &eight, "server:7"));
+    assert!(!may(&undeclared, &seven, "server:7"));
+    assert!(may(&undeclared, &Principal::admin(), "server:7"));
+    let useless = json!({"who": "anyone", "actions": ["register"], "tables": ["d/t"]});
+    assert_eq!(refused(useless).key, "actions");
+}

@@ -141,6 +141,12 @@ impl Connection {
         let Some(joined) = self.talk.find(id) else {
             return false;
         };
+        if joined.is_server() {
+            let (within, now) = ((FRAMES_PER_TURN, usize::MAX), self.house.now());
+            let (_, more) = self.talk.tell_server(id, within, now, &mut self.wants);
+            self.serve();
+            return more;
+        }
         match joined.read(FRAMES_PER_TURN, usize::MAX) {
             News::Frames(frames) => {
                 let topic = joined.subscription.topic().name();

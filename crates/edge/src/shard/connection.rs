@@ -374,6 +374,13 @@ impl Connection {
         let Some(joined) = talk.find(id) else {
             return false;
         };
+        if joined.is_server() {
+            let within = (CATCH_UP_FRAMES, limits::BATCH_BYTES);
+            let (told, more) = talk.tell_server(id, within, core.now, &mut core.wants);
+            core.counters.deliveries.add(told as u64);
+            self.serve(slot, core);
+            return more;
+        }
         match joined.read(CATCH_UP_FRAMES, limits::BATCH_BYTES) {
             News::Frames(frames) => {
                 let (form, topic) = (self.form, joined.subscription.topic().name());

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use instep_model::limits;
 use instep_model::position::Position;
+use instep_node::mail::SERVER_PREFIX;
 use instep_node::ring::{Cursor, Frame, Read};
 use slab::Slab;
 
@@ -54,7 +55,18 @@ fn fan_out_topic(mark: u32, core: &mut Core, connections: &mut Slab<Connection>)
     // Taken out for a moment: who falls behind is noted in the lists beside it.
     let everybody = std::mem::take(&mut members.members);
     match &read {
-        Read::Frames(frames) if frames.is_empty() => {}
+        Read::Frames(frames) if frames.is_empty() && !topic.name().starts_with(SERVER_PREFIX) => {}
+        Read::Frames(frames) if frames.is_empty() => {
+            // A server is told by its registration, and reads that as one who is behind does.
+            for member in &everybody {
+                if let Some(connection) = connections.get_mut(member.slot as usize)
+                    && let Side::Channels(talk) = &mut connection.side
+                    && talk.find(member.channel).is_some_and(|joined| joined.is_server())
+                {
+                    fall_behind(connection, member.slot, core);
+                }
+            }
+        }
         Read::Frames(frames) => {
             let name = topic.name();
             let mut batch = Batch { topic: name, frames, from, to, laid_out: Default::default() };

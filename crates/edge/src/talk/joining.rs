@@ -22,7 +22,7 @@ use instep_protocol::session::{Channel, ChannelId, Event, JoinOutcome};
 use serde_json::{Value, json};
 
 use super::presence::{self, Seat, Wish};
-use super::{Answer, Joined, Outside, TOKEN_EVENT, Talk, Wants};
+use super::{Answer, Joined, Outside, TOKEN_EVENT, Talk, Wants, mail};
 use crate::house::House;
 use crate::rules::JoinRequest;
 
@@ -38,11 +38,15 @@ impl Talk {
         let params: Value = serde_json::from_slice(params).unwrap_or_default();
         let brought = params.get(TOKEN_EVENT).and_then(Value::as_str);
         let renewed = brought.map_or(Ok(()), |token| self.renew(token, house, from));
+        // The Janus wire has no word for a message that is confirmed.
+        let registers = mail::is_server(channel.topic()) && self.speaker.is_channels();
+        let action = if registers { Action::Register } else { Action::Join };
         let may = renewed.and_then(|()| {
-            let may = house.may(&self.credential, Action::Join, channel.topic(), false);
+            let may = house.may(&self.credential, action, channel.topic(), false);
             may.map_err(|refusal| super::refused(&refusal))
         });
         match may {
+            Ok(()) if registers => mail::register(channel, &params, house),
             Ok(()) => {
                 let wish = Wish::of(&params, &self.credential, house);
                 ask(channel, params, Box::new(wish), house)
@@ -185,11 +189,12 @@ impl Talk {
 }
 
 impl Joined {
-    fn new(channel: Channel, subscription: Subscription) -> Self {
+    pub(super) fn new(channel: Channel, subscription: Subscription) -> Self {
         Self {
             channel,
             seat: None,
             subscription,
+            mail: None,
             dataset: None,
             position: None,
             anyone_publishes: false,

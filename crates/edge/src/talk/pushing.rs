@@ -8,7 +8,7 @@ use instep_protocol::encode::Body;
 use instep_protocol::session::{Channel, ReplyTo};
 use serde_json::{Value, json};
 
-use super::{Answer, Joined, Outside, TOKEN_EVENT, presence};
+use super::{Answer, Joined, Outside, TOKEN_EVENT, mail, presence};
 use crate::house::House;
 use crate::rules::Push;
 
@@ -26,6 +26,9 @@ pub(super) fn ask(
     credential: &Credential,
     house: &House,
 ) -> Answer {
+    if let Some(server) = joined.as_deref().filter(|joined| joined.is_server()) {
+        return mail::push(server, push, credential, house);
+    }
     let Asked { channel, reply_to, event, payload } = push;
     let now = |answer| Answer::Now(Outside::Answered(reply_to.clone(), answer));
     let rule = house.rules_for(channel.topic()).and_then(|rules| rules.push.clone());

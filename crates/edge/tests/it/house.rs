@@ -7,11 +7,11 @@ use bytes::Bytes;
 use instep_access::Gate;
 use instep_edge::{Counts, Door, DoorOptions, websocket};
 use instep_model::commit::{Operation, Proposal};
-use instep_model::log::memory::MemoryLog;
 use instep_model::name::{Key, Name};
 use instep_model::position::Incarnation;
 use instep_node::dataset::Options;
-use instep_node::engine::{Engine, MemorySnapshots};
+use instep_node::engine::Engine;
+use instep_node::mail::MailOptions;
 use instep_node::retention::Keep;
 use instep_node::ring::{Payload, RingLimits};
 use instep_node::{Dataset, LivePattern, Node};
@@ -136,11 +136,7 @@ fn serve_http(runtime: &Runtime, door: &Door) -> SocketAddr {
 }
 
 fn dataset(node: &Node) -> Dataset {
-    let engine = Engine {
-        log: Box::new(MemoryLog::new(Incarnation(Uuid::from_u128(1)))),
-        snapshots: std::sync::Arc::new(MemorySnapshots::default()),
-        prepare: None,
-    };
+    let engine = Engine::memory(Incarnation(Uuid::from_u128(1)));
     let options = Options {
         name: name("d"),
         writer: Uuid::from_u128(2),
@@ -149,6 +145,7 @@ fn dataset(node: &Node) -> Dataset {
         snapshot_after_bytes: u64::MAX,
         snapshot_after: Duration::MAX,
         bookmark_every: Duration::MAX,
+        mail: MailOptions::default(),
     };
     Dataset::open(engine, options, node.topics().clone()).unwrap()
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use instep::model::position::Incarnation;
+use instep_embedded::bodies::{self, BodyReport};
 use instep_embedded::check::{self, Report};
 use instep_embedded::error::OpenError;
 use instep_embedded::real::RealDisk;
@@ -32,6 +33,18 @@ struct Checked {
     directory: PathBuf,
     report: Report,
     repair: Option<RepairReport>,
+    bodies: Option<Bodies>,
+}
+
+/// The bodies of messages: how they are, or why that cannot be said.
+type Bodies = Result<BodyReport, String>;
+
+impl Checked {
+    fn is_healthy(&self) -> bool {
+        let bodies = self.bodies.as_ref();
+        self.report.is_healthy()
+            && bodies.is_none_or(|bodies| bodies.as_ref().is_ok_and(|one| one.problems.is_empty()))
+    }
 }
 
 pub(crate) fn run(arguments: &Arguments, json: bool) -> Result<(), Failure> {
@@ -56,7 +69,7 @@ pub(crate) fn run(arguments: &Arguments, json: bool) -> Result<(), Failure> {
             true => output::json(&as_json(&checked)),
             false => output::lines(words(&checked).as_bytes()),
         })?;
-        if !checked.report.is_healthy() {
+        if !checked.is_healthy() {
             damaged.push(checked.directory);
         }
     }
@@ -100,19 +113,20 @@ fn directories(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
 fn check_one(directory: &Path, repair: bool) -> Result<Checked, OpenError> {
     let report = check::check(&RealDisk, directory)?;
     let wanted = report.damage.is_some() || report.repair_unfinished;
+    let bodies = bodies::check(directory).map_err(|error| error.to_string()).transpose();
     let directory = directory.to_owned();
     if !(repair && wanted) {
-        return Ok(Checked { directory, report, repair: None });
+        return Ok(Checked { directory, report, repair: None, bodies });
     }
     let repaired = repair::repair(&RealDisk, &directory, Incarnation(Uuid::new_v4()))?;
     // What counts is how it is now.
     let report = check::check(&RealDisk, &directory)?;
-    Ok(Checked { directory, report, repair: Some(repaired) })
+    Ok(Checked { directory, report, repair: Some(repaired), bodies })
 }
 
 fn words(checked: &Checked) -> String {
-    let Checked { directory, report, repair } = checked;
-    let health = match (report.is_healthy(), report.incarnation) {
+    let Checked { directory, report, repair, bodies } = checked;
+    let health = match (checked.is_healthy(), report.incarnation) {
         (true, Some(_)) => "healthy",
         (true, None) => "holds no log",
         (false, _) => "DAMAGED",
@@ -148,6 +162,17 @@ fn words(checked: &Checked) -> String {
     if let Some(damage) = &report.damage {
         text.push_str(&format!("  damage     {damage}\n"));
     }
+    match bodies {
+        None => {}
+        Some(Err(problem)) => text.push_str(&format!("  bodies     BAD: {problem}\n")),
+        Some(Ok(bodies)) => {
+            let (count, size) = (bodies.bodies, output::bytes(bodies.bytes));
+            text.push_str(&format!("  bodies     {count} of messages, {size}\n"));
+            for problem in &bodies.problems {
+                text.push_str(&format!("  damage     {problem}\n"));
+            }
+        }
+    }
     text
 }
 
@@ -163,7 +188,13 @@ fn repair_words(repair: &RepairReport) -> String {
 }
 
 fn as_json(checked: &Checked) -> Value {
-    let Checked { directory, report, repair } = checked;
+    let Checked { directory, report, repair, bodies } = checked;
+    let bodies = bodies.as_ref().map(|bodies| match bodies {
+        Ok(found) => {
+            json!({"bodies": found.bodies, "bytes": found.bytes, "problems": found.problems})
+        }
+        Err(problem) => json!({"problems": [problem]}),
+    });
     let snapshots: Vec<Value> = report
         .snapshots
         .iter()
@@ -183,7 +214,7 @@ fn as_json(checked: &Checked) -> Value {
         .map(|repair| json!({"head": repair.head, "lost": repair.lost, "moved": repair.moved}));
     json!({
         "directory": directory,
-        "healthy": report.is_healthy(),
+        "healthy": checked.is_healthy(),
         "incarnation": report.incarnation.map(|incarnation| incarnation.to_string()),
         "floor": report.floor,
         "head": report.head,
@@ -194,5 +225,6 @@ fn as_json(checked: &Checked) -> Value {
         "damage": damage,
         "repair_unfinished": report.repair_unfinished,
         "repaired": repair,
+        "bodies": bodies,
     })
 }

@@ -15,6 +15,7 @@ mod draining;
 mod janus;
 mod limits;
 mod looking;
+mod mail;
 mod metrics;
 mod publishing;
 mod running;

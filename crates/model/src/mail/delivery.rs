@@ -387,7 +387,7 @@ impl Delivery {
                 }
                 MailChange::Ready(slot) => {
                     if let Some(desk) = self.desks.get_mut(&slot.server) {
-                        if desk.given.get(&slot.endpoint).is_some_and(|given| slot < *given) {
+                        if desk.given.get(&slot.endpoint).is_some_and(|given| slot <= *given) {
                             desk.given.remove(&slot.endpoint);
                         }
                         if desk.registered {

@@ -55,6 +55,7 @@ struct House {
 
 impl House {
     fn look(&mut self) {
+        Dataset(Arc::clone(&self.shared)).start_mail();
         if self.bookmark_at.elapsed() >= self.bookmark_every {
             self.bookmark_at = Instant::now();
             self.shared.hub.bookmark();
@@ -89,6 +90,8 @@ impl Shared {
         let state =
             Arc::clone(&self.state.read().unwrap_or_else(std::sync::PoisonError::into_inner));
         let revision = state.applied.revision;
+        // The log may be trimmed once there is a snapshot, and nothing else has the bodies.
+        self.post.bodies.secure()?;
         snapshots.write(revision, &mut |take| snapshot::write(&state, take))?;
         lock(&self.counters).snapshots += 1;
         *lock(&self.snapshot_at) = Instant::now();

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use instep_model::log::{AppendError, Log};
+use instep_model::mail::MailChange;
 use instep_model::owner::{Effect, Event};
 use instep_model::state::CommitChanges;
 use tokio::runtime::Handle;
@@ -48,7 +49,20 @@ impl Dataset {
         if let Some(prepare) = prepare {
             self.spawn("prepare", prepare);
         }
+        self.start_mail();
         self.keep_house(options, snapshots);
+    }
+
+    /// Starts the threads of mail if there is any and they do not run. The house does so by
+    /// itself a little later.
+    pub fn start_mail(&self) {
+        if !self.0.post.wants_to_start(&self.state()) {
+            return;
+        }
+        let dataset = self.clone();
+        self.spawn("mail", move || dataset.post().run(&dataset));
+        let dataset = self.clone();
+        self.spawn("bodies", move || dataset.post().bodies.spill_until_closed());
     }
 
     pub(super) fn spawn(&self, what: &str, run: impl FnOnce() + Send + 'static) {
@@ -155,9 +169,9 @@ impl Ownership {
                     };
                     self.owner.handle(event, now_ms());
                 }
-                Effect::Publish { commits, mail: _ } => {
+                Effect::Publish { commits, mail } => {
                     shared.calm.store(commits.len() <= 1, Ordering::Relaxed);
-                    self.publish(shared, commits);
+                    self.publish(shared, commits, mail);
                 }
                 Effect::Answer { ticket, answer } => {
                     let mut counters = lock(&shared.counters);
@@ -181,9 +195,13 @@ impl Ownership {
         counters.bytes += bytes;
     }
 
-    fn publish(&mut self, shared: &Shared, commits: Vec<CommitChanges>) {
+    fn publish(&mut self, shared: &Shared, commits: Vec<CommitChanges>, mail: Vec<MailChange>) {
         let state = Arc::new(self.owner.state().clone());
         let (tables, place) = (state.tables.clone(), state.applied);
+        if !mail.is_empty() {
+            shared.post.keep(&mail);
+            shared.post.committed(Arc::clone(&state), mail);
+        }
         *shared.state.write().unwrap_or_else(PoisonError::into_inner) = state;
         shared.head.send_replace(place);
         // Waits when the views are far behind: memory is bounded, and nothing is dropped.

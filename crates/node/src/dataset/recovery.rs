@@ -4,9 +4,10 @@ use instep_model::feed::Feed;
 use instep_model::log::{LogReader, ReadError};
 use instep_model::position::{Incarnation, Place, Revision};
 use instep_model::snapshot::Reader;
-use instep_model::state::{Change, CommitChanges, FoldError, State};
+use instep_model::state::{CommitChanges, FoldError, Seen, State};
 
 use super::{Options, Snapshots};
+use crate::mail::Post;
 use crate::retention::Retention;
 
 /// Bytes read at a time: what the caches of a core hold.
@@ -30,7 +31,7 @@ pub enum OpenError {
     #[error("the log does not add up: {0}")]
     Fold(#[from] FoldError),
     /// The storage refused.
-    #[error("the snapshots cannot be listed: {0}")]
+    #[error("the storage refused: {0}")]
     Storage(#[from] std::io::Error),
     /// A thread could not be started.
     #[error("a thread could not be started: {0}")]
@@ -41,13 +42,14 @@ pub(super) struct Recovered {
     pub(super) state: State,
     pub(super) feed: Feed,
     pub(super) retention: Retention,
+    pub(super) post: Post,
 }
 
 pub(super) fn recover(
     options: &Options,
     log: &dyn LogReader,
     snapshots: &dyn Snapshots,
-    incarnation: Incarnation,
+    (incarnation, post): (Incarnation, Post),
 ) -> Result<Recovered, OpenError> {
     let bounds = log.bounds();
     let mut state = newest_snapshot(snapshots, bounds.floor)?;
@@ -66,13 +68,20 @@ pub(super) fn recover(
         make_room();
         for stored in log.read(next, READ_BYTES)? {
             let mut commits: Vec<CommitChanges> = Vec::new();
-            let mut see = |place: Place, change: Change| match commits.last_mut() {
-                // Nobody has joined yet, so without views there is nothing to collect.
-                _ if !folding_views => feed.replay(place, &change),
-                Some(last) if last.place == place => last.changes.push(change),
-                _ => commits.push(CommitChanges { place, changes: vec![change] }),
+            let mut see = |place: Place, seen: Seen| {
+                let change = match seen {
+                    Seen::Row(change) => change,
+                    Seen::Mail(change) => return post.keep(&[change]),
+                };
+                match commits.last_mut() {
+                    // Nobody has joined yet, so without views there is nothing to collect.
+                    _ if !folding_views => feed.replay(place, &change),
+                    Some(last) if last.place == place => last.changes.push(change),
+                    _ => commits.push(CommitChanges { place, changes: vec![change] }),
+                }
             };
-            state.fold(stored.revision, &stored.bytes, &mut see)?;
+            state.fold_all(stored.revision, &stored.bytes, &mut see)?;
+            post.bodies.spill_surplus()?;
             retention.appended(stored.revision, stored.bytes.len() as u64, state.time_ms);
             if folding_views {
                 // Views need the tables as they were. It is not cheap: what a clone shares, the
@@ -85,7 +94,7 @@ pub(super) fn recover(
     if !folding_views {
         feed.apply(&[], state.tables.clone(), state.applied);
     }
-    Ok(Recovered { state, feed, retention })
+    Ok(Recovered { state, feed, retention, post })
 }
 
 /// Takes the room that the rows of one read need in one piece and gives it back to the allocator.

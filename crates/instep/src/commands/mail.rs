@@ -1,0 +1,342 @@
+//! `instep mail`: messages for endpoints, and the servers that take them.
+
+mod routes;
+mod take;
+mod taking;
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use instep_client::{Client, Letter, MessageQuery, MessageStatus, Sent};
+use serde_json::{Value, json};
+
+use crate::access::Access;
+use crate::failure::Failure;
+use crate::{input, output};
+
+/// Bytes of messages that are read at most.
+const INPUT_BYTES: usize = 256 * 1024 * 1024;
+/// Messages sent together, and their bytes: what one request may carry.
+const MESSAGES: usize = 500;
+const BYTES: usize = 512 * 1024;
+/// Messages of one page.
+const PAGE: usize = 1_000;
+
+/// Send, look at, move and take durable messages.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+}
+
+/// Where mail is kept, and how it is reached.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Post {
+    /// The dataset.
+    #[arg(long, value_name = "NAME", default_value = "mail", env = "INSTEP_DATASET")]
+    dataset: String,
+    #[command(flatten)]
+    access: Access,
+}
+
+/// One queue of it.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Queue {
+    /// The queue.
+    #[arg(long, value_name = "NAME", default_value = "mail")]
+    queue: String,
+    #[command(flatten)]
+    post: Post,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Send a message, or many from a file. Without a route nothing is stored.
+    Send(Send),
+    /// List messages.
+    List(List),
+    /// Show a message with its body.
+    Show {
+        /// Its number or its id.
+        message: String,
+        #[command(flatten)]
+        queue: Queue,
+    },
+    /// Give a dead letter another life.
+    Retry {
+        /// Its number or its id.
+        message: String,
+        #[command(flatten)]
+        queue: Queue,
+    },
+    /// How the mail of a dataset is: queues, books, and what is wrong.
+    Status {
+        #[command(flatten)]
+        post: Post,
+    },
+    /// Move an endpoint to a server, with its unfinished messages.
+    Move(routes::Move),
+    /// Give messages without a route theirs. The exit code is 9 if some have none.
+    Backfill(routes::Backfill),
+    /// List endpoints whose messages are routed elsewhere than the directory says.
+    Audit(routes::Audit),
+    /// Store messages without looking at their routes: they wait for a backfill.
+    Import(routes::Import),
+    /// List servers that have mail or take it.
+    Servers(taking::Servers),
+    /// Take the mail of a server as it comes: each message is a line, and confirmed once written.
+    Take(take::Take),
+    /// Take messages of a server, for programs that hold no socket.
+    Pull(taking::Pull),
+    /// Say that pulled messages are done.
+    Ack(taking::Ack),
+    /// Say that pulled messages are not done now.
+    Nack(taking::Nack),
+    /// Say that a pulled message is never done: it becomes a dead letter.
+    Reject(taking::Reject),
+}
+
+#[derive(Debug, clap::Args)]
+struct Send {
+    /// The endpoint, KIND/ID.
+    #[arg(required_unless_present = "file")]
+    to: Option<String>,
+    /// The body: JSON, or else it is taken as a text.
+    #[arg(required_unless_present = "file")]
+    body: Option<String>,
+    /// A permanent id (UUID) of your own: the same one is stored once.
+    #[arg(long, conflicts_with = "file")]
+    id: Option<String>,
+    /// Higher ones are given first, 0 to 9.
+    #[arg(long, conflicts_with = "file")]
+    priority: Option<u8>,
+    /// It ends undelivered after this many milliseconds.
+    #[arg(long, value_name = "MS", conflicts_with = "file")]
+    ttl_ms: Option<u64>,
+    /// It is given to nobody before, in milliseconds since 1970.
+    #[arg(long, value_name = "MS", conflicts_with = "file")]
+    not_before: Option<u64>,
+    /// Send many: objects with to, body and, if you like, id, priority, ttl_ms, not_before;
+    /// `-` reads stdin.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["to", "body"])]
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    queue: Queue,
+}
+
+#[derive(Debug, clap::Args)]
+struct List {
+    /// Messages for this endpoint.
+    #[arg(long)]
+    endpoint: Option<String>,
+    /// Messages routed to this server.
+    #[arg(long, value_name = "ID")]
+    to_server: Option<String>,
+    /// Messages in this state: pending, delayed, unrouted, dead.
+    #[arg(long)]
+    state: Option<String>,
+    /// Messages stored at least so many milliseconds ago.
+    #[arg(long, value_name = "MS")]
+    older_than_ms: Option<u64>,
+    /// Messages behind this number.
+    #[arg(long, value_name = "SEQ")]
+    after: Option<u64>,
+    /// At most so many.
+    #[arg(long, default_value_t = 100)]
+    limit: usize,
+    #[command(flatten)]
+    queue: Queue,
+}
+
+pub(crate) async fn run(arguments: Arguments, json: bool) -> Result<(), Failure> {
+    match arguments.action {
+        Action::Send(send) => send_mail(send, json).await,
+        Action::List(list) => list_mail(list, json).await,
+        Action::Show { message, queue } => {
+            let Queue { queue, post } = queue;
+            let shown = post.access.client()?.message(&post.dataset, &queue, &message).await?;
+            print_all(&shown, json)
+        }
+        Action::Retry { message, queue } => {
+            let Queue { queue, post } = queue;
+            let client = post.access.client()?;
+            let retried = client.retry_message(&post.dataset, &queue, &message).await?;
+            match json {
+                true => output::json(&retried),
+                false => output::line(&format!("message {message} is given again")),
+            }
+        }
+        Action::Status { post } => {
+            print_all(&post.access.client()?.mail(&post.dataset).await?, json)
+        }
+        Action::Move(arguments) => routes::move_endpoint(arguments, json).await,
+        Action::Backfill(arguments) => routes::backfill(arguments, json).await,
+        Action::Audit(arguments) => routes::audit(arguments, json).await,
+        Action::Import(arguments) => routes::import(arguments, json).await,
+        Action::Servers(arguments) => taking::servers(arguments, json).await,
+        Action::Take(arguments) => take::take(arguments, json).await,
+        Action::Pull(arguments) => taking::pull(arguments, json).await,
+        Action::Ack(arguments) => taking::ack(arguments, json).await,
+        Action::Nack(arguments) => taking::nack(arguments, json).await,
+        Action::Reject(arguments) => taking::reject(arguments, json).await,
+    }
+}
+
+async fn send_mail(send: Send, json: bool) -> Result<(), Failure> {
+    let Send { to, body, id, priority, ttl_ms, not_before, file, queue } = send;
+    let Queue { queue, post } = queue;
+    let client = post.access.client()?;
+    let letters = match (to, body) {
+        (Some(to), Some(body)) => {
+            let body = serde_json::from_str(&body).unwrap_or(Value::String(body));
+            vec![Letter { to, body, id, priority, ttl_ms, not_before }]
+        }
+        _ => letters_of(&file.unwrap_or_default())?,
+    };
+    in_batches(&letters, async |batch| {
+        let sent = client.send_mail(&post.dataset, &queue, batch).await?;
+        print_sent(&sent, json)
+    })
+    .await
+}
+
+/// Messages of a file: objects, one after the other or in lists.
+fn letters_of(file: &std::path::Path) -> Result<Vec<Letter>, Failure> {
+    let content = input::file(file, INPUT_BYTES)?;
+    let read = |(at, object): (usize, Value)| {
+        let letter = serde_json::from_value::<Letter>(object);
+        letter.map_err(|error| Failure::Usage(format!("messages[{at}]: {error}")))
+    };
+    input::objects("messages", &content)?.into_iter().enumerate().map(read).collect()
+}
+
+/// Does something with messages, as many at a time as one request carries.
+async fn in_batches(
+    letters: &[Letter],
+    mut work: impl AsyncFnMut(&[Letter]) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let bar = output::bar(letters.len() as u64, "{spinner} {bar:30} {pos} of {len} messages");
+    let mut rest = letters;
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let fits = |letter: &&Letter| {
+            bytes += letter.body.to_string().len() + letter.to.len() + 128;
+            bytes <= BYTES
+        };
+        let count = rest.iter().take(MESSAGES).take_while(fits).count().max(1);
+        let (now, later) = rest.split_at(count);
+        work(now).await?;
+        bar.inc(count as u64);
+        rest = later;
+    }
+    bar.finish_and_clear();
+    Ok(())
+}
+
+fn print_sent(sent: &[Sent], json: bool) -> Result<(), Failure> {
+    sent.iter().try_for_each(|sent| match (json, &sent.server) {
+        (true, _) => output::json(sent),
+        (false, Some(server)) => {
+            output::line(&format!("message {} ({}) for server {server}", sent.seq, sent.id))
+        }
+        (false, None) => {
+            output::line(&format!("message {} ({}), without a route", sent.seq, sent.id))
+        }
+    })
+}
+
+async fn list_mail(list: List, json: bool) -> Result<(), Failure> {
+    let List { endpoint, to_server, state, older_than_ms, mut after, limit, queue } = list;
+    let Queue { queue, post } = queue;
+    let client = post.access.client()?;
+    let (mut shown, mut rows) = (0, Vec::new());
+    while shown < limit {
+        let query = MessageQuery {
+            endpoint: endpoint.clone(),
+            server: to_server.clone(),
+            state: state.clone(),
+            older_than_ms,
+            after,
+            limit: Some(PAGE.min(limit - shown)),
+        };
+        let page = client.messages(&post.dataset, &queue, &query).await?;
+        shown += page.messages.len();
+        match json {
+            true => page.messages.iter().try_for_each(output::json)?,
+            false => rows.extend(page.messages.iter().map(row)),
+        }
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    match json {
+        true => Ok(()),
+        false => {
+            let heading = ["SEQ", "TO", "SERVER", "STATE", "ATTEMPTS", "AGE", "ID"];
+            output::table(&heading, rows, "no messages")
+        }
+    }
+}
+
+fn row(message: &MessageStatus) -> Vec<String> {
+    let number = |name: &str| message.more.get(name).and_then(Value::as_u64).unwrap_or_default();
+    vec![
+        message.seq.to_string(),
+        message.to.clone(),
+        message.server.clone().unwrap_or_else(|| "-".into()),
+        message.state.clone(),
+        number("attempts").to_string(),
+        age(number("age_ms")),
+        message.id.clone(),
+    ]
+}
+
+/// Milliseconds for people.
+fn age(ms: u64) -> String {
+    match ms {
+        0..1_000 => format!("{ms} ms"),
+        1_000..120_000 => format!("{} s", ms / 1_000),
+        120_000..7_200_000 => format!("{} min", ms / 60_000),
+        _ => format!("{} h", ms / 3_600_000),
+    }
+}
+
+/// Prints an answer field by field.
+fn print_all(answer: &Value, json: bool) -> Result<(), Failure> {
+    if json {
+        return output::json(answer);
+    }
+    let text = serde_json::to_string_pretty(answer)
+        .map_err(|error| Failure::System(format!("the answer as JSON: {error}")))?;
+    output::line(&text)
+}
+
+/// `server/7` and `7` are the same server.
+fn server_of(text: &str) -> &str {
+    text.strip_prefix("server/").unwrap_or(text)
+}
+
+/// What became of answers; a refused one is a failure of the command.
+fn print_outcomes(outcomes: &[instep_client::Answered], json: bool) -> Result<(), Failure> {
+    for answered in outcomes {
+        match json {
+            true => output::json(answered)?,
+            false => output::line(&format!("message {}: {}", answered.seq, answered.outcome))?,
+        }
+    }
+    let refused = outcomes.iter().find(|answered| !["ok", "done"].contains(&&*answered.outcome));
+    match refused {
+        None => Ok(()),
+        Some(answered) => Err(Failure::Refused {
+            words: format!("{}: message {}", answered.outcome, answered.seq),
+            answer: json!({"code": answered.outcome, "seq": answered.seq}),
+        }),
+    }
+}
+
+impl Post {
+    fn client(&self) -> Result<Client, Failure> {
+        self.access.client()
+    }
+}

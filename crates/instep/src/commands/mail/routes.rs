@@ -1,0 +1,148 @@
+//! Where mail goes: moves, filling in, and what is out of date.
+
+use std::path::PathBuf;
+
+use instep_client::{Backfilled, Stale};
+use serde_json::json;
+
+use super::{Post, Queue, in_batches, letters_of, server_of};
+use crate::failure::Failure;
+use crate::output;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Move {
+    /// The endpoint, KIND/ID.
+    endpoint: String,
+    /// The server, ID or server/ID.
+    #[arg(long, value_name = "SERVER")]
+    to: String,
+    /// Refuse if the route has another generation than this by now.
+    #[arg(long, value_name = "GENERATION")]
+    if_generation: Option<u64>,
+    #[command(flatten)]
+    post: Post,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Backfill {
+    #[command(flatten)]
+    queue: Queue,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Audit {
+    /// Move what is out of date to where the directory says.
+    #[arg(long)]
+    repair: bool,
+    #[command(flatten)]
+    post: Post,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Import {
+    /// Objects with to, body and, if you like, id, priority, ttl_ms, not_before; `-` reads stdin.
+    file: PathBuf,
+    #[command(flatten)]
+    queue: Queue,
+}
+
+pub(super) async fn move_endpoint(arguments: Move, json: bool) -> Result<(), Failure> {
+    let Move { endpoint, to, if_generation, post } = arguments;
+    let client = post.client()?;
+    let moved =
+        client.move_endpoint(&post.dataset, &endpoint, server_of(&to), if_generation).await?;
+    match json {
+        true => output::json(&moved),
+        false => {
+            let from = moved.from.map_or(String::new(), |from| format!(" from server {from}"));
+            let (endpoint, to, generation) = (moved.endpoint, moved.to, moved.generation);
+            output::line(&format!("{endpoint} moved{from} to server {to}, generation {generation}"))
+        }
+    }
+}
+
+pub(super) async fn backfill(arguments: Backfill, json: bool) -> Result<(), Failure> {
+    let Queue { queue, post } = arguments.queue;
+    let client = post.client()?;
+    let bar = output::bar(0, "{spinner} {pos} messages have a route");
+    let (mut after, mut routed, mut failed) = (None, 0, Vec::new());
+    loop {
+        let turn: Backfilled = client.backfill(&post.dataset, &queue, after).await?;
+        routed += turn.routed;
+        bar.inc(turn.routed);
+        failed.extend(turn.failed);
+        after = turn.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    bar.finish_and_clear();
+    match json {
+        true => output::json(&json!({"routed": routed, "failed": failed}))?,
+        false => {
+            for message in &failed {
+                let (seq, to, reason) = (message.seq, &message.to, &message.reason);
+                output::line(&format!("message {seq} for {to}: {reason}"))?;
+            }
+            output::line(&format!("{routed} messages routed, {} have no route", failed.len()))?;
+        }
+    }
+    match failed.len() {
+        0 => Ok(()),
+        left => Err(Failure::Incomplete(format!("{left} messages have no route"))),
+    }
+}
+
+pub(super) async fn audit(arguments: Audit, json: bool) -> Result<(), Failure> {
+    let Audit { repair, post } = arguments;
+    let client = post.client()?;
+    let stale = client.audit_mail(&post.dataset).await?;
+    for Stale { endpoint, stored, mapped, messages } in &stale {
+        match json {
+            true => output::json(&json!({
+                "endpoint": endpoint, "stored": stored, "mapped": mapped, "messages": messages,
+            }))?,
+            false => {
+                let word = |server: &Option<String>| match server {
+                    Some(server) => format!("server {server}"),
+                    None => "nowhere".into(),
+                };
+                let hint = match mapped {
+                    Some(mapped) if !repair => {
+                        format!(": instep mail move {endpoint} --to server/{mapped}")
+                    }
+                    _ => String::new(),
+                };
+                let (stored, mapped) = (word(stored), word(mapped));
+                output::line(&format!(
+                    "{endpoint}: {messages} messages for {stored}, its route says {mapped}{hint}"
+                ))?;
+            }
+        }
+        if let (true, Some(mapped)) = (repair, mapped) {
+            client.move_endpoint(&post.dataset, endpoint, mapped, None).await?;
+        }
+    }
+    match (stale.iter().filter(|stale| !repair || stale.mapped.is_none()).count(), json) {
+        (0, true) => Ok(()),
+        (0, false) => output::line("every message is routed where the directory says"),
+        (left, _) => Err(Failure::Incomplete(format!("{left} endpoints are out of date"))),
+    }
+}
+
+pub(super) async fn import(arguments: Import, json: bool) -> Result<(), Failure> {
+    let Import { file, queue } = arguments;
+    let Queue { queue, post } = queue;
+    let client = post.client()?;
+    let letters = letters_of(&file)?;
+    let mut stored = 0;
+    in_batches(&letters, async |batch| {
+        stored += client.import_mail(&post.dataset, &queue, batch).await?.len();
+        Ok(())
+    })
+    .await?;
+    match json {
+        true => output::json(&json!({"stored": stored})),
+        false => output::line(&format!("{stored} messages stored; now: instep mail backfill")),
+    }
+}

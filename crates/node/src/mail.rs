@@ -1,0 +1,223 @@
+//! Mail on one node: bodies, registrations of servers, and the thread that gives messages out.
+
+pub(crate) mod bodies;
+mod outbox;
+mod post;
+mod pulling;
+mod registration;
+
+use std::io;
+use std::time::Duration;
+
+use instep_model::limits;
+use instep_model::mail::delivery::{Counts, Times};
+use instep_model::mail::kinds::is_server;
+use instep_model::mail::{Hold, MailOperation, MailRules, outcome};
+use instep_model::owner::Refusal;
+use serde_json::{Value, json};
+
+pub use self::bodies::BodyCounts;
+pub use self::outbox::{Delivery, Told};
+pub(crate) use self::post::Post;
+pub use self::pulling::Pulled;
+pub use self::registration::{Registration, Said};
+use crate::dataset::Dataset;
+use crate::engine::StoredBody;
+
+/// What topics begin with by which servers take their mail.
+pub const SERVER_PREFIX: &str = "server:";
+
+/// What is decided about the mail of a dataset.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MailOptions {
+    /// What the owner decides by.
+    pub rules: MailRules,
+    /// How long things take.
+    pub times: Times,
+    /// A message that waits for longer is an alarm.
+    pub alarm_age: Duration,
+}
+
+impl Default for MailOptions {
+    fn default() -> Self {
+        let alarm_age = Duration::from_secs(limits::MAIL_ALARM_AGE_S);
+        Self { rules: MailRules::default(), times: Times::default(), alarm_age }
+    }
+}
+
+/// Why something about mail was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MailError {
+    /// Nobody keeps mail, or not there.
+    #[error("no dataset with mail stands behind it")]
+    Unmatched,
+    /// Several datasets keep mail.
+    #[error("several datasets keep mail: say which in `dataset`")]
+    Which,
+    /// What was said makes no sense.
+    #[error("{0}")]
+    Bad(String),
+    /// The event means nothing to a server's channel.
+    #[error("{0:?} is not ack, nack, reject, started, answer or credit")]
+    Event(String),
+    /// Another registration has taken over.
+    #[error("another registration of this server has taken over")]
+    Fenced,
+    /// The owner refused.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+}
+
+impl MailError {
+    /// The stable code that clients see.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Unmatched => "unmatched topic",
+            Self::Which => "dataset_wanted",
+            Self::Bad(_) => "bad_json",
+            Self::Event(_) => "bad_event",
+            Self::Fenced => "fenced",
+            Self::Refused(refusal) => refusal.code(),
+        }
+    }
+}
+
+/// How the mail of a dataset is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MailCounts {
+    /// What was given and asked.
+    pub delivery: Counts,
+    /// The bodies.
+    pub bodies: BodyCounts,
+    /// Bodies that were not what was stored, so far.
+    pub damaged: u64,
+    /// Answers of registrations that were none any more, so far.
+    pub fenced: u64,
+}
+
+impl Dataset {
+    /// True when it has queues of messages.
+    #[must_use]
+    pub fn has_mail(&self) -> bool {
+        !self.state().mail.is_empty()
+    }
+
+    /// How its mail is.
+    #[must_use]
+    pub fn mail_counts(&self) -> MailCounts {
+        let post = self.post();
+        MailCounts {
+            delivery: post.counts(),
+            bodies: post.bodies.counts(),
+            damaged: post.damaged(),
+            fenced: post.fenced(),
+        }
+    }
+
+    /// Whether somebody takes the mail of a server now.
+    #[must_use]
+    pub fn is_registered(&self, server: u32) -> bool {
+        self.post().is_registered(server)
+    }
+
+    /// What decides about its mail.
+    #[must_use]
+    pub fn mail_rules(&self) -> &MailRules {
+        &self.post().options.rules
+    }
+
+    /// The body of a message, as JSON. Blocks for the disk.
+    ///
+    /// # Errors
+    /// When the storage refuses.
+    pub fn mail_body(&self, seq: u64) -> io::Result<StoredBody> {
+        let mut bodies = self.post().bodies.read(&[seq])?;
+        Ok(bodies.pop().unwrap_or(StoredBody::Missing))
+    }
+}
+
+/// Who wants to take whose mail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wish {
+    /// The server.
+    pub server: String,
+    /// The dataset, if it was said.
+    pub dataset: Option<String>,
+    /// Messages that may be unconfirmed.
+    pub credit: usize,
+    /// The messages that it has, if it says so.
+    pub have: Option<Vec<u64>>,
+}
+
+impl Wish {
+    /// Reads a topic and the parameters of a join.
+    ///
+    /// # Errors
+    /// [`MailError::Bad`] and [`MailError::Unmatched`].
+    pub fn of(topic: &str, params: &Value) -> Result<Self, MailError> {
+        let server = topic.strip_prefix(SERVER_PREFIX).filter(|server| is_server(server));
+        let server = server.ok_or(MailError::Unmatched)?.to_owned();
+        let dataset = params.get("dataset").and_then(Value::as_str).map(str::to_owned);
+        let credit = match params.get("credit") {
+            None | Some(Value::Null) => limits::MAIL_CREDIT,
+            Some(credit) => credit_of(credit)?,
+        };
+        let have = params.get("have").map(|have| seqs_of(have, "have")).transpose()?;
+        Ok(Self { server, dataset, credit, have })
+    }
+}
+
+fn credit_of(value: &Value) -> Result<usize, MailError> {
+    let most = limits::MAIL_CREDIT_MOST;
+    let credit = value.as_u64().and_then(|credit| usize::try_from(credit).ok());
+    let credit = credit.filter(|credit| *credit <= most);
+    credit.ok_or_else(|| MailError::Bad(format!("credit: 0 to {most}")))
+}
+
+/// A list of numbers of messages.
+fn seqs_of(value: &Value, field: &str) -> Result<Vec<u64>, MailError> {
+    let bad = || MailError::Bad(format!("{field}: a list of numbers of messages is wanted"));
+    let list = value.as_array().ok_or_else(bad)?;
+    if list.len() > limits::COMMIT_PROPOSALS {
+        return Err(MailError::Bad(format!("{field}: at most {}", limits::COMMIT_PROPOSALS)));
+    }
+    list.iter().map(|seq| seq.as_u64().ok_or_else(bad)).collect()
+}
+
+/// What a server says of one message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// It is done.
+    Ack,
+    /// It is not done now.
+    Nack {
+        /// It rests for so long.
+        delay_ms: u64,
+        /// It was tried, and failed.
+        failed: bool,
+    },
+    /// It is never done.
+    Reject {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Answer {
+    fn operation(self, hold: Hold) -> MailOperation {
+        match self {
+            Self::Ack => MailOperation::Ack(hold),
+            Self::Nack { delay_ms, failed } => MailOperation::Nack { hold, delay_ms, failed },
+            Self::Reject { reason } => MailOperation::Reject { hold, reason },
+        }
+    }
+}
+
+/// What became of what a server said.
+fn outcomes(seqs: &[u64], results: &[Option<i64>]) -> Value {
+    let all = seqs.iter().zip(results).map(|(seq, result)| {
+        json!({"seq": seq, "outcome": outcome::word(result.unwrap_or(outcome::OK))})
+    });
+    json!({"outcomes": all.collect::<Vec<_>>()})
+}

@@ -1,0 +1,388 @@
+//! Bodies of messages: the young ones in memory, the others in the engine's store.
+//!
+//! | a body is | where | leaves by |
+//! | --- | --- | --- |
+//! | young | memory | its message ends: it never touches the disk; or it is spilled |
+//! | spilling | memory, and about to be in the store | the write succeeds, or fails: young again |
+//! | stored | the store | its message ends: it is removed with the next write |
+//!
+//! The log has what the store has lost, back to the snapshot that a start begins with: so before
+//! a snapshot counts, [`Bodies::secure`] puts everything that is not in the store there, and syncs
+//! it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use instep_model::limits;
+
+use crate::engine::{BodyStore, StoredBody};
+use crate::topics::lock;
+
+/// What a body takes in memory besides its bytes.
+const OVERHEAD: usize = 96;
+/// The owner waits at most this long at a time for bodies to be spilled.
+const ROOM: Duration = Duration::from_secs(1);
+
+/// The bodies of one dataset.
+pub(crate) struct Bodies {
+    store: Arc<dyn BodyStore>,
+    limit: usize,
+    state: Mutex<State>,
+    /// There is something to spill, or nothing will come any more.
+    full: Condvar,
+    /// Something was spilled.
+    spilled: Condvar,
+    /// One spills at a time.
+    spilling: Mutex<()>,
+}
+
+#[derive(Default)]
+struct State {
+    young: BTreeMap<u64, Bytes>,
+    spilling: BTreeMap<u64, Bytes>,
+    /// Bytes of both.
+    bytes: usize,
+    /// Bodies in the store whose messages have ended.
+    ended: Vec<u64>,
+    failing: bool,
+    closed: bool,
+}
+
+/// How the bodies of a dataset are kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BodyCounts {
+    /// Bodies in memory.
+    pub young: u64,
+    /// Bytes in memory.
+    pub young_bytes: u64,
+    /// Bytes of the store.
+    pub stored_bytes: u64,
+    /// The store refuses to take any more.
+    pub failing: bool,
+}
+
+impl Bodies {
+    pub(crate) fn new(store: Arc<dyn BodyStore>) -> Self {
+        Self::within(store, limits::MAIL_YOUNG_BYTES)
+    }
+
+    fn within(store: Arc<dyn BodyStore>, limit: usize) -> Self {
+        let (full, spilled) = (Condvar::new(), Condvar::new());
+        let (state, spilling) = (Mutex::default(), Mutex::default());
+        Self { store, limit, state, full, spilled, spilling }
+    }
+
+    /// Takes the body of a message that was just stored in the log.
+    pub(crate) fn put(&self, seq: u64, body: Bytes) {
+        let mut state = lock(&self.state);
+        state.bytes += weight(&body);
+        if let Some(before) = state.young.insert(seq, body) {
+            state.bytes -= weight(&before);
+        }
+        if state.bytes > self.limit {
+            self.full.notify_one();
+        }
+    }
+
+    /// Forgets the body of a message that has ended.
+    pub(crate) fn end(&self, seq: u64) {
+        let mut state = lock(&self.state);
+        match state.young.remove(&seq) {
+            Some(body) => state.bytes -= weight(&body),
+            None => {
+                state.ended.push(seq);
+                if state.ended.len() > limits::MAIL_ENDED_BODIES {
+                    self.full.notify_one();
+                }
+            }
+        }
+    }
+
+    /// Waits while far too much is in memory, unless the store does not take it anyway.
+    pub(crate) fn wait_for_room(&self) {
+        let state = lock(&self.state);
+        if state.bytes > 2 * self.limit && !state.failing {
+            drop(self.spilled.wait_timeout(state, ROOM).unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+
+    /// True when no body may come any more: the store refuses, and memory is full.
+    pub(crate) fn is_full(&self) -> bool {
+        let state = lock(&self.state);
+        state.failing && state.bytes > 2 * self.limit
+    }
+
+    /// Spills whenever too much is in memory, until the bodies are closed. For a thread.
+    pub(crate) fn spill_until_closed(&self) {
+        loop {
+            let mut state = lock(&self.state);
+            while !state.closed
+                && state.bytes <= self.limit
+                && state.ended.len() <= limits::MAIL_ENDED_BODIES
+            {
+                state = self.full.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            if state.closed {
+                return;
+            }
+            drop(state);
+            if let Err(error) = self.spill_some() {
+                tracing::warn!(%error, "bodies of messages stay in memory");
+                let state = lock(&self.state);
+                drop(self.full.wait_timeout(state, ROOM).unwrap_or_else(PoisonError::into_inner));
+            }
+        }
+    }
+
+    /// Ends [`Bodies::spill_until_closed`].
+    pub(crate) fn close(&self) {
+        lock(&self.state).closed = true;
+        self.full.notify_all();
+    }
+
+    /// Spills until no more is in memory than may be: for a start, which has no thread yet.
+    pub(crate) fn spill_surplus(&self) -> io::Result<()> {
+        while lock(&self.state).bytes > self.limit {
+            self.spill_some()?;
+        }
+        Ok(())
+    }
+
+    /// Puts everything into the store, and syncs it.
+    pub(crate) fn secure(&self) -> io::Result<()> {
+        let mut wrote = false;
+        while self.spill_some()? {
+            wrote = true;
+        }
+        // Something may have been written and not synced before.
+        if wrote || self.store.size() > 0 {
+            self.store.sync()?;
+        }
+        Ok(())
+    }
+
+    /// Writes the oldest bodies in memory to the store; false when there was nothing to write.
+    fn spill_some(&self) -> io::Result<bool> {
+        let _alone = lock(&self.spilling);
+        let mut state = lock(&self.state);
+        let mut bytes = 0;
+        while bytes < limits::MAIL_SPILL_BYTES
+            && let Some((seq, body)) = state.young.pop_first()
+        {
+            bytes += weight(&body);
+            state.spilling.insert(seq, body);
+        }
+        let put: Vec<(u64, Bytes)> =
+            state.spilling.iter().map(|(seq, body)| (*seq, body.clone())).collect();
+        let ended = std::mem::take(&mut state.ended);
+        drop(state);
+        if put.is_empty() && ended.is_empty() {
+            return Ok(false);
+        }
+        let written = self.store.write(&put, &ended);
+        let mut state = lock(&self.state);
+        let spilled = std::mem::take(&mut state.spilling);
+        state.failing = written.is_err();
+        match &written {
+            Ok(()) => state.bytes -= bytes,
+            Err(_) => {
+                // Those that ended meanwhile are in the list behind these.
+                state.young.extend(spilled);
+                let later = std::mem::replace(&mut state.ended, ended);
+                for seq in later {
+                    match state.young.remove(&seq) {
+                        Some(body) => state.bytes -= weight(&body),
+                        None => state.ended.push(seq),
+                    }
+                }
+            }
+        }
+        self.spilled.notify_all();
+        written.map(|()| true)
+    }
+
+    /// Reads bodies, in the order of `seqs`.
+    ///
+    /// # Errors
+    /// When the storage refuses.
+    pub(crate) fn read(&self, seqs: &[u64]) -> io::Result<Vec<StoredBody>> {
+        let state = lock(&self.state);
+        let find = |seq: &u64| state.young.get(seq).or_else(|| state.spilling.get(seq)).cloned();
+        let found: Vec<Option<Bytes>> = seqs.iter().map(find).collect();
+        drop(state);
+        let missing: Vec<u64> = seqs
+            .iter()
+            .zip(&found)
+            .filter(|(_, body)| body.is_none())
+            .map(|(seq, _)| *seq)
+            .collect();
+        let mut stored = match missing.is_empty() {
+            true => vec![],
+            false => self.store.read(&missing)?,
+        }
+        .into_iter();
+        let all = found.into_iter().map(|body| match body {
+            Some(body) => StoredBody::Whole(body),
+            None => stored.next().unwrap_or(StoredBody::Missing),
+        });
+        Ok(all.collect())
+    }
+
+    /// How they are kept.
+    pub(crate) fn counts(&self) -> BodyCounts {
+        let state = lock(&self.state);
+        BodyCounts {
+            young: (state.young.len() + state.spilling.len()) as u64,
+            young_bytes: state.bytes as u64,
+            stored_bytes: self.store.size(),
+            failing: state.failing,
+        }
+    }
+}
+
+fn weight(body: &Bytes) -> usize {
+    body.len() + OVERHEAD
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::engine::MemoryBodies;
+
+    /// A store that counts, and refuses while it is told to.
+    #[derive(Default)]
+    struct Fake {
+        kept: MemoryBodies,
+        refuses: AtomicBool,
+        written: AtomicUsize,
+        syncs: AtomicUsize,
+    }
+
+    impl BodyStore for Fake {
+        fn write(&self, put: &[(u64, Bytes)], removed: &[u64]) -> io::Result<()> {
+            if self.refuses.load(Ordering::SeqCst) {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.written.fetch_add(put.len(), Ordering::SeqCst);
+            self.kept.write(put, removed)
+        }
+
+        fn sync(&self) -> io::Result<()> {
+            self.syncs.fetch_add(1, Ordering::SeqCst);
+            self.kept.sync()
+        }
+
+        fn read(&self, seqs: &[u64]) -> io::Result<Vec<StoredBody>> {
+            self.kept.read(seqs)
+        }
+
+        fn size(&self) -> u64 {
+            self.kept.size()
+        }
+    }
+
+    fn body(seq: u64) -> Bytes {
+        Bytes::from(format!("body {seq:020}"))
+    }
+
+    fn bodies(limit: usize) -> (Arc<Fake>, Bodies) {
+        let fake = Arc::new(Fake::default());
+        (Arc::clone(&fake), Bodies::within(fake, limit))
+    }
+
+    fn whole(seqs: &[u64]) -> Vec<StoredBody> {
+        seqs.iter().map(|seq| StoredBody::Whole(body(*seq))).collect()
+    }
+
+    #[test]
+    fn a_body_whose_message_ends_young_never_touches_the_disk() {
+        let (fake, bodies) = bodies(usize::MAX / 4);
+        (1..=3).for_each(|seq| bodies.put(seq, body(seq)));
+
+        bodies.end(2);
+        bodies.secure().unwrap();
+
+        assert_eq!(fake.written.load(Ordering::SeqCst), 2);
+        assert_eq!(fake.read(&[1, 3]).unwrap(), whole(&[1, 3]));
+        assert_eq!(bodies.read(&[2]).unwrap(), [StoredBody::Missing]);
+    }
+
+    #[test]
+    fn what_is_too_much_for_memory_is_spilled_oldest_first_and_read_from_both() {
+        let (fake, bodies) = bodies(3 * weight(&body(0)));
+        (1..=9).for_each(|seq| bodies.put(seq, body(seq)));
+
+        bodies.spill_surplus().unwrap();
+        (10..=11).for_each(|seq| bodies.put(seq, body(seq)));
+
+        assert!(fake.written.load(Ordering::SeqCst) >= 6);
+        assert_eq!(bodies.read(&[11, 1, 9, 5]).unwrap(), whole(&[11, 1, 9, 5]));
+        assert_eq!(bodies.counts().young_bytes, 2 * weight(&body(0)) as u64);
+    }
+
+    #[test]
+    fn a_snapshot_waits_for_every_body_and_for_the_sync() {
+        let (fake, bodies) = bodies(usize::MAX / 4);
+        bodies.secure().unwrap();
+        assert_eq!(fake.syncs.load(Ordering::SeqCst), 0, "nothing, nothing to sync");
+        (1..=3).for_each(|seq| bodies.put(seq, body(seq)));
+
+        bodies.secure().unwrap();
+        bodies.end(1);
+        bodies.secure().unwrap();
+
+        assert_eq!(fake.syncs.load(Ordering::SeqCst), 2);
+        assert_eq!(fake.read(&[1]).unwrap(), [StoredBody::Missing], "removed with the next write");
+        assert_eq!(fake.read(&[2, 3]).unwrap(), whole(&[2, 3]));
+    }
+
+    #[test]
+    fn a_store_that_refuses_loses_nothing_and_says_so() {
+        let (fake, bodies) = bodies(weight(&body(0)));
+        fake.refuses.store(true, Ordering::SeqCst);
+        (1..=4).for_each(|seq| bodies.put(seq, body(seq)));
+
+        assert!(bodies.secure().is_err());
+        assert!(bodies.is_full() && bodies.counts().failing);
+        bodies.wait_for_room();
+        bodies.end(2);
+        assert_eq!(bodies.read(&[1, 3, 4]).unwrap(), whole(&[1, 3, 4]));
+
+        fake.refuses.store(false, Ordering::SeqCst);
+        bodies.secure().unwrap();
+        assert!(!bodies.is_full());
+        assert_eq!(fake.read(&[1, 3, 4]).unwrap(), whole(&[1, 3, 4]));
+        assert_eq!(fake.read(&[2]).unwrap(), [StoredBody::Missing]);
+    }
+
+    #[test]
+    fn a_thread_spills_while_messages_come_and_end() {
+        const MESSAGES: u64 = 20_000;
+        let (fake, bodies) = bodies(100 * weight(&body(0)));
+
+        std::thread::scope(|scope| {
+            scope.spawn(|| bodies.spill_until_closed());
+            for seq in 1..=MESSAGES {
+                bodies.put(seq, body(seq));
+                bodies.wait_for_room();
+                if seq % 2 == 0 {
+                    bodies.end(seq - 1);
+                }
+                if seq % 1_000 == 0 {
+                    assert_eq!(bodies.read(&[seq, 2]).unwrap(), whole(&[seq, 2]));
+                }
+            }
+            bodies.close();
+        });
+        bodies.secure().unwrap();
+
+        let kept: Vec<u64> = (1..=MESSAGES).filter(|seq| seq % 2 == 0).collect();
+        assert_eq!(bodies.read(&kept).unwrap(), whole(&kept));
+        assert_eq!(fake.kept.size(), MESSAGES / 2 * body(0).len() as u64);
+    }
+}

@@ -1,0 +1,386 @@
+//! The thread that gives messages out: a shell around the delivery machine.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use instep_model::commit::{Operation, Proposal};
+use instep_model::limits;
+use instep_model::mail::delivery::{Counts, Delivery as Machine, Effect, Event};
+use instep_model::mail::{Hold, MailChange, MailOperation};
+use instep_model::owner::{Receipt, Refusal};
+use instep_model::state::State;
+use tokio::sync::oneshot;
+
+use super::MailOptions;
+use super::bodies::Bodies;
+use super::outbox::{Delivery, SharedOutbox, Told};
+use super::pulling::Pulls;
+use crate::dataset::{Dataset, now_ms};
+use crate::engine::{BodyStore, StoredBody};
+use crate::topics::lock;
+
+/// How often the house looks for what is due.
+const TEND: Duration = Duration::from_millis(limits::MAIL_TEND_MS);
+/// After a refusal, the next try comes later.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How often alarms and silent pullers are looked for.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// The mail of one dataset on this node.
+pub(crate) struct Post {
+    pub(crate) bodies: Bodies,
+    pub(super) pulls: Pulls,
+    pub(crate) options: MailOptions,
+    inbox: Mutex<Inbox>,
+    arrived: Condvar,
+    taken: Condvar,
+    desk: Mutex<Desk>,
+    /// The threads run, or are about to.
+    started: AtomicBool,
+    damaged: AtomicU64,
+    fenced: AtomicU64,
+    began: (Instant, u64),
+}
+
+#[derive(Default)]
+struct Inbox {
+    arrivals: VecDeque<Arrival>,
+    closed: bool,
+}
+
+enum Arrival {
+    Committed(Arc<State>, Vec<MailChange>),
+    Registered(Event, u32, u64, SharedOutbox),
+    Happened(Event),
+}
+
+struct Desk {
+    machine: Machine,
+    state: Arc<State>,
+    outboxes: HashMap<u32, (u64, SharedOutbox)>,
+}
+
+/// What the house waits for.
+struct Chores {
+    tend_at: Instant,
+    tending: Option<oneshot::Receiver<Result<Receipt, Refusal>>>,
+    look_at: Instant,
+    alarmed: bool,
+}
+
+impl Post {
+    pub(crate) fn new(store: Arc<dyn BodyStore>, options: MailOptions) -> Self {
+        let machine = Machine::new(options.times);
+        let desk = Desk { machine, state: Arc::default(), outboxes: HashMap::new() };
+        Self {
+            bodies: Bodies::new(store),
+            pulls: Pulls::default(),
+            options,
+            inbox: Mutex::default(),
+            arrived: Condvar::new(),
+            taken: Condvar::new(),
+            desk: Mutex::new(desk),
+            started: AtomicBool::new(false),
+            damaged: AtomicU64::new(0),
+            fenced: AtomicU64::new(0),
+            began: (Instant::now(), now_ms()),
+        }
+    }
+
+    /// True the first time that it is asked while there is mail: start the threads.
+    pub(crate) fn wants_to_start(&self, state: &State) -> bool {
+        !state.mail.is_empty() && !self.started.swap(true, Ordering::SeqCst)
+    }
+
+    /// Bodies that are not what was stored, so far.
+    pub(crate) fn damaged(&self) -> u64 {
+        self.damaged.load(Ordering::Relaxed)
+    }
+
+    /// Answers that came too late because another registration had taken over, so far.
+    pub(crate) fn fenced(&self) -> u64 {
+        self.fenced.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_fenced(&self, count: u64) {
+        self.fenced.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Takes bodies in before anybody can read their messages.
+    pub(crate) fn keep(&self, changes: &[MailChange]) {
+        for change in changes {
+            match change {
+                MailChange::Stored { seq, body } => self.bodies.put(*seq, body.clone()),
+                MailChange::BodyEnded { seq } => self.bodies.end(*seq),
+                MailChange::Ready(_) | MailChange::Off { .. } => {}
+            }
+        }
+    }
+
+    /// Hands over what an entry changed. Waits while far too much is to be given out.
+    pub(crate) fn committed(&self, state: Arc<State>, changes: Vec<MailChange>) {
+        let changes: Vec<MailChange> = changes
+            .into_iter()
+            .filter(|change| matches!(change, MailChange::Ready(_) | MailChange::Off { .. }))
+            .collect();
+        self.put(Arrival::Committed(state, changes), true);
+        self.bodies.wait_for_room();
+    }
+
+    pub(super) fn registered(
+        &self,
+        (server, generation): (u32, u64),
+        credit: usize,
+        have: Option<Vec<u64>>,
+        outbox: SharedOutbox,
+    ) {
+        let event = Event::Registered { server, generation, credit, have };
+        self.put(Arrival::Registered(event, server, generation, outbox), false);
+    }
+
+    pub(super) fn happened(&self, event: Event) {
+        self.put(Arrival::Happened(event), false);
+    }
+
+    fn put(&self, arrival: Arrival, waits: bool) {
+        let mut inbox = lock(&self.inbox);
+        while waits
+            && inbox.arrivals.len() >= limits::MAIL_QUEUE_ENTRIES
+            && !inbox.closed
+            && self.started.load(Ordering::SeqCst)
+        {
+            let waited = self.taken.wait_timeout(inbox, AGAIN);
+            inbox = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        inbox.arrivals.push_back(arrival);
+        drop(inbox);
+        self.arrived.notify_one();
+    }
+
+    /// Ends the threads.
+    pub(crate) fn close(&self) {
+        lock(&self.inbox).closed = true;
+        self.arrived.notify_all();
+        self.taken.notify_all();
+        self.bodies.close();
+        self.pulls.clear();
+    }
+
+    /// Milliseconds since 1970, as they were at the start and have passed since: a clock that is
+    /// set moves no lease.
+    fn now(&self) -> u64 {
+        let (began, wall) = self.began;
+        wall + u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    pub(super) fn unconfirmed(&self, server: u32, generation: u64, range: (u64, u64)) -> Vec<u64> {
+        lock(&self.desk).machine.unconfirmed(server, generation, range.0, range.1)
+    }
+
+    pub(crate) fn is_registered(&self, server: u32) -> bool {
+        lock(&self.desk).machine.is_registered(server)
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        lock(&self.desk).machine.counts()
+    }
+
+    /// Works until the dataset is closed.
+    pub(crate) fn run(&self, dataset: &Dataset) {
+        lock(&self.desk).state = dataset.state();
+        let now = Instant::now();
+        let mut chores = Chores { tend_at: now, tending: None, look_at: now, alarmed: false };
+        while let Some(arrivals) = self.wait(&chores) {
+            self.taken.notify_all();
+            for arrival in arrivals {
+                self.take(arrival, dataset);
+            }
+            self.do_chores(&mut chores, dataset);
+        }
+    }
+
+    /// Waits for something to do; none when the dataset is closed.
+    fn wait(&self, chores: &Chores) -> Option<VecDeque<Arrival>> {
+        let deadline = lock(&self.desk).machine.next_deadline();
+        let due = deadline.map(|at| Duration::from_millis(at.saturating_sub(self.now())));
+        let due = due.unwrap_or(LOOK).min(chores.tend_at.saturating_duration_since(Instant::now()));
+        let mut inbox = lock(&self.inbox);
+        if inbox.arrivals.is_empty() && !inbox.closed {
+            let waited = self.arrived.wait_timeout(inbox, due.max(Duration::from_millis(1)));
+            inbox = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        match inbox.closed {
+            true => None,
+            false => Some(std::mem::take(&mut inbox.arrivals)),
+        }
+    }
+
+    fn take(&self, arrival: Arrival, dataset: &Dataset) {
+        let mut desk = lock(&self.desk);
+        let event = match arrival {
+            Arrival::Committed(state, changes) => {
+                desk.state = state;
+                Event::Changed(changes)
+            }
+            Arrival::Registered(event, server, generation, outbox) => {
+                let newer = desk.outboxes.get(&server).is_none_or(|(known, _)| *known < generation);
+                if !newer {
+                    outbox.tell([Told::Replaced]);
+                } else if let Some((_, before)) = desk.outboxes.insert(server, (generation, outbox))
+                {
+                    before.tell([Told::Replaced]);
+                }
+                event
+            }
+            Arrival::Happened(event) => {
+                if let Event::Left { server, generation } = event
+                    && desk.outboxes.get(&server).is_some_and(|(known, _)| *known == generation)
+                {
+                    desk.outboxes.remove(&server);
+                }
+                event
+            }
+        };
+        self.handle(&mut desk, event, dataset);
+    }
+
+    fn handle(&self, desk: &mut Desk, event: Event, dataset: &Dataset) {
+        let Desk { machine, state, .. } = desk;
+        machine.handle(event, &state.mail, self.now());
+        while let Some(effect) = desk.machine.next_effect() {
+            match effect {
+                Effect::Give { server, seqs, lease_ms } => {
+                    self.give(desk, server, &seqs, lease_ms, dataset);
+                }
+                Effect::Ask { server, seqs } => tell(desk, server, [Told::Ask(seqs)]),
+                Effect::Gone { server, seqs } => tell(desk, server, [Told::Gone(seqs)]),
+                Effect::Broke { server, generation, seqs } => {
+                    let name = name_of(desk, server);
+                    let broke = seqs.into_iter().map(|seq| {
+                        MailOperation::Broke(Hold { server: name.clone(), generation, seq })
+                    });
+                    drop(propose(dataset, broke));
+                }
+            }
+        }
+    }
+
+    fn give(&self, desk: &Desk, server: u32, seqs: &[u64], lease_ms: u64, dataset: &Dataset) {
+        let Some((generation, _)) = desk.outboxes.get(&server) else { return };
+        let bodies = match self.bodies.read(seqs) {
+            Ok(bodies) => bodies,
+            // They are asked about when their leases end, and given again.
+            Err(error) => {
+                tracing::warn!(dataset = %dataset.name(), %error, "bodies cannot be read");
+                return;
+            }
+        };
+        let mail = &desk.state.mail;
+        let (mut told, mut damaged) = (vec![], vec![]);
+        for (seq, body) in seqs.iter().zip(bodies) {
+            let Some(message) = mail.message(*seq) else { continue };
+            let StoredBody::Whole(body) = body else {
+                damaged.push(*seq);
+                continue;
+            };
+            told.push(Told::Message(Box::new(Delivery {
+                seq: *seq,
+                id: message.id.to_string(),
+                queue: mail.queue_name(message.queue).to_owned(),
+                to: mail.endpoint(message.endpoint).to_owned(),
+                attempt: u32::from(message.attempts) + 1,
+                lease_ms,
+                body,
+            })));
+        }
+        tell(desk, server, told);
+        if !damaged.is_empty() {
+            self.damaged.fetch_add(damaged.len() as u64, Ordering::Relaxed);
+            tracing::error!(dataset = %dataset.name(), ?damaged, "bodies of messages are damaged");
+            let name = name_of(desk, server);
+            let reject = damaged.into_iter().map(|seq| MailOperation::Reject {
+                hold: Hold { server: name.clone(), generation: *generation, seq },
+                reason: "damaged: its body on disk is not what was stored".into(),
+            });
+            drop(propose(dataset, reject));
+        }
+    }
+
+    fn do_chores(&self, chores: &mut Chores, dataset: &Dataset) {
+        let now = Instant::now();
+        let mut desk = lock(&self.desk);
+        self.handle(&mut desk, Event::Tick, dataset);
+        let state = Arc::clone(&desk.state);
+        drop(desk);
+        if let Some(answer) = &mut chores.tending {
+            match answer.try_recv() {
+                Err(oneshot::error::TryRecvError::Empty) => return,
+                Ok(Ok(_)) => chores.tending = None,
+                Ok(Err(_)) | Err(oneshot::error::TryRecvError::Closed) => {
+                    chores.tending = None;
+                    chores.tend_at = now + AGAIN;
+                    return;
+                }
+            }
+        }
+        if now >= chores.tend_at {
+            chores.tend_at = now + TEND;
+            if self.is_due(&state) {
+                chores.tending = propose(dataset, [MailOperation::Tend]);
+            }
+        }
+        if now >= chores.look_at {
+            chores.look_at = now + LOOK;
+            self.pulls.forget_silent();
+            self.look_for_alarms(chores, &state, dataset);
+        }
+    }
+
+    fn is_due(&self, state: &State) -> bool {
+        let now = now_ms();
+        let rules = &self.options.rules;
+        let (kept, oldest) = state.mail.kept();
+        let dead: u64 = state.mail.queues().map(|queue| queue.dead).sum();
+        state.mail.next_due().is_some_and(|at| at <= now)
+            || kept > rules.keep_finished.saturating_add(rules.keep_finished / 16)
+            || dead > rules.keep_dead.saturating_add(rules.keep_dead / 16)
+            || oldest.is_some_and(|ended| ended.saturating_add(rules.keep_ms) < now)
+    }
+
+    /// Warns once when something is wrong, and says once that it is right again.
+    fn look_for_alarms(&self, chores: &mut Chores, state: &State, dataset: &Dataset) {
+        let unrouted: u64 = state.mail.queues().map(|queue| queue.unrouted).sum();
+        let oldest = state.mail.oldest_ms(None).map_or(0, |at| now_ms().saturating_sub(at));
+        let is_old = u128::from(oldest) > self.options.alarm_age.as_millis();
+        let alarmed = unrouted > 0 || is_old;
+        if alarmed != std::mem::replace(&mut chores.alarmed, alarmed) {
+            let dataset = dataset.name();
+            match alarmed {
+                true => tracing::warn!(%dataset, unrouted, oldest_ms = oldest, "mail needs care"),
+                false => tracing::info!(%dataset, "mail needs no care any more"),
+            }
+        }
+    }
+}
+
+fn tell(desk: &Desk, server: u32, told: impl IntoIterator<Item = Told>) {
+    if let Some((_, outbox)) = desk.outboxes.get(&server) {
+        outbox.tell(told);
+    }
+}
+
+fn name_of(desk: &Desk, server: u32) -> String {
+    desk.state.mail.server(server).map_or(String::new(), |server| server.server.to_string())
+}
+
+/// Proposes what the house itself does; none when that is refused at once.
+fn propose(
+    dataset: &Dataset,
+    operations: impl IntoIterator<Item = MailOperation>,
+) -> Option<oneshot::Receiver<Result<Receipt, Refusal>>> {
+    let operations = operations.into_iter().map(Operation::Mail).collect();
+    let proposal = Proposal { principal: "mail".into(), id: None, digest: 0, operations };
+    dataset.propose(proposal).ok()
+}

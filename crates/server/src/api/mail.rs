@@ -1,0 +1,420 @@
+//! Mail over HTTP: sending and looking.
+
+pub(super) mod routes;
+pub(super) mod servers;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use instep_access::{Action, Resource};
+use instep_model::commit::{Operation, Proposal};
+use instep_model::limits;
+use instep_model::mail::{Letter, Mail, Message, NOWHERE, Status};
+use instep_model::name::Name;
+use instep_model::position::Position;
+use instep_node::Dataset;
+use instep_node::engine::StoredBody;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use super::{Answer, Body, Query, Shared, dataset, new_name, read_json};
+use crate::caller::{Caller, now_ms};
+use crate::problem::Problem;
+
+/// A message to be sent. Which server it goes to is not for the sender to say.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct LetterRequest {
+    /// The endpoint, `kind/id`.
+    #[schema(example = "org/42")]
+    to: String,
+    /// The body: any JSON, at most 256 KiB.
+    body: Value,
+    /// A permanent id (UUID): the same one is stored once.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    id: Option<Uuid>,
+    /// 0 to 9: higher ones of an endpoint are given first.
+    #[serde(default)]
+    priority: Option<u8>,
+    /// It expires after this many milliseconds.
+    #[serde(default)]
+    ttl_ms: Option<u64>,
+    /// It is given to nobody before, in milliseconds since 1970.
+    #[serde(default)]
+    not_before: Option<u64>,
+}
+
+/// One message, or `{"messages": […]}`.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct LettersRequest {
+    /// At most 1,000, 1 MiB in all.
+    messages: Vec<LetterRequest>,
+}
+
+/// A message that is stored.
+#[derive(Serialize, ToSchema)]
+struct SentReply {
+    /// Its number in the dataset.
+    seq: u64,
+    /// Its permanent id.
+    id: String,
+    /// The server that it is routed to.
+    server: Option<String>,
+}
+
+/// Messages that are stored.
+#[derive(Serialize, ToSchema)]
+pub(super) struct SentAllReply {
+    /// Complete up to here.
+    #[schema(value_type = String)]
+    position: Position,
+    /// In the order of the request.
+    messages: Vec<SentReply>,
+}
+
+/// Which messages.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MessagesQuery {
+    /// For this endpoint.
+    endpoint: Option<String>,
+    /// Routed to this server.
+    server: Option<String>,
+    /// `pending`, `delayed`, `unrouted`, `dead`, `confirmed` or `expired`.
+    state: Option<String>,
+    /// Stored at least so many milliseconds ago.
+    older_than_ms: Option<u64>,
+    /// Behind this number.
+    after: Option<u64>,
+    /// At most so many; 100 if it is not said, 1,000 at most.
+    limit: Option<usize>,
+}
+
+/// Some messages in the order of their numbers.
+#[derive(Serialize, ToSchema)]
+pub(super) struct MessagesReply {
+    /// The messages, without their bodies.
+    messages: Vec<Value>,
+    /// Pass it as `after` for what follows; none when nothing does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<u64>,
+}
+
+/// A queue as a resource: it stands among the tables.
+fn of_queue<'a>(dataset: &'a str, name: &'a str) -> Resource<'a> {
+    Resource::Table { dataset, name, public: false }
+}
+
+fn queue_of(mail: &Mail, queue: &str) -> Result<u16, Problem> {
+    let number = Name::new(queue).ok().and_then(|name| mail.queue(&name));
+    number.ok_or_else(|| {
+        let detail = format!("there is no queue {queue:?}");
+        Problem::new(StatusCode::NOT_FOUND, "unknown_queue", detail)
+    })
+}
+
+fn unknown_message(name: &str) -> Problem {
+    let detail = format!("there is no message {name:?}");
+    Problem::new(StatusCode::NOT_FOUND, "unknown_message", detail)
+}
+
+/// Creates a queue; no error when it exists.
+#[utoipa::path(put, path = "/v1/datasets/{dataset}/queues/{queue}", tag = "mail",
+    params(("dataset" = String, Path, description = "Name of the dataset"),
+           ("queue" = String, Path, description = "Name of the queue")),
+    responses((status = 204), (status = 400, body = Problem), (status = 404, body = Problem)))]
+pub(super) async fn create_queue(
+    caller: Caller,
+    State(shared): State<Shared>,
+    Path((name, queue)): Path<(String, String)>,
+) -> Result<StatusCode, Problem> {
+    caller.may(Action::Administer, Resource::Dataset(&name))?;
+    let queue = new_name(&queue)?;
+    let dataset = dataset(&shared.node, &name)?;
+    commit(&dataset, &caller, vec![Operation::CreateQueue { queue }]).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Sends messages: all of them are stored with their routes, or none.
+#[utoipa::path(post, path = "/v1/datasets/{dataset}/queues/{queue}/messages", tag = "mail",
+    params(("dataset" = String, Path, description = "Name of the dataset"),
+           ("queue" = String, Path, description = "Name of the queue")),
+    request_body = LettersRequest,
+    responses(
+        (status = 201, description = "Durable", body = SentAllReply),
+        (status = 400, description = "`bad_json`, `bad_endpoint`", body = Problem),
+        (status = 404, description = "`unknown_dataset`, `unknown_queue`", body = Problem),
+        (status = 409, description = "`message_conflict`", body = Problem),
+        (status = 413, description = "`message_too_large`, `body_too_large`", body = Problem),
+        (status = 422, description = "`no_route`: nothing is stored", body = Problem),
+    ))]
+pub(super) async fn send(
+    caller: Caller,
+    State(shared): State<Shared>,
+    Path((name, queue)): Path<(String, String)>,
+    body: Body<{ limits::COMMIT_BYTES }>,
+) -> Result<(StatusCode, Json<SentAllReply>), Problem> {
+    caller.may(Action::Commit, of_queue(&name, &queue))?;
+    let dataset = dataset(&shared.node, &name)?;
+    store(&dataset, &caller, &queue, &body.read().await?, Operation::Send).await
+}
+
+/// Stores the messages of a body.
+async fn store(
+    dataset: &Dataset,
+    caller: &Caller,
+    queue: &str,
+    body: &[u8],
+    operation: impl Fn(Letter) -> Operation,
+) -> Result<(StatusCode, Json<SentAllReply>), Problem> {
+    queue_of(&dataset.state().mail, queue)?;
+    let queue = new_name(queue)?;
+    let operations = read_letters(body)?.into_iter().map(|letter| {
+        let LetterRequest { to, body, id, priority, ttl_ms, not_before } = letter;
+        let queue = queue.clone();
+        operation(Letter { queue, to, body, id, priority, ttl_ms, not_before })
+    });
+    let receipt = commit(dataset, caller, operations.collect()).await?;
+    let state = dataset.state();
+    let sent = receipt.results.iter().flatten().filter_map(|seq| u64::try_from(*seq).ok());
+    let messages = sent.map(|seq| {
+        let message = state.mail.message(seq);
+        let server = message.and_then(|message| state.mail.server(message.server));
+        SentReply {
+            seq,
+            id: message.map_or(String::new(), |message| message.id.to_string()),
+            server: server.map(|server| server.server.to_string()),
+        }
+    });
+    let reply = SentAllReply { position: receipt.position, messages: messages.collect() };
+    Ok((StatusCode::CREATED, Json(reply)))
+}
+
+fn read_letters(body: &[u8]) -> Result<Vec<LetterRequest>, Problem> {
+    #[derive(Deserialize)]
+    struct Several {
+        #[serde(default)]
+        messages: Option<serde::de::IgnoredAny>,
+    }
+    match read_json::<Several>(body)?.messages {
+        Some(_) => Ok(read_json::<LettersRequest>(body)?.messages),
+        None => Ok(vec![read_json::<LetterRequest>(body)?]),
+    }
+}
+
+async fn commit(
+    dataset: &Dataset,
+    caller: &Caller,
+    operations: Vec<Operation>,
+) -> Result<instep_model::owner::Receipt, Problem> {
+    let principal = caller.name().to_owned();
+    Ok(dataset.commit(Proposal { principal, id: None, digest: 0, operations }).await?)
+}
+
+/// Lists messages.
+#[utoipa::path(get, path = "/v1/datasets/{dataset}/queues/{queue}/messages", tag = "mail",
+    params(("dataset" = String, Path, description = "Name of the dataset"),
+           ("queue" = String, Path, description = "Name of the queue"), MessagesQuery),
+    responses((status = 200, body = MessagesReply), (status = 404, body = Problem)))]
+pub(super) async fn list(
+    caller: Caller,
+    State(shared): State<Shared>,
+    Path((name, queue)): Path<(String, String)>,
+    Query(query): Query<MessagesQuery>,
+) -> Answer<MessagesReply> {
+    caller.may(Action::Read, of_queue(&name, &queue))?;
+    let dataset = dataset(&shared.node, &name)?;
+    let state = dataset.state();
+    let (mail, now) = (&state.mail, now_ms());
+    let queue = queue_of(mail, &queue)?;
+    let after = query.after.unwrap_or(0);
+    let limit = query.limit.unwrap_or(100).clamp(1, limits::MAIL_PAGE);
+    let endpoint = match &query.endpoint {
+        None => None,
+        Some(text) => {
+            let endpoint = dataset
+                .mail_rules()
+                .endpoint(text)
+                .map_err(|error| Problem::bad_request("bad_endpoint", error.to_string()))?;
+            Some(mail.endpoint_number(endpoint.as_str()).unwrap_or(NOWHERE))
+        }
+    };
+    let server = query.server.as_deref().map(|text| mail.server_number(text).unwrap_or(NOWHERE));
+    let fits = |seq: u64| {
+        let message = mail.message(seq)?;
+        let fits = message.queue == queue
+            && endpoint.is_none_or(|endpoint| message.endpoint == endpoint)
+            && server.is_none_or(|server| message.server == server && server != NOWHERE)
+            && query.state.as_deref().is_none_or(|state| state_of(message) == state)
+            && query.older_than_ms.is_none_or(|ms| message.stored_ms.saturating_add(ms) <= now);
+        fits.then(|| status(mail, seq, message, now))
+    };
+    let (mut messages, mut next, mut looked) = (vec![], None, 0);
+    for seq in candidates(mail, server, query.state.as_deref(), after) {
+        if messages.len() == limit || looked == limits::MAIL_LOOKED_AT {
+            next = next.or(Some(after));
+            return Ok(Json(MessagesReply { messages, next }));
+        }
+        looked += 1;
+        next = Some(seq);
+        messages.extend(fits(seq));
+    }
+    Ok(Json(MessagesReply { messages, next: None }))
+}
+
+/// The shortest list that has all that fit.
+fn candidates<'a>(
+    mail: &'a Mail,
+    server: Option<u32>,
+    state: Option<&str>,
+    after: u64,
+) -> Box<dyn Iterator<Item = u64> + 'a> {
+    match (server, state) {
+        (_, Some("dead")) => Box::new(mail.dead_after(after)),
+        (_, Some("unrouted")) => Box::new(mail.pending_of(NOWHERE, after)),
+        (Some(server), Some("pending" | "delayed")) => Box::new(mail.pending_of(server, after)),
+        _ => Box::new(mail.messages_after(after).map(|(seq, _)| seq)),
+    }
+}
+
+fn state_of(message: &Message) -> &'static str {
+    match message.status {
+        Status::Pending if message.server == NOWHERE => "unrouted",
+        Status::Pending if message.not_before > 0 => "delayed",
+        Status::Pending => "pending",
+        Status::Dead => "dead",
+        Status::Confirmed => "confirmed",
+        Status::Expired => "expired",
+    }
+}
+
+fn status(mail: &Mail, seq: u64, message: &Message, now: u64) -> Value {
+    let mut status = json!({
+        "seq": seq, "id": message.id, "queue": mail.queue_name(message.queue),
+        "to": mail.endpoint(message.endpoint),
+        "server": mail.server(message.server).map(|server| &*server.server),
+        "state": state_of(message), "priority": message.priority, "attempts": message.attempts,
+        "generation": message.generation, "stored_ms": message.stored_ms,
+        "age_ms": now.saturating_sub(message.stored_ms), "bytes": message.body_bytes,
+    });
+    let Some(fields) = status.as_object_mut() else { return status };
+    let ended = matches!(message.status, Status::Confirmed | Status::Expired);
+    let times = [
+        ("not_before", message.not_before),
+        (if ended { "ended_ms" } else { "expires_ms" }, message.expires),
+    ];
+    fields.extend(times.into_iter().filter(|(_, at)| *at > 0).map(|(n, at)| (n.into(), json!(at))));
+    if let Some(reason) = mail.reason(seq) {
+        fields.insert("reason".into(), json!(reason));
+    }
+    status
+}
+
+/// The number of a message by its number or its id.
+fn seq_of(mail: &Mail, queue: u16, name: &str) -> Result<u64, Problem> {
+    let by_id = || Uuid::parse_str(name).ok().and_then(|id| mail.by_id(&id));
+    let seq = name.parse::<u64>().ok().or_else(by_id);
+    let found = seq.filter(|seq| mail.message(*seq).is_some_and(|one| one.queue == queue));
+    found.ok_or_else(|| unknown_message(name))
+}
+
+/// Shows a message, with its body while there is one.
+#[utoipa::path(get, path = "/v1/datasets/{dataset}/queues/{queue}/messages/{message}", tag = "mail",
+    params(("dataset" = String, Path, description = "Name of the dataset"),
+           ("queue" = String, Path, description = "Name of the queue"),
+           ("message" = String, Path, description = "Its number, or its id")),
+    responses((status = 200, body = Value), (status = 404, body = Problem)))]
+pub(super) async fn show(
+    caller: Caller,
+    State(shared): State<Shared>,
+    Path((name, queue, message)): Path<(String, String, String)>,
+) -> Answer<Value> {
+    caller.may(Action::Read, of_queue(&name, &queue))?;
+    let dataset = dataset(&shared.node, &name)?;
+    let state = dataset.state();
+    let seq = seq_of(&state.mail, queue_of(&state.mail, &queue)?, &message)?;
+    let found = state.mail.message(seq).ok_or_else(|| unknown_message(&message))?;
+    let mut shown = status(&state.mail, seq, found, now_ms());
+    if matches!(found.status, Status::Pending | Status::Dead) {
+        let read = tokio::task::spawn_blocking(move || dataset.mail_body(seq));
+        let body = match read.await {
+            Ok(Ok(StoredBody::Whole(body))) => serde_json::from_slice(&body).unwrap_or_default(),
+            Ok(Ok(StoredBody::Missing | StoredBody::Damaged)) => {
+                shown["damaged"] = json!(true);
+                Value::Null
+            }
+            Ok(Err(error)) => {
+                let detail = error.to_string();
+                return Err(Problem::new(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "storage_error",
+                    detail,
+                ));
+            }
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        };
+        shown["body"] = body;
+    }
+    Ok(Json(shown))
+}
+
+/// Gives a dead letter another life.
+#[utoipa::path(post, path = "/v1/datasets/{dataset}/queues/{queue}/messages/{message}/retry",
+    tag = "mail",
+    params(("dataset" = String, Path, description = "Name of the dataset"),
+           ("queue" = String, Path, description = "Name of the queue"),
+           ("message" = String, Path, description = "Its number, or its id")),
+    responses((status = 200, body = Value), (status = 400, description = "It is no dead letter",
+     body = Problem), (status = 404, body = Problem)))]
+pub(super) async fn retry(
+    caller: Caller,
+    State(shared): State<Shared>,
+    Path((name, queue, message)): Path<(String, String, String)>,
+) -> Answer<Value> {
+    caller.may(Action::Administer, Resource::Dataset(&name))?;
+    let dataset = dataset(&shared.node, &name)?;
+    let seq = {
+        let state = dataset.state();
+        seq_of(&state.mail, queue_of(&state.mail, &queue)?, &message)?
+    };
+    let receipt = commit(&dataset, &caller, vec![Operation::Retry { seq }]).await?;
+    Ok(Json(json!({"seq": seq, "position": receipt.position})))
+}
+
+/// How the mail of a dataset is: queues with their books, and what is wrong.
+#[utoipa::path(get, path = "/v1/datasets/{dataset}/mail", tag = "mail",
+    params(("dataset" = String, Path, description = "Name of the dataset")),
+    responses((status = 200, body = Value), (status = 404, body = Problem)))]
+pub(super) async fn overview(
+    caller: Caller,
+    State(shared): State<Shared>,
+    Path(name): Path<String>,
+) -> Answer<Value> {
+    caller.may_one_of(Action::Administer, &[Action::Read], Resource::Dataset(&name))?;
+    let dataset = dataset(&shared.node, &name)?;
+    let state = dataset.state();
+    let (mail, counts, now) = (&state.mail, dataset.mail_counts(), now_ms());
+    let sum =
+        |read: fn(&instep_model::mail::QueueState) -> u64| mail.queues().map(read).sum::<u64>();
+    Ok(Json(json!({
+        "position": dataset.position_of(&state),
+        "pending": sum(|queue| queue.pending) - sum(|queue| queue.unrouted),
+        "unrouted": sum(|queue| queue.unrouted),
+        "dead": sum(|queue| queue.dead),
+        "oldest_ms": mail.oldest_ms(None).map(|at| now.saturating_sub(at)),
+        "servers": mail.servers().count(),
+        "registered": counts.delivery.registered,
+        "unconfirmed": counts.delivery.unconfirmed,
+        "damaged": counts.damaged,
+        "fenced": counts.fenced,
+        "bodies": {
+            "young": counts.bodies.young, "young_bytes": counts.bodies.young_bytes,
+            "stored_bytes": counts.bodies.stored_bytes, "failing": counts.bodies.failing,
+        },
+        "queues": mail.queues().collect::<Vec<_>>(),
+    })))
+}

@@ -1,0 +1,247 @@
+//! Where mail goes, over HTTP: moves, filling in, what is out of date.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use instep_access::{Action, Resource};
+use instep_model::commit::Operation;
+use instep_model::limits;
+use instep_model::mail::kinds::Route;
+use instep_model::mail::{MailOperation, MailRules, NOWHERE, Origin, outcome};
+use instep_model::position::Position;
+use instep_model::state;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::super::{Answer, Body, Shared, dataset, read_json};
+use super::{SentAllReply, commit, queue_of, store};
+use crate::caller::Caller;
+use crate::problem::Problem;
+
+/// An endpoint and the server that it goes to.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct MoveRequest {
+    /// The endpoint.
+    #[schema(example = "org/42")]
+    endpoint: String,
+    /// The id of the server.
+    #[schema(example = "7")]
+    to: String,
+    /// Refused if the route has another generation by now.
+    #[serde(default)]
+    generation: Option<u64>,
+}
+
+/// An endpoint that was moved.
+#[derive(Serialize, ToSchema)]
+pub(in crate::api) struct MoveReply {
+    /// The endpoint.
+    endpoint: String,
+    /// Its server before.
+    from: Option<String>,
+    /// Its server now.
+    to: String,
+    /// The generation of its route.
+    generation: u64,
+    /// Complete up to here.
+    #[schema(value_type = String)]
+    position: Position,
+}
+
+/// Where to begin.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+struct BackfillRequest {
+    /// Behind this message: what the turn before answered as `next`.
+    after: Option<u64>,
+}
+
+/// What a turn has done.
+#[derive(Serialize, ToSchema)]
+pub(in crate::api) struct BackfillReply {
+    /// Messages that have a route now.
+    routed: u64,
+    /// Messages that have none.
+    failed: Vec<Unroutable>,
+    /// Where the next turn begins; none when everything was looked at.
+    next: Option<u64>,
+}
+
+/// A message for which there is no route.
+#[derive(Serialize, ToSchema)]
+struct Unroutable {
+    seq: u64,
+    to: String,
+    reason: &'static str,
+}
+
+/// Endpoints whose messages are routed elsewhere than their routes say.
+#[derive(Serialize, ToSchema)]
+pub(in crate::api) struct AuditReply {
+    /// The endpoints.
+    stale: Vec<Stale>,
+}
+
+/// An endpoint whose messages are routed elsewhere than its route says.
+#[derive(Serialize, ToSchema)]
+struct Stale {
+    /// The endpoint whose route it is.
+    endpoint: String,
+    /// Where messages are routed to.
+    stored: Option<String>,
+    /// Where they would be now.
+    mapped: Option<String>,
+    /// How many.
+    messages: u64,
+}
+
+/// Moves an endpoint to a server, with its unfinished messages. The old server's answers are
+/// refused from then on.
+#[utoipa::path(post, path = "/v1/datasets/{dataset}/moves", tag = "mail",
+    params(("dataset" = String, Path, description = "Name of the dataset")),
+    request_body = MoveRequest,
+    responses((status = 200, body = MoveReply),
+              (status = 400, description = "`bad_endpoint`, `bad_operation`", body = Problem),
+              (status = 409, description = "`condition_failed`", body = Problem),
+              (status = 422, description = "`not_movable`", body = Problem)))]
+pub(in crate::api) async fn move_endpoint(
+    caller: Caller,
+    State(shared): State<Shared>,
+    Path(name): Path<String>,
+    body: Body<4096>,
+) -> Answer<MoveReply> {
+    caller.may(Action::Administer, Resource::Dataset(&name))?;
+    let dataset = dataset(&shared.node, &name)?;
+    let MoveRequest { endpoint, to, generation } = read_json(&body.read().await?)?;
+    let bad = |error: instep_model::mail::EndpointError| {
+        Problem::bad_request("bad_endpoint", error.to_string())
+    };
+    let parsed = dataset.mail_rules().endpoint(&endpoint).map_err(bad)?;
+    let from = route(dataset.mail_rules(), &dataset.state(), parsed.as_str());
+    let operation = Operation::Move { endpoint, to: to.clone(), generation };
+    let receipt = commit(&dataset, &caller, vec![operation]).await?;
+    let generation = receipt.results.first().copied().flatten().unwrap_or_default();
+    Ok(Json(MoveReply {
+        endpoint: parsed.to_string(),
+        from: from.map(|route| route.server),
+        to,
+        generation: u64::try_from(generation).unwrap_or_default(),
+        position: receipt.position,
+    }))
+}
+
+/// The route of an endpoint as the tables say it now.
+fn route(rules: &MailRules, state: &state::State, endpoint: &str) -> Option<Route> {
+    let endpoint = rules.endpoint(endpoint).ok()?;
+    let read = |table: &_, key: &instep_model::name::Key| {
+        let rows = state.tables.get(table).map(|table| &table.rows);
+        Ok::<_, Infallible>(rows.and_then(|rows| rows.get(key)).map(|stored| stored.row.clone()))
+    };
+    match rules.route(&endpoint, read) {
+        Ok(route) => route,
+        Err(never) => match never {},
+    }
+}
+
+/// Gives messages without a route theirs, up to 1,000 in a turn.
+#[utoipa::path(post, path = "/v1/datasets/{dataset}/queues/{queue}/backfill", tag = "mail",
+    params(("dataset" = String, Path, description = "Name of the dataset"),
+           ("queue" = String, Path, description = "Name of the queue")),
+    request_body = BackfillRequest,
+    responses((status = 200, body = BackfillReply), (status = 404, body = Problem)))]
+pub(in crate::api) async fn backfill(
+    caller: Caller,
+    State(shared): State<Shared>,
+    Path((name, queue)): Path<(String, String)>,
+    body: Body<4096>,
+) -> Answer<BackfillReply> {
+    caller.may(Action::Administer, Resource::Dataset(&name))?;
+    let dataset = dataset(&shared.node, &name)?;
+    let BackfillRequest { after } = match body.read().await? {
+        empty if empty.is_empty() => BackfillRequest::default(),
+        body => read_json(&body)?,
+    };
+    let state = dataset.state();
+    let queue = queue_of(&state.mail, &queue)?;
+    let of_queue = |seq: &u64| state.mail.message(*seq).is_some_and(|one| one.queue == queue);
+    let mut waiting = state.mail.pending_of(NOWHERE, after.unwrap_or(0)).filter(of_queue);
+    let seqs: Vec<u64> = waiting.by_ref().take(limits::COMMIT_PROPOSALS).collect();
+    let next = waiting.next().and(seqs.last().copied());
+    let mut reply = BackfillReply { routed: 0, failed: vec![], next };
+    if seqs.is_empty() {
+        return Ok(Json(reply));
+    }
+    let operations =
+        seqs.iter().map(|seq| Operation::Mail(MailOperation::Route { seq: *seq })).collect();
+    let receipt = commit(&dataset, &caller, operations).await?;
+    for (seq, result) in seqs.iter().zip(receipt.results.iter()) {
+        match *result {
+            Some(outcome::OK) => reply.routed += 1,
+            Some(outcome::NO_ROUTE) => {
+                let to = state.mail.message(*seq).map(|one| state.mail.endpoint(one.endpoint));
+                let to = to.unwrap_or_default().to_owned();
+                reply.failed.push(Unroutable { seq: *seq, to, reason: "no_route" });
+            }
+            _ => {}
+        }
+    }
+    Ok(Json(reply))
+}
+
+/// Stores messages without looking at their routes: they wait for a backfill.
+#[utoipa::path(post, path = "/v1/datasets/{dataset}/queues/{queue}/import", tag = "mail",
+    params(("dataset" = String, Path, description = "Name of the dataset"),
+           ("queue" = String, Path, description = "Name of the queue")),
+    request_body = super::LettersRequest,
+    responses((status = 201, body = SentAllReply), (status = 400, body = Problem),
+              (status = 404, body = Problem)))]
+pub(in crate::api) async fn import(
+    caller: Caller,
+    State(shared): State<Shared>,
+    Path((name, queue)): Path<(String, String)>,
+    body: Body<{ limits::COMMIT_BYTES }>,
+) -> Result<(StatusCode, Json<SentAllReply>), Problem> {
+    caller.may(Action::Administer, Resource::Dataset(&name))?;
+    let dataset = dataset(&shared.node, &name)?;
+    store(&dataset, &caller, &queue, &body.read().await?, Operation::Import).await
+}
+
+/// Lists endpoints whose messages are routed elsewhere than their routes say.
+#[utoipa::path(get, path = "/v1/datasets/{dataset}/audit", tag = "mail",
+    params(("dataset" = String, Path, description = "Name of the dataset")),
+    responses((status = 200, body = AuditReply), (status = 404, body = Problem)))]
+pub(in crate::api) async fn audit(
+    caller: Caller,
+    State(shared): State<Shared>,
+    Path(name): Path<String>,
+) -> Answer<AuditReply> {
+    caller.may_one_of(Action::Administer, &[Action::Read], Resource::Dataset(&name))?;
+    let dataset = dataset(&shared.node, &name)?;
+    let (rules, state) = (dataset.mail_rules(), dataset.state());
+    let mail = &state.mail;
+    let mut stale: BTreeMap<(String, u32), (Option<String>, u64)> = BTreeMap::new();
+    for (endpoint, server, count) in mail.pending_routes().filter(|route| route.1 != NOWHERE) {
+        let endpoint = mail.endpoint(endpoint);
+        let mapped = route(rules, &state, endpoint).map(|route| route.server);
+        if mapped.as_deref() == mail.server(server).map(|server| &*server.server) {
+            continue;
+        }
+        let origin = rules.endpoint(endpoint).ok().map(|endpoint| rules.origin(&endpoint));
+        let named = match origin {
+            Some(Origin::Row { key, .. }) => key.as_str().to_owned(),
+            Some(Origin::Server(_) | Origin::Nowhere) | None => endpoint.to_owned(),
+        };
+        stale.entry((named, server)).or_insert((mapped, 0)).1 += count;
+    }
+    let stale = stale.into_iter().map(|((endpoint, server), (mapped, messages))| Stale {
+        endpoint,
+        stored: mail.server(server).map(|server| server.server.to_string()),
+        mapped,
+        messages,
+    });
+    Ok(Json(AuditReply { stale: stale.collect() }))
+}

@@ -1,0 +1,197 @@
+//! Servers that take mail, over HTTP.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use instep_access::{Action, Resource};
+use instep_model::limits;
+use instep_node::mail::{Answer as Said, MailError, SERVER_PREFIX};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::{IntoParams, ToSchema};
+
+use super::super::{Answer, Body, Query, Shared, dataset, read_json};
+use crate::caller::{Caller, now_ms};
+use crate::problem::Problem;
+
+/// Which servers.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(in crate::api) struct ServersQuery {
+    /// Not only the ids.
+    #[serde(default)]
+    detail: bool,
+    /// Only those that are registered now.
+    #[serde(default)]
+    registered: bool,
+}
+
+/// Servers that have mail or have registered.
+#[derive(Serialize, ToSchema)]
+pub(in crate::api) struct ServersReply {
+    /// Ids; with `detail` objects `{server, pending, oldest_ms, registered, generation}`.
+    servers: Vec<Value>,
+}
+
+/// How much to take.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct PullRequest {
+    /// What the first pull answered; without it a new registration takes over.
+    #[serde(default)]
+    registration: Option<u64>,
+    /// At most so many messages; 10 if it is not said.
+    #[serde(default = "few")]
+    max: usize,
+    /// Wait so many milliseconds for the first; at most 20,000.
+    #[serde(default)]
+    wait_ms: u64,
+}
+
+fn few() -> usize {
+    10
+}
+
+/// What became of messages.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct AnswersRequest {
+    /// What the first pull answered.
+    registration: u64,
+    /// Done.
+    #[serde(default)]
+    ack: Vec<u64>,
+    /// Not now.
+    #[serde(default)]
+    nack: Vec<NackRequest>,
+    /// Never.
+    #[serde(default)]
+    reject: Vec<RejectRequest>,
+}
+
+/// Not now.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NackRequest {
+    /// The message.
+    seq: u64,
+    /// It rests for so many milliseconds.
+    #[serde(default)]
+    delay_ms: u64,
+    /// It was tried, and failed: that counts.
+    #[serde(default)]
+    failed: bool,
+}
+
+/// Never.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct RejectRequest {
+    /// The message.
+    seq: u64,
+    /// Why.
+    reason: String,
+}
+
+/// Lists servers that have mail or have registered.
+#[utoipa::path(get, path = "/v1/datasets/{dataset}/servers", tag = "mail",
+    params(("dataset" = String, Path, description = "Name of the dataset"), ServersQuery),
+    responses((status = 200, body = ServersReply), (status = 404, body = Problem)))]
+pub(in crate::api) async fn list(
+    caller: Caller,
+    State(shared): State<Shared>,
+    Path(name): Path<String>,
+    Query(query): Query<ServersQuery>,
+) -> Answer<ServersReply> {
+    caller.may_one_of(Action::Administer, &[Action::Read], Resource::Dataset(&name))?;
+    let dataset = dataset(&shared.node, &name)?;
+    let (state, now) = (dataset.state(), now_ms());
+    let servers = state.mail.servers();
+    let servers = servers.filter(|(number, _)| !query.registered || dataset.is_registered(*number));
+    let servers = servers.map(|(number, server)| match query.detail {
+        false => json!(server.server),
+        true => json!({
+            "server": server.server, "pending": server.pending, "generation": server.generation,
+            "oldest_ms": state.mail.oldest_ms(Some(number)).map(|at| now.saturating_sub(at)),
+            "registered": dataset.is_registered(number),
+        }),
+    });
+    Ok(Json(ServersReply { servers: servers.collect() }))
+}
+
+/// Takes messages of a server, for programs that hold no socket.
+#[utoipa::path(post, path = "/v1/datasets/{dataset}/servers/{server}/pull", tag = "mail",
+    params(("dataset" = String, Path, description = "Name of the dataset"),
+           ("server" = String, Path, description = "Id of the server")),
+    request_body = PullRequest,
+    responses((status = 200, description = "`{registration, messages, ask}`", body = Value),
+              (status = 404, body = Problem),
+              (status = 409, description = "`fenced`: another registration has taken over",
+               body = Problem)))]
+pub(in crate::api) async fn pull(
+    caller: Caller,
+    State(shared): State<Shared>,
+    Path((name, server)): Path<(String, String)>,
+    body: Body<4096>,
+) -> Result<([(axum::http::HeaderName, &'static str); 1], Vec<u8>), Problem> {
+    may_take(&caller, &server)?;
+    let dataset = dataset(&shared.node, &name)?;
+    let PullRequest { registration, max, wait_ms } = read_json(&body.read().await?)?;
+    let wait = Duration::from_millis(wait_ms.min(limits::MAIL_PULL_WAIT_MS));
+    let pulled = dataset.pull(&server, registration, max, wait).await.map_err(refused)?;
+    let head = json!({"registration": pulled.registration, "ask": pulled.ask});
+    let mut text = head.to_string().into_bytes();
+    text.pop();
+    text.extend_from_slice(b",\"messages\":[");
+    for (at, delivery) in pulled.messages.iter().enumerate() {
+        if at > 0 {
+            text.push(b',');
+        }
+        text.extend_from_slice(&delivery.to_json());
+    }
+    text.extend_from_slice(b"]}");
+    Ok(([(axum::http::header::CONTENT_TYPE, "application/json")], text))
+}
+
+/// Says what became of messages that were pulled.
+#[utoipa::path(post, path = "/v1/datasets/{dataset}/servers/{server}/answers", tag = "mail",
+    params(("dataset" = String, Path, description = "Name of the dataset"),
+           ("server" = String, Path, description = "Id of the server")),
+    request_body = AnswersRequest,
+    responses((status = 200, description = "`{outcomes: [{seq, outcome}]}`: `ok`, `done`, \
+     `fenced`, `not_yours` or `unknown_message`", body = Value), (status = 404, body = Problem)))]
+pub(in crate::api) async fn answers(
+    caller: Caller,
+    State(shared): State<Shared>,
+    Path((name, server)): Path<(String, String)>,
+    body: Body<{ 64 * 1024 }>,
+) -> Answer<Value> {
+    may_take(&caller, &server)?;
+    let dataset = dataset(&shared.node, &name)?;
+    let AnswersRequest { registration, ack, nack, reject } = read_json(&body.read().await?)?;
+    let acks = ack.into_iter().map(|seq| (seq, Said::Ack));
+    let nacks = nack
+        .into_iter()
+        .map(|NackRequest { seq, delay_ms, failed }| (seq, Said::Nack { delay_ms, failed }));
+    let rejects =
+        reject.into_iter().map(|RejectRequest { seq, reason }| (seq, Said::Reject { reason }));
+    let all: Vec<_> = acks.chain(nacks).chain(rejects).collect();
+    Ok(Json(dataset.answer_mail(&server, registration, all).await.map_err(refused)?))
+}
+
+fn may_take(caller: &Caller, server: &str) -> Result<(), Problem> {
+    let topic = format!("{SERVER_PREFIX}{server}");
+    caller.may(Action::Register, Resource::Topic { name: &topic, anyone_publishes: false })
+}
+
+fn refused(error: MailError) -> Problem {
+    match error {
+        MailError::Refused(refusal) => refusal.into(),
+        MailError::Fenced => Problem::new(StatusCode::CONFLICT, "fenced", error.to_string()),
+        MailError::Unmatched | MailError::Which | MailError::Bad(_) | MailError::Event(_) => {
+            Problem::bad_request("bad_json", error.to_string())
+        }
+    }
+}

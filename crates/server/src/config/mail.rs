@@ -1,0 +1,239 @@
+//! `[[mail]]`: datasets that keep mail, and how endpoints are mapped to servers.
+
+use std::time::Duration;
+
+use instep_model::limits;
+use instep_model::mail::delivery::Times;
+use instep_model::mail::{Kind, MailRules, Mapping};
+use instep_model::name::Name;
+use instep_node::mail::MailOptions;
+use serde::Deserialize;
+
+use super::ConfigError;
+
+/// The mail of one dataset.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MailConfig {
+    /// The dataset.
+    pub dataset: Name,
+    /// Queues that exist from the start.
+    #[serde(default = "queues")]
+    pub queues: Vec<Name>,
+    /// The table of routes: endpoint to server.
+    #[serde(default = "directory")]
+    pub directory: Name,
+    /// Kinds of endpoints; without any, those of the default set.
+    #[serde(default, rename = "kind")]
+    pub kinds: Vec<KindConfig>,
+    /// How long a server may work on a message before it is asked about it, in milliseconds.
+    #[serde(default = "lease_ms")]
+    pub lease_ms: u64,
+    /// How long a server may take to say what it has, before it is asked again, in milliseconds.
+    #[serde(default = "ask_ms")]
+    pub ask_ms: u64,
+    /// How long a message rests after its first failure, in milliseconds; then twice as long.
+    #[serde(default = "retry_ms")]
+    pub retry_ms: u64,
+    /// A message that has failed so often is a dead letter.
+    #[serde(default = "max_attempts")]
+    pub max_attempts: u16,
+    /// Finished messages that are remembered, so that their ids are stored once.
+    #[serde(default = "keep_finished")]
+    pub keep_finished: u64,
+    /// How long they are remembered, in hours.
+    #[serde(default = "keep_hours")]
+    pub keep_hours: u64,
+    /// Dead letters that are kept; the oldest are given up.
+    #[serde(default = "keep_dead")]
+    pub keep_dead: u64,
+    /// A message that waits for longer is an alarm, in seconds.
+    #[serde(default = "alarm_age_s")]
+    pub alarm_age_s: u64,
+}
+
+/// A kind of endpoints, and how one is mapped to its server: by exactly one of the keys.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KindConfig {
+    /// Its name.
+    pub name: Name,
+    /// Its number, by which it may be called too.
+    pub number: u16,
+    /// By the directory.
+    #[serde(default)]
+    pub by_directory: bool,
+    /// The endpoint is a server itself.
+    #[serde(default)]
+    pub is_server: bool,
+    /// The first part of its id names an endpoint of this kind, whose server it has.
+    #[serde(default)]
+    pub follows: Option<Name>,
+    /// By a row of this table, under the endpoint …
+    #[serde(default)]
+    pub table: Option<Name>,
+    /// … and this field of it.
+    #[serde(default)]
+    pub field: Option<String>,
+}
+
+/// What is wrong with a key, which is named behind `mail[N].`.
+type Fault = (String, String);
+
+/// Checks everything that is said about mail.
+pub(super) fn check(all: &[MailConfig]) -> Result<(), ConfigError> {
+    for (at, mail) in all.iter().enumerate() {
+        let taken = all[..at].iter().any(|other| other.dataset == mail.dataset);
+        let checked = match taken {
+            true => Err(("dataset".into(), "its mail is declared already".into())),
+            false => mail.check(),
+        };
+        checked.map_err(|(key, problem)| ConfigError::Invalid {
+            key: format!("mail[{at}].{key}"),
+            problem,
+        })?;
+    }
+    Ok(())
+}
+
+impl MailConfig {
+    /// Mail as it is where nothing else is said.
+    #[must_use]
+    pub fn of(dataset: Name) -> Self {
+        Self {
+            dataset,
+            queues: queues(),
+            directory: directory(),
+            kinds: vec![],
+            lease_ms: lease_ms(),
+            ask_ms: ask_ms(),
+            retry_ms: retry_ms(),
+            max_attempts: max_attempts(),
+            keep_finished: keep_finished(),
+            keep_hours: keep_hours(),
+            keep_dead: keep_dead(),
+            alarm_age_s: alarm_age_s(),
+        }
+    }
+
+    fn check(&self) -> Result<(), Fault> {
+        let fault = |key: &str, problem: &str| Err((key.to_owned(), problem.to_owned()));
+        if self.queues.is_empty() {
+            return fault("queues", "at least one");
+        }
+        for (key, value) in [
+            ("lease_ms", self.lease_ms),
+            ("ask_ms", self.ask_ms),
+            ("retry_ms", self.retry_ms),
+            ("max_attempts", u64::from(self.max_attempts)),
+        ] {
+            if value == 0 {
+                return fault(key, "at least 1");
+            }
+        }
+        for (at, kind) in self.kinds.iter().enumerate() {
+            kind.check(&self.kinds[..at], &self.kinds)
+                .map_err(|problem| (format!("kind[{at}]"), problem))?;
+        }
+        Ok(())
+    }
+}
+
+impl MailConfig {
+    /// What the node decides by.
+    #[must_use]
+    pub fn options(&self) -> MailOptions {
+        let defaults = MailRules::default();
+        let kinds: Vec<Kind> = self.kinds.iter().map(KindConfig::kind).collect();
+        MailOptions {
+            rules: MailRules {
+                kinds: if kinds.is_empty() { defaults.kinds } else { kinds },
+                directory: self.directory.clone(),
+                max_attempts: self.max_attempts,
+                retry_ms: self.retry_ms,
+                keep_finished: self.keep_finished,
+                keep_ms: self.keep_hours.saturating_mul(60 * 60 * 1000),
+                keep_dead: self.keep_dead,
+            },
+            times: Times { lease_ms: self.lease_ms, ask_ms: self.ask_ms },
+            alarm_age: Duration::from_secs(self.alarm_age_s),
+        }
+    }
+}
+
+impl KindConfig {
+    fn kind(&self) -> Kind {
+        let mapping = match (&self.follows, &self.table, &self.field) {
+            (Some(followed), _, _) => Mapping::Follows(followed.clone()),
+            (None, Some(table), Some(field)) => {
+                Mapping::Field { table: table.clone(), field: field.clone() }
+            }
+            _ if self.is_server => Mapping::Itself,
+            _ => Mapping::Directory,
+        };
+        Kind { name: self.name.clone(), number: self.number, mapping }
+    }
+
+    fn check(&self, before: &[Self], all: &[Self]) -> Result<(), String> {
+        let ways = [
+            self.by_directory,
+            self.is_server,
+            self.follows.is_some(),
+            self.table.is_some() && self.field.is_some(),
+        ];
+        if ways.iter().filter(|way| **way).count() != 1 || self.table.is_some() != ways[3] {
+            return Err("nothing maps its endpoints to servers: say by_directory, is_server, \
+                        follows, or table and field, and only one of them"
+                .into());
+        }
+        if before.iter().any(|other| other.name == self.name || other.number == self.number) {
+            return Err("its name or its number is taken".into());
+        }
+        match &self.follows {
+            Some(followed) if !all.iter().any(|kind| kind.name == *followed) => {
+                Err(format!("follows: there is no kind {followed:?}"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn queues() -> Vec<Name> {
+    Name::new("mail").into_iter().collect()
+}
+
+fn directory() -> Name {
+    Name::new("directory").expect("a name")
+}
+
+fn lease_ms() -> u64 {
+    limits::MAIL_LEASE_MS
+}
+
+fn ask_ms() -> u64 {
+    limits::MAIL_ASK_MS
+}
+
+fn retry_ms() -> u64 {
+    limits::MAIL_RETRY_MS
+}
+
+fn max_attempts() -> u16 {
+    limits::MAIL_ATTEMPTS
+}
+
+fn keep_finished() -> u64 {
+    limits::MAIL_FINISHED
+}
+
+fn keep_hours() -> u64 {
+    limits::MAIL_FINISHED_HOURS
+}
+
+fn keep_dead() -> u64 {
+    limits::MAIL_DEAD
+}
+
+fn alarm_age_s() -> u64 {
+    limits::MAIL_ALARM_AGE_S
+}
