@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use instep_sim::fault::{FAULTS, Fault, SAME_SEED};
+use instep_sim::mail;
 use instep_sim::run::{self, Outcome, STEPS};
 
 const USAGE: &str =
@@ -21,6 +22,7 @@ struct Arguments {
     seeds: std::ops::Range<u64>,
     steps: usize,
     fault: Option<Fault>,
+    mail_fault: Option<mail::Fault>,
     trace: bool,
     list: bool,
 }
@@ -50,6 +52,8 @@ fn main() -> ExitCode {
             say(&outcome.to_string());
             return ExitCode::FAILURE;
         }
+        let Ok(facts) = mail_seed(seed, &arguments) else { return ExitCode::FAILURE };
+        events += facts;
         if arguments.fault == Some(Fault::DependOnTheProcess) || count == 1 {
             let again = run::seed(seed, arguments.steps, arguments.fault);
             if again.digest() != outcome.digest() {
@@ -60,7 +64,7 @@ fn main() -> ExitCode {
     }
     let seconds = begun.elapsed().as_secs_f64();
     let rate = count as f64 / seconds;
-    let checkers = instep_sim::checker::CHECKERS.len();
+    let checkers = instep_sim::checker::CHECKERS.len() + mail::checker::CHECKERS.len();
     say(&format!(
         "{count} seeds, {events} events, {checkers} checkers, nothing wrong \
          ({seconds:.1} s, {rate:.0} seeds/s)\n"
@@ -68,9 +72,33 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// The same seed's world of mail; how many facts it has.
+fn mail_seed(seed: u64, arguments: &Arguments) -> Result<usize, ()> {
+    let outcome = mail::seed(seed, mail::STEPS, arguments.mail_fault);
+    if arguments.trace {
+        outcome.facts.iter().for_each(|fact| say(&format!("{fact:?}\n")));
+    }
+    if !outcome.findings.is_empty() {
+        say(&outcome.to_string());
+        return Err(());
+    }
+    let once = arguments.seeds.end - arguments.seeds.start == 1;
+    if once && mail::seed(seed, mail::STEPS, arguments.mail_fault).digest() != outcome.digest() {
+        say(&format!("mail, seed {seed}: {SAME_SEED} is broken\n"));
+        return Err(());
+    }
+    Ok(outcome.facts.len())
+}
+
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
-    let mut arguments =
-        Arguments { seeds: 0..200, steps: STEPS, fault: None, trace: false, list: false };
+    let mut arguments = Arguments {
+        seeds: 0..200,
+        steps: STEPS,
+        fault: None,
+        mail_fault: None,
+        trace: false,
+        list: false,
+    };
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or(format!("{word} needs a value"));
         let number = |text: String| text.parse::<u64>().map_err(|_| format!("{text}: no number"));
@@ -86,8 +114,11 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
             }
             "--fault" => {
                 let name = value()?;
-                let fault = Fault::named(&name).ok_or(format!("{name}: no such fault"))?;
-                arguments.fault = Some(fault);
+                arguments.fault = Fault::named(&name);
+                arguments.mail_fault = mail::Fault::named(&name);
+                if arguments.fault.is_none() && arguments.mail_fault.is_none() {
+                    return Err(format!("{name}: no such fault"));
+                }
             }
             "--trace" => arguments.trace = true,
             "--list" => arguments.list = true,
@@ -99,7 +130,12 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
 
 fn list() {
     say(&run::guards());
-    for (_, name, checker) in FAULTS {
+    for (name, guards, _) in mail::checker::CHECKERS {
+        say(&format!("{name:<48} {guards}\n"));
+    }
+    let faults = FAULTS.iter().map(|(_, name, checker)| (name, checker));
+    let of_mail = mail::FAULTS.iter().map(|(_, name, checker)| (name, checker));
+    for (name, checker) in faults.chain(of_mail) {
         say(&format!("--fault {name:<34} {checker}\n"));
     }
 }

@@ -2,4 +2,5 @@
 
 mod checkers_see;
 mod faults_are_caught;
+mod mail;
 mod seeds_hold;

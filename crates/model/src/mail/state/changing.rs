@@ -166,7 +166,14 @@ impl Mail {
             let servers: Vec<u32> = self.counts.range(of).map(|((_, server), _)| *server).collect();
             for from in servers {
                 for seq in self.pending_at(from, endpoint) {
-                    self.change(seq, see, from == server, |message| {
+                    if from == server {
+                        // It stays where it is, and whoever has it keeps it.
+                        if let Some(message) = self.messages.get_mut(&seq) {
+                            message.generation = generation;
+                        }
+                        continue;
+                    }
+                    self.change(seq, see, false, |message| {
                         message.server = server;
                         message.generation = generation;
                     });

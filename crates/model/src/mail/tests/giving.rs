@@ -313,3 +313,17 @@ fn i44_a_server_that_takes_nothing_costs_only_its_window() {
     assert_eq!(done.len(), 200);
     assert!(done.is_sorted());
 }
+
+#[test]
+fn a_move_to_where_an_endpoint_is_takes_nothing_from_its_server() {
+    let mut post = Post::new();
+    let seq = post.send("org/1");
+    let (generation, _) = post.join("7", 4, None);
+
+    post.house.commit(json!([{"op": "move", "endpoint": "org/1", "to": "7"}])).unwrap();
+
+    assert_eq!(post.learn(), []);
+    let seven = post.number("7");
+    assert_eq!(post.delivery.unconfirmed(seven, generation, 0, u64::MAX), [seq]);
+    assert_eq!(post.house.owner.state().mail.message(seq).unwrap().generation, 2);
+}

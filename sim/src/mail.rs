@@ -1,0 +1,141 @@
+//! A world of mail: senders, a hub that crashes, servers that die, vanish, linger and are asked,
+//! endpoints that move.
+//!
+//! The hub is the owner, the fold, the snapshots and the delivery machine that the server runs;
+//! its log is a list that keeps what was flushed. What happens is recorded as [`fact::Fact`]s, and
+//! [`checker`] judges them alone.
+
+use std::fmt;
+
+pub mod checker;
+pub mod fact;
+mod hub;
+mod process;
+mod world;
+
+use checker::{CHECKERS, check};
+use fact::Fact;
+
+/// Steps of a seed unless something else is wanted.
+pub const STEPS: usize = 900;
+/// Facts that are shown before the one that shows the violation.
+const SHOWN: usize = 40;
+
+/// A mistake that a shell around the machines could make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Law 1: a sender is answered before the append.
+    AnswerBeforeDurable,
+    /// I38: a confirmation counts as the newest registration's, whoever sends it.
+    ForgetGenerations,
+    /// I41: what waits for a socket is written without looking whose it is by now.
+    WriteWithoutLooking,
+    /// I39: a server that comes back is taken for having nothing.
+    ResendWithoutAsking,
+    /// I35: everything that a dead server was given counts as begun with.
+    CountPrefetched,
+    /// I40: an endpoint is moved by writing its row.
+    EditTheDirectory,
+    /// I40: some of what changed is not told to the delivery.
+    DropNews,
+    /// I37: a message is confirmed when it is written.
+    ConfirmOnWrite,
+    /// I43: what waits for a socket is written in reverse.
+    WriteBackwards,
+    /// Law 6: a server's window is not its own.
+    IgnoreCredit,
+    /// I45: a sender that heard nothing sends under another id.
+    NewIdOnRetry,
+}
+
+use Fault::*;
+
+/// Every fault with its name and the checker that must catch it.
+pub const FAULTS: &[(Fault, &str, &str)] = &[
+    (AnswerBeforeDurable, "mail-answer-before-durable", "an_accepted_message_is_in_the_books"),
+    (ForgetGenerations, "mail-forget-generations", "only_the_newest_registration_confirms"),
+    (WriteWithoutLooking, "mail-write-without-looking", "nobody_is_given_the_mail_of_another"),
+    (ResendWithoutAsking, "mail-resend-without-asking", "what_is_unconfirmed_is_asked_about_first"),
+    (CountPrefetched, "mail-count-prefetched", "only_failures_are_counted"),
+    (EditTheDirectory, "mail-edit-the-directory", "every_route_is_what_the_directory_says"),
+    (DropNews, "mail-drop-news", "everything_is_done_in_the_end"),
+    (ConfirmOnWrite, "mail-confirm-on-write", "what_is_confirmed_was_done"),
+    (WriteBackwards, "mail-write-backwards", "each_endpoint_keeps_its_order"),
+    (IgnoreCredit, "mail-ignore-credit", "a_window_is_kept"),
+    (NewIdOnRetry, "mail-new-id-on-retry", "a_letter_is_stored_once"),
+];
+
+impl Fault {
+    /// Its name on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        FAULTS.iter().find(|(fault, _, _)| *fault == self).map_or("unknown", |(_, name, _)| name)
+    }
+
+    /// The fault with this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        FAULTS.iter().find(|(_, known, _)| *known == name).map(|(fault, _, _)| *fault)
+    }
+}
+
+/// What became of one seed.
+pub struct Outcome {
+    /// The seed.
+    pub seed: u64,
+    /// What was broken on purpose.
+    pub fault: Option<Fault>,
+    /// What happened.
+    pub facts: Vec<Fact>,
+    /// What is wrong with it: the checker, the fact that shows it, and how.
+    pub findings: Vec<(&'static str, usize, String)>,
+}
+
+/// Lives through one seed and judges it.
+#[must_use]
+pub fn seed(seed: u64, steps: usize, fault: Option<Fault>) -> Outcome {
+    let mut world = world::World::new(seed, fault);
+    world.run(steps);
+    let facts = world.into_facts();
+    let findings = check(&facts);
+    Outcome { seed, fault, facts, findings }
+}
+
+impl Outcome {
+    /// The digest of everything that happened.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        let step = |before: u64, fact: &Fact| {
+            instep_model::commit::history_after(before, format!("{fact:?}").as_bytes())
+        };
+        self.facts.iter().fold(0, step)
+    }
+
+    /// Whether a checker found something.
+    #[must_use]
+    pub fn is_caught_by(&self, checker: &str) -> bool {
+        self.findings.iter().any(|(found, _, _)| *found == checker)
+    }
+}
+
+impl fmt::Display for Outcome {
+    /// The failure: what is wrong, what led to it, and how to see it again.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some((first, at, _)) = self.findings.first() else {
+            return writeln!(f, "mail, seed {}: nothing wrong", self.seed);
+        };
+        writeln!(f, "mail, seed {}, the {SHOWN} facts up to the violation:", self.seed)?;
+        for (number, fact) in
+            self.facts.iter().enumerate().take(at + 1).skip(at.saturating_sub(SHOWN))
+        {
+            writeln!(f, "{number:6} {fact:?}")?;
+        }
+        for (checker, at, what) in &self.findings {
+            writeln!(f, "broken at {at}: {checker}: {what}")?;
+        }
+        let guards = CHECKERS.iter().find(|(name, _, _)| name == first);
+        writeln!(f, "guards: {}", guards.map_or("", |(_, guards, _)| guards))?;
+        let fault = self.fault.map_or(String::new(), |fault| format!(" --fault {}", fault.name()));
+        writeln!(f, "to repeat: cargo xtask sim --seed {}{fault}", self.seed)
+    }
+}

@@ -1,0 +1,168 @@
+//! What the log says of mail, added up the slow way.
+
+use std::collections::BTreeMap;
+
+use instep_model::mail::MailRecord;
+use uuid::Uuid;
+
+use super::notes_of;
+use crate::mail::fact::{Fact, Noted};
+
+/// Where a message stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    Pending,
+    Dead,
+    Confirmed,
+    Expired,
+}
+
+/// A message.
+#[derive(Debug, Clone)]
+pub(super) struct Message {
+    pub(super) id: Uuid,
+    pub(super) to: String,
+    pub(super) via: Option<String>,
+    pub(super) server: Option<String>,
+    pub(super) priority: u8,
+    pub(super) state: State,
+    pub(super) rests: bool,
+    pub(super) expires: u64,
+    /// How often it was taken from whoever had it: put back, ended, or moved.
+    pub(super) takings: u64,
+    attempts: u16,
+}
+
+/// The sum of a log.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Books {
+    pub(super) messages: BTreeMap<u64, Message>,
+    /// Every message that ever was.
+    pub(super) ids: BTreeMap<u64, Uuid>,
+    pub(super) directory: BTreeMap<String, String>,
+    pub(super) generations: BTreeMap<String, u64>,
+    /// By commit and message: whose it was when it was confirmed or put back.
+    pub(super) verdicts: BTreeMap<(u64, usize, u64), (String, u64)>,
+    /// Confirmed since somebody looked, with the server.
+    pub(super) confirmed: Vec<(u64, String)>,
+    /// Failures counted, by message.
+    pub(super) failures: BTreeMap<u64, u64>,
+    /// What cannot be.
+    pub(super) problems: Vec<String>,
+}
+
+impl Books {
+    /// Takes a fact in, if it is one of the log.
+    pub(super) fn take(&mut self, fact: &Fact) {
+        let Fact::Stored { revision, .. } = fact else { return };
+        for (index, noted) in notes_of(fact) {
+            match noted {
+                Noted::Route(endpoint, server) => {
+                    self.directory.insert(endpoint.clone(), server.clone());
+                }
+                Noted::Mail(record) => self.record((*revision, index), record),
+            }
+        }
+    }
+
+    fn record(&mut self, (revision, index): (u64, usize), record: &MailRecord) {
+        match record {
+            MailRecord::Stored {
+                seq, id, to, server, via, priority, not_before, expires, ..
+            } => {
+                let (rests, expires) = (*not_before > 0, *expires);
+                let message = Message {
+                    id: *id,
+                    to: to.clone(),
+                    via: via.clone(),
+                    server: server.clone(),
+                    priority: *priority,
+                    state: State::Pending,
+                    rests,
+                    expires,
+                    takings: 0,
+                    attempts: 0,
+                };
+                if self.ids.insert(*seq, *id).is_some() {
+                    self.problems.push(format!("number {seq} is used twice"));
+                }
+                self.messages.insert(*seq, message);
+            }
+            MailRecord::Routed { seq, server, via, .. } => {
+                if let Some(message) = self.messages.get_mut(seq) {
+                    (message.server, message.via) = (Some(server.clone()), via.clone());
+                }
+            }
+            MailRecord::Moved { via, server, .. } => {
+                for message in self.messages.values_mut() {
+                    let follows = message.via.as_ref() == Some(via) && message.server.is_some();
+                    if follows && message.state == State::Pending {
+                        message.takings += u64::from(message.server.as_ref() != Some(server));
+                        message.server = Some(server.clone());
+                    }
+                }
+            }
+            MailRecord::Registered { server, generation } => {
+                self.generations.insert(server.clone(), *generation);
+            }
+            MailRecord::Confirmed { seq } => {
+                self.verdict((revision, index), *seq);
+                self.end(*seq, State::Confirmed);
+                let server = self.messages.get(seq).and_then(|message| message.server.clone());
+                self.confirmed.push((*seq, server.unwrap_or_default()));
+            }
+            MailRecord::Expired { seq } => self.end(*seq, State::Expired),
+            MailRecord::Rests { seq, attempts, .. } => {
+                self.verdict((revision, index), *seq);
+                self.attempts(*seq, *attempts);
+                self.with(*seq, |message| {
+                    message.rests = true;
+                    message.takings += 1;
+                });
+            }
+            MailRecord::Released { seq } => self.with(*seq, |message| message.rests = false),
+            MailRecord::Died { seq, attempts, .. } => {
+                self.verdict((revision, index), *seq);
+                self.attempts(*seq, *attempts);
+                self.end(*seq, State::Dead);
+            }
+            MailRecord::Retried { seq } => self.with(*seq, |message| {
+                (message.state, message.rests, message.attempts) = (State::Pending, false, 0);
+            }),
+            MailRecord::Forgotten { seqs } => seqs.iter().for_each(|seq| {
+                self.messages.remove(seq);
+            }),
+            MailRecord::Queue { .. } => {}
+        }
+    }
+
+    fn with(&mut self, seq: u64, change: impl FnOnce(&mut Message)) {
+        match self.messages.get_mut(&seq) {
+            Some(message) => change(message),
+            None => self.problems.push(format!("message {seq} is not there")),
+        }
+    }
+
+    fn end(&mut self, seq: u64, state: State) {
+        if self.messages.get(&seq).is_some_and(|message| message.state != State::Pending) {
+            self.problems.push(format!("message {seq} has ended already"));
+        }
+        self.with(seq, |message| {
+            (message.state, message.rests) = (state, false);
+            message.takings += 1;
+        });
+    }
+
+    fn attempts(&mut self, seq: u64, attempts: u16) {
+        let before = self.messages.get(&seq).map_or(0, |message| message.attempts);
+        *self.failures.entry(seq).or_default() += u64::from(attempts.saturating_sub(before));
+        self.with(seq, |message| message.attempts = attempts);
+    }
+
+    fn verdict(&mut self, (revision, index): (u64, usize), seq: u64) {
+        let server = self.messages.get(&seq).and_then(|message| message.server.clone());
+        let server = server.unwrap_or_default();
+        let generation = self.generations.get(&server).copied().unwrap_or(0);
+        self.verdicts.insert((revision, index, seq), (server, generation));
+    }
+}

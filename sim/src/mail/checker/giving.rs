@@ -1,0 +1,184 @@
+//! The laws of who is given what, and when.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::Finding;
+use super::books::{Books, State};
+use crate::mail::fact::Fact;
+
+pub(super) fn nobody_is_given_the_mail_of_another(facts: &[Fact]) -> Result<(), Finding> {
+    let mut books = Books::default();
+    for (at, fact) in facts.iter().enumerate() {
+        books.take(fact);
+        let Fact::Given { server, generation, seq } = fact else { continue };
+        let message = books.messages.get(seq);
+        let is_its_own = message.is_some_and(|message| {
+            message.state == State::Pending && message.server.as_deref() == Some(server)
+        });
+        if !is_its_own || books.generations.get(*server) != Some(generation) {
+            return Err((at, format!("message {seq} is not for this registration: {message:?}")));
+        }
+    }
+    Ok(())
+}
+
+/// The books as the delivery has seen them: what is stored later is not in them yet.
+#[derive(Default)]
+struct Shown<'a> {
+    books: Books,
+    waiting: VecDeque<&'a Fact>,
+}
+
+impl<'a> Shown<'a> {
+    fn take(&mut self, fact: &'a Fact) {
+        match fact {
+            Fact::Stored { .. } => self.waiting.push_back(fact),
+            Fact::Shown { revision: shown } => {
+                while let Some(Fact::Stored { revision, .. }) = self.waiting.front()
+                    && revision <= shown
+                    && let Some(stored) = self.waiting.pop_front()
+                {
+                    self.books.take(stored);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+pub(super) fn each_endpoint_keeps_its_order(facts: &[Fact]) -> Result<(), Finding> {
+    let mut shown = Shown::default();
+    // What a registration has been given or asked about, and what is still to be written to it.
+    let mut known = BTreeMap::<(&str, u64), BTreeSet<u64>>::new();
+    let mut chosen = BTreeMap::<(&str, u64), VecDeque<u64>>::new();
+    for (at, fact) in facts.iter().enumerate() {
+        shown.take(fact);
+        match fact {
+            Fact::Joined { server, generation, have, .. } => {
+                let have = have.iter().flatten().copied().collect();
+                known.insert((server, *generation), have);
+            }
+            Fact::Asked { server, generation, seqs } => {
+                known.entry((server, *generation)).or_default().extend(seqs);
+            }
+            Fact::HasNot { server, generation, seqs } => {
+                let known = known.entry((server, *generation)).or_default();
+                known.retain(|seq| !seqs.contains(seq));
+            }
+            Fact::Chosen { server, generation, seqs, .. } => {
+                chosen.entry((server, *generation)).or_default().extend(seqs);
+                let known = known.entry((server, *generation)).or_default();
+                for seq in seqs {
+                    if let Some(earlier) = overtaken(&shown.books, *seq, known) {
+                        return Err((at, format!("message {seq} is given before {earlier}")));
+                    }
+                    known.insert(*seq);
+                }
+            }
+            Fact::Given { server, generation, seq } => {
+                let chosen = chosen.entry((server, *generation)).or_default();
+                // What ended or moved meanwhile is not written, so some may be left out.
+                if !std::iter::from_fn(|| chosen.pop_front()).any(|next| next == *seq) {
+                    return Err((at, format!("message {seq} is written out of its turn")));
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// A message of the same endpoint and priority that should come before this one.
+fn overtaken(books: &Books, seq: u64, known: &BTreeSet<u64>) -> Option<u64> {
+    let message = books.messages.get(&seq)?;
+    let earlier = books.messages.range(..seq).find(|(earlier, other)| {
+        other.to == message.to
+            && other.server == message.server
+            && other.priority == message.priority
+            && other.state == State::Pending
+            && !other.rests
+            && !known.contains(earlier)
+    });
+    earlier.map(|(earlier, _)| *earlier)
+}
+
+pub(super) fn what_is_unconfirmed_is_asked_about_first(facts: &[Fact]) -> Result<(), Finding> {
+    // By server and message: the registration that was given it last, since the hub came up.
+    let mut given = BTreeMap::<(&str, u64), u64>::new();
+    let mut asked = BTreeMap::<(&str, u64, u64), u32>::new();
+    let mut newest = BTreeMap::<&str, u64>::new();
+    let mut declared = BTreeSet::<(&str, u64)>::new();
+    let mut shown = Shown::default();
+    for (at, fact) in facts.iter().enumerate() {
+        let before: BTreeMap<u64, _> = match fact {
+            Fact::Shown { .. } => takings(&shown.books),
+            _ => BTreeMap::new(),
+        };
+        shown.take(fact);
+        match fact {
+            Fact::Restarted => given.clear(),
+            // What was put back, or belongs to another server, is not in its hands any more.
+            Fact::Shown { .. } => {
+                let now = takings(&shown.books);
+                given.retain(|(_, seq), _| now.get(seq) == before.get(seq));
+            }
+            Fact::Joined { server, generation, have, .. } => {
+                newest.insert(*server, *generation);
+                if let Some(have) = have {
+                    given.retain(|(of, seq), _| of != server || have.contains(seq));
+                    declared.insert((server, *generation));
+                }
+            }
+            Fact::HasNot { server, generation, seqs } if newest.get(server) == Some(generation) => {
+                given.retain(|(of, seq), _| of != server || !seqs.contains(seq));
+            }
+            Fact::Asked { server, generation, seqs } => {
+                for seq in seqs {
+                    let asks = asked.entry((*server, *generation, *seq)).or_insert(0);
+                    *asks += 1;
+                    // Silence for so long counts as a no.
+                    if *asks >= instep_model::limits::MAIL_ASKS {
+                        given.remove(&(*server, *seq));
+                    }
+                }
+            }
+            Fact::Chosen { server, generation, seqs, .. } => {
+                for seq in seqs {
+                    let last = given.insert((server, *seq), *generation);
+                    let is_settled = asked.contains_key(&(*server, *generation, *seq))
+                        || declared.contains(&(*server, *generation));
+                    if last.is_some_and(|last| last != *generation) && !is_settled {
+                        return Err((at, format!("message {seq} is given again without asking")));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// How often each message was taken from whoever had it.
+fn takings(books: &Books) -> BTreeMap<u64, u64> {
+    books.messages.iter().map(|(seq, message)| (*seq, message.takings)).collect()
+}
+
+pub(super) fn a_window_is_kept(facts: &[Fact]) -> Result<(), Finding> {
+    let mut credits = BTreeMap::<(&str, u64), usize>::new();
+    for (at, fact) in facts.iter().enumerate() {
+        match fact {
+            Fact::Joined { server, generation, credit, .. } => {
+                credits.insert((server, *generation), *credit);
+            }
+            Fact::Chosen { server, generation, seqs, unconfirmed } => {
+                let credit = credits.get(&(*server, *generation)).copied().unwrap_or(0);
+                // What an earlier registration was given counts, and may be more.
+                if *unconfirmed > credit && !seqs.is_empty() {
+                    return Err((at, format!("{unconfirmed} messages in a window of {credit}")));
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}

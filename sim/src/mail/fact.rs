@@ -1,0 +1,159 @@
+//! What happened to mail, as plain facts: what a sender, a server and a reader of the log see.
+
+use instep_model::commit::Record;
+use instep_model::mail::MailRecord;
+use instep_model::position::Place;
+use uuid::Uuid;
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Fact {
+    /// A sender wants a letter stored.
+    Sent {
+        /// Names the letter, whatever ids it is sent under.
+        letter: u64,
+        /// The id.
+        id: Uuid,
+    },
+    /// A sender was told that a letter is stored.
+    Accepted {
+        /// The id.
+        id: Uuid,
+        /// The number of its message.
+        seq: u64,
+    },
+    /// An entry is in the log.
+    Stored {
+        /// Its number.
+        revision: u64,
+        /// Its time.
+        time_ms: u64,
+        /// What its commits say.
+        commits: Vec<Vec<Noted>>,
+    },
+    /// Readers have the state up to this entry.
+    Shown {
+        /// The entry.
+        revision: u64,
+    },
+    /// The hub died and came up again.
+    Restarted,
+    /// A process registered for a server.
+    Joined {
+        /// The server.
+        server: &'static str,
+        /// The registration.
+        generation: u64,
+        /// How many messages it takes.
+        credit: usize,
+        /// The messages that it says it has.
+        have: Option<Vec<u64>>,
+    },
+    /// The hub has seen that a registration ended.
+    Left {
+        /// The server.
+        server: &'static str,
+        /// The registration.
+        generation: u64,
+    },
+    /// The delivery has chosen messages for a server.
+    Chosen {
+        /// The server.
+        server: &'static str,
+        /// The registration.
+        generation: u64,
+        /// The messages.
+        seqs: Vec<u64>,
+        /// Messages that the registration has been given now and has not answered.
+        unconfirmed: usize,
+    },
+    /// A message was written to a server.
+    Given {
+        /// The server.
+        server: &'static str,
+        /// The registration.
+        generation: u64,
+        /// The message.
+        seq: u64,
+    },
+    /// A server was asked about messages.
+    Asked {
+        /// The server.
+        server: &'static str,
+        /// The registration.
+        generation: u64,
+        /// The messages.
+        seqs: Vec<u64>,
+    },
+    /// A server was heard to say that it has not got messages.
+    HasNot {
+        /// The server.
+        server: &'static str,
+        /// The registration.
+        generation: u64,
+        /// The messages.
+        seqs: Vec<u64>,
+    },
+    /// A server was heard to begin with a message.
+    Began {
+        /// The server.
+        server: &'static str,
+        /// The message.
+        seq: u64,
+    },
+    /// A server was heard to say that it failed.
+    Failed {
+        /// The server.
+        server: &'static str,
+        /// The message.
+        seq: u64,
+    },
+    /// A server has done what a message says, for good.
+    Done {
+        /// The server.
+        server: &'static str,
+        /// The message.
+        seq: u64,
+    },
+    /// The hub took a confirmation, or a failure, of a registration.
+    Judged {
+        /// The server.
+        server: &'static str,
+        /// The registration that spoke.
+        generation: u64,
+        /// The message.
+        seq: u64,
+        /// It was a failure.
+        failed: bool,
+        /// What came of it.
+        outcome: i64,
+        /// The commit.
+        place: Place,
+    },
+    /// Nothing comes any more, and everybody has had the time for everything.
+    Rested,
+}
+
+/// What a record says, as far as it concerns mail.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Noted {
+    /// Of messages.
+    Mail(MailRecord),
+    /// A row of the directory: the endpoint, and its server.
+    Route(String, String),
+}
+
+impl Noted {
+    /// What a record says of mail, if anything.
+    #[must_use]
+    pub fn of(record: &Record) -> Option<Self> {
+        match record {
+            Record::Mail(record) => Some(Self::Mail(record.clone())),
+            Record::Put { table, key, row } if table.as_str() == "directory" => {
+                let server = row.fields().get("server")?.as_str()?.to_owned();
+                Some(Self::Route(key.as_str().to_owned(), server))
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! A program that takes the mail of a server, and its connection to the hub.
+
+use std::collections::{BTreeSet, VecDeque};
+
+/// What the hub writes.
+#[derive(Debug, Clone)]
+pub(super) enum Down {
+    Give(u64),
+    Ask(Vec<u64>),
+    Gone(Vec<u64>),
+}
+
+/// What the program says.
+#[derive(Debug, Clone)]
+pub(super) enum Up {
+    Ack(u64),
+    Nack { seq: u64, failed: bool },
+    Reject(u64),
+    Started(u64),
+    HasNot(Vec<u64>),
+}
+
+/// A connection. Both ends may have forgotten it while the other still writes.
+#[derive(Debug, Default)]
+pub(super) struct Link {
+    pub(super) server: usize,
+    /// None until the registration is durable.
+    pub(super) generation: Option<u64>,
+    pub(super) credit: usize,
+    pub(super) have: Option<Vec<u64>>,
+    /// In the hub: what waits for the socket.
+    pub(super) outbox: VecDeque<Down>,
+    /// On the wire.
+    pub(super) down: VecDeque<Down>,
+    pub(super) up: VecDeque<Up>,
+    /// The program is there.
+    pub(super) alive: bool,
+    /// The hub takes it for there.
+    pub(super) open: bool,
+    /// What the program was given and has not worked on.
+    pub(super) held: VecDeque<u64>,
+    /// What it has said that it begins with.
+    pub(super) begun: BTreeSet<u64>,
+}
+
+impl Link {
+    /// The program takes what arrives next.
+    pub(super) fn receive(&mut self, done: &BTreeSet<u64>) {
+        match self.down.pop_front() {
+            Some(Down::Give(seq)) if done.contains(&seq) => self.up.push_back(Up::Ack(seq)),
+            Some(Down::Give(seq)) if !self.held.contains(&seq) => self.held.push_back(seq),
+            Some(Down::Give(_)) | None => {}
+            Some(Down::Ask(seqs)) => {
+                let (have, not): (Vec<u64>, Vec<u64>) = seqs
+                    .into_iter()
+                    .filter(|seq| !self.held.contains(seq))
+                    .partition(|seq| done.contains(seq));
+                self.up.extend(have.into_iter().map(Up::Ack));
+                if !not.is_empty() {
+                    self.up.push_back(Up::HasNot(not));
+                }
+            }
+            Some(Down::Gone(seqs)) => self.held.retain(|seq| !seqs.contains(seq)),
+        }
+    }
+
+    /// What it has in its hands, as it says when it joins.
+    pub(super) fn in_hand(&self) -> Vec<u64> {
+        self.held.iter().copied().collect()
+    }
+}

@@ -1,0 +1,297 @@
+//! Servers join, are written to, work, speak, and vanish.
+
+use super::*;
+
+impl World {
+    /// Does what the machines want done by now.
+    pub(super) fn settle_up(&mut self) {
+        loop {
+            for (ticket, answer) in std::mem::take(&mut self.hub.answers) {
+                let Some(want) = self.wants.remove(&ticket) else { continue };
+                if let Ok(receipt) = answer {
+                    let result = receipt.results.first().copied().flatten().unwrap_or(-1);
+                    self.answered(want, result, receipt.position.place);
+                }
+            }
+            let Some(effect) = self.hub.delivery.next_effect() else { break };
+            self.carry_out(effect);
+        }
+        if !self.resting {
+            // Numbers of links are kept: those that nobody has any more are only emptied.
+            for link in self.links.iter_mut().filter(|link| !link.alive && !link.open) {
+                (link.up.clear(), link.down.clear(), link.outbox.clear(), link.held.clear());
+            }
+        }
+    }
+
+    fn answered(&mut self, want: Want, result: i64, place: instep_model::position::Place) {
+        match want {
+            Want::Letter(at) => {
+                let sent = &mut self.letters[at];
+                sent.accepted = true;
+                self.facts.push(Fact::Accepted { id: sent.id, seq: result as u64 });
+            }
+            Want::Register(at) => self.registered(at, result as u64),
+            Want::Judge { link, generation, seq, failed } => {
+                let server = SERVERS[self.links[link].server];
+                let outcome = result;
+                let judged = Fact::Judged { server, generation, seq, failed, outcome, place };
+                self.facts.push(judged);
+            }
+            Want::Nothing => {}
+        }
+    }
+
+    fn registered(&mut self, at: usize, generation: u64) {
+        // A registration is told to the delivery with a state that knows it.
+        while self.hub.show(false, &mut self.facts, self.now_ms) {}
+        // What was chosen before is for whoever was registered before.
+        while let Some(effect) = self.hub.delivery.next_effect() {
+            self.carry_out(effect);
+        }
+        let link = &mut self.links[at];
+        let server = SERVERS[link.server];
+        let Some(number) = self.hub.shown.server_number(server).filter(|_| link.open) else {
+            return;
+        };
+        link.generation = Some(generation);
+        let (credit, have) = (link.credit, link.have.clone());
+        self.facts.push(Fact::Joined { server, generation, credit, have: have.clone() });
+        let have = match self.fault {
+            Some(Fault::ResendWithoutAsking) => have.or(Some(vec![])),
+            _ => have,
+        };
+        let credit = if self.fault == Some(Fault::IgnoreCredit) { credit * 10 } else { credit };
+        self.hub.tell(Event::Registered { server: number, generation, credit, have }, self.now_ms);
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Give { server, seqs, .. } => {
+                let Some(at) = self.newest_link(server) else { return };
+                let link = &mut self.links[at];
+                let generation = link.generation.unwrap_or(0);
+                link.outbox.extend(seqs.iter().map(|seq| Down::Give(*seq)));
+                let unconfirmed =
+                    self.hub.delivery.unconfirmed(server, generation, 0, u64::MAX).len();
+                let server = SERVERS[link.server];
+                self.facts.push(Fact::Chosen { server, generation, seqs, unconfirmed });
+            }
+            Effect::Ask { server, seqs } => {
+                let Some(at) = self.newest_link(server) else { return };
+                let link = &mut self.links[at];
+                let (server, generation) = (SERVERS[link.server], link.generation.unwrap_or(0));
+                link.outbox.push_back(Down::Ask(seqs.clone()));
+                self.facts.push(Fact::Asked { server, generation, seqs });
+            }
+            Effect::Gone { server, seqs } => {
+                if let Some(at) = self.newest_link(server) {
+                    self.links[at].outbox.push_back(Down::Gone(seqs));
+                }
+            }
+            Effect::Broke { server, generation, seqs } => {
+                let Some(server) = self.hub.shown.server(server) else { return };
+                let server = server.server.to_string();
+                let broke = seqs.into_iter().map(|seq| {
+                    let hold = Hold { server: server.clone(), generation, seq };
+                    Operation::Mail(MailOperation::Broke(hold))
+                });
+                let broke = broke.collect();
+                self.propose(Want::Nothing, broke);
+            }
+        }
+    }
+
+    /// The link of a server that the hub takes for the newest.
+    fn newest_link(&self, server: u32) -> Option<usize> {
+        let server = self.hub.shown.server(server)?;
+        let at = SERVERS.iter().position(|known| **known == *server.server)?;
+        let of = self.links.iter().enumerate().filter(|(_, link)| link.server == at && link.open);
+        of.filter(|(_, link)| link.generation.is_some())
+            .max_by_key(|(_, l)| l.generation)
+            .map(|(at, _)| at)
+    }
+
+    pub(super) fn join(&mut self) {
+        let server = self.dice.below(SERVERS.len());
+        let before = self.links.iter().rposition(|link| link.server == server && link.alive);
+        let mut held = None;
+        if let Some(before) = before {
+            match self.dice.below(3) {
+                // The same process over another connection; the old one lingers in the hub.
+                0 => {
+                    self.links[before].alive = false;
+                    held = Some(std::mem::take(&mut self.links[before].held));
+                }
+                1 => self.links[before].alive = false,
+                // Two processes that both take themselves for this server.
+                _ => {}
+            }
+        }
+        self.join_as(server, held);
+    }
+
+    pub(super) fn join_as(&mut self, server: usize, held: Option<std::collections::VecDeque<u64>>) {
+        let credit = 1 + self.dice.below(6);
+        let mut link = Link { server, credit, alive: true, open: true, ..Link::default() };
+        if let Some(held) = held {
+            link.held = held;
+            link.have = self.dice.chance(60).then(|| {
+                link.in_hand().into_iter().chain(self.done[server].iter().copied()).collect()
+            });
+        }
+        self.links.push(link);
+        let register = MailOperation::Register { server: SERVERS[server].to_owned() };
+        self.propose(Want::Register(self.links.len() - 1), vec![Operation::Mail(register)]);
+    }
+
+    /// The hub writes one thing that waits for a socket; false when there is none.
+    pub(super) fn write(&mut self, at: usize) -> bool {
+        let Some(link) = self.links.get_mut(at).filter(|link| link.open) else { return false };
+        let next = match self.fault {
+            Some(Fault::WriteBackwards) => link.outbox.pop_back(),
+            _ => link.outbox.pop_front(),
+        };
+        let (Some(next), Some(generation)) = (next, link.generation) else { return false };
+        let server = SERVERS[link.server];
+        if let Down::Give(seq) = next {
+            let mail = &self.hub.owner.state().mail;
+            let is_its_own = mail.message(seq).is_some_and(|message| {
+                let of = mail.server(message.server).map(|server| &*server.server);
+                message.status == Status::Pending && of == Some(server)
+            });
+            let is_newest = mail.generation(server) == generation;
+            if !(is_its_own && is_newest) && self.fault != Some(Fault::WriteWithoutLooking) {
+                return true;
+            }
+            self.facts.push(Fact::Given { server, generation, seq });
+            if self.fault == Some(Fault::ConfirmOnWrite) {
+                self.judge(at, generation, seq, MailOperation::Ack);
+            }
+        }
+        let link = &mut self.links[at];
+        if link.alive {
+            link.down.push_back(next);
+        }
+        true
+    }
+
+    pub(super) fn receive(&mut self, at: usize) {
+        let Some(link) = self.links.get_mut(at).filter(|link| link.alive) else { return };
+        link.receive(&self.done[link.server]);
+    }
+
+    pub(super) fn work(&mut self, at: usize) {
+        let Some(link) = self.links.get_mut(at).filter(|link| link.alive) else { return };
+        if link.held.is_empty() {
+            return;
+        }
+        let nth = if self.dice.chance(80) { 0 } else { self.dice.below(link.held.len()) };
+        let seq = link.held[nth];
+        if !self.resting && self.dice.chance(40) && link.begun.insert(seq) {
+            link.up.push_back(Up::Started(seq));
+            return;
+        }
+        link.held.remove(nth);
+        let chance = if self.resting { 0 } else { self.dice.below(100) };
+        link.up.push_back(match chance {
+            0..75 => {
+                let server = SERVERS[link.server];
+                self.done[link.server].insert(seq);
+                self.facts.push(Fact::Done { server, seq });
+                Up::Ack(seq)
+            }
+            75..85 => Up::Nack { seq, failed: false },
+            85..92 => Up::Nack { seq, failed: true },
+            _ => Up::Reject(seq),
+        });
+    }
+
+    /// The hub hears one thing that a server says; false when it says nothing.
+    pub(super) fn hear(&mut self, at: usize) -> bool {
+        let Some(link) = self.links.get_mut(at).filter(|link| link.open) else { return false };
+        let Some(generation) = link.generation else { return false };
+        let Some(said) = link.up.pop_front() else { return false };
+        let server = SERVERS[link.server];
+        let Some(number) = self.hub.shown.server_number(server) else { return false };
+        match said {
+            Up::Ack(seq) => self.judge(at, generation, seq, MailOperation::Ack),
+            Up::Nack { seq, failed } => {
+                let delay_ms = self.dice.below(300) as u64;
+                self.judge(at, generation, seq, |hold| MailOperation::Nack {
+                    hold,
+                    delay_ms,
+                    failed,
+                });
+            }
+            Up::Reject(seq) => self.judge(at, generation, seq, |hold| MailOperation::Reject {
+                hold,
+                reason: "it cannot be done".into(),
+            }),
+            Up::Started(seq) => {
+                self.facts.push(Fact::Began { server, seq });
+                let event = Event::Started { server: number, generation, seqs: vec![seq] };
+                self.hub.tell(event, self.now_ms);
+            }
+            Up::HasNot(seqs) => {
+                self.facts.push(Fact::HasNot { server, generation, seqs: seqs.clone() });
+                self.hub.tell(Event::HasNot { server: number, generation, seqs }, self.now_ms);
+            }
+        }
+        self.settle_up();
+        true
+    }
+
+    fn judge(
+        &mut self,
+        link: usize,
+        generation: u64,
+        seq: u64,
+        what: impl FnOnce(Hold) -> MailOperation,
+    ) {
+        let server = SERVERS[self.links[link].server];
+        let shown = match self.fault {
+            Some(Fault::ForgetGenerations) => self.hub.owner.state().mail.generation(server),
+            _ => generation,
+        };
+        let hold = Hold { server: server.to_owned(), generation: shown, seq };
+        let wanted = what(hold);
+        let failed = match &wanted {
+            MailOperation::Nack { failed, .. } => *failed,
+            MailOperation::Reject { .. } => true,
+            _ => false,
+        };
+        if failed {
+            self.facts.push(Fact::Failed { server, seq });
+        }
+        self.propose(Want::Judge { link, generation, seq, failed }, vec![Operation::Mail(wanted)]);
+    }
+
+    /// The process is gone; the hub has not seen it.
+    pub(super) fn die(&mut self, at: usize) {
+        if let Some(link) = self.links.get_mut(at) {
+            link.alive = false;
+            (link.down.clear(), link.held.clear());
+        }
+    }
+
+    /// The hub sees that a process is gone, or takes a silent one for gone.
+    pub(super) fn notice(&mut self, at: usize) {
+        let gone = self.links.get(at).is_some_and(|link| link.open && !link.alive);
+        if !gone && !self.dice.chance(20) {
+            return;
+        }
+        let Some(link) = self.links.get_mut(at).filter(|link| link.open) else { return };
+        link.open = false;
+        let server = SERVERS[link.server];
+        let Some(generation) = link.generation else { return };
+        let Some(number) = self.hub.shown.server_number(server) else { return };
+        if self.fault == Some(Fault::CountPrefetched) {
+            let seqs = self.hub.delivery.unconfirmed(number, generation, 0, u64::MAX);
+            self.hub.tell(Event::Started { server: number, generation, seqs }, self.now_ms);
+        }
+        self.facts.push(Fact::Left { server, generation });
+        self.hub.tell(Event::Left { server: number, generation }, self.now_ms);
+        self.settle_up();
+    }
+}
