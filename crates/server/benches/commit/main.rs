@@ -14,6 +14,8 @@ use postgres::Postgres;
 use serde_json::{Value, json};
 use server::ServerProcess;
 
+#[path = "../common/postgres.rs"]
+mod cluster;
 mod load;
 #[path = "../common/machine.rs"]
 #[allow(dead_code, reason = "each bench asks for other things")]
@@ -99,7 +101,7 @@ fn measure(root: &Path, plan: &Plan) -> Results {
             keep_better(&mut inside, clients, server::load_inside(directory, clients, span));
         }
     }
-    let postgres = postgres.map(|postgres| (postgres.version.clone(), theirs));
+    let postgres = postgres.map(|postgres| (postgres.version().to_owned(), theirs));
     Results { http, inside, postgres, load }
 }
 
