@@ -40,9 +40,9 @@ const BENCHES: &[Bench] = &[
     },
 ];
 
-/// The bench that starts the server as users do, and the package it starts.
+/// The bench that starts the server as users do, and the program it starts.
 const MEASURES_THE_BINARY: &str = "fanout";
-const BINARY: &str = "instep-cli";
+const BINARY: &str = "instep";
 
 /// Runs one bench in the bench profile; without a name, lists them.
 pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Fallible<()> {
@@ -58,9 +58,11 @@ pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Fallible<()> {
         return Err(format!("{package} has no benches/{target}.rs yet").into());
     }
     if *name == MEASURES_THE_BINARY {
-        process::watch(&mut workspace.cargo(&["build", "--locked", "--release", "-p", BINARY]))?;
+        let args = ["build", "--locked", "--release", "--workspace", "--bin", BINARY];
+        process::watch(&mut workspace.cargo(&args))?;
     }
-    let args = ["bench", "--locked", "-p", package, "--bench", target, "--"];
+    // As a part of the whole, so that all benches share what is built.
+    let args = ["bench", "--locked", "--workspace", "--bench", target, "--"];
     process::watch(workspace.cargo(&args).args(rest))
 }
 

@@ -1,5 +1,7 @@
 //! The seeded simulation: whole clusters on a simulated disk and network.
 
+use std::process::Command;
+
 use crate::workspace::Workspace;
 use crate::{Fallible, process};
 
@@ -13,7 +15,12 @@ pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Fallible<()> {
     if !is_there(workspace) {
         return Err(format!("{PACKAGE} has no binary yet").into());
     }
-    let mut command = workspace.cargo(&["run", "--quiet", "--locked", "-p", PACKAGE, "--"]);
+    // Built as a part of the whole: alone its dependencies have other features, and all that ci
+    // has built would be built again.
+    let args = ["build", "--quiet", "--locked", "--workspace", "--bin", PACKAGE];
+    process::watch(&mut workspace.cargo(&args))?;
+    let mut command = Command::new(workspace.target.join("debug").join(PACKAGE));
+    command.current_dir(&workspace.root);
     if args.is_empty() {
         command.args(["--seeds", CI_SEEDS]);
     }

@@ -16,6 +16,8 @@ pub(crate) struct Workspace {
     pub(crate) packages: Vec<Package>,
     /// Every file that is, or could be, committed: relative, sorted, with `/`.
     pub(crate) files: Vec<String>,
+    /// Where Cargo builds.
+    pub(crate) target: PathBuf,
 }
 
 /// A member, as `cargo metadata` tells it.
@@ -54,6 +56,7 @@ pub(crate) struct Target {
 #[derive(Deserialize)]
 struct Metadata {
     packages: Vec<Package>,
+    target_directory: PathBuf,
 }
 
 impl Workspace {
@@ -68,7 +71,8 @@ impl Workspace {
         )?;
         let metadata: Metadata = serde_json::from_str(&json)?;
         let files = files_of(&root)?;
-        Ok(Self { root, packages: metadata.packages, files })
+        let Metadata { packages, target_directory: target } = metadata;
+        Ok(Self { root, packages, files, target })
     }
 
     /// A cargo command in the root of the project.
