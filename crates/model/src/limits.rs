@@ -33,6 +33,9 @@ pub const OWNER_QUEUE_BYTES: usize = 64 * 1024 * 1024;
 /// While appends take no longer, a caller may wait for its own: on a slower disk it would hold up
 /// other work, and waking the owner's thread is nothing beside the append.
 pub const BRISK_APPEND_US: u64 = 1_000;
+/// While subscribers are told in so short a time, a caller tells what it has committed: waking the
+/// views' thread takes as long.
+pub const BRISK_TELLING_US: u64 = 25;
 /// How long a commit id is remembered.
 pub const ID_MEMORY_MS: u64 = 24 * 60 * 60 * 1000;
 /// How far in the future the time inside a commit id may lie.

@@ -3,7 +3,7 @@
 //! | thread | input | bound | ends when |
 //! | --- | --- | --- | --- |
 //! | owner | proposals that no caller works on | OWNER_QUEUE_COMMITS | the dataset is closed |
-//! | views | committed entries | VIEWS_QUEUE_ENTRIES | the owner ends |
+//! | views | committed entries that their callers do not tell | VIEWS_QUEUE_ENTRIES | the owner ends |
 //! | prepare | the engine's wishes | one segment | the log is dropped |
 //! | house | a tick: snapshots, bookmarks | – | the dataset is closed |
 
@@ -83,6 +83,8 @@ struct Shared {
     views: Backlog<Committed>,
     /// Appends are so short that a caller may wait for one instead of for another thread.
     brisk: AtomicBool,
+    /// Subscribers are told of an entry in so short a time that a caller may do it.
+    brisk_views: AtomicBool,
     /// The last flush had one commit: nobody waits for anybody.
     calm: AtomicBool,
     /// While a caller works, others can be served and find somebody at work. On a single core
@@ -169,6 +171,7 @@ impl Dataset {
             ownership: Mutex::default(),
             views: Backlog::new(limits::VIEWS_QUEUE_ENTRIES),
             brisk: AtomicBool::new(false),
+            brisk_views: AtomicBool::new(false),
             calm: AtomicBool::new(true),
             several_cores: std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1),
             stopped: RwLock::new(None),

@@ -16,7 +16,7 @@ use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
-use axum::{Extension, Json, Router};
+use axum::{Json, Router};
 use instep_access::Gate;
 use instep_edge::{Door, longpoll, websocket};
 use instep_node::{Dataset, Node};
@@ -98,36 +98,40 @@ pub(crate) fn router(shared: Shared, door: Door, gate: Gate, apps: Router) -> Ro
         .merge(sockets)
         .merge(apps)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(middleware::from_fn(refuse_undecodable))
-        .layer(middleware::from_fn_with_state(node, wait_until_ready))
-        .layer(Extension(gate))
-        .layer(Extension(entrance))
+        .layer(middleware::from_fn_with_state((node, gate, entrance), admit))
         .fallback(not_found)
 }
 
-/// Until everything is in memory, nothing is answered but health and metrics.
-async fn wait_until_ready(State(node): State<Node>, request: Request, next: Next) -> Response {
-    let health = ["/healthz", "/readyz", "/metrics"].contains(&request.uri().path());
+/// What holds for every request before its route is known. It is one layer, because each costs as
+/// much as the parsing of a small request.
+async fn admit(
+    State((node, gate, entrance)): State<(Node, Gate, Door)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let path = request.uri().path();
+    // Until everything is in memory, nothing is answered but health and metrics.
+    let health = ["/healthz", "/readyz", "/metrics"].contains(&path);
     match node.waiting_for() {
         // Clients look into the body only, and know no 503 there.
-        Some(_) if request.uri().path() == LONGPOLL => longpoll::not_yet(),
-        Some(what) if !health => loading(&what).into_response(),
-        _ => next.run(request).await,
+        Some(_) if path == LONGPOLL => return longpoll::not_yet(),
+        Some(what) if !health => return loading(&what).into_response(),
+        _ => {}
     }
-}
-
-/// A path whose escapes make no text names nothing. The routes' own answer would be plain text.
-async fn refuse_undecodable(request: Request, next: Next) -> Response {
-    match is_text(request.uri().path()) {
-        true => next.run(request).await,
-        false => {
-            let detail = format!("the path {} does not decode to UTF-8", request.uri().path());
-            Problem::bad_request("bad_name", detail).into_response()
-        }
+    if !is_text(path) {
+        // Such a path names nothing. The routes' own answer would be plain text.
+        let detail = format!("the path {path} does not decode to UTF-8");
+        return Problem::bad_request("bad_name", detail).into_response();
     }
+    request.extensions_mut().insert(gate);
+    request.extensions_mut().insert(entrance);
+    next.run(request).await
 }
 
 fn is_text(path: &str) -> bool {
+    if !path.contains('%') {
+        return true;
+    }
     let mut parts = path.split('%');
     let mut decoded = parts.next().unwrap_or_default().as_bytes().to_vec();
     for part in parts {

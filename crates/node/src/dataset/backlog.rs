@@ -1,13 +1,15 @@
-//! What the views have not told yet: a bounded queue whose reader is woken by a call of its own.
+//! What the views have not told yet, and whose turn it is to tell: their thread's, or that of a
+//! caller that has just made the only entry there is.
 //!
-//! To wake a thread takes as long as a good part of a commit, so it is done behind the answers.
+//! To wake a thread takes as long as a good part of a commit, so a caller tells a little itself,
+//! and what wakes the thread is done behind the answers.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use crate::topics::lock;
 
-/// Entries for one reader, in order.
+/// Entries for one reader at a time, in order.
 pub(super) struct Backlog<T> {
     state: Mutex<State<T>>,
     arrived: Condvar,
@@ -17,13 +19,27 @@ pub(super) struct Backlog<T> {
 
 struct State<T> {
     entries: VecDeque<T>,
+    /// Who tells an entry now: everybody else has to wait, or entries would change places.
+    teller: Teller,
     asleep: bool,
     closed: bool,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Teller {
+    Nobody,
+    Caller,
+    Reader,
+}
+
 impl<T> Backlog<T> {
     pub(super) fn new(limit: usize) -> Self {
-        let state = State { entries: VecDeque::new(), asleep: false, closed: false };
+        let state = State {
+            entries: VecDeque::new(),
+            teller: Teller::Nobody,
+            asleep: false,
+            closed: false,
+        };
         let (arrived, left) = (Condvar::new(), Condvar::new());
         Self { state: Mutex::new(state), arrived, left, limit }
     }
@@ -42,7 +58,7 @@ impl<T> Backlog<T> {
     /// Wakes the reader if it sleeps and there is something.
     pub(super) fn wake(&self) {
         let mut state = lock(&self.state);
-        if state.asleep && !state.entries.is_empty() {
+        if state.asleep && state.teller == Teller::Nobody && !state.entries.is_empty() {
             state.asleep = false;
             drop(state);
             self.arrived.notify_one();
@@ -58,16 +74,46 @@ impl<T> Backlog<T> {
         lock(&self.state).entries.len()
     }
 
-    /// Waits for the next entry; `None` when there will be no more.
+    /// Gives the only entry to somebody else than the reader, if nobody tells one.
+    /// [`Backlog::rest`] comes behind it.
+    pub(super) fn take_only(&self) -> Option<T> {
+        let mut state = lock(&self.state);
+        if state.teller != Teller::Nobody || state.entries.len() != 1 {
+            return None;
+        }
+        state.teller = Teller::Caller;
+        state.entries.pop_front()
+    }
+
+    /// The entry that was given is told. What has come meanwhile is the reader's.
+    pub(super) fn rest(&self) {
+        let mut state = lock(&self.state);
+        state.teller = Teller::Nobody;
+        // The reader may have been woken by the end, and not for an entry.
+        let left = !state.entries.is_empty() || state.closed;
+        drop(state);
+        if left {
+            self.arrived.notify_one();
+        }
+    }
+
+    /// Waits for the next entry; `None` when there will be no more. The reader has told the one
+    /// before.
     pub(super) fn next(&self) -> Option<T> {
         let mut state = lock(&self.state);
-        while state.entries.is_empty() && !state.closed {
+        if state.teller == Teller::Reader {
+            state.teller = Teller::Nobody;
+        }
+        while state.teller == Teller::Caller || (state.entries.is_empty() && !state.closed) {
             state.asleep = true;
             state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.asleep = false;
         let full = state.entries.len() >= self.limit;
         let entry = state.entries.pop_front();
+        if entry.is_some() {
+            state.teller = Teller::Reader;
+        }
         drop(state);
         if full {
             self.left.notify_one();
@@ -105,6 +151,54 @@ mod tests {
         });
 
         assert!(read.into_iter().eq(0..ENTRIES));
+    }
+
+    #[test]
+    fn a_caller_and_the_reader_tell_everything_once_and_in_order() {
+        const ENTRIES: u32 = 50_000;
+        let (backlog, told) = (Backlog::new(16), Mutex::new(Vec::new()));
+
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while let Some(entry) = backlog.next() {
+                    lock(&told).push(entry);
+                }
+            });
+            for entry in 0..ENTRIES {
+                backlog.push(entry);
+                match backlog.take_only() {
+                    // Now and then others come while the caller tells.
+                    Some(only) => {
+                        if only % 7 == 0 {
+                            backlog.push(ENTRIES + entry);
+                            backlog.wake();
+                        }
+                        lock(&told).push(only);
+                        backlog.rest();
+                    }
+                    None => backlog.wake(),
+                }
+            }
+            backlog.close();
+        });
+
+        let told = told.into_inner().expect("nobody panicked");
+        let (mut last, mut extra) = (None, 0);
+        for entry in told {
+            match entry.checked_sub(ENTRIES) {
+                // Pushed while its own entry was told, so it comes right behind it.
+                Some(of) => {
+                    assert_eq!(Some(of), last);
+                    extra += 1;
+                }
+                None => {
+                    assert_eq!(entry, last.map_or(0, |last| last + 1));
+                    last = Some(entry);
+                }
+            }
+        }
+        assert_eq!(last, Some(ENTRIES - 1));
+        assert!(extra > 0, "a caller never told");
     }
 
     #[test]

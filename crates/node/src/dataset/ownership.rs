@@ -16,6 +16,7 @@ use super::{
 use crate::retention::{Keep, Retention};
 
 const BRISK_APPEND: Duration = Duration::from_micros(limits::BRISK_APPEND_US);
+const BRISK_TELLING: Duration = Duration::from_micros(limits::BRISK_TELLING_US);
 
 /// The owner machine with what it drives.
 pub(super) struct Ownership {
@@ -97,9 +98,9 @@ impl Shared {
             return;
         }
         self.inbox.rest();
-        // The views' thread is woken once the caller's task waits for something else.
-        let wake = WakeViews(Arc::clone(self));
-        tokio::spawn(async move { drop(wake) });
+        // Subscribers are told once the caller's task waits for something else.
+        let tell = Tell(Arc::clone(self));
+        tokio::spawn(async move { drop(tell) });
     }
 
     /// Works on requests, for whoever has the turn. A panic is the end of the dataset.
@@ -132,12 +133,21 @@ impl Shared {
 
 struct Panicked;
 
-/// Wakes the views when it is dropped, so also when the runtime ends before its task begins.
-struct WakeViews(Arc<Shared>);
+/// Tells what a caller has committed, itself if that is short, else by the views' thread. When it
+/// is dropped, so also when the runtime ends before its task begins.
+struct Tell(Arc<Shared>);
 
-impl Drop for WakeViews {
+impl Drop for Tell {
     fn drop(&mut self) {
-        self.0.views.wake();
+        let Self(shared) = self;
+        let brisk = shared.brisk_views.load(Ordering::Relaxed);
+        match brisk.then(|| shared.views.take_only()).flatten() {
+            Some(entry) => {
+                shared.tell(entry);
+                shared.views.rest();
+            }
+            None => shared.views.wake(),
+        }
     }
 }
 
@@ -237,9 +247,11 @@ impl Shared {
     /// Lets the views tell an entry. A view written in Rust may panic: then the feed begins anew
     /// from memory, and the views only stop where that panics too.
     fn tell(&self, Committed { commits, tables, place }: Committed) {
+        let begin = Instant::now();
         let told = catch_unwind(AssertUnwindSafe(|| {
             self.hub.apply(&commits, tables.clone(), place);
         }));
+        self.brisk_views.store(begin.elapsed() <= BRISK_TELLING, Ordering::Relaxed);
         if told.is_ok() {
             return;
         }
