@@ -17,8 +17,8 @@ pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Fallible<()> {
     }
     // Built as a part of the whole: alone its dependencies have other features, and all that ci
     // has built would be built again.
-    let args = ["build", "--quiet", "--locked", "--workspace", "--bin", PACKAGE];
-    process::watch(&mut workspace.cargo(&args))?;
+    let build = ["build", "--quiet", "--locked", "--workspace", "--bin", PACKAGE];
+    process::watch(&mut workspace.cargo(&build))?;
     let mut command = Command::new(workspace.target.join("debug").join(PACKAGE));
     command.current_dir(&workspace.root);
     if args.is_empty() {

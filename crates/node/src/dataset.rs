@@ -3,7 +3,7 @@
 //! | thread | input | bound | ends when |
 //! | --- | --- | --- | --- |
 //! | owner | proposals that no caller works on | OWNER_QUEUE_COMMITS | the dataset is closed |
-//! | views | committed entries that their callers do not tell | VIEWS_QUEUE_ENTRIES | the owner ends |
+//! | views | entries that their callers do not tell | VIEWS_QUEUE_ENTRIES | the owner ends |
 //! | prepare | the engine's wishes | one segment | the log is dropped |
 //! | house | a tick: snapshots, bookmarks | – | the dataset is closed |
 
