@@ -60,8 +60,11 @@ pub enum Mapping {
         field: String,
     },
     /// A function of the program around it, asked by the owner only.
-    Function(Arc<dyn Fn(&str) -> Option<String> + Send + Sync>),
+    Function(Arc<RouteFunction>),
 }
+
+/// Says which server an endpoint is assigned to.
+pub type RouteFunction = dyn Fn(&str) -> Option<String> + Send + Sync;
 
 /// What is decided about the mail of a dataset, beside the log.
 #[derive(Debug, Clone, PartialEq)]
