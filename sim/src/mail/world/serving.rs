@@ -19,7 +19,10 @@ impl World {
         if !self.resting {
             // Numbers of links are kept: those that nobody has any more are only emptied.
             for link in self.links.iter_mut().filter(|link| !link.alive && !link.open) {
-                (link.up.clear(), link.down.clear(), link.outbox.clear(), link.held.clear());
+                link.up.clear();
+                link.down.clear();
+                link.outbox.clear();
+                link.held.clear();
             }
         }
     }
@@ -271,7 +274,8 @@ impl World {
     pub(super) fn die(&mut self, at: usize) {
         if let Some(link) = self.links.get_mut(at) {
             link.alive = false;
-            (link.down.clear(), link.held.clear());
+            link.down.clear();
+            link.held.clear();
         }
     }
 
