@@ -133,13 +133,13 @@ fn duplicates(metadata: &Metadata) -> Vec<(&str, Vec<&str>)> {
 mod tests {
     use super::*;
 
-    /// A member that needs `a` to run and `rusqlite` to test.
+    /// A member that needs `a` to run and `bincode` to test.
     fn tree(dev_kind: &str) -> Metadata {
         let json = r#"{
             "workspace_members": ["m"],
             "packages": [
                 {"id": "m", "name": "m", "version": "1.0.0"},
-                {"id": "r", "name": "rusqlite", "version": "1.0.0", "license": "MIT",
+                {"id": "r", "name": "bincode", "version": "1.0.0", "license": "MIT",
                  "source": "registry+https://github.com/rust-lang/crates.io-index"}
             ],
             "resolve": {"nodes": [

@@ -29,6 +29,9 @@ fn every_documented_path_and_method_is_served() {
             .replace("{topic}", "room:1")
             .replace("{journal}", "j")
             .replace("{key}", "k")
+            .replace("{queue}", "q")
+            .replace("{message}", "1")
+            .replace("{server}", "s")
             .replace("{id}", "0-1");
         assert!(!address.contains('{'), "say what stands for the parameter of {path}");
         if address.ends_with("/events") {

@@ -149,7 +149,7 @@ async fn smq_16_a_forged_server_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let house = House::open(directory.path());
     house.route(&[("org/1", "7")]).await;
-    let http = reqwest::Client::new();
+    let http = crate::running::http();
     let post = async |path: &str, body: Value| {
         let url = format!("{}/v1/datasets/mail/{path}", house.server.url);
         let answer = http.post(url).bearer_auth(house.key()).json(&body).send().await.unwrap();
@@ -174,7 +174,7 @@ async fn the_same_id_is_stored_once_and_with_another_body_is_a_conflict() {
     let first = Letter { id: id.clone(), ..letter("org/1") };
     let other = Letter { id, body: json!("something else"), ..letter("org/1") };
 
-    let sent = house.client.send_mail("mail", "mail", &[first.clone()]).await.unwrap();
+    let sent = house.client.send_mail("mail", "mail", std::slice::from_ref(&first)).await.unwrap();
     let again = house.client.send_mail("mail", "mail", &[first]).await.unwrap();
 
     assert_eq!(sent, again);

@@ -208,12 +208,15 @@ impl Ownership {
     fn publish(&mut self, shared: &Shared, commits: Vec<CommitChanges>, mail: Vec<MailChange>) {
         let state = Arc::new(self.owner.state().clone());
         let (tables, place) = (state.tables.clone(), state.applied);
-        if !mail.is_empty() {
-            shared.post.keep(&mail);
-            shared.post.committed(Arc::clone(&state), mail);
-        }
+        // Bodies are there before anybody can read their messages, and a message is visible before
+        // it is given to a server: who takes it looks whether it is still its own.
+        shared.post.keep(&mail);
+        let given = (!mail.is_empty()).then(|| (Arc::clone(&state), mail));
         *shared.state.write().unwrap_or_else(PoisonError::into_inner) = state;
         shared.head.send_replace(place);
+        if let Some((state, mail)) = given {
+            shared.post.committed(state, mail);
+        }
         // Waits when the views are far behind: memory is bounded, and nothing is dropped.
         shared.views.push(Committed { commits, tables, place });
     }

@@ -67,7 +67,7 @@ fn an_address_that_connects_too_often_is_told_when_to_come_back() {
 
 #[test]
 fn requests_beyond_the_rate_of_a_connection_are_answered_429() {
-    let limited = Limited::start("[rate]\nloopback = true\nrequests = 5\nrequests_burst = 10");
+    let limited = Limited::start("[rate]\nloopback = true\nrequests = 1\nrequests_burst = 10");
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let url = format!("{}/healthz", limited.server.url);
     let client = http();

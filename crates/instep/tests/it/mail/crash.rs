@@ -83,9 +83,9 @@ async fn write(client: Client, writer: usize, done: Arc<AtomicBool>) -> BTreeSet
     while !done.load(Ordering::SeqCst) {
         n += 1;
         let org = (n + writer as u64) % ORGS;
-        let to = if n % 3 == 0 { format!("user/{org}/1") } else { format!("org/{org}") };
+        let to = if n.is_multiple_of(3) { format!("user/{org}/1") } else { format!("org/{org}") };
         let id = Uuid::now_v7().to_string();
-        let imported = n % 20 == 0;
+        let imported = n.is_multiple_of(20);
         let body = json!({"n": n, "imported": imported, "pad": "x".repeat(200)});
         let letter = Letter { to, body, id: Some(id.clone()), ..Letter::default() };
         while !done.load(Ordering::SeqCst) {

@@ -203,7 +203,7 @@ pub(crate) fn of(messages: &[Got], to: &str) -> Vec<Value> {
 impl House {
     pub(crate) async fn metrics(&self) -> String {
         let url = format!("{}/metrics", self.server.url);
-        let http = reqwest::Client::new();
+        let http = crate::running::http();
         http.get(url).bearer_auth(self.key()).send().await.unwrap().text().await.unwrap()
     }
 }

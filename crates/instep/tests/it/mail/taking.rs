@@ -325,7 +325,7 @@ async fn mail_is_taken_over_long_poll_too() {
     let house = House::open(directory.path());
     house.route(&[("org/1", "7")]).await;
     let sent = house.send("org/1", json!("hello")).await;
-    let http = reqwest::Client::new();
+    let http = crate::running::http();
     let base = format!("{}/socket/longpoll?vsn=2.0.0&token=", house.server.url);
     let open: serde_json::Value =
         http.get(format!("{base}{}", house.key())).send().await.unwrap().json().await.unwrap();
