@@ -12,6 +12,18 @@ impl Dice {
         Self(SmallRng::seed_from_u64(seed))
     }
 
+    /// One of these, each as often as its weight says. The weights are not all zero.
+    pub(crate) fn draw<T: Copy>(&mut self, weighted: &[(T, usize)]) -> T {
+        let mut left = self.below(weighted.iter().map(|(_, weight)| weight).sum());
+        for (one, weight) in weighted {
+            match left.checked_sub(*weight) {
+                Some(rest) => left = rest,
+                None => return *one,
+            }
+        }
+        unreachable!("a number below the sum of the weights falls on one of them")
+    }
+
     /// A number below `bound`, which is not zero.
     pub(crate) fn below(&mut self, bound: usize) -> usize {
         self.0.random_range(0..bound)

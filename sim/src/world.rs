@@ -145,23 +145,11 @@ impl World {
             if self.over {
                 return;
             }
-            let step = self.draw();
+            let step = self.dice.draw(&self.weights);
             self.step(step);
             self.after_step();
         }
         self.come_to_rest();
-    }
-
-    fn draw(&mut self) -> Step {
-        let all: usize = self.weights.iter().map(|(_, weight)| weight).sum();
-        let mut left = self.dice.below(all);
-        for (step, weight) in &self.weights {
-            match left.checked_sub(*weight) {
-                Some(rest) => left = rest,
-                None => return *step,
-            }
-        }
-        Step::Wait
     }
 
     fn step(&mut self, step: Step) {

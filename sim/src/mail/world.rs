@@ -139,23 +139,11 @@ impl World {
         self.propose(Want::Nothing, [vec![queue], opening.to_vec()].concat());
         self.turn_over();
         for _ in 0..steps {
-            let step = self.draw();
+            let step = self.dice.draw(&self.weights);
             self.step(step);
             self.settle_up();
         }
         self.come_to_rest();
-    }
-
-    fn draw(&mut self) -> Step {
-        let all: usize = self.weights.iter().map(|(_, weight)| weight).sum();
-        let mut left = self.dice.below(all);
-        for (step, weight) in &self.weights {
-            match left.checked_sub(*weight) {
-                Some(rest) => left = rest,
-                None => return *step,
-            }
-        }
-        Step::Wait
     }
 
     fn step(&mut self, step: Step) {
