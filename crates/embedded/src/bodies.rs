@@ -18,6 +18,10 @@ pub const FILE: &str = "bodies.db";
 const FORMAT: i32 = 1;
 /// Pages in the write-ahead log after which they are moved to the file.
 const CHECKPOINT_PAGES: u32 = 4_096;
+/// Free pages that a file keeps for what comes, besides a third of those in use.
+const SPARE_PAGES: i64 = 1_024;
+/// A write that removes bodies gives back the room of those, or of so many pages if that is more.
+const SHRUNK_PAGES: i64 = 4_096;
 /// Statements that a connection keeps prepared.
 const STATEMENTS: usize = 8;
 
@@ -76,12 +80,13 @@ impl BodyFile {
     }
 
     /// Writes and removes bodies, all or nothing. One that is there already is replaced, one that
-    /// is not there need not be removed.
+    /// is not there need not be removed. The file shrinks when much of it is free.
     ///
     /// # Errors
     /// [`BodyError`].
     pub fn write(&self, put: &[(u64, Bytes)], removed: &[u64]) -> Result<(), BodyError> {
         self.with(&self.writer, |connection| {
+            let free = pragma(connection, "freelist_count")?;
             let transaction = connection.transaction()?;
             {
                 let mut insert = transaction.prepare_cached(
@@ -95,7 +100,12 @@ impl BodyFile {
                     delete.execute(params![key(*seq)])?;
                 }
             }
-            transaction.commit()
+            transaction.commit()?;
+            if !removed.is_empty() {
+                // What was to be written is written; where this fails, the next write tries again.
+                let _ = shrink(connection, free);
+            }
+            Ok(())
         })
     }
 
@@ -105,7 +115,7 @@ impl BodyFile {
     /// [`BodyError`].
     pub fn sync(&self) -> Result<(), BodyError> {
         let busy = self.with(&self.writer, |connection| {
-            connection.query_row("PRAGMA wal_checkpoint(FULL)", [], |row| row.get::<_, i64>(0))
+            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))
         })?;
         match busy {
             0 => Ok(()),
@@ -207,6 +217,27 @@ pub fn check(directory: &Path) -> Result<Option<BodyReport>, BodyError> {
     Ok(Some(report))
 }
 
+/// Gives room back to the file system if far more of the file is free than will be used soon;
+/// `before`: the pages that were free before the last write.
+fn shrink(connection: &Connection, before: i64) -> rusqlite::Result<()> {
+    let (free, all) = (pragma(connection, "freelist_count")?, pragma(connection, "page_count")?);
+    // So many fewer pages, and what is free is the spare ones and a quarter of all that are left.
+    let surplus = (4 * (free - SPARE_PAGES) - all) / 3;
+    let pages = surplus.min((free - before).max(SHRUNK_PAGES));
+    if pages <= 0 {
+        return Ok(());
+    }
+    // Each step gives back one page.
+    let mut vacuum = connection.prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
+    let mut steps = vacuum.query([])?;
+    while steps.next()?.is_some() {}
+    Ok(())
+}
+
+fn pragma(connection: &Connection, name: &str) -> rusqlite::Result<i64> {
+    connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0))
+}
+
 /// Problems that a report lists.
 const PROBLEMS: usize = 100;
 
@@ -217,9 +248,11 @@ fn open(file: &Path) -> Result<Connection, BodyError> {
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(file, flags).map_err(failed)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    // With NORMAL a commit is not flushed, only a checkpoint is: the log has what was not.
+    // With NORMAL a commit is not flushed, only a checkpoint is: the log has what was not. A file
+    // can only shrink if that was said before anything else was written.
     let pragmas = format!(
-        "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 10000;
+        "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;
+         PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 10000;
          PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}; PRAGMA journal_size_limit = 67108864;"
     );
     connection.execute_batch(&pragmas).map_err(failed)?;
@@ -305,6 +338,37 @@ mod tests {
         let report = check(directory.path()).unwrap().unwrap();
         assert_eq!(report.problems, ["the body of message 5 is not what was written"]);
         assert_eq!(check(tempfile::tempdir().unwrap().path()).unwrap(), None);
+    }
+
+    #[test]
+    fn the_room_of_bodies_that_are_gone_is_given_back() {
+        const BODIES: u64 = 8_000;
+        let directory = tempfile::tempdir().unwrap();
+        let bodies = BodyFile::in_directory(directory.path());
+        let all: Vec<u64> = (0..BODIES).collect();
+        let body = Bytes::from(vec![7; 4_000]);
+        for seqs in all.chunks(1_000) {
+            let put: Vec<_> = seqs.iter().map(|seq| (*seq, body.clone())).collect();
+            bodies.write(&put, &[]).unwrap();
+        }
+        bodies.sync().unwrap();
+        let full = bodies.size();
+
+        // Every tenth stays, in between.
+        for seqs in all.chunks(1_000) {
+            let gone: Vec<u64> = seqs.iter().copied().filter(|seq| seq % 10 > 0).collect();
+            bodies.write(&[], &gone).unwrap();
+        }
+        bodies.sync().unwrap();
+
+        assert!(full > BODIES * 4_000, "{full}");
+        assert!(bodies.size() < full / 3, "{full} bytes became {}", bodies.size());
+        let kept: Vec<u64> = (0..BODIES).step_by(10).collect();
+        assert!(
+            bodies.read(&kept).unwrap().iter().all(|found| *found == Found::Whole(body.clone()))
+        );
+        let report = check(directory.path()).unwrap().unwrap();
+        assert_eq!((report.bodies, report.problems), (BODIES / 10, vec![]));
     }
 
     #[test]
