@@ -88,7 +88,7 @@ const COMMANDS: &[Command] = &[
     Command {
         name: "soak",
         usage: "[--seconds N]",
-        about: "one of 1,000 readers stops reading for N seconds, and comes back",
+        about: "one of 1,000 readers stops reading for N seconds; a million messages end",
         run: soak::run,
     },
 ];

@@ -2,9 +2,12 @@
 //! real sockets.
 
 mod crash;
+mod disk;
 mod local;
 mod routes;
+mod scale;
 mod taking;
+mod tcp;
 mod trouble;
 
 use instep_client::{Error, Letter, MessageQuery};

@@ -164,6 +164,12 @@ impl Local {
         self.channel.push("ack", json!({"seqs": seqs})).await.unwrap()
     }
 
+    /// Confirms everything that it was given since it last did.
+    pub(crate) async fn ack_all(&mut self) {
+        let seqs: Vec<u64> = std::mem::take(&mut self.seen).into_iter().collect();
+        self.ack(&seqs).await;
+    }
+
     pub(crate) async fn push(&self, event: &str, payload: Value) -> Result<Value, ChannelError> {
         self.channel.push(event, payload).await
     }

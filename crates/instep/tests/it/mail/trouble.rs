@@ -5,7 +5,7 @@ use std::time::Duration;
 use instep_client::{Answers, Letter};
 use serde_json::json;
 
-use super::local::{House, seqs};
+use super::local::House;
 use super::{letter, refused};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -163,53 +163,6 @@ async fn i_35_a_message_that_kills_its_server_becomes_a_dead_letter_and_its_neig
 
     house.until_state(poison, "dead").await;
     assert_eq!(confirmed.len(), 19, "one dead letter, and no neighbour");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn smq_18_one_process_reaches_two_hundred_servers() {
-    const SERVERS: usize = 200;
-    let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path());
-    let mut locals = vec![];
-    for n in 0..SERVERS {
-        locals.push(house.register(&n.to_string()).await);
-    }
-    let letters: Vec<Letter> = (0..SERVERS).map(|n| letter(&format!("server/{n}"))).collect();
-
-    let began = std::time::Instant::now();
-    house.client.send_mail("mail", "mail", &letters).await.unwrap();
-    for (n, local) in locals.iter_mut().enumerate() {
-        assert_eq!(local.next().await.to, format!("server/{n}"));
-    }
-
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn smq_17_finished_messages_are_cleaned_away() {
-    let directory = tempfile::tempdir().unwrap();
-    let house =
-        House::open_with(directory.path(), "[[mail]]\ndataset = 'mail'\nkeep_finished = 100\n");
-    house.route(&[("org/1", "1")]).await;
-    let mut local = house.register_with("1", json!({"credit": 500})).await.unwrap();
-    for _ in 0..4 {
-        house.send_many("org/1", 500).await;
-        let messages = local.take(500).await;
-        local.ack(&seqs(&messages)).await;
-    }
-
-    let mut kept = u64::MAX;
-    for _ in 0..200 {
-        let mail = house.client.mail("mail").await.unwrap();
-        kept = mail["queues"][0]["kept"].as_u64().unwrap();
-        if kept <= 200 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    assert!(kept <= 200, "{kept} finished messages are kept");
-    let mail = house.client.mail("mail").await.unwrap();
-    assert_eq!(mail["queues"][0]["confirmed"], 2_000, "the books remember");
 }
 
 #[tokio::test(flavor = "multi_thread")]
