@@ -5,6 +5,7 @@
 //! are in the log and where the node keeps them, by the number of their message.
 
 pub mod delivery;
+pub(crate) mod derived;
 pub mod kinds;
 mod operation;
 pub mod record;

@@ -309,13 +309,13 @@ impl Delivery {
     /// A message that its server has, and that this machine has not given.
     fn take_over(&mut self, server: u32, seq: u64, mail: &Mail, now_ms: u64) {
         let known = self.desks.get(&server).is_some_and(|desk| desk.flights.contains_key(&seq));
-        let ours = |message: &&Message| {
+        let ours = |message: &Message| {
             message.server == server && message.status == Status::Pending && message.not_before == 0
         };
         let Some(message) = mail.message(seq).filter(ours).filter(|_| !known) else { return };
         let deadline = now_ms.saturating_add(self.times.lease_ms);
         self.doubt.remove(&seq);
-        self.put(server, seq, Flight::new(message, deadline));
+        self.put(server, seq, Flight::new(&message, deadline));
     }
 
     /// A message of an earlier registration: it is asked about at once.

@@ -8,12 +8,19 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::NOWHERE;
+use super::derived::number_in;
 use super::record::MailRecord;
 use crate::name::Name;
+use pages::Pages;
 pub use parts::MailPart;
+use places::{Numbered, Place};
+use runs::Runs;
 
 mod changing;
+mod pages;
 mod parts;
+mod places;
+mod runs;
 
 /// Where a message stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,7 +36,7 @@ pub enum Status {
 }
 
 /// A message without its body.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
     /// Its permanent id.
     pub id: Uuid,
@@ -124,19 +131,20 @@ pub struct Mail {
     /// Who is routed by whose row.
     followers: OrdSet<(u32, u32)>,
     last: u64,
-    messages: OrdMap<u64, Message>,
-    ids: OrdMap<Uuid, u64>,
+    messages: Pages,
+    /// Those that do not say the number of their message.
+    ids: Runs<(Uuid, u64)>,
     /// Pending, routed and not resting: what can be given.
-    ready: OrdSet<Slot>,
+    ready: Runs<Place>,
     /// Pending, by server (or none) in order.
-    by_server: OrdSet<(u32, u64)>,
+    by_server: Runs<Numbered>,
     /// How many are pending, by endpoint and server (or none).
     counts: OrdMap<(u32, u32), u64>,
-    resting: OrdSet<(u64, u64)>,
+    resting: Runs<(u64, u64)>,
     /// The same, where they would be if they did not rest.
-    aside: OrdSet<Slot>,
-    expiring: OrdSet<(u64, u64)>,
-    finished: OrdSet<(u64, u64)>,
+    aside: Runs<Place>,
+    expiring: Runs<(u64, u64)>,
+    finished: Runs<(u64, u64)>,
     dead: OrdMap<u64, Arc<str>>,
 }
 
@@ -231,14 +239,16 @@ impl Mail {
 
     /// A message by its number.
     #[must_use]
-    pub fn message(&self, seq: u64) -> Option<&Message> {
-        self.messages.get(&seq)
+    pub fn message(&self, seq: u64) -> Option<Message> {
+        self.messages.get(seq)
     }
 
     /// The number of the message with this id.
     #[must_use]
     pub fn by_id(&self, id: &Uuid) -> Option<u64> {
-        self.ids.get(id).copied()
+        let said = self.messages.get(number_in(id)).filter(|message| message.id == *id);
+        let known = || self.ids.next((*id, 0)).filter(|(known, _)| known == id);
+        said.map(|_| number_in(id)).or_else(|| known().map(|(_, seq)| seq))
     }
 
     /// The number of the newest message.
@@ -248,14 +258,14 @@ impl Mail {
     }
 
     /// All messages that are remembered, behind a number.
-    pub fn messages_after(&self, after: u64) -> impl Iterator<Item = (u64, &Message)> {
-        self.messages.range(after.saturating_add(1)..).map(|(seq, message)| (*seq, message))
+    pub fn messages_after(&self, after: u64) -> impl Iterator<Item = (u64, Message)> + '_ {
+        self.messages.range(after.saturating_add(1))
     }
 
     /// The pending messages of a server behind a number, in order; of none: those without a route.
     pub fn pending_of(&self, server: u32, after: u64) -> impl Iterator<Item = u64> + '_ {
-        let from = (server, after.saturating_add(1));
-        self.by_server.range(from..=(server, u64::MAX)).map(|(_, seq)| *seq)
+        let from = Numbered::new(server, after.saturating_add(1));
+        self.by_server.range(from, Numbered::new(server, u64::MAX)).map(Numbered::seq)
     }
 
     /// Dead letters behind a number.
@@ -272,8 +282,8 @@ impl Mail {
     /// The first message of a server that can be given, from a place on.
     #[must_use]
     pub fn next_ready(&self, from: Slot) -> Option<Slot> {
-        let end = Slot { server: from.server, endpoint: u32::MAX, rank: u8::MAX, seq: u64::MAX };
-        self.ready.range(from..=end).next().copied()
+        let next = self.ready.next(Place::new(from)).map(Place::slot);
+        next.filter(|slot| slot.server == from.server)
     }
 
     /// How many messages are pending, by endpoint and server (or none).
@@ -300,8 +310,8 @@ impl Mail {
     /// forgotten; at most so many of each.
     #[must_use]
     pub fn due(&self, now_ms: u64, keep: Keep, most: usize) -> Due {
-        let until = |set: &OrdSet<(u64, u64)>, until: u64| {
-            set.range(..=(until, u64::MAX)).take(most).map(|(_, seq)| *seq).collect::<Vec<_>>()
+        let until = |set: &Runs<(u64, u64)>, until: u64| {
+            set.range((0, 0), (until, u64::MAX)).take(most).map(|(_, seq)| seq).collect::<Vec<_>>()
         };
         let over = |found: usize, keep: u64| {
             let surplus = (found as u64).saturating_sub(keep);
@@ -311,7 +321,7 @@ impl Mail {
         let old = until(&self.finished, now_ms.saturating_sub(keep.finished_ms));
         let mut forgotten = match old.len() >= surplus {
             true => old,
-            false => self.finished.iter().take(surplus).map(|(_, seq)| *seq).collect(),
+            false => self.finished.iter().take(surplus).map(|(_, seq)| seq).collect(),
         };
         let surplus = over(self.dead.len(), keep.dead);
         forgotten.extend(self.dead.keys().take(surplus));
@@ -325,14 +335,14 @@ impl Mail {
     /// When something is due next, apart from what is forgotten by count.
     #[must_use]
     pub fn next_due(&self) -> Option<u64> {
-        let first = |set: &OrdSet<(u64, u64)>| set.get_min().map(|(at, _)| *at);
+        let first = |set: &Runs<(u64, u64)>| set.first().map(|(at, _)| at);
         first(&self.expiring).into_iter().chain(first(&self.resting)).min()
     }
 
     /// The other way: how many finished messages are remembered, and since when the oldest ended.
     #[must_use]
     pub fn kept(&self) -> (u64, Option<u64>) {
-        (self.finished.len() as u64, self.finished.get_min().map(|(at, _)| *at))
+        (self.finished.len() as u64, self.finished.first().map(|(at, _)| at))
     }
 }
 

@@ -249,9 +249,9 @@ pub(super) async fn list(
         let fits = message.queue == queue
             && endpoint.is_none_or(|endpoint| message.endpoint == endpoint)
             && server.is_none_or(|server| message.server == server && server != NOWHERE)
-            && query.state.as_deref().is_none_or(|state| state_of(message) == state)
+            && query.state.as_deref().is_none_or(|state| state_of(&message) == state)
             && query.older_than_ms.is_none_or(|ms| message.stored_ms.saturating_add(ms) <= now);
-        fits.then(|| status(mail, seq, message, now))
+        fits.then(|| status(mail, seq, &message, now))
     };
     let (mut messages, mut next, mut looked) = (vec![], None, 0);
     for seq in candidates(mail, server, query.state.as_deref(), after) {
@@ -338,7 +338,7 @@ pub(super) async fn show(
     let state = dataset.state();
     let seq = seq_of(&state.mail, queue_of(&state.mail, &queue)?, &message)?;
     let found = state.mail.message(seq).ok_or_else(|| unknown_message(&message))?;
-    let mut shown = status(&state.mail, seq, found, now_ms());
+    let mut shown = status(&state.mail, seq, &found, now_ms());
     if matches!(found.status, Status::Pending | Status::Dead) {
         let read = tokio::task::spawn_blocking(move || dataset.mail_body(seq));
         let body = match read.await {

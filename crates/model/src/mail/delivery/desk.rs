@@ -106,7 +106,7 @@ impl Desk {
             let (Some(message), false) = (message, self.flights.contains_key(&slot.seq)) else {
                 continue;
             };
-            let mut flight = Flight::new(message, lease_ms);
+            let mut flight = Flight::new(&message, lease_ms);
             match doubt.get(&slot.seq) == Some(&server) {
                 true => {
                     flight.earlier = true;

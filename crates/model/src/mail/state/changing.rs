@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    EndpointState, Mail, MailChange, MailRecord, Message, NOWHERE, QueueState, ServerState, Slot,
-    Status,
+    EndpointState, Mail, MailChange, MailRecord, Message, NOWHERE, Numbered, Pages, Place,
+    QueueState, ServerState, Slot, Status, number_in,
 };
 use crate::name::Name;
 
@@ -27,7 +27,7 @@ impl Mail {
             MailRecord::Routed { seq, server, via, generation } => {
                 let server = self.intern_server(&server);
                 let via = via.map(|via| self.intern_endpoint(&via));
-                if let (Some(via), Some(message)) = (via, self.messages.get(&seq)) {
+                if let (Some(via), Some(message)) = (via, self.messages.get(seq)) {
                     self.follow(message.endpoint, via);
                 }
                 return self.change(seq, see, false, |message| {
@@ -109,14 +109,27 @@ impl Mail {
             status: Status::Pending,
         };
         self.last = seq;
-        self.ids.insert(id, seq);
         see(MailChange::Stored { seq, body });
         if let Some(queue) = self.queues.get_mut(usize::from(queue)) {
             queue.stored += 1;
         }
-        self.link(seq, &message, see);
-        self.messages.insert(seq, message);
+        self.know(seq, &message);
+        self.put(seq, message, see);
         true
+    }
+
+    /// An id that says its number needs no place in an index.
+    pub(super) fn know(&mut self, seq: u64, message: &Message) {
+        if number_in(&message.id) != seq {
+            self.ids.insert((message.id, seq));
+        }
+    }
+
+    /// Puts a message where it belongs.
+    pub(super) fn put(&mut self, seq: u64, message: Message, see: Sink<'_>) {
+        let message = Pages::bounded(message);
+        self.link(seq, &message, see);
+        self.messages.insert(seq, &message);
     }
 
     fn end(&mut self, seq: u64, status: Status, now_ms: u64, see: Sink<'_>) -> bool {
@@ -125,7 +138,7 @@ impl Mail {
             message.expires = now_ms;
             message.not_before = 0;
         });
-        if let Some(message) = self.messages.get(&seq)
+        if let Some(message) = self.messages.get(seq)
             && let Some(queue) = self.queues.get_mut(usize::from(message.queue))
         {
             match status {
@@ -146,11 +159,10 @@ impl Mail {
         quiet: bool,
         change: impl FnOnce(&mut Message),
     ) -> bool {
-        let Some(mut message) = self.messages.get(&seq).cloned() else { return false };
+        let Some(mut message) = self.messages.get(seq) else { return false };
         self.unlink(seq, &message, quiet, see);
         change(&mut message);
-        self.link(seq, &message, see);
-        self.messages.insert(seq, message);
+        self.put(seq, message, see);
         true
     }
 
@@ -168,8 +180,8 @@ impl Mail {
                 for seq in self.pending_at(from, endpoint) {
                     if from == server {
                         // It stays where it is, and whoever has it keeps it.
-                        if let Some(message) = self.messages.get_mut(&seq) {
-                            message.generation = generation;
+                        if let Some(message) = self.messages.get(seq) {
+                            self.messages.insert(seq, &Message { generation, ..message });
                         }
                         continue;
                     }
@@ -184,14 +196,14 @@ impl Mail {
 
     /// The pending messages of an endpoint at a server, resting ones too.
     fn pending_at(&self, server: u32, endpoint: u32) -> Vec<u64> {
-        let from = Slot { server, endpoint, rank: 0, seq: 0 };
-        let to = Slot { server, endpoint, rank: u8::MAX, seq: u64::MAX };
-        let ready = self.ready.range(from..=to);
-        ready.chain(self.aside.range(from..=to)).map(|slot| slot.seq).collect()
+        let from = Place::new(Slot { server, endpoint, rank: 0, seq: 0 });
+        let to = Place::new(Slot { server, endpoint, rank: u8::MAX, seq: u64::MAX });
+        let ready = self.ready.range(from, to);
+        ready.chain(self.aside.range(from, to)).map(|place| place.slot().seq).collect()
     }
 
     fn forget(&mut self, seq: u64, see: Sink<'_>) {
-        let Some(message) = self.messages.remove(&seq) else { return };
+        let Some(message) = self.messages.remove(seq) else { return };
         self.unlink(seq, &message, true, see);
         if self.dead.remove(&seq).is_some() {
             if let Some(queue) = self.queues.get_mut(usize::from(message.queue)) {
@@ -199,9 +211,7 @@ impl Mail {
             }
             see(MailChange::BodyEnded { seq });
         }
-        if self.ids.get(&message.id) == Some(&seq) {
-            self.ids.remove(&message.id);
-        }
+        self.ids.remove((message.id, seq));
     }
 
     pub(super) fn link(&mut self, seq: u64, message: &Message, see: Sink<'_>) {
@@ -211,7 +221,7 @@ impl Mail {
             Status::Pending => {
                 queue.pending += 1;
                 queue.unrouted += u64::from(server == NOWHERE);
-                self.by_server.insert((server, seq));
+                self.by_server.insert(Numbered::new(server, seq));
                 *self.counts.entry((endpoint, server)).or_default() += 1;
                 if expires > 0 {
                     self.expiring.insert((expires, seq));
@@ -219,11 +229,11 @@ impl Mail {
                 if not_before > 0 {
                     self.resting.insert((not_before, seq));
                     if server != NOWHERE {
-                        self.aside.insert(message.slot(seq));
+                        self.aside.insert(Place::new(message.slot(seq)));
                     }
                 } else if server != NOWHERE {
                     let slot = message.slot(seq);
-                    self.ready.insert(slot);
+                    self.ready.insert(Place::new(slot));
                     see(MailChange::Ready(slot));
                 }
                 if server != NOWHERE {
@@ -245,7 +255,7 @@ impl Mail {
             Status::Pending => {
                 queue.pending -= 1;
                 queue.unrouted -= u64::from(server == NOWHERE);
-                self.by_server.remove(&(server, seq));
+                self.by_server.remove(Numbered::new(server, seq));
                 let left = self.counts.get_mut(&(endpoint, server)).map(|count| {
                     *count -= 1;
                     *count
@@ -253,11 +263,11 @@ impl Mail {
                 if left == Some(0) {
                     self.counts.remove(&(endpoint, server));
                 }
-                self.expiring.remove(&(expires, seq));
-                self.resting.remove(&(not_before, seq));
+                self.expiring.remove((expires, seq));
+                self.resting.remove((not_before, seq));
                 if server != NOWHERE {
-                    self.ready.remove(&message.slot(seq));
-                    self.aside.remove(&message.slot(seq));
+                    self.ready.remove(Place::new(message.slot(seq)));
+                    self.aside.remove(Place::new(message.slot(seq)));
                     self.update_server(server, |server| server.pending -= 1);
                     see(MailChange::Off { server, seq, quiet });
                 }
@@ -265,7 +275,7 @@ impl Mail {
             Status::Dead => queue.dead -= 1,
             Status::Confirmed | Status::Expired => {
                 queue.kept -= 1;
-                self.finished.remove(&(expires, seq));
+                self.finished.remove((expires, seq));
             }
         }
     }
@@ -287,8 +297,10 @@ impl Mail {
     }
 
     pub(super) fn follow(&mut self, endpoint: u32, via: u32) {
-        if let Some(state) = self.endpoints.get_mut(endpoint as usize)
-            && state.via != via
+        // Looked at first: taking it to change it copies what stands around it.
+        let before = self.endpoints.get(endpoint as usize).map(|state| state.via);
+        if before.is_some_and(|before| before != via)
+            && let Some(state) = self.endpoints.get_mut(endpoint as usize)
         {
             let before = std::mem::replace(&mut state.via, via);
             self.followers.remove(&(before, endpoint));

@@ -29,9 +29,10 @@ impl Mail {
         let endpoints = self.endpoints.iter();
         let endpoints =
             endpoints.map(|endpoint| MailPart::Endpoint(Arc::clone(&endpoint.name), endpoint.via));
-        let messages = self.messages.iter().map(|(seq, message)| {
-            MailPart::Message(*seq, message.clone(), self.dead.get(seq).cloned())
-        });
+        let messages = self
+            .messages
+            .range(0)
+            .map(|(seq, message)| MailPart::Message(seq, message, self.dead.get(&seq).cloned()));
         queues.chain(servers).chain(endpoints).chain(messages).chain([MailPart::Last(self.last)])
     }
 
@@ -62,9 +63,8 @@ impl Mail {
                 if let Some(reason) = reason {
                     self.dead.insert(seq, reason);
                 }
-                self.ids.insert(message.id, seq);
-                self.link(seq, &message, &mut |_| {});
-                self.messages.insert(seq, message);
+                self.know(seq, &message);
+                self.put(seq, message, &mut |_| {});
             }
             MailPart::Last(last) => self.last = last,
         }

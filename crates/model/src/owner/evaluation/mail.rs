@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::Evaluation;
 use crate::commit::{Record, digest};
 use crate::limits;
+use crate::mail::derived::derived_id;
 use crate::mail::kinds::{Route, is_server};
 use crate::mail::{
     Endpoint, HIGHEST_PRIORITY, Hold, Keep, Letter, Mail, MailOperation, MailRecord, MailRules,
@@ -259,7 +260,7 @@ impl Evaluation<'_> {
             return Err(outcome::NOT_YOURS);
         }
         match message.status {
-            Status::Pending => Ok(message.clone()),
+            Status::Pending => Ok(message),
             Status::Dead | Status::Confirmed | Status::Expired => Err(outcome::DONE),
         }
     }
@@ -335,16 +336,6 @@ impl Evaluation<'_> {
         }
         number(done as u64)
     }
-}
-
-/// The id of a message that came without one: the same whoever derives it.
-fn derived_id(incarnation: &Uuid, seq: u64) -> Uuid {
-    let (high, low) = incarnation.as_u64_pair();
-    let seed = [high.to_le_bytes(), low.to_le_bytes(), seq.to_le_bytes()].concat();
-    let first = digest(&seed);
-    let second = digest(&[&seed[..], &first.to_le_bytes()].concat());
-    uuid::Builder::from_custom_bytes(((u128::from(first) << 64) | u128::from(second)).to_be_bytes())
-        .into_uuid()
 }
 
 fn number(value: u64) -> i64 {
