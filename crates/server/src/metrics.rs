@@ -271,11 +271,14 @@ impl Measured {
                 Some((dataset.name.clone(), read(dataset.mail.as_ref()?)))
             })
         };
-        let counters: [(&str, &str, Read); 7] = [
+        let counters: [(&str, &str, Read); 8] = [
             ("instep_mail_stored", "Messages stored", |m| m.stored),
             ("instep_mail_confirmed", "Messages confirmed", |m| m.confirmed),
             ("instep_mail_expired", "Messages expired", |m| m.expired),
             ("instep_mail_given", "Messages given to servers", |m| m.counts.delivery.given),
+            ("instep_mail_looked_at", "Messages looked at to find those to give", |m| {
+                m.counts.delivery.looked_at
+            }),
             ("instep_mail_asked", "Messages that servers were asked about", |m| {
                 m.counts.delivery.asked
             }),

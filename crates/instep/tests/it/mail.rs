@@ -1,6 +1,7 @@
 //! Mail from outside: messages sent over HTTP and the command line, taken by fake local servers on
 //! real sockets.
 
+mod cost;
 mod crash;
 mod disk;
 mod local;

@@ -135,6 +135,8 @@ impl Default for Times {
 pub struct Counts {
     /// Messages given.
     pub given: u64,
+    /// Messages looked at to find those: what giving costs.
+    pub looked_at: u64,
     /// Messages asked about.
     pub asked: u64,
     /// Servers that are registered now.
@@ -464,6 +466,7 @@ impl Delivery {
             self.hold(server, seq, now_ms);
         }
         self.counts.given += taken.given.len() as u64;
+        self.counts.looked_at += taken.looked_at;
         for seqs in taken.given.chunks(limits::MAIL_PUSH) {
             self.effects.push_back(Effect::Give { server, seqs: seqs.to_vec(), lease_ms });
         }

@@ -409,6 +409,8 @@ pub(super) async fn overview(
         "servers": mail.servers().count(),
         "registered": counts.delivery.registered,
         "unconfirmed": counts.delivery.unconfirmed,
+        "given": counts.delivery.given,
+        "looked_at": counts.delivery.looked_at,
         "damaged": counts.damaged,
         "fenced": counts.fenced,
         "bodies": {

@@ -40,6 +40,8 @@ pub(super) struct Taken {
     pub(super) given: Vec<u64>,
     /// Messages to ask about: they may be done.
     pub(super) doubted: Vec<u64>,
+    /// Messages that were looked at for it.
+    pub(super) looked_at: u64,
 }
 
 impl Flight {
@@ -101,6 +103,7 @@ impl Desk {
                 break;
             };
             at = behind(&slot);
+            taken.looked_at += 1;
             debug_assert_eq!(slot.server, server, "a range of one server");
             let message = mail.message(slot.seq).filter(|m| m.status == Status::Pending);
             let (Some(message), false) = (message, self.flights.contains_key(&slot.seq)) else {
