@@ -27,6 +27,12 @@ const BENCHES: &[Bench] = &[
         question: "how fast is a table in memory after a start, how large, how fast read out?",
     },
     Bench {
+        name: "mail",
+        package: "instep",
+        target: "mail",
+        question: "what does it cost to push what waits for one server, by how much waits for others?",
+    },
+    Bench {
         name: "log",
         package: "instep-embedded",
         target: "append",

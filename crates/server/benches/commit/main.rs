@@ -16,11 +16,14 @@ use server::ServerProcess;
 
 #[path = "../common/postgres.rs"]
 mod cluster;
+#[path = "../common/load.rs"]
 mod load;
 #[path = "../common/machine.rs"]
 #[allow(dead_code, reason = "each bench asks for other things")]
 mod machine;
 mod postgres;
+#[path = "../common/program.rs"]
+mod program;
 mod server;
 
 /// What the hot row begins with: more than any run takes away.

@@ -1,58 +1,51 @@
 //! Instep in a process of its own, and the same dataset in this process.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::rc::Rc;
 use std::time::Instant;
 
 use instep::model::commit::{Operation, Proposal, TableOptions};
 use instep::model::name::{Key, Name};
 use instep::{App, Config, Dataset, Server};
 
-use crate::load::{Figures, HttpClient, Span, Tally, on_one_thread};
+use crate::load::{Figures, HttpClient, Span, Tally, on_one_thread, request};
 use crate::machine::cpu_of;
+use crate::program::Program;
 use crate::{SERVE, START};
 
 const BODY: &str =
     r#"{"ops":[{"op":"add","table":"items","key":"hot","field":"n","by":-1,"min":0}]}"#;
 
-/// The server's process; it ends with its standard input.
+/// The server's process.
 pub(crate) struct ServerProcess {
-    child: Child,
-    _lifeline: ChildStdin,
+    program: Program,
     address: String,
     key: String,
 }
 
 impl ServerProcess {
     pub(crate) fn start(directory: &Path) -> Self {
-        let program = std::env::current_exe().expect("the bench knows its own path");
-        let mut command = Command::new(program);
-        command.arg(SERVE).arg(directory).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().expect("the server's process");
-        let lifeline = child.stdin.take().expect("it was asked for");
-        let mut lines = BufReader::new(child.stdout.take().expect("it was asked for")).lines();
-        let mut line = || lines.next().expect("the server says where it is").expect("text");
-        let (address, key) = (line(), line());
-        Self { child, _lifeline: lifeline, address, key }
+        let mut program = Program::start(&[SERVE.as_ref(), directory.as_os_str()]);
+        let (address, key) = (program.line(), program.line());
+        Self { program, address, key }
     }
 
     /// Decrements the hot row with so many connections at once, and checks what is left of it.
     pub(crate) fn load(&self, clients: usize, span: Span) -> Figures {
         on_one_thread(async {
-            let request = self.request();
+            let Self { address, key, .. } = self;
+            let request = request((address, key), "POST", "/v1/datasets/shop/commits", BODY);
             let mut connected = Vec::with_capacity(clients);
             for _ in 0..clients {
-                connected.push(HttpClient::connect(&self.address, Rc::clone(&request)).await);
+                connected.push(HttpClient::connect(address).await);
             }
             let before = self.left();
-            let cpu = || [self.child.id(), std::process::id()].map(cpu_of);
+            let cpu = || [self.program.id(), std::process::id()].map(cpu_of);
             let cpu_before = cpu();
             let tally = Tally::new(span);
             let running: Vec<_> = connected
                 .into_iter()
-                .map(|client| tokio::task::spawn_local(client.run(tally.clone())))
+                .map(|client| tokio::task::spawn_local(client.run(request.clone(), tally.clone())))
                 .collect();
             for client in running {
                 client.await.expect("a client");
@@ -69,17 +62,6 @@ impl ServerProcess {
         })
     }
 
-    fn request(&self) -> Rc<[u8]> {
-        let Self { address, key, .. } = self;
-        let length = BODY.len();
-        let text = format!(
-            "POST /v1/datasets/shop/commits HTTP/1.1\r\nhost: {address}\r\n\
-             authorization: Bearer {key}\r\ncontent-type: application/json\r\n\
-             content-length: {length}\r\n\r\n{BODY}"
-        );
-        text.into_bytes().into()
-    }
-
     fn left(&self) -> i64 {
         use std::io::Write;
         let Self { address, key, .. } = self;
@@ -94,13 +76,6 @@ impl ServerProcess {
         let (_, body) = answer.split_once("\r\n\r\n").expect("an answer has a body");
         let body: serde_json::Value = serde_json::from_str(body).expect("JSON");
         body["row"]["n"].as_i64().expect("the hot row")
-    }
-}
-
-impl Drop for ServerProcess {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

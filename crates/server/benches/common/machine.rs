@@ -77,6 +77,11 @@ pub(crate) fn resident_bytes() -> u64 {
     kib("/proc/self/status", "VmRSS") * 1024
 }
 
+/// Bytes of a process in memory.
+pub(crate) fn resident_bytes_of(process: u32) -> u64 {
+    kib(&format!("/proc/{process}/status"), "VmRSS") * 1024
+}
+
 fn file_system(directory: &Path) -> String {
     let directory = fs::canonicalize(directory).unwrap_or_default();
     let mounts = text("/proc/mounts");

@@ -89,53 +89,64 @@ impl Tally {
     }
 }
 
-/// One keep-alive connection that sends the same request again and again.
+/// One keep-alive connection.
 pub(crate) struct HttpClient {
     stream: TcpStream,
-    request: Rc<[u8]>,
-    buffer: Box<[u8]>,
+    buffer: Vec<u8>,
 }
 
 impl HttpClient {
-    pub(crate) async fn connect(address: &str, request: Rc<[u8]>) -> Self {
+    pub(crate) async fn connect(address: &str) -> Self {
         let stream = TcpStream::connect(address).await.expect("the server takes connections");
         stream.set_nodelay(true).expect("a TCP socket");
-        Self { stream, request, buffer: vec![0; 2048].into() }
+        Self { stream, buffer: Vec::with_capacity(2048) }
     }
 
-    pub(crate) async fn run(mut self, tally: Tally) {
+    /// Sends the same request again and again.
+    pub(crate) async fn run(mut self, request: Rc<[u8]>, tally: Tally) {
         let mut sent = Instant::now();
         while tally.goes_on(sent) {
-            self.once().await;
+            self.ask(&request).await;
             sent = tally.succeeded(sent);
         }
     }
 
-    async fn once(&mut self) {
-        self.stream.write_all(&self.request).await.expect("the server reads");
-        let mut filled = 0;
+    /// Sends a request and gives the body of its answer.
+    pub(crate) async fn ask(&mut self, request: &[u8]) -> &[u8] {
+        self.stream.write_all(request).await.expect("the server reads");
+        self.buffer.clear();
         loop {
-            let read = self.stream.read(&mut self.buffer[filled..]).await.expect("an answer");
+            let read = self.stream.read_buf(&mut self.buffer).await.expect("an answer");
             assert!(read > 0, "the server closed the connection");
-            filled += read;
-            let Some(whole) = length_of(&self.buffer[..filled]) else { continue };
-            assert!(whole >= filled, "more than one answer");
-            if whole == filled {
-                return;
+            let Some((head, whole)) = length_of(&self.buffer) else { continue };
+            assert!(whole >= self.buffer.len(), "more than one answer");
+            if whole == self.buffer.len() {
+                return &self.buffer[head..];
             }
         }
     }
 }
 
-/// Bytes of an answer, as soon as its head is there. Anything but 200 ends the bench.
-fn length_of(answer: &[u8]) -> Option<usize> {
+/// A request as it goes over the wire.
+pub(crate) fn request(server: (&str, &str), method: &str, path: &str, body: &str) -> Rc<[u8]> {
+    let ((address, key), length) = (server, body.len());
+    let text = format!(
+        "{method} {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {key}\r\n\
+         content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+    );
+    text.into_bytes().into()
+}
+
+/// Bytes of an answer's head, and of all of it, as soon as its head is there. What is no success
+/// ends the bench.
+fn length_of(answer: &[u8]) -> Option<(usize, usize)> {
     let head = answer.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
     let text = std::str::from_utf8(answer).expect("an answer is text");
-    assert!(text.starts_with("HTTP/1.1 200 "), "not a success: {text}");
+    assert!(text.starts_with("HTTP/1.1 20"), "not a success: {text}");
     let name = "content-length: ";
     let (_, value) = text[..head].split_once(name).expect("an answer says its length");
     let (value, _) = value.split_once('\r').expect("a header ends with a line");
-    Some(head + value.parse::<usize>().expect("a number of bytes"))
+    Some((head, head + value.parse::<usize>().expect("a number of bytes")))
 }
 
 /// Runs `work` on one thread, as tasks that need not be moved between threads.

@@ -1,0 +1,167 @@
+//! What does it cost to push what waits for one server, by how much waits for others?
+//!
+//! A server with 5,000 endpoints registers, and 1,000 messages wait for it among 10 thousand, one
+//! million, ten million. Beside it a real PostgreSQL on the same disk in the same run answers the
+//! two queries of the system that mail comes from, and does what job queues do: claim with SKIP
+//! LOCKED, work, delete. `--quick` stops at one million. Without PostgreSQL only Instep runs.
+
+use std::path::Path;
+use std::time::Duration;
+
+use backlog::Backlog;
+use load::{Figures, Span};
+use local::Push;
+use memory::Folded;
+use postgres::{Postgres, Query};
+use server::ServerProcess;
+
+mod backlog;
+#[path = "../common/postgres.rs"]
+mod cluster;
+#[path = "../common/load.rs"]
+#[allow(dead_code, reason = "each bench asks for other things")]
+mod load;
+mod local;
+#[path = "../common/machine.rs"]
+#[allow(dead_code, reason = "each bench asks for other things")]
+mod machine;
+mod memory;
+mod postgres;
+#[path = "../common/program.rs"]
+mod program;
+mod report;
+mod server;
+
+const CLIENTS: [usize; 3] = [1, 64, 1024];
+const LITTLE: usize = 10_000;
+/// The argument that makes this program the server.
+const SERVE: &str = "serve";
+
+struct Plan {
+    pending: Vec<usize>,
+    /// Pushes of each backlog, of which the fastest counts.
+    pushes: usize,
+    span: Span,
+}
+
+/// What the pushes of one backlog came to.
+struct Pushed {
+    pending: usize,
+    instep: Push,
+    /// Messages looked at, and given.
+    looked_at: (u64, u64),
+    /// Messages a second while the backlog was sent, a thousand to a request.
+    filled: f64,
+    /// Bytes of the server's process for each of them.
+    resident: f64,
+    /// By the list of endpoints, and by the server.
+    postgres: Option<[Push; 2]>,
+}
+
+/// What so many clients came to.
+struct Cycled {
+    clients: usize,
+    instep: Figures,
+    postgres: Option<Figures>,
+}
+
+struct Results {
+    pushed: Vec<Pushed>,
+    cycled: Vec<Cycled>,
+    folded: Folded,
+    postgres: Option<String>,
+    load: f64,
+}
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match &args[..] {
+        [mode, directory] if mode == SERVE => return server::serve(Path::new(directory)),
+        [mode, ids, pending] if mode == memory::FOLD => return memory::fold(ids, pending),
+        _ => {}
+    }
+    let quick = args.iter().any(|argument| argument == "--quick");
+    let span = |warm_up, measured| Span {
+        warm_up: Duration::from_millis(warm_up),
+        measured: Duration::from_millis(measured),
+    };
+    let plan = match quick {
+        true => Plan { pending: vec![LITTLE, 1_000_000], pushes: 3, span: span(500, 1_000) },
+        false => Plan {
+            pending: vec![LITTLE, 1_000_000, 10_000_000],
+            pushes: 5,
+            span: span(1_000, 5_000),
+        },
+    };
+    let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+    open_to_all(root.path());
+    let facts = machine::facts(root.path());
+    let results = measure(root.path(), &plan);
+    report::print(&results, &facts);
+}
+
+/// PostgreSQL runs as another user and must reach its directory.
+fn open_to_all(directory: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    let all = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(directory, all).expect("our own directory");
+}
+
+fn measure(root: &Path, plan: &Plan) -> Results {
+    let postgres = Postgres::start(&root.join("postgres"));
+    let cycled = cycle(&root.join("cycled"), postgres.as_ref(), plan);
+    let mut load = machine::load();
+    let mut pushed = vec![];
+    for pending in &plan.pending {
+        pushed.push(push(
+            &root.join("instep"),
+            postgres.as_ref(),
+            Backlog { pending: *pending },
+            plan,
+        ));
+        load = load.max(machine::load());
+    }
+    let most = plan.pending.iter().copied().max().unwrap_or(LITTLE);
+    let folded = memory::folded(Backlog { pending: most });
+    let postgres = postgres.map(|postgres| postgres.version().to_owned());
+    Results { pushed, cycled, folded, postgres, load }
+}
+
+/// Both sides take turns, so that what else happens on the machine falls on both.
+fn cycle(directory: &Path, postgres: Option<&Postgres>, plan: &Plan) -> Vec<Cycled> {
+    let server = ServerProcess::start(directory);
+    let both = |clients| {
+        let instep = server.send_and_ack(clients, plan.span);
+        let postgres = postgres.map(|postgres| postgres.send_and_ack(clients, plan.span));
+        Cycled { clients, instep, postgres }
+    };
+    CLIENTS.into_iter().map(both).collect()
+}
+
+fn push(directory: &Path, postgres: Option<&Postgres>, backlog: Backlog, plan: &Plan) -> Pushed {
+    let server = ServerProcess::start(directory);
+    server.route_all();
+    server.settle();
+    let before = server.resident_bytes();
+    let filled = server.fill(backlog);
+    server.settle();
+    let resident = server.resident_bytes().saturating_sub(before) as f64 / backlog.pending as f64;
+    let instep = fastest(plan.pushes, || server.push());
+    let overview = server.overview();
+    assert_eq!(overview["pending"], backlog.pending, "all wait, and are waited for");
+    let count = |name| overview[name].as_u64().expect("a counter");
+    let looked_at = (count("looked_at"), count("given"));
+    drop(server);
+    std::fs::remove_dir_all(directory).expect("our own directory");
+    let postgres = postgres.map(|postgres| {
+        postgres.fill(backlog);
+        [Query::Dynamic, Query::Static].map(|query| fastest(plan.pushes, || postgres.push(query)))
+    });
+    Pushed { pending: backlog.pending, instep, looked_at, filled, resident, postgres }
+}
+
+fn fastest(times: usize, push: impl Fn() -> Push) -> Push {
+    let all: Vec<Push> = (0..times.max(1)).map(|_| push()).collect();
+    let least = |of: fn(&Push) -> Duration| all.iter().map(of).min().unwrap_or_default();
+    Push { first: least(|push| push.first), all: least(|push| push.all) }
+}
