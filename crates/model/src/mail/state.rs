@@ -273,6 +273,12 @@ impl Mail {
         self.dead.range(after.saturating_add(1)..).map(|(seq, _)| *seq)
     }
 
+    /// How many dead letters there are.
+    #[must_use]
+    pub fn dead(&self) -> u64 {
+        self.dead.len() as u64
+    }
+
     /// Why a dead letter is one.
     #[must_use]
     pub fn reason(&self, seq: u64) -> Option<&str> {

@@ -342,10 +342,9 @@ impl Post {
         let now = now_ms();
         let rules = &self.options.rules;
         let (kept, oldest) = state.mail.kept();
-        let dead: u64 = state.mail.queues().map(|queue| queue.dead).sum();
         state.mail.next_due().is_some_and(|at| at <= now)
             || kept > rules.keep_finished.saturating_add(rules.keep_finished / 16)
-            || dead > rules.keep_dead.saturating_add(rules.keep_dead / 16)
+            || state.mail.dead() > rules.keep_dead.saturating_add(rules.keep_dead / 16)
             || oldest.is_some_and(|ended| ended.saturating_add(rules.keep_ms) < now)
     }
 
