@@ -30,7 +30,7 @@ const BENCHES: &[Bench] = &[
         name: "mail",
         package: "instep",
         target: "mail",
-        question: "what does it cost to push what waits for one server, by how much waits for others?",
+        question: "what does a push to one server cost, by how much waits for all of them?",
     },
     Bench {
         name: "log",

@@ -1,4 +1,4 @@
-//! What does it cost to push what waits for one server, by how much waits for others?
+//! What does a push to one server cost, by how much waits for all of them?
 //!
 //! A server with 5,000 endpoints registers, and 1,000 messages wait for it among 10 thousand, one
 //! million, ten million. Beside it a real PostgreSQL on the same disk in the same run answers the

@@ -49,8 +49,9 @@ impl ServerProcess {
             let all: Vec<(u64, u32)> = Backlog::orgs().collect();
             for some in all.chunks(TOGETHER) {
                 let ops = some.iter().map(|(org, server)| {
-                    let row = json!({"server": server.to_string(), "generation": 1});
-                    json!({"op": "put", "table": "directory", "key": format!("org/{org}"), "row": row})
+                    let (key, server) = (format!("org/{org}"), server.to_string());
+                    let row = json!({"server": server, "generation": 1});
+                    json!({"op": "put", "table": "directory", "key": key, "row": row})
                 });
                 let body = json!({"ops": ops.collect::<Vec<_>>()}).to_string();
                 client.ask(&self.request("POST", "/v1/datasets/mail/commits", &body)).await;
