@@ -42,6 +42,8 @@ pub enum Fault {
     ConfirmOnWrite,
     /// I43: what waits for a socket is written in reverse.
     WriteBackwards,
+    /// I43: what waits for a socket is written by whatever route it has by now.
+    WriteByAnyRoute,
     /// Law 6: a server's window is not its own.
     IgnoreCredit,
     /// I45: a sender that heard nothing sends under another id.
@@ -61,6 +63,7 @@ pub const FAULTS: &[(Fault, &str, &str)] = &[
     (DropNews, "mail-drop-news", "everything_is_done_in_the_end"),
     (ConfirmOnWrite, "mail-confirm-on-write", "what_is_confirmed_was_done"),
     (WriteBackwards, "mail-write-backwards", "each_endpoint_keeps_its_order"),
+    (WriteByAnyRoute, "mail-write-by-any-route", "each_endpoint_keeps_its_order"),
     (IgnoreCredit, "mail-ignore-credit", "a_window_is_kept"),
     (NewIdOnRetry, "mail-new-id-on-retry", "a_letter_is_stored_once"),
 ];

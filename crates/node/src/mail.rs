@@ -214,10 +214,30 @@ impl Answer {
     }
 }
 
-/// What became of what a server said.
-fn outcomes(seqs: &[u64], results: &[Option<i64>]) -> Value {
-    let all = seqs.iter().zip(results).map(|(seq, result)| {
-        json!({"seq": seq, "outcome": outcome::word(result.unwrap_or(outcome::OK))})
-    });
-    json!({"outcomes": all.collect::<Vec<_>>()})
+/// What became of what a server said of one message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answered {
+    /// The message.
+    pub seq: u64,
+    /// One of [`outcome`].
+    pub outcome: i64,
+}
+
+/// What is replied to what a server says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// It is noted.
+    Noted,
+    /// What became of each message.
+    Answered(Vec<Answered>),
+}
+
+impl Reply {
+    /// The reply as clients see it.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let Self::Answered(all) = self else { return json!({}) };
+        let one = |one: &Answered| json!({"seq": one.seq, "outcome": outcome::word(one.outcome)});
+        json!({"outcomes": all.iter().map(one).collect::<Vec<_>>()})
+    }
 }

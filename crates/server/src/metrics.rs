@@ -9,7 +9,7 @@ mod process;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use instep_edge::{BEHIND, Counts, Door, JOIN_REFUSALS, Lag, RateCounts, TlsCounts};
 use instep_model::mail::QueueState;
@@ -42,8 +42,7 @@ pub(crate) async fn serve(_: Admin, State((node, door)): State<(Node, Door)>) ->
     match written.await {
         Ok(Ok(page)) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], page).into_response(),
         Ok(Err(_)) | Err(_) => {
-            let detail = "the page of metrics cannot be written".to_owned();
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "storage_error", detail).into_response()
+            Problem::storage(&"the page of metrics cannot be written").into_response()
         }
     }
 }

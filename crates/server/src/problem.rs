@@ -110,6 +110,10 @@ impl Problem {
         Self { retry_after_s: Some(retry_s), ..problem }
     }
 
+    pub(crate) fn storage(error: &impl std::fmt::Display) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "storage_error", error.to_string())
+    }
+
     pub(crate) fn unknown_dataset(name: &str) -> Self {
         let detail = format!("there is no dataset {name:?}");
         Self::new(StatusCode::NOT_FOUND, "unknown_dataset", detail)
@@ -122,6 +126,16 @@ impl Problem {
 
     pub(crate) fn bad_request(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, code, detail)
+    }
+}
+
+/// Does what waits for a disk where nobody is kept waiting by it.
+pub(crate) async fn on_disk<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> Result<T, Problem> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done.map_err(|error| Problem::storage(&error)),
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
 }
 

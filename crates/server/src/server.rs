@@ -30,7 +30,7 @@ use crate::admin::AdminKey;
 use crate::app::App;
 use crate::config::{Config, ConfigError, MailConfig};
 use crate::fronts::{Fronts, Serving};
-use crate::problem::Problem;
+use crate::problem::{Problem, on_disk};
 use crate::{api, engine, keys, metrics, tls};
 
 /// Why a server does not start.
@@ -460,9 +460,7 @@ impl Opener {
             StartError::Node(NodeError::TooMany { .. }) => {
                 Problem::new(StatusCode::CONFLICT, "too_many_datasets", error.to_string())
             }
-            error => {
-                Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "storage_error", error.to_string())
-            }
+            error => Problem::storage(&error),
         })
     }
 
@@ -472,18 +470,11 @@ impl Opener {
             return Err(Problem::unknown_dataset(name));
         };
         let directory = self.directory(name);
-        let removed = tokio::task::spawn_blocking(move || {
+        on_disk(move || {
             dataset.close();
             std::fs::remove_dir_all(directory)
-        });
-        match removed.await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => {
-                let detail = error.to_string();
-                Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "storage_error", detail))
-            }
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-        }
+        })
+        .await
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 /// What the hub writes.
 #[derive(Debug, Clone)]
 pub(super) enum Down {
-    Give(u64),
+    Give { seq: u64, route: u32 },
     Ask(Vec<u64>),
     Gone(Vec<u64>),
 }
@@ -47,9 +47,9 @@ impl Link {
     /// The program takes what arrives next.
     pub(super) fn receive(&mut self, done: &BTreeSet<u64>) {
         match self.down.pop_front() {
-            Some(Down::Give(seq)) if done.contains(&seq) => self.up.push_back(Up::Ack(seq)),
-            Some(Down::Give(seq)) if !self.held.contains(&seq) => self.held.push_back(seq),
-            Some(Down::Give(_)) | None => {}
+            Some(Down::Give { seq, .. }) if done.contains(&seq) => self.up.push_back(Up::Ack(seq)),
+            Some(Down::Give { seq, .. }) if !self.held.contains(&seq) => self.held.push_back(seq),
+            Some(Down::Give { .. }) | None => {}
             Some(Down::Ask(seqs)) => {
                 let (have, not): (Vec<u64>, Vec<u64>) = seqs
                     .into_iter()

@@ -30,6 +30,7 @@ enum Step {
     Import,
     Backfill,
     Move,
+    MoveBack,
     Revive,
     Begin,
     Flush,
@@ -53,6 +54,7 @@ const STEPS: &[(Step, usize)] = &[
     (Step::Import, 3),
     (Step::Backfill, 4),
     (Step::Move, 5),
+    (Step::MoveBack, 10),
     (Step::Revive, 2),
     (Step::Begin, 60),
     (Step::Flush, 80),
@@ -97,6 +99,9 @@ pub(super) struct World {
     /// What each server has done: it survives its processes.
     done: [BTreeSet<u64>; SERVERS.len()],
     letters: Vec<Sent>,
+    /// Where endpoints were moved last, and where the last one was before: it may go back.
+    places: BTreeMap<&'static str, &'static str>,
+    regret: Option<(&'static str, &'static str)>,
     wants: BTreeMap<u64, Want>,
     tickets: u64,
     weights: Vec<(Step, usize)>,
@@ -121,6 +126,8 @@ impl World {
             links: Vec::new(),
             done: Default::default(),
             letters: Vec::new(),
+            places: BTreeMap::from([("org/1", "7"), ("org/2", "7")]),
+            regret: None,
             wants: BTreeMap::new(),
             tickets: 0,
             weights,
@@ -157,6 +164,11 @@ impl World {
             }
             Step::Backfill => self.backfill(),
             Step::Move => self.move_one(),
+            Step::MoveBack => {
+                if let Some((endpoint, from)) = self.regret.take() {
+                    self.move_to(endpoint, from);
+                }
+            }
             Step::Revive => {
                 let dead = self.hub.shown.dead_after(0).next();
                 if let Some(seq) = dead {
@@ -167,7 +179,7 @@ impl World {
             Step::Flush => self.hub.flush(&mut self.log, &mut self.facts, self.now_ms),
             Step::Show => {
                 let drop_news = self.fault == Some(Fault::DropNews) && self.dice.chance(40);
-                self.hub.show(drop_news, &mut self.facts, self.now_ms);
+                self.show(drop_news);
             }
             Step::Write => drop(self.write(link)),
             Step::Receive => self.receive(link),
@@ -246,6 +258,12 @@ impl World {
     fn move_one(&mut self) {
         let endpoint = *self.dice.pick(&["org/1", "org/2", "org/3"]);
         let to = *self.dice.pick(&SERVERS);
+        self.regret = self.places.get(endpoint).map(|from| (endpoint, *from));
+        self.move_to(endpoint, to);
+    }
+
+    fn move_to(&mut self, endpoint: &'static str, to: &'static str) {
+        self.places.insert(endpoint, to);
         let operation = match self.fault {
             Some(Fault::EditTheDirectory) => edit(endpoint, to),
             _ => moving(endpoint, to),
@@ -280,7 +298,7 @@ impl World {
             self.hub.begin(&mut self.facts);
             self.hub.flush(&mut self.log, &mut self.facts, self.now_ms);
             let drop_news = self.fault == Some(Fault::DropNews);
-            while self.hub.show(drop_news, &mut self.facts, self.now_ms) {}
+            while self.show(drop_news) {}
             self.settle_up();
         }
     }

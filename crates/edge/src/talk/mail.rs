@@ -48,8 +48,10 @@ pub(super) fn push(joined: &Joined, push: Asked, credential: &Credential, house:
     };
     match registration.say(&event, &text) {
         Ok(said) => {
-            let answer =
-                async move { Outside::Answered(reply_to, said.await.map_err(|e| refused(&e))) };
+            let answer = async move {
+                let said = said.await.map(|reply| reply.to_json());
+                Outside::Answered(reply_to, said.map_err(|error| refused(&error)))
+            };
             Answer::Later(Box::pin(answer))
         }
         Err(error) => now(Err(refused(&error))),

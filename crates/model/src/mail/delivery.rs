@@ -21,6 +21,7 @@ use super::{Mail, MailChange, Message, Status};
 use crate::limits;
 
 mod desk;
+mod writing;
 
 use desk::{Desk, Flight, Taken};
 
@@ -85,6 +86,8 @@ pub enum Effect {
     Give {
         /// The server.
         server: u32,
+        /// The registration.
+        generation: u64,
         /// The messages.
         seqs: Vec<u64>,
         /// When their leases end.
@@ -94,6 +97,8 @@ pub enum Effect {
     Ask {
         /// The server.
         server: u32,
+        /// The registration.
+        generation: u64,
         /// The messages.
         seqs: Vec<u64>,
     },
@@ -101,6 +106,8 @@ pub enum Effect {
     Gone {
         /// The server.
         server: u32,
+        /// The registration.
+        generation: u64,
         /// The messages.
         seqs: Vec<u64>,
     },
@@ -235,7 +242,13 @@ impl Delivery {
     /// Whether somebody takes the mail of a server now.
     #[must_use]
     pub fn is_registered(&self, server: u32) -> bool {
-        self.desks.get(&server).is_some_and(|desk| desk.registered)
+        self.registration(server).is_some()
+    }
+
+    /// The generation of whoever takes the mail of a server now.
+    fn registration(&self, server: u32) -> Option<u64> {
+        let desk = self.desks.get(&server).filter(|desk| desk.registered)?;
+        Some(desk.generation)
     }
 
     /// What it has done.
@@ -382,9 +395,11 @@ impl Delivery {
         for change in changes {
             match change {
                 MailChange::Off { server, seq, quiet } => {
-                    let registered = self.is_registered(server);
-                    if self.take(server, seq).is_some() && registered && !quiet {
-                        self.tell_gone(server, seq);
+                    let registration = self.registration(server);
+                    if let (Some(_), Some(generation)) = (self.take(server, seq), registration)
+                        && !quiet
+                    {
+                        self.tell_gone((server, generation), seq);
                     }
                 }
                 MailChange::Ready(slot) => {
@@ -405,19 +420,20 @@ impl Delivery {
         }
     }
 
-    fn tell_gone(&mut self, server: u32, seq: u64) {
-        if let Some(Effect::Gone { server: last, seqs }) = self.effects.back_mut()
-            && *last == server
+    fn tell_gone(&mut self, (server, generation): (u32, u64), seq: u64) {
+        if let Some(Effect::Gone { server: last, generation: newest, seqs }) =
+            self.effects.back_mut()
+            && (*last, *newest) == (server, generation)
             && seqs.len() < limits::MAIL_PUSH
         {
             seqs.push(seq);
         } else {
-            self.effects.push_back(Effect::Gone { server, seqs: vec![seq] });
+            self.effects.push_back(Effect::Gone { server, generation, seqs: vec![seq] });
         }
     }
 
     fn ask_due(&mut self, now_ms: u64) {
-        let mut asked: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
+        let mut asked: BTreeMap<(u32, u64), Vec<u64>> = BTreeMap::new();
         while let Some(&(at, server, seq)) = self.deadlines.first() {
             if at > now_ms {
                 break;
@@ -438,11 +454,11 @@ impl Delivery {
             flight.asks += 1;
             flight.deadline = now_ms.saturating_add(wait + jitter % (wait / 4 + 1));
             self.deadlines.insert((flight.deadline, server, seq));
-            asked.entry(server).or_default().push(seq);
+            asked.entry((server, desk.generation)).or_default().push(seq);
         }
-        for (server, seqs) in asked {
+        for ((server, generation), seqs) in asked {
             self.counts.asked += seqs.len() as u64;
-            self.effects.push_back(Effect::Ask { server, seqs });
+            self.effects.push_back(Effect::Ask { server, generation, seqs });
         }
     }
 
@@ -456,6 +472,7 @@ impl Delivery {
     fn give(&mut self, server: u32, mail: &Mail, now_ms: u64) {
         let lease_ms = now_ms.saturating_add(self.times.lease_ms);
         let Some(desk) = self.desks.get_mut(&server).filter(|desk| desk.registered) else { return };
+        let generation = desk.generation;
         let mut taken = Taken::default();
         while desk.take_round(server, mail, lease_ms, &self.doubt, &mut taken) && desk.has_room() {}
         for seq in &taken.given {
@@ -468,7 +485,8 @@ impl Delivery {
         self.counts.given += taken.given.len() as u64;
         self.counts.looked_at += taken.looked_at;
         for seqs in taken.given.chunks(limits::MAIL_PUSH) {
-            self.effects.push_back(Effect::Give { server, seqs: seqs.to_vec(), lease_ms });
+            let seqs = seqs.to_vec();
+            self.effects.push_back(Effect::Give { server, generation, seqs, lease_ms });
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::position::{Incarnation, Revision};
 use crate::snapshot;
 use crate::state::State;
 
+mod delivering;
 mod giving;
 mod model;
 

@@ -21,6 +21,8 @@ pub struct Delivery {
     pub queue: String,
     /// The endpoint that it is for.
     pub to: String,
+    /// The generation of the route that brought it here.
+    pub route: u32,
     /// How often it was given to somebody, this time included.
     pub attempt: u32,
     /// When the right to work on it ends, in milliseconds since 1970.
@@ -111,7 +113,7 @@ impl Delivery {
     /// The message as JSON.
     #[must_use]
     pub fn to_json(&self) -> Bytes {
-        let Self { seq, id, queue, to, attempt, lease_ms, body } = self;
+        let Self { seq, id, queue, to, attempt, lease_ms, body, .. } = self;
         let head: Value = json!({
             "seq": seq, "id": id, "queue": queue, "to": to, "attempt": attempt,
             "lease_ms": lease_ms,
@@ -142,6 +144,7 @@ mod tests {
             id: "an id".into(),
             queue: "mail".into(),
             to: "org/42".into(),
+            route: 1,
             attempt: 1,
             lease_ms: 9,
             body: Bytes::from_static(br#"{"a":"}\""}"#),

@@ -251,11 +251,15 @@ impl Post {
         machine.handle(event, &state.mail, self.now());
         while let Some(effect) = desk.machine.next_effect() {
             match effect {
-                Effect::Give { server, seqs, lease_ms } => {
-                    self.give(desk, server, &seqs, lease_ms, dataset);
+                Effect::Give { server, generation, seqs, lease_ms } => {
+                    self.give(desk, (server, generation), &seqs, lease_ms, dataset);
                 }
-                Effect::Ask { server, seqs } => tell(desk, server, [Told::Ask(seqs)]),
-                Effect::Gone { server, seqs } => tell(desk, server, [Told::Gone(seqs)]),
+                Effect::Ask { server, generation, seqs } => {
+                    tell(desk, (server, generation), [Told::Ask(seqs)]);
+                }
+                Effect::Gone { server, generation, seqs } => {
+                    tell(desk, (server, generation), [Told::Gone(seqs)]);
+                }
                 Effect::Broke { server, generation, seqs } => {
                     let name = name_of(desk, server);
                     let broke = seqs.into_iter().map(|seq| {
@@ -267,8 +271,14 @@ impl Post {
         }
     }
 
-    fn give(&self, desk: &Desk, server: u32, seqs: &[u64], lease_ms: u64, dataset: &Dataset) {
-        let Some((generation, _)) = desk.outboxes.get(&server) else { return };
+    fn give(
+        &self,
+        desk: &Desk,
+        (server, generation): (u32, u64),
+        seqs: &[u64],
+        lease_ms: u64,
+        dataset: &Dataset,
+    ) {
         let bodies = match self.bodies.read(seqs) {
             Ok(bodies) => bodies,
             // They are asked about when their leases end, and given again.
@@ -290,18 +300,19 @@ impl Post {
                 id: message.id.to_string(),
                 queue: mail.queue_name(message.queue).to_owned(),
                 to: mail.endpoint(message.endpoint).to_owned(),
+                route: message.generation,
                 attempt: u32::from(message.attempts) + 1,
                 lease_ms,
                 body,
             })));
         }
-        tell(desk, server, told);
+        tell(desk, (server, generation), told);
         if !damaged.is_empty() {
             self.damaged.fetch_add(damaged.len() as u64, Ordering::Relaxed);
             tracing::error!(dataset = %dataset.name(), ?damaged, "bodies of messages are damaged");
             let name = name_of(desk, server);
             let reject = damaged.into_iter().map(|seq| MailOperation::Reject {
-                hold: Hold { server: name.clone(), generation: *generation, seq },
+                hold: Hold { server: name.clone(), generation, seq },
                 reason: "damaged: its body on disk is not what was stored".into(),
             });
             drop(propose(dataset, reject));
@@ -364,8 +375,11 @@ impl Post {
     }
 }
 
-fn tell(desk: &Desk, server: u32, told: impl IntoIterator<Item = Told>) {
-    if let Some((_, outbox)) = desk.outboxes.get(&server) {
+/// Tells a registration something, unless another one has taken over.
+fn tell(desk: &Desk, (server, generation): (u32, u64), told: impl IntoIterator<Item = Told>) {
+    if let Some((newest, outbox)) = desk.outboxes.get(&server)
+        && *newest == generation
+    {
         outbox.tell(told);
     }
 }

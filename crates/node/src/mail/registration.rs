@@ -6,17 +6,17 @@ use std::pin::Pin;
 use instep_model::commit::{Operation, Proposal};
 use instep_model::limits;
 use instep_model::mail::delivery::Event;
-use instep_model::mail::{Hold, MailOperation, Status, outcome};
+use instep_model::mail::{Hold, MailOperation, outcome};
 use serde_json::{Value, json};
 
 use super::outbox::SharedOutbox;
-use super::{Answer, MailError, Told, Wish, credit_of, outcomes, seqs_of};
+use super::{Answer, Answered, Delivery, MailError, Reply, Told, Wish, credit_of, seqs_of};
 use crate::Node;
 use crate::dataset::Dataset;
 use crate::topics::Listener;
 
 /// What becomes of what a server says, once that is known.
-pub type Said = Pin<Box<dyn Future<Output = Result<Value, MailError>> + Send>>;
+pub type Said = Pin<Box<dyn Future<Output = Result<Reply, MailError>> + Send>>;
 
 /// A server's mail is given to whoever holds this, until another one registers for the same
 /// server. Dropping it leaves.
@@ -84,9 +84,9 @@ impl Dataset {
         server: &str,
         generation: u64,
         answers: Vec<(u64, Answer)>,
-    ) -> Result<Value, MailError> {
+    ) -> Result<Vec<Answered>, MailError> {
         if answers.is_empty() {
-            return Ok(outcomes(&[], &[]));
+            return Ok(vec![]);
         }
         let seqs: Vec<u64> = answers.iter().map(|(seq, _)| *seq).collect();
         let operations = answers.into_iter().map(|(seq, answer)| {
@@ -95,7 +95,8 @@ impl Dataset {
         let receipt = self.commit(proposal(server, operations.collect())).await?;
         let fenced = receipt.results.iter().flatten().filter(|one| **one == outcome::FENCED);
         self.post().note_fenced(fenced.count() as u64);
-        Ok(outcomes(&seqs, &receipt.results))
+        let outcomes = receipt.results.iter().map(|result| result.unwrap_or(outcome::OK));
+        Ok(seqs.into_iter().zip(outcomes).map(|(seq, outcome)| Answered { seq, outcome }).collect())
     }
 }
 
@@ -130,17 +131,15 @@ impl Registration {
         loop {
             match self.outbox.take()? {
                 // It was moved, or has ended, while it waited here: nobody gets it after that.
-                Told::Message(delivery) if !self.is_its_own(delivery.seq) => {}
+                Told::Message(delivery) if !self.is_its_own(&delivery) => {}
                 told => return Some(told),
             }
         }
     }
 
-    fn is_its_own(&self, seq: u64) -> bool {
+    fn is_its_own(&self, delivery: &Delivery) -> bool {
         let state = self.dataset.state();
-        state.mail.message(seq).is_some_and(|message| {
-            message.server == self.number && message.status == Status::Pending
-        })
+        state.mail.is_its_own(delivery.seq, self.number, delivery.route)
     }
 
     pub(super) fn has_news(&self) -> bool {
@@ -197,12 +196,12 @@ impl Registration {
             "started" => {
                 let seqs = self.seqs(&said)?;
                 self.happened(|server, generation| Event::Started { server, generation, seqs });
-                Ok(Box::pin(async { Ok(json!({})) }))
+                Ok(Box::pin(async { Ok(Reply::Noted) }))
             }
             "credit" => {
                 let credit = credit_of(said.get("window").unwrap_or(&Value::Null))?;
                 self.happened(|server, generation| Event::Credit { server, generation, credit });
-                Ok(Box::pin(async { Ok(json!({})) }))
+                Ok(Box::pin(async { Ok(Reply::Noted) }))
             }
             other => Err(MailError::Event(other.to_owned())),
         }
@@ -237,13 +236,10 @@ impl Registration {
             let mut rest = answers;
             while !rest.is_empty() {
                 let later = rest.split_off(rest.len().min(limits::COMMIT_PROPOSALS));
-                let mut said = dataset.answer_mail(&server, generation, rest).await?;
-                if let Some(Value::Array(outcomes)) = said.get_mut("outcomes").map(Value::take) {
-                    all.extend(outcomes);
-                }
+                all.extend(dataset.answer_mail(&server, generation, rest).await?);
                 rest = later;
             }
-            Ok(json!({"outcomes": all}))
+            Ok(Reply::Answered(all))
         })
     }
 }

@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use super::{Answer, Body, Query, Shared, dataset, new_name, read_json};
 use crate::caller::{Caller, now_ms};
-use crate::problem::Problem;
+use crate::problem::{Problem, on_disk};
 
 /// A message to be sent. Which server it goes to is not for the sender to say.
 #[derive(Deserialize, ToSchema)]
@@ -340,24 +340,13 @@ pub(super) async fn show(
     let found = state.mail.message(seq).ok_or_else(|| unknown_message(&message))?;
     let mut shown = status(&state.mail, seq, &found, now_ms());
     if matches!(found.status, Status::Pending | Status::Dead) {
-        let read = tokio::task::spawn_blocking(move || dataset.mail_body(seq));
-        let body = match read.await {
-            Ok(Ok(StoredBody::Whole(body))) => serde_json::from_slice(&body).unwrap_or_default(),
-            Ok(Ok(StoredBody::Missing | StoredBody::Damaged)) => {
+        shown["body"] = match on_disk(move || dataset.mail_body(seq)).await? {
+            StoredBody::Whole(body) => serde_json::from_slice(&body).unwrap_or_default(),
+            StoredBody::Missing | StoredBody::Damaged => {
                 shown["damaged"] = json!(true);
                 Value::Null
             }
-            Ok(Err(error)) => {
-                let detail = error.to_string();
-                return Err(Problem::new(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    "storage_error",
-                    detail,
-                ));
-            }
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         };
-        shown["body"] = body;
     }
     Ok(Json(shown))
 }

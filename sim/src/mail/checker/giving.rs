@@ -50,9 +50,11 @@ pub(super) fn each_endpoint_keeps_its_order(facts: &[Fact]) -> Result<(), Findin
     let mut shown = Shown::default();
     // What a registration has been given or asked about, and what is still to be written to it.
     let mut known = BTreeMap::<(&str, u64), BTreeSet<u64>>::new();
-    let mut chosen = BTreeMap::<(&str, u64), VecDeque<u64>>::new();
+    let mut chosen = BTreeMap::<(&str, u64), Outbox>::new();
+    let mut books = Books::default();
     for (at, fact) in facts.iter().enumerate() {
         shown.take(fact);
+        books.take(fact);
         match fact {
             Fact::Joined { server, generation, have, .. } => {
                 let have = have.iter().flatten().copied().collect();
@@ -66,7 +68,8 @@ pub(super) fn each_endpoint_keeps_its_order(facts: &[Fact]) -> Result<(), Findin
                 known.retain(|seq| !seqs.contains(seq));
             }
             Fact::Chosen { server, generation, seqs, .. } => {
-                chosen.entry((server, *generation)).or_default().extend(seqs);
+                let outbox = chosen.entry((server, *generation)).or_default();
+                outbox.waiting.extend(seqs.iter().map(|seq| (at, *seq)));
                 let known = known.entry((server, *generation)).or_default();
                 for seq in seqs {
                     if let Some(earlier) = overtaken(&shown.books, *seq, known) {
@@ -76,16 +79,58 @@ pub(super) fn each_endpoint_keeps_its_order(facts: &[Fact]) -> Result<(), Findin
                 }
             }
             Fact::Given { server, generation, seq } => {
-                let chosen = chosen.entry((server, *generation)).or_default();
-                // What ended or moved meanwhile is not written, so some may be left out.
-                if !std::iter::from_fn(|| chosen.pop_front()).any(|next| next == *seq) {
-                    return Err((at, format!("message {seq} is written out of its turn")));
+                let outbox = chosen.entry((server, *generation)).or_default();
+                if let Err(what) = outbox.write(at, *seq, &books) {
+                    return Err((at, what));
                 }
             }
             _ => {}
         }
     }
     Ok(())
+}
+
+/// What was chosen for a registration and waits to be written.
+#[derive(Default)]
+struct Outbox {
+    /// The fact that chose it, and the message.
+    waiting: VecDeque<(usize, u64)>,
+    /// Messages that were left out, by when that was.
+    left_out: Vec<(usize, u64)>,
+    /// Messages that were written, the first time or another.
+    written: BTreeSet<u64>,
+}
+
+impl Outbox {
+    fn write(&mut self, at: usize, seq: u64, books: &Books) -> Result<(), String> {
+        // What ended or moved meanwhile is not written, so some may be left out.
+        let chosen_at = loop {
+            match self.waiting.pop_front() {
+                Some((chosen_at, next)) if next == seq => break chosen_at,
+                Some((_, next)) => self.left_out.push((at, next)),
+                None => return Err(format!("message {seq} is written out of its turn")),
+            }
+        };
+        self.written.insert(seq);
+        // An earlier one that was left out and is this server's again comes anew, and so must all
+        // that were chosen with it.
+        let Some(message) = books.messages.get(&seq) else { return Ok(()) };
+        let passed = self.left_out.iter().find(|(left_out_at, earlier)| {
+            books.messages.get(earlier).is_some_and(|other| {
+                *earlier < seq
+                    && chosen_at < *left_out_at
+                    && !self.written.contains(earlier)
+                    && (&other.to, &other.server) == (&message.to, &message.server)
+                    && other.priority == message.priority
+                    && other.state == State::Pending
+                    && !other.rests
+            })
+        });
+        match passed {
+            Some((_, earlier)) => Err(format!("message {seq} is written before {earlier}")),
+            None => Ok(()),
+        }
+    }
 }
 
 /// A message of the same endpoint and priority that should come before this one.

@@ -27,6 +27,16 @@ impl World {
         }
     }
 
+    /// The delivery hears of one entry, and what it wants is done before it hears of the next;
+    /// false when there is nothing new.
+    pub(super) fn show(&mut self, drop_news: bool) -> bool {
+        let is_new = self.hub.show(drop_news, &mut self.facts, self.now_ms);
+        while let Some(effect) = self.hub.delivery.next_effect() {
+            self.carry_out(effect);
+        }
+        is_new
+    }
+
     fn answered(&mut self, want: Want, result: i64, place: instep_model::position::Place) {
         match want {
             Want::Letter(at) => {
@@ -47,11 +57,7 @@ impl World {
 
     fn registered(&mut self, at: usize, generation: u64) {
         // A registration is told to the delivery with a state that knows it.
-        while self.hub.show(false, &mut self.facts, self.now_ms) {}
-        // What was chosen before is for whoever was registered before.
-        while let Some(effect) = self.hub.delivery.next_effect() {
-            self.carry_out(effect);
-        }
+        while self.show(false) {}
         let link = &mut self.links[at];
         let server = SERVERS[link.server];
         let Some(number) = self.hub.shown.server_number(server).filter(|_| link.open) else {
@@ -70,25 +76,27 @@ impl World {
 
     fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::Give { server, seqs, .. } => {
-                let Some(at) = self.newest_link(server) else { return };
+            Effect::Give { server, generation, seqs, .. } => {
+                let Some(at) = self.link_of(server, generation) else { return };
                 let link = &mut self.links[at];
-                let generation = link.generation.unwrap_or(0);
-                link.outbox.extend(seqs.iter().map(|seq| Down::Give(*seq)));
+                let mail = &self.hub.shown;
+                let route = |seq: &u64| mail.message(*seq).map_or(0, |message| message.generation);
+                let give = |seq: &u64| Down::Give { seq: *seq, route: route(seq) };
+                link.outbox.extend(seqs.iter().map(give));
                 let unconfirmed =
                     self.hub.delivery.unconfirmed(server, generation, 0, u64::MAX).len();
                 let server = SERVERS[link.server];
                 self.facts.push(Fact::Chosen { server, generation, seqs, unconfirmed });
             }
-            Effect::Ask { server, seqs } => {
-                let Some(at) = self.newest_link(server) else { return };
+            Effect::Ask { server, generation, seqs } => {
+                let Some(at) = self.link_of(server, generation) else { return };
                 let link = &mut self.links[at];
-                let (server, generation) = (SERVERS[link.server], link.generation.unwrap_or(0));
+                let server = SERVERS[link.server];
                 link.outbox.push_back(Down::Ask(seqs.clone()));
                 self.facts.push(Fact::Asked { server, generation, seqs });
             }
-            Effect::Gone { server, seqs } => {
-                if let Some(at) = self.newest_link(server) {
+            Effect::Gone { server, generation, seqs } => {
+                if let Some(at) = self.link_of(server, generation) {
                     self.links[at].outbox.push_back(Down::Gone(seqs));
                 }
             }
@@ -105,14 +113,13 @@ impl World {
         }
     }
 
-    /// The link of a server that the hub takes for the newest.
-    fn newest_link(&self, server: u32) -> Option<usize> {
+    /// The link by which a server has registered, while the hub takes it for there.
+    fn link_of(&self, server: u32, generation: u64) -> Option<usize> {
         let server = self.hub.shown.server(server)?;
         let at = SERVERS.iter().position(|known| **known == *server.server)?;
-        let of = self.links.iter().enumerate().filter(|(_, link)| link.server == at && link.open);
-        of.filter(|(_, link)| link.generation.is_some())
-            .max_by_key(|(_, l)| l.generation)
-            .map(|(at, _)| at)
+        self.links
+            .iter()
+            .position(|link| link.server == at && link.open && link.generation == Some(generation))
     }
 
     pub(super) fn join(&mut self) {
@@ -157,12 +164,14 @@ impl World {
         };
         let (Some(next), Some(generation)) = (next, link.generation) else { return false };
         let server = SERVERS[link.server];
-        if let Down::Give(seq) = next {
+        if let Down::Give { seq, route } = next {
             let mail = &self.hub.owner.state().mail;
-            let is_its_own = mail.message(seq).is_some_and(|message| {
-                let of = mail.server(message.server).map(|server| &*server.server);
-                message.status == Status::Pending && of == Some(server)
-            });
+            let route = match self.fault {
+                Some(Fault::WriteByAnyRoute) => mail.message(seq).map_or(0, |m| m.generation),
+                _ => route,
+            };
+            let number = mail.server_number(server);
+            let is_its_own = number.is_some_and(|number| mail.is_its_own(seq, number, route));
             let is_newest = mail.generation(server) == generation;
             if !(is_its_own && is_newest) && self.fault != Some(Fault::WriteWithoutLooking) {
                 return true;
@@ -198,14 +207,14 @@ impl World {
         link.held.remove(nth);
         let chance = if self.resting { 0 } else { self.dice.below(100) };
         link.up.push_back(match chance {
-            0..75 => {
+            0..60 => {
                 let server = SERVERS[link.server];
                 self.done[link.server].insert(seq);
                 self.facts.push(Fact::Done { server, seq });
                 Up::Ack(seq)
             }
-            75..85 => Up::Nack { seq, failed: false },
-            85..92 => Up::Nack { seq, failed: true },
+            60..72 => Up::Nack { seq, failed: false },
+            72..84 => Up::Nack { seq, failed: true },
             _ => Up::Reject(seq),
         });
     }

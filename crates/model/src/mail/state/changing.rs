@@ -177,14 +177,12 @@ impl Mail {
             let of = (endpoint, 0)..=(endpoint, NOWHERE - 1);
             let servers: Vec<u32> = self.counts.range(of).map(|((_, server), _)| *server).collect();
             for from in servers {
+                if from == server {
+                    // They stay where they are, by the route that brought them: whoever has them
+                    // keeps them.
+                    continue;
+                }
                 for seq in self.pending_at(from, endpoint) {
-                    if from == server {
-                        // It stays where it is, and whoever has it keeps it.
-                        if let Some(message) = self.messages.get(seq) {
-                            self.messages.insert(seq, &Message { generation, ..message });
-                        }
-                        continue;
-                    }
                     self.change(seq, see, false, |message| {
                         message.server = server;
                         message.generation = generation;

@@ -279,17 +279,19 @@ fn i41_after_a_move_the_old_server_is_told_and_the_new_one_is_given_the_rest_in_
     let mut post = Post::new();
     let all: Vec<u64> = (0..4).map(|_| post.send("org/1")).collect();
     let (generation, _) = post.join("7", 2, None);
-    post.join("9", 64, None);
+    let (other, _) = post.join("9", 64, None);
     post.ack("7", generation, all[0]);
 
     post.house.commit(json!([{"op": "move", "endpoint": "org/1", "to": "9"}])).unwrap();
     let effects = post.learn();
 
     let (seven, nine) = (post.number("7"), post.number("9"));
-    let gone = Effect::Gone { server: seven, seqs: all[1..3].to_vec() };
+    let gone = Effect::Gone { server: seven, generation, seqs: all[1..3].to_vec() };
     assert!(effects.contains(&gone), "{effects:?}");
     let lease_ms = post.house.now_ms + TIMES.lease_ms;
-    assert!(effects.contains(&Effect::Give { server: nine, seqs: all[1..].to_vec(), lease_ms }));
+    let seqs = all[1..].to_vec();
+    let give = Effect::Give { server: nine, generation: other, seqs, lease_ms };
+    assert!(effects.contains(&give), "{effects:?}");
     assert_eq!(post.delivery.unconfirmed(seven, generation, 0, u64::MAX), Vec::<u64>::new());
 }
 
@@ -325,5 +327,28 @@ fn a_move_to_where_an_endpoint_is_takes_nothing_from_its_server() {
     assert_eq!(post.learn(), []);
     let seven = post.number("7");
     assert_eq!(post.delivery.unconfirmed(seven, generation, 0, u64::MAX), [seq]);
-    assert_eq!(post.house.owner.state().mail.message(seq).unwrap().generation, 2);
+    let mail = &post.house.owner.state().mail;
+    assert!(mail.is_its_own(seq, seven, 1), "by the route that brought it");
+}
+
+#[test]
+fn i43_what_was_moved_away_and_back_before_it_was_written_comes_anew_and_in_order() {
+    let mut post = Post::new();
+    let all: Vec<u64> = (0..3).map(|_| post.send("org/1")).collect();
+    let (generation, effects) = post.join("7", 2, None);
+    let seven = post.number("7");
+    assert_eq!(given(&effects), all[..2]);
+
+    for to in ["9", "7"] {
+        post.house.commit(json!([{"op": "move", "endpoint": "org/1", "to": to}])).unwrap();
+    }
+    let mail = &post.house.owner.state().mail;
+    let is_written = |route: u32| all[..2].iter().any(|seq| mail.is_its_own(*seq, seven, route));
+    let (before, now) = (is_written(1), is_written(3));
+    let effects = post.learn();
+
+    assert!(!before && now, "what waits to be written by the old route is left out");
+    let gone = Effect::Gone { server: seven, generation, seqs: all[..2].to_vec() };
+    assert!(effects.contains(&gone), "{effects:?}");
+    assert_eq!(given(&effects), all[..2]);
 }

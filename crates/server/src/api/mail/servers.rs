@@ -7,7 +7,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use instep_access::{Action, Resource};
 use instep_model::limits;
-use instep_node::mail::{Answer as Said, MailError, SERVER_PREFIX};
+use instep_node::mail::{Answer as Said, MailError, Reply, SERVER_PREFIX};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
@@ -178,7 +178,8 @@ pub(in crate::api) async fn answers(
     let rejects =
         reject.into_iter().map(|RejectRequest { seq, reason }| (seq, Said::Reject { reason }));
     let all: Vec<_> = acks.chain(nacks).chain(rejects).collect();
-    Ok(Json(dataset.answer_mail(&server, registration, all).await.map_err(refused)?))
+    let answered = dataset.answer_mail(&server, registration, all).await.map_err(refused)?;
+    Ok(Json(Reply::Answered(answered).to_json()))
 }
 
 fn may_take(caller: &Caller, server: &str) -> Result<(), Problem> {

@@ -1,0 +1,17 @@
+//! What whoever writes to a server looks at once more: between the choice and the writing a move
+//! may have become durable, or two.
+
+use crate::mail::{Mail, Status};
+
+impl Mail {
+    /// Whether a message that was chosen for a server is still to be written to it. `route` is the
+    /// generation of the route that it had then: one that was moved away and back comes anew, in
+    /// its place among the others.
+    #[must_use]
+    pub fn is_its_own(&self, seq: u64, server: u32, route: u32) -> bool {
+        self.message(seq).is_some_and(|message| {
+            message.status == Status::Pending
+                && (message.server, message.generation) == (server, route)
+        })
+    }
+}
