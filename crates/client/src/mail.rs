@@ -151,6 +151,22 @@ pub struct Stale {
     pub mapped: Option<String>,
     /// How many.
     pub messages: u64,
+    /// What brings them there: `move` or `readdress`; none while there is no route.
+    #[serde(default)]
+    pub way: Option<String>,
+}
+
+/// An endpoint whose messages have its route of now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Readdressed {
+    /// The endpoint.
+    pub endpoint: String,
+    /// Its server.
+    pub to: Option<String>,
+    /// The generation of its route.
+    pub generation: u64,
+    /// Complete up to here.
+    pub position: String,
 }
 
 /// Messages taken over HTTP.
@@ -413,6 +429,17 @@ impl Client {
         let audit: AuditReply =
             self.request(Method::GET, &["v1", "datasets", dataset, "audit"], None).await?;
         Ok(audit.stale)
+    }
+
+    /// Gives the unfinished messages of an endpoint the route that it has now: for a mapping that
+    /// has changed.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with `no_route`, `bad_endpoint` …
+    pub async fn readdress(&self, dataset: &str, endpoint: &str) -> Result<Readdressed, Error> {
+        let body = json!({"endpoint": endpoint});
+        let path = ["v1", "datasets", dataset, "readdress"];
+        self.request(Method::POST, &path, Some(&body)).await
     }
 
     /// Takes up to `max` messages of a server, and waits up to `wait_ms` for the first. Without

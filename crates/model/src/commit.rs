@@ -127,6 +127,12 @@ pub enum Operation {
         #[serde(default)]
         generation: Option<u64>,
     },
+    /// Gives the unfinished messages of an endpoint the route that it has now: for a mapping that
+    /// has changed.
+    Readdress {
+        /// The endpoint.
+        endpoint: String,
+    },
     /// Gives a dead letter another life.
     Retry {
         /// The message.
@@ -199,6 +205,7 @@ impl Proposal {
             Operation::Mail(MailOperation::Reject { reason, .. }) => reason.len(),
             Operation::CreateQueue { .. }
             | Operation::Move { .. }
+            | Operation::Readdress { .. }
             | Operation::Retry { .. }
             | Operation::Mail(_)
             | Operation::Delete { .. }

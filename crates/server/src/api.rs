@@ -73,6 +73,7 @@ pub(crate) fn router(shared: Shared, door: Door, gate: Gate, apps: Router) -> Ro
         .routes(routes!(mail::retry))
         .routes(routes!(mail::overview))
         .routes(routes!(mail::routes::move_endpoint))
+        .routes(routes!(mail::routes::readdress))
         .routes(routes!(mail::routes::backfill))
         .routes(routes!(mail::routes::import))
         .routes(routes!(mail::routes::audit))

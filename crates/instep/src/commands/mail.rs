@@ -78,7 +78,9 @@ enum Action {
     Move(routes::Move),
     /// Give messages without a route theirs. The exit code is 9 if some have none.
     Backfill(routes::Backfill),
-    /// List endpoints whose messages are routed elsewhere than the directory says.
+    /// Give an endpoint's unfinished messages its route of now: for a mapping that has changed.
+    Readdress(routes::Readdress),
+    /// List endpoints whose messages are routed elsewhere than their routes say.
     Audit(routes::Audit),
     /// Store messages without looking at their routes: they wait for a backfill.
     Import(routes::Import),
@@ -171,6 +173,7 @@ pub(crate) async fn run(arguments: Arguments, json: bool) -> Result<(), Failure>
         }
         Action::Move(arguments) => routes::move_endpoint(arguments, json).await,
         Action::Backfill(arguments) => routes::backfill(arguments, json).await,
+        Action::Readdress(arguments) => routes::readdress(arguments, json).await,
         Action::Audit(arguments) => routes::audit(arguments, json).await,
         Action::Import(arguments) => routes::import(arguments, json).await,
         Action::Servers(arguments) => taking::servers(arguments, json).await,

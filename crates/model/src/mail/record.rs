@@ -113,4 +113,15 @@ pub enum MailRecord {
         /// The messages.
         seqs: Vec<u64>,
     },
+    /// All unfinished messages of this endpoint that have a route are another server's.
+    Readdressed {
+        /// The endpoint.
+        endpoint: String,
+        /// The server.
+        server: String,
+        /// The endpoint whose row says so.
+        via: Option<String>,
+        /// The generation of that row.
+        generation: u32,
+    },
 }

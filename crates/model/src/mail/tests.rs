@@ -1,5 +1,7 @@
 //! Mail through an owner: what is decided, what is remembered, and what it adds up to.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -44,6 +46,13 @@ impl House {
             ]))
             .unwrap();
         house
+    }
+
+    /// Another process goes on with other rules.
+    fn restart(&mut self, rules: MailRules) {
+        let state = self.owner.state().clone();
+        let owner = Owner::new(Incarnation(Uuid::from_u128(1)), Uuid::from_u128(3), state);
+        self.owner = owner.with_mail(rules);
     }
 
     fn propose(&mut self, operations: Vec<Operation>) -> Result<Receipt, Refusal> {
@@ -402,4 +411,35 @@ fn bad_messages_are_refused_and_the_limit_named() {
     assert_eq!(refusal(json!({"queue": "other"})), "unknown_queue");
     assert_eq!(refusal(json!({"priority": 10})), "bad_operation");
     assert_eq!(refusal(json!({"to": format!("org/{}", "x".repeat(300))})), "bad_endpoint");
+}
+
+#[test]
+fn i40_a_mapping_that_has_changed_re_addresses_what_was_routed_by_the_old_one() {
+    use super::{Kind, Mapping};
+    let mut house = House::new();
+    let waiting = [house.send("user/1/a"), house.send("org/1"), house.send("user/1/a")];
+    house.register("7");
+    // Users are their own servers from now on, so to say.
+    let rules = MailRules::default();
+    let own = |kind: Kind| match kind.name.as_str() {
+        "user" => Kind { mapping: Mapping::Function(Arc::new(|_| Some("9".into()))), ..kind },
+        _ => kind,
+    };
+    let kinds = rules.kinds.into_iter().map(own).collect();
+    house.restart(MailRules { kinds, ..MailRules::default() });
+
+    // A move of the organisation does not take along what does not follow it any more.
+    let later = house.send("user/1/a");
+    let gone = house.commit(json!([{"op": "readdress", "endpoint": "org/3"}])).unwrap_err();
+    house.result(json!({"op": "readdress", "endpoint": "user/1/a"}));
+    house.result(json!({"op": "move", "endpoint": "org/1", "to": "8"}));
+
+    assert!(matches!(gone, Refusal::NoRoute { .. }));
+    let servers: Vec<_> = waiting.iter().chain([&later]).map(|seq| house.server_of(*seq)).collect();
+    let server = |text: &str| Some(text.to_owned());
+    assert_eq!(servers, [server("9"), server("8"), server("9"), server("9")]);
+    let of_user = |seq: u64| ("user/1/a".to_owned(), seq);
+    assert_eq!(house.ready("9"), [waiting[0], waiting[2], later].map(of_user));
+    assert_eq!(house.mail(ack("7", 1, waiting[0])), outcome::NOT_YOURS);
+    house.check_copies();
 }

@@ -171,6 +171,7 @@ impl Evaluation<'_> {
             Operation::Move { endpoint, to, generation } => {
                 return self.move_endpoint(&endpoint, to, generation).map(Some);
             }
+            Operation::Readdress { endpoint } => return self.readdress(&endpoint).map(Some),
             Operation::Retry { seq } => return self.retry(seq).map(Some),
             Operation::Mail(wanted) => return self.do_mail(wanted).map(Some),
         }

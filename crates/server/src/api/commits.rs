@@ -144,6 +144,7 @@ fn check_rights(caller: &Caller, dataset: &str, operations: &[Operation]) -> Res
         | Operation::CreateQueue { .. }
         | Operation::Import(_)
         | Operation::Move { .. }
+        | Operation::Readdress { .. }
         | Operation::Retry { .. }
         | Operation::Mail(_) => Touched::Dataset,
     });

@@ -94,12 +94,12 @@ impl Books {
                 }
             }
             MailRecord::Moved { via, server, .. } => {
-                for message in self.messages.values_mut() {
-                    let follows = message.via.as_ref() == Some(via) && message.server.is_some();
-                    if follows && message.state == State::Pending {
-                        message.takings += u64::from(message.server.as_ref() != Some(server));
-                        message.server = Some(server.clone());
-                    }
+                self.readdress(server, |message| message.via.as_ref() == Some(via));
+            }
+            MailRecord::Readdressed { endpoint, server, via, .. } => {
+                self.readdress(server, |message| message.to == *endpoint);
+                for message in self.messages.values_mut().filter(|one| one.to == *endpoint) {
+                    message.via.clone_from(via);
                 }
             }
             MailRecord::Registered { server, generation } => {
@@ -133,6 +133,16 @@ impl Books {
                 self.messages.remove(seq);
             }),
             MailRecord::Queue { .. } => {}
+        }
+    }
+
+    /// What is unfinished and has a route is this server's.
+    fn readdress(&mut self, server: &str, which: impl Fn(&Message) -> bool) {
+        for message in self.messages.values_mut().filter(|message| which(message)) {
+            if message.server.is_some() && message.state == State::Pending {
+                message.takings += u64::from(message.server.as_deref() != Some(server));
+                message.server = Some(server.to_owned());
+            }
         }
     }
 

@@ -31,9 +31,17 @@ pub(crate) struct Backfill {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Audit {
-    /// Move what is out of date to where the directory says.
+    /// Bring what is out of date to where its route says.
     #[arg(long)]
     repair: bool,
+    #[command(flatten)]
+    post: Post,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Readdress {
+    /// The endpoint.
+    endpoint: String,
     #[command(flatten)]
     post: Post,
 }
@@ -57,6 +65,18 @@ pub(super) async fn move_endpoint(arguments: Move, json: bool) -> Result<(), Fai
             let from = moved.from.map_or(String::new(), |from| format!(" from server {from}"));
             let (endpoint, to, generation) = (moved.endpoint, moved.to, moved.generation);
             output::line(&format!("{endpoint} moved{from} to server {to}, generation {generation}"))
+        }
+    }
+}
+
+pub(super) async fn readdress(arguments: Readdress, json: bool) -> Result<(), Failure> {
+    let Readdress { endpoint, post } = arguments;
+    let done = post.client()?.readdress(&post.dataset, &endpoint).await?;
+    match json {
+        true => output::json(&done),
+        false => {
+            let (endpoint, to) = (done.endpoint, done.to.unwrap_or_default());
+            output::line(&format!("what waits for {endpoint} is for server {to}"))
         }
     }
 }
@@ -97,20 +117,21 @@ pub(super) async fn audit(arguments: Audit, json: bool) -> Result<(), Failure> {
     let Audit { repair, post } = arguments;
     let client = post.client()?;
     let stale = client.audit_mail(&post.dataset).await?;
-    for Stale { endpoint, stored, mapped, messages } in &stale {
+    for one in &stale {
+        let Stale { endpoint, stored, mapped, messages, way } = one;
+        let moves = way.as_deref() == Some("move");
         match json {
-            true => output::json(&json!({
-                "endpoint": endpoint, "stored": stored, "mapped": mapped, "messages": messages,
-            }))?,
+            true => output::json(one)?,
             false => {
                 let word = |server: &Option<String>| match server {
                     Some(server) => format!("server {server}"),
                     None => "nowhere".into(),
                 };
                 let hint = match mapped {
-                    Some(mapped) if !repair => {
+                    Some(mapped) if !repair && moves => {
                         format!(": instep mail move {endpoint} --to server/{mapped}")
                     }
+                    Some(_) if !repair => format!(": instep mail readdress {endpoint}"),
                     _ => String::new(),
                 };
                 let (stored, mapped) = (word(stored), word(mapped));
@@ -119,13 +140,19 @@ pub(super) async fn audit(arguments: Audit, json: bool) -> Result<(), Failure> {
                 ))?;
             }
         }
-        if let (true, Some(mapped)) = (repair, mapped) {
-            client.move_endpoint(&post.dataset, endpoint, mapped, None).await?;
+        match mapped {
+            Some(mapped) if repair && moves => {
+                client.move_endpoint(&post.dataset, endpoint, mapped, None).await?;
+            }
+            Some(_) if repair => {
+                client.readdress(&post.dataset, endpoint).await?;
+            }
+            Some(_) | None => {}
         }
     }
     match (stale.iter().filter(|stale| !repair || stale.mapped.is_none()).count(), json) {
         (0, true) => Ok(()),
-        (0, false) => output::line("every message is routed where the directory says"),
+        (0, false) => output::line("every message is routed where its endpoint's route says"),
         (left, _) => Err(Failure::Incomplete(format!("{left} endpoints are out of date"))),
     }
 }

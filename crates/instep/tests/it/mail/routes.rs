@@ -190,6 +190,48 @@ async fn smq_09_the_mapping_is_given_from_outside() {
     assert_eq!(refused(house.client.send_mail("mail", "mail", &[unknown]).await).1, 400);
 }
 
+// SMQ-25: a mapping that was changed leaves messages behind, too, and no move reaches them.
+#[tokio::test(flavor = "multi_thread")]
+async fn smq_09_what_an_old_mapping_has_routed_is_found_and_re_addressed() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = |user: &str| {
+        format!(
+            "[[mail]]\ndataset = 'mail'\n\n\
+             [[mail.kind]]\nname = 'org'\nnumber = 1\nby_directory = true\n\n\
+             [[mail.kind]]\nname = 'user'\nnumber = 2\n{user}\n"
+        )
+    };
+    let mut house = House::open_with(directory.path(), &config("follows = 'org'"));
+    house.route(&[("org/1", "1")]).await;
+    for user in ["user/1/a", "user/1/b"] {
+        house.send(user, json!(1)).await;
+        house.send(user, json!(2)).await;
+    }
+    house.server.signal("-TERM");
+    std::fs::write(directory.path().join("instep.toml"), config("by_directory = true")).unwrap();
+    house.server.start_again();
+    house.route(&[("user/1/a", "2")]).await;
+
+    let found = house.server.instep(&["mail", "audit"]);
+    let repaired = house.server.instep(&["mail", "audit", "--repair"]);
+    house.route(&[("user/1/b", "2")]).await;
+    house.server.must(&["mail", "readdress", "user/1/b"]);
+    let clean = house.server.instep(&["mail", "audit"]);
+
+    let text = crate::running::stdout(&found);
+    let wanted =
+        "user/1/a: 2 messages for server 1, its route says server 2: instep mail readdress";
+    assert!(text.contains(wanted), "{text}");
+    assert!(text.contains("user/1/b: 2 messages for server 1, its route says nowhere"), "{text}");
+    let codes = [&found, &repaired, &clean].map(|output| output.status.code());
+    assert_eq!(codes, [Some(9), Some(9), Some(0)], "one had no route yet");
+    let mut local = house.register("2").await;
+    let got = local.take(4).await;
+    for user in ["user/1/a", "user/1/b"] {
+        assert_eq!(super::local::of(&got, user), [json!(1), json!(2)]);
+    }
+}
+
 #[test]
 fn smq_09_without_a_map_nothing_starts() {
     let directory = tempfile::tempdir().unwrap();

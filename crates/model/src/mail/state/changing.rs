@@ -23,12 +23,17 @@ impl Mail {
             MailRecord::Moved { via, server, generation } => {
                 self.move_all(&via, &server, generation, see);
             }
+            MailRecord::Readdressed { endpoint, server, via, generation } => {
+                let endpoint = self.intern_endpoint(&endpoint);
+                let server = self.intern_server(&server);
+                self.is_routed_by(endpoint, via.as_deref());
+                self.readdress(endpoint, (server, generation), see);
+            }
             stored @ MailRecord::Stored { .. } => return self.store(stored, now_ms, see),
             MailRecord::Routed { seq, server, via, generation } => {
                 let server = self.intern_server(&server);
-                let via = via.map(|via| self.intern_endpoint(&via));
-                if let (Some(via), Some(message)) = (via, self.messages.get(seq)) {
-                    self.follow(message.endpoint, via);
+                if let Some(message) = self.messages.get(seq) {
+                    self.is_routed_by(message.endpoint, via.as_deref());
                 }
                 return self.change(seq, see, false, |message| {
                     message.server = server;
@@ -88,9 +93,8 @@ impl Mail {
         };
         let Some(queue) = self.queue(&queue) else { return false };
         let endpoint = self.intern_endpoint(&to);
-        if let Some(via) = via {
-            let via = self.intern_endpoint(&via);
-            self.follow(endpoint, via);
+        if server.is_some() {
+            self.is_routed_by(endpoint, via.as_deref());
         }
         let server = server.map_or(NOWHERE, |server| self.intern_server(&server));
         let message = Message {
@@ -174,20 +178,20 @@ impl Mail {
             .map(|(_, endpoint)| *endpoint)
             .collect();
         for endpoint in all {
-            let of = (endpoint, 0)..=(endpoint, NOWHERE - 1);
-            let servers: Vec<u32> = self.counts.range(of).map(|((_, server), _)| *server).collect();
-            for from in servers {
-                if from == server {
-                    // They stay where they are, by the route that brought them: whoever has them
-                    // keeps them.
-                    continue;
-                }
-                for seq in self.pending_at(from, endpoint) {
-                    self.change(seq, see, false, |message| {
-                        message.server = server;
-                        message.generation = generation;
-                    });
-                }
+            self.readdress(endpoint, (server, generation), see);
+        }
+    }
+
+    fn readdress(&mut self, endpoint: u32, (server, generation): (u32, u32), see: Sink<'_>) {
+        let of = (endpoint, 0)..=(endpoint, NOWHERE - 1);
+        let servers: Vec<u32> = self.counts.range(of).map(|((_, server), _)| *server).collect();
+        // What is at this server stays, by the route that brought it: whoever has it keeps it.
+        for from in servers.into_iter().filter(|from| *from != server) {
+            for seq in self.pending_at(from, endpoint) {
+                self.change(seq, see, false, |message| {
+                    message.server = server;
+                    message.generation = generation;
+                });
             }
         }
     }
@@ -294,6 +298,19 @@ impl Mail {
         }
     }
 
+    /// The endpoint whose row routes an endpoint, as far as was said when its messages were routed.
+    #[must_use]
+    pub fn routed_by(&self, endpoint: u32) -> Option<&str> {
+        let via = self.endpoints.get(endpoint as usize)?.via;
+        (via != NOWHERE).then(|| self.endpoint(via))
+    }
+
+    /// From now on an endpoint is routed by this one's row, or by none.
+    fn is_routed_by(&mut self, endpoint: u32, via: Option<&str>) {
+        let via = via.map_or(NOWHERE, |via| self.intern_endpoint(via));
+        self.follow(endpoint, via);
+    }
+
     pub(super) fn follow(&mut self, endpoint: u32, via: u32) {
         // Looked at first: taking it to change it copies what stands around it.
         let before = self.endpoints.get(endpoint as usize).map(|state| state.via);
@@ -302,7 +319,9 @@ impl Mail {
         {
             let before = std::mem::replace(&mut state.via, via);
             self.followers.remove(&(before, endpoint));
-            self.followers.insert((via, endpoint));
+            if via != NOWHERE {
+                self.followers.insert((via, endpoint));
+            }
         }
     }
 

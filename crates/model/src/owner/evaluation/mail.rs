@@ -158,6 +158,18 @@ impl Evaluation<'_> {
         Ok(i64::from(generation))
     }
 
+    /// Gives the unfinished messages of an endpoint its route of now; computes the generation.
+    pub(super) fn readdress(&mut self, endpoint: &str) -> Result<i64, Refusal> {
+        let endpoint = self.endpoint(endpoint)?;
+        let Some(Route { server, via, generation }) = self.route(&endpoint)? else {
+            let (operation, endpoint) = (self.operation, endpoint.to_string());
+            return Err(Refusal::NoRoute { operation, endpoint });
+        };
+        let endpoint = endpoint.to_string();
+        self.write(MailRecord::Readdressed { endpoint, server, via, generation });
+        Ok(i64::from(generation))
+    }
+
     /// Gives a dead letter another life; computes its number.
     pub(super) fn retry(&mut self, seq: u64) -> Result<i64, Refusal> {
         let operation = self.operation;

@@ -97,6 +97,32 @@ struct Stale {
     mapped: Option<String>,
     /// How many.
     messages: u64,
+    /// What brings them there: `move` the endpoint, or `readdress` it where the mapping itself has
+    /// changed; none while there is no route.
+    way: Option<&'static str>,
+}
+
+/// An endpoint.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ReaddressRequest {
+    /// The endpoint.
+    #[schema(example = "user/42/9")]
+    endpoint: String,
+}
+
+/// An endpoint whose messages have its route of now.
+#[derive(Serialize, ToSchema)]
+pub(in crate::api) struct ReaddressReply {
+    /// The endpoint.
+    endpoint: String,
+    /// Its server.
+    to: Option<String>,
+    /// The generation of its route.
+    generation: u64,
+    /// Complete up to here.
+    #[schema(value_type = String)]
+    position: Position,
 }
 
 /// Moves an endpoint to a server, with its unfinished messages. The old server's answers are
@@ -129,6 +155,35 @@ pub(in crate::api) async fn move_endpoint(
         endpoint: parsed.to_string(),
         from: from.map(|route| route.server),
         to,
+        generation: u64::try_from(generation).unwrap_or_default(),
+        position: receipt.position,
+    }))
+}
+
+/// Gives the unfinished messages of an endpoint the route that it has now: for a mapping that has
+/// changed. Those that have none yet are left to a backfill.
+#[utoipa::path(post, path = "/v1/datasets/{dataset}/readdress", tag = "mail",
+    params(("dataset" = String, Path, description = "Name of the dataset")),
+    request_body = ReaddressRequest,
+    responses((status = 200, body = ReaddressReply),
+              (status = 400, description = "`bad_endpoint`", body = Problem),
+              (status = 422, description = "`no_route`", body = Problem)))]
+pub(in crate::api) async fn readdress(
+    caller: Caller,
+    State(shared): State<Shared>,
+    Path(name): Path<String>,
+    body: Body<4096>,
+) -> Answer<ReaddressReply> {
+    caller.may(Action::Administer, Resource::Dataset(&name))?;
+    let dataset = dataset(&shared.node, &name)?;
+    let ReaddressRequest { endpoint } = read_json(&body.read().await?)?;
+    let operation = Operation::Readdress { endpoint: endpoint.clone() };
+    let receipt = commit(&dataset, &caller, vec![operation]).await?;
+    let generation = receipt.results.first().copied().flatten().unwrap_or_default();
+    let route = route(dataset.mail_rules(), &dataset.state(), &endpoint);
+    Ok(Json(ReaddressReply {
+        endpoint,
+        to: route.map(|route| route.server),
         generation: u64::try_from(generation).unwrap_or_default(),
         position: receipt.position,
     }))
@@ -223,25 +278,25 @@ pub(in crate::api) async fn audit(
     let dataset = dataset(&shared.node, &name)?;
     let (rules, state) = (dataset.mail_rules(), dataset.state());
     let mail = &state.mail;
-    let mut stale: BTreeMap<(String, u32), (Option<String>, u64)> = BTreeMap::new();
-    for (endpoint, server, count) in mail.pending_routes().filter(|route| route.1 != NOWHERE) {
-        let endpoint = mail.endpoint(endpoint);
+    let mut stale: BTreeMap<(String, u32, Option<&str>), Stale> = BTreeMap::new();
+    for (number, server, count) in mail.pending_routes().filter(|route| route.1 != NOWHERE) {
+        let endpoint = mail.endpoint(number);
         let mapped = route(rules, &state, endpoint).map(|route| route.server);
-        if mapped.as_deref() == mail.server(server).map(|server| &*server.server) {
+        let stored = mail.server(server).map(|server| server.server.to_string());
+        if mapped == stored {
             continue;
         }
         let origin = rules.endpoint(endpoint).ok().map(|endpoint| rules.origin(&endpoint));
-        let named = match origin {
-            Some(Origin::Row { key, .. }) => key.as_str().to_owned(),
-            Some(Origin::Server(_) | Origin::Nowhere) | None => endpoint.to_owned(),
+        let (endpoint, way) = match origin {
+            // A move reaches what was routed by that row; the rest has another mapping now.
+            Some(Origin::Row { key, .. }) if mail.routed_by(number) == Some(key.as_str()) => {
+                (key.as_str().to_owned(), "move")
+            }
+            Some(_) | None => (endpoint.to_owned(), "readdress"),
         };
-        stale.entry((named, server)).or_insert((mapped, 0)).1 += count;
+        let way = mapped.is_some().then_some(way);
+        let one = Stale { endpoint: endpoint.clone(), stored, mapped, messages: 0, way };
+        stale.entry((endpoint, server, way)).or_insert(one).messages += count;
     }
-    let stale = stale.into_iter().map(|((endpoint, server), (mapped, messages))| Stale {
-        endpoint,
-        stored: mail.server(server).map(|server| server.server.to_string()),
-        mapped,
-        messages,
-    });
-    Ok(Json(AuditReply { stale: stale.collect() }))
+    Ok(Json(AuditReply { stale: stale.into_values().collect() }))
 }
