@@ -56,6 +56,9 @@ pub struct Plan {
     pub payload_bytes: usize,
     /// How long to wait for something that must come.
     pub patience: Duration,
+    /// Never sleeps while messages are published: then the server is not charged for waking this
+    /// process, which costs as much as a small write, and depends on how fast this process is.
+    pub awake: bool,
 }
 
 /// Why a run could not go on.
@@ -370,8 +373,12 @@ impl Run {
             None => wait,
         };
         self.beat();
+        let longest = match self.plan.awake && self.publishing.is_some() {
+            true => Duration::ZERO,
+            false => TURN,
+        };
         // epoll counts in milliseconds and rounds up; what is due sooner is waited for awake.
-        let wait = Duration::from_millis(u64::try_from(wait.min(TURN).as_millis()).unwrap_or(0));
+        let wait = Duration::from_millis(u64::try_from(wait.min(longest).as_millis()).unwrap_or(0));
         match self.poll.poll(&mut self.events, Some(wait)) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),

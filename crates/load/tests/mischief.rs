@@ -127,6 +127,7 @@ fn plan(address: SocketAddr) -> Plan {
         at_once: 2,
         payload_bytes: 128,
         patience: Duration::from_secs(20),
+        awake: false,
     }
 }
 

@@ -7,8 +7,8 @@
 
 use std::io;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -20,9 +20,10 @@ use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use instep_edge::{Certificates, Door, Peer, RequestMeter, Socket};
+use instep_model::limits;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::problem::Problem;
@@ -138,7 +139,8 @@ impl Requests {
     }
 }
 
-/// Serves the connections that one thread is given.
+/// Serves the connections that one thread is given. A crowd comes in a few at a time: thousands of
+/// handshakes at once would take the memory of all of them, and the core from a shard.
 async fn serve(
     mut connections: mpsc::Receiver<std::net::TcpStream>,
     serving: Serving,
@@ -146,16 +148,28 @@ async fn serve(
     served: mpsc::Sender<()>,
 ) {
     let serving = Arc::new(serving);
+    let places = Arc::new(Semaphore::new(limits::NEWCOMERS));
+    let next = async || {
+        let stream = connections.recv().await?;
+        Some((stream, Arc::clone(&places).acquire_owned().await.ok()?))
+    };
+    let mut next = next;
+    let mut came = 0_usize;
     loop {
         let given = tokio::select! {
-            given = connections.recv() => given,
+            given = next() => given,
             _ = stopping.wait_for(|stop| *stop) => return,
         };
         // Nobody gives any more: the server stops.
-        let Some(stream) = given else { return };
+        let Some((stream, place)) = given else { return };
+        came = came.wrapping_add(1);
+        if came.is_multiple_of(limits::NEWCOMERS_IN_A_ROW) {
+            // A shard that shares the core goes first.
+            std::thread::yield_now();
+        }
         match TcpStream::from_std(stream) {
             Ok(stream) => {
-                let serve = serve_one(stream, Arc::clone(&serving), stopping.clone());
+                let serve = serve_one(stream, Arc::clone(&serving), stopping.clone(), place);
                 let served = served.clone();
                 tokio::spawn(async move {
                     serve.await;
@@ -167,7 +181,36 @@ async fn serve(
     }
 }
 
-async fn serve_one(stream: TcpStream, serving: Arc<Serving>, mut stopping: watch::Receiver<bool>) {
+/// A place among those who have asked for nothing yet. Whoever is slow does not keep it.
+struct Newcomer(Mutex<Option<OwnedSemaphorePermit>>);
+
+impl Newcomer {
+    fn goes_in(&self) {
+        drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
+async fn serve_one(
+    stream: TcpStream,
+    serving: Arc<Serving>,
+    stopping: watch::Receiver<bool>,
+    place: OwnedSemaphorePermit,
+) {
+    let newcomer = Arc::new(Newcomer(Mutex::new(Some(place))));
+    let mut serve = pin!(serve_newcomer(stream, serving, stopping, Arc::clone(&newcomer)));
+    let patience = Duration::from_millis(limits::NEWCOMER_PLACE_MS);
+    if tokio::time::timeout(patience, serve.as_mut()).await.is_err() {
+        newcomer.goes_in();
+        serve.await;
+    }
+}
+
+async fn serve_newcomer(
+    stream: TcpStream,
+    serving: Arc<Serving>,
+    mut stopping: watch::Receiver<bool>,
+    newcomer: Arc<Newcomer>,
+) {
     let Ok(peer) = stream.peer_addr() else { return };
     let may_connect = serving.door.may_connect(peer.ip());
     if may_connect.is_err() && serving.certificates.is_some() {
@@ -189,7 +232,9 @@ async fn serve_one(stream: TcpStream, serving: Arc<Serving>, mut stopping: watch
         let (peer, has_asked) = (Peer(socket.peer()), Arc::clone(&has_asked));
         let routes = TowerToHyperService::new(serving.router.clone());
         service_fn(move |request: hyper::Request<Incoming>| {
-            has_asked.store(true, Ordering::Relaxed);
+            if !has_asked.swap(true, Ordering::Relaxed) {
+                newcomer.goes_in();
+            }
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(peer);
             let answer = match requests.refuse() {

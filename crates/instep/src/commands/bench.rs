@@ -175,6 +175,7 @@ fn plan(arguments: &Arguments) -> Result<Plan, Failure> {
         at_once: *at_once,
         payload_bytes: *payload,
         patience: PATIENCE,
+        awake: false,
     })
 }
 

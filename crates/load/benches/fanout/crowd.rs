@@ -130,6 +130,7 @@ fn plan(door: Door, address: SocketAddr, topic: &str) -> Plan {
         at_once: 1,
         payload_bytes: PAYLOAD_BYTES,
         patience: PATIENCE,
+        awake: false,
     }
 }
 
