@@ -129,8 +129,10 @@ impl BodyFile {
     /// [`BodyError`].
     pub fn read(&self, seqs: &[u64]) -> Result<Vec<Found>, BodyError> {
         self.with(&self.reader, |connection| {
+            // One look at the file for all of them.
+            let transaction = connection.transaction()?;
             let mut select =
-                connection.prepare_cached("SELECT sum, body FROM bodies WHERE seq = ?")?;
+                transaction.prepare_cached("SELECT sum, body FROM bodies WHERE seq = ?")?;
             let read = seqs.iter().map(|seq| {
                 let row = select.query_row(params![key(*seq)], |row| {
                     Ok((row.get::<_, i64>(0)?, Bytes::from(row.get::<_, Vec<u8>>(1)?)))

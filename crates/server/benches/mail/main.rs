@@ -3,7 +3,8 @@
 //! A server with 5,000 endpoints registers, and 1,000 messages wait for it among 10 thousand, one
 //! million, ten million. Beside it a real PostgreSQL on the same disk in the same run answers the
 //! two queries of the system that mail comes from, and does what job queues do: claim with SKIP
-//! LOCKED, work, delete. `--quick` stops at one million. Without PostgreSQL only Instep runs.
+//! LOCKED, work, delete. `--quick` stops at one million, `--pending N` measures 10 thousand and N.
+//! Without PostgreSQL only Instep runs.
 
 use std::path::Path;
 use std::time::Duration;
@@ -34,6 +35,8 @@ mod server;
 
 const CLIENTS: [usize; 3] = [1, 64, 1024];
 const LITTLE: usize = 10_000;
+const MUCH: usize = 1_000_000;
+const MOST: usize = 10_000_000;
 /// The argument that makes this program the server.
 const SERVE: &str = "serve";
 
@@ -85,14 +88,15 @@ fn main() {
         warm_up: Duration::from_millis(warm_up),
         measured: Duration::from_millis(measured),
     };
-    let plan = match quick {
-        true => Plan { pending: vec![LITTLE, 1_000_000], pushes: 3, span: span(500, 1_000) },
-        false => Plan {
-            pending: vec![LITTLE, 1_000_000, 10_000_000],
-            pushes: 5,
-            span: span(1_000, 5_000),
-        },
+    let (pushes, span, mut pending) = match quick {
+        true => (3, span(500, 1_000), vec![MUCH]),
+        false => (5, span(1_000, 5_000), vec![MUCH, MOST]),
     };
+    if let Some(only) = args.iter().skip_while(|argument| *argument != "--pending").nth(1) {
+        pending = vec![only.parse().expect("--pending takes a number")];
+    }
+    pending.insert(0, LITTLE);
+    let plan = Plan { pending, pushes, span };
     let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
     open_to_all(root.path());
     let facts = machine::facts(root.path());
@@ -121,8 +125,8 @@ fn measure(root: &Path, plan: &Plan) -> Results {
         ));
         load = load.max(machine::load());
     }
-    let most = plan.pending.iter().copied().max().unwrap_or(LITTLE);
-    let folded = memory::folded(Backlog { pending: most });
+    // What each takes does not change with more of them.
+    let folded = memory::folded(Backlog { pending: MUCH });
     let postgres = postgres.map(|postgres| postgres.version().to_owned());
     Results { pushed, cycled, folded, postgres, load }
 }
