@@ -22,6 +22,8 @@ pub const ENTRY_COMMITS: usize = 4_096;
 pub const ENTRY_BYTES: usize = 4 * 1024 * 1024;
 /// Largest frame that the embedded log accepts: a full entry and one more commit of records.
 pub const LOG_FRAME_BYTES: usize = 64 * 1024 * 1024;
+/// A snapshot above this is written again only after as much log as it is large.
+pub const LARGE_SNAPSHOT_BYTES: u64 = 64 * 1024 * 1024;
 /// Tables and journals in one dataset.
 pub const DATASET_TABLES: usize = 1_024;
 /// Datasets on one node.

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use instep_model::snapshot;
+use instep_model::{limits, snapshot};
 
 use super::{Arc, Dataset, Duration, Instant, Options, Request, Revision, Shared, Snapshots, lock};
 
@@ -19,6 +19,7 @@ impl Dataset {
             bookmark_every: options.bookmark_every,
             snapshot_revision: self.state().applied.revision,
             snapshot_bytes: 0,
+            snapshot_size: 0,
             snapshot_at: Instant::now(),
             bookmark_at: Instant::now(),
         };
@@ -36,7 +37,7 @@ impl Dataset {
     /// # Errors
     /// When the storage refuses.
     pub fn write_snapshot(&self, snapshots: &dyn Snapshots) -> io::Result<Revision> {
-        self.0.write_snapshot(snapshots)
+        self.0.write_snapshot(snapshots).map(|(revision, _)| revision)
     }
 }
 
@@ -49,6 +50,8 @@ struct House {
     snapshot_revision: Revision,
     /// Bytes appended in all when the last snapshot was written.
     snapshot_bytes: u64,
+    /// Bytes of the last snapshot.
+    snapshot_size: u64,
     snapshot_at: Instant,
     bookmark_at: Instant,
 }
@@ -62,7 +65,8 @@ impl House {
         }
         let head = self.shared.head.borrow().revision;
         let bytes = lock(&self.shared.counters).bytes;
-        let due = bytes - self.snapshot_bytes >= self.snapshot_after_bytes
+        let after = log_before_next(self.snapshot_after_bytes, self.snapshot_size);
+        let due = bytes - self.snapshot_bytes >= after
             || self.snapshot_at.elapsed() >= self.snapshot_after;
         if head == self.snapshot_revision || !due {
             return;
@@ -70,8 +74,9 @@ impl House {
         self.snapshot_at = Instant::now();
         self.snapshot_bytes = bytes;
         match self.shared.write_snapshot(self.snapshots.as_ref()) {
-            Ok(revision) => {
+            Ok((revision, size)) => {
                 self.snapshot_revision = revision;
+                self.snapshot_size = size;
                 if let Some(covered) = self.snapshots.covered() {
                     let _ = self.shared.inbox.put(Request::Trim { covered }, false);
                 }
@@ -86,15 +91,46 @@ impl House {
 }
 
 impl Shared {
-    fn write_snapshot(&self, snapshots: &dyn Snapshots) -> io::Result<Revision> {
+    /// Writes one; gives its revision and its bytes.
+    fn write_snapshot(&self, snapshots: &dyn Snapshots) -> io::Result<(Revision, u64)> {
         let state =
             Arc::clone(&self.state.read().unwrap_or_else(std::sync::PoisonError::into_inner));
         let revision = state.applied.revision;
         // The log may be trimmed once there is a snapshot, and nothing else has the bodies.
         self.post.bodies.secure()?;
-        snapshots.write(revision, &mut |take| snapshot::write(&state, take))?;
+        let mut size = 0;
+        snapshots.write(revision, &mut |take| {
+            snapshot::write(&state, &mut |chunk| {
+                size += chunk.len() as u64;
+                take(chunk)
+            })
+        })?;
         lock(&self.counters).snapshots += 1;
         *lock(&self.snapshot_at) = Instant::now();
-        Ok(revision)
+        Ok((revision, size))
+    }
+}
+
+/// Bytes of log before the next snapshot. A large one waits for as much log as it is large itself,
+/// so that what is written in all stays a small multiple of what is stored.
+fn log_before_next(wanted: u64, last: u64) -> u64 {
+    match last > limits::LARGE_SNAPSHOT_BYTES {
+        true => wanted.max(last),
+        false => wanted,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_snapshot_waits_for_as_much_log() {
+        let large = limits::LARGE_SNAPSHOT_BYTES;
+
+        assert_eq!(log_before_next(1_000, 0), 1_000);
+        assert_eq!(log_before_next(1_000, large), 1_000);
+        assert_eq!(log_before_next(1_000, large * 10), large * 10);
+        assert_eq!(log_before_next(large * 20, large * 10), large * 20);
     }
 }
