@@ -149,11 +149,10 @@ async fn serve(
 ) {
     let serving = Arc::new(serving);
     let places = Arc::new(Semaphore::new(limits::NEWCOMERS));
-    let next = async || {
+    let mut next = async || {
         let stream = connections.recv().await?;
         Some((stream, Arc::clone(&places).acquire_owned().await.ok()?))
     };
-    let mut next = next;
     let mut came = 0_usize;
     loop {
         let given = tokio::select! {
