@@ -9,6 +9,8 @@ use mio::{Events, Interest, Poll, Token};
 
 /// Handshakes under way at a time.
 const AT_ONCE: usize = 256;
+/// How often a client says that it is there.
+const HEARTBEAT: Duration = Duration::from_secs(20);
 /// Nothing at all for so long is a failure.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -92,7 +94,14 @@ impl Crowd {
     pub(crate) fn count_until(&mut self, event: &str, over: impl Fn() -> bool) -> Vec<u64> {
         let event = format!("\"{event}\"").into_bytes();
         let mut counts = vec![0; self.members.len()];
+        let mut beaten = Instant::now();
         while !over() {
+            // Who says nothing for a minute is closed.
+            if beaten.elapsed() > HEARTBEAT {
+                beaten = Instant::now();
+                let beat = text(r#"[null,"2","phoenix","heartbeat",{}]"#);
+                self.members.iter_mut().for_each(|member| member.stream.write_all(&beat).unwrap());
+            }
             self.turn_numbered(|number, member| {
                 member.read();
                 while let Some(message) = member.message() {

@@ -253,7 +253,7 @@ fn law_9_a_reader_of_a_table_that_stops_reading_hurts_nobody_and_ends_with_the_r
                     rows.clear();
                 }
             }
-            "phx_reply" => {}
+            "phx_reply" | "bookmark" => {}
             other => panic!("{other}: {payload}"),
         }
     }
