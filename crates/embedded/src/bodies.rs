@@ -86,7 +86,10 @@ impl BodyFile {
     /// [`BodyError`].
     pub fn write(&self, put: &[(u64, Bytes)], removed: &[u64]) -> Result<(), BodyError> {
         self.with(&self.writer, |connection| {
-            let free = pragma(connection, "freelist_count")?;
+            let free = match removed {
+                [] => None,
+                _ => Some(pragma(connection, "freelist_count")?),
+            };
             let transaction = connection.transaction()?;
             {
                 let mut insert = transaction.prepare_cached(
@@ -101,7 +104,7 @@ impl BodyFile {
                 }
             }
             transaction.commit()?;
-            if !removed.is_empty() {
+            if let Some(free) = free {
                 // What was to be written is written; where this fails, the next write tries again.
                 let _ = shrink(connection, free);
             }

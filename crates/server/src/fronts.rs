@@ -180,12 +180,22 @@ async fn serve(
     }
 }
 
-/// A place among those who have asked for nothing yet. Whoever is slow does not keep it.
-struct Newcomer(Mutex<Option<OwnedSemaphorePermit>>);
+/// Somebody who has come, with a place among those who have asked for nothing yet. Whoever is slow
+/// does not keep it.
+struct Newcomer {
+    has_asked: AtomicBool,
+    place: Mutex<Option<OwnedSemaphorePermit>>,
+}
 
 impl Newcomer {
-    fn goes_in(&self) {
-        drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
+    fn asks(&self) {
+        if !self.has_asked.swap(true, Ordering::Relaxed) {
+            self.leaves_its_place();
+        }
+    }
+
+    fn leaves_its_place(&self) {
+        drop(self.place.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
 
@@ -195,11 +205,12 @@ async fn serve_one(
     stopping: watch::Receiver<bool>,
     place: OwnedSemaphorePermit,
 ) {
-    let newcomer = Arc::new(Newcomer(Mutex::new(Some(place))));
+    let (has_asked, place) = (AtomicBool::new(false), Mutex::new(Some(place)));
+    let newcomer = Arc::new(Newcomer { has_asked, place });
     let mut serve = pin!(serve_newcomer(stream, serving, stopping, Arc::clone(&newcomer)));
     let patience = Duration::from_millis(limits::NEWCOMER_PLACE_MS);
     if tokio::time::timeout(patience, serve.as_mut()).await.is_err() {
-        newcomer.goes_in();
+        newcomer.leaves_its_place();
         serve.await;
     }
 }
@@ -222,18 +233,15 @@ async fn serve_newcomer(
         _ = stopping.wait_for(|stop| *stop) => return,
     };
     let Some(socket) = socket else { return };
-    let has_asked = Arc::new(AtomicBool::new(false));
     let service = {
         let requests = match may_connect {
             Ok(()) => Requests::Counted(serving.door.requests(socket.peer().ip())),
             Err(retry_s) => Requests::Refused { retry_s },
         };
-        let (peer, has_asked) = (Peer(socket.peer()), Arc::clone(&has_asked));
+        let (peer, newcomer) = (Peer(socket.peer()), Arc::clone(&newcomer));
         let routes = TowerToHyperService::new(serving.router.clone());
         service_fn(move |request: hyper::Request<Incoming>| {
-            if !has_asked.swap(true, Ordering::Relaxed) {
-                newcomer.goes_in();
-            }
+            newcomer.asks();
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(peer);
             let answer = match requests.refuse() {
@@ -263,7 +271,7 @@ async fn serve_newcomer(
             }
             () = &mut first, if is_young => {
                 is_young = false;
-                if !has_asked.load(Ordering::Relaxed) {
+                if !newcomer.has_asked.load(Ordering::Relaxed) {
                     return tracing::debug!("a client of HTTP asked for nothing in time");
                 }
             }

@@ -9,8 +9,8 @@ use mio::{Events, Interest, Poll, Token};
 
 /// Handshakes under way at a time.
 const AT_ONCE: usize = 256;
-/// How often a client says that it is there.
-const HEARTBEAT: Duration = Duration::from_secs(20);
+/// How often a client says that it is there: whoever says nothing for a minute is taken for gone.
+pub(crate) const HEARTBEAT: Duration = Duration::from_secs(20);
 /// Nothing at all for so long is a failure.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -96,7 +96,6 @@ impl Crowd {
         let mut counts = vec![0; self.members.len()];
         let mut beaten = Instant::now();
         while !over() {
-            // Who says nothing for a minute is closed.
             if beaten.elapsed() > HEARTBEAT {
                 beaten = Instant::now();
                 let beat = text(r#"[null,"2","phoenix","heartbeat",{}]"#);

@@ -6,13 +6,13 @@ mod topics;
 mod wire;
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::running::{PATIENCE, Server};
+use crate::running::{PATIENCE, Server, free_address};
 
 const TAG: &str = "<regular-socket/>\0";
 
@@ -25,7 +25,7 @@ struct House {
 impl House {
     /// With live topics: anybody publishes to `room:*`, nobody without a key to `closed:*`.
     fn open(directory: &Path, more: &str) -> Self {
-        let janus = free_address();
+        let janus = free_address().to_string();
         let config = format!(
             "janus = '{janus}'\nshards = 2\n{more}\n\
              [[live]]\ntopic = 'room:*'\nanyone_publishes = true\n\
@@ -80,12 +80,8 @@ impl House {
         std::fs::read_dir(format!("/proc/{}/fd", self.server.process())).unwrap().count()
     }
 
-    /// Resident memory of the server, in KiB.
     fn memory(&self) -> u64 {
-        let status = format!("/proc/{}/status", self.server.process());
-        let status = std::fs::read_to_string(status).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
+        self.server.resident_kib()
     }
 }
 
@@ -175,10 +171,6 @@ fn publication(topic: &str, event: &str, data: &Value, key: Option<&str>) -> Vec
         message["key"] = key.into();
     }
     format!("{TAG}PUBLISH\0{message}\0").into_bytes()
-}
-
-fn free_address() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
 fn eventually(what: &str, is_true: impl Fn() -> bool) {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::running::{CONFIG, PATIENCE, Server};
+use crate::running::{CONFIG, PATIENCE, Server, free_address};
 
 /// A server with these settings, and where it takes TCP.
 pub(super) struct Limited {
@@ -21,11 +21,10 @@ pub(super) struct Limited {
 impl Limited {
     pub(super) fn start(settings: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        // Free for now, which is as much as anybody knows.
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let configuration = format!("tcp = '{free}'\n{settings}\n{CONFIG}");
+        let tcp = free_address();
+        let configuration = format!("tcp = '{tcp}'\n{settings}\n{CONFIG}");
         let server = Server::serve_with(directory.path(), &configuration);
-        Self { server, tcp: free, _directory: directory }
+        Self { server, tcp, _directory: directory }
     }
 
     pub(super) fn connect(&self) -> Client {

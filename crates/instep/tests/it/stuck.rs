@@ -11,17 +11,15 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 
-use crate::crowd::Crowd;
+use crate::crowd::{Crowd, HEARTBEAT};
 use crate::metrics::Page;
-use crate::running::{PATIENCE, Server};
+use crate::running::{PATIENCE, Server, free_address};
 
 /// Beside what the ring keeps: what sockets and the allocator take when messages flow.
 const SLACK_KIB: u64 = 24 * 1024;
 const RING_KIB: u64 = 4 * 1024;
 /// Below this nobody can tell a slower p99 from other work on the machine.
 const NOISE_MS: f64 = 50.0;
-/// Whoever says nothing for a minute is taken for gone.
-const BEAT: Duration = Duration::from_secs(20);
 
 fn of_environment(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).map_or(otherwise, |value| value.parse().unwrap())
@@ -47,18 +45,9 @@ struct House {
 
 impl House {
     fn open(directory: &std::path::Path) -> Self {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let tcp = free.local_addr().unwrap().to_string();
-        drop(free);
+        let tcp = free_address().to_string();
         let config = format!("tcp = '{tcp}'\n{}", crate::running::CONFIG);
         Self { server: Server::serve_with(directory, &config), tcp }
-    }
-
-    fn resident_kib(&self) -> u64 {
-        let status = format!("/proc/{}/status", self.server.process());
-        let status = std::fs::read_to_string(status).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
     }
 
     /// Runs `work`; the most memory that the server had meanwhile.
@@ -67,7 +56,7 @@ impl House {
         let done = std::thread::scope(|scope| {
             scope.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
-                    most.fetch_max(self.resident_kib(), Ordering::Relaxed);
+                    most.fetch_max(self.server.resident_kib(), Ordering::Relaxed);
                     std::thread::sleep(Duration::from_millis(50));
                 }
             });
@@ -108,7 +97,7 @@ impl Reader {
         let mut last = Instant::now();
         while !over.load(Ordering::Relaxed) {
             std::thread::sleep(Duration::from_millis(20));
-            if last.elapsed() > BEAT {
+            if last.elapsed() > HEARTBEAT {
                 last = Instant::now();
                 self.says(&json!([null, "beat", "phoenix", "heartbeat", {}]));
             }
@@ -216,7 +205,7 @@ fn law_9_a_reader_of_a_table_that_stops_reading_hurts_nobody_and_ends_with_the_r
     };
     let mut crowd = Crowd::join(house.server.address(), "table:d/t", readers() - 1);
     let mut stuck = Reader::join(&house, "table:d/t");
-    let before = house.resident_kib();
+    let before = house.server.resident_kib();
 
     let (over, committed) = (AtomicBool::new(false), AtomicU64::new(0));
     let (most, heard) = house.most_memory(|| {

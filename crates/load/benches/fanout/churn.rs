@@ -19,7 +19,7 @@ use instep_load::{Error, Pace, Run};
 use crate::crowd::{BURST, Process, Role};
 use crate::print_line;
 use crate::rivals::{Rival, Served};
-use crate::scenarios::plan;
+use crate::scenarios::{missing, plan};
 use crate::scrape::Scrape;
 
 /// Those whose messages must flow.
@@ -135,7 +135,7 @@ impl Churn<'_> {
         ));
         let slower = measured.latency.p99_us / self.quiet.latency.p99_us;
         goal("others' p99 against quiet", slower, SLOWER);
-        goal("others' messages lost, or connections dropped", lost(&measured), 0.0);
+        goal("others' messages lost, or connections dropped", missing(&measured), 0.0);
         if let Some(prober) = &mut self.prober {
             // It waits its turn behind the burst, in the system's queue.
             print_line(&format!("  prober: {}", prober.told(&mut self.run, "tell")?));
@@ -159,10 +159,6 @@ impl Churn<'_> {
         let resident = self.served.resident_now();
         Ok([descriptors as f64, resident as f64, gauge.unwrap_or_default()])
     }
-}
-
-pub(crate) fn lost(measured: &Measured) -> f64 {
-    (measured.lost + measured.wrong) as f64 + measured.dropped as f64
 }
 
 fn line(what: &str, measured: &Measured, quiet: &Measured) {

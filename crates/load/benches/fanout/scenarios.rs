@@ -129,13 +129,17 @@ pub(crate) fn plan(served: &Served, topics: usize, bots: usize, subscribe: bool)
     }
 }
 
+/// Messages lost or wrong, and connections dropped.
+pub(crate) fn missing(measured: &Measured) -> f64 {
+    (measured.lost + measured.wrong) as f64 + measured.dropped as f64
+}
+
 impl Outcome {
     /// First of all nothing may be missing.
     pub(crate) fn is_better_than(&self, other: &Self) -> bool {
         let rank = |outcome: &Self| {
             let measured = outcome.measured.as_ref()?;
-            let missing = crate::churn::lost(measured);
-            Some((missing == 0.0, measured.per_cpu_second.unwrap_or_default()))
+            Some((missing(measured) == 0.0, measured.per_cpu_second.unwrap_or_default()))
         };
         rank(self) > rank(other)
     }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use goal::Goal;
 use load::{Figures, Span};
 use postgres::Postgres;
 use serde_json::{Value, json};
@@ -16,6 +17,8 @@ use server::ServerProcess;
 
 #[path = "../common/postgres.rs"]
 mod cluster;
+#[path = "../common/goal.rs"]
+mod goal;
 #[path = "../common/load.rs"]
 mod load;
 #[path = "../common/machine.rs"]
@@ -68,18 +71,10 @@ fn main() {
     let only = args.iter().skip_while(|argument| *argument != "--clients").nth(1);
     let only = only.map(|number| number.parse().expect("--clients takes a number"));
     let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
-    open_to_all(root.path());
     let facts = machine::facts(root.path());
     let plan = Plan { rounds, span, only };
     let results = measure(root.path(), &plan);
     report(&results, &facts, rounds);
-}
-
-/// PostgreSQL runs as another user and must reach its directory.
-fn open_to_all(directory: &Path) {
-    use std::os::unix::fs::PermissionsExt;
-    let all = std::fs::Permissions::from_mode(0o755);
-    std::fs::set_permissions(directory, all).expect("our own directory");
 }
 
 /// Both sides take turns, so that what else happens on the machine falls on both.
@@ -118,21 +113,12 @@ fn keep_better(runs: &mut Runs, clients: usize, figures: Figures) {
     best.p50 = p50;
 }
 
-struct Goal {
-    name: &'static str,
-    found: f64,
-    wanted: f64,
-    met: bool,
-}
-
 /// What is promised, and what was found, as far as it was measured.
 fn goals(http: &Runs, postgres: &Runs) -> Vec<Goal> {
     let mut goals = Vec::new();
     if let (Some(ours), Some(theirs)) = (http.get(&1024), postgres.get(&1024)) {
         let best = postgres.values().map(|figures| figures.per_second).fold(0.0, f64::max);
-        let mut at_least = |name, found, wanted| {
-            goals.push(Goal { name, found, wanted, met: found >= wanted });
-        };
+        let mut at_least = |name, found, wanted| goals.push(Goal::at_least(name, found, wanted));
         let same = ours.per_second / theirs.per_second;
         at_least("1,024 clients against PostgreSQL's 1,024 clients, at least", same, 20.0);
         at_least("1,024 clients against PostgreSQL's best, at least", ours.per_second / best, 5.0);
@@ -140,7 +126,7 @@ fn goals(http: &Runs, postgres: &Runs) -> Vec<Goal> {
     if let (Some(ours), Some(theirs)) = (http.get(&1), postgres.get(&1)) {
         let found = ours.p50.as_secs_f64() / theirs.p50.as_secs_f64();
         let name = "one client's p50 against PostgreSQL's, at most";
-        goals.push(Goal { name, found, wanted: 1.0, met: found <= 1.0 });
+        goals.push(Goal::at_most(name, found, 1.0));
     }
     goals
 }
@@ -163,10 +149,7 @@ fn report(results: &Results, facts: &Value, rounds: usize) {
         print_row(*clients, "in process", figures, None);
     }
     let goals = postgres.as_ref().map(|(_, theirs)| goals(http, theirs)).unwrap_or_default();
-    for Goal { name, found, wanted, met } in &goals {
-        let outcome = if *met { "met" } else { "MISSED" };
-        println!("goal: {name} {wanted}: {found:.2}: {outcome}");
-    }
+    goals.iter().for_each(Goal::print);
     println!("{}", json_of(results, facts, &goals));
 }
 
@@ -186,20 +169,15 @@ fn json_of(results: &Results, facts: &Value, goals: &[Goal]) -> Value {
     let Results { http, inside, postgres, load } = results;
     let of = |runs: &Runs| -> Vec<Value> {
         let rows = runs.iter().map(|(clients, figures)| {
-            json!({
-                "clients": clients,
-                "per_s": figures.per_second.round(),
-                "p50_us": figures.p50.as_micros(),
-                "p99_us": figures.p99.as_micros(),
-            })
+            let mut row = figures.json();
+            row["clients"] = json!(clients);
+            row
         });
         rows.collect()
     };
     let postgres =
         postgres.as_ref().map(|(version, runs)| json!({ "version": version, "runs": of(runs) }));
-    let goals = goals.iter().map(|goal| {
-        json!({ "goal": goal.name, "found": goal.found, "wanted": goal.wanted, "met": goal.met })
-    });
+    let goals = goals.iter().map(Goal::json);
     json!({
         "bench": "commit",
         "machine": facts,

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -32,6 +33,17 @@ pub(crate) struct Figures {
     pub(crate) successes: u64,
     /// CPU time of server and load for each operation, where it is known.
     pub(crate) cpu_us: Option<(f64, f64)>,
+}
+
+impl Figures {
+    /// Without the CPU time.
+    pub(crate) fn json(&self) -> Value {
+        json!({
+            "per_s": self.per_second.round(),
+            "p50_us": self.p50.as_micros(),
+            "p99_us": self.p99.as_micros(),
+        })
+    }
 }
 
 /// One run's clients report here. They live on one thread.

@@ -1,7 +1,8 @@
 //! A real PostgreSQL of a bench's own: in its directory, durable as it is by default.
 
+use std::fs::Permissions;
 use std::net::TcpListener;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -24,6 +25,9 @@ impl Cluster {
         let binaries = BINARIES.iter().map(PathBuf::from).find(|at| at.join("initdb").exists())?;
         let user = Unprivileged::find();
         std::fs::create_dir_all(directory).expect("a directory for PostgreSQL");
+        // The user must reach it, too.
+        let around = directory.parent().expect("a directory of the bench's");
+        std::fs::set_permissions(around, Permissions::from_mode(0o755)).expect("our own directory");
         if let Some(user) = &user {
             chown(directory, Some(user.id), Some(user.group)).expect("root may give it away");
         }

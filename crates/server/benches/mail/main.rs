@@ -19,6 +19,8 @@ use server::ServerProcess;
 mod backlog;
 #[path = "../common/postgres.rs"]
 mod cluster;
+#[path = "../common/goal.rs"]
+mod goal;
 #[path = "../common/load.rs"]
 #[allow(dead_code, reason = "each bench asks for other things")]
 mod load;
@@ -98,17 +100,9 @@ fn main() {
     pending.insert(0, LITTLE);
     let plan = Plan { pending, pushes, span };
     let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
-    open_to_all(root.path());
     let facts = machine::facts(root.path());
     let results = measure(root.path(), &plan);
     report::print(&results, &facts);
-}
-
-/// PostgreSQL runs as another user and must reach its directory.
-fn open_to_all(directory: &Path) {
-    use std::os::unix::fs::PermissionsExt;
-    let all = std::fs::Permissions::from_mode(0o755);
-    std::fs::set_permissions(directory, all).expect("our own directory");
 }
 
 fn measure(root: &Path, plan: &Plan) -> Results {

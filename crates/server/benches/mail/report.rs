@@ -2,16 +2,10 @@
 
 use serde_json::{Value, json};
 
+use crate::goal::Goal;
 use crate::load::Figures;
 use crate::local::Push;
 use crate::{Results, machine};
-
-struct Goal {
-    name: &'static str,
-    found: f64,
-    wanted: f64,
-    met: bool,
-}
 
 #[expect(clippy::print_stdout, reason = "the table is what a bench is for")]
 pub(crate) fn print(results: &Results, facts: &Value) {
@@ -46,10 +40,7 @@ pub(crate) fn print(results: &Results, facts: &Value) {
         }
     }
     let goals = goals(results);
-    for Goal { name, found, wanted, met } in &goals {
-        let outcome = if *met { "met" } else { "MISSED" };
-        println!("goal: {name} {wanted}: {found:.2}: {outcome}");
-    }
+    goals.iter().for_each(Goal::print);
     println!("{}", json_of(results, facts, &goals));
 }
 
@@ -70,9 +61,7 @@ fn print_cycles(clients: usize, what: &str, figures: Figures, ratio: Option<f64>
 fn goals(results: &Results) -> Vec<Goal> {
     let mut goals = vec![];
     if let (Some(little), Some(much)) = (results.pushed.first(), results.pushed.last()) {
-        let mut at_most = |name, found, wanted| {
-            goals.push(Goal { name, found, wanted, met: found <= wanted });
-        };
+        let mut at_most = |name, found, wanted| goals.push(Goal::at_most(name, found, wanted));
         let [all, first]: [fn(Push) -> f64; 2] =
             [|push| push.all.as_secs_f64(), |push| push.first.as_secs_f64()];
         let (before, behind) = (little.instep, much.instep);
@@ -87,18 +76,14 @@ fn goals(results: &Results) -> Vec<Goal> {
         at_most("resident bytes a pending message, at most", much.resident, 150.0);
     }
     let folded = results.folded.given_ids as f64;
-    goals.push(Goal {
-        name: "bytes a pending message without anything else, at most",
-        found: folded,
-        wanted: 150.0,
-        met: folded <= 150.0,
-    });
+    let name = "bytes a pending message without anything else, at most";
+    goals.push(Goal::at_most(name, folded, 150.0));
     if let Some(cycled) = results.cycled.last()
         && let Some(theirs) = cycled.postgres
     {
         let found = cycled.instep.per_second / theirs.per_second;
         let name = "1,024 clients send and acknowledge, against SKIP LOCKED, at least";
-        goals.push(Goal { name, found, wanted: 10.0, met: found >= 10.0 });
+        goals.push(Goal::at_least(name, found, 10.0));
     }
     goals
 }
@@ -118,23 +103,14 @@ fn json_of(results: &Results, facts: &Value, goals: &[Goal]) -> Value {
             "postgresql_static": pushed.postgres.map(|[_, fixed]| push(fixed)),
         })
     });
-    let figures = |figures: Figures| {
-        json!({
-            "per_s": figures.per_second.round(),
-            "p50_us": figures.p50.as_micros(),
-            "p99_us": figures.p99.as_micros(),
-        })
-    };
     let cycled = results.cycled.iter().map(|cycled| {
         json!({
             "clients": cycled.clients,
-            "instep": figures(cycled.instep),
-            "postgresql": cycled.postgres.map(figures),
+            "instep": cycled.instep.json(),
+            "postgresql": cycled.postgres.as_ref().map(Figures::json),
         })
     });
-    let goals = goals.iter().map(|goal| {
-        json!({"goal": goal.name, "found": goal.found, "wanted": goal.wanted, "met": goal.met})
-    });
+    let goals = goals.iter().map(Goal::json);
     json!({
         "bench": "mail",
         "machine": facts,

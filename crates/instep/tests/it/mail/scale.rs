@@ -97,7 +97,7 @@ async fn smq_17_finished_messages_are_cleaned_away() {
         if round % (rounds / 4) == rounds / 4 - 1 {
             let books = house.until_cleaned().await;
             assert_eq!(books["queues"][0]["confirmed"], (round + 1) * ROUND, "books remember");
-            memory.push(house.resident_kib());
+            memory.push(house.server.resident_kib());
             worst_disk = worst_disk.max(bytes_of(&house.server.data));
         }
     }
@@ -192,13 +192,6 @@ impl House {
             assert!(began.elapsed() < PATIENCE, "{mail}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-    }
-
-    fn resident_kib(&self) -> u64 {
-        let status = format!("/proc/{}/status", self.server.process());
-        let status = std::fs::read_to_string(status).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
     }
 
     async fn put_rows(&self, pad: &str) {

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::local::{CONFIG, Got, House, got, seqs};
 use crate::limits::Client;
+use crate::running::free_address;
 
 const TOPIC: &str = "server:7";
 
@@ -61,11 +62,11 @@ impl Framed {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_takes_its_mail_over_plain_tcp_and_a_newer_registration_fences_it() {
     let directory = tempfile::tempdir().unwrap();
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let house = House::open_with(directory.path(), &format!("tcp = '{free}'\n{CONFIG}"));
+    let tcp = free_address();
+    let house = House::open_with(directory.path(), &format!("tcp = '{tcp}'\n{CONFIG}"));
     house.route(&[("org/1", "7")]).await;
     let sent = house.send_many("org/1", 6).await;
-    let mut framed = Framed::connect(free);
+    let mut framed = Framed::connect(tcp);
 
     let (status, refusal) = framed.join(json!({}));
     assert_eq!((&*status, &refusal["reason"]), ("error", &json!("key_required")));

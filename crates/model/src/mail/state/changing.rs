@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    EndpointState, Mail, MailChange, MailRecord, Message, NOWHERE, Numbered, Pages, Place,
-    QueueState, ServerState, Slot, Status, number_in,
+    EndpointState, Mail, MailChange, MailRecord, Message, NOWHERE, Numbered, Place, QueueState,
+    ServerState, Slot, Status, number_in,
 };
 use crate::name::Name;
 
@@ -131,9 +131,8 @@ impl Mail {
 
     /// Puts a message where it belongs.
     pub(super) fn put(&mut self, seq: u64, message: Message, see: Sink<'_>) {
-        let message = Pages::bounded(message);
+        let message = self.messages.insert(seq, &message);
         self.link(seq, &message, see);
-        self.messages.insert(seq, &message);
     }
 
     fn end(&mut self, seq: u64, status: Status, now_ms: u64, see: Sink<'_>) -> bool {

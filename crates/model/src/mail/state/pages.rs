@@ -45,22 +45,17 @@ const _: () = assert!(size_of::<Line>() == 64);
 struct Time([u16; 3]);
 
 impl Pages {
-    /// A message as it comes back.
-    pub(super) fn bounded(message: Message) -> Message {
-        Line::new(0, &message).message()
-    }
-
     pub(super) fn get(&self, seq: u64) -> Option<Message> {
         let page = self.pages.get(&(seq / PAGE))?;
         page.get(find(page, seq).ok()?).map(Line::message)
     }
 
-    /// Puts a message in its place, instead of the one that is there.
-    pub(super) fn insert(&mut self, seq: u64, message: &Message) {
+    /// Puts a message in its place, instead of the one that is there; gives it as it comes back.
+    pub(super) fn insert(&mut self, seq: u64, message: &Message) -> Message {
         let line = Line::new(seq, message);
         let Some(page) = self.pages.get_mut(&(seq / PAGE)) else {
             self.pages.insert(seq / PAGE, [line].into());
-            return;
+            return line.message();
         };
         match find(page, seq) {
             Ok(at) => Arc::make_mut(page)[at] = line,
@@ -70,6 +65,7 @@ impl Pages {
                 *page = with.collect();
             }
         }
+        line.message()
     }
 
     pub(super) fn remove(&mut self, seq: u64) -> Option<Message> {

@@ -11,6 +11,7 @@ use instep_model::commit::Operation;
 use instep_model::limits;
 use instep_model::mail::kinds::Route;
 use instep_model::mail::{MailOperation, MailRules, NOWHERE, Origin, outcome};
+use instep_model::owner::Receipt;
 use instep_model::position::Position;
 use instep_model::state;
 use serde::{Deserialize, Serialize};
@@ -150,12 +151,11 @@ pub(in crate::api) async fn move_endpoint(
     let from = route(dataset.mail_rules(), &dataset.state(), parsed.as_str());
     let operation = Operation::Move { endpoint, to: to.clone(), generation };
     let receipt = commit(&dataset, &caller, vec![operation]).await?;
-    let generation = receipt.results.first().copied().flatten().unwrap_or_default();
     Ok(Json(MoveReply {
         endpoint: parsed.to_string(),
         from: from.map(|route| route.server),
         to,
-        generation: u64::try_from(generation).unwrap_or_default(),
+        generation: generation_of(&receipt),
         position: receipt.position,
     }))
 }
@@ -179,14 +179,19 @@ pub(in crate::api) async fn readdress(
     let ReaddressRequest { endpoint } = read_json(&body.read().await?)?;
     let operation = Operation::Readdress { endpoint: endpoint.clone() };
     let receipt = commit(&dataset, &caller, vec![operation]).await?;
-    let generation = receipt.results.first().copied().flatten().unwrap_or_default();
     let route = route(dataset.mail_rules(), &dataset.state(), &endpoint);
     Ok(Json(ReaddressReply {
         endpoint,
         to: route.map(|route| route.server),
-        generation: u64::try_from(generation).unwrap_or_default(),
+        generation: generation_of(&receipt),
         position: receipt.position,
     }))
+}
+
+/// The generation that a move or a new address has computed.
+fn generation_of(receipt: &Receipt) -> u64 {
+    let generation = receipt.results.first().copied().flatten().unwrap_or_default();
+    u64::try_from(generation).unwrap_or_default()
 }
 
 /// The route of an endpoint as the tables say it now.
