@@ -153,8 +153,10 @@ fn connection(mut stream: TcpStream, mischief: Mischief, joined: &Mutex<Vec<TcpS
                 Mischief::RefusesJoins => r#"{"status":"error","response":{"reason":"not today"}}"#,
                 _ => r#"{"status":"ok","response":{}}"#,
             };
+            // Whoever hears that it has joined misses nothing that is published from then on.
+            let mut joined = joined.lock().unwrap();
             write(&mut stream, &format!(r#"["1","1","t","phx_reply",{status}]"#));
-            joined.lock().unwrap().push(stream.try_clone().unwrap());
+            joined.push(stream.try_clone().unwrap());
             continue;
         }
         count += 1;
