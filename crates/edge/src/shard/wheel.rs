@@ -6,6 +6,9 @@ use std::collections::VecDeque;
 const TICK_MS: u64 = 100;
 /// Ticks of the wheel. A later deadline is looked at earlier, and set again.
 const TICKS: u64 = 512;
+/// Entries that a tick keeps room for. A crowd that came within one tick comes within others, too,
+/// and would leave its room in all of them.
+const KEPT: usize = 64;
 
 /// Who is due when. An entry is a hint: whoever is told looks at its real deadline.
 pub(super) struct Wheel {
@@ -49,6 +52,7 @@ impl Wheel {
             let slot = &mut self.slots[(self.next % TICKS) as usize];
             self.entries -= slot.len();
             due.extend(slot.drain(..));
+            slot.shrink_to(KEPT);
             self.next += 1;
         }
     }
@@ -88,6 +92,20 @@ mod tests {
         assert!(due(&mut wheel, 1199).is_empty());
         assert_eq!(due(&mut wheel, 9000), [3]);
         assert_eq!(wheel.due_in(9000), None);
+    }
+
+    #[test]
+    fn a_crowd_leaves_no_room_behind_in_any_tick() {
+        let mut wheel = Wheel::new(0);
+        for tick in 1..TICKS {
+            for slot in 0..1_000 {
+                wheel.set(slot, u32::try_from(tick).expect("a small number"));
+            }
+            assert_eq!(due(&mut wheel, tick * TICK_MS).len(), 1_000);
+        }
+
+        let kept: usize = wheel.slots.iter().map(Vec::capacity).sum();
+        assert!(kept <= KEPT * TICKS as usize, "room for {kept}");
     }
 
     #[test]
