@@ -1,4 +1,4 @@
-//! Messages without their bodies, by number: 32 to a page, 64 bytes each.
+//! Messages without their bodies, by number: 15 to a page, 64 bytes each.
 
 use std::sync::Arc;
 
@@ -7,8 +7,9 @@ use uuid::Uuid;
 
 use super::{Message, Status};
 
-/// Numbers of one page.
-const PAGE: u64 = 32;
+/// Numbers of one page. A page is copied when it changes, so it stays below the kilobyte up to which
+/// an allocator has pieces at hand.
+const PAGE: u64 = 15;
 /// A time that does not fit is as late as one can be: eight thousand years.
 const LATEST: u64 = (1 << 48) - 1;
 

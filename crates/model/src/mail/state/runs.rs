@@ -2,12 +2,12 @@
 //! nodes.
 //!
 //! ```text
-//!  runs   first ≤ ──▶ [member … member]   at most 64, exactly as many as there are
+//!  runs   first ≤ ──▶ [member … member]   at most 42, exactly as many as there are
 //!         first ≤ ──▶ [member … ]
 //! ```
 //!
 //! A run is copied when it changes, and one that grows short joins a neighbour: a member costs its
-//! own size and about a byte and a half.
+//! own size and about two bytes.
 
 use std::fmt::{self, Debug, Formatter};
 use std::ops::Bound::{Excluded, Unbounded};
@@ -15,8 +15,9 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 
-/// Members of a full run.
-const FULL: usize = 64;
+/// Members of a full run: with 24 bytes each no more than a kilobyte, up to which an allocator has
+/// pieces at hand.
+const FULL: usize = 42;
 /// A shorter run looks for a neighbour …
 const SHORT: usize = FULL / 4;
 /// … with which it comes to no more than this.
