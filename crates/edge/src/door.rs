@@ -21,7 +21,9 @@ use crate::longpoll::{self, SessionHandle};
 use crate::rates::{self, RateCounts, RateOptions};
 use crate::refusals::JOIN_REFUSALS;
 use crate::rules::Channel;
-use crate::shard::{self, Arrival, ConnectionState, Counts, DoorKind, Lag, Mail, Shards};
+use crate::shard::{
+    self, Arrival, Clock, ConnectionState, Counts, DoorKind, Lag, Mail, Shards, Times,
+};
 use crate::tls::{self, Certificates, TlsCounts};
 
 /// What an operator decides about the door.
@@ -85,6 +87,7 @@ struct Shared {
     /// Counts how often keys or rights have changed.
     review: watch::Sender<u64>,
     longpoll: Mutex<HashMap<String, SessionHandle>>,
+    waits: Clock,
 }
 
 impl Door {
@@ -107,7 +110,8 @@ impl Door {
         let shards = Arc::new(Shards::start(&house)?);
         let (drain, review) = (watch::Sender::new(false), watch::Sender::new(0));
         let longpoll = Mutex::default();
-        Ok(Self(Arc::new(Shared { house, shards, drain, review, longpoll })))
+        let waits = Clock::default();
+        Ok(Self(Arc::new(Shared { house, shards, drain, review, longpoll, waits })))
     }
 
     /// Takes in plain TCP connections: messages behind 4 bytes of length. Returns the address.
@@ -210,6 +214,18 @@ impl Door {
     #[must_use]
     pub fn counts(&self) -> Vec<Counts> {
         self.0.shards.counts()
+    }
+
+    /// Notes for how long somebody may have waited at a listener that is not the shards' until the
+    /// next was let in. Only one at a time may.
+    pub fn let_in_after(&self, waited: Duration) {
+        self.0.waits.note(waited);
+    }
+
+    /// Those times.
+    #[must_use]
+    pub fn waits(&self) -> Times {
+        self.0.waits.read()
     }
 
     /// Long-poll sessions now.

@@ -58,6 +58,7 @@ pub(crate) use self::sessions::Sessions;
 pub(crate) use self::stream::{Stream, Tls};
 pub use self::survey::{BEHIND, ConnectionState, Lag, TopicState};
 pub(crate) use self::survey::{read_id, sort};
+pub(crate) use self::times::Clock;
 pub use self::times::{STEPS_US, Times};
 pub(crate) use self::wire::Wire;
 

@@ -24,6 +24,9 @@ const SPARE_PAGES: i64 = 1_024;
 const SHRUNK_PAGES: i64 = 4_096;
 /// Statements that a connection keeps prepared.
 const STATEMENTS: usize = 8;
+/// Memory for pages of a connection, in KiB: the inner pages of ten million bodies take half of it,
+/// so that a body is one read of the file.
+const CACHE_KIB: u32 = 16 * 1024;
 
 /// Why bodies cannot be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -258,7 +261,8 @@ fn open(file: &Path) -> Result<Connection, BodyError> {
     let pragmas = format!(
         "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;
          PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 10000;
-         PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}; PRAGMA journal_size_limit = 67108864;"
+         PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}; PRAGMA journal_size_limit = 67108864;
+         PRAGMA cache_size = -{CACHE_KIB};"
     );
     connection.execute_batch(&pragmas).map_err(failed)?;
     let found: i32 =

@@ -9,11 +9,12 @@ use std::io;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
 use axum::response::IntoResponse as _;
+use futures_util::FutureExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
@@ -82,7 +83,7 @@ impl Fronts {
             std::thread::Builder::new().name(format!("http:{number}")).spawn(run)?;
             fronts.push(give);
         }
-        let accepting = accept(listener, fronts, stopping.clone());
+        let accepting = accept(listener, fronts, serving.door.clone(), stopping.clone());
         drop(served);
         let serving = tokio::spawn(async move {
             accepting.await;
@@ -97,14 +98,27 @@ impl Fronts {
 async fn accept(
     listener: TcpListener,
     fronts: Vec<mpsc::Sender<std::net::TcpStream>>,
+    door: Door,
     mut stopping: watch::Receiver<bool>,
 ) {
+    let mut last = Instant::now();
     for front in fronts.iter().cycle() {
-        let stream = tokio::select! {
-            accepted = listener.accept() => accepted.and_then(|(stream, _)| stream.into_std()),
-            _ = stopping.wait_for(|stop| *stop) => return,
+        if *stopping.borrow() {
+            return;
+        }
+        let accepted = match listener.accept().now_or_never() {
+            Some(accepted) => {
+                // Somebody has waited, since the last one came in at the earliest.
+                door.let_in_after(last.elapsed());
+                accepted
+            }
+            None => tokio::select! {
+                accepted = listener.accept() => accepted,
+                _ = stopping.wait_for(|stop| *stop) => return,
+            },
         };
-        match stream {
+        last = Instant::now();
+        match accepted.and_then(|(stream, _)| stream.into_std()) {
             // Fails only when the thread has ended, and with it the server.
             Ok(stream) => drop(front.send(stream).await),
             Err(error) => {

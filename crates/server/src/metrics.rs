@@ -98,6 +98,7 @@ impl Measured {
     fn now(node: &Node, door: &Door, lag: Option<Lag>) -> Self {
         let mut counts = sum(&door.counts());
         counts.evicted += door.slow_readers();
+        counts.waits.add(&door.waits());
         let mut topics = [0; 3];
         for topic in node.topics().all() {
             let (frames, bytes) = topic.occupancy();
@@ -167,7 +168,7 @@ impl Measured {
         )?;
         page.times(
             "instep_accept_wait",
-            "From when somebody may have waited at a TCP listener until the next came in",
+            "From when somebody may have waited at a listener until the next came in",
             &counts.waits,
         )?;
         page.times("instep_shard_turn", "Turns of shards", &counts.turns)?;

@@ -21,9 +21,9 @@ pub struct Times {
     pub sum_us: u64,
 }
 
-/// Times as one thread notes them and anybody reads them.
+/// Times as one thread at a time notes them and anybody reads them.
 #[derive(Debug, Default)]
-pub(super) struct Clock {
+pub(crate) struct Clock {
     steps: [AtomicU64; STEPS_US.len() + 1],
     sum_us: Counter,
 }
@@ -37,15 +37,15 @@ impl Times {
 }
 
 impl Clock {
-    /// Notes that it took so long. Only one thread may.
-    pub(super) fn note(&self, took: Duration) {
+    /// Notes that it took so long. Only one thread at a time may.
+    pub(crate) fn note(&self, took: Duration) {
         let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let step = &self.steps[STEPS_US.partition_point(|longest| *longest < us)];
         step.store(step.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         self.sum_us.add(us);
     }
 
-    pub(super) fn read(&self) -> Times {
+    pub(crate) fn read(&self) -> Times {
         let steps = std::array::from_fn(|at| self.steps[at].load(Ordering::Relaxed));
         Times { steps, sum_us: self.sum_us.get() }
     }
