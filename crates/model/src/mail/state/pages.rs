@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::{Message, Status};
 
-/// Numbers of one page. A page is copied when it changes, so it stays below the kilobyte up to which
-/// an allocator has pieces at hand.
+/// Numbers of one page. It is copied when it changes, so it stays below the kilobyte up to which an
+/// allocator has pieces at hand.
 const PAGE: u64 = 15;
 /// A time that does not fit is as late as one can be: eight thousand years.
 const LATEST: u64 = (1 << 48) - 1;
