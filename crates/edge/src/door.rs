@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use instep_access::origin::Origins;
@@ -15,6 +15,7 @@ use instep_protocol::janus::session as janus;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::entrance::Entrance;
 use crate::house::{Full, House, Place};
 use crate::listen::listen;
 use crate::longpoll::{self, SessionHandle};
@@ -87,7 +88,8 @@ struct Shared {
     /// Counts how often keys or rights have changed.
     review: watch::Sender<u64>,
     longpoll: Mutex<HashMap<String, SessionHandle>>,
-    waits: Clock,
+    /// Of listeners beside the shards.
+    waits: Mutex<Vec<Arc<Clock>>>,
 }
 
 impl Door {
@@ -109,8 +111,7 @@ impl Door {
         let house = Arc::new(House::new(node, gate, channels, options));
         let shards = Arc::new(Shards::start(&house)?);
         let (drain, review) = (watch::Sender::new(false), watch::Sender::new(0));
-        let longpoll = Mutex::default();
-        let waits = Clock::default();
+        let (longpoll, waits) = (Mutex::default(), Mutex::default());
         Ok(Self(Arc::new(Shared { house, shards, drain, review, longpoll, waits })))
     }
 
@@ -138,7 +139,8 @@ impl Door {
         let address = listener.local_addr()?;
         let door = Arc::downgrade(&self.0);
         let find = move || door.upgrade().map(Self);
-        self.0.house.runtime.spawn(tls::accept(listener, find, certificates, self.draining()));
+        let entrance = self.entrance(listener);
+        self.0.house.runtime.spawn(tls::accept(entrance, find, certificates, self.draining()));
         Ok(address)
     }
 
@@ -216,16 +218,24 @@ impl Door {
         self.0.shards.counts()
     }
 
-    /// Notes for how long somebody may have waited at a listener that is not the shards' until the
-    /// next was let in. Only one at a time may.
-    pub fn let_in_after(&self, waited: Duration) {
-        self.0.waits.note(waited);
+    /// A listener whose connections shake hands before they come to a shard.
+    #[must_use]
+    pub fn entrance(&self, listener: TcpListener) -> Entrance {
+        let waits = Arc::new(Clock::default());
+        self.entrances().push(Arc::clone(&waits));
+        Entrance::new(listener, waits)
     }
 
-    /// Those times.
+    /// For how long somebody may have waited at such listeners until the next was let in.
     #[must_use]
     pub fn waits(&self) -> Times {
-        self.0.waits.read()
+        let mut all = Times::default();
+        self.entrances().iter().for_each(|waits| all.add(&waits.read()));
+        all
+    }
+
+    fn entrances(&self) -> MutexGuard<'_, Vec<Arc<Clock>>> {
+        self.0.waits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Long-poll sessions now.

@@ -159,7 +159,16 @@ impl House {
         topic: &str,
         anyone_publishes: bool,
     ) -> Result<(), Refusal> {
-        let resource = Resource::Topic { name: topic, anyone_publishes };
+        self.may_do(credential, action, Resource::Topic { name: topic, anyone_publishes })
+    }
+
+    /// The same for what is no topic.
+    pub(crate) fn may_do(
+        &self,
+        credential: &Credential,
+        action: Action,
+        resource: Resource<'_>,
+    ) -> Result<(), Refusal> {
         credential.may(&self.gate.access(), action, resource, wall_ms())
     }
 

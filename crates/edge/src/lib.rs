@@ -9,6 +9,7 @@
 
 mod agents;
 mod door;
+mod entrance;
 mod entry;
 pub mod events;
 mod house;
@@ -24,6 +25,7 @@ mod tls;
 pub mod websocket;
 
 pub use door::{Door, DoorOptions};
+pub use entrance::Entrance;
 pub use instep_protocol::janus::session::Options as JanusOptions;
 pub use listen::listen;
 pub use rates::{Rate, RateCounts, RateOptions, RequestMeter};

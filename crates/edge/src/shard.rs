@@ -1,9 +1,9 @@
 //! A shard: a thread that serves many sockets, without a task or a buffer for any of them.
 //!
 //! ```text
-//! wait ─▶ events ─▶ mail ─▶ accept ─▶ read some ─▶ round ─▶ catch up ─▶ write some ─▶ deadlines
-//!   ▲                                                                                     │
-//!   └──────────────── at once, if anything was left; else until an event ─────────────────┘
+//! wait ─▶ events ─▶ mail ─▶ accept ─▶ read some ─▶ answers ─▶ round ─▶ catch up ─▶ write some ─▶ deadlines
+//!   ▲                                                                                                 │
+//!   └────────────────────── at once, if anything was left; else until an event ──────────────────────┘
 //! ```
 //!
 //! Everything is done in bounded turns ([`turn`]), so that nobody starves. A round ([`fan_out`])
@@ -12,6 +12,7 @@
 
 mod accept;
 mod attaching;
+mod awaited;
 mod begin_again;
 mod connection;
 mod core;
@@ -51,6 +52,7 @@ use self::sessions::Home;
 use self::survey::Surveys;
 use crate::house::House;
 
+pub(crate) use self::awaited::Answered;
 pub(crate) use self::connection::Side;
 pub use self::counts::{Counts, DoorKind};
 pub(crate) use self::mail::{Arrival, Mail};
@@ -186,13 +188,7 @@ impl Shard {
     fn open(&mut self, mail: Mail) {
         match mail {
             Mail::Arrival(arrival) => self.take_in(*arrival),
-            Mail::Answer { slot, number, outside } => {
-                let connection = self.connections.get_mut(slot as usize);
-                if let Some(connection) = connection.filter(|other| other.number == number) {
-                    connection.answered(slot, outside, &mut self.core);
-                }
-                self.forget_left();
-            }
+            Mail::Answer(answered) => self.answered(answered),
             Mail::Listen(kind, listener) => self.listen(kind, listener),
             Mail::Attach(connection, token) => self.attach(*connection, token),
             Mail::Drain { spread_ms } => {
@@ -205,6 +201,15 @@ impl Shard {
             Mail::Question(question) => self.surveys.ask(question),
             Mail::Stop => self.stopped = true,
         }
+    }
+
+    /// Gives an answer to whoever wanted it, if it is still there.
+    fn answered(&mut self, Answered { slot, number, outside }: Answered) {
+        let connection = self.connections.get_mut(slot as usize);
+        if let Some(connection) = connection.filter(|other| other.number == number) {
+            connection.answered(slot, outside, &mut self.core);
+        }
+        self.forget_left();
     }
 
     fn listen(&mut self, kind: DoorKind, listener: std::net::TcpListener) {

@@ -52,10 +52,18 @@ pub(crate) enum Outside {
     Refused(Channel, Value),
     /// A server is registered by a join.
     Registered(Channel, Box<Registration>),
-    /// A push was answered.
-    Answered(Option<ReplyTo>, Result<Value, Value>),
+    /// A queue is there, and the client may send to it.
+    Opened(Channel),
+    /// A push was answered, with JSON if that was good.
+    Answered(Option<ReplyTo>, Result<Bytes, Value>),
     /// A rule failed in the middle.
     Crashed(Channel),
+}
+
+impl Outside {
+    fn answered(reply_to: Option<ReplyTo>, answer: Result<Value, Value>) -> Self {
+        Self::Answered(reply_to, answer.map(|response| response.to_string().into()))
+    }
 }
 
 /// What has to be answered before the talk goes on with a channel.
@@ -85,9 +93,14 @@ impl Ask {
 pub(crate) enum Answer {
     /// It is known at once.
     Now(Outside),
-    /// An application has to say it.
-    Later(Pin<Box<dyn Future<Output = Outside> + Send>>),
+    /// It takes a commit: somebody else's work, and nothing to do here but to wait.
+    Awaited(Wait),
+    /// An application has to say it, and may work for long.
+    Later(Wait),
 }
+
+/// The wait for an answer.
+pub(crate) type Wait = Pin<Box<dyn Future<Output = Outside> + Send>>;
 
 /// What a talk wants of its driver, in order: first the frames, then the questions.
 #[derive(Default)]
@@ -285,7 +298,7 @@ impl Talk {
             Ask::Push { reply_to, event, payload, .. } if event == TOKEN_EVENT => {
                 let renewed =
                     pushing::token(payload).and_then(|token| self.renew(&token, house, from));
-                Answer::Now(Outside::Answered(reply_to, renewed.map(|()| json!({}))))
+                Answer::Now(Outside::answered(reply_to, renewed.map(|()| json!({}))))
             }
             Ask::Push { channel, reply_to, event, payload } => {
                 let id = channel.id();
@@ -315,7 +328,11 @@ impl Talk {
             }
             Outside::Registered(channel, registration) => {
                 let listener = listener(channel.topic());
-                self.enter_server(channel, registration, house, &listener, wants)
+                self.enter_mail(channel, Some(registration), house, &listener, wants)
+            }
+            Outside::Opened(channel) => {
+                let listener = listener(channel.topic());
+                self.enter_mail(channel, None, house, &listener, wants)
             }
             Outside::Refused(channel, reason) => {
                 house.refusals().count(&reason);
@@ -328,9 +345,9 @@ impl Talk {
             Outside::Answered(Some(reply_to), answer) => {
                 let (status, response) = match answer {
                     Ok(response) => ("ok", response),
-                    Err(response) => ("error", response),
+                    Err(response) => ("error", response.to_string().into()),
                 };
-                let response = Body::Json(response.to_string().into());
+                let response = Body::Json(response);
                 self.tell(Event::Replied { reply_to, status, response }, now, wants);
                 None
             }

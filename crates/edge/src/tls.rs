@@ -11,12 +11,13 @@ use instep_protocol::vsn::Vsn;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::door::Door;
+use crate::entrance::Entrance;
 use crate::shard::{Arrival, Side, Wire};
 use crate::socket::Socket;
 
@@ -110,7 +111,7 @@ fn read(chain: &[u8], key: &[u8]) -> Result<ServerConfig, CertificateError> {
 
 /// Takes in clients of TCP over TLS, until everybody is sent away or the door is gone.
 pub(crate) async fn accept(
-    listener: TcpListener,
+    mut entrance: Entrance,
     door: impl Fn() -> Option<Door>,
     certificates: Certificates,
     mut draining: watch::Receiver<bool>,
@@ -119,26 +120,18 @@ pub(crate) async fn accept(
     loop {
         // Whoever comes while too many shake hands waits in the system's queue.
         let Ok(permit) = Arc::clone(&busy).acquire_owned().await else { return };
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let stream = tokio::select! {
+            stream = entrance.next() => stream,
             _ = draining.wait_for(|drain| *drain) => return,
         };
         let Some(door) = door() else { return };
-        match accepted {
-            Ok((stream, peer)) if door.may_connect(peer.ip()).is_ok() => {
-                let certificates = certificates.clone();
-                tokio::spawn(async move {
-                    let _permit = permit;
-                    take_in(&door, stream, &certificates).await;
-                });
-            }
-            // A handshake costs too much to say why.
-            Ok(_) => {}
-            Err(error) => {
-                tracing::warn!(%error, "no connection over TLS can be taken in");
-                drop(door);
-                tokio::time::sleep(Duration::from_millis(limits::ACCEPT_AGAIN_MS)).await;
-            }
+        // A handshake costs too much to say why; who has no address has gone again.
+        if stream.peer_addr().is_ok_and(|peer| door.may_connect(peer.ip()).is_ok()) {
+            let certificates = certificates.clone();
+            tokio::spawn(async move {
+                let _permit = permit;
+                take_in(&door, stream, &certificates).await;
+            });
         }
     }
 }

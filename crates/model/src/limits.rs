@@ -243,6 +243,9 @@ pub const AGENT_BYTES: usize = 200;
 pub const DRAIN_AT_ONCE: usize = 100;
 /// How long sending away more than that takes.
 pub const DRAIN_SPREAD_MS: u64 = 5_000;
+/// Connections that wait for one thread of HTTP to take them: as many as a process may have, so
+/// that none of them has to try again.
+pub const WAITING_CONNECTIONS: usize = 16 * 1024;
 /// How long a listener rests when the system has no descriptor left.
 pub const ACCEPT_AGAIN_MS: u64 = 50;
 /// Frames of one topic that are laid out together for all of its subscribers.

@@ -215,8 +215,8 @@ impl<T> Owner<T> {
             rules: &self.rules,
             now_ms: self.now_ms,
         };
-        let (commit, overlay) =
-            evaluation::evaluate(&self.state, circumstances, &batch.overlay, operations)?;
+        let overlay = &mut batch.overlay;
+        let commit = evaluation::evaluate(&self.state, circumstances, overlay, operations)?;
         let place = self.place_of_next(batch.commits.len());
         let computed = commit.results.iter().any(Option::is_some);
         let receipt = Receipt {
@@ -224,7 +224,6 @@ impl<T> Owner<T> {
             results: if computed { commit.results.clone().into() } else { Box::default() },
             replayed: false,
         };
-        batch.overlay.merge(overlay);
         batch.bytes += evaluation::size_of(&commit);
         if let Some(signature) = &signature {
             let replay = Receipt { replayed: true, ..receipt.clone() };

@@ -5,22 +5,26 @@ mod outbox;
 mod post;
 mod pulling;
 mod registration;
+mod sending;
 
+use std::fmt::Write;
 use std::io;
 use std::time::Duration;
 
+use bytes::Bytes;
 use instep_model::limits;
 use instep_model::mail::delivery::{Counts, Times};
 use instep_model::mail::kinds::is_server;
 use instep_model::mail::{Hold, MailOperation, MailRules, outcome};
 use instep_model::owner::Refusal;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 pub use self::bodies::BodyCounts;
 pub use self::outbox::{Delivery, Told};
 pub(crate) use self::post::Post;
 pub use self::pulling::Pulled;
 pub use self::registration::{Registration, Said};
+pub use self::sending::{QUEUE_PREFIX, Sent, SentMessage, letters};
 use crate::dataset::Dataset;
 use crate::engine::StoredBody;
 
@@ -233,11 +237,17 @@ pub enum Reply {
 }
 
 impl Reply {
-    /// The reply as clients see it.
+    /// The reply as clients see it, as JSON.
     #[must_use]
-    pub fn to_json(&self) -> Value {
-        let Self::Answered(all) = self else { return json!({}) };
-        let one = |one: &Answered| json!({"seq": one.seq, "outcome": outcome::word(one.outcome)});
-        json!({"outcomes": all.iter().map(one).collect::<Vec<_>>()})
+    pub fn to_json(&self) -> Bytes {
+        let Self::Answered(all) = self else { return Bytes::from_static(b"{}") };
+        let mut text = String::from("{\"outcomes\":[");
+        for (at, Answered { seq, outcome }) in all.iter().enumerate() {
+            let before = if at > 0 { "," } else { "" };
+            let word = outcome::word(*outcome);
+            let _ = write!(text, r#"{before}{{"seq":{seq},"outcome":"{word}"}}"#);
+        }
+        text.push_str("]}");
+        text.into()
     }
 }

@@ -9,18 +9,17 @@ use std::io;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::response::IntoResponse as _;
-use futures_util::FutureExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use instep_edge::{Certificates, Door, Peer, RequestMeter, Socket};
+use instep_edge::{Certificates, Door, Entrance, Peer, RequestMeter, Socket};
 use instep_model::limits;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
@@ -28,11 +27,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::problem::Problem;
-
-/// Connections that wait for one thread to take them.
-const WAITING_CONNECTIONS: usize = 1_024;
-/// How long nothing is accepted after the system refused: most likely no descriptors are left.
-const REFUSED: Duration = Duration::from_millis(100);
 
 /// The threads. They end when this is dropped.
 pub(crate) struct Fronts {
@@ -68,7 +62,7 @@ impl Fronts {
         let (served, mut all_served) = mpsc::channel::<()>(1);
         let mut fronts = Vec::new();
         for number in 0..std::thread::available_parallelism().map_or(1, std::num::NonZero::get) {
-            let (give, connections) = mpsc::channel(WAITING_CONNECTIONS);
+            let (give, connections) = mpsc::channel(limits::WAITING_CONNECTIONS);
             let runtime = Builder::new_current_thread().enable_all().build()?;
             let serve = serve(connections, serving.clone(), stopping.clone(), served.clone());
             let mut ended = ended.clone();
@@ -83,7 +77,7 @@ impl Fronts {
             std::thread::Builder::new().name(format!("http:{number}")).spawn(run)?;
             fronts.push(give);
         }
-        let accepting = accept(listener, fronts, serving.door.clone(), stopping.clone());
+        let accepting = accept(serving.door.entrance(listener), fronts, stopping.clone());
         drop(served);
         let serving = tokio::spawn(async move {
             accepting.await;
@@ -96,35 +90,20 @@ impl Fronts {
 
 /// Gives the connections to the threads in turn.
 async fn accept(
-    listener: TcpListener,
+    mut entrance: Entrance,
     fronts: Vec<mpsc::Sender<std::net::TcpStream>>,
-    door: Door,
     mut stopping: watch::Receiver<bool>,
 ) {
-    let mut last = Instant::now();
     for front in fronts.iter().cycle() {
-        if *stopping.borrow() {
-            return;
-        }
-        let accepted = match listener.accept().now_or_never() {
-            Some(accepted) => {
-                // Somebody has waited, since the last one came in at the earliest.
-                door.let_in_after(last.elapsed());
-                accepted
-            }
-            None => tokio::select! {
-                accepted = listener.accept() => accepted,
-                _ = stopping.wait_for(|stop| *stop) => return,
-            },
+        let stream = tokio::select! {
+            biased;
+            _ = stopping.wait_for(|stop| *stop) => return,
+            stream = entrance.next() => stream,
         };
-        last = Instant::now();
-        match accepted.and_then(|(stream, _)| stream.into_std()) {
+        match stream.into_std() {
             // Fails only when the thread has ended, and with it the server.
             Ok(stream) => drop(front.send(stream).await),
-            Err(error) => {
-                tracing::warn!(%error, "a connection was not accepted");
-                tokio::time::sleep(REFUSED).await;
-            }
+            Err(error) => tracing::warn!(%error, "a connection was lost on its way in"),
         }
     }
 }

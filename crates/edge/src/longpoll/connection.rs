@@ -1,9 +1,7 @@
 //! The talk of one long-poll session, with what waits for its next poll.
 
 use std::collections::VecDeque;
-use std::future::Future;
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
@@ -20,7 +18,7 @@ use super::Visitor;
 use crate::house::House;
 use crate::rates::{Allowance, Meter, Refused};
 use crate::shard::ConnectionState;
-use crate::talk::{Answer, Joined, News, Outside, Talk, Wants};
+use crate::talk::{Answer, Joined, News, Outside, Talk, Wait, Wants};
 
 /// Frames taken from one topic before the next topic has its turn.
 const FRAMES_PER_TURN: usize = 64;
@@ -33,7 +31,7 @@ pub(super) struct Connection {
     talk: Talk,
     wants: Wants,
     waker: Arc<Notify>,
-    outside: FuturesUnordered<Pin<Box<dyn Future<Output = Outside> + Send>>>,
+    outside: FuturesUnordered<Wait>,
     outbox: VecDeque<Frame>,
 }
 
@@ -205,7 +203,7 @@ impl Connection {
             };
             match self.talk.answer(ask, &self.house, self.from) {
                 Answer::Now(outside) => self.take(outside),
-                Answer::Later(answer) => self.outside.push(answer),
+                Answer::Awaited(wait) | Answer::Later(wait) => self.outside.push(wait),
             }
         }
     }

@@ -50,7 +50,7 @@ pub(crate) struct Connection {
     ending: Ending,
     /// The tick at which its deadline is looked at.
     timer: u32,
-    /// Answers that applications owe.
+    /// Answers that others owe.
     awaited: u32,
     form: Form,
     /// How many messages it may still send.
@@ -216,7 +216,7 @@ impl Connection {
         }
     }
 
-    /// An application has answered.
+    /// Whoever it was asked of has answered.
     pub(super) fn answered(&mut self, slot: u32, outside: Outside, core: &mut Core) {
         self.awaited -= 1;
         self.take(slot, outside, core);
@@ -273,6 +273,10 @@ impl Connection {
             let channel = ask.channel().clone();
             match talk.answer(ask, &core.house, Some(self.peer.ip())) {
                 Answer::Now(outside) => self.take(slot, outside, core),
+                Answer::Awaited(wait) => {
+                    self.awaited += 1;
+                    core.awaited.push(slot, self.number, wait);
+                }
                 Answer::Later(answer) => {
                     self.awaited += 1;
                     core.start(slot, self.number, channel, answer);

@@ -1,14 +1,13 @@
 //! What a shard has besides its connections: lists of work, topics, deadlines.
 
 use std::collections::VecDeque;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use instep_protocol::janus::Token;
 use instep_protocol::session::Channel;
 
+use super::awaited::{Answered, Awaited};
 use super::connection::Marks;
 use super::counts::Counters;
 use super::mail::{Mail, Post};
@@ -16,7 +15,7 @@ use super::topics::Topics;
 use super::wheel::{Entry, Wheel};
 use crate::house::House;
 use crate::rates::Meter;
-use crate::talk::{Joined, Outside, Wants};
+use crate::talk::{Joined, Outside, Wait, Wants};
 
 pub(super) struct Core {
     /// The number of the shard.
@@ -41,6 +40,8 @@ pub(super) struct Core {
     crowd: VecDeque<u32>,
     pub(super) due: VecDeque<u32>,
     pub(super) catching: VecDeque<u32>,
+    /// Answers that others are at work on.
+    pub(super) awaited: Awaited,
     /// Connections that want another session.
     pub(super) attaching: Vec<(u32, Token)>,
     /// Deadlines that have passed and have not been looked at.
@@ -69,6 +70,7 @@ impl Core {
     ) -> Self {
         let now = house.now();
         let topics = Topics::new(Arc::clone(post.bell()));
+        let awaited = Awaited::new(Arc::clone(post.bell()));
         Self {
             shard,
             meter: house.rates().messages(),
@@ -85,6 +87,7 @@ impl Core {
             crowd: VecDeque::new(),
             due: VecDeque::new(),
             catching: VecDeque::new(),
+            awaited,
             attaching: vec![],
             over: VecDeque::new(),
             detached: 0,
@@ -99,7 +102,8 @@ impl Core {
             && self.over.is_empty()
             && self.due.is_empty()
             && self.catching.is_empty()
-            && self.topics.is_quiet())
+            && self.topics.is_quiet()
+            && !self.awaited.may_have_news())
     }
 
     /// Puts a connection on the list of those to be read.
@@ -132,13 +136,7 @@ impl Core {
     }
 
     /// Lets an application answer; the answer comes by mail, also if it fails.
-    pub(super) fn start(
-        &self,
-        slot: u32,
-        number: u64,
-        channel: Channel,
-        answer: Pin<Box<dyn Future<Output = Outside> + Send>>,
-    ) {
+    pub(super) fn start(&self, slot: u32, number: u64, channel: Channel, answer: Wait) {
         let crashed = Some(Outside::Crashed(channel));
         let promise = Promise { post: self.post.clone(), slot, number, outside: crashed };
         self.house.runtime().spawn(async move {
@@ -165,7 +163,7 @@ impl Drop for Promise {
     fn drop(&mut self) {
         if let Some(outside) = self.outside.take() {
             let (slot, number) = (self.slot, self.number);
-            self.post.send(Mail::Answer { slot, number, outside });
+            self.post.send(Mail::Answer(Answered { slot, number, outside }));
         }
     }
 }

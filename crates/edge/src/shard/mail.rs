@@ -9,18 +9,18 @@ use instep_node::Bell;
 use instep_protocol::janus::Token;
 
 use super::DoorKind;
+use super::awaited::Answered;
 use super::connection::{Connection, Side};
 use super::stream::Stream;
 use super::survey::Question;
 use super::wire::Wire;
 use crate::house::Place;
-use crate::talk::Outside;
 
 pub(crate) enum Mail {
     /// A socket to serve.
     Arrival(Box<Arrival>),
     /// An answer that an application owed to a connection.
-    Answer { slot: u32, number: u64, outside: Outside },
+    Answer(Answered),
     /// A listener to take connections from.
     Listen(DoorKind, std::net::TcpListener),
     /// A connection that wants the session of this token, which lives here.

@@ -57,6 +57,7 @@ impl Shard {
             self.accept_some();
             self.send_some_away();
             self.read_some();
+            self.take_answers();
             self.attach_some();
             if self.round == 0 {
                 fan_out(&mut self.core, &mut self.connections);
@@ -118,6 +119,9 @@ impl Shard {
             self.open(mail);
             return Some(Duration::ZERO);
         }
+        if self.core.awaited.may_have_news() {
+            return Some(Duration::ZERO);
+        }
         let again = self.accepts.iter().filter_map(|accept| accept.due_in(now));
         let soon = self.core.wheel.due_in(now).into_iter();
         soon.chain(again).chain(self.leaving.due_in(now)).min().map(Duration::from_millis)
@@ -146,6 +150,17 @@ impl Shard {
         let part = Part::of(limits::MAIL_US_PER_TURN, self.core.turn / 16);
         while let Ok(mail) = self.mail.try_recv() {
             self.open(mail);
+            if part.is_over() {
+                return;
+            }
+        }
+    }
+
+    /// Lets what was just asked begin, and takes what was answered.
+    fn take_answers(&mut self) {
+        let part = Part::of(limits::READ_US_PER_TURN, self.core.turn / 4);
+        while let Some(answered) = self.core.awaited.next() {
+            self.answered(answered);
             if part.is_over() {
                 return;
             }

@@ -9,7 +9,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use instep_access::Action;
 use instep_model::feed::{
     self, BOOKMARK_EVENT, JoinRefusal, Joined as FeedJoined, Mode, Notice, SNAPSHOT_EVENT,
 };
@@ -21,8 +20,9 @@ use instep_protocol::encode::{Body, Frame, binary_named_broadcast};
 use instep_protocol::session::{Channel, ChannelId, Event, JoinOutcome};
 use serde_json::{Value, json};
 
+use super::mail::{self, Role};
 use super::presence::{self, Seat, Wish};
-use super::{Answer, Joined, Outside, TOKEN_EVENT, Talk, Wants, mail};
+use super::{Answer, Joined, Outside, TOKEN_EVENT, Talk, Wants};
 use crate::house::House;
 use crate::rules::JoinRequest;
 
@@ -38,20 +38,24 @@ impl Talk {
         let params: Value = serde_json::from_slice(params).unwrap_or_default();
         let brought = params.get(TOKEN_EVENT).and_then(Value::as_str);
         let renewed = brought.map_or(Ok(()), |token| self.renew(token, house, from));
-        // The Janus wire has no word for a message that is confirmed.
-        let registers = mail::is_server(channel.topic()) && self.speaker.is_channels();
-        let action = if registers { Action::Register } else { Action::Join };
+        let role = Role::of(channel.topic(), self.speaker.is_channels());
         let may = renewed.and_then(|()| {
-            let may = house.may(&self.credential, action, channel.topic(), false);
+            let may = role.may(channel.topic(), &self.credential, house);
             may.map_err(|refusal| super::refused(&refusal))
         });
-        match may {
-            Ok(()) if registers => mail::register(channel, &params, house),
-            Ok(()) => {
+        match (may, role) {
+            (Err(reason), _) => Answer::Now(Outside::Refused(channel, reason)),
+            (Ok(()), Role::Server) => mail::register(channel, &params, house),
+            (Ok(()), Role::Queue { dataset, queue }) => {
+                Answer::Now(match mail::open(dataset, queue, house) {
+                    Ok(_) => Outside::Opened(channel),
+                    Err(reason) => Outside::Refused(channel, reason),
+                })
+            }
+            (Ok(()), Role::Subscriber) => {
                 let wish = Wish::of(&params, &self.credential, house);
                 ask(channel, params, Box::new(wish), house)
             }
-            Err(reason) => Answer::Now(Outside::Refused(channel, reason)),
         }
     }
 }

@@ -1,10 +1,13 @@
-//! Servers that take their mail: joining `server:ID` is to register, and what is pushed there is
-//! about messages.
+//! Mail over sockets: joining `server:ID` is to register, and what is pushed there is about
+//! messages; who has joined `mail:DATASET/QUEUE` sends there.
 
 use bytes::Bytes;
-use instep_access::{Action, Credential};
-use instep_node::mail::{MailError, Registration, SERVER_PREFIX, Told, Wish};
-use instep_node::{Listener, Node};
+use instep_access::{Action, Credential, Refusal, Resource};
+use instep_model::name::Name;
+use instep_node::mail::{
+    MailError, QUEUE_PREFIX, Registration, SERVER_PREFIX, Told, Wish, letters,
+};
+use instep_node::{Dataset, Listener, Node};
 use instep_protocol::encode::Body;
 use instep_protocol::session::{Channel, ChannelId, Ending, Event, JoinOutcome};
 use serde_json::{Value, json};
@@ -13,9 +16,100 @@ use super::pushing::Asked;
 use super::{Answer, Joined, Outside, Talk, Wants};
 use crate::house::House;
 
-/// True for topics by which servers register.
-pub(super) fn is_server(topic: &str) -> bool {
-    topic.starts_with(SERVER_PREFIX)
+/// The event by which messages are sent.
+const SEND_EVENT: &str = "send";
+
+/// What joining a topic makes of a client.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role<'a> {
+    /// It hears what is told there.
+    Subscriber,
+    /// It takes a server's mail.
+    Server,
+    /// It sends messages.
+    Queue { dataset: &'a str, queue: &'a str },
+}
+
+impl<'a> Role<'a> {
+    /// The Janus wire has no word for a message that is confirmed.
+    pub(super) fn of(topic: &'a str, is_channels: bool) -> Self {
+        if !is_channels {
+            return Self::Subscriber;
+        }
+        if topic.starts_with(SERVER_PREFIX) {
+            return Self::Server;
+        }
+        match topic.strip_prefix(QUEUE_PREFIX).and_then(|path| path.split_once('/')) {
+            Some((dataset, queue)) => Self::Queue { dataset, queue },
+            None => Self::Subscriber,
+        }
+    }
+
+    /// The right to it.
+    pub(super) fn may(
+        self,
+        topic: &str,
+        credential: &Credential,
+        house: &House,
+    ) -> Result<(), Refusal> {
+        match self {
+            Self::Subscriber => house.may(credential, Action::Join, topic, false),
+            Self::Server => house.may(credential, Action::Register, topic, false),
+            Self::Queue { dataset, queue } => {
+                // A queue stands among the tables.
+                let queue = Resource::Table { dataset, name: queue, public: false };
+                house.may_do(credential, Action::Commit, queue)
+            }
+        }
+    }
+}
+
+/// The queue of a dataset.
+pub(super) fn open(dataset: &str, queue: &str, house: &House) -> Result<(Dataset, Name), Value> {
+    let refused = |reason: &str, detail: String| json!({"reason": reason, "detail": detail});
+    let found = house.node().dataset(dataset);
+    let found =
+        found.ok_or_else(|| refused("unknown_dataset", format!("no dataset {dataset:?}")))?;
+    let name = Name::new(queue).ok().filter(|name| found.state().mail.queue(name).is_some());
+    let name = name.ok_or_else(|| refused("unknown_queue", format!("there is no queue {queue:?}")));
+    Ok((found, name?))
+}
+
+/// Sends messages. All of them are stored, or none.
+pub(super) fn send(push: Asked, credential: &Credential, house: &House) -> Answer {
+    let Asked { channel, reply_to, event, payload } = push;
+    let now = |refusal| Answer::Now(Outside::Answered(reply_to.clone(), Err(refusal)));
+    let role = Role::of(channel.topic(), true);
+    if let Err(refusal) = role.may(channel.topic(), credential, house) {
+        return now(super::refused(&refusal));
+    }
+    let Role::Queue { dataset, queue } = role else {
+        return now(json!({"reason": "push_refused"}));
+    };
+    if event != SEND_EVENT {
+        let detail = format!("{event:?} is not {SEND_EVENT}");
+        return now(json!({"reason": "bad_event", "detail": detail}));
+    }
+    let Body::Json(text) = payload else {
+        return now(json!({"reason": "json_wanted"}));
+    };
+    let (dataset, queue) = match open(dataset, queue, house) {
+        Ok(found) => found,
+        Err(refusal) => return now(refusal),
+    };
+    let letters = match letters(&queue, &text) {
+        Ok(letters) => letters,
+        Err(error) => return now(refused(&MailError::Bad(error.to_string()))),
+    };
+    let principal = credential.principal().name().to_owned();
+    Answer::Awaited(Box::pin(async move {
+        let sent = dataset.send_mail(principal, letters).await.map_err(MailError::from);
+        let answer = sent.and_then(|sent| {
+            let text = serde_json::to_vec(&sent);
+            text.map(Bytes::from).map_err(|error| MailError::Bad(error.to_string()))
+        });
+        Outside::Answered(reply_to, answer.map_err(|error| refused(&error)))
+    }))
 }
 
 /// Registers a server, for a client whose right to that was checked.
@@ -25,7 +119,7 @@ pub(super) fn register(channel: Channel, params: &Value, house: &House) -> Answe
         Err(error) => return Answer::Now(Outside::Refused(channel, refused(&error))),
     };
     let node = house.node().clone();
-    Answer::Later(Box::pin(async move {
+    Answer::Awaited(Box::pin(async move {
         match node.register(wish).await {
             Ok(registration) => Outside::Registered(channel, Box::new(registration)),
             Err(error) => Outside::Refused(channel, refused(&error)),
@@ -36,15 +130,15 @@ pub(super) fn register(channel: Channel, params: &Value, house: &House) -> Answe
 /// What a registered server says of its messages.
 pub(super) fn push(joined: &Joined, push: Asked, credential: &Credential, house: &House) -> Answer {
     let Asked { channel, reply_to, event, payload } = push;
-    let now = |answer| Answer::Now(Outside::Answered(reply_to.clone(), answer));
-    if let Err(refusal) = house.may(credential, Action::Register, channel.topic(), false) {
-        return now(Err(super::refused(&refusal)));
+    let now = |refusal| Answer::Now(Outside::Answered(reply_to.clone(), Err(refusal)));
+    if let Err(refusal) = Role::Server.may(channel.topic(), credential, house) {
+        return now(super::refused(&refusal));
     }
     let Body::Json(text) = payload else {
-        return now(Err(json!({"reason": "json_wanted"})));
+        return now(json!({"reason": "json_wanted"}));
     };
     let Some(registration) = &joined.mail else {
-        return now(Err(json!({"reason": "push_refused"})));
+        return now(json!({"reason": "push_refused"}));
     };
     match registration.say(&event, &text) {
         Ok(said) => {
@@ -52,9 +146,9 @@ pub(super) fn push(joined: &Joined, push: Asked, credential: &Credential, house:
                 let said = said.await.map(|reply| reply.to_json());
                 Outside::Answered(reply_to, said.map_err(|error| refused(&error)))
             };
-            Answer::Later(Box::pin(answer))
+            Answer::Awaited(Box::pin(answer))
         }
-        Err(error) => now(Err(refused(&error))),
+        Err(error) => now(refused(&error)),
     }
 }
 
@@ -64,26 +158,28 @@ fn refused(error: &MailError) -> Value {
 }
 
 impl Talk {
-    /// Enters a server that was registered.
-    pub(super) fn enter_server(
+    /// Enters a server that was registered, or somebody who sends.
+    pub(super) fn enter_mail(
         &mut self,
         channel: Channel,
-        registration: Box<Registration>,
+        registration: Option<Box<Registration>>,
         house: &House,
         listener: &Listener,
         wants: &mut Wants,
     ) -> Option<ChannelId> {
         let node: &Node = house.node();
         let subscription = node.topics().subscribe(channel.topic(), listener);
-        let response = Bytes::from(registration.greeting().to_string());
+        let greeting = registration.as_ref().map_or(json!({}), |one| one.greeting());
+        let response = Bytes::from(greeting.to_string());
         let outcome = JoinOutcome::Accepted { response };
         self.tell(Event::JoinAnswered { channel: channel.clone(), outcome }, house.now(), wants);
         if !self.speaker.is_joined(&channel) {
             return None;
         }
-        registration.listen(listener.clone());
-        let joined =
-            Joined { mail: Some(registration), ..Joined::new(channel.clone(), subscription) };
+        if let Some(registration) = &registration {
+            registration.listen(listener.clone());
+        }
+        let joined = Joined { mail: registration, ..Joined::new(channel.clone(), subscription) };
         self.joined.push(joined);
         Some(channel.id())
     }

@@ -8,7 +8,8 @@ use instep_protocol::encode::Body;
 use instep_protocol::session::{Channel, ReplyTo};
 use serde_json::{Value, json};
 
-use super::{Answer, Joined, Outside, TOKEN_EVENT, mail, presence};
+use super::mail::{self, Role};
+use super::{Answer, Joined, Outside, TOKEN_EVENT, presence};
 use crate::house::House;
 use crate::rules::Push;
 
@@ -29,8 +30,11 @@ pub(super) fn ask(
     if let Some(server) = joined.as_deref().filter(|joined| joined.is_server()) {
         return mail::push(server, push, credential, house);
     }
+    if joined.is_some() && matches!(Role::of(push.channel.topic(), true), Role::Queue { .. }) {
+        return mail::send(push, credential, house);
+    }
     let Asked { channel, reply_to, event, payload } = push;
-    let now = |answer| Answer::Now(Outside::Answered(reply_to.clone(), answer));
+    let now = |answer| Answer::Now(Outside::answered(reply_to.clone(), answer));
     let rule = house.rules_for(channel.topic()).and_then(|rules| rules.push.clone());
     // Who may join may say that it is there.
     if let (None, presence::EVENT, Some(joined), Body::Json(text)) =
@@ -59,7 +63,7 @@ pub(super) fn ask(
         Ok(payload) => {
             let topic = channel.topic().to_string();
             let answer = rule(house.node().clone(), Push { topic, event, payload });
-            Answer::Later(Box::pin(async move { Outside::Answered(reply_to, answer.await) }))
+            Answer::Later(Box::pin(async move { Outside::answered(reply_to, answer.await) }))
         }
         Err(refusal) => now(Err(refusal)),
     }
@@ -79,7 +83,7 @@ pub(super) fn announce(push: Asked, credential: &Credential, house: &House) -> O
             published.map(|_| json!({})).map_err(|error| refusal(&error))
         }
     };
-    Outside::Answered(reply_to, answer)
+    Outside::answered(reply_to, answer)
 }
 
 /// The token that a push brings: `{"access_token": "…"}`.

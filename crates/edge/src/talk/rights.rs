@@ -1,20 +1,19 @@
 //! What a client may not any more: channels that it may not have are closed (I24).
 
-use instep_access::{Action, Refusal};
+use instep_access::Refusal;
 use instep_protocol::encode::Body;
 use instep_protocol::session::{Channel, Ending, Event};
 
-use super::{ENDED_EVENT, Talk, Wants, mail, refused};
+use super::mail::Role;
+use super::{ENDED_EVENT, Talk, Wants, refused};
 use crate::house::House;
 
 impl Talk {
     /// Closes the channels that the client may not have any more.
     pub(crate) fn review(&mut self, house: &House, now: u64, wants: &mut Wants) {
         let credential = self.credential.clone();
-        let may = |topic: &str| {
-            let action = if mail::is_server(topic) { Action::Register } else { Action::Join };
-            house.may(&credential, action, topic, false)
-        };
+        let is_channels = self.speaker.is_channels();
+        let may = |topic: &str| Role::of(topic, is_channels).may(topic, &credential, house);
         self.end_access(may, now, wants);
     }
 

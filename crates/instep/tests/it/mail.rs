@@ -7,6 +7,7 @@ mod disk;
 mod local;
 mod routes;
 mod scale;
+mod sending;
 mod taking;
 mod tcp;
 mod trouble;

@@ -56,9 +56,19 @@ impl House {
     }
 
     fn propose(&mut self, operations: Vec<Operation>) -> Result<Receipt, Refusal> {
-        let proposal = Proposal { principal: "p".into(), id: None, digest: 0, operations };
-        self.owner.handle(Event::Propose { ticket: 1, proposal }, self.now_ms);
-        let mut answered = None;
+        self.propose_together(vec![operations]).pop().expect("every proposal is answered")
+    }
+
+    /// Proposals that share a batch.
+    fn propose_together(
+        &mut self,
+        proposals: Vec<Vec<Operation>>,
+    ) -> Vec<Result<Receipt, Refusal>> {
+        for operations in proposals {
+            let proposal = Proposal { principal: "p".into(), id: None, digest: 0, operations };
+            self.owner.handle(Event::Propose { ticket: 1, proposal }, self.now_ms);
+        }
+        let mut answered = vec![];
         while let Some(effect) = self.owner.next_effect() {
             match effect {
                 Effect::Append { entry, .. } => {
@@ -66,11 +76,11 @@ impl House {
                     self.owner.handle(Event::Appended, self.now_ms);
                 }
                 Effect::Publish { mail, .. } => self.changes.extend(mail),
-                Effect::Answer { answer, .. } => answered = Some(answer),
+                Effect::Answer { answer, .. } => answered.push(answer),
                 Effect::Stop { reason } => panic!("stopped: {reason}"),
             }
         }
-        answered.expect("every proposal is answered")
+        answered
     }
 
     fn commit(&mut self, operations: Value) -> Result<Receipt, Refusal> {
@@ -148,6 +158,40 @@ fn hold(server: &str, generation: u64, seq: u64) -> Hold {
 
 fn ack(server: &str, generation: u64, seq: u64) -> MailOperation {
     MailOperation::Ack(hold(server, generation, seq))
+}
+
+#[test]
+fn what_is_refused_leaves_nothing_in_the_batch_that_others_share() {
+    let mut house = House::new();
+    let send = |to: &str| json!({"op": "send", "queue": "mail", "to": to, "body": to});
+    let entries = house.entries.len();
+    let together = [
+        json!([send("org/1")]),
+        json!([send("org/1"), send("org/2"), send("org/9")]),
+        json!([send("org/9")]),
+        json!([send("org/2"), send("org/1")]),
+        json!([{"op": "move", "endpoint": "org/1", "to": "8", "generation": 7}]),
+        json!([send("org/2")]),
+    ];
+    let proposals = together.map(|operations| serde_json::from_value(operations).unwrap());
+
+    let answers = house.propose_together(proposals.into());
+
+    let results = answers.iter().map(|answer| answer.as_ref().ok().map(|ok| &*ok.results));
+    let numbers: Vec<Option<Vec<i64>>> =
+        results.map(|some| some.map(|some| some.iter().copied().flatten().collect())).collect();
+    let stored = |seqs: &[i64]| Some(seqs.to_vec());
+    assert_eq!(
+        numbers,
+        [stored(&[1]), None, None, stored(&[2, 3]), None, stored(&[4])],
+        "{answers:?}"
+    );
+    assert_eq!(house.entries.len(), entries + 1, "one batch");
+    let at = |endpoint: &str, seq| (endpoint.to_owned(), seq);
+    assert_eq!(house.ready("7"), [at("org/1", 1), at("org/1", 3)]);
+    assert_eq!(house.ready("8"), [at("org/2", 2), at("org/2", 4)]);
+    house.check_books();
+    house.check_copies();
 }
 
 #[test]

@@ -1,24 +1,25 @@
 //! From operations to records: reads through the batch before it, writes into an overlay.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use serde_json::Value;
 
+mod letters;
 mod mail;
 
 use super::Refusal;
 use crate::commit::{Commit, Condition, Operation, Record, TableOptions};
 use crate::expression::{CelValue, from_fields};
 use crate::limits;
-use crate::mail::{Mail, MailRecord, MailRules};
+use crate::mail::{MailRecord, MailRules};
 use crate::name::{Key, Name};
 use crate::position::{Incarnation, Position};
 use crate::row::{Fields, Row, merge};
 use crate::state::State;
+use letters::Letters;
 
 /// What commits that are not durable yet have changed.
 #[derive(Debug, Default)]
@@ -30,13 +31,12 @@ pub(super) struct Overlay {
     rows: BTreeMap<(Name, Key), Option<Row>>,
     /// Ordinal of each touched journal's newest record.
     journals: BTreeMap<Name, u64>,
-    /// The mail, if any of it was touched.
-    mail: Option<Arc<Mail>>,
+    letters: Letters,
 }
 
 impl Overlay {
     /// Puts a later overlay on top.
-    pub(super) fn merge(&mut self, later: Self) {
+    fn merge(&mut self, later: Self) {
         if !later.cleared.is_empty() {
             self.rows.retain(|(table, _), _| !later.cleared.contains(table));
         }
@@ -44,9 +44,7 @@ impl Overlay {
         self.cleared.extend(later.cleared);
         self.rows.extend(later.rows);
         self.journals.extend(later.journals);
-        if later.mail.is_some() {
-            self.mail = later.mail;
-        }
+        self.letters = later.letters;
     }
 }
 
@@ -58,13 +56,13 @@ pub(super) struct Circumstances<'a> {
     pub(super) now_ms: u64,
 }
 
-/// Turns operations into a commit, or says why not. Changes nothing.
+/// Turns operations into a commit and puts what it changes on top of the batch, or says why not.
 pub(super) fn evaluate(
     state: &State,
     circumstances: Circumstances<'_>,
-    batch: &Overlay,
+    batch: &mut Overlay,
     operations: Vec<Operation>,
-) -> Result<(Commit, Overlay), Refusal> {
+) -> Result<Commit, Refusal> {
     let found = operations.len();
     if found == 0 {
         return Err(Refusal::Empty);
@@ -73,23 +71,33 @@ pub(super) fn evaluate(
         return Err(Refusal::TooManyOperations { found, limit: limits::COMMIT_PROPOSALS });
     }
     let Circumstances { incarnation, rules, now_ms } = circumstances;
+    let mut letters = std::mem::take(&mut batch.letters);
+    letters.begin(found);
     let mut evaluation = Evaluation {
         state,
         incarnation,
         rules,
         now_ms,
         batch,
-        own: Overlay::default(),
+        own: Overlay { letters, ..Overlay::default() },
         operation: 0,
         records: Vec::with_capacity(found),
     };
-    let mut results = Vec::with_capacity(found);
-    for (operation, proposed) in operations.into_iter().enumerate() {
-        evaluation.operation = operation;
-        results.push(evaluation.apply(proposed)?);
+    let evaluated = evaluation.apply_all(operations);
+    let Evaluation { mut own, records, .. } = evaluation;
+    match evaluated {
+        Ok(results) => {
+            batch.merge(own);
+            Ok(Commit { signature: None, results, records })
+        }
+        Err(refusal) => {
+            let wrote = records.iter().any(|record| matches!(record, Record::Mail(_)));
+            debug_assert!(found > 1 || !wrote, "a refused operation has changed the mail");
+            own.letters.undo();
+            batch.letters = own.letters;
+            Err(refusal)
+        }
     }
-    let Evaluation { own, records, .. } = evaluation;
-    Ok((Commit { signature: None, results, records }, own))
 }
 
 /// About how many bytes a commit takes in an entry.
@@ -118,6 +126,16 @@ struct Evaluation<'a> {
 }
 
 impl Evaluation<'_> {
+    /// The numbers that the operations compute.
+    fn apply_all(&mut self, operations: Vec<Operation>) -> Result<Vec<Option<i64>>, Refusal> {
+        let numbered = operations.into_iter().enumerate();
+        let apply = |(operation, proposed)| {
+            self.operation = operation;
+            self.apply(proposed)
+        };
+        numbered.map(apply).collect()
+    }
+
     fn apply(&mut self, proposed: Operation) -> Result<Option<i64>, Refusal> {
         match proposed {
             Operation::Put { table, key, row } => self.put(table, key, &row)?,

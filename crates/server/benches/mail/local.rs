@@ -17,6 +17,8 @@ pub(crate) struct Push {
 pub(crate) struct Local {
     stream: TcpStream,
     topic: String,
+    /// Where it sends, if it does.
+    queue: Option<&'static str>,
     buffer: Vec<u8>,
     /// Bytes at the front of the buffer that were looked at.
     used: usize,
@@ -27,7 +29,8 @@ impl Local {
         let stream = TcpStream::connect(address).await.expect("the door takes connections");
         stream.set_nodelay(true).expect("a TCP socket");
         let topic = format!("server:{server}");
-        Self { stream, topic, buffer: Vec::with_capacity(64 * 1024), used: 0 }
+        let buffer = Vec::with_capacity(64 * 1024);
+        Self { stream, topic, queue: None, buffer, used: 0 }
     }
 
     /// Registers, and says that it has nothing: what an earlier one was given comes again.
@@ -36,11 +39,40 @@ impl Local {
         self.push("phx_join", &params).await;
     }
 
-    pub(crate) async fn push(&mut self, event: &str, payload: &str) {
-        let text = format!(r#"["1","1","{}","{event}",{payload}]"#, self.topic);
+    /// Joins a queue, to send to it.
+    pub(crate) async fn open(&mut self, queue: &'static str) {
+        self.queue = Some(queue);
+        self.push_to(queue, "phx_join", "{}").await;
+        self.reply().await;
+    }
+
+    async fn push(&mut self, event: &str, payload: &str) {
+        let topic = self.topic.clone();
+        self.push_to(&topic, event, payload).await;
+    }
+
+    async fn push_to(&mut self, topic: &str, event: &str, payload: &str) {
+        let text = format!(r#"["1","1","{topic}","{event}",{payload}]"#);
         let length = u32::try_from(text.len()).expect("a short message").to_be_bytes();
         let frame = [&length[..], text.as_bytes()].concat();
         self.stream.write_all(&frame).await.expect("the server reads");
+    }
+
+    /// Sends a message to itself, and takes it once that is durable; gives its number.
+    pub(crate) async fn send_and_take(&mut self, letter: &str) -> u64 {
+        let queue = self.queue.expect("it was opened");
+        self.push_to(queue, "send", letter).await;
+        let (mut sent, mut taken) = (false, None);
+        loop {
+            let frame = self.next().await;
+            match seq_of(frame) {
+                Some(seq) => taken = Some(seq),
+                None => sent |= is_ok(frame),
+            }
+            if let Some(seq) = taken.filter(|_| sent) {
+                return seq;
+            }
+        }
     }
 
     /// The next frame, without its length.
@@ -66,12 +98,7 @@ impl Local {
     pub(crate) async fn reply(&mut self) -> &[u8] {
         loop {
             let frame = self.next().await;
-            if has(frame, b"\"phx_reply\"") {
-                assert!(
-                    has(frame, b"\"status\":\"ok\""),
-                    "refused: {}",
-                    String::from_utf8_lossy(frame)
-                );
+            if is_ok(frame) {
                 let length = frame.len();
                 return &self.buffer[self.used - length..self.used];
             }
@@ -118,6 +145,14 @@ fn seq_of(frame: &[u8]) -> Option<u64> {
     let at = frame.windows(name.len()).position(|bytes| bytes == name)? + name.len();
     let digits = frame[at..].iter().take_while(|byte| byte.is_ascii_digit());
     Some(digits.fold(0, |seq, digit| seq * 10 + u64::from(digit - b'0')))
+}
+
+/// True when it answers a push, and well.
+fn is_ok(frame: &[u8]) -> bool {
+    let answers = has(frame, b"\"phx_reply\"");
+    let ok = !answers || has(frame, b"\"status\":\"ok\"");
+    assert!(ok, "refused: {}", String::from_utf8_lossy(frame));
+    answers
 }
 
 fn has(bytes: &[u8], text: &[u8]) -> bool {

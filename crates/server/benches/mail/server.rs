@@ -18,6 +18,8 @@ use crate::machine::resident_bytes_of;
 use crate::program::Program;
 
 const SEND: &str = "/v1/datasets/mail/queues/mail/messages";
+/// The same queue for those who hold a socket.
+const QUEUE: &str = "mail:mail/mail";
 /// Messages of one request.
 const TOGETHER: usize = 1_000;
 /// Requests under way at once while a backlog is made.
@@ -124,29 +126,27 @@ impl ServerProcess {
         on_one_thread(local::push(&self.tcp, &self.key))
     }
 
-    /// Each client sends a message to a server, takes it there and acknowledges it, again and
-    /// again.
+    /// Each client is a local server with one connection: it sends itself a message, takes it and
+    /// acknowledges it, again and again.
     pub(crate) fn send_and_ack(&self, clients: usize, span: Span) -> Figures {
         on_one_thread(async {
             let mut connected = Vec::with_capacity(clients);
             for number in 0..clients {
                 let server = format!("c{clients}-{number}");
-                let body = json!({"to": format!("server/{server}"), "body": Backlog::BODY});
-                let send = self.request("POST", SEND, &body.to_string());
-                let http = HttpClient::connect(&self.address).await;
+                let letter = json!({"to": format!("server/{server}"), "body": Backlog::BODY});
                 let mut local = Local::connect(&self.tcp, &server).await;
                 local.register(&self.key).await;
                 local.reply().await;
-                connected.push((http, local, send));
+                local.open(QUEUE).await;
+                connected.push((local, letter.to_string()));
             }
             let tally = Tally::new(span);
-            let running = connected.into_iter().map(|(mut http, mut local, send)| {
+            let running = connected.into_iter().map(|(mut local, letter)| {
                 let tally = tally.clone();
                 tokio::task::spawn_local(async move {
                     let mut sent = Instant::now();
                     while tally.goes_on(sent) {
-                        http.ask(&send).await;
-                        let seq = local.message().await;
+                        let seq = local.send_and_take(&letter).await;
                         local.ack(seq).await;
                         sent = tally.succeeded(sent);
                     }

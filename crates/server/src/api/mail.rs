@@ -14,18 +14,19 @@ use instep_model::name::Name;
 use instep_model::position::Position;
 use instep_node::Dataset;
 use instep_node::engine::StoredBody;
+use instep_node::mail::{Sent, letters};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::{Answer, Body, Query, Shared, dataset, new_name, read_json};
+use super::{Answer, Body, Query, Shared, dataset, new_name};
 use crate::caller::{Caller, now_ms};
 use crate::problem::{Problem, on_disk};
 
 /// A message to be sent. Which server it goes to is not for the sender to say.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "describes the body; it is read where sockets read it, too")]
 struct LetterRequest {
     /// The endpoint, `kind/id`.
     #[schema(example = "org/42")]
@@ -33,30 +34,27 @@ struct LetterRequest {
     /// The body: any JSON, at most 256 KiB.
     body: Value,
     /// A permanent id (UUID): the same one is stored once.
-    #[serde(default)]
     #[schema(value_type = Option<String>)]
     id: Option<Uuid>,
     /// 0 to 9: higher ones of an endpoint are given first.
-    #[serde(default)]
     priority: Option<u8>,
     /// It expires after this many milliseconds.
-    #[serde(default)]
     ttl_ms: Option<u64>,
     /// It is given to nobody before, in milliseconds since 1970.
-    #[serde(default)]
     not_before: Option<u64>,
 }
 
 /// One message, or `{"messages": […]}`.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "describes the body; it is read where sockets read it, too")]
 struct LettersRequest {
     /// At most 1,000, 1 MiB in all.
     messages: Vec<LetterRequest>,
 }
 
 /// A message that is stored.
-#[derive(Serialize, ToSchema)]
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "describes the answer, which sockets give, too")]
 struct SentReply {
     /// Its number in the dataset.
     seq: u64,
@@ -67,7 +65,8 @@ struct SentReply {
 }
 
 /// Messages that are stored.
-#[derive(Serialize, ToSchema)]
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "describes the answer, which sockets give, too")]
 pub(super) struct SentAllReply {
     /// Complete up to here.
     #[schema(value_type = String)]
@@ -157,53 +156,19 @@ pub(super) async fn send(
     State(shared): State<Shared>,
     Path((name, queue)): Path<(String, String)>,
     body: Body<{ limits::COMMIT_BYTES }>,
-) -> Result<(StatusCode, Json<SentAllReply>), Problem> {
+) -> Result<(StatusCode, Json<Sent>), Problem> {
     caller.may(Action::Commit, of_queue(&name, &queue))?;
     let dataset = dataset(&shared.node, &name)?;
-    store(&dataset, &caller, &queue, &body.read().await?, Operation::Send).await
+    let letters = read_letters(&dataset, &queue, &body.read().await?)?;
+    let sent = dataset.send_mail(caller.name().to_owned(), letters).await?;
+    Ok((StatusCode::CREATED, Json(sent)))
 }
 
-/// Stores the messages of a body.
-async fn store(
-    dataset: &Dataset,
-    caller: &Caller,
-    queue: &str,
-    body: &[u8],
-    operation: impl Fn(Letter) -> Operation,
-) -> Result<(StatusCode, Json<SentAllReply>), Problem> {
+/// Reads the messages of a body.
+fn read_letters(dataset: &Dataset, queue: &str, body: &[u8]) -> Result<Vec<Letter>, Problem> {
     queue_of(&dataset.state().mail, queue)?;
-    let queue = new_name(queue)?;
-    let operations = read_letters(body)?.into_iter().map(|letter| {
-        let LetterRequest { to, body, id, priority, ttl_ms, not_before } = letter;
-        let queue = queue.clone();
-        operation(Letter { queue, to, body, id, priority, ttl_ms, not_before })
-    });
-    let receipt = commit(dataset, caller, operations.collect()).await?;
-    let state = dataset.state();
-    let sent = receipt.results.iter().flatten().filter_map(|seq| u64::try_from(*seq).ok());
-    let messages = sent.map(|seq| {
-        let message = state.mail.message(seq);
-        let server = message.and_then(|message| state.mail.server(message.server));
-        SentReply {
-            seq,
-            id: message.map_or(String::new(), |message| message.id.to_string()),
-            server: server.map(|server| server.server.to_string()),
-        }
-    });
-    let reply = SentAllReply { position: receipt.position, messages: messages.collect() };
-    Ok((StatusCode::CREATED, Json(reply)))
-}
-
-fn read_letters(body: &[u8]) -> Result<Vec<LetterRequest>, Problem> {
-    #[derive(Deserialize)]
-    struct Several {
-        #[serde(default)]
-        messages: Option<serde::de::IgnoredAny>,
-    }
-    match read_json::<Several>(body)?.messages {
-        Some(_) => Ok(read_json::<LettersRequest>(body)?.messages),
-        None => Ok(vec![read_json::<LetterRequest>(body)?]),
-    }
+    letters(&new_name(queue)?, body)
+        .map_err(|error| Problem::bad_request("bad_json", format!("the body: {error}")))
 }
 
 async fn commit(

@@ -9,25 +9,25 @@ use crate::running::free_address;
 const TOPIC: &str = "server:7";
 
 /// A local server behind the TCP door.
-struct Framed {
-    client: Client,
+pub(super) struct Framed {
+    pub(super) client: Client,
     sent: u64,
 }
 
 impl Framed {
-    fn connect(address: std::net::SocketAddr) -> Self {
+    pub(super) fn connect(address: std::net::SocketAddr) -> Self {
         Self { client: Client::connect(address), sent: 1 }
     }
 
     /// Joins the topic of server 7; the status and the answer.
-    fn join(&mut self, params: Value) -> (String, Value) {
+    pub(super) fn join(&mut self, params: Value) -> (String, Value) {
         self.sent += 1;
         let reference = json!(self.sent.to_string());
         self.client.ask([json!("1"), reference, TOPIC.into(), "phx_join".into(), params])
     }
 
     /// Says something and waits for the answer; the messages that came before it.
-    fn say(&mut self, event: &str, payload: Value) -> (Value, Vec<Got>) {
+    pub(super) fn say(&mut self, event: &str, payload: Value) -> (Value, Vec<Got>) {
         self.sent += 1;
         let reference = json!(self.sent.to_string());
         self.client.send(&json!(["1", reference, TOPIC, event, payload]));

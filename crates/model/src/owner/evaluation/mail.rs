@@ -1,13 +1,13 @@
-//! From operations on messages to records. What a record does is seen by the operations behind it,
-//! because it is taken into a copy of the mail that shares everything with the state.
+//! From operations on messages to records. What a record does is seen by the operations behind it
+//! ([`Letters`](super::letters::Letters)).
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use super::Evaluation;
+use super::letters::Below;
 use crate::commit::{Record, digest};
 use crate::limits;
 use crate::mail::derived::derived_id;
@@ -21,15 +21,29 @@ use crate::owner::Refusal;
 use crate::row::Fields;
 
 impl Evaluation<'_> {
+    fn below(&self) -> Below<'_> {
+        Below { mail: &self.state.mail, now_ms: self.now_ms }
+    }
+
     /// The mail as it is behind the operations so far.
-    fn mail(&self) -> &Mail {
-        self.own.mail.as_ref().or(self.batch.mail.as_ref()).unwrap_or(&self.state.mail)
+    fn mail(&mut self) -> &Mail {
+        let below = Below { mail: &self.state.mail, now_ms: self.now_ms };
+        self.own.letters.whole(below)
+    }
+
+    /// The same without messages that were just stored or confirmed.
+    fn books(&self) -> &Mail {
+        self.own.letters.base(self.below())
+    }
+
+    fn message(&mut self, seq: u64) -> Option<Message> {
+        let below = Below { mail: &self.state.mail, now_ms: self.now_ms };
+        self.own.letters.message(seq, below)
     }
 
     fn write(&mut self, record: MailRecord) {
-        let before = self.batch.mail.as_ref().unwrap_or(&self.state.mail);
-        let mail = self.own.mail.get_or_insert_with(|| Arc::clone(before));
-        Arc::make_mut(mail).apply(record.clone(), self.now_ms, &mut |_| {});
+        let below = Below { mail: &self.state.mail, now_ms: self.now_ms };
+        self.own.letters.write(record.clone(), below);
         self.records.push(Record::Mail(record));
     }
 
@@ -51,10 +65,10 @@ impl Evaluation<'_> {
     }
 
     pub(super) fn create_queue(&mut self, queue: Name) -> Result<(), Refusal> {
-        if self.mail().queue(&queue).is_some() {
+        if self.books().queue(&queue).is_some() {
             return Ok(());
         }
-        if self.mail().queues().count() >= limits::QUEUES {
+        if self.books().queues().count() >= limits::QUEUES {
             return Err(self.bad(format!("a dataset has at most {} queues", limits::QUEUES)));
         }
         self.write(MailRecord::Queue { queue });
@@ -65,7 +79,7 @@ impl Evaluation<'_> {
     pub(super) fn send(&mut self, letter: Letter, routed: bool) -> Result<i64, Refusal> {
         let operation = self.operation;
         let Letter { queue, to, body, id, priority, ttl_ms, not_before } = letter;
-        if self.mail().queue(&queue).is_none() {
+        if self.books().queue(&queue).is_none() {
             return Err(Refusal::UnknownQueue { operation, queue });
         }
         let endpoint = self.endpoint(&to)?;
@@ -79,13 +93,14 @@ impl Evaluation<'_> {
             return Err(self.bad(format!("priority: 0 to {HIGHEST_PRIORITY}")));
         }
         let digest = digest(&[endpoint.as_str().as_bytes(), b"\0", &body].concat());
-        let seq = self.mail().last() + 1;
+        let seq = self.own.letters.last(self.below()) + 1;
         let id = match id {
             None => derived_id(&self.incarnation.0, seq),
-            Some(id) => match self.mail().by_id(&id) {
+            Some(id) => match self.own.letters.known(&id, self.below()) {
                 None => id,
                 // Sent before: nothing is stored again, and it counts as what it was.
-                Some(known) => return self.sent_before(id, known, digest),
+                Some((known, before)) if before == Some(digest) => return Ok(number(known)),
+                Some(_) => return Err(Refusal::MessageConflict { operation, id }),
             },
         };
         let route = if routed { self.route(&endpoint)? } else { None };
@@ -111,14 +126,6 @@ impl Evaluation<'_> {
             body,
         });
         Ok(number(seq))
-    }
-
-    fn sent_before(&self, id: Uuid, known: u64, digest: u64) -> Result<i64, Refusal> {
-        let same = self.mail().message(known).is_some_and(|message| message.digest == digest);
-        match same {
-            true => Ok(number(known)),
-            false => Err(Refusal::MessageConflict { operation: self.operation, id }),
-        }
     }
 
     /// Routes an endpoint to a server; computes the generation.
@@ -173,7 +180,7 @@ impl Evaluation<'_> {
     /// Gives a dead letter another life; computes its number.
     pub(super) fn retry(&mut self, seq: u64) -> Result<i64, Refusal> {
         let operation = self.operation;
-        match self.mail().message(seq).map(|message| message.status) {
+        match self.message(seq).map(|message| message.status) {
             Some(Status::Dead) => {
                 // Its endpoint may have moved while it was dead.
                 self.route_again(seq)?;
@@ -242,15 +249,15 @@ impl Evaluation<'_> {
         if !is_server(&server) {
             return Err(self.bad("not the id of a server"));
         }
-        let generation = self.mail().generation(&server) + 1;
+        let generation = self.books().generation(&server) + 1;
         self.write(MailRecord::Registered { server, generation });
         Ok(number(generation))
     }
 
     /// A pending message that the newest registration of its server speaks of.
-    fn held(&self, hold: &Hold) -> Result<Message, i64> {
+    fn held(&mut self, hold: &Hold) -> Result<Message, i64> {
         let message = self.its_own(hold)?;
-        let newest = self.mail().generation(&hold.server);
+        let newest = self.books().generation(&hold.server);
         // Nobody has registered before the first generation.
         match newest == hold.generation && newest > 0 {
             true => Ok(message),
@@ -259,15 +266,14 @@ impl Evaluation<'_> {
     }
 
     /// A pending message of that server.
-    fn its_own(&self, hold: &Hold) -> Result<Message, i64> {
-        let mail = self.mail();
-        let message =
-            mail.message(hold.seq).ok_or(match hold.seq <= mail.last() && hold.seq > 0 {
-                // It has ended so long ago that it is forgotten.
-                true => outcome::DONE,
-                false => outcome::UNKNOWN,
-            })?;
-        let server = mail.server(message.server).map(|server| &*server.server);
+    fn its_own(&mut self, hold: &Hold) -> Result<Message, i64> {
+        let last = self.own.letters.last(self.below());
+        let message = self.message(hold.seq).ok_or(match hold.seq <= last && hold.seq > 0 {
+            // It has ended so long ago that it is forgotten.
+            true => outcome::DONE,
+            false => outcome::UNKNOWN,
+        })?;
+        let server = self.books().server(message.server).map(|server| &*server.server);
         if message.server == NOWHERE || server != Some(&*hold.server) {
             return Err(outcome::NOT_YOURS);
         }
@@ -310,7 +316,7 @@ impl Evaluation<'_> {
     }
 
     fn fill_in(&mut self, seq: u64) -> Result<i64, Refusal> {
-        let Some(message) = self.mail().message(seq) else { return Ok(outcome::UNKNOWN) };
+        let Some(message) = self.message(seq) else { return Ok(outcome::UNKNOWN) };
         if message.server != NOWHERE || message.status != Status::Pending {
             return Ok(outcome::DONE);
         }
@@ -330,16 +336,15 @@ impl Evaluation<'_> {
     fn tend(&mut self) -> i64 {
         let MailRules { keep_finished, keep_ms, keep_dead, .. } = *self.rules;
         let keep = Keep { finished: keep_finished, finished_ms: keep_ms, dead: keep_dead };
-        let due = self.mail().due(self.now_ms, keep, limits::MAIL_TENDED);
+        let now_ms = self.now_ms;
+        let due = self.mail().due(now_ms, keep, limits::MAIL_TENDED);
         let done = due.expired.len() + due.released.len() + due.forgotten.len();
-        let is_pending = |mail: &Mail, seq: u64| {
-            mail.message(seq).is_some_and(|message| message.status == Status::Pending)
-        };
+        let is_pending = |message: Message| message.status == Status::Pending;
         for seq in due.expired {
             self.write(MailRecord::Expired { seq });
         }
         for seq in due.released {
-            if is_pending(self.mail(), seq) {
+            if self.message(seq).is_some_and(is_pending) {
                 self.write(MailRecord::Released { seq });
             }
         }

@@ -18,9 +18,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::super::{Answer, Body, Shared, dataset, read_json};
-use super::{SentAllReply, commit, queue_of, store};
+use super::{SentAllReply, commit, queue_of, read_letters};
 use crate::caller::Caller;
 use crate::problem::Problem;
+use instep_node::mail::Sent;
 
 /// An endpoint and the server that it goes to.
 #[derive(Deserialize, ToSchema)]
@@ -264,10 +265,12 @@ pub(in crate::api) async fn import(
     State(shared): State<Shared>,
     Path((name, queue)): Path<(String, String)>,
     body: Body<{ limits::COMMIT_BYTES }>,
-) -> Result<(StatusCode, Json<SentAllReply>), Problem> {
+) -> Result<(StatusCode, Json<Sent>), Problem> {
     caller.may(Action::Administer, Resource::Dataset(&name))?;
     let dataset = dataset(&shared.node, &name)?;
-    store(&dataset, &caller, &queue, &body.read().await?, Operation::Import).await
+    let letters = read_letters(&dataset, &queue, &body.read().await?)?;
+    let sent = dataset.import_mail(caller.name().to_owned(), letters).await?;
+    Ok((StatusCode::CREATED, Json(sent)))
 }
 
 /// Lists endpoints whose messages are routed elsewhere than their routes say.

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderName, StatusCode};
+use bytes::Bytes;
 use instep_access::{Action, Resource};
 use instep_model::limits;
 use instep_node::mail::{Answer as Said, MailError, Reply, SERVER_PREFIX};
@@ -15,6 +17,9 @@ use utoipa::{IntoParams, ToSchema};
 use super::super::{Answer, Body, Query, Shared, dataset, read_json};
 use crate::caller::{Caller, now_ms};
 use crate::problem::Problem;
+
+/// What is written as JSON already.
+const JSON: [(HeaderName, &str); 1] = [(CONTENT_TYPE, "application/json")];
 
 /// Which servers.
 #[derive(Deserialize, IntoParams)]
@@ -135,7 +140,7 @@ pub(in crate::api) async fn pull(
     State(shared): State<Shared>,
     Path((name, server)): Path<(String, String)>,
     body: Body<4096>,
-) -> Result<([(axum::http::HeaderName, &'static str); 1], Vec<u8>), Problem> {
+) -> Result<([(HeaderName, &'static str); 1], Vec<u8>), Problem> {
     may_take(&caller, &server)?;
     let dataset = dataset(&shared.node, &name)?;
     let PullRequest { registration, max, wait_ms } = read_json(&body.read().await?)?;
@@ -152,7 +157,7 @@ pub(in crate::api) async fn pull(
         text.extend_from_slice(&delivery.to_json());
     }
     text.extend_from_slice(b"]}");
-    Ok(([(axum::http::header::CONTENT_TYPE, "application/json")], text))
+    Ok((JSON, text))
 }
 
 /// Says what became of messages that were pulled.
@@ -167,7 +172,7 @@ pub(in crate::api) async fn answers(
     State(shared): State<Shared>,
     Path((name, server)): Path<(String, String)>,
     body: Body<{ 64 * 1024 }>,
-) -> Answer<Value> {
+) -> Result<([(HeaderName, &'static str); 1], Bytes), Problem> {
     may_take(&caller, &server)?;
     let dataset = dataset(&shared.node, &name)?;
     let AnswersRequest { registration, ack, nack, reject } = read_json(&body.read().await?)?;
@@ -179,7 +184,7 @@ pub(in crate::api) async fn answers(
         reject.into_iter().map(|RejectRequest { seq, reason }| (seq, Said::Reject { reason }));
     let all: Vec<_> = acks.chain(nacks).chain(rejects).collect();
     let answered = dataset.answer_mail(&server, registration, all).await.map_err(refused)?;
-    Ok(Json(Reply::Answered(answered).to_json()))
+    Ok((JSON, Reply::Answered(answered).to_json()))
 }
 
 fn may_take(caller: &Caller, server: &str) -> Result<(), Problem> {

@@ -1,0 +1,84 @@
+//! Listeners beside the shards: whoever comes there shakes hands before a shard serves it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt as _;
+use instep_model::limits;
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::shard::Clock;
+
+/// A listener, and how long those who came there have waited.
+pub struct Entrance {
+    listener: TcpListener,
+    waits: Arc<Clock>,
+    /// When somebody came in, or was seen to wait. Whoever is there now has waited since then at
+    /// the earliest.
+    last: Instant,
+    /// The system had no descriptor left, and that has been told.
+    is_failing: bool,
+}
+
+impl Entrance {
+    pub(crate) fn new(listener: TcpListener, waits: Arc<Clock>) -> Self {
+        Self { listener, waits, last: Instant::now(), is_failing: false }
+    }
+
+    /// The next who comes. Cancel-safe.
+    pub async fn next(&mut self) -> TcpStream {
+        loop {
+            let (accepted, has_waited) = match self.listener.accept().now_or_never() {
+                Some(accepted) => (accepted, true),
+                None => {
+                    let accepted = self.listener.accept().await;
+                    self.last = Instant::now();
+                    (accepted, false)
+                }
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    self.is_failing = false;
+                    if has_waited {
+                        self.waits.note(self.last.elapsed());
+                    }
+                    self.last = Instant::now();
+                    return stream;
+                }
+                // Those who wait keep waiting, and nobody spins.
+                Err(error) => {
+                    if !std::mem::replace(&mut self.is_failing, true) {
+                        tracing::warn!(%error, "no connection can be taken in");
+                    }
+                    tokio::time::sleep(Duration::from_millis(limits::ACCEPT_AGAIN_MS)).await;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_finds_nobody_at_the_door_counts_with_the_time_that_it_waited() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let waits = Arc::new(Clock::default());
+        let mut entrance = Entrance::new(listener, Arc::clone(&waits));
+
+        let (_first, ()) = tokio::join!(entrance.next(), async {
+            TcpStream::connect(address).await.unwrap();
+        });
+        assert_eq!(waits.read().steps.iter().sum::<u64>(), 0, "it was waited for");
+        let _others = [TcpStream::connect(address).await, TcpStream::connect(address).await];
+        std::thread::sleep(Duration::from_millis(30));
+        // The runtime hears of them.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let _second = entrance.next().await;
+
+        assert_eq!(waits.read().steps.iter().sum::<u64>(), 1);
+        assert!(waits.read().sum_us >= 30_000, "{:?}", waits.read());
+    }
+}

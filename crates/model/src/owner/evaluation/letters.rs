@@ -1,0 +1,154 @@
+//! The mail as a batch changes it. What most commits do, to store a message or to confirm one, is
+//! only noted, and applied when somebody asks for what follows from it: the fold does it once more
+//! anyway.
+//!
+//! | record | here | a later operation sees it by |
+//! | --- | --- | --- |
+//! | `Stored` | noted | `last`, `known`, `message`, `whole` |
+//! | `Confirmed` | noted | `message`, `whole` |
+//! | any other | applied at once, behind what is noted | everything |
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::mail::{Mail, MailRecord, Message};
+
+/// Mail on top of the state's.
+#[derive(Debug, Default)]
+pub(super) struct Letters {
+    /// The mail without what is noted; none: it is the state's.
+    base: Option<Arc<Mail>>,
+    noted: Vec<MailRecord>,
+    /// Messages that are noted, and the ids of those that are stored, with their digests.
+    seqs: HashSet<u64>,
+    ids: HashMap<Uuid, (u64, u64)>,
+    /// The last one that is stored.
+    last: Option<u64>,
+    /// What was noted when this proposal began.
+    begun: usize,
+    /// The mail when it began, if the base has changed since.
+    before: Option<Option<Arc<Mail>>>,
+    /// It has one operation, which is never refused once it has written.
+    is_single: bool,
+}
+
+/// What is below, and when it is.
+#[derive(Clone, Copy)]
+pub(super) struct Below<'a> {
+    pub(super) mail: &'a Arc<Mail>,
+    pub(super) now_ms: u64,
+}
+
+impl Letters {
+    /// A proposal begins.
+    pub(super) fn begin(&mut self, operations: usize) {
+        self.begun = self.noted.len();
+        self.before = None;
+        self.is_single = operations == 1;
+    }
+
+    /// It is refused: everything is as it was when it began.
+    pub(super) fn undo(&mut self) {
+        if let Some(before) = self.before.take() {
+            self.base = before;
+        }
+        for record in self.noted.drain(self.begun..) {
+            match record {
+                MailRecord::Stored { seq, id, .. } => {
+                    self.seqs.remove(&seq);
+                    self.ids.remove(&id);
+                }
+                MailRecord::Confirmed { seq } => {
+                    self.seqs.remove(&seq);
+                }
+                _ => {}
+            }
+        }
+        self.last = self.noted.iter().rev().find_map(|record| match record {
+            MailRecord::Stored { seq, .. } => Some(*seq),
+            _ => None,
+        });
+    }
+
+    /// Takes a record in.
+    pub(super) fn write(&mut self, record: MailRecord, below: Below<'_>) {
+        match &record {
+            MailRecord::Stored { seq, id, digest, .. } => {
+                self.seqs.insert(*seq);
+                self.ids.insert(*id, (*seq, *digest));
+                self.last = Some(*seq);
+                self.noted.push(record);
+            }
+            MailRecord::Confirmed { seq } => {
+                self.seqs.insert(*seq);
+                self.noted.push(record);
+            }
+            _ => {
+                self.whole(below);
+                self.keep_before();
+                self.apply(record, below);
+            }
+        }
+    }
+
+    /// The mail without what is noted: queues, and registrations of servers.
+    pub(super) fn base<'a>(&'a self, below: Below<'a>) -> &'a Mail {
+        self.base.as_ref().unwrap_or(below.mail)
+    }
+
+    /// The mail with everything.
+    pub(super) fn whole<'a>(&'a mut self, below: Below<'a>) -> &'a Mail {
+        if !self.noted.is_empty() {
+            let noted = std::mem::take(&mut self.noted);
+            for (at, record) in noted.into_iter().enumerate() {
+                if at >= self.begun {
+                    self.keep_before();
+                }
+                self.apply(record, below);
+            }
+            self.begun = 0;
+            self.seqs.clear();
+            self.ids.clear();
+            self.last = None;
+        }
+        self.base(below)
+    }
+
+    /// The number of the newest message.
+    pub(super) fn last(&self, below: Below<'_>) -> u64 {
+        self.last.unwrap_or_else(|| self.base(below).last())
+    }
+
+    /// The message with this id, and its digest.
+    pub(super) fn known(&self, id: &Uuid, below: Below<'_>) -> Option<(u64, Option<u64>)> {
+        if let Some((seq, digest)) = self.ids.get(id) {
+            return Some((*seq, Some(*digest)));
+        }
+        let base = self.base(below);
+        let seq = base.by_id(id)?;
+        Some((seq, base.message(seq).map(|message| message.digest)))
+    }
+
+    /// A message as it is now.
+    pub(super) fn message(&mut self, seq: u64, below: Below<'_>) -> Option<Message> {
+        match self.seqs.contains(&seq) {
+            true => self.whole(below).message(seq),
+            false => self.base(below).message(seq),
+        }
+    }
+
+    /// The base is about to take in what this proposal does.
+    fn keep_before(&mut self) {
+        // A copy that is kept makes a change copy what it touches.
+        if !self.is_single && self.before.is_none() {
+            self.before = Some(self.base.clone());
+        }
+    }
+
+    fn apply(&mut self, record: MailRecord, below: Below<'_>) {
+        let base = self.base.get_or_insert_with(|| Arc::clone(below.mail));
+        Arc::make_mut(base).apply(record, below.now_ms, &mut |_| {});
+    }
+}
