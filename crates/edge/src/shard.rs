@@ -1,9 +1,9 @@
 //! A shard: a thread that serves many sockets, without a task or a buffer for any of them.
 //!
 //! ```text
-//! wait ─▶ events ─▶ mail ─▶ accept ─▶ read some ─▶ answers ─▶ round ─▶ catch up ─▶ write some ─▶ deadlines
-//!   ▲                                                                                                 │
-//!   └────────────────────── at once, if anything was left; else until an event ──────────────────────┘
+//! wait ─▶ events ─▶ mail ─▶ accept ─▶ read some ─▶ answers ─▶ round ─▶ catch up ─┐
+//!   ▲                                                                              ▼
+//!   └── at once, if anything was left; else until an event ── deadlines ◀── write some
 //! ```
 //!
 //! Everything is done in bounded turns ([`turn`]), so that nobody starves. A round ([`fan_out`])

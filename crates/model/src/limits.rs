@@ -222,7 +222,7 @@ pub const LISTEN_BACKLOG: i32 = 65_535;
 /// wait.
 pub const NEWCOMERS: usize = 64;
 /// So many of them in a row, then others that want the core go first.
-pub const NEWCOMERS_IN_A_ROW: usize = 4;
+pub const NEWCOMERS_IN_A_ROW: usize = 2;
 /// Whoever asks for nothing makes others wait no longer than this.
 pub const NEWCOMER_PLACE_MS: u64 = 20;
 /// Connections that a shard takes from one listener before it does anything else.

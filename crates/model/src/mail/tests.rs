@@ -16,6 +16,7 @@ use crate::state::State;
 mod delivering;
 mod giving;
 mod model;
+mod together;
 
 /// An owner with a log in memory.
 struct House {

@@ -1,0 +1,78 @@
+//! A batch decides as its commits would one after the other.
+
+use proptest::prelude::*;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::House;
+use crate::commit::Operation;
+use crate::mail::{Hold, Letter, MailOperation};
+use crate::name::Name;
+
+fn operation() -> impl Strategy<Value = Operation> {
+    let letter =
+        (0..4_u64, any::<bool>(), 0..4_u128, 0..2_u64).prop_map(|(org, named, id, ttl)| {
+            Operation::Send(Letter {
+                queue: Name::new("mail").unwrap(),
+                to: format!("org/{org}"),
+                body: json!(org),
+                id: named.then(|| Uuid::from_u128(id)),
+                priority: None,
+                ttl_ms: (ttl > 0).then_some(1),
+                not_before: None,
+            })
+        });
+    let hold = (0..8_u64, 7..9_u64, 1..3_u64).prop_map(|(seq, server, generation)| Hold {
+        server: server.to_string(),
+        generation,
+        seq,
+    });
+    let said = (hold, 0..4_u8).prop_map(|(hold, said)| {
+        Operation::Mail(match said {
+            0 | 1 => MailOperation::Ack(hold),
+            2 => MailOperation::Nack { hold, delay_ms: 0, failed: true },
+            _ => MailOperation::Reject { hold, reason: "no".into() },
+        })
+    });
+    let server = (7..9_u64).prop_map(|server| server.to_string());
+    let other = (server, 0..3_u64, 0..8_u64, 0..6_u8).prop_map(|(server, org, seq, what)| {
+        let endpoint = format!("org/{org}");
+        match what {
+            0 | 1 => Operation::Mail(MailOperation::Register { server }),
+            2 => Operation::Move { endpoint, to: server, generation: None },
+            3 => Operation::Readdress { endpoint },
+            4 => Operation::Retry { seq },
+            _ => Operation::Mail(MailOperation::Tend),
+        }
+    });
+    prop_oneof![4 => letter, 4 => said, 2 => other]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn a_batch_decides_as_its_commits_would_alone(
+        proposals in prop::collection::vec(prop::collection::vec(operation(), 1..4), 1..24),
+    ) {
+        let (mut together, mut alone) = (House::new(), House::new());
+        for house in [&mut together, &mut alone] {
+            for server in ["7", "8"] {
+                house.register(server);
+            }
+            for endpoint in ["org/1", "org/2", "org/1"] {
+                house.send(endpoint);
+            }
+        }
+
+        let answers = together.propose_together(proposals.clone());
+
+        for (proposal, answer) in proposals.into_iter().zip(answers) {
+            let other = alone.propose(proposal);
+            prop_assert_eq!(answer.map(|one| one.results), other.map(|one| one.results));
+        }
+        prop_assert_eq!(&together.owner.state().mail, &alone.owner.state().mail);
+        together.check_books();
+        together.check_copies();
+    }
+}
