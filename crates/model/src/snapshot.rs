@@ -69,7 +69,9 @@ pub fn write<E>(state: &State, write: &mut dyn FnMut(&[u8]) -> Result<(), E>) ->
         write(&frame)
     };
     let State { applied, history, time_ms, .. } = *state;
-    let format = if state.mail.is_empty() { FORMAT } else { FORMAT_WITH_MAIL };
+    // Endpoints may be routed before there is a queue.
+    let has_mail = state.mail.parts().any(|part| part != MailPart::Last(0));
+    let format = if has_mail { FORMAT_WITH_MAIL } else { FORMAT };
     put(&Piece::Header { format, applied, history, time_ms })?;
     let (mut row_count, mut id_count) = (0, 0);
     for (name, table) in &state.tables {
@@ -89,7 +91,7 @@ pub fn write<E>(state: &State, write: &mut dyn FnMut(&[u8]) -> Result<(), E>) ->
         id_count += in_pieces(ids, |ids| put(&Piece::Ids { ids }))?;
     }
     let parts = state.mail.parts().map(|part| (part, 96));
-    if !state.mail.is_empty() {
+    if has_mail {
         in_pieces(parts, |parts| put(&Piece::Mail { parts }))?;
     }
     put(&Piece::End { rows: row_count, ids: id_count })

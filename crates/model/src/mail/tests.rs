@@ -161,6 +161,19 @@ fn ack(server: &str, generation: u64, seq: u64) -> MailOperation {
     MailOperation::Ack(hold(server, generation, seq))
 }
 
+// The fuzz target `snapshot` found it: a snapshot without a queue was one without mail.
+#[test]
+fn i8_what_was_routed_before_there_is_a_queue_is_in_a_snapshot() {
+    let owner = Owner::new(Incarnation(Uuid::from_u128(1)), Uuid::from_u128(2), State::default());
+    let (entries, changes) = (vec![], vec![]);
+    let mut house = House { owner, entries, changes, now_ms: 1_700_000_000_000 };
+
+    house.commit(json!([{"op": "move", "endpoint": "org/1", "to": "7"}])).unwrap();
+
+    assert!(house.owner.state().mail.endpoint_number("org/1").is_some());
+    house.check_copies();
+}
+
 #[test]
 fn what_is_refused_leaves_nothing_in_the_batch_that_others_share() {
     let mut house = House::new();
