@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use instep_access::{Action, Credential, Refusal, Resource};
+use instep_model::commit::Operation;
 use instep_model::name::Name;
 use instep_node::mail::{
     MailError, QUEUE_PREFIX, Registration, SERVER_PREFIX, Told, Wish, letters,
@@ -103,7 +104,8 @@ pub(super) fn send(push: Asked, credential: &Credential, house: &House) -> Answe
     };
     let principal = credential.principal().name().to_owned();
     Answer::Awaited(Box::pin(async move {
-        let sent = dataset.send_mail(principal, letters).await.map_err(MailError::from);
+        let sent = dataset.store_mail(principal, letters, Operation::Send).await;
+        let sent = sent.map_err(MailError::from);
         let answer = sent.and_then(|sent| {
             let text = serde_json::to_vec(&sent);
             text.map(Bytes::from).map_err(|error| MailError::Bad(error.to_string()))

@@ -91,8 +91,10 @@ pub(super) fn evaluate(
             Ok(Commit { signature: None, results, records })
         }
         Err(refusal) => {
-            let wrote = records.iter().any(|record| matches!(record, Record::Mail(_)));
-            debug_assert!(found > 1 || !wrote, "a refused operation has changed the mail");
+            debug_assert!(
+                found > 1 || !records.iter().any(|record| matches!(record, Record::Mail(_))),
+                "a refused operation has changed the mail"
+            );
             own.letters.undo();
             batch.letters = own.letters;
             Err(refusal)

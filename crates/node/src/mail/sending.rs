@@ -88,35 +88,18 @@ impl One {
 }
 
 impl Dataset {
-    /// Stores messages with their routes: all, or none. They are durable when it returns.
+    /// Stores messages: all, or none. They are durable when it returns. [`Operation::Send`] gives
+    /// them their routes, [`Operation::Import`] does not ask for those.
     ///
     /// # Errors
     /// [`Refusal`].
-    pub async fn send_mail(
+    pub async fn store_mail(
         &self,
         principal: String,
         letters: Vec<Letter>,
+        operation: fn(Letter) -> Operation,
     ) -> Result<Sent, Refusal> {
-        self.store_mail(principal, letters.into_iter().map(Operation::Send).collect()).await
-    }
-
-    /// Stores messages without asking for their routes, as those of an older system.
-    ///
-    /// # Errors
-    /// [`Refusal`].
-    pub async fn import_mail(
-        &self,
-        principal: String,
-        letters: Vec<Letter>,
-    ) -> Result<Sent, Refusal> {
-        self.store_mail(principal, letters.into_iter().map(Operation::Import).collect()).await
-    }
-
-    async fn store_mail(
-        &self,
-        principal: String,
-        operations: Vec<Operation>,
-    ) -> Result<Sent, Refusal> {
+        let operations = letters.into_iter().map(operation).collect();
         let proposal = Proposal { principal, id: None, digest: 0, operations };
         let receipt = self.commit(proposal).await?;
         let state = self.state();

@@ -160,7 +160,7 @@ pub(super) async fn send(
     caller.may(Action::Commit, of_queue(&name, &queue))?;
     let dataset = dataset(&shared.node, &name)?;
     let letters = read_letters(&dataset, &queue, &body.read().await?)?;
-    let sent = dataset.send_mail(caller.name().to_owned(), letters).await?;
+    let sent = dataset.store_mail(caller.name().to_owned(), letters, Operation::Send).await?;
     Ok((StatusCode::CREATED, Json(sent)))
 }
 

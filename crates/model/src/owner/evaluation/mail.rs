@@ -20,14 +20,14 @@ use crate::name::Name;
 use crate::owner::Refusal;
 use crate::row::Fields;
 
-impl Evaluation<'_> {
-    fn below(&self) -> Below<'_> {
+impl<'a> Evaluation<'a> {
+    fn below(&self) -> Below<'a> {
         Below { mail: &self.state.mail, now_ms: self.now_ms }
     }
 
     /// The mail as it is behind the operations so far.
     fn mail(&mut self) -> &Mail {
-        let below = Below { mail: &self.state.mail, now_ms: self.now_ms };
+        let below = self.below();
         self.own.letters.whole(below)
     }
 
@@ -37,12 +37,12 @@ impl Evaluation<'_> {
     }
 
     fn message(&mut self, seq: u64) -> Option<Message> {
-        let below = Below { mail: &self.state.mail, now_ms: self.now_ms };
+        let below = self.below();
         self.own.letters.message(seq, below)
     }
 
     fn write(&mut self, record: MailRecord) {
-        let below = Below { mail: &self.state.mail, now_ms: self.now_ms };
+        let below = self.below();
         self.own.letters.write(record.clone(), below);
         self.records.push(Record::Mail(record));
     }

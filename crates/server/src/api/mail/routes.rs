@@ -14,6 +14,7 @@ use instep_model::mail::{MailOperation, MailRules, NOWHERE, Origin, outcome};
 use instep_model::owner::Receipt;
 use instep_model::position::Position;
 use instep_model::state;
+use instep_node::mail::Sent;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -21,7 +22,6 @@ use super::super::{Answer, Body, Shared, dataset, read_json};
 use super::{SentAllReply, commit, queue_of, read_letters};
 use crate::caller::Caller;
 use crate::problem::Problem;
-use instep_node::mail::Sent;
 
 /// An endpoint and the server that it goes to.
 #[derive(Deserialize, ToSchema)]
@@ -269,7 +269,7 @@ pub(in crate::api) async fn import(
     caller.may(Action::Administer, Resource::Dataset(&name))?;
     let dataset = dataset(&shared.node, &name)?;
     let letters = read_letters(&dataset, &queue, &body.read().await?)?;
-    let sent = dataset.import_mail(caller.name().to_owned(), letters).await?;
+    let sent = dataset.store_mail(caller.name().to_owned(), letters, Operation::Import).await?;
     Ok((StatusCode::CREATED, Json(sent)))
 }
 
