@@ -163,8 +163,10 @@ impl Node {
             let refused = Err(Refusal::Overloaded);
             return trace.push(answered(ticket, &refused));
         }
-        if self.fault == Some(Fault::IgnoreBodies) {
-            proposal.digest = 0;
+        if self.fault == Some(Fault::IgnoreBodies)
+            && let Some(signature) = &mut proposal.signature
+        {
+            signature.digest = 0;
         }
         self.waiting += 1;
         self.hold("proposals", self.waiting, QUEUE_LIMIT, trace);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use instep_model::commit::{Operation, Proposal, digest};
+use instep_model::commit::{Operation, Proposal, Signature, digest};
 use instep_model::limits::{ID_AHEAD_MS, ID_MEMORY_MS};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -198,11 +198,11 @@ impl Attempted {
             }
             serde_json::from_value::<Operation>(operation).expect("writers know the operations")
         };
-        Proposal {
+        let signature = self.attempt.id.map(|id| Signature {
             principal: self.attempt.principal.to_owned(),
-            id: self.attempt.id,
+            id,
             digest: digest(body.as_bytes()),
-            operations: self.attempt.operations.iter().map(read).collect(),
-        }
+        });
+        Proposal { signature, operations: self.attempt.operations.iter().map(read).collect() }
     }
 }

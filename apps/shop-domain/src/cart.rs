@@ -150,7 +150,7 @@ pub async fn change(
     let mut last = None;
     for _ in 0..TRIES {
         let operations = plan(&dataset.state().tables, id, change, now_ms)?;
-        match dataset.commit(tables::proposal(operations)).await {
+        match dataset.commit(operations.into()).await {
             Ok(_) => return Ok(()),
             // The other tab was quicker: look again.
             Err(refusal @ Refusal::ConditionFailed { .. }) => last = Some(refusal),
@@ -170,7 +170,7 @@ pub async fn sweep(dataset: &Dataset, now_ms: u64) -> Result<usize, Refusal> {
     for (key, cart) in abandoned(&tables, now_ms) {
         let condition = tables::require(CARTS, &key, json!({"touched_ms": cart.touched_ms}));
         let delete = Operation::Delete { table: tables::name(CARTS), key };
-        match dataset.commit(tables::proposal(vec![condition, delete])).await {
+        match dataset.commit(vec![condition, delete].into()).await {
             Ok(_) => swept += 1,
             // Its shopper came back at this very moment.
             Err(Refusal::ConditionFailed { .. }) => {}

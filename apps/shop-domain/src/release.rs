@@ -38,7 +38,7 @@ pub async fn release(dataset: &Dataset, id: ProductId) -> Result<Released, Relea
     let Some(operations) = plan(&dataset.state().tables, id)? else {
         return Ok(Released::Before);
     };
-    match dataset.commit(tables::proposal(operations)).await {
+    match dataset.commit(operations.into()).await {
         Ok(_) => Ok(Released::Now),
         // Somebody else released it in between.
         Err(Refusal::ConditionFailed { .. }) => Ok(Released::Before),

@@ -180,7 +180,7 @@ impl Buyer {
         while !wanted.is_empty() {
             let choice = self.next_random() as usize % wanted.len();
             let ware = &self.wares[wanted[choice]];
-            match self.dataset.commit(tables::proposal(purchase(ware))).await {
+            match self.dataset.commit(purchase(ware).into()).await {
                 Ok(_) => {
                     self.counters.sold.fetch_add(1, Ordering::Relaxed);
                     tokio::time::sleep(self.pause).await;

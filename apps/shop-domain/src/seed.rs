@@ -92,7 +92,7 @@ pub async fn seed(
     let mut seeded = Seeded::default();
     for operations in plans(&dataset.state().tables, products, stock)? {
         let items = operations.iter().filter(|operation| is_item(operation)).count();
-        match dataset.commit(tables::proposal(operations)).await {
+        match dataset.commit(operations.into()).await {
             Ok(_) => {
                 seeded.products += 1;
                 seeded.items += items;

@@ -164,9 +164,9 @@ async fn look(dataset: &Dataset, suspects: BTreeSet<Key>) -> BTreeSet<Key> {
         let Some(noted) = cart::with_notes(&tables, &held) else {
             continue;
         };
-        let proposal = tables::proposal(cart::replace(&tables, &id, &noted));
+        let operations = cart::replace(&tables, &id, &noted);
         let dataset = dataset.clone();
-        writing.spawn(async move { (key, dataset.commit(proposal).await) });
+        writing.spawn(async move { (key, dataset.commit(operations.into()).await) });
         if writing.len() >= CARTS_AT_ONCE {
             again.extend(writing.join_next().await.and_then(unwritten));
         }

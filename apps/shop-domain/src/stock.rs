@@ -33,7 +33,7 @@ pub async fn set_count(dataset: &Dataset, item: ItemId, count: i64) -> Result<()
         return Err(StockError::BadCount);
     }
     let operation = tables::patch(AVAILABILITY, &item, json!({"count": count}));
-    match dataset.commit(tables::proposal(vec![operation])).await {
+    match dataset.commit(vec![operation].into()).await {
         Ok(_) => Ok(()),
         Err(Refusal::RowNotFound { .. } | Refusal::UnknownTable { .. }) => {
             Err(StockError::UnknownItem(item))

@@ -1,6 +1,6 @@
 //! The names of the shop's tables, and reading rows out of them.
 
-use instep::model::commit::Operation;
+use instep::model::commit::{Operation, Proposal, Signature, digest};
 use instep::model::name::{Key, Name};
 use instep::model::row::Fields;
 use instep::model::state::Tables;
@@ -103,23 +103,15 @@ pub(crate) fn take_one(item: crate::ids::ItemId) -> Operation {
     }
 }
 
-/// A proposal of the shop itself. Whoever needs an idempotency id signs it with
-/// [`signed_proposal`].
-pub(crate) fn proposal(operations: Vec<Operation>) -> instep::model::commit::Proposal {
-    instep::model::commit::Proposal { principal: PRINCIPAL.into(), id: None, digest: 0, operations }
-}
-
 /// A proposal that takes effect at most once under `id`; `meaning` tells two bodies apart.
 pub(crate) fn signed_proposal(
     id: uuid::Uuid,
     meaning: &[u8],
     operations: Vec<Operation>,
-) -> instep::model::commit::Proposal {
-    instep::model::commit::Proposal {
-        id: Some(id),
-        digest: instep::model::commit::digest(meaning),
-        ..proposal(operations)
-    }
+) -> Proposal {
+    let digest = digest(meaning);
+    let signature = Some(Signature { principal: PRINCIPAL.into(), id, digest });
+    Proposal { signature, operations }
 }
 
 /// One principal for all shoppers: ids are remembered per principal, and principals are few.

@@ -32,7 +32,7 @@ impl Memory {
     }
 
     pub(crate) fn commit(&mut self, operations: Vec<Operation>) -> Result<Receipt, Refusal> {
-        self.propose(tables::proposal(operations))
+        self.propose(operations.into())
     }
 
     pub(crate) fn propose(&mut self, proposal: Proposal) -> Result<Receipt, Refusal> {

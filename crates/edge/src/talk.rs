@@ -22,7 +22,6 @@ use instep_access::{Credential, Refusal};
 use instep_model::position::Position;
 use instep_model::presence::Told;
 use instep_node::live::{GAP_EVENT, LivePlace};
-use instep_node::mail::Registration;
 use instep_node::ring::{Cursor, Frame as RingFrame, Read};
 use instep_node::{Dataset, Listener, Subscription};
 use instep_protocol::encode::{Body, Frame};
@@ -34,6 +33,7 @@ use instep_protocol::session::{
 use instep_protocol::vsn::Vsn;
 use serde_json::{Value, json};
 
+use self::mail::Part;
 use self::presence::{Seat, Wish};
 use self::speaker::Speaker;
 use crate::house::{House, wall_ms, wall_us};
@@ -50,10 +50,8 @@ pub(crate) enum Outside {
     Allowed(Channel, Box<Wish>),
     /// A join was refused.
     Refused(Channel, Value),
-    /// A server is registered by a join.
-    Registered(Channel, Box<Registration>),
-    /// A queue is there, and the client may send to it.
-    Opened(Channel),
+    /// A join has registered a server, or found the queue to send to.
+    Entered(Channel, Box<Part>),
     /// A push was answered, with JSON if that was good.
     Answered(Option<ReplyTo>, Result<Bytes, Value>),
     /// A rule failed in the middle.
@@ -141,8 +139,8 @@ pub(crate) struct Joined {
     /// there is a topic.
     seat: Option<Box<Seat>>,
     pub(crate) subscription: Subscription,
-    /// Of a server that takes its mail.
-    mail: Option<Box<Registration>>,
+    /// On a topic of mail.
+    mail: Option<Box<Part>>,
     /// None for live topics.
     dataset: Option<Dataset>,
     /// The client is complete up to here.
@@ -326,13 +324,9 @@ impl Talk {
                 let listener = listener(channel.topic());
                 self.enter(channel, &wish, house, &listener, wants)
             }
-            Outside::Registered(channel, registration) => {
+            Outside::Entered(channel, part) => {
                 let listener = listener(channel.topic());
-                self.enter_mail(channel, Some(registration), house, &listener, wants)
-            }
-            Outside::Opened(channel) => {
-                let listener = listener(channel.topic());
-                self.enter_mail(channel, None, house, &listener, wants)
+                self.enter_mail(channel, part, house, &listener, wants)
             }
             Outside::Refused(channel, reason) => {
                 house.refusals().count(&reason);

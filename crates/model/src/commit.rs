@@ -171,14 +171,17 @@ pub struct TableOptions {
 /// Operations that become visible together or not at all.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Proposal {
-    /// Who proposes. Commit ids are remembered per principal.
-    pub principal: String,
-    /// The idempotency id, a UUIDv7. Without one a retry may take effect twice.
-    pub id: Option<Uuid>,
-    /// A digest of the operations as they arrived: the same id with another one is a conflict.
-    pub digest: u64,
+    /// Under which id. Without one a retry may take effect twice.
+    pub signature: Option<Signature>,
     /// The operations, in order.
     pub operations: Vec<Operation>,
+}
+
+/// Operations without an id.
+impl From<Vec<Operation>> for Proposal {
+    fn from(operations: Vec<Operation>) -> Self {
+        Self { signature: None, operations }
+    }
 }
 
 impl Proposal {
@@ -222,7 +225,7 @@ fn weigh(fields: &Fields) -> usize {
     fields.iter().map(|(name, value)| name.len() + weigh_value(value)).sum()
 }
 
-fn weigh_value(value: &Value) -> usize {
+pub(crate) fn weigh_value(value: &Value) -> usize {
     size_of::<Value>()
         + match value {
             Value::String(text) => text.len(),
@@ -285,11 +288,11 @@ pub enum Record {
 /// Who made a commit, under which id: what is needed to replay its reply.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Signature {
-    /// The principal.
+    /// The principal. Ids are remembered per principal.
     pub principal: String,
-    /// The id that the principal gave.
+    /// The id that the principal gave, a UUIDv7.
     pub id: Uuid,
-    /// The digest of the operations.
+    /// A digest of the operations as they arrived: the same id with another one is a conflict.
     pub digest: u64,
 }
 
@@ -342,7 +345,15 @@ impl Entry {
     /// The entry as the log stores it: a format byte, then postcard.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        postcard::to_extend(self, vec![ENTRY_FORMAT]).expect("an entry always encodes into memory")
+        self.encode_into(vec![])
+    }
+
+    /// The same in memory that is there already.
+    #[must_use]
+    pub fn encode_into(&self, mut memory: Vec<u8>) -> Vec<u8> {
+        memory.clear();
+        memory.push(ENTRY_FORMAT);
+        postcard::to_extend(self, memory).expect("an entry always encodes into memory")
     }
 
     /// Reads an entry back.

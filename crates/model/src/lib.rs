@@ -11,6 +11,7 @@ pub mod disk;
 pub mod expression;
 pub mod feed;
 pub mod ids;
+pub mod json;
 pub mod limits;
 pub mod live;
 pub mod log;

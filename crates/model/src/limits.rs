@@ -20,6 +20,8 @@ pub const COMMIT_BYTES: usize = 1024 * 1024;
 pub const ENTRY_COMMITS: usize = 4_096;
 /// Largest entry of the log that the owner builds: it stops taking commits into the batch here.
 pub const ENTRY_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of memory for entries that an owner keeps from one to the next.
+pub const ENTRY_KEPT_BYTES: usize = 256 * 1024;
 /// Largest frame that the embedded log accepts: a full entry and one more commit of records.
 pub const LOG_FRAME_BYTES: usize = 64 * 1024 * 1024;
 /// A snapshot above this is written again only after as much log as it is large.
@@ -212,10 +214,14 @@ pub const MAIL_US_PER_TURN: u64 = 300;
 pub const ACCEPT_US_PER_TURN: u64 = 300;
 /// Time for deadlines that have passed.
 pub const DEADLINES_US_PER_TURN: u64 = 500;
+/// Subscribers whom a shard gives what is new before it writes to them: what they take in memory
+/// stays in the cache of a core.
+pub const GIVEN_PER_TURN: usize = 256;
 /// Sockets that a shard writes to before it does anything else.
 pub const WRITES_PER_TURN: usize = 1_024;
-/// Sockets for which a shard reads topics one by one before it does anything else.
-pub const CATCH_UPS_PER_TURN: usize = 64;
+/// Time for reading topics one socket at a time: of those who are behind, and of servers that take
+/// their mail.
+pub const CATCH_UP_US_PER_TURN: u64 = 2_000;
 /// Connections that may wait to be taken in; the system may allow fewer.
 pub const LISTEN_BACKLOG: i32 = 65_535;
 /// Connections of one thread that serves HTTP which have not asked for anything yet. The next ones

@@ -101,6 +101,8 @@ pub struct Owner<T> {
     flushing: Option<Flush<T>>,
     effects: VecDeque<Effect<T>>,
     stopped: Option<String>,
+    /// Memory for the next entry.
+    memory: Vec<u8>,
 }
 
 /// A batch whose entry is being appended.
@@ -133,6 +135,7 @@ impl<T> Owner<T> {
             flushing: None,
             effects: VecDeque::new(),
             stopped: None,
+            memory: vec![],
         }
     }
 
@@ -194,7 +197,7 @@ impl<T> Owner<T> {
             history: self.state.history,
             commits: batch.commits,
         }
-        .encode();
+        .encode_into(std::mem::take(&mut self.memory));
         let entry = Bytes::from(entry);
         let expected = self.state.applied.revision;
         self.effects.push_back(Effect::Append { expected, entry: entry.clone() });
@@ -203,8 +206,7 @@ impl<T> Owner<T> {
 
     /// Decides one proposal against the state and the batch before it.
     fn judge(&self, proposal: Proposal, batch: &mut Batch) -> Result<Receipt, Refusal> {
-        let Proposal { principal, id, digest, operations } = proposal;
-        let signature = id.map(|id| Signature { principal, id, digest });
+        let Proposal { signature, operations } = proposal;
         if let Some(signature) = &signature
             && let Some(receipt) = self.recall(signature, batch)?
         {
@@ -227,7 +229,9 @@ impl<T> Owner<T> {
         batch.bytes += evaluation::size_of(&commit);
         if let Some(signature) = &signature {
             let replay = Receipt { replayed: true, ..receipt.clone() };
-            batch.ids.insert((signature.principal.clone(), signature.id), (digest, replay));
+            batch
+                .ids
+                .insert((signature.principal.clone(), signature.id), (signature.digest, replay));
         }
         batch.commits.push(Commit { signature, ..commit });
         Ok(receipt)
@@ -281,6 +285,9 @@ impl<T> Owner<T> {
             // Only a bug can get here: what was just written does not fold.
             self.stop(answers, error.to_string(), Refusal::OutcomeUnknown);
             return;
+        }
+        if entry.len() <= limits::ENTRY_KEPT_BYTES {
+            self.memory = entry.into();
         }
         self.effects.push_back(Effect::Publish { commits, mail });
         self.answer(answers);

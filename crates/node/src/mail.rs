@@ -61,9 +61,14 @@ pub enum MailError {
     /// What was said makes no sense.
     #[error("{0}")]
     Bad(String),
-    /// The event means nothing to a server's channel.
-    #[error("{0:?} is not ack, nack, reject, started, answer or credit")]
-    Event(String),
+    /// The event means nothing here.
+    #[error("{event:?} is not {known}")]
+    Event {
+        /// What was said.
+        event: String,
+        /// What can be said.
+        known: &'static str,
+    },
     /// Another registration has taken over.
     #[error("another registration of this server has taken over")]
     Fenced,
@@ -80,7 +85,7 @@ impl MailError {
             Self::Unmatched => "unmatched topic",
             Self::Which => "dataset_wanted",
             Self::Bad(_) => "bad_json",
-            Self::Event(_) => "bad_event",
+            Self::Event { .. } => "bad_event",
             Self::Fenced => "fenced",
             Self::Refused(refusal) => refusal.code(),
         }
@@ -241,7 +246,8 @@ impl Reply {
     #[must_use]
     pub fn to_json(&self) -> Bytes {
         let Self::Answered(all) = self else { return Bytes::from_static(b"{}") };
-        let mut text = String::from("{\"outcomes\":[");
+        let mut text = String::with_capacity(16 + 48 * all.len());
+        text.push_str("{\"outcomes\":[");
         for (at, Answered { seq, outcome }) in all.iter().enumerate() {
             let before = if at > 0 { "," } else { "" };
             let word = outcome::word(*outcome);

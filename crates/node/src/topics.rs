@@ -244,20 +244,23 @@ impl Topic {
     }
 
     /// Reads for all subscribers of a thread at once: at most `most` frames and about `bytes`
-    /// bytes, from `cursor` on. From here on new frames mark the thread's bell again.
+    /// bytes, from `cursor` on. Also says whether there is more, which the thread comes back to by
+    /// itself; otherwise new frames mark its bell again from here on.
     pub fn read_shared(
         &self,
         bell: &Arc<Bell>,
         cursor: &mut Cursor,
         most: usize,
         bytes: usize,
-    ) -> Read {
+    ) -> (Read, bool) {
         let mut state = lock(&self.state);
+        let read = state.ring.read_within(cursor, most, bytes);
+        let more = state.ring.end().since(*cursor).is_some_and(|left| left > 0);
         if let Some(shared) = state.shared.iter_mut().find(|shared| Arc::ptr_eq(&shared.bell, bell))
         {
-            shared.marked = false;
+            shared.marked = more;
         }
-        state.ring.read_within(cursor, most, bytes)
+        (read, more)
     }
 }
 
@@ -432,7 +435,7 @@ mod tests {
         let mut marks = vec![];
         bell.take(&mut marks);
         assert_eq!((told, marks, rung.load(Ordering::SeqCst)), (vec![100; 3], vec![7], 1));
-        assert_eq!(texts(topic.read_shared(&bell, &mut cursor, 9, 999)), ["a", "b", "c"]);
+        assert_eq!(texts(topic.read_shared(&bell, &mut cursor, 9, 999).0), ["a", "b", "c"]);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use instep_model::commit::{Operation, Proposal};
+use instep_model::commit::Operation;
 use instep_model::log::memory::MemoryLog;
 use instep_model::log::{AppendError, Bounds, Log, LogReader, Promise};
 use instep_model::name::{Key, Name};
@@ -97,9 +97,7 @@ impl House {
     }
 
     async fn commit(&self, operation: Operation) -> Result<Vec<Option<i64>>, Refusal> {
-        let proposal =
-            Proposal { principal: "test".into(), id: None, digest: 0, operations: vec![operation] };
-        self.dataset.commit(proposal).await.map(|receipt| receipt.results.into())
+        self.dataset.commit(vec![operation].into()).await.map(|receipt| receipt.results.into())
     }
 
     async fn make_counter(&self) {

@@ -19,6 +19,7 @@ use axum::routing::{any, get};
 use axum::{Json, Router};
 use instep_access::Gate;
 use instep_edge::{Door, longpoll, websocket};
+use instep_model::json::read_object;
 use instep_node::{Dataset, Node};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -219,15 +220,8 @@ impl<S: Send + Sync, T: serde::de::DeserializeOwned> axum::extract::FromRequestP
 
 /// A body that is not read to its end, or not the JSON that is wanted, is an error like any other.
 fn read_json<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
-    let bad = |error: String| Problem::bad_request("bad_json", format!("the body: {error}"));
-    match body.trim_ascii_start().first() {
-        Some(b'{') | None => serde_json::from_slice(body).map_err(|error| bad(error.to_string())),
-        // Serde would take a list of values for a struct as well.
-        Some(_) => match serde_json::from_slice::<serde::de::IgnoredAny>(body) {
-            Ok(_) => Err(bad("not a JSON object".into())),
-            Err(error) => Err(bad(error.to_string())),
-        },
-    }
+    read_object(body)
+        .map_err(|error| Problem::bad_request("bad_json", format!("the body: {error}")))
 }
 
 /// A body that is read once it is known that whoever sends it may, up to a limit.

@@ -322,7 +322,7 @@ async fn load(node: Node, opener: Opener, config: Config, app: App) -> Result<()
         }
         let operations =
             vec![Operation::CreateTable { table: table.clone(), public: options.public }];
-        let proposal = Proposal { principal: "config".into(), id: None, digest: 0, operations };
+        let proposal = Proposal::from(operations);
         if let Err(refusal) = handle.commit(proposal).await {
             // A full disk at the start must not keep what is in memory from being read.
             if known.is_none() {
@@ -352,7 +352,7 @@ async fn make_mail(node: &Node, config: &Config) -> Result<(), StartError> {
         if operations.is_empty() {
             continue;
         }
-        let proposal = Proposal { principal: "config".into(), id: None, digest: 0, operations };
+        let proposal = Proposal::from(operations);
         if let Err(refusal) = handle.commit(proposal).await {
             let (dataset, table) = (mail.dataset.clone(), mail.directory.clone());
             return Err(StartError::Table { dataset, table, refusal: Box::new(refusal) });

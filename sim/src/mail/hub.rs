@@ -66,7 +66,7 @@ impl Hub {
     }
 
     pub(super) fn propose(&mut self, ticket: u64, operations: Vec<Operation>, now_ms: u64) {
-        let proposal = Proposal { principal: "mail".into(), id: None, digest: 0, operations };
+        let proposal = Proposal::from(operations);
         self.owner.handle(OwnerEvent::Propose { ticket, proposal }, now_ms);
     }
 

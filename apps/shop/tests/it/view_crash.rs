@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use instep::model::commit::{Operation, Proposal, TableOptions};
+use instep::model::commit::{Operation, TableOptions};
 use instep::model::name::Name;
 use instep::model::view::{RowContext, View, Visible};
 use instep::{App, Config, Dataset, Server};
@@ -51,6 +51,5 @@ fn app(panics: Arc<AtomicBool>) -> App {
 async fn put(dataset: &Dataset, key: &str, n: i64) {
     let put = json!([{"op": "put", "table": "items", "key": key, "row": {"n": n}}]);
     let operations: Vec<Operation> = serde_json::from_value(put).unwrap();
-    let principal = "test".to_owned();
-    dataset.commit(Proposal { principal, id: None, digest: 0, operations }).await.unwrap();
+    dataset.commit(operations.into()).await.unwrap();
 }

@@ -347,7 +347,7 @@ impl Connection {
 
     /// Takes a turn of what each topic has for this connection alone, because it was behind.
     pub(super) fn catch_up(&mut self, slot: u32, core: &mut Core) {
-        if self.marks.blocked || !self.out.is_empty() {
+        if self.marks.blocked || self.out.bytes() > limits::OUTBOX_BYTES {
             // It goes on when everything is written.
             return;
         }

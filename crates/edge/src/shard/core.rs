@@ -10,6 +10,7 @@ use instep_protocol::session::Channel;
 use super::awaited::{Answered, Awaited};
 use super::connection::Marks;
 use super::counts::Counters;
+use super::fan_out::Giving;
 use super::mail::{Mail, Post};
 use super::topics::Topics;
 use super::wheel::{Entry, Wheel};
@@ -24,6 +25,8 @@ pub(super) struct Core {
     pub(super) post: Post,
     pub(super) counters: Arc<Counters>,
     pub(super) topics: Topics,
+    /// What is new on a topic, and not given to everybody yet.
+    pub(super) giving: Option<Giving>,
     pub(super) wheel: Wheel,
     /// The time of this turn.
     pub(super) now: u64,
@@ -78,6 +81,7 @@ impl Core {
             post,
             counters,
             topics,
+            giving: None,
             wheel: Wheel::new(now),
             now,
             turn: Duration::ZERO,
@@ -102,6 +106,7 @@ impl Core {
             && self.over.is_empty()
             && self.due.is_empty()
             && self.catching.is_empty()
+            && self.giving.is_none()
             && self.topics.is_quiet()
             && !self.awaited.may_have_news())
     }

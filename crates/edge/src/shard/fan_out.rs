@@ -1,29 +1,40 @@
 //! A round: what is new on a topic goes to everybody who has joined it.
 //!
 //! The ring is locked once and read once. For each form of stream the new frames are laid out once,
-//! in one piece, and every subscriber gets a reference to it.
+//! in one piece, and every subscriber gets a reference to it. A crowd is given it some at a time,
+//! and each part is written before the next one is given: what a connection takes in memory is
+//! still at hand then.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use instep_model::limits;
 use instep_model::position::Position;
+use instep_node::Topic;
 use instep_node::mail::SERVER_PREFIX;
 use instep_node::ring::{Cursor, Frame, Read};
 use slab::Slab;
 
 use super::connection::{Connection, Side};
 use super::core::Core;
+use super::topics::Member;
 use super::wire::{Form, write_ring_frame};
 
-/// New frames of one topic.
-struct Batch<'a> {
-    topic: &'a str,
-    frames: &'a [Arc<Frame>],
+/// New frames of one topic, on their way to everybody who has joined it.
+pub(super) struct Giving {
+    mark: u32,
+    topic: Arc<Topic>,
+    frames: Vec<Arc<Frame>>,
     from: Cursor,
     to: Cursor,
+    /// The position that whoever has all of these frames is complete up to, and whose it is.
+    position: Option<Position>,
+    position_at: usize,
     /// By form, once it is needed.
     laid_out: [Option<LaidOut>; Form::COUNT],
+    /// Members before this one have not been given it. Who joins meanwhile stands behind. When one
+    /// of these leaves, the last one takes its place and is looked at twice, which gives it nothing.
+    left: usize,
 }
 
 /// The frames as they lie in a stream, and where each of them begins.
@@ -32,62 +43,83 @@ struct LaidOut {
     starts: Vec<usize>,
 }
 
-/// Gives out what is new on the topics that are marked.
+/// Gives out what is new on the topics that are marked, to so many that they are soon written to.
 pub(super) fn fan_out(core: &mut Core, connections: &mut Slab<Connection>) {
     let mut marked = std::mem::take(&mut core.topics.marked);
     core.post.bell().take(&mut marked);
-    for mark in marked {
-        fan_out_topic(mark, core, connections);
+    let mut marked = marked.into_iter();
+    let mut giving = core.giving.take();
+    let mut room = limits::GIVEN_PER_TURN;
+    while room > 0 {
+        let Some(some) = &mut giving else {
+            let Some(mark) = marked.next() else { break };
+            giving = begin(mark, core, connections);
+            continue;
+        };
+        room -= some.go_on(room, core, connections);
+        if some.left == 0 {
+            giving = None;
+        }
+    }
+    core.giving = giving;
+    // What is left comes before what was marked meanwhile.
+    core.topics.marked.splice(..0, marked);
+}
+
+/// Reads what is new on a topic. What is not for everybody, those whom it is for read themselves.
+fn begin(mark: u32, core: &mut Core, connections: &mut Slab<Connection>) -> Option<Giving> {
+    let bell = Arc::clone(core.topics.bell());
+    let members = core.topics.get(mark)?;
+    let (topic, from) = (members.topic.clone()?, members.cursor?);
+    let (mut to, left) = (from, members.members.len());
+    let (read, more) = topic.read_shared(&bell, &mut to, limits::BATCH_FRAMES, limits::BATCH_BYTES);
+    members.cursor = Some(to);
+    if more {
+        core.topics.marked.push(mark);
+    }
+    match read {
+        Read::Frames(frames) if !frames.is_empty() => {
+            let last = frames.iter().enumerate().rev();
+            let last = last.filter_map(|(at, frame)| Some((at, frame.position?))).next();
+            let (position_at, position) = last.map_or((0, None), |(at, at_it)| (at, Some(at_it)));
+            let laid_out = Default::default();
+            Some(Giving { mark, topic, frames, from, to, position, position_at, laid_out, left })
+        }
+        Read::Frames(_) if topic.name().starts_with(SERVER_PREFIX) => {
+            // A server is told by its registration. An answer to it may wait to be written: they
+            // go together.
+            each(mark, core, connections, |connection, member, core| {
+                if let Side::Channels(talk) = &mut connection.side
+                    && talk.find(member.channel).is_some_and(|joined| joined.is_server())
+                {
+                    connection.marks.behind = true;
+                    core.catch_up(member.slot, &mut connection.marks);
+                }
+            });
+            None
+        }
+        Read::Frames(_) => None,
+        Read::Lagged { .. } => {
+            each(mark, core, connections, |connection, member, core| {
+                fall_behind(connection, member.slot, core);
+            });
+            None
+        }
     }
 }
 
-fn fan_out_topic(mark: u32, core: &mut Core, connections: &mut Slab<Connection>) {
-    let bell = Arc::clone(core.topics.bell());
-    let Some(members) = core.topics.get(mark) else {
-        return;
-    };
-    let (Some(topic), Some(from)) = (members.topic.clone(), members.cursor) else {
-        return;
-    };
-    let mut to = from;
-    let read = topic.read_shared(&bell, &mut to, limits::BATCH_FRAMES, limits::BATCH_BYTES);
-    members.cursor = Some(to);
+fn each(
+    mark: u32,
+    core: &mut Core,
+    connections: &mut Slab<Connection>,
+    mut tell: impl FnMut(&mut Connection, Member, &mut Core),
+) {
+    let Some(members) = core.topics.get(mark) else { return };
     // Taken out for a moment: who falls behind is noted in the lists beside it.
     let everybody = std::mem::take(&mut members.members);
-    match &read {
-        Read::Frames(frames) if frames.is_empty() && !topic.name().starts_with(SERVER_PREFIX) => {}
-        Read::Frames(frames) if frames.is_empty() => {
-            // A server is told by its registration, and reads that as one who is behind does.
-            for member in &everybody {
-                if let Some(connection) = connections.get_mut(member.slot as usize)
-                    && let Side::Channels(talk) = &mut connection.side
-                    && talk.find(member.channel).is_some_and(|joined| joined.is_server())
-                {
-                    fall_behind(connection, member.slot, core);
-                }
-            }
-        }
-        Read::Frames(frames) => {
-            let name = topic.name();
-            let mut batch = Batch { topic: name, frames, from, to, laid_out: Default::default() };
-            let position = last_position(frames);
-            let mut delivered = 0;
-            for member in &everybody {
-                let Some(connection) = connections.get_mut(member.slot as usize) else {
-                    continue;
-                };
-                delivered += give(connection, *member, &mut batch, position, core);
-            }
-            core.counters.deliveries.add(delivered as u64);
-            // There may be more; it is looked at in the next round.
-            core.topics.marked.push(mark);
-        }
-        Read::Lagged { .. } => {
-            for member in &everybody {
-                if let Some(connection) = connections.get_mut(member.slot as usize) {
-                    fall_behind(connection, member.slot, core);
-                }
-            }
+    for member in &everybody {
+        if let Some(connection) = connections.get_mut(member.slot as usize) {
+            tell(connection, *member, core);
         }
     }
     if let Some(members) = core.topics.get(mark) {
@@ -95,12 +127,51 @@ fn fan_out_topic(mark: u32, core: &mut Core, connections: &mut Slab<Connection>)
     }
 }
 
-/// Gives one subscriber its part of a batch; how many frames that was.
+impl Giving {
+    /// Gives it to at most so many more; how many that were.
+    fn go_on(&mut self, most: usize, core: &mut Core, connections: &mut Slab<Connection>) -> usize {
+        let members = core.topics.get(self.mark).filter(|members| {
+            members.topic.as_ref().is_some_and(|topic| Arc::ptr_eq(topic, &self.topic))
+        });
+        let Some(members) = members else {
+            // Everybody has left.
+            self.left = 0;
+            return 0;
+        };
+        let everybody = std::mem::take(&mut members.members);
+        let end = self.left.min(everybody.len());
+        self.left = end.saturating_sub(most);
+        let (mut delivered, now) = (0, self.left..end);
+        for member in everybody[now.clone()].iter().rev() {
+            if let Some(connection) = connections.get_mut(member.slot as usize) {
+                delivered += give(connection, *member, self, core);
+            }
+        }
+        core.counters.deliveries.add(delivered as u64);
+        if let Some(members) = core.topics.get(self.mark) {
+            members.members = everybody;
+        }
+        now.len()
+    }
+
+    /// The frames behind the first `skip`, as one piece.
+    fn bytes(&mut self, form: Form, skip: usize) -> Bytes {
+        let (topic, frames) = (self.topic.name(), &self.frames);
+        let LaidOut { bytes, starts } =
+            self.laid_out[form as usize].get_or_insert_with(|| LaidOut::new(form, topic, frames));
+        match starts.get(skip) {
+            Some(0) => bytes.clone(),
+            Some(start) => bytes.slice(*start..),
+            None => Bytes::new(),
+        }
+    }
+}
+
+/// Gives one subscriber its part of it; how many frames that was.
 fn give(
     connection: &mut Connection,
-    member: super::topics::Member,
-    batch: &mut Batch<'_>,
-    (position, position_at): (Option<Position>, usize),
+    member: Member,
+    giving: &mut Giving,
     core: &mut Core,
 ) -> usize {
     let form = connection.form();
@@ -117,21 +188,21 @@ fn give(
     let Some(joined) = talk.find(member.channel) else {
         return 0;
     };
-    let Some(skip) = joined.subscription.cursor().since(batch.from) else {
+    let Some(skip) = joined.subscription.cursor().since(giving.from) else {
         fall_behind(connection, member.slot, core);
         return 0;
     };
     let skip = usize::try_from(skip).unwrap_or(usize::MAX);
-    if skip >= batch.frames.len() {
+    if skip >= giving.frames.len() {
         return 0;
     }
-    joined.go_to(batch.to, position.filter(|_| skip <= position_at));
-    let bytes = batch.bytes(form, skip);
+    joined.go_to(giving.to, giving.position.filter(|_| skip <= giving.position_at));
+    let bytes = giving.bytes(form, skip);
     if !bytes.is_empty() {
         connection.out.share(bytes);
         core.write(member.slot, &mut connection.marks);
     }
-    batch.frames.len() - skip
+    giving.frames.len() - skip
 }
 
 /// The connection reads on by itself when its socket has taken what waits.
@@ -139,26 +210,6 @@ fn fall_behind(connection: &mut Connection, slot: u32, core: &mut Core) {
     connection.marks.behind = true;
     if !connection.marks.blocked && connection.out.is_empty() {
         core.catch_up(slot, &mut connection.marks);
-    }
-}
-
-/// The position that whoever has all of these frames is complete up to, and whose it is.
-fn last_position(frames: &[Arc<Frame>]) -> (Option<Position>, usize) {
-    let last = frames.iter().enumerate().rev().find_map(|(at, frame)| Some((at, frame.position?)));
-    last.map_or((None, 0), |(at, position)| (Some(position), at))
-}
-
-impl Batch<'_> {
-    /// The frames behind the first `skip`, as one piece.
-    fn bytes(&mut self, form: Form, skip: usize) -> Bytes {
-        let (topic, frames) = (self.topic, self.frames);
-        let LaidOut { bytes, starts } =
-            self.laid_out[form as usize].get_or_insert_with(|| LaidOut::new(form, topic, frames));
-        match starts.get(skip) {
-            Some(0) => bytes.clone(),
-            Some(start) => bytes.slice(*start..),
-            None => Bytes::new(),
-        }
     }
 }
 

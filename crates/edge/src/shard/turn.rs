@@ -201,7 +201,8 @@ impl Shard {
     }
 
     fn catch_up_some(&mut self) {
-        for _ in 0..self.core.catching.len().min(limits::CATCH_UPS_PER_TURN) {
+        let part = Part::of(limits::CATCH_UP_US_PER_TURN, self.core.turn / 8);
+        for _ in 0..self.core.catching.len() {
             let Some(slot) = self.core.catching.pop_front() else {
                 break;
             };
@@ -211,6 +212,9 @@ impl Shard {
             if std::mem::take(&mut connection.marks.catching) {
                 connection.catch_up(slot, &mut self.core);
                 self.forget_left();
+            }
+            if part.is_over() {
+                return;
             }
         }
     }

@@ -48,7 +48,7 @@ impl Talk {
             (Ok(()), Role::Server) => mail::register(channel, &params, house),
             (Ok(()), Role::Queue { dataset, queue }) => {
                 Answer::Now(match mail::open(dataset, queue, house) {
-                    Ok(_) => Outside::Opened(channel),
+                    Ok(part) => Outside::Entered(channel, part),
                     Err(reason) => Outside::Refused(channel, reason),
                 })
             }

@@ -10,11 +10,11 @@ use instep_node::mail::{
 };
 use instep_node::{Dataset, Listener, Node};
 use instep_protocol::encode::Body;
-use instep_protocol::session::{Channel, ChannelId, Ending, Event, JoinOutcome};
+use instep_protocol::session::{Channel, ChannelId, Ending, Event, JoinOutcome, ReplyTo};
 use serde_json::{Value, json};
 
 use super::pushing::Asked;
-use super::{Answer, Joined, Outside, Talk, Wants};
+use super::{Answer, Joined, Outside, Talk, Wait, Wants};
 use crate::house::House;
 
 /// The event by which messages are sent.
@@ -29,6 +29,14 @@ pub(super) enum Role<'a> {
     Server,
     /// It sends messages.
     Queue { dataset: &'a str, queue: &'a str },
+}
+
+/// What somebody does on a topic of mail.
+pub(crate) enum Part {
+    /// It takes a server's mail.
+    Server(Registration),
+    /// It sends messages.
+    Sender { dataset: Dataset, queue: Name },
 }
 
 impl<'a> Role<'a> {
@@ -65,53 +73,15 @@ impl<'a> Role<'a> {
     }
 }
 
-/// The queue of a dataset.
-pub(super) fn open(dataset: &str, queue: &str, house: &House) -> Result<(Dataset, Name), Value> {
+/// The queue of a dataset, for a client whose right to that was checked.
+pub(super) fn open(dataset: &str, queue: &str, house: &House) -> Result<Box<Part>, Value> {
     let refused = |reason: &str, detail: String| json!({"reason": reason, "detail": detail});
     let found = house.node().dataset(dataset);
     let found =
         found.ok_or_else(|| refused("unknown_dataset", format!("no dataset {dataset:?}")))?;
     let name = Name::new(queue).ok().filter(|name| found.state().mail.queue(name).is_some());
     let name = name.ok_or_else(|| refused("unknown_queue", format!("there is no queue {queue:?}")));
-    Ok((found, name?))
-}
-
-/// Sends messages. All of them are stored, or none.
-pub(super) fn send(push: Asked, credential: &Credential, house: &House) -> Answer {
-    let Asked { channel, reply_to, event, payload } = push;
-    let now = |refusal| Answer::Now(Outside::Answered(reply_to.clone(), Err(refusal)));
-    let role = Role::of(channel.topic(), true);
-    if let Err(refusal) = role.may(channel.topic(), credential, house) {
-        return now(super::refused(&refusal));
-    }
-    let Role::Queue { dataset, queue } = role else {
-        return now(json!({"reason": "push_refused"}));
-    };
-    if event != SEND_EVENT {
-        let detail = format!("{event:?} is not {SEND_EVENT}");
-        return now(json!({"reason": "bad_event", "detail": detail}));
-    }
-    let Body::Json(text) = payload else {
-        return now(json!({"reason": "json_wanted"}));
-    };
-    let (dataset, queue) = match open(dataset, queue, house) {
-        Ok(found) => found,
-        Err(refusal) => return now(refusal),
-    };
-    let letters = match letters(&queue, &text) {
-        Ok(letters) => letters,
-        Err(error) => return now(refused(&MailError::Bad(error.to_string()))),
-    };
-    let principal = credential.principal().name().to_owned();
-    Answer::Awaited(Box::pin(async move {
-        let sent = dataset.store_mail(principal, letters, Operation::Send).await;
-        let sent = sent.map_err(MailError::from);
-        let answer = sent.and_then(|sent| {
-            let text = serde_json::to_vec(&sent);
-            text.map(Bytes::from).map_err(|error| MailError::Bad(error.to_string()))
-        });
-        Outside::Answered(reply_to, answer.map_err(|error| refused(&error)))
-    }))
+    Ok(Box::new(Part::Sender { dataset: found, queue: name? }))
 }
 
 /// Registers a server, for a client whose right to that was checked.
@@ -123,35 +93,69 @@ pub(super) fn register(channel: Channel, params: &Value, house: &House) -> Answe
     let node = house.node().clone();
     Answer::Awaited(Box::pin(async move {
         match node.register(wish).await {
-            Ok(registration) => Outside::Registered(channel, Box::new(registration)),
+            Ok(registration) => Outside::Entered(channel, Box::new(Part::Server(registration))),
             Err(error) => Outside::Refused(channel, refused(&error)),
         }
     }))
 }
 
-/// What a registered server says of its messages.
-pub(super) fn push(joined: &Joined, push: Asked, credential: &Credential, house: &House) -> Answer {
+/// What a client pushes to a topic of mail that it has joined.
+pub(super) fn push(part: &Part, push: Asked, credential: &Credential, house: &House) -> Answer {
     let Asked { channel, reply_to, event, payload } = push;
     let now = |refusal| Answer::Now(Outside::Answered(reply_to.clone(), Err(refusal)));
-    if let Err(refusal) = Role::Server.may(channel.topic(), credential, house) {
+    let role = match part {
+        Part::Server(_) => Role::Server,
+        Part::Sender { dataset, queue } => {
+            Role::Queue { dataset: dataset.name().as_str(), queue: queue.as_str() }
+        }
+    };
+    if let Err(refusal) = role.may(channel.topic(), credential, house) {
         return now(super::refused(&refusal));
     }
     let Body::Json(text) = payload else {
         return now(json!({"reason": "json_wanted"}));
     };
-    let Some(registration) = &joined.mail else {
-        return now(json!({"reason": "push_refused"}));
+    let wait = match part {
+        Part::Server(registration) => answer(registration, reply_to.clone(), &event, &text),
+        Part::Sender { dataset, queue } => send(dataset, queue, reply_to.clone(), (&event, &text)),
     };
-    match registration.say(&event, &text) {
-        Ok(said) => {
-            let answer = async move {
-                let said = said.await.map(|reply| reply.to_json());
-                Outside::Answered(reply_to, said.map_err(|error| refused(&error)))
-            };
-            Answer::Awaited(Box::pin(answer))
-        }
-        Err(error) => now(refused(&error)),
+    wait.map_or_else(|error| now(refused(&error)), Answer::Awaited)
+}
+
+/// What a registered server says of its messages.
+fn answer(
+    registration: &Registration,
+    reply_to: Option<ReplyTo>,
+    event: &str,
+    text: &[u8],
+) -> Result<Wait, MailError> {
+    let said = registration.say(event, text)?;
+    Ok(Box::pin(async move {
+        let said = said.await.map(|reply| reply.to_json());
+        Outside::Answered(reply_to, said.map_err(|error| refused(&error)))
+    }))
+}
+
+/// Sends messages. All of them are stored, or none.
+fn send(
+    dataset: &Dataset,
+    queue: &Name,
+    reply_to: Option<ReplyTo>,
+    (event, text): (&str, &[u8]),
+) -> Result<Wait, MailError> {
+    if event != SEND_EVENT {
+        return Err(MailError::Event { event: event.to_owned(), known: SEND_EVENT });
     }
+    let letters = letters(queue, text).map_err(|error| MailError::Bad(error.to_string()))?;
+    let dataset = dataset.clone();
+    Ok(Box::pin(async move {
+        let sent = dataset.store_mail(letters, Operation::Send).await;
+        let answer = sent.map_err(MailError::from).and_then(|sent| {
+            let text = serde_json::to_vec(&sent);
+            text.map(Bytes::from).map_err(|error| MailError::Bad(error.to_string()))
+        });
+        Outside::Answered(reply_to, answer.map_err(|error| refused(&error)))
+    }))
 }
 
 /// A refusal as clients see it.
@@ -160,28 +164,31 @@ fn refused(error: &MailError) -> Value {
 }
 
 impl Talk {
-    /// Enters a server that was registered, or somebody who sends.
+    /// Enters somebody on a topic of mail.
     pub(super) fn enter_mail(
         &mut self,
         channel: Channel,
-        registration: Option<Box<Registration>>,
+        part: Box<Part>,
         house: &House,
         listener: &Listener,
         wants: &mut Wants,
     ) -> Option<ChannelId> {
         let node: &Node = house.node();
         let subscription = node.topics().subscribe(channel.topic(), listener);
-        let greeting = registration.as_ref().map_or(json!({}), |one| one.greeting());
+        let greeting = match &*part {
+            Part::Server(registration) => registration.greeting(),
+            Part::Sender { .. } => json!({}),
+        };
         let response = Bytes::from(greeting.to_string());
         let outcome = JoinOutcome::Accepted { response };
         self.tell(Event::JoinAnswered { channel: channel.clone(), outcome }, house.now(), wants);
         if !self.speaker.is_joined(&channel) {
             return None;
         }
-        if let Some(registration) = &registration {
+        if let Part::Server(registration) = &*part {
             registration.listen(listener.clone());
         }
-        let joined = Joined { mail: registration, ..Joined::new(channel.clone(), subscription) };
+        let joined = Joined { mail: Some(part), ..Joined::new(channel.clone(), subscription) };
         self.joined.push(joined);
         Some(channel.id())
     }
@@ -198,8 +205,7 @@ impl Talk {
         let (mut count, mut size) = (0, 0);
         while count < most && size < bytes {
             let Some(joined) = self.find(id) else { return (count, false) };
-            let Some(told) = joined.mail.as_ref().and_then(|registration| registration.take())
-            else {
+            let Some(told) = joined.server().and_then(Registration::take) else {
                 return (count, false);
             };
             let channel = joined.channel.clone();
@@ -220,6 +226,13 @@ impl Talk {
 impl Joined {
     /// True when it is a server that takes its mail.
     pub(crate) fn is_server(&self) -> bool {
-        self.mail.is_some()
+        self.server().is_some()
+    }
+
+    fn server(&self) -> Option<&Registration> {
+        match self.mail.as_deref() {
+            Some(Part::Server(registration)) => Some(registration),
+            Some(Part::Sender { .. }) | None => None,
+        }
     }
 }

@@ -8,8 +8,7 @@ use instep_protocol::encode::Body;
 use instep_protocol::session::{Channel, ReplyTo};
 use serde_json::{Value, json};
 
-use super::mail::{self, Role};
-use super::{Answer, Joined, Outside, TOKEN_EVENT, presence};
+use super::{Answer, Joined, Outside, TOKEN_EVENT, mail, presence};
 use crate::house::House;
 use crate::rules::Push;
 
@@ -27,11 +26,8 @@ pub(super) fn ask(
     credential: &Credential,
     house: &House,
 ) -> Answer {
-    if let Some(server) = joined.as_deref().filter(|joined| joined.is_server()) {
-        return mail::push(server, push, credential, house);
-    }
-    if joined.is_some() && matches!(Role::of(push.channel.topic(), true), Role::Queue { .. }) {
-        return mail::send(push, credential, house);
+    if let Some(part) = joined.as_deref().and_then(|joined| joined.mail.as_deref()) {
+        return mail::push(part, push, credential, house);
     }
     let Asked { channel, reply_to, event, payload } = push;
     let now = |answer| Answer::Now(Outside::answered(reply_to.clone(), answer));

@@ -55,6 +55,42 @@ fn law_9_a_storm_of_newcomers_does_not_starve_heartbeats() {
     }
 }
 
+/// A crowd is given what is new in parts, and between two parts its members change their places.
+#[test]
+fn law_3_a_crowd_hears_everything_in_order_while_others_come_and_go() {
+    const STAY: usize = 3 * limits::GIVEN_PER_TURN;
+    const MESSAGES: usize = 300;
+    let options = DoorOptions { shards: 1, ..DoorOptions::default() };
+    let house = House::open(RingLimits::default(), options);
+    let join = || house.join("room:1");
+    // Between those who stay stand some who leave, so that places change everywhere.
+    let (mut stay, mut leave): (Vec<_>, Vec<_>) = (0..STAY).map(|_| (join(), join())).unzip();
+
+    let mut come = vec![];
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 0..MESSAGES {
+                house.publish(number, "");
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        });
+        for _ in 0..STAY / 2 {
+            drop((leave.pop(), leave.pop()));
+            come.push(join());
+        }
+    });
+
+    let number = |client: &mut Client| client.next().unwrap()[4]["n"].as_u64().unwrap() as usize;
+    for client in &mut stay {
+        assert!((0..MESSAGES).all(|wanted| number(client) == wanted));
+    }
+    house.publish(MESSAGES, "");
+    for client in &mut come {
+        let first = number(client);
+        assert!((first + 1..=MESSAGES).all(|wanted| number(client) == wanted));
+    }
+}
+
 #[test]
 fn who_ends_its_side_still_hears_what_it_is_owed() {
     const BEATS: usize = 60_000;

@@ -83,9 +83,7 @@ impl House {
 
     fn commit(&self, operation: Operation) {
         let dataset = self.node.dataset("d").unwrap();
-        let proposal =
-            Proposal { principal: "test".into(), id: None, digest: 0, operations: vec![operation] };
-        self.runtime.block_on(dataset.commit(proposal)).unwrap();
+        self.runtime.block_on(dataset.commit(vec![operation].into())).unwrap();
     }
 
     /// What all shards have counted, together.

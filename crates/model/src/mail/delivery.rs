@@ -473,8 +473,11 @@ impl Delivery {
         let lease_ms = now_ms.saturating_add(self.times.lease_ms);
         let Some(desk) = self.desks.get_mut(&server).filter(|desk| desk.registered) else { return };
         let generation = desk.generation;
-        let mut taken = Taken::default();
-        while desk.take_round(server, mail, lease_ms, &self.doubt, &mut taken) && desk.has_room() {}
+        let pending = mail.server(server).map_or(0, |server| server.pending);
+        let mut taken = Taken { pending, ..Taken::default() };
+        while desk.wants(pending)
+            && desk.take_round(server, mail, lease_ms, &self.doubt, &mut taken)
+        {}
         for seq in &taken.given {
             self.deadlines.insert((lease_ms, server, *seq));
         }

@@ -1,5 +1,7 @@
 //! What is proposed about messages.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
@@ -72,7 +74,7 @@ pub enum MailOperation {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hold {
     /// The server.
-    pub server: String,
+    pub server: Arc<str>,
     /// The generation of its registration.
     pub generation: u64,
     /// The message.

@@ -66,7 +66,7 @@ impl House {
         proposals: Vec<Vec<Operation>>,
     ) -> Vec<Result<Receipt, Refusal>> {
         for operations in proposals {
-            let proposal = Proposal { principal: "p".into(), id: None, digest: 0, operations };
+            let proposal = Proposal::from(operations);
             self.owner.handle(Event::Propose { ticket: 1, proposal }, self.now_ms);
         }
         let mut answered = vec![];

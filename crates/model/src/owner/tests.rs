@@ -33,10 +33,9 @@ impl Shop {
 
     fn propose_as(&mut self, id: Option<Uuid>, operations: serde_json::Value) -> usize {
         self.tickets += 1;
+        let digest = digest(operations.to_string().as_bytes());
         let proposal = Proposal {
-            principal: "tester".into(),
-            id,
-            digest: digest(operations.to_string().as_bytes()),
+            signature: id.map(|id| Signature { principal: "tester".into(), id, digest }),
             operations: serde_json::from_value::<Vec<Operation>>(operations).unwrap(),
         };
         self.owner.handle(Event::Propose { ticket: self.tickets, proposal }, NOW);

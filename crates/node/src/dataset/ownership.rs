@@ -169,10 +169,13 @@ impl Ownership {
                 Effect::Append { expected, entry } => {
                     let begin = Instant::now();
                     let appended = self.log.append(expected, &entry);
+                    let bytes = entry.len() as u64;
+                    // The owner uses its memory again, if nobody else has it.
+                    drop(entry);
                     shared.brisk.store(begin.elapsed() <= BRISK_APPEND, Ordering::Relaxed);
                     let event = match appended {
                         Ok(revision) => {
-                            self.appended(shared, revision, entry.len() as u64);
+                            self.appended(shared, revision, bytes);
                             Event::Appended
                         }
                         Err(error) => failed(shared, error),

@@ -384,8 +384,8 @@ fn tell(desk: &Desk, (server, generation): (u32, u64), told: impl IntoIterator<I
     }
 }
 
-fn name_of(desk: &Desk, server: u32) -> String {
-    desk.state.mail.server(server).map_or(String::new(), |server| server.server.to_string())
+fn name_of(desk: &Desk, server: u32) -> Arc<str> {
+    desk.state.mail.server(server).map_or_else(|| "".into(), |server| Arc::clone(&server.server))
 }
 
 /// Proposes what the house itself does; none when that is refused at once.
@@ -393,7 +393,6 @@ fn propose(
     dataset: &Dataset,
     operations: impl IntoIterator<Item = MailOperation>,
 ) -> Option<oneshot::Receiver<Result<Receipt, Refusal>>> {
-    let operations = operations.into_iter().map(Operation::Mail).collect();
-    let proposal = Proposal { principal: "mail".into(), id: None, digest: 0, operations };
-    dataset.propose(proposal).ok()
+    let operations: Vec<_> = operations.into_iter().map(Operation::Mail).collect();
+    dataset.propose(Proposal::from(operations)).ok()
 }

@@ -2,8 +2,9 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
-use instep_model::commit::{Operation, Proposal};
+use instep_model::commit::Operation;
 use instep_model::limits;
 use instep_model::mail::delivery::Event;
 use instep_model::mail::{Hold, MailOperation, outcome};
@@ -22,7 +23,7 @@ pub type Said = Pin<Box<dyn Future<Output = Result<Reply, MailError>> + Send>>;
 /// server. Dropping it leaves.
 pub struct Registration {
     dataset: Dataset,
-    server: String,
+    server: Arc<str>,
     number: u32,
     generation: u64,
     pending: u64,
@@ -63,8 +64,8 @@ impl Dataset {
         credit: usize,
         have: Option<Vec<u64>>,
     ) -> Result<Registration, MailError> {
-        let operations = vec![Operation::Mail(MailOperation::Register { server: server.clone() })];
-        let receipt = self.commit(proposal(&server, operations)).await?;
+        let operation = MailOperation::Register { server: server.clone() };
+        let receipt = self.commit(vec![Operation::Mail(operation)].into()).await?;
         let generation = receipt.results.first().copied().flatten().unwrap_or_default();
         let generation = u64::try_from(generation).unwrap_or_default();
         let state = self.state();
@@ -72,7 +73,8 @@ impl Dataset {
         let pending = state.mail.server(number).map_or(0, |server| server.pending);
         let outbox = SharedOutbox::default();
         self.post().registered((number, generation), credit, have, outbox.clone());
-        Ok(Registration { dataset: self.clone(), server, number, generation, pending, outbox })
+        let (dataset, server) = (self.clone(), server.into());
+        Ok(Registration { dataset, server, number, generation, pending, outbox })
     }
 
     /// Says what became of messages, for whoever holds that registration.
@@ -81,27 +83,28 @@ impl Dataset {
     /// [`MailError::Refused`] when nothing of it was stored.
     pub async fn answer_mail(
         &self,
-        server: &str,
+        server: &Arc<str>,
         generation: u64,
-        answers: Vec<(u64, Answer)>,
+        answers: impl IntoIterator<Item = (u64, Answer)>,
     ) -> Result<Vec<Answered>, MailError> {
-        if answers.is_empty() {
+        let hold = |seq| Hold { server: Arc::clone(server), generation, seq };
+        let mut answered = vec![];
+        let operations = answers.into_iter().map(|(seq, answer)| {
+            answered.push(Answered { seq, outcome: outcome::OK });
+            Operation::Mail(answer.operation(hold(seq)))
+        });
+        let operations: Vec<_> = operations.collect();
+        if operations.is_empty() {
             return Ok(vec![]);
         }
-        let seqs: Vec<u64> = answers.iter().map(|(seq, _)| *seq).collect();
-        let operations = answers.into_iter().map(|(seq, answer)| {
-            Operation::Mail(answer.operation(Hold { server: server.to_owned(), generation, seq }))
-        });
-        let receipt = self.commit(proposal(server, operations.collect())).await?;
-        let fenced = receipt.results.iter().flatten().filter(|one| **one == outcome::FENCED);
+        let receipt = self.commit(operations.into()).await?;
+        for (answered, result) in answered.iter_mut().zip(&receipt.results) {
+            answered.outcome = result.unwrap_or(outcome::OK);
+        }
+        let fenced = answered.iter().filter(|one| one.outcome == outcome::FENCED);
         self.post().note_fenced(fenced.count() as u64);
-        let outcomes = receipt.results.iter().map(|result| result.unwrap_or(outcome::OK));
-        Ok(seqs.into_iter().zip(outcomes).map(|(seq, outcome)| Answered { seq, outcome }).collect())
+        Ok(answered)
     }
-}
-
-fn proposal(server: &str, operations: Vec<Operation>) -> Proposal {
-    Proposal { principal: format!("server:{server}"), id: None, digest: 0, operations }
 }
 
 impl Registration {
@@ -115,7 +118,7 @@ impl Registration {
     #[must_use]
     pub fn greeting(&self) -> Value {
         json!({
-            "dataset": self.dataset.name().as_str(), "server": self.server,
+            "dataset": self.dataset.name().as_str(), "server": &*self.server,
             "generation": self.generation, "pending": self.pending,
         })
     }
@@ -176,22 +179,22 @@ impl Registration {
         let bad = |error: serde_json::Error| MailError::Bad(error.to_string());
         let said: Value = serde_json::from_slice(text).map_err(bad)?;
         match event {
-            "ack" => Ok(self.answers(self.seqs(&said)?, &Answer::Ack)),
+            "ack" => Ok(self.answers(self.seqs(&said)?, Answer::Ack)),
             "nack" => {
                 let delay_ms = said.get("delay_ms").and_then(Value::as_u64).unwrap_or_default();
                 let failed = said.get("failed").and_then(Value::as_bool).unwrap_or_default();
-                Ok(self.answers(self.seqs(&said)?, &Answer::Nack { delay_ms, failed }))
+                Ok(self.answers(self.seqs(&said)?, Answer::Nack { delay_ms, failed }))
             }
             "reject" => {
                 let reason = said.get("reason").and_then(Value::as_str).unwrap_or_default();
                 let reason = reason.to_owned();
-                Ok(self.answers(self.seqs(&said)?, &Answer::Reject { reason }))
+                Ok(self.answers(self.seqs(&said)?, Answer::Reject { reason }))
             }
             "answer" => {
                 let list = |field| said.get(field).map_or(Ok(vec![]), |list| seqs_of(list, field));
                 let (have, seqs) = (list("have")?, list("not")?);
                 self.happened(|server, generation| Event::HasNot { server, generation, seqs });
-                Ok(self.answers(have, &Answer::Ack))
+                Ok(self.answers(have, Answer::Ack))
             }
             "started" => {
                 let seqs = self.seqs(&said)?;
@@ -203,7 +206,10 @@ impl Registration {
                 self.happened(|server, generation| Event::Credit { server, generation, credit });
                 Ok(Box::pin(async { Ok(Reply::Noted) }))
             }
-            other => Err(MailError::Event(other.to_owned())),
+            other => Err(MailError::Event {
+                event: other.to_owned(),
+                known: "ack, nack, reject, started, answer or credit",
+            }),
         }
     }
 
@@ -227,17 +233,14 @@ impl Registration {
         }
     }
 
-    fn answers(&self, seqs: Vec<u64>, answer: &Answer) -> Said {
-        let answers: Vec<_> = seqs.into_iter().map(|seq| (seq, answer.clone())).collect();
-        let (dataset, server, generation) =
-            (self.dataset.clone(), self.server.clone(), self.generation);
+    fn answers(&self, seqs: Vec<u64>, answer: Answer) -> Said {
+        let (dataset, server) = (self.dataset.clone(), Arc::clone(&self.server));
+        let generation = self.generation;
         Box::pin(async move {
-            let mut all = vec![];
-            let mut rest = answers;
-            while !rest.is_empty() {
-                let later = rest.split_off(rest.len().min(limits::COMMIT_PROPOSALS));
-                all.extend(dataset.answer_mail(&server, generation, rest).await?);
-                rest = later;
+            let mut all = Vec::with_capacity(seqs.len());
+            for some in seqs.chunks(limits::COMMIT_PROPOSALS) {
+                let answers = some.iter().map(|seq| (*seq, answer.clone()));
+                all.append(&mut dataset.answer_mail(&server, generation, answers).await?);
             }
             Ok(Reply::Answered(all))
         })

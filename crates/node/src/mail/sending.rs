@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use instep_model::commit::{Operation, Proposal};
+use instep_model::json::read_object;
 use instep_model::mail::Letter;
 use instep_model::name::Name;
 use instep_model::owner::Refusal;
 use instep_model::position::Position;
-use serde::de::{Error, IgnoredAny};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
@@ -52,12 +53,7 @@ pub fn letters(queue: &Name, text: &[u8]) -> serde_json::Result<Vec<Letter>> {
     struct Several {
         messages: Vec<One>,
     }
-    // Serde would take a list of values for a struct as well.
-    if text.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
-        serde_json::from_slice::<IgnoredAny>(text)?;
-        return Err(serde_json::Error::custom("not a JSON object"));
-    }
-    let ones = match serde_json::from_slice::<Either>(text)?.messages {
+    let ones = match read_object::<Either>(text)?.messages {
         Some(_) => serde_json::from_slice::<Several>(text)?.messages,
         None => vec![serde_json::from_slice::<One>(text)?],
     };
@@ -95,13 +91,11 @@ impl Dataset {
     /// [`Refusal`].
     pub async fn store_mail(
         &self,
-        principal: String,
         letters: Vec<Letter>,
         operation: fn(Letter) -> Operation,
     ) -> Result<Sent, Refusal> {
         let operations = letters.into_iter().map(operation).collect();
-        let proposal = Proposal { principal, id: None, digest: 0, operations };
-        let receipt = self.commit(proposal).await?;
+        let receipt = self.commit(Proposal { signature: None, operations }).await?;
         let state = self.state();
         let sent = receipt.results.iter().flatten().filter_map(|seq| u64::try_from(*seq).ok());
         let messages = sent.map(|seq| {

@@ -150,7 +150,7 @@ fn decrement() -> Proposal {
 }
 
 fn proposal(operation: Operation) -> Proposal {
-    Proposal { principal: "bench".into(), id: None, digest: 0, operations: vec![operation] }
+    vec![operation].into()
 }
 
 fn name(text: &str) -> Name {

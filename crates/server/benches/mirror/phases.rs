@@ -37,8 +37,8 @@ pub(crate) async fn make(data: &Path, rows: usize) -> Value {
     let dataset = server.node().dataset("d").expect("the dataset");
     for first in (0..rows).step_by(ROWS_PER_COMMIT) {
         let numbers = first..rows.min(first + ROWS_PER_COMMIT);
-        let operations = numbers.map(put).collect();
-        let proposal = Proposal { principal: "bench".into(), id: None, digest: 0, operations };
+        let operations: Vec<_> = numbers.map(put).collect();
+        let proposal = Proposal::from(operations);
         dataset.commit(proposal).await.expect("a commit");
     }
     let bytes = dataset.state().tables["t"].bytes;

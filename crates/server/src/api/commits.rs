@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use axum::Json;
 use axum::extract::{Path, State};
 use instep_access::{Action, Resource};
-use instep_model::commit::{Condition, Operation, Proposal, digest};
+use instep_model::commit::{Condition, Operation, Proposal, Signature, digest};
 use instep_model::limits;
 use instep_model::name::{Key, Name};
 use instep_model::owner::{Receipt, Refusal};
@@ -118,7 +118,8 @@ fn read_proposal(body: &[u8], principal: &str) -> Result<(Proposal, usize), Prob
         operations.push(read_operation(operation, text.get())?);
     }
     let digest = digest(ops.get().as_bytes());
-    Ok((Proposal { principal: principal.to_owned(), id, digest, operations }, found))
+    let signature = id.map(|id| Signature { principal: principal.to_owned(), id, digest });
+    Ok((Proposal { signature, operations }, found))
 }
 
 /// Everything that a commit touches, once each, against the rights of who sends it.

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use instep_access::{Action, Resource};
-use instep_model::commit::{Operation, Proposal};
+use instep_model::commit::Operation;
 use instep_model::name::Name;
 use instep_model::position::Position;
 use instep_node::Dataset;
@@ -179,7 +179,7 @@ pub(super) async fn create_table(
         false => read_json(&body)?,
     };
     let name = new_name(&table)?;
-    administer(&caller, &dataset, Operation::CreateTable { table: name, public }).await?;
+    dataset.commit(vec![Operation::CreateTable { table: name, public }].into()).await?;
     let found = tables(&dataset).into_iter().find(|t| t.name == table);
     found.map(Json).ok_or_else(|| Problem::unknown_table(&table))
 }
@@ -197,7 +197,7 @@ pub(super) async fn drop_table(
     caller.may(Action::Administer, Resource::Dataset(&name))?;
     let dataset = dataset(&shared.node, &name)?;
     let table = Name::new(&table).map_err(|_| Problem::unknown_table(&table))?;
-    administer(&caller, &dataset, Operation::DropTable { table }).await?;
+    dataset.commit(vec![Operation::DropTable { table }].into()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -213,21 +213,9 @@ pub(super) async fn create_journal(
 ) -> Result<StatusCode, Problem> {
     caller.may(Action::Administer, Resource::Dataset(&name))?;
     let dataset = dataset(&shared.node, &name)?;
-    administer(&caller, &dataset, Operation::CreateJournal { journal: new_name(&journal)? })
-        .await?;
+    let journal = new_name(&journal)?;
+    dataset.commit(vec![Operation::CreateJournal { journal }].into()).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-async fn administer(
-    caller: &Caller,
-    dataset: &Dataset,
-    operation: Operation,
-) -> Result<(), Problem> {
-    let operations = vec![operation];
-    let proposal =
-        Proposal { principal: caller.name().to_owned(), id: None, digest: 0, operations };
-    dataset.commit(proposal).await?;
-    Ok(())
 }
 
 /// How a dataset is may be known to those who administer it and to those who read all of it.

@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use instep_access::{Action, Resource};
-use instep_model::commit::{Operation, Proposal};
+use instep_model::commit::Operation;
 use instep_model::limits;
 use instep_model::mail::{Letter, Mail, Message, NOWHERE, Status};
 use instep_model::name::Name;
@@ -134,7 +134,7 @@ pub(super) async fn create_queue(
     caller.may(Action::Administer, Resource::Dataset(&name))?;
     let queue = new_name(&queue)?;
     let dataset = dataset(&shared.node, &name)?;
-    commit(&dataset, &caller, vec![Operation::CreateQueue { queue }]).await?;
+    dataset.commit(vec![Operation::CreateQueue { queue }].into()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -160,7 +160,7 @@ pub(super) async fn send(
     caller.may(Action::Commit, of_queue(&name, &queue))?;
     let dataset = dataset(&shared.node, &name)?;
     let letters = read_letters(&dataset, &queue, &body.read().await?)?;
-    let sent = dataset.store_mail(caller.name().to_owned(), letters, Operation::Send).await?;
+    let sent = dataset.store_mail(letters, Operation::Send).await?;
     Ok((StatusCode::CREATED, Json(sent)))
 }
 
@@ -169,15 +169,6 @@ fn read_letters(dataset: &Dataset, queue: &str, body: &[u8]) -> Result<Vec<Lette
     queue_of(&dataset.state().mail, queue)?;
     letters(&new_name(queue)?, body)
         .map_err(|error| Problem::bad_request("bad_json", format!("the body: {error}")))
-}
-
-async fn commit(
-    dataset: &Dataset,
-    caller: &Caller,
-    operations: Vec<Operation>,
-) -> Result<instep_model::owner::Receipt, Problem> {
-    let principal = caller.name().to_owned();
-    Ok(dataset.commit(Proposal { principal, id: None, digest: 0, operations }).await?)
 }
 
 /// Lists messages.
@@ -335,7 +326,7 @@ pub(super) async fn retry(
         let state = dataset.state();
         seq_of(&state.mail, queue_of(&state.mail, &queue)?, &message)?
     };
-    let receipt = commit(&dataset, &caller, vec![Operation::Retry { seq }]).await?;
+    let receipt = dataset.commit(vec![Operation::Retry { seq }].into()).await?;
     Ok(Json(json!({"seq": seq, "position": receipt.position})))
 }
 

@@ -1,5 +1,7 @@
 //! Servers join, are written to, work, speak, and vanish.
 
+use std::sync::Arc;
+
 use super::*;
 
 impl World {
@@ -102,9 +104,9 @@ impl World {
             }
             Effect::Broke { server, generation, seqs } => {
                 let Some(server) = self.hub.shown.server(server) else { return };
-                let server = server.server.to_string();
+                let server = Arc::clone(&server.server);
                 let broke = seqs.into_iter().map(|seq| {
-                    let hold = Hold { server: server.clone(), generation, seq };
+                    let hold = Hold { server: Arc::clone(&server), generation, seq };
                     Operation::Mail(MailOperation::Broke(hold))
                 });
                 let broke = broke.collect();
@@ -266,7 +268,7 @@ impl World {
             Some(Fault::ForgetGenerations) => self.hub.owner.state().mail.generation(server),
             _ => generation,
         };
-        let hold = Hold { server: server.to_owned(), generation: shown, seq };
+        let hold = Hold { server: server.into(), generation: shown, seq };
         let wanted = what(hold);
         let failed = match &wanted {
             MailOperation::Nack { failed, .. } => *failed,

@@ -36,6 +36,8 @@ pub(super) struct Flight {
 /// What a server is given now.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
+    /// Its pending messages, given and not: behind so many nothing has to be looked for.
+    pub(super) pending: u64,
     /// Messages to give.
     pub(super) given: Vec<u64>,
     /// Messages to ask about: they may be done.
@@ -53,8 +55,10 @@ impl Flight {
 }
 
 impl Desk {
-    pub(super) fn has_room(&self) -> bool {
+    /// True when it may be given more, and there may be more.
+    pub(super) fn wants(&self, pending: u64) -> bool {
         self.flights.len() < self.credit
+            && (self.flights.len() as u64) < pending
             && (self.bytes < limits::MAIL_WINDOW_BYTES || self.flights.is_empty())
     }
 
@@ -69,7 +73,7 @@ impl Desk {
     ) -> bool {
         let start = self.cursor;
         let (mut endpoint, mut wrapped, mut any) = (start, false, false);
-        while self.has_room() {
+        while self.wants(taken.pending) {
             match mail.next_ready(Slot { server, endpoint, rank: 0, seq: 0 }) {
                 Some(first) if !wrapped || first.endpoint < start => {
                     any |= self.take_turn(first, mail, lease_ms, doubt, taken);
@@ -98,7 +102,10 @@ impl Desk {
         let mut at = self.given.get(&endpoint).map_or(first, behind);
         let mut count = 0;
         // While it is asked about one, no later one of the endpoint is given.
-        while count < limits::MAIL_TURN && self.has_room() && !self.held.contains_key(&endpoint) {
+        while count < limits::MAIL_TURN
+            && self.wants(taken.pending)
+            && !self.held.contains_key(&endpoint)
+        {
             let Some(slot) = mail.next_ready(at).filter(|slot| slot.endpoint == endpoint) else {
                 break;
             };

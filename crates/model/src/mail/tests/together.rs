@@ -23,7 +23,7 @@ fn operation() -> impl Strategy<Value = Operation> {
             })
         });
     let hold = (0..8_u64, 7..9_u64, 1..3_u64).prop_map(|(seq, server, generation)| Hold {
-        server: server.to_string(),
+        server: server.to_string().into(),
         generation,
         seq,
     });

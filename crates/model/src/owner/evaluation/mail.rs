@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::Evaluation;
 use super::letters::Below;
-use crate::commit::{Record, digest};
+use crate::commit::{Record, digest, weigh_value};
 use crate::limits;
 use crate::mail::derived::derived_id;
 use crate::mail::kinds::{Route, is_server};
@@ -83,7 +83,7 @@ impl<'a> Evaluation<'a> {
             return Err(Refusal::UnknownQueue { operation, queue });
         }
         let endpoint = self.endpoint(&to)?;
-        let body = Bytes::from(body.to_string());
+        let body = bytes_of(&body);
         if body.len() > limits::MAIL_BODY_BYTES {
             let (bytes, limit) = (body.len(), limits::MAIL_BODY_BYTES);
             return Err(Refusal::MessageTooLarge { operation, bytes, limit });
@@ -257,7 +257,7 @@ impl<'a> Evaluation<'a> {
     /// A pending message that the newest registration of its server speaks of.
     fn held(&mut self, hold: &Hold) -> Result<Message, i64> {
         let message = self.its_own(hold)?;
-        let newest = self.books().generation(&hold.server);
+        let newest = self.books().server(message.server).map_or(0, |server| server.generation);
         // Nobody has registered before the first generation.
         match newest == hold.generation && newest > 0 {
             true => Ok(message),
@@ -353,6 +353,13 @@ impl<'a> Evaluation<'a> {
         }
         number(done as u64)
     }
+}
+
+/// A body as it is stored: JSON without spaces.
+fn bytes_of(body: &Value) -> Bytes {
+    let mut text = Vec::with_capacity(weigh_value(body) + 2);
+    serde_json::to_writer(&mut text, body).expect("JSON is always written into memory");
+    text.into()
 }
 
 fn number(value: u64) -> i64 {

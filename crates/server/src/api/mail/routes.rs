@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::super::{Answer, Body, Shared, dataset, read_json};
-use super::{SentAllReply, commit, queue_of, read_letters};
+use super::{SentAllReply, queue_of, read_letters};
 use crate::caller::Caller;
 use crate::problem::Problem;
 
@@ -151,7 +151,7 @@ pub(in crate::api) async fn move_endpoint(
     let parsed = dataset.mail_rules().endpoint(&endpoint).map_err(bad)?;
     let from = route(dataset.mail_rules(), &dataset.state(), parsed.as_str());
     let operation = Operation::Move { endpoint, to: to.clone(), generation };
-    let receipt = commit(&dataset, &caller, vec![operation]).await?;
+    let receipt = dataset.commit(vec![operation].into()).await?;
     Ok(Json(MoveReply {
         endpoint: parsed.to_string(),
         from: from.map(|route| route.server),
@@ -179,7 +179,7 @@ pub(in crate::api) async fn readdress(
     let dataset = dataset(&shared.node, &name)?;
     let ReaddressRequest { endpoint } = read_json(&body.read().await?)?;
     let operation = Operation::Readdress { endpoint: endpoint.clone() };
-    let receipt = commit(&dataset, &caller, vec![operation]).await?;
+    let receipt = dataset.commit(vec![operation].into()).await?;
     let route = route(dataset.mail_rules(), &dataset.state(), &endpoint);
     Ok(Json(ReaddressReply {
         endpoint,
@@ -236,9 +236,9 @@ pub(in crate::api) async fn backfill(
     if seqs.is_empty() {
         return Ok(Json(reply));
     }
-    let operations =
+    let operations: Vec<_> =
         seqs.iter().map(|seq| Operation::Mail(MailOperation::Route { seq: *seq })).collect();
-    let receipt = commit(&dataset, &caller, operations).await?;
+    let receipt = dataset.commit(operations.into()).await?;
     for (seq, result) in seqs.iter().zip(receipt.results.iter()) {
         match *result {
             Some(outcome::OK) => reply.routed += 1,
@@ -269,7 +269,7 @@ pub(in crate::api) async fn import(
     caller.may(Action::Administer, Resource::Dataset(&name))?;
     let dataset = dataset(&shared.node, &name)?;
     let letters = read_letters(&dataset, &queue, &body.read().await?)?;
-    let sent = dataset.store_mail(caller.name().to_owned(), letters, Operation::Import).await?;
+    let sent = dataset.store_mail(letters, Operation::Import).await?;
     Ok((StatusCode::CREATED, Json(sent)))
 }
 

@@ -182,8 +182,8 @@ pub(in crate::api) async fn answers(
         .map(|NackRequest { seq, delay_ms, failed }| (seq, Said::Nack { delay_ms, failed }));
     let rejects =
         reject.into_iter().map(|RejectRequest { seq, reason }| (seq, Said::Reject { reason }));
-    let all: Vec<_> = acks.chain(nacks).chain(rejects).collect();
-    let answered = dataset.answer_mail(&server, registration, all).await.map_err(refused)?;
+    let all = acks.chain(nacks).chain(rejects);
+    let answered = dataset.answer_mail(&server.into(), registration, all).await.map_err(refused)?;
     Ok((JSON, Reply::Answered(answered).to_json()))
 }
 
@@ -196,7 +196,7 @@ fn refused(error: MailError) -> Problem {
     match error {
         MailError::Refused(refusal) => refusal.into(),
         MailError::Fenced => Problem::new(StatusCode::CONFLICT, "fenced", error.to_string()),
-        MailError::Unmatched | MailError::Which | MailError::Bad(_) | MailError::Event(_) => {
+        MailError::Unmatched | MailError::Which | MailError::Bad(_) | MailError::Event { .. } => {
             Problem::bad_request("bad_json", error.to_string())
         }
     }
