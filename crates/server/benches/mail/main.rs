@@ -3,13 +3,15 @@
 //! A server with 5,000 endpoints registers, and 1,000 messages wait for it among 10 thousand, one
 //! million, ten million. Beside it a real PostgreSQL on the same disk in the same run answers the
 //! two queries of the system that mail comes from, and does what job queues do: claim with SKIP
-//! LOCKED, work, delete. `--quick` stops at one million, `--pending N` measures 10 thousand and N.
-//! Without PostgreSQL only Instep runs.
+//! LOCKED, work, delete. There the servers have one core and the load the other; with `--shared` both
+//! have both. `--quick` stops at one million, `--pending N` measures 10 thousand and N. Without
+//! PostgreSQL only Instep runs.
 
 use std::path::Path;
 use std::time::Duration;
 
 use backlog::Backlog;
+use cores::on_core;
 use load::{Figures, Span};
 use local::Push;
 use memory::Folded;
@@ -19,6 +21,8 @@ use server::ServerProcess;
 mod backlog;
 #[path = "../common/postgres.rs"]
 mod cluster;
+#[path = "../common/cores.rs"]
+mod cores;
 #[path = "../common/goal.rs"]
 mod goal;
 #[path = "../common/load.rs"]
@@ -46,7 +50,11 @@ struct Plan {
     pending: Vec<usize>,
     /// Pushes of each backlog, of which the fastest counts.
     pushes: usize,
+    /// Rounds of the cycles.
+    rounds: usize,
     span: Span,
+    /// Servers and load of the cycles have all cores together.
+    shared: bool,
 }
 
 /// What the pushes of one backlog came to.
@@ -63,7 +71,8 @@ struct Pushed {
     postgres: Option<[Push; 2]>,
 }
 
-/// What so many clients came to.
+/// What so many clients came to, each side in its best round.
+#[derive(Default)]
 struct Cycled {
     clients: usize,
     instep: Figures,
@@ -73,6 +82,7 @@ struct Cycled {
 struct Results {
     pushed: Vec<Pushed>,
     cycled: Vec<Cycled>,
+    shared: bool,
     folded: Folded,
     postgres: Option<String>,
     load: f64,
@@ -85,20 +95,21 @@ fn main() {
         [mode, ids, pending] if mode == memory::FOLD => return memory::fold(ids, pending),
         _ => {}
     }
-    let quick = args.iter().any(|argument| argument == "--quick");
+    let is_there = |flag| args.iter().any(|argument| argument == flag);
+    let (quick, shared) = (is_there("--quick"), is_there("--shared"));
     let span = |warm_up, measured| Span {
         warm_up: Duration::from_millis(warm_up),
         measured: Duration::from_millis(measured),
     };
-    let (pushes, span, mut pending) = match quick {
-        true => (3, span(500, 1_000), vec![MUCH]),
-        false => (5, span(1_000, 5_000), vec![MUCH, MOST]),
+    let (pushes, rounds, span, mut pending) = match quick {
+        true => (3, 1, span(500, 1_000), vec![MUCH]),
+        false => (5, 3, span(1_000, 5_000), vec![MUCH, MOST]),
     };
     if let Some(only) = args.iter().skip_while(|argument| *argument != "--pending").nth(1) {
         pending = vec![only.parse().expect("--pending takes a number")];
     }
     pending.insert(0, LITTLE);
-    let plan = Plan { pending, pushes, span };
+    let plan = Plan { pending, pushes, rounds, span, shared };
     let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
     let facts = machine::facts(root.path());
     let results = measure(root.path(), &plan);
@@ -106,8 +117,8 @@ fn main() {
 }
 
 fn measure(root: &Path, plan: &Plan) -> Results {
+    let cycled = cycle(root, plan);
     let postgres = Postgres::start(&root.join("postgres"));
-    let cycled = cycle(&root.join("cycled"), postgres.as_ref(), plan);
     let mut load = machine::load();
     let mut pushed = vec![];
     for pending in &plan.pending {
@@ -122,18 +133,30 @@ fn measure(root: &Path, plan: &Plan) -> Results {
     // What each takes does not change with more of them.
     let folded = memory::folded(Backlog { pending: MUCH });
     let postgres = postgres.map(|postgres| postgres.version().to_owned());
-    Results { pushed, cycled, folded, postgres, load }
+    Results { pushed, cycled, shared: plan.shared, folded, postgres, load }
 }
 
 /// Both sides take turns, so that what else happens on the machine falls on both.
-fn cycle(directory: &Path, postgres: Option<&Postgres>, plan: &Plan) -> Vec<Cycled> {
-    let server = ServerProcess::start(directory);
-    let both = |clients| {
-        let instep = server.send_and_ack(clients, plan.span);
-        let postgres = postgres.map(|postgres| postgres.send_and_ack(clients, plan.span));
-        Cycled { clients, instep, postgres }
+fn cycle(root: &Path, plan: &Plan) -> Vec<Cycled> {
+    let (at_server, at_load) = match plan.shared {
+        true => (None, None),
+        false => (Some(cores::SERVER), Some(cores::LOAD)),
     };
-    CLIENTS.into_iter().map(both).collect()
+    let server = on_core(at_server, || ServerProcess::start(&root.join("cycled")));
+    let postgres = on_core(at_server, || Postgres::start(&root.join("cycled-postgres")));
+    let mut cycled = CLIENTS.map(|clients| Cycled { clients, ..Cycled::default() });
+    on_core(at_load, || {
+        for _ in 0..plan.rounds {
+            for Cycled { clients, instep, postgres: theirs } in &mut cycled {
+                *instep = better(*instep, server.send_and_ack(*clients, plan.span));
+                if let Some(postgres) = &postgres {
+                    let found = postgres.send_and_ack(*clients, plan.span);
+                    *theirs = Some(theirs.map_or(found, |best| better(best, found)));
+                }
+            }
+        }
+    });
+    cycled.into()
 }
 
 fn push(directory: &Path, postgres: Option<&Postgres>, backlog: Backlog, plan: &Plan) -> Pushed {
@@ -156,6 +179,10 @@ fn push(directory: &Path, postgres: Option<&Postgres>, backlog: Backlog, plan: &
         [Query::Dynamic, Query::Static].map(|query| fastest(plan.pushes, || postgres.push(query)))
     });
     Pushed { pending: backlog.pending, instep, looked_at, filled, resident, postgres }
+}
+
+fn better(one: Figures, other: Figures) -> Figures {
+    if other.per_second > one.per_second { other } else { one }
 }
 
 fn fastest(times: usize, push: impl Fn() -> Push) -> Push {

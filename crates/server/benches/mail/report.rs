@@ -30,7 +30,13 @@ pub(crate) fn print(results: &Results, facts: &Value) {
         "in memory without anything else: {} bytes each, {} with derived ids",
         folded.given_ids, folded.derived_ids
     );
-    println!("send, take and acknowledge, closed loop");
+    println!(
+        "send, take and acknowledge, closed loop, {}",
+        match results.shared {
+            true => "server and load share the cores",
+            false => "the server on one core, the load on another",
+        }
+    );
     println!("clients  what        cycles/s        p50        p99   ratio");
     for cycled in &results.cycled {
         let ratio = cycled.postgres.map(|theirs| cycled.instep.per_second / theirs.per_second);
@@ -117,6 +123,7 @@ fn json_of(results: &Results, facts: &Value, goals: &[Goal]) -> Value {
         "load_1_min_at_most": results.load,
         "postgresql": results.postgres,
         "pushed": pushed.collect::<Vec<_>>(),
+        "shared": results.shared,
         "cycled": cycled.collect::<Vec<_>>(),
         "folded_bytes_each": {
             "given_ids": results.folded.given_ids, "derived_ids": results.folded.derived_ids,
