@@ -7,8 +7,9 @@
 //! ```
 //!
 //! Everything is done in bounded turns ([`turn`]), so that nobody starves. A round ([`fan_out`])
-//! takes what is new on all topics, and begins when the one before has been written: what comes
-//! meanwhile is written together, so that a server that is behind does less for each message.
+//! takes what is new on one topic after the other, for so many subscribers, and begins when the one
+//! before has been written: what comes on a topic meanwhile is written together, so that a server
+//! that is behind does less for each message.
 
 mod accept;
 mod attaching;

@@ -33,7 +33,8 @@ pub(super) struct Giving {
     /// By form, once it is needed.
     laid_out: [Option<LaidOut>; Form::COUNT],
     /// Members before this one have not been given it. Who joins meanwhile stands behind. When one
-    /// of these leaves, the last one takes its place and is looked at twice, which gives it nothing.
+    /// of them leaves, the last one takes its place and is looked at twice, which gives it
+    /// nothing.
     left: usize,
 }
 

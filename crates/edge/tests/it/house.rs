@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use instep_access::Gate;
 use instep_edge::{Counts, Door, DoorOptions, websocket};
-use instep_model::commit::{Operation, Proposal};
+use instep_model::commit::Operation;
 use instep_model::name::{Key, Name};
 use instep_model::position::Incarnation;
 use instep_node::dataset::Options;

@@ -3,9 +3,9 @@
 //! A server with 5,000 endpoints registers, and 1,000 messages wait for it among 10 thousand, one
 //! million, ten million. Beside it a real PostgreSQL on the same disk in the same run answers the
 //! two queries of the system that mail comes from, and does what job queues do: claim with SKIP
-//! LOCKED, work, delete. There the servers have one core and the load the other; with `--shared` both
-//! have both. `--quick` stops at one million, `--pending N` measures 10 thousand and N. Without
-//! PostgreSQL only Instep runs.
+//! LOCKED, work, delete. There the servers have one core and the load the other; with `--shared`
+//! both have both. `--quick` stops at one million, `--pending N` measures 10 thousand and N.
+//! Without PostgreSQL only Instep runs.
 
 use std::path::Path;
 use std::time::Duration;
