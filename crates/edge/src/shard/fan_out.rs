@@ -5,6 +5,7 @@
 //! and each part is written before the next one is given: what a connection takes in memory is
 //! still at hand then.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -27,9 +28,8 @@ pub(super) struct Giving {
     frames: Vec<Arc<Frame>>,
     from: Cursor,
     to: Cursor,
-    /// The position that whoever has all of these frames is complete up to, and whose it is.
-    position: Option<Position>,
-    position_at: usize,
+    /// Which frame has the position that whoever has all of them is complete up to.
+    position: Option<(usize, Position)>,
     /// By form, once it is needed.
     laid_out: [Option<LaidOut>; Form::COUNT],
     /// Members before this one have not been given it. Who joins meanwhile stands behind. When one
@@ -80,16 +80,15 @@ fn begin(mark: u32, core: &mut Core, connections: &mut Slab<Connection>) -> Opti
     }
     match read {
         Read::Frames(frames) if !frames.is_empty() => {
-            let last = frames.iter().enumerate().rev();
-            let last = last.filter_map(|(at, frame)| Some((at, frame.position?))).next();
-            let (position_at, position) = last.map_or((0, None), |(at, at_it)| (at, Some(at_it)));
+            let mut from_the_last = frames.iter().enumerate().rev();
+            let position = from_the_last.find_map(|(at, frame)| Some((at, frame.position?)));
             let laid_out = Default::default();
-            Some(Giving { mark, topic, frames, from, to, position, position_at, laid_out, left })
+            Some(Giving { mark, topic, frames, from, to, position, laid_out, left })
         }
         Read::Frames(_) if topic.name().starts_with(SERVER_PREFIX) => {
             // A server is told by its registration. An answer to it may wait to be written: they
             // go together.
-            each(mark, core, connections, |connection, member, core| {
+            each((mark, 0..left), core, connections, |connection, member, core| {
                 if let Side::Channels(talk) = &mut connection.side
                     && talk.find(member.channel).is_some_and(|joined| joined.is_server())
                 {
@@ -101,7 +100,7 @@ fn begin(mark: u32, core: &mut Core, connections: &mut Slab<Connection>) -> Opti
         }
         Read::Frames(_) => None,
         Read::Lagged { .. } => {
-            each(mark, core, connections, |connection, member, core| {
+            each((mark, 0..left), core, connections, |connection, member, core| {
                 fall_behind(connection, member.slot, core);
             });
             None
@@ -109,8 +108,9 @@ fn begin(mark: u32, core: &mut Core, connections: &mut Slab<Connection>) -> Opti
     }
 }
 
+/// Tells some of those who have joined a topic, the last one first.
 fn each(
-    mark: u32,
+    (mark, some): (u32, Range<usize>),
     core: &mut Core,
     connections: &mut Slab<Connection>,
     mut tell: impl FnMut(&mut Connection, Member, &mut Core),
@@ -118,7 +118,7 @@ fn each(
     let Some(members) = core.topics.get(mark) else { return };
     // Taken out for a moment: who falls behind is noted in the lists beside it.
     let everybody = std::mem::take(&mut members.members);
-    for member in &everybody {
+    for member in everybody[some].iter().rev() {
         if let Some(connection) = connections.get_mut(member.slot as usize) {
             tell(connection, *member, core);
         }
@@ -139,20 +139,14 @@ impl Giving {
             self.left = 0;
             return 0;
         };
-        let everybody = std::mem::take(&mut members.members);
-        let end = self.left.min(everybody.len());
+        let end = self.left.min(members.members.len());
         self.left = end.saturating_sub(most);
-        let (mut delivered, now) = (0, self.left..end);
-        for member in everybody[now.clone()].iter().rev() {
-            if let Some(connection) = connections.get_mut(member.slot as usize) {
-                delivered += give(connection, *member, self, core);
-            }
-        }
+        let (some, mut delivered) = ((self.mark, self.left..end), 0);
+        each(some, core, connections, |connection, member, core| {
+            delivered += give(connection, member, self, core);
+        });
         core.counters.deliveries.add(delivered as u64);
-        if let Some(members) = core.topics.get(self.mark) {
-            members.members = everybody;
-        }
-        now.len()
+        end - self.left
     }
 
     /// The frames behind the first `skip`, as one piece.
@@ -197,7 +191,8 @@ fn give(
     if skip >= giving.frames.len() {
         return 0;
     }
-    joined.go_to(giving.to, giving.position.filter(|_| skip <= giving.position_at));
+    let position = giving.position.filter(|(at, _)| skip <= *at);
+    joined.go_to(giving.to, position.map(|(_, position)| position));
     let bytes = giving.bytes(form, skip);
     if !bytes.is_empty() {
         connection.out.share(bytes);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use instep_model::commit::{Operation, Proposal};
+use instep_model::commit::Operation;
 use instep_model::json::read_object;
 use instep_model::mail::Letter;
 use instep_model::name::Name;
@@ -94,8 +94,8 @@ impl Dataset {
         letters: Vec<Letter>,
         operation: fn(Letter) -> Operation,
     ) -> Result<Sent, Refusal> {
-        let operations = letters.into_iter().map(operation).collect();
-        let receipt = self.commit(Proposal { signature: None, operations }).await?;
+        let operations: Vec<_> = letters.into_iter().map(operation).collect();
+        let receipt = self.commit(operations.into()).await?;
         let state = self.state();
         let sent = receipt.results.iter().flatten().filter_map(|seq| u64::try_from(*seq).ok());
         let messages = sent.map(|seq| {
