@@ -214,7 +214,13 @@ impl House {
 
     /// Milliseconds of the clock that sessions live by.
     pub(crate) fn now(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+        self.at(Instant::now())
+    }
+
+    /// What this clock says at an instant.
+    pub(crate) fn at(&self, instant: Instant) -> u64 {
+        let since = instant.saturating_duration_since(self.began);
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     }
 
     pub(crate) fn enter(self: &Arc<Self>, from: Option<IpAddr>) -> Result<Place, Full> {

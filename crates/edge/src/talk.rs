@@ -4,6 +4,7 @@
 //! questions out ([`Wants`]), and brings the answers back ([`Outside`]). A shard drives thousands
 //! of them, a long-poll session one.
 
+mod joined;
 pub(crate) mod joining;
 mod mail;
 pub(crate) mod presence;
@@ -19,11 +20,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use instep_access::{Credential, Refusal};
-use instep_model::position::Position;
 use instep_model::presence::Told;
+use instep_node::Listener;
 use instep_node::live::{GAP_EVENT, LivePlace};
-use instep_node::ring::{Cursor, Frame as RingFrame, Read};
-use instep_node::{Dataset, Listener, Subscription};
 use instep_protocol::encode::{Body, Frame};
 use instep_protocol::janus::session::{self as janus, JanusSession};
 use instep_protocol::janus::{Timestamp, Token};
@@ -32,12 +31,13 @@ use instep_protocol::session::{
 };
 use instep_protocol::vsn::Vsn;
 use serde_json::{Value, json};
+use smallvec::SmallVec;
 
+pub(crate) use self::joined::{Joined, News};
 use self::mail::Part;
-use self::presence::{Seat, Wish};
+use self::presence::Wish;
 use self::speaker::Speaker;
 use crate::house::{House, wall_ms, wall_us};
-use crate::shard::TopicState;
 
 /// The event by which a client that is told to renew its token does so.
 const TOKEN_EVENT: &str = "access_token";
@@ -60,7 +60,13 @@ pub(crate) enum Outside {
 
 impl Outside {
     fn answered(reply_to: Option<ReplyTo>, answer: Result<Value, Value>) -> Self {
-        Self::Answered(reply_to, answer.map(|response| response.to_string().into()))
+        let text = |response: Value| match &reply_to {
+            Some(_) => response.to_string().into(),
+            // Nobody hears it.
+            None => Bytes::new(),
+        };
+        let answer = answer.map(text);
+        Self::Answered(reply_to, answer)
     }
 }
 
@@ -120,44 +126,18 @@ pub(crate) struct Close {
     pub(crate) reason: &'static str,
 }
 
-/// One client's side of its channels.
+/// One client's side of its channels. First what every message needs.
+#[repr(C)]
 pub(crate) struct Talk {
+    /// Mostly one, and then at hand with the rest.
+    joined: SmallVec<[Joined; 1]>,
     speaker: Speaker,
-    joined: Vec<Joined>,
     close: Option<Close>,
     credential: Credential,
     /// When the credential ends.
     ends: Option<u64>,
     /// Rights may be others than those by which topics were joined.
     renewed: bool,
-}
-
-/// A topic that the client has joined.
-pub(crate) struct Joined {
-    channel: Channel,
-    /// On a live topic that keeps presence. Before the subscription: who leaves is told while
-    /// there is a topic.
-    seat: Option<Box<Seat>>,
-    pub(crate) subscription: Subscription,
-    /// On a topic of mail.
-    mail: Option<Box<Part>>,
-    /// None for live topics.
-    dataset: Option<Dataset>,
-    /// The client is complete up to here.
-    position: Option<Position>,
-    anyone_publishes: bool,
-    /// Where a shard has noted this subscriber: its topic …
-    pub(crate) mark: u32,
-    /// … and its place among those who have joined.
-    pub(crate) place: u32,
-}
-
-/// What a subscriber finds in its topic.
-pub(crate) enum News {
-    /// Frames, in order.
-    Frames(Vec<Arc<RingFrame>>),
-    /// It fell off the ring and missed this many.
-    Missed(u64),
 }
 
 impl Talk {
@@ -178,7 +158,7 @@ impl Talk {
     fn of(speaker: Speaker) -> Self {
         Self {
             speaker,
-            joined: Vec::new(),
+            joined: SmallVec::new(),
             close: None,
             credential: Credential::anonymous(),
             ends: None,
@@ -225,7 +205,7 @@ impl Talk {
     }
 
     pub(crate) fn find(&mut self, channel: ChannelId) -> Option<&mut Joined> {
-        self.joined.iter_mut().find(|joined| joined.channel.id() == channel)
+        self.joined.iter_mut().find(|joined| joined.id == channel)
     }
 
     /// Hands an event to the session and sorts what it wants.
@@ -273,7 +253,7 @@ impl Talk {
                 }
                 Effect::Close { code, reason } => self.close = Some(Close { code, reason }),
                 Effect::Ended => {
-                    wants.left.append(&mut self.joined);
+                    wants.left.extend(self.joined.drain(..));
                     wants.asks.clear();
                     self.close.get_or_insert(Close { code: 1012, reason: "ended" });
                 }
@@ -300,7 +280,7 @@ impl Talk {
             }
             Ask::Push { channel, reply_to, event, payload } => {
                 let id = channel.id();
-                let joined = self.joined.iter_mut().find(|joined| joined.channel.id() == id);
+                let joined = self.joined.iter_mut().find(|joined| joined.id == id);
                 let push = pushing::Asked { channel, reply_to, event, payload };
                 pushing::ask(joined, push, &self.credential, house)
             }
@@ -437,7 +417,7 @@ impl Talk {
     }
 
     fn leave(&mut self, id: ChannelId) -> Option<Joined> {
-        let at = self.joined.iter().position(|joined| joined.channel.id() == id)?;
+        let at = self.joined.iter().position(|joined| joined.id == id)?;
         Some(self.joined.swap_remove(at))
     }
 }
@@ -450,40 +430,4 @@ pub(crate) fn gap(missed: u64, place: &LivePlace) -> Value {
 /// What a client is told that may not.
 fn refused(refusal: &Refusal) -> Value {
     json!({"reason": refusal.code(), "detail": refusal.to_string()})
-}
-
-impl Joined {
-    /// What it is told of who is present, where presence is kept.
-    fn greeting(&self) -> Option<Told> {
-        self.seat.as_ref()?;
-        self.subscription.topic().greet()
-    }
-
-    pub(crate) fn id(&self) -> ChannelId {
-        self.channel.id()
-    }
-
-    /// The topic and how far behind it is, for people who look.
-    pub(crate) fn state(&self) -> TopicState {
-        let topic = self.subscription.topic().name().to_string();
-        TopicState { topic, lag: self.subscription.lag() }
-    }
-
-    /// Reads on for this subscriber alone.
-    pub(crate) fn read(&mut self, most: usize, bytes: usize) -> News {
-        match self.subscription.read_within(most, bytes) {
-            Read::Frames(frames) => {
-                let position = frames.iter().rev().find_map(|frame| frame.position);
-                self.position = position.or(self.position);
-                News::Frames(frames)
-            }
-            Read::Lagged { missed } => News::Missed(missed),
-        }
-    }
-
-    /// Notes that the client has been given everything before `cursor`.
-    pub(crate) fn go_to(&mut self, cursor: Cursor, position: Option<Position>) {
-        self.subscription.go_to(cursor);
-        self.position = position.or(self.position);
-    }
 }

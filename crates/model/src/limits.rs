@@ -216,6 +216,8 @@ pub const ACCEPT_US_PER_TURN: u64 = 300;
 pub const DEADLINES_US_PER_TURN: u64 = 500;
 /// Subscribers whom a shard gives what is new before it writes to them: what they take in memory
 /// stays in the cache of a core.
+pub const GIVEN_AT_ONCE: usize = 32;
+/// Subscribers whom a shard gives what is new in a turn.
 pub const GIVEN_PER_TURN: usize = 256;
 /// Sockets that a shard writes to before it does anything else.
 pub const WRITES_PER_TURN: usize = 1_024;

@@ -235,10 +235,12 @@ impl Node {
                 self.0.topics.live(topic, found)
             }
         };
-        Ok(topic.publish(event, live::encode(topic.name(), event, &payload)))
+        let put = topic.publish(event, live::encode(topic.name(), event, &payload));
+        Ok(topic.told(&put))
     }
 
-    /// Publishes to a live topic that somebody has joined.
+    /// Publishes to a live topic that somebody has joined, for a publisher that only wants to know
+    /// that it was done.
     ///
     /// # Errors
     /// [`LiveError`] when the event or the payload is refused.
@@ -247,9 +249,10 @@ impl Node {
         topic: &Arc<Topic>,
         event: &str,
         payload: Payload,
-    ) -> Result<Published, LiveError> {
+    ) -> Result<(), LiveError> {
         live::check(event, &payload)?;
-        Ok(topic.publish(event, live::encode(topic.name(), event, &payload)))
+        topic.publish(event, live::encode(topic.name(), event, &payload));
+        Ok(())
     }
 
     /// Publishes a message that has an id, unless it was published before.

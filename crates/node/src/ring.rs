@@ -235,7 +235,7 @@ impl Ring {
             taken += kept.frame.encoded.len();
             fits
         };
-        let kept = self.frames.iter().skip(from).take(most).take_while(within);
+        let kept = self.frames.range(from.min(self.frames.len())..).take(most).take_while(within);
         let frames: Vec<_> = kept.map(|kept| Arc::clone(&kept.frame)).collect();
         cursor.next += frames.len() as u64;
         let counted = frames.iter().rev().find_map(|frame| frame.offset);

@@ -25,6 +25,7 @@ use crate::websocket::Raw;
 const CATCH_UP_FRAMES: usize = 64;
 
 /// Who is on the other side of the bytes.
+#[expect(clippy::large_enum_variant, reason = "nearly all are clients; a box is a wait for memory")]
 pub(crate) enum Side {
     /// A client of topics, by Channels or over the Janus wire.
     Channels(Talk),
@@ -32,30 +33,33 @@ pub(crate) enum Side {
     Raw(Arc<Raw>),
 }
 
+/// What every message to it needs comes first, in as few lines of memory as can be: with many
+/// connections each of them is out of the cache when its turn comes.
+#[repr(C)]
 pub(crate) struct Connection {
+    pub(super) marks: Marks,
+    form: Form,
+    pub(super) out: Out,
+    pub(super) stream: Stream,
+    /// Read, but not looked at while too much waits to be written.
+    held: Option<Box<[u8]>>,
+    /// When the socket last took something, since it takes no more.
+    blocked_since: Option<u64>,
+    ending: Ending,
+    pub(super) side: Side,
     /// Never used twice, unlike its slot.
     pub(super) number: u64,
     pub(super) peer: SocketAddr,
     pub(super) agent: Option<Arc<str>>,
     /// When it came, by the clock of the house.
     pub(super) since: u64,
-    pub(super) stream: Stream,
     wire: Wire,
-    pub(super) side: Side,
-    pub(super) out: Out,
-    /// Read, but not looked at while too much waits to be written.
-    held: Option<Box<[u8]>>,
-    /// When the socket last took something, since it takes no more.
-    blocked_since: Option<u64>,
-    ending: Ending,
     /// The tick at which its deadline is looked at.
     timer: u32,
     /// Answers that others owe.
     awaited: u32,
-    form: Form,
     /// How many messages it may still send.
     allowance: Allowance,
-    pub(super) marks: Marks,
     /// None while the session waits for another connection.
     place: Option<Place>,
     /// Bytes of a frame that is not complete, as the shard counts them.

@@ -10,7 +10,7 @@ use instep_protocol::session::Channel;
 use super::awaited::{Answered, Awaited};
 use super::connection::Marks;
 use super::counts::Counters;
-use super::fan_out::Giving;
+use super::fan_out::{Due, Giving};
 use super::mail::{Mail, Post};
 use super::topics::Topics;
 use super::wheel::{Entry, Wheel};
@@ -27,6 +27,8 @@ pub(super) struct Core {
     pub(super) topics: Topics,
     /// What is new on a topic, and not given to everybody yet.
     pub(super) giving: Option<Giving>,
+    /// What each of some subscribers has to get of it, for the moment.
+    pub(super) dues: Vec<Due>,
     pub(super) wheel: Wheel,
     /// The time of this turn.
     pub(super) now: u64,
@@ -82,6 +84,7 @@ impl Core {
             counters,
             topics,
             giving: None,
+            dues: vec![],
             wheel: Wheel::new(now),
             now,
             turn: Duration::ZERO,
@@ -106,9 +109,13 @@ impl Core {
             && self.over.is_empty()
             && self.due.is_empty()
             && self.catching.is_empty()
-            && self.giving.is_none()
-            && self.topics.is_quiet()
+            && !self.has_news()
             && !self.awaited.may_have_news())
+    }
+
+    /// True when something is new on a topic here.
+    pub(super) fn has_news(&self) -> bool {
+        self.giving.is_some() || !self.topics.is_quiet()
     }
 
     /// Puts a connection on the list of those to be read.

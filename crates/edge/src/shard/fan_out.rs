@@ -38,6 +38,16 @@ pub(super) struct Giving {
     left: usize,
 }
 
+/// What one subscriber has to get of what is new.
+pub(super) enum Due {
+    /// All behind so many frames.
+    From(usize),
+    /// It has everything, or has left.
+    Nothing,
+    /// It cannot be given more now, or has to be given something older before.
+    CatchesUp,
+}
+
 /// The frames as they lie in a stream, and where each of them begins.
 struct LaidOut {
     bytes: Bytes,
@@ -46,25 +56,19 @@ struct LaidOut {
 
 /// Gives out what is new on the topics that are marked, to so many that they are soon written to.
 pub(super) fn fan_out(core: &mut Core, connections: &mut Slab<Connection>) {
-    let mut marked = std::mem::take(&mut core.topics.marked);
-    core.post.bell().take(&mut marked);
-    let mut marked = marked.into_iter();
-    let mut giving = core.giving.take();
-    let mut room = limits::GIVEN_PER_TURN;
+    core.post.bell().take(&mut core.topics.marked);
+    let mut room = limits::GIVEN_AT_ONCE;
     while room > 0 {
-        let Some(some) = &mut giving else {
-            let Some(mark) = marked.next() else { break };
-            giving = begin(mark, core, connections);
+        let Some(mut giving) = core.giving.take() else {
+            let Some(mark) = core.topics.marked.pop_front() else { return };
+            core.giving = begin(mark, core, connections);
             continue;
         };
-        room -= some.go_on(room, core, connections);
-        if some.left == 0 {
-            giving = None;
+        room -= giving.go_on(room, core, connections);
+        if giving.left > 0 {
+            core.giving = Some(giving);
         }
     }
-    core.giving = giving;
-    // What is left comes before what was marked meanwhile.
-    core.topics.marked.splice(..0, marked);
 }
 
 /// Reads what is new on a topic. What is not for everybody, those whom it is for read themselves.
@@ -76,7 +80,7 @@ fn begin(mark: u32, core: &mut Core, connections: &mut Slab<Connection>) -> Opti
     let (read, more) = topic.read_shared(&bell, &mut to, limits::BATCH_FRAMES, limits::BATCH_BYTES);
     members.cursor = Some(to);
     if more {
-        core.topics.marked.push(mark);
+        core.topics.marked.push_back(mark);
     }
     match read {
         Read::Frames(frames) if !frames.is_empty() => {
@@ -141,12 +145,58 @@ impl Giving {
         };
         let end = self.left.min(members.members.len());
         self.left = end.saturating_sub(most);
-        let (some, mut delivered) = ((self.mark, self.left..end), 0);
-        each(some, core, connections, |connection, member, core| {
-            delivered += give(connection, member, self, core);
+        let some = self.left..end;
+        // All are looked at before any of them is given something: what has to come from memory
+        // for one is waited for together with what has to come for the others.
+        let mut dues = std::mem::take(&mut core.dues);
+        each((self.mark, some.clone()), core, connections, |connection, member, _| {
+            dues.push(self.due(connection, member));
         });
+        let (mut due, mut delivered) = (dues.iter(), 0);
+        each((self.mark, some), core, connections, |connection, member, core| match due.next() {
+            Some(Due::From(skip)) => {
+                self.give(connection, member, *skip, core);
+                delivered += self.frames.len() - skip;
+            }
+            Some(Due::CatchesUp) => fall_behind(connection, member.slot, core),
+            Some(Due::Nothing) | None => {}
+        });
+        dues.clear();
+        core.dues = dues;
         core.counters.deliveries.add(delivered as u64);
         end - self.left
+    }
+
+    /// What one subscriber has to get of it.
+    fn due(&self, connection: &mut Connection, member: Member) -> Due {
+        if connection.marks.blocked
+            || connection.marks.behind
+            || connection.out.bytes() > limits::OUTBOX_BYTES
+        {
+            return Due::CatchesUp;
+        }
+        let Side::Channels(talk) = &mut connection.side else { return Due::Nothing };
+        let Some(joined) = talk.find(member.channel) else { return Due::Nothing };
+        let Some(skip) = joined.subscription.cursor().since(self.from) else {
+            return Due::CatchesUp;
+        };
+        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+        if skip < self.frames.len() { Due::From(skip) } else { Due::Nothing }
+    }
+
+    /// Gives one subscriber the frames behind the first `skip`.
+    fn give(&mut self, connection: &mut Connection, member: Member, skip: usize, core: &mut Core) {
+        let position = self.position.filter(|(at, _)| skip <= *at);
+        if let Side::Channels(talk) = &mut connection.side
+            && let Some(joined) = talk.find(member.channel)
+        {
+            joined.go_to(self.to, position.map(|(_, position)| position));
+        }
+        let bytes = self.bytes(connection.form(), skip);
+        if !bytes.is_empty() {
+            connection.out.share(bytes);
+            core.write(member.slot, &mut connection.marks);
+        }
     }
 
     /// The frames behind the first `skip`, as one piece.
@@ -160,45 +210,6 @@ impl Giving {
             None => Bytes::new(),
         }
     }
-}
-
-/// Gives one subscriber its part of it; how many frames that was.
-fn give(
-    connection: &mut Connection,
-    member: Member,
-    giving: &mut Giving,
-    core: &mut Core,
-) -> usize {
-    let form = connection.form();
-    if connection.marks.blocked
-        || connection.marks.behind
-        || connection.out.bytes() > limits::OUTBOX_BYTES
-    {
-        fall_behind(connection, member.slot, core);
-        return 0;
-    }
-    let Side::Channels(talk) = &mut connection.side else {
-        return 0;
-    };
-    let Some(joined) = talk.find(member.channel) else {
-        return 0;
-    };
-    let Some(skip) = joined.subscription.cursor().since(giving.from) else {
-        fall_behind(connection, member.slot, core);
-        return 0;
-    };
-    let skip = usize::try_from(skip).unwrap_or(usize::MAX);
-    if skip >= giving.frames.len() {
-        return 0;
-    }
-    let position = giving.position.filter(|(at, _)| skip <= *at);
-    joined.go_to(giving.to, position.map(|(_, position)| position));
-    let bytes = giving.bytes(form, skip);
-    if !bytes.is_empty() {
-        connection.out.share(bytes);
-        core.write(member.slot, &mut connection.marks);
-    }
-    giving.frames.len() - skip
 }
 
 /// The connection reads on by itself when its socket has taken what waits.

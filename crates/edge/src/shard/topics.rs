@@ -1,6 +1,6 @@
 //! The topics that connections of a shard have joined, and who they are.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use instep_node::ring::Cursor;
@@ -15,8 +15,8 @@ pub(super) struct Topics {
     bell: Arc<Bell>,
     by_name: HashMap<Arc<str>, u32>,
     topics: Slab<Members>,
-    /// Topics to look at.
-    pub(super) marked: Vec<u32>,
+    /// Topics to look at, in the order in which something came.
+    pub(super) marked: VecDeque<u32>,
 }
 
 /// One topic with its subscribers.
@@ -37,7 +37,7 @@ pub(super) struct Member {
 
 impl Topics {
     pub(super) fn new(bell: Arc<Bell>) -> Self {
-        Self { bell, by_name: HashMap::new(), topics: Slab::new(), marked: vec![] }
+        Self { bell, by_name: HashMap::new(), topics: Slab::new(), marked: VecDeque::new() }
     }
 
     pub(super) fn is_quiet(&self) -> bool {

@@ -20,18 +20,23 @@ use super::{LISTENERS, Shard, slot_number};
 /// A wait below this is taken for none at all.
 const NO_WAIT: Duration = Duration::from_millis(1);
 
-/// A part of a turn: over after some time, whatever is left.
-struct Part(Instant);
+/// A part of a turn: over after some time, whatever is left. Time runs from the first thing that
+/// was done, which mostly is the only one.
+struct Part {
+    takes: Duration,
+    until: Option<Instant>,
+}
 
 impl Part {
     /// A share of a turn as long as the one before, and no less than so many microseconds: whoever
     /// is many has to come and go in the end, however much there is to write.
     fn of(us: u64, share: Duration) -> Self {
-        Self(Instant::now() + share.max(Duration::from_micros(us)))
+        Self { takes: share.max(Duration::from_micros(us)), until: None }
     }
 
-    fn is_over(&self) -> bool {
-        Instant::now() >= self.0
+    fn is_over(&mut self) -> bool {
+        let now = Instant::now();
+        now >= *self.until.get_or_insert(now + self.takes)
     }
 }
 
@@ -51,39 +56,36 @@ impl Shard {
     }
 
     fn serve(&mut self, events: &mut Events) -> io::Result<()> {
+        let mut ended = Instant::now();
         while !self.stopped {
-            self.wait(events)?;
+            self.wait(events, ended)?;
             self.take_mail();
             self.accept_some();
             self.send_some_away();
             self.read_some();
             self.take_answers();
             self.attach_some();
-            if self.round == 0 {
-                fan_out(&mut self.core, &mut self.connections);
-                self.round = self.core.due.len();
-            }
-            self.catch_up_some();
-            self.write_some();
+            self.give_some();
             self.look_at_deadlines();
             self.review_some();
             self.surveys.look(self.core.shard, &self.connections, self.core.now);
-            self.core.turn = self.woken.elapsed();
+            ended = Instant::now();
+            self.core.turn = ended - self.woken;
             self.core.counters.turns.note(self.core.turn);
         }
         Ok(())
     }
 
-    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
+    /// Waits from the end of one turn until there is something for the next.
+    fn wait(&mut self, events: &mut Events, ended: Instant) -> io::Result<()> {
         let timeout = self.time_to_wait();
-        let asked = Instant::now();
         self.ask(events, timeout)?;
         // Who comes while the shard works is told of at the end of its turn.
-        let earliest = match self.woken - asked < NO_WAIT {
+        let earliest = match self.woken - ended < NO_WAIT {
             true => self.last_woken,
             false => self.woken,
         };
-        self.core.now = self.core.house.now();
+        self.core.now = self.core.house.at(self.woken);
         let mut told = self.take_events(events, earliest);
         // Everybody is heard of before anybody is served: whoever has been here for a while must
         // not wait behind a crowd.
@@ -147,7 +149,7 @@ impl Shard {
     }
 
     fn take_mail(&mut self) {
-        let part = Part::of(limits::MAIL_US_PER_TURN, self.core.turn / 16);
+        let mut part = Part::of(limits::MAIL_US_PER_TURN, self.core.turn / 16);
         while let Ok(mail) = self.mail.try_recv() {
             self.open(mail);
             if part.is_over() {
@@ -158,7 +160,7 @@ impl Shard {
 
     /// Lets what was just asked begin, and takes what was answered.
     fn take_answers(&mut self) {
-        let part = Part::of(limits::READ_US_PER_TURN, self.core.turn / 4);
+        let mut part = Part::of(limits::READ_US_PER_TURN, self.core.turn / 4);
         while let Some(answered) = self.core.awaited.next() {
             self.answered(answered);
             if part.is_over() {
@@ -170,14 +172,14 @@ impl Shard {
     fn read_some(&mut self) {
         let mut buffer = std::mem::take(&mut self.buffer);
         let turn = self.core.turn;
-        let steady = Part::of(limits::READ_US_PER_TURN, turn / 4);
-        self.read_lane(Lane::Steady, &steady, &mut buffer);
-        let crowd = Part::of(limits::CROWD_US_PER_TURN, turn / 8);
-        self.read_lane(Lane::Crowd, &crowd, &mut buffer);
+        let mut steady = Part::of(limits::READ_US_PER_TURN, turn / 4);
+        self.read_lane(Lane::Steady, &mut steady, &mut buffer);
+        let mut crowd = Part::of(limits::CROWD_US_PER_TURN, turn / 8);
+        self.read_lane(Lane::Crowd, &mut crowd, &mut buffer);
         self.buffer = buffer;
     }
 
-    fn read_lane(&mut self, lane: Lane, part: &Part, buffer: &mut [u8]) {
+    fn read_lane(&mut self, lane: Lane, part: &mut Part, buffer: &mut [u8]) {
         let before = self.core.counters.bytes_in.get();
         for _ in 0..self.core.lane(lane).len() {
             let Some(slot) = self.core.lane(lane).pop_front() else {
@@ -200,8 +202,24 @@ impl Shard {
         }
     }
 
+    /// Gives what is new to some, and writes to them before others are given it: what a connection
+    /// takes in memory is still at hand then.
+    fn give_some(&mut self) {
+        for _ in 0..limits::GIVEN_PER_TURN / limits::GIVEN_AT_ONCE {
+            if self.round == 0 {
+                fan_out(&mut self.core, &mut self.connections);
+                self.round = self.core.due.len();
+            }
+            self.catch_up_some();
+            self.write_some();
+            if self.round > 0 || !self.core.has_news() {
+                return;
+            }
+        }
+    }
+
     fn catch_up_some(&mut self) {
-        let part = Part::of(limits::CATCH_UP_US_PER_TURN, self.core.turn / 8);
+        let mut part = Part::of(limits::CATCH_UP_US_PER_TURN, self.core.turn / 8);
         for _ in 0..self.core.catching.len() {
             let Some(slot) = self.core.catching.pop_front() else {
                 break;
@@ -240,7 +258,7 @@ impl Shard {
 
     fn look_at_deadlines(&mut self) {
         self.core.wheel.advance(self.core.now, &mut self.core.over);
-        let part = Part::of(limits::DEADLINES_US_PER_TURN, self.core.turn / 16);
+        let mut part = Part::of(limits::DEADLINES_US_PER_TURN, self.core.turn / 16);
         while let Some(entry) = self.core.over.pop_front() {
             let Some(connection) = self.connections.get_mut(entry.slot as usize) else {
                 continue;

@@ -15,7 +15,7 @@ use instep_model::feed::{
 use instep_model::limits;
 use instep_model::position::Position;
 use instep_node::ring::{Frame as RingFrame, Payload};
-use instep_node::{Listener, NodeJoined, Subscription};
+use instep_node::{Listener, NodeJoined};
 use instep_protocol::encode::{Body, Frame, binary_named_broadcast};
 use instep_protocol::session::{Channel, ChannelId, Event, JoinOutcome};
 use serde_json::{Value, json};
@@ -188,22 +188,6 @@ impl Talk {
     ) {
         for (event, payload, _) in told {
             self.push(channel, &event, payload, now, wants);
-        }
-    }
-}
-
-impl Joined {
-    pub(super) fn new(channel: Channel, subscription: Subscription) -> Self {
-        Self {
-            channel,
-            seat: None,
-            subscription,
-            mail: None,
-            dataset: None,
-            position: None,
-            anyone_publishes: false,
-            mark: 0,
-            place: 0,
         }
     }
 }

@@ -114,7 +114,7 @@ fn publish(
     };
     let payload = of_body(payload);
     let published = house.node().publish_to(joined.subscription.topic(), event, payload);
-    published.map(|_| json!({})).map_err(|error| refusal(&error))
+    published.map(|()| json!({})).map_err(|error| refusal(&error))
 }
 
 fn of_body(body: Body) -> Payload {

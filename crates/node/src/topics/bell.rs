@@ -48,7 +48,7 @@ impl Bell {
     }
 
     /// Appends the marks to `into`.
-    pub fn take(&self, into: &mut Vec<u32>) {
-        into.append(&mut lock(&self.marks));
+    pub fn take(&self, into: &mut impl Extend<u32>) {
+        into.extend(lock(&self.marks).drain(..));
     }
 }

@@ -25,6 +25,14 @@ pub(super) struct LiveState {
     kept: Option<Keep>,
 }
 
+/// A message that was put on a ring.
+pub(crate) struct Put {
+    /// How many had joined.
+    subscribers: usize,
+    /// Its epoch and number.
+    place: Option<(u64, u64)>,
+}
+
 impl Topics {
     /// Joins a live topic. `generation` is when it was found to be one.
     pub(crate) fn join_live(
@@ -131,7 +139,7 @@ impl Topic {
     }
 
     /// Puts a message on the ring and wakes the subscribers.
-    pub(crate) fn publish(self: &Arc<Self>, event: &str, message: Message) -> Published {
+    pub(crate) fn publish(self: &Arc<Self>, event: &str, message: Message) -> Put {
         let now = self.registry.now();
         let mut state = lock(&self.state);
         let frame = state.ring.push_message(event, message, now);
@@ -147,10 +155,15 @@ impl Topic {
             let topics = &self.registry;
             topics.keep_or_forget(&mut lock(&topics.0.map), self, true);
         }
-        let place = epoch
-            .zip(frame.offset)
+        Put { subscribers, place: epoch.zip(frame.offset) }
+    }
+
+    /// What a publisher is told, if it wants to know.
+    pub(crate) fn told(&self, put: &Put) -> Published {
+        let place = put
+            .place
             .map(|(epoch, offset)| LivePlace { epoch: self.registry.epoch_text(epoch), offset });
-        Published { subscribers, place }
+        Published { subscribers: put.subscribers, place }
     }
 
     /// The place of a reader of a live topic.

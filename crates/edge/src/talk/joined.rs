@@ -1,0 +1,97 @@
+//! What a client has of one topic.
+
+use std::sync::Arc;
+
+use instep_model::position::Position;
+use instep_model::presence::Told;
+use instep_node::ring::{Cursor, Frame as RingFrame, Read};
+use instep_node::{Dataset, Subscription};
+use instep_protocol::session::{Channel, ChannelId};
+
+use super::mail::Part;
+use super::presence::Seat;
+use crate::shard::TopicState;
+
+/// A topic that the client has joined. First what every message looks at and leaves behind: with
+/// many subscribers each line of memory is one more wait.
+#[repr(C)]
+pub(crate) struct Joined {
+    pub(super) id: ChannelId,
+    /// On a live topic that keeps presence. Before the subscription: who leaves is told while
+    /// there is a topic.
+    pub(super) seat: Option<Box<Seat>>,
+    pub(crate) subscription: Subscription,
+    pub(super) channel: Channel,
+    /// On a topic of mail.
+    pub(super) mail: Option<Box<Part>>,
+    /// None for live topics.
+    pub(super) dataset: Option<Dataset>,
+    /// The client is complete up to here.
+    pub(super) position: Option<Position>,
+    pub(super) anyone_publishes: bool,
+    /// Where a shard has noted this subscriber: its topic …
+    pub(crate) mark: u32,
+    /// … and its place among those who have joined.
+    pub(crate) place: u32,
+}
+
+/// What a subscriber finds in its topic.
+pub(crate) enum News {
+    /// Frames, in order.
+    Frames(Vec<Arc<RingFrame>>),
+    /// It fell off the ring and missed this many.
+    Missed(u64),
+}
+
+impl Joined {
+    pub(super) fn new(channel: Channel, subscription: Subscription) -> Self {
+        Self {
+            id: channel.id(),
+            seat: None,
+            subscription,
+            channel,
+            mail: None,
+            dataset: None,
+            position: None,
+            anyone_publishes: false,
+            mark: 0,
+            place: 0,
+        }
+    }
+
+    /// What it is told of who is present, where presence is kept.
+    pub(super) fn greeting(&self) -> Option<Told> {
+        self.seat.as_ref()?;
+        self.subscription.topic().greet()
+    }
+
+    pub(crate) fn id(&self) -> ChannelId {
+        self.id
+    }
+
+    /// The topic and how far behind it is, for people who look.
+    pub(crate) fn state(&self) -> TopicState {
+        let topic = self.subscription.topic().name().to_string();
+        TopicState { topic, lag: self.subscription.lag() }
+    }
+
+    /// Reads on for this subscriber alone.
+    pub(crate) fn read(&mut self, most: usize, bytes: usize) -> News {
+        match self.subscription.read_within(most, bytes) {
+            Read::Frames(frames) => {
+                let position = frames.iter().rev().find_map(|frame| frame.position);
+                self.position = position.or(self.position);
+                News::Frames(frames)
+            }
+            Read::Lagged { missed } => News::Missed(missed),
+        }
+    }
+
+    /// Notes that the client has been given everything before `cursor`.
+    pub(crate) fn go_to(&mut self, cursor: Cursor, position: Option<Position>) {
+        self.subscription.go_to(cursor);
+        if position.is_some() {
+            self.position = position;
+        }
+    }
+}
