@@ -226,13 +226,15 @@ pub const WRITES_PER_TURN: usize = 1_024;
 pub const CATCH_UP_US_PER_TURN: u64 = 2_000;
 /// Connections that may wait to be taken in; the system may allow fewer.
 pub const LISTEN_BACKLOG: i32 = 65_535;
-/// Connections of one thread that serves HTTP which have not asked for anything yet. The next ones
-/// wait.
-pub const NEWCOMERS: usize = 64;
-/// So many of them in a row, then others that want the core go first.
-pub const NEWCOMERS_IN_A_ROW: usize = 2;
-/// Whoever asks for nothing makes others wait no longer than this.
-pub const NEWCOMER_PLACE_MS: u64 = 20;
+/// So many come to HTTP in a row, or begin to speak on one of its threads; then others that want
+/// the core go first.
+pub const NEWCOMERS_IN_A_ROW: usize = 8;
+/// For how long they do, if there are any.
+pub const NEWCOMERS_REST_MS: u64 = 2;
+/// TLS handshakes of one thread that serves HTTP. The next ones wait.
+pub const TLS_PLACES: usize = 64;
+/// Whoever is slow to shake hands makes others wait no longer than this.
+pub const TLS_PLACE_MS: u64 = 20;
 /// Connections that a shard takes from one listener before it does anything else.
 pub const ACCEPTS_PER_TURN: usize = 128;
 /// Connections and joined topics that a shard looks at for people, before it does anything else.

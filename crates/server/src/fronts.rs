@@ -7,9 +7,9 @@
 
 use std::io;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -23,10 +23,13 @@ use instep_edge::{Certificates, Door, Entrance, Peer, RequestMeter, Socket};
 use instep_model::limits;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{Mutex, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::problem::Problem;
+
+/// Whoever yields the core for that long has given it to somebody.
+const IS_WANTED: Duration = Duration::from_micros(200);
 
 /// The threads. They end when this is dropped.
 pub(crate) struct Fronts {
@@ -88,13 +91,35 @@ impl Fronts {
     }
 }
 
+/// How many have come, one after the other.
+#[derive(Default)]
+struct Turns(usize);
+
+impl Turns {
+    /// Waits until the next one may. After a few in a row whoever else wants the core goes first, a
+    /// shard above all; and if somebody did, for a while, because by turns alone a crowd would have
+    /// half of the core.
+    async fn next(&mut self) {
+        self.0 += 1;
+        if self.0.is_multiple_of(limits::NEWCOMERS_IN_A_ROW) {
+            let asked = Instant::now();
+            std::thread::yield_now();
+            if asked.elapsed() >= IS_WANTED {
+                tokio::time::sleep(Duration::from_millis(limits::NEWCOMERS_REST_MS)).await;
+            }
+        }
+    }
+}
+
 /// Gives the connections to the threads in turn.
 async fn accept(
     mut entrance: Entrance,
     fronts: Vec<mpsc::Sender<std::net::TcpStream>>,
     mut stopping: watch::Receiver<bool>,
 ) {
+    let mut turns = Turns::default();
     for front in fronts.iter().cycle() {
+        turns.next().await;
         let stream = tokio::select! {
             biased;
             _ = stopping.wait_for(|stop| *stop) => return,
@@ -132,36 +157,52 @@ impl Requests {
     }
 }
 
-/// Serves the connections that one thread is given. A crowd comes in a few at a time: thousands of
-/// handshakes at once would take the memory of all of them, and the core from a shard.
+/// What the connections of one thread share.
+struct Front {
+    serving: Serving,
+    /// For TLS handshakes under way.
+    places: Semaphore,
+    /// Of those who shake hands.
+    turns: Mutex<Turns>,
+}
+
+impl Front {
+    /// Shakes hands over TLS, if there are certificates. Whoever is slow does not keep others
+    /// waiting.
+    async fn take(&self, stream: TcpStream) -> Option<Socket> {
+        let place = self.places.acquire().await.ok()?;
+        let Serving { door, certificates, .. } = &self.serving;
+        let mut taking = pin!(Socket::take(door, stream, certificates.as_ref()));
+        let patience = Duration::from_millis(limits::TLS_PLACE_MS);
+        match tokio::time::timeout(patience, taking.as_mut()).await {
+            Ok(socket) => socket,
+            Err(_) => {
+                drop(place);
+                taking.await
+            }
+        }
+    }
+}
+
+/// Serves the connections that one thread is given.
 async fn serve(
     mut connections: mpsc::Receiver<std::net::TcpStream>,
     serving: Serving,
     mut stopping: watch::Receiver<bool>,
     served: mpsc::Sender<()>,
 ) {
-    let serving = Arc::new(serving);
-    let places = Arc::new(Semaphore::new(limits::NEWCOMERS));
-    let mut next = async || {
-        let stream = connections.recv().await?;
-        Some((stream, Arc::clone(&places).acquire_owned().await.ok()?))
-    };
-    let mut came = 0_usize;
+    let places = Semaphore::new(limits::TLS_PLACES);
+    let front = Arc::new(Front { serving, places, turns: Mutex::default() });
     loop {
         let given = tokio::select! {
-            given = next() => given,
+            given = connections.recv() => given,
             _ = stopping.wait_for(|stop| *stop) => return,
         };
         // Nobody gives any more: the server stops.
-        let Some((stream, place)) = given else { return };
-        came = came.wrapping_add(1);
-        if came.is_multiple_of(limits::NEWCOMERS_IN_A_ROW) {
-            // A shard that shares the core goes first.
-            std::thread::yield_now();
-        }
+        let Some(stream) = given else { return };
         match TcpStream::from_std(stream) {
             Ok(stream) => {
-                let serve = serve_one(stream, Arc::clone(&serving), stopping.clone(), place);
+                let serve = serve_one(stream, Arc::clone(&front), stopping.clone());
                 let served = served.clone();
                 tokio::spawn(async move {
                     serve.await;
@@ -173,68 +214,50 @@ async fn serve(
     }
 }
 
-/// Somebody who has come, with a place among those who have asked for nothing yet. Whoever is slow
-/// does not keep it.
-struct Newcomer {
-    has_asked: AtomicBool,
-    place: Mutex<Option<OwnedSemaphorePermit>>,
-}
-
-impl Newcomer {
-    fn asks(&self) {
-        if !self.has_asked.swap(true, Ordering::Relaxed) {
-            self.leaves_its_place();
-        }
-    }
-
-    fn leaves_its_place(&self) {
-        drop(self.place.lock().unwrap_or_else(PoisonError::into_inner).take());
-    }
-}
-
-async fn serve_one(
-    stream: TcpStream,
-    serving: Arc<Serving>,
-    stopping: watch::Receiver<bool>,
-    place: OwnedSemaphorePermit,
-) {
-    let (has_asked, place) = (AtomicBool::new(false), Mutex::new(Some(place)));
-    let newcomer = Arc::new(Newcomer { has_asked, place });
-    let mut serve = pin!(serve_newcomer(stream, serving, stopping, Arc::clone(&newcomer)));
-    let patience = Duration::from_millis(limits::NEWCOMER_PLACE_MS);
-    if tokio::time::timeout(patience, serve.as_mut()).await.is_err() {
-        newcomer.leaves_its_place();
-        serve.await;
-    }
-}
-
-async fn serve_newcomer(
-    stream: TcpStream,
-    serving: Arc<Serving>,
-    mut stopping: watch::Receiver<bool>,
-    newcomer: Arc<Newcomer>,
-) {
+/// Serves a connection once it says something: of a crowd most say nothing yet, and whoever does
+/// not has neither buffers nor what goes with them. Those who do shake hands a few at a time:
+/// thousands at once would take the memory of all of them, and the core from a shard.
+async fn serve_one(stream: TcpStream, front: Arc<Front>, mut stopping: watch::Receiver<bool>) {
     let Ok(peer) = stream.peer_addr() else { return };
-    let may_connect = serving.door.may_connect(peer.ip());
-    if may_connect.is_err() && serving.certificates.is_some() {
+    let may_connect = front.serving.door.may_connect(peer.ip());
+    if may_connect.is_err() && front.serving.certificates.is_some() {
         // A handshake costs too much to say why.
         return;
     }
-    let taking = Socket::take(&serving.door, stream, serving.certificates.as_ref());
+    let speaks = tokio::select! {
+        ready = stream.readable() => ready.is_ok(),
+        () = tokio::time::sleep(front.serving.handshake) => false,
+        _ = stopping.wait_for(|stop| *stop) => false,
+    };
+    if !speaks {
+        return tracing::debug!("a client of HTTP asked for nothing in time");
+    }
+    front.turns.lock().await.next().await;
+    Box::pin(serve_speaker(stream, front, stopping, may_connect)).await;
+}
+
+async fn serve_speaker(
+    stream: TcpStream,
+    front: Arc<Front>,
+    mut stopping: watch::Receiver<bool>,
+    may_connect: Result<(), u64>,
+) {
+    let serving = &front.serving;
     let socket = tokio::select! {
-        taken = taking => taken,
+        taken = front.take(stream) => taken,
         _ = stopping.wait_for(|stop| *stop) => return,
     };
     let Some(socket) = socket else { return };
+    let has_asked = Arc::new(AtomicBool::new(false));
     let service = {
         let requests = match may_connect {
             Ok(()) => Requests::Counted(serving.door.requests(socket.peer().ip())),
             Err(retry_s) => Requests::Refused { retry_s },
         };
-        let (peer, newcomer) = (Peer(socket.peer()), Arc::clone(&newcomer));
+        let (peer, has_asked) = (Peer(socket.peer()), Arc::clone(&has_asked));
         let routes = TowerToHyperService::new(serving.router.clone());
         service_fn(move |request: hyper::Request<Incoming>| {
-            newcomer.asks();
+            has_asked.store(true, Ordering::Relaxed);
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(peer);
             let answer = match requests.refuse() {
@@ -264,7 +287,7 @@ async fn serve_newcomer(
             }
             () = &mut first, if is_young => {
                 is_young = false;
-                if !newcomer.has_asked.load(Ordering::Relaxed) {
+                if !has_asked.load(Ordering::Relaxed) {
                     return tracing::debug!("a client of HTTP asked for nothing in time");
                 }
             }

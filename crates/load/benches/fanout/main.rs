@@ -1,9 +1,9 @@
 //! How many deliveries does a second of one core make, and how late are they?
 //!
 //! Each server runs alone on one core, the load (publisher and all subscribers, one thread) on the
-//! other. Each does each scenario three times, and its best counts. `--quick` takes one round,
-//! `--scenario X` and `--server X` choose, `--churn` measures bursts of connections only. What is
-//! not installed is left out.
+//! other. Each does each scenario three times, and its best counts. `--rounds N` takes as many,
+//! where the machine is not quiet, `--quick` one; `--scenario X` and `--server X` choose, `--churn`
+//! measures bursts of connections only. What is not installed is left out.
 
 mod churn;
 mod crowd;
@@ -28,6 +28,7 @@ pub(crate) type Results = BTreeMap<&'static str, BTreeMap<Rival, Outcome>>;
 
 struct Choice {
     quick: bool,
+    rounds: Option<usize>,
     scenarios: Vec<String>,
     servers: Vec<String>,
 }
@@ -47,8 +48,11 @@ fn main() {
         let pairs = args.windows(2).filter(|pair| pair[0] == name);
         pairs.map(|pair| pair[1].replace('-', " ")).collect()
     };
+    let quick = args.iter().any(|argument| argument == "--quick");
+    let rounds = values("--rounds").pop().map(|rounds| rounds.parse().expect("a number"));
     let choice = Choice {
-        quick: args.iter().any(|argument| argument == "--quick"),
+        quick,
+        rounds: rounds.or(quick.then_some(1)),
         scenarios: values("--scenario"),
         servers: values("--server"),
     };
@@ -84,7 +88,7 @@ fn measure(choice: &Choice) -> Results {
         print_line(HEADING);
         let outcomes = results.entry(scenario.name).or_default();
         // Everybody takes turns, so that what else happens on the machine falls on all of them.
-        for _ in 0..if choice.quick { 1 } else { scenario.rounds() } {
+        for _ in 0..choice.rounds.unwrap_or(scenario.rounds()) {
             for rival in rivals::ALL {
                 let named = choice.servers.iter().any(|server| rival.name().starts_with(&**server));
                 if named || choice.servers.is_empty() {
