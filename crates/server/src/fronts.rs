@@ -91,17 +91,23 @@ impl Fronts {
     }
 }
 
-/// How many have come, one after the other.
-#[derive(Default)]
-struct Turns(usize);
+/// Those who come one after the other, so many in a row.
+struct Turns {
+    came: usize,
+    in_a_row: usize,
+}
 
 impl Turns {
+    fn new(in_a_row: usize) -> Self {
+        Self { came: 0, in_a_row }
+    }
+
     /// Waits until the next one may. After a few in a row whoever else wants the core goes first, a
     /// shard above all; and if somebody did, for a while, because by turns alone a crowd would have
     /// half of the core.
     async fn next(&mut self) {
-        self.0 += 1;
-        if self.0.is_multiple_of(limits::NEWCOMERS_IN_A_ROW) {
+        self.came += 1;
+        if self.came.is_multiple_of(self.in_a_row) {
             let asked = Instant::now();
             std::thread::yield_now();
             if asked.elapsed() >= IS_WANTED {
@@ -117,7 +123,7 @@ async fn accept(
     fronts: Vec<mpsc::Sender<std::net::TcpStream>>,
     mut stopping: watch::Receiver<bool>,
 ) {
-    let mut turns = Turns::default();
+    let mut turns = Turns::new(limits::ARRIVALS_IN_A_ROW);
     for front in fronts.iter().cycle() {
         turns.next().await;
         let stream = tokio::select! {
@@ -192,7 +198,11 @@ async fn serve(
     served: mpsc::Sender<()>,
 ) {
     let places = Semaphore::new(limits::TLS_PLACES);
-    let front = Arc::new(Front { serving, places, turns: Mutex::default() });
+    let front = Arc::new(Front {
+        serving,
+        places,
+        turns: Mutex::new(Turns::new(limits::NEWCOMERS_IN_A_ROW)),
+    });
     loop {
         let given = tokio::select! {
             given = connections.recv() => given,
