@@ -234,16 +234,29 @@ async fn serve_one(stream: TcpStream, front: Arc<Front>, mut stopping: watch::Re
         // A handshake costs too much to say why.
         return;
     }
-    let speaks = tokio::select! {
-        ready = stream.readable() => ready.is_ok(),
-        () = tokio::time::sleep(front.serving.handshake) => false,
-        _ = stopping.wait_for(|stop| *stop) => false,
-    };
-    if !speaks {
-        return tracing::debug!("a client of HTTP asked for nothing in time");
+    // A handshake of TLS begins at once, and is counted when it does not end in time.
+    let is_open = front.serving.certificates.is_none();
+    if is_open && !speaks(&stream, front.serving.handshake, &mut stopping).await {
+        return;
     }
     front.turns.lock().await.next().await;
     Box::pin(serve_speaker(stream, front, stopping, may_connect)).await;
+}
+
+/// Waits for a client to say something; false when it does not in time, or the server stops.
+async fn speaks(
+    stream: &TcpStream,
+    patience: Duration,
+    stopping: &mut watch::Receiver<bool>,
+) -> bool {
+    tokio::select! {
+        ready = stream.readable() => ready.is_ok(),
+        () = tokio::time::sleep(patience) => {
+            tracing::debug!("a client of HTTP said nothing in time");
+            false
+        }
+        _ = stopping.wait_for(|stop| *stop) => false,
+    }
 }
 
 async fn serve_speaker(

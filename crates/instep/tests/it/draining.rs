@@ -203,3 +203,25 @@ fn crowds_that_come_and_go_starve_nobody_and_leave_nothing_behind() {
     let gauges = |page: &Page| names.map(|name| page.get(name));
     assert_eq!(gauges(&after), gauges(&before));
 }
+
+/// Most of a crowd that connects at once says nothing for a while: it keeps nobody out, and is
+/// served when it speaks.
+#[test]
+fn a_crowd_that_says_nothing_keeps_nobody_out_and_is_heard_when_it_speaks() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::serve(directory.path());
+    let silent: Vec<_> = (0..300).map(|_| TcpStream::connect(server.address()).unwrap()).collect();
+
+    let runtime = Runtime::new().unwrap();
+    let others = runtime.block_on(open_many(&server, 50));
+    wait_for(&server, SOCKETS, |now| now == 50.0);
+
+    for mut stream in silent {
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    drop(others);
+}
