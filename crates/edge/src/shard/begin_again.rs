@@ -17,7 +17,6 @@ impl Shard {
     /// on the way in comes in.
     pub(super) fn begin_again(&mut self) {
         let counters = Arc::clone(&self.core.counters);
-        counters.panics.add(1);
         tracing::error!(
             shard = self.core.shard,
             connections = self.connections.len(),
@@ -54,5 +53,7 @@ impl Shard {
         self.review = None;
         self.leaving = Leaving::default();
         self.surveys = Surveys::default();
+        // Whoever sees it counted sees the rest, too.
+        counters.panics.add(1);
     }
 }
