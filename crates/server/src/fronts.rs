@@ -235,27 +235,30 @@ async fn serve_one(stream: TcpStream, front: Arc<Front>, mut stopping: watch::Re
         return;
     }
     // A handshake of TLS begins at once, and is counted when it does not end in time.
-    let is_open = front.serving.certificates.is_none();
-    if is_open && !speaks(&stream, front.serving.handshake, &mut stopping).await {
-        return;
+    let mut patience = front.serving.handshake;
+    if front.serving.certificates.is_none() {
+        let Some(left) = speaks(&stream, patience, &mut stopping).await else { return };
+        patience = left;
     }
     front.turns.lock().await.next().await;
-    Box::pin(serve_speaker(stream, front, stopping, may_connect)).await;
+    Box::pin(serve_speaker(stream, front, stopping, may_connect, patience)).await;
 }
 
-/// Waits for a client to say something; false when it does not in time, or the server stops.
+/// Waits for a client to say something; how much of its time is left then, none when it does not
+/// in time, or the server stops.
 async fn speaks(
     stream: &TcpStream,
     patience: Duration,
     stopping: &mut watch::Receiver<bool>,
-) -> bool {
+) -> Option<Duration> {
+    let began = Instant::now();
     tokio::select! {
-        ready = stream.readable() => ready.is_ok(),
+        ready = stream.readable() => ready.ok().map(|()| patience.saturating_sub(began.elapsed())),
         () = tokio::time::sleep(patience) => {
             tracing::debug!("a client of HTTP said nothing in time");
-            false
+            None
         }
-        _ = stopping.wait_for(|stop| *stop) => false,
+        _ = stopping.wait_for(|stop| *stop) => None,
     }
 }
 
@@ -264,6 +267,7 @@ async fn serve_speaker(
     front: Arc<Front>,
     mut stopping: watch::Receiver<bool>,
     may_connect: Result<(), u64>,
+    patience: Duration,
 ) {
     let serving = &front.serving;
     let socket = tokio::select! {
@@ -298,7 +302,7 @@ async fn serve_speaker(
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(serving.idle);
     let mut connection = pin!(http.serve_connection(TokioIo::new(socket), service).with_upgrades());
-    let mut first = pin!(tokio::time::sleep(serving.handshake));
+    let mut first = pin!(tokio::time::sleep(patience));
     let (mut is_young, mut stays) = (true, true);
     loop {
         tokio::select! {

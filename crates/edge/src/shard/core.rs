@@ -10,7 +10,7 @@ use instep_protocol::session::Channel;
 use super::awaited::{Answered, Awaited};
 use super::connection::Marks;
 use super::counts::Counters;
-use super::fan_out::{Due, Giving};
+use super::fan_out::{Giving, Owed};
 use super::mail::{Mail, Post};
 use super::topics::Topics;
 use super::wheel::{Entry, Wheel};
@@ -28,7 +28,7 @@ pub(super) struct Core {
     /// What is new on a topic, and not given to everybody yet.
     pub(super) giving: Option<Giving>,
     /// What each of some subscribers has to get of it, for the moment.
-    pub(super) dues: Vec<Due>,
+    pub(super) owed: Vec<Owed>,
     pub(super) wheel: Wheel,
     /// The time of this turn.
     pub(super) now: u64,
@@ -84,7 +84,7 @@ impl Core {
             counters,
             topics,
             giving: None,
-            dues: vec![],
+            owed: vec![],
             wheel: Wheel::new(now),
             now,
             turn: Duration::ZERO,

@@ -39,7 +39,7 @@ pub(super) struct Giving {
 }
 
 /// What one subscriber has to get of what is new.
-pub(super) enum Due {
+pub(super) enum Owed {
     /// All behind so many frames.
     From(usize),
     /// It has everything, or has left.
@@ -148,40 +148,40 @@ impl Giving {
         let some = self.left..end;
         // All are looked at before any of them is given something: what has to come from memory
         // for one is waited for together with what has to come for the others.
-        let mut dues = std::mem::take(&mut core.dues);
+        let mut all_owed = std::mem::take(&mut core.owed);
         each((self.mark, some.clone()), core, connections, |connection, member, _| {
-            dues.push(self.due(connection, member));
+            all_owed.push(self.owed(connection, member));
         });
-        let (mut due, mut delivered) = (dues.iter(), 0);
-        each((self.mark, some), core, connections, |connection, member, core| match due.next() {
-            Some(Due::From(skip)) => {
+        let (mut owed, mut delivered) = (all_owed.iter(), 0);
+        each((self.mark, some), core, connections, |connection, member, core| match owed.next() {
+            Some(Owed::From(skip)) => {
                 self.give(connection, member, *skip, core);
                 delivered += self.frames.len() - skip;
             }
-            Some(Due::CatchesUp) => fall_behind(connection, member.slot, core),
-            Some(Due::Nothing) | None => {}
+            Some(Owed::CatchesUp) => fall_behind(connection, member.slot, core),
+            Some(Owed::Nothing) | None => {}
         });
-        dues.clear();
-        core.dues = dues;
+        all_owed.clear();
+        core.owed = all_owed;
         core.counters.deliveries.add(delivered as u64);
         end - self.left
     }
 
     /// What one subscriber has to get of it.
-    fn due(&self, connection: &mut Connection, member: Member) -> Due {
+    fn owed(&self, connection: &mut Connection, member: Member) -> Owed {
         if connection.marks.blocked
             || connection.marks.behind
             || connection.out.bytes() > limits::OUTBOX_BYTES
         {
-            return Due::CatchesUp;
+            return Owed::CatchesUp;
         }
-        let Side::Channels(talk) = &mut connection.side else { return Due::Nothing };
-        let Some(joined) = talk.find(member.channel) else { return Due::Nothing };
+        let Side::Channels(talk) = &mut connection.side else { return Owed::Nothing };
+        let Some(joined) = talk.find(member.channel) else { return Owed::Nothing };
         let Some(skip) = joined.subscription.cursor().since(self.from) else {
-            return Due::CatchesUp;
+            return Owed::CatchesUp;
         };
         let skip = usize::try_from(skip).unwrap_or(usize::MAX);
-        if skip < self.frames.len() { Due::From(skip) } else { Due::Nothing }
+        if skip < self.frames.len() { Owed::From(skip) } else { Owed::Nothing }
     }
 
     /// Gives one subscriber the frames behind the first `skip`.
