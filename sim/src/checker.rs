@@ -62,6 +62,7 @@ checkers! {
     commits::an_id_takes_effect_at_most_once, "law 5, I45";
     commits::a_reply_is_replayed_equal, "law 5";
     commits::an_id_with_another_body_is_refused, "law 5";
+    commits::an_id_is_judged_by_the_clock, "law 5, law 7";
     commits::what_is_refused_leaves_nothing, "law 8, I4";
     commits::records_are_what_the_operations_say, "I4, I32";
     commits::a_bounded_add_stays_in_its_bounds, "I4";

@@ -27,6 +27,8 @@ pub enum Fault {
     ReplayNewestPosition,
     /// Law 5: the body under an id is not looked at.
     IgnoreBodies,
+    /// Law 7: the newest time in the log is taken for what the clock says.
+    LogTimeAsClock,
     /// Law 6: proposals queue without end.
     UnboundedQueue,
     /// Law 6: a ring keeps every frame.
@@ -67,6 +69,7 @@ pub const FAULTS: &[(Fault, &str, &str)] = &[
     (ForgetIdsAtRestart, "forget-ids-at-restart", "an_id_takes_effect_at_most_once"),
     (ReplayNewestPosition, "replay-newest-position", "a_reply_is_replayed_equal"),
     (IgnoreBodies, "ignore-bodies", "an_id_with_another_body_is_refused"),
+    (LogTimeAsClock, "log-time-as-clock", "an_id_is_judged_by_the_clock"),
     (UnboundedQueue, "unbounded-queue", "limits_are_kept"),
     (UnboundedRing, "unbounded-ring", "limits_are_kept"),
     (DependOnTheProcess, "depend-on-the-process", SAME_SEED),

@@ -146,6 +146,11 @@ pub enum Event {
         /// The subscriber.
         reader: u32,
     },
+    /// The clock says something else, of its own or because somebody has set it.
+    Clock {
+        /// Milliseconds since 1970.
+        now_ms: u64,
+    },
     /// Something is held in a bounded place.
     Held {
         /// What.

@@ -144,6 +144,14 @@ impl Node {
         }
     }
 
+    /// What the owner is told of the time.
+    fn clock(&self) -> u64 {
+        match self.fault {
+            Some(Fault::LogTimeAsClock) => self.now_ms.max(self.state().time_ms),
+            _ => self.now_ms,
+        }
+    }
+
     pub(crate) fn position(&self) -> Position {
         Position { incarnation: self.incarnation, place: self.state().applied }
     }
@@ -171,7 +179,7 @@ impl Node {
         self.waiting += 1;
         self.hold("proposals", self.waiting, QUEUE_LIMIT, trace);
         let event = OwnerEvent::Propose { ticket, proposal };
-        self.owner.handle(event, self.now_ms);
+        self.owner.handle(event, self.clock());
     }
 
     /// Starts a batch if none is open.
@@ -194,7 +202,7 @@ impl Node {
             Ok(revision) => {
                 trace.push(Event::stored(self.incarnation, revision, &entry));
                 if !early {
-                    self.owner.handle(OwnerEvent::Appended, self.now_ms);
+                    self.owner.handle(OwnerEvent::Appended, self.clock());
                 }
             }
             Err(error) => self.append_failed(error, trace),
@@ -216,7 +224,7 @@ impl Node {
             }
             _ => OwnerEvent::AppendFailed(error),
         };
-        self.owner.handle(event, self.now_ms);
+        self.owner.handle(event, self.clock());
     }
 
     /// Does what the owner wants, up to the next append.
@@ -226,7 +234,7 @@ impl Node {
                 Effect::Append { expected, entry } => {
                     self.flush.push_back((expected, entry));
                     if self.fault == Some(Fault::PublishBeforeDurable) {
-                        self.owner.handle(OwnerEvent::Appended, self.now_ms);
+                        self.owner.handle(OwnerEvent::Appended, self.clock());
                     }
                 }
                 Effect::Publish { commits, .. } => {

@@ -88,6 +88,8 @@ pub(crate) struct World {
     dice: Dice,
     fault: Option<Fault>,
     now_ms: u64,
+    /// So far it is ahead.
+    ahead_ms: u64,
     disk: SimulatedDisk,
     /// The history that must be found again.
     incarnation: Option<Incarnation>,
@@ -125,6 +127,7 @@ impl World {
             dice,
             fault,
             now_ms: 1_700_000_000_000,
+            ahead_ms: 0,
             disk,
             incarnation: None,
             node: None,
@@ -287,19 +290,28 @@ impl World {
         if self.fault == Some(Fault::DependOnTheProcess) {
             self.now_ms += order_of_a_hash() % 3;
         }
-        if let Some(node) = &mut self.node {
-            node.set_time(self.now_ms);
-        }
+        self.tell_time();
     }
 
     fn jump(&mut self) {
         let edge = self.dice.below(5) as u64;
-        match self.dice.below(3) {
+        match self.dice.below(5) {
             0 => self.now_ms += ID_MEMORY_MS + edge - 2,
             1 => self.now_ms += ID_MEMORY_MS / 2,
             // Clocks go back, too.
-            _ => self.now_ms -= 60_000,
+            2 => self.now_ms -= 60_000,
+            // They are wrong by more than a day, and somebody puts them right.
+            _ if self.ahead_ms == 0 => {
+                self.ahead_ms = ID_MEMORY_MS + 3_600_000;
+                self.now_ms += self.ahead_ms;
+            }
+            _ => self.now_ms -= std::mem::take(&mut self.ahead_ms),
         }
+        self.tell_time();
+    }
+
+    fn tell_time(&mut self) {
+        self.trace.push(Event::Clock { now_ms: self.now_ms });
         if let Some(node) = &mut self.node {
             node.set_time(self.now_ms);
         }

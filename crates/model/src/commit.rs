@@ -314,7 +314,8 @@ pub struct Entry {
     pub writer: Uuid,
     /// The owner's own count of entries.
     pub sequence: u64,
-    /// When the owner wrote it, in milliseconds since 1970.
+    /// When the owner wrote it, in milliseconds since 1970, as its clock said: entries are in the
+    /// order of their revisions, and their times need not be.
     pub time_ms: u64,
     /// The running hash of everything before it: two nodes with the same hash folded the same.
     pub history: u64,

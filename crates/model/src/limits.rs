@@ -40,12 +40,22 @@ pub const BRISK_APPEND_US: u64 = 1_000;
 /// While subscribers are told in so short a time, a caller tells what it has committed: waking the
 /// views' thread takes as long.
 pub const BRISK_TELLING_US: u64 = 25;
+/// A clock that goes back by less is as good as one that did not: deadlines stay as they are.
+pub const CLOCK_BACK_MS: u64 = 1_000;
+/// A clock that goes forward by more at once ages no history yet.
+pub const HISTORY_STEP_MS: u64 = 10 * 60 * 1000;
+/// It does when it has said so for as long.
+pub const HISTORY_DOUBT_MS: u64 = 60 * 60 * 1000;
 /// How long a commit id is remembered.
 pub const ID_MEMORY_MS: u64 = 24 * 60 * 60 * 1000;
 /// How far in the future the time inside a commit id may lie.
 pub const ID_AHEAD_MS: u64 = 10 * 60 * 1000;
 /// Commit ids remembered per principal; the oldest go first, and ids older than them are refused.
 pub const ID_MEMORY_PER_PRINCIPAL: usize = 1_000_000;
+/// Bytes of commit ids and their replies of one principal; the oldest go first.
+pub const ID_MEMORY_BYTES_PER_PRINCIPAL: usize = 128 * 1024 * 1024;
+/// Bytes of commit ids and their replies in one dataset; those of whoever has most go first.
+pub const ID_MEMORY_BYTES: usize = 512 * 1024 * 1024;
 /// Principals whose commit ids are remembered in one dataset.
 pub const ID_MEMORY_PRINCIPALS: usize = 65_536;
 /// Longest name of a principal.

@@ -151,10 +151,10 @@ impl<T> Owner<T> {
         &self.state
     }
 
-    /// Takes an event at `now_ms`, milliseconds since 1970.
+    /// Takes an event at `now_ms`, milliseconds since 1970, as the clock says it. Order is what
+    /// revisions are for: a clock that was wrong once must not be believed for longer than it was.
     pub fn handle(&mut self, event: Event<T>, now_ms: u64) {
-        // Time never goes back inside a log, whatever the clock does.
-        self.now_ms = self.now_ms.max(now_ms).max(self.state.time_ms);
+        self.now_ms = now_ms;
         match event {
             Event::Propose { ticket, proposal } => self.waiting.push_back((ticket, proposal)),
             Event::Appended => self.appended(),

@@ -24,17 +24,47 @@ const FRAME_BYTES: usize = 64 * 1024 * 1024;
 const FORMAT: u8 = 1;
 /// The same where there is mail.
 const FORMAT_WITH_MAIL: u8 = 2;
+/// The same where it matters by which clock something was reckoned: messages rest, or ids of a
+/// time ahead were forgotten.
+const FORMAT_WITH_CLOCKS: u8 = 3;
 
 #[derive(Serialize, Deserialize)]
 enum Piece {
-    Header { format: u8, applied: Place, history: u64, time_ms: u64 },
-    Table { name: Name, options: TableOptions },
-    Rows { rows: Vec<(Key, Place, Row)> },
-    Journal { name: Name, journal: Journal },
-    Principal { name: String, horizon: Option<Uuid> },
-    Ids { ids: Vec<(Uuid, Remembered)> },
-    End { rows: u64, ids: u64 },
-    Mail { parts: Vec<MailPart> },
+    Header {
+        format: u8,
+        applied: Place,
+        history: u64,
+        time_ms: u64,
+    },
+    Table {
+        name: Name,
+        options: TableOptions,
+    },
+    Rows {
+        rows: Vec<(Key, Place, Row)>,
+    },
+    Journal {
+        name: Name,
+        journal: Journal,
+    },
+    Principal {
+        name: String,
+        horizon: Option<Uuid>,
+    },
+    Ids {
+        ids: Vec<(Uuid, Remembered)>,
+    },
+    End {
+        rows: u64,
+        ids: u64,
+    },
+    Mail {
+        parts: Vec<MailPart>,
+    },
+    /// Ids of the principal before that were forgotten besides those up to its horizon: from, to.
+    Forgotten {
+        spans: Vec<(Uuid, Uuid)>,
+    },
 }
 
 /// Why bytes are not a snapshot.
@@ -71,7 +101,12 @@ pub fn write<E>(state: &State, write: &mut dyn FnMut(&[u8]) -> Result<(), E>) ->
     let State { applied, history, time_ms, .. } = *state;
     // Endpoints may be routed before there is a queue.
     let has_mail = state.mail.parts().any(|part| part != MailPart::Last(0));
-    let format = if has_mail { FORMAT_WITH_MAIL } else { FORMAT };
+    let has_clocks = state.mail.has_clocks() || state.ids.has_spans();
+    let format = match (has_mail, has_clocks) {
+        (_, true) => FORMAT_WITH_CLOCKS,
+        (true, false) => FORMAT_WITH_MAIL,
+        (false, false) => FORMAT,
+    };
     put(&Piece::Header { format, applied, history, time_ms })?;
     let (mut row_count, mut id_count) = (0, 0);
     for (name, table) in &state.tables {
@@ -86,8 +121,13 @@ pub fn write<E>(state: &State, write: &mut dyn FnMut(&[u8]) -> Result<(), E>) ->
         put(&Piece::Journal { name: name.clone(), journal: *journal })?;
     }
     for (name, principal) in state.ids.principals() {
-        put(&Piece::Principal { name: name.clone(), horizon: principal.horizon })?;
-        let ids = principal.ids.iter().map(|(id, remembered)| ((*id, remembered.clone()), 64));
+        put(&Piece::Principal { name: name.clone(), horizon: principal.horizon() })?;
+        if !principal.spans().is_empty() {
+            put(&Piece::Forgotten { spans: principal.spans().to_vec() })?;
+        }
+        let ids = principal.ids().map(|(id, remembered)| {
+            ((*id, remembered.clone()), 64 + 10 * remembered.results.len())
+        });
         id_count += in_pieces(ids, |ids| put(&Piece::Ids { ids }))?;
     }
     let parts = state.mail.parts().map(|part| (part, 96));
@@ -127,6 +167,7 @@ pub struct Reader {
     principal: Option<String>,
     rows: u64,
     ids: u64,
+    format: u8,
     ended: bool,
 }
 
@@ -173,11 +214,17 @@ impl Reader {
 
     fn take(&mut self, piece: Piece) -> Result<(), SnapshotError> {
         match piece {
-            Piece::Header { format: FORMAT | FORMAT_WITH_MAIL, applied, history, time_ms } => {
+            Piece::Header {
+                format: format @ (FORMAT | FORMAT_WITH_MAIL | FORMAT_WITH_CLOCKS),
+                applied,
+                history,
+                time_ms,
+            } => {
+                self.format = format;
                 self.state = State { applied, history, time_ms, ..State::default() };
             }
             Piece::Header { format: found, .. } => {
-                return Err(SnapshotError::NewerFormat { found, known: FORMAT_WITH_MAIL });
+                return Err(SnapshotError::NewerFormat { found, known: FORMAT_WITH_CLOCKS });
             }
             Piece::Table { name, options } => {
                 self.state.tables.entry(name.clone()).or_default().options = options;
@@ -202,13 +249,26 @@ impl Reader {
                 let name =
                     self.principal.as_ref().ok_or_else(|| malformed("ids without a principal"))?;
                 self.ids += ids.len() as u64;
-                self.state.ids.restore(name.clone(), None).ids.extend(ids);
+                self.state.ids.restore_ids(name, ids);
             }
             Piece::Mail { parts } => {
                 let mail = Arc::make_mut(&mut self.state.mail);
                 parts.into_iter().for_each(|part| mail.restore(part));
             }
-            Piece::End { rows, ids } if (rows, ids) == (self.rows, self.ids) => self.ended = true,
+            Piece::Forgotten { spans } => {
+                let name = self
+                    .principal
+                    .as_ref()
+                    .ok_or_else(|| malformed("spans without a principal"))?;
+                self.state.ids.restore_spans(name, spans);
+            }
+            Piece::End { rows, ids } if (rows, ids) == (self.rows, self.ids) => {
+                if self.format == FORMAT_WITH_MAIL {
+                    let time_ms = self.state.time_ms;
+                    Arc::make_mut(&mut self.state.mail).reckon_rests(time_ms);
+                }
+                self.ended = true;
+            }
             Piece::End { .. } => return Err(malformed("rows or ids are missing")),
         }
         Ok(())

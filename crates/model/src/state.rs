@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::commit::{Commit, Entry, EntryError, Record, TableOptions, history_after};
 use crate::ids::{IdMemory, Remembered};
+use crate::limits;
 use crate::mail::{Mail, MailChange};
 use crate::name::{Key, Name};
 use crate::position::{Place, Revision};
@@ -49,7 +50,8 @@ pub struct State {
     pub applied: Place,
     /// Running hash of the entries up to `applied`.
     pub history: u64,
-    /// Time of the newest entry, in milliseconds since 1970.
+    /// Time of the newest entry, in milliseconds since 1970: what the clock said, which may have
+    /// been set back since an entry before.
     pub time_ms: u64,
     /// The tables.
     pub tables: Tables,
@@ -181,6 +183,9 @@ impl State {
             return Err(FoldError::Diverged { at: revision });
         }
         let Entry { time_ms, commits, .. } = entry;
+        if !self.mail.is_empty() {
+            self.keep_time(time_ms);
+        }
         for (index, commit) in commits.into_iter().enumerate() {
             let place = Place { revision, index: index as u16 };
             self.fold_commit(place, time_ms, commit, see)?;
@@ -190,6 +195,15 @@ impl State {
         self.time_ms = time_ms;
         self.history = history_after(self.history, bytes);
         Ok(())
+    }
+
+    /// Deadlines of messages were reckoned by a clock that has been set back since.
+    fn keep_time(&mut self, time_ms: u64) {
+        if time_ms.saturating_add(limits::CLOCK_BACK_MS) < self.time_ms {
+            Arc::make_mut(&mut self.mail).set_back(time_ms);
+        } else if self.mail.is_overtaken(time_ms) {
+            Arc::make_mut(&mut self.mail).caught_up(time_ms);
+        }
     }
 
     fn fold_commit(

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use instep_model::limits;
 use instep_model::position::Revision;
 
 /// How much history is kept. What is older than the time, or beyond the bytes, may go; a snapshot
@@ -19,6 +20,36 @@ pub struct Keep {
 pub struct Retention {
     steps: VecDeque<Step>,
     bytes: u64,
+    age: Age,
+}
+
+/// The time by which history ages: that of the clock, but for a step forward, which is believed
+/// when the clock still says so an hour later. What is cut off does not come back when somebody
+/// puts the clock right.
+#[derive(Debug, Default)]
+struct Age {
+    /// What was believed last, and when that was, in milliseconds of running.
+    last: Option<(u64, u64)>,
+    doubted_since: Option<u64>,
+}
+
+impl Age {
+    /// What is believed when the clock says `now_ms`, after so many milliseconds of running.
+    fn at(&mut self, now_ms: u64, newest_ms: u64, running_ms: u64) -> u64 {
+        let (before, then) = self.last.unwrap_or((newest_ms, running_ms));
+        let expected = before.saturating_add(running_ms.saturating_sub(then));
+        let is_step = now_ms > expected.saturating_add(limits::HISTORY_STEP_MS);
+        let since = *self.doubted_since.get_or_insert(running_ms);
+        let believed = match is_step && running_ms - since < limits::HISTORY_DOUBT_MS {
+            true => expected,
+            false => {
+                self.doubted_since = None;
+                now_ms
+            }
+        };
+        self.last = Some((believed, running_ms));
+        believed
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -45,11 +76,19 @@ impl Retention {
     }
 
     /// The oldest entry to keep, and no more counts what is below it. `covered` is the first entry
-    /// that no snapshot covers.
-    pub fn floor(&mut self, keep: Keep, covered: Revision, now_ms: u64) -> Option<Revision> {
+    /// that no snapshot covers; `running_ms` is a clock that nobody sets.
+    pub fn floor(
+        &mut self,
+        keep: Keep,
+        covered: Revision,
+        now_ms: u64,
+        running_ms: u64,
+    ) -> Option<Revision> {
+        let newest_ms = self.steps.back().map_or(now_ms, |step| step.newest_ms);
+        let now_ms = self.age.at(now_ms, newest_ms, running_ms);
         let mut floor = None;
         while let [step, next, ..] = self.steps.make_contiguous() {
-            let old = step.newest_ms + keep.ms < now_ms;
+            let old = step.newest_ms.saturating_add(keep.ms) < now_ms;
             if next.first > covered || !(old || self.bytes > keep.bytes) {
                 break;
             }
@@ -74,10 +113,30 @@ mod tests {
         let bytes = 6 * STEP_BYTES;
 
         let keep = Keep { bytes, ms: u64::MAX / 2 };
-        assert_eq!(retention.floor(keep, Revision(3), 1_000), Some(Revision(3)));
-        assert_eq!(retention.floor(keep, Revision(11), 1_000), Some(Revision(5)));
-        assert_eq!(retention.floor(keep, Revision(11), 1_000), None);
+        assert_eq!(retention.floor(keep, Revision(3), 1_000, 0), Some(Revision(3)));
+        assert_eq!(retention.floor(keep, Revision(11), 1_000, 0), Some(Revision(5)));
+        assert_eq!(retention.floor(keep, Revision(11), 1_000, 0), None);
         let keep = Keep { bytes, ms: 250 };
-        assert_eq!(retention.floor(keep, Revision(11), 1_000), Some(Revision(8)));
+        assert_eq!(retention.floor(keep, Revision(11), 1_000, 0), Some(Revision(8)));
+    }
+
+    #[test]
+    fn a_step_of_the_clock_cuts_no_history_off_unless_it_lasts_for_an_hour() {
+        const HOUR: u64 = limits::HISTORY_DOUBT_MS;
+        let day = 24 * HOUR;
+        let mut retention = Retention::default();
+        for number in 1..=10 {
+            retention.appended(Revision(number), STEP_BYTES, number);
+        }
+        let keep = Keep { bytes: u64::MAX, ms: 7 * day };
+        let mut floor =
+            |now_ms, running_ms| retention.floor(keep, Revision(11), now_ms, running_ms).is_some();
+
+        assert!(!floor(10, 0));
+        assert!(!floor(8 * day, 1_000), "it is ahead");
+        assert!(!floor(2_000, 2_000), "it is right again");
+        assert!(!floor(8 * day, 3_000), "it is ahead");
+        assert!(!floor(8 * day + HOUR - 1, 3_000 + HOUR - 1));
+        assert!(floor(8 * day + HOUR, 3_000 + HOUR), "it is what the time is");
     }
 }

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use instep_model::limits::ID_MEMORY_MS;
 use instep_model::position::{Incarnation, Place};
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::{Case, violation};
-use crate::history::Answer;
+use crate::history::{Answer, Event};
 use crate::oracle::Oracle;
 use crate::timeline::{Line, Request, Violation};
 
@@ -87,6 +89,51 @@ pub(super) fn an_id_with_another_body_is_refused(case: &Case<'_>) -> Result<(), 
         }
     }
     Ok(())
+}
+
+/// Law 5, law 7: an id that was never used, of a time that the clock showed while it was judged, is
+/// not too old and not of the future, whatever the clock said before. Only who made a commit when
+/// the clock was a day ahead may have lost ids of that time which it did not use.
+pub(super) fn an_id_is_judged_by_the_clock(case: &Case<'_>) -> Result<(), Violation> {
+    const NEAR_MS: u64 = 60_000;
+    let clock = case.history.iter().enumerate().filter_map(|(at, event)| match event {
+        Event::Clock { now_ms } => Some((at, *now_ms)),
+        _ => None,
+    });
+    let clock: BTreeMap<usize, u64> = clock.collect();
+    let used = case.timeline.lines().flat_map(|(_, line)| line.commits.values());
+    let used: BTreeMap<_, _> =
+        used.filter_map(|known| Some((known.commit.signature.as_ref()?, known.event))).collect();
+    for request in &case.timeline.requests {
+        let (Some((at, Answer::Refused { code })), Some(signature)) =
+            (request.answer, &request.signature)
+        else {
+            continue;
+        };
+        if !["id_expired", "id_invalid"].contains(&code.as_str()) || used.contains_key(signature) {
+            continue;
+        }
+        let before = clock.range(..request.event).next_back();
+        let mut shown = before.into_iter().chain(clock.range(request.event..at)).peekable();
+        let id_ms = time_in(signature.1);
+        let is_known = shown.peek().is_some();
+        let mut others = used.iter().filter(|((who, id), at)| {
+            let then = clock.range(..**at).next_back().map_or(0, |(_, now_ms)| *now_ms);
+            let then = then.max(time_in(*id));
+            *who == signature.0 && then > id_ms + ID_MEMORY_MS && **at < request.event
+        });
+        if is_known
+            && others.next().is_none()
+            && shown.all(|(_, now_ms)| now_ms.abs_diff(id_ms) <= NEAR_MS)
+        {
+            return Err(violation(at, format!("{signature:?} is of now, and was {code}")));
+        }
+    }
+    Ok(())
+}
+
+fn time_in(id: Uuid) -> u64 {
+    (id.as_u128() >> 80) as u64
 }
 
 /// Law 8, I4: a proposal that was certainly refused never appears, unless it is tried again.

@@ -92,6 +92,8 @@ pub(super) struct World {
     dice: Dice,
     fault: Option<Fault>,
     now_ms: u64,
+    /// So far it is ahead.
+    ahead_ms: u64,
     log: Vec<Bytes>,
     snapshot: Option<Vec<u8>>,
     hub: Hub,
@@ -120,6 +122,7 @@ impl World {
             dice,
             fault,
             now_ms: 1_700_000_000_000,
+            ahead_ms: 0,
             log: Vec::new(),
             snapshot: None,
             hub,
@@ -189,10 +192,16 @@ impl World {
             Step::Die => self.die(link),
             Step::Notice => self.notice(link),
             Step::Wait => self.wait(400),
-            Step::Jump => match self.dice.chance(50) {
-                true => self.wait(100_000),
+            Step::Jump => match self.dice.below(4) {
+                0 => self.wait(100_000),
                 // Clocks go back, too.
-                false => self.now_ms -= 5_000,
+                1 => self.now_ms -= 5_000,
+                // They are wrong by more than a day, and somebody puts them right.
+                _ if self.ahead_ms == 0 => {
+                    self.ahead_ms = 90_000_000;
+                    self.now_ms += self.ahead_ms;
+                }
+                _ => self.now_ms -= std::mem::take(&mut self.ahead_ms),
             },
             Step::Snapshot => self.snapshot = Some(self.hub.snapshot()),
             Step::Crash => self.crash(),
@@ -337,8 +346,11 @@ impl World {
             if !self.is_anything_left() {
                 break;
             }
-            // The clock may have gone back far.
+            // The clock may have gone back far, and somebody may have wished for a time ahead.
             self.wait(100 + round * 10);
+            if round == ROUNDS / 2 {
+                self.now_ms += 90_000_000;
+            }
         }
         self.facts.push(Fact::Rested);
     }

@@ -11,12 +11,14 @@ use super::NOWHERE;
 use super::derived::number_in;
 use super::record::MailRecord;
 use crate::name::Name;
+use clocks::Clocks;
 use pages::Pages;
 pub use parts::MailPart;
 use places::{Numbered, Place};
 use runs::Runs;
 
 mod changing;
+mod clocks;
 mod pages;
 mod parts;
 mod places;
@@ -146,6 +148,7 @@ pub struct Mail {
     expiring: Runs<(u64, u64)>,
     finished: Runs<(u64, u64)>,
     dead: OrdMap<u64, Arc<str>>,
+    clocks: Clocks,
 }
 
 /// What a record did, for those who give messages and keep bodies.
@@ -331,18 +334,17 @@ impl Mail {
         };
         let surplus = over(self.dead.len(), keep.dead);
         forgotten.extend(self.dead.keys().take(surplus));
-        Due {
-            expired: until(&self.expiring, now_ms),
-            released: until(&self.resting, now_ms),
-            forgotten,
-        }
+        let mut expired = until(&self.expiring, now_ms);
+        expired.extend(self.overtaken(now_ms).take(most - expired.len()));
+        Due { expired, released: until(&self.resting, now_ms), forgotten }
     }
 
     /// When something is due next, apart from what is forgotten by count.
     #[must_use]
     pub fn next_due(&self) -> Option<u64> {
         let first = |set: &Runs<(u64, u64)>| set.first().map(|(at, _)| at);
-        first(&self.expiring).into_iter().chain(first(&self.resting)).min()
+        let times = first(&self.expiring).into_iter().chain(first(&self.resting));
+        times.chain(self.clocks.next_overtaken()).min()
     }
 
     /// The other way: how many finished messages are remembered, and since when the oldest ended.

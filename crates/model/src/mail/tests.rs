@@ -13,6 +13,7 @@ use crate::position::{Incarnation, Revision};
 use crate::snapshot;
 use crate::state::State;
 
+mod clocks;
 mod delivering;
 mod giving;
 mod model;

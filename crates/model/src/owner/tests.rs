@@ -14,6 +14,7 @@ struct Shop {
     published: Vec<CommitChanges>,
     tickets: usize,
     entries: Vec<Bytes>,
+    now_ms: u64,
 }
 
 impl Shop {
@@ -26,6 +27,7 @@ impl Shop {
             published: vec![],
             tickets: 0,
             entries: vec![],
+            now_ms: NOW,
         };
         shop.commit(json!([{"op": "create_table", "table": "items"}])).unwrap();
         shop
@@ -38,7 +40,7 @@ impl Shop {
             signature: id.map(|id| Signature { principal: "tester".into(), id, digest }),
             operations: serde_json::from_value::<Vec<Operation>>(operations).unwrap(),
         };
-        self.owner.handle(Event::Propose { ticket: self.tickets, proposal }, NOW);
+        self.owner.handle(Event::Propose { ticket: self.tickets, proposal }, self.now_ms);
         self.tickets
     }
 
@@ -64,7 +66,7 @@ impl Shop {
     fn flush(&mut self) {
         while let Some(entry) = self.drain() {
             self.entries.push(entry);
-            self.owner.handle(Event::Appended, NOW);
+            self.owner.handle(Event::Appended, self.now_ms);
         }
     }
 
@@ -287,4 +289,33 @@ fn i36_a_gap_or_another_history_is_an_error_never_skipped() {
 
     assert_eq!(gap, crate::state::FoldError::Gap { found: Revision(2), applied: Revision(0) });
     assert_eq!(diverged, crate::state::FoldError::Diverged { at: Revision(1) });
+}
+
+#[test]
+fn law_5_a_clock_that_was_wrong_for_one_commit_costs_no_id_when_it_is_right_again() {
+    const DAY: u64 = 24 * 60 * 60 * 1_000;
+    let id = |ms: u64, tail: u128| {
+        Uuid::from_u128((u128::from(ms) << 80) | (0x7 << 76) | (0b10 << 62) | tail)
+    };
+    for wrong in [NOW + 25 * DAY, NOW - 25 * DAY] {
+        let mut shop = Shop::new();
+        let mut put = |id: Uuid, now_ms: u64| {
+            shop.now_ms = now_ms;
+            let ticket = shop.propose_as(Some(id), json!([put("a", 1)]));
+            shop.flush();
+            shop.answers.remove(&ticket).unwrap()
+        };
+
+        put(id(NOW, 1), NOW).unwrap();
+        put(id(wrong, 2), wrong).unwrap();
+        let after = put(id(NOW, 3), NOW);
+        let again = put(id(wrong, 2), NOW);
+
+        assert!(after.is_ok_and(|receipt| !receipt.replayed), "from {wrong}");
+        match wrong > NOW {
+            true => assert!(again.unwrap().replayed, "its reply is replayed"),
+            false => assert_eq!(again, Err(Refusal::IdExpired), "it is three weeks old"),
+        }
+        assert_eq!(shop.owner.state().time_ms, NOW);
+    }
 }

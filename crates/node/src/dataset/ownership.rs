@@ -24,6 +24,7 @@ pub(super) struct Ownership {
     log: Box<dyn Log>,
     retention: Retention,
     keep: Keep,
+    began: Instant,
 }
 
 impl Dataset {
@@ -37,7 +38,8 @@ impl Dataset {
         snapshots: Arc<dyn Snapshots>,
         prepare: Option<Box<dyn FnOnce() + Send>>,
     ) {
-        let ownership = Ownership { owner, log, retention, keep: options.keep };
+        let ownership =
+            Ownership { owner, log, retention, keep: options.keep, began: Instant::now() };
         *lock(&self.0.ownership) = Some(ownership);
         let shared = Arc::clone(&self.0);
         self.spawn("owner", move || shared.work_as_thread());
@@ -225,7 +227,8 @@ impl Ownership {
     }
 
     fn trim(&mut self, shared: &Shared, covered: Revision) {
-        let Some(floor) = self.retention.floor(self.keep, covered, now_ms()) else {
+        let running_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let Some(floor) = self.retention.floor(self.keep, covered, now_ms(), running_ms) else {
             return;
         };
         match self.log.trim(floor) {

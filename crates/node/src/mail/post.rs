@@ -353,7 +353,9 @@ impl Post {
         let now = now_ms();
         let rules = &self.options.rules;
         let (kept, oldest) = state.mail.kept();
-        state.mail.next_due().is_some_and(|at| at <= now)
+        // What is reckoned by a clock that was set back is reckoned anew by the next commit.
+        let set_back = now.saturating_add(limits::CLOCK_BACK_MS) < state.time_ms;
+        state.mail.next_due().is_some_and(|at| at <= now || set_back)
             || kept > rules.keep_finished.saturating_add(rules.keep_finished / 16)
             || state.mail.dead() > rules.keep_dead.saturating_add(rules.keep_dead / 16)
             || oldest.is_some_and(|ended| ended.saturating_add(rules.keep_ms) < now)

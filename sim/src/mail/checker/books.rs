@@ -28,6 +28,9 @@ pub(super) struct Message {
     pub(super) state: State,
     pub(super) rests: bool,
     pub(super) expires: u64,
+    /// When it was stored, and the earliest time after that if the clock was set back behind it.
+    pub(super) stored: u64,
+    pub(super) set_back: Option<u64>,
     /// How often it was taken from whoever had it: put back, ended, or moved.
     pub(super) takings: u64,
     attempts: u16,
@@ -36,6 +39,8 @@ pub(super) struct Message {
 /// The sum of a log.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Books {
+    /// Time of the newest entry.
+    now_ms: u64,
     pub(super) messages: BTreeMap<u64, Message>,
     /// Every message that ever was.
     pub(super) ids: BTreeMap<u64, Uuid>,
@@ -54,7 +59,11 @@ pub(super) struct Books {
 impl Books {
     /// Takes a fact in, if it is one of the log.
     pub(super) fn take(&mut self, fact: &Fact) {
-        let Fact::Stored { revision, .. } = fact else { return };
+        let Fact::Stored { revision, time_ms, .. } = fact else { return };
+        self.now_ms = *time_ms;
+        for message in self.messages.values_mut().filter(|message| message.stored > *time_ms) {
+            message.set_back = Some(message.set_back.map_or(*time_ms, |at| at.min(*time_ms)));
+        }
         for (index, noted) in notes_of(fact) {
             match noted {
                 Noted::Route(endpoint, server) => {
@@ -70,7 +79,6 @@ impl Books {
             MailRecord::Stored {
                 seq, id, to, server, via, priority, not_before, expires, ..
             } => {
-                let (rests, expires) = (*not_before > 0, *expires);
                 let message = Message {
                     id: *id,
                     to: to.clone(),
@@ -78,15 +86,14 @@ impl Books {
                     server: server.clone(),
                     priority: *priority,
                     state: State::Pending,
-                    rests,
-                    expires,
+                    rests: *not_before > 0,
+                    expires: *expires,
+                    stored: self.now_ms,
+                    set_back: None,
                     takings: 0,
                     attempts: 0,
                 };
-                if self.ids.insert(*seq, *id).is_some() {
-                    self.problems.push(format!("number {seq} is used twice"));
-                }
-                self.messages.insert(*seq, message);
+                self.store(*seq, message);
             }
             MailRecord::Routed { seq, server, via, .. } => {
                 if let Some(message) = self.messages.get_mut(seq) {
@@ -144,6 +151,13 @@ impl Books {
                 message.server = Some(server.to_owned());
             }
         }
+    }
+
+    fn store(&mut self, seq: u64, message: Message) {
+        if self.ids.insert(seq, message.id).is_some() {
+            self.problems.push(format!("number {seq} is used twice"));
+        }
+        self.messages.insert(seq, message);
     }
 
     fn with(&mut self, seq: u64, change: impl FnOnce(&mut Message)) {

@@ -43,15 +43,18 @@ impl Mail {
             MailRecord::Confirmed { seq } => return self.end(seq, Status::Confirmed, now_ms, see),
             MailRecord::Expired { seq } => return self.end(seq, Status::Expired, now_ms, see),
             MailRecord::Rests { seq, attempts, not_before } => {
+                self.clocks.rests(seq, now_ms);
                 return self.change(seq, see, true, |message| {
                     message.attempts = attempts;
                     message.not_before = not_before;
                 });
             }
             MailRecord::Released { seq } => {
+                self.clocks.rested(seq);
                 return self.change(seq, see, true, |message| message.not_before = 0);
             }
             MailRecord::Died { seq, attempts, reason } => {
+                self.clocks.forget(seq);
                 self.dead.insert(seq, reason.into());
                 return self.change(seq, see, true, |message| {
                     message.attempts = attempts;
@@ -60,6 +63,7 @@ impl Mail {
                 });
             }
             MailRecord::Retried { seq } => {
+                self.clocks.forget(seq);
                 self.dead.remove(&seq);
                 return self.change(seq, see, true, |message| {
                     message.attempts = 0;
@@ -136,6 +140,7 @@ impl Mail {
     }
 
     fn end(&mut self, seq: u64, status: Status, now_ms: u64, see: Sink<'_>) -> bool {
+        self.clocks.forget(seq);
         let known = self.change(seq, see, status == Status::Confirmed, |message| {
             message.status = status;
             message.expires = now_ms;

@@ -19,6 +19,10 @@ pub enum MailPart {
     Message(u64, Message, Option<Arc<str>>),
     /// The number of the newest message.
     Last(u64),
+    /// A message rests, since then.
+    Rests(u64, u64),
+    /// A message expires then by a clock that was set back.
+    Overtaken(u64, u64),
 }
 
 impl Mail {
@@ -33,7 +37,8 @@ impl Mail {
             .messages
             .range(0)
             .map(|(seq, message)| MailPart::Message(seq, message, self.dead.get(&seq).cloned()));
-        queues.chain(servers).chain(endpoints).chain(messages).chain([MailPart::Last(self.last)])
+        let all = queues.chain(servers).chain(endpoints).chain(messages);
+        all.chain(self.clocks.parts()).chain([MailPart::Last(self.last)])
     }
 
     /// Takes a part of a snapshot back.
@@ -67,6 +72,8 @@ impl Mail {
                 self.put(seq, message, &mut |_| {});
             }
             MailPart::Last(last) => self.last = last,
+            MailPart::Rests(seq, since) => self.clocks.rests(seq, since),
+            MailPart::Overtaken(seq, until) => self.clocks.overtake(seq, until),
         }
     }
 }
