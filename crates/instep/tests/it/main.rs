@@ -12,6 +12,7 @@ mod crash;
 mod crowd;
 mod descriptors;
 mod draining;
+mod golden;
 mod janus;
 mod limits;
 mod looking;

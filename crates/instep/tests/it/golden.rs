@@ -1,0 +1,79 @@
+//! Data directories of earlier formats open, and mean the same.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::running::{Server, instep, text};
+
+const CONFIG: &str = "
+[[table]]
+dataset = 'store'
+name = 'items'
+public = true
+
+[[mail]]
+dataset = 'store'
+";
+
+/// A data directory as it was written, beside what was answered about it then.
+fn golden(version: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(version)
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &target),
+            false => drop(std::fs::copy(entry.path(), target).unwrap()),
+        }
+    }
+}
+
+fn then(version: &str, file: &str) -> Value {
+    let text = std::fs::read_to_string(golden(version).join(file)).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+fn now(server: &Server, path: &str) -> Value {
+    let (status, body) = server.request("GET", path);
+    assert_eq!(status, 200, "{path}: {body}");
+    serde_json::from_str(&body).unwrap()
+}
+
+/// Of a message, what does not change with time.
+fn lasting(messages: &Value) -> Vec<Value> {
+    let list = messages["messages"].as_array().unwrap().iter();
+    let of = |message: &Value| {
+        let fields =
+            ["seq", "id", "to", "queue", "server", "generation", "state", "priority", "bytes"];
+        fields.iter().map(|field| message[field].clone()).collect()
+    };
+    list.map(of).collect()
+}
+
+/// Tables, journals, mail with what is pending and done, a snapshot and a log behind it, as the
+/// server wrote them before anything was given a version of its own.
+#[test]
+fn a_directory_of_format_1_opens_and_means_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    copy(&golden("1").join("datasets"), &data.join("datasets"));
+    let checked = instep(&["check", text(&data)]);
+    assert_eq!(checked.status.code(), Some(0), "{checked:?}");
+
+    let server = Server::serve_with(directory.path(), CONFIG);
+
+    let rows = now(&server, "/v1/datasets/store/tables/items/rows");
+    assert_eq!(rows["rows"], then("1", "rows.json")["rows"]);
+    let messages = now(&server, "/v1/datasets/store/queues/mail/messages");
+    assert_eq!(lasting(&messages), lasting(&then("1", "messages.json")));
+    let status = now(&server, "/v1/datasets/store");
+    let journal = &status["journals"]["trail"];
+    assert_eq!(journal.get("last").unwrap_or(journal), 3, "{status}");
+    let body = now(&server, "/v1/datasets/store/queues/mail/messages/1");
+    assert_eq!(body["body"]["n"], 1, "{body}");
+    server.must(&["commit", "store", r#"{"op":"append","journal":"trail","text":"and on"}"#]);
+}
