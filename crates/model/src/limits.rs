@@ -37,6 +37,11 @@ pub const OWNER_QUEUE_BYTES: usize = 64 * 1024 * 1024;
 /// While appends take no longer, a caller may wait for its own: on a slower disk it would hold up
 /// other work, and waking the owner's thread is nothing beside the append.
 pub const BRISK_APPEND_US: u64 = 1_000;
+/// An append that takes longer shows in `/readyz`: the disk does not answer.
+pub const STALLED_APPEND_MS: u64 = 2_000;
+/// How long datasets may take to close once the time to drain is over. A disk that does not answer
+/// keeps the process no longer.
+pub const CLOSING_MS: u64 = 5_000;
 /// While subscribers are told in so short a time, a caller tells what it has committed: waking the
 /// views' thread takes as long.
 pub const BRISK_TELLING_US: u64 = 25;

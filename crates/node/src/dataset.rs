@@ -7,7 +7,7 @@
 //! | prepare | the engine's wishes | one segment | the log is dropped |
 //! | house | a tick: snapshots, bookmarks | – | the dataset is closed |
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -91,6 +91,7 @@ struct Shared {
     /// nobody would ever share a flush.
     several_cores: bool,
     stopped: RwLock<Option<String>>,
+    appending: Appending,
     counters: Mutex<Counters>,
     /// When the newest snapshot was written, or the dataset opened.
     snapshot_at: Mutex<Instant>,
@@ -126,6 +127,33 @@ pub struct Waiting {
     pub bytes: usize,
     /// Entries that the views have not told.
     pub views: usize,
+}
+
+/// The append that is under way, for those who only look.
+struct Appending {
+    opened: Instant,
+    /// Milliseconds since then, and one; zero: none is under way.
+    begun_ms: AtomicU64,
+}
+
+impl Appending {
+    fn new() -> Self {
+        Self { opened: Instant::now(), begun_ms: AtomicU64::new(0) }
+    }
+
+    fn begins(&self, at: Instant) {
+        let ms = at.duration_since(self.opened).as_millis() as u64 + 1;
+        self.begun_ms.store(ms, Ordering::Relaxed);
+    }
+
+    fn ends(&self) {
+        self.begun_ms.store(0, Ordering::Relaxed);
+    }
+
+    fn since(&self) -> Option<Duration> {
+        let begun = self.begun_ms.load(Ordering::Relaxed).checked_sub(1)?;
+        Some(self.opened.elapsed().saturating_sub(Duration::from_millis(begun)))
+    }
 }
 
 /// What the owner is asked for.
@@ -175,6 +203,7 @@ impl Dataset {
             calm: AtomicBool::new(true),
             several_cores: std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1),
             stopped: RwLock::new(None),
+            appending: Appending::new(),
             counters: Mutex::default(),
             snapshot_at: Mutex::new(Instant::now()),
             post: recovered.post,
@@ -222,6 +251,19 @@ impl Dataset {
     #[must_use]
     pub fn stopped(&self) -> Option<String> {
         self.0.stopped.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How long the disk has not answered for an append, if that is longer than it should be.
+    #[must_use]
+    pub fn stalled(&self) -> Option<Duration> {
+        let limit = Duration::from_millis(limits::STALLED_APPEND_MS);
+        self.0.appending.since().filter(|since| *since >= limit)
+    }
+
+    /// How long the append that is under way has taken, if there is one.
+    #[must_use]
+    pub fn appending(&self) -> Option<Duration> {
+        self.0.appending.since()
     }
 
     /// What it has done since it was opened.
@@ -295,10 +337,11 @@ impl Dataset {
         }
         let proposal = Box::new(proposal);
         let request = Request::Propose { proposal, bytes, ticket };
-        match self.0.inbox.put(request, self.0.caller_may_work()) {
+        let loan = self.0.caller_may_work();
+        match self.0.inbox.put(request, loan.is_some()) {
             Put::Queued => Ok(()),
             Put::YourTurn(request) => {
-                self.0.work_as_caller(request);
+                self.0.work_as_caller(request, loan);
                 Ok(())
             }
             Put::Full => refuse(Refusal::Overloaded),

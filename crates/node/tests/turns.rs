@@ -129,7 +129,7 @@ fn key() -> Key {
     Key::new("hot").unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_caller_alone_does_its_own_commit_and_subscribers_are_told() {
     let house = Arc::new(House::open());
     house.make_counter().await;
@@ -156,7 +156,7 @@ async fn a_caller_alone_does_its_own_commit_and_subscribers_are_told() {
     Arc::into_inner(house).unwrap().close().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn on_a_slow_disk_only_the_owners_thread_waits() {
     let house = House::open();
     house.make_counter().await;
@@ -203,6 +203,21 @@ async fn law_2_turns_of_callers_and_thread_make_one_order() {
     all.sort_unstable();
     assert!(all.into_iter().eq(1..=TASKS * EACH), "every commit counted once");
     Arc::into_inner(house).unwrap().close().await;
+}
+
+#[tokio::test]
+async fn a_caller_beside_whom_others_are_served_leaves_its_commit_to_the_thread() {
+    let house = House::open();
+    house.make_counter().await;
+    let others = [(); 2].map(|()| tokio::spawn(std::future::pending::<()>()));
+
+    for _ in 0..20 {
+        house.count().await.unwrap();
+        assert_eq!(house.last_thread(), "owner:d");
+    }
+
+    others.iter().for_each(tokio::task::JoinHandle::abort);
+    house.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

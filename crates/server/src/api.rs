@@ -169,7 +169,7 @@ async fn healthz() -> &'static str {
 /// Everything is in memory, every dataset takes commits, and the server is not about to stop.
 #[utoipa::path(get, path = "/readyz", tag = "health", responses(
     (status = 200, body = String),
-    (status = 503, description = "`loading`, `draining` or `stopped`", body = Problem),
+    (status = 503, description = "`loading`, `draining`, `stopped` or `stalled`", body = Problem),
 ))]
 async fn readyz(State(shared): State<Shared>) -> Result<&'static str, Problem> {
     if let Some(what) = shared.node.waiting_for() {
@@ -182,8 +182,15 @@ async fn readyz(State(shared): State<Shared>) -> Result<&'static str, Problem> {
     let stopped = shared.node.datasets().into_iter().find_map(|dataset| {
         dataset.stopped().map(|reason| format!("dataset {}: {reason}", dataset.name()))
     });
-    match stopped {
-        Some(detail) => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopped", detail)),
+    if let Some(detail) = stopped {
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopped", detail));
+    }
+    let waits = shared.node.datasets().iter().filter_map(Dataset::stalled).max();
+    match waits {
+        Some(waits) => {
+            let detail = format!("the disk has not answered for {} s", waits.as_secs());
+            Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stalled", detail))
+        }
         None => Ok("ready\n"),
     }
 }

@@ -21,6 +21,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use instep_edge::{Certificates, Door, Entrance, Peer, RequestMeter, Socket};
 use instep_model::limits;
+use instep_node::Loans;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
 use tokio::sync::{Mutex, Semaphore, mpsc, watch};
@@ -64,12 +65,16 @@ impl Fronts {
         let (running, ended) = watch::channel(());
         let (served, mut all_served) = mpsc::channel::<()>(1);
         let mut fronts = Vec::new();
-        for number in 0..std::thread::available_parallelism().map_or(1, std::num::NonZero::get) {
+        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let loans = Loans::new(threads);
+        for number in 0..threads {
             let (give, connections) = mpsc::channel(limits::WAITING_CONNECTIONS);
             let runtime = Builder::new_current_thread().enable_all().build()?;
-            let serve = serve(connections, serving.clone(), stopping.clone(), served.clone());
-            let mut ended = ended.clone();
+            let newcomers = Newcomers { connections, loans: Arc::clone(&loans), number };
+            let serve = serve(newcomers, serving.clone(), stopping.clone(), served.clone());
+            let (mut ended, loans) = (ended.clone(), Arc::clone(&loans));
             let run = move || {
+                loans.sit_down(number);
                 runtime.block_on(async move {
                     serve.await;
                     // Sockets that are told to go elsewhere live on until the server is gone.
@@ -80,7 +85,8 @@ impl Fronts {
             std::thread::Builder::new().name(format!("http:{number}")).spawn(run)?;
             fronts.push(give);
         }
-        let accepting = accept(serving.door.entrance(listener), fronts, stopping.clone());
+        let entrance = serving.door.entrance(listener);
+        let accepting = accept(entrance, (fronts, loans), stopping.clone());
         drop(served);
         let serving = tokio::spawn(async move {
             accepting.await;
@@ -117,14 +123,15 @@ impl Turns {
     }
 }
 
-/// Gives the connections to the threads in turn.
+/// Gives the connections to the threads in turn, but to none that may be waiting for a disk.
 async fn accept(
     mut entrance: Entrance,
-    fronts: Vec<mpsc::Sender<std::net::TcpStream>>,
+    (fronts, loans): (Vec<mpsc::Sender<std::net::TcpStream>>, Arc<Loans>),
     mut stopping: watch::Receiver<bool>,
 ) {
     let mut turns = Turns::new(limits::ARRIVALS_IN_A_ROW);
-    for front in fronts.iter().cycle() {
+    let mut serving = (0..fronts.len()).cycle();
+    loop {
         turns.next().await;
         let stream = tokio::select! {
             biased;
@@ -133,7 +140,11 @@ async fn accept(
         };
         match stream.into_std() {
             // Fails only when the thread has ended, and with it the server.
-            Ok(stream) => drop(front.send(stream).await),
+            Ok(stream) => {
+                let front = serving.find(|number| loans.announce(*number));
+                let front = front.expect("one of the threads is never lent");
+                drop(fronts[front].send(stream).await);
+            }
             Err(error) => tracing::warn!(%error, "a connection was lost on its way in"),
         }
     }
@@ -190,9 +201,16 @@ impl Front {
     }
 }
 
+/// The connections that one thread is given.
+struct Newcomers {
+    connections: mpsc::Receiver<std::net::TcpStream>,
+    loans: Arc<Loans>,
+    number: usize,
+}
+
 /// Serves the connections that one thread is given.
 async fn serve(
-    mut connections: mpsc::Receiver<std::net::TcpStream>,
+    mut newcomers: Newcomers,
     serving: Serving,
     mut stopping: watch::Receiver<bool>,
     served: mpsc::Sender<()>,
@@ -205,7 +223,7 @@ async fn serve(
     });
     loop {
         let given = tokio::select! {
-            given = connections.recv() => given,
+            given = newcomers.connections.recv() => given,
             _ = stopping.wait_for(|stop| *stop) => return,
         };
         // Nobody gives any more: the server stops.
@@ -221,6 +239,7 @@ async fn serve(
             }
             Err(error) => tracing::debug!(%error, "a connection was gone before it was taken"),
         }
+        newcomers.loans.arrived(newcomers.number);
     }
 }
 

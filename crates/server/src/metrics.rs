@@ -78,6 +78,7 @@ struct DatasetMeasured {
     evaluation_errors: u64,
     snapshot_age: Duration,
     stopped: bool,
+    appending: Duration,
     mail: Option<MailMeasured>,
 }
 
@@ -246,7 +247,7 @@ impl Measured {
         for (name, help, read) in counters {
             page.counters(name, help, "dataset", self.of_datasets(read))?;
         }
-        let gauges: [(&str, &str, Read); 6] = [
+        let gauges: [(&str, &str, Read); 7] = [
             ("instep_log_head_revision", "The newest visible entry", |d| d.head),
             ("instep_queued_commits", "Proposals that wait", |d| d.waiting.commits as u64),
             ("instep_queued_bytes", "Bytes of proposals that wait", |d| d.waiting.bytes as u64),
@@ -257,6 +258,9 @@ impl Measured {
                 d.snapshot_age.as_secs()
             }),
             ("instep_dataset_stopped", "1: it takes no commits any more", |d| d.stopped.into()),
+            ("instep_append_waiting_seconds", "Of the append that is under way", |d| {
+                d.appending.as_secs()
+            }),
         ];
         for (name, help, read) in gauges {
             page.gauges(name, help, "dataset", self.of_datasets(read))?;
@@ -330,6 +334,7 @@ impl DatasetMeasured {
             evaluation_errors: dataset.evaluation_errors(),
             snapshot_age: dataset.snapshot_age(),
             stopped: dataset.stopped().is_some(),
+            appending: dataset.appending().unwrap_or_default(),
             mail: dataset.has_mail().then(|| MailMeasured::now(dataset)),
         }
     }

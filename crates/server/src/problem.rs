@@ -47,6 +47,7 @@ pub const CODES: &[&str] = &[
     "row_not_found",
     "row_too_deep",
     "row_too_large",
+    "stalled",
     "stopped",
     "storage_error",
     "storage_full",

@@ -13,6 +13,7 @@ use instep_access::Gate;
 use instep_edge::{Certificates, Door};
 use instep_embedded::error::OpenError as EngineError;
 use instep_model::commit::{Operation, Proposal};
+use instep_model::limits;
 use instep_model::mail::Kind;
 use instep_model::name::Name;
 use instep_model::owner::Refusal;
@@ -267,8 +268,13 @@ impl Server {
             tracing::warn!(sockets = self.door.connections(), "some sockets did not end in time");
         }
         let node = self.node;
-        if tokio::task::spawn_blocking(move || node.close()).await.is_err() {
-            tracing::error!("closing the data panicked");
+        let closing = tokio::task::spawn_blocking(move || node.close());
+        let patience = left.max(Duration::from_millis(limits::CLOSING_MS));
+        match tokio::time::timeout(patience, closing).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => tracing::error!("closing the data panicked"),
+            // What was acknowledged is on disk; what is under way has no known outcome.
+            Err(_) => tracing::error!("the data is not closed in time: a disk does not answer"),
         }
     }
 }

@@ -13,6 +13,7 @@ mod crowd;
 mod descriptors;
 mod draining;
 mod golden;
+mod hanging;
 mod janus;
 mod limits;
 mod looking;

@@ -61,6 +61,7 @@ pub(crate) fn instep(arguments: &[&str]) -> Output {
 pub(crate) struct Server {
     child: Child,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
     pub(crate) url: String,
     pub(crate) data: PathBuf,
 }
@@ -83,20 +84,35 @@ impl Server {
         Self::start(&arguments, data.clone())
     }
 
+    /// `instep serve` with another configuration and environment.
+    pub(crate) fn serve_in(directory: &Path, configuration: &str, of: &[(&str, &str)]) -> Self {
+        let config = directory.join("instep.toml");
+        std::fs::write(&config, configuration).unwrap();
+        let data = directory.join("data");
+        let arguments = ["serve", "--config", text(&config), "--data", text(&data)];
+        let arguments: Vec<String> = arguments.iter().map(|&text| text.to_owned()).collect();
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let environment: Vec<_> = of.iter().map(owned).collect();
+        let (child, url) = spawn(&arguments, Some("127.0.0.1:0"), &environment);
+        let server = Self { child, arguments, environment, url, data };
+        server.wait_until_ready();
+        server
+    }
+
     /// A server by its arguments, on a free port.
     pub(crate) fn start(arguments: &[&str], data: PathBuf) -> Self {
         let arguments: Vec<String> = arguments.iter().map(|&text| text.to_owned()).collect();
-        Self::spawned(spawn(&arguments, Some("127.0.0.1:0")), arguments, data)
+        Self::spawned(spawn(&arguments, Some("127.0.0.1:0"), &[]), arguments, data)
     }
 
     /// A server by its arguments, where it listens by itself.
     pub(crate) fn start_anywhere(arguments: &[&str], data: PathBuf) -> Self {
         let arguments: Vec<String> = arguments.iter().map(|&text| text.to_owned()).collect();
-        Self::spawned(spawn(&arguments, None), arguments, data)
+        Self::spawned(spawn(&arguments, None, &[]), arguments, data)
     }
 
     fn spawned((child, url): (Child, String), arguments: Vec<String>, data: PathBuf) -> Self {
-        let server = Self { child, arguments, url, data };
+        let server = Self { child, arguments, environment: Vec::new(), url, data };
         server.wait_until_ready();
         server
     }
@@ -145,7 +161,7 @@ impl Server {
 
     /// Starts again on the same data and port.
     pub(crate) fn start_again(&mut self) {
-        let (child, url) = spawn(&self.arguments, Some(self.address()));
+        let (child, url) = spawn(&self.arguments, Some(self.address()), &self.environment);
         assert_eq!(url, self.url);
         self.child = child;
         self.wait_until_ready();
@@ -232,9 +248,14 @@ impl Drop for Server {
 }
 
 /// Starts a process and waits until it says where it listens.
-fn spawn(arguments: &[String], address: Option<&str>) -> (Child, String) {
+fn spawn(
+    arguments: &[String],
+    address: Option<&str>,
+    environment: &[(String, String)],
+) -> (Child, String) {
     let mut child = binary()
         .args(arguments)
+        .envs(environment.iter().map(|(name, value)| (name, value)))
         .args(address.map(|address| format!("--http={address}")))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -3,17 +3,16 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use instep_model::log::{AppendError, Log};
-use instep_model::mail::MailChange;
-use instep_model::owner::{Effect, Event};
-use instep_model::state::CommitChanges;
-use tokio::runtime::Handle;
-
 use super::{
     Arc, Committed, Dataset, Duration, Instant, Options, Ordering, Owner, PoisonError, Request,
     Revision, Shared, Snapshots, Ticket, limits, lock, now_ms,
 };
+use crate::loans::Loan;
 use crate::retention::{Keep, Retention};
+use instep_model::log::{AppendError, Log};
+use instep_model::mail::MailChange;
+use instep_model::owner::{Effect, Event};
+use instep_model::state::CommitChanges;
 
 const BRISK_APPEND: Duration = Duration::from_micros(limits::BRISK_APPEND_US);
 const BRISK_TELLING: Duration = Duration::from_micros(limits::BRISK_TELLING_US);
@@ -95,11 +94,12 @@ impl Shared {
     }
 
     /// A caller that found nobody at work does its own commit: no thread has to be woken, twice.
-    pub(super) fn work_as_caller(self: &Arc<Self>, request: Request) {
+    pub(super) fn work_as_caller(self: &Arc<Self>, request: Request, loan: Option<Loan>) {
         if self.work([request]).is_err() {
             return;
         }
         self.inbox.rest();
+        drop(loan);
         // Subscribers are told once the caller's task waits for something else.
         let tell = Tell(Arc::clone(self));
         tokio::spawn(async move { drop(tell) });
@@ -122,14 +122,15 @@ impl Shared {
         })
     }
 
-    /// Whether a caller may do its own commit: it blocks its thread for no longer than a switch
-    /// to another thread takes, and keeps no others from sharing their flush.
-    pub(super) fn caller_may_work(&self) -> bool {
-        self.several_cores
+    /// The calling thread, if its caller may do its own commit: a disk that hangs holds up nobody
+    /// else then, a brisk one takes no longer than a switch to another thread, and no others are
+    /// kept from sharing their flush.
+    pub(super) fn caller_may_work(&self) -> Option<Loan> {
+        let is_worth_it = self.several_cores
             && self.brisk.load(Ordering::Relaxed)
             && self.calm.load(Ordering::Relaxed)
-            && self.views.has_room()
-            && Handle::try_current().is_ok()
+            && self.views.has_room();
+        is_worth_it.then(Loan::of_this_thread).flatten()
     }
 }
 
@@ -170,7 +171,9 @@ impl Ownership {
             match effect {
                 Effect::Append { expected, entry } => {
                     let begin = Instant::now();
+                    shared.appending.begins(begin);
                     let appended = self.log.append(expected, &entry);
+                    shared.appending.ends();
                     let bytes = entry.len() as u64;
                     // The owner uses its memory again, if nobody else has it.
                     drop(entry);

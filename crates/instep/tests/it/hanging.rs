@@ -1,0 +1,139 @@
+//! A disk that does not answer: what is in memory is served, and a stop is bounded.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::running::{CONFIG, PATIENCE, Server, text};
+
+/// Syncs hang while the file is there that the environment names.
+const HANGING: &str = r#"
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <unistd.h>
+static void wait_for_disk(void) {
+    const char *file = getenv("DISK_HANGS");
+    while (file && access(file, F_OK) == 0) usleep(2000);
+}
+int fdatasync(int fd) {
+    wait_for_disk();
+    return ((int (*)(int))dlsym(RTLD_NEXT, "fdatasync"))(fd);
+}
+int fsync(int fd) {
+    wait_for_disk();
+    return ((int (*)(int))dlsym(RTLD_NEXT, "fsync"))(fd);
+}
+"#;
+
+/// A server whose disk hangs when it is told to.
+struct House {
+    server: Server,
+    switch: PathBuf,
+}
+
+impl House {
+    fn open(directory: &Path, more: &str) -> Self {
+        let (source, library) = (directory.join("hanging.c"), directory.join("hanging.so"));
+        std::fs::write(&source, HANGING).unwrap();
+        let compiled = Command::new("cc")
+            .args(["-shared", "-fPIC", "-O1", "-o", text(&library), text(&source), "-ldl"])
+            .stderr(Stdio::inherit())
+            .status();
+        assert!(compiled.unwrap().success());
+        let switch = directory.join("hangs");
+        let environment = [("LD_PRELOAD", text(&library)), ("DISK_HANGS", text(&switch))];
+        let server = Server::serve_in(directory, &format!("{more}{CONFIG}"), &environment);
+        Self { server, switch }
+    }
+
+    fn hang(&self) {
+        std::fs::write(&self.switch, "").unwrap();
+    }
+
+    fn go_on(&self) {
+        std::fs::remove_file(&self.switch).unwrap();
+    }
+
+    /// Sends a commit on a connection of its own, and does not wait for its answer.
+    fn begin_commit(&self, dataset: &str) -> TcpStream {
+        let key = std::fs::read_to_string(self.server.data.join("admin.key")).unwrap();
+        let body = r#"{"ops":[{"op":"put","table":"t","key":"k","row":{}}]}"#;
+        let mut stream = TcpStream::connect(self.server.address()).unwrap();
+        let head = format!(
+            "POST /v1/datasets/{dataset}/commits HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\
+             authorization: Bearer {}\r\ncontent-length: {}\r\n\r\n{body}",
+            self.server.address(),
+            key.trim(),
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    /// Makes appends brisk and calm, as they are where callers do their own commits.
+    fn warm_up(&self) {
+        for _ in 0..20 {
+            self.server.must(&["commit", "d", r#"{"op":"put","table":"t","key":"k","row":{}}"#]);
+        }
+    }
+}
+
+/// Waits until it is true.
+fn until(what: &str, mut is_true: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_true() {
+        assert!(begun.elapsed() < PATIENCE, "never: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn law_9_a_disk_that_hangs_keeps_nobody_from_reading_or_coming_in() {
+    let directory = tempfile::tempdir().unwrap();
+    let house = House::open(directory.path(), "[[table]]\ndataset = 'other'\nname = 't'\n");
+    house.warm_up();
+
+    house.hang();
+    let mut commits = vec![house.begin_commit("d"), house.begin_commit("other")];
+    until("the stall shows", || {
+        let (status, body) = house.server.request("GET", "/readyz");
+        status == 503 && body.contains("stalled")
+    });
+    commits.extend((0..4).map(|_| house.begin_commit("d")));
+
+    // On every thread that serves, old connections and new ones.
+    for _ in 0..8 {
+        assert_eq!(house.server.request("GET", "/healthz").0, 200);
+        assert_eq!(house.server.request("GET", "/v1/datasets/d/tables/t/rows").0, 200);
+    }
+    house.server.must(&["publish", "room:a", "hello", "{}"]);
+    house.go_on();
+    for mut commit in commits {
+        let mut answer = String::new();
+        commit.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    until("it is ready again", || house.server.request("GET", "/readyz").0 == 200);
+}
+
+#[test]
+fn a_stop_ends_though_a_disk_hangs() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut house = House::open(directory.path(), "drain_ms = 200\n");
+    house.warm_up();
+    house.hang();
+    let mut commit = house.begin_commit("d");
+    until("the stall shows", || house.server.request("GET", "/readyz").0 == 503);
+
+    house.server.tell("-TERM");
+
+    house.server.ended();
+    let mut answer = Vec::new();
+    // No answer is an honest one: nobody knows the outcome.
+    let read = commit.read_to_end(&mut answer);
+    assert!(read.is_err() || !answer.starts_with(b"HTTP/1.1 200"), "{answer:?}");
+}
