@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -16,16 +17,23 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// Starts the log; `RUST_LOG` says what is in it.
-pub(crate) fn start(format: LogFormat) -> Result<(), Failure> {
+/// Lines that wait for a reader of the log, or for its disk; what is said beyond is dropped, because
+/// a server that nobody listens to still serves.
+const WAITING_LINES: usize = 8 * 1024;
+
+/// Starts the log; `RUST_LOG` says what is in it. What waits is written when the guard is dropped.
+pub(crate) fn start(format: LogFormat) -> Result<WorkerGuard, Failure> {
     let filter = EnvFilter::builder()
         .with_default_directive(LevelFilter::INFO.into())
         .from_env()
         .map_err(|error| Failure::Usage(format!("RUST_LOG: {error}")))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let writer = NonBlockingBuilder::default().buffered_lines_limit(WAITING_LINES);
+    let (writer, guard) = writer.thread_name("log").finish(std::io::stderr());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     let started = match format {
         LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).try_init(),
         LogFormat::Json => log.json().try_init(),
     };
-    started.map_err(|error| Failure::System(format!("the log: {error}")))
+    started.map_err(|error| Failure::System(format!("the log: {error}")))?;
+    Ok(guard)
 }

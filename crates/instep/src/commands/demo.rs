@@ -44,7 +44,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
-    telemetry::start(arguments.log_format)?;
+    let _log = telemetry::start(arguments.log_format)?;
     let stop = running::stop_signal()?;
     let mut server = start(&arguments).await?;
     let opened = async {

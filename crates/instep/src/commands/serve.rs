@@ -34,7 +34,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
-    telemetry::start(arguments.log_format)?;
+    let _log = telemetry::start(arguments.log_format)?;
     let mut config = match &arguments.config {
         Some(file) => Config::read(file).map_err(|error| Failure::Usage(error.to_string()))?,
         None => Config::default(),

@@ -1,12 +1,12 @@
 //! A disk that does not answer: what is in memory is served, and a stop is bounded.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::running::{CONFIG, PATIENCE, Server, text};
+use crate::running::{CONFIG, PATIENCE, Server, binary, text};
 
 /// Syncs hang while the file is there that the environment names.
 const HANGING: &str = r#"
@@ -136,4 +136,37 @@ fn a_stop_ends_though_a_disk_hangs() {
     // No answer is an honest one: nobody knows the outcome.
     let read = commit.read_to_end(&mut answer);
     assert!(read.is_err() || !answer.starts_with(b"HTTP/1.1 200"), "{answer:?}");
+}
+
+#[test]
+fn a_log_that_nobody_reads_holds_up_nobody() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let arguments = ["serve", "--http", "127.0.0.1:0", "--data", text(&data)];
+    // Its log is a pipe of 64 KiB, and full after some hundred lines.
+    let mut child = binary()
+        .args(arguments)
+        .env("RUST_LOG", "trace")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let address = line.trim().strip_prefix("listening http://").unwrap();
+
+    let ask = |words: &str| {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(words.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).map(|_| answer).unwrap_or_default()
+    };
+    // Each is a line of about a hundred bytes.
+    (0..1_500).for_each(|_| drop(ask("nonsense\r\n\r\n")));
+    let answer = ask("GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "the log holds up requests: {answer}");
 }
