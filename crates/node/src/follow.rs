@@ -81,12 +81,16 @@ impl Follow {
         if since.is_some() && done > visible {
             return Err(FollowError::Ahead { head: visible.revision });
         }
-        // The entry of the position itself may hold more commits; without it we start behind it.
-        let next = if done.revision < bounds.floor { done.revision.next() } else { done.revision };
-        if next < bounds.floor && visible.revision >= next {
-            return Err(FollowError::Trimmed { floor: bounds.floor });
-        }
-        let next = next.max(Revision(1));
+        // The entry of the position itself may hold more commits. If it is not kept any more, that
+        // it has none is known only of the newest commit and of what was before the first.
+        let is_newest = done == visible;
+        let is_oldest = done.revision == Revision::ZERO && bounds.floor <= Revision(1);
+        let next = match since {
+            None => bounds.floor,
+            Some(_) if done.revision >= bounds.floor => done.revision,
+            Some(_) if is_newest || is_oldest => done.revision.next(),
+            Some(_) => return Err(FollowError::Trimmed { floor: bounds.floor }),
+        };
         Ok(Self { incarnation, reader, done, next, head, ready: VecDeque::new() })
     }
 
@@ -148,5 +152,72 @@ impl Follow {
             self.next = stored.revision.next();
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use instep_model::commit::Commit;
+    use instep_model::log::Log;
+    use instep_model::log::memory::MemoryLog;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn here() -> Incarnation {
+        Incarnation(Uuid::from_u128(1))
+    }
+
+    fn place(revision: u64, index: u16) -> Place {
+        Place { revision: Revision(revision), index }
+    }
+
+    /// Three entries of two commits each, of which those below `floor` are trimmed.
+    fn log(floor: u64) -> MemoryLog {
+        let mut log = MemoryLog::new(here());
+        for revision in 0..3 {
+            let commit = Commit { records: vec![], signature: None, results: vec![] };
+            let entry = Entry {
+                writer: Uuid::nil(),
+                sequence: revision,
+                time_ms: 0,
+                history: 0,
+                commits: vec![commit.clone(), commit],
+            };
+            log.append(Revision(revision), &entry.encode()).unwrap();
+        }
+        log.trim(Revision(floor)).unwrap();
+        log
+    }
+
+    async fn follow(floor: u64, since: Option<Place>) -> Result<Vec<Place>, FollowError> {
+        let (_head, watch) = watch::channel(place(3, 1));
+        let since = since.map(|place| Position { incarnation: here(), place });
+        let mut follow = Follow::new(here(), log(floor).reader(), watch, since)?;
+        let mut told = vec![];
+        while let Some(commit) = follow.try_next().await? {
+            told.push(commit.position.place);
+        }
+        Ok(told)
+    }
+
+    #[tokio::test]
+    async fn law_4_a_feed_goes_on_only_where_no_commit_can_have_been_trimmed_in_between() {
+        let trimmed = |floor| Err(FollowError::Trimmed { floor: Revision(floor) });
+        let rest = |from: (u64, u16)| -> Vec<Place> {
+            let all = (1..=3).flat_map(|revision| (0..2).map(move |index| (revision, index)));
+            all.filter(|at| *at > from).map(|(revision, index)| place(revision, index)).collect()
+        };
+
+        for index in 0..2 {
+            assert_eq!(follow(3, Some(place(2, index))).await, trimmed(3), "the entry is gone");
+            assert_eq!(follow(3, Some(place(1, index))).await, trimmed(3));
+            assert_eq!(follow(2, Some(place(2, index))).await, Ok(rest((2, index))));
+        }
+        assert_eq!(follow(1, Some(Place::default())).await, Ok(rest((0, 0))));
+        assert_eq!(follow(2, Some(Place::default())).await, trimmed(2));
+        assert_eq!(follow(2, None).await, Ok(rest((1, 1))), "without a position from the floor on");
+        assert_eq!(follow(4, Some(place(3, 1))).await, Ok(vec![]), "the newest commit is known");
+        assert_eq!(follow(4, Some(place(3, 0))).await, trimmed(4));
     }
 }
