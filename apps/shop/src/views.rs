@@ -50,6 +50,7 @@ fn released(levels: Levels) -> Result<View, ViewError> {
         })
     };
     View::native(view_name("released"), tables::name(PRODUCTS), "product:{id}", "released", see)
+        .map(|view| view.depending_on(&levels.expression()))
 }
 
 fn stock_change(dataset: &Name, levels: Levels) -> Result<View, ViewError> {
@@ -79,6 +80,7 @@ fn cart(levels: Levels) -> Result<View, ViewError> {
         })
     };
     View::native(view_name("cart"), tables::name(CARTS), CART_TOPICS, "cart_updated", see)
+        .map(|view| view.depending_on(&levels.expression()))
 }
 
 /// A cart as pages and programs see it.

@@ -10,13 +10,17 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::definition::Definitions;
 use crate::limits;
 use crate::name::{Key, Name};
 use crate::position::{Incarnation, Place, Position};
-use crate::row::{Fields, Row};
+use crate::row::Row;
 use crate::state::{Change, CommitChanges, Tables};
 use crate::view::{Sight, View, Visible};
 
+pub use self::notice::{Body, Notice};
+
+mod notice;
 #[cfg(test)]
 mod tests;
 
@@ -30,32 +34,6 @@ pub const LEAVE_EVENT: &str = "leave";
 pub const BOOKMARK_EVENT: &str = "bookmark";
 /// The event of a chunk of a snapshot.
 pub const SNAPSHOT_EVENT: &str = "snapshot";
-
-/// One thing to tell the subscribers of one topic.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Notice {
-    /// The topic.
-    pub topic: Arc<str>,
-    /// The event.
-    pub event: Arc<str>,
-    /// The row's key.
-    pub key: Key,
-    /// What is seen.
-    pub body: Body,
-    /// Only in the last notice that a commit causes on the topic: complete up to here.
-    pub position: Option<Position>,
-}
-
-/// What a notice tells of a row.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Body {
-    /// The row, whole (`table:` topics).
-    Row(Row),
-    /// The row's visible fields (view topics).
-    Fields(Fields),
-    /// Nothing is seen of it any more.
-    Gone,
-}
 
 /// What a joiner gets.
 #[derive(Debug, Clone, PartialEq)]
@@ -111,6 +89,8 @@ pub struct Feed {
     place: Place,
     /// Positions below are too old for any topic.
     floor: Place,
+    /// Positions from before a topic's views were changed are of no use on it.
+    definitions: Definitions,
     topics: BTreeMap<Arc<str>, Topic>,
     empty_topics: usize,
     evaluation_errors: u64,
@@ -148,6 +128,7 @@ impl Feed {
             tables,
             place,
             floor: place,
+            definitions: Definitions::default(),
             topics: BTreeMap::new(),
             empty_topics: 0,
             evaluation_errors: 0,
@@ -162,7 +143,13 @@ impl Feed {
     #[must_use]
     pub fn rebuilt(&self, tables: Tables, place: Place) -> Self {
         let (dataset, views) = (self.dataset.clone(), self.views.clone());
-        Self::new(dataset, self.incarnation, views, tables, place)
+        let definitions = self.definitions.clone();
+        Self { definitions, ..Self::new(dataset, self.incarnation, views, tables, place) }
+    }
+
+    /// Knows from which place on topics are told by the views that this feed has.
+    pub fn hold(&mut self, definitions: Definitions) {
+        self.definitions = definitions;
     }
 
     /// Up to where the feed is complete.
@@ -224,6 +211,10 @@ impl Feed {
         }
         let known = self.topics.get(topic);
         let floor = known.map_or(self.floor, |known| known.floor.max(self.floor));
+        let floor = match since {
+            Some(_) => floor.max(self.definitions.floor_of(topic)),
+            None => floor,
+        };
         let place = since.map(|since| since.and_then(|since| since.place_in(self.incarnation)));
         let mode = match place {
             None => Mode::Snapshot,
@@ -270,17 +261,17 @@ impl Feed {
             let view = &self.views[index];
             let errors = &mut self.evaluation_errors;
             let sights = view.sights(key, old.as_ref(), new.as_ref(), &self.tables, errors);
-            let event = Arc::clone(&view.event);
             let source = (u16::try_from(index).ok(), key.clone());
             for sight in sights {
-                let (topic, event, body) = match sight {
+                let view = &self.views[index];
+                let (topic, event, body, visible) = match sight {
                     Sight::Shown(Visible { topic, fields }) => {
-                        (topic, Arc::clone(&event), Body::Fields(fields))
+                        (topic, Arc::clone(&view.event), Body::Fields(fields), true)
                     }
-                    Sight::Left { topic } => (topic, LEAVE_EVENT.into(), Body::Gone),
+                    Sight::Left { topic } => (topic, LEAVE_EVENT.into(), left(view), false),
                 };
                 let topic: Arc<str> = topic.into();
-                self.set_visible(&topic, source.clone(), body != Body::Gone);
+                self.set_visible(&topic, source.clone(), visible);
                 self.remember(&topic, place, source.clone());
                 notices.push(Notice { topic, event, key: key.clone(), body, position: None });
             }
@@ -377,15 +368,20 @@ impl Feed {
         sources
             .into_iter()
             .map(|source| {
-                self.notice_of(topic, source).unwrap_or_else(|| Notice {
-                    topic: Arc::clone(topic),
-                    event: source.0.map_or(GONE_EVENT, |_| LEAVE_EVENT).into(),
-                    key: source.1.clone(),
-                    body: Body::Gone,
-                    position: None,
-                })
+                self.notice_of(topic, source).unwrap_or_else(|| self.absence_of(topic, source))
             })
             .collect()
+    }
+
+    /// What is told of a source that is not visible on the topic.
+    fn absence_of(&self, topic: &Arc<str>, (view, key): &Source) -> Notice {
+        let view = view.and_then(|index| self.views.get(usize::from(index)));
+        let (event, body) = match view {
+            Some(view) => (LEAVE_EVENT, left(view)),
+            None => (GONE_EVENT, Body::Gone),
+        };
+        let (topic, key) = (Arc::clone(topic), key.clone());
+        Notice { topic, event: event.into(), key, body, position: None }
     }
 
     /// What is visible now of a source on a topic.
@@ -422,40 +418,8 @@ pub fn table_topic(dataset: &Name, table: &Name) -> String {
     format!("{TABLE_PREFIX}{dataset}/{table}")
 }
 
-impl Notice {
-    /// The payload as JSON: the visible fields (or `row`), `key`, and `position` if there is one.
-    #[must_use]
-    pub fn payload(&self) -> Vec<u8> {
-        let mut payload = b"{\"key\":".to_vec();
-        push_json(&mut payload, self.key.as_str());
-        match &self.body {
-            Body::Row(row) => {
-                payload.extend(b",\"row\":");
-                payload.extend(row.as_bytes());
-            }
-            Body::Fields(fields) => {
-                for (name, value) in fields {
-                    if name == "key" || name == "position" {
-                        continue;
-                    }
-                    payload.push(b',');
-                    push_json(&mut payload, name);
-                    payload.push(b':');
-                    push_json(&mut payload, value);
-                }
-            }
-            Body::Gone => {}
-        }
-        if let Some(position) = self.position {
-            payload.extend(format!(",\"position\":\"{position}\"").into_bytes());
-        }
-        payload.push(b'}');
-        payload
-    }
-}
-
-fn push_json<T: Serialize + ?Sized>(payload: &mut Vec<u8>, value: &T) {
-    serde_json::to_writer(payload, value).expect("JSON always encodes into memory");
+fn left(view: &View) -> Body {
+    Body::Left { view: view.name.clone(), event: Arc::clone(&view.event) }
 }
 
 fn row_notice(topic: &Arc<str>, key: &Key, row: Option<&Row>) -> Notice {

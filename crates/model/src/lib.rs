@@ -7,6 +7,7 @@
 //! Start reading at [`position`], then [`commit`], then [`owner`].
 
 pub mod commit;
+pub mod definition;
 pub mod disk;
 pub mod expression;
 pub mod feed;
@@ -20,6 +21,7 @@ pub mod name;
 pub mod owner;
 pub mod position;
 pub mod presence;
+pub mod reserved;
 pub mod row;
 pub mod snapshot;
 pub mod state;

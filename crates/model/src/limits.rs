@@ -97,6 +97,9 @@ pub const EXPRESSION_OPERATORS: usize = 200;
 pub const EXPRESSION_RESULT_BYTES: usize = ROW_BYTES;
 /// Views declared on one dataset.
 pub const DATASET_VIEWS: usize = 256;
+/// Patterns of topics whose views were changed that a dataset knows apart; beyond, all count as
+/// changed at the latest of these times.
+pub const DEFINITION_FLOORS: usize = 256;
 /// Longest topic name.
 pub const TOPIC_BYTES: usize = 255;
 /// Longest event name.

@@ -5,20 +5,26 @@
 //! when it becomes visible, *changes* when what is visible changes, *leaves* when it is not
 //! visible any more, and does both when it moves from one topic to another.
 
+mod overlap;
+
 use std::fmt;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::expression::{CelValue, EvaluationError, Expression, ExpressionError, from_fields};
 use crate::limits;
 use crate::name::{Key, Name};
+use crate::reserved;
 use crate::row::{Fields, Row};
 use crate::state::Tables;
 
-/// Fields that Instep itself puts into what subscribers get.
-const RESERVED_FIELDS: [&str; 2] = ["key", "position"];
+pub use self::overlap::check_together;
+
+/// Raised when the same declaration comes to mean something else: positions that readers were given
+/// under the old meaning are of no use then.
+const SEMANTICS: u32 = 1;
 /// The names that a view's expressions know.
 const NAMES: [&str; 2] = ["row", "key"];
 
@@ -94,6 +100,8 @@ pub struct View {
     /// The event by which a row that enters or changes is announced.
     pub event: Arc<str>,
     kind: Kind,
+    /// Everything by which it decides what is seen, as text.
+    definition: String,
 }
 
 #[derive(Clone)]
@@ -142,7 +150,7 @@ impl View {
                 let mut project = Vec::with_capacity(fields.len());
                 for (name, source) in fields {
                     let field = format!("project.{name}");
-                    if RESERVED_FIELDS.contains(&name.as_str()) {
+                    if reserved::FIELDS.contains(&name.as_str()) {
                         return Err(refuse(&field, "the name is reserved".into()));
                     }
                     project.push((name.clone(), expression(&field, source)?));
@@ -151,16 +159,18 @@ impl View {
             }
         };
         check_event(&declaration.event).map_err(|problem| refuse("event", problem))?;
+        let ViewDeclaration { filter, announce_when, .. } = declaration;
         Ok(Self {
             name: declaration.name.clone(),
             table: declaration.table.clone(),
             topic: TopicPattern::parse(&declaration.topic)
                 .map_err(|problem| refuse("topic", problem))?,
             event: declaration.event.as_str().into(),
+            definition: json!([filter, declaration.project, announce_when]).to_string(),
             kind: Kind::Declared {
-                filter: optional("filter", &declaration.filter)?,
+                filter: optional("filter", filter)?,
                 project,
-                announce_when: optional("announce_when", &declaration.announce_when)?,
+                announce_when: optional("announce_when", announce_when)?,
             },
         })
     }
@@ -183,7 +193,41 @@ impl View {
         };
         check_event(event).map_err(|problem| refuse("event", problem))?;
         let topic = TopicPattern::parse(topic).map_err(|problem| refuse("topic", problem))?;
-        Ok(Self { name, table, topic, event: event.into(), kind: Kind::Native(Arc::new(see)) })
+        let (event, kind) = (event.into(), Kind::Native(Arc::new(see)));
+        Ok(Self { name, table, topic, event, kind, definition: "native".to_owned() })
+    }
+
+    /// The same view, which also depends on what `text` says: settings that a view written in Rust
+    /// looks at, or the program that it is part of. With another text it is another view.
+    #[must_use]
+    pub fn depending_on(mut self, text: &str) -> Self {
+        self.definition = json!([self.definition, text]).to_string();
+        self
+    }
+
+    /// Whether it is written in Rust: then its definition says nothing of what it does.
+    #[must_use]
+    pub fn is_native(&self) -> bool {
+        match self.kind {
+            Kind::Native(_) => true,
+            Kind::Declared { .. } => false,
+        }
+    }
+
+    /// The hash of everything that it says of rows and readers: two views with one hash tell the
+    /// same.
+    #[must_use]
+    pub fn digest(&self) -> u128 {
+        let Self { name, table, topic, event, definition, .. } = self;
+        let text = json!([
+            SEMANTICS,
+            name.as_str(),
+            table.as_str(),
+            topic.to_string(),
+            &**event,
+            definition
+        ]);
+        xxhash_rust::xxh3::xxh3_128(text.to_string().as_bytes())
     }
 
     /// How a row looks through this view. A run-time error of an expression means "not visible"
@@ -281,9 +325,7 @@ fn check_event(event: &str) -> Result<(), String> {
     match event.len() {
         0 => Err("is empty".into()),
         bytes if bytes > limit => Err(format!("is {bytes} bytes long, the limit is {limit}")),
-        _ if event.starts_with("phx_") || ["bookmark", "leave", "snapshot"].contains(&event) => {
-            Err("the name is reserved".into())
-        }
+        _ if reserved::is_event(event) => Err("the name is reserved".into()),
         _ => Ok(()),
     }
 }
@@ -326,7 +368,9 @@ impl TopicPattern {
             parts.push(Part::Text(rest.to_owned()));
         }
         match parts.first() {
-            Some(Part::Text(text)) if ["table:", "phoenix"].iter().any(|r| text.starts_with(r)) => {
+            Some(Part::Text(text))
+                if reserved::TOPIC_PREFIXES.iter().any(|prefix| text.starts_with(prefix)) =>
+            {
                 Err("the prefix is reserved".into())
             }
             Some(Part::Text(_)) => Ok(Self { parts }),

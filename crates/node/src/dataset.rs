@@ -177,16 +177,17 @@ impl Dataset {
     /// # Errors
     /// [`OpenError`] when the engine's content cannot be read or folded.
     pub fn open(engine: Engine, options: Options, topics: Topics) -> Result<Self, OpenError> {
-        let Engine { log, snapshots, bodies, prepare } = engine;
+        let Engine { mut log, snapshots, bodies, definitions, prepare } = engine;
         let bounds = log.bounds();
         let reader = log.reader();
         let post = Post::new(bodies, options.mail.clone());
-        let recovered = recovery::recover(
+        let mut recovered = recovery::recover(
             &options,
             reader.as_ref(),
             snapshots.as_ref(),
             (bounds.incarnation, post),
         )?;
+        recovered.hold_definitions(&options, log.as_mut(), definitions.as_ref())?;
         let shared = Arc::new(Shared {
             name: options.name.clone(),
             incarnation: bounds.incarnation,

@@ -20,6 +20,8 @@ pub struct Engine {
     pub snapshots: Arc<dyn Snapshots>,
     /// Where bodies of messages outlive the log's entries.
     pub bodies: Arc<dyn BodyStore>,
+    /// Where it is kept by which views readers were told.
+    pub definitions: Arc<dyn DefinitionStore>,
     /// Runs on a thread of its own until the log is dropped: prepares what appends will need.
     pub prepare: Option<Box<dyn FnOnce() + Send>>,
 }
@@ -94,6 +96,25 @@ pub enum StoredBody {
     Damaged,
 }
 
+/// One small text beside the log: by which views the readers of the dataset were told.
+pub trait DefinitionStore: Send + Sync {
+    /// Reads it; none when nothing was ever written.
+    ///
+    /// # Errors
+    /// When the storage refuses.
+    fn read(&self) -> io::Result<Option<Vec<u8>>>;
+
+    /// Replaces it, all or nothing; it survives whatever the log survives when this returns.
+    ///
+    /// # Errors
+    /// When the storage refuses; what was there before is still there, or what was to be written.
+    fn write(&self, bytes: &[u8]) -> io::Result<()>;
+}
+
+/// Definitions in memory.
+#[derive(Default)]
+pub struct MemoryDefinitions(Mutex<Option<Vec<u8>>>);
+
 /// Bodies in memory.
 #[derive(Default)]
 pub struct MemoryBodies(Mutex<BTreeMap<u64, Bytes>>);
@@ -110,6 +131,7 @@ impl Engine {
             log: Box::new(MemoryLog::new(incarnation)),
             snapshots: Arc::new(MemorySnapshots::default()),
             bodies: Arc::new(MemoryBodies::default()),
+            definitions: Arc::new(MemoryDefinitions::default()),
             prepare: None,
         }
     }
@@ -147,6 +169,17 @@ impl Snapshots for MemorySnapshots {
     fn covered(&self) -> Option<Revision> {
         let kept = lock(&self.0);
         (kept.len() == 2).then(|| kept.keys().next().map(|oldest| oldest.next())).flatten()
+    }
+}
+
+impl DefinitionStore for MemoryDefinitions {
+    fn read(&self) -> io::Result<Option<Vec<u8>>> {
+        Ok(lock(&self.0).clone())
+    }
+
+    fn write(&self, bytes: &[u8]) -> io::Result<()> {
+        *lock(&self.0) = Some(bytes.to_vec());
+        Ok(())
     }
 }
 

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use instep_model::limits;
 pub use instep_model::live::{GAP_EVENT, LivePlace, UNCOUNTED_EVENTS};
 use instep_model::position::Position;
+use instep_model::reserved;
 use instep_protocol::encode::{binary_broadcast, encode_broadcast};
 use instep_protocol::vsn::Vsn;
 use serde::Deserialize;
@@ -208,9 +209,7 @@ pub enum LiveError {
 
 /// Checks what is about to be published.
 pub(crate) fn check(event: &str, payload: &Payload) -> Result<(), LiveError> {
-    let reserved =
-        event.starts_with("phx_") || event.is_empty() || UNCOUNTED_EVENTS.contains(&event);
-    if reserved || event.len() > limits::EVENT_BYTES {
+    if reserved::is_event(event) || event.is_empty() || event.len() > limits::EVENT_BYTES {
         let limit = limits::EVENT_BYTES;
         return Err(LiveError::Event { event: event.to_owned(), limit });
     }

@@ -21,6 +21,7 @@ mod text;
 use std::borrow::Cow;
 
 use instep_model::limits::{self, REF_BYTES};
+use instep_model::reserved;
 
 use crate::encode::write_string;
 use crate::reference::Ref;
@@ -187,11 +188,9 @@ pub fn decode_binary(vsn: Vsn, frame: &[u8]) -> Result<Message<'_>, Rejected> {
     }
 }
 
-/// Whether only the server itself may send this event.
-///
-/// An event that a client could make others receive must not be one of these: `phx_close` would
-/// end the channels of all subscribers, `chan_reply_7` would pass for the reply to request 7.
+/// Whether the event belongs to the protocol, so that no client may push it. What is published is
+/// held to the longer list of [`reserved::is_event`].
 #[must_use]
 pub fn is_reserved_event(event: &str) -> bool {
-    event.starts_with("phx_") || event.starts_with("chan_reply_")
+    reserved::is_protocol_event(event)
 }

@@ -11,9 +11,9 @@ use instep_access::origin::Origins;
 use instep_edge::{DoorOptions, JanusOptions};
 use instep_model::limits;
 use instep_model::name::Name;
-use instep_model::view::{View, ViewDeclaration, ViewError};
+use instep_model::reserved::TOPIC_PREFIXES;
+use instep_model::view::{View, ViewDeclaration, ViewError, check_together};
 use instep_node::LivePattern;
-use instep_node::mail::SERVER_PREFIX;
 use instep_node::ring::RingLimits;
 use serde::Deserialize;
 
@@ -354,7 +354,7 @@ impl Config {
                 Err(ConfigError::Invalid { key: format!("live[{at}].{key}"), problem })
             };
             let name = live.topic.strip_suffix('*').unwrap_or(&live.topic);
-            let reserved = ["table:", SERVER_PREFIX].iter().any(|prefix| name.starts_with(prefix));
+            let reserved = TOPIC_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
             if name.is_empty() || name.contains('*') || reserved {
                 let problem = "a name, or one that ends in '*'; not reserved";
                 return invalid("topic", problem.into());
@@ -438,6 +438,7 @@ impl Config {
     pub fn views_of(&self, dataset: &Name) -> Result<Vec<View>, ConfigError> {
         let views = self.views.iter().filter(|view| view.dataset == *dataset);
         let views = views.map(View::compile).collect::<Result<Vec<_>, _>>()?;
+        check_together(&views)?;
         match views.len() > limits::DATASET_VIEWS {
             true => Err(ConfigError::Invalid {
                 key: "view".into(),

@@ -6,12 +6,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use instep_embedded::bodies::{BodyError, BodyFile, Found};
+use instep_embedded::definitions::DefinitionFile;
 use instep_embedded::error::OpenError;
 use instep_embedded::log::{EmbeddedLog, Options, Trimming};
 use instep_embedded::real::RealDisk;
 use instep_embedded::snapshot::{SnapshotError, SnapshotStore, SnapshotWriter};
+use instep_model::name::Name;
 use instep_model::position::{Incarnation, Revision};
-use instep_node::engine::{BodyStore, Chunks, Engine, Snapshots, StoredBody, TakeChunk};
+use instep_model::view::View;
+use instep_node::engine::{
+    BodyStore, Chunks, DefinitionStore, Engine, Snapshots, StoredBody, TakeChunk,
+};
 use uuid::Uuid;
 
 /// Opens the engine of one dataset in its directory.
@@ -41,7 +46,36 @@ pub(crate) fn open(directory: &Path, segment_bytes: u64) -> Result<Engine, OpenE
         }
     });
     let bodies = Arc::new(Bodies(BodyFile::in_directory(directory)));
-    Ok(Engine { log: Box::new(log), snapshots, bodies, prepare: Some(prepare) })
+    let definitions = DefinitionFile::in_directory(Arc::new(RealDisk), directory);
+    let definitions = Arc::new(Definitions(definitions));
+    Ok(Engine { log: Box::new(log), snapshots, bodies, definitions, prepare: Some(prepare) })
+}
+
+/// The views of a program. What a view written in Rust does is known by the file of the program
+/// only: with another file it counts as another view.
+pub(crate) fn built_in(views: &[(Name, View)]) -> Vec<(Name, View)> {
+    let file = std::env::current_exe().and_then(std::fs::metadata);
+    let program = file.map(|file| (file.len(), file.modified().ok()));
+    let program = format!("{:?}", program.ok());
+    let of_program = |(dataset, view): &(Name, View)| {
+        let view = view.clone();
+        let view = if view.is_native() { view.depending_on(&program) } else { view };
+        (dataset.clone(), view)
+    };
+    views.iter().map(of_program).collect()
+}
+
+/// By which views readers were told, in a file beside the log.
+struct Definitions(DefinitionFile);
+
+impl DefinitionStore for Definitions {
+    fn read(&self) -> io::Result<Option<Vec<u8>>> {
+        self.0.read()
+    }
+
+    fn write(&self, bytes: &[u8]) -> io::Result<()> {
+        self.0.write(bytes)
+    }
 }
 
 /// Bodies of messages in a file beside the log.

@@ -17,7 +17,7 @@ use instep_model::limits;
 use instep_model::mail::Kind;
 use instep_model::name::Name;
 use instep_model::owner::Refusal;
-use instep_model::view::View;
+use instep_model::view::{View, check_together};
 use instep_node::dataset::{OpenError, Options};
 use instep_node::mail::MailOptions;
 use instep_node::retention::Keep;
@@ -392,7 +392,7 @@ impl Opener {
         names.extend(app.mappings.iter().map(|(dataset, _)| dataset.clone()));
         names.sort();
         names.dedup();
-        let (config, views) = (config.clone(), app.views.clone());
+        let (config, views) = (config.clone(), engine::built_in(&app.views));
         let mappings = app.mappings.clone();
         Self(Arc::new(Opening { config, names, views, mappings, busy: Mutex::default() }))
     }
@@ -430,6 +430,7 @@ impl Opener {
             })?;
         let mut all = config.views_of(&name)?;
         all.extend(views.iter().filter(|(of, _)| *of == name).map(|(_, view)| view.clone()));
+        check_together(&all).map_err(ConfigError::from)?;
         let options = Options {
             name: name.clone(),
             writer: Uuid::new_v4(),

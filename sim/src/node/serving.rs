@@ -30,7 +30,7 @@ impl Node {
 
     fn spoil_notices(&self, mut notices: Vec<Notice>) -> Vec<Notice> {
         match self.fault {
-            Some(Fault::DropLeaves) => notices.retain(|notice| notice.body != Body::Gone),
+            Some(Fault::DropLeaves) => notices.retain(|notice| !is_absence(&notice.body)),
             Some(Fault::PositionOnEveryFrame) => {
                 let mut later = None;
                 for notice in notices.iter_mut().rev() {
@@ -176,5 +176,12 @@ impl Node {
     /// Where the feed is.
     pub(crate) fn feed_position(&self) -> Position {
         self.feed.position()
+    }
+}
+
+fn is_absence(body: &Body) -> bool {
+    match body {
+        Body::Gone | Body::Left { .. } => true,
+        Body::Row(_) | Body::Fields(_) => false,
     }
 }

@@ -239,3 +239,74 @@ fn i24_rows_leave_and_enter_with_the_right_to_read_their_table() {
     let joined = shop.feed.join("table:shop/items", Some(Some(since))).unwrap();
     assert_eq!(texts(&joined.notices), ["table:shop/items/row a", "table:shop/items/row b!"]);
 }
+
+/// Two views on one topic, of two tables whose rows have the same keys.
+fn two_views() -> (Feed, Tables) {
+    let view = |table: &str, event: &str| {
+        let declaration = json!({
+            "name": format!("{table}_of"), "dataset": "shop", "table": table, "event": event,
+            "topic": "user:{u}",
+        });
+        View::compile(&serde_json::from_value(declaration).unwrap()).unwrap()
+    };
+    let mut tables = Tables::new();
+    for table in ["orders", "invoices"] {
+        tables.insert(name(table), Table::default());
+    }
+    let views = vec![view("orders", "order"), view("invoices", "invoice")];
+    let place = Place { revision: Revision(5), index: 0 };
+    (Feed::new(name("shop"), incarnation(1), views, tables.clone(), place), tables)
+}
+
+#[test]
+fn a_leave_says_through_which_view_the_row_was_seen_also_when_it_is_told_later() {
+    let (mut feed, mut tables) = two_views();
+    let key = Key::new("1").unwrap();
+    let row = Row::new(json!({"u": "ann"}).as_object().unwrap()).unwrap();
+    let place = |revision| Place { revision: Revision(revision), index: 0 };
+    let mut write = |table: &str, new: Option<&Row>, revision: u64| {
+        let known = tables.get_mut(table).unwrap();
+        let old = match new {
+            Some(row) => known.put(&key, StoredRow { place: place(revision), row: row.clone() }),
+            None => known.rows.remove(&key).map(|stored| stored.row),
+        };
+        let (table, key, new, public) = (name(table), key.clone(), new.cloned(), (false, false));
+        let changes = vec![Change { table, key, old, new, public }];
+        let commits = [CommitChanges { place: place(revision), changes }];
+        feed.apply(&commits, tables.clone(), place(revision))
+    };
+    write("orders", Some(&row), 6);
+    write("invoices", Some(&row), 7);
+
+    let told = write("orders", None, 8);
+
+    let payload = |notice: &Notice| -> serde_json::Value {
+        let mut payload: serde_json::Value = serde_json::from_slice(&notice.payload()).unwrap();
+        payload.as_object_mut().unwrap().remove("position");
+        payload
+    };
+    let leave = json!({"key": "1", "view": "orders_of", "event": "order"});
+    let told: Vec<_> = told.iter().map(payload).collect();
+    assert_eq!(told, std::slice::from_ref(&leave));
+    let since = Position { incarnation: incarnation(1), place: place(7) };
+    let joined = feed.join("user:ann", Some(Some(since))).unwrap();
+    assert_eq!(joined.mode, Mode::Resume);
+    assert_eq!(joined.notices.iter().map(payload).collect::<Vec<_>>(), [leave]);
+}
+
+#[test]
+fn no_field_of_a_row_is_lost_to_a_field_of_the_server() {
+    let fields = json!({"key": 1, "position": 2, "_position": 3, "n": 4});
+    let notice = Notice {
+        topic: "t".into(),
+        event: "e".into(),
+        key: Key::new("k").unwrap(),
+        body: Body::Fields(fields.as_object().unwrap().clone()),
+        position: None,
+    };
+
+    let payload: serde_json::Value = serde_json::from_slice(&notice.payload()).unwrap();
+
+    let told = json!({"key": "k", "_key": 1, "_position": 2, "__position": 3, "n": 4});
+    assert_eq!(payload, told);
+}

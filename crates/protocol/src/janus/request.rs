@@ -12,6 +12,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use instep_model::limits;
+use instep_model::reserved;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::error::Category;
@@ -19,7 +20,6 @@ use serde_json::value::RawValue;
 
 use super::Token;
 use super::codec::payload_of;
-use crate::message::is_reserved_event;
 use crate::reference::string_of;
 
 /// A request.
@@ -143,7 +143,7 @@ pub fn read_publish(payload: &[u8]) -> Result<Publish<'_>, Rejected> {
     if event.len() > limits::EVENT_BYTES {
         return Err(Rejected::EventTooLong);
     }
-    if is_reserved_event(&event) {
+    if reserved::is_event(&event) {
         return Err(Rejected::ReservedEvent);
     }
     let payload = payload_of(message_id, data);
