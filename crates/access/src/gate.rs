@@ -41,6 +41,14 @@ impl Access {
         Ok(Credential::new(principal, Proof::Key { digest }))
     }
 
+    /// True for what is no good by a look that costs next to nothing: a token whose time is over,
+    /// whoever signed it.
+    #[must_use]
+    pub fn is_over(&self, text: &str, now_ms: u64) -> bool {
+        let text = text.trim();
+        is_token(text) && self.tokens.is_over(text, now_ms)
+    }
+
     /// True once tokens are checked or rights are declared: what is shown at a door has to be good
     /// then. Before that, pages may show what means nothing here.
     #[must_use]

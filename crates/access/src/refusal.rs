@@ -25,10 +25,14 @@ pub enum Refusal {
         retry_s: u64,
     },
     /// Whoever asks is known, and may not.
-    #[error("this principal may not {action} here")]
+    #[error("{principal} may not {action} {what}")]
     Forbidden {
+        /// Who asks.
+        principal: String,
         /// What was asked for.
         action: &'static str,
+        /// Of what.
+        what: String,
     },
 }
 

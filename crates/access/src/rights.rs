@@ -119,7 +119,7 @@ impl Rights {
         let may = principal.kind == Kind::Admin
             || self.declared.is_none() && may_undeclared(action, resource)
             || self.rights_of(principal).any(|right| right.grants(principal, action, resource));
-        if may { Ok(()) } else { Err(refusal(principal, action)) }
+        if may { Ok(()) } else { Err(refusal(principal, action, || resource.to_string())) }
     }
 
     /// May `principal` do `action` to anything at all? Asked before a body is read.
@@ -129,7 +129,7 @@ impl Rights {
     pub fn decide_at_all(&self, principal: &Principal, action: Action) -> Result<(), Refusal> {
         let may = principal.kind == Kind::Admin
             || self.rights_of(principal).any(|right| right.actions.contains(&action));
-        if may { Ok(()) } else { Err(refusal(principal, action)) }
+        if may { Ok(()) } else { Err(refusal(principal, action, || "anything here".to_owned())) }
     }
 
     /// Rights whose `who` fits, and those that the principal brought.
@@ -139,10 +139,25 @@ impl Rights {
     }
 }
 
-fn refusal(principal: &Principal, action: Action) -> Refusal {
+fn refusal(principal: &Principal, action: Action, what: impl FnOnce() -> String) -> Refusal {
     match principal.is_anonymous() {
         true => Refusal::KeyRequired,
-        false => Refusal::Forbidden { action: action.word() },
+        false => Refusal::Forbidden {
+            principal: principal.name().to_owned(),
+            action: action.word(),
+            what: what(),
+        },
+    }
+}
+
+impl std::fmt::Display for Resource<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Topic { name, .. } => write!(f, "the topic {name:?}"),
+            Self::Table { dataset, name, .. } => write!(f, "{:?}", format!("{dataset}/{name}")),
+            Self::Dataset(name) => write!(f, "the dataset {name:?}"),
+            Self::Server => f.write_str("the server"),
+        }
     }
 }
 

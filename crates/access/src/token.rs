@@ -29,6 +29,8 @@ pub struct Tokens {
     issuer: Option<String>,
     audience: Option<String>,
     leeway_s: u64,
+    /// Keys are configured, whether or not they can be read now.
+    expected: bool,
 }
 
 /// Where keys for tokens come from.
@@ -52,7 +54,7 @@ pub(crate) struct Proven {
 
 impl Default for Tokens {
     fn default() -> Self {
-        Self { verifiers: vec![], issuer: None, audience: None, leeway_s: limits::TOKEN_LEEWAY_S }
+        Self::new(None, None, limits::TOKEN_LEEWAY_S)
     }
 }
 
@@ -60,7 +62,12 @@ impl Tokens {
     /// Asks for an issuer and an audience, and allows clocks to be `leeway_s` apart.
     #[must_use]
     pub fn new(issuer: Option<String>, audience: Option<String>, leeway_s: u64) -> Self {
-        Self { verifiers: vec![], issuer, audience, leeway_s }
+        Self { verifiers: vec![], issuer, audience, leeway_s, expected: false }
+    }
+
+    /// Says that tokens are checked here, even while none of the keys can be read.
+    pub fn expect_keys(&mut self) {
+        self.expected = true;
     }
 
     /// Adds keys.
@@ -80,10 +87,27 @@ impl Tokens {
         Ok(())
     }
 
-    /// True when there are keys to check tokens with.
+    /// True when tokens are checked here: there are keys, or some are configured and not readable.
     #[must_use]
     pub fn has_keys(&self) -> bool {
-        !self.verifiers.is_empty()
+        self.expected || !self.verifiers.is_empty()
+    }
+
+    /// True for a token whose time is over, whoever signed it: a look that costs no cryptography.
+    pub(crate) fn is_over(&self, text: &str, now_ms: u64) -> bool {
+        if text.len() > limits::TOKEN_BYTES {
+            return false;
+        }
+        let claims: Option<Fields> = jsonwebtoken::dangerous::insecure_decode_claims(text).ok();
+        let end = claims.and_then(|claims| self.end_ms(&claims).ok());
+        end.is_some_and(|end| now_ms >= end)
+    }
+
+    /// When a token with these claims ends, the leeway included.
+    fn end_ms(&self, claims: &Fields) -> Result<u64, Refusal> {
+        let none = || Refusal::TokenInvalid("it never expires: no exp".to_owned());
+        let expires = seconds(claims, "exp")?.ok_or_else(none)?;
+        Ok(expires.saturating_add(self.leeway_s).saturating_mul(1000))
     }
 
     /// True when the key that a token was checked with is still among these.
@@ -98,21 +122,22 @@ impl Tokens {
             return Err(invalid(&format!("it is longer than {} bytes", limits::TOKEN_BYTES)));
         }
         if self.verifiers.is_empty() {
-            return Err(invalid("this server has no keys for tokens"));
+            return Err(invalid(match self.expected {
+                true => "this server cannot read its keys for tokens",
+                false => "this server has no keys for tokens",
+            }));
         }
         let header = jsonwebtoken::decode_header(text)
             .map_err(|_| invalid("its header is no JSON, or of an algorithm that is not taken"))?;
         // Read before the signature is checked, believed only afterwards.
         let claims: Fields = jsonwebtoken::dangerous::insecure_decode_claims(text)
             .map_err(|_| invalid("its claims are no JSON object"))?;
-        let expires =
-            seconds(&claims, "exp")?.ok_or_else(|| invalid("it never expires: no exp"))?;
-        // Its time is over whoever signed it: a storm of dead tokens costs no cryptography.
-        let expires_at_ms = expires.saturating_add(self.leeway_s).saturating_mul(1000);
+        let expires_at_ms = self.end_ms(&claims)?;
+        let fingerprint = self.check_signature(text, &header)?;
+        // Only what was good once has expired.
         if now_ms >= expires_at_ms {
             return Err(Refusal::TokenExpired);
         }
-        let fingerprint = self.check_signature(text, &header)?;
         self.check_claims(&claims, now_ms)?;
         let principal = principal(claims)?;
         Ok(Proven { principal, expires_at_ms, fingerprint })

@@ -328,8 +328,9 @@ impl Door {
         self.0.drain.subscribe()
     }
 
-    /// Tells when keys or rights have changed.
-    pub(crate) fn reviewing(&self) -> watch::Receiver<u64> {
+    /// Tells when keys or rights have changed, or the clock was set.
+    #[must_use]
+    pub fn reviewing(&self) -> watch::Receiver<u64> {
         self.0.review.subscribe()
     }
 

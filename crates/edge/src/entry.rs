@@ -10,13 +10,13 @@
 //!
 //! The first that is there counts.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use axum::http::{HeaderMap, HeaderName, header};
 use instep_access::{Credential, Refusal};
 
 use crate::door::Door;
-use crate::house::wall_ms;
 
 /// The header in which phoenix.js shows a token over long-poll.
 const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-phoenix-authtoken");
@@ -40,6 +40,20 @@ impl Refused {
     }
 }
 
+/// The key or token that a request shows; `other` is what stands outside of the headers. The first
+/// place that has something counts.
+#[must_use]
+pub fn shown_in<'a>(headers: &'a HeaderMap, other: Option<&'a str>) -> Option<Cow<'a, str>> {
+    let text = |name| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let bearer = text(header::AUTHORIZATION).and_then(|value| {
+        let (scheme, shown) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| Cow::Owned(shown.trim().to_owned()))
+    });
+    let shown = bearer.or_else(|| text(TOKEN_HEADER)).or(other.map(Cow::Borrowed));
+    // Pages that have no token show the word for it.
+    shown.filter(|text| !["", "undefined", "null"].contains(&&**text))
+}
+
 /// Who it is; `shown` is what stands outside of the headers.
 pub(crate) fn admit(
     door: &Door,
@@ -54,16 +68,9 @@ pub(crate) fn admit(
             return Err(Refused::Origin(origin));
         }
     }
-    let bearer = text(header::AUTHORIZATION).and_then(|value| value.split_once(' '));
-    let bearer = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    let shown = bearer.map(|(_, text)| text).or_else(|| text(TOKEN_HEADER)).or(shown);
-    // Pages that have no token show the word for it.
-    let Some(shown) = shown.filter(|text| !["", "undefined", "null"].contains(text)) else {
+    let Some(shown) = shown_in(headers, shown) else {
         return Ok(Credential::anonymous());
     };
-    let access = door.house().gate().access();
-    if !access.is_configured() {
-        return Ok(access.credential(shown, wall_ms()).unwrap_or_default());
-    }
-    door.credential(shown, from).map_err(|refusal| Refused::Shown { refusal })
+    let shown = door.house().shown(&shown, from);
+    shown.map(Option::unwrap_or_default).map_err(|refusal| Refused::Shown { refusal })
 }

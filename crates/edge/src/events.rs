@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use futures_util::stream;
-use instep_access::{Action, Credential};
+use instep_access::{Action, Credential, Refusal};
 use instep_model::feed::JoinRefusal;
 use instep_model::limits;
 use instep_model::position::Position;
@@ -28,7 +28,7 @@ use tokio::time::Instant;
 pub use self::form::Form;
 use self::form::Id;
 use crate::door::Door;
-use crate::house::{Full, House, Place};
+use crate::house::{Full, House, Place, left_ms};
 use crate::rules::JoinRequest;
 use crate::talk::gap;
 use crate::talk::joining::{one_by_one, reply, rest};
@@ -40,6 +40,8 @@ const JOINED_EVENT: &str = "joined";
 /// Why there are no events.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Refused {
+    /// The right was lost while the topic, or the application's rule, was waited for.
+    Right(Refusal),
     /// The application's rule says so; its answer.
     Rule(Value),
     /// The topic cannot be joined.
@@ -85,17 +87,16 @@ pub async fn follow(door: &Door, topic: &str, request: Request) -> Result<Body, 
     node.settled(topic).await;
     let waker = Arc::new(Notify::new());
     let listener = Listener::Task(Arc::clone(&waker));
+    // It was asked before; since then it may have been lost.
+    house.may(&credential, Action::Join, topic, false).map_err(Refused::Right)?;
     let joined = node.join(topic, &wish.since, &listener).map_err(Refused::Topic)?;
     let mut reader = Reader::new(joined, &wish, form)?;
     if let Some(begin) = form.begin() {
         reader.out.push_front(begin);
     }
-    let ends_in = house.end_of(&credential).map(|end| end.saturating_sub(house.now()));
-    let ends_at = ends_in.map(|after| Instant::now() + Duration::from_millis(after));
     let (draining, reviewing) = (door.draining(), door.reviewing());
     let house = Arc::clone(house);
-    let following =
-        Following { reader, waker, draining, reviewing, ends_at, house, credential, place };
+    let following = Following { reader, waker, draining, reviewing, house, credential, place };
     let chunks = stream::unfold(following, |mut following| async move {
         let chunk = following.next().await?;
         Some((Ok::<_, Infallible>(chunk), following))
@@ -108,9 +109,7 @@ struct Following {
     reader: Reader,
     waker: Arc<Notify>,
     draining: watch::Receiver<bool>,
-    /// Until then it may be read (I24).
-    ends_at: Option<Instant>,
-    /// Told when that may be sooner.
+    /// Told when what it may could be less than before (I24).
     reviewing: watch::Receiver<u64>,
     house: Arc<House>,
     credential: Credential,
@@ -138,8 +137,10 @@ impl Following {
         let beat = Duration::from_millis(limits::EVENTS_BEAT_MS);
         loop {
             let beat_at = Instant::now() + beat;
-            let until = self.ends_at.map_or(beat_at, |end| end.min(beat_at));
-            let is_over = self.ends_at.is_some_and(|end| Instant::now() >= end);
+            // By the clock of the wall, which may have been set.
+            let left = left_ms(&self.credential).map(Duration::from_millis);
+            let until = left.map_or(beat_at, |left| beat_at.min(Instant::now() + left));
+            let is_over = left.is_some_and(|left| left.is_zero());
             if !self.reader.ended && (is_over || self.reviewing.has_changed().unwrap_or(false)) {
                 self.review();
             }

@@ -131,24 +131,37 @@ impl House {
         text: &str,
         from: Option<IpAddr>,
     ) -> Result<Credential, Refusal> {
-        let limited = |wait| Refusal::RateLimited { retry_s: rates::seconds(wait) };
-        from.map_or(Ok(()), |from| self.rates.may_show(from)).map_err(limited)?;
-        let shown = self.gate.access().credential(text, wall_ms());
-        self.look_at(shown, from)
+        let (access, now) = (self.gate.access(), wall_ms());
+        let limit = from.and_then(|from| self.rates.may_show(from).err());
+        let Some(wait) = limit else {
+            let shown = access.credential(text, now);
+            if let (Err(refusal), Some(from)) = (&shown, from)
+                && refusal.is_of_a_proof()
+            {
+                self.rates.note_failure(from);
+            }
+            return shown;
+        };
+        // What others at this address show does not lock out who shows something good.
+        let shown = (!access.is_over(text, now)).then(|| access.credential(text, now).ok());
+        shown.flatten().ok_or_else(|| {
+            self.rates.note(rates::Refused::Proof);
+            Refusal::RateLimited { retry_s: rates::seconds(wait) }
+        })
     }
 
-    /// Counts what is no good.
-    pub(crate) fn look_at<T>(
+    /// The same where what is shown may mean nothing: before tokens or rights are configured, none
+    /// is who shows what is no good.
+    pub(crate) fn shown(
         &self,
-        shown: Result<T, Refusal>,
+        text: &str,
         from: Option<IpAddr>,
-    ) -> Result<T, Refusal> {
-        if let (Err(refusal), Some(from)) = (&shown, from)
-            && refusal.is_of_a_proof()
-        {
-            self.rates.note_failure(from);
+    ) -> Result<Option<Credential>, Refusal> {
+        let access = self.gate.access();
+        match access.is_configured() {
+            true => self.credential(text, from).map(Some),
+            false => Ok(access.credential(text, wall_ms()).ok()),
         }
-        shown
     }
 
     /// May the holder do `action` to a topic now?
@@ -174,8 +187,7 @@ impl House {
 
     /// When a credential ends, by the clock that sessions live by.
     pub(crate) fn end_of(&self, credential: &Credential) -> Option<u64> {
-        let left = credential.next_deadline()?.saturating_sub(wall_ms());
-        Some(self.now().saturating_add(left))
+        Some(self.now().saturating_add(left_ms(credential)?))
     }
 
     pub(crate) fn options(&self) -> &DoorOptions {
@@ -276,6 +288,11 @@ fn session(vsn: Vsn, options: &DoorOptions) -> Options {
         held_bytes: options.frame_bytes,
         ..Options::websocket(vsn)
     }
+}
+
+/// How long a credential is good from now on; none when it does not end by itself.
+pub(crate) fn left_ms(credential: &Credential) -> Option<u64> {
+    Some(credential.next_deadline()?.saturating_sub(wall_ms()))
 }
 
 /// Milliseconds since 1970, by which tokens expire.

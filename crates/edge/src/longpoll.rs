@@ -180,7 +180,7 @@ async fn run(
                 // A second poll replaces the first, whose client has given up on it.
                 Some(Request::Poll(reply)) => {
                     connection.tell(Event::Alive);
-                    connection.read_topics(limits::LONGPOLL_FRAMES);
+                    connection.read_allowed(&mut reviewing);
                     waiting = Some((reply, tokio::time::Instant::now() + WINDOW));
                 }
                 Some(Request::Post(body, content_type, done)) => {
@@ -199,7 +199,7 @@ async fn run(
             outside = connection.outside() => connection.take_outside(outside),
             // Without a poll the ring keeps the news, and memory stays bounded.
             () = waker.notified(), if waiting.is_some() => {
-                connection.read_topics(limits::LONGPOLL_FRAMES);
+                connection.read_allowed(&mut reviewing);
             }
             () = sleep_until(window) => {
                 if let Some((reply, _)) = waiting.take() {

@@ -34,10 +34,10 @@ use serde_json::{Value, json};
 use smallvec::SmallVec;
 
 pub(crate) use self::joined::{Joined, News};
-use self::mail::Part;
+use self::mail::{Part, Role};
 use self::presence::Wish;
 use self::speaker::Speaker;
-use crate::house::{House, wall_ms, wall_us};
+use crate::house::{House, left_ms, wall_us};
 
 /// The event by which a client that is told to renew its token does so.
 const TOKEN_EVENT: &str = "access_token";
@@ -223,8 +223,11 @@ impl Talk {
 
     fn look_at_end(&mut self, now: u64, wants: &mut Wants) {
         if self.ends.is_some_and(|ends| now >= ends) {
-            self.ends = None;
-            self.end_access(|_| Err(Refusal::TokenExpired), now, wants);
+            // It ends at a time of day, and the clock may have been set back.
+            self.ends = left_ms(&self.credential).filter(|left| *left > 0).map(|left| now + left);
+            if self.ends.is_none() {
+                self.end_access(|_| Err(Refusal::TokenExpired), now, wants);
+            }
         }
     }
 
@@ -287,6 +290,31 @@ impl Talk {
         }
     }
 
+    /// Looks again at what was joined before, if another token has come since: whatever the answer
+    /// to the message that brought it waits for.
+    pub(crate) fn look_again(&mut self, house: &House, wants: &mut Wants) {
+        if std::mem::take(&mut self.renewed) {
+            self.review(house, house.now(), wants);
+        }
+    }
+
+    /// Asks for the right again by which an answer was waited for: what was allowed before the wait
+    /// may not be allowed any more.
+    pub(crate) fn ask_again(&self, outside: Outside, house: &House) -> Outside {
+        let may = |channel: &Channel| {
+            let role = Role::of(channel.topic(), self.speaker.is_channels());
+            role.may(channel.topic(), &self.credential, house)
+        };
+        let channel = match &outside {
+            Outside::Allowed(channel, _) | Outside::Entered(channel, _) => channel.clone(),
+            Outside::Refused(..) | Outside::Answered(..) | Outside::Crashed(_) => return outside,
+        };
+        match may(&channel) {
+            Ok(()) => outside,
+            Err(refusal) => Outside::Refused(channel, refused(&refusal)),
+        }
+    }
+
     /// Takes an answer in. The channel that the client has joined by it, if it has.
     pub(crate) fn take(
         &mut self,
@@ -296,9 +324,6 @@ impl Talk {
         wants: &mut Wants,
     ) -> Option<ChannelId> {
         let now = house.now();
-        if std::mem::take(&mut self.renewed) {
-            self.review(house, now, wants);
-        }
         match outside {
             Outside::Allowed(channel, wish) => {
                 let listener = listener(channel.topic());
@@ -360,9 +385,10 @@ impl Talk {
 
     /// Takes a new token. Nothing changes when it is refused.
     fn renew(&mut self, token: &str, house: &House, from: Option<IpAddr>) -> Result<(), Value> {
-        let shown = house.credential(token, from);
-        let renewed = shown.and_then(|new| self.credential.renew(new));
-        renewed.map_err(|refusal| refused(&refusal))?;
+        let shown = house.shown(token, from).map_err(|refusal| refused(&refusal))?;
+        // Before anything is configured a token means nothing, as on other doors.
+        let Some(new) = shown else { return Ok(()) };
+        self.credential.renew(new).map_err(|refusal| refused(&refusal))?;
         self.ends = house.end_of(&self.credential);
         self.renewed = true;
         Ok(())
@@ -373,20 +399,10 @@ impl Talk {
         let Some(key) = self.speaker.new_key() else {
             return Ok(());
         };
-        let access = house.gate().access();
-        let shown = match access.is_configured() {
-            true => house.credential(key, from),
-            false => access.credential(key, wall_ms()),
-        };
-        match shown {
-            Ok(credential) => {
-                self.ends = house.end_of(&credential);
-                self.credential = credential;
-                self.renewed = true;
-            }
-            // It means nothing here yet, as on other doors.
-            Err(_) if !access.is_configured() => {}
-            Err(refusal) => return Err(refused(&refusal)),
+        if let Some(credential) = house.shown(key, from).map_err(|refusal| refused(&refusal))? {
+            self.ends = house.end_of(&credential);
+            self.credential = credential;
+            self.renewed = true;
         }
         self.speaker.know_key();
         Ok(())

@@ -75,6 +75,11 @@ pub const TOKEN_KEYS: usize = 64;
 pub const TOKEN_SECRET_BYTES: usize = 32;
 /// How far clocks may be apart when a token's times are checked.
 pub const TOKEN_LEEWAY_S: u64 = 30;
+/// For so long what a file of keys said holds while the file has changed and cannot be read, in
+/// milliseconds.
+pub const KEYS_UNREAD_MS: u64 = 10_000;
+/// Shortest admin key.
+pub const ADMIN_KEY_BYTES: usize = 16;
 /// Rights in the configuration.
 pub const RIGHTS: usize = 1_024;
 /// Patterns of one right.

@@ -17,7 +17,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use axum::{Json, Router};
-use instep_access::Gate;
+use instep_access::{Action, Gate, Resource};
 use instep_edge::{Door, longpoll, websocket};
 use instep_model::json::read_object;
 use instep_node::{Dataset, Node};
@@ -25,6 +25,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::caller::Caller;
 use crate::metrics;
 use crate::problem::Problem;
 use crate::server::Opener;
@@ -235,6 +236,19 @@ fn read_json<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem
 struct Body<const LIMIT: usize>(axum::body::Body);
 
 impl<const LIMIT: usize> Body<LIMIT> {
+    /// Reads it for somebody who may do `action`, asked before, and again behind the wait for it.
+    async fn read_as(
+        self,
+        caller: &Caller,
+        action: Action,
+        resource: Resource<'_>,
+    ) -> Result<axum::body::Bytes, Problem> {
+        caller.may(action, resource)?;
+        let read = self.read().await?;
+        caller.may(action, resource)?;
+        Ok(read)
+    }
+
     async fn read(self) -> Result<axum::body::Bytes, Problem> {
         axum::body::to_bytes(self.0, LIMIT).await.map_err(|error| {
             let detail = format!("the body: {error}; the limit is {LIMIT} bytes");

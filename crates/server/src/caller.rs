@@ -4,11 +4,10 @@ use std::convert::Infallible;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, Query};
 use axum::http::StatusCode;
-use axum::http::header;
 use axum::http::request::Parts;
-use instep_access::{Action, Credential, Gate, Principal, Refusal, Resource};
+use instep_access::{Access, Action, Credential, Gate, Principal, Refusal, Resource};
 use instep_edge::{Door, Peer};
 
 use crate::problem::Problem;
@@ -18,7 +17,7 @@ use crate::problem::Problem;
 #[derive(Debug, Clone)]
 pub struct Caller {
     gate: Gate,
-    /// What was shown and is no good does not take away what anybody may.
+    /// What was shown and is no good does not take away what anybody may read.
     shown: Result<Credential, Refusal>,
     address: Option<IpAddr>,
 }
@@ -31,13 +30,12 @@ pub struct Admin;
 impl Caller {
     fn read(parts: &Parts) -> Self {
         let gate = parts.extensions.get::<Gate>().cloned().unwrap_or_default();
-        let given = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let given = given.and_then(|value| value.split_once(' '));
-        let shown = match given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")) {
+        let asked = stream_token(parts);
+        let shown = match instep_edge::shown(&parts.headers, asked.as_deref()) {
             None => Ok(Credential::anonymous()),
-            Some((_, text)) => match parts.extensions.get::<Door>() {
-                Some(door) => door.credential(text, Peer::address(&parts.extensions)),
-                None => gate.access().credential(text, now_ms()),
+            Some(text) => match parts.extensions.get::<Door>() {
+                Some(door) => door.credential(&text, Peer::address(&parts.extensions)),
+                None => gate.access().credential(&text, now_ms()),
             },
         };
         Self { gate, shown, address: Peer::address(&parts.extensions) }
@@ -51,7 +49,7 @@ impl Caller {
         let access = self.gate.access();
         let decided = match &self.shown {
             Ok(credential) => credential.may(&access, action, resource, now_ms()),
-            Err(refusal @ Refusal::RateLimited { .. }) => Err(refusal.clone()),
+            Err(refusal) if !is_open_to_anybody(refusal, action, &access) => Err(refusal.clone()),
             Err(refusal) => access
                 .decide(&Principal::anonymous(), action, resource)
                 .map_err(|_| refusal.clone()),
@@ -76,7 +74,7 @@ impl Caller {
         }
     }
 
-    /// May it do `action` to anything at all? Who may not is told so before a body is read.
+    /// May it change anything by `action` at all? Who may not is told so before a body is read.
     ///
     /// # Errors
     /// See [`Caller::may`].
@@ -84,11 +82,7 @@ impl Caller {
         let rights = &self.gate.access().rights;
         let decided = match &self.shown {
             Ok(credential) => rights.decide_at_all(credential.principal(), action),
-            Err(refusal @ Refusal::RateLimited { .. }) => Err(refusal.clone()),
-            Err(refusal) => {
-                let nobody = Principal::anonymous();
-                rights.decide_at_all(&nobody, action).map_err(|_| refusal.clone())
-            }
+            Err(refusal) => Err(refusal.clone()),
         };
         Ok(decided?)
     }
@@ -117,6 +111,29 @@ impl Caller {
         let deadline = self.shown.as_ref().ok()?.next_deadline()?;
         Some(Duration::from_millis(deadline.saturating_sub(now_ms())))
     }
+}
+
+/// May somebody whose credential was refused do what anybody may? To read, yes. Whoever wants to
+/// change something, or to be somewhere, wants to be somebody: under another name a commit that is
+/// said again would take effect twice.
+fn is_open_to_anybody(refusal: &Refusal, action: Action, access: &Access) -> bool {
+    let is_limited = matches!(refusal, Refusal::RateLimited { .. });
+    match action {
+        Action::Read => !is_limited,
+        // As at the other doors, where it means nothing before anything is configured.
+        Action::Join => !is_limited && !access.is_configured(),
+        Action::Publish | Action::Commit | Action::Administer | Action::Register => false,
+    }
+}
+
+/// The token in the query of a stream: a page's `EventSource` has no headers to show it in.
+fn stream_token(parts: &Parts) -> Option<String> {
+    let path = parts.uri.path();
+    let is_stream = path.starts_with("/v1/topics/") && path.ends_with("/events")
+        || path.starts_with("/v1/datasets/") && path.ends_with("/changes");
+    parts.uri.query().filter(|query| is_stream && query.contains("token="))?;
+    let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).ok()?;
+    pairs.into_iter().find_map(|(name, value)| (name == "token").then_some(value))
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Caller {

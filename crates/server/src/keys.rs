@@ -7,24 +7,23 @@
 //! | `admin.key` in the data directory | the admin key | – |
 //! | `keys.toml` in the data directory | keys for programs, as `instep key` writes them | yes |
 //! | the files of `tokens` | keys that tokens are checked with | yes |
+//!
+//! How files are read again, and what becomes of what they said while they cannot be, is in
+//! [`reload`].
 
-use std::io::Write as _;
+pub(crate) mod reload;
+
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
+use instep_access::Rights;
 use instep_access::key::{self, KeyDeclaration, Keys};
-use instep_access::token::{KeySource, Tokens};
-use instep_access::{Access, Gate, Rights};
-use instep_edge::Door;
 use serde::{Deserialize, Serialize};
 
-use crate::admin::AdminKey;
 use crate::config::{Config, ConfigError};
 
 /// The name of the file of keys in the data directory.
 const FILE: &str = "keys.toml";
-/// Files of keys are looked at this often.
-const LOOK: Duration = Duration::from_secs(1);
 /// Bytes of a file of keys.
 const FILE_BYTES: u64 = 1024 * 1024;
 
@@ -53,12 +52,11 @@ impl KeyFile {
     /// # Errors
     /// A sentence, when the file cannot be read or is not what is expected.
     pub fn list(&self) -> Result<Vec<KeyDeclaration>, String> {
-        if !self.path.exists() {
-            return Ok(vec![]);
-        }
-        let content: Content = toml::from_str(&read(&self.path)?)
-            .map_err(|error| format!("{}: {error}", self.path.display()))?;
-        Ok(content.keys)
+        parse(&self.path, &read_or_nothing(&self.path)?)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Makes a key; answers it. It is shown this once and cannot be found out later. A running
@@ -113,19 +111,6 @@ impl KeyFile {
     }
 }
 
-/// Everything by which a server decides, as configuration and files say now.
-pub(crate) fn access(config: &Config, admin: &AdminKey) -> Result<Access, ConfigError> {
-    let invalid =
-        |key: &str, problem: String| ConfigError::Invalid { key: key.to_owned(), problem };
-    let mut keys = declared_keys(config)?;
-    keys.set_admin(admin.as_str());
-    let file = KeyFile::in_directory(&config.data);
-    for key in file.list().map_err(|problem| invalid(FILE, problem))? {
-        keys.add(&key).map_err(|problem| invalid(FILE, problem))?;
-    }
-    Ok(Access { rights: rights(config)?, tokens: tokens(config)?, keys })
-}
-
 /// The rights of the configuration, compiled.
 pub(crate) fn rights(config: &Config) -> Result<Rights, ConfigError> {
     Rights::compile(&config.rights).map_err(|error| ConfigError::Invalid {
@@ -144,20 +129,19 @@ pub(crate) fn declared_keys(config: &Config) -> Result<Keys, ConfigError> {
     Ok(keys)
 }
 
-fn tokens(config: &Config) -> Result<Tokens, ConfigError> {
-    let asked = &config.tokens;
-    let mut tokens = Tokens::new(asked.issuer.clone(), asked.audience.clone(), asked.leeway_s);
-    for (key, path) in asked.files() {
-        let invalid = |problem| ConfigError::Invalid { key: key.to_owned(), problem };
-        let text = read(path).map_err(invalid)?;
-        let source = match key {
-            "tokens.jwks" => KeySource::Jwks(&text),
-            "tokens.public_key" => KeySource::Pem(&text),
-            _ => KeySource::Secret(text.as_bytes()),
-        };
-        tokens.add(source).map_err(|problem| invalid(format!("{}: {problem}", path.display())))?;
+/// The keys in the text of a file of keys.
+fn parse(path: &Path, text: &str) -> Result<Vec<KeyDeclaration>, String> {
+    let content: Content =
+        toml::from_str(text).map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(content.keys)
+}
+
+/// The text of a file that need not exist. One that cannot be looked at is not taken for none.
+fn read_or_nothing(path: &Path) -> Result<String, String> {
+    match path.metadata() {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),
+        Ok(_) | Err(_) => read(path),
     }
-    Ok(tokens)
 }
 
 fn read(path: &Path) -> Result<String, String> {
@@ -169,58 +153,9 @@ fn read(path: &Path) -> Result<String, String> {
     std::fs::read_to_string(path).map_err(|error| failed(&error))
 }
 
-/// Looks at the files for as long as the server runs, and exchanges what the gate decides by. What
-/// cannot be read changes nothing.
-pub(crate) async fn watch(gate: Gate, door: Door, config: Config, admin: AdminKey) {
-    let mut seen = state_of(&config);
-    loop {
-        tokio::time::sleep(LOOK).await;
-        let now = state_of(&config);
-        if now == seen {
-            continue;
-        }
-        seen = now;
-        match access(&config, &admin) {
-            Ok(access) => {
-                gate.exchange(access);
-                door.review();
-                tracing::info!("keys were read again");
-            }
-            Err(error) => tracing::warn!(%error, "keys are as before: a file is not good"),
-        }
-    }
-}
-
-/// By what a changed file is known.
-fn state_of(config: &Config) -> Vec<Option<(SystemTime, u64)>> {
-    let keys = config.data.join(FILE);
-    let tokens = config.tokens.files().map(|(_, path)| path.to_owned());
-    let state = |path: PathBuf| {
-        let metadata = path.metadata().ok()?;
-        Some((metadata.modified().ok()?, metadata.len()))
-    };
-    tokens.chain([keys]).map(state).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_file_that_is_not_good_is_named_and_a_changed_one_is_noticed() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut config = Config::in_directory(directory.path());
-        let admin = AdminKey::in_directory(directory.path()).unwrap();
-        let jwks = directory.path().join("jwks.json");
-        config.tokens.jwks = Some(jwks.clone());
-        let missing = state_of(&config);
-        std::fs::write(&jwks, "{").unwrap();
-
-        let error = access(&config, &admin).unwrap_err().to_string();
-
-        assert!(error.contains("tokens.jwks") && error.contains("jwks.json"), "{error}");
-        assert_ne!(state_of(&config), missing);
-    }
 
     #[test]
     fn a_key_is_written_as_its_hash_and_found_again() {

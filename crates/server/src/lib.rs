@@ -21,6 +21,7 @@ mod admin;
 mod api;
 mod app;
 mod caller;
+mod clock;
 mod config;
 mod engine;
 mod fronts;

@@ -204,6 +204,18 @@ impl Measured {
             "Changed certificates that were not taken because a file is not good",
             crate::tls::refused(),
         )?;
+        page.gauge(
+            "instep_tls_certificate_stale",
+            "1 while a changed certificate cannot be taken and the one before is shown",
+            u64::from(crate::tls::is_stale()),
+        )?;
+        let (failed, unread) = crate::keys::reload::failures();
+        page.counter(
+            "instep_key_reads_failed",
+            "Attempts to read a changed file of keys that failed",
+            failed,
+        )?;
+        page.gauge("instep_key_files_unread", "Files of keys that cannot be read now", unread)?;
         let limited = [
             ("connections", rates.connections),
             ("messages", rates.messages),

@@ -96,7 +96,6 @@ pub enum StartError {
     Node(#[from] NodeError),
 }
 
-/// Opens one of the doors beside HTTP.
 type Listen<'a> = dyn Fn(&Door, SocketAddr) -> std::io::Result<SocketAddr> + 'a;
 
 /// A running server.
@@ -132,7 +131,9 @@ impl Server {
         std::fs::create_dir_all(&config.data).map_err(data)?;
         let lock = take(&config.data)?;
         let key = AdminKey::in_directory(&config.data).map_err(data)?;
-        let gate = Gate::new(keys::access(&config, &key)?);
+        let (files, access) = keys::reload::Files::read(&config, &key)?;
+        let gate = Gate::new(access);
+        let seen = tls::state(&config.tls);
         let (certificates, over_tls) = (tls::certificates(&config.tls)?, config.tls.tcp);
         let address = config.http;
         let listen = |error| StartError::Listen { address, error };
@@ -143,20 +144,7 @@ impl Server {
         let node = Node::new(live, config.rings());
         let door = Door::open(node.clone(), gate.clone(), app.channels.clone(), config.door());
         let door = door.map_err(StartError::Shards)?;
-        let open = |address: Option<SocketAddr>, listen: &Listen<'_>| {
-            let opened = address.map(|address| {
-                let failed = |error| StartError::Listen { address, error };
-                listen(&door, address).map_err(failed)
-            });
-            opened.transpose()
-        };
-        let tcp = match certificates.clone().filter(|_| over_tls) {
-            Some(certificates) => open(config.tcp, &|door, address| {
-                door.listen_tcp_over_tls(address, certificates.clone())
-            })?,
-            None => open(config.tcp, &Door::listen_tcp)?,
-        };
-        let janus = open(config.janus, &Door::listen_janus)?;
+        let (tcp, janus) = listen_beside(&door, &config, certificates.clone())?;
         let drain = Duration::from_millis(config.drain_ms);
         let opener = Opener::new(&config, &app);
         let shared = api::Shared { node: node.clone(), door: door.clone(), opener: opener.clone() };
@@ -164,8 +152,9 @@ impl Server {
         let routes = routes.fold(Router::new(), Router::merge);
         let router = api::router(shared, door.clone(), gate.clone(), routes);
         let (stop, stopping) = watch::channel(false);
-        let keys = keys::watch(gate, door.clone(), config.clone(), key.clone());
-        let watching = Watching::over(keys, certificates.clone(), &config);
+        let keys = keys::reload::watch(gate, door.clone(), files);
+        let certificate = certificates.clone().map(|of| tls::watch(of, config.tls.clone(), seen));
+        let watching = Watching::over(keys, certificate);
         let is_tls = certificates.is_some();
         let serving = Serving {
             router,
@@ -200,7 +189,7 @@ impl Server {
         self.address
     }
 
-    /// True when HTTP and WebSocket are served over TLS.
+    /// True when HTTP is served over TLS.
     #[must_use]
     pub fn is_tls(&self) -> bool {
         self.is_tls
@@ -279,16 +268,37 @@ impl Server {
     }
 }
 
+/// Opens the doors beside HTTP: plain TCP, over TLS if so configured, and the Janus wire.
+fn listen_beside(
+    door: &Door,
+    config: &Config,
+    certificates: Option<Certificates>,
+) -> Result<(Option<SocketAddr>, Option<SocketAddr>), StartError> {
+    let open = |address: Option<SocketAddr>, listen: &Listen<'_>| {
+        let opened = address.map(|address| {
+            let failed = |error| StartError::Listen { address, error };
+            listen(door, address).map_err(failed)
+        });
+        opened.transpose()
+    };
+    let tcp = match certificates.filter(|_| config.tls.tcp) {
+        Some(certificates) => open(config.tcp, &|door, address| {
+            door.listen_tcp_over_tls(address, certificates.clone())
+        })?,
+        None => open(config.tcp, &Door::listen_tcp)?,
+    };
+    Ok((tcp, open(config.janus, &Door::listen_janus)?))
+}
+
 /// Those who look at files, until this is dropped.
 struct Watching(Vec<AbortHandle>);
 
 impl Watching {
     fn over(
         keys: impl Future<Output = ()> + Send + 'static,
-        certificates: Option<Certificates>,
-        config: &Config,
+        certificate: Option<impl Future<Output = ()> + Send + 'static>,
     ) -> Self {
-        let certificate = certificates.map(|of| tokio::spawn(tls::watch(of, config.tls.clone())));
+        let certificate = certificate.map(tokio::spawn);
         let all = certificate.into_iter().chain([tokio::spawn(keys)]);
         Self(all.map(|task| task.abort_handle()).collect())
     }

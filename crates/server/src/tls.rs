@@ -1,7 +1,7 @@
 //! The certificate of the server: read at the start, and again whenever a file changes.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use instep_edge::Certificates;
@@ -15,6 +15,14 @@ const FILE_BYTES: u64 = 1024 * 1024;
 
 /// Certificates that were not taken because a file is not good.
 static REFUSED: AtomicU64 = AtomicU64::new(0);
+
+/// The files are not those of the certificate that is shown.
+static STALE: AtomicBool = AtomicBool::new(false);
+
+/// True while a changed certificate cannot be taken.
+pub(crate) fn is_stale() -> bool {
+    STALE.load(Ordering::Relaxed)
+}
 
 /// How often a changed certificate was not taken.
 pub(crate) fn refused() -> u64 {
@@ -34,26 +42,44 @@ pub(crate) fn certificates(tls: &TlsConfig) -> Result<Option<Certificates>, Conf
     })
 }
 
+/// By what it is known that neither the certificate nor its key has changed.
+pub(crate) type State = [Option<(SystemTime, u64)>; 2];
+
+/// The state of the files, to be taken before they are read: what is changed meanwhile is noticed.
+pub(crate) fn state(tls: &TlsConfig) -> State {
+    tls.files().map_or([None; 2], |(certificate, key)| [state_of(certificate), state_of(key)])
+}
+
 /// Looks at the files for as long as the server runs. Whoever comes after a change meets the new
-/// certificate; what cannot be used changes nothing.
-pub(crate) async fn watch(certificates: Certificates, tls: TlsConfig) {
+/// certificate. What cannot be used changes nothing, is told once, and is tried again: a change
+/// counts as seen only when it was taken.
+pub(crate) async fn watch(certificates: Certificates, tls: TlsConfig, mut seen: State) {
     let Some((certificate, key)) = tls.files() else { return };
-    let state = || (state_of(certificate), state_of(key));
-    let mut seen = state();
+    let mut told: Option<(State, String)> = None;
     loop {
         tokio::time::sleep(LOOK).await;
-        let now = state();
+        let now = state(&tls);
         if now == seen {
+            STALE.store(false, Ordering::Relaxed);
             continue;
         }
-        seen = now;
         let exchanged = read(certificate).and_then(|chain| Ok((chain, read(key)?)));
         let exchanged = exchanged.and_then(|(chain, secret)| {
             certificates.exchange(&chain, &secret).map_err(|error| error.to_string())
         });
         match exchanged {
-            Ok(()) => tracing::info!("the certificate was read again"),
+            Ok(()) => {
+                (seen, told) = (now, None);
+                STALE.store(false, Ordering::Relaxed);
+                tracing::info!("the certificate was read again");
+            }
             Err(error) => {
+                STALE.store(true, Ordering::Relaxed);
+                let refused = Some((now, error.clone()));
+                if told == refused {
+                    continue;
+                }
+                told = refused;
                 REFUSED.fetch_add(1, Ordering::Relaxed);
                 tracing::error!(
                     %error,

@@ -74,7 +74,14 @@ fn a_right_that_the_new_token_lacks_is_lost() {
 
     credential.refresh(&access, &token(OLD, "ann", 20, &[]), 0).unwrap();
 
-    assert_eq!(news(&credential, &access, 0), Err(Refusal::Forbidden { action: "join" }));
+    assert_eq!(
+        news(&credential, &access, 0),
+        Err(Refusal::Forbidden {
+            principal: credential.principal().name().to_owned(),
+            action: "join",
+            what: "the topic \"news\"".into(),
+        })
+    );
 }
 
 /// I24

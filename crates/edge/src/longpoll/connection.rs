@@ -7,12 +7,13 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use instep_access::Credential;
+use instep_model::limits;
 use instep_node::Listener;
 use instep_node::ring::Payload;
 use instep_protocol::encode::{Frame, encode_broadcast};
 use instep_protocol::session::{ChannelId, Event, Incoming, Options};
 use instep_protocol::vsn::Vsn;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::Visitor;
 use crate::house::House;
@@ -107,7 +108,7 @@ impl Connection {
     }
 
     pub(super) fn take_outside(&mut self, outside: Outside) {
-        self.take(outside);
+        self.take(self.talk.ask_again(outside, &self.house));
         self.serve();
     }
 
@@ -118,8 +119,17 @@ impl Connection {
         }
     }
 
+    /// Takes what the topics have, after a look at what the client may, if that may have changed.
+    pub(super) fn read_allowed(&mut self, reviewing: &mut watch::Receiver<u64>) {
+        if reviewing.has_changed().unwrap_or(false) {
+            reviewing.mark_unchanged();
+            self.review();
+        }
+        self.read_topics(limits::LONGPOLL_FRAMES);
+    }
+
     /// Takes what the topics have, until about `most` frames wait to be written.
-    pub(super) fn read_topics(&mut self, most: usize) {
+    fn read_topics(&mut self, most: usize) {
         let ids: Vec<ChannelId> = self.talk.joined().iter().map(|joined| joined.id()).collect();
         let mut news = true;
         while news && self.outbox.len() < most {
@@ -201,7 +211,9 @@ impl Connection {
             let Some(ask) = self.wants.asks.pop_front() else {
                 break;
             };
-            match self.talk.answer(ask, &self.house, self.from) {
+            let answer = self.talk.answer(ask, &self.house, self.from);
+            self.talk.look_again(&self.house, &mut self.wants);
+            match answer {
                 Answer::Now(outside) => self.take(outside),
                 Answer::Awaited(wait) | Answer::Later(wait) => self.outside.push(wait),
             }

@@ -172,6 +172,7 @@ impl Connection {
         if let Side::Channels(talk) = &mut self.side {
             talk.review(&core.house, core.now, &mut core.wants);
             self.serve(slot, core);
+            self.arm(slot, core);
         }
     }
 
@@ -223,6 +224,10 @@ impl Connection {
     /// Whoever it was asked of has answered.
     pub(super) fn answered(&mut self, slot: u32, outside: Outside, core: &mut Core) {
         self.awaited -= 1;
+        let outside = match &self.side {
+            Side::Channels(talk) => talk.ask_again(outside, &core.house),
+            Side::Raw(_) => outside,
+        };
         self.take(slot, outside, core);
         self.serve(slot, core);
         self.resume(slot, core);
@@ -262,6 +267,7 @@ impl Connection {
 
     /// Does what the talk wants.
     fn serve(&mut self, slot: u32, core: &mut Core) {
+        let mut asked = false;
         loop {
             for frame in core.wants.frames.drain(..) {
                 self.out.append(|out| self.wire.write(out, &frame));
@@ -274,8 +280,11 @@ impl Connection {
             let Side::Channels(talk) = &mut self.side else {
                 break;
             };
+            asked = true;
             let channel = ask.channel().clone();
-            match talk.answer(ask, &core.house, Some(self.peer.ip())) {
+            let answer = talk.answer(ask, &core.house, Some(self.peer.ip()));
+            talk.look_again(&core.house, &mut core.wants);
+            match answer {
                 Answer::Now(outside) => self.take(slot, outside, core),
                 Answer::Awaited(wait) => {
                     self.awaited += 1;
@@ -286,6 +295,10 @@ impl Connection {
                     core.start(slot, self.number, channel, answer);
                 }
             }
+        }
+        if asked {
+            // A token that has come may end before everything else.
+            self.arm(slot, core);
         }
         if !self.out.is_empty() {
             core.write(slot, &mut self.marks);

@@ -15,6 +15,8 @@ impl Talk {
         let is_channels = self.speaker.is_channels();
         let may = |topic: &str| Role::of(topic, is_channels).may(topic, &credential, house);
         self.end_access(may, now, wants);
+        // The clock may have been set.
+        self.ends = house.end_of(&self.credential);
     }
 
     /// Closes the channels that `may` does not allow any more (I24). Each is told so once, and by

@@ -1,5 +1,6 @@
 //! Who may do what, asked of a real server over HTTP.
 
+mod ending;
 mod revoking;
 mod sockets;
 
@@ -93,10 +94,20 @@ struct Guarded {
 
 impl Guarded {
     fn start(directory: &Path, key: &str, file: &[u8]) -> Self {
+        Self::start_with(directory, ["", ""], key, file)
+    }
+
+    /// With more at the beginning of the configuration, and before `[tokens]`.
+    fn start_with(directory: &Path, [first, more]: [&str; 2], key: &str, file: &[u8]) -> Self {
         let keys = directory.join("keys");
         std::fs::write(&keys, file).unwrap();
         let config = directory.join("instep.toml");
-        std::fs::write(&config, format!("{RIGHTS}{key} = {:?}\n", text(&keys))).unwrap();
+        let (rights, tokens) = RIGHTS.split_at(RIGHTS.find("[tokens]").unwrap());
+        std::fs::write(
+            &config,
+            format!("{first}{rights}{more}{tokens}{key} = {:?}\n", text(&keys)),
+        )
+        .unwrap();
         let data = directory.join("data");
         let server = Server::start(
             &["serve", "--config", text(&config), "--data", text(&data)],

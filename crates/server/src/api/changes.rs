@@ -37,6 +37,8 @@ pub(super) struct ChangesQuery {
     since: Option<String>,
     /// Go on with commits as they come, instead of ending at the newest one. Events always do.
     follow: bool,
+    /// A key or a token, for who has no headers to show it in; `Authorization` wins.
+    token: Option<String>,
 }
 
 /// The commits of a dataset, in order: one JSON object per line, or server-sent events when the
@@ -76,6 +78,7 @@ pub(super) async fn changes(
         form: if events { Form::Events } else { Form::Lines },
         endless: query.follow || events,
         draining: shared.door.draining(),
+        reviewing: shared.door.reviewing(),
     };
     let chunks = stream::unfold(Some(feed), |feed| async move {
         let mut feed = feed?;
@@ -103,16 +106,26 @@ struct Feed {
     position: Position,
     /// Until the server is about to stop.
     draining: tokio::sync::watch::Receiver<bool>,
+    /// Told when what the reader may could be less than before.
+    reviewing: tokio::sync::watch::Receiver<u64>,
 }
 
 impl Feed {
     /// The next bytes, and whether more may come.
     async fn chunk(&mut self) -> (Vec<u8>, bool) {
-        let mut out = Vec::new();
+        let (mut out, mut goes_on) = self.wait_for_chunk().await;
+        // Asked behind the wait: nothing is told to who lost the right meanwhile.
         if let Err(problem) = self.caller.may(Action::Read, Resource::Dataset(&self.dataset)) {
+            out.clear();
             self.put_error(&mut out, problem);
-            return (out, false);
+            goes_on = false;
         }
+        (out, goes_on)
+    }
+
+    /// The next bytes as they would be for somebody who may read them.
+    async fn wait_for_chunk(&mut self) -> (Vec<u8>, bool) {
+        let mut out = Vec::new();
         let patience = self.caller.ends_in().map_or(BOOKMARK, |end| BOOKMARK.min(end));
         let first = match self.endless {
             false => self.follow.try_next().await,
@@ -160,13 +173,16 @@ impl Feed {
         self.put(out, "commit", Some(commit.position), &text);
     }
 
-    /// The next commit; none when `patience` passes first, or the server is about to stop.
+    /// The next commit; none when `patience` passes first, the server is about to stop, or rights
+    /// have changed.
     async fn wait(&mut self, patience: Duration) -> Option<Result<FollowedCommit, FollowError>> {
         tokio::select! {
             biased;
             commit = self.follow.next() => Some(commit),
             () = tokio::time::sleep(patience) => None,
             _ = self.draining.wait_for(|drain| *drain) => None,
+            // Fails only when the door is gone, and the server with it.
+            _ = self.reviewing.changed() => None,
         }
     }
 

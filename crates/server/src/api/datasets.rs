@@ -171,8 +171,7 @@ pub(super) async fn create_table(
     Path((name, table)): Path<(String, String)>,
     body: Body<4096>,
 ) -> Answer<TableStatus> {
-    caller.may(Action::Administer, Resource::Dataset(&name))?;
-    let body = body.read().await?;
+    let body = body.read_as(&caller, Action::Administer, Resource::Dataset(&name)).await?;
     let dataset = dataset(&shared.node, &name)?;
     let TableRequest { public } = match body.is_empty() {
         true => TableRequest::default(),

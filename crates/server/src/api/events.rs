@@ -24,6 +24,7 @@ const TOO_MANY_RETRY_S: u64 = 10;
     params(("topic" = String, Path, description = "Name of the topic, percent-encoded"),
            ("since" = Option<String>, Query, description = "Go on after this `id`"),
            ("key" = Option<String>, Query, description = "Be present under this key"),
+           ("token" = Option<String>, Query, description = "A key or a token, without headers"),
            ("presence" = Option<String>, Query, description = "`false`: only watch"),
            ("Last-Event-ID" = Option<String>, Header, description = "The same as `since`; wins")),
     responses(
@@ -52,6 +53,8 @@ pub(super) async fn follow(
     let form = Form::accepted(text("accept").unwrap_or_default());
     let mut params: serde_json::Map<String, Value> =
         query.into_iter().map(|(name, value)| (name, Value::from(value))).collect();
+    // It says who asks, and is nothing that rules or others are told.
+    params.remove("token");
     if let Some(last) = text("last-event-id").filter(|last| !last.is_empty()) {
         params.insert("since".into(), last.into());
     }
@@ -75,6 +78,7 @@ pub(super) async fn follow(
 fn problem(topic: &str, refused: Refused) -> Problem {
     let new = |status, code, detail: String| Problem::new(status, code, detail);
     match refused {
+        Refused::Right(refusal) => refusal.into(),
         Refused::Rule(answer) => {
             let reason =
                 answer["reason"].as_str().map_or_else(|| answer.to_string(), str::to_owned);

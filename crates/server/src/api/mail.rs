@@ -157,9 +157,9 @@ pub(super) async fn send(
     Path((name, queue)): Path<(String, String)>,
     body: Body<{ limits::COMMIT_BYTES }>,
 ) -> Result<(StatusCode, Json<Sent>), Problem> {
-    caller.may(Action::Commit, of_queue(&name, &queue))?;
+    let read = body.read_as(&caller, Action::Commit, of_queue(&name, &queue)).await?;
     let dataset = dataset(&shared.node, &name)?;
-    let letters = read_letters(&dataset, &queue, &body.read().await?)?;
+    let letters = read_letters(&dataset, &queue, &read)?;
     let sent = dataset.store_mail(letters, Operation::Send).await?;
     Ok((StatusCode::CREATED, Json(sent)))
 }

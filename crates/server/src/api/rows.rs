@@ -160,28 +160,43 @@ pub(super) async fn snapshot(
 ) -> Result<Response, Problem> {
     let view = open(&shared, &name, &table, query.at_least.as_deref(), &caller).await?;
     let position = view.position;
+    // A slow reader is asked for its right as long as it reads.
+    let may = move || {
+        let found = shared.node.dataset(&name);
+        let public = found.is_some_and(|dataset| is_public(&dataset.state(), &table));
+        caller.may(Action::Read, Resource::Table { dataset: &name, name: &table, public })
+    };
+    let may = Arc::new(may);
     let head = format!("{{\"position\":\"{position}\",\"rows\":{}}}\n", view.table.rows.len());
     let state = Some((view, None::<Key>, head.into_bytes()));
     // Cut by key, so that memory does not grow with the table (I15); the table itself is one
     // consistent snapshot that shares its rows.
-    let chunks = stream::unfold(state, move |state| async move {
-        let (view, after, mut out) = state?;
-        out.reserve(CHUNK_BYTES + limits::KEY_BYTES);
-        let from = match &after {
-            Some(key) => Bound::Excluded(key.as_str()),
-            None => Bound::Unbounded,
-        };
-        for (key, stored) in view.table.rows.range::<_, str>((from, Bound::Unbounded)) {
-            push_row(&mut out, key, &stored.row);
-            out.push(b'\n');
-            if out.len() >= CHUNK_BYTES {
-                let after = Some(key.clone());
-                let chunk = Ok::<_, std::convert::Infallible>(Bytes::from(out));
-                return Some((chunk, Some((view, after, Vec::new()))));
+    let chunks = stream::unfold(state, move |state| {
+        let may = Arc::clone(&may);
+        async move {
+            let (view, after, mut out) = state?;
+            if let Err(problem) = may() {
+                let mut last = serde_json::json!({"error": problem}).to_string().into_bytes();
+                last.push(b'\n');
+                return Some((Ok::<_, std::convert::Infallible>(Bytes::from(last)), None));
             }
+            out.reserve(CHUNK_BYTES + limits::KEY_BYTES);
+            let from = match &after {
+                Some(key) => Bound::Excluded(key.as_str()),
+                None => Bound::Unbounded,
+            };
+            for (key, stored) in view.table.rows.range::<_, str>((from, Bound::Unbounded)) {
+                push_row(&mut out, key, &stored.row);
+                out.push(b'\n');
+                if out.len() >= CHUNK_BYTES {
+                    let after = Some(key.clone());
+                    let chunk = Ok::<_, std::convert::Infallible>(Bytes::from(out));
+                    return Some((chunk, Some((view, after, Vec::new()))));
+                }
+            }
+            out.extend_from_slice(format!("{{\"bookmark\":\"{position}\"}}\n").as_bytes());
+            Some((Ok(Bytes::from(out)), None))
         }
-        out.extend_from_slice(format!("{{\"bookmark\":\"{position}\"}}\n").as_bytes());
-        Some((Ok(Bytes::from(out)), None))
     });
     let headers = [(header::CONTENT_TYPE, "application/x-ndjson")];
     Ok((headers, Body::from_stream(chunks)).into_response())

@@ -154,8 +154,7 @@ pub(super) async fn publish(
     headers: HeaderMap,
     body: Body<{ limits::PUBLISH_BYTES + 1024 }>,
 ) -> Answer<PublishReply> {
-    may_publish(&caller, &topic)?;
-    let body = body.read().await?;
+    let body = body.read_as(&caller, Action::Publish, published(&topic)).await?;
     let PublishBody { event, payload, id } = read_json(&body)?;
     let id = match id.as_deref().or(key_of(&headers)?) {
         Some(id) => Some(id_of("id", id)?),
@@ -264,7 +263,11 @@ pub(super) async fn presence(
 /// Who may send to a topic may also see who is there. Where everybody publishes, it is from sockets
 /// that have joined.
 fn may_publish(caller: &Caller, topic: &str) -> Result<(), Problem> {
-    caller.may(Action::Publish, Resource::Topic { name: topic, anyone_publishes: false })
+    caller.may(Action::Publish, published(topic))
+}
+
+fn published(topic: &str) -> Resource<'_> {
+    Resource::Topic { name: topic, anyone_publishes: false }
 }
 
 struct Message {

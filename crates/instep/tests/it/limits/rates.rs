@@ -121,7 +121,7 @@ fn who_goes_on_and_on_is_closed_with_a_code() {
 }
 
 #[test]
-fn keys_that_are_no_good_are_not_looked_at_without_end() {
+fn bad_credentials_are_limited_and_good_ones_of_the_same_address_are_not_locked_out() {
     let limited = Limited::start("[rate]\nloopback = true\nfailures = 30\nfailures_burst = 5");
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let url = format!("{}/v1/datasets", limited.server.url);
@@ -139,11 +139,11 @@ fn keys_that_are_no_good_are_not_looked_at_without_end() {
     let (status, retry, refused) = code("instep_x_7");
     assert_eq!((status, refused.as_str()), (429, "rate_limited"));
     assert!(retry.is_some_and(|seconds| (1..=2).contains(&seconds)), "{retry:?}");
-    assert_eq!(code(key.trim()).0, 429, "not even the right one is looked at");
+    assert_eq!(code(key.trim()).2, "ok", "bad ones of the same address lock nobody out");
     assert_eq!(code("").2, "key_required", "who shows nothing is answered as always");
     std::thread::sleep(Duration::from_millis(2_100));
     assert_eq!(code(key.trim()).2, "ok");
-    assert!(limited.metric("instep_rate_limited_total{what=\"proofs\"}") >= 2);
+    assert!(limited.metric("instep_rate_limited_total{what=\"proofs\"}") >= 1);
 }
 
 #[test]

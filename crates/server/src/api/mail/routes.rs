@@ -142,9 +142,9 @@ pub(in crate::api) async fn move_endpoint(
     Path(name): Path<String>,
     body: Body<4096>,
 ) -> Answer<MoveReply> {
-    caller.may(Action::Administer, Resource::Dataset(&name))?;
+    let read = body.read_as(&caller, Action::Administer, Resource::Dataset(&name)).await?;
     let dataset = dataset(&shared.node, &name)?;
-    let MoveRequest { endpoint, to, generation } = read_json(&body.read().await?)?;
+    let MoveRequest { endpoint, to, generation } = read_json(&read)?;
     let bad = |error: instep_model::mail::EndpointError| {
         Problem::bad_request("bad_endpoint", error.to_string())
     };
@@ -175,9 +175,9 @@ pub(in crate::api) async fn readdress(
     Path(name): Path<String>,
     body: Body<4096>,
 ) -> Answer<ReaddressReply> {
-    caller.may(Action::Administer, Resource::Dataset(&name))?;
+    let read = body.read_as(&caller, Action::Administer, Resource::Dataset(&name)).await?;
     let dataset = dataset(&shared.node, &name)?;
-    let ReaddressRequest { endpoint } = read_json(&body.read().await?)?;
+    let ReaddressRequest { endpoint } = read_json(&read)?;
     let operation = Operation::Readdress { endpoint: endpoint.clone() };
     let receipt = dataset.commit(vec![operation].into()).await?;
     let route = route(dataset.mail_rules(), &dataset.state(), &endpoint);
@@ -220,9 +220,9 @@ pub(in crate::api) async fn backfill(
     Path((name, queue)): Path<(String, String)>,
     body: Body<4096>,
 ) -> Answer<BackfillReply> {
-    caller.may(Action::Administer, Resource::Dataset(&name))?;
+    let read = body.read_as(&caller, Action::Administer, Resource::Dataset(&name)).await?;
     let dataset = dataset(&shared.node, &name)?;
-    let BackfillRequest { after } = match body.read().await? {
+    let BackfillRequest { after } = match read {
         empty if empty.is_empty() => BackfillRequest::default(),
         body => read_json(&body)?,
     };
@@ -266,9 +266,9 @@ pub(in crate::api) async fn import(
     Path((name, queue)): Path<(String, String)>,
     body: Body<{ limits::COMMIT_BYTES }>,
 ) -> Result<(StatusCode, Json<Sent>), Problem> {
-    caller.may(Action::Administer, Resource::Dataset(&name))?;
+    let read = body.read_as(&caller, Action::Administer, Resource::Dataset(&name)).await?;
     let dataset = dataset(&shared.node, &name)?;
-    let letters = read_letters(&dataset, &queue, &body.read().await?)?;
+    let letters = read_letters(&dataset, &queue, &read)?;
     let sent = dataset.store_mail(letters, Operation::Import).await?;
     Ok((StatusCode::CREATED, Json(sent)))
 }

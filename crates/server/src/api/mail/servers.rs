@@ -145,7 +145,10 @@ pub(in crate::api) async fn pull(
     let dataset = dataset(&shared.node, &name)?;
     let PullRequest { registration, max, wait_ms } = read_json(&body.read().await?)?;
     let wait = Duration::from_millis(wait_ms.min(limits::MAIL_PULL_WAIT_MS));
+    may_take(&caller, &server)?;
     let pulled = dataset.pull(&server, registration, max, wait).await.map_err(refused)?;
+    // Who lost the right while it waited is told nothing; whoever registers next is given it.
+    may_take(&caller, &server)?;
     let head = json!({"registration": pulled.registration, "ask": pulled.ask});
     let mut text = head.to_string().into_bytes();
     text.pop();
@@ -176,6 +179,7 @@ pub(in crate::api) async fn answers(
     may_take(&caller, &server)?;
     let dataset = dataset(&shared.node, &name)?;
     let AnswersRequest { registration, ack, nack, reject } = read_json(&body.read().await?)?;
+    may_take(&caller, &server)?;
     let acks = ack.into_iter().map(|seq| (seq, Said::Ack));
     let nacks = nack
         .into_iter()

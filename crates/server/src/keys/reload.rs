@@ -1,0 +1,344 @@
+//! Reload: files of keys are looked at every second, and read again when they have changed.
+//!
+//! | a file | what it said before | what it says now |
+//! | --- | --- | --- |
+//! | is as it was | holds | – |
+//! | has changed and is good | holds no more | holds |
+//! | cannot be read, or is no good | holds for [`limits::KEYS_UNREAD_MS`], then no more | – |
+//!
+//! A change counts as seen only when it was read with success: a file that cannot be read is
+//! tried again every second. What it said is closed after a while, because a key
+//! that was taken away in it must not stay good for as long as the trouble lasts.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use instep_access::token::{KeySource, Tokens};
+use instep_access::{Access, Gate};
+use instep_edge::Door;
+use instep_model::limits;
+
+use super::{FILE, KeyFile, declared_keys, parse, read, read_or_nothing, rights};
+use crate::admin::AdminKey;
+use crate::clock::Steps;
+use crate::config::{Config, ConfigError};
+
+/// Files of keys are looked at this often.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Attempts to read a file of keys that failed.
+static FAILED: AtomicU64 = AtomicU64::new(0);
+/// Files of keys that cannot be read now.
+static UNREAD: AtomicU64 = AtomicU64::new(0);
+
+/// How often a file of keys could not be read, and how many cannot be read now.
+pub(crate) fn failures() -> (u64, u64) {
+    (FAILED.load(Ordering::Relaxed), UNREAD.load(Ordering::Relaxed))
+}
+
+/// Files of keys, with what they said when they were read last.
+pub(crate) struct Files {
+    config: Config,
+    admin: AdminKey,
+    files: Vec<File>,
+}
+
+struct File {
+    /// Its key of the configuration, or its name.
+    key: &'static str,
+    path: PathBuf,
+    /// By what it is known that it has not changed since.
+    seen: Option<State>,
+    /// What it says; none when that holds no more.
+    text: Option<String>,
+    /// Since when it cannot be read.
+    failing: Option<Failing>,
+}
+
+struct Failing {
+    since: Instant,
+    problem: String,
+}
+
+/// What a look at the files has led to.
+#[derive(Debug, PartialEq, Eq)]
+enum Looked {
+    /// Everything is as before.
+    Same,
+    /// It is decided by something else now.
+    Changed,
+}
+
+impl Files {
+    /// Reads them for the first time.
+    ///
+    /// # Errors
+    /// [`ConfigError`], naming the file that cannot be read, or is not good.
+    pub(crate) fn read(config: &Config, admin: &AdminKey) -> Result<(Self, Access), ConfigError> {
+        let tokens = config.tokens.files().map(|(key, path)| (key, path.to_owned()));
+        let programs = (FILE, KeyFile::in_directory(&config.data).path().to_owned());
+        let mut files = vec![];
+        for (key, path) in tokens.chain([programs]) {
+            // Before it is read: what is changed meanwhile is noticed.
+            let seen = state_of(&path).ok();
+            let invalid = |problem| ConfigError::Invalid { key: key.to_owned(), problem };
+            let text = Some(text_of(key, &path).map_err(invalid)?);
+            files.push(File { key, path, seen, text, failing: None });
+        }
+        let files = Self { config: config.clone(), admin: admin.clone(), files };
+        let access = files.access()?;
+        Ok((files, access))
+    }
+
+    /// Everything by which a server decides, as far as it is known.
+    fn access(&self) -> Result<Access, ConfigError> {
+        let Self { config, admin, files } = self;
+        let asked = &config.tokens;
+        let mut tokens = Tokens::new(asked.issuer.clone(), asked.audience.clone(), asked.leeway_s);
+        let mut keys = declared_keys(config)?;
+        keys.set_admin(admin.as_str());
+        for File { key, path, text, .. } in files {
+            let key = *key;
+            let invalid = |problem| ConfigError::Invalid { key: key.to_owned(), problem };
+            if key != FILE {
+                tokens.expect_keys();
+            }
+            let Some(text) = text else { continue };
+            let source = match key {
+                FILE => {
+                    for key in parse(path, text).map_err(invalid)? {
+                        keys.add(&key).map_err(invalid)?;
+                    }
+                    continue;
+                }
+                "tokens.jwks" => KeySource::Jwks(text),
+                "tokens.public_key" => KeySource::Pem(text),
+                _ => KeySource::Secret(text.as_bytes()),
+            };
+            let added = tokens.add(source);
+            added.map_err(|problem| invalid(format!("{}: {problem}", path.display())))?;
+        }
+        Ok(Access { rights: rights(config)?, tokens, keys })
+    }
+
+    /// Looks at every file.
+    fn look(&mut self, now: Instant) -> Looked {
+        let mut looked = Looked::Same;
+        for at in 0..self.files.len() {
+            let File { key, path, seen, failing, .. } = &self.files[at];
+            let state = state_of(path);
+            if failing.is_none() && matches!((&state, seen), (Ok(now), Some(seen)) if now == seen) {
+                continue;
+            }
+            let read = state.and_then(|state| Ok((state, text_of(key, path)?)));
+            let taken = read.and_then(|(state, text)| {
+                let before = self.files[at].text.replace(text);
+                match self.access() {
+                    Ok(_) => Ok(state),
+                    Err(error) => {
+                        self.files[at].text = before;
+                        Err(error.to_string())
+                    }
+                }
+            });
+            let file = &mut self.files[at];
+            let changed = match taken {
+                Ok(state) => {
+                    tracing::info!(file = %file.path.display(), "keys were read again");
+                    (file.seen, file.failing) = (Some(state), None);
+                    true
+                }
+                Err(problem) => file.fails(problem, now),
+            };
+            if changed {
+                looked = Looked::Changed;
+            }
+        }
+        let unread = self.files.iter().filter(|file| file.failing.is_some()).count();
+        UNREAD.store(unread as u64, Ordering::Relaxed);
+        looked
+    }
+}
+
+impl File {
+    /// It cannot be read; true when what it said before holds no more from now on.
+    fn fails(&mut self, problem: String, now: Instant) -> bool {
+        FAILED.fetch_add(1, Ordering::Relaxed);
+        let file = self.path.display();
+        let is_told = self.failing.as_ref().is_some_and(|failing| failing.problem == problem);
+        let since = self.failing.as_ref().map_or(now, |failing| failing.since);
+        if !is_told {
+            tracing::error!(%file, problem, "keys cannot be read; they are as before, for a while");
+        }
+        self.failing = Some(Failing { since, problem });
+        let is_over =
+            now.saturating_duration_since(since) >= Duration::from_millis(limits::KEYS_UNREAD_MS);
+        if !is_over || self.text.is_none() {
+            return false;
+        }
+        self.text = None;
+        tracing::error!(%file, "keys cannot be read for too long: nothing that they open is open");
+        true
+    }
+}
+
+/// Looks at the files and the clock for as long as the server runs, and exchanges what the gate
+/// decides by.
+pub(crate) async fn watch(gate: Gate, door: Door, mut files: Files) {
+    let mut steps = Steps::begin();
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let changed = files.look(Instant::now()) == Looked::Changed;
+        if changed {
+            match files.access() {
+                Ok(access) => gate.exchange(access),
+                // Each file was looked at with the others.
+                Err(error) => tracing::error!(%error, "keys do not fit together"),
+            }
+        }
+        // Whose time the clock has overtaken is not known by what has passed.
+        if steps.has_stepped() || changed {
+            door.review();
+        }
+    }
+}
+
+/// The text of a file. That of the keys for programs need not exist.
+fn text_of(key: &str, path: &Path) -> Result<String, String> {
+    if key == FILE { read_or_nothing(path) } else { read(path) }
+}
+
+/// By what a changed file is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum State {
+    Missing,
+    Is { modified: SystemTime, bytes: u64, inode: (u64, i64, i64) },
+}
+
+fn state_of(path: &Path) -> Result<State, String> {
+    let failed = |error: std::io::Error| format!("cannot look at {}: {error}", path.display());
+    let metadata = match path.metadata() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(State::Missing),
+        looked => looked.map_err(failed)?,
+    };
+    #[cfg(unix)]
+    let inode = {
+        use std::os::unix::fs::MetadataExt as _;
+        (metadata.ino(), metadata.ctime(), metadata.ctime_nsec())
+    };
+    #[cfg(not(unix))]
+    let inode = (0, 0, 0);
+    let modified = metadata.modified().map_err(failed)?;
+    Ok(State::Is { modified, bytes: metadata.len(), inode })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "a secret of more than 32 bytes, for tests";
+
+    struct House {
+        directory: tempfile::TempDir,
+        files: Files,
+        began: Instant,
+    }
+
+    impl House {
+        fn new() -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let mut config = Config::in_directory(directory.path());
+            let secret = directory.path().join("secret");
+            std::fs::write(&secret, SECRET).unwrap();
+            config.tokens.secret = Some(secret);
+            let admin = AdminKey::in_directory(directory.path()).unwrap();
+            let (files, _) = Files::read(&config, &admin).unwrap();
+            Self { directory, files, began: Instant::now() }
+        }
+
+        fn programs(&self) -> KeyFile {
+            KeyFile::in_directory(self.directory.path())
+        }
+
+        fn look(&mut self, after_ms: u64) -> Looked {
+            self.files.look(self.began + Duration::from_millis(after_ms))
+        }
+
+        fn takes(&self, key: &str) -> bool {
+            self.files.access().unwrap().credential(key, 0).is_ok()
+        }
+    }
+
+    fn token() -> String {
+        let claims = serde_json::json!({"sub": "ann", "exp": 1000});
+        let claims = claims.as_object().unwrap();
+        instep_access::token::sign_hs256(SECRET.as_bytes(), claims).unwrap()
+    }
+
+    #[test]
+    fn a_change_is_seen_only_when_it_was_read_and_is_tried_again() {
+        let mut house = House::new();
+        let key = house.programs().create("billing", vec![]).unwrap();
+        assert_eq!((house.look(0), house.takes(&key)), (Looked::Changed, true));
+        let good = std::fs::read(house.programs().path()).unwrap();
+        std::fs::write(house.programs().path(), "[[key").unwrap();
+        assert_eq!((house.look(1_000), house.takes(&key)), (Looked::Same, true));
+        assert_eq!(
+            (house.look(2_000), house.files.files[1].failing.is_some()),
+            (Looked::Same, true)
+        );
+
+        std::fs::write(house.programs().path(), &good).unwrap();
+        house.programs().remove("billing").unwrap();
+
+        assert_eq!((house.look(3_000), house.takes(&key)), (Looked::Changed, false));
+        assert_eq!(house.look(4_000), Looked::Same);
+    }
+
+    #[test]
+    fn what_cannot_be_read_for_too_long_is_closed_and_only_that() {
+        let mut house = House::new();
+        let key = house.programs().create("billing", vec![]).unwrap();
+        house.look(0);
+        std::fs::remove_file(house.directory.path().join("secret")).unwrap();
+
+        assert_eq!((house.look(1_000), house.takes(&token())), (Looked::Same, true));
+        let over = 1_000 + limits::KEYS_UNREAD_MS;
+        assert_eq!((house.look(over), house.takes(&token())), (Looked::Changed, false));
+        assert!(house.takes(&key) && house.takes(house.files.admin.as_str()));
+        assert!(house.files.access().unwrap().is_configured(), "tokens are checked all the same");
+        assert_eq!(house.look(over + 1_000), Looked::Same);
+        std::fs::write(house.directory.path().join("secret"), SECRET).unwrap();
+        assert_eq!((house.look(over + 2_000), house.takes(&token())), (Looked::Changed, true));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_looked_at_is_not_taken_for_none() {
+        let mut house = House::new();
+        let key = house.programs().create("billing", vec![]).unwrap();
+        house.look(0);
+        let path = house.programs().path().to_owned();
+        std::fs::remove_file(&path).unwrap();
+        // A link to itself has no end.
+        std::os::unix::fs::symlink(&path, &path).unwrap();
+
+        assert_eq!((house.look(1_000), house.takes(&key)), (Looked::Same, true));
+        assert!(house.files.files[1].failing.is_some());
+        assert!(house.programs().list().is_err());
+    }
+
+    #[test]
+    fn a_file_that_is_not_good_at_the_start_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut config = Config::in_directory(directory.path());
+        let admin = AdminKey::in_directory(directory.path()).unwrap();
+        let jwks = directory.path().join("jwks.json");
+        config.tokens.jwks = Some(jwks.clone());
+        std::fs::write(&jwks, "{").unwrap();
+
+        let error = Files::read(&config, &admin).map(drop).unwrap_err().to_string();
+
+        assert!(error.contains("tokens.jwks") && error.contains("jwks.json"), "{error}");
+    }
+}
