@@ -177,7 +177,7 @@ impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let Self { status, code, detail } = self;
         let body = json!({
-            "type": format!("/reference/errors#{code}"),
+            "type": "about:blank",
             "title": status.canonical_reason().unwrap_or("error"),
             "status": status.as_u16(),
             "code": code,

@@ -4,11 +4,13 @@
 mod changes;
 mod commits;
 mod datasets;
+mod description;
 mod events;
 mod looking;
 mod mail;
 mod reference;
 mod rows;
+mod shapes;
 mod topics;
 
 use axum::extract::{Request, State};

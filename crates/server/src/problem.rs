@@ -74,7 +74,7 @@ pub const CODES: &[&str] = &[
 /// An error: RFC 9457 with a `code` that stays the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Problem {
-    /// Where the code is explained.
+    /// Always `about:blank`: `code` says which problem it is.
     pub r#type: String,
     /// The HTTP status in words.
     pub title: String,
@@ -96,7 +96,7 @@ impl Problem {
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         debug_assert!(CODES.contains(&code), "{code} is not listed");
         Self {
-            r#type: format!("/reference/errors#{code}"),
+            r#type: "about:blank".to_owned(),
             title: status.canonical_reason().unwrap_or("error").to_owned(),
             status: status.as_u16(),
             code: code.to_owned(),

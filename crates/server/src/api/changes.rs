@@ -43,7 +43,8 @@ pub(super) struct ChangesQuery {
 
 /// The commits of a dataset, in order: one JSON object per line, or server-sent events when the
 /// client accepts `text/event-stream`.
-#[utoipa::path(get, path = "/v1/datasets/{dataset}/changes", tag = "changes",
+#[utoipa::path(get, operation_id = "follow_changes",
+    path = "/v1/datasets/{dataset}/changes", tag = "changes",
     params(("dataset" = String, Path, description = "Name of the dataset"), ChangesQuery),
     responses(
         (status = 200, description = "Lines or events {position, time_ms, records}, and \

@@ -17,6 +17,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::shapes::CommitRequest;
 use super::{Answer, Body, Shared, dataset, read_json};
 use crate::caller::Caller;
 use crate::problem::Problem;
@@ -30,40 +31,22 @@ struct CommitBody<'a> {
     ops: &'a RawValue,
 }
 
-/// Operations that become visible together or not at all.
-#[derive(ToSchema)]
-#[allow(dead_code, reason = "describes the body; the body itself is read without copies")]
-struct CommitRequest {
-    /// A UUIDv7 that makes retries safe: the commit takes effect at most once, and its reply is
-    /// replayed for 24 hours.
-    id: Option<String>,
-    /// One to 1,000 operations, in order: `put` {table, key, row}, `patch` {table, key, fields},
-    /// `delete` {table, key}, `add` {table, key, field, by, min?, max?}, `require` {table, key,
-    /// exists?, equals?, where?, unchanged_since?}, `append` {journal, text | base64},
-    /// `create_table` {table, public?}, `drop_table` {table}, `create_journal` {journal},
-    /// `create_queue` {queue}, `send` {queue, to, body, id?, priority?, ttl_ms?, not_before?},
-    /// `move` {endpoint, to, generation?}, `retry` {seq}, `import` like `send`.
-    #[schema(example = json!([
-        {"op": "require", "table": "items", "key": "7", "where": "row.released"},
-        {"op": "add", "table": "items", "key": "7", "field": "count", "by": -1, "min": 0}
-    ]))]
-    ops: Vec<serde_json::Value>,
-}
-
 /// The reply to a commit.
 #[derive(Serialize, ToSchema)]
 pub(super) struct CommitReply {
     /// Complete up to here: pass it as `at_least` or `since`.
     #[schema(value_type = String)]
     position: Position,
-    /// For each operation the number that it computed (`add`, `append`), else null.
+    /// For each operation the number that it computed, else null: the new value of an `add`, the
+    /// number of the record of an `append`, of the message of a `send`.
     results: Vec<Option<i64>>,
     /// True when an earlier commit with the same id had taken effect already.
     replayed: bool,
 }
 
 /// Commits operations.
-#[utoipa::path(post, path = "/v1/datasets/{dataset}/commits", tag = "commits",
+#[utoipa::path(post, operation_id = "commit",
+    path = "/v1/datasets/{dataset}/commits", tag = "commits",
     params(("dataset" = String, Path, description = "Name of the dataset")),
     request_body = CommitRequest,
     responses(

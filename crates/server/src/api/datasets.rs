@@ -71,7 +71,8 @@ struct TableRequest {
 }
 
 /// Lists the datasets that the caller may see.
-#[utoipa::path(get, path = "/v1/datasets", tag = "datasets",
+#[utoipa::path(get, operation_id = "list_datasets",
+    path = "/v1/datasets", tag = "datasets",
     responses((status = 200, body = Vec<DatasetStatus>)))]
 pub(super) async fn list(
     caller: Caller,
@@ -86,7 +87,8 @@ pub(super) async fn list(
 }
 
 /// Shows a dataset.
-#[utoipa::path(get, path = "/v1/datasets/{dataset}", tag = "datasets",
+#[utoipa::path(get, operation_id = "show_dataset",
+    path = "/v1/datasets/{dataset}", tag = "datasets",
     params(("dataset" = String, Path, description = "Name of the dataset")),
     responses((status = 200, body = DatasetStatus), (status = 404, body = Problem)))]
 pub(super) async fn show(
@@ -99,7 +101,8 @@ pub(super) async fn show(
 }
 
 /// Creates a dataset; no error when it exists.
-#[utoipa::path(put, path = "/v1/datasets/{dataset}", tag = "datasets",
+#[utoipa::path(put, operation_id = "create_dataset",
+    path = "/v1/datasets/{dataset}", tag = "datasets",
     params(("dataset" = String, Path, description = "Name of the dataset")),
     responses((status = 200, body = DatasetStatus), (status = 400, body = Problem)))]
 pub(super) async fn create(
@@ -114,7 +117,8 @@ pub(super) async fn create(
 }
 
 /// Removes a dataset with everything in it. One that is created again has another history.
-#[utoipa::path(delete, path = "/v1/datasets/{dataset}", tag = "datasets",
+#[utoipa::path(delete, operation_id = "remove_dataset",
+    path = "/v1/datasets/{dataset}", tag = "datasets",
     params(("dataset" = String, Path, description = "Name of the dataset")),
     responses((status = 204), (status = 404, body = Problem)))]
 pub(super) async fn remove(
@@ -128,7 +132,8 @@ pub(super) async fn remove(
 }
 
 /// Lists the tables of a dataset.
-#[utoipa::path(get, path = "/v1/datasets/{dataset}/tables", tag = "tables",
+#[utoipa::path(get, operation_id = "list_tables",
+    path = "/v1/datasets/{dataset}/tables", tag = "tables",
     params(("dataset" = String, Path, description = "Name of the dataset")),
     responses((status = 200, body = Vec<TableStatus>), (status = 404, body = Problem)))]
 pub(super) async fn list_tables(
@@ -141,7 +146,8 @@ pub(super) async fn list_tables(
 }
 
 /// Shows a table.
-#[utoipa::path(get, path = "/v1/datasets/{dataset}/tables/{table}", tag = "tables",
+#[utoipa::path(get, operation_id = "show_table",
+    path = "/v1/datasets/{dataset}/tables/{table}", tag = "tables",
     params(("dataset" = String, Path, description = "Name of the dataset"),
            ("table" = String, Path, description = "Name of the table")),
     responses((status = 200, body = TableStatus), (status = 404, body = Problem)))]
@@ -159,7 +165,8 @@ pub(super) async fn show_table(
 }
 
 /// Creates a table, or sets the options of one that exists.
-#[utoipa::path(put, path = "/v1/datasets/{dataset}/tables/{table}", tag = "tables",
+#[utoipa::path(put, operation_id = "create_table",
+    path = "/v1/datasets/{dataset}/tables/{table}", tag = "tables",
     params(("dataset" = String, Path, description = "Name of the dataset"),
            ("table" = String, Path, description = "Name of the table")),
     request_body = TableRequest,
@@ -184,7 +191,8 @@ pub(super) async fn create_table(
 }
 
 /// Removes a table with all its rows.
-#[utoipa::path(delete, path = "/v1/datasets/{dataset}/tables/{table}", tag = "tables",
+#[utoipa::path(delete, operation_id = "drop_table",
+    path = "/v1/datasets/{dataset}/tables/{table}", tag = "tables",
     params(("dataset" = String, Path, description = "Name of the dataset"),
            ("table" = String, Path, description = "Name of the table")),
     responses((status = 204), (status = 404, body = Problem)))]
@@ -201,7 +209,8 @@ pub(super) async fn drop_table(
 }
 
 /// Creates a journal; no error when it exists.
-#[utoipa::path(put, path = "/v1/datasets/{dataset}/journals/{journal}", tag = "tables",
+#[utoipa::path(put, operation_id = "create_journal",
+    path = "/v1/datasets/{dataset}/journals/{journal}", tag = "tables",
     params(("dataset" = String, Path, description = "Name of the dataset"),
            ("journal" = String, Path, description = "Name of the journal")),
     responses((status = 204), (status = 400, body = Problem), (status = 404, body = Problem)))]

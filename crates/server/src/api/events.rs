@@ -20,7 +20,8 @@ const TOO_MANY_RETRY_S: u64 = 10;
 /// The events of a topic as they come: what a channel gets after its join, the reply first, as
 /// `joined`. Each event whose place is known carries it as `id`; a browser's `EventSource` goes on
 /// there by itself. Query parameters are those of a join.
-#[utoipa::path(get, path = "/v1/topics/{topic}/events", tag = "topics",
+#[utoipa::path(get, operation_id = "follow_topic",
+    path = "/v1/topics/{topic}/events", tag = "topics",
     params(("topic" = String, Path, description = "Name of the topic, percent-encoded"),
            ("since" = Option<String>, Query, description = "Go on after this `id`"),
            ("key" = Option<String>, Query, description = "Be present under this key"),

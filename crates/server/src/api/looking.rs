@@ -17,6 +17,7 @@ const USUALLY: usize = 100;
 
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct TopQuery {
     /// At most so many: 100 if nothing is said, 1,000 at most.
     top: Option<usize>,
@@ -84,7 +85,8 @@ pub(super) struct Topic {
 }
 
 /// Who is connected, the furthest behind first.
-#[utoipa::path(get, path = "/v1/connections", tag = "server", params(TopQuery),
+#[utoipa::path(get, operation_id = "list_connections",
+    path = "/v1/connections", tag = "server", params(TopQuery),
     responses((status = 200, body = Connections)))]
 pub(super) async fn connections(
     _: Admin,
@@ -97,7 +99,8 @@ pub(super) async fn connections(
 }
 
 /// A connection by its id, or a long-poll session by its token, while it lasts.
-#[utoipa::path(get, path = "/v1/sessions/{id}", tag = "server",
+#[utoipa::path(get, operation_id = "show_connection",
+    path = "/v1/sessions/{id}", tag = "server",
     params(("id" = String, Path, description = "Id of a connection, or token of a session")),
     responses((status = 200, body = Connection),
               (status = 404, description = "`unknown_session`", body = Problem)))]
@@ -116,7 +119,8 @@ pub(super) async fn session(
 }
 
 /// Topics that are joined or kept, those that most have joined first.
-#[utoipa::path(get, path = "/v1/topics", tag = "server", params(TopQuery),
+#[utoipa::path(get, operation_id = "list_topics",
+    path = "/v1/topics", tag = "server", params(TopQuery),
     responses((status = 200, body = Topics)))]
 pub(super) async fn topics(
     _: Admin,

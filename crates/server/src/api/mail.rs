@@ -20,14 +20,16 @@ use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
+use super::shapes::{MailReply, MessageReply, MessageStatus, RetryReply, SendRequest};
 use super::{Answer, Body, Query, Shared, dataset, new_name};
 use crate::caller::{Caller, now_ms};
 use crate::problem::{Problem, on_disk};
 
 /// A message to be sent. Which server it goes to is not for the sender to say.
-#[derive(ToSchema)]
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[allow(dead_code, reason = "describes the body; it is read where sockets read it, too")]
-struct LetterRequest {
+pub(super) struct LetterRequest {
     /// The endpoint, `kind/id`.
     #[schema(example = "org/42")]
     to: String,
@@ -44,10 +46,11 @@ struct LetterRequest {
     not_before: Option<u64>,
 }
 
-/// One message, or `{"messages": […]}`.
-#[derive(ToSchema)]
+/// Several messages.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[allow(dead_code, reason = "describes the body; it is read where sockets read it, too")]
-struct LettersRequest {
+pub(super) struct LettersRequest {
     /// At most 1,000, 1 MiB in all.
     messages: Vec<LetterRequest>,
 }
@@ -78,6 +81,7 @@ pub(super) struct SentAllReply {
 /// Which messages.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct MessagesQuery {
     /// For this endpoint.
     endpoint: Option<String>,
@@ -97,6 +101,7 @@ pub(super) struct MessagesQuery {
 #[derive(Serialize, ToSchema)]
 pub(super) struct MessagesReply {
     /// The messages, without their bodies.
+    #[schema(value_type = Vec<MessageStatus>)]
     messages: Vec<Value>,
     /// Pass it as `after` for what follows; none when nothing does.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -122,7 +127,8 @@ fn unknown_message(name: &str) -> Problem {
 }
 
 /// Creates a queue; no error when it exists.
-#[utoipa::path(put, path = "/v1/datasets/{dataset}/queues/{queue}", tag = "mail",
+#[utoipa::path(put, operation_id = "create_queue",
+    path = "/v1/datasets/{dataset}/queues/{queue}", tag = "mail",
     params(("dataset" = String, Path, description = "Name of the dataset"),
            ("queue" = String, Path, description = "Name of the queue")),
     responses((status = 204), (status = 400, body = Problem), (status = 404, body = Problem)))]
@@ -139,10 +145,11 @@ pub(super) async fn create_queue(
 }
 
 /// Sends messages: all of them are stored with their routes, or none.
-#[utoipa::path(post, path = "/v1/datasets/{dataset}/queues/{queue}/messages", tag = "mail",
+#[utoipa::path(post, operation_id = "send_messages",
+    path = "/v1/datasets/{dataset}/queues/{queue}/messages", tag = "mail",
     params(("dataset" = String, Path, description = "Name of the dataset"),
            ("queue" = String, Path, description = "Name of the queue")),
-    request_body = LettersRequest,
+    request_body = SendRequest,
     responses(
         (status = 201, description = "Durable", body = SentAllReply),
         (status = 400, description = "`bad_json`, `bad_endpoint`", body = Problem),
@@ -172,7 +179,8 @@ fn read_letters(dataset: &Dataset, queue: &str, body: &[u8]) -> Result<Vec<Lette
 }
 
 /// Lists messages.
-#[utoipa::path(get, path = "/v1/datasets/{dataset}/queues/{queue}/messages", tag = "mail",
+#[utoipa::path(get, operation_id = "list_messages",
+    path = "/v1/datasets/{dataset}/queues/{queue}/messages", tag = "mail",
     params(("dataset" = String, Path, description = "Name of the dataset"),
            ("queue" = String, Path, description = "Name of the queue"), MessagesQuery),
     responses((status = 200, body = MessagesReply), (status = 404, body = Problem)))]
@@ -279,11 +287,12 @@ fn seq_of(mail: &Mail, queue: u16, name: &str) -> Result<u64, Problem> {
 }
 
 /// Shows a message, with its body while there is one.
-#[utoipa::path(get, path = "/v1/datasets/{dataset}/queues/{queue}/messages/{message}", tag = "mail",
+#[utoipa::path(get, operation_id = "show_message",
+    path = "/v1/datasets/{dataset}/queues/{queue}/messages/{message}", tag = "mail",
     params(("dataset" = String, Path, description = "Name of the dataset"),
            ("queue" = String, Path, description = "Name of the queue"),
            ("message" = String, Path, description = "Its number, or its id")),
-    responses((status = 200, body = Value), (status = 404, body = Problem)))]
+    responses((status = 200, body = MessageReply), (status = 404, body = Problem)))]
 pub(super) async fn show(
     caller: Caller,
     State(shared): State<Shared>,
@@ -307,13 +316,14 @@ pub(super) async fn show(
     Ok(Json(shown))
 }
 
-/// Gives a dead letter another life.
-#[utoipa::path(post, path = "/v1/datasets/{dataset}/queues/{queue}/messages/{message}/retry",
+/// Queues a dead letter again.
+#[utoipa::path(post, operation_id = "retry_message",
+    path = "/v1/datasets/{dataset}/queues/{queue}/messages/{message}/retry",
     tag = "mail",
     params(("dataset" = String, Path, description = "Name of the dataset"),
            ("queue" = String, Path, description = "Name of the queue"),
            ("message" = String, Path, description = "Its number, or its id")),
-    responses((status = 200, body = Value), (status = 400, description = "It is no dead letter",
+    responses((status = 200, body = RetryReply), (status = 400, description = "It is no dead letter",
      body = Problem), (status = 404, body = Problem)))]
 pub(super) async fn retry(
     caller: Caller,
@@ -330,10 +340,11 @@ pub(super) async fn retry(
     Ok(Json(json!({"seq": seq, "position": receipt.position})))
 }
 
-/// How the mail of a dataset is: queues with their books, and what is wrong.
-#[utoipa::path(get, path = "/v1/datasets/{dataset}/mail", tag = "mail",
+/// How the mail of a dataset is: each queue with its counts, and what is wrong.
+#[utoipa::path(get, operation_id = "show_mail",
+    path = "/v1/datasets/{dataset}/mail", tag = "mail",
     params(("dataset" = String, Path, description = "Name of the dataset")),
-    responses((status = 200, body = Value), (status = 404, body = Problem)))]
+    responses((status = 200, body = MailReply), (status = 404, body = Problem)))]
 pub(super) async fn overview(
     caller: Caller,
     State(shared): State<Shared>,

@@ -9,12 +9,14 @@ use axum::routing::get;
 use serde_json::Value;
 use utoipa::openapi::OpenApi;
 
+use super::description;
 use crate::problem::CODES;
 
 /// Serves `/openapi.json`, `/reference` and `/reference/errors`.
 pub(super) fn serve(document: OpenApi) -> Router {
-    let json = serde_json::to_string(&document).unwrap_or_default();
-    let parsed: Value = serde_json::from_str(&json).unwrap_or_default();
+    let mut parsed = serde_json::to_value(&document).unwrap_or_default();
+    description::complete(&mut parsed);
+    let json = parsed.to_string();
     let (page, errors) = (page(&parsed), errors());
     let document = move || async { ([(header::CONTENT_TYPE, "application/json")], json) };
     Router::new()

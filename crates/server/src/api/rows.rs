@@ -19,6 +19,7 @@ use instep_node::Dataset;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
+use super::shapes::RowReply;
 use super::{Query, Shared};
 use crate::caller::Caller;
 use crate::problem::Problem;
@@ -75,7 +76,8 @@ struct KeyedRow {
 }
 
 /// A page of rows in key order.
-#[utoipa::path(get, path = "/v1/datasets/{dataset}/tables/{table}/rows", tag = "rows",
+#[utoipa::path(get, operation_id = "list_rows",
+    path = "/v1/datasets/{dataset}/tables/{table}/rows", tag = "rows",
     params(("dataset" = String, Path, description = "Name of the dataset"),
            ("table" = String, Path, description = "Name of the table"), PageQuery),
     responses((status = 200, body = Page), (status = 400, body = Problem),
@@ -121,11 +123,12 @@ pub(super) async fn page(
 }
 
 /// One row.
-#[utoipa::path(get, path = "/v1/datasets/{dataset}/tables/{table}/rows/{key}", tag = "rows",
+#[utoipa::path(get, operation_id = "show_row",
+    path = "/v1/datasets/{dataset}/tables/{table}/rows/{key}", tag = "rows",
     params(("dataset" = String, Path, description = "Name of the dataset"),
            ("table" = String, Path, description = "Name of the table"),
            ("key" = String, Path, description = "Key of the row, percent-encoded"), FreshQuery),
-    responses((status = 200, body = KeyedRow), (status = 404, body = Problem),
+    responses((status = 200, body = RowReply), (status = 404, body = Problem),
               (status = 409, body = Problem), (status = 503, body = Problem)))]
 pub(super) async fn one(
     State(shared): State<Shared>,
@@ -147,10 +150,12 @@ pub(super) async fn one(
 
 /// A whole table at one position: a line with the position, a line for each row, and a last line
 /// that says that it is complete.
-#[utoipa::path(get, path = "/v1/datasets/{dataset}/tables/{table}/snapshot", tag = "rows",
+#[utoipa::path(get, operation_id = "snapshot_table",
+    path = "/v1/datasets/{dataset}/tables/{table}/snapshot", tag = "rows",
     params(("dataset" = String, Path, description = "Name of the dataset"),
            ("table" = String, Path, description = "Name of the table"), FreshQuery),
-    responses((status = 200, content_type = "application/x-ndjson", body = String),
+    responses((status = 200, description = "Lines: {position, rows}, then {key, row} each, then \
+               {bookmark: position}", content_type = "application/x-ndjson", body = String),
               (status = 404, body = Problem)))]
 pub(super) async fn snapshot(
     State(shared): State<Shared>,

@@ -51,6 +51,7 @@ struct MessageBody<'a> {
 
 /// What to publish.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[allow(dead_code, reason = "describes the body; the payload is passed on without parsing it")]
 struct PublishRequest {
     /// The event.
@@ -64,6 +65,7 @@ struct PublishRequest {
 
 /// What to publish, in this order.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[allow(dead_code, reason = "describes the body; payloads are passed on without parsing them")]
 struct MessagesRequest {
     /// At most 1,000 messages: 1 MiB in all.
@@ -72,6 +74,7 @@ struct MessagesRequest {
 
 /// One of many messages.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[allow(dead_code, reason = "describes the body; payloads are passed on without parsing them")]
 struct MessageRequest {
     /// The topic.
@@ -99,7 +102,7 @@ pub(super) struct PublishReply {
 
 /// What became of each message, in their order.
 #[derive(Serialize, ToSchema)]
-pub(super) struct MessagesReply {
+pub(super) struct PublishAllReply {
     results: Vec<PublishReply>,
 }
 
@@ -138,7 +141,8 @@ pub(super) struct PresenceReply {
 }
 
 /// Publishes to a live topic. Who has not joined gets it only from the topic's history.
-#[utoipa::path(post, path = "/v1/topics/{topic}", tag = "topics",
+#[utoipa::path(post, operation_id = "publish",
+    path = "/v1/topics/{topic}", tag = "topics",
     params(("topic" = String, Path, description = "Name of the topic, percent-encoded"),
            ("Idempotency-Key" = Option<String>, Header, description = "An id of your own")),
     request_body = PublishRequest,
@@ -166,10 +170,11 @@ pub(super) async fn publish(
 
 /// Publishes many messages in their order. They are checked first: if one of them is refused,
 /// none is published.
-#[utoipa::path(post, path = "/v1/topics", tag = "topics",
+#[utoipa::path(post, operation_id = "publish_many",
+    path = "/v1/topics", tag = "topics",
     params(("Idempotency-Key" = Option<String>, Header, description = "An id of your own")),
     request_body = MessagesRequest,
-    responses((status = 200, body = MessagesReply),
+    responses((status = 200, body = PublishAllReply),
               (status = 400, description = "`bad_json`, `bad_event`, `id_invalid`, \
                                             `too_many_messages`", body = Problem),
               (status = 404, description = "`unmatched_topic`", body = Problem),
@@ -181,7 +186,7 @@ pub(super) async fn publish_all(
     State(shared): State<Shared>,
     headers: HeaderMap,
     body: Body<{ limits::COMMIT_BYTES }>,
-) -> Answer<MessagesReply> {
+) -> Answer<PublishAllReply> {
     caller.may_at_all(Action::Publish)?;
     let body = body.read().await?;
     let MessagesBody { messages } = read_json(&body)?;
@@ -210,11 +215,12 @@ pub(super) async fn publish_all(
         messages.into_iter().enumerate().map(read).collect::<Result<_, Problem>>()?;
     let publish = |message: Message| message.publish(&shared.node);
     let results = messages.into_iter().map(publish).collect::<Result<_, _>>()?;
-    Ok(Json(MessagesReply { results }))
+    Ok(Json(PublishAllReply { results }))
 }
 
 /// A live topic: how many have joined, its newest message, how many are present.
-#[utoipa::path(get, path = "/v1/topics/{topic}", tag = "topics",
+#[utoipa::path(get, operation_id = "show_topic",
+    path = "/v1/topics/{topic}", tag = "topics",
     params(("topic" = String, Path, description = "Name of the topic, percent-encoded")),
     responses((status = 200, body = TopicReply),
               (status = 404, description = "`unmatched_topic`", body = Problem)))]
@@ -239,7 +245,8 @@ pub(super) async fn show(
 }
 
 /// Who is present on a live topic.
-#[utoipa::path(get, path = "/v1/topics/{topic}/presence", tag = "topics",
+#[utoipa::path(get, operation_id = "list_presence",
+    path = "/v1/topics/{topic}/presence", tag = "topics",
     params(("topic" = String, Path, description = "Name of the topic, percent-encoded")),
     responses((status = 200, body = PresenceReply),
               (status = 404, description = "`unmatched_topic`: no live topic, or one without \

@@ -129,7 +129,8 @@ pub(in crate::api) struct ReaddressReply {
 
 /// Moves an endpoint to a server, with its unfinished messages. The old server's answers are
 /// refused from then on.
-#[utoipa::path(post, path = "/v1/datasets/{dataset}/moves", tag = "mail",
+#[utoipa::path(post, operation_id = "move_endpoint",
+    path = "/v1/datasets/{dataset}/moves", tag = "mail",
     params(("dataset" = String, Path, description = "Name of the dataset")),
     request_body = MoveRequest,
     responses((status = 200, body = MoveReply),
@@ -163,7 +164,8 @@ pub(in crate::api) async fn move_endpoint(
 
 /// Gives the unfinished messages of an endpoint the route that it has now: for a mapping that has
 /// changed. Those that have none yet are left to a backfill.
-#[utoipa::path(post, path = "/v1/datasets/{dataset}/readdress", tag = "mail",
+#[utoipa::path(post, operation_id = "readdress_endpoint",
+    path = "/v1/datasets/{dataset}/readdress", tag = "mail",
     params(("dataset" = String, Path, description = "Name of the dataset")),
     request_body = ReaddressRequest,
     responses((status = 200, body = ReaddressReply),
@@ -209,7 +211,8 @@ fn route(rules: &MailRules, state: &state::State, endpoint: &str) -> Option<Rout
 }
 
 /// Gives messages without a route theirs, up to 1,000 in a turn.
-#[utoipa::path(post, path = "/v1/datasets/{dataset}/queues/{queue}/backfill", tag = "mail",
+#[utoipa::path(post, operation_id = "backfill_routes",
+    path = "/v1/datasets/{dataset}/queues/{queue}/backfill", tag = "mail",
     params(("dataset" = String, Path, description = "Name of the dataset"),
            ("queue" = String, Path, description = "Name of the queue")),
     request_body = BackfillRequest,
@@ -254,10 +257,11 @@ pub(in crate::api) async fn backfill(
 }
 
 /// Stores messages without looking at their routes: they wait for a backfill.
-#[utoipa::path(post, path = "/v1/datasets/{dataset}/queues/{queue}/import", tag = "mail",
+#[utoipa::path(post, operation_id = "import_messages",
+    path = "/v1/datasets/{dataset}/queues/{queue}/import", tag = "mail",
     params(("dataset" = String, Path, description = "Name of the dataset"),
            ("queue" = String, Path, description = "Name of the queue")),
-    request_body = super::LettersRequest,
+    request_body = super::SendRequest,
     responses((status = 201, body = SentAllReply), (status = 400, body = Problem),
               (status = 404, body = Problem)))]
 pub(in crate::api) async fn import(
@@ -274,7 +278,8 @@ pub(in crate::api) async fn import(
 }
 
 /// Lists endpoints whose messages are routed elsewhere than their routes say.
-#[utoipa::path(get, path = "/v1/datasets/{dataset}/audit", tag = "mail",
+#[utoipa::path(get, operation_id = "audit_routes",
+    path = "/v1/datasets/{dataset}/audit", tag = "mail",
     params(("dataset" = String, Path, description = "Name of the dataset")),
     responses((status = 200, body = AuditReply), (status = 404, body = Problem)))]
 pub(in crate::api) async fn audit(

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 
+use super::super::shapes::{AnswersReply, PullReply};
 use super::super::{Answer, Body, Query, Shared, dataset, read_json};
 use crate::caller::{Caller, now_ms};
 use crate::problem::Problem;
@@ -24,6 +25,7 @@ const JSON: [(HeaderName, &str); 1] = [(CONTENT_TYPE, "application/json")];
 /// Which servers.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(in crate::api) struct ServersQuery {
     /// Not only the ids.
     #[serde(default)]
@@ -101,7 +103,8 @@ struct RejectRequest {
 }
 
 /// Lists servers that have mail or have registered.
-#[utoipa::path(get, path = "/v1/datasets/{dataset}/servers", tag = "mail",
+#[utoipa::path(get, operation_id = "list_servers",
+    path = "/v1/datasets/{dataset}/servers", tag = "mail",
     params(("dataset" = String, Path, description = "Name of the dataset"), ServersQuery),
     responses((status = 200, body = ServersReply), (status = 404, body = Problem)))]
 pub(in crate::api) async fn list(
@@ -127,11 +130,12 @@ pub(in crate::api) async fn list(
 }
 
 /// Takes messages of a server, for programs that hold no socket.
-#[utoipa::path(post, path = "/v1/datasets/{dataset}/servers/{server}/pull", tag = "mail",
+#[utoipa::path(post, operation_id = "pull_messages",
+    path = "/v1/datasets/{dataset}/servers/{server}/pull", tag = "mail",
     params(("dataset" = String, Path, description = "Name of the dataset"),
            ("server" = String, Path, description = "Id of the server")),
     request_body = PullRequest,
-    responses((status = 200, description = "`{registration, messages, ask}`", body = Value),
+    responses((status = 200, description = "Messages, maybe none", body = PullReply),
               (status = 404, body = Problem),
               (status = 409, description = "`fenced`: another registration has taken over",
                body = Problem)))]
@@ -164,12 +168,12 @@ pub(in crate::api) async fn pull(
 }
 
 /// Says what became of messages that were pulled.
-#[utoipa::path(post, path = "/v1/datasets/{dataset}/servers/{server}/answers", tag = "mail",
+#[utoipa::path(post, operation_id = "answer_messages",
+    path = "/v1/datasets/{dataset}/servers/{server}/answers", tag = "mail",
     params(("dataset" = String, Path, description = "Name of the dataset"),
            ("server" = String, Path, description = "Id of the server")),
     request_body = AnswersRequest,
-    responses((status = 200, description = "`{outcomes: [{seq, outcome}]}`: `ok`, `done`, \
-     `fenced`, `not_yours` or `unknown_message`", body = Value), (status = 404, body = Problem)))]
+    responses((status = 200, description = "What became of each answer", body = AnswersReply), (status = 404, body = Problem)))]
 pub(in crate::api) async fn answers(
     caller: Caller,
     State(shared): State<Shared>,

@@ -1,0 +1,158 @@
+//! What holds for every operation of the OpenAPI document, said once: who may ask, the refusals
+//! that any request may meet, and the form of problems.
+
+use serde_json::{Map, Value, json};
+
+/// Refusals that any operation under `/v1` may meet.
+const ANY: &[(&str, &str)] = &[
+    ("400", "`bad_name`, `bad_query`, `bad_json`: the request does not read"),
+    ("401", "`key_required`, `token_expired`, `token_invalid`"),
+    ("403", "`wrong_key`, `forbidden`"),
+    ("429", "`rate_limited`: try again after `Retry-After` seconds"),
+    ("503", "`loading`, `overloaded`, `stopped`: try again after `Retry-After` seconds"),
+];
+const NOT_FOUND: (&str, &str) = ("404", "What the path names does not exist");
+const TOO_LARGE: (&str, &str) = ("413", "`body_too_large`");
+/// What a change may meet besides.
+const CHANGE: &[(&str, &str)] =
+    &[("500", "`storage_error`"), ("507", "`storage_full`: nothing was stored")];
+
+/// Adds to the document what its operations have in common.
+pub(super) fn complete(document: &mut Value) {
+    // As seen from the document: true under any prefix that a proxy adds.
+    document["servers"] = json!([{"url": ".", "description": "This server"}]);
+    document["security"] = json!([{"bearer": []}, {}]);
+    document["components"]["securitySchemes"] = json!({"bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "The admin key, the key of a program, or a token (JWT). Without one a \
+                        request may what anybody may."
+    }});
+    let operations = document["components"]["schemas"]["CommitOperation"]["oneOf"].as_array_mut();
+    for operation in operations.into_iter().flatten() {
+        operation["additionalProperties"] = false.into();
+        // One word is a constant to generators, a list of one a type of its own.
+        let op = operation["properties"]["op"]["enum"][0].take();
+        operation["properties"]["op"] = json!({"type": "string", "const": op});
+    }
+    plain(document);
+    let Some(paths) = document["paths"].as_object_mut() else { return };
+    for (path, item) in paths {
+        let Some(methods) = item.as_object_mut() else { continue };
+        for (method, operation) in methods {
+            match path.starts_with("/v1/") {
+                true => refusals(path, method, operation),
+                false => operation["security"] = json!([]),
+            }
+            answers(operation);
+        }
+    }
+}
+
+/// Takes out what says nothing and stops generators: a default of null, and that names are texts.
+fn plain(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            if fields.get("default").is_some_and(Value::is_null) {
+                fields.remove("default");
+            }
+            fields.remove("propertyNames");
+            fields.values_mut().for_each(plain);
+        }
+        Value::Array(items) => items.iter_mut().for_each(plain),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+fn refusals(path: &str, method: &str, operation: &mut Value) {
+    let mut common = ANY.to_vec();
+    if path.contains('{') {
+        common.push(NOT_FOUND);
+    }
+    if operation.get("requestBody").is_some() {
+        common.push(TOO_LARGE);
+    }
+    if method != "get" {
+        common.extend(CHANGE);
+    }
+    let Some(responses) = operation["responses"].as_object_mut() else { return };
+    for (status, description) in common {
+        let response = responses.entry(status).or_insert_with(|| json!({}));
+        let said = response["description"].as_str().is_some_and(|said| !said.is_empty());
+        if !said {
+            response["description"] = description.into();
+        }
+        response["content"] = json!({"application/json": {
+            "schema": {"$ref": "#/components/schemas/Problem"}
+        }});
+    }
+}
+
+fn answers(operation: &mut Value) {
+    let Some(responses) = operation["responses"].as_object_mut() else { return };
+    for (status, response) in responses {
+        let Some(response) = response.as_object_mut() else { continue };
+        let said = response.get("description").and_then(Value::as_str).unwrap_or_default();
+        if said.is_empty() {
+            let said = match status.as_str() {
+                "204" => "Done; the answer has no body",
+                "404" => NOT_FOUND.1,
+                _ => "Success",
+            };
+            response.insert("description".into(), said.into());
+        }
+        if is_problem(response) {
+            problem(status, response);
+        }
+    }
+}
+
+fn is_problem(response: &Map<String, Value>) -> bool {
+    let schema = response.get("content").and_then(|content| {
+        content["application/json"]["schema"]["$ref"].as_str().map(str::to_owned)
+    });
+    schema.is_some_and(|schema| schema.ends_with("/Problem"))
+}
+
+fn problem(status: &str, response: &mut Map<String, Value>) {
+    let content = json!({"application/problem+json": {
+        "schema": {"$ref": "#/components/schemas/Problem"}
+    }});
+    response.insert("content".into(), content);
+    let header = |description: &str, kind: &str| json!({"description": description, "schema": {"type": kind}});
+    let headers = match status {
+        "401" => json!({"WWW-Authenticate": header("As RFC 6750 says", "string")}),
+        "429" | "503" => json!({"Retry-After": header("Seconds", "integer")}),
+        _ => return,
+    };
+    response.insert("headers".into(), headers);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operation_declares_every_refusal_that_it_may_meet() {
+        let mut document = json!({
+            "paths": {"/v1/things/{thing}": {"put": {
+                "requestBody": {},
+                "responses": {"200": {}, "409": {"description": "`id_conflict`", "content": {
+                    "application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}
+                }}}
+            }}},
+            "components": {}
+        });
+
+        complete(&mut document);
+
+        let responses = &document["paths"]["/v1/things/{thing}"]["put"]["responses"];
+        for status in ["400", "401", "403", "404", "409", "413", "429", "500", "503", "507"] {
+            let response = &responses[status];
+            assert!(response["content"]["application/problem+json"].is_object(), "{status}");
+            assert!(response["description"].is_string(), "{status}");
+        }
+        assert_eq!(responses["200"]["description"], "Success");
+        assert!(responses["503"]["headers"]["Retry-After"].is_object());
+    }
+}

@@ -1,0 +1,55 @@
+// What documents show is run: each block of commands against a new server, its answers compared
+// with the block of JSON that follows it.
+
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { mkdtemp, readFile, rm, symlink } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, it } from "node:test";
+import { promisify } from "node:util";
+
+import { serve } from "./start.mjs";
+
+const END = "@@ end of block @@";
+
+describe("docs/reference/commits.md", () => {
+  it("has examples that answer as it says", async (t) => {
+    const page = await readFile(new URL("../../docs/reference/commits.md", import.meta.url), "utf8");
+    const blocks = [...page.matchAll(/^```(sh|json)\n(.*?)^```$/gms)].map(([, kind, text]) => ({ kind, text }));
+    const shell = blocks.filter(({ kind }) => kind === "sh");
+    assert.ok(shell.length >= 5, "the page has examples");
+
+    const outputs = await runAll(t, shell.map(({ text }) => text));
+
+    shell.forEach((block, at) => {
+      const next = blocks[blocks.indexOf(block) + 1];
+      if (next?.kind !== "json") return;
+      const [said, shown] = [values(outputs[at]), values(next.text)];
+      assert.equal(said.length, shown.length, `${block.text}\n${outputs[at]}`);
+      said.forEach((value, index) => assert.deepEqual(veiled(value, shown[index]), shown[index]));
+    });
+  });
+});
+
+/** Runs blocks of commands in one shell, in a folder that has the server's `data`. */
+async function runAll(t, blocks) {
+  const server = await serve(t);
+  const folder = await mkdtemp(join(tmpdir(), "instep-documents-"));
+  t.after(() => rm(folder, { recursive: true, force: true }));
+  await symlink(server.data, join(folder, "data"));
+  const script = blocks.map((text) => `${text}\necho '${END}'\n`).join("");
+  // Each answer stands on lines of its own.
+  const begin = 'set -eu\ncurl() { command curl "$@"; echo; }\n';
+  const commands = begin + script.replaceAll("localhost:4000", new URL(server.url).host);
+  const { stdout } = await promisify(execFile)("bash", ["-c", commands], { cwd: folder, timeout: 60_000 });
+  return stdout.split(`${END}\n`);
+}
+
+const values = (text) => text.split("\n").filter((line) => line.trim()).map((line) => JSON.parse(line));
+
+/** What the page shows as `…` may be anything. */
+function veiled(value, shown) {
+  const veil = ([name, held]) => [name, shown[name] === "…" ? "…" : held];
+  return Object.fromEntries(Object.entries(value).map(veil));
+}
