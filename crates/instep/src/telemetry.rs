@@ -17,8 +17,8 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// Lines that wait for a reader of the log, or for its disk; what is said beyond is dropped, because
-/// a server that nobody listens to still serves.
+/// Lines that wait for a reader of the log, or for its disk; what is said beyond is dropped,
+/// because a server that nobody listens to still serves.
 const WAITING_LINES: usize = 8 * 1024;
 
 /// Starts the log; `RUST_LOG` says what is in it. What waits is written when the guard is dropped.

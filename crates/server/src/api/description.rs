@@ -119,7 +119,7 @@ fn problem(status: &str, response: &mut Map<String, Value>) {
         "schema": {"$ref": "#/components/schemas/Problem"}
     }});
     response.insert("content".into(), content);
-    let header = |description: &str, kind: &str| json!({"description": description, "schema": {"type": kind}});
+    let header = |said: &str, kind: &str| json!({"description": said, "schema": {"type": kind}});
     let headers = match status {
         "401" => json!({"WWW-Authenticate": header("As RFC 6750 says", "string")}),
         "429" | "503" => json!({"Retry-After": header("Seconds", "integer")}),

@@ -323,7 +323,8 @@ pub(super) async fn show(
     params(("dataset" = String, Path, description = "Name of the dataset"),
            ("queue" = String, Path, description = "Name of the queue"),
            ("message" = String, Path, description = "Its number, or its id")),
-    responses((status = 200, body = RetryReply), (status = 400, description = "It is no dead letter",
+    responses((status = 200, body = RetryReply),
+              (status = 400, description = "It is no dead letter",
      body = Problem), (status = 404, body = Problem)))]
 pub(super) async fn retry(
     caller: Caller,

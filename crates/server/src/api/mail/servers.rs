@@ -173,7 +173,8 @@ pub(in crate::api) async fn pull(
     params(("dataset" = String, Path, description = "Name of the dataset"),
            ("server" = String, Path, description = "Id of the server")),
     request_body = AnswersRequest,
-    responses((status = 200, description = "What became of each answer", body = AnswersReply), (status = 404, body = Problem)))]
+    responses((status = 200, description = "What became of each answer", body = AnswersReply),
+              (status = 404, body = Problem)))]
 pub(in crate::api) async fn answers(
     caller: Caller,
     State(shared): State<Shared>,
