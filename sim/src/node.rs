@@ -211,7 +211,10 @@ impl Node {
     }
 
     fn append_failed(&mut self, error: AppendError, trace: &mut Vec<Event>) {
-        let full = matches!(error, AppendError::StorageFull(_) | AppendError::TooLarge { .. });
+        let full = matches!(
+            error,
+            AppendError::StorageFull(_) | AppendError::Exhausted(_) | AppendError::TooLarge { .. }
+        );
         if !full {
             self.failed = true;
             let reason = error.to_string();

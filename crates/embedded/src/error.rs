@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use instep_model::disk::Shortage;
 use instep_model::position::{Incarnation, Revision};
 
 /// Where acknowledged entries cannot be read any more, and how that shows.
@@ -49,6 +50,14 @@ pub enum OpenError {
     #[error("no space left for {}: {source}", path.display())]
     StorageFull {
         /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The system has no descriptor or no memory left.
+    #[error("cannot use {} now: {source}", path.display())]
+    Exhausted {
+        /// The file or directory.
         path: PathBuf,
         /// What the operating system said.
         source: io::Error,
@@ -120,14 +129,13 @@ impl OpenError {
     /// Sorts what the operating system said about `path`.
     pub(crate) fn of(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
-        move |source| match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                Self::StorageFull { path, source }
-            }
-            io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
+        move |source| match (Shortage::of(&source), source.kind()) {
+            (Some(Shortage::Space), _) => Self::StorageFull { path, source },
+            (Some(Shortage::Resources), _) => Self::Exhausted { path, source },
+            (None, io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied) => {
                 Self::ReadOnly { path, source }
             }
-            _ => Self::Storage { path, source },
+            (None, _) => Self::Storage { path, source },
         }
     }
 

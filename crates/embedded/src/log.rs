@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use instep_model::disk::{Disk, DiskFile, DiskLock};
+use instep_model::disk::{Disk, DiskFile, DiskLock, Shortage};
 use instep_model::limits;
 use instep_model::log::{AppendError, Bounds, Log, LogReader, Promise};
 use instep_model::position::{Incarnation, Revision};
@@ -18,6 +18,9 @@ use crate::recovery;
 use crate::scan::TornTail;
 use crate::segment;
 use crate::snapshot::SnapshotStore;
+use tail::Step;
+
+mod tail;
 
 /// A good size of a segment: large enough to be cheap, small enough to trim closely.
 pub const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
@@ -104,6 +107,8 @@ pub(crate) struct Active {
     pub(crate) capacity: u64,
     /// The checksum of the newest frame.
     pub(crate) chain: u64,
+    /// Behind `end` lies, up to here, what is left of an entry that was not stored.
+    pub(crate) dirty_end: Option<u64>,
 }
 
 impl EmbeddedLog {
@@ -161,6 +166,14 @@ impl EmbeddedLog {
         }
     }
 
+    /// What failed before anything of an entry was written: for a while, or for good.
+    fn refuse(&mut self, doing: &str, path: &Path, error: &io::Error) -> AppendError {
+        match Shortage::of(error) {
+            Some(shortage) => tail::passing(shortage, error),
+            None => self.fail(doing, path, error),
+        }
+    }
+
     /// A failed write or sync is final: what the disk holds now is unknown (law 8).
     fn fail(&mut self, doing: &str, path: &Path, error: &io::Error) -> AppendError {
         let reason = format!("cannot {doing} {}: {error}", path.display());
@@ -178,13 +191,9 @@ impl EmbeddedLog {
             Some(prepared) => prepared,
             None => {
                 let unnamed = directory.join(INLINE);
-                match segment::make_zeroed(&*self.disk, &unnamed, capacity) {
-                    Ok(file) => (unnamed, file),
-                    Err(error) if is_full(&error) => {
-                        return Err(AppendError::StorageFull(error.to_string()));
-                    }
-                    Err(error) => return Err(self.fail("prepare", &unnamed, &error)),
-                }
+                let made = segment::make_zeroed(&*self.disk, &unnamed, capacity);
+                let file = made.map_err(|error| self.refuse("prepare", &unnamed, &error))?;
+                (unnamed, file)
             }
         };
         let incarnation = self.active.incarnation;
@@ -197,9 +206,16 @@ impl EmbeddedLog {
             bytes: capacity,
         };
         let path = segment::path(&directory, first);
-        name_segment(&*self.disk, &*file, &header, &unnamed, &path)
-            .map_err(|error| self.fail("begin", &path, &error))?;
+        let named = name_segment(&*self.disk, &*file, &header, &unnamed, &path);
         self.spare.begun();
+        if let Err(error) = named {
+            // It has no entries. The next append makes another one and gives it the name anew,
+            // which does not depend on what became of this one.
+            for made in [&unnamed, &path] {
+                let _ = self.disk.remove(made);
+            }
+            return Err(self.refuse("begin", &path, &error));
+        }
         self.active = Active {
             file: Arc::clone(&file),
             path: path.clone(),
@@ -207,6 +223,7 @@ impl EmbeddedLog {
             end: HEADER_BYTES as u64,
             capacity,
             chain: self.active.chain,
+            dirty_end: None,
         };
         let segment = Segment {
             path,
@@ -229,10 +246,12 @@ impl EmbeddedLog {
                 _ => {}
             }
             if let Err(error) = self.disk.sync_directory(&directory) {
-                // Best effort: while it only looks gone, the next process would trim behind it,
-                // and a power cut that brings it back would leave a gap.
-                let _ = self.disk.rename(&unnamed, &path);
-                return Err(self.fail("sync", &directory, &error));
+                // While it only looks gone, the next process would trim behind it, and a power
+                // cut that brings it back would leave a gap. With its name back it is trimmed anew.
+                return Err(match self.disk.rename(&unnamed, &path) {
+                    Ok(()) => self.refuse("sync", &directory, &error),
+                    Err(_) => self.fail("sync", &directory, &error),
+                });
             }
             // Best effort: an unfinished file that stays is removed at the next open.
             let _ = self.disk.remove(&unnamed);
@@ -259,10 +278,6 @@ pub(crate) fn name_segment(
     }
 }
 
-pub(crate) fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
-
 impl Log for EmbeddedLog {
     fn bounds(&self) -> Bounds {
         self.shared.state().bounds()
@@ -283,6 +298,7 @@ impl Log for EmbeddedLog {
             return Err(AppendError::Conflict { head });
         }
         let revision = head.next();
+        self.clear_tail()?;
         let frame = frame_bytes(entry.len());
         if self.active.end + frame as u64 > self.active.capacity {
             self.roll(revision, frame)?;
@@ -291,11 +307,14 @@ impl Log for EmbeddedLog {
         let chain = self.active.chain;
         let checksum = encode_frame(&mut self.buffer, incarnation, revision, chain, entry);
         let (file, offset) = (Arc::clone(&self.active.file), self.active.end);
-        let path = self.active.path.clone();
-        file.write_all_at(&self.buffer, offset)
-            .map_err(|error| self.fail("write to", &path, &error))?;
-        file.sync_data().map_err(|error| self.fail("sync", &path, &error))?;
-        self.active.end = offset + frame as u64;
+        let end = offset + frame as u64;
+        if let Err(error) = file.write_all_at(&self.buffer, offset) {
+            return Err(self.take_back(Step::Write, end, &error));
+        }
+        if let Err(error) = file.sync_data() {
+            return Err(self.take_back(Step::Sync, end, &error));
+        }
+        self.active.end = end;
         self.active.chain = checksum;
         self.shared.change().publish(revision, offset, self.active.end);
         if self.active.end > self.active.capacity / 2 {

@@ -124,6 +124,16 @@ impl Spare {
         }
     }
 
+    /// Removes the prepared segment: its room is wanted. The appender makes its next one itself.
+    pub(crate) fn give_up(&self, disk: &dyn Disk, directory: &Path) {
+        if let Some((path, file)) = self.take(directory) {
+            drop(file);
+            // Best effort: the next open removes what stays.
+            let _ = disk.remove(&path);
+            *self.stock() = Stock::Failed;
+        }
+    }
+
     pub(crate) fn close(&self) {
         *self.stock() = Stock::Closed;
         self.changed.notify_all();

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
-use instep_model::disk::{Access, Disk, DiskFile};
+use instep_model::disk::{Access, Disk, DiskFile, Shortage};
 use instep_model::log::{Bounds, LogReader, ReadError, StoredEntry};
 use instep_model::position::{Incarnation, Revision};
 
@@ -288,5 +288,8 @@ fn damaged(at: Revision, detail: &str) -> ReadError {
 }
 
 fn storage(error: io::Error) -> ReadError {
-    ReadError::Storage(error.to_string())
+    match Shortage::of(&error) {
+        Some(_) => ReadError::Exhausted(error.to_string()),
+        None => ReadError::Storage(error.to_string()),
+    }
 }

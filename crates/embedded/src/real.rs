@@ -8,20 +8,30 @@ use std::time::UNIX_EPOCH;
 
 use instep_model::disk::{Access, Disk, DiskFile, DiskLock, Sharing};
 
+mod reserve;
+
 /// The disk of the machine.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RealDisk;
 
 impl Disk for RealDisk {
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
-        Ok(Box::new(RealFile { file }))
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true);
+        let file = reserve::with(|| options.open(path))?;
+        Ok(Box::new(RealFile { file, _refill: Refill }))
     }
 
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn DiskFile>> {
         let write = access == Access::Write;
-        let file = OpenOptions::new().read(true).write(write).open(path)?;
-        Ok(Box::new(RealFile { file }))
+        let mut options = OpenOptions::new();
+        options.read(true).write(write);
+        // Readers wait for descriptors like everybody else: the reserve is for what is written.
+        let file = match access {
+            Access::Read => options.open(path),
+            Access::Write => reserve::with(|| options.open(path)),
+        }?;
+        Ok(Box::new(RealFile { file, _refill: Refill }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -48,7 +58,11 @@ impl Disk for RealDisk {
     }
 
     fn sync_directory(&self, path: &Path) -> io::Result<()> {
-        File::open(or_current(path))?.sync_all()
+        let directory = reserve::with(|| File::open(or_current(path)))?;
+        let synced = directory.sync_all();
+        drop(directory);
+        reserve::fill();
+        synced
     }
 
     fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
@@ -74,6 +88,8 @@ impl Disk for RealDisk {
     fn lock(&self, path: &Path, sharing: Sharing) -> io::Result<Box<dyn DiskLock>> {
         let (file, outcome) = match sharing {
             Sharing::Exclusive => {
+                // Who takes a directory alone is going to write to it.
+                reserve::fill();
                 let mut options = OpenOptions::new();
                 let file = options.write(true).create(true).truncate(false).open(path)?;
                 let outcome = file.try_lock();
@@ -95,6 +111,17 @@ impl Disk for RealDisk {
 
 struct RealFile {
     file: File,
+    /// Dropped behind the file.
+    _refill: Refill,
+}
+
+/// Puts the descriptor that was just closed back into the reserve, if that has given one.
+struct Refill;
+
+impl Drop for Refill {
+    fn drop(&mut self) {
+        reserve::fill();
+    }
 }
 
 impl DiskFile for RealFile {

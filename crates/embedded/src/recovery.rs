@@ -162,6 +162,7 @@ fn settle(disk: &dyn Disk, directory: &Path, last: &Scanned) -> Result<Active, O
         end: last.end,
         capacity: last.header.bytes.max(last.end),
         chain: last.chain,
+        dirty_end: None,
     })
 }
 

@@ -15,7 +15,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use instep_model::disk::{Access, Disk};
+use instep_model::disk::{Access, Disk, Shortage};
 use instep_model::position::{Incarnation, Revision};
 
 use crate::format::Header;
@@ -340,11 +340,9 @@ pub(crate) fn verify_file(
 
 fn storage(path: &Path) -> impl FnOnce(io::Error) -> SnapshotError {
     let path = path.to_owned();
-    move |source| match source.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            SnapshotError::StorageFull(source)
-        }
-        _ => SnapshotError::Storage { path, source },
+    move |source| match Shortage::of(&source) {
+        Some(Shortage::Space) => SnapshotError::StorageFull(source),
+        Some(Shortage::Resources) | None => SnapshotError::Storage { path, source },
     }
 }
 

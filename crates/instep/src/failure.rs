@@ -151,6 +151,7 @@ impl Failure {
             | OpenError::OtherIncarnation { .. } => Self::Damaged(text),
             OpenError::ReadOnly { .. }
             | OpenError::StorageFull { .. }
+            | OpenError::Exhausted { .. }
             | OpenError::NewerFormat { .. }
             | OpenError::SyncFailed { .. }
             | OpenError::Storage { .. } => Self::Storage(text),

@@ -19,6 +19,48 @@ pub enum Access {
     Write,
 }
 
+/// Shortage: why an operation failed that may succeed a little later, and did not break anything.
+/// Every other error of a disk is final: what it holds is not known any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shortage {
+    /// No room: of the disk, of a quota, or of what one file may take.
+    Space,
+    /// No descriptor, no memory, or a call that was interrupted or would have had to wait.
+    Resources,
+}
+
+/// "Too many open files", in the system and in the process; the same on every Unix, and without a
+/// kind of their own.
+const NO_DESCRIPTORS: [i32; 2] = [23, 24];
+
+impl Shortage {
+    /// Sorts an error of the operating system; none when it is final.
+    #[must_use]
+    pub fn of(error: &io::Error) -> Option<Self> {
+        match error.kind() {
+            io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::FileTooLarge => Some(Self::Space),
+            io::ErrorKind::OutOfMemory | io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock => {
+                Some(Self::Resources)
+            }
+            _ => Self::is_of_descriptors(error).then_some(Self::Resources),
+        }
+    }
+
+    /// Whether the process or the system has no descriptor left.
+    #[must_use]
+    pub fn is_of_descriptors(error: &io::Error) -> bool {
+        error.raw_os_error().is_some_and(|code| NO_DESCRIPTORS.contains(&code))
+    }
+
+    /// The error of a process that has no descriptor left.
+    #[must_use]
+    pub fn no_descriptors() -> io::Error {
+        io::Error::from_raw_os_error(NO_DESCRIPTORS[1])
+    }
+}
+
 /// How a lock is shared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sharing {

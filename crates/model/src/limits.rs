@@ -384,6 +384,9 @@ pub const MAIL_YOUNG_BYTES: usize = 64 * 1024 * 1024;
 pub const MAIL_SPILL_BYTES: usize = 4 * 1024 * 1024;
 /// Stored bodies whose messages have ended that wait to be removed.
 pub const MAIL_ENDED_BODIES: usize = 16_384;
+/// Descriptors that are kept for what is written to disk: each log needs one more for a moment
+/// when it goes on in a new segment.
+pub const RESERVED_DESCRIPTORS: usize = 16;
 /// Topics without news get a bookmark after this long.
 pub const BOOKMARK_MS: u64 = 15_000;
 

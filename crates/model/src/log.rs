@@ -54,6 +54,9 @@ pub enum AppendError {
     /// Certainly not stored for want of space; a later append may succeed.
     #[error("no space left for the log: {0}")]
     StorageFull(String),
+    /// Certainly not stored for want of descriptors or memory; a later append may succeed.
+    #[error("the system gives the log no descriptor or no memory: {0}")]
+    Exhausted(String),
     /// The log can promise nothing any more; the dataset stops (law 8).
     #[error("the log failed: {0}")]
     Fatal(String),
@@ -82,6 +85,9 @@ pub enum ReadError {
         /// What is wrong with it.
         detail: String,
     },
+    /// The system has no descriptor or no memory left; a later read may succeed.
+    #[error("cannot read the log now: {0}")]
+    Exhausted(String),
     /// The storage refused.
     #[error("cannot read the log: {0}")]
     Storage(String),
@@ -116,7 +122,8 @@ pub trait Log: Send {
     /// Gives up entries below `floor`. A hint: idempotent, may keep more, never touches the head.
     ///
     /// # Errors
-    /// [`AppendError::Fatal`] when the storage failed in a way that makes later appends unsafe.
+    /// [`AppendError::Fatal`] when the storage failed in a way that makes later appends unsafe;
+    /// what else it says leaves the log as it was, and a later trim may succeed.
     fn trim(&mut self, floor: Revision) -> Result<Bounds, AppendError>;
 
     /// A handle for readers.

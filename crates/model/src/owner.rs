@@ -305,6 +305,10 @@ impl<T> Owner<T> {
             AppendError::StorageFull(reason) => {
                 self.effects.extend(answers.into_iter().map(retry(Refusal::StorageFull(reason))));
             }
+            AppendError::Exhausted(reason) => {
+                let refusal = Refusal::ResourcesExhausted(reason);
+                self.effects.extend(answers.into_iter().map(retry(refusal)));
+            }
             AppendError::TooLarge { .. } => {
                 let refusal = Refusal::StorageFull(error.to_string());
                 self.effects.extend(answers.into_iter().map(retry(refusal)));

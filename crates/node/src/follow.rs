@@ -42,6 +42,12 @@ pub enum FollowError {
         /// The newest entry.
         head: Revision,
     },
+    /// The system has no descriptor or no memory left to read the log.
+    #[error("{detail}")]
+    Exhausted {
+        /// What it said.
+        detail: String,
+    },
     /// The log cannot be read.
     #[error("the log cannot be read: {detail}")]
     Unreadable {
@@ -131,7 +137,8 @@ impl Follow {
         let entries = entries.map_err(|error| match error {
             ReadError::Trimmed { floor } => FollowError::Trimmed { floor },
             ReadError::Ahead { head } => FollowError::Ahead { head },
-            other => unreadable(other.to_string()),
+            ReadError::Exhausted(detail) => FollowError::Exhausted { detail },
+            ReadError::Damaged { .. } | ReadError::Storage(_) => unreadable(error.to_string()),
         })?;
         let visible = self.head.borrow().revision;
         for stored in entries {

@@ -44,6 +44,7 @@ pub const CODES: &[&str] = &[
     "position_not_reached",
     "position_trimmed",
     "rate_limited",
+    "resources_exhausted",
     "row_not_found",
     "row_too_deep",
     "row_too_large",
@@ -189,6 +190,7 @@ impl From<Refusal> for Problem {
             Refusal::IdExpired => StatusCode::GONE,
             Refusal::TooManyPrincipals
             | Refusal::Overloaded
+            | Refusal::ResourcesExhausted(_)
             | Refusal::Stopped(_)
             | Refusal::OutcomeUnknown => StatusCode::SERVICE_UNAVAILABLE,
             Refusal::StorageFull(_) => StatusCode::INSUFFICIENT_STORAGE,
@@ -204,6 +206,9 @@ impl From<FollowError> for Problem {
             FollowError::Trimmed { .. } => (StatusCode::GONE, "position_trimmed"),
             FollowError::Ahead { .. } => (StatusCode::CONFLICT, "position_ahead"),
             FollowError::Unreadable { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "storage_error"),
+            FollowError::Exhausted { .. } => {
+                (StatusCode::SERVICE_UNAVAILABLE, "resources_exhausted")
+            }
             FollowError::Closed => (StatusCode::SERVICE_UNAVAILABLE, "stopped"),
         };
         Self::new(status, code, error.to_string())

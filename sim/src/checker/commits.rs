@@ -13,11 +13,12 @@ use crate::oracle::Oracle;
 use crate::timeline::{Line, Request, Violation};
 
 /// Refusals that say nothing about the state that the proposal met.
-const NOT_OF_THE_STATE: [&str; 7] = [
+const NOT_OF_THE_STATE: [&str; 8] = [
     "id_conflict",
     "id_expired",
     "id_invalid",
     "overloaded",
+    "resources_exhausted",
     "storage_full",
     "stopped",
     "outcome_unknown",

@@ -86,7 +86,9 @@ pub(super) fn a_failed_write_stops_the_dataset(case: &Case<'_>) -> Result<(), Vi
                 // What was durable before can still be said, and so can what is wrong anyway.
                 let stopped = match answer {
                     Answer::Committed { replayed, .. } => *replayed,
-                    Answer::Refused { code } => code != "storage_full",
+                    Answer::Refused { code } => {
+                        code != "storage_full" && code != "resources_exhausted"
+                    }
                 };
                 if !stopped {
                     let what = format!("the log had failed, but the answer was {answer:?}");

@@ -34,18 +34,113 @@ fn law_8_a_failed_sync_is_final_and_the_entry_was_never_visible() {
 }
 
 #[test]
-fn law_8_a_failed_write_inside_a_segment_is_final_also_for_want_of_space() {
-    for fault in [Fault::WriteError, Fault::Full] {
-        let disk = SimulatedDisk::new(1);
-        let mut log = open(&disk);
-        append(&mut log, 1, 2);
-        disk.inject(fault, 0);
+fn law_8_a_failed_write_inside_a_segment_is_final() {
+    let disk = SimulatedDisk::new(1);
+    let mut log = open(&disk);
+    append(&mut log, 1, 2);
+    disk.inject(Fault::WriteError, 0);
 
-        assert!(matches!(log.append(Revision(2), b"lost"), Err(AppendError::Fatal(_))));
-        assert!(matches!(log.append(Revision(2), b"again"), Err(AppendError::Fatal(_))));
+    assert!(matches!(log.append(Revision(2), b"lost"), Err(AppendError::Fatal(_))));
+    assert!(matches!(log.append(Revision(2), b"again"), Err(AppendError::Fatal(_))));
+    drop(log);
+    assert_eq!(held(&open(&disk)), 2, "a restart goes on");
+}
+
+#[test]
+fn a_shortage_at_any_step_of_an_append_passes_and_leaves_nothing_of_the_entry() {
+    let shortages = [
+        Fault::Full,
+        Fault::FullAtSync,
+        Fault::NoMemory,
+        Fault::NoDescriptor,
+        Fault::NoDescriptorAtSync,
+    ];
+    for (seed, fault) in (0..60).flat_map(|seed| shortages.map(|fault| (seed, fault))) {
+        let what = format!("{fault:?}, seed {seed}");
+        let disk = SimulatedDisk::new(seed);
+        let mut log = open(&disk);
+        append(&mut log, 1, 3);
+        disk.inject(fault, seed % 4);
+        let mut refused = 0;
+
+        for revision in 4..=40 {
+            // What is refused is another entry, and longer than what follows in its place.
+            if let Err(error) = log.append(Revision(revision - 1), &other(revision)) {
+                let passes =
+                    matches!(error, AppendError::StorageFull(_) | AppendError::Exhausted(_));
+                assert!(passes && log.bounds().head == Revision(revision - 1), "{what}: {error}");
+                refused += 1;
+                if seed % 3 == 0 {
+                    drop(log);
+                    disk.crash();
+                    log = open(&disk);
+                    let found = log.bounds().head;
+                    assert_eq!(found, Revision(revision - 1), "{what}: it was refused");
+                }
+            }
+            if log.bounds().head < Revision(revision) {
+                append(&mut log, revision, revision);
+            }
+        }
+        assert_eq!(refused, 1, "{what}");
         drop(log);
-        assert_eq!(held(&open(&disk)), 2, "a restart goes on");
+        disk.crash();
+        let log = open(&disk);
+        assert_eq!(log.bounds().head, Revision(40), "{what}");
+        assert_eq!(log.reader().read(Revision(1), usize::MAX).unwrap().len(), 40, "{what}");
     }
+}
+
+fn other(revision: u64) -> Vec<u8> {
+    vec![revision as u8; 300]
+}
+
+#[test]
+fn a_full_disk_that_copies_on_write_refuses_for_as_long_as_it_is_full() {
+    let disk = SimulatedDisk::new(1);
+    let mut log = open(&disk);
+    append(&mut log, 1, 2);
+    disk.set_full_for_overwrites(true);
+    for _ in 0..3 {
+        let full = log.append(Revision(2), b"refused");
+        assert!(matches!(full, Err(AppendError::StorageFull(_))), "{full:?}");
+    }
+    assert_eq!(held(&log), 2);
+
+    disk.set_full_for_overwrites(false);
+    append(&mut log, 3, 40);
+    drop(log);
+    assert_eq!(held(&open(&disk)), 40);
+}
+
+#[test]
+fn a_sync_whose_outcome_cannot_be_proven_is_final_also_for_want_of_space() {
+    let disk = SimulatedDisk::new(1);
+    let mut log = open(&disk);
+    append(&mut log, 1, 2);
+    disk.inject(Fault::FullAtSync, 0);
+    disk.inject(Fault::FullAtSync, 0);
+
+    let failed = log.append(Revision(2), b"lost");
+    assert!(matches!(failed, Err(AppendError::Fatal(_))), "{failed:?}");
+    assert_eq!(log.append(Revision(2), b"again"), failed);
+}
+
+#[test]
+fn a_trim_that_finds_no_descriptor_is_done_later() {
+    let disk = SimulatedDisk::new(1);
+    let mut log = open(&disk);
+    append(&mut log, 1, 40);
+    let before = disk.list(Path::new(DIRECTORY)).unwrap().len();
+    disk.inject(Fault::NoDescriptorAtSync, 0);
+
+    let refused = log.trim(Revision(20));
+    assert!(matches!(refused, Err(AppendError::Exhausted(_))), "{refused:?}");
+    assert_eq!(disk.list(Path::new(DIRECTORY)).unwrap().len(), before);
+    append(&mut log, 41, 42);
+    log.trim(Revision(20)).unwrap();
+    drop(log);
+    assert_eq!(held(&open(&disk)), 42);
 }
 
 #[test]

@@ -28,6 +28,14 @@ pub enum Fault {
     DirectorySyncError,
     /// A write finds no space.
     Full,
+    /// A sync of a file finds no space, and drops what [`Fault::SyncError`] drops.
+    FullAtSync,
+    /// A write finds no memory; some of its bytes may have been taken.
+    NoMemory,
+    /// No descriptor is left for a file that is created or opened.
+    NoDescriptor,
+    /// No descriptor is left for the sync of a directory.
+    NoDescriptorAtSync,
 }
 
 /// A deterministic disk. Clones are handles of the same disk.
@@ -84,6 +92,12 @@ impl SimulatedDisk {
         self.state().capacity = bytes;
     }
 
+    /// Writes elsewhere, as file systems do that copy on write: what was written before reserves
+    /// nothing, and no write finds space until this is set to `false` again.
+    pub fn set_full_for_overwrites(&self, full: bool) {
+        self.state().full = full;
+    }
+
     /// Refuses every change with `ReadOnlyFilesystem`, or stops doing so.
     pub fn set_read_only(&self, read_only: bool) {
         self.state().read_only = read_only;
@@ -129,14 +143,16 @@ impl Disk for SimulatedDisk {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         state.check_parent(path)?;
+        state.take_descriptor(Fault::NoDescriptor)?;
         let file = state.new_file();
         state.change(Change::Put { path: path.to_owned(), file })?;
         Ok(self.handle(&state, file, Access::Write))
     }
 
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn DiskFile>> {
-        let state = self.state();
+        let mut state = self.state();
         state.check_power()?;
+        state.take_descriptor(Fault::NoDescriptor)?;
         let file = state.file_at(path)?;
         if access == Access::Write && state.read_only {
             return Err(io::ErrorKind::ReadOnlyFilesystem.into());

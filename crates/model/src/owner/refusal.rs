@@ -95,6 +95,10 @@ pub enum Refusal {
     /// There is no space for the log; nothing was stored, a later try may succeed.
     #[error("there is no space for the log, nothing was stored: {0}")]
     StorageFull(String),
+    /// There is no descriptor or no memory for the log; nothing was stored, a later try may
+    /// succeed.
+    #[error("the system gives the log no descriptor or no memory, nothing was stored: {0}")]
+    ResourcesExhausted(String),
     /// The dataset has stopped.
     #[error("the dataset has stopped: {0}")]
     Stopped(String),
@@ -133,6 +137,7 @@ impl Refusal {
             Self::TooManyPrincipals => "too_many_principals",
             Self::Overloaded => "overloaded",
             Self::StorageFull(_) => "storage_full",
+            Self::ResourcesExhausted(_) => "resources_exhausted",
             Self::Stopped(_) => "stopped",
             Self::OutcomeUnknown => "outcome_unknown",
         }

@@ -250,6 +250,9 @@ fn failed(shared: &Shared, error: AppendError) -> Event<Ticket> {
         AppendError::StorageFull(reason) => {
             tracing::warn!(dataset = %shared.name, reason, "no space for the log");
         }
+        AppendError::Exhausted(reason) => {
+            tracing::warn!(dataset = %shared.name, reason, "no descriptor or memory for the log");
+        }
         error => tracing::error!(dataset = %shared.name, %error, "an append failed"),
     }
     Event::AppendFailed(error)

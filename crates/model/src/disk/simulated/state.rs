@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::Fault;
-use crate::disk::Sharing;
+use crate::disk::{Sharing, Shortage};
 
 pub(super) struct State {
     dice: Dice,
@@ -16,6 +16,7 @@ pub(super) struct State {
     off: bool,
     pub(super) operations: u64,
     pub(super) capacity: Option<u64>,
+    pub(super) full: bool,
     pub(super) read_only: bool,
     pub(super) faults: Vec<(Fault, u64)>,
     files: BTreeMap<u64, Contents>,
@@ -80,6 +81,7 @@ impl State {
             off: false,
             operations: 0,
             capacity: None,
+            full: false,
             read_only: false,
             faults: Vec::new(),
             files: BTreeMap::new(),
@@ -96,6 +98,7 @@ impl State {
         let mut fork = Self::new(seed);
         fork.life = self.life + 1;
         fork.capacity = self.capacity;
+        fork.full = self.full;
         fork.read_only = self.read_only;
         fork.files = self.files.clone();
         fork.next_file = self.next_file;
@@ -179,7 +182,10 @@ impl State {
         } else if self.strikes(Fault::WriteError) {
             length = self.dice.below(length + 1);
             outcome = Err(io::Error::other("simulated failure of a write"));
-        } else if self.strikes(Fault::Full) {
+        } else if self.strikes(Fault::NoMemory) {
+            length = self.dice.below(length + 1);
+            outcome = Err(io::ErrorKind::OutOfMemory.into());
+        } else if self.full || self.strikes(Fault::Full) {
             length = 0;
             outcome = Err(io::ErrorKind::StorageFull.into());
         } else if self.strikes(Fault::ShortWrite) && length > 1 {
@@ -217,7 +223,8 @@ impl State {
 
     pub(super) fn sync_data(&mut self, file: u64) -> io::Result<()> {
         self.begin()?;
-        let failed = self.strikes(Fault::SyncError);
+        let full = self.strikes(Fault::FullAtSync);
+        let failed = full || self.strikes(Fault::SyncError);
         let mut unsynced = std::mem::take(&mut self.contents_mut(file)?.unsynced);
         if failed {
             unsynced.retain(|_| self.dice.coin());
@@ -226,11 +233,24 @@ impl State {
         for (start, bytes) in &unsynced {
             overwrite(&mut contents.kept, *start, bytes);
         }
-        if failed { Err(io::Error::other("simulated failure of a sync")) } else { Ok(()) }
+        match (full, failed) {
+            (true, _) => Err(io::ErrorKind::StorageFull.into()),
+            (false, true) => Err(io::Error::other("simulated failure of a sync")),
+            (false, false) => Ok(()),
+        }
+    }
+
+    /// Fails when an injected shortage of descriptors is due.
+    pub(super) fn take_descriptor(&mut self, fault: Fault) -> io::Result<()> {
+        match self.strikes(fault) {
+            true => Err(Shortage::no_descriptors()),
+            false => Ok(()),
+        }
     }
 
     pub(super) fn sync_directory(&mut self, directory: &Path) -> io::Result<()> {
         self.begin()?;
+        self.take_descriptor(Fault::NoDescriptorAtSync)?;
         let failed = self.strikes(Fault::DirectorySyncError);
         for change in std::mem::take(&mut self.changes) {
             if !change.touches(directory) {
