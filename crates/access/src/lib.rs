@@ -9,6 +9,7 @@
 pub mod credential;
 pub mod gate;
 pub mod key;
+pub mod names;
 pub mod origin;
 pub mod pattern;
 pub mod principal;

@@ -7,6 +7,21 @@ use instep_model::limits;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Origins(Vec<Allowed>);
 
+/// What a request over HTTP says of the page that it comes from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Page<'a> {
+    /// `Origin`: said of sockets, and of what a script asks of another site.
+    pub origin: Option<&'a str>,
+    /// `Sec-Fetch-Site`: said of everything, pictures as well, to `https` and to this machine.
+    pub site: Option<&'a str>,
+    /// `Referer`, if the page does not hide it.
+    pub referer: Option<&'a str>,
+    /// `Accept`.
+    pub accept: Option<&'a str>,
+    /// `Host`.
+    pub host: Option<&'a str>,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Allowed {
     Every,
@@ -34,6 +49,37 @@ impl Origins {
             })
         };
         list.iter().map(parse).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Is the request made by a page that may not come in? Browsers do not name the page of
+    /// everything that it makes them ask for, such as pictures; what they say besides tells.
+    #[must_use]
+    pub fn is_strange(&self, page: &Page<'_>) -> bool {
+        if self.0.contains(&Allowed::Every) {
+            return false;
+        }
+        match (page.origin, page.site) {
+            (Some(origin), _) => !self.allow(origin, page.host),
+            (None, Some(site)) => !["same-origin", "none"].contains(&site.trim()),
+            // An old browser, or no browser at all.
+            (None, None) => {
+                let of_page = page.referer.and_then(origin_of);
+                let is_picture = |accept: &str| {
+                    ["image/", "text/css"].iter().any(|kind| accept.trim().starts_with(kind))
+                };
+                of_page.is_some_and(|origin| !self.allow(origin, page.host))
+                    || page.accept.is_some_and(is_picture)
+            }
+        }
+    }
+
+    /// The hosts of the origins that are let in.
+    pub(crate) fn hosts(&self) -> impl Iterator<Item = String> {
+        self.0.iter().filter_map(|allowed| match allowed {
+            Allowed::Every => None,
+            Allowed::Exact(origin) => Some(name_of(origin.split_once("://")?.1).to_owned()),
+            Allowed::Below { suffix, .. } => Some(format!("*{}", name_of(suffix))),
+        })
     }
 
     /// May a page of `origin` come in at the server that it knows as `host`?
@@ -84,8 +130,15 @@ impl Allowed {
     }
 }
 
+/// The origin of an address of a page.
+fn origin_of(address: &str) -> Option<&str> {
+    let (scheme, rest) = address.split_once("://")?;
+    let host = rest.split(['/', '?', '#']).next()?;
+    address.get(..scheme.len() + 3 + host.len())
+}
+
 /// A host without its port.
-fn name_of(host: &str) -> &str {
+pub(crate) fn name_of(host: &str) -> &str {
     match host.rfind(':') {
         Some(at) if host[at + 1..].bytes().all(|byte| byte.is_ascii_digit()) => &host[..at],
         _ => host,

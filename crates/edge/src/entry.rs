@@ -14,6 +14,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use axum::http::{HeaderMap, HeaderName, header};
+use instep_access::origin::Page;
 use instep_access::{Credential, Refusal};
 
 use crate::door::Door;
@@ -24,7 +25,7 @@ const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-phoenix-authtoken");
 /// Why somebody does not come in.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refused {
-    #[error("origin_refused: pages of {0:?} do not come in here")]
+    #[error("origin_refused: pages of {0} do not come in here")]
     Origin(String),
     #[error("{code}: {refusal}", code = refusal.code())]
     Shown { refusal: Refusal },
@@ -37,6 +38,20 @@ impl Refused {
             Self::Shown { refusal: Refusal::RateLimited { retry_s } } => Some(*retry_s),
             Self::Shown { .. } | Self::Origin(_) => None,
         }
+    }
+}
+
+/// What a request says of the page that it comes from.
+#[must_use]
+pub fn page_of(headers: &HeaderMap) -> Page<'_> {
+    // What is no text fits nothing.
+    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
+    Page {
+        origin: text(header::ORIGIN),
+        site: text(HeaderName::from_static("sec-fetch-site")),
+        referer: text(header::REFERER),
+        accept: text(header::ACCEPT),
+        host: text(header::HOST),
     }
 }
 
@@ -61,12 +76,9 @@ pub(crate) fn admit(
     shown: Option<&str>,
     from: Option<IpAddr>,
 ) -> Result<Credential, Refused> {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    if let Some(origin) = headers.get(header::ORIGIN) {
-        let origin = String::from_utf8_lossy(origin.as_bytes()).into_owned();
-        if !door.house().options().origins.allow(&origin, text(header::HOST)) {
-            return Err(Refused::Origin(origin));
-        }
+    let page = page_of(headers);
+    if door.house().options().origins.is_strange(&page) {
+        return Err(Refused::Origin(page.origin.unwrap_or("another site").to_owned()));
     }
     let Some(shown) = shown_in(headers, shown) else {
         return Ok(Credential::anonymous());

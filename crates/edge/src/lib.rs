@@ -26,7 +26,7 @@ pub mod websocket;
 
 pub use door::{Door, DoorOptions};
 pub use entrance::Entrance;
-pub use entry::shown_in as shown;
+pub use entry::{page_of, shown_in as shown};
 pub use instep_protocol::janus::session::Options as JanusOptions;
 pub use listen::listen;
 pub use rates::{Rate, RateCounts, RateOptions, RequestMeter};

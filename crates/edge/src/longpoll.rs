@@ -85,6 +85,12 @@ pub async fn serve(
     }
 }
 
+/// What a client gets that is refused before its session is looked for.
+#[must_use]
+pub fn refused() -> Response {
+    answer(&Answer::Refused)
+}
+
 /// What a client gets that comes before everything is in memory: it tries again by itself.
 #[must_use]
 pub fn not_yet() -> Response {

@@ -1,6 +1,7 @@
 //! How a command reaches its server.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use instep_client::{Channels, Client, Trust};
 
@@ -11,7 +12,9 @@ pub(crate) const PORT: u16 = 4000;
 /// The name of the key's file in a data directory.
 const KEY_FILE: &str = "admin.key";
 /// Where `serve` and `demo` keep their data when they are not told otherwise.
-const USUAL_DATA: &[&str] = &["data", "data/demo"];
+const USUAL_DATA: [&str; 2] = ["data", "data/demo"];
+/// Which credential this command shows, in words.
+static SHOWN: OnceLock<String> = OnceLock::new();
 /// Longest key that is read: that of a server has 64 bytes.
 const KEY_BYTES: usize = 4096;
 /// Largest file of certificates to trust.
@@ -85,10 +88,19 @@ impl Access {
 
     fn key(&self) -> Result<Option<String>, Failure> {
         if let Some(shown) = self.token.as_ref().or(self.key.as_ref()) {
+            note("what --key, --token, INSTEP_KEY or INSTEP_TOKEN say was shown".into());
             return Ok(Some(shown.clone()));
         }
         // Without a key, what is public can be read all the same.
-        let Some(file) = key_file(self.data.as_deref()) else { return Ok(None) };
+        let Some(file) = key_file(self.data.as_deref()) else {
+            let usual = USUAL_DATA.map(|data| format!("{data}/{KEY_FILE}")).join(" and ");
+            note(format!(
+                "no --key, --token, INSTEP_KEY or INSTEP_TOKEN, and there is no {usual} here: \
+                 --data names the data directory of the server"
+            ));
+            return Ok(None);
+        };
+        note(format!("the key in {} was shown", file.display()));
         let unreadable = |error: &dyn std::fmt::Display| {
             Failure::Storage(format!("the admin key {}: {error}", file.display()))
         };
@@ -98,6 +110,16 @@ impl Access {
             false => Ok(Some(text.trim().to_owned())),
         }
     }
+}
+
+/// Notes which credential is shown. It stays what it was first.
+fn note(words: String) {
+    let _ = SHOWN.set(words);
+}
+
+/// Which credential this command shows, for whoever is refused because of it.
+pub(crate) fn shown() -> Option<&'static str> {
+    SHOWN.get().map(String::as_str)
 }
 
 /// The file of the admin key: that of the data directory given, or the first one there is.

@@ -8,6 +8,8 @@ use instep_client::{ChannelError, Error as ClientError};
 use instep_embedded::error::OpenError;
 use serde_json::{Value, json};
 
+use crate::access;
+
 /// Why a command failed. The exit codes are documented in `docs/reference/cli.md`.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
@@ -100,7 +102,14 @@ impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let text = error.to_string();
         match error {
-            ClientError::Refused(problem) => Self::Refused { words: text, answer: json!(problem) },
+            ClientError::Refused(problem) => {
+                let is_of_key = ["key_required", "wrong_key"].contains(&&*problem.code);
+                let words = match access::shown().filter(|_| is_of_key) {
+                    Some(shown) => format!("{text} ({shown})"),
+                    None => text,
+                };
+                Self::Refused { words, answer: json!(problem) }
+            }
             ClientError::Address { .. } => Self::Usage(text),
             ClientError::Unreachable { .. }
             | ClientError::Lost { .. }

@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::path::Path;
 
+use instep_model::limits;
+
 /// The name of the key's file in the data directory.
 const FILE: &str = "admin.key";
 
@@ -18,19 +20,29 @@ impl AdminKey {
     pub fn in_directory(directory: &Path) -> std::io::Result<Self> {
         let path = directory.join(FILE);
         if path.exists() {
-            let key = std::fs::read_to_string(path)?.trim().to_owned();
-            return match key.is_empty() {
-                true => Err(std::io::Error::other(format!("{FILE} is empty; remove it"))),
-                false => Ok(Self(key)),
-            };
+            let key = std::fs::read_to_string(&path)?.trim().to_owned();
+            if key.len() < limits::ADMIN_KEY_BYTES {
+                let least = limits::ADMIN_KEY_BYTES;
+                let problem =
+                    format!("{FILE} has less than {least} bytes; remove it for a new one");
+                return Err(std::io::Error::other(problem));
+            }
+            warn_of_readers(&path);
+            return Ok(Self(key));
         }
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
         let key: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         // Under another name first: a crash in between must not leave an empty key.
         let temporary = directory.join("admin.key.tmp");
+        // What a crash has left, or a link that somebody has put there, is not written through.
+        if let Err(error) = std::fs::remove_file(&temporary)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            return Err(error);
+        }
         let mut options = std::fs::OpenOptions::new();
-        options.write(true).create(true).truncate(true);
+        options.write(true).create_new(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let mut file = options.open(&temporary)?;
@@ -47,9 +59,38 @@ impl AdminKey {
     }
 }
 
+/// Says that others on the machine can read the key, or write it.
+fn warn_of_readers(path: &Path) {
+    #[cfg(unix)]
+    if let Ok(metadata) = path.metadata() {
+        let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777;
+        if mode & 0o077 != 0 {
+            let (file, mode) = (path.display(), format!("{mode:o}"));
+            tracing::warn!(%file, mode, "others can read or write the admin key: chmod 600");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_that_can_be_guessed_is_refused_and_a_link_is_not_written_through() {
+        let directory = tempfile::tempdir().unwrap();
+        let target = directory.path().join("elsewhere");
+        std::fs::write(&target, "as it was").unwrap();
+        #[cfg(unix)]
+        std::os::unix::fs::symlink(&target, directory.path().join("admin.key.tmp")).unwrap();
+
+        AdminKey::in_directory(directory.path()).unwrap();
+
+        assert_eq!(std::fs::read_to_string(&target).unwrap(), "as it was");
+        for weak in ["", "a", "fifteen letters"] {
+            std::fs::write(directory.path().join(FILE), weak).unwrap();
+            assert!(AdminKey::in_directory(directory.path()).is_err(), "{weak}");
+        }
+    }
 
     #[test]
     fn the_key_is_made_once_and_only_its_owner_may_read_it() {

@@ -31,6 +31,7 @@ use crate::caller::Caller;
 use crate::metrics;
 use crate::problem::Problem;
 use crate::server::Opener;
+use crate::web::{self, Reader, Web};
 
 const LONGPOLL: &str = "/socket/longpoll";
 
@@ -52,8 +53,9 @@ pub(crate) struct Shared {
 }
 
 /// Everything that is served before applications add theirs.
-pub(crate) fn router(shared: Shared, door: Door, gate: Gate, apps: Router) -> Router {
-    let (node, entrance) = (shared.node.clone(), door.clone());
+pub(crate) fn router(shared: Shared, gate: Gate, web: Web, apps: Router) -> Router {
+    let (node, door) = (shared.node.clone(), shared.door.clone());
+    let entrance = door.clone();
     let (api, document) = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(datasets::list))
         .routes(routes!(datasets::show, datasets::create, datasets::remove))
@@ -103,14 +105,47 @@ pub(crate) fn router(shared: Shared, door: Door, gate: Gate, apps: Router) -> Ro
         .merge(sockets)
         .merge(apps)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(middleware::from_fn_with_state((node, gate, entrance), admit))
         .fallback(not_found)
+        .layer(middleware::from_fn_with_state((node, gate, entrance, web), admit))
 }
 
 /// What holds for every request before its route is known. It is one layer, because each costs as
 /// much as the parsing of a small request.
 async fn admit(
-    State((node, gate, entrance)): State<(Node, Gate, Door)>,
+    State((node, gate, entrance, web)): State<(Node, Gate, Door, Web)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let is_api = request.uri().path().starts_with("/v1");
+    let is_ours = is_api || request.uri().path().starts_with("/reference");
+    let reader = if is_api { web.check_page(request.headers()) } else { Ok(Reader::none()) };
+    let mut response = match (web.check_host(&request), reader) {
+        // Clients of long-poll look into the body only.
+        (Err(_), _) if request.uri().path() == LONGPOLL => return longpoll::refused(),
+        (Err(problem), _) | (Ok(()), Err(problem)) => problem.into_response(),
+        (Ok(()), Ok(reader)) => {
+            let asked = is_api.then(|| Web::preflight(request.method(), request.headers()));
+            let mut response = match asked.flatten() {
+                Some(allowed) => allowed,
+                None => answer(node, gate, entrance, request, next).await,
+            };
+            if is_api {
+                reader.allow(&mut response);
+            }
+            response
+        }
+    };
+    if is_ours {
+        web::protect(&mut response);
+    }
+    web.keep_cookies(&mut response);
+    response
+}
+
+async fn answer(
+    node: Node,
+    gate: Gate,
+    entrance: Door,
     mut request: Request,
     next: Next,
 ) -> Response {
@@ -120,7 +155,7 @@ async fn admit(
     match node.waiting_for() {
         // Clients look into the body only, and know no 503 there.
         Some(_) if path == LONGPOLL => return longpoll::not_yet(),
-        Some(what) if !health => return loading(&what).into_response(),
+        Some(_) if !health => return loading().into_response(),
         _ => {}
     }
     if !is_text(path) {
@@ -148,8 +183,9 @@ fn is_text(path: &str) -> bool {
     std::str::from_utf8(&decoded).is_ok()
 }
 
-pub(crate) fn loading(what: &str) -> Problem {
-    let detail = format!("not everything is in memory yet: {what}");
+/// Which dataset it is may be known to those who may see it, and is in the log.
+pub(crate) fn loading() -> Problem {
+    let detail = "not everything is in memory yet";
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "loading", detail)
 }
 
@@ -174,9 +210,13 @@ async fn healthz() -> &'static str {
     (status = 200, body = String),
     (status = 503, description = "`loading`, `draining`, `stopped` or `stalled`", body = Problem),
 ))]
-async fn readyz(State(shared): State<Shared>) -> Result<&'static str, Problem> {
+async fn readyz(caller: Caller, State(shared): State<Shared>) -> Result<&'static str, Problem> {
+    // Names and paths are told to who may operate the server, and to nobody else.
+    let operates = caller.may(Action::Administer, Resource::Server).is_ok();
     if let Some(what) = shared.node.waiting_for() {
-        return Err(loading(&what));
+        let problem = loading();
+        let detail = format!("{}: {what}", problem.detail);
+        return Err(if operates { Problem { detail, ..problem } } else { problem });
     }
     if shared.door.is_draining() {
         let detail = "the server is about to stop".to_owned();
@@ -186,6 +226,8 @@ async fn readyz(State(shared): State<Shared>) -> Result<&'static str, Problem> {
         dataset.stopped().map(|reason| format!("dataset {}: {reason}", dataset.name()))
     });
     if let Some(detail) = stopped {
+        let plain = "a dataset takes no commits any more: see the server's log";
+        let detail = if operates { detail } else { plain.to_owned() };
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopped", detail));
     }
     let waits = shared.node.datasets().iter().filter_map(Dataset::stalled).max();

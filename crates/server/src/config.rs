@@ -22,6 +22,7 @@ pub use self::sections::{
     DatasetConfig, LogConfig, RateConfig, TableConfig, TlsConfig, TokensConfig,
 };
 use crate::keys;
+use crate::web::Web;
 
 mod mail;
 
@@ -31,6 +32,7 @@ pub const KEYS: &[&str] = &[
     "http",
     "insecure_public",
     "origins",
+    "names",
     "tcp",
     "tls.certificate",
     "tls.key",
@@ -133,6 +135,8 @@ pub struct Config {
     pub insecure_public: bool,
     /// Whose pages open sockets besides those of the server itself.
     pub origins: Vec<String>,
+    /// Names under which the server is known, besides addresses and localhost.
+    pub names: Vec<String>,
     /// Where messages are taken over plain TCP; nowhere when absent.
     pub tcp: Option<SocketAddr>,
     /// The certificate; without one nothing is encrypted.
@@ -247,6 +251,7 @@ impl Default for Config {
             mail: vec![],
             insecure_public: false,
             origins: vec![],
+            names: vec![],
             tokens: TokensConfig::default(),
             keys: vec![],
             rights: vec![],
@@ -315,9 +320,7 @@ impl Config {
         for name in self.dataset_names() {
             self.views_of(&name)?;
         }
-        if let Err(problem) = Origins::parse(&self.origins) {
-            return invalid("origins".into(), problem);
-        }
+        Web::new(self)?;
         keys::rights(self)?;
         keys::declared_keys(self)?;
         Ok(())

@@ -29,7 +29,9 @@ mod keys;
 mod metrics;
 mod problem;
 pub mod server;
+mod tables;
 mod tls;
+mod web;
 
 pub use admin::AdminKey;
 pub use app::App;

@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 pub const CODES: &[&str] = &[
     "bad_endpoint",
     "bad_event",
+    "bad_host",
     "bad_json",
     "bad_name",
     "bad_operation",
@@ -35,6 +36,7 @@ pub const CODES: &[&str] = &[
     "no_route",
     "not_found",
     "not_movable",
+    "origin_refused",
     "other_history",
     "out_of_bounds",
     "outcome_unknown",
@@ -62,6 +64,7 @@ pub const CODES: &[&str] = &[
     "too_many_sockets",
     "too_many_tables",
     "unknown_dataset",
+    "unknown_host",
     "unknown_journal",
     "unknown_message",
     "unknown_queue",
@@ -112,8 +115,11 @@ impl Problem {
         Self { retry_after_s: Some(retry_s), ..problem }
     }
 
+    /// What the system says names paths of the machine, and stands in the log.
     pub(crate) fn storage(error: &impl std::fmt::Display) -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "storage_error", error.to_string())
+        tracing::error!(%error, "the storage refused a request");
+        let detail = "the storage refused: see the server's log";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "storage_error", detail)
     }
 
     pub(crate) fn unknown_dataset(name: &str) -> Self {
@@ -201,6 +207,9 @@ impl From<Refusal> for Problem {
 
 impl From<FollowError> for Problem {
     fn from(error: FollowError) -> Self {
+        if let FollowError::Unreadable { detail } = &error {
+            return Self::storage(detail);
+        }
         let (status, code) = match error {
             FollowError::OtherHistory => (StatusCode::CONFLICT, "other_history"),
             FollowError::Trimmed { .. } => (StatusCode::GONE, "position_trimmed"),

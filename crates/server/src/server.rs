@@ -32,7 +32,8 @@ use crate::app::App;
 use crate::config::{Config, ConfigError, MailConfig};
 use crate::fronts::{Fronts, Serving};
 use crate::problem::{Problem, on_disk};
-use crate::{api, engine, keys, metrics, tls};
+use crate::web::Web;
+use crate::{api, engine, keys, metrics, tables, tls};
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -150,7 +151,7 @@ impl Server {
         let shared = api::Shared { node: node.clone(), door: door.clone(), opener: opener.clone() };
         let routes = app.routes.iter().map(|routes| routes(node.clone()));
         let routes = routes.fold(Router::new(), Router::merge);
-        let router = api::router(shared, door.clone(), gate.clone(), routes);
+        let router = api::router(shared, gate.clone(), Web::new(&config)?, routes);
         let (stop, stopping) = watch::channel(false);
         let keys = keys::reload::watch(gate, door.clone(), files);
         let certificate = certificates.clone().map(|of| tls::watch(of, config.tls.clone(), seen));
@@ -313,7 +314,12 @@ impl Drop for Watching {
 /// Locks the data directory: it has no second server, even when it holds no dataset yet.
 fn take(directory: &Path) -> Result<File, StartError> {
     let data = |error| StartError::Data { path: directory.to_owned(), error };
-    let lock = File::create(directory.join(LOCK)).map_err(data)?;
+    let path = directory.join(LOCK);
+    // A link would make a file elsewhere.
+    if path.is_symlink() {
+        return Err(data(std::io::Error::other(format!("{LOCK} is a link"))));
+    }
+    let lock = File::create(path).map_err(data)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(StartError::InUse { path: directory.to_owned() }),
@@ -326,27 +332,7 @@ async fn load(node: Node, opener: Opener, config: Config, app: App) -> Result<()
     for name in opener.names() {
         opener.open(&node, &name).await?;
     }
-    let tables = config.tables.iter().map(|table| {
-        let options = instep_model::commit::TableOptions { public: table.public };
-        (table.dataset.clone(), table.name.clone(), options)
-    });
-    for (dataset, table, options) in tables.chain(app.tables.iter().cloned()) {
-        let Some(handle) = node.dataset(dataset.as_str()) else { continue };
-        let known = handle.state().tables.get(&table).map(|table| table.options);
-        if known == Some(options) {
-            continue;
-        }
-        let operations =
-            vec![Operation::CreateTable { table: table.clone(), public: options.public }];
-        let proposal = Proposal::from(operations);
-        if let Err(refusal) = handle.commit(proposal).await {
-            // A full disk at the start must not keep what is in memory from being read.
-            if known.is_none() {
-                return Err(StartError::Table { dataset, table, refusal: Box::new(refusal) });
-            }
-            tracing::warn!(%dataset, %table, %refusal, "the table's options are not set");
-        }
-    }
+    tables::make(&node, &config, &app).await?;
     make_mail(&node, &config).await?;
     node.set_ready();
     app.started.iter().for_each(|run| run(node.clone()));

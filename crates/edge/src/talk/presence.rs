@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use instep_access::Credential;
+use instep_access::principal::ADMIN;
 use instep_model::presence::PresenceError;
 use instep_node::live::Since;
 use instep_node::{Present, Topic};
@@ -15,6 +16,9 @@ pub(super) const EVENT: &str = "presence";
 
 /// What the keys of those begin with who show nothing where tokens are checked.
 const UNPROVEN: &str = "anonymous:";
+/// What keys begin with that are not the subject of a token as it is, and the subjects that look
+/// like one of those: no two principals have the same key.
+const PREFIXES: [&str; 4] = [UNPROVEN, "token:", "key:", "phx_"];
 
 /// What the parameters of a join ask for.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,13 +47,19 @@ impl Wish {
     pub(crate) fn of(params: &Value, credential: &Credential, house: &House) -> Self {
         let principal = credential.principal();
         let subject = principal.claims().get("sub").and_then(Value::as_str);
-        let unproven = principal.is_anonymous() && house.gate().access().tokens.has_keys();
-        Self::read(params, subject, unproven)
+        let checked = house.gate().access().tokens.has_keys();
+        let whose = match (principal.name(), checked) {
+            (_, false) => String::new(),
+            (ADMIN, true) => String::new(),
+            (_, true) if principal.is_anonymous() => UNPROVEN.to_owned(),
+            (name, true) => format!("{name}:"),
+        };
+        Self::read(params, subject, &whose)
     }
 
-    /// Where tokens are checked, nobody takes the place of a subject by saying its name:
-    /// an `unproven` key is told apart by its beginning.
-    fn read(params: &Value, subject: Option<&str>, unproven: bool) -> Self {
+    /// Where tokens are checked, nobody takes the place of a subject by saying its name: a key that
+    /// is only said begins with `whose` it is.
+    fn read(params: &Value, subject: Option<&str>, whose: &str) -> Self {
         let ours = params.get("presence");
         // So joins whoever tracks itself later, by a push.
         let theirs = params.pointer("/config/presence");
@@ -59,11 +69,9 @@ impl Wish {
         };
         let field = |name: &str| ours.and_then(|ours| ours.get(name));
         let keys = [field("key"), params.get("key"), theirs.and_then(|theirs| theirs.get("key"))];
-        let claimed = || match (keys.into_iter().find_map(text), unproven) {
-            (Some(key), true) => Some(format!("{UNPROVEN}{key}")),
-            (key, _) => key,
-        };
-        let proven = subject.map(|subject| match subject.starts_with(UNPROVEN) {
+        let claimed = || keys.into_iter().find_map(text).map(|key| format!("{whose}{key}"));
+        let is_like = |subject: &str| PREFIXES.iter().any(|prefix| subject.starts_with(prefix));
+        let proven = subject.map(|subject| match is_like(subject) {
             true => format!("token:{subject}"),
             false => subject.to_owned(),
         });
@@ -134,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_joiner_is_present_under_its_key_unless_it_only_watches() {
-        let wish = |params: Value| Wish::read(&params, None, false);
+        let wish = |params: Value| Wish::read(&params, None, "");
         let key = |params: Value| wish(params).key;
 
         assert_eq!(key(json!({"key": "a"})).as_deref(), Some("a"));
@@ -156,13 +164,35 @@ mod tests {
 
     #[test]
     fn nobody_takes_the_key_of_a_subject_by_saying_it() {
-        let key =
-            |subject, unproven| Wish::read(&json!({"key": "ann"}), subject, unproven).key.unwrap();
+        let key = |subject, whose| Wish::read(&json!({"key": "ann"}), subject, whose).key.unwrap();
 
-        assert_eq!(key(Some("bob"), false), "bob", "the subject is the key");
-        assert_eq!(key(None, true), "anonymous:ann");
-        assert_eq!(key(None, false), "ann", "where there are no subjects, or of a program's key");
-        assert_eq!(key(Some("anonymous:ann"), false), "token:anonymous:ann");
-        assert_eq!(Wish::read(&json!({}), None, true).key, None);
+        assert_eq!(key(Some("bob"), ""), "bob", "the subject is the key");
+        assert_eq!(key(None, UNPROVEN), "anonymous:ann");
+        assert_eq!(key(None, "key:billing:"), "key:billing:ann");
+        assert_eq!(key(None, ""), "ann", "where there are no subjects, or of the operator");
+        assert_eq!(Wish::read(&json!({}), None, UNPROVEN).key, None);
+    }
+
+    #[test]
+    fn no_two_principals_have_the_same_presence_key_whatever_they_are_called() {
+        let subjects = [
+            "ann",
+            "anonymous:ann",
+            "token:ann",
+            "token:anonymous:ann",
+            "token:token:anonymous:ann",
+            "key:billing:ann",
+            "token:key:billing:ann",
+            "phx_1",
+        ];
+        let key = |subject, whose| Wish::read(&json!({"key": "ann"}), subject, whose).key.unwrap();
+        let mut keys: Vec<String> = subjects.map(|subject| key(Some(subject), "")).into();
+        keys.extend([key(None, UNPROVEN), key(None, "key:billing:")]);
+
+        let count = keys.len();
+        keys.sort();
+        keys.dedup();
+
+        assert_eq!(keys.len(), count, "{keys:?}");
     }
 }

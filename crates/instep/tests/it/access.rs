@@ -1,6 +1,7 @@
 //! Who may do what, asked of a real server over HTTP.
 
 mod ending;
+mod pages;
 mod revoking;
 mod sockets;
 

@@ -100,7 +100,7 @@ pub enum Refusal {
     #[error("the system gives the log no descriptor or no memory, nothing was stored: {0}")]
     ResourcesExhausted(String),
     /// The dataset has stopped.
-    #[error("the dataset has stopped: {0}")]
+    #[error("the dataset has stopped: see the server's log")]
     Stopped(String),
     /// The write failed in a way that leaves open whether it is stored.
     #[error("the log failed while the commit was written; whether it is stored shows at restart")]

@@ -80,6 +80,10 @@ pub(super) async fn commit(
     }
     let (proposal, count) = read_proposal(&body.read().await?, caller.name())?;
     check_rights(&caller, &name, &proposal.operations)?;
+    if proposal.operations.is_empty() {
+        // Said before it is looked whether the dataset is there: nothing asks for a right to it.
+        return Err(Refusal::Empty.into());
+    }
     let dataset = found?;
     let Receipt { position, results, replayed } = dataset.commit(proposal).await?;
     let results = if results.is_empty() { vec![None; count] } else { results.into_vec() };

@@ -83,7 +83,7 @@ pub(super) async fn list(
     if datasets.is_empty() {
         caller.may(Action::Administer, Resource::Server)?;
     }
-    Ok(Json(datasets.iter().map(status).collect()))
+    Ok(Json(datasets.iter().map(|dataset| status(&caller, dataset)).collect()))
 }
 
 /// Shows a dataset.
@@ -97,7 +97,7 @@ pub(super) async fn show(
     Path(name): Path<String>,
 ) -> Answer<DatasetStatus> {
     may_see(&caller, &name)?;
-    Ok(Json(status(&dataset(&shared.node, &name)?)))
+    Ok(Json(status(&caller, &dataset(&shared.node, &name)?)))
 }
 
 /// Creates a dataset; no error when it exists.
@@ -113,7 +113,7 @@ pub(super) async fn create(
     caller.may(Action::Administer, Resource::Dataset(&name))?;
     let name = new_name(&name)?;
     let dataset = shared.opener.create(&shared.node, &name).await?;
-    Ok(Json(status(&dataset)))
+    Ok(Json(status(&caller, &dataset)))
 }
 
 /// Removes a dataset with everything in it. One that is created again has another history.
@@ -231,14 +231,18 @@ fn may_see(caller: &Caller, dataset: &str) -> Result<(), Problem> {
     caller.may_one_of(Action::Administer, &[Action::Read], Resource::Dataset(dataset))
 }
 
-fn status(dataset: &Dataset) -> DatasetStatus {
+fn status(caller: &Caller, dataset: &Dataset) -> DatasetStatus {
     let (floor, head) = dataset.log_bounds();
     let counters = dataset.counters();
     let state = dataset.state();
-    let reason = dataset.stopped();
+    let stopped = dataset.stopped();
+    let state_word = if stopped.is_some() { "stopped" } else { "ready" };
+    // It names paths of the machine.
+    let operates = caller.may(Action::Administer, Resource::Dataset(dataset.name().as_str()));
+    let reason = stopped.filter(|_| operates.is_ok());
     DatasetStatus {
         name: dataset.name().to_string(),
-        state: if reason.is_some() { "stopped" } else { "ready" },
+        state: state_word,
         reason,
         position: dataset.position_of(&state),
         log_floor: floor.0,
