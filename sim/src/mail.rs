@@ -46,6 +46,10 @@ pub enum Fault {
     WriteByAnyRoute,
     /// Law 6: a server's window is not its own.
     IgnoreCredit,
+    /// I37: a range is resolved by what the hub has on its books, not by what was read.
+    RangesByTheBooks,
+    /// I46: only the house looks whether the time of a message is over.
+    GiveExpired,
     /// I45: a sender that heard nothing sends under another id.
     NewIdOnRetry,
 }
@@ -65,6 +69,8 @@ pub const FAULTS: &[(Fault, &str, &str)] = &[
     (WriteBackwards, "mail-write-backwards", "each_endpoint_keeps_its_order"),
     (WriteByAnyRoute, "mail-write-by-any-route", "each_endpoint_keeps_its_order"),
     (IgnoreCredit, "mail-ignore-credit", "a_window_is_kept"),
+    (RangesByTheBooks, "mail-ranges-by-the-books", "what_is_confirmed_was_done"),
+    (GiveExpired, "mail-give-expired", "nothing_is_given_after_its_time"),
     (NewIdOnRetry, "mail-new-id-on-retry", "a_letter_is_stored_once"),
 ];
 

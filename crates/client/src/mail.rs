@@ -176,7 +176,8 @@ pub struct Pulled {
     pub registration: u64,
     /// The messages.
     pub messages: Vec<Taken>,
-    /// Messages of earlier pulls about which nothing was said: say it with the answers.
+    /// Messages of earlier pulls about which nothing was said: say it with the answers, `ack` or
+    /// `not`.
     #[serde(default)]
     pub ask: Vec<u64>,
 }
@@ -194,8 +195,10 @@ pub struct Taken {
     pub to: String,
     /// How often it was given to somebody, this time included.
     pub attempt: u32,
-    /// When the right to work on it ends, in milliseconds since 1970.
+    /// How long the right to work on it lasts, in milliseconds from when it was given.
     pub lease_ms: u64,
+    /// When it ends, in milliseconds since 1970 by the server's clock.
+    pub lease_until: u64,
     /// The body.
     pub body: Value,
 }
@@ -214,6 +217,9 @@ pub struct Answers {
     /// Never.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reject: Vec<Reject>,
+    /// Asked about, and not there: given again, in their places.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not: Vec<u64>,
 }
 
 /// Not now: it is given again later.
@@ -244,7 +250,7 @@ pub struct Answered {
     /// The message.
     pub seq: u64,
     /// `ok`, `done` when it had ended already, or why the answer was refused: `fenced`,
-    /// `not_yours`, `unknown_message`.
+    /// `not_yours`, `unknown_message`, `not_given`.
     pub outcome: String,
 }
 
@@ -446,7 +452,8 @@ impl Client {
     /// a `registration` a new one takes over from whoever has the server's mail.
     ///
     /// # Errors
-    /// [`Error::Refused`] with `fenced` when another registration has taken over …
+    /// [`Error::Refused`] with `fenced` when another registration has taken over,
+    /// `not_registered` when there was no such registration …
     pub async fn pull(
         &self,
         dataset: &str,

@@ -354,6 +354,11 @@ pub const MAIL_ASKS: u32 = 4;
 pub const MAIL_CREDIT: usize = 64;
 /// The most that it may say.
 pub const MAIL_CREDIT_MOST: usize = 1_024;
+/// Messages of one connection that are remembered as given, by which its ranges are read; the
+/// oldest go first.
+pub const MAIL_GIVEN: usize = 4 * MAIL_CREDIT_MOST;
+/// Messages, or endpoints without any, that are looked at in one go for one server.
+pub const MAIL_LOOKED_AT_ONCE: u64 = 4_096;
 /// Bytes of messages that may be unconfirmed at a server, if it is more than one message.
 pub const MAIL_WINDOW_BYTES: u64 = 4 * 1024 * 1024;
 /// Messages of one endpoint that are given before another has its turn.

@@ -41,6 +41,8 @@ pub mod outcome {
     pub const UNKNOWN: i64 = 4;
     /// There is no route.
     pub const NO_ROUTE: i64 = 5;
+    /// The end of a range is no message that came over this connection.
+    pub const NOT_GIVEN: i64 = 6;
 
     /// The word for an outcome.
     #[must_use]
@@ -51,6 +53,7 @@ pub mod outcome {
             FENCED => "fenced",
             NOT_YOURS => "not_yours",
             NO_ROUTE => "no_route",
+            NOT_GIVEN => "not_given",
             _ => "unknown_message",
         }
     }

@@ -6,6 +6,7 @@ mod post;
 mod pulling;
 mod registration;
 mod sending;
+mod words;
 
 use std::fmt::Write;
 use std::io;
@@ -25,6 +26,7 @@ pub(crate) use self::post::Post;
 pub use self::pulling::Pulled;
 pub use self::registration::{Registration, Said};
 pub use self::sending::{QUEUE_PREFIX, Sent, SentMessage, letters};
+pub use self::words::{Answers, Nack, Reject};
 use crate::dataset::Dataset;
 use crate::engine::StoredBody;
 
@@ -69,6 +71,14 @@ pub enum MailError {
         /// What can be said.
         known: &'static str,
     },
+    /// There was no such registration yet.
+    #[error("this server has no registration {generation}: the newest is {newest}")]
+    NotRegistered {
+        /// What was shown.
+        generation: u64,
+        /// The newest of the server.
+        newest: u64,
+    },
     /// Another registration has taken over.
     #[error("another registration of this server has taken over")]
     Fenced,
@@ -86,6 +96,7 @@ impl MailError {
             Self::Which => "dataset_wanted",
             Self::Bad(_) => "bad_json",
             Self::Event { .. } => "bad_event",
+            Self::NotRegistered { .. } => "not_registered",
             Self::Fenced => "fenced",
             Self::Refused(refusal) => refusal.code(),
         }
@@ -167,31 +178,26 @@ impl Wish {
     pub fn of(topic: &str, params: &Value) -> Result<Self, MailError> {
         let server = topic.strip_prefix(SERVER_PREFIX).filter(|server| is_server(server));
         let server = server.ok_or(MailError::Unmatched)?.to_owned();
-        let dataset = params.get("dataset").and_then(Value::as_str).map(str::to_owned);
-        let credit = match params.get("credit") {
-            None | Some(Value::Null) => limits::MAIL_CREDIT,
-            Some(credit) => credit_of(credit)?,
+        let bad =
+            |field: &str, wanted: &str| MailError::Bad(format!("{field}: {wanted} is wanted"));
+        let said = |field: &str| params.get(field).filter(|value| !value.is_null());
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let dataset =
+            said("dataset").map(|value| text(value).ok_or_else(|| bad("dataset", "a name")));
+        let credit = match said("credit") {
+            None => limits::MAIL_CREDIT,
+            Some(credit) => {
+                let window = credit.as_u64().and_then(|credit| usize::try_from(credit).ok());
+                words::credit(window.unwrap_or(usize::MAX))?
+            }
         };
-        let have = params.get("have").map(|have| seqs_of(have, "have")).transpose()?;
-        Ok(Self { server, dataset, credit, have })
+        let have = said("have").map(|have| {
+            let list = have.as_array().map(|list| list.iter().map(Value::as_u64).collect());
+            let list: Option<Vec<u64>> = list.flatten();
+            words::few("have", list.ok_or_else(|| bad("have", "a list of numbers of messages"))?)
+        });
+        Ok(Self { server, dataset: dataset.transpose()?, credit, have: have.transpose()? })
     }
-}
-
-fn credit_of(value: &Value) -> Result<usize, MailError> {
-    let most = limits::MAIL_CREDIT_MOST;
-    let credit = value.as_u64().and_then(|credit| usize::try_from(credit).ok());
-    let credit = credit.filter(|credit| *credit <= most);
-    credit.ok_or_else(|| MailError::Bad(format!("credit: 0 to {most}")))
-}
-
-/// A list of numbers of messages.
-fn seqs_of(value: &Value, field: &str) -> Result<Vec<u64>, MailError> {
-    let bad = || MailError::Bad(format!("{field}: a list of numbers of messages is wanted"));
-    let list = value.as_array().ok_or_else(bad)?;
-    if list.len() > limits::COMMIT_PROPOSALS {
-        return Err(MailError::Bad(format!("{field}: at most {}", limits::COMMIT_PROPOSALS)));
-    }
-    list.iter().map(|seq| seq.as_u64().ok_or_else(bad)).collect()
 }
 
 /// What a server says of one message.

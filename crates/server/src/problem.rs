@@ -36,6 +36,7 @@ pub const CODES: &[&str] = &[
     "no_route",
     "not_found",
     "not_movable",
+    "not_registered",
     "origin_refused",
     "other_history",
     "out_of_bounds",

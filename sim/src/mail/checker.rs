@@ -31,6 +31,7 @@ pub const CHECKERS: &[(&str, &str, Check)] = &[
         "I38, I41, I42",
         giving::nobody_is_given_the_mail_of_another,
     ),
+    ("nothing_is_given_after_its_time", "I46", giving::nothing_is_given_after_its_time),
     ("each_endpoint_keeps_its_order", "I43", giving::each_endpoint_keeps_its_order),
     (
         "what_is_unconfirmed_is_asked_about_first",

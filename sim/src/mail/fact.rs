@@ -66,6 +66,8 @@ pub enum Fact {
         seqs: Vec<u64>,
         /// Messages that the registration has been given now and has not answered.
         unconfirmed: usize,
+        /// What the clock said.
+        now_ms: u64,
     },
     /// A message was written to a server.
     Given {
@@ -75,6 +77,8 @@ pub enum Fact {
         generation: u64,
         /// The message.
         seq: u64,
+        /// What the clock said.
+        now_ms: u64,
     },
     /// A server was asked about messages.
     Asked {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use instep_model::commit::{Entry, Operation, Proposal};
-use instep_model::mail::delivery::{Delivery, Event, Times};
+use instep_model::mail::delivery::{Delivery, Event, Now, Times};
 use instep_model::mail::{Mail, MailChange, MailRecord, MailRules};
 use instep_model::owner::{Effect, Event as OwnerEvent, Owner, Receipt, Refusal};
 use instep_model::position::{Incarnation, Revision};
@@ -121,7 +121,8 @@ impl Hub {
     }
 
     pub(super) fn tell(&mut self, event: Event, now_ms: u64) {
-        self.delivery.handle(event, &self.shown, now_ms);
+        let wall_ms = if self.fault == Some(Fault::GiveExpired) { 0 } else { now_ms };
+        self.delivery.handle(event, &self.shown, Now { steady_ms: now_ms, wall_ms });
     }
 
     pub(super) fn snapshot(&self) -> Vec<u8> {

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use instep_model::mail::delivery::Given;
+
 /// What the hub writes.
 #[derive(Debug, Clone)]
 pub(super) enum Down {
@@ -14,7 +16,12 @@ pub(super) enum Down {
 #[derive(Debug, Clone)]
 pub(super) enum Up {
     Ack(u64),
-    Nack { seq: u64, failed: bool },
+    /// From one message to another: what came over this connection and is not in its hands.
+    AckRange(u64, u64),
+    Nack {
+        seq: u64,
+        failed: bool,
+    },
     Reject(u64),
     Started(u64),
     HasNot(Vec<u64>),
@@ -39,6 +46,12 @@ pub(super) struct Link {
     pub(super) open: bool,
     /// What the program was given and has not worked on.
     pub(super) held: VecDeque<u64>,
+    /// In the hub: what was written to the socket.
+    pub(super) given: Given,
+    /// What came over this connection.
+    pub(super) came: BTreeSet<u64>,
+    /// What it has done and not said yet.
+    pub(super) unsaid: BTreeSet<u64>,
     /// What it has said that it begins with.
     pub(super) begun: BTreeSet<u64>,
 }
@@ -46,7 +59,11 @@ pub(super) struct Link {
 impl Link {
     /// The program takes what arrives next.
     pub(super) fn receive(&mut self, done: &BTreeSet<u64>) {
-        match self.down.pop_front() {
+        let next = self.down.pop_front();
+        if let Some(Down::Give { seq, .. }) = &next {
+            self.came.insert(*seq);
+        }
+        match next {
             Some(Down::Give { seq, .. }) if done.contains(&seq) => self.up.push_back(Up::Ack(seq)),
             Some(Down::Give { seq, .. }) if !self.held.contains(&seq) => self.held.push_back(seq),
             Some(Down::Give { .. }) | None => {}
@@ -61,6 +78,16 @@ impl Link {
                 }
             }
             Some(Down::Gone(seqs)) => self.held.retain(|seq| !seqs.contains(seq)),
+        }
+    }
+
+    /// It says what it has done: all that came so far, if it has nothing of that in its hands.
+    pub(super) fn say_done(&mut self) {
+        let unsaid = std::mem::take(&mut self.unsaid);
+        let (Some(first), Some(last)) = (self.came.first(), unsaid.last()) else { return };
+        match self.held.iter().any(|seq| (first..=last).contains(&seq)) {
+            true => self.up.extend(unsaid.iter().map(|seq| Up::Ack(*seq))),
+            false => self.up.push_back(Up::AckRange(*first, *last)),
         }
     }
 

@@ -6,6 +6,7 @@ mod crash;
 mod disk;
 mod local;
 mod routes;
+mod saying;
 mod scale;
 mod sending;
 mod taking;

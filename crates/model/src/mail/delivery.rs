@@ -9,6 +9,7 @@
 //! | asked | not given | the server has it not, or left the last question unanswered |
 //! | started | in doubt | the connection died: a failure is counted (I35), and it rests |
 //! | in doubt | asked | it has rested, and its turn has come |
+//! | given, and not taken by the pull | not given | the pull has ended |
 //!
 //! Messages of an endpoint are given in order. While the server is asked about one that an earlier
 //! registration was given, no later one of the same endpoint is given. Nothing here is durable:
@@ -21,136 +22,14 @@ use super::{Mail, MailChange, Message, Status};
 use crate::limits;
 
 mod desk;
+mod events;
+mod given;
+mod pulls;
 mod writing;
 
-use desk::{Desk, Flight, Taken};
-
-/// What happens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// Somebody has registered for a server.
-    Registered {
-        /// The server.
-        server: u32,
-        /// What tells it from all before.
-        generation: u64,
-        /// Messages that it may have unconfirmed.
-        credit: usize,
-        /// The messages that it has, if it says so: it need not be asked.
-        have: Option<Vec<u64>>,
-    },
-    /// A registration is gone.
-    Left {
-        /// The server.
-        server: u32,
-        /// The registration.
-        generation: u64,
-    },
-    /// A registration may have so many messages unconfirmed.
-    Credit {
-        /// The server.
-        server: u32,
-        /// The registration.
-        generation: u64,
-        /// Messages.
-        credit: usize,
-    },
-    /// A registration begins with messages.
-    Started {
-        /// The server.
-        server: u32,
-        /// The registration.
-        generation: u64,
-        /// The messages.
-        seqs: Vec<u64>,
-    },
-    /// A registration has not got these messages.
-    HasNot {
-        /// The server.
-        server: u32,
-        /// The registration.
-        generation: u64,
-        /// The messages.
-        seqs: Vec<u64>,
-    },
-    /// Messages have changed.
-    Changed(Vec<MailChange>),
-    /// Time has passed.
-    Tick,
-}
-
-/// What is to be done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
-    /// Give messages to a server, until their leases end at `lease_ms`.
-    Give {
-        /// The server.
-        server: u32,
-        /// The registration.
-        generation: u64,
-        /// The messages.
-        seqs: Vec<u64>,
-        /// When their leases end.
-        lease_ms: u64,
-    },
-    /// Ask a server which of these it has.
-    Ask {
-        /// The server.
-        server: u32,
-        /// The registration.
-        generation: u64,
-        /// The messages.
-        seqs: Vec<u64>,
-    },
-    /// Tell a server that messages are not its own any more.
-    Gone {
-        /// The server.
-        server: u32,
-        /// The registration.
-        generation: u64,
-        /// The messages.
-        seqs: Vec<u64>,
-    },
-    /// Count a failure of messages that their server had begun with.
-    Broke {
-        /// The server.
-        server: u32,
-        /// The registration.
-        generation: u64,
-        /// The messages.
-        seqs: Vec<u64>,
-    },
-}
-
-/// How long things take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Times {
-    /// How long a server may work on a message before it is asked.
-    pub lease_ms: u64,
-    /// How long it may take to answer, at first.
-    pub ask_ms: u64,
-}
-
-impl Default for Times {
-    fn default() -> Self {
-        Self { lease_ms: limits::MAIL_LEASE_MS, ask_ms: limits::MAIL_ASK_MS }
-    }
-}
-
-/// What the machine has done.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Messages given.
-    pub given: u64,
-    /// Messages looked at to find those: what giving costs.
-    pub looked_at: u64,
-    /// Messages asked about.
-    pub asked: u64,
-    /// Servers that are registered now.
-    pub registered: u64,
-    /// Messages that are given and not confirmed now.
-    pub unconfirmed: u64,
-}
+use desk::{Desk, Flight, Moment, Pulling, Taken};
+pub use events::{Counts, Effect, Event, Now, Times};
+pub use given::{Closed, Given, Meant};
 
 /// The machine.
 pub struct Delivery {
@@ -165,6 +44,8 @@ pub struct Delivery {
     doubt: BTreeMap<u64, u32>,
     effects: VecDeque<Effect>,
     counts: Counts,
+    /// The clock when something happened last.
+    wall_ms: u64,
 }
 
 impl Delivery {
@@ -179,11 +60,23 @@ impl Delivery {
             doubt: BTreeMap::new(),
             effects: VecDeque::new(),
             counts: Counts::default(),
+            wall_ms: 0,
         }
     }
 
-    /// Takes an event at `now_ms`; `mail` is as it is behind it.
-    pub fn handle(&mut self, event: Event, mail: &Mail, now_ms: u64) {
+    /// Takes an event; `mail` is as it is behind it.
+    pub fn handle(&mut self, event: Event, mail: &Mail, now: impl Into<Now>) {
+        let now = now.into();
+        if now.wall_ms < std::mem::replace(&mut self.wall_ms, now.wall_ms) {
+            self.look_again();
+        }
+        self.take_event(event, mail, now.steady_ms);
+        self.give_all(mail, now);
+        self.ask_due(now.steady_ms);
+        self.give_all(mail, now);
+    }
+
+    fn take_event(&mut self, event: Event, mail: &Mail, now_ms: u64) {
         match event {
             Event::Registered { server, generation, credit, have } => {
                 self.register((server, generation), credit, have, mail, now_ms);
@@ -212,12 +105,16 @@ impl Delivery {
                     }
                 }
             }
+            Event::Resumed { server, generation } => self.resume(server, generation, now_ms),
+            Event::PullBegan { server, generation, most } => {
+                self.pull_began((server, generation), most, now_ms);
+            }
+            Event::PullEnded { server, generation, unused, back } => {
+                self.pull_ended((server, generation), unused, &back);
+            }
             Event::Changed(changes) => self.changed(changes),
             Event::Tick => {}
         }
-        self.give_all(mail, now_ms);
-        self.ask_due(now_ms);
-        self.give_all(mail, now_ms);
     }
 
     /// The next thing to do.
@@ -237,6 +134,13 @@ impl Delivery {
         let desk = self.desks.get(&server).filter(|desk| desk.generation == generation);
         let Some(desk) = desk.filter(|_| first <= last) else { return vec![] };
         desk.flights.range(first..=last).map(|(seq, _)| *seq).collect()
+    }
+
+    /// How many messages a registration was given and did not confirm.
+    #[must_use]
+    pub fn in_hand(&self, server: u32, generation: u64) -> usize {
+        let desk = self.desks.get(&server).filter(|desk| desk.generation == generation);
+        desk.map_or(0, |desk| desk.flights.len())
     }
 
     /// Whether somebody takes the mail of a server now.
@@ -283,6 +187,7 @@ impl Delivery {
         desk.generation = generation;
         desk.registered = true;
         desk.credit = credit;
+        desk.pulling = None;
         self.hungry.insert(server);
         let all: Vec<u64> = desk.flights.keys().copied().collect();
         let have = have
@@ -303,6 +208,9 @@ impl Delivery {
     fn left(&mut self, server: u32, generation: u64) {
         let Some(desk) = self.desk(server, generation) else { return };
         desk.registered = false;
+        if let Some(pulling) = &mut desk.pulling {
+            *pulling = Pulling::default();
+        }
         let mut broke = vec![];
         for (seq, flight) in &mut desk.flights {
             if std::mem::take(&mut flight.started) {
@@ -439,7 +347,8 @@ impl Delivery {
                 break;
             }
             self.deadlines.pop_first();
-            let Some(desk) = self.desks.get_mut(&server).filter(|desk| desk.registered) else {
+            // Who pulls is asked when it does so again.
+            let Some(desk) = self.desks.get_mut(&server).filter(|desk| desk.is_there()) else {
                 continue;
             };
             let Some(flight) = desk.flights.get_mut(&seq) else { continue };
@@ -462,34 +371,46 @@ impl Delivery {
         }
     }
 
-    fn give_all(&mut self, mail: &Mail, now_ms: u64) {
+    /// The clock was set back: what had expired may not have.
+    fn look_again(&mut self) {
+        for (server, desk) in &mut self.desks {
+            desk.given.clear();
+            self.hungry.insert(*server);
+        }
+    }
+
+    fn give_all(&mut self, mail: &Mail, now: Now) {
         for server in std::mem::take(&mut self.hungry) {
-            self.give(server, mail, now_ms);
+            self.give(server, mail, now);
         }
     }
 
     /// Gives a server what its window has room for: some of an endpoint, then some of the next.
-    fn give(&mut self, server: u32, mail: &Mail, now_ms: u64) {
-        let lease_ms = now_ms.saturating_add(self.times.lease_ms);
+    fn give(&mut self, server: u32, mail: &Mail, now: Now) {
+        let lease_until = now.steady_ms.saturating_add(self.times.lease_ms);
+        let at = Moment { lease_until, wall_ms: now.wall_ms };
         let Some(desk) = self.desks.get_mut(&server).filter(|desk| desk.registered) else { return };
         let generation = desk.generation;
         let pending = mail.server(server).map_or(0, |server| server.pending);
+        desk.remember_little();
         let mut taken = Taken { pending, ..Taken::default() };
-        while desk.wants(pending)
-            && desk.take_round(server, mail, lease_ms, &self.doubt, &mut taken)
-        {}
+        while desk.wants(&taken) && desk.take_round(server, mail, at, &self.doubt, &mut taken) {}
+        if taken.is_enough() {
+            // The rest has its turn with whatever happens next.
+            self.hungry.insert(server);
+        }
         for seq in &taken.given {
-            self.deadlines.insert((lease_ms, server, *seq));
+            self.deadlines.insert((lease_until, server, *seq));
         }
         for seq in taken.doubted {
             self.doubt.remove(&seq);
-            self.hold(server, seq, now_ms);
+            self.hold(server, seq, now.steady_ms);
         }
         self.counts.given += taken.given.len() as u64;
         self.counts.looked_at += taken.looked_at;
         for seqs in taken.given.chunks(limits::MAIL_PUSH) {
             let seqs = seqs.to_vec();
-            self.effects.push_back(Effect::Give { server, generation, seqs, lease_ms });
+            self.effects.push_back(Effect::Give { server, generation, seqs, lease_until });
         }
     }
 }

@@ -17,6 +17,7 @@ mod clocks;
 mod delivering;
 mod giving;
 mod model;
+mod pulling;
 mod together;
 
 /// An owner with a log in memory.

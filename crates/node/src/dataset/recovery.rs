@@ -76,7 +76,11 @@ pub(super) fn recover(
             let mut see = |place: Place, seen: Seen| {
                 let change = match seen {
                     Seen::Row(change) => change,
-                    Seen::Mail(change) => return post.keep(&[change]),
+                    Seen::Mail(change) => {
+                        let change = [change];
+                        post.keep(&change);
+                        return post.forget(&change);
+                    }
                 };
                 match commits.last_mut() {
                     // Nobody has joined yet, so without views there is nothing to collect.

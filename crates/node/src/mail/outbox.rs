@@ -27,6 +27,8 @@ pub struct Delivery {
     /// How often it was given to somebody, this time included.
     pub attempt: u32,
     /// When the right to work on it ends, in milliseconds since 1970.
+    pub lease_until: u64,
+    /// How long that is, from when it was written.
     pub lease_ms: u64,
     /// The body, as JSON.
     pub body: Bytes,
@@ -85,12 +87,29 @@ impl Outbox {
         lock(&self.0).told.pop_front()
     }
 
+    /// Takes the messages out that nobody fetches any more.
+    pub(crate) fn take_back(&self) -> Vec<u64> {
+        let mut state = lock(&self.0);
+        let (messages, others): (VecDeque<Told>, VecDeque<Told>) =
+            std::mem::take(&mut state.told).into_iter().partition(|told| told.is_message());
+        state.told = others;
+        let seqs = messages.into_iter().filter_map(|told| match told {
+            Told::Message(delivery) => Some(delivery.seq),
+            Told::Ask(_) | Told::Gone(_) | Told::Replaced => None,
+        });
+        seqs.collect()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         lock(&self.0).told.is_empty()
     }
 }
 
 impl Told {
+    fn is_message(&self) -> bool {
+        matches!(self, Self::Message(_))
+    }
+
     /// The event, and its payload as JSON.
     #[must_use]
     pub fn event(&self) -> (&'static str, Bytes) {
@@ -114,7 +133,7 @@ impl Delivery {
     /// The message as JSON.
     #[must_use]
     pub fn to_json(&self) -> Bytes {
-        let Self { seq, id, queue, to, attempt, lease_ms, body, .. } = self;
+        let Self { seq, id, queue, to, attempt, lease_until, lease_ms, body, .. } = self;
         // What else is in it has nothing that JSON would escape.
         let to = Value::from(to.as_str());
         let mut text = String::with_capacity(160 + body.len());
@@ -122,7 +141,7 @@ impl Delivery {
             text,
             r#"{{"seq":{seq},"id":"{id}","queue":"{queue}","to":{to},"attempt":{attempt},"#
         );
-        let _ = write!(text, r#""lease_ms":{lease_ms},"body":"#);
+        let _ = write!(text, r#""lease_ms":{lease_ms},"lease_until":{lease_until},"body":"#);
         let mut text = text.into_bytes();
         text.extend_from_slice(body);
         text.push(b'}');
@@ -149,6 +168,7 @@ mod tests {
             to: "org/\"42\"".into(),
             route: 1,
             attempt: 1,
+            lease_until: 9,
             lease_ms: 9,
             body: Bytes::from_static(br#"{"a":"}\""}"#),
         }))

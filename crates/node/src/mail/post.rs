@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use instep_model::commit::{Operation, Proposal};
 use instep_model::limits;
-use instep_model::mail::delivery::{Counts, Delivery as Machine, Effect, Event};
-use instep_model::mail::{Hold, MailChange, MailOperation};
+use instep_model::mail::delivery::{Counts, Delivery as Machine, Effect, Event, Now};
+use instep_model::mail::{Hold, MailChange, MailOperation, Status};
 use instep_model::owner::{Receipt, Refusal};
 use instep_model::state::State;
 use tokio::sync::oneshot;
@@ -53,6 +53,8 @@ struct Inbox {
 enum Arrival {
     Committed(Arc<State>, Vec<MailChange>),
     Registered(Event, u32, u64, SharedOutbox),
+    Resumed(u32, u64, SharedOutbox),
+    Left(u32, u64, SharedOutbox),
     Happened(Event),
 }
 
@@ -111,16 +113,25 @@ impl Post {
     /// Takes bodies in before anybody can read their messages.
     pub(crate) fn keep(&self, changes: &[MailChange]) {
         for change in changes {
-            match change {
-                MailChange::Stored { seq, body } => self.bodies.put(*seq, body.clone()),
-                MailChange::BodyEnded { seq } => self.bodies.end(*seq),
-                MailChange::Ready(_) | MailChange::Off { .. } => {}
+            if let MailChange::Stored { seq, body } = change {
+                self.bodies.put(*seq, body.clone());
+            }
+        }
+    }
+
+    /// Forgets the bodies of messages that everybody can see to have ended: who finds none in its
+    /// place looks once more whether that is damage.
+    pub(crate) fn forget(&self, changes: &[MailChange]) {
+        for change in changes {
+            if let MailChange::BodyEnded { seq } = change {
+                self.bodies.end(*seq);
             }
         }
     }
 
     /// Hands over what an entry changed. Waits while far too much is to be given out.
     pub(crate) fn committed(&self, state: Arc<State>, changes: Vec<MailChange>) {
+        self.forget(&changes);
         let changes: Vec<MailChange> = changes
             .into_iter()
             .filter(|change| matches!(change, MailChange::Ready(_) | MailChange::Off { .. }))
@@ -138,6 +149,14 @@ impl Post {
     ) {
         let event = Event::Registered { server, generation, credit, have };
         self.put(Arrival::Registered(event, server, generation, outbox), false);
+    }
+
+    pub(super) fn resumed(&self, (server, generation): (u32, u64), outbox: SharedOutbox) {
+        self.put(Arrival::Resumed(server, generation, outbox), false);
+    }
+
+    pub(super) fn left(&self, (server, generation): (u32, u64), outbox: SharedOutbox) {
+        self.put(Arrival::Left(server, generation, outbox), false);
     }
 
     pub(super) fn happened(&self, event: Event) {
@@ -175,8 +194,15 @@ impl Post {
         wall + u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    pub(super) fn unconfirmed(&self, server: u32, generation: u64, range: (u64, u64)) -> Vec<u64> {
-        lock(&self.desk).machine.unconfirmed(server, generation, range.0, range.1)
+    /// Says how long the lease of a message lasts that is written now.
+    pub(super) fn date(&self, delivery: &mut Delivery) {
+        delivery.lease_ms = delivery.lease_until.saturating_sub(self.now());
+        delivery.lease_until = now_ms().saturating_add(delivery.lease_ms);
+    }
+
+    /// How many messages a registration was given and did not confirm.
+    pub(super) fn in_hand(&self, server: u32, generation: u64) -> usize {
+        lock(&self.desk).machine.in_hand(server, generation)
     }
 
     pub(crate) fn is_registered(&self, server: u32) -> bool {
@@ -234,25 +260,55 @@ impl Post {
                 }
                 event
             }
-            Arrival::Happened(event) => {
-                if let Event::Left { server, generation } = event
-                    && desk.outboxes.get(&server).is_some_and(|(known, _)| *known == generation)
-                {
-                    desk.outboxes.remove(&server);
+            Arrival::Resumed(server, generation, outbox) => {
+                if desk.outboxes.get(&server).is_some_and(|(known, _)| *known >= generation) {
+                    // It is somebody else's, who is there.
+                    outbox.tell([Told::Replaced]);
+                    return;
                 }
-                event
+                desk.outboxes.insert(server, (generation, outbox));
+                Event::Resumed { server, generation }
             }
+            Arrival::Left(server, generation, outbox) => {
+                let known = desk.outboxes.get(&server);
+                if known.is_none_or(|(_, known)| !Arc::ptr_eq(known, &outbox)) {
+                    return;
+                }
+                desk.outboxes.remove(&server);
+                Event::Left { server, generation }
+            }
+            Arrival::Happened(event) => event,
+        };
+        let ended = match event {
+            Event::PullEnded { server, generation, .. } => Some((server, generation)),
+            _ => None,
         };
         self.handle(&mut desk, event, dataset);
+        if let Some((server, generation)) = ended {
+            self.take_back(&mut desk, (server, generation), dataset);
+        }
+    }
+
+    /// What waits for a registration of which no pull is there any more is given to the next one.
+    fn take_back(&self, desk: &mut Desk, (server, generation): (u32, u64), dataset: &Dataset) {
+        let Some((known, outbox)) = desk.outboxes.get(&server) else { return };
+        if *known != generation || desk.machine.is_there(server, generation) {
+            return;
+        }
+        let seqs = outbox.take_back();
+        if !seqs.is_empty() {
+            self.handle(desk, Event::HasNot { server, generation, seqs }, dataset);
+        }
     }
 
     fn handle(&self, desk: &mut Desk, event: Event, dataset: &Dataset) {
         let Desk { machine, state, .. } = desk;
-        machine.handle(event, &state.mail, self.now());
+        let now = Now { steady_ms: self.now(), wall_ms: now_ms() };
+        machine.handle(event, &state.mail, now);
         while let Some(effect) = desk.machine.next_effect() {
             match effect {
-                Effect::Give { server, generation, seqs, lease_ms } => {
-                    self.give(desk, (server, generation), &seqs, lease_ms, dataset);
+                Effect::Give { server, generation, seqs, lease_until } => {
+                    self.give(desk, (server, generation), &seqs, lease_until, dataset);
                 }
                 Effect::Ask { server, generation, seqs } => {
                     tell(desk, (server, generation), [Told::Ask(seqs)]);
@@ -276,24 +332,23 @@ impl Post {
         desk: &Desk,
         (server, generation): (u32, u64),
         seqs: &[u64],
-        lease_ms: u64,
+        lease_until: u64,
         dataset: &Dataset,
     ) {
-        let bodies = match self.bodies.read(seqs) {
-            Ok(bodies) => bodies,
-            // They are asked about when their leases end, and given again.
-            Err(error) => {
-                tracing::warn!(dataset = %dataset.name(), %error, "bodies cannot be read");
-                return;
-            }
-        };
+        let bodies = self.read_bodies(seqs, dataset);
         let mail = &desk.state.mail;
         let (mut told, mut damaged) = (vec![], vec![]);
         for (seq, body) in seqs.iter().zip(bodies) {
             let Some(message) = mail.message(*seq) else { continue };
-            let StoredBody::Whole(body) = body else {
-                damaged.push(*seq);
-                continue;
+            let body = match body {
+                Some(StoredBody::Whole(body)) => body,
+                Some(StoredBody::Missing | StoredBody::Damaged) => {
+                    // It may have ended since it was chosen.
+                    damaged.extend(is_pending(&dataset.state(), *seq).then_some(*seq));
+                    continue;
+                }
+                // It is asked about when its lease ends, and given again.
+                None => continue,
             };
             told.push(Told::Message(Box::new(Delivery {
                 seq: *seq,
@@ -302,7 +357,8 @@ impl Post {
                 to: mail.endpoint(message.endpoint).to_owned(),
                 route: message.generation,
                 attempt: u32::from(message.attempts) + 1,
-                lease_ms,
+                lease_until,
+                lease_ms: 0,
                 body,
             })));
         }
@@ -319,6 +375,21 @@ impl Post {
         }
     }
 
+    /// Bodies of messages. One that cannot be read now holds up no other.
+    fn read_bodies(&self, seqs: &[u64], dataset: &Dataset) -> Vec<Option<StoredBody>> {
+        if let Ok(bodies) = self.bodies.read(seqs) {
+            return bodies.into_iter().map(Some).collect();
+        }
+        let read = |seq: &u64| match self.bodies.read(&[*seq]) {
+            Ok(mut bodies) => bodies.pop(),
+            Err(error) => {
+                tracing::warn!(dataset = %dataset.name(), seq, %error, "a body cannot be read");
+                None
+            }
+        };
+        seqs.iter().map(read).collect()
+    }
+
     fn do_chores(&self, chores: &mut Chores, dataset: &Dataset) {
         let now = Instant::now();
         let mut desk = lock(&self.desk);
@@ -328,7 +399,14 @@ impl Post {
         if let Some(answer) = &mut chores.tending {
             match answer.try_recv() {
                 Err(oneshot::error::TryRecvError::Empty) => return,
-                Ok(Ok(_)) => chores.tending = None,
+                Ok(Ok(receipt)) => {
+                    chores.tending = None;
+                    // Of much that is due only the first was done.
+                    let done = receipt.results.first().copied().flatten().unwrap_or_default();
+                    if usize::try_from(done).is_ok_and(|done| done >= limits::MAIL_TENDED) {
+                        chores.tend_at = now;
+                    }
+                }
                 Ok(Err(_)) | Err(oneshot::error::TryRecvError::Closed) => {
                     chores.tending = None;
                     chores.tend_at = now + AGAIN;
@@ -375,6 +453,10 @@ impl Post {
             }
         }
     }
+}
+
+fn is_pending(state: &State, seq: u64) -> bool {
+    state.mail.message(seq).is_some_and(|message| message.status == Status::Pending)
 }
 
 /// Tells a registration something, unless another one has taken over.

@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use instep_model::limits;
+use instep_model::mail::delivery::Event;
 use tokio::sync::Notify;
 
-use super::{Delivery, MailError, Registration, Told};
+use super::words::{Answers, Nack, Reject};
+use super::{Answer, Answered, Delivery, MailError, Registration, Told};
 use crate::dataset::Dataset;
 use crate::topics::{Listener, lock};
 
@@ -35,6 +37,14 @@ struct Puller {
     seen: Instant,
 }
 
+impl Puller {
+    fn new(registration: Registration) -> Self {
+        let notify = Arc::new(Notify::new());
+        registration.listen(Listener::Task(Arc::clone(&notify)));
+        Self { registration: Arc::new(registration), notify, seen: Instant::now() }
+    }
+}
+
 impl Pulls {
     /// Takes those for gone that have said nothing for long.
     pub(super) fn forget_silent(&self) {
@@ -55,19 +65,41 @@ impl Pulls {
         drop(all);
     }
 
-    fn find(&self, server: &str, generation: u64) -> Option<Puller> {
+    /// Whoever pulls as this registration has given a sign of life.
+    fn saw(&self, server: &str, generation: u64) {
         let mut pulls = lock(&self.0);
-        let puller = pulls.get_mut(server)?;
-        if puller.registration.generation() != generation {
-            return None;
+        if let Some(puller) = pulls.get_mut(server)
+            && puller.registration.generation() == generation
+        {
+            puller.seen = Instant::now();
         }
-        puller.seen = Instant::now();
-        Some(puller.clone())
     }
 
-    fn put(&self, server: &str, puller: Puller) {
-        let before = lock(&self.0).insert(server.to_owned(), puller);
+    /// The puller of this registration, or else another one that `resume` makes of it.
+    fn find_or(
+        &self,
+        server: &str,
+        generation: u64,
+        resume: impl FnOnce() -> Result<Registration, MailError>,
+    ) -> Result<Puller, MailError> {
+        let mut pulls = lock(&self.0);
+        if let Some(known) = pulls.get_mut(server)
+            && known.registration.generation() == generation
+        {
+            known.seen = Instant::now();
+            return Ok(known.clone());
+        }
+        let puller = Puller::new(resume()?);
+        let before = pulls.insert(server.to_owned(), puller.clone());
+        drop(pulls);
         drop(before);
+        Ok(puller)
+    }
+
+    fn put(&self, server: &str, puller: Puller) -> Puller {
+        let before = lock(&self.0).insert(server.to_owned(), puller.clone());
+        drop(before);
+        puller
     }
 
     fn remove(&self, server: &str, generation: u64) {
@@ -92,46 +124,151 @@ impl Dataset {
         max: usize,
         wait: Duration,
     ) -> Result<Pulled, MailError> {
-        let pulls = &self.post().pulls;
         let puller = match registration {
-            Some(generation) => pulls.find(server, generation).ok_or(MailError::Fenced)?,
+            Some(generation) => self.puller(server, generation)?,
             None => {
                 let registration = self.register(server.to_owned(), 0, None).await?;
-                let notify = Arc::new(Notify::new());
-                registration.listen(Listener::Task(Arc::clone(&notify)));
-                let registration = Arc::new(registration);
-                let puller = Puller { registration, notify, seen: Instant::now() };
-                pulls.put(server, puller.clone());
-                puller
+                self.post().pulls.put(server, Puller::new(registration))
             }
         };
-        let Puller { registration, notify, .. } = puller;
-        let max = max.clamp(1, limits::MAIL_CREDIT_MOST);
-        registration.grant(max);
+        let mut turn = Turn::begin(puller, max);
         let began = tokio::time::Instant::now();
         let until = began + wait;
-        let generation = registration.generation();
-        let mut pulled = Pulled { registration: generation, ..Pulled::default() };
         loop {
-            if take_all(&registration, max, &mut pulled) {
-                pulls.remove(server, generation);
+            if turn.take() {
+                self.post().pulls.remove(server, turn.pulled.registration);
                 return Err(MailError::Fenced);
             }
             // What waits for the server comes at once, if there is anything.
-            let full = pulled.messages.len() >= max;
             let soon = tokio::time::Instant::now() + Duration::from_millis(MOMENT_MS);
-            let patience = match pulled.messages.is_empty() && pulled.ask.is_empty() {
-                true if registration.is_owed() => until.max(began + Duration::from_millis(OWED_MS)),
+            let patience = match turn.is_empty() {
+                true if turn.puller.registration.is_owed() => {
+                    until.max(began + Duration::from_millis(OWED_MS))
+                }
                 true => until.max(soon),
                 false => soon,
             };
-            if full || tokio::time::timeout_at(patience, notify.notified()).await.is_err() {
+            let news = turn.puller.notify.notified();
+            if turn.is_full() || tokio::time::timeout_at(patience, news).await.is_err() {
                 break;
             }
         }
-        // Whatever comes now waits for the next pull.
-        registration.grant(0);
-        Ok(pulled)
+        Ok(turn.end())
+    }
+
+    /// Takes what a program says that pulls. It is a sign of life like a pull.
+    ///
+    /// # Errors
+    /// [`MailError::Refused`] when nothing of it was stored.
+    pub async fn answer_pulled(
+        &self,
+        server: &str,
+        said: Answers,
+    ) -> Result<Vec<Answered>, MailError> {
+        let Answers { registration, ack, nack, reject, not } = said;
+        self.post().pulls.saw(server, registration);
+        let acks = ack.into_iter().map(|seq| (seq, Answer::Ack));
+        let nacks = nack.into_iter();
+        let nacks =
+            nacks.map(|Nack { seq, delay_ms, failed }| (seq, Answer::Nack { delay_ms, failed }));
+        let rejects = reject.into_iter();
+        let rejects = rejects.map(|Reject { seq, reason }| (seq, Answer::Reject { reason }));
+        let all = acks.chain(nacks).chain(rejects);
+        let mut answered = self.answer_mail(&server.into(), registration, all).await?;
+        answered.extend(self.has_not(server, registration, not));
+        Ok(answered)
+    }
+
+    /// Whoever pulls as this registration, also if it was silent for long or the server has begun
+    /// anew: nobody has taken over as long as it is the newest.
+    fn puller(&self, server: &str, generation: u64) -> Result<Puller, MailError> {
+        self.post().pulls.find_or(server, generation, || self.resume(server, generation))
+    }
+}
+
+/// One pull, while it waits. When it is given up, whatever it took is put back.
+struct Turn {
+    puller: Puller,
+    pulled: Pulled,
+    /// Messages that it may still take.
+    left: usize,
+    handed_over: bool,
+}
+
+impl Turn {
+    fn begin(puller: Puller, most: usize) -> Self {
+        let registration = puller.registration.generation();
+        puller.registration.happened(|server, generation| Event::PullBegan {
+            server,
+            generation,
+            most,
+        });
+        let pulled = Pulled { registration, ..Pulled::default() };
+        Self { puller, pulled, left: most, handed_over: false }
+    }
+
+    /// Takes what there is; true when another registration has taken over.
+    fn take(&mut self) -> bool {
+        let Self { puller, pulled, left, .. } = self;
+        while puller.registration.has_news() && *left > 0 {
+            match puller.registration.take() {
+                Some(Told::Message(delivery)) => {
+                    *left -= 1;
+                    pulled.messages.push(*delivery);
+                }
+                Some(Told::Ask(seqs)) => pulled.ask.extend(seqs),
+                Some(Told::Gone(seqs)) => {
+                    pulled.messages.retain(|message| !seqs.contains(&message.seq));
+                    pulled.ask.retain(|seq| !seqs.contains(seq));
+                }
+                Some(Told::Replaced) => return true,
+                None => break,
+            }
+        }
+        false
+    }
+
+    fn is_empty(&self) -> bool {
+        self.pulled.messages.is_empty() && self.pulled.ask.is_empty()
+    }
+
+    fn is_full(&self) -> bool {
+        self.left == 0
+    }
+
+    /// What it hands over: only what is still to be worked on, each once.
+    fn end(mut self) -> Pulled {
+        self.handed_over = true;
+        let mut pulled = std::mem::take(&mut self.pulled);
+        let registration = &self.puller.registration;
+        pulled.messages.retain(|delivery| registration.is_its_own(delivery));
+        pulled.ask.sort_unstable();
+        pulled.ask.dedup();
+        let given = &pulled.messages;
+        pulled.ask.retain(|seq| {
+            registration.is_asked(*seq) && !given.iter().any(|message| message.seq == *seq)
+        });
+        pulled
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let unused = self.left;
+        let back = match self.handed_over {
+            true => vec![],
+            false => self.pulled.messages.iter().map(|message| message.seq).collect(),
+        };
+        self.puller.registration.happened(|server, generation| Event::PullEnded {
+            server,
+            generation,
+            unused,
+            back,
+        });
+        // What is left is another pull's.
+        if self.puller.registration.has_news() {
+            self.puller.notify.notify_one();
+        }
     }
 }
 
@@ -139,19 +276,3 @@ impl Dataset {
 const MOMENT_MS: u64 = 50;
 /// … and for the first message, when there are some that nobody has.
 const OWED_MS: u64 = 1_000;
-
-/// Takes what there is; true when another registration has taken over.
-fn take_all(registration: &Registration, max: usize, pulled: &mut Pulled) -> bool {
-    while registration.has_news() && pulled.messages.len() < max {
-        match registration.take() {
-            Some(Told::Message(delivery)) => pulled.messages.push(*delivery),
-            Some(Told::Ask(seqs)) => pulled.ask.extend(seqs),
-            Some(Told::Gone(seqs)) => {
-                pulled.messages.retain(|message| !seqs.contains(&message.seq));
-            }
-            Some(Told::Replaced) => return true,
-            None => break,
-        }
-    }
-    false
-}

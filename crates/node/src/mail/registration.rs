@@ -1,20 +1,22 @@
 //! A registration: somebody takes the mail of a server.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use instep_model::commit::Operation;
 use instep_model::limits;
-use instep_model::mail::delivery::Event;
-use instep_model::mail::{Hold, MailOperation, outcome};
+use instep_model::mail::delivery::{Event, Given, Meant};
+use instep_model::mail::{Hold, Mail, MailOperation, Status, outcome};
 use serde_json::{Value, json};
 
 use super::outbox::SharedOutbox;
-use super::{Answer, Answered, Delivery, MailError, Reply, Told, Wish, credit_of, seqs_of};
+use super::words::{Which, Words, few};
+use super::{Answer, Answered, Delivery, MailError, Reply, Told, Wish};
 use crate::Node;
-use crate::dataset::Dataset;
-use crate::topics::Listener;
+use crate::dataset::{Dataset, now_ms};
+use crate::topics::{Listener, lock};
 
 /// What becomes of what a server says, once that is known.
 pub type Said = Pin<Box<dyn Future<Output = Result<Reply, MailError>> + Send>>;
@@ -28,6 +30,8 @@ pub struct Registration {
     generation: u64,
     pending: u64,
     outbox: SharedOutbox,
+    /// What came over this connection.
+    given: Arc<Mutex<Given>>,
 }
 
 impl Node {
@@ -73,8 +77,42 @@ impl Dataset {
         let pending = state.mail.server(number).map_or(0, |server| server.pending);
         let outbox = SharedOutbox::default();
         self.post().registered((number, generation), credit, have, outbox.clone());
-        let (dataset, server) = (self.clone(), server.into());
-        Ok(Registration { dataset, server, number, generation, pending, outbox })
+        let (dataset, server, given) = (self.clone(), server.into(), Arc::default());
+        Ok(Registration { dataset, server, number, generation, pending, outbox, given })
+    }
+
+    /// Goes on as the newest registration of a server, which pulled before it was silent for long
+    /// or this process began.
+    pub(super) fn resume(&self, server: &str, generation: u64) -> Result<Registration, MailError> {
+        let state = self.state();
+        let newest = state.mail.generation(server);
+        if generation > newest {
+            return Err(MailError::NotRegistered { generation, newest });
+        }
+        let number = state.mail.server_number(server).filter(|_| generation == newest);
+        let number = number.ok_or(MailError::Fenced)?;
+        let pending = state.mail.server(number).map_or(0, |server| server.pending);
+        let outbox = SharedOutbox::default();
+        self.post().resumed((number, generation), outbox.clone());
+        let (dataset, server, given) = (self.clone(), server.into(), Arc::default());
+        Ok(Registration { dataset, server, number, generation, pending, outbox, given })
+    }
+
+    /// Takes in that a registration has not got messages that it was asked about; of which that is
+    /// not taken, and why.
+    #[must_use]
+    pub fn has_not(&self, server: &str, generation: u64, seqs: Vec<u64>) -> Vec<Answered> {
+        let state = self.state();
+        let mail = &state.mail;
+        let is_newest = mail.generation(server) == generation && generation > 0;
+        let otherwise = if is_newest { outcome::OK } else { outcome::FENCED };
+        let outcome = |seq| standing(mail, server, seq).unwrap_or(otherwise);
+        let all = seqs.iter().map(|seq| Answered { seq: *seq, outcome: outcome(*seq) });
+        let all = all.filter(|said| said.outcome != outcome::OK).collect();
+        if let Some(server) = mail.server_number(server).filter(|_| is_newest) {
+            self.post().happened(Event::HasNot { server, generation, seqs });
+        }
+        all
     }
 
     /// Says what became of messages, for whoever holds that registration.
@@ -133,41 +171,47 @@ impl Registration {
     pub fn take(&self) -> Option<Told> {
         loop {
             match self.outbox.take()? {
-                // It was moved, or has ended, while it waited here: nobody gets it after that.
-                Told::Message(delivery) if !self.is_its_own(&delivery) => {}
-                told => return Some(told),
+                Told::Message(mut delivery) => {
+                    // It was moved, or has ended, while it waited here: nobody gets it after that.
+                    if self.is_its_own(&delivery) {
+                        lock(&self.given).give(delivery.seq);
+                        self.dataset.post().date(&mut delivery);
+                        return Some(Told::Message(delivery));
+                    }
+                }
+                Told::Gone(seqs) => {
+                    lock(&self.given).gone(&seqs);
+                    return Some(Told::Gone(seqs));
+                }
+                told @ (Told::Ask(_) | Told::Replaced) => return Some(told),
             }
         }
     }
 
-    fn is_its_own(&self, delivery: &Delivery) -> bool {
+    /// Whether a message is still to be given to it.
+    pub(super) fn is_its_own(&self, delivery: &Delivery) -> bool {
         let state = self.dataset.state();
-        state.mail.is_its_own(delivery.seq, self.number, delivery.route)
+        state.mail.is_its_own(delivery.seq, self.number, delivery.route, now_ms())
+    }
+
+    /// Whether it is still to be asked about a message.
+    pub(super) fn is_asked(&self, seq: u64) -> bool {
+        let message = self.dataset.state().mail.message(seq);
+        message.is_some_and(|one| one.status == Status::Pending && one.server == self.number)
     }
 
     pub(super) fn has_news(&self) -> bool {
         !self.outbox.is_empty()
     }
 
-    /// How many messages may be unconfirmed from now on, besides those that are.
-    pub(super) fn grant(&self, more: usize) {
-        let unconfirmed = self.unconfirmed(0, u64::MAX).len();
-        let credit = (unconfirmed + more).min(limits::MAIL_CREDIT_MOST);
-        self.happened(|server, generation| Event::Credit { server, generation, credit });
-    }
-
     /// True when more messages are pending than are given and not confirmed.
     pub(super) fn is_owed(&self) -> bool {
         let state = self.dataset.state();
         let pending = state.mail.server(self.number).map_or(0, |server| server.pending);
-        pending > self.unconfirmed(0, u64::MAX).len() as u64
+        pending > self.dataset.post().in_hand(self.number, self.generation) as u64
     }
 
-    fn unconfirmed(&self, first: u64, last: u64) -> Vec<u64> {
-        self.dataset.post().unconfirmed(self.number, self.generation, (first, last))
-    }
-
-    fn happened(&self, event: impl FnOnce(u32, u64) -> Event) {
+    pub(super) fn happened(&self, event: impl FnOnce(u32, u64) -> Event) {
         self.dataset.post().happened(event(self.number, self.generation));
     }
 
@@ -176,79 +220,99 @@ impl Registration {
     /// # Errors
     /// [`MailError::Bad`] and [`MailError::Event`] when that makes no sense.
     pub fn say(&self, event: &str, text: &[u8]) -> Result<Said, MailError> {
-        let bad = |error: serde_json::Error| MailError::Bad(error.to_string());
-        let said: Value = serde_json::from_slice(text).map_err(bad)?;
-        match event {
-            "ack" => Ok(self.answers(self.seqs(&said)?, Answer::Ack)),
-            "nack" => {
-                let delay_ms = said.get("delay_ms").and_then(Value::as_u64).unwrap_or_default();
-                let failed = said.get("failed").and_then(Value::as_bool).unwrap_or_default();
-                Ok(self.answers(self.seqs(&said)?, Answer::Nack { delay_ms, failed }))
+        match Words::read(event, text)? {
+            Words::Answer(which, answer) => {
+                let Meant { seqs, unknown } = self.meant(which)?;
+                Ok(self.answers(seqs, answer, self.outcomes(&unknown, outcome::NOT_GIVEN)))
             }
-            "reject" => {
-                let reason = said.get("reason").and_then(Value::as_str).unwrap_or_default();
-                let reason = reason.to_owned();
-                Ok(self.answers(self.seqs(&said)?, Answer::Reject { reason }))
+            Words::Have { have, not } => {
+                lock(&self.given).gone(&not);
+                let said = self.outcomes(&not, outcome::OK);
+                self.happened(|server, generation| {
+                    let seqs = not;
+                    Event::HasNot { server, generation, seqs }
+                });
+                Ok(self.answers(have, Answer::Ack, said))
             }
-            "answer" => {
-                let list = |field| said.get(field).map_or(Ok(vec![]), |list| seqs_of(list, field));
-                let (have, seqs) = (list("have")?, list("not")?);
-                self.happened(|server, generation| Event::HasNot { server, generation, seqs });
-                Ok(self.answers(have, Answer::Ack))
-            }
-            "started" => {
-                let seqs = self.seqs(&said)?;
+            Words::Started(which) => {
+                let Meant { seqs, .. } = self.meant(which)?;
                 self.happened(|server, generation| Event::Started { server, generation, seqs });
                 Ok(Box::pin(async { Ok(Reply::Noted) }))
             }
-            "credit" => {
-                let credit = credit_of(said.get("window").unwrap_or(&Value::Null))?;
+            Words::Credit(credit) => {
                 self.happened(|server, generation| Event::Credit { server, generation, credit });
                 Ok(Box::pin(async { Ok(Reply::Noted) }))
             }
-            other => Err(MailError::Event {
-                event: other.to_owned(),
-                known: "ack, nack, reject, started, answer or credit",
-            }),
         }
     }
 
-    /// The messages that are meant: one by one, or those between two numbers that were given.
-    fn seqs(&self, said: &Value) -> Result<Vec<u64>, MailError> {
-        let mut seqs = said.get("seqs").map_or(Ok(vec![]), |list| seqs_of(list, "seqs"))?;
-        let ranges = said.get("ranges").and_then(Value::as_array);
-        for range in ranges.into_iter().flatten() {
-            let ends = (range.get(0).and_then(Value::as_u64), range.get(1).and_then(Value::as_u64));
-            let (Some(first), Some(last)) = ends else {
-                return Err(MailError::Bad("ranges: [[first, last], …] is wanted".into()));
-            };
-            seqs.extend(self.unconfirmed(first, last));
+    /// The messages that are meant: one by one, or those of ranges that the client has read here.
+    fn meant(&self, which: Which) -> Result<Meant, MailError> {
+        let Which { seqs, ranges } = which;
+        let mut all = Meant { seqs, unknown: vec![] };
+        if !ranges.is_empty() {
+            let mut known: BTreeSet<u64> = all.seqs.iter().copied().collect();
+            let given = lock(&self.given);
+            for (first, last) in ranges {
+                let Meant { seqs, unknown } = given.range(first, last);
+                all.seqs.extend(seqs.into_iter().filter(|seq| known.insert(*seq)));
+                all.unknown.extend(unknown.into_iter().filter(|seq| known.insert(*seq)));
+            }
         }
-        if said.get("seqs").is_none() && ranges.is_none() {
-            return Err(MailError::Bad("seqs: a list of numbers of messages is wanted".into()));
-        }
-        match seqs.len() > limits::MAIL_CREDIT_MOST {
-            true => Err(MailError::Bad(format!("seqs: at most {}", limits::MAIL_CREDIT_MOST))),
-            false => Ok(seqs),
-        }
+        all.seqs = few("seqs", all.seqs)?;
+        Ok(all)
     }
 
-    fn answers(&self, seqs: Vec<u64>, answer: Answer) -> Said {
+    /// What is said of messages of which nothing is changed: what they are, or else `otherwise`.
+    /// That one has not got a message needs no more words when it is taken in.
+    fn outcomes(&self, seqs: &[u64], otherwise: i64) -> Vec<Answered> {
+        let state = self.dataset.state();
+        let say = |seq: &u64| {
+            let outcome = standing(&state.mail, &self.server, *seq).unwrap_or(otherwise);
+            Answered { seq: *seq, outcome }
+        };
+        seqs.iter().map(say).filter(|said| said.outcome != outcome::OK).collect()
+    }
+
+    /// What becomes of an answer for each message; `said` is known already.
+    fn answers(&self, seqs: Vec<u64>, answer: Answer, said: Vec<Answered>) -> Said {
         let (dataset, server) = (self.dataset.clone(), Arc::clone(&self.server));
-        let generation = self.generation;
+        let (generation, given) = (self.generation, Arc::clone(&self.given));
+        let closed = lock(&given).answer(&seqs);
         Box::pin(async move {
-            let mut all = Vec::with_capacity(seqs.len());
+            let mut all = Vec::with_capacity(seqs.len() + said.len());
             for some in seqs.chunks(limits::COMMIT_PROPOSALS) {
                 let answers = some.iter().map(|seq| (*seq, answer.clone()));
-                all.append(&mut dataset.answer_mail(&server, generation, answers).await?);
+                match dataset.answer_mail(&server, generation, answers).await {
+                    Ok(mut answered) => all.append(&mut answered),
+                    Err(error) => {
+                        // Nothing of it is stored: a range means these messages as before.
+                        lock(&given).reopen(&closed);
+                        return Err(error);
+                    }
+                }
             }
+            all.extend(said);
             Ok(Reply::Answered(all))
         })
     }
 }
 
+/// What there is to say of a message to a server that has nothing to change about it.
+fn standing(mail: &Mail, server: &str, seq: u64) -> Option<i64> {
+    match mail.message(seq) {
+        None if seq > 0 && seq <= mail.last() => Some(outcome::DONE),
+        None => Some(outcome::UNKNOWN),
+        Some(message) if message.status != Status::Pending => Some(outcome::DONE),
+        Some(message) => {
+            let own = mail.server(message.server).is_some_and(|own| *own.server == *server);
+            (!own).then_some(outcome::NOT_YOURS)
+        }
+    }
+}
+
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.happened(|server, generation| Event::Left { server, generation });
+        self.dataset.post().left((self.number, self.generation), Arc::clone(&self.outbox));
     }
 }

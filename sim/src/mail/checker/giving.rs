@@ -10,13 +10,26 @@ pub(super) fn nobody_is_given_the_mail_of_another(facts: &[Fact]) -> Result<(), 
     let mut books = Books::default();
     for (at, fact) in facts.iter().enumerate() {
         books.take(fact);
-        let Fact::Given { server, generation, seq } = fact else { continue };
+        let Fact::Given { server, generation, seq, .. } = fact else { continue };
         let message = books.messages.get(seq);
         let is_its_own = message.is_some_and(|message| {
             message.state == State::Pending && message.server.as_deref() == Some(server)
         });
         if !is_its_own || books.generations.get(*server) != Some(generation) {
             return Err((at, format!("message {seq} is not for this registration: {message:?}")));
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn nothing_is_given_after_its_time(facts: &[Fact]) -> Result<(), Finding> {
+    let mut books = Books::default();
+    for (at, fact) in facts.iter().enumerate() {
+        books.take(fact);
+        let Fact::Given { seq, now_ms, .. } = fact else { continue };
+        let over = |one: &super::books::Message| one.expires > 0 && one.expires <= *now_ms;
+        if books.messages.get(seq).is_some_and(over) {
+            return Err((at, format!("message {seq} is given after its time")));
         }
     }
     Ok(())
@@ -52,9 +65,14 @@ pub(super) fn each_endpoint_keeps_its_order(facts: &[Fact]) -> Result<(), Findin
     let mut known = BTreeMap::<(&str, u64), BTreeSet<u64>>::new();
     let mut chosen = BTreeMap::<(&str, u64), Outbox>::new();
     let mut books = Books::default();
+    // What was over once by the clock may have been left out then.
+    let mut latest = 0;
     for (at, fact) in facts.iter().enumerate() {
         shown.take(fact);
         books.take(fact);
+        if let Fact::Chosen { now_ms, .. } | Fact::Given { now_ms, .. } = fact {
+            latest = latest.max(*now_ms);
+        }
         match fact {
             Fact::Joined { server, generation, have, .. } => {
                 let have = have.iter().flatten().copied().collect();
@@ -72,15 +90,15 @@ pub(super) fn each_endpoint_keeps_its_order(facts: &[Fact]) -> Result<(), Findin
                 outbox.waiting.extend(seqs.iter().map(|seq| (at, *seq)));
                 let known = known.entry((server, *generation)).or_default();
                 for seq in seqs {
-                    if let Some(earlier) = overtaken(&shown.books, *seq, known) {
+                    if let Some(earlier) = overtaken(&shown.books, *seq, known, latest) {
                         return Err((at, format!("message {seq} is given before {earlier}")));
                     }
                     known.insert(*seq);
                 }
             }
-            Fact::Given { server, generation, seq } => {
+            Fact::Given { server, generation, seq, .. } => {
                 let outbox = chosen.entry((server, *generation)).or_default();
-                if let Err(what) = outbox.write(at, *seq, &books) {
+                if let Err(what) = outbox.write(at, *seq, &books, latest) {
                     return Err((at, what));
                 }
             }
@@ -102,7 +120,7 @@ struct Outbox {
 }
 
 impl Outbox {
-    fn write(&mut self, at: usize, seq: u64, books: &Books) -> Result<(), String> {
+    fn write(&mut self, at: usize, seq: u64, books: &Books, latest: u64) -> Result<(), String> {
         // What ended or moved meanwhile is not written, so some may be left out.
         let chosen_at = loop {
             match self.waiting.pop_front() {
@@ -124,6 +142,7 @@ impl Outbox {
                     && other.priority == message.priority
                     && other.state == State::Pending
                     && !other.rests
+                    && !(other.expires > 0 && other.expires <= latest)
             })
         });
         match passed {
@@ -134,7 +153,7 @@ impl Outbox {
 }
 
 /// A message of the same endpoint and priority that should come before this one.
-fn overtaken(books: &Books, seq: u64, known: &BTreeSet<u64>) -> Option<u64> {
+fn overtaken(books: &Books, seq: u64, known: &BTreeSet<u64>, latest: u64) -> Option<u64> {
     let message = books.messages.get(&seq)?;
     let earlier = books.messages.range(..seq).find(|(earlier, other)| {
         other.to == message.to
@@ -142,6 +161,7 @@ fn overtaken(books: &Books, seq: u64, known: &BTreeSet<u64>) -> Option<u64> {
             && other.priority == message.priority
             && other.state == State::Pending
             && !other.rests
+            && !(other.expires > 0 && other.expires <= latest)
             && !known.contains(earlier)
     });
     earlier.map(|(earlier, _)| *earlier)
@@ -215,7 +235,7 @@ pub(super) fn a_window_is_kept(facts: &[Fact]) -> Result<(), Finding> {
             Fact::Joined { server, generation, credit, .. } => {
                 credits.insert((server, *generation), *credit);
             }
-            Fact::Chosen { server, generation, seqs, unconfirmed } => {
+            Fact::Chosen { server, generation, seqs, unconfirmed, .. } => {
                 let credit = credits.get(&(*server, *generation)).copied().unwrap_or(0);
                 // What an earlier registration was given counts, and may be more.
                 if *unconfirmed > credit && !seqs.is_empty() {

@@ -88,7 +88,8 @@ impl World {
                 let unconfirmed =
                     self.hub.delivery.unconfirmed(server, generation, 0, u64::MAX).len();
                 let server = SERVERS[link.server];
-                self.facts.push(Fact::Chosen { server, generation, seqs, unconfirmed });
+                let now_ms = self.now_ms;
+                self.facts.push(Fact::Chosen { server, generation, seqs, unconfirmed, now_ms });
             }
             Effect::Ask { server, generation, seqs } => {
                 let Some(at) = self.link_of(server, generation) else { return };
@@ -173,17 +174,24 @@ impl World {
                 _ => route,
             };
             let number = mail.server_number(server);
-            let is_its_own = number.is_some_and(|number| mail.is_its_own(seq, number, route));
+            let now_ms = if self.fault == Some(Fault::GiveExpired) { 0 } else { self.now_ms };
+            let is_its_own = |number| mail.is_its_own(seq, number, route, now_ms);
+            let is_its_own = number.is_some_and(is_its_own);
             let is_newest = mail.generation(server) == generation;
             if !(is_its_own && is_newest) && self.fault != Some(Fault::WriteWithoutLooking) {
                 return true;
             }
-            self.facts.push(Fact::Given { server, generation, seq });
+            link.given.give(seq);
+            let now_ms = self.now_ms;
+            self.facts.push(Fact::Given { server, generation, seq, now_ms });
             if self.fault == Some(Fault::ConfirmOnWrite) {
                 self.judge(at, generation, seq, MailOperation::Ack);
             }
         }
         let link = &mut self.links[at];
+        if let Down::Gone(seqs) = &next {
+            link.given.gone(seqs);
+        }
         if link.alive {
             link.down.push_back(next);
         }
@@ -213,6 +221,14 @@ impl World {
                 let server = SERVERS[link.server];
                 self.done[link.server].insert(seq);
                 self.facts.push(Fact::Done { server, seq });
+                // Some say at once what they have done, some a range now and then.
+                if link.came.contains(&seq) && (self.resting || self.dice.chance(85)) {
+                    link.unsaid.insert(seq);
+                    if self.resting || self.dice.chance(50) {
+                        link.say_done();
+                    }
+                    return;
+                }
                 Up::Ack(seq)
             }
             60..72 => Up::Nack { seq, failed: false },
@@ -228,7 +244,26 @@ impl World {
         let Some(said) = link.up.pop_front() else { return false };
         let server = SERVERS[link.server];
         let Some(number) = self.hub.shown.server_number(server) else { return false };
+        match &said {
+            Up::Ack(seq) | Up::Nack { seq, .. } | Up::Reject(seq) => {
+                drop(link.given.answer(&[*seq]));
+            }
+            Up::HasNot(seqs) => link.given.gone(seqs),
+            Up::AckRange(..) | Up::Started(_) => {}
+        }
         match said {
+            Up::AckRange(first, last) => {
+                let meant = match self.fault {
+                    Some(Fault::RangesByTheBooks) => {
+                        self.hub.delivery.unconfirmed(number, generation, first, last)
+                    }
+                    _ => link.given.range(first, last).seqs,
+                };
+                drop(link.given.answer(&meant));
+                for seq in meant {
+                    self.judge(at, generation, seq, MailOperation::Ack);
+                }
+            }
             Up::Ack(seq) => self.judge(at, generation, seq, MailOperation::Ack),
             Up::Nack { seq, failed } => {
                 let delay_ms = self.dice.below(300) as u64;

@@ -297,6 +297,7 @@ async fn a_program_without_a_socket_pulls_and_answers() {
         ack: vec![sent[0].seq, sent[1].seq, sent[2].seq],
         nack: vec![Nack { seq: sent[3].seq, delay_ms: 0, failed: false }],
         reject: vec![Reject { seq: sent[4].seq, reason: "no".into() }],
+        not: vec![],
     };
     let outcomes = client.answer_mail("mail", "7", &answers).await.unwrap();
     let again = client.pull("mail", "7", Some(first.registration), (10, 5_000)).await.unwrap();

@@ -11,6 +11,8 @@ pub(super) struct Desk {
     pub(super) generation: u64,
     pub(super) registered: bool,
     pub(super) credit: usize,
+    /// It pulls: its pulls take the place of a window.
+    pub(super) pulling: Option<Pulling>,
     pub(super) flights: BTreeMap<u64, Flight>,
     pub(super) bytes: u64,
     /// The endpoint whose turn was last.
@@ -19,6 +21,22 @@ pub(super) struct Desk {
     pub(super) given: BTreeMap<u32, Slot>,
     /// By endpoint: messages of an earlier registration that are asked about.
     pub(super) held: BTreeMap<u32, u32>,
+}
+
+/// The pulls of a registration.
+#[derive(Debug, Default)]
+pub(super) struct Pulling {
+    /// Pulls that wait now.
+    pub(super) pulls: usize,
+    /// Messages that they may still be given.
+    pub(super) allowed: usize,
+}
+
+/// When messages are given.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moment {
+    pub(super) lease_until: u64,
+    pub(super) wall_ms: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -44,6 +62,15 @@ pub(super) struct Taken {
     pub(super) doubted: Vec<u64>,
     /// Messages that were looked at for it.
     pub(super) looked_at: u64,
+    /// Endpoints that had their turn.
+    pub(super) turns: u64,
+}
+
+impl Taken {
+    /// So much was looked at that others have their turn first.
+    pub(super) fn is_enough(&self) -> bool {
+        self.looked_at + self.turns >= limits::MAIL_LOOKED_AT_ONCE
+    }
 }
 
 impl Flight {
@@ -56,10 +83,29 @@ impl Flight {
 
 impl Desk {
     /// True when it may be given more, and there may be more.
-    pub(super) fn wants(&self, pending: u64) -> bool {
-        self.flights.len() < self.credit
-            && (self.flights.len() as u64) < pending
+    pub(super) fn wants(&self, taken: &Taken) -> bool {
+        let has_room = match &self.pulling {
+            Some(Pulling { allowed, .. }) => {
+                *allowed > 0 && self.flights.len() < limits::MAIL_CREDIT_MOST
+            }
+            None => self.flights.len() < self.credit,
+        };
+        has_room
+            && (self.flights.len() as u64) < taken.pending
+            && !taken.is_enough()
             && (self.bytes < limits::MAIL_WINDOW_BYTES || self.flights.is_empty())
+    }
+
+    /// Places among messages that have ended are forgotten; the search begins at the front then.
+    pub(super) fn remember_little(&mut self) {
+        if self.given.len() > self.flights.len() + 2 * limits::MAIL_CREDIT_MOST {
+            self.given.clear();
+        }
+    }
+
+    /// True when somebody takes what it is given.
+    pub(super) fn is_there(&self) -> bool {
+        self.registered && self.pulling.as_ref().is_none_or(|pulling| pulling.pulls > 0)
     }
 
     /// Gives every endpoint a turn, from the one behind the last on; false if none took it.
@@ -67,16 +113,17 @@ impl Desk {
         &mut self,
         server: u32,
         mail: &Mail,
-        lease_ms: u64,
+        at: Moment,
         doubt: &BTreeMap<u64, u32>,
         taken: &mut Taken,
     ) -> bool {
         let start = self.cursor;
         let (mut endpoint, mut wrapped, mut any) = (start, false, false);
-        while self.wants(taken.pending) {
+        while self.wants(taken) {
             match mail.next_ready(Slot { server, endpoint, rank: 0, seq: 0 }) {
                 Some(first) if !wrapped || first.endpoint < start => {
-                    any |= self.take_turn(first, mail, lease_ms, doubt, taken);
+                    taken.turns += 1;
+                    any |= self.take_turn(first, mail, at, doubt, taken);
                     endpoint = first.endpoint.saturating_add(1);
                     self.cursor = endpoint;
                 }
@@ -93,37 +140,44 @@ impl Desk {
         &mut self,
         first: Slot,
         mail: &Mail,
-        lease_ms: u64,
+        at: Moment,
         doubt: &BTreeMap<u64, u32>,
         taken: &mut Taken,
     ) -> bool {
         let Slot { server, endpoint, .. } = first;
         let behind = |slot: &Slot| Slot { seq: slot.seq.saturating_add(1), ..*slot };
-        let mut at = self.given.get(&endpoint).map_or(first, behind);
+        let mut next = self.given.get(&endpoint).map_or(first, behind);
         let mut count = 0;
         // While it is asked about one, no later one of the endpoint is given.
-        while count < limits::MAIL_TURN
-            && self.wants(taken.pending)
-            && !self.held.contains_key(&endpoint)
-        {
-            let Some(slot) = mail.next_ready(at).filter(|slot| slot.endpoint == endpoint) else {
+        while count < limits::MAIL_TURN && self.wants(taken) && !self.held.contains_key(&endpoint) {
+            let Some(slot) = mail.next_ready(next).filter(|slot| slot.endpoint == endpoint) else {
                 break;
             };
-            at = behind(&slot);
+            next = behind(&slot);
             taken.looked_at += 1;
             debug_assert_eq!(slot.server, server, "a range of one server");
             let message = mail.message(slot.seq).filter(|m| m.status == Status::Pending);
             let (Some(message), false) = (message, self.flights.contains_key(&slot.seq)) else {
                 continue;
             };
-            let mut flight = Flight::new(&message, lease_ms);
+            // It has had its time, whoever finds that out first.
+            if mail.has_expired(slot.seq, &message, at.wall_ms) {
+                self.given.insert(endpoint, slot);
+                continue;
+            }
+            let mut flight = Flight::new(&message, at.lease_until);
             match doubt.get(&slot.seq) == Some(&server) {
                 true => {
                     flight.earlier = true;
                     *self.held.entry(endpoint).or_default() += 1;
                     taken.doubted.push(slot.seq);
                 }
-                false => taken.given.push(slot.seq),
+                false => {
+                    taken.given.push(slot.seq);
+                    if let Some(pulling) = &mut self.pulling {
+                        pulling.allowed -= 1;
+                    }
+                }
             }
             self.bytes += flight.bytes;
             self.flights.insert(slot.seq, flight);

@@ -11,19 +11,19 @@ const NOTHING: [u64; 0] = [];
 const TIMES: Times = Times { lease_ms: 1_000, ask_ms: 100 };
 
 /// A house whose mail is given out.
-struct Post {
-    house: House,
-    delivery: Delivery,
+pub(super) struct Post {
+    pub(super) house: House,
+    pub(super) delivery: Delivery,
 }
 
 impl Post {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut house = House::new();
         house.changes.clear();
         Self { house, delivery: Delivery::new(TIMES) }
     }
 
-    fn handle(&mut self, event: Event) -> Vec<Effect> {
+    pub(super) fn handle(&mut self, event: Event) -> Vec<Effect> {
         let mut effects = vec![];
         self.delivery.handle(event, &self.house.owner.state().mail, self.house.now_ms);
         while let Some(effect) = self.delivery.next_effect() {
@@ -33,16 +33,21 @@ impl Post {
     }
 
     /// What the owner has decided since.
-    fn learn(&mut self) -> Vec<Effect> {
+    pub(super) fn learn(&mut self) -> Vec<Effect> {
         let changes = std::mem::take(&mut self.house.changes);
         self.handle(Event::Changed(changes))
     }
 
-    fn number(&self, server: &str) -> u32 {
+    pub(super) fn number(&self, server: &str) -> u32 {
         self.house.owner.state().mail.server_number(server).unwrap()
     }
 
-    fn join(&mut self, server: &str, credit: usize, have: Option<Vec<u64>>) -> (u64, Vec<Effect>) {
+    pub(super) fn join(
+        &mut self,
+        server: &str,
+        credit: usize,
+        have: Option<Vec<u64>>,
+    ) -> (u64, Vec<Effect>) {
         let generation = self.house.register(server);
         self.house.changes.clear();
         let server = self.number(server);
@@ -50,17 +55,17 @@ impl Post {
         (generation, effects)
     }
 
-    fn leave(&mut self, server: &str, generation: u64) -> Vec<Effect> {
+    pub(super) fn leave(&mut self, server: &str, generation: u64) -> Vec<Effect> {
         let server = self.number(server);
         self.handle(Event::Left { server, generation })
     }
 
-    fn ack(&mut self, server: &str, generation: u64, seq: u64) -> Vec<Effect> {
+    pub(super) fn ack(&mut self, server: &str, generation: u64, seq: u64) -> Vec<Effect> {
         assert_eq!(self.house.mail(super::ack(server, generation, seq)), 0);
         self.learn()
     }
 
-    fn pass(&mut self, ms: u64) -> Vec<Effect> {
+    pub(super) fn pass(&mut self, ms: u64) -> Vec<Effect> {
         self.house.now_ms += ms;
         self.house.tend();
         let mut effects = self.learn();
@@ -68,14 +73,14 @@ impl Post {
         effects
     }
 
-    fn send(&mut self, to: &str) -> u64 {
+    pub(super) fn send(&mut self, to: &str) -> u64 {
         let seq = self.house.send(to);
         self.house.changes.clear();
         seq
     }
 }
 
-fn given(effects: &[Effect]) -> Vec<u64> {
+pub(super) fn given(effects: &[Effect]) -> Vec<u64> {
     let seqs = effects.iter().filter_map(|effect| match effect {
         Effect::Give { seqs, .. } => Some(seqs.clone()),
         _ => None,
@@ -83,7 +88,7 @@ fn given(effects: &[Effect]) -> Vec<u64> {
     seqs.flatten().collect()
 }
 
-fn asked(effects: &[Effect]) -> Vec<u64> {
+pub(super) fn asked(effects: &[Effect]) -> Vec<u64> {
     let seqs = effects.iter().filter_map(|effect| match effect {
         Effect::Ask { seqs, .. } => Some(seqs.clone()),
         _ => None,
@@ -288,9 +293,9 @@ fn i41_after_a_move_the_old_server_is_told_and_the_new_one_is_given_the_rest_in_
     let (seven, nine) = (post.number("7"), post.number("9"));
     let gone = Effect::Gone { server: seven, generation, seqs: all[1..3].to_vec() };
     assert!(effects.contains(&gone), "{effects:?}");
-    let lease_ms = post.house.now_ms + TIMES.lease_ms;
+    let lease_until = post.house.now_ms + TIMES.lease_ms;
     let seqs = all[1..].to_vec();
-    let give = Effect::Give { server: nine, generation: other, seqs, lease_ms };
+    let give = Effect::Give { server: nine, generation: other, seqs, lease_until };
     assert!(effects.contains(&give), "{effects:?}");
     assert_eq!(post.delivery.unconfirmed(seven, generation, 0, u64::MAX), Vec::<u64>::new());
 }
@@ -328,7 +333,7 @@ fn a_move_to_where_an_endpoint_is_takes_nothing_from_its_server() {
     let seven = post.number("7");
     assert_eq!(post.delivery.unconfirmed(seven, generation, 0, u64::MAX), [seq]);
     let mail = &post.house.owner.state().mail;
-    assert!(mail.is_its_own(seq, seven, 1), "by the route that brought it");
+    assert!(mail.is_its_own(seq, seven, 1, 0), "by the route that brought it");
 }
 
 #[test]
@@ -343,7 +348,7 @@ fn i43_what_was_moved_away_and_back_before_it_was_written_comes_anew_and_in_orde
         post.house.commit(json!([{"op": "move", "endpoint": "org/1", "to": to}])).unwrap();
     }
     let mail = &post.house.owner.state().mail;
-    let is_written = |route: u32| all[..2].iter().any(|seq| mail.is_its_own(*seq, seven, route));
+    let is_written = |route: u32| all[..2].iter().any(|seq| mail.is_its_own(*seq, seven, route, 0));
     let (before, now) = (is_written(1), is_written(3));
     let effects = post.learn();
 

@@ -157,7 +157,12 @@ impl<'a> Evaluation<'a> {
             let detail = format!("the route of {endpoint} has generation {before}");
             return Err(Refusal::ConditionFailed { operation, table, key, detail });
         }
-        let generation = u32::try_from(before + 1).unwrap_or(u32::MAX);
+        let next = before.checked_add(1).and_then(|next| u32::try_from(next).ok());
+        let generation = next.ok_or_else(|| {
+            self.bad(format!(
+                "the route of {endpoint} has generation {before}: none comes behind it"
+            ))
+        })?;
         row.insert(field, json!(to));
         row.insert("generation".into(), json!(generation));
         self.put(table, key, &row)?;
@@ -273,13 +278,19 @@ impl<'a> Evaluation<'a> {
             true => outcome::DONE,
             false => outcome::UNKNOWN,
         })?;
+        match message.status {
+            // Whoever ended it: nobody has to do anything about it any more.
+            Status::Dead | Status::Confirmed | Status::Expired => return Err(outcome::DONE),
+            Status::Pending => {}
+        }
         let server = self.books().server(message.server).map(|server| &*server.server);
         if message.server == NOWHERE || server != Some(&*hold.server) {
             return Err(outcome::NOT_YOURS);
         }
-        match message.status {
-            Status::Pending => Ok(message),
-            Status::Dead | Status::Confirmed | Status::Expired => Err(outcome::DONE),
+        // Its time is over, also when the house has not got round to it.
+        match self.books().has_expired(hold.seq, &message, self.now_ms) {
+            true => Err(outcome::DONE),
+            false => Ok(message),
         }
     }
 
@@ -317,7 +328,8 @@ impl<'a> Evaluation<'a> {
 
     fn fill_in(&mut self, seq: u64) -> Result<i64, Refusal> {
         let Some(message) = self.message(seq) else { return Ok(outcome::UNKNOWN) };
-        if message.server != NOWHERE || message.status != Status::Pending {
+        let is_over = self.books().has_expired(seq, &message, self.now_ms);
+        if message.server != NOWHERE || message.status != Status::Pending || is_over {
             return Ok(outcome::DONE);
         }
         let text = self.mail().endpoint(message.endpoint).to_owned();

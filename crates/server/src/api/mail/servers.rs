@@ -9,7 +9,7 @@ use axum::http::{HeaderName, StatusCode};
 use bytes::Bytes;
 use instep_access::{Action, Resource};
 use instep_model::limits;
-use instep_node::mail::{Answer as Said, MailError, Reply, SERVER_PREFIX};
+use instep_node::mail::{Answers, MailError, Reply, SERVER_PREFIX};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
@@ -49,7 +49,7 @@ struct PullRequest {
     /// What the first pull answered; without it a new registration takes over.
     #[serde(default)]
     registration: Option<u64>,
-    /// At most so many messages; 10 if it is not said.
+    /// At most so many messages, 1 to 1,024; 10 if it is not said.
     #[serde(default = "few")]
     max: usize,
     /// Wait so many milliseconds for the first; at most 20,000.
@@ -62,39 +62,36 @@ fn few() -> usize {
 }
 
 /// What became of messages.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "describes the body; it is read where sockets read theirs, too")]
 struct AnswersRequest {
     /// What the first pull answered.
     registration: u64,
     /// Done.
-    #[serde(default)]
-    ack: Vec<u64>,
+    ack: Option<Vec<u64>>,
     /// Not now.
-    #[serde(default)]
-    nack: Vec<NackRequest>,
+    nack: Option<Vec<NackRequest>>,
     /// Never.
-    #[serde(default)]
-    reject: Vec<RejectRequest>,
+    reject: Option<Vec<RejectRequest>>,
+    /// Asked about, and not there: they are given again, in their places.
+    not: Option<Vec<u64>>,
 }
 
 /// Not now.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "describes the body; it is read where sockets read theirs, too")]
 struct NackRequest {
     /// The message.
     seq: u64,
     /// It rests for so many milliseconds.
-    #[serde(default)]
-    delay_ms: u64,
+    delay_ms: Option<u64>,
     /// It was tried, and failed: that counts.
-    #[serde(default)]
-    failed: bool,
+    failed: Option<bool>,
 }
 
 /// Never.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "describes the body; it is read where sockets read theirs, too")]
 struct RejectRequest {
     /// The message.
     seq: u64,
@@ -137,8 +134,9 @@ pub(in crate::api) async fn list(
     request_body = PullRequest,
     responses((status = 200, description = "Messages, maybe none", body = PullReply),
               (status = 404, body = Problem),
-              (status = 409, description = "`fenced`: another registration has taken over",
-               body = Problem)))]
+              (status = 400, description = "`bad_json`", body = Problem),
+              (status = 409, description = "`fenced`: another registration has taken over; \
+               `not_registered`: there was no such registration", body = Problem)))]
 pub(in crate::api) async fn pull(
     caller: Caller,
     State(shared): State<Shared>,
@@ -148,8 +146,16 @@ pub(in crate::api) async fn pull(
     may_take(&caller, &server)?;
     let dataset = dataset(&shared.node, &name)?;
     let PullRequest { registration, max, wait_ms } = read_json(&body.read().await?)?;
-    let wait = Duration::from_millis(wait_ms.min(limits::MAIL_PULL_WAIT_MS));
+    if !(1..=limits::MAIL_CREDIT_MOST).contains(&max) {
+        let most = limits::MAIL_CREDIT_MOST;
+        return Err(Problem::bad_request("bad_json", format!("max: 1 to {most}")));
+    }
+    if wait_ms > limits::MAIL_PULL_WAIT_MS {
+        let most = limits::MAIL_PULL_WAIT_MS;
+        return Err(Problem::bad_request("bad_json", format!("wait_ms: at most {most}")));
+    }
     may_take(&caller, &server)?;
+    let wait = Duration::from_millis(wait_ms);
     let pulled = dataset.pull(&server, registration, max, wait).await.map_err(refused)?;
     // Who lost the right while it waited is told nothing; whoever registers next is given it.
     may_take(&caller, &server)?;
@@ -183,16 +189,9 @@ pub(in crate::api) async fn answers(
 ) -> Result<([(HeaderName, &'static str); 1], Bytes), Problem> {
     may_take(&caller, &server)?;
     let dataset = dataset(&shared.node, &name)?;
-    let AnswersRequest { registration, ack, nack, reject } = read_json(&body.read().await?)?;
+    let said = Answers::read(&body.read().await?).map_err(refused)?;
     may_take(&caller, &server)?;
-    let acks = ack.into_iter().map(|seq| (seq, Said::Ack));
-    let nacks = nack
-        .into_iter()
-        .map(|NackRequest { seq, delay_ms, failed }| (seq, Said::Nack { delay_ms, failed }));
-    let rejects =
-        reject.into_iter().map(|RejectRequest { seq, reason }| (seq, Said::Reject { reason }));
-    let all = acks.chain(nacks).chain(rejects);
-    let answered = dataset.answer_mail(&server.into(), registration, all).await.map_err(refused)?;
+    let answered = dataset.answer_pulled(&server, said).await.map_err(refused)?;
     Ok((JSON, Reply::Answered(answered).to_json()))
 }
 
@@ -204,7 +203,9 @@ fn may_take(caller: &Caller, server: &str) -> Result<(), Problem> {
 fn refused(error: MailError) -> Problem {
     match error {
         MailError::Refused(refusal) => refusal.into(),
-        MailError::Fenced => Problem::new(StatusCode::CONFLICT, "fenced", error.to_string()),
+        MailError::Fenced | MailError::NotRegistered { .. } => {
+            Problem::new(StatusCode::CONFLICT, error.code(), error.to_string())
+        }
         MailError::Unmatched | MailError::Which | MailError::Bad(_) | MailError::Event { .. } => {
             Problem::bad_request("bad_json", error.to_string())
         }

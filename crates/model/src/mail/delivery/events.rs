@@ -1,0 +1,174 @@
+//! What the delivery hears, and what it wants done.
+
+use crate::limits;
+use crate::mail::MailChange;
+
+/// What happens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// Somebody has registered for a server.
+    Registered {
+        /// The server.
+        server: u32,
+        /// What tells it from all before.
+        generation: u64,
+        /// Messages that it may have unconfirmed.
+        credit: usize,
+        /// The messages that it has, if it says so: it need not be asked.
+        have: Option<Vec<u64>>,
+    },
+    /// A registration is gone.
+    Left {
+        /// The server.
+        server: u32,
+        /// The registration.
+        generation: u64,
+    },
+    /// A registration may have so many messages unconfirmed.
+    Credit {
+        /// The server.
+        server: u32,
+        /// The registration.
+        generation: u64,
+        /// Messages.
+        credit: usize,
+    },
+    /// A registration begins with messages.
+    Started {
+        /// The server.
+        server: u32,
+        /// The registration.
+        generation: u64,
+        /// The messages.
+        seqs: Vec<u64>,
+    },
+    /// A registration has not got these messages.
+    HasNot {
+        /// The server.
+        server: u32,
+        /// The registration.
+        generation: u64,
+        /// The messages.
+        seqs: Vec<u64>,
+    },
+    /// A registration that pulls is back: nobody has taken over meanwhile.
+    Resumed {
+        /// The server.
+        server: u32,
+        /// The registration.
+        generation: u64,
+    },
+    /// A pull has begun.
+    PullBegan {
+        /// The server.
+        server: u32,
+        /// The registration.
+        generation: u64,
+        /// Messages that it takes.
+        most: usize,
+    },
+    /// A pull has ended, and with it what it was still allowed to be given.
+    PullEnded {
+        /// The server.
+        server: u32,
+        /// The registration.
+        generation: u64,
+        /// Messages that it did not take.
+        unused: usize,
+        /// Messages that it took, and that nobody has got.
+        back: Vec<u64>,
+    },
+    /// Messages have changed.
+    Changed(Vec<MailChange>),
+    /// Time has passed.
+    Tick,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Give messages to a server, until their leases end.
+    Give {
+        /// The server.
+        server: u32,
+        /// The registration.
+        generation: u64,
+        /// The messages.
+        seqs: Vec<u64>,
+        /// When their leases end.
+        lease_until: u64,
+    },
+    /// Ask a server which of these it has.
+    Ask {
+        /// The server.
+        server: u32,
+        /// The registration.
+        generation: u64,
+        /// The messages.
+        seqs: Vec<u64>,
+    },
+    /// Tell a server that messages are not its own any more.
+    Gone {
+        /// The server.
+        server: u32,
+        /// The registration.
+        generation: u64,
+        /// The messages.
+        seqs: Vec<u64>,
+    },
+    /// Count a failure of messages that their server had begun with.
+    Broke {
+        /// The server.
+        server: u32,
+        /// The registration.
+        generation: u64,
+        /// The messages.
+        seqs: Vec<u64>,
+    },
+}
+
+/// How long things take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// How long a server may work on a message before it is asked.
+    pub lease_ms: u64,
+    /// How long it may take to answer, at first.
+    pub ask_ms: u64,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self { lease_ms: limits::MAIL_LEASE_MS, ask_ms: limits::MAIL_ASK_MS }
+    }
+}
+
+/// What time it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// By a clock that nobody sets: leases and questions.
+    pub steady_ms: u64,
+    /// By the clock: what messages say themselves of their time.
+    pub wall_ms: u64,
+}
+
+/// Where nobody sets clocks.
+impl From<u64> for Now {
+    fn from(ms: u64) -> Self {
+        Self { steady_ms: ms, wall_ms: ms }
+    }
+}
+
+/// What the machine has done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Messages given.
+    pub given: u64,
+    /// Messages looked at to find those: what giving costs.
+    pub looked_at: u64,
+    /// Messages asked about.
+    pub asked: u64,
+    /// Servers that are registered now.
+    pub registered: u64,
+    /// Messages that are given and not confirmed now.
+    pub unconfirmed: u64,
+}

@@ -1,0 +1,254 @@
+//! What a server says of its messages, as it writes it. Every door reads these words here, so a
+//! word has one meaning: unknown fields are refused, and numbers are whole ones.
+
+use instep_model::limits;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::{Answer, MailError};
+
+/// Which messages, and what of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Words {
+    /// Something about each of these.
+    Answer(Which, Answer),
+    /// To a question.
+    Have { have: Vec<u64>, not: Vec<u64> },
+    /// It begins with them.
+    Started(Which),
+    /// So many may be unconfirmed.
+    Credit(usize),
+}
+
+/// Messages one by one, or those of ranges.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Which {
+    pub(super) seqs: Vec<u64>,
+    pub(super) ranges: Vec<(u64, u64)>,
+}
+
+/// Not now.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nack {
+    /// The message.
+    pub seq: u64,
+    /// It rests for so many milliseconds.
+    #[serde(default)]
+    pub delay_ms: u64,
+    /// It was tried, and failed: that counts.
+    #[serde(default)]
+    pub failed: bool,
+}
+
+/// Never.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reject {
+    /// The message.
+    pub seq: u64,
+    /// Why.
+    pub reason: String,
+}
+
+/// What is said of messages of different fates at once.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Answers {
+    /// What the first pull answered.
+    pub registration: u64,
+    /// Done.
+    #[serde(default)]
+    pub ack: Vec<u64>,
+    /// Not now.
+    #[serde(default)]
+    pub nack: Vec<Nack>,
+    /// Never.
+    #[serde(default)]
+    pub reject: Vec<Reject>,
+    /// Asked about, and not there.
+    #[serde(default)]
+    pub not: Vec<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Only {
+    seqs: Option<Vec<u64>>,
+    ranges: Option<Vec<(u64, u64)>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Later {
+    seqs: Option<Vec<u64>>,
+    ranges: Option<Vec<(u64, u64)>>,
+    #[serde(default)]
+    delay_ms: u64,
+    #[serde(default)]
+    failed: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Never {
+    seqs: Option<Vec<u64>>,
+    ranges: Option<Vec<(u64, u64)>>,
+    reason: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Have {
+    #[serde(default)]
+    have: Vec<u64>,
+    #[serde(default)]
+    not: Vec<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Window {
+    window: usize,
+}
+
+impl Words {
+    /// Reads an event and its payload.
+    pub(super) fn read(event: &str, text: &[u8]) -> Result<Self, MailError> {
+        match event {
+            "ack" => read::<Only>(text)?.which().map(|which| Self::Answer(which, Answer::Ack)),
+            "nack" => {
+                let Later { seqs, ranges, delay_ms, failed } = read(text)?;
+                let which = Only { seqs, ranges }.which()?;
+                Ok(Self::Answer(which, Answer::Nack { delay_ms, failed }))
+            }
+            "reject" => {
+                let Never { seqs, ranges, reason } = read(text)?;
+                Ok(Self::Answer(Only { seqs, ranges }.which()?, Answer::Reject { reason }))
+            }
+            "answer" => {
+                let Have { have, not } = read(text)?;
+                Ok(Self::Have { have: few("have", have)?, not: few("not", not)? })
+            }
+            "started" => read::<Only>(text)?.which().map(Self::Started),
+            "credit" => {
+                let Window { window } = read(text)?;
+                credit(window).map(Self::Credit)
+            }
+            other => Err(MailError::Event {
+                event: other.to_owned(),
+                known: "ack, nack, reject, started, answer or credit",
+            }),
+        }
+    }
+}
+
+impl Answers {
+    /// Reads what is said over HTTP.
+    ///
+    /// # Errors
+    /// [`MailError::Bad`].
+    pub fn read(text: &[u8]) -> Result<Self, MailError> {
+        let answers: Self = read(text)?;
+        let Self { ack, nack, reject, not, .. } = &answers;
+        if ack.len() + nack.len() + reject.len() + not.len() > limits::COMMIT_PROPOSALS {
+            let most = limits::COMMIT_PROPOSALS;
+            return Err(MailError::Bad(format!("at most {most} messages at a time")));
+        }
+        Ok(answers)
+    }
+}
+
+impl Only {
+    fn which(self) -> Result<Which, MailError> {
+        let Self { seqs, ranges } = self;
+        if seqs.is_none() && ranges.is_none() {
+            return Err(MailError::Bad("seqs: a list of numbers of messages is wanted".into()));
+        }
+        let seqs = few("seqs", seqs.unwrap_or_default())?;
+        let ranges = ranges.unwrap_or_default();
+        if ranges.len() > limits::MAIL_CREDIT_MOST {
+            return Err(MailError::Bad(format!("ranges: at most {}", limits::MAIL_CREDIT_MOST)));
+        }
+        if let Some((first, last)) = ranges.iter().find(|(first, last)| first > last) {
+            return Err(MailError::Bad(format!("ranges: {first} is behind {last}")));
+        }
+        Ok(Which { seqs, ranges })
+    }
+}
+
+fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, MailError> {
+    instep_model::json::read_object(text).map_err(|error| MailError::Bad(error.to_string()))
+}
+
+/// A list of messages within the limit.
+pub(super) fn few(field: &str, seqs: Vec<u64>) -> Result<Vec<u64>, MailError> {
+    let most = limits::MAIL_CREDIT_MOST;
+    match seqs.len() > most {
+        true => Err(MailError::Bad(format!("{field}: at most {most}"))),
+        false => Ok(seqs),
+    }
+}
+
+/// A window within the limit.
+pub(super) fn credit(window: usize) -> Result<usize, MailError> {
+    let most = limits::MAIL_CREDIT_MOST;
+    match window > most {
+        true => Err(MailError::Bad(format!("credit: 0 to {most}"))),
+        false => Ok(window),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(event: &str, text: &str) -> String {
+        Words::read(event, text.as_bytes()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_delay_is_a_whole_number_of_milliseconds_at_every_door() {
+        for delay in ["\"60000\"", "60000.5", "-5", "null", "true"] {
+            let channel = format!("{{\"seqs\": [1], \"delay_ms\": {delay}}}");
+            assert!(Words::read("nack", channel.as_bytes()).is_err(), "{delay}");
+            let http = format!(
+                "{{\"registration\": 1, \"nack\": [{{\"seq\": 1, \"delay_ms\": {delay}}}]}}"
+            );
+            assert!(Answers::read(http.as_bytes()).is_err(), "{delay}");
+        }
+        let text = br#"{"seqs": [1], "delay_ms": 60000, "failed": true}"#;
+        let which = Which { seqs: vec![1], ranges: vec![] };
+        let nack = Answer::Nack { delay_ms: 60_000, failed: true };
+        assert_eq!(Words::read("nack", text).unwrap(), Words::Answer(which, nack));
+    }
+
+    #[test]
+    fn a_field_that_means_nothing_is_refused_at_every_door() {
+        for (event, text) in [
+            ("ack", r#"{"seqs": [1], "delay_ms": 5}"#),
+            ("nack", r#"{"seqs": [1], "delay": 5}"#),
+            ("nack", r#"{"seqs": [1], "failed": "true"}"#),
+            ("reject", r#"{"seqs": [1], "reason": 5}"#),
+            ("started", r#"{"seq": 1}"#),
+            ("answer", r#"{"have": [1], "nott": [2]}"#),
+            ("credit", r#"{"window": 5, "more": 1}"#),
+            ("credit", r#"{"window": 5.5}"#),
+            ("ack", r#"{"ranges": [[1, 2, 3]]}"#),
+            ("ack", r#"{"ranges": [[3, 1]]}"#),
+            ("ack", r#"[1]"#),
+            ("ack", "{}"),
+        ] {
+            refused(event, text);
+        }
+        assert!(Answers::read(br#"{"registration": 1, "acks": [1]}"#).is_err());
+        assert!(Answers::read(br#"{"registration": 1.0}"#).is_err());
+    }
+
+    #[test]
+    fn more_messages_than_may_be_unconfirmed_are_refused() {
+        let seqs = vec![1; limits::MAIL_CREDIT_MOST + 1];
+        assert!(refused("ack", &format!("{{\"seqs\": {seqs:?}}}")).contains("at most 1024"));
+        assert!(refused("credit", "{\"window\": 1025}").contains("0 to 1024"));
+    }
+}
