@@ -83,6 +83,28 @@ export default [
     const channel = await t.joined(t.topic(), { vsn: "1.0.0" });
     await survives(t, channel, '[null,"1","phoenix","heartbeat",{}]');
   }),
+  must("null-join", "F4", "A join whose payload is null is a join.", async (t) => {
+    const socket = await t.connect();
+    assert.equal((await socket.join(t.topic(), null)).status, "ok");
+  }),
+  must("null-leave", "F4", "A leave whose payload is null is a leave.", async (t) => {
+    const channel = await t.joined();
+    assert.equal((await channel.ask("phx_leave", null)).payload.status, "ok");
+    assert.equal((await channel.ask(t.answered)).payload.status, "error");
+  }),
+  must("null-heartbeat", "F4", "A heartbeat whose payload is null is one, and no fault.", async (t) => {
+    const socket = await t.connect();
+    for (let n = 0; n < 20; n += 1) {
+      const reply = await socket.ask("phoenix", "heartbeat", null);
+      assert.equal(reply.payload.status, "ok");
+    }
+  }),
+  must("binary-text-version-one", "F5", "Version 1 is JSON in binary frames, too.", async (t) => {
+    const socket = await t.connect({ vsn: "1.0.0" });
+    socket.sendRaw(Buffer.from('{"topic":"phoenix","event":"heartbeat","payload":{},"ref":"b"}'));
+    const reply = await socket.next("an answer", ({ ref }) => ref === "b");
+    assert.equal(reply.payload.status, "ok");
+  }),
   must("not-utf8", "F2", "Text that is not UTF-8 closes with 1007.", async (t) => {
     const channel = await t.joined();
     channel.socket.sendRaw(Buffer.from([0x5b, 0xff, 0x5d]), { binary: false });

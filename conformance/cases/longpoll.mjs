@@ -187,6 +187,23 @@ export default [
     await channel.session.beat();
     assert.deepEqual(channel.session.untaken(), []);
   }),
+  must("poll-gone", "X13", "A poll whose client is gone takes nothing.", async (t) => {
+    const event = t.name("broadcast");
+    const channel = await joined(t);
+    const speaker = await t.joined(channel.topic);
+    await channel.session.get({ patience: 300 - t.timeout }).catch(() => {});
+    for (const n of upTo(3)) await speaker.ask(event, { n });
+    assert.deepEqual(await numbers(channel.session, event, 3), upTo(3));
+  }),
+  must("poll-head", "X13", "HEAD is no poll, and takes nothing.", async (t) => {
+    const event = t.name("broadcast");
+    const channel = await joined(t);
+    const speaker = await t.joined(channel.topic);
+    for (const n of upTo(3)) await speaker.ask(event, { n });
+    const { http } = await channel.session.request("HEAD");
+    assert.ok(http >= 400, `HEAD is answered ${http}`);
+    assert.deepEqual(await numbers(channel.session, event, 3), upTo(3));
+  }),
   must("poll-stream", "X10", "300 messages while polling arrive in order, once.", async (t) => {
     const event = t.name("broadcast");
     const channel = await joined(t);

@@ -117,9 +117,6 @@ pub enum DecodeError {
     /// The first byte of a binary frame is none that clients may send.
     #[error("binary frames of kind {0} are not accepted")]
     UnknownBinaryKind(u8),
-    /// Version 1 has no binary frames.
-    #[error("binary frames need vsn 2.0.0")]
-    BinaryNeedsV2,
 }
 
 impl DecodeError {
@@ -137,7 +134,6 @@ impl DecodeError {
             Self::EventTooLong => "event_too_long",
             Self::PayloadNotObject => "payload_not_object",
             Self::UnknownBinaryKind(_) => "unknown_binary_kind",
-            Self::BinaryNeedsV2 => "binary_needs_v2",
         }
     }
 }
@@ -183,7 +179,8 @@ pub fn decode_text(vsn: Vsn, frame: &str) -> Result<Message<'_>, Rejected> {
 /// [`Rejected`] when the bytes are not a message or are beyond a limit.
 pub fn decode_binary(vsn: Vsn, frame: &[u8]) -> Result<Message<'_>, Rejected> {
     match vsn {
-        Vsn::V1 => Err(DecodeError::BinaryNeedsV2.into()),
+        // Version 1 has no binary messages: as in Phoenix, it is JSON however it travels.
+        Vsn::V1 => text::decode(vsn, std::str::from_utf8(frame).map_err(|_| DecodeError::BadUtf8)?),
         Vsn::V2 => Ok(binary::decode(frame)?),
     }
 }

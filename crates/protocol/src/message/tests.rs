@@ -84,6 +84,38 @@ fn what_is_not_json_is_told_from_what_is_not_a_message() {
 }
 
 #[test]
+fn what_the_protocol_itself_says_may_come_without_a_payload() {
+    for (topic, event, payload) in [
+        ("t", "phx_join", ",null"),
+        ("t", "phx_join", ""),
+        ("t", "phx_leave", ",null"),
+        ("t", "phx_leave", ""),
+        ("t", "phx_leave", ",[1]"),
+        ("phoenix", "heartbeat", ",null"),
+        ("phoenix", "heartbeat", ""),
+        ("phoenix", "heartbeat", ",\"\""),
+    ] {
+        let frame = format!(r#"["3","7","{topic}","{event}"{payload}]"#);
+
+        assert_eq!(v2(&frame).unwrap().payload, Payload::Json("{}"), "{frame}");
+    }
+    let one = r#"{"topic":"t","event":"phx_leave","ref":"7"}"#;
+    assert_eq!(decode_text(Vsn::V1, one).unwrap().payload, Payload::Json("{}"));
+    let params = v2(r#"["3","7","t","phx_join",[]]"#).unwrap_err();
+    assert_eq!(params.error, DecodeError::PayloadNotObject, "parameters would be lost");
+    assert_eq!(code(v2(r#"["3","7","t","heartbeat",null]"#)), "payload_not_object");
+}
+
+#[test]
+fn version_one_is_json_however_it_travels() {
+    let frame = r#"{"topic":"t","event":"e","payload":{"a":1},"ref":"7"}"#;
+
+    let text = decode_text(Vsn::V1, frame).unwrap();
+
+    assert_eq!(decode_binary(Vsn::V1, frame.as_bytes()), Ok(text));
+}
+
+#[test]
 fn a_payload_that_is_no_object_is_refused_with_the_ref_of_its_request() {
     for payload in ["null", "1", "\"a\"", "[]", "true"] {
         let frame = format!(r#"["3","7","t","e",{payload}]"#);
@@ -220,7 +252,8 @@ fn a_binary_frame_that_ends_early_is_a_bad_frame() {
 
 #[test]
 fn version_one_has_no_binary_frames() {
-    assert_eq!(code(decode_binary(Vsn::V1, b"\x00\x00\x00\x01\x01te")), "binary_needs_v2");
+    assert_eq!(code(decode_binary(Vsn::V1, b"\x00\x00\x00\x01\x01te")), "bad_json");
+    assert_eq!(code(decode_binary(Vsn::V1, b"\xff")), "bad_utf8");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess
 use serde_json::error::Category;
 use serde_json::value::RawValue;
 
-use super::{DecodeError, Message, Origin, Payload, Rejected};
+use super::{DecodeError, Message, Origin, Payload, Rejected, SOCKET_TOPIC};
 use crate::reference::{Ref, string_of};
 use crate::vsn::Vsn;
 
@@ -58,12 +58,13 @@ impl<'a> Parts<'a> {
     }
 
     fn message(&self, vsn: Vsn) -> Result<Message<'a>, DecodeError> {
+        let (topic, event) = (self.name(TOPIC, "topic", vsn)?, self.name(EVENT, "event", vsn)?);
         let message = Message {
             join_ref: self.reference(JOIN_REF)?,
             reference: self.reference(REFERENCE)?,
-            topic: self.name(TOPIC, "topic", vsn)?,
-            event: self.name(EVENT, "event", vsn)?,
-            payload: Payload::Json(self.payload()?),
+            payload: Payload::Json(self.payload(&topic, &event)?),
+            topic,
+            event,
         };
         if message.topic.len() > limits::TOPIC_BYTES {
             return Err(DecodeError::TopicTooLong);
@@ -111,13 +112,24 @@ impl<'a> Parts<'a> {
             .ok_or_else(|| DecodeError::BadFrame(format!("the {what} {noun} must be a string")))
     }
 
-    fn payload(&self) -> Result<&'a str, DecodeError> {
-        let text = self.raw[PAYLOAD].map_or("", RawValue::get);
-        if text.starts_with('{') { Ok(text) } else { Err(DecodeError::PayloadNotObject) }
+    /// The payload: an object. Of what the protocol itself says, clients leave it out or say null.
+    fn payload(&self, topic: &str, event: &str) -> Result<&'a str, DecodeError> {
+        let text = self.raw[PAYLOAD].map_or("null", RawValue::get);
+        match event {
+            _ if text.starts_with('{') => Ok(text),
+            // Nothing is read of these.
+            "phx_leave" => Ok("{}"),
+            "heartbeat" if topic == SOCKET_TOPIC => Ok("{}"),
+            "phx_join" if text == "null" => Ok("{}"),
+            _ if self.raw[PAYLOAD].is_none() => {
+                Err(DecodeError::BadFrame("the payload is missing".to_owned()))
+            }
+            _ => Err(DecodeError::PayloadNotObject),
+        }
     }
 }
 
-/// Version 2: an array of at least five elements.
+/// Version 2: an array of at least five elements, or of four without a payload.
 struct Array<'p, 'a>(&'p mut Parts<'a>, usize);
 
 impl<'de> DeserializeSeed<'de> for Array<'_, 'de> {
@@ -139,6 +151,8 @@ impl<'de> serde::de::Visitor<'de> for Array<'_, 'de> {
         for part in 0..self.1 {
             match elements.next_element()? {
                 Some(raw) => self.0.raw[part] = Some(raw),
+                // Whether it may be left out is said by what stands before it.
+                None if part == PAYLOAD => return Ok(()),
                 None => return Err(A::Error::invalid_length(part, &self)),
             }
         }
