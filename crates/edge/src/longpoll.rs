@@ -1,6 +1,7 @@
 //! The long-poll transport: a session that lives between requests.
 
 mod connection;
+mod polls;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -13,7 +14,6 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 use axum::response::{IntoResponse, Response};
 use instep_access::Credential;
 use instep_model::limits;
-use instep_protocol::encode::Frame;
 use instep_protocol::longpoll::{Answer, decode_body, session_token};
 use instep_protocol::session::Event;
 use instep_protocol::vsn::Vsn;
@@ -21,6 +21,7 @@ use sha1::{Digest as _, Sha1};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::connection::Connection;
+use self::polls::{Polls, Reply, put_back};
 use crate::door::Door;
 use crate::entry::{self, Refused};
 use crate::house::Place;
@@ -29,6 +30,11 @@ use crate::socket::Peer;
 
 const WINDOW: Duration = Duration::from_millis(limits::LONGPOLL_WINDOW_MS);
 const TOKEN_HEADER: &str = "x-phoenix-longpoll-token";
+const HEADERS: [(HeaderName, &str); 3] = [
+    (header::CONTENT_TYPE, "application/json"),
+    (header::CACHE_CONTROL, "no-store"),
+    (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+];
 
 /// Reaches the session of one client.
 #[derive(Clone)]
@@ -43,7 +49,7 @@ struct Visitor {
 }
 
 enum Request {
-    Poll(oneshot::Sender<Vec<Bytes>>),
+    Poll(Reply),
     Post(Bytes, Option<String>, oneshot::Sender<()>),
     /// Somebody wants to know how it stands.
     State(oneshot::Sender<ConnectionState>),
@@ -72,7 +78,7 @@ pub async fn serve(
             }
             None => answer(&Answer::Gone),
         },
-        _ => match session {
+        Method::GET => match session {
             Some((token, handle)) => poll(&door, token, &handle).await,
             None => {
                 let shown = query.get("token").filter(|token| !is_session_token(token));
@@ -82,6 +88,8 @@ pub async fn serve(
                 open(&door, query.get("vsn").map(String::as_str), admitted, agent, from)
             }
         },
+        // Nothing else takes anything out of a session, or begins one.
+        _ => (StatusCode::BAD_REQUEST, HEADERS, r#"{"status":400}"#).into_response(),
     }
 }
 
@@ -91,7 +99,14 @@ pub fn refused() -> Response {
     answer(&Answer::Refused)
 }
 
-/// What a client gets that comes before everything is in memory: it tries again by itself.
+/// Whether a path is the address of long-poll: slashes too many do no harm.
+#[must_use]
+pub fn is_at(path: &str) -> bool {
+    path.split('/').filter(|part| !part.is_empty()).eq(["socket", "longpoll"])
+}
+
+/// What a client gets that cannot be served now, because not everything is in memory, or because
+/// of a limit: it tries again by itself. Whatever else is said here it takes for good.
 #[must_use]
 pub fn not_yet() -> Response {
     let mut response = answer(&Answer::Posted);
@@ -106,11 +121,17 @@ fn open(
     agent: Option<Arc<str>>,
     from: Option<IpAddr>,
 ) -> Response {
-    let (Ok(vsn), Ok(credential)) = (Vsn::parse(vsn), admitted) else {
+    let credential = match admitted {
+        Ok(credential) => credential,
+        // What time alone will change is no refusal for good.
+        Err(refused) if refused.retry_s().is_some() => return not_yet(),
+        Err(_) => return answer(&Answer::Refused),
+    };
+    let Ok(vsn) = Vsn::parse(vsn) else {
         return answer(&Answer::Refused);
     };
     let (Ok(place), Some(token)) = (door.enter(from), new_token()) else {
-        return answer(&Answer::Refused);
+        return not_yet();
     };
     let (sender, requests) = mpsc::channel(16);
     let sessions = &mut door.longpoll().lock().unwrap_or_else(PoisonError::into_inner);
@@ -130,7 +151,13 @@ async fn poll(door: &Door, token: &str, handle: &SessionHandle) -> Response {
         return answer(&Answer::Gone);
     }
     match frames.await {
-        Ok(frames) => answer(&Answer::Polled { token, frames: &frames }),
+        Ok(told) => {
+            let bytes = Answer::Polled { token, frames: &told.frames }.to_json();
+            let length = bytes.len();
+            let mut response = (HEADERS, told.body(bytes)).into_response();
+            response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+            response
+        }
         Err(_) => answer(&Answer::Gone),
     }
 }
@@ -168,26 +195,22 @@ async fn run(
     let mut stays = true;
     let mut reviewing = door.reviewing();
     let waker = connection.waker();
-    let mut waiting: Option<(oneshot::Sender<Vec<Bytes>>, tokio::time::Instant)> = None;
+    let mut polls = Polls::default();
     loop {
         let closed = connection.is_closed();
-        if closed || !connection.outbox().is_empty() {
-            if let Some((reply, _)) = waiting.take() {
-                let _ = reply.send(frames(&mut connection));
-            }
-            if closed {
-                break;
-            }
+        polls.serve(connection.outbox(), closed);
+        if closed {
+            break;
         }
         let due = Duration::from_millis(connection.due_in());
-        let window = waiting.as_ref().map(|(_, until)| *until);
+        let window = polls.window();
+        let is_waited_for = polls.is_waited_for();
         tokio::select! {
             request = requests.recv() => match request {
-                // A second poll replaces the first, whose client has given up on it.
                 Some(Request::Poll(reply)) => {
                     connection.tell(Event::Alive);
                     connection.read_allowed(&mut reviewing);
-                    waiting = Some((reply, tokio::time::Instant::now() + WINDOW));
+                    polls.take(reply, WINDOW, connection.outbox());
                 }
                 Some(Request::Post(body, content_type, done)) => {
                     let posted = decode_body(content_type.as_deref(), &body);
@@ -204,14 +227,11 @@ async fn run(
             },
             outside = connection.outside() => connection.take_outside(outside),
             // Without a poll the ring keeps the news, and memory stays bounded.
-            () = waker.notified(), if waiting.is_some() => {
+            () = waker.notified(), if is_waited_for => {
                 connection.read_allowed(&mut reviewing);
             }
-            () = sleep_until(window) => {
-                if let Some((reply, _)) = waiting.take() {
-                    let _ = reply.send(vec![]);
-                }
-            }
+            frames = polls.returned() => put_back(frames, connection.outbox()),
+            () = sleep_until(window) => polls.time_out(),
             () = tokio::time::sleep(due) => connection.tell(Event::Tick),
             // Fails only when the door is gone, and this session with it.
             Ok(()) = reviewing.changed() => connection.review(),
@@ -282,15 +302,6 @@ async fn sleep_until(instant: Option<tokio::time::Instant>) {
     }
 }
 
-fn frames(connection: &mut Connection) -> Vec<Bytes> {
-    let texts = connection.outbox().drain(..).filter_map(|frame| match frame {
-        Frame::Text(text) => Some(text),
-        // There is no form for bytes inside a JSON string.
-        Frame::Binary(_) => None,
-    });
-    texts.collect()
-}
-
 fn find(door: &Door, token: &str) -> Option<SessionHandle> {
     door.longpoll().lock().unwrap_or_else(PoisonError::into_inner).get(token).cloned()
 }
@@ -312,12 +323,7 @@ fn new_token() -> Option<String> {
 }
 
 fn answer(answer: &Answer<'_>) -> Response {
-    let headers = [
-        (header::CONTENT_TYPE, "application/json"),
-        (header::CACHE_CONTROL, "no-store"),
-        (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
-    ];
-    (StatusCode::OK, headers, answer.to_json()).into_response()
+    (StatusCode::OK, HEADERS, answer.to_json()).into_response()
 }
 
 fn preflight(request: &HeaderMap) -> Response {

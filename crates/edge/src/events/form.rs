@@ -93,7 +93,7 @@ impl Form {
     /// What comes before everything.
     pub(super) fn begin(self) -> Option<Bytes> {
         match self {
-            Self::Events => Some(format!("retry: {}\n\n", limits::EVENTS_RETRY_MS).into()),
+            Self::Events => Some(format!("retry: {}\n", limits::EVENTS_RETRY_MS).into()),
             Self::Lines => None,
         }
     }

@@ -1,0 +1,201 @@
+//! Polls of one session: who waits for frames, and which frames are on their way to whom.
+//!
+//! | frames | poll answered | its client takes the answer | its client is gone |
+//! | --- | --- | --- | --- |
+//! | in the outbox | on their way | – | still in the outbox |
+//! | on their way | – | given | back in the outbox, in front |
+//!
+//! What leaves the outbox is not given before the answer is being written.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use futures_util::Stream;
+use instep_protocol::encode::Frame;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+/// Frames for a poll.
+pub(super) struct HandOver {
+    pub(super) frames: Vec<Bytes>,
+    given: oneshot::Sender<()>,
+}
+
+/// Whom a poll's frames are told to.
+pub(super) type Reply = oneshot::Sender<HandOver>;
+
+/// The polls of one session.
+#[derive(Default)]
+pub(super) struct Polls {
+    waiting: Option<(Reply, Instant)>,
+    away: Option<Away>,
+}
+
+struct Away {
+    frames: Vec<Frame>,
+    given: oneshot::Receiver<()>,
+}
+
+impl HandOver {
+    fn of(frames: &[Frame]) -> (Self, oneshot::Receiver<()>) {
+        let texts = frames.iter().filter_map(|frame| match frame {
+            Frame::Text(text) => Some(text.clone()),
+            // There is no form for bytes inside a JSON string.
+            Frame::Binary(_) => None,
+        });
+        let (given, is_given) = oneshot::channel();
+        (Self { frames: texts.collect(), given }, is_given)
+    }
+
+    /// A body that tells when it is written. One that is dropped before that gave nothing.
+    pub(super) fn body(self, bytes: Vec<u8>) -> Body {
+        Body::from_stream(Parcel(Some((bytes.into(), self.given))))
+    }
+}
+
+struct Parcel(Option<(Bytes, oneshot::Sender<()>)>);
+
+impl Stream for Parcel {
+    type Item = Result<Bytes, std::convert::Infallible>;
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Poll::Ready(self.0.take().map(|(bytes, given)| {
+            // Nobody wants to know it of a session that has ended meanwhile.
+            let _ = given.send(());
+            Ok(bytes)
+        }))
+    }
+}
+
+impl Polls {
+    /// Takes a poll. It replaces the one before it, whose client has given up on that.
+    pub(super) fn take(&mut self, reply: Reply, window: Duration, outbox: &mut VecDeque<Frame>) {
+        if let Some(Away { frames, mut given }) = self.away.take()
+            && given.try_recv().is_err()
+        {
+            put_back(frames, outbox);
+        }
+        self.time_out();
+        self.waiting = Some((reply, Instant::now() + window));
+    }
+
+    /// Gives the outbox to whoever waits for it; at the end, even if there is nothing in it.
+    pub(super) fn serve(&mut self, outbox: &mut VecDeque<Frame>, is_end: bool) {
+        if self.waiting.as_ref().is_some_and(|(reply, _)| reply.is_closed()) {
+            self.waiting = None;
+        }
+        if self.away.is_some() || (outbox.is_empty() && !is_end) {
+            return;
+        }
+        let Some((reply, _)) = self.waiting.take() else { return };
+        let frames: Vec<Frame> = outbox.drain(..).collect();
+        let (hand_over, given) = HandOver::of(&frames);
+        match reply.send(hand_over) {
+            Ok(()) => self.away = Some(Away { frames, given }),
+            Err(_) => put_back(frames, outbox),
+        }
+    }
+
+    /// Waits for what becomes of the frames that are on their way; for ever when there are none.
+    /// Cancel-safe. Frames that were not given are handed back.
+    pub(super) async fn returned(&mut self) -> Vec<Frame> {
+        let given = match &mut self.away {
+            Some(away) => (&mut away.given).await.is_ok(),
+            None => std::future::pending().await,
+        };
+        let away = self.away.take().filter(|_| !given);
+        away.map(|away| away.frames).unwrap_or_default()
+    }
+
+    /// True when somebody waits for frames.
+    pub(super) fn is_waited_for(&self) -> bool {
+        self.waiting.is_some()
+    }
+
+    /// Until when the one that waits does so.
+    pub(super) fn window(&self) -> Option<Instant> {
+        self.waiting.as_ref().map(|(_, until)| *until)
+    }
+
+    /// Tells whoever waits that there is nothing.
+    pub(super) fn time_out(&mut self) {
+        if let Some((reply, _)) = self.waiting.take() {
+            // Whoever is not there any more misses nothing.
+            let _ = reply.send(HandOver::of(&[]).0);
+        }
+    }
+}
+
+/// Puts frames in front of those that have come since.
+pub(super) fn put_back(frames: Vec<Frame>, outbox: &mut VecDeque<Frame>) {
+    for frame in frames.into_iter().rev() {
+        outbox.push_front(frame);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::StreamExt;
+
+    use super::*;
+
+    fn outbox(texts: &[&'static str]) -> VecDeque<Frame> {
+        texts.iter().map(|text| Frame::Text(Bytes::from_static(text.as_bytes()))).collect()
+    }
+
+    const WINDOW: Duration = Duration::from_secs(10);
+
+    #[tokio::test]
+    async fn a_poll_whose_client_is_gone_takes_nothing() {
+        let (mut polls, mut waiting) = (Polls::default(), outbox(&["1"]));
+        let (reply, gone) = oneshot::channel();
+        polls.take(reply, WINDOW, &mut waiting);
+        drop(gone);
+
+        polls.serve(&mut waiting, false);
+
+        assert_eq!(waiting, outbox(&["1"]));
+        assert!(!polls.is_waited_for());
+    }
+
+    #[tokio::test]
+    async fn what_was_on_its_way_to_a_client_that_is_gone_comes_back_in_front() {
+        let (mut polls, mut waiting) = (Polls::default(), outbox(&["1", "2"]));
+        let (reply, told) = oneshot::channel();
+        polls.take(reply, WINDOW, &mut waiting);
+        polls.serve(&mut waiting, false);
+        let told: HandOver = told.await.unwrap();
+        assert_eq!((told.frames.len(), waiting.len()), (2, 0));
+        waiting.extend(outbox(&["3"]));
+
+        drop(told.body(vec![1]));
+        let returned = polls.returned().await;
+        put_back(returned, &mut waiting);
+
+        assert_eq!(waiting, outbox(&["1", "2", "3"]));
+    }
+
+    #[tokio::test]
+    async fn what_is_written_is_given_once_and_what_is_not_by_the_next_poll_is_given_again() {
+        let (mut polls, mut waiting) = (Polls::default(), outbox(&["1"]));
+        let (reply, told) = oneshot::channel();
+        polls.take(reply, WINDOW, &mut waiting);
+        polls.serve(&mut waiting, false);
+        let body = told.await.unwrap().body(vec![1]);
+        body.into_data_stream().next().await;
+        assert_eq!(polls.returned().await, []);
+
+        waiting.extend(outbox(&["2"]));
+        let (reply, told) = oneshot::channel();
+        polls.take(reply, WINDOW, &mut waiting);
+        polls.serve(&mut waiting, false);
+        let _unwritten = told.await.unwrap();
+        let (reply, _told) = oneshot::channel();
+        polls.take(reply, WINDOW, &mut waiting);
+
+        assert_eq!(waiting, outbox(&["2"]));
+    }
+}
