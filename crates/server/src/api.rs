@@ -11,10 +11,11 @@ mod mail;
 mod reference;
 mod rows;
 mod shapes;
+pub(crate) mod streaming;
 mod topics;
 
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
@@ -32,8 +33,6 @@ use crate::metrics;
 use crate::problem::Problem;
 use crate::server::Opener;
 use crate::web::{self, Reader, Web};
-
-const LONGPOLL: &str = "/socket/longpoll";
 
 #[derive(OpenApi)]
 #[openapi(info(
@@ -71,6 +70,7 @@ pub(crate) fn router(shared: Shared, gate: Gate, web: Web, apps: Router) -> Rout
         .routes(routes!(topics::publish, topics::show))
         .routes(routes!(topics::presence))
         .routes(routes!(events::follow))
+        .routes(routes!(events::follow_named))
         .routes(routes!(looking::connections))
         .routes(routes!(looking::session))
         .routes(routes!(mail::create_queue))
@@ -94,10 +94,14 @@ pub(crate) fn router(shared: Shared, gate: Gate, web: Web, apps: Router) -> Rout
     let metrics = Router::new()
         .route("/metrics", get(metrics::serve))
         .with_state((node.clone(), door.clone()));
-    let sockets = Router::new()
-        .route("/socket/websocket", get(websocket::upgrade))
-        .route(LONGPOLL, any(longpoll::serve))
-        .with_state(door);
+    let mut sockets = Router::new();
+    // A client is given `/socket` or `/socket/`, and puts a slash behind either.
+    for (start, end) in [("/", ""), ("//", ""), ("/", "/"), ("//", "/")] {
+        sockets = sockets
+            .route(&format!("/socket{start}websocket{end}"), get(websocket::upgrade))
+            .route(&format!("/socket{start}longpoll{end}"), any(longpoll::serve));
+    }
+    let sockets = sockets.with_state(door);
     Router::new()
         .merge(api)
         .merge(document)
@@ -121,7 +125,7 @@ async fn admit(
     let reader = if is_api { web.check_page(request.headers()) } else { Ok(Reader::none()) };
     let mut response = match (web.check_host(&request), reader) {
         // Clients of long-poll look into the body only.
-        (Err(_), _) if request.uri().path() == LONGPOLL => return longpoll::refused(),
+        (Err(_), _) if longpoll::is_at(request.uri().path()) => return longpoll::refused(),
         (Err(problem), _) | (Ok(()), Err(problem)) => problem.into_response(),
         (Ok(()), Ok(reader)) => {
             let asked = is_api.then(|| Web::preflight(request.method(), request.headers()));
@@ -154,8 +158,11 @@ async fn answer(
     let health = ["/healthz", "/readyz", "/metrics"].contains(&path);
     match node.waiting_for() {
         // Clients look into the body only, and know no 503 there.
-        Some(_) if path == LONGPOLL => return longpoll::not_yet(),
-        Some(_) if !health => return loading().into_response(),
+        Some(_) if longpoll::is_at(path) => return longpoll::not_yet(),
+        Some(_) if !health => {
+            let accept = request.headers().get(header::ACCEPT);
+            return streaming::survivable(loading().into_response(), accept);
+        }
         _ => {}
     }
     if !is_text(path) {
@@ -163,9 +170,14 @@ async fn answer(
         let detail = format!("the path {path} does not decode to UTF-8");
         return Problem::bad_request("bad_name", detail).into_response();
     }
+    let accept = request.headers().get(header::ACCEPT).cloned();
     request.extensions_mut().insert(gate);
     request.extensions_mut().insert(entrance);
-    next.run(request).await
+    let answer = next.run(request).await;
+    match answer.status().is_success() {
+        true => answer,
+        false => streaming::survivable(answer, accept.as_ref()),
+    }
 }
 
 fn is_text(path: &str) -> bool {

@@ -154,6 +154,7 @@ impl IntoResponse for Problem {
         let body = serde_json::to_vec(&self).unwrap_or_default();
         let mut response =
             (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
+        response.extensions_mut().insert(self.clone());
         let headers = response.headers_mut();
         if status == StatusCode::UNAUTHORIZED {
             // As RFC 6750 tells clients that show a token whether it was the token.

@@ -418,8 +418,7 @@ impl Opener {
         name: Name,
         topics: instep_node::Topics,
     ) -> Result<Dataset, StartError> {
-        let Opening { config, views, .. } = &*self.0;
-        let log = config.log;
+        let (Opening { config, views, .. }, log) = (&*self.0, self.0.config.log);
         let engine =
             engine::open(&self.directory(name.as_str()), log.segment_bytes).map_err(|error| {
                 StartError::Engine { dataset: name.clone(), error: Box::new(error) }

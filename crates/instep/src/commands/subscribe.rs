@@ -1,6 +1,6 @@
 //! `instep subscribe`: events as they come.
 
-use instep_client::{Channel, Happening};
+use instep_client::{Channel, ChannelError, Happening};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -33,7 +33,15 @@ pub(crate) async fn run(arguments: Arguments, json: bool) -> Result<(), Failure>
     let mut open = topics.len();
     for topic in &topics {
         let params = since.as_ref().map_or(json!({}), |since| json!({"since": since}));
-        let (reply, channel) = channels.join(topic, params).await?;
+        let (reply, channel) = match channels.join(topic, params).await {
+            // The other topics are none the worse for it.
+            Err(ChannelError::Refused(answer)) => {
+                open -= 1;
+                over(topic, answer, open, json)?;
+                continue;
+            }
+            joined => joined?,
+        };
         print(topic, Happening::Joined(reply), json)?;
         tokio::spawn(forward(channel, happenings.clone()));
     }
@@ -46,19 +54,33 @@ pub(crate) async fn run(arguments: Arguments, json: bool) -> Result<(), Failure>
             },
             () = &mut stop => return Ok(()),
         };
-        let ended = match &happening {
-            Happening::Ended(reason) => Some(reason.clone()),
-            Happening::Event { .. } | Happening::Lost | Happening::Joined(_) => None,
-        };
-        print(&topic, happening, json)?;
-        if let Some(answer) = ended {
-            open -= 1;
-            if open == 0 {
-                let words = format!("topic {topic} is over: {answer}");
-                return Err(Failure::Refused { words, answer });
+        match happening {
+            Happening::Ended(answer) => {
+                open -= 1;
+                over(&topic, answer, open, json)?;
+            }
+            happening @ (Happening::Event { .. } | Happening::Lost | Happening::Joined(_)) => {
+                print(&topic, happening, json)?;
             }
         }
     }
+}
+
+/// Tells that a topic is over. With the last one so is the command.
+fn over(topic: &str, answer: Value, open: usize, json: bool) -> Result<(), Failure> {
+    print(topic, Happening::Ended(answer.clone()), json)?;
+    if open > 0 {
+        return Ok(());
+    }
+    let words = format!("topic {topic} is over: {}", ChannelError::Refused(answer.clone()));
+    let mut answer = answer;
+    if let Value::Object(fields) = &mut answer {
+        let code = fields.get("code").or_else(|| fields.get("reason")).cloned();
+        let code = code.as_ref().and_then(Value::as_str).unwrap_or("refused").replace(' ', "_");
+        fields.insert("code".into(), code.into());
+        fields.insert("topic".into(), topic.into());
+    }
+    Err(Failure::Refused { words, answer })
 }
 
 async fn forward(mut channel: Channel, happenings: mpsc::Sender<(String, Happening)>) {
@@ -94,7 +116,9 @@ fn words(topic: &str, happening: &Happening) -> String {
             format!("{topic}  -- joined ({mode}){at}\n{}", rows(topic, reply))
         }
         Happening::Lost => format!("{topic}  -- connection lost, joining again\n"),
-        Happening::Ended(reason) => format!("{topic}  -- over: {reason}\n"),
+        Happening::Ended(answer) => {
+            format!("{topic}  -- over: {}\n", ChannelError::Refused(answer.clone()))
+        }
     }
 }
 

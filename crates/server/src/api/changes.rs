@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, header};
+use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -19,7 +19,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::IntoParams;
 
-use super::{Query, Shared, dataset};
+use super::{Query, Shared, dataset, streaming};
 use crate::caller::Caller;
 use crate::problem::Problem;
 
@@ -65,16 +65,21 @@ pub(super) async fn changes(
     caller.may(Action::Read, Resource::Dataset(&name))?;
     let dataset = dataset(&shared.node, &name)?;
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let since = text("last-event-id").or(query.since.as_deref());
-    let since: Option<Position> = since.map(str::parse).transpose().map_err(|error| {
-        let given = since.unwrap_or_default();
-        Problem::bad_request("bad_position", format!("since: {given:?} is {error}"))
-    })?;
-    let events = text("accept").is_some_and(|accept| accept.contains("text/event-stream"));
+    let last = text("last-event-id").filter(|last| !last.is_empty());
+    let since = last.or(query.since.as_deref());
+    let events = streaming::is_for_events(&headers);
+    let found = position_of(since).and_then(|since| Ok((since, dataset.follow(since)?)));
+    let (reset, (since, follow)) = match found {
+        Ok(found) => (None, found),
+        // A browser would say the same for ever, so it is told to begin anew, and does.
+        Err(problem) if events => (Some(problem), (None, dataset.follow(None)?)),
+        Err(problem) => return Err(problem),
+    };
     let feed = Feed {
         caller,
         position: since.unwrap_or_else(|| dataset.position()),
-        follow: dataset.follow(since)?,
+        follow,
+        reset,
         dataset: name,
         form: if events { Form::Events } else { Form::Lines },
         endless: query.follow || events,
@@ -87,8 +92,14 @@ pub(super) async fn changes(
         Some((Ok::<_, Infallible>(Bytes::from(chunk)), goes_on.then_some(feed)))
     });
     let content_type = if events { "text/event-stream" } else { "application/x-ndjson" };
-    let headers = [(header::CONTENT_TYPE, content_type), (header::CACHE_CONTROL, "no-store")];
-    Ok((headers, Body::from_stream(chunks)).into_response())
+    Ok((streaming::headers(content_type), Body::from_stream(chunks)).into_response())
+}
+
+fn position_of(since: Option<&str>) -> Result<Option<Position>, Problem> {
+    since.map(str::parse).transpose().map_err(|error| {
+        let given = since.unwrap_or_default();
+        Problem::bad_request("bad_position", format!("since: {given:?} is {error}"))
+    })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -102,6 +113,8 @@ struct Feed {
     caller: Caller,
     dataset: String,
     follow: Follow,
+    /// Why the reader's position is of no use, if it has not been told yet.
+    reset: Option<Problem>,
     form: Form,
     endless: bool,
     position: Position,
@@ -127,6 +140,12 @@ impl Feed {
     /// The next bytes as they would be for somebody who may read them.
     async fn wait_for_chunk(&mut self) -> (Vec<u8>, bool) {
         let mut out = Vec::new();
+        if let Some(problem) = self.reset.take() {
+            // An empty id: the browser forgets the one that is of no use.
+            let text = json!({"reason": problem.code, "detail": problem.detail});
+            out.extend_from_slice(format!("id\nevent: reset\ndata: {text}\n\n").as_bytes());
+            return (out, true);
+        }
         let patience = self.caller.ends_in().map_or(BOOKMARK, |end| BOOKMARK.min(end));
         let first = match self.endless {
             false => self.follow.try_next().await,

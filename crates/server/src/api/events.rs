@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use instep_access::{Action, Resource};
 use instep_edge::events::{self, Form, Refused, Request};
 use instep_model::feed::JoinRefusal;
 use serde_json::Value;
 
-use super::{Query, Shared};
+use super::{Query, Shared, streaming};
 use crate::caller::Caller;
 use crate::problem::Problem;
 
@@ -49,7 +49,41 @@ pub(super) async fn follow(
     Query(query): Query<BTreeMap<String, String>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    caller.may(Action::Join, Resource::Topic { name: &topic, anyone_publishes: false })?;
+    events_of(&shared, &caller, &topic, query, &headers).await
+}
+
+/// The same for a topic that stands in the query: its name may have a slash, and some proxies
+/// decode `%2F` in a path.
+#[utoipa::path(get, operation_id = "follow_named_topic", path = "/v1/events", tag = "topics",
+    params(("topic" = String, Query, description = "Name of the topic"),
+           ("since" = Option<String>, Query, description = "Go on after this `id`"),
+           ("key" = Option<String>, Query, description = "Be present under this key"),
+           ("presence" = Option<String>, Query, description = "`false`: only watch"),
+           ("Last-Event-ID" = Option<String>, Header, description = "The same as `since`; wins")),
+    responses(
+        (status = 200, description = "As at `/v1/topics/{topic}/events`, with its refusals",
+         content_type = "text/event-stream", body = String),
+        (status = 400, description = "`bad_query`: no topic", body = Problem),
+    ))]
+pub(super) async fn follow_named(
+    State(shared): State<Shared>,
+    caller: Caller,
+    Query(mut query): Query<BTreeMap<String, String>>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let topic = query.remove("topic");
+    let topic = topic.ok_or_else(|| Problem::bad_request("bad_query", "topic: it is missing"))?;
+    events_of(&shared, &caller, &topic, query, &headers).await
+}
+
+async fn events_of(
+    shared: &Shared,
+    caller: &Caller,
+    topic: &str,
+    query: BTreeMap<String, String>,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
+    caller.may(Action::Join, Resource::Topic { name: topic, anyone_publishes: false })?;
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let form = Form::accepted(text("accept").unwrap_or_default());
     let mut params: serde_json::Map<String, Value> =
@@ -59,21 +93,24 @@ pub(super) async fn follow(
     if let Some(last) = text("last-event-id").filter(|last| !last.is_empty()) {
         params.insert("since".into(), last.into());
     }
-    let request = Request {
+    let mut request = Request {
         params: Value::Object(params),
         form,
         credential: caller.credential(),
         from: caller.address(),
     };
-    let body = events::follow(&shared.door, &topic, request)
-        .await
-        .map_err(|refused| problem(&topic, refused))?;
-    let headers = [
-        (header::CONTENT_TYPE, form.content_type()),
-        (header::CACHE_CONTROL, "no-store"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    ];
-    Ok((headers, body).into_response())
+    let mut body = events::follow(&shared.door, topic, request.clone()).await;
+    if let Err(Refused::Topic(JoinRefusal::Ahead { .. })) = body
+        && streaming::is_for_events(headers)
+    {
+        // A browser would say the same for ever. Whatever it has is of no use: a reset.
+        if let Value::Object(params) = &mut request.params {
+            params.insert("since".into(), "ahead".into());
+        }
+        body = events::follow(&shared.door, topic, request).await;
+    }
+    let body = body.map_err(|refused| problem(topic, refused))?;
+    Ok((streaming::headers(form.content_type()), body).into_response())
 }
 
 fn problem(topic: &str, refused: Refused) -> Problem {

@@ -20,7 +20,7 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::shapes::RowReply;
-use super::{Query, Shared};
+use super::{Query, Shared, streaming};
 use crate::caller::Caller;
 use crate::problem::Problem;
 
@@ -203,7 +203,7 @@ pub(super) async fn snapshot(
             Some((Ok(Bytes::from(out)), None))
         }
     });
-    let headers = [(header::CONTENT_TYPE, "application/x-ndjson")];
+    let headers = streaming::headers("application/x-ndjson");
     Ok((headers, Body::from_stream(chunks)).into_response())
 }
 
