@@ -1,10 +1,11 @@
 //! The names under which a server is known, against pages whose name points here only since they
 //! were loaded (DNS rebinding). Such a page is of one origin with the server as far as the browser
-//! knows: only the server can tell that the name is none of its own.
+//! knows: only the server can tell that the name is none of its own. An address is no name, and one
+//! without a dot is no name that a stranger could have.
 //!
 //! | the server | names that are known |
 //! | --- | --- |
-//! | any | addresses, which no name can be, `localhost`, `names`, hosts of `origins` |
+//! | any | addresses, names without a dot, `….localhost`, `names`, hosts of `origins` |
 //! | with `names`, or on a loopback address without TLS | no others |
 //! | else | every name: whoever may reach it, may reach it without the visitor |
 
@@ -55,7 +56,7 @@ impl Names {
         let address = name.trim_start_matches('[').trim_end_matches(']');
         self.any
             || address.parse::<IpAddr>().is_ok()
-            || name == "localhost"
+            || !name.is_empty() && !name.contains('.')
             || name.ends_with(".localhost")
             || self.own.iter().any(|known| known.is(&name))
     }
@@ -103,6 +104,7 @@ mod tests {
             "LOCALHOST",
             "localhost.:4000",
             "shop.localhost",
+            "instep:4000",
             "127.0.0.1:4000",
             "[::1]:4000",
             "192.168.1.5",
@@ -124,7 +126,7 @@ mod tests {
 
         assert!(public.know("instep.example:443") && public.know("a.internal"));
         assert!(public.know("10.0.0.7:4000") && public.know("localhost"));
-        assert!(!public.know("evil.example") && !public.know("internal"));
+        assert!(!public.know("evil.example") && !public.know("b.internal.example"));
         for bad in ["", "https://a", "a:1", "*", "a/b", ".a"] {
             let list = [bad.to_owned()];
             assert!(Names::parse(&list, &Origins::default(), true).is_err(), "{bad}");

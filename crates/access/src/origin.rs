@@ -59,7 +59,11 @@ impl Origins {
             return false;
         }
         match (page.origin, page.site) {
-            (Some(origin), _) => !self.allow(origin, page.host),
+            // The browser knows its address better than a server behind a proxy, which may be told
+            // another host.
+            (Some(origin), site) => {
+                !self.allow(origin, page.host) && site.map(str::trim) != Some("same-origin")
+            }
             (None, Some(site)) => !["same-origin", "none"].contains(&site.trim()),
             // An old browser, or no browser at all.
             (None, None) => {

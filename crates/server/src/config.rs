@@ -135,7 +135,7 @@ pub struct Config {
     pub insecure_public: bool,
     /// Whose pages open sockets besides those of the server itself.
     pub origins: Vec<String>,
-    /// Names under which the server is known, besides addresses and localhost.
+    /// Names under which the server is known, besides addresses and those without a dot.
     pub names: Vec<String>,
     /// Where messages are taken over plain TCP; nowhere when absent.
     pub tcp: Option<SocketAddr>,

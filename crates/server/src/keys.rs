@@ -98,8 +98,14 @@ impl KeyFile {
         let text = toml::to_string(&Content { keys }).map_err(|error| failed(&error))?;
         // Under another name first: a server that looks now must not find half of it.
         let temporary = self.path.with_extension("toml.tmp");
+        // What a crash has left, or a link that somebody has put there, is not written through.
+        if let Err(error) = std::fs::remove_file(&temporary)
+            && error.kind() != ErrorKind::NotFound
+        {
+            return Err(failed(&error));
+        }
         let mut options = std::fs::OpenOptions::new();
-        options.write(true).create(true).truncate(true);
+        options.write(true).create_new(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let written = options.open(&temporary).and_then(|mut file| {

@@ -225,6 +225,7 @@ mod tests {
             &[("origin", "https://app.example"), ("sec-fetch-site", "cross-site")],
             &[("origin", "http://localhost:3000")],
             &[("sec-fetch-site", "same-origin")],
+            &[("origin", "https://behind.a.proxy"), ("sec-fetch-site", "same-origin")],
             &[("sec-fetch-site", "none"), ("accept", "text/html")],
             &[("referer", "http://127.0.0.1:4000/a"), ("accept", "*/*")],
         ] {

@@ -83,7 +83,12 @@ impl Files {
             // Before it is read: what is changed meanwhile is noticed.
             let seen = state_of(&path).ok();
             let invalid = |problem| ConfigError::Invalid { key: key.to_owned(), problem };
-            let text = Some(text_of(key, &path).map_err(invalid)?);
+            let text = text_of(key, &path).map_err(invalid)?;
+            if key == "tokens.secret" && text.trim_ascii() != text {
+                let (file, bytes) = (path.display(), text.trim_ascii().len());
+                tracing::info!(%file, bytes, "white space at the ends is not part of the secret");
+            }
+            let text = Some(text);
             files.push(File { key, path, seen, text, failing: None });
         }
         let files = Self { config: config.clone(), admin: admin.clone(), files };
