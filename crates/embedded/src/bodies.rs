@@ -5,17 +5,22 @@
 //! as often as it likes, and says with [`BodyFile::sync`] when what it has written must be there
 //! after a power failure. It is an `SQLite` database, made with the first body.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, params};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// The file in the directory of a dataset.
 pub const FILE: &str = "bodies.db";
 /// What `PRAGMA user_version` says of this layout.
 const FORMAT: i32 = 1;
+/// How `SQLite` comes to files: it keeps the index of its write-ahead log in memory of its own. In
+/// a file that is mapped, a write that finds no room on the disk would end the process.
+const SYSTEM: &str = "unix-excl";
 /// Pages in the write-ahead log after which they are moved to the file.
 const CHECKPOINT_PAGES: u32 = 4_096;
 /// Free pages that a file keeps for what comes, besides a third of those in use.
@@ -134,6 +139,9 @@ impl BodyFile {
     /// # Errors
     /// [`BodyError`].
     pub fn read(&self, seqs: &[u64]) -> Result<Vec<Found>, BodyError> {
+        if !self.file.exists() {
+            return Ok(vec![Found::Missing; seqs.len()]);
+        }
         self.with(&self.reader, |connection| {
             // One look at the file for all of them.
             let transaction = connection.transaction()?;
@@ -143,10 +151,15 @@ impl BodyFile {
                 let row = select.query_row(params![key(*seq)], |row| {
                     Ok((row.get::<_, i64>(0)?, Bytes::from(row.get::<_, Vec<u8>>(1)?)))
                 });
-                Ok(match row.optional()? {
-                    Some((expected, body)) if sum(*seq, &body) == expected => Found::Whole(body),
-                    Some(_) => Found::Damaged,
-                    None => Found::Missing,
+                Ok(match row.optional() {
+                    Ok(Some((expected, body))) if sum(*seq, &body) == expected => {
+                        Found::Whole(body)
+                    }
+                    Ok(Some(_)) => Found::Damaged,
+                    Ok(None) => Found::Missing,
+                    // One page that is no good does not hold up the others.
+                    Err(error) if is_corrupt(&error) => Found::Damaged,
+                    Err(error) => return Err(error),
                 })
             });
             read.collect()
@@ -171,7 +184,124 @@ impl BodyFile {
             None => open(&self.file)?,
         };
         let open = slot.insert(open);
-        work(open).map_err(|error| BodyError::Database { file: self.file.clone(), error })
+        let worked = work(open);
+        worked.map_err(|error| {
+            let error = BodyError::Database { file: self.file.clone(), error };
+            if error.is_damage() {
+                // Best effort: without it, the next start finds out as this one did.
+                let _ = std::fs::write(self.note(), error.to_string());
+            }
+            error
+        })
+    }
+
+    /// Whether there are bodies, and whether they can be used at all. They are not read through.
+    ///
+    /// # Errors
+    /// [`BodyError::NewerFormat`], and what passes: no room, no descriptor.
+    pub fn condition(&self) -> Result<Condition, BodyError> {
+        if self.note().exists() {
+            let found = format!("{} was found to be damaged", self.file.display());
+            return Ok(Condition::Unreadable(found));
+        }
+        if !self.file.exists() {
+            return Ok(Condition::Empty);
+        }
+        let any = self.with(&self.reader, |connection| {
+            connection.query_row("SELECT EXISTS (SELECT 1 FROM bodies)", [], |row| row.get(0))
+        });
+        match any {
+            Ok(true) => Ok(Condition::Usable),
+            Ok(false) => Ok(Condition::Empty),
+            Err(error) if error.is_damage() => Ok(Condition::Unreadable(error.to_string())),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A file beside the bodies that says that these are damaged: the next start begins anew.
+    fn note(&self) -> PathBuf {
+        self.file.with_extension("db-damaged")
+    }
+
+    /// Moves a file that cannot be read to the folder of what is damaged, so that the next write
+    /// begins another one.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn move_aside(&self) -> io::Result<PathBuf> {
+        for slot in [&self.writer, &self.reader] {
+            drop(slot.lock().unwrap_or_else(PoisonError::into_inner).take());
+        }
+        move_aside(&self.file)
+    }
+}
+
+/// How the file of the bodies is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Condition {
+    /// There are none.
+    Empty,
+    /// It can be read; single bodies in it may still be damaged.
+    Usable,
+    /// It is no database, or one that does not add up.
+    Unreadable(String),
+}
+
+impl BodyError {
+    /// Whether the file is not what was written. Everything else passes, or is for somebody else.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Database { error, .. } => is_corrupt(error) || is_of_another_layout(error),
+            Self::NewerFormat { .. } | Self::Busy { .. } => false,
+        }
+    }
+}
+
+fn is_corrupt(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error_code();
+    matches!(code, Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt))
+}
+
+/// A database, but without our table.
+fn is_of_another_layout(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::Unknown)
+        && error.to_string().contains("no such table")
+}
+
+/// Moves the file of the bodies in a directory to the folder of what is damaged, under a name that
+/// is not taken, with what waits beside it.
+fn move_aside(file: &Path) -> io::Result<PathBuf> {
+    let directory = file.parent().unwrap_or_else(|| Path::new("."));
+    let damaged = directory.join(crate::repair::ASIDE);
+    std::fs::create_dir_all(&damaged)?;
+    let aside = (1..).map(|number: u64| damaged.join(format!("bodies-{number}")));
+    let Some(aside) = aside.into_iter().find(|aside| !aside.exists()) else {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    };
+    std::fs::create_dir(&aside)?;
+    let beside = ["-wal", "-shm", "", "-damaged"];
+    for name in beside.map(|ending| format!("{FILE}{ending}")) {
+        match std::fs::rename(directory.join(&name), aside.join(&name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            renamed => renamed?,
+        }
+    }
+    for changed in [&aside, &damaged, directory] {
+        std::fs::File::open(changed)?.sync_all()?;
+    }
+    Ok(aside)
+}
+
+/// Moves the bodies in a directory aside if they cannot be read. The server must not run.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn repair(directory: &Path) -> io::Result<Option<PathBuf>> {
+    let bodies = BodyFile::in_directory(directory);
+    match bodies.condition() {
+        Ok(Condition::Unreadable(_)) => bodies.move_aside().map(Some),
+        Ok(Condition::Empty | Condition::Usable) | Err(_) => Ok(None),
     }
 }
 
@@ -196,7 +326,7 @@ pub fn check(directory: &Path) -> Result<Option<BodyReport>, BodyError> {
         return Ok(None);
     }
     let failed = |error| BodyError::Database { file: file.clone(), error };
-    let connection = open(&file)?;
+    let connection = open_to_look(&file).map_err(failed)?;
     let mut report = BodyReport::default();
     let mut note = |problem: String| {
         if report.problems.len() < PROBLEMS {
@@ -209,6 +339,15 @@ pub fn check(directory: &Path) -> Result<Option<BodyReport>, BodyError> {
     if said != "ok" {
         note(format!("{FILE}: {said}"));
         return Ok(Some(report));
+    }
+    let format = pragma(&connection, "user_version").map_err(failed)?;
+    match i32::try_from(format) {
+        // Without bodies so far: the next start makes the table.
+        Ok(0) => return Ok(Some(report)),
+        Ok(FORMAT) => {}
+        found => {
+            return Err(BodyError::NewerFormat { file, found: found.unwrap_or(i32::MAX) });
+        }
     }
     let mut select = connection.prepare("SELECT seq, sum, body FROM bodies").map_err(failed)?;
     let mut rows = select.query([]).map_err(failed)?;
@@ -249,12 +388,46 @@ fn pragma(connection: &Connection, name: &str) -> rusqlite::Result<i64> {
 /// Problems that a report lists.
 const PROBLEMS: usize = 100;
 
+/// Opens a file to look at it, and changes nothing on the disk. What waits in a write-ahead log is
+/// seen; where there is none, none is made.
+fn open_to_look(file: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let waits = std::fs::metadata(file.with_extension("db-wal")).is_ok_and(|wal| wal.len() > 0);
+    let connection = match waits {
+        true => Connection::open_with_flags_and_vfs(file, flags, SYSTEM)?,
+        false => {
+            let flags = flags | OpenFlags::SQLITE_OPEN_URI;
+            Connection::open_with_flags_and_vfs(immutable(file), flags, SYSTEM)?
+        }
+    };
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    connection.execute_batch("PRAGMA mmap_size = 0; PRAGMA temp_store = MEMORY;")?;
+    Ok(connection)
+}
+
+/// The address of a file that nobody changes.
+fn immutable(file: &Path) -> String {
+    use std::fmt::Write as _;
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let mut address = String::from("file:");
+    for byte in file.as_os_str().as_bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' => {
+                address.push(char::from(*byte));
+            }
+            other => write!(address, "%{other:02X}").expect("a string takes everything"),
+        }
+    }
+    address + "?immutable=1"
+}
+
 fn open(file: &Path) -> Result<Connection, BodyError> {
     let failed = |error| BodyError::Database { file: file.to_owned(), error };
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(file, flags).map_err(failed)?;
+    let connection = Connection::open_with_flags_and_vfs(file, flags, SYSTEM).map_err(failed)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     // With NORMAL a commit is not flushed, only a checkpoint is: the log has what was not. A file
     // can only shrink if that was said before anything else was written.
@@ -262,7 +435,7 @@ fn open(file: &Path) -> Result<Connection, BodyError> {
         "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;
          PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 10000;
          PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}; PRAGMA journal_size_limit = 67108864;
-         PRAGMA cache_size = -{CACHE_KIB};"
+         PRAGMA cache_size = -{CACHE_KIB}; PRAGMA mmap_size = 0; PRAGMA temp_store = MEMORY;"
     );
     connection.execute_batch(&pragmas).map_err(failed)?;
     let found: i32 =
@@ -295,101 +468,4 @@ fn sum(seq: u64, body: &[u8]) -> i64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn bytes(text: &str) -> Bytes {
-        Bytes::copy_from_slice(text.as_bytes())
-    }
-
-    #[test]
-    fn bodies_come_back_by_number_from_another_opening() {
-        let directory = tempfile::tempdir().unwrap();
-        let bodies = BodyFile::in_directory(directory.path());
-        assert!(!directory.path().join(FILE).exists(), "made with the first body");
-
-        bodies.write(&[(1, bytes("one")), (2, bytes("two")), (u64::MAX, bytes(""))], &[]).unwrap();
-        bodies.write(&[(2, bytes("two again"))], &[1, 7]).unwrap();
-        bodies.sync().unwrap();
-        drop(bodies);
-
-        let again = BodyFile::in_directory(directory.path());
-        let found = again.read(&[u64::MAX, 2, 1]).unwrap();
-        let whole = |text| Found::Whole(bytes(text));
-        assert_eq!(found, [whole(""), whole("two again"), Found::Missing]);
-        let report = check(directory.path()).unwrap().unwrap();
-        assert_eq!((report.bodies, report.bytes, report.problems), (2, 9, vec![]));
-    }
-
-    #[test]
-    fn a_reader_does_not_wait_for_a_writer_and_sees_what_was_written() {
-        let directory = tempfile::tempdir().unwrap();
-        let bodies = BodyFile::in_directory(directory.path());
-        bodies.write(&[(1, bytes("one"))], &[]).unwrap();
-
-        let writing = bodies.writer.lock().unwrap();
-        let found = bodies.read(&[1]).unwrap();
-        drop(writing);
-
-        assert_eq!(found, [Found::Whole(bytes("one"))]);
-    }
-
-    #[test]
-    fn a_body_that_was_changed_on_disk_is_damaged_and_not_served() {
-        let directory = tempfile::tempdir().unwrap();
-        let bodies = BodyFile::in_directory(directory.path());
-        bodies.write(&[(5, bytes("right"))], &[]).unwrap();
-        let other = Connection::open(directory.path().join(FILE)).unwrap();
-        other.execute("UPDATE bodies SET body = x'77726f6e67' WHERE seq = 5", []).unwrap();
-        drop(other);
-
-        assert_eq!(bodies.read(&[5]).unwrap(), [Found::Damaged]);
-        let report = check(directory.path()).unwrap().unwrap();
-        assert_eq!(report.problems, ["the body of message 5 is not what was written"]);
-        assert_eq!(check(tempfile::tempdir().unwrap().path()).unwrap(), None);
-    }
-
-    #[test]
-    fn the_room_of_bodies_that_are_gone_is_given_back() {
-        const BODIES: u64 = 8_000;
-        let directory = tempfile::tempdir().unwrap();
-        let bodies = BodyFile::in_directory(directory.path());
-        let all: Vec<u64> = (0..BODIES).collect();
-        let body = Bytes::from(vec![7; 4_000]);
-        for seqs in all.chunks(1_000) {
-            let put: Vec<_> = seqs.iter().map(|seq| (*seq, body.clone())).collect();
-            bodies.write(&put, &[]).unwrap();
-        }
-        bodies.sync().unwrap();
-        let full = bodies.size();
-
-        // Every tenth stays, in between.
-        for seqs in all.chunks(1_000) {
-            let gone: Vec<u64> = seqs.iter().copied().filter(|seq| seq % 10 > 0).collect();
-            bodies.write(&[], &gone).unwrap();
-        }
-        bodies.sync().unwrap();
-
-        assert!(full > BODIES * 4_000, "{full}");
-        assert!(bodies.size() < full / 3, "{full} bytes became {}", bodies.size());
-        let kept: Vec<u64> = (0..BODIES).step_by(10).collect();
-        assert!(
-            bodies.read(&kept).unwrap().iter().all(|found| *found == Found::Whole(body.clone()))
-        );
-        let report = check(directory.path()).unwrap().unwrap();
-        assert_eq!((report.bodies, report.problems), (BODIES / 10, vec![]));
-    }
-
-    #[test]
-    fn a_newer_format_is_named_and_left_alone() {
-        let directory = tempfile::tempdir().unwrap();
-        let other = Connection::open(directory.path().join(FILE)).unwrap();
-        other.execute_batch("PRAGMA user_version = 9").unwrap();
-        drop(other);
-
-        let bodies = BodyFile::in_directory(directory.path());
-
-        let refused = bodies.write(&[], &[]);
-        assert!(matches!(refused, Err(BodyError::NewerFormat { found: 9, .. })));
-    }
-}
+mod tests;

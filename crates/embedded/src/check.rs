@@ -7,11 +7,11 @@ use instep_model::disk::{Disk, Sharing};
 use instep_model::position::{Incarnation, Revision};
 
 use crate::error::{Damage, OpenError};
-use crate::format::HEADER_BYTES;
+use crate::format::{HEADER_BYTES, SNAPSHOT_MAGIC};
 use crate::repair;
-use crate::scan::{self, Chain, TornTail};
+use crate::scan::{self, Chain, Scan, TornTail};
 use crate::segment;
-use crate::snapshot;
+use crate::snapshot::{self, History};
 
 /// What a check found.
 #[derive(Debug)]
@@ -32,6 +32,8 @@ pub struct Report {
     pub damage: Option<Damage>,
     /// A repair was begun and must be run again.
     pub repair_unfinished: bool,
+    /// The histories that snapshots may belong to.
+    pub lineage: Vec<History>,
     /// The snapshots, oldest first.
     pub snapshots: Vec<CheckedSnapshot>,
 }
@@ -48,13 +50,53 @@ pub struct CheckedSnapshot {
 }
 
 impl Report {
-    /// Nothing stands in the way of opening the log, and every snapshot is good.
+    /// Nothing stands in the way of a start: a damaged snapshot does not, as long as another one
+    /// or the whole log is there.
+    #[must_use]
+    pub fn starts(&self) -> bool {
+        self.damage.is_none() && !self.repair_unfinished
+    }
+
+    /// Nothing stands in the way of a start, and every snapshot is good.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
-        self.damage.is_none()
-            && !self.repair_unfinished
-            && self.snapshots.iter().all(|snapshot| snapshot.fault.is_none())
+        self.starts() && self.snapshots.iter().all(|snapshot| snapshot.fault.is_none())
     }
+}
+
+/// The oldest entry of a log.
+pub(crate) fn floor(scan: &Scan) -> Revision {
+    scan.segments.first().map_or(Revision(1), |segment| segment.header.revision)
+}
+
+/// What stands in the way of a start although every file of the log is whole: it does not go back
+/// to its beginning, and no good snapshot reaches it.
+pub(crate) fn unreached(
+    disk: &dyn Disk,
+    directory: &Path,
+    scan: &Scan,
+) -> Result<Option<Damage>, OpenError> {
+    let floor = floor(scan);
+    if floor <= Revision(1) {
+        return Ok(None);
+    }
+    let lineage = scan.lineage();
+    let snapshots = directory.join(segment::SNAPSHOTS);
+    let revisions = snapshot::revisions(disk, &snapshots).map_err(OpenError::of(&snapshots))?;
+    for revision in revisions.into_iter().rev().filter(|revision| revision.next() >= floor) {
+        let file = snapshot::path(&snapshots, revision);
+        let header = repair::header_of(disk, &file, SNAPSHOT_MAGIC)?;
+        let is_of_use = header.is_some_and(|one| lineage.iter().any(|of| of.holds(&one)));
+        if is_of_use && snapshot::verify_file(disk, &file, revision).is_ok() {
+            return Ok(None);
+        }
+    }
+    let first = Revision(floor.0 - 1);
+    let file = segment::path(directory, floor);
+    let detail = format!("the log begins at {floor}, and no good snapshot reaches there");
+    let mut found = scan::damage(&file, 0, first, &detail);
+    found.newest_seen = scan.head();
+    Ok(Some(found))
 }
 
 /// Reads every byte of a directory and changes none. The log must not be open.
@@ -81,15 +123,21 @@ pub fn check(disk: &dyn Disk, directory: &Path) -> Result<Report, OpenError> {
         let fault = snapshot::verify_file(disk, &file, revision).err();
         CheckedSnapshot { file, revision, fault: fault.map(|fault| fault.to_string()) }
     });
+    let damage = match &scan.damage {
+        Some(damage) => Some(damage.clone()),
+        None => unreached(disk, directory, &scan)?,
+    };
     Ok(Report {
         incarnation: scan.segments.last().map(|segment| segment.header.incarnation),
-        floor: scan.segments.first().map_or(Revision(1), |segment| segment.header.revision),
+        floor: floor(&scan),
         head: scan.head(),
         segments: scan.segments.len(),
         bytes: scan.segments.iter().map(|segment| segment.end - HEADER_BYTES as u64).sum(),
-        repair_unfinished: repair::is_unfinished(disk, directory)?,
+        repair_unfinished: repair::is_unfinished(disk, directory)?
+            && !repair::is_done_but_for_its_marker(disk, directory)?,
+        lineage: scan.lineage(),
         snapshots: checked.collect(),
         torn: scan.torn,
-        damage: scan.damage,
+        damage,
     })
 }

@@ -11,9 +11,9 @@ use instep_model::position::{Incarnation, Revision};
 #[error(
     "entry {revision} is damaged: {}, byte {offset}: {detail}. \
      Entries that were acknowledged are lost or follow the damage, so this is no unfinished \
-     write, and nothing was changed. `instep check` says more; `instep check --repair` cuts the \
-     log in front of entry {revision}, keeps the rest in the folder `damaged`, and makes every \
-     reader begin anew",
+     write, and nothing was changed. `instep check` says more; `instep check --repair` keeps \
+     what can still be read behind a good snapshot or the beginning, and moves the rest to the \
+     folder `damaged`; if entries are lost, every reader begins anew",
     file.display()
 )]
 pub struct Damage {

@@ -1,9 +1,13 @@
-//! Cuts a damaged log in front of the damage: what `instep check --repair` does.
+//! Keeps of a damaged log what can be read: what `instep check --repair` does.
+//!
+//! What is kept is decided in `choice`: as many entries as possible behind a state that is whole.
+//! If these are all that there were, only history is given up, and all goes on as before. If
+//! entries behind them are lost, continuity cannot be proven there, so a new incarnation begins
+//! (I2): every reader starts anew.
 //!
 //! The plan is written into a marker before anything is touched, and the marker is removed last.
-//! Nothing is deleted: what does not fit the log any more is moved to a folder of its own under
-//! `damaged`. Continuity cannot be proven behind the cut, so a new incarnation begins there (I2):
-//! every reader starts anew.
+//! Nothing is deleted: what is of no use to the log is moved to a folder of its own under
+//! `damaged`.
 //!
 //! Every step can be done twice, so a crash in a repair is repaired by running it again; a log
 //! with a marker does not open. Doing a step twice is more than looking whether it is done: a name
@@ -17,20 +21,23 @@ use std::path::{Path, PathBuf};
 use instep_model::disk::{Access, Disk, DiskFile};
 use instep_model::position::{Incarnation, Revision};
 
+use crate::check;
 use crate::error::{Damage, OpenError};
 use crate::format::{HEADER_BYTES, Header, SEGMENT_MAGIC, SNAPSHOT_MAGIC};
-use crate::log::SEGMENT_BYTES_MIN;
+use crate::log::{SEGMENT_BYTES_MIN, name_segment};
 use crate::recovery::{make_segment, take_lock, zero_rest};
-use crate::scan::{self, Chain, Scan, Scanned};
+use crate::scan::{self, Chain, Scanned};
 use crate::segment;
 use crate::snapshot;
+use choice::{Choice, Part, Run};
+pub(crate) use marker::remove_marker;
+use marker::{MARKER, read_marker, write_marker};
 
-/// The file that says a repair is under way, and which.
-pub(crate) const MARKER: &str = "repairing";
-const MARKER_UNFINISHED: &str = "repairing.tmp";
-const MARKER_MAGIC: [u8; 8] = *b"INSTEPRP";
+mod choice;
+mod marker;
+
 /// The folder that keeps what was cut off.
-const ASIDE: &str = "damaged";
+pub(crate) const ASIDE: &str = "damaged";
 const BLOCK_BYTES: usize = 1024 * 1024;
 
 /// What a repair did.
@@ -40,11 +47,16 @@ pub struct RepairReport {
     pub damage: Option<Damage>,
     /// Something was changed.
     pub changed: bool,
+    /// The oldest entry that was kept.
+    pub floor: Revision,
     /// The newest entry that was kept.
     pub head: Revision,
     /// Entries behind it that are known to have been written, and are lost.
     pub lost: u64,
-    /// Where the cut-off remainder lies now.
+    /// Entries are lost, or may be, so a new history begins and every reader starts anew. Where
+    /// only old history was given up, everything goes on.
+    pub begins_anew: bool,
+    /// Where that lies now which is of no use to the log.
     pub moved: Vec<PathBuf>,
     /// The identity of the history from here on.
     pub incarnation: Option<Incarnation>,
@@ -57,6 +69,8 @@ struct Plan {
     head: Revision,
     chain: u64,
     newest_seen: Revision,
+    /// A new history begins behind the head. Else history is given up, and nothing else.
+    begins_anew: bool,
 }
 
 /// How far a plan was carried out.
@@ -76,6 +90,8 @@ pub(crate) fn is_done_but_for_its_marker(
     directory: &Path,
 ) -> Result<bool, OpenError> {
     match read_marker(disk, directory)? {
+        // Whatever is left to move is damage, which opening finds for itself.
+        Some(plan) if !plan.begins_anew => Ok(true),
         Some(plan) => Ok(progress(disk, directory, &plan)? != Progress::Underway),
         None => Ok(false),
     }
@@ -87,8 +103,8 @@ pub(crate) fn is_unfinished(disk: &dyn Disk, directory: &Path) -> Result<bool, O
     Ok(names.iter().any(|name| name == MARKER))
 }
 
-/// Cuts the log in front of its damage, or completes a repair that was interrupted. A log that
-/// is not damaged is left alone.
+/// Keeps what can be read, moves the rest aside, and completes a repair that was interrupted. A log
+/// that is not damaged is left alone.
 ///
 /// # Errors
 /// See [`OpenError`]. Running it again is always safe.
@@ -107,60 +123,170 @@ pub fn repair(
     }
     let again = interrupted.is_some();
     let scan = scan::scan(disk, directory, Chain::Checked)?;
-    let damage = scan.damage.clone();
+    let damage = match &scan.damage {
+        Some(damage) => Some(damage.clone()),
+        None => check::unreached(disk, directory, &scan)?,
+    };
+    let mut choice = choice::choose(disk, directory)?;
     let plan = match (interrupted, &damage) {
         (Some(plan), _) => plan,
-        (None, Some(damage)) => plan(disk, directory, &scan, damage, new_incarnation)?,
+        (None, Some(damage)) => plan(disk, directory, &choice, damage, new_incarnation)?,
         (None, None) => {
             // A marker that was never finished stands for a repair that never began.
             remove_marker(disk, directory)?;
-            let incarnation = scan.segments.last().map(|last| last.header.incarnation);
-            let head = scan.head();
-            let moved = Vec::new();
-            return Ok(RepairReport { damage, changed: false, head, lost: 0, moved, incarnation });
+            let aside = directory.join(ASIDE).join(new_incarnation.to_string());
+            let moved = bad_snapshots_aside(disk, &choice, &aside)?;
+            return Ok(RepairReport {
+                damage,
+                changed: !moved.is_empty(),
+                floor: check::floor(&scan),
+                head: scan.head(),
+                lost: 0,
+                begins_anew: false,
+                moved,
+                incarnation: scan.segments.last().map(|last| last.header.incarnation),
+            });
         }
     };
-    let moved = match progress(disk, directory, &plan)? {
-        Progress::Begun | Progress::Outlived => Vec::new(),
-        Progress::Underway => {
-            write_marker(disk, directory, &plan)?;
-            cut_off(disk, directory, &plan, &scan, again)?
+    let aside = directory.join(ASIDE).join(plan.incarnation.to_string());
+    let mut moved = Vec::new();
+    if progress(disk, directory, &plan)? == Progress::Underway {
+        write_marker(disk, directory, &plan)?;
+        disk.create_directory(&aside).map_err(OpenError::of(&aside))?;
+        if again {
+            take_back(disk, directory, &aside)?;
+            choice = choice::choose(disk, directory)?;
         }
-    };
-    begin(disk, directory, &plan)?;
+        moved = shape(disk, &choice, &plan, &aside, again)?;
+        if plan.begins_anew {
+            moved.extend(cut_off(disk, directory, &plan, &aside)?);
+        }
+    }
+    if plan.begins_anew {
+        begin(disk, directory, &plan)?;
+    }
     remove_marker(disk, directory)?;
+    let incarnation = if plan.begins_anew { plan.incarnation } else { plan.predecessor };
     Ok(RepairReport {
         damage,
         changed: true,
+        floor: choice.path.first().map_or(plan.head.next(), |(_, run)| run.first),
         head: plan.head,
         lost: plan.newest_seen.0.saturating_sub(plan.head.0),
+        begins_anew: plan.begins_anew,
         moved,
-        incarnation: Some(plan.incarnation),
+        incarnation: Some(incarnation),
     })
 }
 
 fn plan(
     disk: &dyn Disk,
     directory: &Path,
-    scan: &Scan,
+    choice: &Choice,
     damage: &Damage,
     incarnation: Incarnation,
 ) -> Result<Plan, OpenError> {
-    let newest_seen = damage.newest_seen;
-    if let Some(last) = scan.segments.last() {
-        let predecessor = last.header.incarnation;
-        return Ok(Plan {
-            incarnation,
-            predecessor,
-            head: last.last,
-            chain: last.chain,
-            newest_seen,
-        });
+    let predecessor = match choice.incarnation {
+        Some(known) => known,
+        None => any_incarnation(disk, directory)?.unwrap_or(incarnation),
+    };
+    let newest_seen = choice.newest_seen.max(damage.newest_seen);
+    Ok(Plan {
+        incarnation,
+        predecessor,
+        head: choice.end,
+        chain: choice.chain(),
+        newest_seen,
+        begins_anew: choice.loses_entries() || newest_seen > choice.end,
+    })
+}
+
+/// Makes the files up to the newest entry that is kept those of a log: what is kept in a file that
+/// cannot stay as it is gets one of its own, and what is of no use goes aside.
+fn shape(
+    disk: &dyn Disk,
+    choice: &Choice,
+    plan: &Plan,
+    aside: &Path,
+    again: bool,
+) -> Result<Vec<PathBuf>, OpenError> {
+    let mut moved = Vec::new();
+    let mut made = Vec::new();
+    for (at, run) in &choice.path {
+        let part = &choice.parts[*at];
+        let is_whole = part.is_whole_for(run);
+        // The name of one that an earlier attempt made may not be durable.
+        if is_whole && !(again && part.was_made_for(run)) {
+            continue;
+        }
+        let Some(header) = choice.header_for(*at, run) else {
+            let detail = "nothing says which history its entries belong to";
+            return Err(scan::damage(&part.path, 0, run.first, detail).into());
+        };
+        let path = part.path.with_file_name(segment::file_name(run.first));
+        if path == part.path && !is_whole {
+            let copy = aside.join(segment::file_name(run.first));
+            copy_whole(disk, &path, &copy).map_err(OpenError::of(&copy))?;
+            moved.push(copy);
+        }
+        copy_run(disk, part, run, &header, &path)?;
+        made.push(path);
     }
-    // Not even the first segment is good. Its number still says where the history goes on.
-    let head = Revision(damage.revision.0.saturating_sub(1));
-    let predecessor = any_incarnation(disk, directory)?.unwrap_or(incarnation);
-    Ok(Plan { incarnation, predecessor, head, chain: 0, newest_seen })
+    for (at, part) in choice.parts.iter().enumerate() {
+        if part.first <= plan.head && !choice.keeps(at) && !made.contains(&part.path) {
+            moved.push(move_aside(disk, &part.path, aside)?);
+        }
+    }
+    moved.extend(bad_snapshots_aside(disk, choice, aside)?);
+    Ok(moved)
+}
+
+/// Copies whole frames into a segment of their own, as they are.
+fn copy_run(
+    disk: &dyn Disk,
+    part: &Part,
+    run: &Run,
+    header: &Header,
+    path: &Path,
+) -> Result<(), OpenError> {
+    let unnamed = path.with_extension("tmp");
+    let of = |error| OpenError::of(&unnamed)(error);
+    let source = disk.open(&part.path, Access::Read).map_err(OpenError::of(&part.path))?;
+    let target = create_anew(disk, &unnamed).map_err(of)?;
+    copy_bytes(&*source, (run.start, run.end), &*target, HEADER_BYTES as u64).map_err(of)?;
+    name_segment(disk, &*target, header, &unnamed, path).map_err(OpenError::of(path))
+}
+
+fn copy_bytes(
+    source: &dyn DiskFile,
+    (start, end): (u64, u64),
+    target: &dyn DiskFile,
+    to: u64,
+) -> io::Result<()> {
+    let mut block = vec![0; BLOCK_BYTES];
+    let mut at = start;
+    while at < end {
+        let wanted = block.len().min(segment::length_of(end - at));
+        let filled = source.read_full_at(&mut block[..wanted], at)?;
+        if filled == 0 {
+            break;
+        }
+        target.write_all_at(&block[..filled], to + at - start)?;
+        at += filled as u64;
+    }
+    Ok(())
+}
+
+fn bad_snapshots_aside(
+    disk: &dyn Disk,
+    choice: &Choice,
+    aside: &Path,
+) -> Result<Vec<PathBuf>, OpenError> {
+    if !choice.bad_snapshots.is_empty() {
+        disk.create_directory(aside).map_err(OpenError::of(aside))?;
+    }
+    let bad = choice.bad_snapshots.iter();
+    bad.map(|path| move_aside(disk, path, aside)).collect()
 }
 
 /// The history that any readable header names.
@@ -182,7 +308,11 @@ fn any_incarnation(disk: &dyn Disk, directory: &Path) -> Result<Option<Incarnati
     Ok(None)
 }
 
-fn header_of(disk: &dyn Disk, path: &Path, magic: [u8; 8]) -> Result<Option<Header>, OpenError> {
+pub(crate) fn header_of(
+    disk: &dyn Disk,
+    path: &Path,
+    magic: [u8; 8],
+) -> Result<Option<Header>, OpenError> {
     let file = match disk.open(path, Access::Read) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file.map_err(OpenError::of(path))?,
@@ -193,6 +323,9 @@ fn header_of(disk: &dyn Disk, path: &Path, magic: [u8; 8]) -> Result<Option<Head
 }
 
 fn progress(disk: &dyn Disk, directory: &Path, plan: &Plan) -> Result<Progress, OpenError> {
+    if !plan.begins_anew {
+        return Ok(Progress::Underway);
+    }
     let names = disk.list(directory).map_err(OpenError::of(directory))?;
     let mut progress = Progress::Underway;
     for first in segment::firsts(&names).into_iter().filter(|first| *first > plan.head) {
@@ -212,34 +345,37 @@ fn progress(disk: &dyn Disk, directory: &Path, plan: &Plan) -> Result<Progress, 
     Ok(progress)
 }
 
+/// Takes back what an earlier attempt moved aside.
+fn take_back(disk: &dyn Disk, directory: &Path, aside: &Path) -> Result<(), OpenError> {
+    let snapshots = directory.join(segment::SNAPSHOTS);
+    for first in behind(disk, aside, segment::firsts, Revision::ZERO)? {
+        restore(disk, &segment::path(directory, first), aside)?;
+    }
+    for revision in behind(disk, aside, snapshot::revisions_of, Revision::ZERO)? {
+        restore(disk, &snapshot::path(&snapshots, revision), aside)?;
+    }
+    Ok(())
+}
+
+/// Moves aside what lies behind the newest entry that is kept.
 fn cut_off(
     disk: &dyn Disk,
     directory: &Path,
     plan: &Plan,
-    scan: &Scan,
-    again: bool,
+    aside: &Path,
 ) -> Result<Vec<PathBuf>, OpenError> {
-    let aside = directory.join(ASIDE).join(plan.incarnation.to_string());
-    disk.create_directory(&aside).map_err(OpenError::of(&aside))?;
-    let snapshots = directory.join(segment::SNAPSHOTS);
-    if again {
-        for first in behind(disk, &aside, segment::firsts, plan.head)? {
-            restore(disk, &segment::path(directory, first), &aside)?;
-        }
-        for revision in behind(disk, &aside, snapshot::revisions_of, plan.head)? {
-            restore(disk, &snapshot::path(&snapshots, revision), &aside)?;
-        }
-    }
     let mut moved = Vec::new();
+    let scan = scan::scan(disk, directory, Chain::Checked)?;
     let kept = |segment: &&Scanned| segment.header.revision <= plan.head;
     if let Some(last) = scan.segments.iter().rev().find(kept) {
-        moved.extend(cut(disk, last, &aside)?);
+        moved.extend(cut(disk, last, aside)?);
     }
     for first in behind(disk, directory, segment::firsts, plan.head)? {
-        moved.push(move_aside(disk, &segment::path(directory, first), &aside)?);
+        moved.push(move_aside(disk, &segment::path(directory, first), aside)?);
     }
+    let snapshots = directory.join(segment::SNAPSHOTS);
     for revision in behind(disk, &snapshots, snapshot::revisions_of, plan.head)? {
-        moved.push(move_aside(disk, &snapshot::path(&snapshots, revision), &aside)?);
+        moved.push(move_aside(disk, &snapshot::path(&snapshots, revision), aside)?);
     }
     Ok(moved)
 }
@@ -308,16 +444,7 @@ fn copy_whole(disk: &dyn Disk, from: &Path, to: &Path) -> io::Result<()> {
     };
     let unfinished = to.with_extension("tmp");
     let target = create_anew(disk, &unfinished)?;
-    let mut block = vec![0; BLOCK_BYTES];
-    let mut at = 0;
-    loop {
-        let filled = source.read_full_at(&mut block, at)?;
-        if filled == 0 {
-            break;
-        }
-        target.write_all_at(&block[..filled], at)?;
-        at += filled as u64;
-    }
+    copy_bytes(&*source, (0, source.length()?), &*target, 0)?;
     target.sync_data()?;
     disk.rename(&unfinished, to)?;
     match to.parent() {
@@ -344,45 +471,4 @@ fn move_aside(disk: &dyn Disk, path: &Path, aside: &Path) -> Result<PathBuf, Ope
         disk.sync_directory(directory).map_err(OpenError::sync(directory))?;
     }
     Ok(target)
-}
-
-/// The plan of an interrupted repair. A marker that is not whole was never acted on.
-fn read_marker(disk: &dyn Disk, directory: &Path) -> Result<Option<Plan>, OpenError> {
-    let header = header_of(disk, &directory.join(MARKER), MARKER_MAGIC)?;
-    Ok(header.map(|header| Plan {
-        incarnation: header.incarnation,
-        predecessor: header.predecessor,
-        head: header.revision,
-        chain: header.chain,
-        newest_seen: Revision(header.bytes),
-    }))
-}
-
-/// Writes the marker, whole or not at all, also in the place of one that is there.
-fn write_marker(disk: &dyn Disk, directory: &Path, plan: &Plan) -> Result<(), OpenError> {
-    let header = Header {
-        magic: MARKER_MAGIC,
-        incarnation: plan.incarnation,
-        predecessor: plan.predecessor,
-        revision: plan.head,
-        chain: plan.chain,
-        bytes: plan.newest_seen.0,
-    };
-    let unnamed = directory.join(MARKER_UNFINISHED);
-    let file = create_anew(disk, &unnamed).map_err(OpenError::of(&unnamed))?;
-    file.write_all_at(&header.encode(), 0).map_err(OpenError::of(&unnamed))?;
-    file.sync_data().map_err(OpenError::sync(&unnamed))?;
-    disk.rename(&unnamed, &directory.join(MARKER)).map_err(OpenError::of(&unnamed))?;
-    disk.sync_directory(directory).map_err(OpenError::sync(directory))
-}
-
-pub(crate) fn remove_marker(disk: &dyn Disk, directory: &Path) -> Result<(), OpenError> {
-    let path = directory.join(MARKER);
-    match disk.remove(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => {
-            removed.map_err(OpenError::of(&path))?;
-            disk.sync_directory(directory).map_err(OpenError::sync(directory))
-        }
-    }
 }

@@ -78,37 +78,54 @@ impl Scan {
 
     /// The histories that the segments belong to; more than one after a repair.
     pub(crate) fn lineage(&self) -> Vec<History> {
-        let mut lineage: Vec<History> = Vec::new();
-        for Scanned { header, .. } in &self.segments {
-            let (incarnation, predecessor) = (header.incarnation, header.predecessor);
-            if predecessor != incarnation {
-                let last = Some(Revision(header.revision.0.saturating_sub(1)));
-                lineage.pop_if(|newest| newest.incarnation == predecessor);
-                lineage.push(History { incarnation: predecessor, last });
-            }
-            if lineage.last().is_none_or(|newest| newest.incarnation != incarnation) {
-                lineage.push(History { incarnation, last: None });
-            }
-        }
-        lineage
+        lineage_of(self.segments.iter().map(|segment| &segment.header))
     }
+}
+
+/// The histories that headers of segments, in order, speak of.
+pub(crate) fn lineage_of<'a>(headers: impl Iterator<Item = &'a Header>) -> Vec<History> {
+    let mut lineage: Vec<History> = Vec::new();
+    for header in headers {
+        let (incarnation, predecessor) = (header.incarnation, header.predecessor);
+        if predecessor != incarnation {
+            let last = Some(Revision(header.revision.0.saturating_sub(1)));
+            lineage.pop_if(|newest| newest.incarnation == predecessor);
+            lineage.push(History { incarnation: predecessor, last });
+        }
+        if lineage.last().is_none_or(|newest| newest.incarnation != incarnation) {
+            lineage.push(History { incarnation, last: None });
+        }
+    }
+    lineage
 }
 
 /// Reads everything. Damage is an outcome, not an error.
 pub(crate) fn scan(disk: &dyn Disk, directory: &Path, rule: Chain) -> Result<Scan, OpenError> {
     let names = disk.list(directory).map_err(OpenError::of(directory))?;
-    let firsts = segment::firsts(&names);
+    let mut firsts = segment::firsts(&names);
+    let mut stray = None;
     let mut scan = Scan { segments: Vec::new(), torn: None, damage: None };
-    for (at, first) in firsts.iter().enumerate() {
-        let path = segment::path(directory, *first);
-        let scanned = match scan_segment(disk, &path, *first, scan.segments.last(), rule)? {
+    let mut at = 0;
+    while let Some(first) = firsts.get(at).copied() {
+        let path = segment::path(directory, first);
+        let scanned = match scan_segment(disk, &path, first, scan.segments.last(), rule)? {
             Ok(scanned) => scanned,
             Err(damage) => {
                 scan.damage = Some(damage);
                 break;
             }
         };
-        match firsts.get(at + 1) {
+        while let Some(inside) = firsts.get(at + 1).copied().filter(|next| *next <= scanned.last) {
+            let file = segment::path(directory, inside);
+            let detail = format!(
+                "the file does not belong here: entries {first} to {} are in another one",
+                scanned.last
+            );
+            stray.get_or_insert_with(|| damage(&file, 0, inside, &detail));
+            firsts.remove(at + 1);
+        }
+        at += 1;
+        match firsts.get(at) {
             Some(next) if *next == scanned.last.next() => scan.segments.push(scanned),
             Some(next) => {
                 scan.damage = Some(broken_off(&scanned, *next)?);
@@ -127,6 +144,10 @@ pub(crate) fn scan(disk: &dyn Disk, directory: &Path, rule: Chain) -> Result<Sca
             damage.newest_seen = damage.newest_seen.max(seen);
         }
         None => scan.damage = snapshot_ahead(disk, directory, &scan)?,
+    }
+    if let (None, Some(mut stray)) = (&scan.damage, stray) {
+        stray.newest_seen = scan.head();
+        scan.damage = Some(stray);
     }
     Ok(scan)
 }
@@ -306,7 +327,7 @@ fn snapshot_ahead(
     Ok(None)
 }
 
-fn damage(file: &Path, offset: u64, revision: Revision, detail: &str) -> Damage {
+pub(crate) fn damage(file: &Path, offset: u64, revision: Revision, detail: &str) -> Damage {
     Damage {
         file: file.to_owned(),
         offset,

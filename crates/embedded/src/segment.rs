@@ -31,7 +31,12 @@ pub(crate) struct Mark {
 
 /// The path of the segment that begins at `first`.
 pub(crate) fn path(directory: &Path, first: Revision) -> PathBuf {
-    directory.join(format!("{:020}{ENDING}", first.0))
+    directory.join(file_name(first))
+}
+
+/// The name of the segment that begins at `first`.
+pub(crate) fn file_name(first: Revision) -> String {
+    format!("{:020}{ENDING}", first.0)
 }
 
 /// The first revisions of the segments among file names, in order.

@@ -142,6 +142,7 @@ impl From<StartError> for Failure {
             StartError::Listen { .. } => Self::Listen(text),
             StartError::InUse { .. } => Self::InUse(text),
             StartError::Engine { error, .. } => Self::of_engine(error, text),
+            StartError::Open { error, .. } if error.is_damage() => Self::Damaged(text),
             StartError::Data { .. }
             | StartError::Open { .. }
             | StartError::Table { .. }

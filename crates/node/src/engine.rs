@@ -62,6 +62,16 @@ pub trait Snapshots: Send + Sync {
 /// Bodies of messages by their number. The log is the truth: what is written here again is the
 /// same, and what is lost before [`BodyStore::sync`] is written again.
 pub trait BodyStore: Send + Sync {
+    /// Looks, at a start, whether the store can be used. One that is gone or cannot be read begins
+    /// anew, without bodies; then the answer is what may still be read of the one before, which is
+    /// not written to.
+    ///
+    /// # Errors
+    /// When the storage refuses.
+    fn begin(&self) -> io::Result<Option<Arc<dyn BodyStore>>> {
+        Ok(None)
+    }
+
     /// Writes and removes bodies, all or nothing. What is there is replaced, what is not there
     /// need not be removed.
     ///

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use instep_embedded::bodies::{BodyError, BodyFile, Found};
+use instep_embedded::bodies::{BodyError, BodyFile, Condition, Found};
 use instep_embedded::definitions::DefinitionFile;
 use instep_embedded::error::OpenError;
 use instep_embedded::log::{EmbeddedLog, Options, Trimming};
@@ -15,7 +15,7 @@ use instep_model::name::Name;
 use instep_model::position::{Incarnation, Revision};
 use instep_model::view::View;
 use instep_node::engine::{
-    BodyStore, Chunks, DefinitionStore, Engine, Snapshots, StoredBody, TakeChunk,
+    BodyStore, Chunks, DefinitionStore, Engine, MemoryBodies, Snapshots, StoredBody, TakeChunk,
 };
 use uuid::Uuid;
 
@@ -82,6 +82,18 @@ impl DefinitionStore for Definitions {
 struct Bodies(BodyFile);
 
 impl BodyStore for Bodies {
+    fn begin(&self) -> io::Result<Option<Arc<dyn BodyStore>>> {
+        match self.0.condition().map_err(refused)? {
+            Condition::Usable => Ok(None),
+            Condition::Empty => Ok(Some(Arc::new(MemoryBodies::default()))),
+            Condition::Unreadable(problem) => {
+                let aside = self.0.move_aside()?;
+                tracing::error!(problem, aside = %aside.display(), "bodies cannot be read");
+                Ok(Some(Arc::new(Bodies(BodyFile::in_directory(&aside)))))
+            }
+        }
+    }
+
     fn write(&self, put: &[(u64, Bytes)], removed: &[u64]) -> io::Result<()> {
         self.0.write(put, removed).map_err(refused)
     }

@@ -32,7 +32,7 @@ impl World {
     }
 
     /// A byte of an old entry changes while the process is down. The log must refuse to open, and
-    /// a repair must begin another history.
+    /// a repair must begin another history unless a snapshot covers the entry.
     pub(super) fn damage_and_repair(&mut self) {
         let Some(node) = &self.node else { return };
         let (floor, head) = node.bounds();
@@ -69,6 +69,7 @@ impl World {
         let new = Incarnation(self.dice.uuid());
         self.disk.set_capacity(None);
         let mut outcome = self.try_repair(new, true);
+        let failed = outcome.is_err();
         for attempt in 1..REPAIRS {
             if outcome.is_ok() {
                 break;
@@ -88,6 +89,8 @@ impl World {
                     self.incarnation = Some(incarnation);
                 }
             }
+            // A snapshot covers it: only history was given up.
+            Ok(report) if report.changed || failed => {}
             Ok(_) => self.give_up("damage in an old entry was not seen".into()),
             Err(error) => self.give_up(error.to_string()),
         }

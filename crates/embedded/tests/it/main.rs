@@ -6,6 +6,7 @@ mod conformance;
 mod crash;
 mod damage;
 mod faults;
+mod one_thing;
 mod repairing;
 mod snapshots;
 mod sqlite;

@@ -74,7 +74,7 @@ fn i2_a_repair_cuts_in_front_of_the_damage_and_begins_a_new_incarnation() {
     assert_eq!(held(&log), 11);
     append(&mut log, 12, 60);
     let snapshots = log.snapshots();
-    assert_eq!(snapshots.list().len(), 1, "the one behind the cut was moved aside");
+    assert_eq!(snapshots.list().len(), 1, "the bad one was moved aside");
     snapshots.verify(Revision(5)).unwrap();
     drop(log);
     assert_eq!(held(&open(&disk)), 60);
@@ -160,6 +160,7 @@ fn i1_a_snapshot_that_was_cut_off_and_comes_back_is_not_taken_for_one_of_the_new
     let report = repair(&disk, Path::new(DIRECTORY), incarnation(8)).unwrap();
     let name = "00000000000000000030.snapshot";
     let moved = report.moved.iter().find(|path| path.ends_with(name)).unwrap();
+    world::damage(&disk, moved, |bytes| bytes[SNAPSHOT_BYTE] ^= 1);
     disk.rename(moved, &Path::new(DIRECTORY).join("snapshots").join(name)).unwrap();
 
     let mut log = open(&disk);
@@ -194,7 +195,90 @@ fn a_missing_segment_is_repaired_by_giving_up_what_follows() {
     assert_eq!(held(&open(&disk)), report.head.0);
 }
 
-/// Forty entries, snapshots of 5 and 30, and a bad byte in entry 12.
+#[test]
+fn damage_below_the_newest_good_snapshot_costs_history_only() {
+    let disk = damaged();
+    let bad = Path::new(DIRECTORY).join("snapshots/00000000000000000030.snapshot");
+    world::damage(&disk, &bad, |bytes| bytes[SNAPSHOT_BYTE] ^= 1);
+
+    let report = repair(&disk, Path::new(DIRECTORY), incarnation(8)).unwrap();
+
+    assert_eq!((report.head, report.lost, report.begins_anew), (Revision(40), 0, false));
+    assert_eq!(report.floor, Revision(13), "entry 12 cannot be read, and 13 can");
+    let mut log = open(&disk);
+    assert_eq!(log.bounds().incarnation, incarnation(7), "readers go on");
+    assert_eq!((log.bounds().floor, held(&log)), (Revision(13), 40));
+    log.snapshots().verify(Revision(30)).unwrap();
+    append(&mut log, 41, 80);
+    drop(log);
+    assert_eq!(held(&open(&disk)), 80);
+    assert!(check(&disk, Path::new(DIRECTORY)).unwrap().is_healthy());
+}
+
+#[test]
+fn a_repair_that_gives_up_history_is_completed_by_the_next_one_wherever_it_was_cut() {
+    for (cut, seed) in (0..40).flat_map(|cut| (0..4).map(move |seed| (cut, seed))) {
+        let disk = damaged().fork(seed);
+        let bad = Path::new(DIRECTORY).join("snapshots/00000000000000000030.snapshot");
+        world::damage(&disk, &bad, |bytes| bytes[SNAPSHOT_BYTE] ^= 1);
+        disk.power_off_after(cut);
+        let _ = repair(&disk, Path::new(DIRECTORY), incarnation(8));
+        disk.crash();
+
+        repair(&disk, Path::new(DIRECTORY), incarnation(9)).unwrap();
+        disk.crash();
+        let log = open(&disk);
+        assert_eq!((log.bounds().floor, held(&log)), (Revision(13), 40), "cut {cut}, seed {seed}");
+        assert_eq!(log.bounds().incarnation, incarnation(7), "cut {cut}, seed {seed}");
+    }
+}
+
+#[test]
+fn a_file_that_does_not_belong_among_the_segments_is_moved_aside_and_costs_nothing() {
+    let disk = written(40);
+    let files = segments(&disk);
+    let stray = segment(2);
+    for of in [&files[0], &files[1]] {
+        let bytes = disk.contents(of).unwrap();
+        disk.create(&stray).unwrap();
+        disk.replace(&stray, &bytes).unwrap();
+        assert!(!check(&disk, Path::new(DIRECTORY)).unwrap().starts());
+
+        let report = repair(&disk, Path::new(DIRECTORY), incarnation(8)).unwrap();
+        assert_eq!((report.head, report.lost, report.begins_anew), (Revision(40), 0, false));
+        assert!(report.moved.iter().any(|path| path.file_name() == stray.file_name()));
+        assert!(check(&disk, Path::new(DIRECTORY)).unwrap().is_healthy());
+        assert_eq!(open(&disk).bounds().incarnation, incarnation(7));
+        assert_eq!(held(&open(&disk)), 40);
+    }
+}
+
+#[test]
+fn a_log_that_no_snapshot_reaches_is_damaged_and_goes_on_from_what_there_is() {
+    let disk = written(40);
+    for revision in [2, 3] {
+        open(&disk).snapshots().write(Revision(revision), |to| to.chunk(b"rows")).unwrap();
+    }
+    disk.remove(&segments(&disk)[0]).unwrap();
+    let report = check(&disk, Path::new(DIRECTORY)).unwrap();
+    assert!(!report.starts() && !report.is_healthy());
+
+    let report = repair(&disk, Path::new(DIRECTORY), incarnation(8)).unwrap();
+    assert_eq!((report.head, report.lost), (Revision(3), 37));
+    assert!(report.begins_anew);
+    assert!(check(&disk, Path::new(DIRECTORY)).unwrap().is_healthy());
+    let mut log = open(&disk);
+    assert_eq!(log.bounds().head, Revision(3));
+    log.snapshots().verify(Revision(3)).unwrap();
+    append(&mut log, 4, 20);
+    drop(log);
+    assert!(check(&disk, Path::new(DIRECTORY)).unwrap().is_healthy());
+}
+
+/// A byte of the only chunk of a snapshot.
+const SNAPSHOT_BYTE: usize = 113;
+
+/// Forty entries, a snapshot of 5, a bad one of 30, and a bad byte in entry 12.
 fn damaged() -> SimulatedDisk {
     let disk = written(40);
     let log = open(&disk);
@@ -207,6 +291,8 @@ fn damaged() -> SimulatedDisk {
     let starts = frames(&disk.contents(&segment(first)).unwrap());
     let at = starts[(12 - first) as usize] + 41;
     world::damage(&disk, &segment(first), |bytes| bytes[at] ^= 1);
+    let bad = Path::new(DIRECTORY).join("snapshots/00000000000000000030.snapshot");
+    world::damage(&disk, &bad, |bytes| bytes[SNAPSHOT_BYTE] ^= 1);
     disk
 }
 

@@ -2,12 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
+use instep::model::mail::Status;
 use instep::model::position::Incarnation;
+use instep::model::snapshot::Reader;
 use instep_embedded::bodies::{self, BodyReport};
 use instep_embedded::check::{self, Report};
 use instep_embedded::error::OpenError;
 use instep_embedded::real::RealDisk;
 use instep_embedded::repair::{self, RepairReport};
+use instep_embedded::snapshot::SnapshotStore;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -22,8 +25,8 @@ const DATASETS: &str = "datasets";
 pub(crate) struct Arguments {
     /// A data directory, or the directory of one dataset.
     directory: PathBuf,
-    /// Cut damaged logs in front of the damage. What is cut off is kept in the folder 'damaged';
-    /// every reader begins anew.
+    /// Keep what can still be read, and move the rest to the folder 'damaged'. Where entries are
+    /// lost, every reader begins anew.
     #[arg(long)]
     repair: bool,
 }
@@ -34,6 +37,8 @@ struct Checked {
     report: Report,
     repair: Option<RepairReport>,
     bodies: Option<Bodies>,
+    /// Where bodies that cannot be read were moved to.
+    bodies_aside: Option<PathBuf>,
 }
 
 /// The bodies of messages: how they are, or why that cannot be said.
@@ -112,28 +117,83 @@ fn directories(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
 
 fn check_one(directory: &Path, repair: bool) -> Result<Checked, OpenError> {
     let report = check::check(&RealDisk, directory)?;
-    let wanted = report.damage.is_some() || report.repair_unfinished;
     let bodies = bodies::check(directory).map_err(|error| error.to_string()).transpose();
     let directory = directory.to_owned();
-    if !(repair && wanted) {
-        return Ok(Checked { directory, report, repair: None, bodies });
+    let bodies_aside = match repair {
+        true => bodies::repair(&directory)
+            .map_err(|source| OpenError::Storage { path: directory.join(bodies::FILE), source })?,
+        false => None,
+    };
+    let bodies = match &bodies_aside {
+        Some(_) => None,
+        None => compared(bodies, needed_bodies(&directory, &report)),
+    };
+    if !repair || report.is_healthy() {
+        return Ok(Checked { directory, report, repair: None, bodies, bodies_aside });
     }
     let repaired = repair::repair(&RealDisk, &directory, Incarnation(Uuid::new_v4()))?;
     // What counts is how it is now.
     let report = check::check(&RealDisk, &directory)?;
-    Ok(Checked { directory, report, repair: Some(repaired), bodies })
+    Ok(Checked { directory, report, repair: Some(repaired), bodies, bodies_aside })
+}
+
+/// How many bodies the newest good snapshot says that there must be; none without one.
+fn needed_bodies(directory: &Path, report: &Report) -> Option<u64> {
+    let disk = std::sync::Arc::new(RealDisk);
+    let store = SnapshotStore::open(disk, directory.join("snapshots"), report.lineage.clone());
+    let good = report.snapshots.iter().rev().filter(|snapshot| snapshot.fault.is_none());
+    let state = good.into_iter().find_map(|snapshot| {
+        let mut chunks = store.read(snapshot.revision).ok()?;
+        let mut reader = Reader::default();
+        while let Some(chunk) = chunks.next_chunk().ok()? {
+            reader.push(&chunk).ok()?;
+        }
+        reader.finish().ok()
+    })?;
+    let unfinished = |status| matches!(status, Status::Pending | Status::Dead);
+    let messages = state.mail.messages_after(0);
+    Some(messages.filter(|(_, message)| unfinished(message.status)).count() as u64)
+}
+
+/// Bodies that are gone show when they are held against what a snapshot needs.
+fn compared(bodies: Option<Bodies>, needed: Option<u64>) -> Option<Bodies> {
+    let needed = needed.unwrap_or(0);
+    let there = match &bodies {
+        None => 0,
+        Some(Ok(report)) if report.problems.is_empty() => report.bodies,
+        Some(_) => return bodies,
+    };
+    if needed <= there {
+        return bodies;
+    }
+    let problem = format!(
+        "{} holds {there} bodies, and {needed} messages of the newest snapshot need one: a start \
+         takes the others from the log, as far as it goes back",
+        bodies::FILE
+    );
+    let mut report = bodies.and_then(Result::ok).unwrap_or_default();
+    report.problems.push(problem);
+    Some(Ok(report))
 }
 
 fn words(checked: &Checked) -> String {
-    let Checked { directory, report, repair, bodies } = checked;
+    let Checked { directory, report, repair, bodies, bodies_aside } = checked;
     let health = match (checked.is_healthy(), report.incarnation) {
         (true, Some(_)) => "healthy",
         (true, None) => "holds no log",
-        (false, _) => "DAMAGED",
+        (false, _) if report.starts() => "DAMAGED, and a server starts with it",
+        (false, _) => "DAMAGED, and no server starts with it",
     };
     let mut text = format!("{}: {health}\n", directory.display());
     if let Some(repair) = repair {
         text.push_str(&repair_words(repair));
+    }
+    if let Some(aside) = bodies_aside {
+        text.push_str(&format!(
+            "  kept aside {}: bodies that cannot be read; the next start takes them from the log, \
+             as far as it goes back\n",
+            aside.display()
+        ));
     }
     if let Some(incarnation) = report.incarnation {
         let (size, segments) = (output::bytes(report.bytes), report.segments);
@@ -177,10 +237,16 @@ fn words(checked: &Checked) -> String {
 }
 
 fn repair_words(repair: &RepairReport) -> String {
-    let mut text = format!(
-        "  repaired   kept up to entry {}, {} entries are lost; every reader begins anew\n",
-        repair.head, repair.lost
-    );
+    let mut text = match repair.begins_anew {
+        true => format!(
+            "  repaired   kept up to entry {}, {} entries are lost; every reader begins anew\n",
+            repair.head, repair.lost
+        ),
+        false => format!(
+            "  repaired   kept up to entry {}, no entry is lost; history begins at entry {}\n",
+            repair.head, repair.floor
+        ),
+    };
     for moved in &repair.moved {
         text.push_str(&format!("  kept aside {}\n", moved.display()));
     }
@@ -188,7 +254,7 @@ fn repair_words(repair: &RepairReport) -> String {
 }
 
 fn as_json(checked: &Checked) -> Value {
-    let Checked { directory, report, repair, bodies } = checked;
+    let Checked { directory, report, repair, bodies, bodies_aside } = checked;
     let bodies = bodies.as_ref().map(|bodies| match bodies {
         Ok(found) => {
             json!({"bodies": found.bodies, "bytes": found.bytes, "problems": found.problems})
@@ -209,12 +275,14 @@ fn as_json(checked: &Checked) -> Value {
     let torn = report.torn.as_ref().map(
         |torn| json!({"file": torn.file, "offset": torn.offset, "bytes": torn.end - torn.offset}),
     );
-    let repair = repair
-        .as_ref()
-        .map(|repair| json!({"head": repair.head, "lost": repair.lost, "moved": repair.moved}));
+    let repair = repair.as_ref().map(|repair| {
+        json!({"floor": repair.floor, "head": repair.head, "lost": repair.lost,
+                   "begins_anew": repair.begins_anew, "moved": repair.moved})
+    });
     json!({
         "directory": directory,
         "healthy": checked.is_healthy(),
+        "starts": report.starts(),
         "incarnation": report.incarnation.map(|incarnation| incarnation.to_string()),
         "floor": report.floor,
         "head": report.head,
@@ -226,5 +294,6 @@ fn as_json(checked: &Checked) -> Value {
         "repair_unfinished": report.repair_unfinished,
         "repaired": repair,
         "bodies": bodies,
+        "bodies_aside": bodies_aside,
     })
 }

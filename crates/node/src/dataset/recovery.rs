@@ -15,6 +15,8 @@ use crate::engine::DefinitionStore;
 use crate::mail::Post;
 use crate::retention::Retention;
 
+mod bodies;
+
 /// Bytes read at a time: what the caches of a core hold.
 const READ_BYTES: usize = 512 * 1024;
 
@@ -43,6 +45,17 @@ pub enum OpenError {
     Thread(std::io::Error),
 }
 
+impl OpenError {
+    /// Whether what is on disk is not what was written; everything else is about the system.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::NoSnapshot { .. } | Self::Fold(_) | Self::Read(ReadError::Damaged { .. }) => true,
+            Self::Read(_) | Self::Storage(_) | Self::Thread(_) => false,
+        }
+    }
+}
+
 pub(super) struct Recovered {
     pub(super) state: State,
     pub(super) feed: Feed,
@@ -58,6 +71,9 @@ pub(super) fn recover(
 ) -> Result<Recovered, OpenError> {
     let bounds = log.bounds();
     let mut state = newest_snapshot(snapshots, bounds.floor)?;
+    if let Some(before) = post.bodies.begin()? {
+        bodies::restore(&options.name, &state, log, &*before, &post)?;
+    }
     let mut feed = Feed::new(
         options.name.clone(),
         incarnation,

@@ -75,6 +75,11 @@ impl Bodies {
         Self { store, limit, state, full, spilled, spilling }
     }
 
+    /// Looks whether the store can be used; see [`BodyStore::begin`].
+    pub(crate) fn begin(&self) -> io::Result<Option<Arc<dyn BodyStore>>> {
+        self.store.begin()
+    }
+
     /// Takes the body of a message that was just stored in the log.
     pub(crate) fn put(&self, seq: u64, body: Bytes) {
         let mut state = lock(&self.state);

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 
 use super::local::{House, Local, got, seqs};
 use super::{letter, refused};
-use crate::running::PATIENCE;
+use crate::running::{PATIENCE, instep, stdout, text};
 
 /// Small segments, so that a full disk is soon a full log.
 const CONFIG: &str = "
@@ -205,5 +205,51 @@ impl Local {
             }
         }
         panic!("no such {wanted}");
+    }
+}
+
+/// A snapshot every second, and a log that keeps everything.
+const SNAPSHOTS: &str = "
+[[mail]]
+dataset = 'mail'
+
+[log]
+snapshot_after_seconds = 1
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_whose_file_is_gone_or_cannot_be_read_come_from_the_log() {
+    const MESSAGES: u64 = 60;
+    for damage in ["gone", "garbage", "empty"] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut house = House::open_with(directory.path(), SNAPSHOTS);
+        house.route(&[("org/1", "1")]).await;
+        house.send_many("org/1", MESSAGES).await;
+        let mail = house.server.data.join("datasets").join("mail");
+        let file = mail.join("bodies.db");
+        let until = Instant::now() + PATIENCE;
+        while std::fs::read_dir(mail.join("snapshots")).unwrap().count() == 0 {
+            assert!(Instant::now() < until, "a snapshot is written");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        house.server.signal("-KILL");
+        let _ = std::fs::remove_file(mail.join("bodies.db-wal"));
+        match damage {
+            "gone" => std::fs::remove_file(&file).unwrap(),
+            "garbage" => std::fs::write(&file, b"garbage".repeat(1_000)).unwrap(),
+            _ => std::fs::write(&file, b"").unwrap(),
+        }
+
+        let checked = instep(&["check", text(&mail)]);
+        assert_eq!(checked.status.code(), Some(4), "{damage}: {}", stdout(&checked));
+        assert!(stdout(&checked).contains("bodies"), "{}", stdout(&checked));
+        house.server.start_again();
+        let mut local = house.register_with("1", json!({"credit": 1_024})).await.unwrap();
+        let all = local.take(MESSAGES as usize).await;
+
+        let bodies: Vec<Value> = all.iter().map(|one| one.body.clone()).collect();
+        let sent: Vec<Value> = (0..MESSAGES).map(|n| json!({"n": n})).collect();
+        assert_eq!(bodies, sent, "{damage}");
+        assert_eq!(house.books().await["dead"], 0, "{damage}");
     }
 }

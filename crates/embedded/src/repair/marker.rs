@@ -1,0 +1,69 @@
+//! The marker of a repair: what is going to be done, written before and removed after.
+
+use std::io;
+use std::path::Path;
+
+use instep_model::disk::Disk;
+use instep_model::position::Revision;
+
+use super::{Plan, create_anew, header_of};
+use crate::error::OpenError;
+use crate::format::Header;
+
+/// The file that says a repair is under way, and which.
+pub(crate) const MARKER: &str = "repairing";
+const MARKER_UNFINISHED: &str = "repairing.tmp";
+const MARKER_MAGIC: [u8; 8] = *b"INSTEPRP";
+/// What the marker begins with when only history is given up.
+const HISTORY_MAGIC: [u8; 8] = *b"INSTEPRH";
+/// The plan of an interrupted repair. A marker that is not whole was never acted on.
+pub(super) fn read_marker(disk: &dyn Disk, directory: &Path) -> Result<Option<Plan>, OpenError> {
+    let path = directory.join(MARKER);
+    let mut begins_anew = true;
+    let mut header = header_of(disk, &path, MARKER_MAGIC)?;
+    if header.is_none() {
+        begins_anew = false;
+        header = header_of(disk, &path, HISTORY_MAGIC)?;
+    }
+    Ok(header.map(|header| Plan {
+        incarnation: header.incarnation,
+        predecessor: header.predecessor,
+        head: header.revision,
+        chain: header.chain,
+        newest_seen: Revision(header.bytes),
+        begins_anew,
+    }))
+}
+
+/// Writes the marker, whole or not at all, also in the place of one that is there.
+pub(super) fn write_marker(
+    disk: &dyn Disk,
+    directory: &Path,
+    plan: &Plan,
+) -> Result<(), OpenError> {
+    let header = Header {
+        magic: if plan.begins_anew { MARKER_MAGIC } else { HISTORY_MAGIC },
+        incarnation: plan.incarnation,
+        predecessor: plan.predecessor,
+        revision: plan.head,
+        chain: plan.chain,
+        bytes: plan.newest_seen.0,
+    };
+    let unnamed = directory.join(MARKER_UNFINISHED);
+    let file = create_anew(disk, &unnamed).map_err(OpenError::of(&unnamed))?;
+    file.write_all_at(&header.encode(), 0).map_err(OpenError::of(&unnamed))?;
+    file.sync_data().map_err(OpenError::sync(&unnamed))?;
+    disk.rename(&unnamed, &directory.join(MARKER)).map_err(OpenError::of(&unnamed))?;
+    disk.sync_directory(directory).map_err(OpenError::sync(directory))
+}
+
+pub(crate) fn remove_marker(disk: &dyn Disk, directory: &Path) -> Result<(), OpenError> {
+    let path = directory.join(MARKER);
+    match disk.remove(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => {
+            removed.map_err(OpenError::of(&path))?;
+            disk.sync_directory(directory).map_err(OpenError::sync(directory))
+        }
+    }
+}
