@@ -31,9 +31,15 @@ pub(crate) fn start(format: LogFormat) -> Result<WorkerGuard, Failure> {
     let (writer, guard) = writer.thread_name("log").finish(std::io::stderr());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     let started = match format {
-        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        LogFormat::Text => log.with_ansi(takes_colour()).try_init(),
         LogFormat::Json => log.json().try_init(),
     };
     started.map_err(|error| Failure::System(format!("the log: {error}")))?;
     Ok(guard)
+}
+
+/// A terminal, unless `NO_COLOR` is set to anything.
+fn takes_colour() -> bool {
+    let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    std::io::stderr().is_terminal() && !unwanted
 }
