@@ -265,6 +265,8 @@ pub(super) struct PulledMessage {
     attempt: u64,
     /// Milliseconds in which an answer is wanted.
     lease_ms: u64,
+    /// The end of that time, in milliseconds since 1970.
+    lease_until: u64,
     /// The body, as it was sent.
     body: Value,
 }
