@@ -4,7 +4,8 @@
 use std::sync::LazyLock;
 
 use instep_fuzz::allowance::within;
-use instep_model::expression::{CelValue, Expression, from_fields};
+use instep_model::expression::{CelValue, Expression, Meter, from_fields};
+use instep_model::limits;
 use libfuzzer_sys::fuzz_target;
 use serde_json::json;
 
@@ -31,10 +32,10 @@ fn run(source: &str) -> Option<serde_json::Value> {
         }
     };
     let variables = [("row", &*ROW), ("key", &*KEY)];
-    let value = expression.evaluate(&variables).ok();
-    let again = expression.evaluate(&variables).ok();
+    let value = expression.evaluate(&variables, &mut Meter::new(limits::EXPRESSION_STEPS)).ok();
+    let again = expression.evaluate(&variables, &mut Meter::new(limits::EXPRESSION_STEPS)).ok();
     assert_eq!(value, again, "an expression is a function");
-    let truth = expression.is_true(&variables).ok();
+    let truth = expression.is_true(&variables, &mut Meter::new(limits::EXPRESSION_STEPS)).ok();
     assert!(value.is_none() || truth == value.as_ref().and_then(serde_json::Value::as_bool));
     value
 }

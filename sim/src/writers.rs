@@ -202,6 +202,7 @@ impl Attempted {
             principal: self.attempt.principal.to_owned(),
             id,
             digest: digest(body.as_bytes()),
+            earlier: None,
         });
         Proposal { signature, operations: self.attempt.operations.iter().map(read).collect() }
     }

@@ -110,7 +110,7 @@ pub(crate) fn signed_proposal(
     operations: Vec<Operation>,
 ) -> Proposal {
     let digest = digest(meaning);
-    let signature = Some(Signature { principal: PRINCIPAL.into(), id, digest });
+    let signature = Some(Signature { principal: PRINCIPAL.into(), id, digest, earlier: None });
     Proposal { signature, operations }
 }
 

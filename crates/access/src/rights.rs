@@ -9,7 +9,7 @@
 
 mod declaration;
 
-use instep_model::expression::{CelValue, from_fields};
+use instep_model::expression::{CelValue, Meter, from_fields};
 use instep_model::feed::TABLE_PREFIX;
 use instep_model::limits;
 use instep_model::row::Fields;
@@ -240,7 +240,8 @@ impl Right {
             ("dataset", &texts[1]),
             ("table", &texts[2]),
         ];
-        condition.is_true(&variables).unwrap_or(false)
+        let mut meter = Meter::new(limits::EXPRESSION_STEPS);
+        condition.is_true(&variables, &mut meter).unwrap_or(false)
     }
 }
 

@@ -292,8 +292,20 @@ pub struct Signature {
     pub principal: String,
     /// The id that the principal gave, a UUIDv7.
     pub id: Uuid,
-    /// A digest of the operations as they arrived: the same id with another one is a conflict.
+    /// A digest of the operations, however they were written: the same id with another one is a
+    /// conflict.
     pub digest: u64,
+    /// The digest of the bytes that arrived, by which versions before told operations apart.
+    #[serde(skip)]
+    pub earlier: Option<u64>,
+}
+
+impl Signature {
+    /// Whether this is what was remembered under its id.
+    #[must_use]
+    pub fn is_of(&self, remembered: u64) -> bool {
+        self.digest == remembered || self.earlier == Some(remembered)
+    }
 }
 
 /// Records that became visible together.
@@ -380,7 +392,22 @@ pub fn history_after(history: u64, entry: &[u8]) -> u64 {
     xxhash_rust::xxh3::xxh3_64_with_seed(entry, history)
 }
 
-/// The digest by which two bodies under one commit id are told apart.
+/// The digest by which two lists of operations under one commit id are told apart: of their values,
+/// whatever spaces and order of fields they were written with.
+#[must_use]
+pub fn digest_of_values(operations: &[Value]) -> u64 {
+    let mut hasher = xxhash_rust::xxh3::Xxh3::new();
+    let mut text = Vec::new();
+    for operation in operations {
+        text.clear();
+        serde_json::to_writer(&mut text, operation).expect("JSON is written into memory");
+        hasher.update(&(text.len() as u64).to_le_bytes());
+        hasher.update(&text);
+    }
+    hasher.digest()
+}
+
+/// The digest of bytes.
 #[must_use]
 pub fn digest(body: &[u8]) -> u64 {
     xxhash_rust::xxh3::xxh3_64(body)
@@ -416,6 +443,7 @@ mod tests {
                     principal: "admin".into(),
                     id: Uuid::from_u128(5),
                     digest: 6,
+                    earlier: None,
                 }),
                 results: vec![None, Some(-7)],
                 records: vec![
@@ -453,5 +481,38 @@ mod tests {
         assert!(parse(r#"{"op":"delete","table":"t","key":"k"}"#).is_ok());
         assert!(parse(r#"{"op":"delete","table":"t","key":"k","kez":1}"#).is_err());
         assert!(parse(r#"{"op":"add","table":"t","key":"k","field":"n","by":1.5}"#).is_err());
+    }
+
+    #[test]
+    fn the_same_operations_have_one_digest_whatever_their_spaces_and_order_of_fields() {
+        let of = |text: &str| digest_of_values(&serde_json::from_str::<Vec<Value>>(text).unwrap());
+        let one = of(r#"[{"op":"put","table":"t","key":"k","row":{"a":1,"b":[1.0]}}]"#);
+
+        let same = r#"[ {"key":"k", "row": {"b":[1.0], "a":1},"table":"t","op":"put"} ]"#;
+        assert_eq!(of(same), one);
+        for other in [
+            r#"[{"op":"put","table":"t","key":"k","row":{"a":1,"b":[1]}}]"#,
+            r#"[{"op":"put","table":"t","key":"k","row":{"a":1,"b":[1.0]}},{}]"#,
+            "[]",
+        ] {
+            assert_ne!(of(other), one, "{other}");
+        }
+    }
+
+    #[test]
+    fn an_entry_of_before_opens_although_a_signature_knows_more_by_now() {
+        #[derive(Serialize)]
+        struct Before {
+            principal: String,
+            id: Uuid,
+            digest: u64,
+        }
+        let before = Before { principal: "p".into(), id: Uuid::from_u128(5), digest: 6 };
+        let bytes = postcard::to_allocvec(&before).unwrap();
+
+        let read: Signature = postcard::from_bytes(&bytes).unwrap();
+
+        let Before { principal, id, digest } = before;
+        assert_eq!(read, Signature { principal, id, digest, earlier: None });
     }
 }

@@ -1,30 +1,39 @@
 //! CEL expressions over rows: filters, projections, conditions.
 //!
 //! JSON integers become CEL `int` wherever they fit, so that `row.count - 1 > 0` works as it reads.
+//!
+//! Whoever may commit may send an expression, so what it costs is bounded by what is run: the depth
+//! of the tree that was parsed, and the steps that it takes ([`Meter`]).
 
+mod metered;
 mod scope;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
+use std::thread;
 
 use cel::objects::{Key as CelKey, Map as CelMap};
-use cel::{Context, Env, Program};
+use cel::{Context, IdedExpr};
 use serde_json::{Number, Value};
 
+use self::metered::ENVIRONMENT;
 use self::scope::Problem;
 use crate::limits;
 use crate::row::Fields;
 
+pub use self::metered::Meter;
 pub use cel::Value as CelValue;
-
-static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
 
 /// A compiled expression.
 #[derive(Clone)]
 pub struct Expression {
     source: Arc<str>,
-    program: Arc<Program>,
+    tree: Arc<IdedExpr>,
+    /// Nodes of the tree: what a run costs at least.
+    nodes: u64,
+    /// The interpreter recurses for each level.
+    is_deep: bool,
 }
 
 /// Why an expression was refused. Line and column count from 1.
@@ -47,6 +56,8 @@ pub struct EvaluationError {
     pub source_text: String,
     /// What happened.
     pub message: String,
+    /// It would have taken more steps than it may.
+    pub is_too_costly: bool,
 }
 
 /// The values that an expression may name.
@@ -58,49 +69,29 @@ impl Expression {
     /// # Errors
     /// [`ExpressionError`] with the line and column of what does not compile.
     pub fn compile(source: &str, variables: &[&str]) -> Result<Self, ExpressionError> {
-        let refuse = |(line, column), message| Err(ExpressionError { line, column, message });
         if source.len() > limits::EXPRESSION_BYTES {
-            let limit = limits::EXPRESSION_BYTES;
-            let bytes = source.len();
+            let (bytes, limit) = (source.len(), limits::EXPRESSION_BYTES);
             return refuse((1, 1), format!("{bytes} bytes long, the limit is {limit}"));
         }
-        if let Some(at) = too_deep(source) {
-            let limit = limits::EXPRESSION_DEPTH;
-            let operators = limits::EXPRESSION_OPERATORS;
-            let message = format!("more than {limit} brackets deep or {operators} operators long");
-            return refuse(place_of(source, at), message);
-        }
-        let program = match ENVIRONMENT.compile(source) {
-            Ok(program) => program,
-            Err(errors) => {
-                let first = errors.errors.first();
-                let (line, column) = first.map_or((1, 1), |error| error.pos);
-                let message = first.map_or("does not parse".into(), |error| error.msg.clone());
-                // The parser counts columns from 0 in some errors and from 1 in others.
-                return refuse((line.max(1) as usize, column.max(1) as usize), message);
-            }
+        let (tree, nodes) = match is_flat(source) {
+            true => read(source, variables)?,
+            false => on_a_large_stack(|| read(source, variables)).unwrap_or_else(no_stack)?,
         };
-        match scope::check(program.expression(), variables) {
-            Ok(()) => {}
-            Err(Problem::Unknown(name)) => {
-                let at = place_of(source, source.find(name).unwrap_or(0));
-                let known = variables.join(", ");
-                return refuse(at, format!("unknown name {name:?}; known are {known}"));
-            }
-            Err(Problem::NestedLoop) => {
-                let message = "all, exists, map and filter must not stand within one another";
-                return refuse((1, 1), message.to_owned());
-            }
-        }
-        Ok(Self { source: source.into(), program: Arc::new(program) })
+        let is_deep = scope::is_deeper_than(&tree, limits::EXPRESSION_SHALLOW);
+        Ok(Self { source: source.into(), tree: Arc::new(tree), nodes, is_deep })
     }
 
     /// Evaluates to a JSON value.
     ///
     /// # Errors
-    /// [`EvaluationError`] when a field is missing, types do not fit, or the result is no JSON.
-    pub fn evaluate(&self, variables: Variables<'_>) -> Result<Value, EvaluationError> {
-        let result = self.run(variables)?;
+    /// [`EvaluationError`] when a field is missing, types do not fit, the result is no JSON, or it
+    /// takes more steps than the meter has left.
+    pub fn evaluate(
+        &self,
+        variables: Variables<'_>,
+        meter: &mut Meter,
+    ) -> Result<Value, EvaluationError> {
+        let result = self.run(variables, meter)?;
         let mut room = limits::EXPRESSION_RESULT_BYTES;
         to_json(&result, &mut room).map_err(|NotJson(why)| self.error(why))
     }
@@ -109,8 +100,12 @@ impl Expression {
     ///
     /// # Errors
     /// [`EvaluationError`] as in [`Expression::evaluate`], and when the result is no boolean.
-    pub fn is_true(&self, variables: Variables<'_>) -> Result<bool, EvaluationError> {
-        match self.run(variables)? {
+    pub fn is_true(
+        &self,
+        variables: Variables<'_>,
+        meter: &mut Meter,
+    ) -> Result<bool, EvaluationError> {
+        match self.run(variables, meter)? {
             CelValue::Bool(truth) => Ok(truth),
             other => Err(self.error(format!("{:?} where a boolean is needed", other.type_of()))),
         }
@@ -122,16 +117,45 @@ impl Expression {
         &self.source
     }
 
-    fn run(&self, variables: Variables<'_>) -> Result<CelValue, EvaluationError> {
+    fn run(
+        &self,
+        variables: Variables<'_>,
+        meter: &mut Meter,
+    ) -> Result<CelValue, EvaluationError> {
+        match self.is_deep {
+            true => on_a_large_stack(|| self.run_here(variables, meter))
+                .unwrap_or_else(|| Err(self.error("there is no memory for it; try again".into()))),
+            false => self.run_here(variables, meter),
+        }
+    }
+
+    fn run_here(
+        &self,
+        variables: Variables<'_>,
+        meter: &mut Meter,
+    ) -> Result<CelValue, EvaluationError> {
         let mut context = Context::with_env(Arc::clone(&ENVIRONMENT));
         for (name, value) in variables {
             context.add_variable_from_value(*name, (*value).clone());
         }
-        self.program.execute(&context).map_err(|error| self.error(error.to_string()))
+        let result = meter.run(self.nodes, || {
+            let value = CelValue::resolve_val(&self.tree, &context)?;
+            // It is copied on its way out.
+            metered::charge_for(value.as_ref())?;
+            CelValue::try_from(value.as_ref())
+        });
+        match result {
+            Some(result) => result.map_err(|error| self.error(error.to_string())),
+            None => Err(EvaluationError {
+                is_too_costly: true,
+                ..self.error(format!("it takes more than {} steps", limits::EXPRESSION_STEPS))
+            }),
+        }
     }
 
     fn error(&self, message: String) -> EvaluationError {
-        EvaluationError { source_text: self.source.to_string(), message }
+        let source_text = self.source.to_string();
+        EvaluationError { source_text, message, is_too_costly: false }
     }
 }
 
@@ -216,26 +240,64 @@ fn take(room: &mut usize, bytes: usize) -> Result<(), NotJson> {
     Ok(())
 }
 
-/// The byte at which an expression nests too deeply: the parser and the interpreter recurse for
-/// every bracket and for every operator of a chain, so both are counted, outside of quotes.
-fn too_deep(source: &str) -> Option<usize> {
-    let (mut depth, mut operators, mut quote) = (0_usize, 0_usize, None);
-    for (at, byte) in source.bytes().enumerate() {
-        match (quote, byte) {
-            (Some(open), _) if open == byte => quote = None,
-            (Some(_), _) => {}
-            (None, b'"' | b'\'') => quote = Some(byte),
-            (None, b'(' | b'[' | b'{') => depth += 1,
-            (None, b')' | b']' | b'}') => depth = depth.saturating_sub(1),
-            (None, b'+' | b'-' | b'*' | b'/' | b'%' | b'<' | b'>' | b'=' | b'!') => operators += 1,
-            (None, b'&' | b'|' | b'?' | b'.' | b',') => operators += 1,
-            (None, _) => {}
+fn refuse<T>((line, column): (usize, usize), message: String) -> Result<T, ExpressionError> {
+    Err(ExpressionError { line, column, message })
+}
+
+/// Parses, and checks what was parsed; then the tree is made to ask the meter. Takes as much stack
+/// as the text makes it.
+fn read(source: &str, variables: &[&str]) -> Result<(IdedExpr, u64), ExpressionError> {
+    let mut tree = match ENVIRONMENT.parser().parse(source) {
+        Ok(tree) => tree,
+        Err(errors) => {
+            let first = errors.errors.first();
+            let (line, column) = first.map_or((1, 1), |error| error.pos);
+            let message = first.map_or("does not parse".into(), |error| error.msg.clone());
+            // The parser counts columns from 0 in some errors and from 1 in others.
+            return refuse((line.max(1) as usize, column.max(1) as usize), message);
         }
-        if depth > limits::EXPRESSION_DEPTH || operators > limits::EXPRESSION_OPERATORS {
-            return Some(at);
+    };
+    let limit = limits::EXPRESSION_DEPTH;
+    if scope::is_deeper_than(&tree, limit) {
+        let message = format!("nested deeper than {limit} levels; each operator of a chain is one");
+        return refuse((1, 1), message);
+    }
+    match scope::check(&tree, variables) {
+        Ok(()) => {}
+        Err(Problem::Unknown(name)) => {
+            let at = place_of(source, source.find(name).unwrap_or(0));
+            let known = variables.join(", ");
+            return refuse(at, format!("unknown name {name:?}; known are {known}"));
+        }
+        Err(Problem::NestedLoop) => {
+            let message = "all, exists, map and filter must not stand within one another";
+            return refuse((1, 1), message.to_owned());
         }
     }
-    None
+    let nodes = metered::meter(&mut tree);
+    Ok((tree, nodes))
+}
+
+/// Whether a text cannot nest far, however it is read: what could nest is counted wherever it
+/// stands, in quotes and comments too.
+fn is_flat(source: &str) -> bool {
+    let nests = |byte: &&u8| b"([{+-*/%<>=!&|?.".contains(byte);
+    let words = source.as_bytes().windows(2).filter(|pair| *pair == b"in").count();
+    source.as_bytes().iter().filter(nests).count() + words <= limits::EXPRESSION_FLAT
+}
+
+/// Does something on a thread with enough stack for whatever a text can nest; none when the system
+/// gives no thread.
+fn on_a_large_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
+    thread::scope(|scope| {
+        let builder = thread::Builder::new().name("expression".into());
+        let worker = builder.stack_size(limits::EXPRESSION_STACK_BYTES).spawn_scoped(scope, work);
+        worker.ok()?.join().ok()
+    })
+}
+
+fn no_stack<T>() -> Result<T, ExpressionError> {
+    refuse((1, 1), "there is no memory to read it; try again".into())
 }
 
 fn place_of(source: &str, at: usize) -> (usize, usize) {
@@ -253,7 +315,8 @@ mod tests {
 
     fn evaluate(source: &str, row: Value) -> Result<Value, EvaluationError> {
         let row = from_fields(row.as_object().unwrap());
-        Expression::compile(source, &["row"]).unwrap().evaluate(&[("row", &row)])
+        let mut meter = Meter::new(limits::EXPRESSION_STEPS);
+        Expression::compile(source, &["row"]).unwrap().evaluate(&[("row", &row)], &mut meter)
     }
 
     #[test]
@@ -288,24 +351,119 @@ mod tests {
     }
 
     #[test]
-    fn deep_nesting_is_refused_before_the_parser_sees_it() {
-        for open in ["(", "[", "{", "!", "-", "! ", "f("] {
+    fn depth_is_that_of_the_tree_whatever_quotes_and_comments_say() {
+        let chain = format!("1{} == 1", "+1".repeat(1_300));
+        for source in [
+            chain.clone(),
+            format!(r"'\'' == '' || {chain}"),
+            format!("false // '\n || {chain}"),
+            format!(r#"r"\" == '"' || {chain}"#),
+            format!("\"\"\"\"'\"\"\" == '' || {chain}"),
+            format!("1{}", " in 1".repeat(limits::EXPRESSION_BYTES / 5 - 1)),
+        ] {
+            let error = Expression::compile(&source, &[]).unwrap_err();
+            assert!(error.message.contains("deeper than"), "{error}");
+        }
+        for open in ["(", "[", "{", "!", "-", "! ", "f(", "true?", "[1].map(x,", "1+", "a.", "a["] {
             let source = open.repeat(limits::EXPRESSION_BYTES / open.len());
             assert!(Expression::compile(&source, &[]).is_err(), "{open}");
         }
     }
 
     #[test]
-    fn the_longest_chains_that_pass_the_limits_do_not_overflow_a_thread_of_2_mib() {
+    fn the_deepest_trees_that_pass_do_not_overflow_a_thread_of_2_mib() {
         let row = from_fields(&Fields::new());
-        for (item, operators) in [("1+", 1), ("true||", 2), ("false?1:", 1), ("!", 1), ("-", 1)] {
-            let source = item.repeat(limits::EXPRESSION_OPERATORS / operators) + "1";
-            if let Ok(expression) = Expression::compile(&source, &["row"]) {
-                let _ = expression.evaluate(&[("row", &row)]);
+        for item in ["1+", "1==", "1<", "true||", "false?1:", "!", "-", "size([", "1 in ", "(1-"] {
+            let mut deepest = 0;
+            for count in (1..=limits::EXPRESSION_DEPTH + 8).rev() {
+                let source = item.repeat(count) + "1";
+                let closed = source.clone()
+                    + &"])".repeat(if item == "size([" { count } else { 0 })
+                    + &")".repeat(if item == "(1-" { count } else { 0 });
+                if let Ok(expression) = Expression::compile(&closed, &["row"]) {
+                    let mut meter = Meter::new(limits::EXPRESSION_STEPS);
+                    let _ = expression.evaluate(&[("row", &row)], &mut meter);
+                    deepest = count;
+                    break;
+                }
             }
-            let source = item.repeat(limits::EXPRESSION_OPERATORS / operators + 1) + "1";
-            assert!(Expression::compile(&source, &["row"]).is_err(), "{item}");
+            assert!(deepest >= 30, "{item}: {deepest}");
         }
+    }
+
+    #[test]
+    fn what_was_long_enough_before_is_so_still() {
+        let words = format!("row.a in [{}]", vec!["'a.b@c.d'"; 199].join(","));
+        let sum = format!("1{}", "+1".repeat(200));
+        let any = format!("row.a == 0{}", " || row.a == 1".repeat(60));
+
+        assert_eq!(evaluate(&words, json!({"a": "a.b@c.d"})), Ok(json!(true)));
+        assert_eq!(evaluate(&sum, json!({})), Ok(json!(201)));
+        assert_eq!(evaluate(&any, json!({"a": 2})), Ok(json!(false)));
+    }
+
+    #[test]
+    fn an_expression_takes_no_more_steps_than_it_may_whatever_it_is_made_of() {
+        let numbers: Vec<u32> = (0..20_000).map(|n| n + 10).collect();
+        let row = json!({
+            "l": numbers, "s": "x".repeat(150_000), "t": vec!["y".repeat(200); 500],
+            "m": {"a": vec!["z"; 20_000]},
+        });
+        for source in [
+            "row.l.all(x, !(8 in row.l))",
+            "row.l.map(x, row.s + row.s).size() > 0",
+            "row.l.map(x, row.s).size() > 0",
+            "row.l.map(x, [row.s]).size() > 0",
+            "row.l.map(x, {'a': row.s}).size() > 0",
+            "row.l.map(x, {row.s: 1}).size() > 0",
+            "row.l.map(x, row.?s).size() > 0",
+            "row.l.map(x, row[?'s']).size() > 0",
+            "row.l.filter(x, row.s != row.s + 'a').size() > 0",
+            "row.l.all(x, row.s == row.s)",
+            "row.l.all(x, row.l == row.l)",
+            "row.l.all(x, row.m != row)",
+            "row.l.all(x, row.s <= row.s)",
+            "row.l.all(x, row.s.contains('y') || true)",
+            "row.l.all(x, row.s.endsWith(row.s))",
+            "row.l.all(x, size(row.s) > 0)",
+            "row.l.all(x, row.s.size() > 0)",
+            "row.l.all(x, string(row.s) != 'a')",
+            "row.l.all(x, bytes(row.s) != b'')",
+            "row.l.all(x, (row.l + row.l).size() > 0)",
+            "row.l.exists_one(x, [row.s, row.s] != [])",
+            "row.l.map(x, row.l).size() > 0",
+            "row.l.all(x, {'a': row.l}.a.size() > 0)",
+            "row.l.all(x, dyn(row.s) != 'a')",
+            "row.l.all(x, row.s in row.t + [row.s])",
+            "row.l.all(x, [row.l][0].size() > 0 || row.nothing)",
+        ] {
+            let error = evaluate(source, row.clone()).expect_err(source);
+            assert!(error.is_too_costly, "{source}: {error}");
+        }
+        for source in [
+            "row.l.all(x, x >= 10)",
+            "row.t.all(t, t != 'y')",
+            "row.l.filter(x, x % 2 == 0).size() == 10000",
+            "8 in row.l || 'a' in row.m",
+            "row.s.contains('y') || row.s.size() == 150000",
+        ] {
+            assert_eq!(evaluate(source, row.clone()), Ok(json!(true)), "{source}");
+        }
+    }
+
+    #[test]
+    fn a_meter_is_for_everything_that_is_run_with_it() {
+        let row = from_fields(json!({"l": [1, 2, 3]}).as_object().unwrap());
+        let expression = Expression::compile("row.l.all(x, x > 0)", &["row"]).unwrap();
+        let mut meter = Meter::new(100);
+
+        let mut runs = 0;
+        while expression.is_true(&[("row", &row)], &mut meter) == Ok(true) {
+            runs += 1;
+        }
+
+        assert!((2..10).contains(&runs), "{runs}");
+        assert_eq!(meter.left(), 0);
     }
 
     #[test]
@@ -338,9 +496,9 @@ mod tests {
 
     #[test]
     fn a_result_that_repeats_itself_beyond_the_limit_is_an_error() {
-        let tags: Vec<u32> = (0..2_000).collect();
+        let row = json!({"tags": vec![0; 100], "s": "x".repeat(4_000)});
 
-        let error = evaluate("row.tags.map(t, row.tags)", json!({ "tags": tags })).unwrap_err();
+        let error = evaluate("row.tags.map(t, row.s)", row).unwrap_err();
 
         assert!(error.message.contains("larger than"), "{error}");
     }

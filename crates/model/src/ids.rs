@@ -80,7 +80,7 @@ impl IdMemory {
         let known = self.principals.get(&signature.principal);
         // Whatever the clock says by now: what took effect did so once.
         if let Some(remembered) = known.and_then(|principal| principal.ids.get(&signature.id)) {
-            return match remembered.digest == signature.digest {
+            return match signature.is_of(remembered.digest) {
                 true => Recall::Known(remembered.clone()),
                 false => Recall::Conflict,
             };
@@ -271,7 +271,7 @@ mod tests {
     }
 
     fn signature(id: Uuid, digest: u64) -> Signature {
-        Signature { principal: "p".into(), id, digest }
+        Signature { principal: "p".into(), id, digest, earlier: None }
     }
 
     fn remembered(digest: u64) -> Remembered {

@@ -16,6 +16,10 @@ pub const JOURNAL_RECORD_BYTES: usize = 256 * 1024;
 pub const COMMIT_PROPOSALS: usize = 1_000;
 /// Largest body of a commit as it arrives.
 pub const COMMIT_BYTES: usize = 1024 * 1024;
+/// What a commit may become: bytes of its records.
+pub const COMMIT_RESULT_BYTES: usize = 16 * 1024 * 1024;
+/// Bytes of rows that a commit may read and write on the way there.
+pub const COMMIT_WORK_BYTES: usize = 64 * 1024 * 1024;
 /// Most commits flushed together in one entry of the log.
 pub const ENTRY_COMMITS: usize = 4_096;
 /// Largest entry of the log that the owner builds: it stops taking commits into the batch here.
@@ -92,12 +96,19 @@ pub const ROLES: usize = 64;
 pub const ORIGINS: usize = 256;
 /// Keys for programs.
 pub const PROGRAM_KEYS: usize = 1_024;
-/// Longest CEL expression. Bounds the parser's recursion as well.
+/// Longest CEL expression.
 pub const EXPRESSION_BYTES: usize = 4 * 1024;
-/// Deepest nesting of brackets in a CEL expression.
-pub const EXPRESSION_DEPTH: usize = 32;
-/// Operators in a CEL expression: a chain of them nests as well.
-pub const EXPRESSION_OPERATORS: usize = 200;
+/// Levels of a CEL expression's tree; a chain of operators has one for each.
+pub const EXPRESSION_DEPTH: usize = 256;
+/// With so many signs that could nest, an expression is read where it arrives; one with more, on a
+/// thread with a stack of its own.
+pub const EXPRESSION_FLAT: usize = 64;
+/// A tree of no more levels is run where it is asked for, a deeper one on such a thread too.
+pub const EXPRESSION_SHALLOW: usize = 32;
+/// That stack: enough for what [`EXPRESSION_BYTES`] can nest.
+pub const EXPRESSION_STACK_BYTES: usize = 64 * 1024 * 1024;
+/// Steps of an expression, and of all the conditions of one commit.
+pub const EXPRESSION_STEPS: u64 = 500_000;
 /// What an expression may make of a row, its values counted as one byte each and its texts in full.
 pub const EXPRESSION_RESULT_BYTES: usize = ROW_BYTES;
 /// Views declared on one dataset.
@@ -398,7 +409,8 @@ pub const BOOKMARK_MS: u64 = 15_000;
 // Bounds that depend on each other.
 const _: () = assert!(ROW_BYTES < COMMIT_BYTES);
 const _: () = assert!(JOIN_INLINE_BYTES <= JOIN_BYTES && JOIN_INLINE_ROWS <= JOIN_ROWS);
-const _: () = assert!(ENTRY_BYTES + COMMIT_PROPOSALS * (ROW_BYTES / 8) < LOG_FRAME_BYTES);
+const _: () = assert!(ENTRY_BYTES + 2 * COMMIT_RESULT_BYTES < LOG_FRAME_BYTES);
+const _: () = assert!(COMMIT_BYTES < COMMIT_RESULT_BYTES);
 const _: () = assert!(LIVE_HISTORY_BYTES <= LIVE_HISTORY_BYTES_MOST);
 const _: () = assert!(LIVE_HISTORY_BYTES_MOST < LIVE_TOPICS_KEPT_BYTES);
 const _: () = assert!(UNFINISHED_SPARED_BYTES < FRAME_BYTES && FRAME_BYTES < UNFINISHED_BYTES);

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::commit::{Commit, Entry, Proposal, Signature};
+use crate::expression::Meter;
 use crate::ids::Recall;
 use crate::limits;
 use crate::log::AppendError;
@@ -116,8 +117,18 @@ struct Flush<T> {
 struct Batch {
     commits: Vec<Commit>,
     bytes: usize,
+    /// Steps that conditions took.
+    steps: u64,
     overlay: Overlay,
     ids: BTreeMap<(String, Uuid), (u64, Receipt)>,
+}
+
+impl Batch {
+    fn is_full(&self) -> bool {
+        self.commits.len() >= limits::ENTRY_COMMITS
+            || self.bytes >= limits::ENTRY_BYTES
+            || self.steps >= limits::EXPRESSION_STEPS
+    }
 }
 
 impl<T> Owner<T> {
@@ -180,7 +191,7 @@ impl<T> Owner<T> {
                 None => self.judge(proposal, &mut batch),
             };
             answers.push((ticket, answer));
-            if batch.commits.len() >= limits::ENTRY_COMMITS || batch.bytes >= limits::ENTRY_BYTES {
+            if batch.is_full() {
                 break;
             }
         }
@@ -218,7 +229,11 @@ impl<T> Owner<T> {
             now_ms: self.now_ms,
         };
         let overlay = &mut batch.overlay;
-        let commit = evaluation::evaluate(&self.state, circumstances, overlay, operations)?;
+        let mut meter = Meter::new(limits::EXPRESSION_STEPS);
+        let evaluated =
+            evaluation::evaluate(&self.state, circumstances, overlay, operations, &mut meter);
+        batch.steps += limits::EXPRESSION_STEPS - meter.left();
+        let commit = evaluated?;
         let place = self.place_of_next(batch.commits.len());
         let computed = commit.results.iter().any(Option::is_some);
         let receipt = Receipt {
@@ -240,7 +255,7 @@ impl<T> Owner<T> {
     fn recall(&self, signature: &Signature, batch: &Batch) -> Result<Option<Receipt>, Refusal> {
         let named = (signature.principal.clone(), signature.id);
         if let Some((digest, receipt)) = batch.ids.get(&named) {
-            return match *digest == signature.digest {
+            return match signature.is_of(*digest) {
                 true => Ok(Some(receipt.clone())),
                 false => Err(Refusal::IdConflict),
             };

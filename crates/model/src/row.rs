@@ -184,4 +184,30 @@ mod tests {
         assert_eq!(Row::new(&large), Err(too_large));
         assert!(matches!(Row::new(&fields(json!({"deep": deep}))), Err(RowError::TooDeep { .. })));
     }
+
+    #[test]
+    fn a_double_comes_back_as_the_double_that_was_sent() {
+        for text in ["0.9215686321258545", "5e-324", "1.7976931348623157e308", "0.1", "-0.0"] {
+            let wanted: f64 = text.parse().unwrap();
+            let sent: Fields = serde_json::from_str(&format!("{{\"x\":{text}}}")).unwrap();
+
+            let row = Row::new(&sent).unwrap().fields();
+
+            assert_eq!(row["x"].as_f64().map(f64::to_bits), Some(wanted.to_bits()), "{text}");
+        }
+    }
+
+    #[test]
+    fn integers_are_exact_up_to_64_bits_and_beyond_they_are_doubles() {
+        let read = |text: &str| serde_json::from_str::<Value>(text).map(|value| value.to_string());
+
+        assert_eq!(read("18446744073709551615").unwrap(), "18446744073709551615");
+        assert_eq!(read("-9223372036854775808").unwrap(), "-9223372036854775808");
+        assert_eq!(read("9007199254740993").unwrap(), "9007199254740993");
+        assert_eq!(read("18446744073709551616").unwrap(), "1.8446744073709552e+19");
+        assert_eq!(read(r#"{"a":1,"a":2}"#).unwrap(), r#"{"a":2}"#);
+        for refused in ["1e999", r#""\ud800""#, "NaN", "01"] {
+            assert!(read(refused).is_err(), "{refused}");
+        }
+    }
 }

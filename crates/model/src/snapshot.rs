@@ -303,7 +303,7 @@ mod tests {
             records.push(Record::Put { table: name("items"), key, row });
         }
         let id = Uuid::from_u128((1_u128 << 80) | (7 << 76) | (2 << 62));
-        let signature = Some(Signature { principal: "p".into(), id, digest: 4 });
+        let signature = Some(Signature { principal: "p".into(), id, digest: 4, earlier: None });
         let entry = Entry {
             writer: Uuid::nil(),
             sequence: 1,

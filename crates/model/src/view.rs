@@ -13,7 +13,9 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::expression::{CelValue, EvaluationError, Expression, ExpressionError, from_fields};
+use crate::expression::{
+    CelValue, EvaluationError, Expression, ExpressionError, Meter, from_fields,
+};
 use crate::limits;
 use crate::name::{Key, Name};
 use crate::reserved;
@@ -261,8 +263,9 @@ impl View {
         }
         let (row, key) = (from_fields(&fields), CelValue::from(key.as_str()));
         let names = [("row", &row), ("key", &key)];
+        let mut meter = Meter::new(limits::EXPRESSION_STEPS);
         if let Some(filter) = filter
-            && !filter.is_true(&names)?
+            && !filter.is_true(&names, &mut meter)?
         {
             return Ok(None);
         }
@@ -270,7 +273,9 @@ impl View {
             None => fields,
             Some(project) => project
                 .iter()
-                .map(|(name, expression)| Ok((name.clone(), expression.evaluate(&names)?)))
+                .map(|(name, expression)| {
+                    Ok((name.clone(), expression.evaluate(&names, &mut meter)?))
+                })
                 .collect::<Result<Fields, EvaluationError>>()?,
         };
         Ok(Some(Visible { topic, fields }))
@@ -307,7 +312,8 @@ impl View {
             return false;
         };
         let (row, key) = (from_fields(&row.fields()), CelValue::from(key.as_str()));
-        condition.is_true(&[("row", &row), ("key", &key)]).unwrap_or_else(|_| {
+        let mut meter = Meter::new(limits::EXPRESSION_STEPS);
+        condition.is_true(&[("row", &row), ("key", &key)], &mut meter).unwrap_or_else(|_| {
             *errors += 1;
             false
         })

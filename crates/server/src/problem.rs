@@ -19,9 +19,11 @@ pub const CODES: &[&str] = &[
     "bad_presence",
     "bad_query",
     "body_too_large",
+    "commit_too_large",
     "condition_failed",
     "draining",
     "empty_commit",
+    "expression_too_costly",
     "fenced",
     "forbidden",
     "id_conflict",
@@ -177,9 +179,11 @@ impl From<Refusal> for Problem {
             Refusal::Empty
             | Refusal::BadOperation { .. }
             | Refusal::BadEndpoint { .. }
+            | Refusal::ExpressionTooCostly { .. }
             | Refusal::IdInvalid => StatusCode::BAD_REQUEST,
             Refusal::TooManyOperations { .. }
             | Refusal::Row { .. }
+            | Refusal::CommitTooLarge { .. }
             | Refusal::MessageTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Refusal::NoRoute { .. } | Refusal::NotMovable { .. } => {
                 StatusCode::UNPROCESSABLE_ENTITY

@@ -23,6 +23,28 @@ pub(super) fn check<'a>(program: &'a IdedExpr, known: &[&str]) -> Result<(), Pro
     scope.check(program)
 }
 
+/// Whether a tree has more levels than so many.
+pub(super) fn is_deeper_than(at: &IdedExpr, levels: usize) -> bool {
+    let Some(levels) = levels.checked_sub(1) else { return true };
+    let deeper = |at: &IdedExpr| is_deeper_than(at, levels);
+    let entry = |entry: &EntryExpr| match entry {
+        EntryExpr::StructField(field) => deeper(&field.value),
+        EntryExpr::MapEntry(entry) => deeper(&entry.key) || deeper(&entry.value),
+    };
+    match &at.expr {
+        Expr::Unspecified | Expr::Literal(_) | Expr::Ident(_) => false,
+        Expr::Select(select) => deeper(&select.operand),
+        Expr::Call(call) => call.target.as_deref().into_iter().chain(&call.args).any(deeper),
+        Expr::List(list) => list.elements.iter().any(deeper),
+        Expr::Map(map) => map.entries.iter().any(|one| entry(&one.expr)),
+        Expr::Struct(made) => made.entries.iter().any(|one| entry(&one.expr)),
+        Expr::Comprehension(over) => {
+            let parts = [&over.iter_range, &over.accu_init, &over.loop_cond, &over.loop_step];
+            parts.into_iter().chain([&over.result]).any(deeper)
+        }
+    }
+}
+
 struct Scope<'n> {
     names: Vec<&'n str>,
     /// Loops around this place.

@@ -12,7 +12,7 @@ mod mail;
 
 use super::Refusal;
 use crate::commit::{Commit, Condition, Operation, Record, TableOptions};
-use crate::expression::{CelValue, from_fields};
+use crate::expression::{CelValue, Meter, from_fields};
 use crate::limits;
 use crate::mail::{MailRecord, MailRules};
 use crate::name::{Key, Name};
@@ -62,6 +62,7 @@ pub(super) fn evaluate(
     circumstances: Circumstances<'_>,
     batch: &mut Overlay,
     operations: Vec<Operation>,
+    meter: &mut Meter,
 ) -> Result<Commit, Refusal> {
     let found = operations.len();
     if found == 0 {
@@ -82,6 +83,10 @@ pub(super) fn evaluate(
         own: Overlay { letters, ..Overlay::default() },
         operation: 0,
         records: Vec::with_capacity(found),
+        written: BTreeMap::new(),
+        bytes: 0,
+        work: 0,
+        meter,
     };
     let evaluated = evaluation.apply_all(operations);
     let Evaluation { mut own, records, .. } = evaluation;
@@ -104,7 +109,11 @@ pub(super) fn evaluate(
 
 /// About how many bytes a commit takes in an entry.
 pub(super) fn size_of(commit: &Commit) -> usize {
-    let records = commit.records.iter().map(|record| match record {
+    commit.records.iter().map(size_of_record).sum::<usize>() + limits::PRINCIPAL_BYTES
+}
+
+fn size_of_record(record: &Record) -> usize {
+    match record {
         Record::Put { table, key, row } => {
             table.as_str().len() + key.as_str().len() + row.as_bytes().len()
         }
@@ -112,8 +121,7 @@ pub(super) fn size_of(commit: &Commit) -> usize {
         Record::Mail(MailRecord::Stored { body, .. }) => body.len() + limits::ENDPOINT_BYTES,
         Record::Mail(MailRecord::Forgotten { seqs }) => 8 * seqs.len(),
         _ => limits::NAME_BYTES + limits::KEY_BYTES,
-    });
-    records.sum::<usize>() + limits::PRINCIPAL_BYTES
+    }
 }
 
 struct Evaluation<'a> {
@@ -125,6 +133,14 @@ struct Evaluation<'a> {
     own: Overlay,
     operation: usize,
     records: Vec<Record>,
+    /// Where a row, or a table's options, stand in `records`: what is written again takes the place.
+    written: BTreeMap<(Name, Option<Key>), usize>,
+    /// Bytes of the records so far.
+    bytes: usize,
+    /// Bytes of rows that were read and written so far.
+    work: usize,
+    /// Steps that conditions may still take.
+    meter: &'a mut Meter,
 }
 
 impl Evaluation<'_> {
@@ -142,14 +158,16 @@ impl Evaluation<'_> {
         match proposed {
             Operation::Put { table, key, row } => self.put(table, key, &row)?,
             Operation::Patch { table, key, fields } => {
-                let mut row = self.existing(&table, &key)?.fields();
+                let row = self.existing(&table, &key)?;
+                let mut row = self.read(&row)?;
                 merge(&mut row, &fields);
                 self.put(table, key, &row)?;
             }
             Operation::Delete { table, key } => {
                 if self.row(&table, &key)?.is_some() {
                     self.own.rows.insert((table.clone(), key.clone()), None);
-                    self.records.push(Record::Delete { table, key });
+                    let place = (table.clone(), Some(key.clone()));
+                    self.write_over(place, Record::Delete { table, key })?;
                 }
             }
             Operation::Add { table, key, field, by, min, max } => {
@@ -160,7 +178,7 @@ impl Evaluation<'_> {
                 let row = self.row(&table, &key)?;
                 let conditions = Conditions { exists, equals, r#where, unchanged_since };
                 conditions.check_sense(self.operation)?;
-                if let Err(detail) = self.check(&table, &key, row.as_ref(), conditions) {
+                if let Err(detail) = self.check(&table, &key, row.as_ref(), conditions)? {
                     let operation = self.operation;
                     return Err(Refusal::ConditionFailed { operation, table, key, detail });
                 }
@@ -176,13 +194,15 @@ impl Evaluation<'_> {
                 self.own.tables.insert(table.clone(), None);
                 self.own.cleared.insert(table.clone());
                 self.own.rows.retain(|(of, _), _| *of != table);
-                self.records.push(Record::DropTable { table });
+                // What comes behind it must stay behind it.
+                self.written.retain(|(of, _), _| *of != table);
+                self.push(Record::DropTable { table })?;
             }
             Operation::CreateJournal { journal } => {
                 if self.journal(&journal).is_none() {
                     self.check_room()?;
                     self.own.journals.insert(journal.clone(), 0);
-                    self.records.push(Record::CreateJournal { journal });
+                    self.push(Record::CreateJournal { journal })?;
                 }
             }
             Operation::CreateQueue { queue } => self.create_queue(queue)?,
@@ -202,9 +222,59 @@ impl Evaluation<'_> {
         self.options(&table)?;
         let operation = self.operation;
         let row = Row::new(fields).map_err(|error| Refusal::Row { operation, error })?;
+        self.works(row.as_bytes().len())?;
         self.own.rows.insert((table.clone(), key.clone()), Some(row.clone()));
-        self.records.push(Record::Put { table, key, row });
+        let place = (table.clone(), Some(key.clone()));
+        self.write_over(place, Record::Put { table, key, row })
+    }
+
+    /// Adds a record.
+    fn push(&mut self, record: Record) -> Result<(), Refusal> {
+        self.becomes(size_of_record(&record), 0)?;
+        self.records.push(record);
         Ok(())
+    }
+
+    /// Adds a record, in the place of one that it makes pointless: what a commit does is seen
+    /// together, so a row is written once, however many operations change it.
+    fn write_over(&mut self, place: (Name, Option<Key>), record: Record) -> Result<(), Refusal> {
+        let size = size_of_record(&record);
+        match self.written.get(&place) {
+            Some(at) => {
+                let at = *at;
+                self.becomes(size, size_of_record(&self.records[at]))?;
+                self.records[at] = record;
+            }
+            None => {
+                self.becomes(size, 0)?;
+                self.written.insert(place, self.records.len());
+                self.records.push(record);
+            }
+        }
+        Ok(())
+    }
+
+    fn becomes(&mut self, more: usize, less: usize) -> Result<(), Refusal> {
+        let (bytes, limit) = (self.bytes + more - less, limits::COMMIT_RESULT_BYTES);
+        if bytes > limit {
+            return Err(Refusal::CommitTooLarge { what: "become", bytes, limit });
+        }
+        self.bytes = bytes;
+        Ok(())
+    }
+
+    fn works(&mut self, more: usize) -> Result<(), Refusal> {
+        let (bytes, limit) = (self.work + more, limits::COMMIT_WORK_BYTES);
+        if bytes > limit {
+            return Err(Refusal::CommitTooLarge { what: "read and write rows of", bytes, limit });
+        }
+        self.work = bytes;
+        Ok(())
+    }
+
+    fn read(&mut self, row: &Row) -> Result<Fields, Refusal> {
+        self.works(row.as_bytes().len())?;
+        Ok(row.fields())
     }
 
     fn add(
@@ -216,7 +286,8 @@ impl Evaluation<'_> {
         (min, max): (i64, i64),
     ) -> Result<i64, Refusal> {
         let operation = self.operation;
-        let mut row = self.existing(&table, &key)?.fields();
+        let row = self.existing(&table, &key)?;
+        let mut row = self.read(&row)?;
         let held = row.get(&field);
         let Some(before) = held.and_then(Value::as_i64) else {
             let found = held.map_or("nothing", type_of);
@@ -257,7 +328,7 @@ impl Evaluation<'_> {
         };
         let ordinal = last + 1;
         self.own.journals.insert(journal.clone(), ordinal);
-        self.records.push(Record::Append { journal, ordinal, bytes });
+        self.push(Record::Append { journal, ordinal, bytes })?;
         Ok(i64::try_from(ordinal).unwrap_or(i64::MAX))
     }
 
@@ -268,8 +339,7 @@ impl Evaluation<'_> {
             Err(_) => self.check_room()?,
         }
         self.own.tables.insert(table.clone(), Some(options));
-        self.records.push(Record::CreateTable { table, options });
-        Ok(())
+        self.write_over((table.clone(), None), Record::CreateTable { table, options })
     }
 
     fn check_room(&self) -> Result<(), Refusal> {
@@ -282,44 +352,56 @@ impl Evaluation<'_> {
         }
     }
 
+    /// Whether conditions hold, or why not.
     fn check(
-        &self,
+        &mut self,
         table: &Name,
         key: &Key,
         row: Option<&Row>,
         Conditions { exists, equals, r#where, unchanged_since }: Conditions,
-    ) -> Result<(), String> {
+    ) -> Result<Result<(), String>, Refusal> {
         if exists == Some(false) {
-            return row.map_or(Ok(()), |_| Err("the row exists".into()));
+            return Ok(row.map_or(Ok(()), |_| Err("the row exists".into())));
         }
         let Some(row) = row else {
-            return Err("the row does not exist".into());
+            return Ok(Err("the row does not exist".into()));
         };
-        let fields = row.fields();
-        for (name, wanted) in equals.iter().flatten() {
-            let held = fields.get(name).unwrap_or(&Value::Null);
-            if held != wanted {
-                return Err(format!("field {name:?} is {held}, not {wanted}"));
+        if equals.is_some() || r#where.is_some() {
+            let fields = self.read(row)?;
+            for (name, wanted) in equals.iter().flatten() {
+                // As in a patch, null and nothing are the same; numbers are what is written.
+                let held = fields.get(name).unwrap_or(&Value::Null);
+                if held != wanted {
+                    return Ok(Err(format!("field {name:?} is {held}, not {wanted}")));
+                }
+            }
+            if let Some(Condition(expression)) = r#where {
+                let (row, key) = (from_fields(&fields), CelValue::from(key.as_str()));
+                match expression.is_true(&[("row", &row), ("key", &key)], self.meter) {
+                    Ok(true) => {}
+                    Ok(false) => return Ok(Err(format!("{:?} is false", expression.source()))),
+                    Err(error) if error.is_too_costly => {
+                        let (operation, limit) = (self.operation, limits::EXPRESSION_STEPS);
+                        return Err(Refusal::ExpressionTooCostly { operation, limit });
+                    }
+                    Err(error) => return Ok(Err(error.to_string())),
+                }
             }
         }
-        if let Some(Condition(expression)) = r#where {
-            let (row, key) = (from_fields(&fields), CelValue::from(key.as_str()));
-            match expression.is_true(&[("row", &row), ("key", &key)]) {
-                Ok(true) => {}
-                Ok(false) => return Err(format!("{:?} is false", expression.source())),
-                Err(error) => return Err(error.to_string()),
-            }
-        }
-        match unchanged_since {
+        Ok(match unchanged_since {
             Some(position) => self.check_unchanged(table, key, position),
             None => Ok(()),
-        }
+        })
     }
 
     fn check_unchanged(&self, table: &Name, key: &Key, since: Position) -> Result<(), String> {
         let Some(place) = since.place_in(self.incarnation) else {
             return Err("the position is of another history".into());
         };
+        if place > self.state.applied {
+            // Nobody was told of it: what has happened since is not known here.
+            return Err("the position lies ahead of this history".into());
+        }
         let touched = [&self.own, self.batch].into_iter().any(|overlay| {
             overlay.cleared.contains(table)
                 || overlay.rows.contains_key(&(table.clone(), key.clone()))

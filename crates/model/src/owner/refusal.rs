@@ -18,6 +18,12 @@ pub enum Refusal {
     /// The commit has too many operations.
     #[error("the commit has {found} operations, the limit is {limit}")]
     TooManyOperations { found: usize, limit: usize },
+    /// The commit would become too large.
+    #[error("the commit would {what} {bytes} bytes, the limit is {limit}")]
+    CommitTooLarge { what: &'static str, bytes: usize, limit: usize },
+    /// The conditions of the commit would take too long.
+    #[error("ops[{operation}]: the conditions of the commit take more than {limit} steps")]
+    ExpressionTooCostly { operation: usize, limit: u64 },
     /// The table does not exist.
     #[error("ops[{operation}]: there is no table {table:?}")]
     UnknownTable { operation: usize, table: Name },
@@ -114,6 +120,8 @@ impl Refusal {
         match self {
             Self::Empty => "empty_commit",
             Self::TooManyOperations { .. } => "too_many_operations",
+            Self::CommitTooLarge { .. } => "commit_too_large",
+            Self::ExpressionTooCostly { .. } => "expression_too_costly",
             Self::UnknownTable { .. } => "unknown_table",
             Self::UnknownJournal { .. } => "unknown_journal",
             Self::RowNotFound { .. } => "row_not_found",

@@ -37,7 +37,12 @@ impl Shop {
         self.tickets += 1;
         let digest = digest(operations.to_string().as_bytes());
         let proposal = Proposal {
-            signature: id.map(|id| Signature { principal: "tester".into(), id, digest }),
+            signature: id.map(|id| Signature {
+                principal: "tester".into(),
+                id,
+                digest,
+                earlier: None,
+            }),
             operations: serde_json::from_value::<Vec<Operation>>(operations).unwrap(),
         };
         self.owner.handle(Event::Propose { ticket: self.tickets, proposal }, self.now_ms);
@@ -318,4 +323,125 @@ fn law_5_a_clock_that_was_wrong_for_one_commit_costs_no_id_when_it_is_right_agai
         }
         assert_eq!(shop.owner.state().time_ms, NOW);
     }
+}
+
+#[test]
+fn many_operations_on_one_row_become_one_record_of_it() {
+    let mut shop = Shop::new();
+    let text = "x".repeat(50_000);
+    shop.commit(
+        json!([{"op": "put", "table": "items", "key": "a", "row": {"n": 0, "text": text}}]),
+    )
+    .unwrap();
+    let adds: Vec<_> = (0..300)
+        .map(|_| json!({"op": "add", "table": "items", "key": "a", "field": "n", "by": 1}))
+        .collect();
+
+    let receipt = shop.commit(json!(adds)).unwrap();
+
+    assert_eq!(receipt.results.last(), Some(&Some(300)));
+    assert!(shop.entries.last().unwrap().len() < 60_000);
+    let again = json!([
+        {"op": "delete", "table": "items", "key": "a"}, {"op": "drop_table", "table": "items"},
+        {"op": "create_table", "table": "items"},
+        {"op": "put", "table": "items", "key": "a", "row": {"n": 1}},
+        {"op": "delete", "table": "items", "key": "a"},
+        {"op": "put", "table": "items", "key": "a", "row": {"n": 2}},
+    ]);
+    shop.commit(again).unwrap();
+    assert_eq!(shop.row("a").as_deref(), Some(r#"{"n":2}"#));
+}
+
+#[test]
+fn a_commit_that_would_become_too_large_is_refused_alone() {
+    let mut shop = Shop::new();
+    let text = "x".repeat(250_000);
+    let rows: Vec<_> = (0..100).map(|n| n.to_string()).collect();
+    for key in &rows {
+        let row = json!({"n": 0, "text": text});
+        shop.commit(json!([{"op": "put", "table": "items", "key": key, "row": row}])).unwrap();
+    }
+    let patch =
+        |key: &String| json!({"op": "patch", "table": "items", "key": key, "fields": {"m": 1}});
+    let add = json!({"op": "add", "table": "items", "key": "0", "field": "n", "by": 1});
+
+    let many_rows = shop.propose(json!(rows.iter().map(patch).collect::<Vec<_>>()));
+    let many_times = shop.propose(json!(vec![add.clone(); 300]));
+    let beside = shop.propose(json!([add]));
+    shop.flush();
+
+    for ticket in [many_rows, many_times] {
+        let refusal = shop.answers.remove(&ticket).unwrap().unwrap_err();
+        assert_eq!(refusal.code(), "commit_too_large", "{refusal}");
+    }
+    assert_eq!(shop.answers.remove(&beside).unwrap().unwrap().results[0], Some(1));
+}
+
+#[test]
+fn conditions_that_take_too_many_steps_are_refused_alone() {
+    let mut shop = Shop::new();
+    let row = json!({"l": (0..20_000).collect::<Vec<_>>()});
+    shop.commit(json!([{"op": "put", "table": "items", "key": "a", "row": row}])).unwrap();
+    let require =
+        |text: &str| json!({"op": "require", "table": "items", "key": "a", "where": text});
+
+    let alone = shop.propose(json!([require("row.l.all(x, !(-8 in row.l))")]));
+    let together = shop.propose(json!(vec![require("row.l.all(x, x >= 0)"); 20]));
+    let beside = shop.propose(json!([require("row.l.all(x, x >= 0)")]));
+    shop.flush();
+
+    for ticket in [alone, together] {
+        let refusal = shop.answers.remove(&ticket).unwrap().unwrap_err();
+        assert_eq!(refusal.code(), "expression_too_costly", "{refusal}");
+    }
+    assert!(shop.answers.remove(&beside).unwrap().is_ok());
+}
+
+#[test]
+fn a_condition_on_a_position_ahead_of_the_log_does_not_hold() {
+    let mut shop = Shop::new();
+    let at = shop.commit(json!([put("a", 1)])).unwrap().position;
+    let ahead =
+        Position { place: Place { revision: Revision(at.place.revision.0 + 9), index: 0 }, ..at };
+    let require = |since: Position| {
+        let since = since.to_string();
+        json!([{"op": "require", "table": "items", "key": "a", "unchanged_since": since}])
+    };
+
+    assert!(shop.commit(require(at)).is_ok());
+    assert_eq!(shop.commit(require(ahead)).unwrap_err().code(), "condition_failed");
+}
+
+#[test]
+fn equals_takes_null_for_nothing_and_numbers_as_they_are_written() {
+    let mut shop = Shop::new();
+    shop.commit(json!([{"op": "put", "table": "items", "key": "a", "row": {"n": 1, "x": 1.0}}]))
+        .unwrap();
+    let mut holds = |equals: serde_json::Value| {
+        let require = json!([{"op": "require", "table": "items", "key": "a", "equals": equals}]);
+        shop.commit(require).is_ok()
+    };
+
+    assert!(holds(json!({"nothing": null, "n": 1, "x": 1.0})));
+    assert!(!holds(json!({"n": 1.0})));
+    assert!(!holds(json!({"x": 1})));
+    assert!(!holds(json!({"n": null})));
+}
+
+#[test]
+fn a_digest_that_an_earlier_version_stored_is_still_that_of_the_same_operations() {
+    let id = Uuid::from_u128((u128::from(NOW) << 80) | (0x7 << 76) | (0b10 << 62) | 9);
+    let mut shop = Shop::new();
+    let before = shop.propose_as(Some(id), json!([put("a", 1)]));
+    shop.flush();
+    let stored = digest(json!([put("a", 1)]).to_string().as_bytes());
+    let operations = serde_json::from_value(json!([put("a", 1)])).unwrap();
+    let signature = Signature { principal: "tester".into(), id, digest: 77, earlier: Some(stored) };
+    let proposal = Proposal { signature: Some(signature), operations };
+
+    shop.owner.handle(Event::Propose { ticket: 99, proposal }, NOW);
+    shop.flush();
+
+    assert!(shop.answers.remove(&before).unwrap().is_ok_and(|receipt| !receipt.replayed));
+    assert!(shop.answers.remove(&99).unwrap().is_ok_and(|receipt| receipt.replayed));
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use axum::Json;
 use axum::extract::{Path, State};
 use instep_access::{Action, Resource};
-use instep_model::commit::{Condition, Operation, Proposal, Signature, digest};
+use instep_model::commit::{Condition, Operation, Proposal, Signature, digest, digest_of_values};
 use instep_model::limits;
 use instep_model::name::{Key, Name};
 use instep_model::owner::{Receipt, Refusal};
@@ -51,14 +51,16 @@ pub(super) struct CommitReply {
     request_body = CommitRequest,
     responses(
         (status = 200, description = "Durable and visible", body = CommitReply),
-        (status = 400, description = "`bad_json`, `bad_operation`, `empty_commit`, `id_invalid`",
+        (status = 400, description = "`bad_json`, `bad_operation`, `empty_commit`, \
+         `expression_too_costly`, `id_invalid`",
          body = Problem),
         (status = 404, description = "`unknown_dataset`, `unknown_table`, `row_not_found` …",
          body = Problem),
         (status = 409, description = "`condition_failed`, `out_of_bounds`, `wrong_type`, \
          `id_conflict`", body = Problem),
         (status = 410, description = "`id_expired`", body = Problem),
-        (status = 413, description = "`body_too_large`, `too_many_operations`, `row_too_large`",
+        (status = 413, description = "`body_too_large`, `commit_too_large`, \
+         `too_many_operations`, `row_too_large`",
          body = Problem),
         (status = 503, description = "`overloaded`, `stopped`, `outcome_unknown`", body = Problem),
         (status = 507, description = "`storage_full`", body = Problem),
@@ -79,6 +81,10 @@ pub(super) async fn commit(
         found.clone()?;
     }
     let (proposal, count) = read_proposal(&body.read().await?, caller.name())?;
+    if proposal.operations.is_empty() {
+        // It asks for no right, so it must not tell which datasets there are.
+        return Err(Refusal::Empty.into());
+    }
     check_rights(&caller, &name, &proposal.operations)?;
     if proposal.operations.is_empty() {
         // Said before it is looked whether the dataset is there: nothing asks for a right to it.
@@ -104,8 +110,15 @@ fn read_proposal(body: &[u8], principal: &str) -> Result<(Proposal, usize), Prob
     for (operation, text) in list.into_iter().enumerate() {
         operations.push(read_operation(operation, text.get())?);
     }
-    let digest = digest(ops.get().as_bytes());
-    let signature = id.map(|id| Signature { principal: principal.to_owned(), id, digest });
+    let signature = match id {
+        Some(id) => {
+            let bad = |_| Problem::bad_request("bad_json", "ops: not a list of operations");
+            let values: Vec<Value> = serde_json::from_str(ops.get()).map_err(bad)?;
+            let (digest, earlier) = (digest_of_values(&values), digest(ops.get().as_bytes()));
+            Some(Signature { principal: principal.to_owned(), id, digest, earlier: Some(earlier) })
+        }
+        None => None,
+    };
     Ok((Proposal { signature, operations }, found))
 }
 
