@@ -133,7 +133,7 @@ struct Evaluation<'a> {
     own: Overlay,
     operation: usize,
     records: Vec<Record>,
-    /// Where a row, or a table's options, stand in `records`: what is written again takes the place.
+    /// Where a row, or a table's options, stand in `records`: what is written again goes there.
     written: BTreeMap<(Name, Option<Key>), usize>,
     /// Bytes of the records so far.
     bytes: usize,
