@@ -14,7 +14,7 @@ mod state;
 mod tests;
 
 pub use kinds::{Endpoint, EndpointError, Kind, MailRules, Mapping, Origin};
-pub use operation::{Hold, Letter, MailOperation};
+pub use operation::{Hold, Letter, MailOperation, sender};
 pub use record::MailRecord;
 pub use state::{
     Due, Keep, Mail, MailChange, MailPart, Message, QueueState, ServerState, Slot, Status,

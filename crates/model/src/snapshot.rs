@@ -101,7 +101,7 @@ pub fn write<E>(state: &State, write: &mut dyn FnMut(&[u8]) -> Result<(), E>) ->
     let State { applied, history, time_ms, .. } = *state;
     // Endpoints may be routed before there is a queue.
     let has_mail = state.mail.parts().any(|part| part != MailPart::Last(0));
-    let has_clocks = state.mail.has_clocks() || state.ids.has_spans();
+    let has_clocks = state.mail.has_clocks() || state.mail.has_scopes() || state.ids.has_spans();
     let format = match (has_mail, has_clocks) {
         (_, true) => FORMAT_WITH_CLOCKS,
         (true, false) => FORMAT_WITH_MAIL,

@@ -222,7 +222,7 @@ impl World {
         let priority = self.dice.chance(20).then_some(7);
         let body = Value::from(self.dice.below(1_000));
         let id = Some(self.dice.uuid());
-        Letter { queue: name("mail"), to, body, id, priority, ttl_ms, not_before }
+        Letter { queue: name("mail"), to, body, id, priority, ttl_ms, not_before, sender: 0 }
     }
 
     fn send(&mut self) {

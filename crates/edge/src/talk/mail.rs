@@ -117,7 +117,10 @@ pub(super) fn push(part: &Part, push: Asked, credential: &Credential, house: &Ho
     };
     let wait = match part {
         Part::Server(registration) => answer(registration, reply_to.clone(), &event, &text),
-        Part::Sender { dataset, queue } => send(dataset, queue, reply_to.clone(), (&event, &text)),
+        Part::Sender { dataset, queue } => {
+            let principal = credential.principal().name();
+            send(dataset, (queue, principal), reply_to.clone(), (&event, &text))
+        }
     };
     wait.map_or_else(|error| now(refused(&error)), Answer::Awaited)
 }
@@ -139,14 +142,15 @@ fn answer(
 /// Sends messages. All of them are stored, or none.
 fn send(
     dataset: &Dataset,
-    queue: &Name,
+    (queue, principal): (&Name, &str),
     reply_to: Option<ReplyTo>,
     (event, text): (&str, &[u8]),
 ) -> Result<Wait, MailError> {
     if event != SEND_EVENT {
         return Err(MailError::Event { event: event.to_owned(), known: SEND_EVENT });
     }
-    let letters = letters(queue, text).map_err(|error| MailError::Bad(error.to_string()))?;
+    let letters =
+        letters(queue, principal, text).map_err(|error| MailError::Bad(error.to_string()))?;
     let dataset = dataset.clone();
     Ok(Box::pin(async move {
         let sent = dataset.store_mail(letters, Operation::Send).await;

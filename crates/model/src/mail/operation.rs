@@ -30,6 +30,15 @@ pub struct Letter {
     /// It is given to nobody before.
     #[serde(default)]
     pub not_before: Option<u64>,
+    /// Who sends it ([`sender`]): ids are everybody's own.
+    #[serde(skip)]
+    pub sender: u64,
+}
+
+/// What tells a principal that sends messages from all others.
+#[must_use]
+pub fn sender(principal: &str) -> u64 {
+    crate::commit::digest(principal.as_bytes())
 }
 
 /// What servers, and the house itself, do with messages. The number that each computes is one of

@@ -124,4 +124,12 @@ pub enum MailRecord {
         /// The generation of that row.
         generation: u32,
     },
+    /// Who gave the message that was just stored its id, and in which queue: the same id of another
+    /// is another.
+    SentBy {
+        /// The message.
+        seq: u64,
+        /// Digest of the queue and the principal.
+        scope: u64,
+    },
 }

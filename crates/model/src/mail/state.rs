@@ -136,6 +136,8 @@ pub struct Mail {
     messages: Pages,
     /// Those that do not say the number of their message.
     ids: Runs<(Uuid, u64)>,
+    /// Messages whose ids are their senders' own, and whose; the others are of before.
+    scopes: Runs<(u64, u64)>,
     /// Pending, routed and not resting: what can be given.
     ready: Runs<Place>,
     /// Pending, by server (or none) in order.
@@ -246,12 +248,44 @@ impl Mail {
         self.messages.get(seq)
     }
 
-    /// The number of the message with this id.
+    /// The number of the first message of a queue with this id.
     #[must_use]
-    pub fn by_id(&self, id: &Uuid) -> Option<u64> {
-        let said = self.messages.get(number_in(id)).filter(|message| message.id == *id);
-        let known = || self.ids.next((*id, 0)).filter(|(known, _)| known == id);
-        said.map(|_| number_in(id)).or_else(|| known().map(|(_, seq)| seq))
+    pub fn by_id(&self, id: &Uuid, queue: u16) -> Option<u64> {
+        self.with_id(id).find(|(_, message)| message.queue == queue).map(|(seq, _)| seq)
+    }
+
+    /// The messages with this id, of whatever queue and sender: one may say its number.
+    fn with_id(&self, id: &Uuid) -> impl Iterator<Item = (u64, Message)> + '_ {
+        let id = *id;
+        let known = self.ids.range((id, 0), (id, u64::MAX)).map(|(_, seq)| seq);
+        let all = [number_in(&id)].into_iter().chain(known);
+        let found = all.filter_map(|seq| Some((seq, self.messages.get(seq)?)));
+        found.filter(move |(_, message)| message.id == id)
+    }
+
+    /// The message that was sent to a queue under this id in this scope; one of before there were
+    /// scopes is anybody's, which the flag says.
+    #[must_use]
+    pub fn sent_before(&self, id: &Uuid, scope: u64, queue: u16) -> Option<(u64, Message, bool)> {
+        let mut unscoped = None;
+        for (seq, message) in self.with_id(id) {
+            match self.scope(seq) {
+                Some(known) if known == scope => return Some((seq, message, false)),
+                None if message.queue == queue => unscoped = Some((seq, message, true)),
+                Some(_) | None => {}
+            }
+        }
+        unscoped
+    }
+
+    fn scope(&self, seq: u64) -> Option<u64> {
+        self.scopes.next((seq, 0)).filter(|(of, _)| *of == seq).map(|(_, scope)| scope)
+    }
+
+    /// Whether senders have ids of their own.
+    #[must_use]
+    pub fn has_scopes(&self) -> bool {
+        self.scopes.len() > 0
     }
 
     /// The number of the newest message.

@@ -18,6 +18,7 @@ mod delivering;
 mod giving;
 mod model;
 mod pulling;
+mod scopes;
 mod together;
 
 /// An owner with a log in memory.

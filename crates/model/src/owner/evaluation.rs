@@ -119,6 +119,7 @@ fn size_of_record(record: &Record) -> usize {
         }
         Record::Append { bytes, .. } => bytes.len() + limits::NAME_BYTES,
         Record::Mail(MailRecord::Stored { body, .. }) => body.len() + limits::ENDPOINT_BYTES,
+        Record::Mail(MailRecord::SentBy { .. }) => 16,
         Record::Mail(MailRecord::Forgotten { seqs }) => 8 * seqs.len(),
         _ => limits::NAME_BYTES + limits::KEY_BYTES,
     }

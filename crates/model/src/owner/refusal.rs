@@ -69,7 +69,7 @@ pub enum Refusal {
     #[error("ops[{operation}]: {error}")]
     BadEndpoint { operation: usize, error: EndpointError },
     /// Nothing says which server an endpoint has.
-    #[error("ops[{operation}]: there is no route for {endpoint}, nothing was stored")]
+    #[error("ops[{operation}]: no route for {endpoint}, nothing stored: see `instep mail move`")]
     NoRoute { operation: usize, endpoint: String },
     /// The server of an endpoint is not in a row.
     #[error("ops[{operation}]: the server of {endpoint} is not in a row that a move could change")]
@@ -78,7 +78,7 @@ pub enum Refusal {
     #[error("ops[{operation}]: the body is {bytes} bytes of JSON, the limit is {limit}")]
     MessageTooLarge { operation: usize, bytes: usize, limit: usize },
     /// The message's id is that of another message.
-    #[error("ops[{operation}]: another message was stored under id {id}")]
+    #[error("ops[{operation}]: another message was sent to this queue under id {id}")]
     MessageConflict { operation: usize, id: Uuid },
     /// The message is not there.
     #[error("ops[{operation}]: there is no message {seq}")]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use instep_model::commit::Operation;
 use instep_model::json::read_object;
-use instep_model::mail::Letter;
+use instep_model::mail::{Letter, sender};
 use instep_model::name::Name;
 use instep_model::owner::Refusal;
 use instep_model::position::Position;
@@ -42,7 +42,7 @@ pub struct SentMessage {
 ///
 /// # Errors
 /// What is wrong with the JSON, or with a field.
-pub fn letters(queue: &Name, text: &[u8]) -> serde_json::Result<Vec<Letter>> {
+pub fn letters(queue: &Name, principal: &str, text: &[u8]) -> serde_json::Result<Vec<Letter>> {
     #[derive(Deserialize)]
     struct Either {
         #[serde(default)]
@@ -57,7 +57,8 @@ pub fn letters(queue: &Name, text: &[u8]) -> serde_json::Result<Vec<Letter>> {
         Some(_) => serde_json::from_slice::<Several>(text)?.messages,
         None => vec![serde_json::from_slice::<One>(text)?],
     };
-    Ok(ones.into_iter().map(|one| one.to(queue)).collect())
+    let sender = sender(principal);
+    Ok(ones.into_iter().map(|one| one.to(queue, sender)).collect())
 }
 
 /// A [`Letter`] of a queue that is said elsewhere.
@@ -77,9 +78,9 @@ struct One {
 }
 
 impl One {
-    fn to(self, queue: &Name) -> Letter {
+    fn to(self, queue: &Name, sender: u64) -> Letter {
         let Self { to, body, id, priority, ttl_ms, not_before } = self;
-        Letter { queue: queue.clone(), to, body, id, priority, ttl_ms, not_before }
+        Letter { queue: queue.clone(), to, body, id, priority, ttl_ms, not_before, sender }
     }
 }
 
@@ -119,7 +120,7 @@ mod tests {
 
     fn read(text: &Value) -> Result<Vec<String>, String> {
         let queue = Name::new("mail").unwrap();
-        let read = letters(&queue, text.to_string().as_bytes());
+        let read = letters(&queue, "ann", text.to_string().as_bytes());
         read.map(|all| all.into_iter().map(|letter| letter.to).collect())
             .map_err(|error| error.to_string())
     }

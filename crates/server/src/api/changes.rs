@@ -264,6 +264,9 @@ fn push_record(text: &mut String, record: &Record) {
 
 /// A record of mail. The body of a message is the JSON that it was.
 fn mail(record: &MailRecord) -> Value {
+    if let MailRecord::SentBy { seq, scope } = record {
+        return json!({"mail": {"sent_by": {"seq": seq, "scope": format!("{scope:016x}")}}});
+    }
     let mut bare = record.clone();
     let mut body = None;
     if let MailRecord::Stored { body: bytes, .. } = &mut bare {

@@ -7,6 +7,7 @@ use axum::extract::{Path, State};
 use instep_access::{Action, Resource};
 use instep_model::commit::{Condition, Operation, Proposal, Signature, digest, digest_of_values};
 use instep_model::limits;
+use instep_model::mail::sender;
 use instep_model::name::{Key, Name};
 use instep_model::owner::{Receipt, Refusal};
 use instep_model::position::Position;
@@ -108,7 +109,11 @@ fn read_proposal(body: &[u8], principal: &str) -> Result<(Proposal, usize), Prob
     }
     let mut operations = Vec::with_capacity(found);
     for (operation, text) in list.into_iter().enumerate() {
-        operations.push(read_operation(operation, text.get())?);
+        let mut read = read_operation(operation, text.get())?;
+        if let Operation::Send(letter) | Operation::Import(letter) = &mut read {
+            letter.sender = sender(principal);
+        }
+        operations.push(read);
     }
     let signature = match id {
         Some(id) => {

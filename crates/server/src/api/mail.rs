@@ -166,15 +166,19 @@ pub(super) async fn send(
 ) -> Result<(StatusCode, Json<Sent>), Problem> {
     let read = body.read_as(&caller, Action::Commit, of_queue(&name, &queue)).await?;
     let dataset = dataset(&shared.node, &name)?;
-    let letters = read_letters(&dataset, &queue, &read)?;
+    let letters = read_letters(&dataset, (&queue, caller.name()), &read)?;
     let sent = dataset.store_mail(letters, Operation::Send).await?;
     Ok((StatusCode::CREATED, Json(sent)))
 }
 
 /// Reads the messages of a body.
-fn read_letters(dataset: &Dataset, queue: &str, body: &[u8]) -> Result<Vec<Letter>, Problem> {
+fn read_letters(
+    dataset: &Dataset,
+    (queue, principal): (&str, &str),
+    body: &[u8],
+) -> Result<Vec<Letter>, Problem> {
     queue_of(&dataset.state().mail, queue)?;
-    letters(&new_name(queue)?, body)
+    letters(&new_name(queue)?, principal, body)
         .map_err(|error| Problem::bad_request("bad_json", format!("the body: {error}")))
 }
 
@@ -196,7 +200,15 @@ pub(super) async fn list(
     let (mail, now) = (&state.mail, now_ms());
     let queue = queue_of(mail, &queue)?;
     let after = query.after.unwrap_or(0);
-    let limit = query.limit.unwrap_or(100).clamp(1, limits::MAIL_PAGE);
+    let limit = query.limit.unwrap_or(100);
+    if !(1..=limits::MAIL_PAGE).contains(&limit) {
+        let detail = format!("limit: 1 to {}", limits::MAIL_PAGE);
+        return Err(Problem::bad_request("bad_query", detail));
+    }
+    if let Some(state) = query.state.as_deref().filter(|state| !STATES.contains(state)) {
+        let detail = format!("state: {state:?} is none of {}", STATES.join(", "));
+        return Err(Problem::bad_request("bad_query", detail));
+    }
     let endpoint = match &query.endpoint {
         None => None,
         Some(text) => {
@@ -208,27 +220,37 @@ pub(super) async fn list(
         }
     };
     let server = query.server.as_deref().map(|text| mail.server_number(text).unwrap_or(NOWHERE));
+    let wanted = query.state.as_deref();
     let fits = |seq: u64| {
         let message = mail.message(seq)?;
         let fits = message.queue == queue
             && endpoint.is_none_or(|endpoint| message.endpoint == endpoint)
             && server.is_none_or(|server| message.server == server && server != NOWHERE)
-            && query.state.as_deref().is_none_or(|state| state_of(&message) == state)
+            && wanted.is_none_or(|state| state_of(mail, seq, &message, now) == state)
             && query.older_than_ms.is_none_or(|ms| message.stored_ms.saturating_add(ms) <= now);
         fits.then(|| status(mail, seq, &message, now))
     };
     let (mut messages, mut next, mut looked) = (vec![], None, 0);
     for seq in candidates(mail, server, query.state.as_deref(), after) {
-        if messages.len() == limit || looked == limits::MAIL_LOOKED_AT {
+        if looked == limits::MAIL_LOOKED_AT {
             next = next.or(Some(after));
             return Ok(Json(MessagesReply { messages, next }));
         }
         looked += 1;
-        next = Some(seq);
-        messages.extend(fits(seq));
+        let found = fits(seq);
+        if messages.len() < limit {
+            next = Some(seq);
+            messages.extend(found);
+        } else if found.is_some() {
+            // There is one more behind the page.
+            return Ok(Json(MessagesReply { messages, next }));
+        }
     }
     Ok(Json(MessagesReply { messages, next: None }))
 }
+
+/// The states of messages.
+const STATES: [&str; 6] = ["pending", "delayed", "unrouted", "dead", "confirmed", "expired"];
 
 /// The shortest list that has all that fit.
 fn candidates<'a>(
@@ -245,8 +267,10 @@ fn candidates<'a>(
     }
 }
 
-fn state_of(message: &Message) -> &'static str {
+fn state_of(mail: &Mail, seq: u64, message: &Message, now: u64) -> &'static str {
     match message.status {
+        // Its time is over, also when the log does not say so yet.
+        Status::Pending if mail.has_expired(seq, message, now) => "expired",
         Status::Pending if message.server == NOWHERE => "unrouted",
         Status::Pending if message.not_before > 0 => "delayed",
         Status::Pending => "pending",
@@ -261,7 +285,8 @@ fn status(mail: &Mail, seq: u64, message: &Message, now: u64) -> Value {
         "seq": seq, "id": message.id, "queue": mail.queue_name(message.queue),
         "to": mail.endpoint(message.endpoint),
         "server": mail.server(message.server).map(|server| &*server.server),
-        "state": state_of(message), "priority": message.priority, "attempts": message.attempts,
+        "state": state_of(mail, seq, message, now), "priority": message.priority,
+        "attempts": message.attempts,
         "generation": message.generation, "stored_ms": message.stored_ms,
         "age_ms": now.saturating_sub(message.stored_ms), "bytes": message.body_bytes,
     });
@@ -280,7 +305,7 @@ fn status(mail: &Mail, seq: u64, message: &Message, now: u64) -> Value {
 
 /// The number of a message by its number or its id.
 fn seq_of(mail: &Mail, queue: u16, name: &str) -> Result<u64, Problem> {
-    let by_id = || Uuid::parse_str(name).ok().and_then(|id| mail.by_id(&id));
+    let by_id = || Uuid::parse_str(name).ok().and_then(|id| mail.by_id(&id, queue));
     let seq = name.parse::<u64>().ok().or_else(by_id);
     let found = seq.filter(|seq| mail.message(*seq).is_some_and(|one| one.queue == queue));
     found.ok_or_else(|| unknown_message(name))

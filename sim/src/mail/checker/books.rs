@@ -139,7 +139,7 @@ impl Books {
             MailRecord::Forgotten { seqs } => seqs.iter().for_each(|seq| {
                 self.messages.remove(seq);
             }),
-            MailRecord::Queue { .. } => {}
+            MailRecord::Queue { .. } | MailRecord::SentBy { .. } => {}
         }
     }
 

@@ -40,6 +40,7 @@ impl Mail {
                     message.generation = generation;
                 });
             }
+            MailRecord::SentBy { seq, scope } => drop(self.scopes.insert((seq, scope))),
             MailRecord::Confirmed { seq } => return self.end(seq, Status::Confirmed, now_ms, see),
             MailRecord::Expired { seq } => return self.end(seq, Status::Expired, now_ms, see),
             MailRecord::Rests { seq, attempts, not_before } => {
@@ -218,6 +219,9 @@ impl Mail {
             see(MailChange::BodyEnded { seq });
         }
         self.ids.remove((message.id, seq));
+        if let Some(scope) = self.scope(seq) {
+            self.scopes.remove((seq, scope));
+        }
     }
 
     pub(super) fn link(&mut self, seq: u64, message: &Message, see: Sink<'_>) {

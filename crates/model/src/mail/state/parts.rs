@@ -23,6 +23,8 @@ pub enum MailPart {
     Rests(u64, u64),
     /// A message expires then by a clock that was set back.
     Overtaken(u64, u64),
+    /// The scope of a message's id.
+    SentBy(u64, u64),
 }
 
 impl Mail {
@@ -38,7 +40,8 @@ impl Mail {
             .range(0)
             .map(|(seq, message)| MailPart::Message(seq, message, self.dead.get(&seq).cloned()));
         let all = queues.chain(servers).chain(endpoints).chain(messages);
-        all.chain(self.clocks.parts()).chain([MailPart::Last(self.last)])
+        let scopes = self.scopes.iter().map(|(seq, scope)| MailPart::SentBy(seq, scope));
+        all.chain(self.clocks.parts()).chain(scopes).chain([MailPart::Last(self.last)])
     }
 
     /// Takes a part of a snapshot back.
@@ -72,6 +75,7 @@ impl Mail {
                 self.put(seq, message, &mut |_| {});
             }
             MailPart::Last(last) => self.last = last,
+            MailPart::SentBy(seq, scope) => drop(self.scopes.insert((seq, scope))),
             MailPart::Rests(seq, since) => self.clocks.rests(seq, since),
             MailPart::Overtaken(seq, until) => self.clocks.overtake(seq, until),
         }

@@ -20,6 +20,7 @@ fn operation() -> impl Strategy<Value = Operation> {
                 priority: None,
                 ttl_ms: (ttl > 0).then_some(1),
                 not_before: None,
+                sender: 0,
             })
         });
     let hold = (0..8_u64, 7..9_u64, 1..3_u64).prop_map(|(seq, server, generation)| Hold {

@@ -4,7 +4,7 @@
 //!
 //! | record | here | a later operation sees it by |
 //! | --- | --- | --- |
-//! | `Stored` | noted | `last`, `known`, `message`, `whole` |
+//! | `Stored`, `SentBy` | noted | `last`, `known`, `message`, `whole` |
 //! | `Confirmed` | noted | `message`, `whole` |
 //! | any other | applied at once, behind what is noted | everything |
 
@@ -23,7 +23,9 @@ pub(super) struct Letters {
     noted: Vec<MailRecord>,
     /// Messages that are noted, and the ids of those that are stored, with their digests.
     seqs: HashSet<u64>,
-    ids: HashMap<Uuid, (u64, u64)>,
+    ids: HashMap<(Uuid, u64), (u64, u64)>,
+    /// The id and digest of the newest one that is stored, whose scope is not said yet.
+    unsaid: Option<(u64, Uuid, u64)>,
     /// The last one that is stored.
     last: Option<u64>,
     /// What was noted when this proposal began.
@@ -32,6 +34,14 @@ pub(super) struct Letters {
     before: Option<Option<Arc<Mail>>>,
     /// It has one operation, which is never refused once it has written.
     is_single: bool,
+}
+
+/// The digest of a message that was sent before.
+pub(super) enum Before {
+    /// Of everything that was said of it.
+    Scoped(u64),
+    /// Of its endpoint and its body.
+    Unscoped(u64),
 }
 
 /// What is below, and when it is.
@@ -54,11 +64,17 @@ impl Letters {
         if let Some(before) = self.before.take() {
             self.base = before;
         }
+        let mut stored = None;
         for record in self.noted.drain(self.begun..) {
             match record {
                 MailRecord::Stored { seq, id, .. } => {
                     self.seqs.remove(&seq);
-                    self.ids.remove(&id);
+                    stored = Some(id);
+                }
+                MailRecord::SentBy { scope, .. } => {
+                    if let Some(id) = stored.take() {
+                        self.ids.remove(&(id, scope));
+                    }
                 }
                 MailRecord::Confirmed { seq } => {
                     self.seqs.remove(&seq);
@@ -77,8 +93,16 @@ impl Letters {
         match &record {
             MailRecord::Stored { seq, id, digest, .. } => {
                 self.seqs.insert(*seq);
-                self.ids.insert(*id, (*seq, *digest));
+                self.unsaid = Some((*seq, *id, *digest));
                 self.last = Some(*seq);
+                self.noted.push(record);
+            }
+            MailRecord::SentBy { seq, scope } => {
+                if let Some((stored, id, digest)) = self.unsaid.take()
+                    && stored == *seq
+                {
+                    self.ids.insert((id, *scope), (stored, digest));
+                }
                 self.noted.push(record);
             }
             MailRecord::Confirmed { seq } => {
@@ -121,14 +145,22 @@ impl Letters {
         self.last.unwrap_or_else(|| self.base(below).last())
     }
 
-    /// The message with this id, and its digest.
-    pub(super) fn known(&self, id: &Uuid, below: Below<'_>) -> Option<(u64, Option<u64>)> {
-        if let Some((seq, digest)) = self.ids.get(id) {
-            return Some((*seq, Some(*digest)));
+    /// The message of a queue with this id in this scope, and its digest.
+    pub(super) fn known(
+        &self,
+        (id, scope): (Uuid, u64),
+        queue: u16,
+        below: Below<'_>,
+    ) -> Option<(u64, Before)> {
+        if let Some((seq, digest)) = self.ids.get(&(id, scope)) {
+            return Some((*seq, Before::Scoped(*digest)));
         }
-        let base = self.base(below);
-        let seq = base.by_id(id)?;
-        Some((seq, base.message(seq).map(|message| message.digest)))
+        let (seq, message, is_unscoped) = self.base(below).sent_before(&id, scope, queue)?;
+        let before = match is_unscoped {
+            true => Before::Unscoped(message.digest),
+            false => Before::Scoped(message.digest),
+        };
+        Some((seq, before))
     }
 
     /// A message as it is now.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::Evaluation;
-use super::letters::Below;
+use super::letters::{Before, Below};
 use crate::commit::{Record, digest, weigh_value};
 use crate::limits;
 use crate::mail::derived::derived_id;
@@ -78,10 +78,10 @@ impl<'a> Evaluation<'a> {
     /// Stores a message; computes its number.
     pub(super) fn send(&mut self, letter: Letter, routed: bool) -> Result<i64, Refusal> {
         let operation = self.operation;
-        let Letter { queue, to, body, id, priority, ttl_ms, not_before } = letter;
-        if self.books().queue(&queue).is_none() {
+        let Letter { queue, to, body, id, priority, ttl_ms, not_before, sender } = letter;
+        let Some(number_of_queue) = self.books().queue(&queue) else {
             return Err(Refusal::UnknownQueue { operation, queue });
-        }
+        };
         let endpoint = self.endpoint(&to)?;
         let body = bytes_of(&body);
         if body.len() > limits::MAIL_BODY_BYTES {
@@ -92,14 +92,21 @@ impl<'a> Evaluation<'a> {
         if priority > HIGHEST_PRIORITY {
             return Err(self.bad(format!("priority: 0 to {HIGHEST_PRIORITY}")));
         }
-        let digest = digest(&[endpoint.as_str().as_bytes(), b"\0", &body].concat());
+        let to = endpoint.as_str();
+        let digest = fingerprint(to, &body, (priority, ttl_ms, not_before));
         let seq = self.own.letters.last(self.below()) + 1;
+        let (scope, has_id) = (scope(&queue, sender), id.is_some());
         let id = match id {
             None => derived_id(&self.incarnation.0, seq),
-            Some(id) => match self.own.letters.known(&id, self.below()) {
+            Some(id) => match self.own.letters.known((id, scope), number_of_queue, self.below()) {
                 None => id,
                 // Sent before: nothing is stored again, and it counts as what it was.
-                Some((known, before)) if before == Some(digest) => return Ok(number(known)),
+                Some((known, Before::Scoped(before))) if before == digest => {
+                    return Ok(number(known));
+                }
+                Some((known, Before::Unscoped(before))) if before == unscoped(to, &body) => {
+                    return Ok(number(known));
+                }
                 Some(_) => return Err(Refusal::MessageConflict { operation, id }),
             },
         };
@@ -125,6 +132,9 @@ impl<'a> Evaluation<'a> {
             digest,
             body,
         });
+        if has_id {
+            self.write(MailRecord::SentBy { seq, scope });
+        }
         Ok(number(seq))
     }
 
@@ -365,6 +375,30 @@ impl<'a> Evaluation<'a> {
         }
         number(done as u64)
     }
+}
+
+/// In which a sender's ids are its own.
+fn scope(queue: &Name, sender: u64) -> u64 {
+    digest(&[&sender.to_le_bytes(), queue.as_str().as_bytes()].concat())
+}
+
+/// By which a message is the same one that was sent before: everything that was said of it.
+fn fingerprint(to: &str, body: &[u8], said: (u8, Option<u64>, Option<u64>)) -> u64 {
+    let (priority, ttl_ms, not_before) = said;
+    let mut text = Vec::with_capacity(to.len() + body.len() + 32);
+    text.extend_from_slice(to.as_bytes());
+    text.extend([0, priority]);
+    for time in [ttl_ms, not_before] {
+        text.push(u8::from(time.is_some()));
+        text.extend(time.unwrap_or_default().to_le_bytes());
+    }
+    text.extend_from_slice(body);
+    digest(&text)
+}
+
+/// The fingerprint of messages that were stored before ids had scopes.
+fn unscoped(to: &str, body: &[u8]) -> u64 {
+    digest(&[to.as_bytes(), b"\0", body].concat())
 }
 
 /// A body as it is stored: JSON without spaces.

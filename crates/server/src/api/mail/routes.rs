@@ -272,7 +272,7 @@ pub(in crate::api) async fn import(
 ) -> Result<(StatusCode, Json<Sent>), Problem> {
     let read = body.read_as(&caller, Action::Administer, Resource::Dataset(&name)).await?;
     let dataset = dataset(&shared.node, &name)?;
-    let letters = read_letters(&dataset, &queue, &read)?;
+    let letters = read_letters(&dataset, (&queue, caller.name()), &read)?;
     let sent = dataset.store_mail(letters, Operation::Import).await?;
     Ok((StatusCode::CREATED, Json(sent)))
 }
