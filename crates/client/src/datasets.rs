@@ -14,13 +14,15 @@ use crate::http::Client;
 pub struct DatasetStatus {
     /// Its name.
     pub name: String,
-    /// `ready`, or `stopped` when it takes no commits any more.
+    /// `ready`, `stopped` when it takes no commits any more, `unopened` or `damaged` when it is
+    /// there and not open.
     pub state: String,
-    /// Why it has stopped.
+    /// Why it is not ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Complete up to here.
-    pub position: String,
+    /// Complete up to here; none while it is not open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<String>,
     /// The oldest entry of the log that can be read.
     pub log_floor: u64,
     /// The newest entry of the log.

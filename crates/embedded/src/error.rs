@@ -101,6 +101,16 @@ pub enum OpenError {
         /// The directory.
         directory: PathBuf,
     },
+    /// The directory had a log, and has none.
+    #[error(
+        "{} had a log, and no segment of it is there: was it copied without them? Nothing was \
+         changed; put them back, or restore a backup",
+        directory.display()
+    )]
+    NoLog {
+        /// The directory.
+        directory: PathBuf,
+    },
     /// A sync failed: what was recovered may not be durable.
     #[error("cannot sync {}: {source}", path.display())]
     SyncFailed {
@@ -126,8 +136,27 @@ impl From<Damage> for OpenError {
 }
 
 impl OpenError {
+    /// True when what is stored is not what was written, or cannot be read by this program:
+    /// another try would find the same.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Damaged(_)
+            | Self::NewerFormat { .. }
+            | Self::OtherIncarnation { .. }
+            | Self::RepairUnfinished { .. }
+            | Self::NoLog { .. } => true,
+            Self::Locked { .. }
+            | Self::ReadOnly { .. }
+            | Self::StorageFull { .. }
+            | Self::Exhausted { .. }
+            | Self::SyncFailed { .. }
+            | Self::Storage { .. } => false,
+        }
+    }
+
     /// Sorts what the operating system said about `path`.
-    pub(crate) fn of(path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub fn of(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| match (Shortage::of(&source), source.kind()) {
             (Some(Shortage::Space), _) => Self::StorageFull { path, source },

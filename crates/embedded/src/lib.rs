@@ -1,9 +1,8 @@
 //! The embedded engine: one directory, one log, one writer.
 //!
 //! What lives here: [`log::EmbeddedLog`] (segments of checksummed, chained frames), its recovery,
-//! [`preallocator`], [`snapshot`] files, [`bodies`] of messages,
-//! [`definitions`] of views, [`check`] and
-//! [`repair`], and [`real::RealDisk`].
+//! [`preallocator`], [`snapshot`] files, [`bodies`] of messages, [`definitions`] of views,
+//! [`check`] and [`repair`], [`identity`] (whether a directory is a copy), and [`real::RealDisk`].
 //! What does not: threads (whoever owns the log runs the preallocator), clocks, random sources,
 //! and the meaning of an entry. The format is drawn in `docs/internals/log-format.md`.
 //! Start reading at [`log`], then [`scan`], then [`format`](mod@format).
@@ -13,6 +12,7 @@ pub mod check;
 pub mod definitions;
 pub mod error;
 mod format;
+pub mod identity;
 pub mod log;
 pub mod preallocator;
 mod reader;

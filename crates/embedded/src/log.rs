@@ -123,6 +123,15 @@ impl EmbeddedLog {
         recovery::open(disk, options)
     }
 
+    /// Opens the log of a directory that is a copy, and gives what is in it another identity: from
+    /// here on it is `options.new_incarnation`. An empty directory begins its first history.
+    ///
+    /// # Errors
+    /// See [`OpenError`]. Doing it again is safe, and gives another identity again.
+    pub fn open_anew(disk: Arc<dyn Disk>, options: Options) -> Result<Self, OpenError> {
+        recovery::open_anew(disk, options)
+    }
+
     /// What was found at open.
     #[must_use]
     pub fn recovery(&self) -> &Recovery {

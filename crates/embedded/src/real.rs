@@ -1,14 +1,20 @@
 //! The real disk: `std::fs`, with the syncs that the contract asks for.
+//!
+//! What it makes is for its owner alone, whatever the umask: rows are not for every local user.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 use instep_model::disk::{Access, Disk, DiskFile, DiskLock, Sharing};
 
 mod reserve;
+/// Mode of a file: its owner reads and writes it.
+pub const FILE_MODE: u32 = 0o600;
+/// Mode of a directory: its owner enters it.
+pub const DIRECTORY_MODE: u32 = 0o700;
 
 /// The disk of the machine.
 #[derive(Debug, Clone, Copy, Default)]
@@ -17,7 +23,7 @@ pub struct RealDisk;
 impl Disk for RealDisk {
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let mut options = OpenOptions::new();
-        options.read(true).write(true).create_new(true);
+        options.read(true).write(true).create_new(true).mode(FILE_MODE);
         let file = reserve::with(|| options.open(path))?;
         Ok(Box::new(RealFile { file, _refill: Refill }))
     }
@@ -46,7 +52,7 @@ impl Disk for RealDisk {
         let missing: Vec<&Path> =
             path.ancestors().take_while(|ancestor| !is_directory(ancestor)).collect();
         for directory in missing.into_iter().rev() {
-            match std::fs::create_dir(directory) {
+            match DirBuilder::new().mode(DIRECTORY_MODE).create(directory) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
                 _ => {}
             }
@@ -85,28 +91,44 @@ impl Disk for RealDisk {
         Ok(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
 
+    /// Locks the directory of the file as well: the file can be deleted under its holder, and
+    /// whoever came then would lock another one of that name.
     fn lock(&self, path: &Path, sharing: Sharing) -> io::Result<Box<dyn DiskLock>> {
-        let (file, outcome) = match sharing {
+        let directory = lock_directory(path.parent().unwrap_or(Path::new("")), sharing)?;
+        let file = match sharing {
             Sharing::Exclusive => {
                 // Who takes a directory alone is going to write to it.
                 reserve::fill();
                 let mut options = OpenOptions::new();
-                let file = options.write(true).create(true).truncate(false).open(path)?;
-                let outcome = file.try_lock();
-                (file, outcome)
+                options.write(true).create(true).truncate(false).mode(FILE_MODE).open(path)?
             }
-            Sharing::Shared => {
-                let file = File::open(path)?;
-                let outcome = file.try_lock_shared();
-                (file, outcome)
-            }
+            Sharing::Shared => File::open(path)?,
         };
-        match outcome {
-            Ok(()) => Ok(Box::new(RealLock { _file: file })),
-            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
-            Err(TryLockError::Error(error)) => Err(error),
-        }
+        locked(&file, sharing)?;
+        Ok(Box::new(RealLock { _file: file, _directory: directory }))
     }
+}
+
+/// Lock of a directory itself; none where the file system has no such lock (NFS), and the lock of
+/// a file in it must do.
+fn lock_directory(path: &Path, sharing: Sharing) -> io::Result<Option<File>> {
+    let directory = File::open(or_current(path))?;
+    match locked(&directory, sharing) {
+        Ok(()) => Ok(Some(directory)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
+        Err(_) => Ok(None),
+    }
+}
+
+fn locked(file: &File, sharing: Sharing) -> io::Result<()> {
+    let outcome = match sharing {
+        Sharing::Exclusive => file.try_lock(),
+        Sharing::Shared => file.try_lock_shared(),
+    };
+    outcome.map_err(|error| match error {
+        TryLockError::WouldBlock => io::ErrorKind::WouldBlock.into(),
+        TryLockError::Error(error) => error,
+    })
 }
 
 struct RealFile {
@@ -145,6 +167,7 @@ impl DiskFile for RealFile {
 /// The operating system gives the lock back when the file is closed, also by a kill.
 struct RealLock {
     _file: File,
+    _directory: Option<File>,
 }
 
 impl DiskLock for RealLock {}
@@ -174,5 +197,36 @@ mod tests {
             runs += 1;
             (Arc::new(RealDisk), root.path().join(format!("{runs}/data")))
         });
+    }
+
+    #[test]
+    fn a_lock_outlives_its_file() {
+        let root = tempfile::tempdir().unwrap();
+        let lock = root.path().join("lock");
+        let held = RealDisk.lock(&lock, Sharing::Exclusive).unwrap();
+
+        std::fs::remove_file(&lock).unwrap();
+
+        for sharing in [Sharing::Exclusive, Sharing::Shared] {
+            let second = RealDisk.lock(&lock, sharing).map(drop);
+            assert_eq!(second.map_err(|error| error.kind()), Err(io::ErrorKind::WouldBlock));
+        }
+        drop(held);
+        assert!(RealDisk.lock(&lock, Sharing::Exclusive).is_ok());
+    }
+
+    #[test]
+    fn what_is_made_is_for_its_owner_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let root = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        let directory = root.path().join("one/two");
+        RealDisk.create_directory(&directory).unwrap();
+        drop(RealDisk.create(&directory.join("file")).unwrap());
+        drop(RealDisk.lock(&directory.join("lock"), Sharing::Exclusive).unwrap());
+
+        let made = ["one", "one/two", "one/two/file", "one/two/lock"];
+        let modes = made.map(|path| mode(&root.path().join(path)));
+        assert_eq!(modes, [0o700, 0o700, 0o600, 0o600]);
     }
 }

@@ -15,6 +15,7 @@ use instep_model::position::{Incarnation, Revision};
 
 use crate::error::OpenError;
 use crate::format::{HEADER_BYTES, Header, SEGMENT_MAGIC, digest};
+use crate::identity;
 use crate::log::{Active, EmbeddedLog, Options, Recovery, SEGMENT_BYTES_MIN, name_segment};
 use crate::preallocator::Spare;
 use crate::reader::{Segment, Shared};
@@ -25,12 +26,56 @@ use crate::snapshot::SnapshotStore;
 
 const FIRST: &str = "first.tmp";
 
-pub(crate) fn open(disk: Arc<dyn Disk>, mut options: Options) -> Result<EmbeddedLog, OpenError> {
+pub(crate) fn open(disk: Arc<dyn Disk>, options: Options) -> Result<EmbeddedLog, OpenError> {
+    let lock = enter(&*disk, &options.directory)?;
+    open_locked(disk, options, lock)
+}
+
+/// Opens a log whose history ends here: another one begins behind its head. One rename decides.
+pub(crate) fn open_anew(disk: Arc<dyn Disk>, options: Options) -> Result<EmbeddedLog, OpenError> {
+    let lock = enter(&*disk, &options.directory)?;
+    let log = open_locked(Arc::clone(&disk), options.clone(), Arc::clone(&lock))?;
+    if log.recovery.created {
+        return Ok(log);
+    }
+    let head = log.shared.state().head;
+    let chain = log.active.chain;
+    drop(log);
+    let scan = scan::scan(&*disk, &options.directory, Chain::Checked)?;
+    let predecessor = scan.segments.last().map(|last| match last.last < last.header.revision {
+        // It has the name of the new one, which takes its place.
+        true => last.header.predecessor,
+        false => last.header.incarnation,
+    });
+    drop(scan);
+    let header = Header {
+        magic: SEGMENT_MAGIC,
+        incarnation: options.new_incarnation,
+        predecessor: predecessor.unwrap_or(options.new_incarnation),
+        revision: head.next(),
+        chain,
+        // As small as can be: what does not fit goes on in a segment of the usual size.
+        bytes: SEGMENT_BYTES_MIN,
+    };
+    make_segment(&*disk, &options.directory, &header)?;
+    open_locked(disk, options, lock)
+}
+
+/// Makes what is missing of a directory, and takes it.
+fn enter(disk: &dyn Disk, directory: &Path) -> Result<Arc<dyn DiskLock>, OpenError> {
+    let snapshots = directory.join(segment::SNAPSHOTS);
+    disk.create_directory(&snapshots).map_err(OpenError::of(&snapshots))?;
+    take_lock(disk, directory)
+}
+
+fn open_locked(
+    disk: Arc<dyn Disk>,
+    mut options: Options,
+    lock: Arc<dyn DiskLock>,
+) -> Result<EmbeddedLog, OpenError> {
     options.segment_bytes = options.segment_bytes.max(SEGMENT_BYTES_MIN).next_multiple_of(8);
     let directory = options.directory.clone();
     let snapshots = directory.join(segment::SNAPSHOTS);
-    disk.create_directory(&snapshots).map_err(OpenError::of(&snapshots))?;
-    let lock = take_lock(&*disk, &directory)?;
     let repaired = repair::is_unfinished(&*disk, &directory)?;
     if repaired && !repair::is_done_but_for_its_marker(&*disk, &directory)? {
         return Err(OpenError::RepairUnfinished { directory });
@@ -43,6 +88,10 @@ pub(crate) fn open(disk: Arc<dyn Disk>, mut options: Options) -> Result<Embedded
     }
     let created = scan.segments.is_empty();
     if created {
+        let names = disk.list(&directory).map_err(OpenError::of(&directory))?;
+        if names.iter().any(|name| name == identity::FILE) {
+            return Err(OpenError::NoLog { directory });
+        }
         begin(&*disk, &options)?;
         scan = scan::scan(&*disk, &directory, Chain::Checked)?;
     } else if let Some(last) = scan.segments.last().filter(|last| last.last < last.header.revision)

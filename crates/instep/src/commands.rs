@@ -10,6 +10,7 @@ mod key;
 mod looking;
 mod mail;
 mod publish;
+mod restore;
 mod serve;
 mod shop;
 mod subscribe;
@@ -49,6 +50,7 @@ enum Command {
     Key(key::Arguments),
     Token(token::Arguments),
     Check(check::Arguments),
+    Restore(restore::Arguments),
     Bench(bench::Arguments),
 }
 
@@ -78,6 +80,7 @@ impl Cli {
             Command::Key(arguments) => key::run(arguments, json),
             Command::Token(arguments) => token::run(arguments, json),
             Command::Check(arguments) => check::run(&arguments, json),
+            Command::Restore(arguments) => restore::run(&arguments, json),
             Command::Bench(arguments) => bench::run(arguments, json).await,
         }
     }

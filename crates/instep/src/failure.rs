@@ -145,7 +145,9 @@ impl From<StartError> for Failure {
             StartError::Open { error, .. } if error.is_damage() => Self::Damaged(text),
             StartError::Data { .. }
             | StartError::Open { .. }
+            | StartError::Stopped { .. }
             | StartError::Table { .. }
+            | StartError::Foreign { .. }
             | StartError::Node(_) => Self::Storage(text),
         }
     }
@@ -158,6 +160,7 @@ impl Failure {
             OpenError::Locked { .. } => Self::InUse(text),
             OpenError::Damaged(_)
             | OpenError::RepairUnfinished { .. }
+            | OpenError::NoLog { .. }
             | OpenError::OtherIncarnation { .. } => Self::Damaged(text),
             OpenError::ReadOnly { .. }
             | OpenError::StorageFull { .. }

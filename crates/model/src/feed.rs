@@ -64,6 +64,9 @@ pub enum JoinRefusal {
     /// No view and no public table stands behind the topic.
     #[error("unmatched topic")]
     Unmatched,
+    /// The dataset behind the topic is there, and not open.
+    #[error("the dataset behind the topic is not open")]
+    Unavailable,
     /// The position lies ahead of what this node has.
     #[error("the position is ahead of {head}")]
     Ahead {

@@ -34,6 +34,8 @@ pub const LARGE_SNAPSHOT_BYTES: u64 = 64 * 1024 * 1024;
 pub const DATASET_TABLES: usize = 1_024;
 /// Datasets on one node.
 pub const NODE_DATASETS: usize = 64;
+/// A dataset that could not be opened, and is not damaged, is tried again this often.
+pub const UNOPENED_RETRY_MS: u64 = 5_000;
 /// Proposals waiting for the owner of one dataset; beyond it a door answers `overloaded`.
 pub const OWNER_QUEUE_COMMITS: usize = 16_384;
 /// Bytes of proposals waiting for the owner of one dataset.

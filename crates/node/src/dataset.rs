@@ -31,6 +31,7 @@ use crate::mail::{MailOptions, Post};
 use crate::retention::Keep;
 use crate::topics::{Listener, Subscription, Topics, lock};
 use backlog::Backlog;
+use housekeeping::Closing;
 use inbox::{Inbox, Put};
 use ownership::Ownership;
 
@@ -98,7 +99,7 @@ struct Shared {
     /// Bodies of messages, and who takes them.
     post: Post,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    closing: watch::Sender<bool>,
+    closing: Closing,
 }
 
 /// What a dataset has done since it was opened.
@@ -209,7 +210,7 @@ impl Dataset {
             snapshot_at: Mutex::new(Instant::now()),
             post: recovered.post,
             threads: Mutex::default(),
-            closing: watch::Sender::new(false),
+            closing: Closing::default(),
         });
         let dataset = Self(shared);
         let owner = Owner::new(bounds.incarnation, options.writer, recovered.state)
@@ -424,11 +425,16 @@ impl Dataset {
         &self.0.post
     }
 
-    /// Finishes what is queued, ends the threads and releases the engine. Blocks.
-    pub fn close(&self) {
-        self.0.closing.send_replace(true);
+    /// Tells the threads to end once what is queued is done. Does not wait for them.
+    pub fn begin_to_close(&self) {
+        self.0.closing.close();
         self.0.post.close();
         self.0.inbox.close();
+    }
+
+    /// Finishes what is queued, ends the threads and releases the engine. Blocks.
+    pub fn close(&self) {
+        self.begin_to_close();
         let threads = std::mem::take(&mut *lock(&self.0.threads));
         for thread in threads {
             if thread.join().is_err() {

@@ -22,5 +22,5 @@ pub use dataset::Dataset;
 pub use follow::{Follow, FollowError, FollowedCommit};
 pub use live::{LiveError, LivePattern, PresenceMode};
 pub use loans::Loans;
-pub use node::{Node, NodeError, NodeJoined};
+pub use node::{Node, NodeError, NodeJoined, Unopened};
 pub use topics::{Audience, Bell, Crowd, Listener, Present, Subscription, Topic, Topics};

@@ -57,6 +57,9 @@ pub enum MailError {
     /// Nobody keeps mail, or not there.
     #[error("no dataset with mail stands behind it")]
     Unmatched,
+    /// The dataset is there, and not open.
+    #[error("the dataset that keeps the mail is not open")]
+    Unavailable,
     /// Several datasets keep mail.
     #[error("several datasets keep mail: say which in `dataset`")]
     Which,
@@ -93,6 +96,7 @@ impl MailError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Unmatched => "unmatched topic",
+            Self::Unavailable => "dataset_unavailable",
             Self::Which => "dataset_wanted",
             Self::Bad(_) => "bad_json",
             Self::Event { .. } => "bad_event",

@@ -8,6 +8,7 @@ use std::time::Duration;
 use instep_model::feed::{JoinRefusal, Joined, TABLE_PREFIX};
 use instep_model::limits;
 use instep_model::name::Name;
+use instep_model::view::View;
 
 use crate::dataset::Dataset;
 use crate::live::{
@@ -23,12 +24,24 @@ pub struct Node(Arc<Shared>);
 
 struct Shared {
     datasets: RwLock<BTreeMap<Name, Dataset>>,
+    unopened: RwLock<BTreeMap<Name, Arc<Unopened>>>,
     topics: Topics,
     live: Vec<Arc<LivePattern>>,
     /// Counts changes after which a live topic may be none any more.
     generation: AtomicU64,
     ids: Ids,
     ready: RwLock<Option<String>>,
+}
+
+/// A dataset that is there and cannot be opened. The others do not wait for it.
+#[derive(Debug, Clone)]
+pub struct Unopened {
+    /// Why, for the operator.
+    pub reason: String,
+    /// What is stored is not what was written: it does not open by itself, however long one waits.
+    pub is_damaged: bool,
+    /// Its views: their topics are its own, and are no live topics meanwhile.
+    pub views: Vec<View>,
 }
 
 /// Why a dataset cannot be added.
@@ -67,6 +80,7 @@ impl Node {
         let ready = RwLock::new(Some("starting".into()));
         let shared = Arc::new(Shared {
             datasets: RwLock::default(),
+            unopened: RwLock::default(),
             topics: Topics::new(rings),
             live: live.into_iter().map(Arc::new).collect(),
             generation: AtomicU64::new(1),
@@ -106,9 +120,52 @@ impl Node {
         if datasets.len() >= limits::NODE_DATASETS {
             return Err(NodeError::TooMany { limit: limits::NODE_DATASETS });
         }
+        self.forget_unopened(dataset.name());
         datasets.insert(dataset.name().clone(), dataset);
         self.0.generation.fetch_add(1, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// True when the node has a place for one more dataset. One that cannot be opened has its own.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.datasets().len() + self.unopened().len() < limits::NODE_DATASETS
+    }
+
+    /// Notes that a dataset is there and cannot be opened.
+    pub fn set_unopened(&self, name: Name, unopened: Unopened) {
+        let mut all = self.0.unopened.write().unwrap_or_else(PoisonError::into_inner);
+        all.insert(name, Arc::new(unopened));
+        self.0.generation.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes that a dataset is not there any more, or is open.
+    pub fn forget_unopened(&self, name: &Name) {
+        self.0.unopened.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.0.generation.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The datasets that are there and cannot be opened, by name.
+    #[must_use]
+    pub fn unopened(&self) -> Vec<(Name, Arc<Unopened>)> {
+        let all = self.0.unopened.read().unwrap_or_else(PoisonError::into_inner);
+        all.iter().map(|(name, unopened)| (name.clone(), Arc::clone(unopened))).collect()
+    }
+
+    /// Why a dataset is not open, if it is there.
+    #[must_use]
+    pub fn why_unopened(&self, name: &str) -> Option<Arc<Unopened>> {
+        self.0.unopened.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// True when the topic is that of a dataset which is not open.
+    fn is_unavailable(&self, topic: &str) -> bool {
+        let all = self.0.unopened.read().unwrap_or_else(PoisonError::into_inner);
+        let table = topic.strip_prefix(TABLE_PREFIX).and_then(|rest| rest.split_once('/'));
+        all.iter().any(|(name, unopened)| {
+            table.is_some_and(|(dataset, _)| dataset == name.as_str())
+                || unopened.views.iter().any(|view| view.topic.matches(topic))
+        })
     }
 
     /// Takes a dataset out; it is still open.
@@ -150,6 +207,7 @@ impl Node {
             Some(found) => {
                 Ok(NodeJoined::Live(self.0.topics.join_live(topic, found, since, listener)))
             }
+            None if self.is_unavailable(topic) => Err(JoinRefusal::Unavailable),
             None => Err(JoinRefusal::Unmatched),
         }
     }
@@ -210,7 +268,8 @@ impl Node {
             return None;
         }
         let found = self.0.live.iter().find(|pattern| pattern.matches(topic))?;
-        self.behind(topic).is_none().then_some((found, generation))
+        let is_a_datasets = self.behind(topic).is_some() || self.is_unavailable(topic);
+        (!is_a_datasets).then_some((found, generation))
     }
 
     /// Publishes to a live topic. Without subscribers and history nothing is kept of it.
@@ -287,9 +346,11 @@ impl Node {
         }
     }
 
-    /// Closes every dataset. Blocks until what was queued is done.
+    /// Closes every dataset, all at once. Blocks until what was queued is done.
     pub fn close(&self) {
-        self.datasets().iter().for_each(Dataset::close);
+        let datasets = self.datasets();
+        datasets.iter().for_each(Dataset::begin_to_close);
+        datasets.iter().for_each(Dataset::close);
     }
 }
 

@@ -30,8 +30,8 @@ use utoipa_axum::routes;
 
 use crate::caller::Caller;
 use crate::metrics;
+use crate::opener::Opener;
 use crate::problem::Problem;
-use crate::server::Opener;
 use crate::web::{self, Reader, Web};
 
 #[derive(OpenApi)]
@@ -220,7 +220,9 @@ async fn healthz() -> &'static str {
 /// Everything is in memory, every dataset takes commits, and the server is not about to stop.
 #[utoipa::path(get, path = "/readyz", tag = "health", responses(
     (status = 200, body = String),
-    (status = 503, description = "`loading`, `draining`, `stopped` or `stalled`", body = Problem),
+    (status = 503,
+     description = "`loading`, `draining`, `stopped`, `stalled` or `dataset_unavailable`",
+     body = Problem),
 ))]
 async fn readyz(caller: Caller, State(shared): State<Shared>) -> Result<&'static str, Problem> {
     // Names and paths are told to who may operate the server, and to nobody else.
@@ -242,6 +244,11 @@ async fn readyz(caller: Caller, State(shared): State<Shared>) -> Result<&'static
         let detail = if operates { detail } else { plain.to_owned() };
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopped", detail));
     }
+    if let Some((name, _)) = shared.node.unopened().first() {
+        let problem = Problem::unavailable_dataset(name.as_str());
+        let plain = "a dataset cannot be opened: see the server's log".to_owned();
+        return Err(if operates { problem } else { Problem { detail: plain, ..problem } });
+    }
     let waits = shared.node.datasets().iter().filter_map(Dataset::stalled).max();
     match waits {
         Some(waits) => {
@@ -254,7 +261,15 @@ async fn readyz(caller: Caller, State(shared): State<Shared>) -> Result<&'static
 
 /// A dataset by name.
 fn dataset(node: &Node, name: &str) -> Result<Dataset, Problem> {
-    node.dataset(name).ok_or_else(|| Problem::unknown_dataset(name))
+    node.dataset(name).ok_or_else(|| absent(node, name))
+}
+
+/// Why there is no such dataset to ask.
+fn absent(node: &Node, name: &str) -> Problem {
+    match node.why_unopened(name) {
+        Some(_) => Problem::unavailable_dataset(name),
+        None => Problem::unknown_dataset(name),
+    }
 }
 
 /// The name of something that is to be made.

@@ -1,16 +1,18 @@
 //! The embedded engine as a node takes it.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use instep_embedded::bodies::{BodyError, BodyFile, Condition, Found};
 use instep_embedded::definitions::DefinitionFile;
 use instep_embedded::error::OpenError;
+use instep_embedded::identity::{self, Identity};
 use instep_embedded::log::{EmbeddedLog, Options, Trimming};
 use instep_embedded::real::RealDisk;
 use instep_embedded::snapshot::{SnapshotError, SnapshotStore, SnapshotWriter};
+use instep_model::log::{AppendError, Bounds, Log, LogReader, Promise};
 use instep_model::name::Name;
 use instep_model::position::{Incarnation, Revision};
 use instep_model::view::View;
@@ -19,15 +21,30 @@ use instep_node::engine::{
 };
 use uuid::Uuid;
 
-/// Opens the engine of one dataset in its directory.
+/// Makes the engine of a new dataset in an empty directory, and closes it.
+pub(crate) fn begin(directory: &Path, segment_bytes: u64) -> Result<(), OpenError> {
+    drop(EmbeddedLog::open(Arc::new(RealDisk), options(directory, segment_bytes))?);
+    identity::write(directory).map_err(OpenError::of(directory))
+}
+
+/// Opens the engine of one dataset in its directory. What is in a copy gets another identity.
 pub(crate) fn open(directory: &Path, segment_bytes: u64) -> Result<Engine, OpenError> {
-    let options = Options {
-        directory: directory.to_owned(),
-        segment_bytes,
-        new_incarnation: Incarnation(Uuid::new_v4()),
-        trimming: Trimming::BelowSnapshots,
+    let options = options(directory, segment_bytes);
+    let known = identity::look(directory).map_err(OpenError::of(directory))?;
+    let log = match known {
+        Identity::Original | Identity::Unknown => EmbeddedLog::open(Arc::new(RealDisk), options)?,
+        Identity::Copy => EmbeddedLog::open_anew(Arc::new(RealDisk), options)?,
     };
-    let log = EmbeddedLog::open(Arc::new(RealDisk), options)?;
+    if known == Identity::Copy {
+        tracing::warn!(
+            directory = %directory.display(),
+            "this directory is a copy: its history is another one from here on, and every reader \
+             begins anew"
+        );
+    }
+    if let Err(error) = identity::write(directory) {
+        tracing::warn!(directory = %directory.display(), %error, "no identity was written");
+    }
     let recovery = log.recovery();
     tracing::info!(
         directory = %directory.display(),
@@ -48,7 +65,8 @@ pub(crate) fn open(directory: &Path, segment_bytes: u64) -> Result<Engine, OpenE
     let bodies = Arc::new(Bodies(BodyFile::in_directory(directory)));
     let definitions = DefinitionFile::in_directory(Arc::new(RealDisk), directory);
     let definitions = Arc::new(Definitions(definitions));
-    Ok(Engine { log: Box::new(log), snapshots, bodies, definitions, prepare: Some(prepare) })
+    let log = Box::new(Identified { log, directory: directory.to_owned() });
+    Ok(Engine { log, snapshots, bodies, definitions, prepare: Some(prepare) })
 }
 
 /// The views of a program. What a view written in Rust does is known by the file of the program
@@ -75,6 +93,52 @@ impl DefinitionStore for Definitions {
 
     fn write(&self, bytes: &[u8]) -> io::Result<()> {
         self.0.write(bytes)
+    }
+}
+
+fn options(directory: &Path, segment_bytes: u64) -> Options {
+    Options {
+        directory: directory.to_owned(),
+        segment_bytes,
+        new_incarnation: Incarnation(Uuid::new_v4()),
+        trimming: Trimming::BelowSnapshots,
+    }
+}
+
+/// A log that leaves a new identity behind when it is closed, so that a copy that was made before
+/// is told from what is there then.
+struct Identified {
+    log: EmbeddedLog,
+    directory: PathBuf,
+}
+
+impl Log for Identified {
+    fn bounds(&self) -> Bounds {
+        self.log.bounds()
+    }
+
+    fn promise(&self) -> Promise {
+        self.log.promise()
+    }
+
+    fn append(&mut self, expected: Revision, entry: &[u8]) -> Result<Revision, AppendError> {
+        self.log.append(expected, entry)
+    }
+
+    fn trim(&mut self, floor: Revision) -> Result<Bounds, AppendError> {
+        self.log.trim(floor)
+    }
+
+    fn reader(&self) -> Arc<dyn LogReader> {
+        self.log.reader()
+    }
+}
+
+impl Drop for Identified {
+    fn drop(&mut self) {
+        if let Err(error) = identity::write(&self.directory) {
+            tracing::debug!(directory = %self.directory.display(), %error, "no new identity");
+        }
     }
 }
 

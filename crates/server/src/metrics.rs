@@ -66,6 +66,8 @@ struct Measured {
     /// Topics, frames and bytes on their rings.
     topics: [u64; 3],
     datasets: Vec<DatasetMeasured>,
+    /// Datasets that are there and not open.
+    unopened: Vec<String>,
     process: Process,
 }
 
@@ -123,6 +125,7 @@ impl Measured {
             joins_refused: door.joins_refused(),
             topics,
             datasets: node.datasets().iter().map(DatasetMeasured::now).collect(),
+            unopened: node.unopened().iter().map(|(name, _)| name.to_string()).collect(),
             process: Process::now(),
         }
     }
@@ -277,6 +280,9 @@ impl Measured {
         for (name, help, read) in gauges {
             page.gauges(name, help, "dataset", self.of_datasets(read))?;
         }
+        let unopened = self.unopened.iter().map(|name| (name.clone(), 1));
+        let all = self.of_datasets(|_| 0).chain(unopened);
+        page.gauges("instep_dataset_unopened", "1: it is there and not open", "dataset", all)?;
         self.mail(page)
     }
 

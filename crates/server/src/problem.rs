@@ -21,6 +21,7 @@ pub const CODES: &[&str] = &[
     "body_too_large",
     "commit_too_large",
     "condition_failed",
+    "dataset_unavailable",
     "draining",
     "empty_commit",
     "expression_too_costly",
@@ -128,6 +129,11 @@ impl Problem {
     pub(crate) fn unknown_dataset(name: &str) -> Self {
         let detail = format!("there is no dataset {name:?}");
         Self::new(StatusCode::NOT_FOUND, "unknown_dataset", detail)
+    }
+
+    pub(crate) fn unavailable_dataset(name: &str) -> Self {
+        let detail = format!("dataset {name:?} is there and cannot be opened");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "dataset_unavailable", detail)
     }
 
     pub(crate) fn unknown_table(name: &str) -> Self {

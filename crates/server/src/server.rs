@@ -1,39 +1,35 @@
 //! The server: opens the data, serves HTTP and sockets, ends in order.
 
-use std::fs::{File, TryLockError};
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::StatusCode;
 use instep_access::Gate;
 use instep_edge::{Certificates, Door};
 use instep_embedded::error::OpenError as EngineError;
-use instep_model::commit::{Operation, Proposal};
+use instep_embedded::real::RealDisk;
+use instep_model::disk::{Disk as _, DiskLock, Sharing};
 use instep_model::limits;
-use instep_model::mail::Kind;
+use instep_model::log::ReadError;
 use instep_model::name::Name;
 use instep_model::owner::Refusal;
-use instep_model::view::{View, check_together};
-use instep_node::dataset::{OpenError, Options};
-use instep_node::mail::MailOptions;
-use instep_node::retention::Keep;
-use instep_node::{Dataset, Node, NodeError};
+use instep_node::dataset::OpenError;
+use instep_node::{Node, NodeError};
 use tokio::net::TcpListener;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinHandle};
-use uuid::Uuid;
 
 use crate::admin::AdminKey;
 use crate::app::App;
-use crate::config::{Config, ConfigError, MailConfig};
+use crate::config::{Config, ConfigError};
+use crate::directory::make_private;
 use crate::fronts::{Fronts, Serving};
-use crate::problem::{Problem, on_disk};
+use crate::opener::Opener;
 use crate::web::Web;
-use crate::{api, engine, keys, metrics, tables, tls};
+use crate::{api, keys, metrics, tls};
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -82,7 +78,21 @@ pub enum StartError {
         /// Why.
         error: Box<OpenError>,
     },
-    /// A table that should exist cannot be made.
+    /// A dataset has stopped before it was opened.
+    #[error("dataset {dataset}: {reason}")]
+    Stopped {
+        /// The dataset.
+        dataset: Name,
+        /// Why.
+        reason: String,
+    },
+    /// Something else lies where a dataset would be.
+    #[error("{path} is there and is no dataset: it was not made by a server")]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A table that is not declared public any more cannot be closed.
     #[error("dataset {dataset}, table {table}: {refusal}")]
     Table {
         /// The dataset.
@@ -97,6 +107,49 @@ pub enum StartError {
     Node(#[from] NodeError),
 }
 
+impl StartError {
+    /// True when what is stored is not what was written: another try would not find more.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            Self::Engine { error, .. } => error.is_damage(),
+            Self::Open { error, .. } => match &**error {
+                OpenError::NoSnapshot { .. } | OpenError::Fold(_) => true,
+                OpenError::Read(error) => matches!(error, ReadError::Damaged { .. }),
+                OpenError::Storage(_) | OpenError::Thread(_) => false,
+            },
+            Self::Foreign { .. } => true,
+            Self::Config(_)
+            | Self::Data { .. }
+            | Self::InUse { .. }
+            | Self::Listen { .. }
+            | Self::Shards(_)
+            | Self::Stopped { .. }
+            | Self::Table { .. }
+            | Self::Node(_) => false,
+        }
+    }
+
+    /// True when there was no space.
+    pub(crate) fn is_full(&self) -> bool {
+        match self {
+            Self::Engine { error, .. } => matches!(**error, EngineError::StorageFull { .. }),
+            Self::Data { error, .. } => {
+                matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+            }
+            Self::Config(_)
+            | Self::InUse { .. }
+            | Self::Listen { .. }
+            | Self::Shards(_)
+            | Self::Open { .. }
+            | Self::Stopped { .. }
+            | Self::Table { .. }
+            | Self::Foreign { .. }
+            | Self::Node(_) => false,
+        }
+    }
+}
+
+/// Opens one of the doors beside HTTP.
 type Listen<'a> = dyn Fn(&Door, SocketAddr) -> std::io::Result<SocketAddr> + 'a;
 
 /// A running server.
@@ -115,7 +168,7 @@ pub struct Server {
     tcp_is_tls: bool,
     drain: Duration,
     /// Held until everything is closed.
-    _lock: File,
+    _lock: Box<dyn DiskLock>,
 }
 
 impl Server {
@@ -129,11 +182,7 @@ impl Server {
         config.check()?;
         config.check_exposure()?;
         let data = |error| StartError::Data { path: config.data.clone(), error };
-        std::fs::create_dir_all(&config.data).map_err(data)?;
-        let lock = take(&config.data)?;
-        let key = AdminKey::in_directory(&config.data).map_err(data)?;
-        let (files, access) = keys::reload::Files::read(&config, &key)?;
-        let gate = Gate::new(access);
+        // What refuses comes before what leaves something behind.
         let seen = tls::state(&config.tls);
         let (certificates, over_tls) = (tls::certificates(&config.tls)?, config.tls.tcp);
         let address = config.http;
@@ -141,13 +190,22 @@ impl Server {
         let listener =
             instep_edge::listen(address).and_then(TcpListener::from_std).map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
+        for address in config.tcp.into_iter().chain(config.janus) {
+            let free = instep_edge::listen(address);
+            free.map_err(|error| StartError::Listen { address, error })?;
+        }
+        make_private(&config.data).map_err(data)?;
+        let lock = take(&config.data)?;
+        let key = AdminKey::in_directory(&config.data).map_err(data)?;
+        let (files, access) = keys::reload::Files::read(&config, &key)?;
+        let gate = Gate::new(access);
         let live = config.live.iter().chain(&app.live).cloned().collect();
         let node = Node::new(live, config.rings());
         let door = Door::open(node.clone(), gate.clone(), app.channels.clone(), config.door());
         let door = door.map_err(StartError::Shards)?;
         let (tcp, janus) = listen_beside(&door, &config, certificates.clone())?;
         let drain = Duration::from_millis(config.drain_ms);
-        let opener = Opener::new(&config, &app);
+        let opener = Opener::new(&config, &app).map_err(data)?;
         let shared = api::Shared { node: node.clone(), door: door.clone(), opener: opener.clone() };
         let routes = app.routes.iter().map(|routes| routes(node.clone()));
         let routes = routes.fold(Router::new(), Router::merge);
@@ -165,7 +223,7 @@ impl Server {
             idle: Duration::from_millis(config.socket_idle_ms),
         };
         let fronts = Fronts::start(listener, &serving, &stopping).map_err(listen)?;
-        let loading = tokio::spawn(load(node.clone(), opener, config, app));
+        let loading = tokio::spawn(load(node.clone(), opener, app, (config.data, stopping)));
         Ok(Self {
             node,
             door,
@@ -257,6 +315,10 @@ impl Server {
         if !self.door.empty(left).await {
             tracing::warn!(sockets = self.door.connections(), "some sockets did not end in time");
         }
+        if !self.loading.is_finished() {
+            // It opens no further dataset.
+            let _ = tokio::time::timeout_at(until, &mut self.loading).await;
+        }
         let node = self.node;
         let closing = tokio::task::spawn_blocking(move || node.close());
         let patience = left.max(Duration::from_millis(limits::CLOSING_MS));
@@ -312,175 +374,40 @@ impl Drop for Watching {
 }
 
 /// Locks the data directory: it has no second server, even when it holds no dataset yet.
-fn take(directory: &Path) -> Result<File, StartError> {
+fn take(directory: &Path) -> Result<Box<dyn DiskLock>, StartError> {
     let data = |error| StartError::Data { path: directory.to_owned(), error };
     let path = directory.join(LOCK);
     // A link would make a file elsewhere.
     if path.is_symlink() {
-        return Err(data(std::io::Error::other(format!("{LOCK} is a link"))));
+        return Err(data(io::Error::other(format!("{LOCK} is a link"))));
     }
-    let lock = File::create(path).map_err(data)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(StartError::InUse { path: directory.to_owned() }),
-        Err(TryLockError::Error(error)) => Err(data(error)),
-    }
+    RealDisk.lock(&path, Sharing::Exclusive).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => StartError::InUse { path: directory.to_owned() },
+        _ => data(error),
+    })
 }
 
 /// Opens every dataset, makes the tables that should exist, and lets requests in.
-async fn load(node: Node, opener: Opener, config: Config, app: App) -> Result<(), StartError> {
-    for name in opener.names() {
-        opener.open(&node, &name).await?;
+async fn load(
+    node: Node,
+    opener: Opener,
+    app: App,
+    (data, stopping): (PathBuf, watch::Receiver<bool>),
+) -> Result<(), StartError> {
+    let (opening, into, until) = (opener.clone(), node.clone(), stopping.clone());
+    let opened = tokio::task::spawn_blocking(move || opening.open_all(&into, &until));
+    match opened.await {
+        Ok(opened) => opened.map_err(|error| StartError::Data { path: data, error })?,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
-    tables::make(&node, &config, &app).await?;
-    make_mail(&node, &config).await?;
+    opener.close_undeclared(&node).await?;
+    let all_declared = opener.declare(&node, None).await;
+    opener.warn_of_views(&node);
     node.set_ready();
     app.started.iter().for_each(|run| run(node.clone()));
+    tokio::spawn(opener.care(node, all_declared, stopping));
     Ok(())
 }
 
-/// Makes the queues and the directories that should exist.
-async fn make_mail(node: &Node, config: &Config) -> Result<(), StartError> {
-    for mail in &config.mail {
-        let Some(handle) = node.dataset(mail.dataset.as_str()) else { continue };
-        let state = handle.state();
-        let missing = mail.queues.iter().filter(|queue| state.mail.queue(queue).is_none());
-        let mut operations: Vec<Operation> =
-            missing.map(|queue| Operation::CreateQueue { queue: queue.clone() }).collect();
-        if !state.tables.contains_key(&mail.directory) {
-            let table = mail.directory.clone();
-            operations.push(Operation::CreateTable { table, public: false });
-        }
-        if operations.is_empty() {
-            continue;
-        }
-        let proposal = Proposal::from(operations);
-        if let Err(refusal) = handle.commit(proposal).await {
-            let (dataset, table) = (mail.dataset.clone(), mail.directory.clone());
-            return Err(StartError::Table { dataset, table, refusal: Box::new(refusal) });
-        }
-        handle.start_mail();
-    }
-    Ok(())
-}
-
-/// Opens datasets as the configuration and the applications say.
-#[derive(Clone)]
-pub(crate) struct Opener(Arc<Opening>);
-
-struct Opening {
-    config: Config,
-    names: Vec<Name>,
-    views: Vec<(Name, View)>,
-    mappings: Vec<(Name, Kind)>,
-    /// One at a time: making and removing the same name must not meet.
-    busy: Mutex<()>,
-}
-
-impl Opener {
-    fn new(config: &Config, app: &App) -> Self {
-        let mut names = config.dataset_names();
-        names.extend(app.tables.iter().map(|(dataset, ..)| dataset.clone()));
-        names.extend(app.views.iter().map(|(dataset, _)| dataset.clone()));
-        // Those that were made over HTTP are found by their directories.
-        let found = std::fs::read_dir(config.data.join(DIRECTORY)).into_iter().flatten().flatten();
-        names.extend(found.filter_map(|entry| Name::new(entry.file_name().to_str()?).ok()));
-        names.extend(app.mappings.iter().map(|(dataset, _)| dataset.clone()));
-        names.sort();
-        names.dedup();
-        let (config, views) = (config.clone(), engine::built_in(&app.views));
-        let mappings = app.mappings.clone();
-        Self(Arc::new(Opening { config, names, views, mappings, busy: Mutex::default() }))
-    }
-
-    fn names(&self) -> Vec<Name> {
-        self.0.names.clone()
-    }
-
-    fn directory(&self, name: &str) -> PathBuf {
-        self.0.config.data.join(DIRECTORY).join(name)
-    }
-
-    async fn open(&self, node: &Node, name: &Name) -> Result<Dataset, StartError> {
-        let (opening, name) = (self.clone(), name.clone());
-        let topics = node.topics().clone();
-        let opened = tokio::task::spawn_blocking(move || opening.open_blocking(name, topics));
-        let dataset = match opened.await {
-            Ok(opened) => opened?,
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-        };
-        node.add(dataset.clone())?;
-        Ok(dataset)
-    }
-
-    fn open_blocking(
-        &self,
-        name: Name,
-        topics: instep_node::Topics,
-    ) -> Result<Dataset, StartError> {
-        let (Opening { config, views, .. }, log) = (&*self.0, self.0.config.log);
-        let engine =
-            engine::open(&self.directory(name.as_str()), log.segment_bytes).map_err(|error| {
-                StartError::Engine { dataset: name.clone(), error: Box::new(error) }
-            })?;
-        let mut all = config.views_of(&name)?;
-        all.extend(views.iter().filter(|(of, _)| *of == name).map(|(_, view)| view.clone()));
-        check_together(&all).map_err(ConfigError::from)?;
-        let options = Options {
-            name: name.clone(),
-            writer: Uuid::new_v4(),
-            views: all,
-            keep: Keep { bytes: log.keep_bytes, ms: log.keep_hours * 60 * 60 * 1000 },
-            snapshot_after_bytes: log.snapshot_after_bytes,
-            snapshot_after: Duration::from_secs(log.snapshot_after_seconds),
-            bookmark_every: Duration::from_millis(config.bookmark_ms),
-            mail: self.mail_of(&name),
-        };
-        Dataset::open(engine, options, topics)
-            .map_err(|error| StartError::Open { dataset: name, error: Box::new(error) })
-    }
-
-    /// What is decided about the mail of a dataset.
-    fn mail_of(&self, name: &Name) -> MailOptions {
-        let Opening { config, mappings, .. } = &*self.0;
-        let declared = config.mail.iter().find(|mail| mail.dataset == *name);
-        let mut options = declared.map_or_else(MailOptions::default, MailConfig::options);
-        for (dataset, kind) in mappings.iter().filter(|(dataset, _)| dataset == name) {
-            tracing::debug!(%dataset, kind = %kind.name, "a program maps endpoints");
-            options.rules.kinds.retain(|other| other.name != kind.name);
-            options.rules.kinds.push(kind.clone());
-        }
-        options
-    }
-
-    pub(crate) async fn create(&self, node: &Node, name: &Name) -> Result<Dataset, Problem> {
-        let _alone = self.0.busy.lock().await;
-        if let Some(dataset) = node.dataset(name.as_str()) {
-            return Ok(dataset);
-        }
-        self.open(node, name).await.map_err(|error| match error {
-            StartError::Node(NodeError::TooMany { .. }) => {
-                Problem::new(StatusCode::CONFLICT, "too_many_datasets", error.to_string())
-            }
-            error => Problem::storage(&error),
-        })
-    }
-
-    pub(crate) async fn remove(&self, node: &Node, name: &str) -> Result<(), Problem> {
-        let _alone = self.0.busy.lock().await;
-        let Some(dataset) = node.remove(name) else {
-            return Err(Problem::unknown_dataset(name));
-        };
-        let directory = self.directory(name);
-        on_disk(move || {
-            dataset.close();
-            std::fs::remove_dir_all(directory)
-        })
-        .await
-    }
-}
-
-/// Where datasets are kept in the data directory.
-const DIRECTORY: &str = "datasets";
 /// Locked while a server has the data directory.
 const LOCK: &str = "lock";

@@ -1,5 +1,5 @@
-//! Tables that the configuration and applications declare: made at the start, and open to everybody
-//! for no longer than somebody declares them so.
+//! Public tables: open to everybody for no longer than the configuration or an application declares
+//! them so.
 //!
 //! Whether a table is public stands in its dataset, because it can be said over HTTP as well. Which
 //! of them are public by declaration is noted in `public.toml` of the data directory: a declaration
@@ -11,18 +11,14 @@ use std::path::Path;
 
 use instep_model::commit::{Operation, Proposal, TableOptions};
 use instep_model::name::Name;
-use instep_node::Node;
+use instep_node::{Dataset, Node};
 use serde::{Deserialize, Serialize};
 
-use crate::app::App;
 use crate::config::Config;
 use crate::server::StartError;
 
 /// The name of the note in the data directory.
 const FILE: &str = "public.toml";
-
-/// A dataset and a table in it.
-type Place = (Name, Name);
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -31,73 +27,66 @@ struct Note {
     tables: BTreeSet<String>,
 }
 
-/// Makes the declared tables, gives them their options, and closes those that are not declared
-/// public any more.
-pub(crate) async fn make(node: &Node, config: &Config, app: &App) -> Result<(), StartError> {
-    let ours = config.tables.iter().map(|table| {
-        let options = TableOptions { public: table.public };
-        (table.dataset.clone(), table.name.clone(), options)
-    });
-    let declared: Vec<(Name, Name, TableOptions)> =
-        ours.chain(app.tables.iter().cloned()).collect();
+/// Closes tables that are not declared public any more, and notes which ones are. What is in a
+/// dataset that is not open stays noted, and is closed once it opens.
+///
+/// # Errors
+/// When the note cannot be read, or a table cannot be closed: it must not stay open.
+pub(crate) async fn close_undeclared(
+    node: &Node,
+    directory: &Path,
+    declared: &[(Name, Name, TableOptions)],
+) -> Result<(), StartError> {
     let public = declared.iter().filter(|(.., options)| options.public);
     let public: BTreeSet<String> =
         public.map(|(dataset, table, _)| format!("{dataset}/{table}")).collect();
-    let data = |error| StartError::Data { path: config.data.join(FILE), error };
-    let before = read(&config.data).map_err(data)?;
+    let data = |error| StartError::Data { path: directory.join(FILE), error };
+    let before = read(directory).map_err(data)?;
     // Noted before it is done: whatever ends this server, it is known what it has opened.
-    let both = before.union(&public).cloned().collect();
-    note(&config.data, &before, &both);
-    for (dataset, table) in before.difference(&public).filter_map(|text| place(text)) {
-        set(node, (dataset, table), TableOptions { public: false }, false).await?;
+    let both: BTreeSet<String> = before.union(&public).cloned().collect();
+    note(directory, &before, &both);
+    let mut after = public.clone();
+    for text in before.difference(&public) {
+        let Some((dataset, table)) = place(text) else { continue };
+        match node.dataset(dataset.as_str()) {
+            Some(open) => close(&open, table).await?,
+            None if node.why_unopened(dataset.as_str()).is_some() => {
+                after.insert(text.clone());
+            }
+            None => {}
+        }
     }
-    for (dataset, table, options) in declared {
-        set(node, (dataset, table), options, true).await?;
-    }
-    note(&config.data, &both, &public);
-    warn_of_views(node, config);
+    note(directory, &both, &after);
     Ok(())
 }
 
-/// Gives a table its options. One that is not there is made, if so declared.
-async fn set(
-    node: &Node,
-    (dataset, table): Place,
-    options: TableOptions,
-    makes: bool,
-) -> Result<(), StartError> {
-    let Some(handle) = node.dataset(dataset.as_str()) else { return Ok(()) };
-    let known = handle.state().tables.get(&table).map(|table| table.options);
-    if known == Some(options) || known.is_none() && !makes {
+async fn close(dataset: &Dataset, table: Name) -> Result<(), StartError> {
+    let known = dataset.state().tables.get(&table).map(|table| table.options);
+    if known.is_none_or(|known| !known.public) {
         return Ok(());
     }
-    if !makes {
-        tracing::warn!(%dataset, %table, "the table is not declared public any more, and closed");
+    let name = dataset.name().clone();
+    tracing::warn!(dataset = %name, %table, "the table is not declared public any more, and closed");
+    let close = Operation::CreateTable { table: table.clone(), public: false };
+    match dataset.commit(Proposal::from(vec![close])).await {
+        Ok(_) => Ok(()),
+        Err(refusal) => Err(StartError::Table { dataset: name, table, refusal: Box::new(refusal) }),
     }
-    let create = Operation::CreateTable { table: table.clone(), public: options.public };
-    let Err(refusal) = handle.commit(Proposal::from(vec![create])).await else { return Ok(()) };
-    // A full disk at the start must not keep what is in memory from being read; but what is to be
-    // closed must not stay open either.
-    if known.is_none_or(|known| known.public) {
-        return Err(StartError::Table { dataset, table, refusal: Box::new(refusal) });
-    }
-    tracing::warn!(%dataset, %table, %refusal, "the table's options are not set");
-    Ok(())
 }
 
 /// Says of a view that it shows nothing, because its table is not there.
-fn warn_of_views(node: &Node, config: &Config) {
+pub(crate) fn warn_of_views(node: &Node, config: &Config) {
     for view in &config.views {
         let (dataset, table) = (&view.dataset, &view.table);
-        let state = node.dataset(dataset.as_str()).map(|dataset| dataset.state());
-        if !state.is_some_and(|state| state.tables.contains_key(table)) {
+        let Some(open) = node.dataset(dataset.as_str()) else { continue };
+        if !open.state().tables.contains_key(table) {
             let view = &view.name;
             tracing::warn!(%dataset, %table, %view, "a view of a table that is not there");
         }
     }
 }
 
-fn place(text: &str) -> Option<Place> {
+fn place(text: &str) -> Option<(Name, Name)> {
     let (dataset, table) = text.split_once('/')?;
     Some((Name::new(dataset).ok()?, Name::new(table).ok()?))
 }
@@ -145,6 +134,7 @@ fn note(directory: &Path, before: &BTreeSet<String>, tables: &BTreeSet<String>) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::App;
     use crate::server::Server;
 
     async fn with(directory: &Path, public: Option<bool>) -> Server {

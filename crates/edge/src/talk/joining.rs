@@ -254,6 +254,9 @@ fn bookmark(joined: &FeedJoined) -> Told {
 fn refused(topic: &str, refusal: &JoinRefusal) -> Value {
     match refusal {
         JoinRefusal::Unmatched => json!({"reason": "unmatched topic"}),
+        JoinRefusal::Unavailable => {
+            json!({"reason": "dataset_unavailable", "detail": refusal.to_string()})
+        }
         JoinRefusal::Ahead { head } => json!({
             "reason": "position_ahead", "detail": refusal.to_string(), "position": head,
         }),

@@ -76,9 +76,11 @@ impl<'a> Role<'a> {
 /// The queue of a dataset, for a client whose right to that was checked.
 pub(super) fn open(dataset: &str, queue: &str, house: &House) -> Result<Box<Part>, Value> {
     let refused = |reason: &str, detail: String| json!({"reason": reason, "detail": detail});
-    let found = house.node().dataset(dataset);
     let found =
-        found.ok_or_else(|| refused("unknown_dataset", format!("no dataset {dataset:?}")))?;
+        house.node().dataset(dataset).ok_or_else(|| match house.node().why_unopened(dataset) {
+            Some(_) => refused("dataset_unavailable", format!("dataset {dataset} is not open")),
+            None => refused("unknown_dataset", format!("no dataset {dataset:?}")),
+        })?;
     let name = Name::new(queue).ok().filter(|name| found.state().mail.queue(name).is_some());
     let name = name.ok_or_else(|| refused("unknown_queue", format!("there is no queue {queue:?}")));
     Ok(Box::new(Part::Sender { dataset: found, queue: name? }))

@@ -94,7 +94,7 @@ fn summary(first: &Path, damaged: usize) -> String {
 }
 
 /// The datasets in a data directory; or the directory itself.
-fn directories(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
+pub(super) fn directories(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
     if !directory.is_dir() {
         return Err(Failure::Usage(format!("{} is no directory", directory.display())));
     }
@@ -107,7 +107,9 @@ fn directories(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(&datasets).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
-        if path.is_dir() {
+        // A name with a dot is what a server had not made or removed to the end.
+        let is_left = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        if path.is_dir() && !is_left {
             found.push(path);
         }
     }

@@ -91,6 +91,7 @@ fn show(dataset: &DatasetStatus, json: bool) -> Result<(), Failure> {
     if let Some(reason) = &dataset.reason {
         text.push_str(&format!("  reason     {reason}\n"));
     }
+    let Some(position) = position else { return output::lines(text.as_bytes()) };
     text.push_str(&format!(
         "  position   {position}\n  log        entries {log_floor} to {log_head}\n  \
          commits    {} since the start, {} refused, in {} flushes\n",

@@ -39,13 +39,7 @@ fn a_flipped_byte_is_found_cut_off_and_readers_begin_anew() {
 
     let file = flip(&dataset, "needle-in-the-log");
 
-    // Nothing starts, and a check changes nothing.
-    let config = directory.path().join("instep.toml");
-    let data = server.data.clone();
-    let serve = ["serve", "--config", text(&config), "--data", text(&data)];
-    let refused = instep(&[&serve[..], &["--http", "127.0.0.1:0"]].concat());
-    assert_eq!(refused.status.code(), Some(4), "{}", stderr(&refused));
-    assert!(stderr(&refused).contains(text(&file)), "{}", stderr(&refused));
+    // The others are served, and a check changes nothing.
     for _ in 0..2 {
         let checked = instep(&["check", text(&server.data)]);
         assert_eq!(checked.status.code(), Some(4));
@@ -56,10 +50,24 @@ fn a_flipped_byte_is_found_cut_off_and_readers_begin_anew() {
     let report: Value = serde_json::from_str(&stdout(&json)).unwrap();
     assert_eq!((json.status.code(), &report["healthy"]), (Some(4), &json!(false)));
 
-    let repaired = instep(&["check", text(&server.data), "--repair"]);
+    server.start_unready();
+    assert_eq!(server.request("GET", "/readyz").0, 503);
+    let list = server.json(&["dataset", "list"]);
+    assert_eq!(list[0]["state"], "damaged", "{list}");
+    assert!(list[0]["reason"].as_str().unwrap().contains(text(&file)), "{list}");
+    let rows = server.instep(&["table", "rows", "d", "t"]);
+    assert!(stderr(&rows).contains("dataset_unavailable"), "{}", stderr(&rows));
+    server.must(&["dataset", "create", "other"]);
+    server.must(&["table", "create", "other", "t"]);
+    let metrics = server.instep(&["dataset", "create", "d"]);
+    assert!(stderr(&metrics).contains("dataset_unavailable"), "{}", stderr(&metrics));
+
+    // Repaired while the others are served, and opened then.
+    let repaired = instep(&["check", text(&dataset), "--repair"]);
     assert_eq!(repaired.status.code(), Some(0), "{}", stderr(&repaired));
     assert!(stdout(&repaired).contains("repaired"), "{}", stdout(&repaired));
-    server.start_again();
+    server.must(&["dataset", "create", "d"]);
+    assert_eq!(server.request("GET", "/readyz").0, 200);
     let rows = server.json(&["table", "rows", "d", "t"]);
     assert_eq!(rows["rows"], json!([{"key": "before", "row": {}}]));
     assert_ne!(rows["position"].as_str().unwrap()[..32], since[..32], "a new incarnation");

@@ -99,6 +99,20 @@ impl Server {
         server
     }
 
+    /// `instep serve` with another configuration, under a umask.
+    pub(crate) fn serve_under_umask(directory: &Path, configuration: &str, umask: &str) -> Self {
+        let config = directory.join("instep.toml");
+        std::fs::write(&config, configuration).unwrap();
+        let data = directory.join("data");
+        let arguments = ["serve", "--config", text(&config), "--data", text(&data)];
+        let arguments: Vec<String> = arguments.iter().map(|&text| text.to_owned()).collect();
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("umask {umask} && exec \"$0\" \"$@\"")]);
+        shell.arg(env!("CARGO_BIN_EXE_instep")).stdin(Stdio::null());
+        let spawned = spawn_with(shell, &arguments, Some("127.0.0.1:0"), &[]);
+        Self::spawned(spawned, arguments, data)
+    }
+
     /// A server by its arguments, on a free port.
     pub(crate) fn start(arguments: &[&str], data: PathBuf) -> Self {
         let arguments: Vec<String> = arguments.iter().map(|&text| text.to_owned()).collect();
@@ -165,6 +179,20 @@ impl Server {
         assert_eq!(url, self.url);
         self.child = child;
         self.wait_until_ready();
+    }
+
+    /// Starts again with a dataset that does not open: it serves, and is not ready.
+    pub(crate) fn start_unready(&mut self) {
+        let (child, url) = spawn(&self.arguments, Some(self.address()), &self.environment);
+        assert_eq!(url, self.url);
+        self.child = child;
+        let begun = Instant::now();
+        while request(self.address(), "GET", "/metrics", "").0 == 0
+            || request(self.address(), "GET", "/readyz", "").1.contains("\"loading\"")
+        {
+            assert!(begun.elapsed() < PATIENCE, "the server does not serve");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Runs a command against this server.
@@ -253,7 +281,16 @@ fn spawn(
     address: Option<&str>,
     environment: &[(String, String)],
 ) -> (Child, String) {
-    let mut child = binary()
+    spawn_with(binary(), arguments, address, environment)
+}
+
+fn spawn_with(
+    mut command: Command,
+    arguments: &[String],
+    address: Option<&str>,
+    environment: &[(String, String)],
+) -> (Child, String) {
+    let mut child = command
         .args(arguments)
         .envs(environment.iter().map(|(name, value)| (name, value)))
         .args(address.map(|address| format!("--http={address}")))

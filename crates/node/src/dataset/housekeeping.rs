@@ -1,10 +1,14 @@
 //! The housekeeping thread: snapshots, trimming, bookmarks.
 
 use std::io;
+use std::sync::Condvar;
 
 use instep_model::{limits, snapshot};
 
-use super::{Arc, Dataset, Duration, Instant, Options, Request, Revision, Shared, Snapshots, lock};
+use super::{
+    Arc, Dataset, Duration, Instant, Mutex, Options, PoisonError, Request, Revision, Shared,
+    Snapshots, lock,
+};
 
 /// How often the house is looked at.
 const TICK: Duration = Duration::from_millis(250);
@@ -24,9 +28,7 @@ impl Dataset {
             bookmark_at: Instant::now(),
         };
         self.spawn("house", move || {
-            let closing = house.shared.closing.subscribe();
-            while !*closing.borrow() {
-                std::thread::sleep(TICK);
+            while !house.shared.closing.within(TICK) {
                 house.look();
             }
         });
@@ -38,6 +40,23 @@ impl Dataset {
     /// When the storage refuses.
     pub fn write_snapshot(&self, snapshots: &dyn Snapshots) -> io::Result<Revision> {
         self.0.write_snapshot(snapshots).map(|(revision, _)| revision)
+    }
+}
+
+/// Whether the dataset is to be closed. Who naps until then is woken.
+#[derive(Default)]
+pub(super) struct Closing(Mutex<bool>, Condvar);
+
+impl Closing {
+    pub(super) fn close(&self) {
+        *lock(&self.0) = true;
+        self.1.notify_all();
+    }
+
+    /// Waits for as long as said, or less if it is to be closed; says which.
+    fn within(&self, nap: Duration) -> bool {
+        let waited = self.1.wait_timeout_while(lock(&self.0), nap, |closing| !*closing);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
     }
 }
 

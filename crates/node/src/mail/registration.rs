@@ -42,11 +42,17 @@ impl Node {
     pub async fn register(&self, wish: Wish) -> Result<Registration, MailError> {
         let dataset = match &wish.dataset {
             Some(name) => {
+                if self.why_unopened(name).is_some() {
+                    return Err(MailError::Unavailable);
+                }
                 self.dataset(name).filter(Dataset::has_mail).ok_or(MailError::Unmatched)?
             }
             None => {
                 let mut all = self.datasets().into_iter().filter(Dataset::has_mail);
                 match (all.next(), all.next()) {
+                    (None, _) if !self.unopened().is_empty() => {
+                        return Err(MailError::Unavailable);
+                    }
                     (None, _) => return Err(MailError::Unmatched),
                     (Some(only), None) => only,
                     (Some(_), Some(_)) => return Err(MailError::Which),

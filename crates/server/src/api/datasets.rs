@@ -7,7 +7,7 @@ use instep_access::{Action, Resource};
 use instep_model::commit::Operation;
 use instep_model::name::Name;
 use instep_model::position::Position;
-use instep_node::Dataset;
+use instep_node::{Dataset, Unopened};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -20,14 +20,17 @@ use crate::problem::Problem;
 pub(super) struct DatasetStatus {
     /// Its name.
     name: String,
-    /// `ready`, or `stopped` when it takes no commits any more; its memory is served even then.
+    /// `ready`; `stopped` when it takes no commits any more, its memory is served even then;
+    /// `unopened` when it cannot be opened and is tried again; `damaged` when it does not open
+    /// until somebody does something about it.
     state: &'static str,
-    /// Why it has stopped.
+    /// Why it is not ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
-    /// Complete up to here.
-    #[schema(value_type = String)]
-    position: Position,
+    /// Complete up to here; nothing is said of a dataset that is not open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    position: Option<Position>,
     /// The oldest entry of the log that can be read.
     log_floor: u64,
     /// The newest entry of the log.
@@ -78,12 +81,15 @@ pub(super) async fn list(
     caller: Caller,
     State(shared): State<Shared>,
 ) -> Answer<Vec<DatasetStatus>> {
-    let mut datasets = shared.node.datasets();
-    datasets.retain(|dataset| may_see(&caller, dataset.name().as_str()).is_ok());
-    if datasets.is_empty() {
+    let open = shared.node.datasets();
+    let mut all: Vec<DatasetStatus> = open.iter().map(|dataset| status(&caller, dataset)).collect();
+    all.extend(shared.node.unopened().iter().map(|(name, unopened)| absent(name, unopened)));
+    all.retain(|dataset| may_see(&caller, &dataset.name).is_ok());
+    all.sort_by(|one, other| one.name.cmp(&other.name));
+    if all.is_empty() {
         caller.may(Action::Administer, Resource::Server)?;
     }
-    Ok(Json(datasets.iter().map(|dataset| status(&caller, dataset)).collect()))
+    Ok(Json(all))
 }
 
 /// Shows a dataset.
@@ -97,14 +103,21 @@ pub(super) async fn show(
     Path(name): Path<String>,
 ) -> Answer<DatasetStatus> {
     may_see(&caller, &name)?;
+    if let (Ok(name), Some(unopened)) = (Name::new(&name), shared.node.why_unopened(&name)) {
+        return Ok(Json(absent(&name, &unopened)));
+    }
     Ok(Json(status(&caller, &dataset(&shared.node, &name)?)))
 }
 
-/// Creates a dataset; no error when it exists.
+/// Creates a dataset; no error when it exists. One that cannot be opened is tried again.
 #[utoipa::path(put, operation_id = "create_dataset",
     path = "/v1/datasets/{dataset}", tag = "datasets",
     params(("dataset" = String, Path, description = "Name of the dataset")),
-    responses((status = 200, body = DatasetStatus), (status = 400, body = Problem)))]
+    responses((status = 200, body = DatasetStatus), (status = 400, body = Problem),
+              (status = 409, description = "`too_many_datasets`: nothing was made",
+               body = Problem),
+              (status = 503, description = "`dataset_unavailable`: it cannot be opened",
+               body = Problem)))]
 pub(super) async fn create(
     caller: Caller,
     State(shared): State<Shared>,
@@ -244,7 +257,7 @@ fn status(caller: &Caller, dataset: &Dataset) -> DatasetStatus {
         name: dataset.name().to_string(),
         state: state_word,
         reason,
-        position: dataset.position_of(&state),
+        position: Some(dataset.position_of(&state)),
         log_floor: floor.0,
         log_head: head.0,
         commits: counters.commits,
@@ -254,6 +267,25 @@ fn status(caller: &Caller, dataset: &Dataset) -> DatasetStatus {
         view_errors: dataset.evaluation_errors(),
         tables: tables(dataset),
         journals: state.journals.iter().map(|(name, j)| (name.to_string(), j.last)).collect(),
+    }
+}
+
+/// The status of a dataset that is there and not open.
+fn absent(name: &Name, unopened: &Unopened) -> DatasetStatus {
+    DatasetStatus {
+        name: name.to_string(),
+        state: if unopened.is_damaged { "damaged" } else { "unopened" },
+        reason: Some(unopened.reason.clone()),
+        position: None,
+        log_floor: 0,
+        log_head: 0,
+        commits: 0,
+        refusals: 0,
+        entries: 0,
+        snapshots: 0,
+        view_errors: 0,
+        tables: vec![],
+        journals: std::collections::BTreeMap::new(),
     }
 }
 

@@ -125,6 +125,9 @@ fn problem(topic: &str, refused: Refused) -> Problem {
         Refused::Topic(refusal) => {
             let (status, code) = match refusal {
                 JoinRefusal::Unmatched => (StatusCode::NOT_FOUND, "unmatched_topic"),
+                JoinRefusal::Unavailable => {
+                    (StatusCode::SERVICE_UNAVAILABLE, "dataset_unavailable")
+                }
                 JoinRefusal::Ahead { .. } => (StatusCode::CONFLICT, "position_ahead"),
                 JoinRefusal::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
             };

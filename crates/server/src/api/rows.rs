@@ -20,7 +20,7 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::shapes::RowReply;
-use super::{Query, Shared, streaming};
+use super::{Query, Shared, absent, streaming};
 use crate::caller::Caller;
 use crate::problem::Problem;
 
@@ -226,7 +226,7 @@ async fn open(
         |public| caller.may(Action::Read, Resource::Table { dataset: name, name: table, public });
     // What somebody may not read is not even known to exist, so rights come before everything.
     may(found.as_ref().is_some_and(|dataset| is_public(&dataset.state(), table)))?;
-    let dataset = found.ok_or_else(|| Problem::unknown_dataset(name))?;
+    let dataset = found.ok_or_else(|| absent(&shared.node, name))?;
     if let Some(at_least) = at_least {
         wait_for(&dataset, at_least).await?;
     }

@@ -206,6 +206,10 @@ fn refused(error: MailError) -> Problem {
         MailError::Fenced | MailError::NotRegistered { .. } => {
             Problem::new(StatusCode::CONFLICT, error.code(), error.to_string())
         }
+        MailError::Unavailable => {
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            Problem::new(status, "dataset_unavailable", error.to_string())
+        }
         MailError::Unmatched | MailError::Which | MailError::Bad(_) | MailError::Event { .. } => {
             Problem::bad_request("bad_json", error.to_string())
         }

@@ -1,0 +1,216 @@
+//! Identity of a directory: whether it is the one that was written here, or a copy.
+//!
+//! A copy that is put back is another history: what was committed after it was made is gone, and
+//! numbers are given a second time. So the identity is a file that names what no copy can have:
+//! its own inode and the moment in which it was made. It is made anew at each opening and at each
+//! orderly closing, so that even a copy over the same files is told from them.
+//!
+//! ```text
+//! instep identity 1
+//! inode 1573921
+//! born 1796010255123456789
+//! ```
+//!
+//! A move within a file system keeps both. A snapshot of a whole file system keeps them as well and
+//! cannot be told: `instep restore` is for whoever puts one back.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::UNIX_EPOCH;
+
+use crate::real::FILE_MODE;
+
+/// The file in the directory of a dataset.
+pub const FILE: &str = "identity";
+/// Removed at the next opening, as all that is unfinished.
+const UNFINISHED: &str = "identity.tmp";
+const FORMAT: &str = "instep identity ";
+const VERSION: u32 = 1;
+/// Bytes of a file that is read; what is written is far below.
+const BYTES: u64 = 4096;
+
+/// What a directory is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Identity {
+    /// Written here.
+    Original,
+    /// Written somewhere else, or at another time, and copied.
+    Copy,
+    /// Nothing says: a directory from before there were identities.
+    Unknown,
+}
+
+/// What no copy has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Marks {
+    inode: u64,
+    /// Nanoseconds since 1970; none where the file system does not say.
+    born: Option<u128>,
+}
+
+/// Looks whether a directory is what was written here.
+///
+/// # Errors
+/// When the file cannot be read, or a newer Instep wrote it.
+pub fn look(directory: &Path) -> io::Result<Identity> {
+    let path = directory.join(FILE);
+    let mut file = match File::open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Identity::Unknown),
+        file => file?,
+    };
+    let mut text = String::new();
+    // What is not text is no identity, and so that of a copy.
+    let read = Read::by_ref(&mut file).take(BYTES).read_to_string(&mut text);
+    if let Err(error) = read
+        && error.kind() != io::ErrorKind::InvalidData
+    {
+        return Err(error);
+    }
+    match parse(&text)? {
+        Some(written) if written.are_of(Marks::of(&file)?) => Ok(Identity::Original),
+        _ => Ok(Identity::Copy),
+    }
+}
+
+/// Says that a directory is what is written here, now.
+///
+/// # Errors
+/// When the file cannot be written. The identity is then what it was.
+pub fn write(directory: &Path) -> io::Result<()> {
+    write_with(directory, |marks| marks)
+}
+
+/// Sees to it that a directory counts as a copy at its next opening.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn forget(directory: &Path) -> io::Result<()> {
+    write_with(directory, |_| Marks { inode: 0, born: Some(0) })
+}
+
+fn write_with(directory: &Path, marks: impl FnOnce(Marks) -> Marks) -> io::Result<()> {
+    let unfinished = directory.join(UNFINISHED);
+    match std::fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create_new(true).mode(FILE_MODE).open(&unfinished)?;
+    let text = marks(Marks::of(&file)?).text();
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    let named = written.and_then(|()| std::fs::rename(&unfinished, directory.join(FILE)));
+    if named.is_err() {
+        // Best effort: an unfinished file that stays is removed at the next opening.
+        let _ = std::fs::remove_file(&unfinished);
+    }
+    named?;
+    File::open(directory)?.sync_all()
+}
+
+/// What a file says; none if it is not whole.
+fn parse(text: &str) -> io::Result<Option<Marks>> {
+    let mut lines = text.lines();
+    let version = lines.next().and_then(|line| line.strip_prefix(FORMAT)?.parse::<u32>().ok());
+    match version {
+        Some(VERSION) => {}
+        Some(newer) => {
+            let detail = format!(
+                "{FILE} has format version {newer}, this program knows up to {VERSION}: use a \
+                 newer one"
+            );
+            return Err(io::Error::new(io::ErrorKind::Unsupported, detail));
+        }
+        None => return Ok(None),
+    }
+    let inode = lines.next().and_then(|line| line.strip_prefix("inode ")?.parse().ok());
+    let born = lines.next().and_then(|line| line.strip_prefix("born "));
+    Ok(inode.zip(born).map(|(inode, born)| Marks { inode, born: born.parse().ok() }))
+}
+
+impl Marks {
+    fn of(file: &File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        let born = metadata.created().ok();
+        let born = born.and_then(|born| born.duration_since(UNIX_EPOCH).ok());
+        Ok(Self { inode: metadata.ino(), born: born.map(|born| born.as_nanos()) })
+    }
+
+    /// Whether they are those of a file. A time that one of them does not have is not compared.
+    fn are_of(self, found: Self) -> bool {
+        let same_time = self.born.zip(found.born).is_none_or(|(one, other)| one == other);
+        self.inode == found.inode && same_time
+    }
+
+    fn text(self) -> String {
+        let born = self.born.map_or_else(|| "unknown".to_owned(), |born| born.to_string());
+        format!("{FORMAT}{VERSION}\ninode {}\nborn {born}\n", self.inode)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written() -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        write(directory.path()).unwrap();
+        directory
+    }
+
+    #[test]
+    fn a_copy_is_told_from_what_was_written_here() {
+        let here = written();
+        assert_eq!(look(here.path()).unwrap(), Identity::Original);
+
+        let copy = tempfile::tempdir().unwrap();
+        std::fs::copy(here.path().join(FILE), copy.path().join(FILE)).unwrap();
+
+        assert_eq!(look(copy.path()).unwrap(), Identity::Copy);
+        assert_eq!(look(here.path()).unwrap(), Identity::Original);
+    }
+
+    #[test]
+    fn an_older_copy_over_the_same_files_is_told_too() {
+        let here = written();
+        let older = std::fs::read(here.path().join(FILE)).unwrap();
+        write(here.path()).unwrap();
+
+        // The file stays the same one, with the bytes of the one before it.
+        std::fs::write(here.path().join(FILE), older).unwrap();
+
+        assert_eq!(look(here.path()).unwrap(), Identity::Copy);
+    }
+
+    #[test]
+    fn a_move_keeps_the_identity() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("a")).unwrap();
+        write(&root.path().join("a")).unwrap();
+
+        std::fs::rename(root.path().join("a"), root.path().join("b")).unwrap();
+
+        assert_eq!(look(&root.path().join("b")).unwrap(), Identity::Original);
+    }
+
+    #[test]
+    fn a_directory_from_before_there_were_identities_is_no_copy() {
+        let directory = tempfile::tempdir().unwrap();
+
+        assert_eq!(look(directory.path()).unwrap(), Identity::Unknown);
+    }
+
+    #[test]
+    fn what_is_forgotten_or_not_whole_is_a_copy_and_what_is_newer_is_refused() {
+        let here = written();
+        forget(here.path()).unwrap();
+        assert_eq!(look(here.path()).unwrap(), Identity::Copy);
+
+        std::fs::write(here.path().join(FILE), b"\xff instep").unwrap();
+        assert_eq!(look(here.path()).unwrap(), Identity::Copy);
+
+        std::fs::write(here.path().join(FILE), "instep identity 2\n").unwrap();
+        assert!(look(here.path()).unwrap_err().to_string().contains("newer"));
+    }
+}

@@ -1,0 +1,177 @@
+//! How a dataset comes and goes, and what keeps one from being opened.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::running::{CONFIG, Server, instep, stderr, text};
+
+/// Small segments: these datasets hold next to nothing.
+const SMALL: &str = "\n[log]\nsegment_bytes = 1024\n";
+
+fn threads(server: &Server) -> usize {
+    std::fs::read_dir(format!("/proc/{}/task", server.process())).unwrap().count()
+}
+
+fn names(directory: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(directory).unwrap();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+fn state(server: &Server, name: &str) -> (String, String) {
+    let shown = server.json(&["dataset", "show", name]);
+    let text = |field: &str| shown[field].as_str().unwrap_or_default().to_owned();
+    (text("state"), text("reason"))
+}
+
+#[test]
+fn a_refused_dataset_leaves_nothing_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = Server::serve_with(directory.path(), &format!("{CONFIG}{SMALL}"));
+    for n in 1..64 {
+        assert_eq!(server.request("PUT", &format!("/v1/datasets/n{n}")).0, 200);
+    }
+    let datasets = server.data.join("datasets");
+    let (before, running) = (names(&datasets), threads(&server));
+
+    for n in 64..70 {
+        for _ in 0..2 {
+            let (status, body) = server.request("PUT", &format!("/v1/datasets/n{n}"));
+            assert_eq!(status, 409, "{body}");
+            assert!(body.contains("too_many_datasets"), "{body}");
+        }
+    }
+
+    assert_eq!(names(&datasets), before);
+    // Threads that wait for disks come and go by themselves; each refusal left four behind.
+    assert!(threads(&server) < running + 20, "{} then {}", running, threads(&server));
+    assert_eq!(server.signal("-TERM"), Some(0));
+    server.start_again();
+    assert_eq!(server.request("GET", "/readyz").0, 200);
+}
+
+#[test]
+fn more_datasets_than_the_limit_keep_nobody_from_starting() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = Server::serve_with(directory.path(), &format!("{CONFIG}{SMALL}"));
+    server.must(&["dataset", "create", "one"]);
+    assert_eq!(server.signal("-TERM"), Some(0));
+    // As an older version left them: made, and refused then.
+    for n in 0..64 {
+        let name = server.data.join(format!("datasets/more{n:02}"));
+        let mut copy = Command::new("cp");
+        copy.arg("-a").arg(server.data.join("datasets/one")).arg(name);
+        assert!(copy.status().unwrap().success());
+    }
+
+    server.start_unready();
+
+    assert_eq!(state(&server, "d").0, "ready", "what is declared comes first");
+    assert_eq!(state(&server, "one").0, "unopened");
+    server.must(&["dataset", "remove", "one"]);
+    server.must(&["dataset", "remove", "more00"]);
+    server.must(&["dataset", "create", "more63"]);
+    assert_eq!(server.request("GET", "/readyz").0, 200);
+}
+
+#[test]
+fn what_a_kill_left_of_a_dataset_is_removed_at_the_next_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = Server::serve_with(directory.path(), &format!("{CONFIG}{SMALL}"));
+    server.must(&["dataset", "create", "kept"]);
+    assert_eq!(server.signal("-KILL"), None);
+    let datasets = server.data.join("datasets");
+    std::fs::create_dir_all(datasets.join(".creating-new/snapshots")).unwrap();
+    std::fs::write(datasets.join(".creating-new/first.tmp"), "half").unwrap();
+    std::fs::create_dir_all(datasets.join(".removed-old-1/snapshots")).unwrap();
+    std::fs::write(datasets.join(".removed-old-1/00000000000000000002.segment"), "").unwrap();
+    // As versions left it that made datasets in place.
+    std::fs::create_dir_all(datasets.join("begun/snapshots")).unwrap();
+    std::fs::write(datasets.join("begun/lock"), "").unwrap();
+    // Nobody knows whose these are.
+    std::fs::write(datasets.join("stray"), "a file").unwrap();
+    std::fs::create_dir_all(datasets.join("strange")).unwrap();
+    std::fs::write(datasets.join("strange/notes"), "a folder").unwrap();
+
+    server.start_again();
+
+    assert_eq!(names(&datasets), ["d", "kept", "strange", "stray"]);
+    let list = server.json(&["dataset", "list"]);
+    let listed: Vec<&str> =
+        list.as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
+    assert_eq!(listed, ["d", "kept"]);
+    assert_eq!(server.request("DELETE", "/v1/datasets/strange").0, 404);
+    assert_eq!(server.request("PUT", "/v1/datasets/strange").0, 500);
+    assert!(datasets.join("strange/notes").exists());
+}
+
+#[test]
+fn a_dataset_that_does_not_open_can_be_removed_and_made_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = Server::serve(directory.path());
+    server.must(&["dataset", "create", "e"]);
+    server.must(&["table", "create", "e", "t"]);
+    server.must(&["table", "put", "e", "t", "1", "{}"]);
+    assert_eq!(server.signal("-TERM"), Some(0));
+    let segment = server.data.join("datasets/e/00000000000000000001.segment");
+    std::fs::write(&segment, "this is no segment").unwrap();
+
+    server.start_unready();
+
+    let (state, reason) = state(&server, "e");
+    assert_eq!(state, "damaged", "{reason}");
+    assert!(reason.contains(text(&segment)), "{reason}");
+    let (status, body) = server.request("GET", "/readyz");
+    assert!(status == 503 && body.contains("dataset_unavailable"), "{body}");
+    assert!(!body.contains(text(&server.data)), "what anybody may read names no path: {body}");
+    let (status, body) = server.post("/v1/datasets/e/commits", "", r#"{"ops":[]}"#);
+    assert!(status == 503 && body.contains("dataset_unavailable"), "{body}");
+    assert!(
+        server.request("GET", "/metrics").1.contains("instep_dataset_unopened{dataset=\"e\"} 1")
+    );
+    server.must(&["table", "put", "d", "t", "1", "{}"]);
+    server.must(&["dataset", "remove", "e"]);
+    assert_eq!(server.request("GET", "/readyz").0, 200);
+    assert_eq!(server.request("GET", "/v1/datasets/e").0, 404);
+    server.must(&["dataset", "create", "e"]);
+    assert_eq!(server.json(&["dataset", "show", "e"])["tables"], json!([]));
+}
+
+#[test]
+fn data_whose_lock_was_deleted_has_one_server_all_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::serve(directory.path());
+    for lock in ["lock", "datasets/d/lock"] {
+        std::fs::remove_file(server.data.join(lock)).unwrap();
+    }
+
+    let second = instep(&["serve", "--data", text(&server.data), "--http", "127.0.0.1:0"]);
+
+    assert_eq!(second.status.code(), Some(5), "{}", stderr(&second));
+    let checked = instep(&["check", text(&server.data)]);
+    assert_eq!(checked.status.code(), Some(5), "{}", stderr(&checked));
+}
+
+#[test]
+fn what_is_stored_is_for_its_owner_alone_whatever_the_umask() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    let config = format!("{CONFIG}{SMALL}snapshot_after_bytes = 1\n[[mail]]\ndataset = 'd'\n");
+    let server = Server::serve_under_umask(directory.path(), &config, "000");
+    server.must(&["table", "put", "d", "t", "1", "{}"]);
+    let key = instep(&["key", "create", "program", "--data", text(&server.data)]);
+    assert!(key.status.success(), "{key:?}");
+
+    let mut left = vec![server.data.clone()];
+    while let Some(path) = left.pop() {
+        let metadata = path.metadata().unwrap();
+        assert_eq!(metadata.permissions().mode() & 0o077, 0, "{}", path.display());
+        if metadata.is_dir() {
+            left.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        }
+    }
+}

@@ -1,0 +1,414 @@
+//! Opening, making and removing datasets, as the configuration and the applications say.
+//!
+//! What may refuse is asked before anything is touched. One dataset that cannot be opened keeps no
+//! other from being served: it is shown with its reason, tried again unless it is damaged, and can
+//! be removed.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use instep_embedded::error::OpenError as EngineError;
+use instep_model::commit::{Operation, Proposal, TableOptions};
+use instep_model::disk::{Disk as _, Sharing};
+use instep_model::limits;
+use instep_model::mail::Kind;
+use instep_model::name::Name;
+use instep_model::view::{View, check_together};
+use instep_node::dataset::Options;
+use instep_node::mail::MailOptions;
+use instep_node::retention::Keep;
+use instep_node::{Dataset, Node, NodeError, Topics, Unopened};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::config::{Config, ConfigError, MailConfig};
+use crate::directory::{Datasets, Found};
+use crate::problem::Problem;
+use crate::server::StartError;
+use crate::{engine, tables};
+
+/// Opens datasets as the configuration and the applications say.
+#[derive(Clone)]
+pub(crate) struct Opener(Arc<Opening>);
+
+struct Opening {
+    config: Config,
+    datasets: Datasets,
+    /// Those that the configuration and the applications speak of.
+    declared: Vec<Name>,
+    views: Vec<(Name, View)>,
+    tables: Vec<(Name, Name, TableOptions)>,
+    mappings: Vec<(Name, Kind)>,
+    /// One at a time: making and removing the same name must not meet.
+    busy: Mutex<()>,
+}
+
+/// Why a dataset was not made.
+enum MakeError {
+    Engine(EngineError),
+    System(std::io::Error),
+}
+
+impl From<std::io::Error> for MakeError {
+    fn from(error: std::io::Error) -> Self {
+        Self::System(error)
+    }
+}
+
+impl Opener {
+    /// # Errors
+    /// When the directory of the datasets cannot be made or read.
+    pub(crate) fn new(config: &Config, app: &App) -> std::io::Result<Self> {
+        let mut declared = config.dataset_names();
+        declared.extend(app.tables.iter().map(|(dataset, ..)| dataset.clone()));
+        declared.extend(app.views.iter().map(|(dataset, _)| dataset.clone()));
+        declared.extend(app.mappings.iter().map(|(dataset, _)| dataset.clone()));
+        declared.sort();
+        declared.dedup();
+        let tables = config.tables.iter().map(|table| {
+            let options = TableOptions { public: table.public };
+            (table.dataset.clone(), table.name.clone(), options)
+        });
+        let opening = Opening {
+            config: config.clone(),
+            datasets: Datasets::open(&config.data)?,
+            declared,
+            views: engine::built_in(&app.views),
+            tables: tables.chain(app.tables.iter().cloned()).collect(),
+            mappings: app.mappings.clone(),
+            busy: Mutex::default(),
+        };
+        Ok(Self(Arc::new(opening)))
+    }
+
+    /// Opens every dataset that is declared or lies in the directory, until it is told to stop.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub(crate) fn open_all(
+        &self,
+        node: &Node,
+        stopping: &watch::Receiver<bool>,
+    ) -> std::io::Result<()> {
+        let mut names = self.0.declared.clone();
+        // Those that were made over HTTP are found by their directories.
+        let found = self.0.datasets.names()?;
+        names.extend(found.into_iter().filter(|name| !self.0.declared.contains(name)));
+        for name in names {
+            if *stopping.borrow() {
+                break;
+            }
+            self.try_to_open(node, &name);
+        }
+        Ok(())
+    }
+
+    /// Tries those again that may open now: what is damaged does not heal. Blocks.
+    fn retry_unopened(&self, node: &Node) {
+        for (name, unopened) in node.unopened() {
+            let _alone = self.alone();
+            if !unopened.is_damaged && node.why_unopened(name.as_str()).is_some() {
+                self.try_to_open(node, &name);
+            }
+        }
+    }
+
+    /// Opens a dataset, or notes why it is not open.
+    fn try_to_open(&self, node: &Node, name: &Name) {
+        match self.open(node, name) {
+            Ok(_) => tracing::info!(dataset = %name, "open"),
+            Err(error) => self.note_unopened(node, name, &error),
+        }
+    }
+
+    fn note_unopened(&self, node: &Node, name: &Name, error: &StartError) {
+        let (reason, is_damaged) = (error.to_string(), error.is_damage());
+        if node.why_unopened(name.as_str()).is_none_or(|before| before.reason != reason) {
+            tracing::error!(dataset = %name, reason, is_damaged, "a dataset is not open");
+        }
+        let views = self.views_of(name).unwrap_or_default();
+        node.set_unopened(name.clone(), Unopened { reason, is_damaged, views });
+    }
+
+    /// Opens a dataset, and makes it where there is none. What was made is removed again when it
+    /// does not open.
+    fn open(&self, node: &Node, name: &Name) -> Result<Dataset, StartError> {
+        if node.datasets().len() >= limits::NODE_DATASETS {
+            return Err(NodeError::TooMany { limit: limits::NODE_DATASETS }.into());
+        }
+        let made = self.make(name)?;
+        let opened = self.open_made(name, node.topics().clone());
+        let added = opened.and_then(|dataset| {
+            node.add(dataset.clone()).inspect_err(|_| dataset.close())?;
+            Ok(dataset)
+        });
+        if added.is_err() && made {
+            // Best effort: an empty dataset that stays is opened at the next start.
+            let _ = self.0.datasets.remove(name);
+        }
+        added
+    }
+
+    /// Makes a dataset if there is none; says whether it did.
+    fn make(&self, name: &Name) -> Result<bool, StartError> {
+        let datasets = &self.0.datasets;
+        let system = |error| StartError::Data { path: datasets.path(name), error };
+        match datasets.find(name).map_err(system)? {
+            Found::Dataset => return Ok(false),
+            Found::Foreign => return Err(StartError::Foreign { path: datasets.path(name) }),
+            Found::Nothing | Found::Unfinished => {}
+        }
+        let segment_bytes = self.0.config.log.segment_bytes;
+        let fill =
+            |directory: &Path| engine::begin(directory, segment_bytes).map_err(MakeError::Engine);
+        match datasets.make(name, fill) {
+            Ok(()) => Ok(true),
+            Err(MakeError::System(error)) => Err(system(error)),
+            Err(MakeError::Engine(error)) => {
+                Err(StartError::Engine { dataset: name.clone(), error: Box::new(error) })
+            }
+        }
+    }
+
+    fn open_made(&self, name: &Name, topics: Topics) -> Result<Dataset, StartError> {
+        let config = &self.0.config;
+        let log = config.log;
+        let directory = self.0.datasets.path(name);
+        let engine = engine::open(&directory, log.segment_bytes).map_err(|error| {
+            StartError::Engine { dataset: name.clone(), error: Box::new(error) }
+        })?;
+        let options = Options {
+            name: name.clone(),
+            writer: Uuid::new_v4(),
+            views: self.views_of(name)?,
+            keep: Keep { bytes: log.keep_bytes, ms: log.keep_hours * 60 * 60 * 1000 },
+            snapshot_after_bytes: log.snapshot_after_bytes,
+            snapshot_after: Duration::from_secs(log.snapshot_after_seconds),
+            bookmark_every: Duration::from_millis(config.bookmark_ms),
+            mail: self.mail_of(name),
+        };
+        let dataset = Dataset::open(engine, options, topics)
+            .map_err(|error| StartError::Open { dataset: name.clone(), error: Box::new(error) })?;
+        match dataset.stopped() {
+            // A thread did not start: without it the dataset is none.
+            Some(reason) => {
+                dataset.close();
+                Err(StartError::Stopped { dataset: name.clone(), reason })
+            }
+            None => Ok(dataset),
+        }
+    }
+
+    fn views_of(&self, name: &Name) -> Result<Vec<View>, StartError> {
+        let mut all = self.0.config.views_of(name)?;
+        let of_apps = self.0.views.iter().filter(|(of, _)| of == name);
+        all.extend(of_apps.map(|(_, view)| view.clone()));
+        check_together(&all).map_err(ConfigError::from)?;
+        Ok(all)
+    }
+
+    /// What is decided about the mail of a dataset.
+    fn mail_of(&self, name: &Name) -> MailOptions {
+        let Opening { config, mappings, .. } = &*self.0;
+        let declared = config.mail.iter().find(|mail| mail.dataset == *name);
+        let mut options = declared.map_or_else(MailOptions::default, MailConfig::options);
+        for (dataset, kind) in mappings.iter().filter(|(dataset, _)| dataset == name) {
+            tracing::debug!(%dataset, kind = %kind.name, "a program maps endpoints");
+            options.rules.kinds.retain(|other| other.name != kind.name);
+            options.rules.kinds.push(kind.clone());
+        }
+        options
+    }
+
+    fn alone(&self) -> std::sync::MutexGuard<'_, ()> {
+        self.0.busy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a dataset, or opens one that could not be opened. It comes to its end even if nobody
+    /// waits for it any more.
+    pub(crate) async fn create(&self, node: &Node, name: &Name) -> Result<Dataset, Problem> {
+        let (opener, node, name) = (self.clone(), node.clone(), name.clone());
+        let created = blocking(move || opener.create_blocking(&node, &name).map(|d| (d, node)));
+        let (dataset, node) = created.await?;
+        self.declare(&node, Some(dataset.name())).await;
+        Ok(dataset)
+    }
+
+    fn create_blocking(&self, node: &Node, name: &Name) -> Result<Dataset, Problem> {
+        let _alone = self.alone();
+        if let Some(dataset) = node.dataset(name.as_str()) {
+            return Ok(dataset);
+        }
+        let waited_for = node.why_unopened(name.as_str()).is_some();
+        if !waited_for && !node.has_room() {
+            return Err(too_many());
+        }
+        self.open(node, name).map_err(|error| match (waited_for, error) {
+            (true, error) => {
+                self.note_unopened(node, name, &error);
+                Problem::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "dataset_unavailable",
+                    error.to_string(),
+                )
+            }
+            (false, StartError::Node(NodeError::TooMany { .. })) => too_many(),
+            (false, error) if error.is_full() => {
+                Problem::new(StatusCode::INSUFFICIENT_STORAGE, "storage_full", error.to_string())
+            }
+            (false, error) => Problem::storage(&error),
+        })
+    }
+
+    /// Removes a dataset, open or not. It comes to its end even if nobody waits for it any more.
+    pub(crate) async fn remove(&self, node: &Node, name: &str) -> Result<(), Problem> {
+        let Ok(name) = Name::new(name) else { return Err(Problem::unknown_dataset(name)) };
+        let (opener, node) = (self.clone(), node.clone());
+        blocking(move || opener.remove_blocking(&node, &name)).await
+    }
+
+    fn remove_blocking(&self, node: &Node, name: &Name) -> Result<(), Problem> {
+        let _alone = self.alone();
+        let datasets = &self.0.datasets;
+        let system = |error| StartError::Data { path: datasets.path(name), error };
+        if let Some(dataset) = node.remove(name.as_str()) {
+            dataset.close();
+        } else if node.why_unopened(name.as_str()).is_none() {
+            return Err(Problem::unknown_dataset(name.as_str()));
+        } else if datasets.find(name).ok() == Some(Found::Foreign) {
+            return Err(Problem::storage(&StartError::Foreign { path: datasets.path(name) }));
+        }
+        let removed = match datasets.find(name) {
+            Ok(Found::Nothing) => Ok(()),
+            _ => self.take(name).and_then(|_lock| datasets.remove(name)).map_err(system),
+        };
+        match removed {
+            Ok(()) => {
+                node.forget_unopened(name);
+                Ok(())
+            }
+            // It is whole, closed, and tried again like any other that is not open.
+            Err(error) => {
+                self.note_unopened(node, name, &error);
+                Err(Problem::storage(&error))
+            }
+        }
+    }
+
+    /// Takes the directory of a dataset: a repair may have it.
+    fn take(&self, name: &Name) -> std::io::Result<Box<dyn instep_model::disk::DiskLock>> {
+        let path = self.0.datasets.path(name).join(LOCK);
+        instep_embedded::real::RealDisk.lock(&path, Sharing::Exclusive)
+    }
+
+    /// Closes tables that nobody declares public any more.
+    ///
+    /// # Errors
+    /// When one of them stays open.
+    pub(crate) async fn close_undeclared(&self, node: &Node) -> Result<(), StartError> {
+        tables::close_undeclared(node, &self.0.config.data, &self.0.tables).await
+    }
+
+    /// Warns of views whose tables are not there.
+    pub(crate) fn warn_of_views(&self, node: &Node) {
+        tables::warn_of_views(node, &self.0.config);
+    }
+
+    /// Makes what should exist in the datasets that are open, or in one of them; true when it does.
+    pub(crate) async fn declare(&self, node: &Node, only: Option<&Name>) -> bool {
+        let mut names = self.0.declared.clone();
+        names.retain(|name| only.is_none_or(|only| only == name));
+        let mut all = true;
+        for name in names {
+            let Some(dataset) = node.dataset(name.as_str()) else { continue };
+            let operations = self.missing(&dataset);
+            if operations.is_empty() {
+                continue;
+            }
+            match dataset.commit(Proposal::from(operations)).await {
+                Ok(_) => dataset.start_mail(),
+                // A full disk at the start must not keep what is in memory from being read.
+                Err(refusal) => {
+                    tracing::warn!(dataset = %name, %refusal, "tables or queues are missing");
+                    all = false;
+                }
+            }
+        }
+        all
+    }
+
+    /// What makes the tables, queues and directories that a dataset should have.
+    fn missing(&self, dataset: &Dataset) -> Vec<Operation> {
+        let (state, name) = (dataset.state(), dataset.name());
+        let tables = self.0.tables.iter().filter(|(of, ..)| of == name);
+        let mut operations: Vec<Operation> = tables
+            .filter(|(_, table, options)| {
+                state.tables.get(table).map(|table| table.options) != Some(*options)
+            })
+            .map(|(_, table, options)| Operation::CreateTable {
+                table: table.clone(),
+                public: options.public,
+            })
+            .collect();
+        for mail in self.0.config.mail.iter().filter(|mail| mail.dataset == *name) {
+            let missing = mail.queues.iter().filter(|queue| state.mail.queue(queue).is_none());
+            operations.extend(missing.map(|queue| Operation::CreateQueue { queue: queue.clone() }));
+            let table = mail.directory.clone();
+            let declared = self.0.tables.iter().any(|(of, of_it, _)| of == name && *of_it == table);
+            if !declared && !state.tables.contains_key(&table) {
+                operations.push(Operation::CreateTable { table, public: false });
+            }
+        }
+        operations
+    }
+
+    /// Care for what could not be opened or made at the start, until the server is to stop.
+    pub(crate) async fn care(
+        self,
+        node: Node,
+        mut all_declared: bool,
+        mut stopping: watch::Receiver<bool>,
+    ) {
+        let mut tick = tokio::time::interval(Duration::from_millis(limits::UNOPENED_RETRY_MS));
+        tick.tick().await;
+        loop {
+            tokio::select! {
+                _ = stopping.wait_for(|stop| *stop) => return,
+                _ = tick.tick() => {}
+            }
+            let unopened = node.unopened();
+            if unopened.iter().any(|(_, unopened)| !unopened.is_damaged) {
+                let (opener, node) = (self.clone(), node.clone());
+                blocking(move || opener.retry_unopened(&node)).await;
+                all_declared = false;
+            }
+            if !all_declared {
+                if let Err(error) = self.close_undeclared(&node).await {
+                    tracing::error!(%error, "a table that is not declared public is open");
+                    continue;
+                }
+                all_declared = self.declare(&node, None).await;
+            }
+        }
+    }
+}
+
+/// Runs what waits for a disk, to its end.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
+}
+
+fn too_many() -> Problem {
+    let error = NodeError::TooMany { limit: limits::NODE_DATASETS };
+    Problem::new(StatusCode::CONFLICT, "too_many_datasets", error.to_string())
+}
+
+/// Locked while a dataset is open.
+const LOCK: &str = "lock";
