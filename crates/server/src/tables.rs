@@ -66,7 +66,7 @@ async fn close(dataset: &Dataset, table: Name) -> Result<(), StartError> {
         return Ok(());
     }
     let name = dataset.name().clone();
-    tracing::warn!(dataset = %name, %table, "the table is not declared public any more, and closed");
+    tracing::warn!(dataset = %name, %table, "a table is not declared public any more");
     let close = Operation::CreateTable { table: table.clone(), public: false };
     match dataset.commit(Proposal::from(vec![close])).await {
         Ok(_) => Ok(()),
