@@ -1,8 +1,9 @@
 //! What takes long: a reader that stops reading while messages flow, for a minute and among a
-//! thousand (law 9), and a million messages that are cleaned away when they are done.
+//! thousand (law 9), a million messages that are cleaned away when they are done, and ten thousand
+//! connections of one stranger.
 //!
-//! The tests are `stuck.rs` and one of `mail/scale.rs` in `crates/instep/tests/it`; ci runs them in
-//! a short form.
+//! The tests are `stuck.rs`, `limits/strangers.rs` and one of `mail/scale.rs` in
+//! `crates/instep/tests/it`; ci runs them in a short form.
 
 use crate::workspace::Workspace;
 use crate::{Fallible, process};
@@ -12,6 +13,7 @@ const TESTS: &str = "it";
 const DEFAULT_SECONDS: u32 = 60;
 const READERS: &str = "1000";
 const MESSAGES: &str = "1000000";
+const STRANGERS: &str = "10000";
 
 /// Runs them with that length and size in their environment.
 pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Fallible<()> {
@@ -23,11 +25,12 @@ pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Fallible<()> {
     if !workspace.has_target(PACKAGE, "test", TESTS) {
         return Err(format!("{PACKAGE} has no tests/{TESTS}/main.rs yet").into());
     }
-    let args =
-        ["test", "--locked", "-p", PACKAGE, "--test", TESTS, "--", "stuck::", "smq_17_finished"];
+    let args = ["test", "--locked", "-p", PACKAGE, "--test", TESTS, "--"];
+    let args: Vec<&str> =
+        args.into_iter().chain(["stuck::", "smq_17_finished", "limits::strangers::"]).collect();
     let alone = ["--nocapture", "--test-threads=1"];
     let mut tests = workspace.cargo(&args);
     tests.args(alone).env("SOAK_SECONDS", seconds.to_string()).env("SOAK_READERS", READERS);
-    tests.env("SOAK_MESSAGES", MESSAGES);
+    tests.env("SOAK_MESSAGES", MESSAGES).env("STRANGERS", STRANGERS);
     process::watch(&mut tests)
 }

@@ -7,25 +7,29 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use axum::http::HeaderMap;
 use instep_access::origin::Origins;
-use instep_access::{Credential, Gate, Refusal};
+use instep_access::{Action, Credential, Gate, Refusal, Resource};
 use instep_model::limits;
 use instep_node::Node;
 use instep_protocol::janus::session as janus;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use crate::entrance::Entrance;
-use crate::house::{Full, House, Place};
+use crate::entry;
+use crate::house::House;
 use crate::listen::listen;
 use crate::longpoll::{self, SessionHandle};
+use crate::places::{Full, Place, Sort};
+use crate::proxies::{Proxies, read_proxy_header};
 use crate::rates::{self, RateCounts, RateOptions};
 use crate::refusals::JOIN_REFUSALS;
 use crate::rules::Channel;
 use crate::shard::{
     self, Arrival, Clock, ConnectionState, Counts, DoorKind, Lag, Mail, Shards, Times,
 };
-use crate::tls::{self, Certificates, TlsCounts};
+use crate::tls::{self, Certificates, Greeting, TlsCounts};
 
 /// What an operator decides about the door.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +47,12 @@ pub struct DoorOptions {
     pub drain_spread_ms: u64,
     /// Sockets at a time of one address; 0: any number.
     pub sockets_per_address: usize,
+    /// Bytes that may wait for everybody, or are not complete, before nobody is given more.
+    pub waiting_bytes: usize,
+    /// The same of one address; 0: any number.
+    pub waiting_bytes_per_address: usize,
+    /// Whose word on where a request comes from is believed.
+    pub proxies: Proxies,
     /// How often somebody may.
     pub rates: RateOptions,
     /// Largest message of a client.
@@ -65,6 +75,9 @@ impl Default for DoorOptions {
             sockets: limits::NODE_SOCKETS,
             handshake_ms: limits::HANDSHAKE_MS,
             sockets_per_address: limits::ADDRESS_SOCKETS,
+            waiting_bytes: limits::WAITING_BYTES,
+            waiting_bytes_per_address: limits::ADDRESS_WAITING_BYTES,
+            proxies: Proxies::default(),
             rates: RateOptions::default(),
             frame_bytes: limits::FRAME_BYTES,
             socket_channels: limits::SOCKET_CHANNELS,
@@ -135,13 +148,59 @@ impl Door {
         address: SocketAddr,
         certificates: Certificates,
     ) -> io::Result<SocketAddr> {
+        let (proxied, certificates) = (false, Some(certificates));
+        self.listen_beside(address, Greeting { proxied, certificates, kind: DoorKind::Tcp })
+    }
+
+    /// Takes in connections of trusted proxies, which begin with a header of the PROXY protocol:
+    /// plain TCP, with TLS if there are certificates, or the Janus wire.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn listen_proxied(
+        &self,
+        kind: DoorKind,
+        address: SocketAddr,
+        certificates: Option<Certificates>,
+    ) -> io::Result<SocketAddr> {
+        self.listen_beside(address, Greeting { proxied: true, certificates, kind })
+    }
+
+    fn listen_beside(&self, address: SocketAddr, greeting: Greeting) -> io::Result<SocketAddr> {
         let listener = TcpListener::from_std(listen(address)?)?;
         let address = listener.local_addr()?;
         let door = Arc::downgrade(&self.0);
         let find = move || door.upgrade().map(Self);
         let entrance = self.entrance(listener);
-        self.0.house.runtime.spawn(tls::accept(entrance, find, certificates, self.draining()));
+        self.0.house.runtime.spawn(tls::accept(entrance, find, greeting, self.draining()));
         Ok(address)
+    }
+
+    /// Whose word on where a request comes from is believed.
+    #[must_use]
+    pub fn proxies(&self) -> &Proxies {
+        &self.0.house.options.proxies
+    }
+
+    /// Hears from a trusted proxy who is behind a connection, in the time for a handshake; none
+    /// when anybody else, or something else, comes.
+    pub async fn proxied(&self, stream: &mut TcpStream, peer: SocketAddr) -> Option<SocketAddr> {
+        if !self.proxies().contain(peer.ip()) {
+            tracing::debug!(%peer, "this address is none of a trusted proxy");
+            return None;
+        }
+        let limit = Duration::from_millis(self.0.house.options.handshake_ms);
+        match tokio::time::timeout(limit, read_proxy_header(stream)).await {
+            Ok(Ok(client)) => Some(client.unwrap_or(peer)),
+            Ok(Err(error)) => {
+                tracing::debug!(%peer, %error, "this is no header of the PROXY protocol");
+                None
+            }
+            Err(_) => None,
+        }
     }
 
     /// Takes in clients of the Janus wire. Returns the address.
@@ -197,7 +256,7 @@ impl Door {
         let empty = async {
             loop {
                 let told = house.empty.notified();
-                if house.sockets.load(Ordering::SeqCst) == 0 {
+                if house.places.count(Sort::Socket) == 0 {
                     return;
                 }
                 told.await;
@@ -209,7 +268,7 @@ impl Door {
     /// Connections now.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.0.house.sockets.load(Ordering::Relaxed)
+        self.0.house.places.count(Sort::Socket)
     }
 
     /// What each shard has counted.
@@ -236,6 +295,18 @@ impl Door {
 
     fn entrances(&self) -> MutexGuard<'_, Vec<Arc<Clock>>> {
         self.0.waits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Connections at all doors now, whatever is spoken on them.
+    #[must_use]
+    pub fn lines(&self) -> usize {
+        self.0.house.places.count(Sort::Connection)
+    }
+
+    /// Bytes that wait for clients, or of clients are not complete.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> usize {
+        self.0.house.places.bytes()
     }
 
     /// Long-poll sessions now.
@@ -271,7 +342,34 @@ impl Door {
     /// # Errors
     /// When there were too many.
     pub fn may_connect(&self, from: IpAddr) -> Result<(), u64> {
-        self.0.house.rates.may_connect(from).map_err(rates::seconds)
+        self.0.house.may_connect(from).map_err(rates::seconds)
+    }
+
+    /// Counts a request of an address behind a proxy; in `Err` how many seconds to wait.
+    ///
+    /// # Errors
+    /// When there were too many.
+    pub fn may_ask(&self, from: IpAddr) -> Result<(), u64> {
+        match self.0.house.counts(from) {
+            true => self.0.house.rates.may_ask(from).map_err(rates::seconds),
+            false => Ok(()),
+        }
+    }
+
+    /// True when a request shows that it may administer the server.
+    #[must_use]
+    pub fn administers(&self, headers: &HeaderMap, from: IpAddr) -> bool {
+        entry::bearer(headers)
+            .and_then(|shown| self.credential(shown, Some(from)).ok())
+            .is_some_and(|credential| {
+                self.0.house.may_do(&credential, Action::Administer, Resource::Server).is_ok()
+            })
+    }
+
+    /// How long a client may take for a handshake, and then to ask for something.
+    #[must_use]
+    pub fn handshake(&self) -> Duration {
+        Duration::from_millis(self.0.house.options.handshake_ms)
     }
 
     /// How often somebody was refused because it was too often.

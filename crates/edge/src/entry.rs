@@ -86,3 +86,9 @@ pub(crate) fn admit(
     let shown = door.house().shown(&shown, from);
     shown.map(Option::unwrap_or_default).map_err(|refusal| Refused::Shown { refusal })
 }
+
+/// What stands in `Authorization: Bearer …`.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, shown) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(shown)
+}

@@ -28,11 +28,13 @@ use tokio::time::Instant;
 pub use self::form::Form;
 use self::form::Id;
 use crate::door::Door;
-use crate::house::{Full, House, Place, left_ms};
+use crate::house::{House, left_ms};
+use crate::places::{Full, Place};
 use crate::rules::JoinRequest;
 use crate::talk::gap;
-use crate::talk::joining::{one_by_one, reply, rest};
+use crate::talk::joining::reply;
 use crate::talk::presence::{Seat, Wish};
+use crate::talk::rest::Rest;
 
 /// What is told first.
 const JOINED_EVENT: &str = "joined";
@@ -77,6 +79,9 @@ pub async fn follow(door: &Door, topic: &str, request: Request) -> Result<Body, 
         Full::House => Refused::Full,
         Full::Address => Refused::TooMany,
     })?;
+    if place.is_tight() {
+        return Err(Refused::Full);
+    }
     let house = door.house();
     let node = house.node();
     let wish = Wish::of(&params, &credential, house);
@@ -96,7 +101,8 @@ pub async fn follow(door: &Door, topic: &str, request: Request) -> Result<Body, 
     }
     let (draining, reviewing) = (door.draining(), door.reviewing());
     let house = Arc::clone(house);
-    let following = Following { reader, waker, draining, reviewing, house, credential, place };
+    let mut following = Following { reader, waker, draining, reviewing, house, credential, place };
+    following.weigh();
     let chunks = stream::unfold(following, |mut following| async move {
         let chunk = following.next().await?;
         Some((Ok::<_, Infallible>(chunk), following))
@@ -113,7 +119,7 @@ struct Following {
     reviewing: watch::Receiver<u64>,
     house: Arc<House>,
     credential: Credential,
-    #[expect(dead_code, reason = "held until the reader has gone")]
+    /// Held until the reader has gone, with the weight of what it is owed.
     place: Place,
 }
 
@@ -127,6 +133,8 @@ struct Reader {
     position: Option<Position>,
     /// To be sent before the topic is read on.
     out: VecDeque<Bytes>,
+    /// The same, cut as it is taken.
+    rest: Option<Box<Rest>>,
     /// Nothing comes any more.
     ended: bool,
 }
@@ -144,8 +152,10 @@ impl Following {
             if !self.reader.ended && (is_over || self.reviewing.has_changed().unwrap_or(false)) {
                 self.review();
             }
-            if let Some(bytes) = self.reader.take() {
-                return Some(bytes);
+            let bytes = self.reader.take();
+            self.weigh();
+            if bytes.is_some() {
+                return bytes;
             }
             if self.reader.ended {
                 return None;
@@ -170,6 +180,14 @@ impl Following {
 }
 
 impl Following {
+    /// Counts anew what the reader is owed.
+    fn weigh(&mut self) {
+        let owed = self.reader.owed();
+        if owed != self.place.bytes() {
+            self.place.weigh(owed);
+        }
+    }
+
     /// Ends it if the reader may not read on.
     fn review(&mut self) {
         self.reviewing.mark_unchanged();
@@ -194,14 +212,10 @@ impl Reader {
                 let (response, pending) = reply(&joined, since);
                 let id = (!pending).then_some(Id::Position(joined.position));
                 put(id, JOINED_EVENT, &response);
-                if pending {
-                    for (event, payload, position) in rest(&joined) {
-                        put(position.map(Id::Position), &event, &payload);
-                    }
-                }
                 let position = Some(joined.position);
+                let rest = pending.then(|| Box::new(Rest::of_join(joined)));
                 let (seat, dataset, ended) = (None, Some(dataset), false);
-                Ok(Self { form, seat, subscription, dataset, position, out, ended })
+                Ok(Self { form, seat, subscription, dataset, position, out, rest, ended })
             }
             NodeJoined::Live(joined) => {
                 let seat = Seat::take(joined.subscription.topic(), wish);
@@ -210,8 +224,9 @@ impl Reader {
                 put(Some(Id::Live(place)), JOINED_EVENT, joined.reply().to_string().as_bytes());
                 let epoch = place.epoch.clone();
                 let (subscription, dataset) = (joined.subscription, None);
-                let (position, ended) = (None, false);
-                let mut reader = Self { form, seat, subscription, dataset, position, out, ended };
+                let (position, rest, ended) = (None, None, false);
+                let mut reader =
+                    Self { form, seat, subscription, dataset, position, out, rest, ended };
                 reader.put_frames(joined.last.as_slice(), Some(&epoch));
                 reader.greet();
                 Ok(reader)
@@ -219,10 +234,18 @@ impl Reader {
         }
     }
 
+    /// Bytes that it has yet to be sent, about.
+    fn owed(&self) -> usize {
+        self.rest.as_ref().map_or(0, |rest| rest.bytes())
+    }
+
     /// What waits to be sent, in one piece; none when there is nothing.
     fn take(&mut self) -> Option<Bytes> {
         if self.out.is_empty() && !self.ended {
-            self.read();
+            match self.rest.is_some() {
+                true => self.read_rest(),
+                false => self.read(),
+            }
         }
         let mut chunk = Vec::new();
         while let Some(next) = self.out.pop_front() {
@@ -235,6 +258,18 @@ impl Reader {
             }
         }
         (!chunk.is_empty()).then(|| chunk.into())
+    }
+
+    /// Takes a piece of what a join owes the reader.
+    fn read_rest(&mut self) {
+        let Some(mut rest) = self.rest.take() else { return };
+        let mut bytes = 0;
+        while bytes < limits::BATCH_BYTES {
+            let Some((event, payload, position)) = rest.next() else { return self.read() };
+            bytes += payload.len();
+            self.put(position.map(Id::Position), &event, &payload);
+        }
+        self.rest = Some(rest);
     }
 
     fn read(&mut self) {
@@ -277,9 +312,7 @@ impl Reader {
                 self.position = Some(joined.position);
                 let told = json!({"missed": missed, "mode": joined.mode}).to_string();
                 self.put(None, "lagged", told.as_bytes());
-                for (event, payload, position) in one_by_one(&joined) {
-                    self.put(position.map(Id::Position), &event, &payload);
-                }
+                self.rest = Some(Box::new(Rest::one_by_one(joined)));
             }
             // The topic is gone or has grown too large: whoever joins again is told why.
             Err(refusal) => {

@@ -1,12 +1,10 @@
 //! What is behind a door: what everything that is connected shares.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::io;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use instep_access::{Action, Credential, Gate, Refusal, Resource};
 use instep_node::Node;
@@ -18,6 +16,7 @@ use tokio::sync::Notify;
 
 use crate::agents::Agents;
 use crate::door::DoorOptions;
+use crate::places::{Full, Place, Places, Sort};
 use crate::rates::{self, Rates};
 use crate::refusals::Refusals;
 use crate::rules::Channel;
@@ -32,9 +31,7 @@ pub(crate) struct House {
     pub(crate) channels: Vec<Channel>,
     pub(crate) options: DoorOptions,
     pub(crate) began: Instant,
-    pub(crate) sockets: AtomicUsize,
-    /// Those of each address, unless that does not matter.
-    pub(crate) of_addresses: Mutex<HashMap<IpAddr, usize>>,
+    pub(crate) places: Places,
     pub(crate) rates: Rates,
     /// Nobody comes in any more.
     pub(crate) draining: AtomicBool,
@@ -53,22 +50,6 @@ pub(crate) struct House {
     pub(crate) janus: Sessions,
 }
 
-/// The right to one connection, until it is dropped.
-pub(crate) struct Place {
-    pub(crate) house: Arc<House>,
-    /// Where it counts.
-    pub(crate) address: Option<IpAddr>,
-}
-
-/// Why there is no place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Full {
-    /// For nobody.
-    House,
-    /// For nobody else from that address.
-    Address,
-}
-
 impl House {
     pub(crate) fn new(
         node: Node,
@@ -81,8 +62,7 @@ impl House {
             gate,
             channels,
             began: Instant::now(),
-            sockets: AtomicUsize::new(0),
-            of_addresses: Mutex::default(),
+            places: Places::default(),
             rates: Rates::new(options.rates.clone()),
             draining: AtomicBool::new(false),
             refusals: Refusals::default(),
@@ -235,48 +215,26 @@ impl House {
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     }
 
+    /// True for an address whose places, rates and bytes are counted: that of a proxy is not its
+    /// clients'.
+    pub(crate) fn counts(&self, address: IpAddr) -> bool {
+        !self.rates.is_exempt(address) && !self.options.proxies.contain(address)
+    }
+
+    /// Counts a connection; in `Err` how long to wait for the next.
+    pub(crate) fn may_connect(&self, from: IpAddr) -> Result<(), Duration> {
+        match self.counts(from) {
+            true => self.rates.may_connect(from),
+            false => Ok(()),
+        }
+    }
+
+    /// A place for a socket, a session without one, or a reader of events.
     pub(crate) fn enter(self: &Arc<Self>, from: Option<IpAddr>) -> Result<Place, Full> {
         if self.draining.load(Ordering::SeqCst) {
             return Err(Full::House);
         }
-        let most = self.options.sockets;
-        let entered = self.sockets.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |now| {
-            (now < most).then_some(now + 1)
-        });
-        if entered.is_err() {
-            return Err(Full::House);
-        }
-        let mut place = Place { house: Arc::clone(self), address: None };
-        let most = self.options.sockets_per_address;
-        let counted = from.filter(|from| most > 0 && !self.rates.is_exempt(*from));
-        if let Some(address) = counted.map(rates::one_of) {
-            let mut all = self.of_addresses.lock().unwrap_or_else(PoisonError::into_inner);
-            let own = all.entry(address).or_default();
-            if *own >= most {
-                drop(all);
-                return Err(Full::Address);
-            }
-            *own += 1;
-            place.address = Some(address);
-        }
-        Ok(place)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if let Some(address) = self.address {
-            let all = &mut self.house.of_addresses.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Entry::Occupied(mut own) = all.entry(address) {
-                *own.get_mut() -= 1;
-                if *own.get() == 0 {
-                    own.remove();
-                }
-            }
-        }
-        if self.house.sockets.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.house.empty.notify_waiters();
-        }
+        self.take_place(Sort::Socket, from)
     }
 }
 

@@ -1,10 +1,13 @@
-//! Listening so that a crowd that comes at once can wait.
+//! Listening so that a crowd that comes at once can wait, and who vanishes is noticed.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::Duration;
 
 use instep_model::limits;
-use socket2::{Domain, Protocol, Socket, Type};
+use rustix::process::{Resource, getrlimit};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 /// A listener that never blocks. The standard library lets 128 wait; everybody beyond has their
 /// first packet dropped, and tries again after a second, then after three.
@@ -15,7 +18,69 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    // What is accepted has this from its listener.
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_millis(limits::KEEPALIVE_AFTER_MS))
+        .with_interval(Duration::from_millis(limits::KEEPALIVE_EVERY_MS))
+        .with_retries(limits::KEEPALIVE_PROBES);
+    socket.set_tcp_keepalive(&keepalive)?;
     socket.bind(&address.into())?;
     socket.listen(limits::LISTEN_BACKLOG)?;
     Ok(socket.into())
+}
+
+/// True when a connection that was just accepted has one of the last descriptors of the process,
+/// which are kept for files, and for those who administer the server. The system always gives the
+/// lowest number that is free.
+#[must_use]
+pub fn is_scarce(connection: &impl AsRawFd) -> bool {
+    connection.as_raw_fd() >= reserve_begins()
+}
+
+/// The number of the first descriptor that no connection of everybody's should have.
+pub(crate) fn reserve_begins() -> RawFd {
+    let Some(most) = getrlimit(Resource::Nofile).current else { return RawFd::MAX };
+    RawFd::try_from(most - reserve_of(most)).unwrap_or(RawFd::MAX)
+}
+
+/// Descriptors that are kept for files, and for those who administer the server.
+pub(crate) fn reserve() -> usize {
+    let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(reserve_of(most)).unwrap_or(usize::MAX)
+}
+
+fn reserve_of(most: u64) -> u64 {
+    (most / limits::KEPT_DESCRIPTORS_PART).min(limits::KEPT_DESCRIPTORS)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use socket2::SockRef;
+
+    use super::*;
+
+    #[test]
+    fn whoever_vanishes_is_asked_for_at_every_door() {
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let accepted = loop {
+            if let Ok((accepted, _)) = listener.accept() {
+                break accepted;
+            }
+        };
+
+        let socket = SockRef::from(&accepted);
+        assert!(socket.keepalive().unwrap());
+        let times = [socket.tcp_keepalive_time(), socket.tcp_keepalive_interval()];
+        let times = times.map(|time| time.unwrap().as_millis() as u64);
+        assert_eq!(times, [limits::KEEPALIVE_AFTER_MS, limits::KEEPALIVE_EVERY_MS]);
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), limits::KEEPALIVE_PROBES);
+    }
+
+    #[test]
+    fn the_last_descriptors_are_not_for_connections() {
+        assert_eq!([64, 256, 20_000].map(reserve_of), [8, 32, limits::KEPT_DESCRIPTORS]);
+    }
 }

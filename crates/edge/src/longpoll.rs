@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use axum::body::Bytes;
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Extension, Query, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -24,7 +24,6 @@ use self::connection::Connection;
 use self::polls::{Polls, Reply, put_back};
 use crate::door::Door;
 use crate::entry::{self, Refused};
-use crate::house::Place;
 use crate::shard::{self, ConnectionState};
 use crate::socket::Peer;
 
@@ -63,7 +62,7 @@ pub async fn serve(
     Query(query): Query<HashMap<String, String>>,
     headers: HeaderMap,
     peer: Option<Extension<Peer>>,
-    body: Bytes,
+    body: Body,
 ) -> Response {
     let from = peer.map(|Extension(peer)| peer.0.ip());
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
@@ -73,6 +72,10 @@ pub async fn serve(
         Method::OPTIONS => preflight(&headers),
         Method::POST => match session {
             Some((token, handle)) => {
+                // Whoever has no session is not read.
+                let Ok(body) = to_bytes(body, limits::LONGPOLL_BODY_BYTES).await else {
+                    return not_yet();
+                };
                 let content_type = text("content-type").map(str::to_owned);
                 post(&door, token, &handle, body, content_type).await
             }
@@ -136,11 +139,11 @@ fn open(
     let (sender, requests) = mpsc::channel(16);
     let sessions = &mut door.longpoll().lock().unwrap_or_else(PoisonError::into_inner);
     sessions.insert(token.clone(), SessionHandle(sender));
-    let connection = Connection::new(door.house().clone(), credential, vsn, from);
+    let connection = Connection::new(door.house().clone(), credential, vsn, from, place);
     let (since, id) = (door.house().now(), public_id(&token));
     tracing::debug!(session = id, "a long-poll session begins");
     let visitor = Visitor { id, agent, since };
-    tokio::spawn(run(door.clone(), connection, visitor, token.clone(), requests, place));
+    tokio::spawn(run(door.clone(), connection, visitor, token.clone(), requests));
     answer(&Answer::Opened { token: &token })
 }
 
@@ -188,7 +191,6 @@ async fn run(
     visitor: Visitor,
     token: String,
     mut requests: mpsc::Receiver<Request>,
-    _place: Place,
 ) {
     let sent_away = drained(door.draining(), door.clone(), token.clone());
     tokio::pin!(sent_away);

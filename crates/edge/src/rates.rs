@@ -69,6 +69,8 @@ pub(crate) struct Rates {
     options: RateOptions,
     connections: Option<Addresses>,
     failures: Option<Addresses>,
+    /// Requests of those who come through a proxy.
+    requests: Option<Addresses>,
     /// These are told to wait until then, unless what they show is good.
     blocked: Mutex<HashMap<IpAddr, Instant>>,
     refused: [AtomicU64; 4],
@@ -123,6 +125,7 @@ impl Rates {
         Self {
             connections: options.connections.by_second().map(Addresses::new),
             failures: options.failures.quota(Quota::per_minute).map(Addresses::new),
+            requests: options.requests.by_second().map(Addresses::new),
             blocked: Mutex::default(),
             refused: Default::default(),
             options,
@@ -146,6 +149,12 @@ impl Rates {
             return Ok(());
         }
         connections.check(address).inspect_err(|_| self.note(Refused::Connection))
+    }
+
+    /// Counts a request of an address whose connection is a proxy's; in `Err` how long to wait.
+    pub(crate) fn may_ask(&self, address: IpAddr) -> Result<(), Duration> {
+        let Some(requests) = &self.requests else { return Ok(()) };
+        requests.check(address).inspect_err(|_| self.note(Refused::Request))
     }
 
     /// May it show a key or a token that is no good? In `Err` how long to wait.

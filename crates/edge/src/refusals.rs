@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde_json::Value;
 
 /// The reasons that are told apart; an application's own are the last.
-pub const JOIN_REFUSALS: [&str; 11] = [
+pub const JOIN_REFUSALS: [&str; 12] = [
     "unmatched topic",
     "key_required",
     "forbidden",
@@ -16,6 +16,7 @@ pub const JOIN_REFUSALS: [&str; 11] = [
     "rate_limited",
     "position_ahead",
     "too_large",
+    "overloaded",
     "other",
 ];
 

@@ -19,6 +19,7 @@ mod connection;
 mod core;
 mod counts;
 mod fan_out;
+mod holders;
 mod leaving;
 mod mail;
 mod out;

@@ -8,12 +8,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use instep_model::limits;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 use tokio_rustls::server::TlsStream;
 
 use crate::door::Door;
+use crate::line::{self, Line};
 use crate::shard::{Stream, Tls};
 use crate::tls::Certificates;
 
@@ -34,6 +36,7 @@ pub struct Socket {
     transport: Transport,
     peer: SocketAddr,
     door: Door,
+    line: Option<Line>,
     /// Ends when the client has taken nothing for too long; none while it takes what there is.
     stall: Option<Pin<Box<Sleep>>>,
 }
@@ -43,15 +46,24 @@ enum Transport {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
+impl Transport {
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        }
+    }
+}
+
 impl Socket {
     /// Takes a connection that was accepted, and shakes hands if there are certificates; none when
     /// that fails, or takes too long.
     pub async fn take(
         door: &Door,
         stream: TcpStream,
+        peer: SocketAddr,
         certificates: Option<&Certificates>,
     ) -> Option<Self> {
-        let peer = stream.peer_addr().ok()?;
         // Small answers must not wait for more (Nagle).
         let _ = stream.set_nodelay(true);
         let transport = match certificates {
@@ -63,7 +75,13 @@ impl Socket {
                 Transport::Tls(Box::new(shaken))
             }
         };
-        Some(Self { transport, peer, door: door.clone(), stall: None })
+        Some(Self { transport, peer, door: door.clone(), line: None, stall: None })
+    }
+
+    /// The same connection, as its requests know it.
+    #[must_use]
+    pub fn on(self, line: Line) -> Self {
+        Self { line: Some(line), ..self }
     }
 
     /// The other end.
@@ -84,6 +102,15 @@ impl Socket {
                 Stream::Tls(Box::new(Tls::new(plain(stream)?, session)))
             }
         })
+    }
+
+    /// Sees to it that the end of a stream's reader is noticed.
+    fn look_at_line(&self) {
+        if self.line.as_ref().is_some_and(Line::became_a_stream) {
+            let slow = self.door.house().options().slow_reader_ms;
+            let limit = Duration::from_millis(slow.min(limits::VANISHED_MS));
+            line::ends_when_unheard(self.transport.tcp(), limit);
+        }
     }
 
     /// Watches over a write that has not ended.
@@ -127,6 +154,7 @@ impl AsyncWrite for Socket {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let socket = self.get_mut();
+        socket.look_at_line();
         let written = match &mut socket.transport {
             Transport::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
             Transport::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
@@ -140,6 +168,7 @@ impl AsyncWrite for Socket {
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let socket = self.get_mut();
+        socket.look_at_line();
         let written = match &mut socket.transport {
             Transport::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
             Transport::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),

@@ -9,6 +9,7 @@ pub(crate) mod joining;
 mod mail;
 pub(crate) mod presence;
 mod pushing;
+pub(crate) mod rest;
 mod rights;
 mod speaker;
 
@@ -36,6 +37,7 @@ use smallvec::SmallVec;
 pub(crate) use self::joined::{Joined, News};
 use self::mail::{Part, Role};
 use self::presence::Wish;
+use self::rest::Rest;
 use self::speaker::Speaker;
 use crate::house::{House, left_ms, wall_us};
 
@@ -59,6 +61,14 @@ pub(crate) enum Outside {
 }
 
 impl Outside {
+    /// The same, but nobody joins while more waits than may: a client that is refused tries again.
+    pub(crate) fn or_overloaded(self) -> Self {
+        match self {
+            Self::Allowed(channel, _) => Self::Refused(channel, overloaded()),
+            Self::Refused(..) | Self::Entered(..) | Self::Answered(..) | Self::Crashed(_) => self,
+        }
+    }
+
     fn answered(reply_to: Option<ReplyTo>, answer: Result<Value, Value>) -> Self {
         let text = |response: Value| match &reply_to {
             Some(_) => response.to_string().into(),
@@ -375,8 +385,8 @@ impl Talk {
             Ok(caught_up) => {
                 joined.position = Some(caught_up.position);
                 let told = json!({"missed": missed, "mode": caught_up.mode});
+                joined.rest = Some(Box::new(Rest::one_by_one(caught_up)));
                 self.push(&channel, "lagged", told.to_string().into(), now, wants);
-                self.push_all(&channel, joining::one_by_one(&caught_up), now, wants);
             }
             // The topic is gone or has grown too large: the client joins again and is told why.
             Err(_) => self.end_channel(channel, now, wants),
@@ -436,6 +446,14 @@ impl Talk {
         let at = self.joined.iter().position(|joined| joined.id == id)?;
         Some(self.joined.swap_remove(at))
     }
+}
+
+/// What a joiner is told while too much waits for its address, or for everybody.
+pub(crate) fn overloaded() -> Value {
+    json!({
+        "reason": "overloaded",
+        "detail": "too much waits for this address to take it; try again when it has",
+    })
 }
 
 /// What a reader of a live topic is told that missed messages, and is at `place` now.

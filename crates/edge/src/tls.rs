@@ -1,5 +1,7 @@
 //! TLS: certificates that may change while the server runs, and handshakes.
 
+use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -18,7 +20,9 @@ use tokio_rustls::server::TlsStream;
 
 use crate::door::Door;
 use crate::entrance::Entrance;
-use crate::shard::{Arrival, Side, Wire};
+use crate::listen::is_scarce;
+use crate::places::Sort;
+use crate::shard::{Arrival, DoorKind, Side, Wire};
 use crate::socket::Socket;
 
 /// Over TLS, HTTP/1.1 is spoken and nothing else.
@@ -109,56 +113,125 @@ fn read(chain: &[u8], key: &[u8]) -> Result<ServerConfig, CertificateError> {
     Ok(config)
 }
 
-/// Takes in clients of TCP over TLS, until everybody is sent away or the door is gone.
+/// What clients of TCP speak before their messages.
+#[derive(Clone)]
+pub(crate) struct Greeting {
+    /// The header of a proxy, which says where they come from.
+    pub(crate) proxied: bool,
+    /// TLS.
+    pub(crate) certificates: Option<Certificates>,
+    pub(crate) kind: DoorKind,
+}
+
+/// Takes in clients who say something before a shard serves them, until everybody is sent away or
+/// the door is gone.
 pub(crate) async fn accept(
     mut entrance: Entrance,
     door: impl Fn() -> Option<Door>,
-    certificates: Certificates,
+    greeting: Greeting,
     mut draining: watch::Receiver<bool>,
 ) {
-    let busy = Arc::new(Semaphore::new(limits::TLS_HANDSHAKES));
+    let busy = Arc::new(Semaphore::new(limits::TLS_PLACES));
     loop {
-        // Whoever comes while too many shake hands waits in the system's queue.
-        let Ok(permit) = Arc::clone(&busy).acquire_owned().await else { return };
         let stream = tokio::select! {
             stream = entrance.next() => stream,
             _ = draining.wait_for(|drain| *drain) => return,
         };
         let Some(door) = door() else { return };
-        // A handshake costs too much to say why; who has no address has gone again.
-        if stream.peer_addr().is_ok_and(|peer| door.may_connect(peer.ip()).is_ok()) {
-            let certificates = certificates.clone();
-            tokio::spawn(async move {
-                let _permit = permit;
-                take_in(&door, stream, &certificates).await;
-            });
+        // Who has no address has gone again; who takes one of the last descriptors goes at once.
+        let Ok(peer) = stream.peer_addr() else { continue };
+        if is_scarce(&stream) {
+            continue;
+        }
+        // A handshake costs too much to say why.
+        if greeting.proxied || door.may_connect(peer.ip()).is_ok() {
+            let (greeting, busy) = (greeting.clone(), Arc::clone(&busy));
+            tokio::spawn(async move { take_in(&door, (stream, peer), &greeting, &busy).await });
         }
     }
 }
 
-/// Shakes hands, and gives the connection to a shard.
-async fn take_in(door: &Door, stream: TcpStream, certificates: &Certificates) {
+/// Hears who it is, shakes hands, and gives the connection to a shard.
+async fn take_in(
+    door: &Door,
+    (mut stream, mut peer): (TcpStream, SocketAddr),
+    greeting: &Greeting,
+    busy: &Semaphore,
+) {
     let began = Instant::now();
-    let Some(socket) = Socket::take(door, stream, Some(certificates)).await else { return };
-    let peer = socket.peer();
+    let house = door.house();
+    let mut line = match greeting.proxied {
+        true => None,
+        false => house.take_place(Sort::Connection, Some(peer.ip())).ok(),
+    };
+    if line.is_none() && !greeting.proxied {
+        return;
+    }
+    if greeting.proxied {
+        let Some(client) = door.proxied(&mut stream, peer).await else { return };
+        peer = client;
+        let may = door.may_connect(peer.ip()).is_ok();
+        line = house.take_place(Sort::Connection, Some(peer.ip())).ok().filter(|_| may);
+    }
+    let Some(line) = line else { return };
+    let certificates = greeting.certificates.as_ref();
+    let Some(socket) = shake(door, stream, peer, certificates, busy).await else { return };
     let Ok(place) = door.enter(Some(peer.ip())) else { return };
-    let talk = door.house().talk(Vsn::V2, Credential::anonymous());
+    let (wire, talk) = match greeting.kind {
+        DoorKind::Janus => match house.janus_talk() {
+            Ok(talk) => (Wire::Janus(Box::default()), talk),
+            Err(error) => return tracing::error!(%error, "the system gives no random bytes"),
+        },
+        DoorKind::Tcp | DoorKind::WebSocket => {
+            let talk = house.talk(Vsn::V2, Credential::anonymous());
+            (Wire::Length(length::Decoder::default()), talk)
+        }
+    };
     match socket.into_stream() {
         Ok(stream) => {
             let ready = Instant::now();
             door.admit(Arrival {
                 stream,
-                wire: Wire::Length(length::Decoder::default()),
+                wire,
                 side: Side::Channels(talk),
                 peer,
                 agent: None,
                 handshake: Some(ready - began),
                 ready,
                 place,
+                line: Some(line),
                 early: vec![],
             });
         }
         Err(error) => tracing::debug!(%error, "a socket was lost behind its handshake"),
+    }
+}
+
+/// Shakes hands, if there are certificates. Whoever says nothing keeps nobody from it, and who is
+/// slow at it not for long.
+async fn shake(
+    door: &Door,
+    stream: TcpStream,
+    peer: SocketAddr,
+    certificates: Option<&Certificates>,
+    busy: &Semaphore,
+) -> Option<Socket> {
+    if certificates.is_none() {
+        return Socket::take(door, stream, peer, None).await;
+    }
+    let Ok(Ok(())) = tokio::time::timeout(door.handshake(), stream.readable()).await else {
+        door.house().tls_handshakes().note_late();
+        return None;
+    };
+    let permit = busy.acquire().await.ok()?;
+    let mut taking = pin!(Socket::take(door, stream, peer, certificates));
+    let patience = Duration::from_millis(limits::TLS_PLACE_MS);
+    match tokio::time::timeout(patience, taking.as_mut()).await {
+        Ok(socket) => socket,
+        Err(_) => {
+            drop(permit);
+            taking.await
+        }
     }
 }
 
@@ -181,6 +254,11 @@ impl Handshakes {
         };
         count.fetch_add(1, Ordering::Relaxed);
         shaken
+    }
+
+    /// Counts a client that has said nothing in time.
+    pub(crate) fn note_late(&self) {
+        self.late.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn read(&self) -> TlsCounts {

@@ -25,7 +25,8 @@ use tokio::net::TcpStream;
 
 use crate::door::Door;
 use crate::entry;
-use crate::house::{Full, Place};
+use crate::line::Line;
+use crate::places::{Full, Place};
 use crate::shard::{Arrival, Side, Stream, Wire};
 use crate::socket::{Peer, Socket};
 
@@ -124,7 +125,10 @@ fn switch(
         }
     };
     let agent = door.house().agents().of(request.headers());
-    tokio::spawn(hand_over(door.clone(), on_upgrade, Incomer { side, place, agent, began }));
+    let line = Line::of(request.extensions()).and_then(Line::take_place);
+    let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
+    let incomer = Incomer { side, place, line, peer, agent, began };
+    tokio::spawn(hand_over(door.clone(), on_upgrade, incomer));
     let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
@@ -177,6 +181,9 @@ fn handshake_key(method: &Method, headers: &HeaderMap) -> Result<HeaderValue, Bo
 struct Incomer {
     side: Side,
     place: Place,
+    line: Option<Place>,
+    /// Where it comes from, if that is not the other end.
+    peer: Option<SocketAddr>,
     agent: Option<Arc<str>>,
     began: Instant,
 }
@@ -186,16 +193,18 @@ async fn hand_over(door: Door, on_upgrade: OnUpgrade, incomer: Incomer) {
         Ok(upgraded) => upgraded,
         Err(error) => return tracing::debug!(%error, "a handshake was not finished"),
     };
-    let (stream, peer, early) = match taken(upgraded) {
+    let (stream, other_end, early) = match taken(upgraded) {
         Ok(Some(taken)) => taken,
         Ok(None) => return tracing::error!("a socket of an unknown kind was upgraded"),
         Err(error) => return tracing::debug!(%error, "a socket was lost in its handshake"),
     };
     let wire = Wire::WebSocket(Decoder::default());
-    let Incomer { side, place, agent, began } = incomer;
+    let Incomer { side, place, line, peer, agent, began } = incomer;
+    let peer = peer.unwrap_or(other_end);
     let (ready, early) = (Instant::now(), early.to_vec());
     let handshake = Some(ready - began);
-    door.admit(Arrival { stream, wire, side, peer, agent, handshake, ready, place, early });
+    let arrival = Arrival { stream, wire, side, peer, agent, handshake, ready, place, line, early };
+    door.admit(arrival);
 }
 
 /// The socket, its other end, and what the client sent behind the handshake; none when it is of

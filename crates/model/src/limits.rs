@@ -208,6 +208,50 @@ pub const EVENTS_RETRY_MS: u64 = 1_000;
 pub const NODE_SOCKETS: usize = 19_000;
 /// Sockets of one address: behind one there may be a whole office, but not the whole node.
 pub const ADDRESS_SOCKETS: usize = 2_000;
+/// Bytes that may wait for everybody to take them, or are not complete: answers that a socket does
+/// not take, rows of joins, unfinished messages, bodies.
+pub const WAITING_BYTES: usize = 512 * 1024 * 1024;
+/// Those of one address. Beyond either, each connection keeps what it is spared.
+pub const ADDRESS_WAITING_BYTES: usize = 64 * 1024 * 1024;
+/// Bytes that a connection may have waiting while its address has more than it may.
+pub const OUTBOX_SPARED_BYTES: usize = 16 * 1024;
+/// Connections that may be there for a moment while every socket has its own.
+pub const REQUESTS_BESIDE: usize = 16;
+/// Connections of HTTP beyond those that there is place for: they are told so, or show that they
+/// administer the server.
+pub const EXTRA_CONNECTIONS: usize = 128;
+/// One address has at most one in so many of them.
+pub const EXTRA_OF_ADDRESS_PART: usize = 2;
+/// How long such a connection may take to ask.
+pub const EXTRA_MS: u64 = 2_000;
+/// Descriptors that no connection of everybody's is given: those of files, and for operators.
+pub const KEPT_DESCRIPTORS: u64 = 256;
+/// They are at most one in so many.
+pub const KEPT_DESCRIPTORS_PART: u64 = 8;
+/// Largest head of a request of HTTP.
+pub const HEAD_BYTES: usize = 32 * 1024;
+/// Bytes of a body that any request may bring, however much others do.
+pub const BODY_SPARED_BYTES: usize = 16 * 1024;
+/// A body comes at least this fast, in the long run.
+pub const BODY_BYTES_PER_S: u64 = 16 * 1024;
+/// How long an unfinished message may take, besides what its bytes take at that speed.
+pub const UNFINISHED_MS: u64 = 20_000;
+/// A read that brings less than this and completes no message counts as one.
+pub const TRICKLE_BYTES: usize = 256;
+/// A connection on which nothing is under way is asked after so long whether it is there …
+pub const KEEPALIVE_AFTER_MS: u64 = 30_000;
+/// … and so often …
+pub const KEEPALIVE_EVERY_MS: u64 = 10_000;
+/// … and is gone when it has not answered this many times.
+pub const KEEPALIVE_PROBES: u32 = 3;
+/// A reader of a stream that acknowledges nothing for so long has vanished.
+pub const VANISHED_MS: u64 = 50_000;
+/// Addresses and networks of trusted proxies.
+pub const PROXIES: usize = 256;
+/// Largest header of the PROXY protocol, with whatever a proxy adds.
+pub const PROXY_HEADER_BYTES: usize = 1024;
+/// How soon the rest of one is looked for that came in parts.
+pub const PROXY_HEADER_AGAIN_MS: u64 = 5;
 /// Connections of one address each second.
 pub const RATE_CONNECTIONS: u32 = 200;
 /// Connections of one address at once: everybody of an office comes back after a restart.
@@ -268,7 +312,7 @@ pub const ARRIVALS_IN_A_ROW: usize = 32;
 pub const NEWCOMERS_IN_A_ROW: usize = 8;
 /// For how long they do, if there are any.
 pub const NEWCOMERS_REST_MS: u64 = 2;
-/// TLS handshakes of one thread that serves HTTP. The next ones wait.
+/// TLS handshakes of one thread that serves HTTP, and of the TCP door. The next ones wait.
 pub const TLS_PLACES: usize = 64;
 /// Whoever is slow to shake hands makes others wait no longer than this.
 pub const TLS_PLACE_MS: u64 = 20;
@@ -305,8 +349,6 @@ pub const OUTBOX_BYTES: usize = 256 * 1024;
 pub const AWAITED_ANSWERS: u32 = 512;
 /// How long a TLS handshake may take, and after it the first request.
 pub const HANDSHAKE_MS: u64 = 10_000;
-/// TLS handshakes of the TCP door that are under way at a time.
-pub const TLS_HANDSHAKES: usize = 1_024;
 /// Bytes that wait, encrypted, for one socket.
 pub const TLS_BUFFER_BYTES: usize = 64 * 1024;
 /// Pieces handed to the system in one write.
@@ -323,6 +365,10 @@ pub const LONGPOLL_WINDOW_MS: u64 = 10_000;
 pub const LONGPOLL_IDLE_MS: u64 = 30_000;
 /// Frames waiting in one long-poll session.
 pub const LONGPOLL_FRAMES: usize = 1_024;
+/// Bytes waiting in one long-poll session; beyond it the session ends.
+pub const LONGPOLL_BYTES: usize = 2 * 1024 * 1024;
+/// Largest body of one long-poll request.
+pub const LONGPOLL_BODY_BYTES: usize = 2 * 1024 * 1024;
 /// Lines of one long-poll request; the rest is ignored.
 pub const LONGPOLL_LINES: usize = 100;
 /// A Janus client is asked whether it is there this often, and dropped if it does not say so.
@@ -416,4 +462,7 @@ const _: () = assert!(COMMIT_BYTES < COMMIT_RESULT_BYTES);
 const _: () = assert!(LIVE_HISTORY_BYTES <= LIVE_HISTORY_BYTES_MOST);
 const _: () = assert!(LIVE_HISTORY_BYTES_MOST < LIVE_TOPICS_KEPT_BYTES);
 const _: () = assert!(UNFINISHED_SPARED_BYTES < FRAME_BYTES && FRAME_BYTES < UNFINISHED_BYTES);
+const _: () = assert!(ADDRESS_WAITING_BYTES < WAITING_BYTES && FRAME_BYTES < ADDRESS_WAITING_BYTES);
+const _: () = assert!(OUTBOX_SPARED_BYTES < OUTBOX_BYTES && OUTBOX_BYTES < ADDRESS_WAITING_BYTES);
+const _: () = assert!((EXTRA_CONNECTIONS as u64) < KEPT_DESCRIPTORS);
 const _: () = assert!(ENTRY_COMMITS <= u16::MAX as usize);

@@ -16,6 +16,7 @@ mod tests;
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use instep_model::limits;
 
 use self::head::{Head, Opcode};
 
@@ -79,6 +80,8 @@ pub struct Decoded<'a> {
     pub consumed: usize,
     /// A message; without one the whole input is consumed.
     pub message: Option<Message<'a>>,
+    /// Frames of unfinished messages that ended in it and brought next to nothing.
+    pub crumbs: u32,
 }
 
 /// Reads what one client sends.
@@ -130,7 +133,7 @@ impl Decoder {
                 let payload = &mut input[head.bytes..end];
                 head.unmask(payload, 0);
                 let message = whole(head.opcode, Cow::Borrowed(payload))?;
-                return Ok(Decoded { consumed: end, message: Some(message) });
+                return Ok(Decoded { consumed: end, message: Some(message), crumbs: 0 });
             }
         }
         self.decode_pieces(input, limit)
@@ -156,7 +159,7 @@ impl Decoder {
         input: &'a mut [u8],
         limit: usize,
     ) -> Result<Decoded<'a>, Violation> {
-        let mut at = 0;
+        let (mut at, mut crumbs) = (0, 0);
         while at < input.len() || self.is_frame_complete() {
             let unfinished = self.0.get_or_insert_default();
             match &mut unfinished.frame {
@@ -176,15 +179,16 @@ impl Decoder {
                     at = end;
                     let frame = *frame;
                     unfinished.take_in(frame.head.opcode, piece)?;
-                    if frame.done == frame.head.length
-                        && let Some(message) = self.end(frame.head)?
-                    {
-                        return Ok(Decoded { consumed: at, message: Some(message) });
+                    if frame.done == frame.head.length {
+                        if let Some(message) = self.end(frame.head)? {
+                            return Ok(Decoded { consumed: at, message: Some(message), crumbs });
+                        }
+                        crumbs += u32::from(frame.head.length < limits::TRICKLE_BYTES);
                     }
                 }
             }
         }
-        Ok(Decoded { consumed: at, message: None })
+        Ok(Decoded { consumed: at, message: None, crumbs })
     }
 
     fn is_frame_complete(&self) -> bool {

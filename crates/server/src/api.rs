@@ -28,6 +28,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub(crate) use self::streaming::survivable;
 use crate::caller::Caller;
 use crate::metrics;
 use crate::opener::Opener;

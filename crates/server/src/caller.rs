@@ -8,7 +8,7 @@ use axum::extract::{FromRequestParts, Query};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use instep_access::{Access, Action, Credential, Gate, Principal, Refusal, Resource};
-use instep_edge::{Door, Peer};
+use instep_edge::{Door, Line, Peer};
 
 use crate::problem::Problem;
 
@@ -20,6 +20,8 @@ pub struct Caller {
     /// What was shown and is no good does not take away what anybody may read.
     shown: Result<Credential, Refusal>,
     address: Option<IpAddr>,
+    /// Over which connection, where that is known.
+    line: Option<Line>,
 }
 
 /// Proof that a request may administer the whole server: it carries the admin key, or a right to
@@ -38,7 +40,12 @@ impl Caller {
                 None => gate.access().credential(&text, now_ms()),
             },
         };
-        Self { gate, shown, address: Peer::address(&parts.extensions) }
+        Self {
+            gate,
+            shown,
+            address: Peer::address(&parts.extensions),
+            line: parts.extensions.get().cloned(),
+        }
     }
 
     /// May it do `action` to `resource` now?
@@ -99,6 +106,13 @@ impl Caller {
     /// What it has shown that is good.
     pub(crate) fn credential(&self) -> Credential {
         self.shown.clone().unwrap_or_default()
+    }
+
+    /// What it is answered goes on without end.
+    pub(crate) fn follows(&self) {
+        if let Some(line) = &self.line {
+            line.becomes_a_stream();
+        }
     }
 
     /// Where it asks from, where that is known.

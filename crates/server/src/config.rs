@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use instep_access::RightDeclaration;
 use instep_access::key::KeyDeclaration;
 use instep_access::origin::Origins;
-use instep_edge::{DoorOptions, JanusOptions};
+use instep_edge::{DoorOptions, JanusOptions, Proxies, RateOptions};
 use instep_model::limits;
 use instep_model::name::Name;
 use instep_model::reserved::TOPIC_PREFIXES;
@@ -19,7 +19,7 @@ use serde::Deserialize;
 
 pub use self::mail::{KindConfig, MailConfig};
 pub use self::sections::{
-    DatasetConfig, LogConfig, RateConfig, TableConfig, TlsConfig, TokensConfig,
+    DatasetConfig, DoorName, LogConfig, RateConfig, TableConfig, TlsConfig, TokensConfig,
 };
 use crate::keys;
 use crate::web::Web;
@@ -108,6 +108,10 @@ pub const KEYS: &[&str] = &[
     "frame_bytes",
     "sockets",
     "sockets_per_address",
+    "waiting_bytes",
+    "waiting_bytes_per_address",
+    "proxies",
+    "proxy_protocol",
     "rate.connections",
     "rate.connections_burst",
     "rate.messages",
@@ -192,6 +196,14 @@ pub struct Config {
     pub sockets: usize,
     /// Sockets at a time of one address; 0: any number.
     pub sockets_per_address: usize,
+    /// Bytes that may wait for everybody to take them, or are not complete.
+    pub waiting_bytes: usize,
+    /// Those of one address; 0: any number.
+    pub waiting_bytes_per_address: usize,
+    /// Trusted proxies, by address or network: their word on where requests come from is believed.
+    pub proxies: Vec<String>,
+    /// Doors whose connections begin with a header of the PROXY protocol.
+    pub proxy_protocol: Vec<DoorName>,
     /// How often somebody may.
     pub rate: RateConfig,
     /// Frames that a topic keeps for those who fell behind.
@@ -267,6 +279,10 @@ impl Default for Config {
             frame_bytes: limits::FRAME_BYTES,
             sockets: limits::NODE_SOCKETS,
             sockets_per_address: limits::ADDRESS_SOCKETS,
+            waiting_bytes: limits::WAITING_BYTES,
+            waiting_bytes_per_address: limits::ADDRESS_WAITING_BYTES,
+            proxies: vec![],
+            proxy_protocol: vec![],
             rate: RateConfig::default(),
             ring_frames: limits::RING_FRAMES,
             ring_bytes: limits::RING_BYTES,
@@ -336,6 +352,7 @@ impl Config {
             ("slow_reader_ms", self.slow_reader_ms),
             ("socket_channels", self.socket_channels as u64),
             ("sockets", self.sockets as u64),
+            ("waiting_bytes", self.waiting_bytes as u64),
         ];
         if let Some((key, _)) = times.iter().find(|(_, value)| *value == 0) {
             return invalid(key, "at least 1".into());
@@ -344,6 +361,13 @@ impl Config {
         if !range.contains(&self.frame_bytes) {
             let problem = format!("from {} to {} bytes", range.start(), range.end());
             return invalid("frame_bytes", problem);
+        }
+        if let Err(problem) = Proxies::parse(&self.proxies) {
+            return invalid("proxies", problem);
+        }
+        if !self.proxy_protocol.is_empty() && self.proxies.is_empty() {
+            let problem = "whose headers are believed? Name them in proxies";
+            return invalid("proxy_protocol", problem.into());
         }
         if let Err((key, problem)) = self.tls.check() {
             return invalid(key, problem.into());
@@ -407,11 +431,19 @@ impl Config {
             },
             sockets: self.sockets,
             sockets_per_address: self.sockets_per_address,
+            waiting_bytes: self.waiting_bytes,
+            waiting_bytes_per_address: self.waiting_bytes_per_address,
+            // Checked before; a list that does not read trusts nobody.
+            proxies: Proxies::parse(&self.proxies).unwrap_or_default(),
             handshake_ms: self.handshake_ms,
             socket_idle_ms: self.socket_idle_ms,
             socket_channels: self.socket_channels,
             frame_bytes: self.frame_bytes,
-            rates: self.rate.options(),
+            // Behind a proxy on this machine everybody seems to be here.
+            rates: RateOptions {
+                loopback: self.rate.loopback || !self.proxies.is_empty(),
+                ..self.rate.options()
+            },
         }
     }
 

@@ -5,21 +5,16 @@
 //! answer, to look for more (measured in `docs/reference/benchmarks.md`). Sockets leave for the
 //! shards of `instep-edge` after their handshake.
 
+mod bodies;
+mod requests;
+mod serving;
+
 use std::io;
-use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::Body;
-use axum::response::IntoResponse as _;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::{Service as _, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use instep_edge::{Certificates, Door, Entrance, Peer, RequestMeter, Socket};
+use instep_edge::{Certificates, Door, Entrance};
 use instep_model::limits;
 use instep_node::Loans;
 use tokio::net::{TcpListener, TcpStream};
@@ -27,7 +22,7 @@ use tokio::runtime::Builder;
 use tokio::sync::{Mutex, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::problem::Problem;
+use self::serving::serve_one;
 
 /// Whoever yields the core for that long has given it to somebody.
 const IS_WANTED: Duration = Duration::from_micros(200);
@@ -48,6 +43,8 @@ pub(crate) struct Serving {
     pub(crate) certificates: Option<Certificates>,
     /// Until when the first request has come.
     pub(crate) handshake: Duration,
+    /// Connections begin with a header of the PROXY protocol.
+    pub(crate) proxied: bool,
     /// How long a connection may say nothing between two requests, or take for the head of one.
     pub(crate) idle: Duration,
 }
@@ -150,30 +147,6 @@ async fn accept(
     }
 }
 
-/// How often may be asked on one connection.
-enum Requests {
-    /// Not at all: there are too many connections.
-    Refused { retry_s: u64 },
-    /// As a count of them says.
-    Counted(Option<RequestMeter>),
-}
-
-impl Requests {
-    /// Counts a request; what it is answered if it is one too many.
-    fn refuse(&self) -> Option<Problem> {
-        match self {
-            Self::Refused { retry_s } => {
-                let detail = "too many connections of this address";
-                Some(Problem::too_often("rate_limited", detail, *retry_s))
-            }
-            Self::Counted(meter) => meter.as_ref()?.check().err().map(|retry_s| {
-                let detail = "too many requests on this connection";
-                Problem::too_often("rate_limited", detail, retry_s)
-            }),
-        }
-    }
-}
-
 /// What the connections of one thread share.
 struct Front {
     serving: Serving,
@@ -181,24 +154,6 @@ struct Front {
     places: Semaphore,
     /// Of those who shake hands.
     turns: Mutex<Turns>,
-}
-
-impl Front {
-    /// Shakes hands over TLS, if there are certificates. Whoever is slow does not keep others
-    /// waiting.
-    async fn take(&self, stream: TcpStream) -> Option<Socket> {
-        let place = self.places.acquire().await.ok()?;
-        let Serving { door, certificates, .. } = &self.serving;
-        let mut taking = pin!(Socket::take(door, stream, certificates.as_ref()));
-        let patience = Duration::from_millis(limits::TLS_PLACE_MS);
-        match tokio::time::timeout(patience, taking.as_mut()).await {
-            Ok(socket) => socket,
-            Err(_) => {
-                drop(place);
-                taking.await
-            }
-        }
-    }
 }
 
 /// The connections that one thread is given.
@@ -240,107 +195,5 @@ async fn serve(
             Err(error) => tracing::debug!(%error, "a connection was gone before it was taken"),
         }
         newcomers.loans.arrived(newcomers.number);
-    }
-}
-
-/// Serves a connection once it says something: of a crowd most say nothing yet, and whoever does
-/// not has neither buffers nor what goes with them. Those who do shake hands a few at a time:
-/// thousands at once would take the memory of all of them, and the core from a shard.
-async fn serve_one(stream: TcpStream, front: Arc<Front>, mut stopping: watch::Receiver<bool>) {
-    let Ok(peer) = stream.peer_addr() else { return };
-    let may_connect = front.serving.door.may_connect(peer.ip());
-    if may_connect.is_err() && front.serving.certificates.is_some() {
-        // A handshake costs too much to say why.
-        return;
-    }
-    // A handshake of TLS begins at once, and is counted when it does not end in time.
-    let mut patience = front.serving.handshake;
-    if front.serving.certificates.is_none() {
-        let Some(left) = speaks(&stream, patience, &mut stopping).await else { return };
-        patience = left;
-    }
-    front.turns.lock().await.next().await;
-    Box::pin(serve_speaker(stream, front, stopping, may_connect, patience)).await;
-}
-
-/// Waits for a client to say something; how much of its time is left then, none when it does not
-/// in time, or the server stops.
-async fn speaks(
-    stream: &TcpStream,
-    patience: Duration,
-    stopping: &mut watch::Receiver<bool>,
-) -> Option<Duration> {
-    let began = Instant::now();
-    tokio::select! {
-        ready = stream.readable() => ready.ok().map(|()| patience.saturating_sub(began.elapsed())),
-        () = tokio::time::sleep(patience) => {
-            tracing::debug!("a client of HTTP said nothing in time");
-            None
-        }
-        _ = stopping.wait_for(|stop| *stop) => None,
-    }
-}
-
-async fn serve_speaker(
-    stream: TcpStream,
-    front: Arc<Front>,
-    mut stopping: watch::Receiver<bool>,
-    may_connect: Result<(), u64>,
-    patience: Duration,
-) {
-    let serving = &front.serving;
-    let socket = tokio::select! {
-        taken = front.take(stream) => taken,
-        _ = stopping.wait_for(|stop| *stop) => return,
-    };
-    let Some(socket) = socket else { return };
-    let has_asked = Arc::new(AtomicBool::new(false));
-    let service = {
-        let requests = match may_connect {
-            Ok(()) => Requests::Counted(serving.door.requests(socket.peer().ip())),
-            Err(retry_s) => Requests::Refused { retry_s },
-        };
-        let (peer, has_asked) = (Peer(socket.peer()), Arc::clone(&has_asked));
-        let routes = TowerToHyperService::new(serving.router.clone());
-        service_fn(move |request: hyper::Request<Incoming>| {
-            has_asked.store(true, Ordering::Relaxed);
-            let mut request = request.map(Body::new);
-            request.extensions_mut().insert(peer);
-            let answer = match requests.refuse() {
-                None => Ok(routes.call(request)),
-                Some(problem) => Err(problem),
-            };
-            async move {
-                match answer {
-                    Ok(answer) => answer.await,
-                    Err(problem) => Ok(problem.into_response()),
-                }
-            }
-        })
-    };
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(serving.idle);
-    let mut connection = pin!(http.serve_connection(TokioIo::new(socket), service).with_upgrades());
-    let mut first = pin!(tokio::time::sleep(patience));
-    let (mut is_young, mut stays) = (true, true);
-    loop {
-        tokio::select! {
-            ended = &mut connection => {
-                if let Err(error) = ended {
-                    tracing::debug!(%error, "a connection of HTTP failed");
-                }
-                return;
-            }
-            () = &mut first, if is_young => {
-                is_young = false;
-                if !has_asked.load(Ordering::Relaxed) {
-                    return tracing::debug!("a client of HTTP asked for nothing in time");
-                }
-            }
-            _ = stopping.wait_for(|stop| *stop), if stays => {
-                stays = false;
-                connection.as_mut().graceful_shutdown();
-            }
-        }
     }
 }

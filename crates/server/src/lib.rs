@@ -27,6 +27,8 @@ mod directory;
 mod engine;
 mod fronts;
 mod keys;
+#[cfg(test)]
+mod limits_document;
 mod metrics;
 mod opener;
 mod problem;
@@ -39,8 +41,8 @@ pub use admin::AdminKey;
 pub use app::App;
 pub use caller::{Admin, Caller};
 pub use config::{
-    Config, ConfigError, DatasetConfig, KEYS, KindConfig, LogConfig, MailConfig, RateConfig,
-    TableConfig, TlsConfig, TokensConfig,
+    Config, ConfigError, DatasetConfig, DoorName, KEYS, KindConfig, LogConfig, MailConfig,
+    RateConfig, TableConfig, TlsConfig, TokensConfig,
 };
 pub use instep_access as access;
 pub use instep_edge::rules::{Channel, JoinRequest, Push};

@@ -58,6 +58,8 @@ struct Measured {
     ready: bool,
     draining: bool,
     connections: [(&'static str, u64); 4],
+    /// Connections of every door, and bytes that wait.
+    lines: [u64; 2],
     counts: Counts,
     tls: TlsCounts,
     rates: RateCounts,
@@ -110,6 +112,7 @@ impl Measured {
             topics[2] += bytes as u64;
         }
         Self {
+            lines: [door.lines() as u64, door.waiting_bytes() as u64],
             ready: node.waiting_for().is_none() && !door.is_draining(),
             draining: door.is_draining(),
             connections: [
@@ -134,6 +137,13 @@ impl Measured {
         let counts = &self.counts;
         let doors = self.connections.map(|(door, now)| (door.to_owned(), now));
         page.gauges("instep_connections", "Connections now", "door", doors)?;
+        let [lines, waiting] = self.lines;
+        page.gauge("instep_lines", "Connections of every door, whatever is spoken", lines)?;
+        page.gauge(
+            "instep_client_bytes",
+            "Bytes that wait for clients to take them, or of clients are not complete",
+            waiting,
+        )?;
         page.counter(
             "instep_connections_accepted",
             "Connections that shards took in",
@@ -151,7 +161,7 @@ impl Measured {
         )?;
         page.counter(
             "instep_unfinished_refused",
-            "Connections closed because too much of all clients was unfinished",
+            "Connections closed because they did not finish a message in time",
             counts.overfull,
         )?;
         page.gauge(

@@ -19,6 +19,7 @@ pub const CODES: &[&str] = &[
     "bad_presence",
     "bad_query",
     "body_too_large",
+    "body_too_slow",
     "commit_too_large",
     "condition_failed",
     "dataset_unavailable",

@@ -1,5 +1,7 @@
 //! The server: opens the data, serves HTTP and sockets, ends in order.
 
+mod doors;
+
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -8,7 +10,7 @@ use std::time::Duration;
 
 use axum::Router;
 use instep_access::Gate;
-use instep_edge::{Certificates, Door};
+use instep_edge::Door;
 use instep_embedded::error::OpenError as EngineError;
 use instep_embedded::real::RealDisk;
 use instep_model::disk::{Disk as _, DiskLock, Sharing};
@@ -22,9 +24,10 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinHandle};
 
+use self::doors::listen_beside;
 use crate::admin::AdminKey;
 use crate::app::App;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, DoorName};
 use crate::directory::make_private;
 use crate::fronts::{Fronts, Serving};
 use crate::opener::Opener;
@@ -149,9 +152,6 @@ impl StartError {
     }
 }
 
-/// Opens one of the doors beside HTTP.
-type Listen<'a> = dyn Fn(&Door, SocketAddr) -> std::io::Result<SocketAddr> + 'a;
-
 /// A running server.
 pub struct Server {
     node: Node,
@@ -220,6 +220,7 @@ impl Server {
             door: door.clone(),
             certificates,
             handshake: Duration::from_millis(config.handshake_ms),
+            proxied: config.proxy_protocol.contains(&DoorName::Http),
             idle: Duration::from_millis(config.socket_idle_ms),
         };
         let fronts = Fronts::start(listener, &serving, &stopping).map_err(listen)?;
@@ -329,28 +330,6 @@ impl Server {
             Err(_) => tracing::error!("the data is not closed in time: a disk does not answer"),
         }
     }
-}
-
-/// Opens the doors beside HTTP: plain TCP, over TLS if so configured, and the Janus wire.
-fn listen_beside(
-    door: &Door,
-    config: &Config,
-    certificates: Option<Certificates>,
-) -> Result<(Option<SocketAddr>, Option<SocketAddr>), StartError> {
-    let open = |address: Option<SocketAddr>, listen: &Listen<'_>| {
-        let opened = address.map(|address| {
-            let failed = |error| StartError::Listen { address, error };
-            listen(door, address).map_err(failed)
-        });
-        opened.transpose()
-    };
-    let tcp = match certificates.filter(|_| config.tls.tcp) {
-        Some(certificates) => open(config.tcp, &|door, address| {
-            door.listen_tcp_over_tls(address, certificates.clone())
-        })?,
-        None => open(config.tcp, &Door::listen_tcp)?,
-    };
-    Ok((tcp, open(config.janus, &Door::listen_janus)?))
 }
 
 /// Those who look at files, until this is dropped.

@@ -17,6 +17,7 @@ use tokio::sync::{Notify, watch};
 
 use super::Visitor;
 use crate::house::House;
+use crate::places::Place;
 use crate::rates::{Allowance, Meter, Refused};
 use crate::shard::ConnectionState;
 use crate::talk::{Answer, Joined, News, Outside, Talk, Wait, Wants};
@@ -34,6 +35,8 @@ pub(super) struct Connection {
     waker: Arc<Notify>,
     outside: FuturesUnordered<Wait>,
     outbox: VecDeque<Frame>,
+    /// Its place, with the weight of what waits for a poll.
+    place: Place,
 }
 
 impl Connection {
@@ -42,6 +45,7 @@ impl Connection {
         credential: Credential,
         vsn: Vsn,
         from: Option<IpAddr>,
+        place: Place,
     ) -> Self {
         let options =
             Options { channels: house.options().socket_channels, ..Options::longpoll(vsn) };
@@ -58,6 +62,7 @@ impl Connection {
             waker: Arc::default(),
             outside: FuturesUnordered::new(),
             outbox: VecDeque::new(),
+            place,
         }
     }
 
@@ -113,6 +118,11 @@ impl Connection {
     }
 
     fn take(&mut self, outside: Outside) {
+        // What it does not fetch is bounded, whatever it asks for.
+        let outside = match self.is_full() {
+            true => outside.or_overloaded(),
+            false => outside,
+        };
         let listener = |_: &Arc<str>| Listener::Task(Arc::clone(&self.waker));
         if self.talk.take(outside, &self.house, listener, &mut self.wants).is_some() {
             self.waker.notify_one();
@@ -132,12 +142,17 @@ impl Connection {
     fn read_topics(&mut self, most: usize) {
         let ids: Vec<ChannelId> = self.talk.joined().iter().map(|joined| joined.id()).collect();
         let mut news = true;
-        while news && self.outbox.len() < most {
+        while news && self.outbox.len() < most && !self.is_full() {
             news = false;
             for id in &ids {
+                if self.is_full() {
+                    news = true;
+                    break;
+                }
                 news |= self.read_topic(*id);
             }
         }
+        self.weigh();
         if news {
             self.waker.notify_one();
         }
@@ -150,12 +165,17 @@ impl Connection {
             return false;
         };
         if joined.is_server() {
-            let (within, now) = ((FRAMES_PER_TURN, usize::MAX), self.house.now());
+            let (within, now) = ((FRAMES_PER_TURN, limits::BATCH_BYTES), self.house.now());
             let (_, more) = self.talk.tell_server(id, within, now, &mut self.wants);
             self.serve();
             return more;
         }
-        match joined.read(FRAMES_PER_TURN, usize::MAX) {
+        if joined.owes() {
+            self.talk.tell_owed(id, limits::BATCH_BYTES, self.house.now(), &mut self.wants);
+            self.serve();
+            return true;
+        }
+        match joined.read(FRAMES_PER_TURN, limits::BATCH_BYTES) {
             News::Frames(frames) => {
                 let topic = joined.subscription.topic().name();
                 self.outbox.extend(frames.iter().filter_map(|frame| {
@@ -178,6 +198,27 @@ impl Connection {
         }
     }
 
+    /// Bytes that wait for a poll.
+    fn waiting(&self) -> usize {
+        self.outbox.iter().map(|frame| frame.bytes().len()).sum()
+    }
+
+    /// Its client has to fetch something first.
+    fn is_full(&self) -> bool {
+        let bytes = self.waiting();
+        bytes > limits::OUTBOX_BYTES || bytes > limits::OUTBOX_SPARED_BYTES && self.place.is_tight()
+    }
+
+    /// Counts anew what waits for it; what is more than any client that polls can have ends it.
+    fn weigh(&mut self) {
+        let bytes = self.waiting();
+        self.place.weigh(bytes + self.talk.owed());
+        if bytes > limits::LONGPOLL_BYTES {
+            self.outbox.clear();
+            self.talk.tell(Event::Lost, self.house.now(), &mut self.wants);
+        }
+    }
+
     /// The frames to write; empty when there are none.
     pub(super) fn outbox(&mut self) -> &mut VecDeque<Frame> {
         &mut self.outbox
@@ -192,7 +233,7 @@ impl Connection {
             principal: self.talk.principal().to_owned(),
             agent: visitor.agent.clone(),
             age_ms: now.saturating_sub(visitor.since),
-            waiting_bytes: self.outbox.iter().map(|frame| frame.bytes().len()).sum(),
+            waiting_bytes: self.waiting(),
             blocked_ms: None,
             topics: self.talk.joined().iter().map(Joined::state).collect(),
         }
@@ -218,5 +259,6 @@ impl Connection {
                 Answer::Awaited(wait) | Answer::Later(wait) => self.outside.push(wait),
             }
         }
+        self.weigh();
     }
 }

@@ -18,7 +18,8 @@ impl Door {
     /// What counts the requests on a connection from that address; none if they do not count.
     #[must_use]
     pub fn requests(&self, from: std::net::IpAddr) -> Option<RequestMeter> {
-        let meter = self.house().rates().requests(from)?;
+        let house = self.house();
+        let meter = house.rates().requests(from).filter(|_| house.counts(from))?;
         let (began, allowance) = (Instant::now(), Mutex::default());
         Some(RequestMeter { door: self.clone(), meter, began, allowance })
     }

@@ -2,6 +2,8 @@
 
 use std::fs::File;
 use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd as _, RawFd};
 use std::time::{Duration, Instant};
 
 use instep_access::Credential;
@@ -19,7 +21,14 @@ use super::mail::Arrival;
 use super::stream::Stream;
 use super::wire::Wire;
 use crate::house::wall_us;
+use crate::listen::{is_scarce, reserve_begins};
+use crate::places::{Place, Sort};
 use crate::talk::Talk;
+
+/// What the system says when there is no descriptor: for anybody, for this process.
+const NO_DESCRIPTORS: [i32; 2] = [23, 24];
+/// So near to the reserve it is looked at before each connection.
+const NEAR: RawFd = 16;
 
 /// A listener, edge-triggered: the system tells once that somebody waits.
 pub(super) struct Accept {
@@ -33,13 +42,15 @@ pub(super) struct Accept {
     again_at: Option<u64>,
     /// That has been told.
     is_failing: bool,
+    /// The last one has one of the last descriptors that are for connections.
+    is_near: bool,
 }
 
 impl Accept {
     pub(super) fn new(kind: DoorKind, listener: TcpListener) -> Self {
         let spare = if kind == DoorKind::Janus { spare() } else { None };
         let waiting = Some(Instant::now());
-        Self { kind, listener, spare, waiting, again_at: None, is_failing: false }
+        Self { kind, listener, spare, waiting, again_at: None, is_failing: false, is_near: false }
     }
 
     pub(super) fn listener(&mut self) -> &mut TcpListener {
@@ -83,17 +94,15 @@ impl Accept {
             if taken > 0 && Instant::now() >= until {
                 return;
             }
-            match self.listener.accept() {
+            let accepted = match self.is_near && is_reserve_reached() {
+                true => Err(io::Error::from_raw_os_error(NO_DESCRIPTORS[1])),
+                false => self.listener.accept(),
+            };
+            match accepted {
                 Ok((stream, peer)) => {
                     self.is_failing = false;
-                    let place = match core.house.rates().may_connect(peer.ip()) {
-                        Ok(()) => core.house.enter(Some(peer.ip())).ok(),
-                        Err(_) => {
-                            self.turn_away(&stream);
-                            None
-                        }
-                    };
-                    let Some(place) = place else {
+                    self.is_near = stream.as_raw_fd() >= reserve_begins().saturating_sub(NEAR);
+                    let Some((line, place)) = self.let_in(&stream, peer, core) else {
                         core.counters.refused.add(1);
                         continue;
                     };
@@ -114,6 +123,7 @@ impl Accept {
                         handshake: None,
                         ready: Instant::now(),
                         place,
+                        line: Some(line),
                         early: vec![],
                     });
                 }
@@ -135,6 +145,17 @@ impl Accept {
                 }
             }
         }
+    }
+
+    /// A place for a connection, and one for its socket.
+    fn let_in(&self, stream: &TcpStream, peer: SocketAddr, core: &Core) -> Option<(Place, Place)> {
+        let from = Some(peer.ip());
+        if core.house.may_connect(peer.ip()).is_err() {
+            self.turn_away(stream);
+            return None;
+        }
+        let line = core.house.take_place(Sort::Connection, from).ok()?;
+        Some((line, core.house.enter(from).ok()?))
     }
 
     /// Says why to somebody who comes too often. There is room for that in a new socket; if not,
@@ -172,7 +193,6 @@ impl Accept {
     /// Refuses one of those who wait, when the process has no descriptor for it: a client of the
     /// Janus wire waits for its greeting without end.
     fn refuse(&mut self, error: &io::Error) -> bool {
-        const NO_DESCRIPTORS: [i32; 2] = [23, 24];
         let is_full = error.raw_os_error().is_some_and(|code| NO_DESCRIPTORS.contains(&code));
         if self.spare.is_none() || !is_full {
             return false;
@@ -192,6 +212,11 @@ fn too_often() -> Vec<u8> {
     length::write_head(&mut said, close.len());
     said.extend_from_slice(&close);
     said
+}
+
+/// True when the next connection would have one of the descriptors that are kept for others.
+fn is_reserve_reached() -> bool {
+    spare().is_none_or(|file| is_scarce(&file))
 }
 
 fn spare() -> Option<File> {

@@ -16,7 +16,7 @@ use super::out::{Out, Written};
 use super::stream::Stream;
 use super::wire::{Form, Wire, write_ring_frame};
 use super::{Arrival, DoorKind};
-use crate::house::Place;
+use crate::places::Place;
 use crate::rates::Allowance;
 use crate::talk::{Answer, News, Outside, Talk};
 use crate::websocket::Raw;
@@ -60,10 +60,16 @@ pub(crate) struct Connection {
     awaited: u32,
     /// How many messages it may still send.
     allowance: Allowance,
-    /// None while the session waits for another connection.
-    place: Option<Place>,
+    /// That of its socket; a session keeps it that waits for another connection.
+    place: Place,
+    /// That of its connection, if there is one.
+    line: Option<Place>,
     /// Bytes of a frame that is not complete, as the shard counts them.
     unfinished: usize,
+    /// When that frame began, by the clock of the house.
+    unfinished_since: u64,
+    /// Bytes of rows that a join owes it.
+    owed: usize,
 }
 
 /// Where a connection stands in the lists of its shard.
@@ -108,7 +114,7 @@ pub(super) enum Fate {
 
 impl Connection {
     pub(super) fn new(arrival: Arrival, now: u64) -> Self {
-        let Arrival { stream, wire, side, peer, agent, place, early, .. } = arrival;
+        let Arrival { stream, wire, side, peer, agent, place, line, early, .. } = arrival;
         let form = match &side {
             Side::Channels(talk) => wire.form(talk.vsn()),
             Side::Raw(_) => Form::WebSocketV2,
@@ -131,8 +137,11 @@ impl Connection {
             form,
             allowance: Allowance::default(),
             marks,
-            place: Some(place),
+            place,
+            line,
             unfinished: 0,
+            unfinished_since: 0,
+            owed: 0,
         }
     }
 
@@ -192,7 +201,25 @@ impl Connection {
 
     /// Too much waits for this client to take it, or for applications to answer it.
     fn is_paused(&self) -> bool {
-        self.out.bytes() > limits::OUTBOX_BYTES || self.awaited > limits::AWAITED_ANSWERS
+        self.is_full() || self.awaited > limits::AWAITED_ANSWERS || self.owed > 0
+    }
+
+    /// Its socket has to take something first. That is less while its address has more waiting
+    /// than it may.
+    fn is_full(&self) -> bool {
+        let bytes = self.out.bytes();
+        bytes > limits::OUTBOX_BYTES
+            || bytes > limits::OUTBOX_SPARED_BYTES && self.marks.blocked && self.place.is_tight()
+    }
+
+    /// Counts anew what waits for it: what its socket does not take, what joins owe it, and what
+    /// it has not finished.
+    fn weigh_all(&mut self) {
+        let out = if self.marks.blocked { self.out.bytes() } else { 0 };
+        let bytes = out + self.owed + self.unfinished;
+        if bytes != self.place.bytes() {
+            self.place.weigh(bytes);
+        }
     }
 
     /// Reads on when nothing stands against it any more.
@@ -234,6 +261,10 @@ impl Connection {
     }
 
     fn take(&mut self, slot: u32, outside: Outside, core: &mut Core) {
+        let outside = match self.place.is_tight() {
+            true => outside.or_overloaded(),
+            false => outside,
+        };
         let Side::Channels(talk) = &mut self.side else {
             return;
         };
@@ -254,14 +285,24 @@ impl Connection {
             match joined.and_then(|id| talk.find(id)) {
                 Some(joined) => {
                     core.topics.enter(mark, slot, joined);
-                    if joined.subscription.lag() > 0 {
-                        // It has come back to what it missed, and reads that by itself.
+                    if joined.subscription.lag() > 0 || joined.owes() {
+                        // It has come back to what it missed, and reads that by itself; rows that
+                        // did not fit the answer come as its socket takes them.
                         self.marks.behind = true;
                         core.catch_up(slot, &mut self.marks);
                     }
                 }
                 None => core.topics.forget_unused(mark),
             }
+            self.look_at_owed();
+        }
+    }
+
+    /// Counts anew what joins owe it.
+    fn look_at_owed(&mut self) {
+        if let Side::Channels(talk) = &self.side {
+            self.owed = talk.owed();
+            self.weigh_all();
         }
     }
 
@@ -318,13 +359,16 @@ impl Connection {
         match self.out.write(&mut self.stream) {
             Ok(Written::All(bytes)) => {
                 core.counters.bytes_out.add(bytes as u64);
-                self.blocked_since = None;
+                if self.blocked_since.take().is_some() {
+                    self.weigh_all();
+                }
                 self.flushed(slot, core);
                 Fate::Stays
             }
             Ok(Written::Blocked(bytes)) => {
                 core.counters.bytes_out.add(bytes as u64);
                 self.marks.blocked = true;
+                self.weigh_all();
                 if bytes > 0 || self.blocked_since.is_none() {
                     self.blocked_since = Some(core.now);
                     self.arm(slot, core);
@@ -364,7 +408,7 @@ impl Connection {
 
     /// Takes a turn of what each topic has for this connection alone, because it was behind.
     pub(super) fn catch_up(&mut self, slot: u32, core: &mut Core) {
-        if self.marks.blocked || self.out.bytes() > limits::OUTBOX_BYTES {
+        if self.marks.blocked || self.is_full() {
             // It goes on when everything is written.
             return;
         }
@@ -379,6 +423,10 @@ impl Connection {
                 break;
             }
             self.marks.behind |= self.read_topic(slot, id, core);
+        }
+        if self.owed > 0 {
+            self.look_at_owed();
+            self.resume(slot, core);
         }
         if !self.out.is_empty() {
             core.write(slot, &mut self.marks);
@@ -402,6 +450,11 @@ impl Connection {
             self.serve(slot, core);
             return more;
         }
+        if joined.owes() {
+            talk.tell_owed(id, limits::BATCH_BYTES, core.now, &mut core.wants);
+            self.serve(slot, core);
+            return true;
+        }
         match joined.read(CATCH_UP_FRAMES, limits::BATCH_BYTES) {
             News::Frames(frames) => {
                 let (form, topic) = (self.form, joined.subscription.topic().name());
@@ -416,6 +469,7 @@ impl Connection {
                 core.counters.missed.add(missed);
                 talk.catch_up(id, missed, core.now, &mut core.wants);
                 self.serve(slot, core);
+                self.look_at_owed();
                 true
             }
         }

@@ -55,6 +55,8 @@ pub(super) struct Core {
     pub(super) detached: usize,
     /// Bytes of frames that are not complete, of all connections.
     pub(super) unfinished: usize,
+    /// They are more than may be, or those of an address are.
+    pub(super) is_overfull: bool,
 }
 
 /// A list of connections to be read; each has its part of a turn.
@@ -99,6 +101,7 @@ impl Core {
             over: VecDeque::new(),
             detached: 0,
             unfinished: 0,
+            is_overfull: false,
         }
     }
 

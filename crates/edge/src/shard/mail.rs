@@ -14,7 +14,7 @@ use super::connection::{Connection, Side};
 use super::stream::Stream;
 use super::survey::Question;
 use super::wire::Wire;
-use crate::house::Place;
+use crate::places::Place;
 
 pub(crate) enum Mail {
     /// A socket to serve.
@@ -48,6 +48,8 @@ pub(crate) struct Arrival {
     /// Since when a shard could serve it.
     pub(crate) ready: Instant,
     pub(crate) place: Place,
+    /// That of its connection, where somebody has taken that.
+    pub(crate) line: Option<Place>,
     /// What the client sent behind its handshake.
     pub(crate) early: Vec<u8>,
 }

@@ -63,6 +63,7 @@ impl Shard {
             self.accept_some();
             self.send_some_away();
             self.read_some();
+            self.send_holders_away();
             self.take_answers();
             self.attach_some();
             self.give_some();

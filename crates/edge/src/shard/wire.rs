@@ -58,10 +58,10 @@ impl Wire {
         }
     }
 
-    /// Bytes of a frame that is not complete.
+    /// Bytes of a frame or message that is not complete; at least one if there is any.
     pub(super) fn unfinished(&self) -> usize {
         match self {
-            Self::WebSocket(decoder) => decoder.kept_bytes(),
+            Self::WebSocket(decoder) => decoder.kept_bytes().max(usize::from(!decoder.is_empty())),
             Self::Length(decoder) => decoder.kept_bytes(),
             Self::Janus(decoder) => decoder.kept_bytes(),
         }

@@ -10,6 +10,7 @@ use instep_protocol::session::{Channel, ChannelId};
 
 use super::mail::Part;
 use super::presence::Seat;
+use super::rest::Rest;
 use crate::shard::TopicState;
 
 /// A topic that the client has joined. First what every message looks at and leaves behind: with
@@ -26,6 +27,8 @@ pub(crate) struct Joined {
     pub(super) mail: Option<Box<Part>>,
     /// None for live topics.
     pub(super) dataset: Option<Dataset>,
+    /// What it has yet to be told before it reads on.
+    pub(super) rest: Option<Box<Rest>>,
     /// The client is complete up to here.
     pub(super) position: Option<Position>,
     pub(super) anyone_publishes: bool,
@@ -52,6 +55,7 @@ impl Joined {
             channel,
             mail: None,
             dataset: None,
+            rest: None,
             position: None,
             anyone_publishes: false,
             mark: 0,
@@ -67,6 +71,11 @@ impl Joined {
 
     pub(crate) fn id(&self) -> ChannelId {
         self.id
+    }
+
+    /// True while rows that did not fit an answer are to be told.
+    pub(crate) fn owes(&self) -> bool {
+        self.rest.is_some()
     }
 
     /// The topic and how far behind it is, for people who look.

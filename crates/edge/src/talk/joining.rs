@@ -9,9 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use instep_model::feed::{
-    self, BOOKMARK_EVENT, JoinRefusal, Joined as FeedJoined, Mode, Notice, SNAPSHOT_EVENT,
-};
+use instep_model::feed::{self, JoinRefusal, Joined as FeedJoined, Mode, Notice};
 use instep_model::limits;
 use instep_model::position::Position;
 use instep_node::ring::{Frame as RingFrame, Payload};
@@ -22,6 +20,7 @@ use serde_json::{Value, json};
 
 use super::mail::{self, Role};
 use super::presence::{self, Seat, Wish};
+use super::rest::Rest;
 use super::{Answer, Joined, Outside, TOKEN_EVENT, Talk, Wants};
 use crate::house::House;
 use crate::rules::JoinRequest;
@@ -146,27 +145,30 @@ impl Talk {
     /// Follows a topic that was joined, after what did not fit the answer.
     fn follow(
         &mut self,
-        (joined, behind): (Joined, Behind),
+        (mut joined, behind): (Joined, Behind),
         now: u64,
         wants: &mut Wants,
     ) -> ChannelId {
+        let behind = match behind {
+            Behind::View(rest) => {
+                joined.rest = rest.map(|joined| Box::new(Rest::of_join(joined)));
+                None
+            }
+            Behind::Live(last) => last,
+        };
         let (channel, greeting) = (joined.channel.clone(), joined.greeting());
         if self.joined.len() < 4 {
             self.joined.reserve_exact(1);
         }
         self.joined.push(joined);
         match behind {
-            Behind::View(None) => {}
-            Behind::View(Some(joined)) => {
-                self.push_all(&channel, rest(&joined), now, wants);
-            }
-            Behind::Live(None) => {}
-            Behind::Live(Some((last, true)))
+            None => {}
+            Some((last, true))
                 if self.takes_bytes() && matches!(last.payload, Payload::Binary(_)) =>
             {
                 wants.frames.extend(named(channel.topic(), &last));
             }
-            Behind::Live(Some((last, _))) => {
+            Some((last, _)) => {
                 let payload = match &last.payload {
                     Payload::Json(json) => Body::Json(json.clone()),
                     Payload::Binary(bytes) => Body::Binary(bytes.clone()),
@@ -179,15 +181,28 @@ impl Talk {
         channel.id()
     }
 
-    pub(super) fn push_all(
-        &mut self,
-        channel: &Channel,
-        told: Vec<Told>,
-        now: u64,
-        wants: &mut Wants,
-    ) {
-        for (event, payload, _) in told {
-            self.push(channel, &event, payload, now, wants);
+    /// Bytes that joins owe the client, about.
+    pub(crate) fn owed(&self) -> usize {
+        self.joined.iter().filter_map(|joined| Some(joined.rest.as_ref()?.bytes())).sum()
+    }
+
+    /// Tells the next of what a join owes, about so many bytes.
+    pub(crate) fn tell_owed(&mut self, id: ChannelId, most: usize, now: u64, wants: &mut Wants) {
+        let Some(joined) = self.find(id) else { return };
+        let Some(mut rest) = joined.rest.take() else { return };
+        let (channel, mut told, mut is_over) = (joined.channel.clone(), 0, false);
+        while told < most && !is_over {
+            match rest.next() {
+                Some((event, payload, _)) => {
+                    told += payload.len();
+                    self.push(&channel, &event, payload, now, wants);
+                }
+                None => is_over = true,
+            }
+        }
+        // It may have left, or have been sent away meanwhile.
+        if let Some(joined) = self.find(id).filter(|_| !is_over) {
+            joined.rest = Some(rest);
         }
     }
 }
@@ -205,49 +220,6 @@ enum Behind {
 fn named(topic: &str, message: &RingFrame) -> Option<Frame> {
     let Payload::Binary(bytes) = &message.payload else { return None };
     binary_named_broadcast(topic, &message.event, bytes).map(Frame::Binary).ok()
-}
-
-/// What is pushed, and the position that whoever has it is complete up to.
-pub(crate) type Told = (Arc<str>, Bytes, Option<Position>);
-
-/// What a joiner is told behind the answer: changes, or rows in chunks that a bookmark closes.
-pub(crate) fn rest(joined: &FeedJoined) -> Vec<Told> {
-    match joined.mode {
-        Mode::Resume => one_by_one(joined),
-        Mode::Snapshot | Mode::Reset => in_chunks(joined),
-    }
-}
-
-/// Row by row as if they had just changed. The last one carries the position, or a bookmark does.
-pub(crate) fn one_by_one(joined: &FeedJoined) -> Vec<Told> {
-    let told =
-        |notice: &Notice| (Arc::clone(&notice.event), notice.payload().into(), notice.position);
-    match joined.notices.is_empty() {
-        true => vec![bookmark(joined)],
-        false => joined.notices.iter().map(told).collect(),
-    }
-}
-
-fn in_chunks(joined: &FeedJoined) -> Vec<Told> {
-    let event: Arc<str> = SNAPSHOT_EVENT.into();
-    let (mut told, mut chunk) = (Vec::new(), Rows::default());
-    for notice in &joined.notices {
-        chunk.add(notice);
-        if chunk.is_full(limits::JOIN_CHUNK_ROWS, limits::JOIN_CHUNK_BYTES) {
-            let payload = std::mem::take(&mut chunk).finish_chunk();
-            told.push((Arc::clone(&event), payload, None));
-        }
-    }
-    if !chunk.is_empty() {
-        told.push((event, chunk.finish_chunk(), None));
-    }
-    told.push(bookmark(joined));
-    told
-}
-
-fn bookmark(joined: &FeedJoined) -> Told {
-    let payload = json!({"position": joined.position}).to_string();
-    (BOOKMARK_EVENT.into(), payload.into(), Some(joined.position))
 }
 
 /// A refused join as the client sees it.
@@ -302,13 +274,13 @@ pub(crate) fn reply(joined: &FeedJoined, since: Option<Position>) -> (Bytes, boo
 
 /// Rows as a JSON list of `{"event", "payload"}`.
 #[derive(Default)]
-struct Rows {
+pub(super) struct Rows {
     json: Vec<u8>,
     count: usize,
 }
 
 impl Rows {
-    fn add(&mut self, notice: &Notice) {
+    pub(super) fn add(&mut self, notice: &Notice) {
         self.json.push(if self.count == 0 { b'[' } else { b',' });
         self.json.extend_from_slice(b"{\"event\":");
         self.json.extend_from_slice(Value::from(&*notice.event).to_string().as_bytes());
@@ -320,7 +292,7 @@ impl Rows {
         self.count += 1;
     }
 
-    fn is_full(&self, rows: usize, bytes: usize) -> bool {
+    pub(super) fn is_full(&self, rows: usize, bytes: usize) -> bool {
         self.count >= rows || self.json.len() >= bytes
     }
 
@@ -328,11 +300,11 @@ impl Rows {
         self.count > rows || self.json.len() > bytes
     }
 
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    fn finish_chunk(self) -> Bytes {
+    pub(super) fn finish_chunk(self) -> Bytes {
         [b"{\"rows\":", &self.finish()[..], b"}"].concat().into()
     }
 

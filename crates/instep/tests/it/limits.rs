@@ -2,6 +2,7 @@
 //! configuration says otherwise, so these say so.
 
 mod rates;
+mod strangers;
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -29,6 +30,19 @@ impl Limited {
 
     pub(super) fn connect(&self) -> Client {
         Client::connect(self.tcp)
+    }
+
+    /// A client for whom there is a place.
+    pub(super) fn connect_served(&self) -> Client {
+        let begun = Instant::now();
+        loop {
+            let mut client = self.connect();
+            client.send(&json!([null, "1", "phoenix", "heartbeat", {}]));
+            if client.next().is_some() {
+                return client;
+            }
+            assert!(begun.elapsed() < PATIENCE, "there is no place");
+        }
     }
 
     /// A number of the page of metrics; asked from where nothing is limited.

@@ -41,7 +41,7 @@ fn read(stream: &[u8], piece: usize) -> (Vec<Message<'static>>, Result<(), Viola
         let mut at = 0;
         while at < piece.len() {
             match decoder.decode(&mut piece[at..], LIMIT) {
-                Ok(Decoded { consumed, message }) => {
+                Ok(Decoded { consumed, message, .. }) => {
                     at += consumed;
                     messages.extend(message.map(owned));
                 }

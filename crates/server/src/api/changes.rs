@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use futures_util::stream;
 use instep_access::{Action, Resource};
+use instep_edge::{Crowded, ReaderPlace};
 use instep_model::commit::Record;
 use instep_model::mail::MailRecord;
 use instep_model::position::Position;
@@ -19,6 +20,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::IntoParams;
 
+use super::events::TOO_MANY_RETRY_S;
 use super::{Query, Shared, dataset, streaming};
 use crate::caller::Caller;
 use crate::problem::Problem;
@@ -53,6 +55,8 @@ pub(super) struct ChangesQuery {
         (status = 400, description = "`bad_position`", body = Problem),
         (status = 404, description = "`unknown_dataset`", body = Problem),
         (status = 409, description = "`other_history`, `position_ahead`", body = Problem),
+        (status = 429, description = "`too_many_sockets`, `rate_limited`", body = Problem),
+        (status = 503, description = "`overloaded`", body = Problem),
         (status = 410, description = "`position_trimmed`: take a snapshot", body = Problem),
     ))]
 pub(super) async fn changes(
@@ -75,7 +79,19 @@ pub(super) async fn changes(
         Err(problem) if events => (Some(problem), (None, dataset.follow(None)?)),
         Err(problem) => return Err(problem),
     };
+    let place = shared.door.reader(caller.address()).map_err(|crowded| match crowded {
+        Crowded::House => {
+            let detail = "there is no place for another reader";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail)
+        }
+        Crowded::Address => {
+            let detail = "there is no place for another reader of this address";
+            Problem::too_often("too_many_sockets", detail, TOO_MANY_RETRY_S)
+        }
+    })?;
+    caller.follows();
     let feed = Feed {
+        _place: place,
         caller,
         position: since.unwrap_or_else(|| dataset.position()),
         follow,
@@ -109,6 +125,8 @@ enum Form {
 }
 
 struct Feed {
+    /// It counts as a reader until it ends.
+    _place: ReaderPlace,
     /// Who follows, and what: a right that is lost ends the feed (I24).
     caller: Caller,
     dataset: String,

@@ -15,7 +15,7 @@ use crate::caller::Caller;
 use crate::problem::Problem;
 
 /// When to come back who has too many sockets already.
-const TOO_MANY_RETRY_S: u64 = 10;
+pub(super) const TOO_MANY_RETRY_S: u64 = 10;
 
 /// The events of a topic as they come: what a channel gets after its join, the reply first, as
 /// `joined`. Each event whose place is known carries it as `id`; a browser's `EventSource` goes on
@@ -110,6 +110,7 @@ async fn events_of(
         body = events::follow(&shared.door, topic, request).await;
     }
     let body = body.map_err(|refused| problem(topic, refused))?;
+    caller.follows();
     Ok((streaming::headers(form.content_type()), body).into_response())
 }
 

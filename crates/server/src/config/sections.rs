@@ -15,6 +15,18 @@ pub struct DatasetConfig {
     pub name: Name,
 }
 
+/// A door, by its name in the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DoorName {
+    /// HTTP and WebSocket.
+    Http,
+    /// Plain TCP, or TLS.
+    Tcp,
+    /// The Janus wire.
+    Janus,
+}
+
 /// A table that exists from the start.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]

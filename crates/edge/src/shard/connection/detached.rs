@@ -9,6 +9,7 @@ use instep_protocol::janus::{Token, session as janus};
 use instep_protocol::session::Event;
 
 use super::{Connection, Marks, Side};
+use crate::places::Sort;
 use crate::shard::core::Core;
 use crate::shard::stream::Stream;
 use crate::shard::wire::Wire;
@@ -36,8 +37,15 @@ impl Connection {
             return false;
         }
         self.tell(slot, Event::Lost, core);
-        if core.detached >= limits::JANUS_DETACHED_SESSIONS {
-            self.tell(slot, Event::Drain, core);
+        // Its topics stay where they are: who is blocked is given nothing.
+        self.marks.blocked = true;
+        self.weigh_all();
+        // It counts for its address until it ends, among those that wait, with what it keeps.
+        let place = core.house.take_place(Sort::Detached, Some(self.peer.ip()));
+        let is_full = core.detached >= limits::JANUS_DETACHED_SESSIONS;
+        match place {
+            Ok(place) if !is_full && !self.place.is_tight() => self.place = place,
+            Ok(_) | Err(_) => self.tell(slot, Event::Drain, core),
         }
         if !self.is_detached() {
             return false;
@@ -46,13 +54,12 @@ impl Connection {
         self.stream = Stream::Absent;
         self.wire = Wire::Janus(Box::<Decoder>::default());
         self.weigh(core);
-        self.place = None;
+        self.line = None;
         self.held = None;
         self.blocked_since = None;
         self.out.rewind(SERVER_END);
         self.marks.readable = false;
-        // Its topics stay where they are: who is blocked is given nothing.
-        self.marks.blocked = true;
+        self.weigh_all();
         self.arm(slot, core);
         true
     }
@@ -64,6 +71,7 @@ impl Connection {
         self.wire = other.wire;
         self.weigh(core);
         self.place = other.place;
+        self.line = other.line;
         self.held = other.held;
         self.peer = other.peer;
         self.since = other.since;
@@ -81,6 +89,7 @@ impl Connection {
         self.out.append_all(unwritten);
         core.wants.frames.extend(frames);
         self.serve(slot, core);
+        self.weigh_all();
         core.write(slot, &mut self.marks);
         core.catch_up(slot, &mut self.marks);
         core.read(slot, &mut self.marks);

@@ -95,7 +95,7 @@ impl Connection {
             Side::Raw(_) => None,
         };
         match self.ending {
-            Ending::None => slow.into_iter().chain(idle).min(),
+            Ending::None => slow.into_iter().chain(idle).chain(self.unfinished_until()).min(),
             Ending::Closing { until } | Ending::Finished { until } => Some(until),
         }
     }
@@ -141,6 +141,13 @@ impl Connection {
         // Nor is it silent while what it said waits to be read.
         let unheard = self.marks.reading && self.marks.readable;
         let deaf = (self.is_paused() || unheard) && self.has_socket();
+        if self.unfinished_until().is_some_and(|until| core.now >= until) {
+            match deaf {
+                // It may well have said the rest.
+                true => self.unfinished_since = core.now,
+                false => return self.end_holding(slot, core),
+            }
+        }
         let event = if deaf { Event::Alive } else { Event::Tick };
         self.tell(slot, event, core);
     }

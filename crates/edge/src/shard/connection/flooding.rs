@@ -26,6 +26,15 @@ impl Connection {
         may
     }
 
+    /// Counts what brings next to nothing as messages: it costs as much as they do.
+    pub(super) fn count_crumbs(&mut self, slot: u32, crumbs: u32, core: &mut Core) {
+        for _ in 0..crumbs {
+            if !self.may_say(core) {
+                self.end_flood(slot, core);
+            }
+        }
+    }
+
     /// Closes the connection of a client that goes on and on.
     pub(super) fn end_flood(&mut self, slot: u32, core: &mut Core) {
         if self.allowance.refused > core.house.rates().refusals() && !self.is_over() {

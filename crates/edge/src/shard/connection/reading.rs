@@ -1,6 +1,7 @@
 //! Bytes of a socket become messages.
 
 use std::io;
+use std::net::IpAddr;
 
 use instep_model::limits;
 use instep_protocol::janus::Timestamp;
@@ -8,7 +9,7 @@ use instep_protocol::janus::codec::{Frame, encode_error};
 use instep_protocol::janus::session as janus;
 use instep_protocol::message::DecodeError;
 use instep_protocol::session::{CLOSE_TRY_LATER, Event, Incoming};
-use instep_protocol::websocket::{self, Message};
+use instep_protocol::websocket::{self, Decoded, Message};
 use instep_protocol::{encode, length};
 
 use super::{Connection, Ending, Fate, Side};
@@ -21,8 +22,9 @@ impl Connection {
     /// Reads once, into the buffer of the shard, and takes in what came.
     pub(in crate::shard) fn read(&mut self, slot: u32, buffer: &mut [u8], core: &mut Core) -> Fate {
         if let Some(mut held) = self.held.take() {
+            let before = core.counters.frames_in.get();
             self.decode(slot, &mut held, core);
-            self.bound(slot, core);
+            self.bound(slot, core.counters.frames_in.get() > before, core);
         }
         if self.is_paused() || !self.marks.readable {
             return Fate::Stays;
@@ -35,8 +37,13 @@ impl Connection {
                 let is_full = bytes == buffer.len();
                 self.marks.readable =
                     is_full || self.marks.read_closed || self.stream.holds_bytes();
+                let before = core.counters.frames_in.get();
                 self.decode(slot, &mut buffer[..bytes], core);
-                self.bound(slot, core);
+                let has_said = core.counters.frames_in.get() > before;
+                self.bound(slot, has_said, core);
+                if !has_said && bytes < limits::TRICKLE_BYTES && self.unfinished > 0 {
+                    self.count_crumbs(slot, 1, core);
+                }
                 self.resume(slot, core);
                 Fate::Stays
             }
@@ -72,29 +79,59 @@ impl Connection {
         }
     }
 
-    /// Ends the connection when its unfinished frame has grown while all of them together are over
-    /// the limit.
-    fn bound(&mut self, slot: u32, core: &mut Core) {
+    /// Looks at its unfinished message: when that began, and whether those of all together are over
+    /// the limit. Then somebody who holds one is sent away, not necessarily this client.
+    fn bound(&mut self, slot: u32, has_said: bool, core: &mut Core) {
         let before = self.unfinished;
         self.weigh(core);
-        let is_large = self.unfinished > before.max(limits::UNFINISHED_SPARED_BYTES);
-        if !is_large || core.unfinished <= limits::UNFINISHED_BYTES || self.is_over() {
+        if self.unfinished == 0 || self.is_over() {
             return;
         }
+        if before == 0 || has_said {
+            self.unfinished_since = core.now;
+            self.arm(slot, core);
+        }
+        let has_grown = self.unfinished > before.max(limits::UNFINISHED_SPARED_BYTES);
+        core.is_overfull |=
+            has_grown && (core.unfinished > limits::UNFINISHED_BYTES || self.place.is_tight());
+    }
+
+    /// Bytes of its unfinished message, if they are worth a thought, with when it began and whose
+    /// they are.
+    pub(in crate::shard) fn holding(&self) -> Option<(usize, u64, Option<IpAddr>)> {
+        let is_large = self.unfinished > limits::UNFINISHED_SPARED_BYTES && !self.is_over();
+        is_large.then(|| (self.unfinished, self.unfinished_since, self.place.address()))
+    }
+
+    /// True for one that should give what it holds, because its address has more than it may.
+    pub(in crate::shard) fn is_tight(&self) -> bool {
+        self.place.is_tight()
+    }
+
+    /// Ends the connection of a client that holds an unfinished message for too long, or for
+    /// longer than others while there is no room.
+    pub(in crate::shard) fn end_holding(&mut self, slot: u32, core: &mut Core) {
         core.counters.overfull.add(1);
         tracing::warn!(
             shard = core.shard,
             connection = self.number,
             peer = %self.peer,
             unfinished = core.unfinished,
-            "too much is unfinished, and a client with a large frame is sent away"
+            "a client that does not finish its message is sent away"
         );
-        let why = "too many large messages are under way";
+        let why = "the message was not finished in time";
         if self.token().is_some() {
             let error = encode_error(Timestamp(wall_us()), "overloaded", why, None);
             self.out.append(|out| out.extend_from_slice(&error));
         }
         self.end(slot, Some(CLOSE_TRY_LATER), why, core);
+    }
+
+    /// When an unfinished message has to be complete.
+    pub(super) fn unfinished_until(&self) -> Option<u64> {
+        let bytes = self.unfinished as u64;
+        let takes = limits::UNFINISHED_MS + bytes * 1_000 / limits::BODY_BYTES_PER_S;
+        (bytes > 0).then(|| self.unfinished_since.saturating_add(takes))
     }
 
     /// Counts anew what it keeps of an unfinished frame.
@@ -103,7 +140,11 @@ impl Connection {
         if now != self.unfinished {
             core.unfinished = core.unfinished - self.unfinished + now;
             core.counters.unfinished.set(core.unfinished as u64);
+            let is_large = self.unfinished.max(now) > limits::UNFINISHED_SPARED_BYTES;
             self.unfinished = now;
+            if is_large {
+                self.weigh_all();
+            }
         }
     }
 
@@ -160,10 +201,12 @@ impl Connection {
         };
         match decoder.decode(input, limit) {
             Ok(decoded) => {
-                if let Some(message) = decoded.message {
+                let Decoded { consumed, message, crumbs } = decoded;
+                if let Some(message) = message {
                     self.websocket_message(slot, message, core);
                 }
-                decoded.consumed
+                self.count_crumbs(slot, crumbs, core);
+                consumed
             }
             Err(violation) => {
                 let reason = match violation {
@@ -178,6 +221,10 @@ impl Connection {
     }
 
     fn websocket_message(&mut self, slot: u32, message: Message<'_>, core: &mut Core) {
+        // They cost as much as messages do.
+        if matches!(message, Message::Ping(_) | Message::Pong) && !self.may_say(core) {
+            return self.end_flood(slot, core);
+        }
         match (&self.side, message) {
             (Side::Channels(_), Message::Text(text)) => {
                 self.receive(slot, Incoming::Text(&text), core);

@@ -1,0 +1,174 @@
+//! A connection of HTTP as the requests on it know it.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::http::Extensions;
+use instep_model::limits;
+use socket2::SockRef;
+use tokio::net::TcpStream;
+
+use crate::door::Door;
+use crate::places::{Full, Place, Sort};
+
+/// A connection that has come to a door of HTTP. Cloning gives another handle.
+#[derive(Clone)]
+pub struct Line(Arc<Shared>);
+
+struct Shared {
+    peer: SocketAddr,
+    /// Taken along when the connection becomes a socket.
+    place: Mutex<Option<Place>>,
+    is_extra: bool,
+    /// What is answered goes on without end.
+    is_stream: AtomicBool,
+}
+
+/// Why a connection has no place: it is one too many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Crowded {
+    /// Of everybody.
+    House,
+    /// Of its address.
+    Address,
+}
+
+/// The place of somebody who follows something over HTTP, until this is dropped.
+pub struct ReaderPlace {
+    _place: Place,
+}
+
+/// Bytes that a request makes the server keep, until this is dropped.
+pub struct Burden {
+    place: Place,
+    spared: usize,
+}
+
+impl Door {
+    /// A place for a connection of HTTP. Who is one too many may still come in, for a moment and
+    /// among few, to be told so or to show that it administers the server; the reason is given
+    /// beside the connection then.
+    ///
+    /// # Errors
+    /// When there are too many even of those.
+    pub fn line(
+        &self,
+        peer: SocketAddr,
+        is_scarce: bool,
+    ) -> Result<(Line, Option<Crowded>), Crowded> {
+        let house = self.house();
+        let from = Some(peer.ip());
+        let taken = match is_scarce {
+            true => Err(Full::House),
+            false => house.take_place(Sort::Connection, from),
+        };
+        let (place, crowded) = match taken {
+            Ok(place) => (place, None),
+            Err(full) => {
+                let crowded = full.into();
+                let place = house.take_place(Sort::Extra, from).map_err(|_| crowded)?;
+                (place, Some(crowded))
+            }
+        };
+        Ok((self.line_in(peer, place, crowded.is_some()), crowded))
+    }
+
+    /// The place among few for a connection that has come too often.
+    #[must_use]
+    pub fn extra_line(&self, peer: SocketAddr) -> Option<Line> {
+        let place = self.house().take_place(Sort::Extra, Some(peer.ip())).ok()?;
+        Some(self.line_in(peer, place, true))
+    }
+
+    fn line_in(&self, peer: SocketAddr, place: Place, is_extra: bool) -> Line {
+        let (place, is_stream) = (Mutex::new(Some(place)), AtomicBool::new(false));
+        Line(Arc::new(Shared { peer, place, is_extra, is_stream }))
+    }
+
+    /// A place for somebody who follows something over HTTP.
+    ///
+    /// # Errors
+    /// When there are too many.
+    pub fn reader(&self, from: Option<IpAddr>) -> Result<ReaderPlace, Crowded> {
+        self.enter(from).map(|place| ReaderPlace { _place: place }).map_err(Crowded::from)
+    }
+
+    /// The weight of a request from that address.
+    #[must_use]
+    pub fn burden(&self, from: IpAddr) -> Option<Burden> {
+        let place = self.house().take_place(Sort::Weight, Some(from)).ok()?;
+        Some(Burden { place, spared: limits::BODY_SPARED_BYTES })
+    }
+}
+
+impl Line {
+    /// The line of a request, where it has come over one.
+    pub(crate) fn of(extensions: &Extensions) -> Option<&Self> {
+        extensions.get()
+    }
+
+    /// The other end.
+    #[must_use]
+    pub fn peer(&self) -> SocketAddr {
+        self.0.peer
+    }
+
+    /// True for one that is beyond what there is place for.
+    #[must_use]
+    pub fn is_extra(&self) -> bool {
+        self.0.is_extra
+    }
+
+    /// What is answered goes on without end: whoever vanishes is to be noticed by what is not
+    /// acknowledged.
+    pub fn becomes_a_stream(&self) {
+        self.0.is_stream.store(true, Ordering::Relaxed);
+    }
+
+    /// True once, when it has become a stream.
+    pub(crate) fn became_a_stream(&self) -> bool {
+        self.0.is_stream.load(Ordering::Relaxed) && self.0.is_stream.swap(false, Ordering::Relaxed)
+    }
+
+    /// The place of the connection, for the socket that it becomes.
+    pub(crate) fn take_place(&self) -> Option<Place> {
+        self.0.place.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl Burden {
+    /// Says how many bytes there are now; false when that is too much.
+    pub fn weigh(&mut self, bytes: usize) -> bool {
+        // What nearly everybody sends is not worth counting.
+        if bytes <= self.spared {
+            return true;
+        }
+        self.place.weigh(bytes);
+        !self.place.is_tight()
+    }
+}
+
+impl fmt::Debug for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Line").field("peer", &self.0.peer).finish_non_exhaustive()
+    }
+}
+
+impl From<Full> for Crowded {
+    fn from(full: Full) -> Self {
+        match full {
+            Full::House => Self::House,
+            Full::Address => Self::Address,
+        }
+    }
+}
+
+/// Whoever acknowledges nothing for so long, while something is under way, has vanished.
+pub(crate) fn ends_when_unheard(stream: &TcpStream, limit: Duration) {
+    if let Err(error) = SockRef::from(stream).set_tcp_user_timeout(Some(limit)) {
+        tracing::debug!(%error, "TCP_USER_TIMEOUT is not set");
+    }
+}

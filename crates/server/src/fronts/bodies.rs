@@ -1,0 +1,159 @@
+//! Bodies of requests: how fast they have to come, and how much of them there may be.
+
+use std::error::Error;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::http::StatusCode;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use instep_edge::Burden;
+use instep_model::limits;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::requests::Asked;
+use crate::problem::Problem;
+
+/// How a body arrives, and its weight until the request is answered.
+#[derive(Default)]
+pub(super) struct Arriving {
+    failed: AtomicU8,
+    burden: Mutex<Option<Burden>>,
+}
+
+/// Why a body is not read on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum Failure {
+    #[error("it comes too slowly")]
+    Slow = 1,
+    #[error("too much of others has come and is not answered")]
+    Overloaded,
+    #[error("it comes in too many pieces")]
+    Crumbs,
+}
+
+impl Arriving {
+    /// What the client is told, if the body was not read to its end.
+    pub(super) fn problem(&self) -> Option<Problem> {
+        let (slow, overloaded, crumbs) =
+            (Failure::Slow as u8, Failure::Overloaded as u8, Failure::Crumbs as u8);
+        match self.failed.load(Ordering::Relaxed) {
+            code if code == slow => {
+                let rate = limits::BODY_BYTES_PER_S;
+                let detail = format!("the body has to come with {rate} bytes in a second or more");
+                Some(Problem::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", detail))
+            }
+            code if code == overloaded => {
+                let detail = "too many bodies of this address, or of all, are under way";
+                Some(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail))
+            }
+            code if code == crumbs => {
+                let detail = "the body comes in too many pieces";
+                Some(Problem::too_often("rate_limited", detail, 1))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A body that is watched while it comes.
+pub(super) struct Metered {
+    body: Incoming,
+    asked: Arc<Asked>,
+    from: IpAddr,
+    arriving: Arc<Arriving>,
+    began: Instant,
+    received: usize,
+    pieces: u32,
+    /// Ends when nothing has come for too long; none while something is there.
+    silence: Option<Pin<Box<Sleep>>>,
+}
+
+impl Metered {
+    pub(super) fn new(
+        body: Incoming,
+        asked: Arc<Asked>,
+        from: IpAddr,
+        arriving: &Arc<Arriving>,
+    ) -> Self {
+        let arriving = Arc::clone(arriving);
+        let (began, received, pieces) = (Instant::now(), 0, 0);
+        Self { body, asked, from, arriving, began, received, pieces, silence: None }
+    }
+
+    /// Takes a piece in.
+    fn take(&mut self, bytes: usize) -> Result<(), Failure> {
+        self.received += bytes;
+        self.pieces += 1;
+        // The whole of a small body is one such piece.
+        if bytes < limits::TRICKLE_BYTES && self.pieces > 1 && !self.asked.count_crumb() {
+            return Err(Failure::Crumbs);
+        }
+        if self.received <= limits::BODY_SPARED_BYTES {
+            return Ok(());
+        }
+        let mut burden = self.arriving.burden.lock().unwrap_or_else(PoisonError::into_inner);
+        if burden.is_none() {
+            *burden = self.asked.door().burden(self.from);
+        }
+        match burden.as_mut().is_none_or(|burden| burden.weigh(self.received)) {
+            true => Ok(()),
+            false => Err(Failure::Overloaded),
+        }
+    }
+
+    /// Until when something has to come: soon, and in the long run with some speed.
+    fn deadline(&self) -> Instant {
+        let patience = self.asked.door().handshake();
+        let takes = self.received as u64 * 1_000 / limits::BODY_BYTES_PER_S;
+        let whole = self.began + patience + Duration::from_millis(takes);
+        whole.min(Instant::now() + patience)
+    }
+
+    fn fail(&self, failure: Failure) -> Option<Result<Frame<Bytes>, Box<dyn Error + Send + Sync>>> {
+        self.arriving.failed.store(failure as u8, Ordering::Relaxed);
+        Some(Err(failure.into()))
+    }
+}
+
+impl Body for Metered {
+    type Data = Bytes;
+    type Error = Box<dyn Error + Send + Sync>;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let metered = self.get_mut();
+        match Pin::new(&mut metered.body).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                metered.silence = None;
+                let bytes = frame.data_ref().map_or(0, Bytes::len);
+                Poll::Ready(match metered.take(bytes) {
+                    Ok(()) => Some(Ok(frame)),
+                    Err(failure) => metered.fail(failure),
+                })
+            }
+            Poll::Ready(ended) => Poll::Ready(ended.map(|ended| ended.map_err(Into::into))),
+            Poll::Pending => {
+                let deadline = metered.deadline();
+                let silence =
+                    metered.silence.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+                ready!(silence.as_mut().poll(cx));
+                Poll::Ready(metered.fail(Failure::Slow))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

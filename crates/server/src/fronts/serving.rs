@@ -1,0 +1,176 @@
+//! One connection of HTTP: whether there is a place for it, its handshakes, its deadlines.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use instep_edge::{Crowded, Line, Socket, is_scarce};
+use instep_model::limits;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+use super::requests::{Asked, Requests};
+use super::{Front, Serving};
+use crate::problem::Problem;
+
+/// When to come back who has too many connections.
+const RETRY_S: u64 = 10;
+
+/// Somebody who has come to the door.
+struct Arrival {
+    line: Line,
+    requests: Requests,
+    /// How long the first request may take to come.
+    patience: Duration,
+}
+
+/// Serves a connection once it says something: of a crowd most say nothing yet, and whoever does
+/// not has neither buffers nor what goes with them. Those who do shake hands a few at a time:
+/// thousands at once would take the memory of all of them, and the core from a shard.
+pub(super) async fn serve_one(
+    mut stream: TcpStream,
+    front: Arc<Front>,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let Ok(mut peer) = stream.peer_addr() else { return };
+    let serving = &front.serving;
+    if serving.proxied {
+        let client = tokio::select! {
+            client = serving.door.proxied(&mut stream, peer) => client,
+            _ = stopping.wait_for(|stop| *stop) => None,
+        };
+        let Some(client) = client else { return };
+        peer = client;
+    }
+    let Some(mut arrival) = arrive(serving, &stream, peer) else { return };
+    // A handshake of TLS begins at once, and is counted when it does not end in time.
+    if serving.certificates.is_none() {
+        let Some(left) = speaks(&stream, arrival.patience, &mut stopping).await else { return };
+        arrival.patience = left;
+    }
+    front.turns.lock().await.next().await;
+    Box::pin(serve_speaker(stream, &front, stopping, arrival)).await;
+}
+
+/// Finds a place; none for one who goes without a word.
+fn arrive(serving: &Serving, stream: &TcpStream, peer: SocketAddr) -> Option<Arrival> {
+    let Serving { door, certificates, handshake, .. } = serving;
+    let extra = Duration::from_millis(limits::EXTRA_MS).min(*handshake);
+    if let Err(retry_s) = door.may_connect(peer.ip()) {
+        if certificates.is_some() {
+            // A handshake costs too much to say why.
+            return None;
+        }
+        let detail = "too many connections of this address";
+        let problem = Problem::too_often("rate_limited", detail, retry_s);
+        let line = door.extra_line(peer)?;
+        return Some(Arrival { line, requests: Requests::Refused(problem), patience: extra });
+    }
+    let (line, crowded) = door.line(peer, is_scarce(stream)).ok()?;
+    let (requests, patience) = match crowded {
+        None => (Requests::counted(door, peer), *handshake),
+        Some(crowded) => (Requests::Refused(crowd(crowded)), extra),
+    };
+    Some(Arrival { line, requests, patience })
+}
+
+fn crowd(crowded: Crowded) -> Problem {
+    match crowded {
+        Crowded::Address => {
+            let detail = "there is no place for another connection of this address";
+            Problem::too_often("too_many_sockets", detail, RETRY_S)
+        }
+        Crowded::House => {
+            let detail = "there is no place for another connection";
+            Problem::new(axum::http::StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail)
+        }
+    }
+}
+
+/// Waits for a client to say something; how much of its time is left then, none when it does not
+/// in time, or the server stops.
+async fn speaks(
+    stream: &TcpStream,
+    patience: Duration,
+    stopping: &mut watch::Receiver<bool>,
+) -> Option<Duration> {
+    let began = Instant::now();
+    tokio::select! {
+        ready = stream.readable() => ready.ok().map(|()| patience.saturating_sub(began.elapsed())),
+        () = tokio::time::sleep(patience) => {
+            tracing::debug!("a client of HTTP said nothing in time");
+            None
+        }
+        _ = stopping.wait_for(|stop| *stop) => None,
+    }
+}
+
+impl Front {
+    /// Shakes hands over TLS, if there are certificates. Whoever is slow does not keep others
+    /// waiting.
+    async fn take(&self, stream: TcpStream, line: Line) -> Option<Socket> {
+        let place = self.places.acquire().await.ok()?;
+        let Serving { door, certificates, .. } = &self.serving;
+        let mut taking = pin!(Socket::take(door, stream, line.peer(), certificates.as_ref()));
+        let patience = Duration::from_millis(limits::TLS_PLACE_MS);
+        let taken = match tokio::time::timeout(patience, taking.as_mut()).await {
+            Ok(socket) => socket,
+            Err(_) => {
+                drop(place);
+                taking.await
+            }
+        };
+        Some(taken?.on(line))
+    }
+}
+
+async fn serve_speaker(
+    stream: TcpStream,
+    front: &Front,
+    mut stopping: watch::Receiver<bool>,
+    Arrival { line, requests, patience }: Arrival,
+) {
+    let serving = &front.serving;
+    let is_extra = line.is_extra();
+    let socket = tokio::select! {
+        taken = front.take(stream, line.clone()) => taken,
+        _ = stopping.wait_for(|stop| *stop) => return,
+    };
+    let Some(socket) = socket else { return };
+    let asked = Arc::new(Asked::new(serving, line, requests));
+    let service = {
+        let asked = Arc::clone(&asked);
+        service_fn(move |request| Arc::clone(&asked).answer(request))
+    };
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(serving.idle);
+    http.max_buf_size(limits::HEAD_BYTES).keep_alive(!is_extra);
+    let mut connection = pin!(http.serve_connection(TokioIo::new(socket), service).with_upgrades());
+    let mut first = pin!(tokio::time::sleep(patience));
+    let (mut is_young, mut stays) = (true, true);
+    loop {
+        tokio::select! {
+            ended = &mut connection => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "a connection of HTTP failed");
+                }
+                return;
+            }
+            () = &mut first, if is_young => {
+                is_young = false;
+                if !asked.has_asked.load(Ordering::Relaxed) {
+                    return tracing::debug!("a client of HTTP asked for nothing in time");
+                }
+            }
+            _ = stopping.wait_for(|stop| *stop), if stays => {
+                stays = false;
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! The numbers of `docs/reference/limits.md` are those of the code.
+
+use instep_model::limits;
+
+#[test]
+fn what_a_stranger_can_cost_is_what_the_document_says() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/limits.md");
+    let document = std::fs::read_to_string(path).unwrap();
+    let mib = |bytes: usize| format!("{} MiB", bytes / 1024 / 1024);
+    let kib = |bytes: usize| format!("{} KiB", bytes / 1024);
+    let seconds = |ms: u64| format!("{} s", ms / 1_000);
+    let thousands = |number: usize| match number {
+        0..1_000 => number.to_string(),
+        _ => format!("{},{:03}", number / 1_000, number % 1_000),
+    };
+    let stated: Vec<(&str, String)> = vec![
+        ("sockets", thousands(limits::NODE_SOCKETS)),
+        ("sockets_per_address", thousands(limits::ADDRESS_SOCKETS)),
+        ("waiting_bytes", mib(limits::WAITING_BYTES)),
+        ("waiting_bytes_per_address", mib(limits::ADDRESS_WAITING_BYTES)),
+        ("OUTBOX_SPARED_BYTES", kib(limits::OUTBOX_SPARED_BYTES)),
+        ("OUTBOX_BYTES", kib(limits::OUTBOX_BYTES)),
+        ("EXTRA_CONNECTIONS", limits::EXTRA_CONNECTIONS.to_string()),
+        ("EXTRA_MS", seconds(limits::EXTRA_MS)),
+        ("KEPT_DESCRIPTORS", limits::KEPT_DESCRIPTORS.to_string()),
+        ("HEAD_BYTES", kib(limits::HEAD_BYTES)),
+        ("BODY_SPARED_BYTES", kib(limits::BODY_SPARED_BYTES)),
+        ("BODY_BYTES_PER_S", kib(usize::try_from(limits::BODY_BYTES_PER_S).unwrap())),
+        ("UNFINISHED_SPARED_BYTES", kib(limits::UNFINISHED_SPARED_BYTES)),
+        ("UNFINISHED_BYTES", mib(limits::UNFINISHED_BYTES)),
+        ("UNFINISHED_MS", seconds(limits::UNFINISHED_MS)),
+        ("TRICKLE_BYTES", limits::TRICKLE_BYTES.to_string()),
+        ("LONGPOLL_BYTES", mib(limits::LONGPOLL_BYTES)),
+        ("LONGPOLL_BODY_BYTES", mib(limits::LONGPOLL_BODY_BYTES)),
+        ("VANISHED_MS", seconds(limits::VANISHED_MS)),
+        ("handshake_ms", seconds(limits::HANDSHAKE_MS)),
+        ("socket_idle_ms", seconds(limits::SOCKET_IDLE_MS)),
+        ("slow_reader_ms", seconds(limits::SLOW_READER_MS)),
+        ("rate.connections", limits::RATE_CONNECTIONS.to_string()),
+        ("rate.messages", limits::RATE_MESSAGES.to_string()),
+        ("rate.requests", thousands(limits::RATE_REQUESTS as usize)),
+    ];
+
+    for (name, value) in &stated {
+        let row = format!("| `{name}` | {value} |");
+        assert!(document.contains(&row), "docs/reference/limits.md has no row {row}");
+    }
+}
