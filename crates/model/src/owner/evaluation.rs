@@ -168,7 +168,11 @@ impl Evaluation<'_> {
                 if self.row(&table, &key)?.is_some() {
                     self.own.rows.insert((table.clone(), key.clone()), None);
                     let place = (table.clone(), Some(key.clone()));
-                    self.write_over(place, Record::Delete { table, key })?;
+                    match self.was_there(&table, &key) {
+                        true => self.write_over(place, Record::Delete { table, key })?,
+                        // It came and went with this commit: nobody is told of it.
+                        false => self.unwrite(&place),
+                    }
                 }
             }
             Operation::Add { table, key, field, by, min, max } => {
@@ -253,6 +257,28 @@ impl Evaluation<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Takes a record back.
+    fn unwrite(&mut self, place: &(Name, Option<Key>)) {
+        let Some(at) = self.written.remove(place) else { return };
+        self.bytes -= size_of_record(&self.records.remove(at));
+        self.written.values_mut().filter(|other| **other > at).for_each(|other| *other -= 1);
+    }
+
+    /// Whether there was a row before this commit, or before it dropped the table.
+    fn was_there(&self, table: &Name, key: &Key) -> bool {
+        if self.own.cleared.contains(table) {
+            return false;
+        }
+        match self.batch.rows.get(&(table.clone(), key.clone())) {
+            Some(row) => row.is_some(),
+            None if self.batch.cleared.contains(table) => false,
+            None => {
+                let table = self.state.tables.get(table);
+                table.is_some_and(|table| table.rows.contains_key(key.as_str()))
+            }
+        }
     }
 
     fn becomes(&mut self, more: usize, less: usize) -> Result<(), Refusal> {

@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::commit::{Operation, digest};
+use crate::commit::{Operation, Record, digest};
 use crate::name::{Key, Name};
 use crate::position::Incarnation;
 
@@ -350,6 +350,20 @@ fn many_operations_on_one_row_become_one_record_of_it() {
     ]);
     shop.commit(again).unwrap();
     assert_eq!(shop.row("a").as_deref(), Some(r#"{"n":2}"#));
+}
+
+#[test]
+fn a_row_that_comes_and_goes_within_a_commit_leaves_no_record() {
+    let mut shop = Shop::new();
+    let delete = |key: &str| json!({"op": "delete", "table": "items", "key": key});
+
+    shop.commit(json!([put("a", 1), put("b", 1), delete("a"), put("b", 2), delete("c")])).unwrap();
+    let commit = Entry::decode(shop.entries.last().unwrap()).unwrap().commits.remove(0);
+    shop.commit(json!([put("b", 3), delete("b")])).unwrap();
+    let gone = Entry::decode(shop.entries.last().unwrap()).unwrap().commits.remove(0);
+
+    assert!(matches!(&commit.records[..], [Record::Put { key, .. }] if key.as_str() == "b"));
+    assert!(matches!(&gone.records[..], [Record::Delete { key, .. }] if key.as_str() == "b"));
 }
 
 #[test]
