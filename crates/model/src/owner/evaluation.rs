@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use serde_json::Value;
 
+mod conditions;
 mod letters;
 mod mail;
 
@@ -19,6 +20,7 @@ use crate::name::{Key, Name};
 use crate::position::{Incarnation, Position};
 use crate::row::{Fields, Row, merge};
 use crate::state::State;
+use conditions::Conditions;
 use letters::Letters;
 
 /// What commits that are not durable yet have changed.
@@ -479,26 +481,6 @@ impl Evaluation<'_> {
             .into_iter()
             .find_map(|overlay| overlay.journals.get(journal).copied())
             .or_else(|| self.state.journals.get(journal).map(|journal| journal.last))
-    }
-}
-
-struct Conditions {
-    exists: Option<bool>,
-    equals: Option<Fields>,
-    r#where: Option<Condition>,
-    unchanged_since: Option<Position>,
-}
-
-impl Conditions {
-    /// Of a row that must not exist nothing else can be wanted, and nothing asked is ignored.
-    fn check_sense(&self, operation: usize) -> Result<(), Refusal> {
-        let others =
-            self.equals.is_some() || self.r#where.is_some() || self.unchanged_since.is_some();
-        if self.exists != Some(false) || !others {
-            return Ok(());
-        }
-        let detail = "exists: a row that must not exist can have no other condition".into();
-        Err(Refusal::BadOperation { operation, detail })
     }
 }
 
