@@ -50,6 +50,10 @@ pub(crate) fn reserve() -> usize {
 }
 
 fn reserve_of(most: u64) -> u64 {
+    // Where there are few, every one counts; logs keep theirs anyway.
+    if most < limits::KEPT_DESCRIPTORS_FROM {
+        return 0;
+    }
     (most / limits::KEPT_DESCRIPTORS_PART).min(limits::KEPT_DESCRIPTORS)
 }
 
@@ -81,6 +85,6 @@ mod tests {
 
     #[test]
     fn the_last_descriptors_are_not_for_connections() {
-        assert_eq!([64, 256, 20_000].map(reserve_of), [8, 32, limits::KEPT_DESCRIPTORS]);
+        assert_eq!([64, 256, 20_000].map(reserve_of), [0, 32, limits::KEPT_DESCRIPTORS]);
     }
 }

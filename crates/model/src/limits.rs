@@ -226,6 +226,8 @@ pub const EXTRA_OF_ADDRESS_PART: usize = 2;
 pub const EXTRA_MS: u64 = 2_000;
 /// Descriptors that no connection of everybody's is given: those of files, and for operators.
 pub const KEPT_DESCRIPTORS: u64 = 256;
+/// None where a process may have less than this.
+pub const KEPT_DESCRIPTORS_FROM: u64 = 128;
 /// They are at most one in so many.
 pub const KEPT_DESCRIPTORS_PART: u64 = 8;
 /// Largest head of a request of HTTP.
