@@ -34,7 +34,19 @@ impl Talk {
         house: &House,
         from: Option<IpAddr>,
     ) -> Answer {
-        let params: Value = serde_json::from_slice(params).unwrap_or_default();
+        // Frames are checked as JSON, which may hold more than a value does: half a surrogate, a
+        // number beyond a double. A join without what it brought would be another one.
+        let params: Value = match params {
+            [] => Value::Null,
+            params => match serde_json::from_slice(params) {
+                Ok(params) => params,
+                Err(error) => {
+                    let detail = format!("the parameters of the join: {error}");
+                    let reason = json!({"reason": "bad_json", "detail": detail});
+                    return Answer::Now(Outside::Refused(channel, reason));
+                }
+            },
+        };
         let brought = params.get(TOKEN_EVENT).and_then(Value::as_str);
         let renewed = brought.map_or(Ok(()), |token| self.renew(token, house, from));
         let role = Role::of(channel.topic(), self.speaker.is_channels());

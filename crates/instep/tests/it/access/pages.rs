@@ -118,13 +118,18 @@ fn a_page_that_comes_in_may_ask_and_read_answers_and_refusals() {
         assert_eq!(answer.header("x-content-type-options"), "nosniff");
         assert!(answer.header("content-security-policy").contains("frame-ancestors"));
     }
-    let events = |token: &str| {
+    let events = |token: &str, form: &str| {
         let path = format!("/v1/topics/room:ann/events?token={token}");
-        ask(&guarded, "GET", &path, &[page, ("accept", "text/event-stream")])
+        ask(&guarded, "GET", &path, &[page, ("accept", form)])
     };
-    assert_eq!(events(&token(json!({"sub": "ann"}))).status, 200, "an EventSource has no headers");
-    assert_eq!(events(&token(json!({"sub": "ann", "exp": 1}))).body["code"], "token_expired");
-    assert_eq!(events("undefined").body["code"], "key_required");
+    let (good, expired) = (token(json!({"sub": "ann"})), token(json!({"sub": "ann", "exp": 1})));
+    let stream = "text/event-stream";
+    assert_eq!(events(&good, stream).status, 200, "an EventSource has no headers");
+    // An EventSource is told in an event: a status it would not survive.
+    assert_eq!(events(&expired, stream).status, 200);
+    let lines = "application/x-ndjson";
+    assert_eq!(events(&expired, lines).body["code"], "token_expired");
+    assert_eq!(events("undefined", lines).body["code"], "key_required");
     let rows = ask(&guarded, "GET", "/v1/datasets/shop/tables/secrets/rows?token=x", &[]);
     assert_ne!(rows.status, 200, "no other address takes a token, which logs would keep");
 }
