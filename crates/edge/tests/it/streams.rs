@@ -58,6 +58,26 @@ fn law_6_a_frame_over_the_limit_is_answered_with_the_limit_and_the_end() {
     assert_eq!((&close[3], &close[4]["code"]), (&json!("close"), &json!(1009)));
 }
 
+/// JSON by its grammar, and no value: half a surrogate, a number beyond a double, lists in lists.
+#[test]
+fn a_join_whose_parameters_cannot_be_read_is_refused_and_the_next_one_is_not() {
+    let house = house();
+    let mut client = house.connect();
+    let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+
+    for (number, odd) in [r#""\ud83d""#, "1e999", &deep].into_iter().enumerate() {
+        let join =
+            format!(r#"["{number}","{number}","room:1","phx_join",{{"since":null,"odd":{odd}}}]"#);
+        let length = u32::try_from(join.len()).unwrap().to_be_bytes();
+        client.stream.write_all(&[&length[..], join.as_bytes()].concat()).unwrap();
+
+        let [.., event, payload] = client.next().unwrap();
+        assert_eq!((&event, &payload["status"]), (&json!("phx_reply"), &json!("error")));
+        assert_eq!(payload["response"]["reason"], "bad_json", "{payload}");
+    }
+    client.join("room:1");
+}
+
 #[test]
 fn a_flood_is_taken_in_turns_and_others_are_served() {
     let house = house();
