@@ -199,7 +199,9 @@ describe("bad bodies", () => {
       ["row.n >\n  rwo.n", /where: line 2, column 3: unknown name "rwo"/],
       ["row.n > > 2", /where: line 1, column 9: /],
       ["", /where: line 1, column 1: /],
-      ["(".repeat(40) + ")".repeat(40), /where: line 1, column \d+: more than 32 brackets/],
+      ["(".repeat(40) + ")".repeat(40), /where: line 1, column 41: Syntax error/],
+      ["[".repeat(400) + "]".repeat(400), /where: line 1, column \d+: .*[Rr]ecursion limit/],
+      ["1" + " + 1".repeat(300) + " > 0", /where: line 1, column \d+: nested deeper than 256/],
       ["x".repeat(4097), /where: .*4097 bytes long, the limit is 4096/],
       [3, /where: /],
     ];

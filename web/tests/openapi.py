@@ -212,6 +212,7 @@ def _():
         call(name, ["room:1"])
     call("list_topics", query="?top=5")
     call("follow_topic", ["room:1"], lines=3, accept="text/event-stream")
+    call("follow_named_topic", query="?topic=room:1", lines=3, accept="text/event-stream")
     call("show_connection", ["nobody"], wanted=404)
     call("drop_table", ["store", "items"])
     mail()

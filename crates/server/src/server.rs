@@ -13,7 +13,7 @@ use instep_access::Gate;
 use instep_edge::Door;
 use instep_embedded::error::OpenError as EngineError;
 use instep_embedded::real::RealDisk;
-use instep_model::disk::{Disk as _, DiskLock, Sharing};
+use instep_model::disk::{Disk as _, DiskLock, Sharing, Shortage};
 use instep_model::limits;
 use instep_model::log::ReadError;
 use instep_model::name::Name;
@@ -373,19 +373,41 @@ async fn load(
     app: App,
     (data, stopping): (PathBuf, watch::Receiver<bool>),
 ) -> Result<(), StartError> {
-    let (opening, into, until) = (opener.clone(), node.clone(), stopping.clone());
-    let opened = tokio::task::spawn_blocking(move || opening.open_all(&into, &until));
-    match opened.await {
-        Ok(opened) => opened.map_err(|error| StartError::Data { path: data, error })?,
-        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    loop {
+        let (opening, into, until) = (opener.clone(), node.clone(), stopping.clone());
+        let opened = tokio::task::spawn_blocking(move || opening.open_all(&into, &until));
+        match opened.await {
+            Ok(Ok(())) => break,
+            // Nothing was opened yet.
+            Ok(Err(error)) => passes(StartError::Data { path: data.clone(), error }).await?,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
     }
-    opener.close_undeclared(&node).await?;
+    while let Err(error) = opener.close_undeclared(&node).await {
+        passes(error).await?;
+    }
     let all_declared = opener.declare(&node, None).await;
     opener.warn_of_views(&node);
     node.set_ready();
     app.started.iter().for_each(|run| run(node.clone()));
     tokio::spawn(opener.care(node, all_declared, stopping));
     Ok(())
+}
+
+/// Waits a moment where a shortage keeps a server from its start: a crowd may have come before its
+/// data was open.
+///
+/// # Errors
+/// The error itself, if it does not pass.
+async fn passes(error: StartError) -> Result<(), StartError> {
+    match &error {
+        StartError::Data { error: system, .. } if Shortage::of(system).is_some() => {
+            tracing::warn!(%error, "the data is not open yet");
+            tokio::time::sleep(Duration::from_millis(limits::ACCEPT_AGAIN_MS)).await;
+            Ok(())
+        }
+        _ => Err(error),
+    }
 }
 
 /// Locked while a server has the data directory.
