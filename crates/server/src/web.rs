@@ -1,4 +1,4 @@
-//! What pages may make a browser do here: which hosts this server is, whose pages come in, and what
+//! Web origins and hosts: which hosts this server is, whose pages come in, and what
 //! browsers are told about its answers.
 //!
 //! | a request | answer |

@@ -1,4 +1,4 @@
-//! What a join brings besides its answer: changes, or rows in chunks, cut as the client takes them.
+//! Rest of a join, behind its answer: changes, or rows in chunks, cut as the client takes them.
 //!
 //! Rows of tables are shared with the state of the dataset, so that what waits here is little more
 //! than a list of them; what views show is made for the joiner.

@@ -1,4 +1,4 @@
-//! What a file of bodies keeps and gives back, and what it says when it cannot.
+//! Bodies of messages in their file: kept, given back, or said to be gone or damaged.
 
 use super::*;
 

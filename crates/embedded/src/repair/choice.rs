@@ -1,4 +1,4 @@
-//! What of a damaged directory is kept: as many entries as can still be read behind a state.
+//! Choice of a repair: it keeps as many entries as can still be read behind a state.
 //!
 //! A state is the beginning, if the log goes back to it, or a snapshot that reads back whole. From
 //! each of them the entries behind it are followed through whatever files have them, by their

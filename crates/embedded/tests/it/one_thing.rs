@@ -1,4 +1,4 @@
-//! What is damaged, cut or lost, one thing at a time: a check says what opening does, a repair
+//! Damage to one thing at a time, changed, cut or lost: a check says what opening does, a repair
 //! keeps whatever a good snapshot and undamaged entries cover, and what was repaired opens.
 
 use std::path::{Path, PathBuf};

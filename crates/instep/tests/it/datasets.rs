@@ -1,4 +1,4 @@
-//! How a dataset comes and goes, and what keeps one from being opened.
+//! Datasets as files: made, removed, and kept from being opened.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! What running an expression costs, and that it costs no more than it may.
+//! Metering of expressions: what running one costs, and that it is no more than it may be.
 //!
 //! The interpreter does what the tree says, and what a node takes depends on what it is given: `in`
 //! goes over a list, `+` copies, a loop does its body again. So the tree is changed after it was

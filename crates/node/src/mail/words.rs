@@ -1,4 +1,4 @@
-//! What a server says of its messages, as it writes it. Every door reads these words here, so a
+//! Words of a server about its messages (ack, nack, …). Every door reads them here, so a
 //! word has one meaning: unknown fields are refused, and numbers are whole ones.
 
 use instep_model::limits;

@@ -1,4 +1,4 @@
-//! What holds for every operation of the OpenAPI document, said once: who may ask, the refusals
+//! Description shared by all operations of the OpenAPI document: who may ask, the refusals
 //! that any request may meet, and the form of problems.
 
 use serde_json::{Map, Value, json};

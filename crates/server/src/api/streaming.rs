@@ -1,4 +1,4 @@
-//! What every answer that is streamed has in common: headers that keep proxies from holding it
+//! Streamed answers and what they have in common: headers that keep proxies from holding them
 //! back, and refusals that a browser's `EventSource` survives.
 
 use axum::body::Body;

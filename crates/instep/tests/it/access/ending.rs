@@ -1,4 +1,4 @@
-//! What ends with a right, at every door and within a second or so; and that nobody becomes
+//! Revocation: what ends with a right, at every door within seconds, and that nobody becomes
 //! somebody else by it.
 
 use serde_json::{Value, json};

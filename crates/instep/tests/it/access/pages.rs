@@ -1,4 +1,4 @@
-//! What pages of other sites may make a browser do, and what pages that come in may read.
+//! Pages of other sites: what they may make a browser do, and what those that come in may read.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! What one stranger can cost: connections, descriptors and memory, at every door.
+//! Cost of one stranger: connections, descriptors and memory, at every door.
 //!
 //! `STRANGERS=10000` in the environment tries it with as many connections (`cargo xtask soak`).
 

@@ -1,4 +1,4 @@
-//! What servers say of their messages, at every door.
+//! Acks, nacks and rejects of servers, at every door.
 
 use std::time::Duration;
 

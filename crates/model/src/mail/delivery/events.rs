@@ -1,4 +1,4 @@
-//! What the delivery hears, and what it wants done.
+//! Events and effects of the delivery.
 
 use crate::limits;
 use crate::mail::MailChange;

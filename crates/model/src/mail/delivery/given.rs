@@ -1,4 +1,4 @@
-//! What one connection was given, by which its ranges are read.
+//! Messages that one connection was given, by which its ranges are read.
 //!
 //! A range is the client's word for what it has got, so it is resolved against what the client has
 //! shown to have read. A connection delivers in order: who names a message that came over it has

@@ -1,4 +1,4 @@
-//! What a `require` asks of one row.
+//! Conditions of a `require` on one row.
 
 use super::Refusal;
 use crate::commit::Condition;
