@@ -166,6 +166,8 @@ pub fn repair(
         begin(disk, directory, &plan)?;
     }
     remove_marker(disk, directory)?;
+    // What was made is read before anybody is told that it is whole.
+    scan::scan(disk, directory, Chain::Checked)?;
     let incarnation = if plan.begins_anew { plan.incarnation } else { plan.predecessor };
     Ok(RepairReport {
         damage,
