@@ -167,7 +167,9 @@ pub fn repair(
     }
     remove_marker(disk, directory)?;
     // What was made is read before anybody is told that it is whole.
-    scan::scan(disk, directory, Chain::Checked)?;
+    if let Some(left) = scan::scan(disk, directory, Chain::Checked)?.damage {
+        return Err(left.into());
+    }
     let incarnation = if plan.begins_anew { plan.incarnation } else { plan.predecessor };
     Ok(RepairReport {
         damage,
