@@ -165,11 +165,7 @@ pub fn repair(
     if plan.begins_anew {
         begin(disk, directory, &plan)?;
     }
-    remove_marker(disk, directory)?;
-    // What was made is read before anybody is told that it is whole.
-    if let Some(left) = scan::scan(disk, directory, Chain::Checked)?.damage {
-        return Err(left.into());
-    }
+    finish(disk, directory)?;
     let incarnation = if plan.begins_anew { plan.incarnation } else { plan.predecessor };
     Ok(RepairReport {
         damage,
@@ -181,6 +177,13 @@ pub fn repair(
         moved,
         incarnation: Some(incarnation),
     })
+}
+
+/// Ends a repair, and reads what it made before anybody is told that it is whole.
+fn finish(disk: &dyn Disk, directory: &Path) -> Result<(), OpenError> {
+    remove_marker(disk, directory)?;
+    let left = scan::scan(disk, directory, Chain::Checked)?.damage;
+    left.map_or(Ok(()), |left| Err(left.into()))
 }
 
 fn plan(
