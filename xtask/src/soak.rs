@@ -26,8 +26,10 @@ pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Fallible<()> {
         return Err(format!("{PACKAGE} has no tests/{TESTS}/main.rs yet").into());
     }
     let args = ["test", "--locked", "-p", PACKAGE, "--test", TESTS, "--"];
-    let args: Vec<&str> =
-        args.into_iter().chain(["stuck::", "smq_17_finished", "limits::strangers::"]).collect();
+    let args: Vec<&str> = args
+        .into_iter()
+        .chain(["stuck::", "smq_17_finished", "limits::strangers::", "limits::crowds::"])
+        .collect();
     let alone = ["--nocapture", "--test-threads=1"];
     let mut tests = workspace.cargo(&args);
     tests.args(alone).env("SOAK_SECONDS", seconds.to_string()).env("SOAK_READERS", READERS);

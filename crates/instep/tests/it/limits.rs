@@ -1,6 +1,7 @@
 //! Limits and rates, met from outside. Clients on this machine are exempt from rates unless the
 //! configuration says otherwise, so these say so.
 
+mod crowds;
 mod rates;
 mod strangers;
 
@@ -16,16 +17,17 @@ use crate::running::{CONFIG, PATIENCE, Server, free_address};
 pub(super) struct Limited {
     pub(super) server: Server,
     pub(super) tcp: SocketAddr,
+    pub(super) janus: SocketAddr,
     _directory: tempfile::TempDir,
 }
 
 impl Limited {
     pub(super) fn start(settings: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let tcp = free_address();
-        let configuration = format!("tcp = '{tcp}'\n{settings}\n{CONFIG}");
+        let [tcp, janus] = [free_address(), free_address()];
+        let configuration = format!("tcp = '{tcp}'\njanus = '{janus}'\n{settings}\n{CONFIG}");
         let server = Server::serve_with(directory.path(), &configuration);
-        Self { server, tcp, _directory: directory }
+        Self { server, tcp, janus, _directory: directory }
     }
 
     pub(super) fn connect(&self) -> Client {

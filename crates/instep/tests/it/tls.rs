@@ -1,7 +1,7 @@
 //! TLS from outside: browsers' doors and the TCP door, certificates that change, clients that
 //! do not shake hands.
 
-mod server;
+pub(crate) mod server;
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;

@@ -13,13 +13,17 @@ use super::Limited;
 use crate::running::PATIENCE;
 
 /// Where strangers come from; everybody else comes from 127.0.0.1.
-const STRANGER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 9));
+pub(super) const STRANGER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 9));
 
-fn crowd() -> usize {
+pub(super) fn descriptors_of(process: u32) -> usize {
+    std::fs::read_dir(format!("/proc/{process}/fd")).unwrap().count()
+}
+
+pub(super) fn crowd() -> usize {
     std::env::var("STRANGERS").map_or(120, |text| text.parse().unwrap())
 }
 
-fn connect_from(source: IpAddr, to: SocketAddr) -> TcpStream {
+pub(super) fn connect_from(source: IpAddr, to: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::new(source, 0).into()).unwrap();
     socket.connect(&to.into()).unwrap();
@@ -29,7 +33,7 @@ fn connect_from(source: IpAddr, to: SocketAddr) -> TcpStream {
 }
 
 impl Limited {
-    fn http_address(&self) -> SocketAddr {
+    pub(super) fn http_address(&self) -> SocketAddr {
         self.server.address().parse().unwrap()
     }
 
@@ -37,12 +41,12 @@ impl Limited {
         connect_from(STRANGER, self.http_address())
     }
 
-    fn key(&self) -> String {
+    pub(super) fn key(&self) -> String {
         std::fs::read_to_string(self.server.data.join("admin.key")).unwrap().trim().to_owned()
     }
 
     /// Asks once, and reads to the end of the connection.
-    fn ask_from(&self, source: IpAddr, head: &str) -> String {
+    pub(super) fn ask_from(&self, source: IpAddr, head: &str) -> String {
         let mut stream = connect_from(source, self.http_address());
         let request = format!("{head}\r\nHost: x\r\nConnection: close\r\n\r\n");
         let _ = stream.write_all(request.as_bytes());
@@ -51,16 +55,16 @@ impl Limited {
         answer
     }
 
-    fn resident_bytes(&self) -> u64 {
+    pub(super) fn resident_bytes(&self) -> u64 {
         self.server.resident_kib() * 1024
     }
 
-    fn descriptors(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.server.process())).unwrap().count()
+    pub(super) fn descriptors(&self) -> usize {
+        descriptors_of(self.server.process())
     }
 
     /// A public table of about so many bytes.
-    fn fill(&self, bytes: usize) {
+    pub(super) fn fill(&self, bytes: usize) {
         let row = "x".repeat(100_000);
         for number in 0..bytes / row.len() {
             let ops = json!({"ops": [{"op": "put", "table": "t", "key": format!("k{number}"),
@@ -71,7 +75,7 @@ impl Limited {
     }
 }
 
-fn until(what: &str, mut is_true: impl FnMut() -> bool) {
+pub(super) fn until(what: &str, mut is_true: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !is_true() {
         assert!(begun.elapsed() < PATIENCE, "{what}");
@@ -79,7 +83,7 @@ fn until(what: &str, mut is_true: impl FnMut() -> bool) {
     }
 }
 
-fn status_of(answer: &str) -> u16 {
+pub(super) fn status_of(answer: &str) -> u16 {
     answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_default()
 }
 

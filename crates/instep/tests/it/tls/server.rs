@@ -115,6 +115,11 @@ impl Secure {
         self.url.strip_prefix("https://").unwrap().parse().unwrap()
     }
 
+    /// The number of the process.
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What the server has said so far.
     pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().clone()

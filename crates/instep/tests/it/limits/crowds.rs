@@ -1,0 +1,264 @@
+//! Crowd of one address at each door and at all of them together: what it costs the others.
+//!
+//! `STRANGERS=10000` in the environment tries it with as many connections, five rounds at each
+//! door, and says the latency of the others alone and beside the crowd (`cargo xtask soak`).
+
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::strangers::{STRANGER, connect_from, crowd, status_of, until};
+use super::{Client, Limited};
+use crate::tls::server::{self, Secure, socket};
+
+/// Between two bytes of a connection that trickles.
+const TRICKLE_EVERY: Duration = Duration::from_millis(200);
+/// Connections that are beyond the share and have not been told so yet (`EXTRA_CONNECTIONS`).
+const EXTRA: usize = 128;
+/// Memory that the stated bounds allow one address: 64 MiB, and 64 KiB for each connection.
+const ADDRESS_BYTES: u64 = 64 << 20;
+const CONNECTION_BYTES: u64 = 64 << 10;
+
+/// Door: where a stranger connects, says one thing, and goes on with single bytes, if at all.
+struct Door {
+    name: &'static str,
+    to: SocketAddr,
+    opening: Vec<u8>,
+    trickle: Option<u8>,
+}
+
+fn doors(limited: &Limited) -> Vec<Door> {
+    let (http, tcp, janus) = (limited.http_address(), limited.tcp, limited.janus);
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").into_bytes();
+    let upgrade = "GET /socket/websocket?vsn=2.0.0 HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\n\
+                   Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    // A masked text of 1,000 bytes, of which nothing comes yet.
+    let frame = [upgrade.as_bytes(), b"\x81\xfe\x03\xe8\0\0\0\0"].concat();
+    let join = json!(["1", "1", "table:d/t", "phx_join", {}]).to_string();
+    let length = u32::try_from(join.len()).unwrap().to_be_bytes();
+    let joined = [&length[..], join.as_bytes()].concat();
+    let half_a_head = b"GET /healthz HTTP/1.1\r\nHost: x\r\nA: ".to_vec();
+    let door = |name, to, opening, trickle| Door { name, to, opening, trickle };
+    vec![
+        door("HTTP, silent", http, vec![], None),
+        door("HTTP, trickling", http, half_a_head, Some(b'a')),
+        door("WebSocket, silent", http, upgrade.into(), None),
+        door("WebSocket, trickling", http, frame, Some(b' ')),
+        door("TCP, silent", tcp, vec![], None),
+        door("TCP, trickling", tcp, vec![0, 0, 3, 232], Some(b' ')),
+        door("TCP, joined, reads nothing", tcp, joined, None),
+        door("Janus, silent", janus, vec![], None),
+        door("Janus, trickling", janus, b"{".to_vec(), Some(b' ')),
+        door("long-poll", http, get("/socket/longpoll?vsn=2.0.0"), None),
+        door("events, reads nothing", http, get("/v1/topics/table:d%2Ft/events"), None),
+    ]
+}
+
+/// Strangers: connections of one address, kept as long as the server keeps them.
+struct Strangers(Vec<(TcpStream, Option<u8>)>);
+
+impl Strangers {
+    fn come(number: usize, doors: &[&Door]) -> Self {
+        let come = |at: usize| {
+            let door = doors[at % doors.len()];
+            let mut stream = connect_from(STRANGER, door.to);
+            stream.set_nonblocking(true).unwrap();
+            let _ = stream.write_all(&door.opening);
+            (stream, door.trickle)
+        };
+        Self((0..number).map(come).collect())
+    }
+
+    /// Sends a byte on each connection that trickles, again and again.
+    fn trickle_until(&mut self, over: &AtomicBool) {
+        while !over.load(Ordering::Relaxed) {
+            for (stream, trickle) in &mut self.0 {
+                if let Some(byte) = trickle {
+                    let _ = stream.write(&[*byte]);
+                }
+            }
+            std::thread::sleep(TRICKLE_EVERY);
+        }
+    }
+}
+
+/// Latency of somebody else's messages, for a while: the 99th of a hundred.
+fn p99_of_others(mut ask: impl FnMut(u32)) -> Duration {
+    let measured = Duration::from_millis(if crowd() < 1_000 { 200 } else { 2_000 });
+    let begun = Instant::now();
+    let mut taken = vec![];
+    for number in 10.. {
+        let asked = Instant::now();
+        ask(number);
+        taken.push(asked.elapsed());
+        if begun.elapsed() > measured {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    taken.sort_unstable();
+    taken[taken.len() * 99 / 100]
+}
+
+fn pushes(other: &mut Client, number: u32) {
+    assert_eq!(other.ask(super::push(number, "hello".into())).0, "ok");
+}
+
+fn median(mut of: Vec<f64>) -> f64 {
+    of.sort_unstable_by(f64::total_cmp);
+    of[of.len() / 2]
+}
+
+/// Crowd at some doors, once; the ratio of the others' p99 beside it and alone.
+fn beside(limited: &Limited, other: &mut Client, name: &str, doors: &[&Door]) -> (f64, u64) {
+    let before = (limited.descriptors(), limited.resident_bytes());
+    let share = crowd() / 5;
+    let alone = p99_of_others(|number| pushes(other, number));
+    let over = AtomicBool::new(false);
+    let (crowded, more) = std::thread::scope(|scope| {
+        let strangers = scope.spawn(|| {
+            let mut strangers = Strangers::come(crowd(), doors);
+            strangers.trickle_until(&over);
+            strangers
+        });
+        let crowded = p99_of_others(|number| pushes(other, number));
+        until("those beyond the share go", || limited.descriptors() <= before.0 + share + EXTRA);
+        let more = limited.resident_bytes().saturating_sub(before.1);
+        limited.fill(100_000);
+        let shown = format!("GET /v1/datasets HTTP/1.1\r\nAuthorization: Bearer {}", limited.key());
+        until("the operator comes in from there", || {
+            status_of(&limited.ask_from(STRANGER, &shown)) == 200
+        });
+        let ours = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        assert_eq!(status_of(&limited.ask_from(ours, "GET /readyz HTTP/1.1")), 200, "{name}");
+        over.store(true, Ordering::Relaxed);
+        drop(strangers.join().unwrap());
+        (crowded, more)
+    });
+    let bound = ADDRESS_BYTES + u64::try_from(share).unwrap() * CONNECTION_BYTES;
+    assert!(more <= bound, "{name}: {more} bytes, {bound} are stated");
+    until("everything is given back", || {
+        limited.descriptors() <= before.0 + 4 && limited.metric("instep_client_bytes") < 1_000_000
+    });
+    (crowded.as_secs_f64() / alone.as_secs_f64(), more)
+}
+
+#[test]
+#[expect(clippy::print_stdout, reason = "the figures are for whoever runs it as a soak")]
+fn a_crowd_of_one_address_stays_within_its_bound_and_the_others_are_served() {
+    let share = crowd() / 5;
+    let limited = Limited::start(&format!(
+        "sockets_per_address = {share}\nhandshake_ms = 60000\n[rate]\nloopback = true\n\
+         connections = 50000\nconnections_burst = 50000\nmessages = 10000\n\
+         messages_burst = 10000",
+    ));
+    limited.fill(100_000);
+    let mut other = limited.connect();
+    assert_eq!(other.join("room:1", 1).0, "ok");
+    let doors = doors(&limited);
+    let mut turns: Vec<(&str, Vec<&Door>)> =
+        doors.iter().map(|door| (door.name, vec![door])).collect();
+    turns.push(("all doors together", doors.iter().collect()));
+
+    for (name, doors) in turns {
+        let found: Vec<_> =
+            (0..rounds()).map(|_| beside(&limited, &mut other, name, &doors)).collect();
+        let most = found.iter().map(|(_, more)| more >> 10).max().unwrap();
+        report(name, found.iter().map(|(ratio, _)| *ratio).collect());
+        println!("  {most} KiB more");
+    }
+}
+
+/// An address that is beyond its rate and connects again at once, at two doors.
+#[test]
+fn whoever_is_refused_and_comes_again_at_once_holds_up_nobody() {
+    let limited = Limited::start(
+        "[rate]\nloopback = true\nconnections_burst = 20\nmessages = 10000\n\
+         messages_burst = 10000",
+    );
+    let mut other = limited.connect();
+    assert_eq!(other.join("room:1", 1).0, "ok");
+    let before = limited.descriptors();
+    let request: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let heartbeat = br#"[null,"1","phoenix","heartbeat",{}]"#;
+    let length = u32::try_from(heartbeat.len()).unwrap().to_be_bytes();
+    let heartbeat = [&length[..], heartbeat].concat();
+    let mut round = || {
+        let alone = p99_of_others(|number| pushes(&mut other, number));
+        let over = AtomicBool::new(false);
+        let crowded = std::thread::scope(|scope| {
+            for (to, said) in [(limited.http_address(), request), (limited.tcp, &heartbeat)] {
+                let over = &over;
+                scope.spawn(move || {
+                    while !over.load(Ordering::Relaxed) {
+                        let mut stream = connect_from(STRANGER, to);
+                        let _ = stream.write_all(said);
+                        let _ = stream.read(&mut [0; 1024]);
+                    }
+                });
+            }
+            let crowded = p99_of_others(|number| pushes(&mut other, number));
+            over.store(true, Ordering::Relaxed);
+            crowded
+        });
+        crowded.as_secs_f64() / alone.as_secs_f64()
+    };
+
+    let found = (0..rounds()).map(|_| round()).collect();
+    report("refused, and again at once", found);
+    assert!(
+        limited.metric("instep_rate_limited_total{what=\"connections\"}") > 0,
+        "it was refused"
+    );
+    until("everything is given back", || limited.descriptors() <= before + 4);
+}
+
+/// Half a greeting of TLS on each connection, at both doors.
+#[test]
+fn a_crowd_that_does_not_finish_its_handshakes_holds_up_nobody() {
+    let share = crowd() / 5;
+    let secure = Secure::start(&format!(
+        "sockets_per_address = {share}\nhandshake_ms = 60000\n[rate]\nloopback = true\n\
+         connections = 50000\nconnections_burst = 50000\nmessages = 10000\n\
+         messages_burst = 10000",
+    ));
+    let mut other = socket(secure.tcp, &secure.identity);
+    let mut asks = |number: u32| {
+        server::send(&mut other, &json!([null, number.to_string(), "phoenix", "heartbeat", {}]));
+        assert_eq!(server::next(&mut other).unwrap()[4]["status"], "ok");
+    };
+    let descriptors = || super::strangers::descriptors_of(secure.process());
+    let before = descriptors();
+    let half = b"\x16\x03\x01\x02\x00\x01".to_vec();
+    let doors = [("TLS", secure.address()), ("TLS, TCP", secure.tcp)];
+    let doors = doors.map(|(name, to)| Door { name, to, opening: half.clone(), trickle: None });
+    let mut round = || {
+        let alone = p99_of_others(&mut asks);
+        let (crowded, held) = std::thread::scope(|scope| {
+            let strangers = scope.spawn(|| Strangers::come(crowd(), &doors.each_ref()));
+            let crowded = p99_of_others(&mut asks);
+            (crowded, strangers.join().unwrap())
+        });
+        until("those beyond the share go", || descriptors() <= before + share + EXTRA);
+        drop(held);
+        until("everything is given back", || descriptors() <= before + 4);
+        crowded.as_secs_f64() / alone.as_secs_f64()
+    };
+
+    report("half a handshake of TLS", (0..rounds()).map(|_| round()).collect());
+}
+
+fn rounds() -> usize {
+    if crowd() < 1_000 { 1 } else { 5 }
+}
+
+#[expect(clippy::print_stdout, reason = "the figures are for whoever runs it as a soak")]
+fn report(name: &str, found: Vec<f64>) {
+    let (rounds, connections) = (found.len(), crowd());
+    let ratio = median(found);
+    println!("{name:<28} {connections} connections, {rounds} rounds: p99 of others x {ratio:.2}");
+}
