@@ -425,6 +425,17 @@ impl Dataset {
         &self.0.post
     }
 
+    /// Removal: ends the topics, so that nobody stays on one that another dataset may have next.
+    pub(crate) fn end_topics(&self) {
+        self.0.hub.end();
+    }
+
+    /// True when the dataset was removed from its node: whoever still holds it lets go.
+    #[must_use]
+    pub fn is_removed(&self) -> bool {
+        self.0.hub.has_ended()
+    }
+
     /// Tells the threads to end once what is queued is done. Does not wait for them.
     pub fn begin_to_close(&self) {
         self.0.closing.close();

@@ -1,6 +1,7 @@
 //! The meeting point of a dataset's feed and its subscribers: nobody joins between two commits.
 
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use instep_model::feed::{BOOKMARK_EVENT, Feed, JoinRefusal, Joined, Notice};
@@ -19,19 +20,56 @@ pub(crate) struct Hub {
     topics: Topics,
     place: watch::Sender<Place>,
     bookmarked: Mutex<Place>,
+    /// Set when the dataset is removed: its topics may be another's from then on.
+    ended: AtomicBool,
 }
 
 impl Hub {
     pub(crate) fn new(feed: Feed, topics: Topics) -> Self {
         let place = feed.position().place;
         let bookmarked = Mutex::new(place);
-        Self { feed: Mutex::new(feed), topics, place: watch::Sender::new(place), bookmarked }
+        let ended = AtomicBool::new(false);
+        let (feed, place) = (Mutex::new(feed), watch::Sender::new(place));
+        Self { feed, topics, place, bookmarked, ended }
+    }
+
+    /// Ends every topic: whoever has joined looks for what it missed, and is refused; nobody is
+    /// told anything more.
+    pub(crate) fn end(&self) {
+        let feed = lock(&self.feed);
+        self.ended.store(true, Ordering::Release);
+        self.cut(&feed);
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// Makes every subscriber catch up.
+    fn cut(&self, feed: &Feed) {
+        for topic in self.topics.all() {
+            if feed.has_topic(topic.name()) {
+                topic.cut();
+            }
+        }
+    }
+
+    /// The feed, for whoever has joined or is about to.
+    ///
+    /// # Errors
+    /// [`JoinRefusal::Unmatched`] when the dataset was removed.
+    fn living(&self) -> Result<MutexGuard<'_, Feed>, JoinRefusal> {
+        let feed = lock(&self.feed);
+        if self.has_ended() { Err(JoinRefusal::Unmatched) } else { Ok(feed) }
     }
 
     /// Tells subscribers what an entry changed.
     pub(crate) fn apply(&self, commits: &[CommitChanges], tables: Tables, place: Place) {
         let mut feed = lock(&self.feed);
-        let notices = feed.apply(commits, tables, place);
+        let mut notices = feed.apply(commits, tables, place);
+        if self.has_ended() {
+            notices.clear();
+        }
         // Pushed under the feed's lock: a joiner is either before all of them or after.
         for told in notices.chunk_by(|a, b| a.topic == b.topic) {
             if let Some(topic) = told.first().and_then(|notice| self.topics.get(&notice.topic)) {
@@ -47,11 +85,7 @@ impl Hub {
     pub(crate) fn rebuild(&self, tables: Tables, place: Place) {
         let mut feed = lock(&self.feed);
         *feed = feed.rebuilt(tables, place);
-        for topic in self.topics.all() {
-            if feed.has_topic(topic.name()) {
-                topic.cut();
-            }
-        }
+        self.cut(&feed);
         drop(feed);
         self.place.send_replace(place);
     }
@@ -63,7 +97,7 @@ impl Hub {
         since: Option<Option<Position>>,
         listener: &Listener,
     ) -> Result<(Joined, Subscription), JoinRefusal> {
-        let feed = lock(&self.feed);
+        let feed = self.living()?;
         let joined = feed.join(topic, since)?;
         Ok((joined, self.topics.subscribe(topic, listener)))
     }
@@ -74,7 +108,7 @@ impl Hub {
         subscription: &mut Subscription,
         since: Option<Position>,
     ) -> Result<Joined, JoinRefusal> {
-        let feed = lock(&self.feed);
+        let feed = self.living()?;
         let joined = feed.join(subscription.topic().name(), Some(since))?;
         subscription.skip_to_end();
         Ok(joined)
@@ -104,7 +138,7 @@ impl Hub {
         let feed = lock(&self.feed);
         let position = feed.position();
         let mut bookmarked = lock(&self.bookmarked);
-        if *bookmarked == position.place {
+        if *bookmarked == position.place || self.has_ended() {
             return;
         }
         *bookmarked = position.place;

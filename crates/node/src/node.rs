@@ -168,11 +168,14 @@ impl Node {
         })
     }
 
-    /// Takes a dataset out; it is still open.
+    /// Takes a dataset out, and ends its topics; it is still open.
     #[must_use]
     pub fn remove(&self, name: &str) -> Option<Dataset> {
         let removed = self.0.datasets.write().unwrap_or_else(PoisonError::into_inner).remove(name);
         self.0.generation.fetch_add(1, Ordering::Relaxed);
+        if let Some(dataset) = &removed {
+            dataset.end_topics();
+        }
         removed
     }
 

@@ -69,6 +69,11 @@ impl Joined {
         self.subscription.topic().greet()
     }
 
+    /// The dataset behind the topic; none behind a live one.
+    pub(super) fn dataset(&self) -> Option<&Dataset> {
+        self.dataset.as_ref().or_else(|| self.mail.as_ref().map(|part| part.dataset()))
+    }
+
     pub(crate) fn id(&self) -> ChannelId {
         self.id
     }

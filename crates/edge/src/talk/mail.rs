@@ -39,6 +39,15 @@ pub(crate) enum Part {
     Sender { dataset: Dataset, queue: Name },
 }
 
+impl Part {
+    pub(super) fn dataset(&self) -> &Dataset {
+        match self {
+            Self::Server(registration) => registration.dataset(),
+            Self::Sender { dataset, .. } => dataset,
+        }
+    }
+}
+
 impl<'a> Role<'a> {
     /// The Janus wire has no word for a message that is confirmed.
     pub(super) fn of(topic: &'a str, is_channels: bool) -> Self {

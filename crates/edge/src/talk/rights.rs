@@ -1,22 +1,34 @@
-//! What a client may not any more: channels that it may not have are closed (I24).
+//! Revocation: closes channels whose right was lost (I24), and those of datasets that were removed.
 
 use instep_access::Refusal;
+use instep_node::Dataset;
 use instep_protocol::encode::Body;
 use instep_protocol::session::{Channel, Ending, Event};
 
 use super::mail::Role;
-use super::{ENDED_EVENT, Talk, Wants, refused};
+use super::{ENDED_EVENT, Joined, Talk, Wants, refused};
 use crate::house::House;
 
 impl Talk {
-    /// Closes the channels that the client may not have any more.
+    /// Closes the channels that the client may not have any more, or that have lost their dataset.
     pub(crate) fn review(&mut self, house: &House, now: u64, wants: &mut Wants) {
         let credential = self.credential.clone();
         let is_channels = self.speaker.is_channels();
         let may = |topic: &str| Role::of(topic, is_channels).may(topic, &credential, house);
         self.end_access(may, now, wants);
+        self.end_removed(now, wants);
         // The clock may have been set.
         self.ends = house.end_of(&self.credential);
+    }
+
+    /// Ends the channels of datasets that were removed. Their clients join again and are told that
+    /// nothing is there, or what is there now.
+    fn end_removed(&mut self, now: u64, wants: &mut Wants) {
+        let is_removed = |joined: &&Joined| joined.dataset().is_some_and(Dataset::is_removed);
+        let channels = self.joined.iter().filter(is_removed).map(|joined| joined.channel.clone());
+        for channel in channels.collect::<Vec<_>>() {
+            self.end_channel(channel, now, wants);
+        }
     }
 
     /// Closes the channels that `may` does not allow any more (I24). Each is told so once, and by

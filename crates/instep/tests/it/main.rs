@@ -21,6 +21,7 @@ mod looking;
 mod mail;
 mod metrics;
 mod publishing;
+mod removing;
 mod restoring;
 mod running;
 mod serving;

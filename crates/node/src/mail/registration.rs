@@ -63,6 +63,14 @@ impl Node {
     }
 }
 
+impl Registration {
+    /// The dataset whose mail is taken.
+    #[must_use]
+    pub fn dataset(&self) -> &Dataset {
+        &self.dataset
+    }
+}
+
 impl Dataset {
     /// Registers for a server's mail in this dataset.
     ///

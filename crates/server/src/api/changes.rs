@@ -15,7 +15,7 @@ use instep_edge::{Crowded, ReaderPlace};
 use instep_model::commit::Record;
 use instep_model::mail::MailRecord;
 use instep_model::position::Position;
-use instep_node::{Follow, FollowError, FollowedCommit};
+use instep_node::{Dataset, Follow, FollowError, FollowedCommit};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::IntoParams;
@@ -96,7 +96,7 @@ pub(super) async fn changes(
         position: since.unwrap_or_else(|| dataset.position()),
         follow,
         reset,
-        dataset: name,
+        dataset,
         form: if events { Form::Events } else { Form::Lines },
         endless: query.follow || events,
         draining: shared.door.draining(),
@@ -129,7 +129,7 @@ struct Feed {
     _place: ReaderPlace,
     /// Who follows, and what: a right that is lost ends the feed (I24).
     caller: Caller,
-    dataset: String,
+    dataset: Dataset,
     follow: Follow,
     /// Why the reader's position is of no use, if it has not been told yet.
     reset: Option<Problem>,
@@ -147,12 +147,23 @@ impl Feed {
     async fn chunk(&mut self) -> (Vec<u8>, bool) {
         let (mut out, mut goes_on) = self.wait_for_chunk().await;
         // Asked behind the wait: nothing is told to who lost the right meanwhile.
-        if let Err(problem) = self.caller.may(Action::Read, Resource::Dataset(&self.dataset)) {
+        if let Err(problem) = self
+            .caller
+            .may(Action::Read, Resource::Dataset(self.dataset.name().as_str()))
+            .and_then(|()| self.lives())
+        {
             out.clear();
             self.put_error(&mut out, problem);
             goes_on = false;
         }
         (out, goes_on)
+    }
+
+    fn lives(&self) -> Result<(), Problem> {
+        match self.dataset.is_removed() {
+            true => Err(Problem::unknown_dataset(self.dataset.name().as_str())),
+            false => Ok(()),
+        }
     }
 
     /// The next bytes as they would be for somebody who may read them.

@@ -140,7 +140,16 @@ pub(super) async fn remove(
     Path(name): Path<String>,
 ) -> Result<StatusCode, Problem> {
     caller.may(Action::Administer, Resource::Dataset(&name))?;
-    shared.opener.remove(&shared.node, &name).await?;
+    // To its end, also when whoever asked has gone: clients of the dataset are told.
+    let removed = tokio::spawn(async move {
+        let removed = shared.opener.remove(&shared.node, &name).await;
+        shared.door.review();
+        removed
+    });
+    match removed.await {
+        Ok(removed) => removed?,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 
