@@ -74,6 +74,20 @@ fn wait_until_closed(server: &Server) {
 }
 
 #[test]
+fn a_pull_that_waits_is_answered_when_the_server_stops() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = Server::serve(directory.path());
+    assert_eq!(server.request("PUT", "/v1/datasets/d/queues/q").0, 204);
+    let mut pull = server.begin_to_pull("d", "7");
+
+    assert_eq!(server.signal("-TERM"), Some(0));
+
+    let mut answer = String::new();
+    pull.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"messages\":[]"), "{answer}");
+}
+
+#[test]
 fn what_is_in_flight_is_finished_and_streams_end() {
     let directory = tempfile::tempdir().unwrap();
     let mut server = Server::serve(directory.path());

@@ -62,6 +62,8 @@ fn whoever_reads_a_dataset_that_is_removed_is_told_before_another_has_its_name()
     let mut changes = stream(&server, "/v1/datasets/d/changes?follow=true", "*/*");
     until(&mut changes, "\"old\"");
 
+    let mut pull = server.begin_to_pull("d", "8");
+
     assert_eq!(server.request("DELETE", "/v1/datasets/d").0, 204);
     assert_eq!(server.request("PUT", "/v1/datasets/d").0, 200);
     let table = server.instep(&["table", "create", "d", "t", "--public"]);
@@ -83,6 +85,8 @@ fn whoever_reads_a_dataset_that_is_removed_is_told_before_another_has_its_name()
     assert!(!told.contains("\"new\""), "{told}");
     let told = until(&mut changes, "unknown_dataset");
     assert!(!told.contains("\"new\""), "{told}");
+
+    until(&mut pull, "unknown_dataset");
 
     let since = json!({"since": joined["position"]});
     let again = ["4".into(), "4".into(), "table:d/t".into(), "phx_join".into(), since];

@@ -246,6 +246,29 @@ impl Server {
         request_with(self.address(), "POST", path, &head, body)
     }
 
+    /// Begins a pull of a server's mail that waits; its connection. The server is known then.
+    pub(crate) fn begin_to_pull(&self, dataset: &str, mail_server: &str) -> TcpStream {
+        let key = std::fs::read_to_string(self.data.join("admin.key")).unwrap();
+        let mut stream = TcpStream::connect(self.address()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let body = "{\"max\":1,\"wait_ms\":20000}";
+        let request = format!(
+            "POST /v1/datasets/{dataset}/servers/{mail_server}/pull HTTP/1.1\r\nhost: x\r\n\
+             connection: close\r\nauthorization: Bearer {}\r\ncontent-length: {}\r\n\r\n{body}",
+            key.trim(),
+            body.len(),
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let begun = Instant::now();
+        let (servers, named) =
+            (format!("/v1/datasets/{dataset}/servers"), format!("\"{mail_server}\""));
+        while !self.request("GET", &servers).1.contains(&named) {
+            assert!(begun.elapsed() < PATIENCE, "the pull does not begin");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        stream
+    }
+
     /// A table is acknowledged a moment before its topic can be joined.
     fn wait_until_joinable(&self, topic: &str) {
         let runtime = tokio::runtime::Runtime::new().unwrap();

@@ -1,6 +1,7 @@
 //! Mail for programs that hold no socket: a registration that lives between requests.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -112,8 +113,8 @@ impl Pulls {
 }
 
 impl Dataset {
-    /// Takes up to `max` messages of a server, and waits for the first. Without a `registration`
-    /// a new one takes over.
+    /// Takes up to `max` messages of a server, and waits for the first, at most until `over`.
+    /// Without a `registration` a new one takes over.
     ///
     /// # Errors
     /// [`MailError::Fenced`] when another registration has taken over.
@@ -123,6 +124,7 @@ impl Dataset {
         registration: Option<u64>,
         max: usize,
         wait: Duration,
+        over: impl Future<Output = ()>,
     ) -> Result<Pulled, MailError> {
         let puller = match registration {
             Some(generation) => self.puller(server, generation)?,
@@ -132,6 +134,7 @@ impl Dataset {
             }
         };
         let mut turn = Turn::begin(puller, max);
+        let mut over = pin!(over);
         let began = tokio::time::Instant::now();
         let until = began + wait;
         loop {
@@ -148,9 +151,14 @@ impl Dataset {
                 true => until.max(soon),
                 false => soon,
             };
-            let news = turn.puller.notify.notified();
-            if turn.is_full() || tokio::time::timeout_at(patience, news).await.is_err() {
+            if turn.is_full() {
                 break;
+            }
+            tokio::select! {
+                biased;
+                () = turn.puller.notify.notified() => {}
+                () = tokio::time::sleep_until(patience) => break,
+                () = &mut over => break,
             }
         }
         Ok(turn.end())

@@ -156,9 +156,13 @@ pub(in crate::api) async fn pull(
     }
     may_take(&caller, &server)?;
     let wait = Duration::from_millis(wait_ms);
-    let pulled = dataset.pull(&server, registration, max, wait).await.map_err(refused)?;
+    let pulled =
+        dataset.pull(&server, registration, max, wait, over(&shared)).await.map_err(refused)?;
     // Who lost the right while it waited is told nothing; whoever registers next is given it.
     may_take(&caller, &server)?;
+    if dataset.is_removed() {
+        return Err(Problem::unknown_dataset(&name));
+    }
     let head = json!({"registration": pulled.registration, "ask": pulled.ask});
     let mut text = head.to_string().into_bytes();
     text.pop();
@@ -171,6 +175,17 @@ pub(in crate::api) async fn pull(
     }
     text.extend_from_slice(b"]}");
     Ok((JSON, text))
+}
+
+/// End of a wait: the server is about to stop, or rights have changed.
+fn over(shared: &Shared) -> impl Future<Output = ()> + use<> {
+    let (mut draining, mut reviewing) = (shared.door.draining(), shared.door.reviewing());
+    async move {
+        tokio::select! {
+            _ = draining.wait_for(|drain| *drain) => {}
+            _ = reviewing.changed() => {}
+        }
+    }
 }
 
 /// Says what became of messages that were pulled.
