@@ -31,14 +31,21 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments, json: bool) -> Result<(), Failure> {
-    let Arguments { directory, from } = arguments;
-    let Some(backup) = from else { return begin_anew(directory, directory, json) };
+    // Without a slash at its end, as shells complete it.
+    let directory = &arguments.directory.components().collect::<PathBuf>();
+    let Some(backup) = &arguments.from else {
+        return begin_anew(directory, directory, directory)?.print(json);
+    };
     if directory.exists() {
         let there = format!("{} exists: a backup is restored beside it", directory.display());
         return Err(Failure::Usage(there));
     }
     if !backup.is_dir() {
         return Err(Failure::Usage(format!("{} is no directory", backup.display())));
+    }
+    if lies_within(directory, backup) {
+        let within = format!("{} lies within the backup", directory.display());
+        return Err(Failure::Usage(within));
     }
     // It has its name once all of it is there.
     let mut unnamed = directory.clone().into_os_string();
@@ -56,40 +63,77 @@ pub(crate) fn run(arguments: &Arguments, json: bool) -> Result<(), Failure> {
     }
     let restored = copy(backup, &unnamed)
         .map_err(failed)
-        .and_then(|()| begin_anew(&unnamed, directory, json))
-        .and_then(|()| std::fs::rename(&unnamed, directory).map_err(failed));
-    if restored.is_err() {
+        .and_then(|()| begin_anew(&unnamed, directory, backup))
+        .and_then(|restored| match restored.failed.is_empty() {
+            true => std::fs::rename(&unnamed, directory).map_err(failed).map(|()| restored),
+            // All of it or nothing.
+            false => Ok(Restored { datasets: vec![], ..restored }),
+        });
+    if !directory.exists() {
         // Best effort: the next try removes it too.
         let _ = std::fs::remove_dir_all(&unnamed);
     }
-    restored
+    restored?.print(json)
 }
 
-/// Gives every dataset another history; says where it will be found.
-fn begin_anew(directory: &Path, named: &Path, json: bool) -> Result<(), Failure> {
-    let mut failed = None;
-    for dataset in check::directories(directory)? {
-        let name = dataset.strip_prefix(directory).map_or(dataset.clone(), |rest| named.join(rest));
-        let name = name.display();
-        match begin_one(&dataset) {
-            Ok(None) => {}
-            Ok(Some((incarnation, head))) => match json {
-                true => output::json(&json!({"directory": name.to_string(), "head": head,
+/// True when a directory that is to be made would lie in the backup, and be copied into itself.
+fn lies_within(directory: &Path, backup: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().ok();
+    let above = directory.ancestors().skip(1).find_map(|above| match above.as_os_str().len() {
+        0 => real(Path::new(".")),
+        _ => real(above),
+    });
+    above.zip(real(backup)).is_some_and(|(above, backup)| above.starts_with(backup))
+}
+
+/// Datasets that have begun another history, and why others have not.
+#[derive(Default)]
+struct Restored {
+    datasets: Vec<(String, Incarnation, u64)>,
+    failed: Vec<Failure>,
+}
+
+impl Restored {
+    fn print(self, json: bool) -> Result<(), Failure> {
+        for (name, incarnation, head) in self.datasets {
+            match json {
+                true => output::json(&json!({"directory": name, "head": head,
                     "incarnation": incarnation.to_string()}))?,
                 false => output::line(&format!(
                     "{name}: up to entry {head}, from here on history {incarnation}"
                 ))?,
-            },
+            }
+        }
+        let mut failed = self.failed;
+        let last = failed.pop();
+        for failure in failed {
+            failure.report(json);
+        }
+        last.map_or(Ok(()), Err)
+    }
+}
+
+/// Gives every dataset another history, and names it by where it will be found.
+fn begin_anew(directory: &Path, named: &Path, backup: &Path) -> Result<Restored, Failure> {
+    let mut restored = Restored::default();
+    for dataset in check::directories(directory)? {
+        let name = dataset.strip_prefix(directory).map_or(dataset.clone(), |rest| named.join(rest));
+        let name = name.display().to_string();
+        match begin_one(&dataset) {
+            Ok(None) => {}
+            Ok(Some((incarnation, head))) => restored.datasets.push((name, incarnation, head)),
             // The others are restored all the same.
             Err(error) => {
-                let text = format!("{name}: {error}");
-                if let Some(before) = failed.replace(Failure::of_engine(&error, text)) {
-                    before.report(json);
-                }
+                let failure = Failure::of_engine(&error, format!("{name}: {error}"));
+                restored.failed.push(failure);
             }
         }
     }
-    failed.map_or(Ok(()), Err)
+    if restored.datasets.is_empty() && restored.failed.is_empty() {
+        // A volume that is not mounted looks like this.
+        return Err(Failure::Usage(format!("{} holds no dataset", backup.display())));
+    }
+    Ok(restored)
 }
 
 /// None for a directory without a log.

@@ -145,6 +145,31 @@ fn restore_copies_a_backup_whole_or_not_at_all() {
     assert!(!broken.exists());
 }
 
+#[test]
+fn restore_takes_a_directory_as_shells_write_it_and_refuses_what_is_no_backup() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = Server::serve(directory.path());
+    assert_eq!(server.signal("-TERM"), Some(0));
+    let backup = &server.data;
+    let restore = |target: &str, from: &Path| instep(&["restore", target, "--from", text(from)]);
+    let target = directory.path().join("target");
+
+    let restored = restore(&format!("{}/", target.display()), backup);
+    assert_eq!(restored.status.code(), Some(0), "{}", stderr(&restored));
+    assert!(target.join("datasets/d").is_dir());
+
+    let within = restore(text(&backup.join("deep/inside")), backup);
+    assert_eq!(within.status.code(), Some(2), "{}", stderr(&within));
+    assert!(stderr(&within).contains("lies within the backup"), "{}", stderr(&within));
+
+    let (empty, new) = (directory.path().join("empty"), directory.path().join("new"));
+    std::fs::create_dir(&empty).unwrap();
+    let nothing = restore(text(&new), &empty);
+    assert_eq!(nothing.status.code(), Some(2), "{}", stderr(&nothing));
+    assert!(stderr(&nothing).contains("holds no dataset"), "{}", stderr(&nothing));
+    assert!(!new.exists() && stdout(&nothing).is_empty());
+}
+
 /// As docs/reference/backup.md says: snapshots first, then the log in order.
 #[test]
 fn a_copy_of_a_running_server_in_the_right_order_opens_to_a_prefix() {
