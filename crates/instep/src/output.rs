@@ -1,5 +1,6 @@
 //! What goes to stdout, and the bars that go to stderr.
 
+use std::borrow::Cow;
 use std::io::Write;
 use std::time::Duration;
 
@@ -17,14 +18,37 @@ pub(crate) fn lines(text: &[u8]) -> Result<(), Failure> {
 
 /// Writes a line.
 pub(crate) fn line(text: &str) -> Result<(), Failure> {
-    lines(format!("{text}\n").as_bytes())
+    lines(format!("{}\n", harmless(text)).as_bytes())
+}
+
+/// Text that others have chosen, for a terminal: control characters, which could clear it or forge
+/// lines, and those that turn the direction of writing are written as `\u{…}`.
+pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
+    match text.contains(is_harmful) {
+        false => text.into(),
+        true => text.chars().map(|c| written(c, |code| format!("\\u{{{code:x}}}"))).collect(),
+    }
+}
+
+fn written(c: char, escape: impl Fn(u32) -> String) -> String {
+    if is_harmful(c) { escape(c.into()) } else { c.into() }
+}
+
+fn is_harmful(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Writes a value as one line of JSON.
 pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string(value)
         .map_err(|error| Failure::System(format!("the answer as JSON: {error}")))?;
-    line(&text)
+    // Only strings have such characters: JSON escapes the others by itself.
+    let text: String = match text.contains(is_harmful) {
+        false => text,
+        true => text.chars().map(|c| written(c, |code| format!("\\u{code:04x}"))).collect(),
+    };
+    lines(format!("{text}\n").as_bytes())
 }
 
 /// Writes rows under a heading; nothing but a remark when there are none.
@@ -37,7 +61,7 @@ pub(crate) fn table(
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(heading.iter().copied());
     for row in rows {
-        table.add_row(row);
+        table.add_row(row.iter().map(|cell| harmless(cell)));
     }
     match table.is_empty() {
         true => line(none),

@@ -143,14 +143,15 @@ fn show(one: &ConnectionStatus, json: bool) -> Result<(), Failure> {
         one.id,
         one.door,
         one.peer.as_deref().unwrap_or("?"),
-        one.principal,
-        one.user_agent.as_deref().unwrap_or("?"),
+        output::harmless(&one.principal),
+        output::harmless(one.user_agent.as_deref().unwrap_or("?")),
         age(one.age_ms),
         output::bytes(one.waiting_bytes),
         blocked.unwrap_or_default(),
     );
     for joined in &one.topics {
-        text.push_str(&format!("  {}  {} frames behind\n", joined.topic, joined.lag_frames));
+        let topic = output::harmless(&joined.topic);
+        text.push_str(&format!("  {topic}  {} frames behind\n", joined.lag_frames));
     }
     output::lines(text.as_bytes())
 }

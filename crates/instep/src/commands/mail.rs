@@ -312,7 +312,7 @@ fn print_all(answer: &Value, json: bool) -> Result<(), Failure> {
     }
     let text = serde_json::to_string_pretty(answer)
         .map_err(|error| Failure::System(format!("the answer as JSON: {error}")))?;
-    output::line(&text)
+    output::lines(format!("{text}\n").as_bytes())
 }
 
 /// `server/7` and `7` are the same server.

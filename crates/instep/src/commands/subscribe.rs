@@ -106,9 +106,12 @@ fn print(topic: &str, happening: Happening, json: bool) -> Result<(), Failure> {
 }
 
 fn words(topic: &str, happening: &Happening) -> String {
+    let topic = &output::harmless(topic);
     match happening {
         Happening::Event { event, payload } if event == "snapshot" => rows(topic, payload),
-        Happening::Event { event, payload } => format!("{topic}  {event}  {payload}\n"),
+        Happening::Event { event, payload } => {
+            format!("{topic}  {}  {payload}\n", output::harmless(event))
+        }
         Happening::Joined(reply) => {
             let mode = reply["mode"].as_str().unwrap_or("unknown");
             let position = reply["position"].as_str();

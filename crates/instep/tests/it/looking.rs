@@ -20,6 +20,29 @@ fn wait_for_connections(server: &Server, wanted: u64) -> Value {
 }
 
 #[test]
+fn what_strangers_call_things_reaches_no_terminal_as_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::serve(directory.path());
+    let runtime = Runtime::new().unwrap();
+    let name = "room:\u{1b}]0;title\u{7}\u{1b}[2J\nroom:real  9\u{202e}\u{9b}2J";
+    let _held = runtime.block_on(async {
+        let channels = instep_client::Channels::connect(&server.url).await.unwrap();
+        let room = channels.join(name, json!({})).await.unwrap();
+        (channels, room)
+    });
+    let told = wait_for_connections(&server, 1);
+    let id = told["connections"][0]["id"].as_str().unwrap();
+
+    for arguments in [&["topics"][..], &["sessions", id], &["topics", "--json"]] {
+        let shown = server.must(arguments);
+        assert!(!shown.contains(['\u{1b}', '\u{7}', '\u{202e}', '\u{9b}']), "{shown:?}");
+        assert!(shown.contains("1b") && !shown.contains("\nroom:real"), "{shown:?}");
+    }
+    let told = server.json(&["topics"]);
+    assert_eq!(told["topics"][0]["topic"], name, "JSON says it exactly");
+}
+
+#[test]
 fn jan_u7_connections_and_topics_can_be_looked_at_while_the_server_runs() {
     let directory = tempfile::tempdir().unwrap();
     let server = Server::serve(directory.path());
