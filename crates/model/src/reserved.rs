@@ -29,7 +29,14 @@ pub const EVENTS: [&str; 16] = [
 pub const FIELDS: [&str; 2] = ["key", "position"];
 
 /// First parts of topics that the server itself makes.
-pub const TOPIC_PREFIXES: [&str; 4] = ["table:", "server:", "mail:", "phoenix"];
+const TOPIC_PREFIXES: [&str; 4] = ["table:", "server:", "mail:", "phoenix"];
+
+/// Whether a topic is the server's own: no view announces rows there, and no live pattern has it,
+/// also one that is shorter than the prefix.
+#[must_use]
+pub fn is_topic(topic: &str) -> bool {
+    TOPIC_PREFIXES.iter().any(|prefix| topic.starts_with(prefix))
+}
 
 /// Whether an event belongs to the protocol of channels: no client may even push it.
 #[must_use]

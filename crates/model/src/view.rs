@@ -374,9 +374,7 @@ impl TopicPattern {
             parts.push(Part::Text(rest.to_owned()));
         }
         match parts.first() {
-            Some(Part::Text(text))
-                if reserved::TOPIC_PREFIXES.iter().any(|prefix| text.starts_with(prefix)) =>
-            {
+            Some(Part::Text(text)) if reserved::is_topic(text) => {
                 Err("the prefix is reserved".into())
             }
             Some(Part::Text(_)) => Ok(Self { parts }),
@@ -384,7 +382,8 @@ impl TopicPattern {
         }
     }
 
-    /// The topic of a row; none when a field is missing, no text or integer, or too long.
+    /// The topic of a row; none when a field is missing, no text or integer, or when the topic
+    /// would be too long or one of the server's own.
     fn fill(&self, key: &Key, fields: &Fields) -> Option<String> {
         let mut topic = String::new();
         for part in &self.parts {
@@ -400,7 +399,7 @@ impl TopicPattern {
                 },
             }
         }
-        (topic.len() <= limits::TOPIC_BYTES).then_some(topic)
+        (topic.len() <= limits::TOPIC_BYTES && !reserved::is_topic(&topic)).then_some(topic)
     }
 
     /// True when the pattern could produce `topic`.
@@ -421,7 +420,7 @@ impl TopicPattern {
                 },
             }
         }
-        open != rest.is_empty()
+        open != rest.is_empty() && !reserved::is_topic(topic)
     }
 }
 

@@ -75,6 +75,7 @@ impl LivePattern {
 
     pub(crate) fn matches(&self, topic: &str) -> bool {
         match self.topic.strip_suffix('*') {
+            _ if reserved::is_topic(topic) => false,
             Some(prefix) => topic.starts_with(prefix) && topic.len() > prefix.len(),
             None => topic == self.topic,
         }

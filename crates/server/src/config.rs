@@ -11,7 +11,7 @@ use instep_access::origin::Origins;
 use instep_edge::{DoorOptions, JanusOptions, Proxies, RateOptions};
 use instep_model::limits;
 use instep_model::name::Name;
-use instep_model::reserved::TOPIC_PREFIXES;
+use instep_model::reserved;
 use instep_model::view::{View, ViewDeclaration, ViewError, check_together};
 use instep_node::LivePattern;
 use instep_node::ring::RingLimits;
@@ -381,8 +381,7 @@ impl Config {
                 Err(ConfigError::Invalid { key: format!("live[{at}].{key}"), problem })
             };
             let name = live.topic.strip_suffix('*').unwrap_or(&live.topic);
-            let reserved = TOPIC_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
-            if name.is_empty() || name.contains('*') || reserved {
+            if name.is_empty() || name.contains('*') || reserved::is_topic(name) {
                 let problem = "a name, or one that ends in '*'; not reserved";
                 return invalid("topic", problem.into());
             }

@@ -18,6 +18,7 @@ pub const CODES: &[&str] = &[
     "bad_position",
     "bad_presence",
     "bad_query",
+    "body_malformed",
     "body_too_large",
     "body_too_slow",
     "commit_too_large",

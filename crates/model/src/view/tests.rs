@@ -109,4 +109,19 @@ fn a_pattern_matches_what_it_can_produce() {
     assert!(!matches("product:{id}", "order:1"));
     assert!(!matches("a:{x}:b", "a:1:c"));
     assert!(!matches("all", "all2"));
+    assert!(!matches("tabl{x}", "table:d/secret"), "the server's own topics are nobody else's");
+    assert!(matches("tabl{x}", "tablet"));
+}
+
+#[test]
+fn no_row_is_announced_on_a_topic_of_the_server() {
+    let pattern = TopicPattern::parse("tabl{t}").unwrap();
+    let key = Key::new("k").unwrap();
+    let topic = |text: &str| {
+        let fields: Fields = [("t".to_owned(), Value::from(text))].into_iter().collect();
+        pattern.fill(&key, &fields)
+    };
+
+    assert_eq!(topic("e:d/secret"), None);
+    assert_eq!(topic("et").as_deref(), Some("tablet"));
 }

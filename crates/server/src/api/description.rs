@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 /// Refusals that any operation under `/v1` may meet.
 const ANY: &[(&str, &str)] = &[
-    ("400", "`bad_name`, `bad_query`, `bad_json`: the request does not read"),
+    ("400", "`bad_name`, `bad_query`, `bad_json`, `body_malformed`: the request does not read"),
     ("401", "`key_required`, `token_expired`, `token_invalid`"),
     ("403", "`wrong_key`, `forbidden`"),
     ("429", "`rate_limited`: try again after `Retry-After` seconds"),

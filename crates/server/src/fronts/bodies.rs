@@ -34,6 +34,8 @@ enum Failure {
     Overloaded,
     #[error("it comes in too many pieces")]
     Crumbs,
+    #[error("it ends too early, or its chunks do not read")]
+    Malformed,
 }
 
 impl Arriving {
@@ -41,6 +43,7 @@ impl Arriving {
     pub(super) fn problem(&self) -> Option<Problem> {
         let (slow, overloaded, crumbs) =
             (Failure::Slow as u8, Failure::Overloaded as u8, Failure::Crumbs as u8);
+        let malformed = Failure::Malformed as u8;
         match self.failed.load(Ordering::Relaxed) {
             code if code == slow => {
                 let rate = limits::BODY_BYTES_PER_S;
@@ -54,6 +57,10 @@ impl Arriving {
             code if code == crumbs => {
                 let detail = "the body comes in too many pieces";
                 Some(Problem::too_often("rate_limited", detail, 1))
+            }
+            code if code == malformed => {
+                let detail = "the body ends before its length, or its chunks do not read";
+                Some(Problem::bad_request("body_malformed", detail))
             }
             _ => None,
         }
@@ -138,7 +145,8 @@ impl Body for Metered {
                     Err(failure) => metered.fail(failure),
                 })
             }
-            Poll::Ready(ended) => Poll::Ready(ended.map(|ended| ended.map_err(Into::into))),
+            Poll::Ready(Some(Err(_))) => Poll::Ready(metered.fail(Failure::Malformed)),
+            Poll::Ready(None) => Poll::Ready(None),
             Poll::Pending => {
                 let deadline = metered.deadline();
                 let silence =

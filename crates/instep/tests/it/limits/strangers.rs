@@ -189,6 +189,29 @@ fn a_body_that_does_not_come_is_not_waited_for() {
 }
 
 #[test]
+fn a_body_that_is_cut_is_no_large_one() {
+    let limited = Limited::start("");
+    limited.fill(100_000);
+    let head = format!(
+        "POST /v1/datasets/d/commits HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n",
+        limited.key()
+    );
+    for rest in [
+        "Content-Length: 100\r\n\r\n{\"ops\":",
+        "Transfer-Encoding: chunked\r\n\r\nzz\r\nabc\r\n0\r\n\r\n",
+        "Transfer-Encoding: chunked\r\n\r\n3\r\nabcXX0\r\n\r\n",
+    ] {
+        let mut stream = limited.stranger();
+        stream.write_all(format!("{head}{rest}").as_bytes()).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer);
+        assert_eq!(status_of(&answer), 400, "{rest}: {answer}");
+        assert!(answer.contains("body_malformed"), "{rest}: {answer}");
+    }
+}
+
+#[test]
 fn bodies_of_one_address_weigh_no_more_than_is_stated() {
     let limited = Limited::start("waiting_bytes_per_address = 2000000\n[rate]\nloopback = true");
     limited.fill(100_000);
