@@ -77,56 +77,48 @@ impl Server {
 
     /// `instep serve` with another configuration.
     pub(crate) fn serve_with(directory: &Path, configuration: &str) -> Self {
-        let config = directory.join("instep.toml");
-        std::fs::write(&config, configuration).unwrap();
-        let data = directory.join("data");
-        let arguments = ["serve", "--config", text(&config), "--data", text(&data)];
-        Self::start(&arguments, data.clone())
+        Self::serve_in(directory, configuration, &[])
     }
 
     /// `instep serve` with another configuration and environment.
     pub(crate) fn serve_in(directory: &Path, configuration: &str, of: &[(&str, &str)]) -> Self {
-        let config = directory.join("instep.toml");
-        std::fs::write(&config, configuration).unwrap();
-        let data = directory.join("data");
-        let arguments = ["serve", "--config", text(&config), "--data", text(&data)];
-        let arguments: Vec<String> = arguments.iter().map(|&text| text.to_owned()).collect();
+        let (arguments, data) = serve(directory, configuration);
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let environment: Vec<_> = of.iter().map(owned).collect();
-        let (child, url) = spawn(&arguments, Some("127.0.0.1:0"), &environment);
-        let server = Self { child, arguments, environment, url, data };
-        server.wait_until_ready();
-        server
+        let spawned = spawn(&arguments, Some("127.0.0.1:0"), &environment);
+        Self::spawned(spawned, arguments, environment, data)
     }
 
     /// `instep serve` with another configuration, under a umask.
     pub(crate) fn serve_under_umask(directory: &Path, configuration: &str, umask: &str) -> Self {
-        let config = directory.join("instep.toml");
-        std::fs::write(&config, configuration).unwrap();
-        let data = directory.join("data");
-        let arguments = ["serve", "--config", text(&config), "--data", text(&data)];
-        let arguments: Vec<String> = arguments.iter().map(|&text| text.to_owned()).collect();
+        let (arguments, data) = serve(directory, configuration);
         let mut shell = Command::new("sh");
         shell.args(["-c", &format!("umask {umask} && exec \"$0\" \"$@\"")]);
         shell.arg(env!("CARGO_BIN_EXE_instep")).stdin(Stdio::null());
         let spawned = spawn_with(shell, &arguments, Some("127.0.0.1:0"), &[]);
-        Self::spawned(spawned, arguments, data)
+        Self::spawned(spawned, arguments, vec![], data)
     }
 
     /// A server by its arguments, on a free port.
     pub(crate) fn start(arguments: &[&str], data: PathBuf) -> Self {
         let arguments: Vec<String> = arguments.iter().map(|&text| text.to_owned()).collect();
-        Self::spawned(spawn(&arguments, Some("127.0.0.1:0"), &[]), arguments, data)
+        let spawned = spawn(&arguments, Some("127.0.0.1:0"), &[]);
+        Self::spawned(spawned, arguments, vec![], data)
     }
 
     /// A server by its arguments, where it listens by itself.
     pub(crate) fn start_anywhere(arguments: &[&str], data: PathBuf) -> Self {
         let arguments: Vec<String> = arguments.iter().map(|&text| text.to_owned()).collect();
-        Self::spawned(spawn(&arguments, None, &[]), arguments, data)
+        Self::spawned(spawn(&arguments, None, &[]), arguments, vec![], data)
     }
 
-    fn spawned((child, url): (Child, String), arguments: Vec<String>, data: PathBuf) -> Self {
-        let server = Self { child, arguments, environment: Vec::new(), url, data };
+    fn spawned(
+        (child, url): (Child, String),
+        arguments: Vec<String>,
+        environment: Vec<(String, String)>,
+        data: PathBuf,
+    ) -> Self {
+        let server = Self { child, arguments, environment, url, data };
         server.wait_until_ready();
         server
     }
@@ -296,6 +288,14 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Writes a configuration; answers the arguments of a server with it, and where its data will be.
+pub(crate) fn serve(directory: &Path, configuration: &str) -> (Vec<String>, PathBuf) {
+    let (config, data) = (directory.join("instep.toml"), directory.join("data"));
+    std::fs::write(&config, configuration).unwrap();
+    let arguments = ["serve", "--config", text(&config), "--data", text(&data)];
+    (arguments.map(str::to_owned).to_vec(), data)
 }
 
 /// Starts a process and waits until it says where it listens.
