@@ -1,10 +1,15 @@
 //! Whom a client trusts when it speaks TLS.
 
+mod named;
+
 use std::sync::Arc;
 
+use rustls::client::WebPkiServerVerifier;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
+
+use self::named::Named;
 
 /// Who may vouch for a server that is asked over `https://`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,8 +25,8 @@ impl Trust {
         Self::default()
     }
 
-    /// These authorities and nobody else: certificates in PEM. That of a server that vouches for
-    /// itself is good as well.
+    /// These certificates in PEM and no others: authorities, and servers that sign for themselves
+    /// (`openssl req -x509`). Names and times are checked as always.
     #[must_use]
     pub fn only(pem: Vec<u8>) -> Self {
         Self { roots: Some(pem) }
@@ -29,36 +34,45 @@ impl Trust {
 
     /// How to speak TLS; without `tls` nothing is read for it.
     pub(crate) fn config(&self, tls: bool) -> Result<ClientConfig, String> {
-        let mut roots = RootCertStore::empty();
-        if tls {
-            self.fill(&mut roots)?;
-        }
         // Said outright, because nobody installs one for the whole process.
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider)
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?;
-        Ok(builder.with_root_certificates(roots).with_no_client_auth())
-    }
-
-    fn fill(&self, roots: &mut RootCertStore) -> Result<(), String> {
-        let Some(pem) = &self.roots else {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            return match roots.is_empty() {
-                true => Err("this machine trusts nobody; name a certificate to trust".into()),
-                false => Ok(()),
-            };
+        let mut roots = RootCertStore::empty();
+        let named = match (tls, &self.roots) {
+            (false, _) => vec![],
+            (true, None) => {
+                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+                if roots.is_empty() {
+                    return Err("this machine trusts nobody; name a certificate to trust".into());
+                }
+                vec![]
+            }
+            (true, Some(pem)) => read(pem, &mut roots)?,
         };
-        for certificate in CertificateDer::pem_slice_iter(pem) {
-            let added = certificate
-                .map_err(|error| error.to_string())
-                .and_then(|certificate| roots.add(certificate).map_err(|error| error.to_string()));
-            added.map_err(|error| format!("the certificate to trust: {error}"))?;
+        if named.is_empty() {
+            return Ok(builder.with_root_certificates(roots).with_no_client_auth());
         }
-        match roots.is_empty() {
-            true => Err("the file of certificates to trust holds none in PEM".into()),
-            false => Ok(()),
-        }
+        let chains = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider);
+        let chains = chains.build().map_err(|error| error.to_string())?;
+        let verifier = Arc::new(Named::new(chains, named));
+        Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+    }
+}
+
+/// Reads certificates; each becomes a root as well.
+fn read(pem: &[u8], roots: &mut RootCertStore) -> Result<Vec<CertificateDer<'static>>, String> {
+    let mut named = vec![];
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let wrong = |error: &dyn std::fmt::Display| format!("the certificate to trust: {error}");
+        let certificate = certificate.map_err(|error| wrong(&error))?;
+        roots.add(certificate.clone()).map_err(|error| wrong(&error))?;
+        named.push(certificate);
+    }
+    match named.is_empty() {
+        true => Err("the file of certificates to trust holds none in PEM".into()),
+        false => Ok(named),
     }
 }
 

@@ -1,6 +1,7 @@
 //! TLS from outside: browsers' doors and the TCP door, certificates that change, clients that
 //! do not shake hands.
 
+mod self_signed;
 pub(crate) mod server;
 
 use std::io::{ErrorKind, Read as _, Write as _};

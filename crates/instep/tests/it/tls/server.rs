@@ -13,7 +13,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::Value;
 
-use crate::running::{CONFIG, PATIENCE, binary, text, trusting};
+use crate::running::{CONFIG, PATIENCE, binary, serve, trusting};
 
 /// A certificate for this machine, and its key.
 pub(crate) struct Identity {
@@ -58,21 +58,23 @@ impl Identity {
 impl Secure {
     /// Serves HTTP and TCP over TLS, with more configuration.
     pub(crate) fn start(more: &str) -> Self {
+        Self::start_as(Identity::new(), more)
+    }
+
+    /// The same with a certificate from elsewhere.
+    pub(crate) fn start_as(identity: Identity, more: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let identity = Identity::new();
         identity.write(directory.path());
         let [certificate, key] =
             ["certificate.pem", "key.pem"].map(|name| directory.path().join(name));
-        let config = directory.path().join("instep.toml");
         let configuration = format!(
             "tcp = '127.0.0.1:0'\n{more}\n[tls]\ncertificate = {certificate:?}\nkey = {key:?}\n\
              tcp = true\n{CONFIG}"
         );
-        std::fs::write(&config, configuration).unwrap();
-        let data = directory.path().join("data");
+        let (arguments, data) = serve(directory.path(), &configuration);
         let mut child = binary()
-            .args(["serve", "--http", "127.0.0.1:0", "--config", text(&config)])
-            .args(["--data", text(&data)])
+            .args(arguments)
+            .args(["--http", "127.0.0.1:0"])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -98,12 +100,10 @@ impl Secure {
         assert!(url.starts_with("https://"), "{url}");
         let tcp = line().strip_prefix("listening tls://").unwrap().parse().unwrap();
         let secure = Self { child, identity, directory, data, url, tcp, log };
+        // Whether its certificate is trusted is what tests look at.
+        let is_ready = || secure.log().lines().any(|line| line.ends_with(": ready"));
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        let client = trusting(secure.identity.roots()).build().unwrap();
-        runtime.block_on(secure.until("ready", async || {
-            let asked = client.get(format!("{}/readyz", secure.url)).send().await;
-            asked.is_ok_and(|answer| answer.status() == 200)
-        }));
+        runtime.block_on(secure.until("ready", async || is_ready()));
         secure
     }
 
