@@ -83,6 +83,16 @@ impl Failure {
         }
     }
 
+    /// The same of something that is named; what the server refused names it by itself.
+    pub(crate) fn about(self, what: &str) -> Self {
+        let named = |text: String| format!("{what}: {text}");
+        match self {
+            Self::Usage(text) => Self::Usage(named(text)),
+            Self::Connect(text) => Self::Connect(named(text)),
+            other => other,
+        }
+    }
+
     /// Says it on stderr. A reader of stdout who has seen enough is no failure.
     pub(crate) fn report(self, json: bool) -> ExitCode {
         if matches!(&self, Self::Output(error) if error.kind() == ErrorKind::BrokenPipe) {
@@ -123,7 +133,9 @@ impl From<ChannelError> for Failure {
     fn from(error: ChannelError) -> Self {
         let text = error.to_string();
         match error {
-            ChannelError::Refused(answer) => Self::Refused { words: text, answer },
+            ChannelError::Refused(answer) => {
+                Self::Refused { words: text, answer: with_code(answer) }
+            }
             ChannelError::Address { .. } | ChannelError::AlreadyJoined => Self::Usage(text),
             ChannelError::Unreachable { .. }
             | ChannelError::Timeout
@@ -131,6 +143,17 @@ impl From<ChannelError> for Failure {
             | ChannelError::Ended => Self::Connect(text),
         }
     }
+}
+
+/// A refusal on a channel with the `code` that it has over HTTP: its `reason` as one word.
+pub(crate) fn with_code(mut answer: Value) -> Value {
+    if !answer.is_object() {
+        answer = json!({"detail": answer});
+    }
+    let code = answer["code"].as_str().or(answer["reason"].as_str()).unwrap_or("refused");
+    let code = code.replace(' ', "_");
+    answer["code"] = code.into();
+    answer
 }
 
 impl From<StartError> for Failure {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::access::Access;
-use crate::failure::Failure;
+use crate::failure::{self, Failure};
 use crate::{output, running};
 
 /// Events that wait to be printed.
@@ -26,61 +26,48 @@ pub(crate) struct Arguments {
 
 pub(crate) async fn run(arguments: Arguments, json: bool) -> Result<(), Failure> {
     let Arguments { topics, since, access } = arguments;
+    if let Some(twice) = (1..topics.len()).find(|at| topics[..*at].contains(&topics[*at])) {
+        return Err(Failure::Usage(format!("TOPIC: {} is there twice", topics[twice])));
+    }
     let stop = running::stop_signal()?;
     tokio::pin!(stop);
     let channels = access.channels().await?;
     let (happenings, mut happened) = mpsc::channel(WAITING);
-    let mut open = topics.len();
+    let mut failed = None;
     for topic in &topics {
         let params = since.as_ref().map_or(json!({}), |since| json!({"since": since}));
-        let (reply, channel) = match channels.join(topic, params).await {
-            // The other topics are none the worse for it.
-            Err(ChannelError::Refused(answer)) => {
-                open -= 1;
-                over(topic, answer, open, json)?;
-                continue;
+        match channels.join(topic, params).await {
+            Ok((reply, channel)) => {
+                print(topic, Happening::Joined(reply), json)?;
+                tokio::spawn(forward(channel, happenings.clone()));
             }
-            joined => joined?,
-        };
-        print(topic, Happening::Joined(reply), json)?;
-        tokio::spawn(forward(channel, happenings.clone()));
+            // The other topics are none the worse for it.
+            Err(ChannelError::Refused(answer)) => failed = Some(over(topic, answer, json)?),
+            Err(error) => return Err(Failure::from(error).about(&format!("topic {topic}"))),
+        }
     }
     drop(happenings);
     loop {
-        let (topic, happening) = tokio::select! {
-            happened = happened.recv() => match happened {
-                Some(happened) => happened,
-                None => return Ok(()),
-            },
-            () = &mut stop => return Ok(()),
+        let next = tokio::select! {
+            next = happened.recv() => next,
+            () = &mut stop => None,
         };
-        match happening {
-            Happening::Ended(answer) => {
-                open -= 1;
-                over(&topic, answer, open, json)?;
-            }
-            happening @ (Happening::Event { .. } | Happening::Lost | Happening::Joined(_)) => {
-                print(&topic, happening, json)?;
-            }
+        match next {
+            Some((topic, Happening::Ended(answer))) => failed = Some(over(&topic, answer, json)?),
+            Some((topic, happening)) => print(&topic, happening, json)?,
+            // With the last topic so is the command, and at the latest when it is told to stop.
+            None => return failed.map_or(Ok(()), Err),
         }
     }
 }
 
-/// Tells that a topic is over. With the last one so is the command.
-fn over(topic: &str, answer: Value, open: usize, json: bool) -> Result<(), Failure> {
+/// Tells that a topic is over, and answers why as a failure.
+fn over(topic: &str, answer: Value, json: bool) -> Result<Failure, Failure> {
     print(topic, Happening::Ended(answer.clone()), json)?;
-    if open > 0 {
-        return Ok(());
-    }
+    let mut answer = failure::with_code(answer);
     let words = format!("topic {topic} is over: {}", ChannelError::Refused(answer.clone()));
-    let mut answer = answer;
-    if let Value::Object(fields) = &mut answer {
-        let code = fields.get("code").or_else(|| fields.get("reason")).cloned();
-        let code = code.as_ref().and_then(Value::as_str).unwrap_or("refused").replace(' ', "_");
-        fields.insert("code".into(), code.into());
-        fields.insert("topic".into(), topic.into());
-    }
-    Err(Failure::Refused { words, answer })
+    answer["topic"] = topic.into();
+    Ok(Failure::Refused { words, answer })
 }
 
 async fn forward(mut channel: Channel, happenings: mpsc::Sender<(String, Happening)>) {
@@ -99,7 +86,10 @@ fn print(topic: &str, happening: Happening, json: bool) -> Result<(), Failure> {
             }
             Happening::Joined(reply) => json!({"topic": topic, "joined": reply}),
             Happening::Lost => json!({"topic": topic, "lost": true}),
-            Happening::Ended(reason) => json!({"topic": topic, "ended": reason}),
+            Happening::Ended(reason) => {
+                let code = failure::with_code(reason.clone())["code"].take();
+                json!({"topic": topic, "ended": reason, "code": code})
+            }
         }),
         false => output::lines(words(topic, &happening).as_bytes()),
     }

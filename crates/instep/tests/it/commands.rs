@@ -113,8 +113,35 @@ fn what_the_server_refuses_exits_with_1_and_the_code() {
     }
     let wrong = instep(&["dataset", "list", "--server", &server.url, "--key", "wrong", "--json"]);
     assert_eq!((wrong.status.code(), code_of(&wrong)), (Some(1), "wrong_key".into()));
-    let topic = server.instep(&["subscribe", "nope"]);
-    assert_eq!(topic.status.code(), Some(1), "{}", stderr(&topic));
+}
+
+#[test]
+fn a_topic_that_is_refused_is_named_with_its_code_and_ends_no_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::serve(directory.path());
+    let mut subscribe = server.command(&["subscribe", "nowhere", "room:1", "--json"]);
+    let subscribe = subscribe.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut subscriber = subscribe.spawn().unwrap();
+    let mut lines = BufReader::new(subscriber.stdout.take().unwrap()).lines();
+    let mut next = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
+
+    let refused = json!({"reason": "unmatched topic"});
+    assert_eq!(next(), json!({"topic": "nowhere", "ended": refused, "code": "unmatched_topic"}));
+    assert_eq!(next()["joined"]["mode"], "live");
+    server.must(&["publish", "room:1", "hello"]);
+    assert_eq!(next(), json!({"topic": "room:1", "event": "hello", "payload": {}}));
+    let process = subscriber.id().to_string();
+    std::process::Command::new("kill").args(["-INT", &process]).status().unwrap();
+    let output = subscriber.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), code_of(&output)), (Some(1), "unmatched_topic".into()));
+
+    let alone = server.instep(&["subscribe", "nowhere"]);
+    assert_eq!(alone.status.code(), Some(1));
+    assert_eq!(stdout(&alone), "nowhere  -- over: unmatched topic\n");
+    assert_eq!(stderr(&alone), "instep: topic nowhere is over: unmatched topic\n");
+    let twice = server.instep(&["subscribe", "room:1", "room:2", "room:1"]);
+    assert_eq!(twice.status.code(), Some(2), "{}", stderr(&twice));
+    assert!(stderr(&twice).contains("room:1"), "{}", stderr(&twice));
 }
 
 #[test]
