@@ -27,4 +27,5 @@ mod running;
 mod serving;
 mod shoppers;
 mod stuck;
+mod terminal;
 mod tls;
