@@ -315,11 +315,6 @@ fn print_all(answer: &Value, json: bool) -> Result<(), Failure> {
     output::lines(format!("{text}\n").as_bytes())
 }
 
-/// `server/7` and `7` are the same server.
-fn server_of(text: &str) -> &str {
-    text.strip_prefix("server/").unwrap_or(text)
-}
-
 /// What became of answers; a refused one is a failure of the command.
 fn print_outcomes(outcomes: &[instep_client::Answered], json: bool) -> Result<(), Failure> {
     for answered in outcomes {

@@ -5,6 +5,7 @@ mod cost;
 mod crash;
 mod disk;
 mod local;
+mod naming;
 mod routes;
 mod saying;
 mod scale;

@@ -9,6 +9,9 @@ use crate::limits;
 use crate::name::{Key, Name};
 use crate::row::Row;
 
+/// What servers are called where no kind says it.
+const SERVER_KIND: &str = "server";
+
 /// A typed address, `kind/id`, with the kind by its name.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Endpoint(Arc<str>);
@@ -30,6 +33,9 @@ pub enum EndpointError {
         /// Bytes allowed.
         limit: usize,
     },
+    /// It is no server.
+    #[error("{0:?} is no server: a server is its id, as `7`, or `server/7`")]
+    Server(String),
 }
 
 /// A kind of endpoints.
@@ -205,13 +211,39 @@ impl MailRules {
         if kind.is_empty() || id.is_empty() || id.chars().any(char::is_control) {
             return Err(form());
         }
-        let number = kind.parse::<u16>().ok();
-        let found = self
-            .kinds
-            .iter()
-            .find(|known| known.name.as_str() == kind || number == Some(known.number));
-        let found = found.ok_or_else(|| EndpointError::Kind(kind.to_owned()))?;
+        let found = self.kind_named(kind).ok_or_else(|| EndpointError::Kind(kind.to_owned()))?;
         Ok(Endpoint(format!("{}/{id}", found.name).into()))
+    }
+
+    /// The id of a server that is written as its id or as its endpoint: `7` and `server/7` are the
+    /// same server at every door. The id of an id is itself.
+    ///
+    /// # Errors
+    /// [`EndpointError::Server`] when it is neither.
+    pub fn server<'a>(&self, text: &'a str) -> Result<&'a str, EndpointError> {
+        let mut id = text;
+        while let Some((kind, rest)) = id.split_once('/') {
+            match self.kind_named(kind).map(|kind| &kind.mapping) {
+                Some(Mapping::Itself) => id = rest,
+                None if kind == SERVER_KIND => id = rest,
+                // An id may have parts of its own.
+                None => break,
+                Some(
+                    Mapping::Directory
+                    | Mapping::Follows(_)
+                    | Mapping::Field { .. }
+                    | Mapping::Function(_),
+                ) => return Err(EndpointError::Server(text.to_owned())),
+            }
+        }
+        is_server(id).then_some(id).ok_or_else(|| EndpointError::Server(text.to_owned()))
+    }
+
+    /// A kind by its name or its number.
+    fn kind_named(&self, kind: &str) -> Option<&Kind> {
+        let number = kind.parse::<u16>().ok();
+        let mut kinds = self.kinds.iter();
+        kinds.find(|known| known.name.as_str() == kind || number == Some(known.number))
     }
 
     fn kind_of(&self, endpoint: &Endpoint) -> Option<&Kind> {
@@ -254,13 +286,16 @@ impl MailRules {
     ) -> Result<Option<Route>, E> {
         match self.origin(endpoint) {
             Origin::Nowhere => Ok(None),
-            Origin::Server(server) => {
-                Ok(is_server(&server).then_some(Route { server, via: None, generation: 0 }))
-            }
+            Origin::Server(server) => Ok(self.server(&server).ok().map(|server| Route {
+                server: server.to_owned(),
+                via: None,
+                generation: 0,
+            })),
             Origin::Row { table, key, field } => {
                 let Some(row) = read(&table, &key)? else { return Ok(None) };
                 let fields = row.fields();
-                let server = fields.get(&field).and_then(text_of).filter(|text| is_server(text));
+                let server = fields.get(&field).and_then(text_of);
+                let server = server.and_then(|text| self.server(&text).ok().map(str::to_owned));
                 let generation = fields.get("generation").and_then(Value::as_u64).unwrap_or(0);
                 Ok(server.map(|server| Route {
                     server,
@@ -292,8 +327,41 @@ fn text_of(value: &Value) -> Option<String> {
     }
 }
 
+/// The id in a text that is a server's id or `server/` and its id, for who does not know the kinds
+/// of a dataset. Whether there can be such a server is for [`MailRules::server`] to say.
+#[must_use]
+pub fn id_of_server(text: &str) -> &str {
+    match text.split_once('/') {
+        Some((SERVER_KIND, id)) => id,
+        Some(_) | None => text,
+    }
+}
+
 /// Whether a text can be the id of a server.
 #[must_use]
 pub fn is_server(text: &str) -> bool {
     !text.is_empty() && text.len() <= limits::SERVER_BYTES && !text.chars().any(char::is_control)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_has_one_id_however_it_is_written() {
+        let mut rules = MailRules::default();
+        for text in ["7", "server/7", "4/7", "server/server/7", "server/4/7"] {
+            assert_eq!(rules.server(text), Ok("7"), "{text}");
+        }
+        assert_eq!(rules.server("eu/7"), Ok("eu/7"), "an id may have parts");
+        for text in ["org/42", "1/42", "server/org/42", "", "server/", "7\n"] {
+            assert_eq!(rules.server(text), Err(EndpointError::Server(text.into())), "{text}");
+        }
+
+        let mapping = Mapping::Itself;
+        rules.kinds = vec![Kind { name: Name::new("worker").unwrap(), number: 40, mapping }];
+        for text in ["7", "worker/7", "40/7", "server/7"] {
+            assert_eq!(rules.server(text), Ok("7"), "kinds of its own: {text}");
+        }
+    }
 }

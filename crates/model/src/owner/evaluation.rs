@@ -216,7 +216,7 @@ impl Evaluation<'_> {
             Operation::Send(letter) => return self.send(letter, true).map(Some),
             Operation::Import(letter) => return self.send(letter, false).map(Some),
             Operation::Move { endpoint, to, generation } => {
-                return self.move_endpoint(&endpoint, to, generation).map(Some);
+                return self.move_endpoint(&endpoint, &to, generation).map(Some);
             }
             Operation::Readdress { endpoint } => return self.readdress(&endpoint).map(Some),
             Operation::Retry { seq } => return self.retry(seq).map(Some),

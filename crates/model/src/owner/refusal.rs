@@ -69,8 +69,13 @@ pub enum Refusal {
     #[error("ops[{operation}]: {error}")]
     BadEndpoint { operation: usize, error: EndpointError },
     /// Nothing says which server an endpoint has.
-    #[error("ops[{operation}]: no route for {endpoint}, nothing stored: see `instep mail move`")]
-    NoRoute { operation: usize, endpoint: String },
+    #[error("ops[{operation}]: no route for {endpoint}, nothing stored: {}", way(.row.as_deref()))]
+    NoRoute {
+        operation: usize,
+        endpoint: String,
+        /// The endpoint whose row would have it.
+        row: Option<String>,
+    },
     /// The server of an endpoint is not in a row.
     #[error("ops[{operation}]: the server of {endpoint} is not in a row that a move could change")]
     NotMovable { operation: usize, endpoint: String },
@@ -111,6 +116,14 @@ pub enum Refusal {
     /// The write failed in a way that leaves open whether it is stored.
     #[error("the log failed while the commit was written; whether it is stored shows at restart")]
     OutcomeUnknown,
+}
+
+/// How an endpoint comes to a route.
+fn way(row: Option<&str>) -> String {
+    match row {
+        Some(row) => format!("`instep mail move {row} --to SERVER` gives it one"),
+        None => "no row has it, and what maps it knows no server".into(),
+    }
 }
 
 impl Refusal {

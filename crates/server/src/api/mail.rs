@@ -85,7 +85,7 @@ pub(super) struct SentAllReply {
 pub(super) struct MessagesQuery {
     /// For this endpoint.
     endpoint: Option<String>,
-    /// Routed to this server.
+    /// Routed to this server: its id, or `server/` and its id.
     server: Option<String>,
     /// `pending`, `delayed`, `unrouted`, `dead`, `confirmed` or `expired`.
     state: Option<String>,
@@ -119,6 +119,12 @@ fn queue_of(mail: &Mail, queue: &str) -> Result<u16, Problem> {
         let detail = format!("there is no queue {queue:?}");
         Problem::new(StatusCode::NOT_FOUND, "unknown_queue", detail)
     })
+}
+
+/// The id of a server, which may be written as its endpoint.
+fn server_of(dataset: &Dataset, text: &str) -> Result<String, Problem> {
+    let id = dataset.mail_rules().server(text).map(str::to_owned);
+    id.map_err(|error| Problem::bad_request("bad_endpoint", error.to_string()))
 }
 
 fn unknown_message(name: &str) -> Problem {
@@ -219,7 +225,8 @@ pub(super) async fn list(
             Some(mail.endpoint_number(endpoint.as_str()).unwrap_or(NOWHERE))
         }
     };
-    let server = query.server.as_deref().map(|text| mail.server_number(text).unwrap_or(NOWHERE));
+    let server = query.server.as_deref().map(|text| server_of(&dataset, text)).transpose()?;
+    let server = server.map(|id| mail.server_number(&id).unwrap_or(NOWHERE));
     let wanted = query.state.as_deref();
     let fits = |seq: u64| {
         let message = mail.message(seq)?;

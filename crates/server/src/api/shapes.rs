@@ -194,7 +194,7 @@ pub(super) enum CommitOperation {
     Move {
         /// The endpoint.
         endpoint: String,
-        /// Id of the server.
+        /// The server: its id, or `server/` and its id.
         to: String,
         /// The route must have this generation by now.
         #[serde(default)]

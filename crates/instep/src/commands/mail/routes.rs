@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use instep_client::{Backfilled, Stale};
 use serde_json::json;
 
-use super::{Post, Queue, in_batches, letters_of, server_of};
+use super::{Post, Queue, in_batches, letters_of};
 use crate::failure::Failure;
 use crate::output;
 
@@ -57,8 +57,7 @@ pub(crate) struct Import {
 pub(super) async fn move_endpoint(arguments: Move, json: bool) -> Result<(), Failure> {
     let Move { endpoint, to, if_generation, post } = arguments;
     let client = post.client()?;
-    let moved =
-        client.move_endpoint(&post.dataset, &endpoint, server_of(&to), if_generation).await?;
+    let moved = client.move_endpoint(&post.dataset, &endpoint, &to, if_generation).await?;
     match json {
         true => output::json(&moved),
         false => {

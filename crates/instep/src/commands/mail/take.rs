@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use instep::model::mail::kinds::id_of_server;
 use instep_client::{Channel, Happening};
 use serde_json::{Value, json};
 
-use super::{Post, server_of};
-use crate::failure::Failure;
+use super::Post;
+use crate::failure::{self, Failure};
 use crate::output;
 
 /// Messages that are written before they are confirmed together.
@@ -30,7 +31,7 @@ pub(super) async fn take(arguments: Take, json: bool) -> Result<(), Failure> {
     let Take { server, credit, post } = arguments;
     let channels = post.access.channels().await?;
     let params = json!({"dataset": post.dataset, "credit": credit});
-    let topic = format!("server:{}", server_of(&server));
+    let topic = format!("server:{}", id_of_server(&server));
     let (greeting, mut channel) = channels.join(&topic, params).await?;
     print(&json!({"registered": greeting}), json)?;
     let mut written = BTreeSet::new();
@@ -97,7 +98,7 @@ async fn hear(
         Happening::Lost => print(&json!({"lost": true}), json)?,
         Happening::Ended(answer) => {
             let words = format!("the registration is over: {answer}");
-            return Err(Failure::Refused { words, answer });
+            return Err(Failure::Refused { words, answer: failure::with_code(answer) });
         }
     }
     Ok(())

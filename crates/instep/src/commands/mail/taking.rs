@@ -1,5 +1,6 @@
 //! Servers, and taking mail without a socket.
 
+use instep::model::mail::kinds::id_of_server;
 use instep_client::Answers;
 
 use super::{Post, age, print_outcomes, server_of};
@@ -113,7 +114,7 @@ pub(super) async fn pull(arguments: Pull, json: bool) -> Result<(), Failure> {
     let Pull { server, registration, max, wait_ms, post } = arguments;
     let client = post.client()?;
     let wait = (max, wait_ms);
-    let pulled = client.pull(&post.dataset, server_of(&server), registration, wait).await?;
+    let pulled = client.pull(&post.dataset, id_of_server(&server), registration, wait).await?;
     if json {
         return output::json(&pulled);
     }
@@ -150,6 +151,6 @@ async fn answer(taker: Taker, answers: Answers, json: bool) -> Result<(), Failur
     let Taker { server, registration, post } = taker;
     let answers = Answers { registration, ..answers };
     let client = post.client()?;
-    let outcomes = client.answer_mail(&post.dataset, server_of(&server), &answers).await?;
+    let outcomes = client.answer_mail(&post.dataset, id_of_server(&server), &answers).await?;
     print_outcomes(&outcomes, json)
 }

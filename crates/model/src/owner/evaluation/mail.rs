@@ -11,7 +11,7 @@ use super::letters::{Before, Below};
 use crate::commit::{Record, digest, weigh_value};
 use crate::limits;
 use crate::mail::derived::derived_id;
-use crate::mail::kinds::{Route, is_server};
+use crate::mail::kinds::Route;
 use crate::mail::{
     Endpoint, HIGHEST_PRIORITY, Hold, Keep, Letter, Mail, MailOperation, MailRecord, MailRules,
     Message, NOWHERE, Origin, PRIORITY, Status, outcome,
@@ -64,6 +64,15 @@ impl<'a> Evaluation<'a> {
         })
     }
 
+    /// What an endpoint without a route is refused with: the way to give it one is in it.
+    fn no_route(&self, endpoint: &Endpoint) -> Refusal {
+        let row = match self.rules.origin(endpoint) {
+            Origin::Row { key, .. } => Some(key.as_str().to_owned()),
+            Origin::Server(_) | Origin::Nowhere => None,
+        };
+        Refusal::NoRoute { operation: self.operation, endpoint: endpoint.to_string(), row }
+    }
+
     pub(super) fn create_queue(&mut self, queue: Name) -> Result<(), Refusal> {
         if self.books().queue(&queue).is_some() {
             return Ok(());
@@ -112,7 +121,7 @@ impl<'a> Evaluation<'a> {
         };
         let route = if routed { self.route(&endpoint)? } else { None };
         if routed && route.is_none() {
-            return Err(Refusal::NoRoute { operation, endpoint: endpoint.to_string() });
+            return Err(self.no_route(&endpoint));
         }
         let (server, via, generation) = match route {
             Some(Route { server, via, generation }) => (Some(server), via, generation),
@@ -142,14 +151,13 @@ impl<'a> Evaluation<'a> {
     pub(super) fn move_endpoint(
         &mut self,
         endpoint: &str,
-        to: String,
+        to: &str,
         expected: Option<u64>,
     ) -> Result<i64, Refusal> {
         let operation = self.operation;
         let endpoint = self.endpoint(endpoint)?;
-        if !is_server(&to) {
-            return Err(self.bad("to: not the id of a server"));
-        }
+        let to = self.rules.server(to).map_err(|error| self.bad(format!("to: {error}")))?;
+        let to = to.to_owned();
         let Origin::Row { table, key, field } = self.rules.origin(&endpoint) else {
             let endpoint = endpoint.to_string();
             return Err(Refusal::NotMovable { operation, endpoint });
@@ -184,8 +192,7 @@ impl<'a> Evaluation<'a> {
     pub(super) fn readdress(&mut self, endpoint: &str) -> Result<i64, Refusal> {
         let endpoint = self.endpoint(endpoint)?;
         let Some(Route { server, via, generation }) = self.route(&endpoint)? else {
-            let (operation, endpoint) = (self.operation, endpoint.to_string());
-            return Err(Refusal::NoRoute { operation, endpoint });
+            return Err(self.no_route(&endpoint));
         };
         let endpoint = endpoint.to_string();
         self.write(MailRecord::Readdressed { endpoint, server, via, generation });
@@ -218,7 +225,7 @@ impl<'a> Evaluation<'a> {
         let server = mail.server(message.server).map(|server| Arc::clone(&server.server));
         let endpoint = self.endpoint(&text)?;
         let Some(route) = self.route(&endpoint)? else {
-            return Err(Refusal::NoRoute { operation, endpoint: text });
+            return Err(self.no_route(&endpoint));
         };
         if server.as_deref() != Some(&*route.server) || generation != route.generation {
             let Route { server, via, generation } = route;
@@ -261,8 +268,11 @@ impl<'a> Evaluation<'a> {
     }
 
     fn register(&mut self, server: String) -> Result<i64, Refusal> {
-        if !is_server(&server) {
-            return Err(self.bad("not the id of a server"));
+        match self.rules.server(&server) {
+            Ok(id) if id == server => {}
+            // A topic is not read in two ways: who joins it is told which it is.
+            Ok(id) => return Err(self.bad(format!("the id of server {server:?} is {id:?}"))),
+            Err(error) => return Err(self.bad(error.to_string())),
         }
         let generation = self.books().generation(&server) + 1;
         self.write(MailRecord::Registered { server, generation });

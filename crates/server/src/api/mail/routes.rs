@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::super::{Answer, Body, Shared, dataset, read_json};
-use super::{SentAllReply, queue_of, read_letters};
+use super::{SentAllReply, queue_of, read_letters, server_of};
 use crate::caller::Caller;
 use crate::problem::Problem;
 
@@ -30,7 +30,7 @@ struct MoveRequest {
     /// The endpoint.
     #[schema(example = "org/42")]
     endpoint: String,
-    /// The id of the server.
+    /// The server: its id, or `server/` and its id.
     #[schema(example = "7")]
     to: String,
     /// Refused if the route has another generation by now.
@@ -150,6 +150,7 @@ pub(in crate::api) async fn move_endpoint(
         Problem::bad_request("bad_endpoint", error.to_string())
     };
     let parsed = dataset.mail_rules().endpoint(&endpoint).map_err(bad)?;
+    let to = server_of(&dataset, &to)?;
     let from = route(dataset.mail_rules(), &dataset.state(), parsed.as_str());
     let operation = Operation::Move { endpoint, to: to.clone(), generation };
     let receipt = dataset.commit(vec![operation].into()).await?;

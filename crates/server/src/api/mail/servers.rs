@@ -9,6 +9,7 @@ use axum::http::{HeaderName, StatusCode};
 use bytes::Bytes;
 use instep_access::{Action, Resource};
 use instep_model::limits;
+use instep_model::mail::kinds::id_of_server;
 use instep_node::mail::{Answers, MailError, Reply, SERVER_PREFIX};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -16,6 +17,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::super::shapes::{AnswersReply, PullReply};
 use super::super::{Answer, Body, Query, Shared, dataset, read_json};
+use super::server_of;
 use crate::caller::{Caller, now_ms};
 use crate::problem::Problem;
 
@@ -130,7 +132,7 @@ pub(in crate::api) async fn list(
 #[utoipa::path(post, operation_id = "pull_messages",
     path = "/v1/datasets/{dataset}/servers/{server}/pull", tag = "mail",
     params(("dataset" = String, Path, description = "Name of the dataset"),
-           ("server" = String, Path, description = "Id of the server")),
+           ("server" = String, Path, description = "The server: its id, or `server/` and its id")),
     request_body = PullRequest,
     responses((status = 200, description = "Messages, maybe none", body = PullReply),
               (status = 404, body = Problem),
@@ -143,8 +145,9 @@ pub(in crate::api) async fn pull(
     Path((name, server)): Path<(String, String)>,
     body: Body<4096>,
 ) -> Result<([(HeaderName, &'static str); 1], Vec<u8>), Problem> {
-    may_take(&caller, &server)?;
+    may_take(&caller, id_of_server(&server))?;
     let dataset = dataset(&shared.node, &name)?;
+    let server = server_of(&dataset, &server)?;
     let PullRequest { registration, max, wait_ms } = read_json(&body.read().await?)?;
     if !(1..=limits::MAIL_CREDIT_MOST).contains(&max) {
         let most = limits::MAIL_CREDIT_MOST;
@@ -192,7 +195,7 @@ fn over(shared: &Shared) -> impl Future<Output = ()> + use<> {
 #[utoipa::path(post, operation_id = "answer_messages",
     path = "/v1/datasets/{dataset}/servers/{server}/answers", tag = "mail",
     params(("dataset" = String, Path, description = "Name of the dataset"),
-           ("server" = String, Path, description = "Id of the server")),
+           ("server" = String, Path, description = "The server: its id, or `server/` and its id")),
     request_body = AnswersRequest,
     responses((status = 200, description = "What became of each answer", body = AnswersReply),
               (status = 404, body = Problem)))]
@@ -202,8 +205,9 @@ pub(in crate::api) async fn answers(
     Path((name, server)): Path<(String, String)>,
     body: Body<{ 64 * 1024 }>,
 ) -> Result<([(HeaderName, &'static str); 1], Bytes), Problem> {
-    may_take(&caller, &server)?;
+    may_take(&caller, id_of_server(&server))?;
     let dataset = dataset(&shared.node, &name)?;
+    let server = server_of(&dataset, &server)?;
     let said = Answers::read(&body.read().await?).map_err(refused)?;
     may_take(&caller, &server)?;
     let answered = dataset.answer_pulled(&server, said).await.map_err(refused)?;

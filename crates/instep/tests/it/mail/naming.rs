@@ -1,0 +1,87 @@
+//! Servers by their id and by their endpoint, and what the command line says to people.
+
+use instep_client::{MessageQuery, Method};
+use serde_json::{Value, json};
+
+use super::local::House;
+use super::refused;
+use crate::running::{stderr, stdout};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_is_its_id_or_its_endpoint_at_every_door() {
+    let directory = tempfile::tempdir().unwrap();
+    let house = House::open(directory.path());
+    let client = &house.client;
+
+    let moved = client.move_endpoint("mail", "org/1", "server/7", None).await.unwrap();
+    assert_eq!(moved.to, "7", "over HTTP");
+    let written = [
+        json!({"op": "move", "endpoint": "org/2", "to": "4/7"}),
+        json!({"op": "put", "table": "directory", "key": "org/3", "row": {"server": "server/7"}}),
+    ];
+    client.commit("mail", &written, None).await.unwrap();
+    let said = house.server.must(&["mail", "move", "org/4", "--to", "server/7"]);
+    assert!(said.contains("org/4 moved to server 7"), "{said}");
+    let endpoints = ["org/1", "org/2", "org/3", "org/4", "server/7", "server/server/7"];
+    for to in endpoints {
+        assert_eq!(house.send(to, json!(to)).await.server.as_deref(), Some("7"), "{to}");
+    }
+
+    let servers = client.mail_servers("mail").await.unwrap();
+    assert_eq!(servers, ["7"], "and no other was made");
+    for name in ["7", "server/7"] {
+        let query = MessageQuery { server: Some(name.into()), ..MessageQuery::default() };
+        let listed = client.messages("mail", "mail", &query).await.unwrap().messages.len();
+        assert_eq!(listed, endpoints.len(), "{name}");
+        let list = ["mail", "list", "--to-server", name, "--json"];
+        assert_eq!(house.server.must(&list).lines().count(), endpoints.len(), "{name}");
+    }
+    let pulled = client.pull("mail", "server/7", None, (10, 0)).await.unwrap();
+    assert_eq!(pulled.messages.len(), endpoints.len());
+    let seqs: Vec<u64> = pulled.messages.iter().map(|message| message.seq).collect();
+    let answers = json!({"registration": pulled.registration, "ack": seqs});
+    let path = ["v1", "datasets", "mail", "servers", "4/7", "answers"];
+    let answered: Value = client.request(Method::POST, &path, Some(&answers)).await.unwrap();
+    assert!(answered["outcomes"].as_array().unwrap().iter().all(|one| one["outcome"] == "ok"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_server_is_refused_by_name_at_every_door() {
+    let directory = tempfile::tempdir().unwrap();
+    let house = House::open(directory.path());
+    let client = &house.client;
+    client.create_table("mail", "directory", false).await.unwrap();
+
+    let moved = client.move_endpoint("mail", "org/1", "org/42", None).await;
+    assert_eq!(refused(moved), ("bad_endpoint".into(), 400));
+    let operation = json!({"op": "move", "endpoint": "org/1", "to": "org/42"});
+    let committed = client.commit("mail", &[operation], None).await;
+    assert_eq!(refused(committed), ("bad_operation".into(), 400));
+    assert_eq!(refused(client.pull("mail", "org/42", None, (1, 0)).await).0, "bad_endpoint");
+    let query = MessageQuery { server: Some("org/42".into()), ..MessageQuery::default() };
+    assert_eq!(refused(client.messages("mail", "mail", &query).await).0, "bad_endpoint");
+    let row =
+        json!({"op": "put", "table": "directory", "key": "org/1", "row": {"server": "org/2"}});
+    client.commit("mail", &[row], None).await.unwrap();
+    let sent = client.send_mail("mail", "mail", &[super::letter("org/1")]).await;
+    assert_eq!(refused(sent).0, "no_route");
+    let joined = house.register_with("server/7", json!({})).await;
+    let error = joined.err().unwrap().to_string();
+    assert!(error.contains("bad_operation") && error.contains("\"7\""), "{error}");
+    assert!(client.mail_servers("mail").await.unwrap().is_empty(), "nothing was made");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_route_is_refused_with_the_command_that_makes_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let house = House::open(directory.path());
+
+    let output = house.server.instep(&["mail", "send", "user/42/9", "hello"]);
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said.starts_with("instep: no_route: "), "{said}");
+    assert!(said.contains("`instep mail move org/42 --to SERVER`"), "{said}");
+
+    house.server.must(&["mail", "move", "org/42", "--to", "7"]);
+    house.server.must(&["mail", "send", "user/42/9", "hello"]);
+}
