@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { describe, it } from "node:test";
 import { promisify } from "node:util";
 
-import { serve } from "./start.mjs";
+import { BINARY, serve } from "./start.mjs";
 
 const END = "@@ end of block @@";
 
@@ -20,7 +20,8 @@ describe("docs/reference/commits.md", () => {
     const shell = blocks.filter(({ kind }) => kind === "sh");
     assert.ok(shell.length >= 5, "the page has examples");
 
-    const outputs = await runAll(t, shell.map(({ text }) => text));
+    const server = await serve(t);
+    const outputs = await runAll(t, server, shell.map(({ text }) => text));
 
     shell.forEach((block, at) => {
       const next = blocks[blocks.indexOf(block) + 1];
@@ -32,15 +33,29 @@ describe("docs/reference/commits.md", () => {
   });
 });
 
+describe("docs/reference/mail.md", () => {
+  it("has five minutes that send, take and confirm two messages", async (t) => {
+    const page = await readFile(new URL("../../docs/reference/mail.md", import.meta.url), "utf8");
+    const [, config, commands] = /^```toml\n(.*?)^```\n+^```sh\n(.*?)^```/ms.exec(page);
+    const server = await serve(t, config);
+    const begin = `instep() { ${BINARY} "$@" --server ${server.url}; }\n`;
+
+    const [said] = await runAll(t, server, [begin + commands.replace(/^instep serve .*&$/m, "")]);
+
+    assert.match(said, /message 1 for org\/42, attempt 1: \{"text":"good morning"\}/);
+    assert.match(said, /^message 1: ok\nmessage 2: ok$/m);
+    assert.match(said, /^mail +0 +0 +0 +2 /m, "nothing is pending, two are confirmed");
+  });
+});
+
 /** Runs blocks of commands in one shell, in a folder that has the server's `data`. */
-async function runAll(t, blocks) {
-  const server = await serve(t);
+async function runAll(t, server, blocks) {
   const folder = await mkdtemp(join(tmpdir(), "instep-documents-"));
   t.after(() => rm(folder, { recursive: true, force: true }));
   await symlink(server.data, join(folder, "data"));
   const script = blocks.map((text) => `${text}\necho '${END}'\n`).join("");
   // Each answer stands on lines of its own.
-  const begin = 'set -eu\ncurl() { command curl "$@"; echo; }\n';
+  const begin = 'set -euo pipefail\ncurl() { command curl "$@"; echo; }\n';
   const commands = begin + script.replaceAll("localhost:4000", new URL(server.url).host);
   const { stdout } = await promisify(execFile)("bash", ["-c", commands], { cwd: folder, timeout: 60_000 });
   return stdout.split(`${END}\n`);

@@ -12,7 +12,8 @@ import { eventually } from "./wait.mjs";
 
 const ROOT = resolve(fileURLToPath(import.meta.url), "../../..");
 const TARGET = process.env.CARGO_TARGET_DIR ?? join(ROOT, "target");
-const BINARY = process.env.INSTEP_BINARY ?? join(TARGET, "debug", "instep");
+/** The built binary. */
+export const BINARY = process.env.INSTEP_BINARY ?? join(TARGET, "debug", "instep");
 
 /** How long a start may take: recovery of a test's data is a matter of milliseconds. */
 const START_MS = 20_000;

@@ -88,6 +88,14 @@ pub(crate) fn bar(length: u64, template: &str) -> ProgressBar {
     bar
 }
 
+/// How many there are: `1 message`, `2 messages`.
+pub(crate) fn counted(count: u64, noun: &str) -> String {
+    match count {
+        1 => format!("1 {noun}"),
+        count => format!("{count} {noun}s"),
+    }
+}
+
 /// Bytes for people.
 pub(crate) fn bytes(bytes: u64) -> String {
     indicatif::BinaryBytes(bytes).to_string()

@@ -1,6 +1,7 @@
 //! `instep mail`: messages for endpoints, and the servers that take them.
 
 mod routes;
+mod shown;
 mod take;
 mod taking;
 
@@ -69,7 +70,7 @@ enum Action {
         #[command(flatten)]
         queue: Queue,
     },
-    /// How the mail of a dataset is: queues, books, and what is wrong.
+    /// Show the queues of a dataset with their counts, and what is wrong.
     Status {
         #[command(flatten)]
         post: Post,
@@ -157,7 +158,10 @@ pub(crate) async fn run(arguments: Arguments, json: bool) -> Result<(), Failure>
         Action::Show { message, queue } => {
             let Queue { queue, post } = queue;
             let shown = post.access.client()?.message(&post.dataset, &queue, &message).await?;
-            print_all(&shown, json)
+            match json {
+                true => output::json(&shown),
+                false => shown::message(&shown),
+            }
         }
         Action::Retry { message, queue } => {
             let Queue { queue, post } = queue;
@@ -169,7 +173,11 @@ pub(crate) async fn run(arguments: Arguments, json: bool) -> Result<(), Failure>
             }
         }
         Action::Status { post } => {
-            print_all(&post.access.client()?.mail(&post.dataset).await?, json)
+            let answer = post.access.client()?.mail(&post.dataset).await?;
+            match json {
+                true => output::json(&answer),
+                false => shown::status(&answer, &post.dataset),
+            }
         }
         Action::Move(arguments) => routes::move_endpoint(arguments, json).await,
         Action::Backfill(arguments) => routes::backfill(arguments, json).await,
@@ -303,16 +311,6 @@ fn age(ms: u64) -> String {
         120_000..7_200_000 => format!("{} min", ms / 60_000),
         _ => format!("{} h", ms / 3_600_000),
     }
-}
-
-/// Prints an answer field by field.
-fn print_all(answer: &Value, json: bool) -> Result<(), Failure> {
-    if json {
-        return output::json(answer);
-    }
-    let text = serde_json::to_string_pretty(answer)
-        .map_err(|error| Failure::System(format!("the answer as JSON: {error}")))?;
-    output::lines(format!("{text}\n").as_bytes())
 }
 
 /// What became of answers; a refused one is a failure of the command.

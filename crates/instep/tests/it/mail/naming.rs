@@ -85,3 +85,35 @@ async fn a_missing_route_is_refused_with_the_command_that_makes_it() {
     house.server.must(&["mail", "move", "org/42", "--to", "7"]);
     house.server.must(&["mail", "send", "user/42/9", "hello"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_of_mail_is_a_table_for_people_and_json_for_programs() {
+    let directory = tempfile::tempdir().unwrap();
+    let house = House::open(directory.path());
+    let server = &house.server;
+
+    let quiet = server.must(&["mail", "status"]);
+    assert!(quiet.starts_with("QUEUE  PENDING  UNROUTED  DEAD"), "{quiet}");
+    assert!(quiet.contains("none waits") && !quiet.contains(['{', '!']), "{quiet}");
+    house.route(&[("org/42", "7")]).await;
+    house.send("org/42", json!({"text": "good morning"})).await;
+    let file = directory.path().join("old.ndjson");
+    std::fs::write(&file, r#"{"to": "org/9", "body": 1}"#).unwrap();
+    server.must(&["mail", "import", file.to_str().unwrap()]);
+
+    let told = server.must(&["mail", "status"]);
+    let row: Vec<&str> = told.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!(row, ["mail", "1", "1", "0", "0", "0", "0", "2"], "{told}");
+    let hint = "!  1 message without a route: instep mail backfill --queue mail";
+    assert!(told.contains(hint), "{told}");
+    assert_eq!(server.json(&["mail", "status"])["unrouted"], 1);
+
+    let shown = server.must(&["mail", "show", "1"]);
+    assert!(shown.starts_with("message 1 ("), "{shown}");
+    for line in ["\n  to          org/42\n", "\n  server      7\n", " ago\n", "good morning"] {
+        assert!(shown.contains(line), "{line:?}: {shown}");
+    }
+    assert_eq!(server.json(&["mail", "show", "1"])["to"], "org/42");
+    let empty = server.instep(&["mail", "list", "--endpoint", "org/77"]);
+    assert_eq!(stdout(&empty), "no messages\n");
+}
