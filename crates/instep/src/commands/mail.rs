@@ -97,6 +97,8 @@ enum Action {
     Nack(taking::Nack),
     /// Say that a pulled message is never done: it becomes a dead letter.
     Reject(taking::Reject),
+    /// Say that a message that `pull` asks about never arrived: it is given again in its place.
+    Not(taking::Not),
 }
 
 #[derive(Debug, clap::Args)]
@@ -190,6 +192,7 @@ pub(crate) async fn run(arguments: Arguments, json: bool) -> Result<(), Failure>
         Action::Ack(arguments) => taking::ack(arguments, json).await,
         Action::Nack(arguments) => taking::nack(arguments, json).await,
         Action::Reject(arguments) => taking::reject(arguments, json).await,
+        Action::Not(arguments) => taking::not(arguments, json).await,
     }
 }
 

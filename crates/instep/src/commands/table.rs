@@ -1,9 +1,12 @@
 //! `instep table`: tables and their rows.
 
+mod conditions;
+
 use clap::Subcommand;
 use instep_client::{PageQuery, TableStatus};
 use serde_json::{Value, json};
 
+use self::conditions::Conditions;
 use crate::access::Access;
 use crate::commands::commit;
 use crate::failure::Failure;
@@ -60,6 +63,8 @@ enum Action {
         /// The row, a JSON object.
         #[arg(value_name = "ROW")]
         fields: String,
+        #[command(flatten)]
+        conditions: Conditions,
     },
     /// Merge fields into a row that exists; null removes a field.
     Patch {
@@ -67,11 +72,15 @@ enum Action {
         row: Row,
         /// The fields, a JSON object.
         fields: String,
+        #[command(flatten)]
+        conditions: Conditions,
     },
     /// Delete a row; no error when there is none.
     Delete {
         #[command(flatten)]
         row: Row,
+        #[command(flatten)]
+        conditions: Conditions,
     },
     /// Add to an integer field of a row that exists.
     Add(Add),
@@ -132,6 +141,8 @@ struct Add {
     /// The result may not be larger.
     #[arg(long, allow_negative_numbers = true)]
     max: Option<i64>,
+    #[command(flatten)]
+    conditions: Conditions,
 }
 
 pub(crate) async fn run(arguments: Arguments, json: bool) -> Result<(), Failure> {
@@ -160,28 +171,41 @@ pub(crate) async fn run(arguments: Arguments, json: bool) -> Result<(), Failure>
         }
         Action::Rows(rows) => page(rows, json).await,
         Action::Snapshot { table } => snapshot(table).await,
-        Action::Put { row, fields } => {
+        Action::Put { row, fields, conditions } => {
             let op = json!({"op": "put", "row": input::object("ROW", &fields)?});
-            change(row, op, json).await
+            change(row, op, conditions, json).await
         }
-        Action::Patch { row, fields } => {
+        Action::Patch { row, fields, conditions } => {
             let op = json!({"op": "patch", "fields": input::object("FIELDS", &fields)?});
-            change(row, op, json).await
+            change(row, op, conditions, json).await
         }
-        Action::Delete { row } => change(row, json!({"op": "delete"}), json).await,
-        Action::Add(Add { row, field, by, min, max }) => {
+        Action::Delete { row, conditions } => {
+            change(row, json!({"op": "delete"}), conditions, json).await
+        }
+        Action::Add(Add { row, field, by, min, max, conditions }) => {
             let op = json!({"op": "add", "field": field, "by": by, "min": min, "max": max});
-            change(row, op, json).await
+            change(row, op, conditions, json).await
         }
     }
 }
 
-/// Commits one operation on one row.
-async fn change(row: Row, mut op: Value, json: bool) -> Result<(), Failure> {
+/// Commits one operation on one row, if the row is as it must be.
+async fn change(
+    row: Row,
+    mut op: Value,
+    conditions: Conditions,
+    json: bool,
+) -> Result<(), Failure> {
     let Row { dataset, table, key, access } = row;
+    let id = conditions.id;
+    let require = conditions.operation(&table, &key)?;
     op["table"] = table.into();
     op["key"] = key.into();
-    let receipt = access.client()?.commit(&dataset, &[op], None).await?;
+    let before = require.iter().count();
+    let ops: Vec<Value> = require.into_iter().chain([op]).collect();
+    let mut receipt = access.client()?.commit(&dataset, &ops, id).await?;
+    // A condition computes nothing: the one result is that of the change.
+    receipt.results.drain(..before.min(receipt.results.len()));
     commit::print(&receipt, json)
 }
 

@@ -40,6 +40,36 @@ fn tables_and_rows_are_made_read_changed_and_dropped() {
     assert_eq!(server.json(&["table", "list", "d"]).as_array().unwrap().len(), 1);
 }
 
+/// The words of a `require` are options of the commands that change a row.
+#[test]
+fn a_change_of_a_row_takes_every_condition_of_a_commit() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::serve(directory.path());
+    let put = server.json(&["table", "put", "d", "t", "k", r#"{"n": 5, "s": "a"}"#, "--if-absent"]);
+    let position = put["position"].as_str().unwrap();
+    let add = ["table", "add", "d", "t", "k", "n", "-1"];
+
+    let added = server.json(&[&add[..], &["--if-where", "row.n == 5 && key == 'k'"]].concat());
+    assert_eq!(added["results"], json!([4]), "the result is that of the change");
+    let both = ["--if-exists", "--if-equals", r#"{"s": "a", "gone": null}"#];
+    assert_eq!(server.json(&[&add[..], &both].concat())["results"], json!([3]));
+    let refused: [&[&str]; 5] = [
+        &["table", "put", "d", "t", "k", "{}", "--if-absent"],
+        &["table", "delete", "d", "t", "nope", "--if-exists"],
+        &["table", "delete", "d", "t", "k", "--if-equals", r#"{"s": "b"}"#],
+        &["table", "patch", "d", "t", "k", "{}", "--if-where", "row.n > 3"],
+        &["table", "patch", "d", "t", "k", "{}", "--if-unchanged-since", position],
+    ];
+    for arguments in refused {
+        let output = server.instep(&[arguments, &["--json"]].concat());
+        let said = (output.status.code(), code_of(&output));
+        assert_eq!(said, (Some(1), "condition_failed".into()), "{arguments:?}");
+    }
+    let unread = server.instep(&[&add[..], &["--if-where", "row.n >", "--json"]].concat());
+    assert_eq!((unread.status.code(), code_of(&unread)), (Some(1), "bad_operation".into()));
+    assert_eq!(server.must(&["table", "get", "d", "t", "k"]), "{\"n\":3,\"s\":\"a\"}\n");
+}
+
 #[test]
 fn datasets_are_made_shown_and_removed() {
     let directory = tempfile::tempdir().unwrap();

@@ -1,7 +1,7 @@
 //! Servers, and taking mail without a socket.
 
 use instep::model::mail::kinds::id_of_server;
-use instep_client::Answers;
+use instep_client::{Answered, Answers};
 
 use super::{Post, age, print_outcomes, server_of};
 use crate::failure::Failure;
@@ -83,6 +83,15 @@ pub(crate) struct Reject {
     seqs: Vec<u64>,
 }
 
+#[derive(Debug, clap::Args)]
+pub(crate) struct Not {
+    #[command(flatten)]
+    taker: Taker,
+    /// The messages.
+    #[arg(required = true)]
+    seqs: Vec<u64>,
+}
+
 pub(super) async fn servers(arguments: Servers, json: bool) -> Result<(), Failure> {
     let Servers { ids, post } = arguments;
     let client = post.client()?;
@@ -124,7 +133,8 @@ pub(super) async fn pull(arguments: Pull, json: bool) -> Result<(), Failure> {
         text.push_str(&format!("message {seq} for {to}, attempt {attempt}: {}\n", message.body));
     }
     for seq in &pulled.ask {
-        text.push_str(&format!("message {seq} was taken before: have you got it?\n"));
+        text.push_str(&format!("message {seq} was taken before: have you got it? "));
+        text.push_str("`instep mail ack` is yes, `instep mail not` is no\n");
     }
     output::lines(text.as_bytes())
 }
@@ -147,10 +157,20 @@ pub(super) async fn reject(arguments: Reject, json: bool) -> Result<(), Failure>
     answer(taker, Answers { reject, ..Answers::default() }, json).await
 }
 
+pub(super) async fn not(arguments: Not, json: bool) -> Result<(), Failure> {
+    let Not { taker, seqs } = arguments;
+    answer(taker, Answers { not: seqs, ..Answers::default() }, json).await
+}
+
 async fn answer(taker: Taker, answers: Answers, json: bool) -> Result<(), Failure> {
     let Taker { server, registration, post } = taker;
+    let not = answers.not.clone();
     let answers = Answers { registration, ..answers };
     let client = post.client()?;
-    let outcomes = client.answer_mail(&post.dataset, id_of_server(&server), &answers).await?;
+    let mut outcomes = client.answer_mail(&post.dataset, id_of_server(&server), &answers).await?;
+    // Of these the server tells only what it does not take.
+    let refused: Vec<u64> = outcomes.iter().map(|answered| answered.seq).collect();
+    let taken = not.into_iter().filter(|seq| !refused.contains(seq));
+    outcomes.extend(taken.map(|seq| Answered { seq, outcome: "ok".into() }));
     print_outcomes(&outcomes, json)
 }

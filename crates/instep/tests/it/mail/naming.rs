@@ -117,3 +117,26 @@ async fn the_status_of_mail_is_a_table_for_people_and_json_for_programs() {
     let empty = server.instep(&["mail", "list", "--endpoint", "org/77"]);
     assert_eq!(stdout(&empty), "no messages\n");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_pull_asks_about_is_answered_on_the_command_line_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let house = House::open(directory.path());
+    house.route(&[("org/42", "7")]).await;
+    house.send("org/42", json!("lost on its way")).await;
+    let lost = house.server.json(&["mail", "pull", "7"]);
+    let registration = lost["registration"].to_string();
+    let again = ["mail", "pull", "7", "--registration", &registration, "--wait-ms", "500"];
+    let asked = loop {
+        let said = house.server.must(&again);
+        if said.contains("was taken before") {
+            break said;
+        }
+    };
+
+    assert!(asked.contains("message 1 was taken before"), "{asked}");
+    let said = house.server.must(&["mail", "not", "7", "--registration", &registration, "1"]);
+    assert_eq!(said, "message 1: ok\n");
+    let given = house.server.must(&again);
+    assert!(given.contains("message 1 for org/42") && given.contains("lost on its way"), "{given}");
+}
