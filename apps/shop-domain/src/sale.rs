@@ -1,5 +1,7 @@
 //! A flash sale to watch: many buyers at once, until everything is gone.
 
+mod pace;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,30 +15,34 @@ use tokio::task::JoinSet;
 use crate::catalogue;
 use crate::checkout::require_released;
 use crate::ids::{ItemId, ProductId};
+use crate::sale::pace::Pace;
 use crate::tables;
 
 /// Most buyers of one sale.
 pub const BUYERS_MAX: usize = 5_000;
+/// Most orders a second that can be asked for.
+pub const RATE_MAX: f64 = 1_000_000.0;
 /// How often the progress is told.
 const TELL_EVERY: Duration = Duration::from_millis(100);
 /// A buyer whom the server sends away comes back after this.
 const COME_BACK_AFTER: Duration = Duration::from_millis(20);
 
 /// How a sale goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SaleOptions {
     /// Only this product; else every released one.
     pub product: Option<ProductId>,
     /// Buyers at the same time.
     pub buyers: usize,
-    /// How long each buyer thinks between two purchases.
-    pub pause_ms: u64,
+    /// Orders a second, of all buyers together; 0 is as fast as possible. Without it the stock is
+    /// gone in about twenty seconds.
+    pub rate: Option<f64>,
 }
 
 impl Default for SaleOptions {
     fn default() -> Self {
-        Self { product: None, buyers: 200, pause_ms: 0 }
+        Self { product: None, buyers: 200, rate: None }
     }
 }
 
@@ -63,6 +69,9 @@ pub enum SaleError {
     /// Nobody buys, or too many do.
     #[error("a sale has 1 to {BUYERS_MAX} buyers")]
     BadBuyers,
+    /// No rate, or beyond what can be asked for.
+    #[error("a sale has a rate of 0 to {RATE_MAX} orders a second")]
+    BadRate,
     /// A purchase was refused for another reason than being too late.
     #[error("the sale stopped: {0}")]
     Refused(Refusal),
@@ -83,13 +92,14 @@ pub async fn sell_until_gone(
     let wares = Arc::new(wares(dataset, options)?);
     let counters = Arc::new(Counters::default());
     let stock = wares.iter().map(|ware| ware.count).sum();
+    let pace = Arc::new(Pace::new(options.rate, stock));
     let mut buyers = JoinSet::new();
     for number in 0..options.buyers {
         let buyer = Buyer {
             dataset: dataset.clone(),
             wares: Arc::clone(&wares),
             counters: Arc::clone(&counters),
-            pause: Duration::from_millis(options.pause_ms),
+            pace: Arc::clone(&pace),
             random: (number as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15),
         };
         buyers.spawn(buyer.buy_until_gone());
@@ -128,6 +138,9 @@ struct Ware {
 fn wares(dataset: &Dataset, options: SaleOptions) -> Result<Vec<Ware>, SaleError> {
     if !(1..=BUYERS_MAX).contains(&options.buyers) {
         return Err(SaleError::BadBuyers);
+    }
+    if options.rate.is_some_and(|rate| !(0.0..=RATE_MAX).contains(&rate)) {
+        return Err(SaleError::BadRate);
     }
     let mut shelf = catalogue::products(&dataset.state().tables);
     if let Some(wanted) = options.product {
@@ -169,7 +182,7 @@ struct Buyer {
     dataset: Dataset,
     wares: Arc<Vec<Ware>>,
     counters: Arc<Counters>,
-    pause: Duration,
+    pace: Arc<Pace>,
     random: u64,
 }
 
@@ -177,14 +190,16 @@ impl Buyer {
     /// Buys one random piece after the other, until nothing is left for this buyer.
     async fn buy_until_gone(mut self) -> Result<(), Refusal> {
         let mut wanted: Vec<usize> = (0..self.wares.len()).collect();
+        self.pace.turn().await;
         while !wanted.is_empty() {
             let choice = self.next_random() as usize % wanted.len();
             let ware = &self.wares[wanted[choice]];
             match self.dataset.commit(purchase(ware).into()).await {
                 Ok(_) => {
                     self.counters.sold.fetch_add(1, Ordering::Relaxed);
-                    tokio::time::sleep(self.pause).await;
+                    self.pace.turn().await;
                 }
+                // Who comes too late for one size takes another at once.
                 Err(Refusal::OutOfBounds { .. }) => {
                     self.counters.too_late.fetch_add(1, Ordering::Relaxed);
                     wanted.swap_remove(choice);

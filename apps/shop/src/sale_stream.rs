@@ -18,7 +18,7 @@ use crate::merchant::{Refused, open, read};
 /// Lines that wait for a slow reader; the sale does not wait for it.
 const LINES: usize = 64;
 
-/// `POST /shop/admin/sell-until-gone` `{product?, buyers?, pause_ms?}`: NDJSON, one line
+/// `POST /shop/admin/sell-until-gone` `{product?, buyers?, rate?}`: NDJSON, one line
 /// `{sold, stock, too_late}` ten times a second and a last one with `done` or `error`.
 pub(crate) async fn sell_until_gone(
     _: Admin,
@@ -56,6 +56,7 @@ fn not_begun(error: &SaleError) -> Refused {
         SaleError::UnknownProduct(_) => (StatusCode::NOT_FOUND, "unknown_product"),
         SaleError::NothingReleased => (StatusCode::CONFLICT, "nothing_released"),
         SaleError::BadBuyers => (StatusCode::UNPROCESSABLE_ENTITY, "bad_buyers"),
+        SaleError::BadRate => (StatusCode::UNPROCESSABLE_ENTITY, "bad_rate"),
         SaleError::Refused(refusal) => (StatusCode::SERVICE_UNAVAILABLE, refusal.code()),
         SaleError::BuyerLost => (StatusCode::INTERNAL_SERVER_ERROR, "buyer_lost"),
     };

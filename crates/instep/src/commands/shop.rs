@@ -54,9 +54,10 @@ enum Action {
         /// Buyers at the same time.
         #[arg(long)]
         buyers: Option<u64>,
-        /// How long each buyer thinks between two purchases, in milliseconds.
-        #[arg(long)]
-        pause_ms: Option<u64>,
+        /// Orders a second, of all buyers together; 0 is as fast as possible. By default the stock
+        /// is gone in about twenty seconds.
+        #[arg(long, value_name = "N")]
+        rate: Option<f64>,
         #[command(flatten)]
         access: Access,
     },
@@ -67,7 +68,9 @@ pub(crate) async fn run(arguments: Arguments, json: bool) -> Result<(), Failure>
         Action::Seed { stock, access } => {
             let body = stock.map_or(json!({}), |stock| json!({"stock": stock}));
             let answer = post(&access.client()?, &["seed"], &body).await?;
-            let words = format!("{} products, {} items", answer["products"], answer["items"]);
+            let count = |name: &str| answer[name].as_u64().unwrap_or_default();
+            let products = output::counted(count("products"), "product");
+            let words = format!("{products}, {}", output::counted(count("items"), "item"));
             tell(&answer, &words, json)
         }
         Action::List { access } => list(&access.client()?, json).await,
@@ -81,14 +84,14 @@ pub(crate) async fn run(arguments: Arguments, json: bool) -> Result<(), Failure>
         Action::Restock { item, count, access } => {
             let body = json!({"count": count});
             let answer = post(&access.client()?, &["items", &item, "stock"], &body).await?;
-            tell(&answer, &format!("item {item}: {count} pieces"), json)
+            tell(&answer, &format!("item {item}: {count} in stock"), json)
         }
-        Action::SellUntilGone { product, buyers, pause_ms, access } => {
+        Action::SellUntilGone { product, buyers, rate, access } => {
             let mut body = json!({});
             let options = [
                 ("product", product.map(Value::from)),
                 ("buyers", buyers.map(Value::from)),
-                ("pause_ms", pause_ms.map(Value::from)),
+                ("rate", rate.map(Value::from)),
             ];
             for (name, value) in options {
                 if let Some(value) = value {

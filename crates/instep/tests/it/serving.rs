@@ -116,7 +116,7 @@ fn a_demo_is_filled_sells_out_and_keeps_its_data() {
     let early = demo.instep(&["shop", "sell-until-gone", "1"]);
     assert_eq!(early.status.code(), Some(1), "nothing is released yet");
     assert!(demo.must(&["shop", "release", "1"]).contains("is released"));
-    let told = demo.must(&["shop", "sell-until-gone", "1", "--json"]);
+    let told = demo.must(&["shop", "sell-until-gone", "1", "--rate", "0", "--json"]);
     let last: serde_json::Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();
     assert_eq!((&last["done"], &last["sold"]), (&true.into(), &last["stock"]));
     let item = products[0]["items"][0]["id"].to_string();
@@ -128,4 +128,30 @@ fn a_demo_is_filled_sells_out_and_keeps_its_data() {
     let left = again[0]["items"].as_array().unwrap();
     assert_eq!(left.iter().map(|item| item["count"].as_i64().unwrap()).sum::<i64>(), 3);
     demo.must(&["publish", "room:1", "hello"]);
+}
+
+#[test]
+fn a_sale_goes_at_the_pace_that_is_asked_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("demo");
+    let demo = Server::start(&["demo", "--no-open", "--data", text(&data)], data.clone());
+    let items = demo.json(&["shop", "list"])["products"][0]["items"].clone();
+    for item in items.as_array().unwrap() {
+        demo.must(&["shop", "restock", &item["id"].to_string(), "1"]);
+    }
+    demo.must(&["shop", "release", "1"]);
+    let began = std::time::Instant::now();
+
+    let told = demo.must(&["shop", "sell-until-gone", "1", "--rate", "10", "--json"]);
+
+    // The first order is due at once, and each other a tenth of a second behind the one before.
+    let pieces = items.as_array().unwrap().len() as u32;
+    assert!(began.elapsed() >= std::time::Duration::from_millis(100) * (pieces - 1));
+    let lines: Vec<serde_json::Value> =
+        told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let sold: Vec<u64> = lines.iter().map(|line| line["sold"].as_u64().unwrap()).collect();
+    assert!(sold.is_sorted() && sold.last() == Some(&pieces.into()), "{sold:?}");
+    assert!(sold.iter().any(|sold| (1..pieces.into()).contains(sold)), "it is watched: {sold:?}");
+    let fast = demo.instep(&["shop", "sell-until-gone", "1", "--rate", "2000000"]);
+    assert!(stderr(&fast).starts_with("instep: bad_rate: "), "{}", stderr(&fast));
 }
