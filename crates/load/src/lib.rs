@@ -10,6 +10,7 @@
 
 mod bot;
 mod door;
+pub mod machine;
 pub mod page;
 pub mod process;
 pub mod report;

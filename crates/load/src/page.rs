@@ -3,7 +3,8 @@
 mod plot;
 
 use self::plot::{Line, Plot, Scale};
-use crate::report::{Latencies, Report, SetUp};
+use crate::machine::Machine;
+use crate::report::{Latencies, Made, Report, SetUp};
 
 const STYLE: &str = include_str!("page/style.css");
 
@@ -19,18 +20,19 @@ pub fn html(report: &Report) -> String {
             format!("<section class=missed><h2>Missed</h2><ul>{items}</ul></section>")
         }
     };
-    let title = format!("{} subscribers over {}", grouped(*bots as f64), text(door));
+    let title = format!("{} over {}", counted(*bots, "subscriber"), text(door));
     format!(
         "<!doctype html>\n<html lang=en><head><meta charset=utf-8>\
          <meta name=viewport content=\"width=device-width,initial-scale=1\">\
          <title>instep bench: {title}</title><style>{STYLE}</style></head><body><main>\
          <header><p class=brand>instep bench</p><h1>{title}</h1>\
          <p>{} on {}, {pace}, {payload_bytes} bytes each, measured for {:.0} s. Publisher and \
-         subscribers share one process and one clock.</p></header>{verdict}\
+         subscribers share one process and one clock.</p>{}</header>{verdict}\
          <div class=tiles>{}</div>{}{}{}<section class=pair>{}{}</section></main></body></html>\n",
         counted(*topics, "topic"),
         text(address),
         measured.seconds,
+        made(&report.made),
         tiles(report),
         throughput(report),
         latency_over_time(report),
@@ -38,6 +40,25 @@ pub fn html(report: &Report) -> String {
         set_up(&report.set_up),
         coarse(report),
     )
+}
+
+/// When, by what and where it was measured.
+fn made(made: &Made) -> String {
+    let Made { at, version, machine } = made;
+    let Machine { cpu, cores, memory_bytes, system } = machine;
+    let cores = match cores {
+        1 => "1 core".to_owned(),
+        cores => format!("{cores} cores"),
+    };
+    let memory = *memory_bytes as f64 / f64::from(1 << 30);
+    let day = at.get(..16).unwrap_or(at).replace('T', " ");
+    let rows = [
+        ("measured", format!("{day} UTC")),
+        ("by", format!("instep {version}")),
+        ("on", format!("{}, {cores}, {memory:.1} GiB, {}", text(cpu), text(system))),
+    ];
+    let rows = rows.map(|(name, value)| format!("<dt>{name}</dt><dd>{value}</dd>"));
+    format!("<dl>{}</dl>", rows.concat())
 }
 
 fn tiles(report: &Report) -> String {
@@ -48,9 +69,9 @@ fn tiles(report: &Report) -> String {
     };
     let mut tiles = vec![
         tile("deliveries a second", &grouped(measured.per_second), ""),
-        tile("half within", &duration(measured.latency.p50_us), ""),
-        tile("99 % within", &duration(measured.latency.p99_us), ""),
-        tile("the longest", &duration(measured.latency.max_us), ""),
+        tile("p50 latency", &duration(measured.latency.p50_us), ""),
+        tile("p99 latency", &duration(measured.latency.p99_us), ""),
+        tile("longest latency", &duration(measured.latency.max_us), ""),
         tile("lost, late or wrong", &grouped(bad as f64), if bad == 0 { "good" } else { "bad" }),
     ];
     if let Some(per_cpu_second) = measured.per_cpu_second {
@@ -85,8 +106,8 @@ fn latency_over_time(report: &Report) -> String {
         across: "seconds",
         lines: vec![
             line("longest", "c", |latency| latency.max_us),
-            line("99 %", "b", |latency| latency.p99_us),
-            line("half", "a", |latency| latency.p50_us),
+            line("p99", "b", |latency| latency.p99_us),
+            line("p50", "a", |latency| latency.p50_us),
         ],
         scale: Scale::Logarithmic,
         ticks: duration,
@@ -115,8 +136,8 @@ fn set_up(set_up: &SetUp) -> String {
         ("connections", grouped(*connections as f64)),
         ("until all had subscribed", format!("{seconds:.2} s")),
         ("connections a second", grouped(*per_second)),
-        ("half were ready within", duration(each.p50_us)),
-        ("the last one within", duration(each.max_us)),
+        ("ready, p50", duration(each.p50_us)),
+        ("ready, longest", duration(each.max_us)),
         ("longest pause between two", duration(longest_pause_ms * 1e3)),
     ];
     format!("<div><h2>Set-up, before all measuring</h2>{}</div>", table(&rows))
@@ -158,7 +179,7 @@ fn share(nines: f64) -> String {
 
 fn counted(count: usize, noun: &str) -> String {
     match count {
-        1 => format!("One {noun}"),
+        1 => format!("1 {noun}"),
         count => format!("{} {noun}s", grouped(count as f64)),
     }
 }

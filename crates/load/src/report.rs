@@ -3,6 +3,8 @@
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use crate::machine::Machine;
+
 /// How connections and subscriptions came about, apart from every latency (JAN-R10).
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct SetUp {
@@ -123,9 +125,22 @@ pub(crate) fn curve(histogram: &Histogram<u64>) -> Vec<(f64, f64)> {
     (0..=steps).map(at).collect()
 }
 
+/// When, by what and where a report was made: without it a figure says little.
+#[derive(Debug, Clone, Serialize)]
+pub struct Made {
+    /// When the run began, in UTC as RFC 3339: `2026-11-30T09:18:05Z`.
+    pub at: String,
+    /// The version of the load generator.
+    pub version: String,
+    /// The machine of the load generator.
+    pub machine: Machine,
+}
+
 /// A run as a whole: what was asked for, and what was found.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
+    /// When, by what and where.
+    pub made: Made,
     /// The door of the subscribers, in words.
     pub door: String,
     /// The server.

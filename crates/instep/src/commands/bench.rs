@@ -4,8 +4,11 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use instep_load::report::{Measured, Report};
+use instep_load::machine::Machine;
+use instep_load::report::{Made, Measured, Report};
 use instep_load::{Door, Error, Load, Pace, Plan, Run, page};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::access::Access;
 use crate::failure::Failure;
@@ -114,6 +117,7 @@ pub(crate) async fn run(arguments: Arguments, json: bool) -> Result<(), Failure>
 
 fn measure(arguments: &Arguments) -> Result<Report, Failure> {
     let plan = plan(arguments)?;
+    let made = made()?;
     let pace = arguments.window.map_or(Pace::Rate(arguments.rate), Pace::Window);
     let bar = output::bar(0, "{spinner} {msg}");
     bar.set_message(format!("{} bots connect", plan.bots));
@@ -133,6 +137,7 @@ fn measure(arguments: &Arguments) -> Result<Report, Failure> {
         Pace::Window(window) => format!("{window} messages under way on each"),
     };
     Ok(Report {
+        made,
         door: name(plan.door).into(),
         address: plan.address.to_string(),
         topics: plan.topics.len(),
@@ -143,6 +148,14 @@ fn measure(arguments: &Arguments) -> Result<Report, Failure> {
         missed: arguments.limits.missed(&measured),
         measured,
     })
+}
+
+/// What makes the figures of this run comparable with those of another.
+fn made() -> Result<Made, Failure> {
+    let now = OffsetDateTime::now_utc().replace_nanosecond(0);
+    let at = now.map_err(time::Error::from).and_then(|now| Ok(now.format(&Rfc3339)?));
+    let at = at.map_err(|error| Failure::System(format!("the time: {error}")))?;
+    Ok(Made { at, version: env!("CARGO_PKG_VERSION").into(), machine: Machine::here() })
 }
 
 fn plan(arguments: &Arguments) -> Result<Plan, Failure> {

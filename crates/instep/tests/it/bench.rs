@@ -31,6 +31,14 @@ fn jan_u6_bots_subscribe_and_what_arrives_is_counted() {
     assert!(latency("min_us") > 0.0 && latency("min_us") <= latency("max_us"));
     let page = std::fs::read_to_string(page).unwrap();
     assert!(page.contains("<svg") && page.contains("20 subscribers over WebSocket"));
+    let made = &report["made"];
+    assert_eq!(made["version"], env!("CARGO_PKG_VERSION"));
+    assert!(made["machine"]["cores"].as_u64().unwrap() > 0, "{made}");
+    let day = &made["at"].as_str().unwrap()[..10];
+    let version = format!("instep {}", env!("CARGO_PKG_VERSION"));
+    for told in [day, &version, "GiB", "p50", "p99"] {
+        assert!(page.contains(told), "{told}: when, by what and where");
+    }
     assert!(!page.contains("://"), "the page needs something from elsewhere");
 }
 

@@ -2,12 +2,26 @@
 
 use std::fmt::Write as _;
 
-const WIDTH: f64 = 960.0;
-const HEIGHT: f64 = 260.0;
 const LEFT: f64 = 70.0;
-const RIGHT: f64 = 16.0;
+/// Room for half of the last label below.
+const RIGHT: f64 = 38.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 44.0;
+/// A plot is drawn once for desks and once for phones: text that shrinks with its plot is not read.
+const FRAMES: [Frame; 2] = [
+    Frame { class: "wide", width: 960.0, height: 260.0, labels: 6.0 },
+    Frame { class: "narrow", width: 340.0, height: 240.0, labels: 3.0 },
+];
+
+/// How large a plot is drawn.
+#[derive(Clone, Copy)]
+struct Frame {
+    class: &'static str,
+    width: f64,
+    height: f64,
+    /// Labels that fit below.
+    labels: f64,
+}
 
 pub(super) struct Plot<'a> {
     pub(super) title: &'a str,
@@ -37,6 +51,7 @@ pub(super) enum Scale {
 
 /// Where values are on the page.
 struct Axes {
+    frame: Frame,
     scale: Scale,
     across: (f64, f64),
     up: (f64, f64),
@@ -48,7 +63,13 @@ impl Plot<'_> {
         if points().count() < 2 {
             return String::new();
         }
-        let axes = Axes::around(self.scale, points());
+        let drawn: String =
+            FRAMES.map(|frame| self.drawn(&Axes::around(frame, self.scale, points()))).concat();
+        format!("<section><h2>{}{}</h2>{drawn}</section>", self.title, self.legend())
+    }
+
+    fn drawn(&self, axes: &Axes) -> String {
+        let Frame { class, width, height, .. } = axes.frame;
         let mut svg = String::new();
         for value in axes.up_ticks() {
             let y = axes.y(value);
@@ -56,7 +77,7 @@ impl Plot<'_> {
                 svg,
                 "<line class=grid x1={LEFT} x2={} y1={y:.1} y2={y:.1} /><text x={} y={:.1} \
                  text-anchor=end>{}</text>",
-                WIDTH - RIGHT,
+                width - RIGHT,
                 LEFT - 8.0,
                 y + 4.0,
                 (self.ticks)(value)
@@ -67,25 +88,24 @@ impl Plot<'_> {
                 svg,
                 "<text x={:.1} y={} text-anchor=middle>{}</text>",
                 axes.x(value),
-                HEIGHT - BOTTOM + 18.0,
+                height - BOTTOM + 18.0,
                 (self.across_ticks)(value)
             );
         }
         let _ = write!(
             svg,
             "<text class=across x={:.1} y={} text-anchor=middle>{}</text>",
-            (LEFT + WIDTH - RIGHT) / 2.0,
-            HEIGHT - 6.0,
+            (LEFT + width - RIGHT) / 2.0,
+            height - 6.0,
             self.across
         );
         for line in &self.lines {
-            svg.push_str(&line.path(&axes));
+            svg.push_str(&line.path(axes));
         }
-        let title = self.title;
-        let legend = self.legend();
         format!(
-            "<section><h2>{title}{legend}</h2><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=img \
-             aria-label=\"{title}\">{svg}</svg></section>"
+            "<svg class={class} viewBox=\"0 0 {width} {height}\" role=img \
+             aria-label=\"{}\">{svg}</svg>",
+            self.title
         )
     }
 
@@ -111,7 +131,8 @@ impl Line<'_> {
         let class = self.class;
         let area = match (self.filled, self.points.first(), self.points.last()) {
             (true, Some((first, _)), Some((last, _))) => {
-                let (floor, first, last) = (HEIGHT - BOTTOM, axes.x(*first), axes.x(*last));
+                let floor = axes.frame.height - BOTTOM;
+                let (first, last) = (axes.x(*first), axes.x(*last));
                 let end = format!("L{last:.1} {floor}L{first:.1} {floor}Z");
                 format!("<path class=\"area {class}\" d=\"{path}{end}\"/>")
             }
@@ -122,7 +143,11 @@ impl Line<'_> {
 }
 
 impl Axes {
-    fn around(scale: Scale, points: impl Iterator<Item = (f64, f64)> + Clone) -> Self {
+    fn around(
+        frame: Frame,
+        scale: Scale,
+        points: impl Iterator<Item = (f64, f64)> + Clone,
+    ) -> Self {
         let fold = |of: fn((f64, f64)) -> f64| {
             let values = points.clone().map(of);
             values
@@ -138,12 +163,12 @@ impl Axes {
             }
         };
         let across = (across.0, across.1.max(across.0 + f64::EPSILON));
-        Self { scale, across, up }
+        Self { frame, scale, across, up }
     }
 
     fn x(&self, value: f64) -> f64 {
         let (low, high) = self.across;
-        LEFT + (value - low) / (high - low) * (WIDTH - LEFT - RIGHT)
+        LEFT + (value - low) / (high - low) * (self.frame.width - LEFT - RIGHT)
     }
 
     fn y(&self, value: f64) -> f64 {
@@ -152,7 +177,8 @@ impl Axes {
             Scale::Linear => value,
             Scale::Logarithmic => value.max(1.0).log10().max(low),
         };
-        HEIGHT - BOTTOM - (value - low) / (high - low) * (HEIGHT - TOP - BOTTOM)
+        let Frame { height, .. } = self.frame;
+        height - BOTTOM - (value - low) / (high - low) * (height - TOP - BOTTOM)
     }
 
     fn up_ticks(&self) -> Vec<f64> {
@@ -167,7 +193,7 @@ impl Axes {
 
     fn across_ticks(&self) -> Vec<f64> {
         let (low, high) = self.across;
-        let step = round_up((high - low) / 6.0);
+        let step = round_up((high - low) / self.frame.labels);
         let mut ticks = vec![];
         let mut tick = low;
         while tick <= high * 1.001 {
@@ -184,4 +210,48 @@ fn round_up(value: f64) -> f64 {
     let steps = [1.0, 2.0, 4.0, 5.0, 10.0];
     let found = steps.into_iter().find(|step| step * power >= value * 0.999);
     found.unwrap_or(10.0) * power
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where each text begins and ends, if a character of 12 px is 7 px wide.
+    fn reaches(svg: &str) -> Vec<(f64, f64)> {
+        let texts = svg.split("<text").skip(1).map(|rest| rest.split("</text>").next().unwrap());
+        let placed = texts.map(|text| {
+            let (attributes, label) = text.split_once('>').unwrap();
+            let after = attributes.split(" x=").nth(1).unwrap();
+            let x: f64 = after.split(' ').next().unwrap().parse().unwrap();
+            let wide = label.chars().count() as f64 * 7.0;
+            match attributes.contains("anchor=end") {
+                true => (x - wide, x),
+                false => (x - wide / 2.0, x + wide / 2.0),
+            }
+        });
+        placed.collect()
+    }
+
+    #[test]
+    fn no_label_is_cut_off_at_any_width() {
+        let points = (0..=60).map(|at| (f64::from(at) / 10.0, f64::from(at) * 1e4)).collect();
+        let lines = vec![Line { name: "latency", class: "a", filled: true, points }];
+        let plot = Plot {
+            title: "Latency",
+            across: "share of deliveries that took no longer",
+            lines,
+            scale: Scale::Logarithmic,
+            ticks: crate::page::duration,
+            across_ticks: crate::page::share,
+        };
+
+        let svg = plot.svg();
+
+        for (drawn, frame) in svg.split("<svg").skip(1).zip(FRAMES) {
+            for (left, right) in reaches(drawn) {
+                assert!(left >= 0.0 && right <= frame.width, "{left} to {right}: {drawn}");
+            }
+        }
+        assert_eq!(svg.matches("<svg").count(), FRAMES.len());
+    }
 }
