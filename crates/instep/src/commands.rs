@@ -4,6 +4,7 @@ mod bench;
 mod changes;
 mod check;
 mod commit;
+mod completions;
 mod dataset;
 mod demo;
 mod key;
@@ -52,6 +53,7 @@ enum Command {
     Check(check::Arguments),
     Restore(restore::Arguments),
     Bench(bench::Arguments),
+    Completions(completions::Arguments),
 }
 
 impl Cli {
@@ -82,6 +84,7 @@ impl Cli {
             Command::Check(arguments) => check::run(&arguments, json),
             Command::Restore(arguments) => restore::run(&arguments, json),
             Command::Bench(arguments) => bench::run(arguments, json).await,
+            Command::Completions(arguments) => completions::run(&arguments),
         }
     }
 }

@@ -11,6 +11,7 @@ mod failure;
 mod input;
 mod output;
 mod running;
+mod supervisor;
 mod telemetry;
 
 use std::process::ExitCode;

@@ -6,7 +6,7 @@ use std::future::Future;
 use instep::Server;
 
 use crate::failure::Failure;
-use crate::output;
+use crate::{output, supervisor};
 
 /// Where clients reach the server.
 pub(crate) fn url(server: &Server) -> String {
@@ -35,7 +35,7 @@ pub(crate) async fn until(
 ) -> Result<(), Failure> {
     tokio::pin!(stop);
     tokio::select! {
-        ready = server.ready() => {
+        ready = supervisor::while_loading(server.ready()) => {
             if let Err(error) = ready {
                 server.stop().await;
                 return Err(error.into());
@@ -43,10 +43,12 @@ pub(crate) async fn until(
             tracing::info!("ready");
         }
         () = &mut stop => {
+            supervisor::stopping();
             server.stop().await;
             return Ok(());
         }
     }
+    supervisor::ready(&server);
     stop_after(server, stop).await;
     Ok(())
 }
@@ -55,6 +57,7 @@ pub(crate) async fn until(
 pub(crate) async fn stop_after(server: Server, stop: impl Future<Output = ()>) {
     stop.await;
     tracing::info!("stopping");
+    supervisor::stopping();
     server.stop().await;
     tracing::info!("stopped");
 }

@@ -14,6 +14,7 @@ use crate::access::{self, PORT};
 use crate::failure::Failure;
 use crate::output;
 use crate::running;
+use crate::supervisor;
 use crate::telemetry::{self, LogFormat};
 
 /// Messages that each `room:` topic keeps for those who come back.
@@ -47,7 +48,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let _log = telemetry::start(arguments.log_format)?;
     let stop = running::stop_signal()?;
     let mut server = start(&arguments).await?;
-    let opened = async {
+    let opened = supervisor::while_loading(async {
         server.ready().await?;
         fill(&server).await
     };
@@ -55,10 +56,12 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     tokio::select! {
         opened = opened => opened?,
         () = &mut stop => {
+            supervisor::stopping();
             server.stop().await;
             return Ok(());
         }
     }
+    supervisor::ready(&server);
     // Only now: who reads this line finds a filled shelf.
     running::announce(&server);
     let welcome = welcome(&server, &arguments);

@@ -28,7 +28,7 @@ anyone_publishes = true
 pub(crate) fn binary() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_instep"));
     command.env_remove("INSTEP_SERVER").env_remove("INSTEP_KEY").env_remove("RUST_LOG");
-    command.env_remove("INSTEP_TOKEN").env_remove("INSTEP_CA");
+    command.env_remove("INSTEP_TOKEN").env_remove("INSTEP_CA").env_remove("NOTIFY_SOCKET");
     command.stdin(Stdio::null());
     command
 }
