@@ -63,7 +63,7 @@ function pageRow(name, count, most) {
   const meter = make("meter", "");
   meter.max = most;
   meter.value = count;
-  meter.ariaLabel = `${count} shoppers`;
+  meter.ariaLabel = count === 1 ? "1 shopper" : `${count} shoppers`;
   const row = make("li", "", make("span", "", PAGES[name] ?? name), meter, make("b", "", `${count}`));
   row.dataset.page = name;
   return row;

@@ -146,6 +146,8 @@ function showBag(cart, position) {
     badge.textContent = cart.count;
     badge.dataset.count = cart.count;
   }
+  const noun = cart.count === 1 ? " item" : " items";
+  for (const words of all("[data-cart-noun]")) words.textContent = noun;
   for (const buy of all("[data-buy]")) buy.hidden = cart.count === 0;
   markBag();
 }

@@ -19,7 +19,7 @@ pub enum Refusal {
     #[error("the new token is of another subject; connect again with it")]
     OtherSubject,
     /// Too much that is no good was shown from the same address.
-    #[error("too many keys or tokens that are no good; wait {retry_s} s")]
+    #[error("too many invalid keys or tokens; wait {retry_s} s")]
     RateLimited {
         /// Seconds until something is looked at again.
         retry_s: u64,

@@ -109,7 +109,7 @@ impl Channels {
     /// Connects, and shows a key or a token.
     ///
     /// # Errors
-    /// As [`Channels::connect`], and [`ChannelError::Refused`] when what is shown is no good.
+    /// As [`Channels::connect`], and [`ChannelError::Refused`] when the credential is invalid.
     pub async fn connect_with(base_url: &str, shown: Option<String>) -> Result<Self, ChannelError> {
         Self::connect_trusting(base_url, shown, &Trust::system()).await
     }

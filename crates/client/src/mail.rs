@@ -284,7 +284,7 @@ impl Client {
         self.request::<Value>(Method::PUT, &path, None).await.map(drop)
     }
 
-    /// How the mail of a dataset is: its queues with their books, and what is wrong.
+    /// Status of a dataset's mail: its queues with their counters, and what is wrong.
     ///
     /// # Errors
     /// [`Error::Refused`] with `unknown_dataset` …
@@ -345,7 +345,7 @@ impl Client {
         self.request(Method::GET, &path, None).await
     }
 
-    /// Gives a dead letter another life.
+    /// Queues a dead letter again.
     ///
     /// # Errors
     /// [`Error::Refused`] with `unknown_message`, `no_route` …

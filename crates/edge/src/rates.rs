@@ -184,7 +184,7 @@ impl Rates {
             if blocked.len() < limits::RATE_ADDRESSES {
                 blocked.insert(one_of(address), now + wait);
             }
-            tracing::warn!(%address, "too many keys or tokens that are no good");
+            tracing::warn!(%address, "too many invalid keys or tokens");
         }
     }
 

@@ -22,7 +22,7 @@ use clap::{Parser, Subcommand};
 
 use crate::failure::Failure;
 
-/// Live data: commit once, and every server and screen that needs it is in step.
+/// Live-data server: write a row once, and every subscribed browser gets the change, in order.
 #[derive(Debug, Parser)]
 #[command(name = "instep", version, arg_required_else_help = true)]
 pub(crate) struct Cli {

@@ -133,7 +133,7 @@ pub enum Operation {
         /// The endpoint.
         endpoint: String,
     },
-    /// Gives a dead letter another life.
+    /// Queues a dead letter again.
     Retry {
         /// The message.
         seq: u64,

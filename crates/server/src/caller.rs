@@ -17,7 +17,7 @@ use crate::problem::Problem;
 #[derive(Debug, Clone)]
 pub struct Caller {
     gate: Gate,
-    /// What was shown and is no good does not take away what anybody may read.
+    /// A bad credential does not remove anonymous access.
     shown: Result<Credential, Refusal>,
     address: Option<IpAddr>,
     /// Over which connection, where that is known.

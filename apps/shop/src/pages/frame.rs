@@ -56,7 +56,9 @@ fn bar(view: &View<'_>) -> Markup {
                 (part::bag_icon())
                 span class="bag-word" { "Bag" }
                 b data-cart-count data-count=(count) { (count) }
-                span class="unseen" { " items" }
+                span class="unseen" data-cart-noun {
+                    (if count == 1 { " item" } else { " items" })
+                }
             }
         }
     }

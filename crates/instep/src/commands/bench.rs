@@ -24,10 +24,10 @@ pub(crate) struct Arguments {
     /// A live topic that anybody may publish to; with --topics its name gets numbers.
     #[arg(default_value = "room:bench")]
     topic: String,
-    /// The door that the bots come through.
+    /// The transport of the bots.
     #[arg(long, value_name = "DOOR", default_value = "websocket")]
     door: DoorName,
-    /// Where that door is, if it is not HTTP's: 127.0.0.1:4001 for tcp, 127.0.0.1:8081 for janus.
+    /// Its address, if it is not HTTP's: 127.0.0.1:4001 for tcp, 127.0.0.1:8081 for janus.
     #[arg(long, value_name = "ADDRESS")]
     address: Option<SocketAddr>,
     /// Bots, dealt out to the topics in turn.
@@ -39,7 +39,7 @@ pub(crate) struct Arguments {
     /// Messages a second on each topic.
     #[arg(long, value_name = "N", default_value_t = 10.0, value_parser = rate)]
     rate: f64,
-    /// As fast as it goes instead: so many messages a topic that not every bot has yet.
+    /// As fast as it goes instead: messages of each topic that not every bot has yet.
     #[arg(long, value_name = "N", conflicts_with = "rate", value_parser = positive)]
     window: Option<usize>,
     /// Bytes of a message's payload.
@@ -70,22 +70,22 @@ pub(crate) struct Arguments {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Limits")]
 struct Limits {
-    /// Half of the deliveries take no longer.
+    /// Maximum p50 of the latency.
     #[arg(long, value_name = "MS")]
     max_p50_ms: Option<f64>,
-    /// All but one in a hundred take no longer.
+    /// Maximum p99 of the latency.
     #[arg(long, value_name = "MS")]
     max_p99_ms: Option<f64>,
-    /// None takes longer.
+    /// Maximum latency.
     #[arg(long, value_name = "MS")]
     max_ms: Option<f64>,
-    /// So many may be lost.
+    /// Maximum number of lost deliveries.
     #[arg(long, value_name = "N")]
     max_lost: Option<u64>,
-    /// So many may be lost, later than 5 s, or wrong.
+    /// Maximum number of deliveries that are lost, later than 5 s, or wrong.
     #[arg(long, value_name = "N")]
     max_bad: Option<u64>,
-    /// At least so many deliveries a second.
+    /// Minimum rate of deliveries, in deliveries a second.
     #[arg(long, value_name = "N")]
     min_per_second: Option<f64>,
 }
@@ -280,7 +280,8 @@ fn print(report: &Report) -> Result<(), Failure> {
     for (step, count) in measured.coarse.iter().enumerate().filter(|(_, count)| **count > 0) {
         rows.push(vec![format!("{} to {} ms", step * 500, (step + 1) * 500), count.to_string()]);
     }
-    let heading = format!("{} bots over {}", report.bots, report.door);
+    let bots = output::counted(report.bots as u64, "bot");
+    let heading = format!("{bots} over {}", report.door);
     output::table(&[&heading, &report.pace], rows, "")
 }
 

@@ -101,8 +101,9 @@ fn show(dataset: &DatasetStatus, json: bool) -> Result<(), Failure> {
         let public = if table.public { ", public" } else { "" };
         let size = output::bytes(table.bytes);
         text.push_str(&format!(
-            "  table      {}: {} rows, {size}{public}\n",
-            table.name, table.rows
+            "  table      {}: {}, {size}{public}\n",
+            table.name,
+            output::counted(table.rows, "row")
         ));
     }
     for (journal, last) in &dataset.journals {

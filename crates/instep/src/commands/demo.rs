@@ -27,19 +27,19 @@ const JANUS_PORT: u16 = 8081;
 /// Run the demonstration shop.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Where its data and the admin key are kept.
+    /// Data directory, which also holds the admin key.
     #[arg(long, value_name = "DIR", default_value = "data/demo")]
     data: PathBuf,
-    /// Where it is served; without it 127.0.0.1:4000, or a free port if that is taken.
+    /// Address of HTTP and WebSocket; without it 127.0.0.1:4000, or a free port if that is taken.
     #[arg(long, value_name = "ADDRESS")]
     http: Option<SocketAddr>,
-    /// Serve others than this machine; nothing in the shop is secret but the admin key.
+    /// Listen on a public address; nothing in the shop is secret but the admin key.
     #[arg(long)]
     insecure_public: bool,
     /// Do not open a browser.
     #[arg(long)]
     no_open: bool,
-    /// The form of the log on stderr; RUST_LOG sets its level.
+    /// Format of the log on stderr; RUST_LOG sets its level.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log_format: LogFormat,
 }
@@ -51,7 +51,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let opened = supervisor::while_loading(async {
         server.ready().await?;
         fill(&server).await
-    };
+    });
     tokio::pin!(stop);
     tokio::select! {
         opened = opened => opened?,

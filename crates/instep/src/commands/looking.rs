@@ -42,7 +42,7 @@ pub(crate) struct SessionsArguments {
 
 #[derive(Debug, clap::Args)]
 struct Look {
-    /// At most so many.
+    /// Maximum number of results.
     #[arg(
         long,
         value_name = "N",
@@ -150,8 +150,9 @@ fn show(one: &ConnectionStatus, json: bool) -> Result<(), Failure> {
         blocked.unwrap_or_default(),
     );
     for joined in &one.topics {
-        let topic = output::harmless(&joined.topic);
-        text.push_str(&format!("  {topic}  {} frames behind\n", joined.lag_frames));
+        let (topic, behind) = (output::harmless(&joined.topic), joined.lag_frames);
+        let behind = output::counted(behind, "frame");
+        text.push_str(&format!("  {topic}  {behind} behind\n"));
     }
     output::lines(text.as_bytes())
 }

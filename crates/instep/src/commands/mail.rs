@@ -63,7 +63,7 @@ enum Action {
         #[command(flatten)]
         queue: Queue,
     },
-    /// Give a dead letter another life.
+    /// Queue a dead letter again.
     Retry {
         /// Its number or its id.
         message: String,
@@ -77,13 +77,13 @@ enum Action {
     },
     /// Move an endpoint to a server, with its unfinished messages.
     Move(routes::Move),
-    /// Give messages without a route theirs. The exit code is 9 if some have none.
+    /// Route messages that have no route. The exit code is 9 if some cannot be routed.
     Backfill(routes::Backfill),
-    /// Give an endpoint's unfinished messages its route of now: for a mapping that has changed.
+    /// Reroute an endpoint's unfinished messages, after its mapping has changed.
     Readdress(routes::Readdress),
-    /// List endpoints whose messages are routed elsewhere than their routes say.
+    /// List endpoints whose messages have an outdated route.
     Audit(routes::Audit),
-    /// Store messages without looking at their routes: they wait for a backfill.
+    /// Store messages without a route: they wait for a backfill.
     Import(routes::Import),
     /// List servers that have mail or take it.
     Servers(taking::Servers),
@@ -91,11 +91,11 @@ enum Action {
     Take(take::Take),
     /// Take messages of a server, for programs that hold no socket.
     Pull(taking::Pull),
-    /// Say that pulled messages are done.
+    /// Acknowledge pulled messages: they are done.
     Ack(taking::Ack),
-    /// Say that pulled messages are not done now.
+    /// Put pulled messages back: they are given again later.
     Nack(taking::Nack),
-    /// Say that a pulled message is never done: it becomes a dead letter.
+    /// Reject pulled messages: they become dead letters.
     Reject(taking::Reject),
     /// Say that a message that `pull` asks about never arrived: it is given again in its place.
     Not(taking::Not),
@@ -109,19 +109,19 @@ struct Send {
     /// The body: JSON, or else it is taken as a text.
     #[arg(required_unless_present = "file")]
     body: Option<String>,
-    /// A permanent id (UUID) of your own: the same one is stored once.
+    /// Id of the message (UUID): a message with the same id is stored once.
     #[arg(long, conflicts_with = "file")]
     id: Option<String>,
-    /// Higher ones are given first, 0 to 9.
+    /// Priority, 0 to 9 (default 4): higher ones are given first.
     #[arg(long, conflicts_with = "file")]
     priority: Option<u8>,
-    /// It ends undelivered after this many milliseconds.
+    /// Time to live in milliseconds: it expires if it was not acknowledged.
     #[arg(long, value_name = "MS", conflicts_with = "file")]
     ttl_ms: Option<u64>,
-    /// It is given to nobody before, in milliseconds since 1970.
+    /// Earliest delivery, in milliseconds since 1970.
     #[arg(long, value_name = "MS", conflicts_with = "file")]
     not_before: Option<u64>,
-    /// Send many: objects with to, body and, if you like, id, priority, ttl_ms, not_before;
+    /// Send many: objects with to, body and optionally id, priority, ttl_ms, not_before;
     /// `-` reads stdin.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["to", "body"])]
     file: Option<PathBuf>,
@@ -140,13 +140,13 @@ struct List {
     /// Messages in this state: pending, delayed, unrouted, dead.
     #[arg(long)]
     state: Option<String>,
-    /// Messages stored at least so many milliseconds ago.
+    /// Minimum age of a message, in milliseconds.
     #[arg(long, value_name = "MS")]
     older_than_ms: Option<u64>,
-    /// Messages behind this number.
+    /// Only messages with a greater number.
     #[arg(long, value_name = "SEQ")]
     after: Option<u64>,
-    /// At most so many.
+    /// Maximum number of messages.
     #[arg(long, default_value_t = 100)]
     limit: usize,
     #[command(flatten)]

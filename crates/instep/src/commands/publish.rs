@@ -30,7 +30,7 @@ pub(crate) struct Arguments {
     /// An id of your own: the same one publishes once.
     #[arg(long, conflicts_with = "file")]
     id: Option<String>,
-    /// Publish many: objects with topic, event, payload and, if you like, id; `-` reads stdin.
+    /// Publish many: objects with topic, event, payload and optionally id; `-` reads stdin.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["topic", "event"])]
     file: Option<PathBuf>,
     #[command(flatten)]
@@ -98,8 +98,7 @@ fn print(published: &Published, json: bool) -> Result<(), Failure> {
     }
     let place = epoch.as_ref().zip(*offset);
     let place = place.map_or(String::new(), |(epoch, offset)| format!(", at {epoch}-{offset}"));
-    match replayed {
-        true => output::line(&format!("published before, to {subscribers} subscribers{place}")),
-        false => output::line(&format!("published to {subscribers} subscribers{place}")),
-    }
+    let before = if *replayed { " before," } else { "" };
+    let subscribers = output::counted(*subscribers, "subscriber");
+    output::line(&format!("published{before} to {subscribers}{place}"))
 }

@@ -12,23 +12,22 @@ use crate::telemetry::{self, LogFormat};
 /// Run a server.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// The configuration file; without it the defaults.
+    /// Configuration file (TOML); without it the defaults.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where data and the admin key are kept; overrides the file.
+    /// Data directory, which also holds the admin key; overrides the file.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Where HTTP and WebSocket are served, port 0 takes a free one; overrides the file.
+    /// Address of HTTP and WebSocket, port 0 takes a free one; overrides the file.
     #[arg(long, value_name = "ADDRESS")]
     http: Option<SocketAddr>,
-    /// Where clients of the Janus wire are taken in, 127.0.0.1:8081 if nothing is said; overrides
-    /// the file.
+    /// The listener for clients of Janus, by default at 127.0.0.1:8081; overrides the file.
     #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "127.0.0.1:8081")]
     janus: Option<SocketAddr>,
-    /// Serve others than this machine even if nothing says who may do what.
+    /// Listen on a public address even without rights, tokens and keys in the configuration.
     #[arg(long)]
     insecure_public: bool,
-    /// The form of the log on stderr; RUST_LOG sets its level.
+    /// Format of the log on stderr; RUST_LOG sets its level.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log_format: LogFormat,
 }

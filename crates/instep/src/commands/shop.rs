@@ -175,9 +175,8 @@ async fn sell(client: &Client, body: &Value, json: bool) -> Result<(), Failure> 
         bar.finish_and_clear();
         let Progress { sold, stock, too_late, .. } = progress;
         let seconds = started.elapsed().as_secs_f64();
-        let words = format!(
-            "sold {sold} of {stock} pieces in {seconds:.1} s; {too_late} purchases came too late"
-        );
+        let late = output::counted(too_late, "purchase");
+        let words = format!("sold {sold} of {stock} in {seconds:.1} s; {late} came too late");
         return if json { Ok(()) } else { output::line(&words) };
     }
     bar.abandon();

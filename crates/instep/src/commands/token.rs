@@ -15,12 +15,12 @@ const SECRET_BYTES: usize = 64 * 1024;
 /// Sign a token with the secret that `tokens.secret` names, for development.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Whom it is for (sub).
+    /// The subject (claim `sub`).
     subject: String,
     /// The file of the secret, at least 32 bytes.
     #[arg(long, value_name = "FILE")]
     secret: PathBuf,
-    /// How long it is good, in seconds.
+    /// Lifetime in seconds.
     #[arg(long, value_name = "SECONDS", default_value = "3600")]
     ttl_s: u64,
     /// A role of its holder; may be repeated.

@@ -79,7 +79,7 @@ pub struct ServerState {
     pub pending: u64,
 }
 
-/// A queue and its books.
+/// A queue and its counters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueState {
     /// Its name.

@@ -19,7 +19,7 @@ const USUALLY: usize = 100;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct TopQuery {
-    /// At most so many: 100 if nothing is said, 1,000 at most.
+    /// Maximum number of results (default 100, at most 1,000).
     top: Option<usize>,
 }
 

@@ -89,11 +89,11 @@ pub(super) struct MessagesQuery {
     server: Option<String>,
     /// `pending`, `delayed`, `unrouted`, `dead`, `confirmed` or `expired`.
     state: Option<String>,
-    /// Stored at least so many milliseconds ago.
+    /// Minimum age in milliseconds.
     older_than_ms: Option<u64>,
-    /// Behind this number.
+    /// Only messages with a greater number.
     after: Option<u64>,
-    /// At most so many; 100 if it is not said, 1,000 at most.
+    /// Maximum number of results (default 100, at most 1,000).
     limit: Option<usize>,
 }
 

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{Post, Queue, in_batches, letters_of};
 use crate::failure::Failure;
-use crate::output;
+use crate::output::{self, counted};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Move {
@@ -16,7 +16,7 @@ pub(crate) struct Move {
     /// The server, ID or server/ID.
     #[arg(long, value_name = "SERVER")]
     to: String,
-    /// Refuse if the route has another generation than this by now.
+    /// Refuse unless the route has this generation.
     #[arg(long, value_name = "GENERATION")]
     if_generation: Option<u64>,
     #[command(flatten)]
@@ -31,7 +31,7 @@ pub(crate) struct Backfill {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Audit {
-    /// Bring what is out of date to where its route says.
+    /// Correct the outdated routes.
     #[arg(long)]
     repair: bool,
     #[command(flatten)]
@@ -48,7 +48,7 @@ pub(crate) struct Readdress {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Import {
-    /// Objects with to, body and, if you like, id, priority, ttl_ms, not_before; `-` reads stdin.
+    /// Objects with to, body and optionally id, priority, ttl_ms, not_before; `-` reads stdin.
     file: PathBuf,
     #[command(flatten)]
     queue: Queue,
@@ -103,12 +103,16 @@ pub(super) async fn backfill(arguments: Backfill, json: bool) -> Result<(), Fail
                 let (seq, to, reason) = (message.seq, &message.to, &message.reason);
                 output::line(&format!("message {seq} for {to}: {reason}"))?;
             }
-            output::line(&format!("{routed} messages routed, {} have no route", failed.len()))?;
+            let routed = counted(routed, "message");
+            output::line(&format!("{routed} routed, {} without a route", failed.len()))?;
         }
     }
     match failed.len() {
         0 => Ok(()),
-        left => Err(Failure::Incomplete(format!("{left} messages have no route"))),
+        left => {
+            let left = counted(left as u64, "message");
+            Err(Failure::Incomplete(format!("{left} without a route")))
+        }
     }
 }
 
@@ -134,8 +138,9 @@ pub(super) async fn audit(arguments: Audit, json: bool) -> Result<(), Failure> {
                     _ => String::new(),
                 };
                 let (stored, mapped) = (word(stored), word(mapped));
+                let messages = counted(*messages, "message");
                 output::line(&format!(
-                    "{endpoint}: {messages} messages for {stored}, its route says {mapped}{hint}"
+                    "{endpoint}: {messages} for {stored}, its route says {mapped}{hint}"
                 ))?;
             }
         }
@@ -152,7 +157,10 @@ pub(super) async fn audit(arguments: Audit, json: bool) -> Result<(), Failure> {
     match (stale.iter().filter(|stale| !repair || stale.mapped.is_none()).count(), json) {
         (0, true) => Ok(()),
         (0, false) => output::line("every message is routed where its endpoint's route says"),
-        (left, _) => Err(Failure::Incomplete(format!("{left} endpoints are out of date"))),
+        (left, _) => {
+            let left = counted(left as u64, "endpoint");
+            Err(Failure::Incomplete(format!("{left} out of date")))
+        }
     }
 }
 
@@ -169,6 +177,9 @@ pub(super) async fn import(arguments: Import, json: bool) -> Result<(), Failure>
     .await?;
     match json {
         true => output::json(&json!({"stored": stored})),
-        false => output::line(&format!("{stored} messages stored; now: instep mail backfill")),
+        false => {
+            let stored = counted(stored as u64, "message");
+            output::line(&format!("{stored} stored; now: instep mail backfill"))
+        }
     }
 }

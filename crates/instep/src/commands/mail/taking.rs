@@ -3,7 +3,7 @@
 use instep::model::mail::kinds::id_of_server;
 use instep_client::{Answered, Answers};
 
-use super::{Post, age, print_outcomes, server_of};
+use super::{Post, age, print_outcomes};
 use crate::failure::Failure;
 use crate::output;
 
@@ -24,10 +24,10 @@ pub(crate) struct Pull {
     /// Go on as this registration; without it a new one takes over.
     #[arg(long)]
     registration: Option<u64>,
-    /// At most so many messages.
+    /// Maximum number of messages.
     #[arg(long, default_value_t = 10)]
     max: usize,
-    /// Wait so many milliseconds for the first.
+    /// How long to wait for the first, in milliseconds.
     #[arg(long, default_value_t = 0)]
     wait_ms: u64,
     #[command(flatten)]
@@ -60,7 +60,7 @@ pub(crate) struct Ack {
 pub(crate) struct Nack {
     #[command(flatten)]
     taker: Taker,
-    /// Give it again after so many milliseconds.
+    /// How long it rests before it is given again, in milliseconds.
     #[arg(long, default_value_t = 0)]
     delay_ms: u64,
     /// It was tried, and failed: that counts.

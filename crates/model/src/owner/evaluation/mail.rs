@@ -199,7 +199,7 @@ impl<'a> Evaluation<'a> {
         Ok(i64::from(generation))
     }
 
-    /// Gives a dead letter another life; computes its number.
+    /// Queues a dead letter again; computes its number.
     pub(super) fn retry(&mut self, seq: u64) -> Result<i64, Refusal> {
         let operation = self.operation;
         match self.message(seq).map(|message| message.status) {

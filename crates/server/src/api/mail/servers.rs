@@ -51,10 +51,10 @@ struct PullRequest {
     /// What the first pull answered; without it a new registration takes over.
     #[serde(default)]
     registration: Option<u64>,
-    /// At most so many messages, 1 to 1,024; 10 if it is not said.
+    /// Maximum number of messages, 1 to 1,024 (default 10).
     #[serde(default = "few")]
     max: usize,
-    /// Wait so many milliseconds for the first; at most 20,000.
+    /// How long to wait for the first message, in milliseconds; at most 20,000.
     #[serde(default)]
     wait_ms: u64,
 }
@@ -85,7 +85,7 @@ struct AnswersRequest {
 struct NackRequest {
     /// The message.
     seq: u64,
-    /// It rests for so many milliseconds.
+    /// How long it rests, in milliseconds.
     delay_ms: Option<u64>,
     /// It was tried, and failed: that counts.
     failed: Option<bool>,
