@@ -130,7 +130,9 @@ pub(super) async fn pull(arguments: Pull, json: bool) -> Result<(), Failure> {
     let mut text = format!("registration {}\n", pulled.registration);
     for message in &pulled.messages {
         let (seq, to, attempt) = (message.seq, &message.to, message.attempt);
-        text.push_str(&format!("message {seq} for {to}, attempt {attempt}: {}\n", message.body));
+        let body = message.body.to_string();
+        let (to, body) = (output::harmless(to), output::harmless(&body));
+        text.push_str(&format!("message {seq} for {to}, attempt {attempt}: {body}\n"));
     }
     for seq in &pulled.ask {
         text.push_str(&format!("message {seq} was taken before: have you got it? "));
