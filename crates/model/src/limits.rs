@@ -132,6 +132,12 @@ pub const RING_FRAMES: usize = 1_024;
 pub const RING_BYTES: usize = 4 * 1024 * 1024;
 /// Age of a frame in a topic's ring.
 pub const RING_MS: u64 = 60_000;
+
+/// Bytes of the rings of all topics of a node; beyond them each keeps its equal part.
+pub const RINGS_BYTES: usize = 256 * 1024 * 1024;
+
+/// Bytes of rows after which a page of them ends.
+pub const PAGE_BYTES: usize = 1024 * 1024;
 /// Rows that a join reply carries inline.
 pub const JOIN_INLINE_ROWS: usize = 256;
 /// Bytes of rows that a join reply carries inline.

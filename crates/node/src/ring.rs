@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use instep_model::limits;
@@ -57,12 +58,62 @@ impl Default for RingLimits {
     }
 }
 
+/// Budget of all rings together. While they have more than it, each keeps its equal part: whoever
+/// fills many large rings makes those smaller, not the small ones of others.
+#[derive(Debug, Default)]
+pub struct RingBudget {
+    bytes: AtomicUsize,
+    rings: AtomicUsize,
+}
+
+impl RingBudget {
+    /// Bytes that one ring may have now.
+    fn part(&self) -> usize {
+        match self.bytes.load(Ordering::Relaxed) > limits::RINGS_BYTES {
+            true => limits::RINGS_BYTES / self.rings.load(Ordering::Relaxed).max(1),
+            false => usize::MAX,
+        }
+    }
+}
+
+/// Bytes of one ring, counted in the budget that it shares, if it shares one.
+#[derive(Debug, Default)]
+struct Weight {
+    bytes: usize,
+    budget: Option<Arc<RingBudget>>,
+}
+
+impl Weight {
+    fn set(&mut self, bytes: usize) {
+        if let Some(RingBudget { bytes: all, .. }) = self.budget.as_deref() {
+            match bytes.checked_sub(self.bytes) {
+                Some(more) => all.fetch_add(more, Ordering::Relaxed),
+                None => all.fetch_sub(self.bytes - bytes, Ordering::Relaxed),
+            };
+        }
+        self.bytes = bytes;
+    }
+
+    fn most(&self) -> usize {
+        self.budget.as_ref().map_or(usize::MAX, |budget| budget.part())
+    }
+}
+
+impl Drop for Weight {
+    fn drop(&mut self) {
+        self.set(0);
+        if let Some(budget) = &self.budget {
+            budget.rings.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
 /// The last frames of a topic, bounded by count, bytes and age.
 #[derive(Debug, Default)]
 pub struct Ring {
     limits: RingLimits,
     frames: VecDeque<Kept>,
-    bytes: usize,
+    weight: Weight,
     /// Number of the frame that comes next.
     next: u64,
     /// Messages so far, on a live topic; what is put between them is not counted.
@@ -116,6 +167,14 @@ impl Ring {
         Self { limits, ..Self::default() }
     }
 
+    /// An empty ring that shares a budget with others.
+    #[must_use]
+    pub fn within(limits: RingLimits, budget: &Arc<RingBudget>) -> Self {
+        budget.rings.fetch_add(1, Ordering::Relaxed);
+        let weight = Weight { bytes: 0, budget: Some(Arc::clone(budget)) };
+        Self { limits, weight, ..Self::default() }
+    }
+
     /// Counts messages from here on: the topic is a live one.
     pub fn become_live(&mut self, limits: RingLimits) {
         self.limits = limits;
@@ -135,13 +194,14 @@ impl Ring {
     /// Puts a frame at the end, at `now` in milliseconds; the oldest ones go when a limit is
     /// passed.
     pub fn push(&mut self, frame: Arc<Frame>, now: u64) {
-        self.bytes += frame.encoded.len();
+        self.weight.set(self.weight.bytes + frame.encoded.len());
         self.offset = frame.offset.unwrap_or(self.offset);
         self.frames.push_back(Kept { frame, since: now });
         self.next += 1;
+        let most = self.limits.bytes.min(self.weight.most());
         // The newest frame stays whatever its size: a single large one must not loop everybody.
         while self.frames.len() > self.limits.frames
-            || (self.bytes > self.limits.bytes && self.frames.len() > 1)
+            || (self.weight.bytes > most && self.frames.len() > 1)
         {
             self.forget_oldest();
         }
@@ -165,7 +225,7 @@ impl Ring {
         let oldest_kept = now.saturating_sub(limits.ms);
         while self.frames.front().is_some_and(|oldest| {
             self.frames.len() > limits.frames
-                || self.bytes > limits.bytes
+                || self.weight.bytes > limits.bytes
                 || oldest.since < oldest_kept
         }) {
             self.forget_oldest();
@@ -189,14 +249,14 @@ impl Ring {
 
     fn forget_oldest(&mut self) {
         if let Some(oldest) = self.frames.pop_front() {
-            self.bytes -= oldest.frame.encoded.len();
+            self.weight.set(self.weight.bytes - oldest.frame.encoded.len());
         }
     }
 
     /// Forgets its frames, as if the next one had been missed: every cursor has to catch up.
     pub fn cut(&mut self) {
         self.frames.clear();
-        self.bytes = 0;
+        self.weight.set(0);
         self.next += 1;
     }
 
@@ -209,7 +269,7 @@ impl Ring {
     /// Frames and bytes that are kept now.
     #[must_use]
     pub fn occupancy(&self) -> (usize, usize) {
-        (self.frames.len(), self.bytes)
+        (self.frames.len(), self.weight.bytes)
     }
 
     /// Reads at most `most` frames and moves the cursor behind them.
@@ -326,7 +386,7 @@ mod tests {
         ring.push(frame(0, 10), 0);
         ring.push(frame(1, limits::RING_BYTES + 1), 0);
 
-        assert_eq!((ring.frames.len(), ring.bytes), (1, limits::RING_BYTES + 1));
+        assert_eq!((ring.frames.len(), ring.occupancy().1), (1, limits::RING_BYTES + 1));
         assert_eq!(ring.read(&mut cursor, 9), Read::Lagged { missed: 2 });
     }
 
@@ -414,5 +474,32 @@ mod tests {
             }
             prop_assert_eq!(ring.behind(told.len() as u64 + 1), None);
         }
+    }
+
+    #[test]
+    fn rings_that_are_large_together_become_smaller_and_small_ones_of_others_do_not() {
+        let budget = Arc::default();
+        let limits = RingLimits { bytes: usize::MAX, ..RingLimits::default() };
+        let large = limits::RINGS_BYTES / 16;
+        let frame = |bytes: usize| {
+            let encoded = Bytes::from(vec![0; bytes]);
+            let payload = Payload::Binary(Bytes::new());
+            Arc::new(Frame { event: "e".into(), payload, position: None, offset: None, encoded })
+        };
+        let mut small = Ring::within(limits, &budget);
+        (0..10).for_each(|_| small.push(frame(100), 0));
+        let mut many: Vec<_> = (0..7).map(|_| Ring::within(limits, &budget)).collect();
+
+        for _ in 0..8 {
+            many.iter_mut().for_each(|ring| ring.push(frame(large), 0));
+        }
+        small.push(frame(100), 0);
+
+        assert_eq!(small.occupancy(), (11, 1_100));
+        let all: usize = many.iter().map(|ring| ring.occupancy().1).sum();
+        assert!(all <= limits::RINGS_BYTES + large, "{all}");
+        assert!(many.iter().all(|ring| ring.occupancy().0 >= 1), "the newest frame stays");
+        drop(many);
+        assert_eq!(budget.bytes.load(Ordering::Relaxed), 1_100);
     }
 }

@@ -22,7 +22,7 @@ use self::live::LiveState;
 pub use self::presence::{Audience, Crowd, Present};
 use crate::dataset::now_ms;
 use crate::live::LivePlace;
-use crate::ring::{Cursor, Frame, Read, Ring, RingLimits};
+use crate::ring::{Cursor, Frame, Read, Ring, RingBudget, RingLimits};
 
 /// Whom a topic wakes. A wake-up carries no data and is only a hint.
 #[derive(Clone)]
@@ -61,6 +61,8 @@ struct Registry {
     seed: u64,
     epochs: AtomicU64,
     references: AtomicU64,
+    /// What the rings of all topics may have together.
+    rings: Arc<RingBudget>,
     /// Topics whose subscribers are about to be told who came and went.
     due: Mutex<Vec<Arc<Topic>>>,
 }
@@ -127,6 +129,7 @@ impl Topics {
             seed: seed(),
             epochs: AtomicU64::new(0),
             references: AtomicU64::new(0),
+            rings: Arc::default(),
             due: Mutex::default(),
         }))
     }
@@ -193,7 +196,7 @@ impl Topics {
 impl Topic {
     fn new(name: Arc<str>, registry: Topics) -> Self {
         let state = TopicState {
-            ring: Ring::new(registry.0.limits),
+            ring: Ring::within(registry.0.limits, &registry.0.rings),
             subscribers: 0,
             tasks: HashMap::new(),
             next_task: 0,
