@@ -5,6 +5,7 @@
 //! answer, to look for more (measured in `docs/reference/benchmarks.md`). Sockets leave for the
 //! shards of `instep-edge` after their handshake.
 
+mod answers;
 mod bodies;
 mod requests;
 mod serving;

@@ -38,7 +38,7 @@ pub(super) struct PageQuery {
     after: Option<String>,
     /// Keys that begin with this.
     prefix: Option<String>,
-    /// Rows on the page: 1 to 1,000, 100 by default.
+    /// Rows on the page: 1 to 1,000, 100 by default. It ends after 1 MiB of them, too.
     limit: Option<usize>,
     /// At least as fresh as this position; waits up to 5 seconds for it.
     at_least: Option<String>,
@@ -103,18 +103,20 @@ pub(super) async fn page(
     let mut rows = view.table.rows.range::<_, str>((from, Bound::Unbounded));
     let mut out = format!("{{\"position\":\"{}\",\"rows\":[", view.position).into_bytes();
     let mut last = None;
-    let fitting = rows.by_ref().take_while(|(key, _)| key.as_str().starts_with(&prefix));
-    for (count, (key, stored)) in fitting.take(limit).enumerate() {
+    let mut fitting =
+        rows.by_ref().take_while(|(key, _)| key.as_str().starts_with(&prefix)).peekable();
+    for count in 0..limit {
+        let Some((key, stored)) = fitting.next_if(|_| out.len() < limits::PAGE_BYTES) else {
+            break;
+        };
         if count > 0 {
             out.push(b',');
         }
         push_row(&mut out, key, &stored.row);
-        last = Some((count + 1, key.clone()));
+        last = Some(key.clone());
     }
     out.push(b']');
-    if let Some((count, key)) = last
-        && count == limit
-    {
+    if let Some(key) = last.filter(|_| fitting.peek().is_some()) {
         out.extend_from_slice(b",\"next\":");
         push_text(&mut out, key.as_str());
     }

@@ -14,6 +14,7 @@ use hyper_util::service::TowerToHyperService;
 use instep_edge::{Door, Line, Peer, RequestMeter, longpoll};
 
 use super::Serving;
+use super::answers::weighed;
 use super::bodies::{Arriving, Metered};
 use crate::api::survivable;
 use crate::problem::Problem;
@@ -66,7 +67,8 @@ impl Asked {
         extensions.insert(Peer(peer));
         extensions.insert(self.line.clone());
         if request.body().is_end_stream() {
-            return self.routes.call(request.map(Body::new)).await;
+            let answer = self.routes.call(request.map(Body::new)).await?;
+            return Ok(weighed(answer, &self.door, peer.ip()));
         }
         let is_longpoll = longpoll::is_at(request.uri().path());
         let arriving = Arc::new(Arriving::default());
@@ -75,7 +77,7 @@ impl Asked {
         Ok(match arriving.problem() {
             // Nothing behind a body that was not read can be read.
             Some(problem) => self.closing(refusal(problem, is_longpoll), true),
-            None => answer,
+            None => weighed(answer, &self.door, peer.ip()),
         })
     }
 

@@ -188,6 +188,38 @@ fn a_body_that_does_not_come_is_not_waited_for() {
     }
 }
 
+/// Whoever asks for pages and reads none of them.
+#[test]
+fn answers_that_nobody_reads_weigh_no_more_than_is_stated() {
+    let limited = Limited::start(
+        "waiting_bytes_per_address = 8000000\nwaiting_bytes = 32000000\n[rate]\nloopback = true",
+    );
+    limited.fill(6_000_000);
+    let page = "GET /v1/datasets/d/tables/t/rows?limit=1000 HTTP/1.1";
+    let first = limited.ask_from(IpAddr::V4(Ipv4Addr::LOCALHOST), page);
+    assert!(first.len() < 1_500_000 && first.contains("\"next\":"), "a page ends by bytes, too");
+    let before = limited.resident_bytes();
+    let mut held = vec![];
+
+    for _ in 0..crowd() {
+        let mut stream = limited.stranger();
+        // The system takes the first of them.
+        let _ = stream.write_all(format!("{page}\r\nHost: x\r\n\r\n").repeat(8).as_bytes());
+        held.push(stream);
+    }
+
+    until("what waits is weighed", || limited.metric("instep_client_bytes") > 4_000_000);
+    until("and refused", || limited.ask_from(STRANGER, page).contains("overloaded"));
+    let weighed = limited.metric("instep_client_bytes");
+    assert!(weighed < 12_000_000, "{weighed}");
+    let more = limited.resident_bytes().saturating_sub(before);
+    assert!(more < 60_000_000, "{} pages take {more} bytes", crowd());
+    let ours = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    assert_eq!(status_of(&limited.ask_from(ours, "GET /healthz HTTP/1.1")), 200);
+    drop(held);
+    until("it is given back", || limited.metric("instep_client_bytes") == 0);
+}
+
 #[test]
 fn a_body_that_is_cut_is_no_large_one() {
     let limited = Limited::start("");
