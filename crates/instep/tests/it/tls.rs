@@ -49,7 +49,9 @@ fn a_certificate_that_does_not_fit_its_key_refuses_the_start() {
     let start = |configuration: &str| {
         let config = directory.path().join("instep.toml");
         std::fs::write(&config, configuration).unwrap();
-        let output = instep(&["serve", "--config", text(&config), "--http", "127.0.0.1:0"]);
+        let data = directory.path().join("data");
+        let serve = ["serve", "--config", text(&config), "--data", text(&data)];
+        let output = instep(&[&serve[..], &["--http", "127.0.0.1:0"]].concat());
         assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
         stderr(&output)
     };
