@@ -148,7 +148,6 @@ fn beside(limited: &Limited, other: &mut Client, name: &str, doors: &[&Door]) ->
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "the figures are for whoever runs it as a soak")]
 fn a_crowd_of_one_address_stays_within_its_bound_and_the_others_are_served() {
     let share = crowd() / 5;
     let limited = Limited::start(&format!(
