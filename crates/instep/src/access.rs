@@ -50,8 +50,8 @@ pub(crate) struct Access {
         conflicts_with = "admin_key"
     )]
     token: Option<String>,
-    /// CA certificates (PEM) to trust over https, instead of the system's; a self-signed certificate
-    /// of the server is one.
+    /// CA certificates (PEM) to trust over https, instead of the system's; a self-signed
+    /// certificate of the server is one.
     #[arg(long, value_name = "FILE", env = "INSTEP_CA")]
     ca: Option<PathBuf>,
     /// The data directory whose admin.key is used: data, or else data/demo.
