@@ -56,6 +56,7 @@ checkers! {
     durability::nothing_is_visible_before_it_is_durable, "law 2, I37";
     durability::a_revision_has_one_content, "law 1, I5";
     durability::revisions_have_no_gap, "I3, I36";
+    durability::a_dataset_is_whole_or_gone, "law 1";
     durability::a_failed_write_stops_the_dataset, "law 8";
     durability::a_read_is_whole_or_trimmed, "I7, I28";
     durability::limits_are_kept, "law 6, I15";

@@ -47,6 +47,10 @@ pub enum Fault {
     PositionOnEveryFrame,
     /// I16: bookmarks name the owner's place, not the feed's.
     BookmarkAhead,
+    /// Law 3: a resumed reader is told by other views than before, and goes on.
+    ResumeOverAnotherDefinition,
+    /// Law 1: datasets are made and removed where they are, file by file.
+    HalfMadeDataset,
     /// I23: nobody is told that a row left.
     DropLeaves,
     /// I4: the lower bound of an add is lost on the way to the owner.
@@ -82,6 +86,12 @@ pub const FAULTS: &[(Fault, &str, &str)] = &[
         "position-on-every-frame",
         "only_the_last_frame_of_a_commit_is_a_boundary",
     ),
+    (
+        ResumeOverAnotherDefinition,
+        "resume-over-another-definition",
+        "each_position_shows_the_table",
+    ),
+    (HalfMadeDataset, "half-made-dataset", "a_dataset_is_whole_or_gone"),
     (BookmarkAhead, "bookmark-ahead", "a_bookmark_follows_its_events"),
     (DropLeaves, "drop-leaves", "each_position_shows_the_table"),
     (IgnoreMinimum, "ignore-minimum", "a_bounded_add_stays_in_its_bounds"),

@@ -64,12 +64,20 @@ impl Disk for FaultyDisk {
         self.disk.create_directory(path)
     }
 
+    fn remove_directory(&self, path: &Path) -> io::Result<()> {
+        self.disk.remove_directory(path)
+    }
+
     fn sync_directory(&self, path: &Path) -> io::Result<()> {
         self.disk.sync_directory(path)
     }
 
     fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
         self.disk.list(directory)
+    }
+
+    fn directories(&self, directory: &Path) -> io::Result<Vec<String>> {
+        self.disk.directories(directory)
     }
 
     fn modified_ms(&self, path: &Path) -> io::Result<u64> {

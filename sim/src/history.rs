@@ -32,6 +32,32 @@ pub enum Event {
         /// The oldest entry that can be read.
         floor: Revision,
     },
+    /// From here on topics are told by this set of views.
+    Declared {
+        /// Which of those that are known.
+        views: usize,
+    },
+    /// Somebody asked for another dataset.
+    DatasetMade {
+        /// Its name.
+        dataset: String,
+        /// Entries that it has when it is whole.
+        entries: u64,
+        /// It was acknowledged.
+        done: bool,
+    },
+    /// Somebody removed another dataset.
+    DatasetRemoved {
+        /// Its name.
+        dataset: String,
+        /// It was acknowledged.
+        done: bool,
+    },
+    /// The other datasets that a start has found.
+    DatasetsFound {
+        /// By name; with how many entries, none for what is not whole.
+        datasets: BTreeMap<String, Option<u64>>,
+    },
     /// The process could not come up although its disk was in order.
     NotRecovered {
         /// What it said.

@@ -24,6 +24,7 @@ use instep_model::log::{AppendError, Log, LogReader};
 use instep_model::owner::{Effect, Event as OwnerEvent, Owner, Receipt, Refusal};
 use instep_model::position::{Incarnation, Place, Position, Revision};
 use instep_model::state::{CommitChanges, State, Tables};
+use instep_model::view::View;
 
 use crate::fault::Fault;
 use crate::faulty_disk::disk_with;
@@ -43,11 +44,16 @@ pub(crate) const QUEUE_LIMIT: usize = 12;
 /// Entries that may wait for the views.
 const VIEWS_LIMIT: usize = 3;
 /// Small segments, so that they roll and are trimmed often.
-const SEGMENT_BYTES: u64 = 4 * 1024;
+pub(crate) const SEGMENT_BYTES: u64 = 4 * 1024;
+
+/// Where the datasets are.
+pub(crate) fn datasets_root() -> PathBuf {
+    PathBuf::from("/node/datasets")
+}
 
 /// Where the log is.
 pub(crate) fn directory() -> PathBuf {
-    PathBuf::from("/node/shop")
+    datasets_root().join(shop::DATASET)
 }
 
 /// What a node is started with.
@@ -58,8 +64,8 @@ pub(crate) struct Start {
     pub(crate) new_incarnation: Incarnation,
     /// Nothing is known of a history here: the one that is found begins.
     pub(crate) first: bool,
-    /// The dataset has views, and not only tables.
-    pub(crate) has_views: bool,
+    /// Which of the sets of views is declared.
+    pub(crate) views: usize,
 }
 
 /// A running process.
@@ -108,12 +114,16 @@ impl Node {
             new_incarnation: start.new_incarnation,
             trimming,
         };
-        let log = EmbeddedLog::open(disk_with(disk, start.fault), options)?;
+        recovery::make(disk, &options, start.fault)?;
+        let mut log = EmbeddedLog::open(disk_with(disk, start.fault), options)?;
         let (reader, snapshots) = (log.reader(), log.snapshots());
         let incarnation = log.bounds().incarnation;
         let preallocator = log.preallocator();
-        let (state, feed) = recovery::recover(&*reader, &snapshots, start)?;
-        recovery::record(&log, &state, start.first, trace)?;
+        let (mut state, mut feed) = recovery::recover(&*reader, &snapshots, start)?;
+        if start.fault != Some(Fault::ResumeOverAnotherDefinition) {
+            recovery::hold_definitions(disk, start, &mut log, (&mut state, &mut feed))?;
+        }
+        recovery::record(&log, &state, start, trace)?;
         let mut node = Self {
             fault: start.fault,
             incarnation,
@@ -302,8 +312,7 @@ pub(crate) fn is_dark(disk: &SimulatedDisk) -> bool {
 }
 
 /// A feed at the place of a state.
-fn feed_of(incarnation: Incarnation, state: &State, has_views: bool) -> Feed {
-    let views = if has_views { shop::views() } else { Vec::new() };
+fn feed_of(incarnation: Incarnation, state: &State, views: Vec<View>) -> Feed {
     let tables = state.tables.clone();
     Feed::new(shop::name(shop::DATASET), incarnation, views, tables, state.applied)
 }

@@ -45,8 +45,8 @@ pub struct Lens {
 pub struct Topics {
     /// The dataset.
     pub dataset: &'static str,
-    /// The views.
-    pub lenses: Vec<Lens>,
+    /// The sets of views that may be declared.
+    pub declared: Vec<Vec<Lens>>,
 }
 
 /// A naive answer to a proposal: the state after it and the results, or the code of the refusal.
@@ -117,9 +117,9 @@ impl Oracle {
         written.row.get(field)?.as_i64()
     }
 
-    /// What is visible on a topic; none when there is no such topic.
+    /// What is visible on a topic by a set of views; none when there is no such topic.
     #[must_use]
-    pub fn rows_on(&self, topic: &str, topics: &Topics) -> Option<Rows> {
+    pub fn rows_on(&self, topic: &str, topics: &Topics, declared: usize) -> Option<Rows> {
         if let Some(rest) = topic.strip_prefix("table:") {
             let name = rest.strip_prefix(topics.dataset)?.strip_prefix('/')?;
             let table = self.tables.get(name).filter(|table| table.public)?;
@@ -128,7 +128,7 @@ impl Oracle {
             return Some(rows.collect());
         }
         let mut seen = Rows::new();
-        for lens in &topics.lenses {
+        for lens in topics.declared.get(declared).into_iter().flatten() {
             let Some(table) = self.tables.get(lens.table) else {
                 continue;
             };

@@ -70,6 +70,8 @@ pub struct Timeline<'a> {
     pub gaps: Vec<Violation>,
     /// Records that make no sense where they are.
     pub nonsense: Vec<Violation>,
+    /// From which event on which set of views was declared.
+    declared: Vec<(usize, usize)>,
 }
 
 impl<'a> Timeline<'a> {
@@ -88,6 +90,7 @@ impl<'a> Timeline<'a> {
                 Event::Stored { incarnation, revision, digest, commits } => {
                     timeline.store(at, (*incarnation, *revision), *digest, commits)
                 }
+                Event::Declared { views } => timeline.declared.push((at, *views)),
                 Event::Proposed { ticket, principal, id, operations } => {
                     open.insert(*ticket, timeline.requests.len());
                     timeline.requests.push(Request {
@@ -108,6 +111,13 @@ impl<'a> Timeline<'a> {
             }
         }
         timeline
+    }
+
+    /// The set of views by which topics were told at an event.
+    #[must_use]
+    pub fn declared(&self, at: usize) -> usize {
+        let before = self.declared.partition_point(|(from, _)| *from <= at).checked_sub(1);
+        before.map_or(0, |before| self.declared[before].1)
     }
 
     /// One history.

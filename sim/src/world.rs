@@ -3,6 +3,7 @@
 //! Everything that happens is drawn from one seed; nothing runs beside anything else. How often
 //! each thing happens is drawn too, so that seeds differ in kind and not only in order.
 
+use instep_embedded::datasets::Datasets;
 use instep_model::disk::simulated::{Fault as DiskFault, SimulatedDisk};
 use instep_model::limits::ID_MEMORY_MS;
 use instep_model::position::{Incarnation, Revision};
@@ -11,11 +12,12 @@ use crate::dice::Dice;
 use crate::fault::Fault;
 use crate::history::Event;
 use crate::node::{Node, Start, Unopened, is_dark};
-use crate::shop::{TABLE_TOPICS, TOPICS};
+use crate::shop::{NO_VIEWS, TABLE_TOPICS, TOPICS};
 use crate::subscriber::Subscriber;
 use crate::writers::Writers;
 
 mod damage;
+mod datasets;
 
 /// Attempts to come up with a disk that is in order.
 const STARTS: usize = 12;
@@ -51,6 +53,8 @@ enum Step {
     Kill,
     Recreate,
     Damage,
+    MakeDataset,
+    RemoveDataset,
 }
 
 /// Every step with how often it happens at most, relative to the others.
@@ -81,6 +85,8 @@ const STEPS: &[(Step, usize)] = &[
     (Step::Kill, 3),
     (Step::Recreate, 1),
     (Step::Damage, 1),
+    (Step::MakeDataset, 4),
+    (Step::RemoveDataset, 4),
 ];
 
 /// One seed's world.
@@ -96,7 +102,11 @@ pub(crate) struct World {
     node: Option<Node>,
     writers: Writers,
     subscribers: Vec<Subscriber>,
+    /// All datasets, since the process came up.
+    datasets: Option<Datasets>,
     has_views: bool,
+    /// Which of the sets of views is declared.
+    views: usize,
     weights: Vec<(Step, usize)>,
     pub(crate) trace: Vec<Event>,
     /// Answers up to this event have been read.
@@ -133,7 +143,9 @@ impl World {
             node: None,
             writers: Writers::new(),
             subscribers,
+            datasets: None,
             has_views,
+            views: if has_views { 0 } else { NO_VIEWS },
             weights,
             trace: Vec::new(),
             read: 0,
@@ -177,6 +189,8 @@ impl World {
             Step::Kill => self.die(false),
             Step::Recreate => self.recreate(),
             Step::Damage => self.damage_and_repair(),
+            Step::MakeDataset => self.make_dataset(),
+            Step::RemoveDataset => self.remove_dataset(),
             step => self.step_of_node(step),
         }
     }
@@ -356,16 +370,22 @@ impl World {
                 let operations = self.dice.below(10) as u64;
                 self.disk.power_off_after(operations);
             }
+            // Somebody changes the configuration while the process is down.
+            if self.has_views && self.dice.chance(25) {
+                self.views = self.dice.below(NO_VIEWS + 1);
+            }
             let start = Start {
                 now_ms: self.now_ms,
                 fault: self.fault,
                 writer: self.dice.uuid(),
                 new_incarnation: Incarnation(self.dice.uuid()),
                 first: self.incarnation.is_none(),
-                has_views: self.has_views,
+                views: self.views,
             };
             let before = self.trace.len();
-            let opened = Node::open(&self.disk, &start, &mut self.trace);
+            let opened = self
+                .open_datasets()
+                .and_then(|()| Node::open(&self.disk, &start, &mut self.trace));
             match opened {
                 Ok(node) if self.incarnation.is_none_or(|known| known == node.incarnation) => {
                     return self.started(node);

@@ -63,6 +63,10 @@ impl Disk for RealDisk {
         Ok(())
     }
 
+    fn remove_directory(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_dir(path)
+    }
+
     fn sync_directory(&self, path: &Path) -> io::Result<()> {
         let directory = reserve::with(|| File::open(or_current(path)))?;
         let synced = directory.sync_all();
@@ -72,17 +76,11 @@ impl Disk for RealDisk {
     }
 
     fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
-        let mut names = Vec::new();
-        for entry in std::fs::read_dir(or_current(directory))? {
-            let entry = entry?;
-            if let (false, Ok(name)) =
-                (entry.file_type()?.is_dir(), entry.file_name().into_string())
-            {
-                names.push(name);
-            }
-        }
-        names.sort_unstable();
-        Ok(names)
+        names(directory, false)
+    }
+
+    fn directories(&self, directory: &Path) -> io::Result<Vec<String>> {
+        names(directory, true)
     }
 
     fn modified_ms(&self, path: &Path) -> io::Result<u64> {
@@ -107,6 +105,21 @@ impl Disk for RealDisk {
         locked(&file, sharing)?;
         Ok(Box::new(RealLock { _file: file, _directory: directory }))
     }
+}
+
+/// The names of directories, or of all else, in a directory.
+fn names(directory: &Path, of_directories: bool) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(or_current(directory))? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() == of_directories
+            && let Ok(name) = entry.file_name().into_string()
+        {
+            names.push(name);
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
 }
 
 /// Lock of a directory itself; none where the file system has no such lock (NFS), and the lock of

@@ -13,6 +13,10 @@ use crate::limits;
 use crate::position::{Incarnation, Place, Position};
 use crate::view::{TopicPattern, View};
 
+mod start;
+
+pub use self::start::{Held, Start};
+
 /// The newest form that this program writes and reads.
 const FORMAT: u32 = 1;
 

@@ -86,7 +86,8 @@ pub trait Disk: Send + Sync {
     /// The operating system's.
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn DiskFile>>;
 
-    /// Gives a file another name, replacing the file that had it. Open handles stay valid.
+    /// Gives a file another name, replacing the file that had it, or a directory with all that is
+    /// in it, replacing an empty one. Open handles stay valid.
     ///
     /// # Errors
     /// The operating system's.
@@ -104,6 +105,12 @@ pub trait Disk: Send + Sync {
     /// The operating system's.
     fn create_directory(&self, path: &Path) -> io::Result<()>;
 
+    /// Removes a directory that is empty; `DirectoryNotEmpty` when it is not.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn remove_directory(&self, path: &Path) -> io::Result<()>;
+
     /// Makes the creations, renames and removals of names in a directory durable.
     ///
     /// # Errors
@@ -115,6 +122,12 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// The operating system's.
     fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
+
+    /// The names of the directories in a directory, sorted; `NotADirectory` for a file.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn directories(&self, directory: &Path) -> io::Result<Vec<String>>;
 
     /// When a file was last written, in milliseconds since 1970; zero if the disk has no time.
     ///

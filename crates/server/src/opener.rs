@@ -25,10 +25,9 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::config::{Config, ConfigError, MailConfig};
-use crate::directory::{Datasets, Found};
 use crate::problem::Problem;
 use crate::server::StartError;
-use crate::{engine, tables};
+use crate::{directory, engine, tables};
 
 /// Opens datasets as the configuration and the applications say.
 #[derive(Clone)]
@@ -74,7 +73,7 @@ impl Opener {
         });
         let opening = Opening {
             config: config.clone(),
-            datasets: Datasets::open(&config.data)?,
+            datasets: directory::open(&config.data)?,
             declared,
             views: engine::built_in(&app.views),
             tables: tables.chain(app.tables.iter().cloned()).collect(),
@@ -96,7 +95,7 @@ impl Opener {
     ) -> std::io::Result<()> {
         let mut names = self.0.declared.clone();
         // Those that were made over HTTP are found by their directories.
-        let found = self.0.datasets.names()?;
+        let found = directory::names(&self.0.datasets)?;
         names.extend(found.into_iter().filter(|name| !self.0.declared.contains(name)));
         for name in names {
             if *stopping.borrow() {
@@ -148,7 +147,9 @@ impl Opener {
         });
         if added.is_err() && made {
             // Best effort: an empty dataset that stays is opened at the next start.
-            let _ = self.0.datasets.remove(name);
+            self.remove_files(name).unwrap_or_else(|error| {
+                tracing::warn!(dataset = %name, %error, "an empty dataset stays");
+            });
         }
         added
     }
@@ -284,7 +285,7 @@ impl Opener {
         }
         let removed = match datasets.find(name) {
             Ok(Found::Nothing) => Ok(()),
-            _ => self.take(name).and_then(|_lock| datasets.remove(name)).map_err(system),
+            _ => self.take(name).and_then(|_lock| self.remove_files(name)).map_err(system),
         };
         match removed {
             Ok(()) => {
@@ -303,6 +304,13 @@ impl Opener {
     fn take(&self, name: &Name) -> std::io::Result<Box<dyn instep_model::disk::DiskLock>> {
         let path = self.0.datasets.path(name).join(LOCK);
         instep_embedded::real::RealDisk.lock(&path, Sharing::Exclusive)
+    }
+
+    /// Removes the directory of a dataset. Files that stay are named in the log.
+    fn remove_files(&self, name: &Name) -> std::io::Result<()> {
+        let left = self.0.datasets.remove(name)?;
+        left.iter().for_each(directory::note);
+        Ok(())
     }
 
     /// Closes tables that nobody declares public any more.

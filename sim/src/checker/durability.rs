@@ -1,5 +1,7 @@
 //! What survives, what may be seen, and what a failure may leave behind.
 
+use std::collections::BTreeMap;
+
 use instep_model::position::Position;
 
 use super::{Case, none_of, violation};
@@ -156,4 +158,44 @@ fn position_in(event: &Event) -> Option<Position> {
         | Event::Memory { position, source: Source::Served, .. } => Some(*position),
         _ => None,
     }
+}
+
+/// Law 1: a dataset that was made is there at every start, whole, until it is removed; one whose
+/// making or removal was not acknowledged is there whole or not at all.
+pub(super) fn a_dataset_is_whole_or_gone(case: &Case<'_>) -> Result<(), Violation> {
+    /// Entries, if it may be there; whether it must be.
+    type Known = (u64, bool);
+    let mut known: BTreeMap<&str, Known> = BTreeMap::new();
+    for (at, event) in case.history.iter().enumerate() {
+        match event {
+            Event::DatasetMade { dataset, entries, done } => {
+                known.insert(dataset, (*entries, *done));
+            }
+            Event::DatasetRemoved { dataset, done: true } => {
+                known.remove(dataset.as_str());
+            }
+            Event::DatasetRemoved { dataset, done: false } => {
+                known.entry(dataset).and_modify(|(_, must)| *must = false);
+            }
+            Event::DatasetsFound { datasets } => {
+                for (name, found) in datasets {
+                    let wanted = known.get(name.as_str()).map(|(entries, _)| *entries);
+                    if wanted.is_none() || *found != wanted {
+                        let what = format!("{name} has {found:?} entries, not {wanted:?}");
+                        return Err(violation(at, what));
+                    }
+                }
+                let lost = known.iter().find(|(name, (_, must))| {
+                    *must && !datasets.contains_key(**name)
+                });
+                if let Some((name, _)) = lost {
+                    return Err(violation(at, format!("{name} was made, and is gone")));
+                }
+                known.retain(|name, _| datasets.contains_key(*name));
+                known.values_mut().for_each(|(_, must)| *must = true);
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }

@@ -211,7 +211,8 @@ fn compare(
         return Ok(());
     };
     // A table that is gone or not public any more shows nothing.
-    let wanted = oracle.rows_on(topic, case.topics).unwrap_or_default();
+    let declared = case.timeline.declared(at);
+    let wanted = oracle.rows_on(topic, case.topics, declared).unwrap_or_default();
     if wanted == *held {
         return Ok(());
     }

@@ -1,8 +1,15 @@
 //! From a disk to a memory: the newest snapshot that reads whole, then the log.
 
+use std::io;
+use std::sync::Arc;
+
+use instep_embedded::datasets::{Datasets, Found};
+use instep_embedded::definitions::DefinitionFile;
 use instep_embedded::error::OpenError;
-use instep_embedded::log::EmbeddedLog;
+use instep_embedded::log::{EmbeddedLog, Options};
 use instep_embedded::snapshot::SnapshotStore;
+use instep_model::definition::Start as Definitions;
+use instep_model::disk::simulated::SimulatedDisk;
 use instep_model::feed::Feed;
 use instep_model::ids::IdMemory;
 use instep_model::log::{Log, LogReader};
@@ -10,9 +17,11 @@ use instep_model::position::{Position, Revision};
 use instep_model::snapshot::Reader;
 use instep_model::state::{CommitChanges, State};
 
-use super::{Start, feed_of};
+use super::{Start, datasets_root, directory, feed_of};
 use crate::fault::Fault;
+use crate::faulty_disk::disk_with;
 use crate::history::Event;
+use crate::shop;
 
 /// Why a process did not come up.
 pub(crate) enum Unopened {
@@ -46,7 +55,9 @@ pub(super) fn recover(
     if fault == Some(Fault::ForgetIdsAtRestart) {
         state.ids = IdMemory::default();
     }
-    let mut feed = feed_of(bounds.incarnation, &state, start.has_views);
+    let views = shop::views(start.views);
+    let has_views = !views.is_empty();
+    let mut feed = feed_of(bounds.incarnation, &state, views);
     let from = state.applied.revision.next();
     if from > bounds.head.next() {
         return Err(failed("the newest snapshot is newer than the log"));
@@ -55,7 +66,7 @@ pub(super) fn recover(
         if fault == Some(Fault::ForgetNewestEntry) && entry.revision == bounds.head {
             break;
         }
-        if start.has_views {
+        if has_views {
             let commits = fold(&mut state, entry.revision, &entry.bytes)?;
             feed.apply(&commits, state.tables.clone(), state.applied);
         } else {
@@ -63,10 +74,67 @@ pub(super) fn recover(
             state.fold(entry.revision, &entry.bytes, &mut see).map_err(failed)?;
         }
     }
-    if !start.has_views {
+    if !has_views {
         feed.apply(&[], state.tables.clone(), state.applied);
     }
     Ok((state, feed))
+}
+
+/// Makes the dataset where there is none.
+pub(super) fn make(
+    disk: &SimulatedDisk,
+    options: &Options,
+    fault: Option<Fault>,
+) -> Result<(), Unopened> {
+    let disk = disk_with(disk, fault);
+    let (datasets, _) = Datasets::open(Arc::clone(&disk), &datasets_root()).map_err(failed)?;
+    let name = shop::name(shop::DATASET);
+    match datasets.find(&name).map_err(failed)? {
+        Found::Dataset => Ok(()),
+        Found::Foreign => Err(failed("something else lies there")),
+        Found::Nothing | Found::Unfinished => datasets.make(&name, |directory| {
+            let directory = directory.to_owned();
+            EmbeddedLog::open(disk, Options { directory, ..options.clone() })?;
+            Ok(())
+        }),
+    }
+}
+
+impl From<io::Error> for Unopened {
+    fn from(error: io::Error) -> Self {
+        failed(error)
+    }
+}
+
+/// Looks whether readers were told by other views until now, and keeps them from going on.
+pub(super) fn hold_definitions(
+    disk: &SimulatedDisk,
+    start: &Start,
+    log: &mut EmbeddedLog,
+    (state, feed): (&mut State, &mut Feed),
+) -> Result<(), Unopened> {
+    let file = DefinitionFile::in_directory(disk_with(disk, start.fault), &directory());
+    let incarnation = log.bounds().incarnation;
+    // What cannot be read counts as another definition.
+    let stored = file.read().unwrap_or_default();
+    let views = shop::views(start.views);
+    let known = Definitions::new(&views, stored, incarnation, state.applied);
+    let mut is_bounded = false;
+    if !known.changed().is_empty() {
+        let bytes = Definitions::boundary(state, start.writer, start.now_ms);
+        if let Ok(revision) = log.append(state.applied.revision, &bytes) {
+            fold(state, revision, &bytes)?;
+            feed.apply(&[], state.tables.clone(), state.applied);
+            is_bounded = true;
+        }
+    }
+    let held = known.hold(state.applied, is_bounded);
+    if let Some(bytes) = held.to_write {
+        // If that fails, the next start finds them changed again.
+        let _ = file.write(&bytes);
+    }
+    feed.hold(held.definitions);
+    Ok(())
 }
 
 /// Folds an entry and sorts its changes by commit.
@@ -112,11 +180,11 @@ fn newest_snapshot(snapshots: &SnapshotStore, floor: Revision) -> Result<State, 
 pub(super) fn record(
     log: &EmbeddedLog,
     state: &State,
-    first: bool,
+    start: &Start,
     trace: &mut Vec<Event>,
 ) -> Result<(), Unopened> {
     let bounds = log.bounds();
-    if first {
+    if start.first {
         trace.push(Event::Began { incarnation: bounds.incarnation, copied: None });
     }
     let entries = log.reader().read(bounds.floor, usize::MAX);
@@ -124,6 +192,7 @@ pub(super) fn record(
         let (revision, bytes) = (entry.revision, &entry.bytes);
         trace.push(Event::stored(bounds.incarnation, revision, bytes));
     }
+    trace.push(Event::Declared { views: start.views });
     trace.push(Event::Recovered {
         position: Position { incarnation: bounds.incarnation, place: state.applied },
         floor: bounds.floor,

@@ -1,8 +1,8 @@
-//! What breaks continuity: a dataset that is made anew, and a log that was damaged and repaired.
+//! What breaks continuity: a log that was damaged and repaired.
 
 use instep_embedded::error::OpenError;
 use instep_embedded::repair::{RepairReport, repair};
-use instep_model::disk::simulated::{Fault, SimulatedDisk};
+use instep_model::disk::simulated::Fault;
 use instep_model::position::Incarnation;
 
 use super::World;
@@ -15,22 +15,6 @@ const HEADER_BYTES: usize = 96;
 const REPAIRS: usize = 8;
 
 impl World {
-    /// The data directory is gone, and the dataset begins again under the same name.
-    pub(super) fn recreate(&mut self) {
-        // Rare: what a seed learnt about its history ends here.
-        if !self.dice.chance(40) {
-            return;
-        }
-        self.node = None;
-        self.trace.push(Event::Died { power: true });
-        for subscriber in &mut self.subscribers {
-            subscriber.lose(&mut self.trace);
-        }
-        self.disk = SimulatedDisk::new(self.dice.number());
-        self.incarnation = None;
-        self.start();
-    }
-
     /// A byte of an old entry changes while the process is down. The log must refuse to open, and
     /// a repair must begin another history unless a snapshot covers the entry.
     pub(super) fn damage_and_repair(&mut self) {

@@ -254,6 +254,10 @@ impl Disk for LyingDisk {
         self.disk.create_directory(path)
     }
 
+    fn remove_directory(&self, path: &Path) -> io::Result<()> {
+        self.disk.remove_directory(path)
+    }
+
     fn sync_directory(&self, path: &Path) -> io::Result<()> {
         match self.lie {
             Lie::DirectoriesAreSynced => Ok(()),
@@ -263,6 +267,10 @@ impl Disk for LyingDisk {
 
     fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
         self.disk.list(directory)
+    }
+
+    fn directories(&self, directory: &Path) -> io::Result<Vec<String>> {
+        self.disk.directories(directory)
     }
 
     fn modified_ms(&self, path: &Path) -> io::Result<u64> {

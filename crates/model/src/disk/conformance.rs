@@ -11,13 +11,14 @@ use super::{Access, Disk, DiskFile, Sharing};
 /// # Panics
 /// When a sentence of the contract does not hold.
 pub fn run(mut fresh: impl FnMut() -> (Arc<dyn Disk>, PathBuf)) {
-    let cases: [fn(&dyn Disk, &Path); 7] = [
+    let cases: [fn(&dyn Disk, &Path); 8] = [
         a_file_gives_back_what_was_written_at_any_offset,
         a_write_beyond_the_end_fills_the_gap_with_zeros,
         a_name_is_created_once,
         a_rename_replaces_and_open_handles_stay_valid,
         a_removed_file_is_gone_by_name_and_still_there_for_its_handles,
         a_listing_is_sorted_and_leaves_directories_out,
+        a_directory_moves_with_what_is_in_it_and_goes_when_it_is_empty,
         an_exclusive_lock_has_one_holder_until_it_is_dropped,
     ];
     for case in cases {
@@ -98,6 +99,37 @@ fn a_listing_is_sorted_and_leaves_directories_out(disk: &dyn Disk, directory: &P
 
     assert_eq!(expect("list", disk.list(directory)), ["a", "b", "c"]);
     assert_eq!(kind(disk.list(&directory.join("missing"))), ErrorKind::NotFound);
+}
+
+fn a_directory_moves_with_what_is_in_it_and_goes_when_it_is_empty(
+    disk: &dyn Disk,
+    directory: &Path,
+) {
+    let (from, to) = (directory.join("from"), directory.join("to"));
+    expect("create_directory", disk.create_directory(&from.join("inner")));
+    expect("create", disk.create(&from.join("file")));
+    let file = expect("create", disk.create(&from.join("inner").join("file")));
+    expect("create", disk.create(&directory.join("other")));
+    expect("rename", disk.rename(&from, &to));
+    expect("sync the directory", disk.sync_directory(directory));
+    expect("write through the old handle", file.write_all_at(b"moved", 0));
+
+    assert_eq!(expect("directories", disk.directories(directory)), ["to"]);
+    assert_eq!(expect("directories", disk.directories(&to)), ["inner"]);
+    assert_eq!(expect("list", disk.list(&to)), ["file"]);
+    let inner = expect("open", disk.open(&to.join("inner").join("file"), Access::Read));
+    assert_eq!(read_all(&*inner), b"moved");
+    assert_eq!(kind(disk.directories(&from)), ErrorKind::NotFound);
+    assert_eq!(kind(disk.directories(&directory.join("other"))), ErrorKind::NotADirectory);
+    assert_eq!(kind(disk.remove_directory(&to)), ErrorKind::DirectoryNotEmpty);
+    expect("create_directory", disk.create_directory(&from));
+    assert_eq!(kind(disk.rename(&from, &to)), ErrorKind::DirectoryNotEmpty);
+    expect("remove_directory", disk.remove_directory(&from));
+    expect("remove", disk.remove(&to.join("inner").join("file")));
+    expect("remove_directory", disk.remove_directory(&to.join("inner")));
+    expect("remove", disk.remove(&to.join("file")));
+    expect("remove_directory", disk.remove_directory(&to));
+    assert_eq!(kind(disk.remove_directory(&to)), ErrorKind::NotFound);
 }
 
 fn an_exclusive_lock_has_one_holder_until_it_is_dropped(disk: &dyn Disk, directory: &Path) {

@@ -10,8 +10,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Access, Disk, DiskFile, DiskLock, Sharing};
-use state::{Change, State};
+use names::Change;
+use state::State;
 
+mod names;
 mod state;
 
 /// What goes wrong at a chosen operation.
@@ -139,13 +141,13 @@ impl SimulatedDisk {
 impl Disk for SimulatedDisk {
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let mut state = self.state();
-        if state.names.contains_key(path) {
+        let name = state.name(path)?;
+        if state.names.file_at(path).is_some() {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        state.check_parent(path)?;
         state.take_descriptor(Fault::NoDescriptor)?;
         let file = state.new_file();
-        state.change(Change::Put { path: path.to_owned(), file })?;
+        state.change(Change::Put { name, file })?;
         Ok(self.handle(&state, file, Access::Write))
     }
 
@@ -162,27 +164,42 @@ impl Disk for SimulatedDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.state();
+        if let Some(directory) = state.names.directory(from) {
+            state.name(to)?;
+            if !state.names.is_empty(to) {
+                return Err(io::ErrorKind::DirectoryNotEmpty.into());
+            }
+            let (from, to) = (from.to_owned(), to.to_owned());
+            return state.change(Change::Move { from, to, directory });
+        }
         let file = state.file_at(from)?;
-        state.check_parent(to)?;
-        state.change(Change::Rename { from: from.to_owned(), to: to.to_owned(), file })
+        let (from, to) = (state.name(from)?, state.name(to)?);
+        state.change(Change::Rename { from, to, file })
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state();
         state.file_at(path)?;
-        state.change(Change::Remove { path: path.to_owned() })
+        let name = state.name(path)?;
+        state.change(Change::Remove { name })
     }
 
     fn create_directory(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state();
-        if state.directories.contains(path) {
-            return state.check_power();
+        match state.names.directory(path) {
+            Some(_) => state.check_power(),
+            None => state.create_directory(path),
         }
-        state.begin()?;
-        for ancestor in path.ancestors() {
-            state.directories.insert(ancestor.to_owned());
+    }
+
+    fn remove_directory(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        let directory = state.names.directory(path);
+        let directory = directory.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        if !state.names.is_empty(path) {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
         }
-        Ok(())
+        state.change(Change::RemoveDirectory { path: path.to_owned(), directory })
     }
 
     fn sync_directory(&self, path: &Path) -> io::Result<()> {
@@ -192,12 +209,22 @@ impl Disk for SimulatedDisk {
     fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
         let state = self.state();
         state.check_power()?;
-        if !state.directories.contains(directory) {
-            return Err(io::ErrorKind::NotFound.into());
+        let number = state.names.directory(directory);
+        let number = number.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        let names = state.names.files_in(number);
+        Ok(names.filter_map(|name| name.to_str().map(str::to_owned)).collect())
+    }
+
+    fn directories(&self, directory: &Path) -> io::Result<Vec<String>> {
+        let state = self.state();
+        state.check_power()?;
+        if state.names.directory(directory).is_none() {
+            let is_file = state.names.file_at(directory).is_some();
+            let kind = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory][usize::from(is_file)];
+            return Err(kind.into());
         }
-        let inside = state.names.keys().filter(|path| path.parent() == Some(directory));
-        let names = inside.filter_map(|path| path.file_name()?.to_str().map(str::to_owned));
-        Ok(names.collect())
+        let names = state.names.directories_in(directory);
+        Ok(names.filter_map(|name| name.into_string().ok()).collect())
     }
 
     fn modified_ms(&self, path: &Path) -> io::Result<u64> {
@@ -209,10 +236,9 @@ impl Disk for SimulatedDisk {
     fn lock(&self, path: &Path, sharing: Sharing) -> io::Result<Box<dyn DiskLock>> {
         let mut state = self.state();
         state.check_power()?;
-        if sharing == Sharing::Exclusive && !state.names.contains_key(path) {
-            state.check_parent(path)?;
-            let file = state.new_file();
-            state.change(Change::Put { path: path.to_owned(), file })?;
+        if sharing == Sharing::Exclusive && state.names.file_at(path).is_none() {
+            let (name, file) = (state.name(path)?, state.new_file());
+            state.change(Change::Put { name, file })?;
         }
         state.file_at(path)?;
         state.lock(path, sharing)?;

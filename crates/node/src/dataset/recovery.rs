@@ -1,9 +1,6 @@
 //! From what an engine holds to a state in memory: the newest good snapshot, then the log.
 
-use std::collections::BTreeSet;
-
-use instep_model::commit::{Commit, Entry};
-use instep_model::definition::Definitions;
+use instep_model::definition::Start;
 use instep_model::feed::Feed;
 use instep_model::log::{Log, LogReader, ReadError};
 use instep_model::position::{Incarnation, Place, Revision};
@@ -133,60 +130,34 @@ impl Recovered {
         store: &dyn DefinitionStore,
     ) -> Result<(), OpenError> {
         let incarnation = log.bounds().incarnation;
-        let current = Definitions::of(&options.views);
         let stored = store.read().unwrap_or_else(|error| {
             tracing::warn!(dataset = %options.name, %error, "the views of before cannot be read");
             None
         });
-        let is_new = self.state.applied.revision == Revision::ZERO;
-        let known = stored.as_deref();
-        let before = known
-            .and_then(|bytes| Definitions::decode(bytes, incarnation, self.state.applied))
-            .or_else(|| is_new.then(|| current.clone()));
-        let changed = current.changed_since(before.as_ref());
-        // Nobody was told anything by the views of a dataset in which nothing ever was.
-        let is_told = !changed.is_empty() && !is_new;
-        if is_told {
+        let start = Start::new(&options.views, stored, incarnation, self.state.applied);
+        let is_changed = !start.changed().is_empty();
+        if is_changed {
             tracing::info!(
                 dataset = %options.name,
-                topics = ?changed,
+                topics = ?start.changed(),
                 "views have changed: readers of their topics begin anew"
             );
         }
-        let from = match is_told && !self.append_boundary(options, log)? {
-            // Positions that are given before the next commit cannot be told from older ones, so
-            // they are of no use either.
-            true => {
-                Place { index: self.state.applied.index.saturating_add(1), ..self.state.applied }
-            }
-            false => self.state.applied,
-        };
-        let changed = if is_told { changed } else { BTreeSet::new() };
-        let is_whole = from <= self.state.applied;
-        let is_needed = stored.is_some() || !options.views.is_empty();
-        let held = current.hold_from(from, changed, before);
-        let bytes = held.encode(incarnation);
-        if is_whole && is_needed && stored.as_deref() != Some(&bytes) {
-            // If that fails, the next start finds the views changed again.
-            if let Err(error) = store.write(&bytes) {
-                tracing::warn!(dataset = %options.name, %error, "the views cannot be written down");
-            }
+        let is_bounded = is_changed && self.append_boundary(options, log)?;
+        let held = start.hold(self.state.applied, is_bounded);
+        // If that fails, the next start finds the views changed again.
+        if let Some(bytes) = held.to_write
+            && let Err(error) = store.write(&bytes)
+        {
+            tracing::warn!(dataset = %options.name, %error, "the views cannot be written down");
         }
-        self.feed.hold(held);
+        self.feed.hold(held.definitions);
         Ok(())
     }
 
     /// Appends an entry with one commit that changes nothing; false when there is no room.
     fn append_boundary(&mut self, options: &Options, log: &mut dyn Log) -> Result<bool, OpenError> {
-        let commit = Commit { records: vec![], signature: None, results: vec![] };
-        let entry = Entry {
-            writer: options.writer,
-            sequence: 0,
-            time_ms: now_ms(),
-            history: self.state.history,
-            commits: vec![commit],
-        };
-        let bytes = entry.encode();
+        let bytes = Start::boundary(&self.state, options.writer, now_ms());
         if let Err(error) = log.append(self.state.applied.revision, &bytes) {
             tracing::warn!(dataset = %options.name, %error, "the change of views is not logged");
             return Ok(false);

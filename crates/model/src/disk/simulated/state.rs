@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::Fault;
+use super::names::{Change, Name, Names};
 use crate::disk::{Sharing, Shortage};
 
 pub(super) struct State {
@@ -20,11 +21,12 @@ pub(super) struct State {
     pub(super) read_only: bool,
     pub(super) faults: Vec<(Fault, u64)>,
     files: BTreeMap<u64, Contents>,
-    next_file: u64,
-    pub(super) names: BTreeMap<PathBuf, u64>,
-    kept_names: BTreeMap<PathBuf, u64>,
+    /// Of files and directories.
+    next_number: u64,
+    pub(super) names: Names,
+    kept_names: Names,
+    /// What no sync of its directory has covered yet.
     changes: Vec<Change>,
-    pub(super) directories: BTreeSet<PathBuf>,
     locks: BTreeMap<PathBuf, Holders>,
 }
 
@@ -34,14 +36,6 @@ pub(super) struct Contents {
     pub(super) seen: Vec<u8>,
     pub(super) kept: Vec<u8>,
     pub(super) unsynced: Vec<(usize, Vec<u8>)>,
-}
-
-/// A change of names that no sync of its directory has covered yet.
-#[derive(Clone)]
-pub(super) enum Change {
-    Put { path: PathBuf, file: u64 },
-    Rename { from: PathBuf, to: PathBuf, file: u64 },
-    Remove { path: PathBuf },
 }
 
 #[derive(Clone, Default)]
@@ -85,11 +79,10 @@ impl State {
             read_only: false,
             faults: Vec::new(),
             files: BTreeMap::new(),
-            next_file: 1,
-            names: BTreeMap::new(),
-            kept_names: BTreeMap::new(),
+            next_number: Names::FREE,
+            names: Names::default(),
+            kept_names: Names::default(),
             changes: Vec::new(),
-            directories: BTreeSet::from([PathBuf::from("/"), PathBuf::new()]),
             locks: BTreeMap::new(),
         }
     }
@@ -101,11 +94,10 @@ impl State {
         fork.full = self.full;
         fork.read_only = self.read_only;
         fork.files = self.files.clone();
-        fork.next_file = self.next_file;
+        fork.next_number = self.next_number;
         fork.names = self.names.clone();
         fork.kept_names = self.kept_names.clone();
         fork.changes = self.changes.clone();
-        fork.directories = self.directories.clone();
         fork
     }
 
@@ -113,15 +105,13 @@ impl State {
         if self.off { Err(power_is_off()) } else { Ok(()) }
     }
 
-    pub(super) fn check_parent(&self, path: &Path) -> io::Result<()> {
-        match path.parent() {
-            Some(parent) if self.directories.contains(parent) => Ok(()),
-            _ => Err(io::ErrorKind::NotFound.into()),
-        }
+    /// The name at a path, whose directory must be there.
+    pub(super) fn name(&self, path: &Path) -> io::Result<Name> {
+        self.names.name(path).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     pub(super) fn file_at(&self, path: &Path) -> io::Result<u64> {
-        self.names.get(path).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.names.file_at(path).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     pub(super) fn contents(&self, file: u64) -> io::Result<&Contents> {
@@ -133,10 +123,14 @@ impl State {
     }
 
     pub(super) fn new_file(&mut self) -> u64 {
-        let file = self.next_file;
-        self.next_file += 1;
+        let file = self.new_number();
         self.files.insert(file, Contents::default());
         file
+    }
+
+    fn new_number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number - 1
     }
 
     /// Counts a changing operation; `false` when the power goes during it.
@@ -167,10 +161,31 @@ impl State {
     pub(super) fn change(&mut self, change: Change) -> io::Result<()> {
         let powered = self.count()?;
         if powered || self.dice.coin() {
-            apply(&mut self.names, &change);
+            self.names.apply(&change);
             self.changes.push(change);
         }
         if powered { Ok(()) } else { Err(power_is_off()) }
+    }
+
+    /// Makes a directory and those above it, durably. Whatever was done to directories before it is
+    /// durable then, too: file systems keep that order.
+    pub(super) fn create_directory(&mut self, path: &Path) -> io::Result<()> {
+        self.begin()?;
+        let (of_directories, others): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.changes).into_iter().partition(Change::is_of_a_directory);
+        self.changes = others;
+        of_directories.iter().for_each(|change| self.kept_names.apply(change));
+        let missing: Vec<PathBuf> = path
+            .ancestors()
+            .filter(|ancestor| self.names.directory(ancestor).is_none())
+            .map(Path::to_owned)
+            .collect();
+        for path in missing {
+            let directory = self.new_number();
+            self.names.put_directory(&path, directory);
+            self.kept_names.put_directory(&path, directory);
+        }
+        Ok(())
     }
 
     pub(super) fn write(&mut self, file: u64, bytes: &[u8], offset: u64) -> io::Result<usize> {
@@ -209,7 +224,7 @@ impl State {
         let Some(capacity) = self.capacity else {
             return Ok(end);
         };
-        let named: BTreeSet<u64> = self.names.values().copied().collect();
+        let named: BTreeSet<u64> = self.names.files().collect();
         let others: usize = named
             .iter()
             .filter(|other| **other != file)
@@ -251,12 +266,14 @@ impl State {
     pub(super) fn sync_directory(&mut self, directory: &Path) -> io::Result<()> {
         self.begin()?;
         self.take_descriptor(Fault::NoDescriptorAtSync)?;
+        let number = self.names.directory(directory);
+        let number = number.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
         let failed = self.strikes(Fault::DirectorySyncError);
         for change in std::mem::take(&mut self.changes) {
-            if !change.touches(directory) {
+            if !change.touches(directory, number) {
                 self.changes.push(change);
             } else if !failed || self.dice.coin() {
-                apply(&mut self.kept_names, &change);
+                self.kept_names.apply(&change);
             }
         }
         if failed { Err(io::Error::other("simulated failure of a directory sync")) } else { Ok(()) }
@@ -274,15 +291,16 @@ impl State {
         self.faults.clear();
         for change in std::mem::take(&mut self.changes) {
             if self.dice.coin() {
-                apply(&mut self.kept_names, &change);
+                self.kept_names.apply(&change);
             }
         }
+        self.kept_names.forget_what_hangs_in_the_air();
         self.names = self.kept_names.clone();
         let mut survivors = BTreeMap::new();
-        for file in self.names.values() {
-            let mut contents = self.files.remove(file).unwrap_or_default();
+        for file in self.names.files() {
+            let mut contents = self.files.remove(&file).unwrap_or_default();
             settle(&mut contents, &mut self.dice);
-            survivors.insert(*file, contents);
+            survivors.insert(file, contents);
         }
         self.files = survivors;
     }
@@ -322,33 +340,6 @@ impl State {
         }
         self.faults.remove(at);
         true
-    }
-}
-
-impl Change {
-    fn touches(&self, directory: &Path) -> bool {
-        let inside = |path: &Path| path.parent() == Some(directory);
-        match self {
-            Self::Put { path, .. } | Self::Remove { path } => inside(path),
-            Self::Rename { from, to, .. } => inside(from) || inside(to),
-        }
-    }
-}
-
-fn apply(names: &mut BTreeMap<PathBuf, u64>, change: &Change) {
-    match change {
-        Change::Put { path, file } => {
-            names.insert(path.clone(), *file);
-        }
-        Change::Rename { from, to, file } => {
-            if names.get(from) == Some(file) {
-                names.remove(from);
-            }
-            names.insert(to.clone(), *file);
-        }
-        Change::Remove { path } => {
-            names.remove(path);
-        }
     }
 }
 

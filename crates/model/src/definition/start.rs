@@ -1,0 +1,144 @@
+//! Start of a dataset whose views may be others than before: which positions are of no use any more,
+//! and what has to be written down. Whoever drives it reads, appends and writes.
+
+use std::collections::BTreeSet;
+
+use uuid::Uuid;
+
+use super::Definitions;
+use crate::commit::{Commit, Entry};
+use crate::position::{Incarnation, Place, Revision};
+use crate::state::State;
+use crate::view::View;
+
+/// What is known of the views at a start.
+#[derive(Debug, Clone)]
+pub struct Start {
+    incarnation: Incarnation,
+    current: Definitions,
+    before: Option<Definitions>,
+    changed: BTreeSet<String>,
+    stored: Option<Vec<u8>>,
+    is_needed: bool,
+}
+
+/// What holds from this start on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// What the feed goes by.
+    pub definitions: Definitions,
+    /// What is to be written down; none when it stands there already, or must not: then the next
+    /// start finds the views changed again.
+    pub to_write: Option<Vec<u8>>,
+}
+
+impl Start {
+    /// Compares views with what was written down beside a log that was read up to `applied`.
+    #[must_use]
+    pub fn new(
+        views: &[View],
+        stored: Option<Vec<u8>>,
+        incarnation: Incarnation,
+        applied: Place,
+    ) -> Self {
+        let current = Definitions::of(views);
+        // Nobody was told anything by the views of a dataset in which nothing ever was.
+        let is_new = applied.revision == Revision::ZERO;
+        let known = stored.as_deref();
+        let before = known
+            .and_then(|bytes| Definitions::decode(bytes, incarnation, applied))
+            .or_else(|| is_new.then(|| current.clone()));
+        let changed = match is_new {
+            true => BTreeSet::new(),
+            false => current.changed_since(before.as_ref()),
+        };
+        let is_needed = stored.is_some() || !views.is_empty();
+        Self { incarnation, current, before, changed, stored, is_needed }
+    }
+
+    /// The patterns of the topics whose readers begin anew. If there are any, a
+    /// [`Start::boundary`] is to be appended: it stands between the positions that were given
+    /// before and those that are given from now on.
+    #[must_use]
+    pub fn changed(&self) -> &BTreeSet<String> {
+        &self.changed
+    }
+
+    /// An entry with one commit that changes nothing.
+    #[must_use]
+    pub fn boundary(state: &State, writer: Uuid, now_ms: u64) -> Vec<u8> {
+        let commit = Commit { records: vec![], signature: None, results: vec![] };
+        let history = state.history;
+        Entry { writer, sequence: 0, time_ms: now_ms, history, commits: vec![commit] }.encode()
+    }
+
+    /// Decides what holds, once the log was read up to `applied`: behind the boundary, if one was
+    /// wanted and could be appended (`is_bounded`).
+    #[must_use]
+    pub fn hold(self, applied: Place, is_bounded: bool) -> Held {
+        let is_clear = is_bounded || self.changed.is_empty();
+        let from = match is_clear {
+            true => applied,
+            // Positions that are given before the next commit cannot be told from older ones, so
+            // they are of no use either.
+            false => Place { index: applied.index.saturating_add(1), ..applied },
+        };
+        let definitions = self.current.hold_from(from, self.changed, self.before);
+        let bytes = definitions.encode(self.incarnation);
+        let is_news = self.is_needed && self.stored.as_ref() != Some(&bytes);
+        Held { definitions, to_write: (is_clear && is_news).then_some(bytes) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn view(event: &str) -> View {
+        let declaration = json!({
+            "name": "v", "dataset": "d", "table": "t", "topic": "a:{x}", "event": event,
+        });
+        View::compile(&serde_json::from_value(declaration).unwrap()).unwrap()
+    }
+
+    fn place(revision: u64) -> Place {
+        Place { revision: Revision(revision), index: 0 }
+    }
+
+    fn start(event: &str, stored: Option<Vec<u8>>, revision: u64) -> Start {
+        Start::new(&[view(event)], stored, Incarnation(Uuid::from_u128(1)), place(revision))
+    }
+
+    #[test]
+    fn positions_from_before_a_changed_view_are_of_no_use_and_it_is_written_down_once() {
+        let new = start("e", None, 0);
+        assert!(new.changed().is_empty(), "nobody was told anything");
+        let written = new.hold(place(0), false).to_write;
+
+        let same = start("e", written.clone(), 5);
+        assert!(same.changed().is_empty());
+        let same = same.hold(place(5), false);
+        assert_eq!((same.definitions.floor_of("a:1"), same.to_write), (place(0), None));
+
+        let other = start("f", written.clone(), 5);
+        assert_eq!(other.changed().len(), 1);
+        let held = other.hold(place(6), true);
+        assert_eq!(held.definitions.floor_of("a:1"), place(6));
+        let again = start("f", held.to_write, 6);
+        assert!(again.changed().is_empty());
+        assert_eq!(again.hold(place(6), false).definitions.floor_of("a:1"), place(6));
+    }
+
+    #[test]
+    fn a_change_that_cannot_be_logged_is_one_again_at_the_next_start() {
+        let written = start("e", None, 0).hold(place(0), false).to_write;
+
+        let held = start("f", written.clone(), 5).hold(place(5), false);
+
+        assert_eq!(held.to_write, None);
+        assert!(held.definitions.floor_of("a:1") > place(5), "not even the newest is of use");
+        assert_eq!(start("f", written, 6).changed().len(), 1);
+    }
+}
