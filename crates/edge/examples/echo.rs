@@ -18,7 +18,7 @@ const MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 async fn main() -> std::io::Result<()> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:9001".into());
     let address = address.parse().map_err(std::io::Error::other)?;
-    let node = Node::new(vec![], RingLimits::default());
+    let node = Node::new(vec![], RingLimits::default())?;
     let door = Door::open(node, Gate::default(), vec![], DoorOptions::default())?;
     let echo = |message: RawMessage<'_>| {
         Some(match message {

@@ -161,14 +161,13 @@ impl From<StartError> for Failure {
         let text = error.to_string();
         match &error {
             StartError::Config(_) => Self::Usage(text),
-            StartError::Shards(_) => Self::System(text),
+            StartError::Threads(_) => Self::System(text),
             StartError::Listen { .. } => Self::Listen(text),
             StartError::InUse { .. } => Self::InUse(text),
             StartError::Engine { error, .. } => Self::of_engine(error, text),
             StartError::Open { error, .. } if error.is_damage() => Self::Damaged(text),
             StartError::Data { .. }
             | StartError::Open { .. }
-            | StartError::Stopped { .. }
             | StartError::Table { .. }
             | StartError::Foreign { .. }
             | StartError::Node(_) => Self::Storage(text),

@@ -215,7 +215,10 @@ impl Dataset {
         let dataset = Self(shared);
         let owner = Owner::new(bounds.incarnation, options.writer, recovered.state)
             .with_mail(options.mail.rules.clone());
-        dataset.start(owner, log, recovered.retention, &options, snapshots, prepare);
+        dataset
+            .start(owner, log, recovered.retention, &options, snapshots, prepare)
+            .inspect_err(|_| dataset.give_up())
+            .map_err(OpenError::Thread)?;
         Ok(dataset)
     }
 
@@ -253,6 +256,12 @@ impl Dataset {
     #[must_use]
     pub fn stopped(&self) -> Option<String> {
         self.0.stopped.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What does not work for now though commits are taken; it is tried again until it does.
+    #[must_use]
+    pub fn degraded(&self) -> Option<String> {
+        self.0.post.degraded()
     }
 
     /// How long the disk has not answered for an append, if that is longer than it should be.
@@ -311,6 +320,18 @@ impl Dataset {
         let (ticket, answer) = oneshot::channel();
         self.submit(proposal, ticket)?;
         answer.await.unwrap_or(Err(Refusal::OutcomeUnknown))
+    }
+
+    /// Proposes a commit and waits, on a thread that may wait, until it is durable, or refused.
+    ///
+    /// # Errors
+    /// As of [`Dataset::commit`].
+    ///
+    /// # Panics
+    /// On a thread that runs tasks.
+    pub fn commit_blocking(&self, proposal: Proposal) -> Result<Receipt, Refusal> {
+        let answer = self.propose(proposal)?;
+        answer.blocking_recv().unwrap_or(Err(Refusal::OutcomeUnknown))
     }
 
     /// Proposes a commit; the answer comes on the receiver.

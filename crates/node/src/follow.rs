@@ -9,6 +9,8 @@ use instep_model::position::{Incarnation, Place, Position, Revision};
 use serde::Serialize;
 use tokio::sync::watch;
 
+use crate::blocking::blocking;
+
 /// Bytes of entries read at a time.
 const READ_BYTES: usize = 1024 * 1024;
 
@@ -131,9 +133,9 @@ impl Follow {
 
     async fn read(&mut self) -> Result<(), FollowError> {
         let (reader, from) = (Arc::clone(&self.reader), self.next);
-        let read = tokio::task::spawn_blocking(move || reader.read(from, READ_BYTES));
+        let read = blocking(move || reader.read(from, READ_BYTES)).await;
+        let entries = read.map_err(|error| FollowError::Exhausted { detail: error.to_string() })?;
         let unreadable = |detail: String| FollowError::Unreadable { detail };
-        let entries = read.await.map_err(|error| unreadable(error.to_string()))?;
         let entries = entries.map_err(|error| match error {
             ReadError::Trimmed { floor } => FollowError::Trimmed { floor },
             ReadError::Ahead { head } => FollowError::Ahead { head },

@@ -6,6 +6,7 @@
 //! What does not: sockets, HTTP, and which engine runs.
 //! Start reading at [`dataset`], then [`hub`](crate::Dataset::join), then [`ring`].
 
+mod blocking;
 pub mod dataset;
 pub mod engine;
 mod follow;
@@ -18,6 +19,7 @@ pub mod retention;
 pub mod ring;
 mod topics;
 
+pub use blocking::{blocking, on_a_thread};
 pub use dataset::Dataset;
 pub use follow::{Follow, FollowError, FollowedCommit};
 pub use live::{LiveError, LivePattern, PresenceMode};

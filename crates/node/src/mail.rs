@@ -7,6 +7,7 @@ mod pulling;
 mod registration;
 mod sending;
 mod words;
+mod workers;
 
 use std::fmt::Write;
 use std::io;
@@ -27,6 +28,7 @@ pub use self::pulling::Pulled;
 pub use self::registration::{Registration, Said};
 pub use self::sending::{QUEUE_PREFIX, Sent, SentMessage, letters};
 pub use self::words::{Answers, Nack, Reject};
+pub(crate) use self::workers::Worker;
 use crate::dataset::Dataset;
 use crate::engine::StoredBody;
 

@@ -1,6 +1,7 @@
 //! A node: its datasets, its live topics, and who stands behind a topic.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -75,8 +76,10 @@ pub enum NodeJoined {
 
 impl Node {
     /// A node without datasets.
-    #[must_use]
-    pub fn new(live: Vec<LivePattern>, rings: RingLimits) -> Self {
+    ///
+    /// # Errors
+    /// When the system gives no thread: nobody would be told who comes and goes on live topics.
+    pub fn new(live: Vec<LivePattern>, rings: RingLimits) -> io::Result<Self> {
         let ready = RwLock::new(Some("starting".into()));
         let shared = Arc::new(Shared {
             datasets: RwLock::default(),
@@ -87,8 +90,8 @@ impl Node {
             ids: Ids::default(),
             ready,
         });
-        keep_live_house(&shared);
-        Self(shared)
+        keep_live_house(&shared)?;
+        Ok(Self(shared))
     }
 
     /// The topics that somebody has joined.
@@ -359,10 +362,10 @@ impl Node {
 
 /// Starts the thread that tells who came and went, and forgets what is too old, as long as there
 /// is a node.
-fn keep_live_house(shared: &Arc<Shared>) {
+fn keep_live_house(shared: &Arc<Shared>) -> io::Result<()> {
     let node = Arc::downgrade(shared);
     let every = Duration::from_millis(limits::PRESENCE_MS);
-    let started = std::thread::Builder::new().name("live".into()).spawn(move || {
+    std::thread::Builder::new().name("live".into()).spawn(move || {
         let mut ticks = 0_u64;
         loop {
             std::thread::sleep(every);
@@ -374,8 +377,6 @@ fn keep_live_house(shared: &Arc<Shared>) {
                 node.ids.expire(node.topics.now());
             }
         }
-    });
-    if let Err(error) = started {
-        tracing::error!(%error, "the thread for live topics does not start");
-    }
+    })?;
+    Ok(())
 }

@@ -222,7 +222,8 @@ async fn healthz() -> &'static str {
 #[utoipa::path(get, path = "/readyz", tag = "health", responses(
     (status = 200, body = String),
     (status = 503,
-     description = "`loading`, `draining`, `stopped`, `stalled` or `dataset_unavailable`",
+     description = "`loading`, `draining`, `stopped`, `dataset_unavailable`, `stalled` or \
+                    `degraded`",
      body = Problem),
 ))]
 async fn readyz(caller: Caller, State(shared): State<Shared>) -> Result<&'static str, Problem> {
@@ -251,10 +252,18 @@ async fn readyz(caller: Caller, State(shared): State<Shared>) -> Result<&'static
         return Err(if operates { problem } else { Problem { detail: plain, ..problem } });
     }
     let waits = shared.node.datasets().iter().filter_map(Dataset::stalled).max();
-    match waits {
-        Some(waits) => {
-            let detail = format!("the disk has not answered for {} s", waits.as_secs());
-            Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stalled", detail))
+    if let Some(waits) = waits {
+        let detail = format!("the disk has not answered for {} s", waits.as_secs());
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stalled", detail));
+    }
+    let degraded = shared.node.datasets().into_iter().find_map(|dataset| {
+        dataset.degraded().map(|why| format!("dataset {}: {why}", dataset.name()))
+    });
+    match degraded {
+        Some(detail) => {
+            let plain = "a part of a dataset does not work now: see the server's log".to_owned();
+            let detail = if operates { detail } else { plain };
+            Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "degraded", detail))
         }
         None => Ok("ready\n"),
     }

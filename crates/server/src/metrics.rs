@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use instep_edge::{BEHIND, Counts, Door, JOIN_REFUSALS, Lag, RateCounts, TlsCounts};
 use instep_model::mail::QueueState;
 use instep_node::mail::MailCounts;
-use instep_node::{Dataset, Node};
+use instep_node::{Dataset, Node, blocking};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::Registry;
@@ -33,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(crate) async fn serve(_: Admin, State((node, door)): State<(Node, Door)>) -> Response {
     let lag = tokio::time::timeout(PATIENCE, door.lag()).await.ok();
     // Locks of many topics are taken, and files of /proc are read.
-    let written = tokio::task::spawn_blocking(move || {
+    let written = blocking(move || {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(Measured::now(&node, &door, lag)));
         let mut page = String::new();
@@ -41,9 +41,8 @@ pub(crate) async fn serve(_: Admin, State((node, door)): State<(Node, Door)>) ->
     });
     match written.await {
         Ok(Ok(page)) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], page).into_response(),
-        Ok(Err(_)) | Err(_) => {
-            Problem::storage(&"the page of metrics cannot be written").into_response()
-        }
+        Ok(Err(_)) => Problem::storage(&"the page of metrics cannot be written").into_response(),
+        Err(error) => Problem::exhausted(&error).into_response(),
     }
 }
 
@@ -82,6 +81,7 @@ struct DatasetMeasured {
     evaluation_errors: u64,
     snapshot_age: Duration,
     stopped: bool,
+    degraded: bool,
     appending: Duration,
     mail: Option<MailMeasured>,
 }
@@ -272,7 +272,7 @@ impl Measured {
         for (name, help, read) in counters {
             page.counters(name, help, "dataset", self.of_datasets(read))?;
         }
-        let gauges: [(&str, &str, Read); 7] = [
+        let gauges: [(&str, &str, Read); 8] = [
             ("instep_log_head_revision", "The newest visible entry", |d| d.head),
             ("instep_queued_commits", "Proposals that wait", |d| d.waiting.commits as u64),
             ("instep_queued_bytes", "Bytes of proposals that wait", |d| d.waiting.bytes as u64),
@@ -283,6 +283,9 @@ impl Measured {
                 d.snapshot_age.as_secs()
             }),
             ("instep_dataset_stopped", "1: it takes no commits any more", |d| d.stopped.into()),
+            ("instep_dataset_degraded", "1: a part of it does not work now", |d| {
+                d.degraded.into()
+            }),
             ("instep_append_waiting_seconds", "Of the append that is under way", |d| {
                 d.appending.as_secs()
             }),
@@ -362,6 +365,7 @@ impl DatasetMeasured {
             evaluation_errors: dataset.evaluation_errors(),
             snapshot_age: dataset.snapshot_age(),
             stopped: dataset.stopped().is_some(),
+            degraded: dataset.degraded().is_some(),
             appending: dataset.appending().unwrap_or_default(),
             mail: dataset.has_mail().then(|| MailMeasured::now(dataset)),
         }

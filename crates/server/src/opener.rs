@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use instep_embedded::datasets::{Datasets, Found};
 use instep_embedded::error::OpenError as EngineError;
 use instep_model::commit::{Operation, Proposal, TableOptions};
 use instep_model::disk::{Disk as _, Sharing};
@@ -19,7 +20,7 @@ use instep_model::view::{View, check_together};
 use instep_node::dataset::Options;
 use instep_node::mail::MailOptions;
 use instep_node::retention::Keep;
-use instep_node::{Dataset, Node, NodeError, Topics, Unopened};
+use instep_node::{Dataset, Node, NodeError, Topics, Unopened, on_a_thread};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -27,7 +28,8 @@ use crate::app::App;
 use crate::config::{Config, ConfigError, MailConfig};
 use crate::problem::Problem;
 use crate::server::StartError;
-use crate::{directory, engine, tables};
+use crate::tables::{self, Publics};
+use crate::{directory, engine};
 
 /// Opens datasets as the configuration and the applications say.
 #[derive(Clone)]
@@ -41,6 +43,7 @@ struct Opening {
     views: Vec<(Name, View)>,
     tables: Vec<(Name, Name, TableOptions)>,
     mappings: Vec<(Name, Kind)>,
+    publics: Publics,
     /// One at a time: making and removing the same name must not meet.
     busy: Mutex<()>,
 }
@@ -71,12 +74,14 @@ impl Opener {
             let options = TableOptions { public: table.public };
             (table.dataset.clone(), table.name.clone(), options)
         });
+        let tables: Vec<_> = tables.chain(app.tables.iter().cloned()).collect();
         let opening = Opening {
             config: config.clone(),
             datasets: directory::open(&config.data)?,
             declared,
             views: engine::built_in(&app.views),
-            tables: tables.chain(app.tables.iter().cloned()).collect(),
+            publics: Publics::new(&config.data, &tables),
+            tables,
             mappings: app.mappings.clone(),
             busy: Mutex::default(),
         };
@@ -87,12 +92,13 @@ impl Opener {
     /// Blocks.
     ///
     /// # Errors
-    /// When the directory cannot be read.
+    /// When the directory, or the note of what was public, cannot be read. Nothing is open then.
     pub(crate) fn open_all(
         &self,
         node: &Node,
         stopping: &watch::Receiver<bool>,
     ) -> std::io::Result<()> {
+        self.0.publics.begin()?;
         let mut names = self.0.declared.clone();
         // Those that were made over HTTP are found by their directories.
         let found = directory::names(&self.0.datasets)?;
@@ -194,14 +200,10 @@ impl Opener {
         };
         let dataset = Dataset::open(engine, options, topics)
             .map_err(|error| StartError::Open { dataset: name.clone(), error: Box::new(error) })?;
-        match dataset.stopped() {
-            // A thread did not start: without it the dataset is none.
-            Some(reason) => {
-                dataset.close();
-                Err(StartError::Stopped { dataset: name.clone(), reason })
-            }
-            None => Ok(dataset),
-        }
+        // Before anybody can read it.
+        let closed = self.0.publics.close_undeclared(&dataset);
+        closed.inspect_err(|_| dataset.close())?;
+        Ok(dataset)
     }
 
     fn views_of(&self, name: &Name) -> Result<Vec<View>, StartError> {
@@ -233,8 +235,9 @@ impl Opener {
     /// waits for it any more.
     pub(crate) async fn create(&self, node: &Node, name: &Name) -> Result<Dataset, Problem> {
         let (opener, node, name) = (self.clone(), node.clone(), name.clone());
-        let created = blocking(move || opener.create_blocking(&node, &name).map(|d| (d, node)));
-        let (dataset, node) = created.await?;
+        let create = move || opener.create_blocking(&node, &name).map(|dataset| (dataset, node));
+        let created = on_a_thread("opening", create).await;
+        let (dataset, node) = created.map_err(|error| Problem::exhausted(&error))??;
         self.declare(&node, Some(dataset.name())).await;
         Ok(dataset)
     }
@@ -261,6 +264,7 @@ impl Opener {
             (false, error) if error.is_full() => {
                 Problem::new(StatusCode::INSUFFICIENT_STORAGE, "storage_full", error.to_string())
             }
+            (false, error) if error.is_exhausted() => Problem::exhausted(&error),
             (false, error) => Problem::storage(&error),
         })
     }
@@ -269,7 +273,8 @@ impl Opener {
     pub(crate) async fn remove(&self, node: &Node, name: &str) -> Result<(), Problem> {
         let Ok(name) = Name::new(name) else { return Err(Problem::unknown_dataset(name)) };
         let (opener, node) = (self.clone(), node.clone());
-        blocking(move || opener.remove_blocking(&node, &name)).await
+        let removed = on_a_thread("removing", move || opener.remove_blocking(&node, &name)).await;
+        removed.map_err(|error| Problem::exhausted(&error))?
     }
 
     fn remove_blocking(&self, node: &Node, name: &Name) -> Result<(), Problem> {
@@ -290,6 +295,7 @@ impl Opener {
         match removed {
             Ok(()) => {
                 node.forget_unopened(name);
+                self.0.publics.forget(name);
                 Ok(())
             }
             // It is whole, closed, and tried again like any other that is not open.
@@ -300,12 +306,6 @@ impl Opener {
         }
     }
 
-    /// Takes the directory of a dataset: a repair may have it.
-    fn take(&self, name: &Name) -> std::io::Result<Box<dyn instep_model::disk::DiskLock>> {
-        let path = self.0.datasets.path(name).join(LOCK);
-        instep_embedded::real::RealDisk.lock(&path, Sharing::Exclusive)
-    }
-
     /// Removes the directory of a dataset. Files that stay are named in the log.
     fn remove_files(&self, name: &Name) -> std::io::Result<()> {
         let left = self.0.datasets.remove(name)?;
@@ -313,12 +313,10 @@ impl Opener {
         Ok(())
     }
 
-    /// Closes tables that nobody declares public any more.
-    ///
-    /// # Errors
-    /// When one of them stays open.
-    pub(crate) async fn close_undeclared(&self, node: &Node) -> Result<(), StartError> {
-        tables::close_undeclared(node, &self.0.config.data, &self.0.tables).await
+    /// Takes the directory of a dataset: a repair may have it.
+    fn take(&self, name: &Name) -> std::io::Result<Box<dyn instep_model::disk::DiskLock>> {
+        let path = self.0.datasets.path(name).join(LOCK);
+        instep_embedded::real::RealDisk.lock(&path, Sharing::Exclusive)
     }
 
     /// Warns of views whose tables are not there.
@@ -330,10 +328,12 @@ impl Opener {
     pub(crate) async fn declare(&self, node: &Node, only: Option<&Name>) -> bool {
         let mut names = self.0.declared.clone();
         names.retain(|name| only.is_none_or(|only| only == name));
-        let mut all = true;
+        // What is not noted would stay public once it is not declared so any more.
+        let mut all = self.0.publics.write_down();
+        let may_open = all;
         for name in names {
             let Some(dataset) = node.dataset(name.as_str()) else { continue };
-            let operations = self.missing(&dataset);
+            let operations = self.missing(&dataset, may_open);
             if operations.is_empty() {
                 continue;
             }
@@ -350,9 +350,10 @@ impl Opener {
     }
 
     /// What makes the tables, queues and directories that a dataset should have.
-    fn missing(&self, dataset: &Dataset) -> Vec<Operation> {
+    fn missing(&self, dataset: &Dataset, may_open: bool) -> Vec<Operation> {
         let (state, name) = (dataset.state(), dataset.name());
         let tables = self.0.tables.iter().filter(|(of, ..)| of == name);
+        let tables = tables.filter(|(.., options)| may_open || !options.public);
         let mut operations: Vec<Operation> = tables
             .filter(|(_, table, options)| {
                 state.tables.get(table).map(|table| table.options) != Some(*options)
@@ -390,26 +391,18 @@ impl Opener {
             }
             let unopened = node.unopened();
             if unopened.iter().any(|(_, unopened)| !unopened.is_damaged) {
-                let (opener, node) = (self.clone(), node.clone());
-                blocking(move || opener.retry_unopened(&node)).await;
+                let (opener, into) = (self.clone(), node.clone());
+                let tried = on_a_thread("opening", move || opener.retry_unopened(&into)).await;
+                if let Err(error) = tried {
+                    tracing::warn!(%error, "datasets are not tried again now");
+                    continue;
+                }
                 all_declared = false;
             }
             if !all_declared {
-                if let Err(error) = self.close_undeclared(&node).await {
-                    tracing::error!(%error, "a table that is not declared public is open");
-                    continue;
-                }
                 all_declared = self.declare(&node, None).await;
             }
         }
-    }
-}
-
-/// Runs what waits for a disk, to its end.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
 }
 

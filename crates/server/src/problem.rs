@@ -2,8 +2,9 @@
 
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use instep_model::disk::Shortage;
 use instep_model::owner::Refusal;
-use instep_node::{FollowError, LiveError};
+use instep_node::{FollowError, LiveError, blocking};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -24,6 +25,7 @@ pub const CODES: &[&str] = &[
     "commit_too_large",
     "condition_failed",
     "dataset_unavailable",
+    "degraded",
     "draining",
     "empty_commit",
     "expression_too_costly",
@@ -128,6 +130,13 @@ impl Problem {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "storage_error", detail)
     }
 
+    /// What passes by itself: no thread, no descriptor, no memory.
+    pub(crate) fn exhausted(error: &impl std::fmt::Display) -> Self {
+        tracing::warn!(%error, "the system lacks what a request needs");
+        let detail = "the operating system has no thread, no descriptor or no memory left";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "resources_exhausted", detail)
+    }
+
     pub(crate) fn unknown_dataset(name: &str) -> Self {
         let detail = format!("there is no dataset {name:?}");
         Self::new(StatusCode::NOT_FOUND, "unknown_dataset", detail)
@@ -152,10 +161,14 @@ impl Problem {
 pub(crate) async fn on_disk<T: Send + 'static>(
     work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> Result<T, Problem> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done.map_err(|error| Problem::storage(&error)),
-        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-    }
+    let done = blocking(work).await.flatten();
+    done.map_err(|error| match Shortage::of(&error) {
+        Some(Shortage::Resources) => Problem::exhausted(&error),
+        None if error.kind() == std::io::ErrorKind::ResourceBusy => {
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "loading", error.to_string())
+        }
+        Some(Shortage::Space) | None => Problem::storage(&error),
+    })
 }
 
 impl IntoResponse for Problem {

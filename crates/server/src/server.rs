@@ -19,7 +19,7 @@ use instep_model::log::ReadError;
 use instep_model::name::Name;
 use instep_model::owner::Refusal;
 use instep_node::dataset::OpenError;
-use instep_node::{Node, NodeError};
+use instep_node::{Node, NodeError, on_a_thread};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinHandle};
@@ -62,9 +62,9 @@ pub enum StartError {
         /// What the system says.
         error: std::io::Error,
     },
-    /// The threads that serve sockets cannot be started.
-    #[error("the threads that serve sockets cannot be started: {0}")]
-    Shards(std::io::Error),
+    /// The threads that every server needs cannot be started.
+    #[error("the threads of the server cannot be started: {0}")]
+    Threads(std::io::Error),
     /// The engine of a dataset does not open.
     #[error("dataset {dataset}: {error}")]
     Engine {
@@ -80,14 +80,6 @@ pub enum StartError {
         dataset: Name,
         /// Why.
         error: Box<OpenError>,
-    },
-    /// A dataset has stopped before it was opened.
-    #[error("dataset {dataset}: {reason}")]
-    Stopped {
-        /// The dataset.
-        dataset: Name,
-        /// Why.
-        reason: String,
     },
     /// Something else lies where a dataset would be.
     #[error("{path} is there and is no dataset: it was not made by a server")]
@@ -125,8 +117,7 @@ impl StartError {
             | Self::Data { .. }
             | Self::InUse { .. }
             | Self::Listen { .. }
-            | Self::Shards(_)
-            | Self::Stopped { .. }
+            | Self::Threads(_)
             | Self::Table { .. }
             | Self::Node(_) => false,
         }
@@ -139,13 +130,33 @@ impl StartError {
             Self::Data { error, .. } => {
                 matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
             }
+            Self::Table { refusal, .. } => matches!(**refusal, Refusal::StorageFull(_)),
             Self::Config(_)
             | Self::InUse { .. }
             | Self::Listen { .. }
-            | Self::Shards(_)
+            | Self::Threads(_)
             | Self::Open { .. }
-            | Self::Stopped { .. }
-            | Self::Table { .. }
+            | Self::Foreign { .. }
+            | Self::Node(_) => false,
+        }
+    }
+
+    /// True when the system had no thread, no descriptor or no memory.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        match self {
+            Self::Engine { error, .. } => matches!(**error, EngineError::Exhausted { .. }),
+            Self::Open { error, .. } => match &**error {
+                OpenError::Thread(_) | OpenError::Read(ReadError::Exhausted(_)) => true,
+                OpenError::Storage(error) => Shortage::of(error) == Some(Shortage::Resources),
+                OpenError::NoSnapshot { .. } | OpenError::Fold(_) | OpenError::Read(_) => false,
+            },
+            Self::Data { error, .. } | Self::Threads(error) => {
+                Shortage::of(error) == Some(Shortage::Resources)
+            }
+            Self::Table { refusal, .. } => matches!(**refusal, Refusal::ResourcesExhausted(_)),
+            Self::Config(_)
+            | Self::InUse { .. }
+            | Self::Listen { .. }
             | Self::Foreign { .. }
             | Self::Node(_) => false,
         }
@@ -200,9 +211,9 @@ impl Server {
         let (files, access) = keys::reload::Files::read(&config, &key)?;
         let gate = Gate::new(access);
         let live = config.live.iter().chain(&app.live).cloned().collect();
-        let node = Node::new(live, config.rings());
+        let node = Node::new(live, config.rings()).map_err(StartError::Threads)?;
         let door = Door::open(node.clone(), gate.clone(), app.channels.clone(), config.door());
-        let door = door.map_err(StartError::Shards)?;
+        let door = door.map_err(StartError::Threads)?;
         let (tcp, janus) = listen_beside(&door, &config, certificates.clone())?;
         let drain = Duration::from_millis(config.drain_ms);
         let opener = Opener::new(&config, &app).map_err(data)?;
@@ -320,12 +331,13 @@ impl Server {
             // It opens no further dataset.
             let _ = tokio::time::timeout_at(until, &mut self.loading).await;
         }
-        let node = self.node;
-        let closing = tokio::task::spawn_blocking(move || node.close());
+        let node = self.node.clone();
+        let closing = on_a_thread("closing", move || node.close());
         let patience = left.max(Duration::from_millis(limits::CLOSING_MS));
         match tokio::time::timeout(patience, closing).await {
             Ok(Ok(())) => {}
-            Ok(Err(_)) => tracing::error!("closing the data panicked"),
+            // Without a limit, then.
+            Ok(Err(_)) => self.node.close(),
             // What was acknowledged is on disk; what is under way has no known outcome.
             Err(_) => tracing::error!("the data is not closed in time: a disk does not answer"),
         }
@@ -375,16 +387,12 @@ async fn load(
 ) -> Result<(), StartError> {
     loop {
         let (opening, into, until) = (opener.clone(), node.clone(), stopping.clone());
-        let opened = tokio::task::spawn_blocking(move || opening.open_all(&into, &until));
-        match opened.await {
-            Ok(Ok(())) => break,
+        let opened = on_a_thread("opening", move || opening.open_all(&into, &until)).await;
+        match opened.flatten() {
+            Ok(()) => break,
             // Nothing was opened yet.
-            Ok(Err(error)) => passes(StartError::Data { path: data.clone(), error }).await?,
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+            Err(error) => passes(StartError::Data { path: data.clone(), error }).await?,
         }
-    }
-    while let Err(error) = opener.close_undeclared(&node).await {
-        passes(error).await?;
     }
     let all_declared = opener.declare(&node, None).await;
     opener.warn_of_views(&node);

@@ -3,11 +3,13 @@
 //!
 //! Whether a table is public stands in its dataset, because it can be said over HTTP as well. Which
 //! of them are public by declaration is noted in `public.toml` of the data directory: a declaration
-//! that is gone at the next start takes its effect with it.
+//! that is gone at the next start takes its effect with it. Tables are closed before their dataset
+//! is served, so where one cannot be closed, its dataset is not open, and all others are.
 
 use std::collections::BTreeSet;
-use std::io::{ErrorKind, Write as _};
-use std::path::Path;
+use std::io::{self, ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use instep_model::commit::{Operation, Proposal, TableOptions};
 use instep_model::name::Name;
@@ -20,57 +22,120 @@ use crate::server::StartError;
 /// The name of the note in the data directory.
 const FILE: &str = "public.toml";
 
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Note {
     /// `DATASET/TABLE`
     tables: BTreeSet<String>,
 }
 
-/// Closes tables that are not declared public any more, and notes which ones are. What is in a
-/// dataset that is not open stays noted, and is closed once it opens.
-///
-/// # Errors
-/// When the note cannot be read, or a table cannot be closed: it must not stay open.
-pub(crate) async fn close_undeclared(
-    node: &Node,
-    directory: &Path,
-    declared: &[(Name, Name, TableOptions)],
-) -> Result<(), StartError> {
-    let public = declared.iter().filter(|(.., options)| options.public);
-    let public: BTreeSet<String> =
-        public.map(|(dataset, table, _)| format!("{dataset}/{table}")).collect();
-    let data = |error| StartError::Data { path: directory.join(FILE), error };
-    let before = read(directory).map_err(data)?;
-    // Noted before it is done: whatever ends this server, it is known what it has opened.
-    let both: BTreeSet<String> = before.union(&public).cloned().collect();
-    note(directory, &before, &both);
-    let mut after = public.clone();
-    for text in before.difference(&public) {
-        let Some((dataset, table)) = place(text) else { continue };
-        match node.dataset(dataset.as_str()) {
-            Some(open) => close(&open, table).await?,
-            None if node.why_unopened(dataset.as_str()).is_some() => {
-                after.insert(text.clone());
-            }
-            None => {}
-        }
-    }
-    note(directory, &both, &after);
-    Ok(())
+/// Which tables are public by declaration, and which ones were.
+pub(crate) struct Publics {
+    directory: PathBuf,
+    declared: Vec<(Name, Name, TableOptions)>,
+    noted: Mutex<Noted>,
 }
 
-async fn close(dataset: &Dataset, table: Name) -> Result<(), StartError> {
-    let known = dataset.state().tables.get(&table).map(|table| table.options);
-    if known.is_none_or(|known| !known.public) {
-        return Ok(());
+/// What the file should say, and what it says.
+#[derive(Debug, Default)]
+struct Noted {
+    wanted: Note,
+    written: Note,
+}
+
+impl Publics {
+    /// What is declared now; nothing is read yet.
+    pub(crate) fn new(directory: &Path, declared: &[(Name, Name, TableOptions)]) -> Self {
+        let (directory, declared) = (directory.to_owned(), declared.to_vec());
+        Self { directory, declared, noted: Mutex::default() }
     }
-    let name = dataset.name().clone();
-    tracing::warn!(dataset = %name, %table, "a table is not declared public any more");
-    let close = Operation::CreateTable { table: table.clone(), public: false };
-    match dataset.commit(Proposal::from(vec![close])).await {
-        Ok(_) => Ok(()),
-        Err(refusal) => Err(StartError::Table { dataset: name, table, refusal: Box::new(refusal) }),
+
+    /// Reads what was declared before, and notes what is declared now: whatever ends this server, it
+    /// is known what it has opened.
+    ///
+    /// # Errors
+    /// When the note cannot be read: nobody knows then which tables have to be closed.
+    pub(crate) fn begin(&self) -> io::Result<()> {
+        let before = read(&self.directory)?;
+        let mut wanted = before.clone();
+        wanted.tables.extend(self.public().map(|(dataset, table)| text(dataset, table)));
+        *self.noted() = Noted { wanted, written: before };
+        self.write_down();
+        Ok(())
+    }
+
+    /// Brings the file up to date; false when that cannot be done now. A disk that is full does not
+    /// keep a server from its start, but no table is made public then.
+    pub(crate) fn write_down(&self) -> bool {
+        let mut noted = self.noted();
+        if noted.wanted == noted.written {
+            return true;
+        }
+        match write(&self.directory, &noted.wanted) {
+            Ok(()) => noted.written = noted.wanted.clone(),
+            Err(error) => {
+                tracing::warn!(%error, file = FILE, "the tables declared public are not noted");
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Closes the tables of a dataset that are not declared public any more, or declared not to be.
+    /// Blocks for the disk.
+    ///
+    /// # Errors
+    /// When one of them cannot be closed: it must not be served.
+    pub(crate) fn close_undeclared(&self, dataset: &Dataset) -> Result<(), StartError> {
+        let name = dataset.name();
+        let known = dataset.state();
+        for table in self.undeclared(name) {
+            if known.tables.get(&table).is_none_or(|known| !known.options.public) {
+                continue;
+            }
+            tracing::warn!(dataset = %name, %table, "a table is not declared public any more");
+            let close = Operation::CreateTable { table: table.clone(), public: false };
+            dataset.commit_blocking(Proposal::from(vec![close])).map_err(|refusal| {
+                StartError::Table { dataset: name.clone(), table, refusal: Box::new(refusal) }
+            })?;
+        }
+        self.forget(name);
+        Ok(())
+    }
+
+    /// Forgets the tables of a dataset that are not declared any more: they are closed, or gone.
+    pub(crate) fn forget(&self, dataset: &Name) {
+        let declared: BTreeSet<String> =
+            self.public().map(|(dataset, table)| text(dataset, table)).collect();
+        self.noted().wanted.tables.retain(|noted| {
+            declared.contains(noted) || place(noted).is_none_or(|(of, _)| of != *dataset)
+        });
+        // What stays noted too long is only closed once more.
+        self.write_down();
+    }
+
+    /// The tables that must not be public: those that were declared so and are not, and those that
+    /// are declared otherwise.
+    fn undeclared(&self, name: &Name) -> BTreeSet<Name> {
+        let noted = self.noted();
+        let before = noted.wanted.tables.iter().filter_map(|noted| place(noted));
+        let before = before.filter(|(dataset, _)| dataset == name).map(|(_, table)| table);
+        let otherwise = self.declared.iter().filter(|(of, _, options)| of == name && !options.public);
+        let mut all: BTreeSet<Name> =
+            before.chain(otherwise.map(|(_, table, _)| table.clone())).collect();
+        self.public().filter(|(of, _)| *of == name).for_each(|(_, table)| {
+            all.remove(table);
+        });
+        all
+    }
+
+    fn public(&self) -> impl Iterator<Item = (&Name, &Name)> {
+        let public = self.declared.iter().filter(|(.., options)| options.public);
+        public.map(|(dataset, table, _)| (dataset, table))
+    }
+
+    fn noted(&self) -> MutexGuard<'_, Noted> {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -86,49 +151,39 @@ pub(crate) fn warn_of_views(node: &Node, config: &Config) {
     }
 }
 
+fn text(dataset: &Name, table: &Name) -> String {
+    format!("{dataset}/{table}")
+}
+
 fn place(text: &str) -> Option<(Name, Name)> {
     let (dataset, table) = text.split_once('/')?;
     Some((Name::new(dataset).ok()?, Name::new(table).ok()?))
 }
 
-fn read(directory: &Path) -> std::io::Result<BTreeSet<String>> {
+fn read(directory: &Path) -> io::Result<Note> {
     match std::fs::read_to_string(directory.join(FILE)) {
-        Ok(text) => {
-            let note: Note = toml::from_str(&text).map_err(std::io::Error::other)?;
-            Ok(note.tables)
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(BTreeSet::new()),
+        Ok(text) => toml::from_str(&text).map_err(io::Error::other),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Note::default()),
         Err(error) => Err(error),
     }
 }
 
-/// Notes which tables are public by declaration, if others were before. A disk that is full does
-/// not keep a server from its start.
-fn note(directory: &Path, before: &BTreeSet<String>, tables: &BTreeSet<String>) {
-    if before == tables {
-        return;
+fn write(directory: &Path, note: &Note) -> io::Result<()> {
+    let text = toml::to_string(note).map_err(io::Error::other)?;
+    // Under another name first: what is there is whole.
+    let temporary = directory.join("public.toml.tmp");
+    match std::fs::remove_file(&temporary) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
     }
-    let written = || -> std::io::Result<()> {
-        let note = Note { tables: tables.clone() };
-        let text = toml::to_string(&note).map_err(std::io::Error::other)?;
-        // Under another name first: what is there is whole.
-        let temporary = directory.join("public.toml.tmp");
-        match std::fs::remove_file(&temporary) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        let mut options = std::fs::OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = options.open(&temporary)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, directory.join(FILE))
-    };
-    if let Err(error) = written() {
-        tracing::warn!(%error, file = FILE, "it is not noted which tables are declared public");
-    }
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(&temporary)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, directory.join(FILE))
 }
 
 #[cfg(test)]

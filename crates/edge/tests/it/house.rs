@@ -41,7 +41,7 @@ impl House {
             anyone_publishes: true,
             ..LivePattern::default()
         };
-        let node = Node::new(vec![live], rings);
+        let node = Node::new(vec![live], rings).unwrap();
         let dataset = dataset(&node);
         node.add(dataset).unwrap();
         node.set_ready();

@@ -5,7 +5,9 @@ use std::process::Command;
 
 use serde_json::json;
 
+use crate::mail::disk::Disk;
 use crate::running::{CONFIG, Server, instep, stderr, text};
+use crate::shims::until;
 
 /// Small segments: these datasets hold next to nothing.
 const SMALL: &str = "\n[log]\nsegment_bytes = 1024\n";
@@ -174,4 +176,38 @@ fn what_is_stored_is_for_its_owner_alone_whatever_the_umask() {
             left.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
         }
     }
+}
+
+#[test]
+fn a_table_that_cannot_be_closed_keeps_only_its_own_dataset_from_being_served() {
+    let Some(disk) = Disk::mount() else { return };
+    let open = "[[table]]\ndataset = 'store'\nname = 'items'\npublic = true\n";
+    let mut server = Server::serve_with(disk.path(), &format!("{CONFIG}{open}{SMALL}"));
+    server.must(&["table", "put", "d", "t", "1", "{}"]);
+    server.must(&["table", "put", "store", "items", "1", "{}"]);
+    disk.fill();
+    // What is left of the last segment takes no such record any more.
+    let again = || server.put("/v1/datasets/store/tables/items", r#"{"public":true}"#);
+    until("the log of the store is full", || again().0 == 507);
+    assert_eq!(server.signal("-TERM"), Some(0));
+    disk.empty();
+    std::fs::write(disk.path().join("instep.toml"), format!("{CONFIG}{SMALL}")).unwrap();
+    disk.fill();
+
+    server.start_unready();
+
+    let rows = |dataset, table| {
+        let path = format!("/v1/datasets/{dataset}/tables/{table}/rows");
+        server.status("GET", &path)
+    };
+    assert_eq!((rows("d", "t"), rows("store", "items")), (200, 401));
+    let of_admin = server.request("GET", "/v1/datasets/store/tables/items/rows");
+    assert!(of_admin.0 == 503 && of_admin.1.contains("dataset_unavailable"), "{of_admin:?}");
+    let (shown, reason) = state(&server, "store");
+    assert!(shown == "unopened" && reason.contains("items"), "{shown}: {reason}");
+    assert!(server.request("GET", "/readyz").1.contains("dataset_unavailable"));
+    disk.empty();
+    until("it is closed, and served", || server.request("GET", "/readyz").0 == 200);
+    assert_eq!((rows("d", "t"), rows("store", "items")), (200, 401));
+    assert_eq!(server.request("GET", "/v1/datasets/store/tables/items/rows").0, 200);
 }

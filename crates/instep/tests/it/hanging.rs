@@ -3,10 +3,10 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Stdio;
 
 use crate::running::{CONFIG, PATIENCE, Server, binary, text};
+use crate::shims::{compile, until};
 
 /// Syncs hang while the file is there that the environment names.
 const HANGING: &str = r#"
@@ -36,13 +36,7 @@ struct House {
 
 impl House {
     fn open(directory: &Path, more: &str) -> Self {
-        let (source, library) = (directory.join("hanging.c"), directory.join("hanging.so"));
-        std::fs::write(&source, HANGING).unwrap();
-        let compiled = Command::new("cc")
-            .args(["-shared", "-fPIC", "-O1", "-o", text(&library), text(&source), "-ldl"])
-            .stderr(Stdio::inherit())
-            .status();
-        assert!(compiled.unwrap().success());
+        let library = compile(directory, "hanging", HANGING);
         let switch = directory.join("hangs");
         let environment = [("LD_PRELOAD", text(&library)), ("DISK_HANGS", text(&switch))];
         let server = Server::serve_in(directory, &format!("{more}{CONFIG}"), &environment);
@@ -79,15 +73,6 @@ impl House {
         for _ in 0..20 {
             self.server.must(&["commit", "d", r#"{"op":"put","table":"t","key":"k","row":{}}"#]);
         }
-    }
-}
-
-/// Waits until it is true.
-fn until(what: &str, mut is_true: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !is_true() {
-        assert!(begun.elapsed() < PATIENCE, "never: {what}");
-        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

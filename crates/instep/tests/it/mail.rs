@@ -3,7 +3,7 @@
 
 mod cost;
 mod crash;
-mod disk;
+pub(crate) mod disk;
 mod local;
 mod naming;
 mod routes;

@@ -14,7 +14,11 @@ use super::{
 const TICK: Duration = Duration::from_millis(250);
 
 impl Dataset {
-    pub(super) fn keep_house(&self, options: &Options, snapshots: Arc<dyn Snapshots>) {
+    pub(super) fn keep_house(
+        &self,
+        options: &Options,
+        snapshots: Arc<dyn Snapshots>,
+    ) -> io::Result<()> {
         let mut house = House {
             shared: Arc::clone(&self.0),
             snapshots,

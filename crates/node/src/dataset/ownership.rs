@@ -1,6 +1,7 @@
 //! The shell around the owner machine, for the thread that has the turn, and the views' thread.
 
 use std::collections::VecDeque;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::{
@@ -8,6 +9,7 @@ use super::{
     Revision, Shared, Snapshots, Ticket, limits, lock, now_ms,
 };
 use crate::loans::Loan;
+use crate::mail::Worker;
 use crate::retention::{Keep, Retention};
 use instep_model::log::{AppendError, Log};
 use instep_model::mail::MailChange;
@@ -36,43 +38,59 @@ impl Dataset {
         options: &Options,
         snapshots: Arc<dyn Snapshots>,
         prepare: Option<Box<dyn FnOnce() + Send>>,
-    ) {
+    ) -> io::Result<()> {
         let ownership =
             Ownership { owner, log, retention, keep: options.keep, began: Instant::now() };
         *lock(&self.0.ownership) = Some(ownership);
         let shared = Arc::clone(&self.0);
-        self.spawn("owner", move || shared.work_as_thread());
+        self.spawn("owner", move || shared.work_as_thread())?;
         let shared = Arc::clone(&self.0);
         self.spawn("views", move || {
             while let Some(entry) = shared.views.next() {
                 shared.tell(entry);
             }
-        });
+        })?;
         if let Some(prepare) = prepare {
-            self.spawn("prepare", prepare);
+            self.spawn("prepare", prepare)?;
         }
+        self.keep_house(options, snapshots)?;
         self.start_mail();
-        self.keep_house(options, snapshots);
+        Ok(())
+    }
+
+    /// Ends the threads of a dataset that could not start all of them, whichever do run.
+    pub(super) fn give_up(&self) {
+        self.begin_to_close();
+        self.0.release();
+        self.close();
     }
 
     /// Starts the threads of mail if there is any and they do not run. The house does so by
-    /// itself a little later.
+    /// itself a little later, and again where the system gave no thread.
     pub fn start_mail(&self) {
-        if !self.0.post.wants_to_start(&self.state()) {
+        if self.state().mail.is_empty() {
             return;
         }
-        let dataset = self.clone();
-        self.spawn("mail", move || dataset.post().run(&dataset));
-        let dataset = self.clone();
-        self.spawn("bodies", move || dataset.post().bodies.spill_until_closed());
+        let workers = &self.post().workers;
+        let giving = self.clone();
+        let started = workers
+            .start(Worker::Giving, |name| {
+                self.spawn(name, move || giving.post().run(&giving))
+            })
+            .and_then(|()| {
+                let spilling = self.clone();
+                workers.start(Worker::Spilling, |name| {
+                    self.spawn(name, move || spilling.post().bodies.spill_until_closed())
+                })
+            });
+        workers.note(started, self.name());
     }
 
-    pub(super) fn spawn(&self, what: &str, run: impl FnOnce() + Send + 'static) {
+    pub(super) fn spawn(&self, what: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
         let name = format!("{what}:{}", self.0.name);
-        match std::thread::Builder::new().name(name).spawn(run) {
-            Ok(thread) => lock(&self.0.threads).push(thread),
-            Err(error) => self.0.stop(format!("the {what} thread does not start: {error}")),
-        }
+        let thread = std::thread::Builder::new().name(name).spawn(run)?;
+        lock(&self.0.threads).push(thread);
+        Ok(())
     }
 }
 
@@ -88,7 +106,11 @@ impl Shared {
             }
             self.views.wake();
         }
-        // Releases the engine, and ends the views' thread.
+        self.release();
+    }
+
+    /// Releases the engine, and ends the views' thread.
+    fn release(&self) {
         drop(lock(&self.ownership).take());
         self.views.close();
     }

@@ -8,7 +8,7 @@ use crate::topics::{Listener, Subscription, Topics};
 
 fn node(pattern: LivePattern) -> Node {
     let topic = "room:*".into();
-    Node::new(vec![LivePattern { topic, ..pattern }], RingLimits::default())
+    Node::new(vec![LivePattern { topic, ..pattern }], RingLimits::default()).unwrap()
 }
 
 fn join(node: &Node, since: &Since) -> LiveJoined {

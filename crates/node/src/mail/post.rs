@@ -1,7 +1,7 @@
 //! The thread that gives messages out: a shell around the delivery machine.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use super::MailOptions;
 use super::bodies::Bodies;
 use super::outbox::{Delivery, SharedOutbox, Told};
 use super::pulling::Pulls;
+use super::workers::{Worker, Workers};
 use crate::dataset::{Dataset, now_ms};
 use crate::engine::{BodyStore, StoredBody};
 use crate::topics::lock;
@@ -37,8 +38,7 @@ pub(crate) struct Post {
     arrived: Condvar,
     taken: Condvar,
     desk: Mutex<Desk>,
-    /// The threads run, or are about to.
-    started: AtomicBool,
+    pub(crate) workers: Workers,
     damaged: AtomicU64,
     fenced: AtomicU64,
     began: (Instant, u64),
@@ -84,16 +84,16 @@ impl Post {
             arrived: Condvar::new(),
             taken: Condvar::new(),
             desk: Mutex::new(desk),
-            started: AtomicBool::new(false),
+            workers: Workers::default(),
             damaged: AtomicU64::new(0),
             fenced: AtomicU64::new(0),
             began: (Instant::now(), now_ms()),
         }
     }
 
-    /// True the first time that it is asked while there is mail: start the threads.
-    pub(crate) fn wants_to_start(&self, state: &State) -> bool {
-        !state.mail.is_empty() && !self.started.swap(true, Ordering::SeqCst)
+    /// What does not work for now; none when everything does.
+    pub(crate) fn degraded(&self) -> Option<String> {
+        self.workers.lacking()
     }
 
     /// Bodies that are not what was stored, so far.
@@ -136,8 +136,15 @@ impl Post {
             .into_iter()
             .filter(|change| matches!(change, MailChange::Ready(_) | MailChange::Off { .. }))
             .collect();
-        self.put(Arrival::Committed(state, changes), true);
-        self.bodies.wait_for_room();
+        // The thread begins with what is visible when it does.
+        if self.workers.run(Worker::Giving) {
+            self.put(Arrival::Committed(state, changes), true);
+        }
+        if self.workers.run(Worker::Spilling) {
+            self.bodies.wait_for_room();
+        } else if let Err(error) = self.bodies.spill_surplus() {
+            tracing::warn!(%error, "bodies of messages stay in memory");
+        }
     }
 
     pub(super) fn registered(
@@ -168,7 +175,7 @@ impl Post {
         while waits
             && inbox.arrivals.len() >= limits::MAIL_QUEUE_ENTRIES
             && !inbox.closed
-            && self.started.load(Ordering::SeqCst)
+            && self.workers.run(Worker::Giving)
         {
             let waited = self.taken.wait_timeout(inbox, AGAIN);
             inbox = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -247,7 +254,10 @@ impl Post {
         let mut desk = lock(&self.desk);
         let event = match arrival {
             Arrival::Committed(state, changes) => {
-                desk.state = state;
+                // One of those that came while the thread began may be older than what it began with.
+                if state.applied >= desk.state.applied {
+                    desk.state = state;
+                }
                 Event::Changed(changes)
             }
             Arrival::Registered(event, server, generation, outbox) => {

@@ -20,7 +20,8 @@ use crate::problem::Problem;
 pub(super) struct DatasetStatus {
     /// Its name.
     name: String,
-    /// `ready`; `stopped` when it takes no commits any more, its memory is served even then;
+    /// `ready`; `degraded` when it takes commits and a part of it does not work for now;
+    /// `stopped` when it takes no commits any more, its memory is served even then;
     /// `unopened` when it cannot be opened and is tried again; `damaged` when it does not open
     /// until somebody does something about it.
     state: &'static str,
@@ -257,11 +258,14 @@ fn status(caller: &Caller, dataset: &Dataset) -> DatasetStatus {
     let (floor, head) = dataset.log_bounds();
     let counters = dataset.counters();
     let state = dataset.state();
-    let stopped = dataset.stopped();
-    let state_word = if stopped.is_some() { "stopped" } else { "ready" };
+    let (state_word, reason) = match (dataset.stopped(), dataset.degraded()) {
+        (Some(reason), _) => ("stopped", Some(reason)),
+        (None, Some(reason)) => ("degraded", Some(reason)),
+        (None, None) => ("ready", None),
+    };
     // It names paths of the machine.
     let operates = caller.may(Action::Administer, Resource::Dataset(dataset.name().as_str()));
-    let reason = stopped.filter(|_| operates.is_ok());
+    let reason = reason.filter(|_| operates.is_ok());
     DatasetStatus {
         name: dataset.name().to_string(),
         state: state_word,

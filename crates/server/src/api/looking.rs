@@ -5,6 +5,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use instep_edge::ConnectionState;
 use instep_model::limits;
+use instep_node::blocking;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -127,7 +128,7 @@ pub(super) async fn topics(
     State(shared): State<Shared>,
     Query(query): Query<TopQuery>,
 ) -> Answer<Topics> {
-    let looked = tokio::task::spawn_blocking(move || {
+    let looked = blocking(move || {
         let all = shared.node.topics().all();
         let states = all.iter().map(|topic| {
             let ((frames, bytes), subscribers) = (topic.occupancy(), topic.subscribers());
@@ -139,10 +140,7 @@ pub(super) async fn topics(
         topics.truncate(query.most());
         Topics { count: all.len(), topics }
     });
-    match looked.await {
-        Ok(topics) => Ok(Json(topics)),
-        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-    }
+    looked.await.map(Json).map_err(|error| Problem::exhausted(&error))
 }
 
 impl TopQuery {

@@ -25,13 +25,13 @@ segment_bytes = 262144
 ";
 
 /// A file system of its own that can be filled and emptied again.
-struct Disk {
+pub(crate) struct Disk {
     root: tempfile::TempDir,
 }
 
 impl Disk {
     /// None, with a word about it, where nothing can be mounted.
-    fn mount() -> Option<Self> {
+    pub(crate) fn mount() -> Option<Self> {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().to_str().unwrap();
         let arguments = ["-t", "tmpfs", "-o", "size=32m", "tmpfs", path];
@@ -43,7 +43,7 @@ impl Disk {
         None
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.root.path()
     }
 
@@ -52,14 +52,14 @@ impl Disk {
     }
 
     /// Takes all the room that there is.
-    fn fill(&self) {
+    pub(crate) fn fill(&self) {
         let mut file = File::create(self.ballast()).unwrap();
         for size in [64 * 1024, 4096] {
             while file.write_all(&vec![1; size]).is_ok() {}
         }
     }
 
-    fn empty(&self) {
+    pub(crate) fn empty(&self) {
         std::fs::remove_file(self.ballast()).unwrap();
     }
 }
