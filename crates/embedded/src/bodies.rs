@@ -5,14 +5,19 @@
 //! as often as it likes, and says with [`BodyFile::sync`] when what it has written must be there
 //! after a power failure. It is an `SQLite` database, made with the first body.
 
-use std::io;
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, params};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::real::{DIRECTORY_MODE, FILE_MODE};
 
 /// The file in the directory of a dataset.
 pub const FILE: &str = "bodies.db";
@@ -52,6 +57,12 @@ pub enum BodyError {
         /// Its format.
         found: i32,
     },
+    /// The file was there, and is gone.
+    #[error("{} was taken away", file.display())]
+    Gone {
+        /// The file.
+        file: PathBuf,
+    },
     /// Not everything could be moved to the file.
     #[error("{} is not synced: another connection was in the way", file.display())]
     Busy {
@@ -77,6 +88,8 @@ pub struct BodyFile {
     /// One writes, one reads: a reader does not wait for a flush.
     writer: Mutex<Option<Connection>>,
     reader: Mutex<Option<Connection>>,
+    /// The file was there.
+    made: AtomicBool,
 }
 
 impl BodyFile {
@@ -84,7 +97,7 @@ impl BodyFile {
     #[must_use]
     pub fn in_directory(directory: &Path) -> Self {
         let (writer, reader) = (Mutex::new(None), Mutex::new(None));
-        Self { file: directory.join(FILE), writer, reader }
+        Self { file: directory.join(FILE), writer, reader, made: AtomicBool::new(false) }
     }
 
     /// Writes and removes bodies, all or nothing. One that is there already is replaced, one that
@@ -137,9 +150,9 @@ impl BodyFile {
     /// Reads bodies, in the order of `seqs`.
     ///
     /// # Errors
-    /// [`BodyError`].
+    /// [`BodyError`]; where a page is no good, of all of them.
     pub fn read(&self, seqs: &[u64]) -> Result<Vec<Found>, BodyError> {
-        if !self.file.exists() {
+        if !self.file.exists() && !self.made.load(Ordering::Relaxed) {
             return Ok(vec![Found::Missing; seqs.len()]);
         }
         self.with(&self.reader, |connection| {
@@ -151,15 +164,10 @@ impl BodyFile {
                 let row = select.query_row(params![key(*seq)], |row| {
                     Ok((row.get::<_, i64>(0)?, Bytes::from(row.get::<_, Vec<u8>>(1)?)))
                 });
-                Ok(match row.optional() {
-                    Ok(Some((expected, body))) if sum(*seq, &body) == expected => {
-                        Found::Whole(body)
-                    }
-                    Ok(Some(_)) => Found::Damaged,
-                    Ok(None) => Found::Missing,
-                    // One page that is no good does not hold up the others.
-                    Err(error) if is_corrupt(&error) => Found::Damaged,
-                    Err(error) => return Err(error),
+                Ok(match row.optional()? {
+                    Some((expected, body)) if sum(*seq, &body) == expected => Found::Whole(body),
+                    Some(_) => Found::Damaged,
+                    None => Found::Missing,
                 })
             });
             read.collect()
@@ -179,19 +187,24 @@ impl BodyFile {
         work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
     ) -> Result<T, BodyError> {
         let mut slot = connection.lock().unwrap_or_else(PoisonError::into_inner);
-        let open = match slot.take() {
-            Some(open) => open,
-            None => open(&self.file)?,
+        if self.made.load(Ordering::Relaxed) && !self.file.exists() {
+            // What is still open goes to no name any more.
+            return Err(BodyError::Gone { file: self.file.clone() });
+        }
+        let worked = match slot.take() {
+            Some(open) => Ok(open),
+            None => open(&self.file),
         };
-        let open = slot.insert(open);
-        let worked = work(open);
-        worked.map_err(|error| {
-            let error = BodyError::Database { file: self.file.clone(), error };
+        let worked = worked.and_then(|open| {
+            self.made.store(true, Ordering::Relaxed);
+            let failed = |error| BodyError::Database { file: self.file.clone(), error };
+            work(slot.insert(open)).map_err(failed)
+        });
+        worked.inspect_err(|error| {
             if error.is_damage() {
                 // Best effort: without it, the next start finds out as this one did.
-                let _ = std::fs::write(self.note(), error.to_string());
+                let _ = write_private(&self.note(), &error.to_string());
             }
-            error
         })
     }
 
@@ -205,6 +218,7 @@ impl BodyFile {
             return Ok(Condition::Unreadable(found));
         }
         if !self.file.exists() {
+            drop(self.close());
             return Ok(Condition::Empty);
         }
         let any = self.with(&self.reader, |connection| {
@@ -229,10 +243,18 @@ impl BodyFile {
     /// # Errors
     /// When the disk refuses.
     pub fn move_aside(&self) -> io::Result<PathBuf> {
-        for slot in [&self.writer, &self.reader] {
-            drop(slot.lock().unwrap_or_else(PoisonError::into_inner).take());
-        }
+        // Held meanwhile: whoever opened the file now would write to what is put aside.
+        let _closed = self.close();
         move_aside(&self.file)
+    }
+
+    /// Closes the file; it stays closed as long as the answer is held. It may be made anew then.
+    fn close(&self) -> [MutexGuard<'_, Option<Connection>>; 2] {
+        let mut slots = [&self.writer, &self.reader]
+            .map(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner));
+        slots.iter_mut().for_each(|slot| drop(slot.take()));
+        self.made.store(false, Ordering::Relaxed);
+        slots
     }
 }
 
@@ -253,7 +275,23 @@ impl BodyError {
     pub fn is_damage(&self) -> bool {
         match self {
             Self::Database { error, .. } => is_corrupt(error) || is_of_another_layout(error),
-            Self::NewerFormat { .. } | Self::Busy { .. } => false,
+            Self::NewerFormat { .. } | Self::Busy { .. } | Self::Gone { .. } => false,
+        }
+    }
+
+    /// The kind that the operating system's errors of this sort have.
+    #[must_use]
+    pub fn kind(&self) -> io::ErrorKind {
+        match self {
+            _ if self.is_damage() => io::ErrorKind::InvalidData,
+            Self::Gone { .. } => io::ErrorKind::NotFound,
+            Self::NewerFormat { .. } => io::ErrorKind::Unsupported,
+            Self::Busy { .. } => io::ErrorKind::ResourceBusy,
+            Self::Database { error, .. } => match error.sqlite_error_code() {
+                Some(ErrorCode::DiskFull) => io::ErrorKind::StorageFull,
+                Some(ErrorCode::OutOfMemory) => io::ErrorKind::OutOfMemory,
+                _ => io::ErrorKind::Other,
+            },
         }
     }
 }
@@ -274,12 +312,13 @@ fn is_of_another_layout(error: &rusqlite::Error) -> bool {
 fn move_aside(file: &Path) -> io::Result<PathBuf> {
     let directory = file.parent().unwrap_or_else(|| Path::new("."));
     let damaged = directory.join(crate::repair::ASIDE);
-    std::fs::create_dir_all(&damaged)?;
+    let mut private = DirBuilder::new();
+    private.recursive(true).mode(DIRECTORY_MODE).create(&damaged)?;
     let aside = (1..).map(|number: u64| damaged.join(format!("bodies-{number}")));
     let Some(aside) = aside.into_iter().find(|aside| !aside.exists()) else {
         return Err(io::ErrorKind::AlreadyExists.into());
     };
-    std::fs::create_dir(&aside)?;
+    private.create(&aside)?;
     let beside = ["-wal", "-shm", "", "-damaged"];
     for name in beside.map(|ending| format!("{FILE}{ending}")) {
         match std::fs::rename(directory.join(&name), aside.join(&name)) {
@@ -422,8 +461,18 @@ fn immutable(file: &Path) -> String {
     address + "?immutable=1"
 }
 
+/// Writes a small text for its owner alone.
+fn write_private(file: &Path, text: &str) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(FILE_MODE);
+    options.open(file)?.write_all(text.as_bytes())
+}
+
 fn open(file: &Path) -> Result<Connection, BodyError> {
     let failed = |error| BodyError::Database { file: file.to_owned(), error };
+    // `SQLite` makes files for everybody to read, as far as the umask lets it, and gives those
+    // beside a file its mode. Where this fails, it says why.
+    drop(OpenOptions::new().append(true).create(true).mode(FILE_MODE).open(file));
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;

@@ -182,7 +182,7 @@ impl BodyStore for Bodies {
 }
 
 fn refused(error: BodyError) -> io::Error {
-    io::Error::other(error)
+    io::Error::new(error.kind(), error)
 }
 
 /// Snapshot files beside the log.

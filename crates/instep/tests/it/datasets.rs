@@ -163,8 +163,15 @@ fn what_is_stored_is_for_its_owner_alone_whatever_the_umask() {
     use std::os::unix::fs::PermissionsExt;
     let directory = tempfile::tempdir().unwrap();
     let config = format!("{CONFIG}{SMALL}snapshot_after_bytes = 1\n[[mail]]\ndataset = 'd'\n");
-    let server = Server::serve_under_umask(directory.path(), &config, "000");
+    let shell = ("umask 000", "127.0.0.1:0");
+    let server = Server::serve_by_shell(directory.path(), &config, shell);
+    server.wait_until_ready();
     server.must(&["table", "put", "d", "t", "1", "{}"]);
+    let message = r#"{"to":"server/7","body":{"large":true}}"#;
+    let (status, told) = server.post("/v1/datasets/d/queues/mail/messages", "", message);
+    assert_eq!(status, 201, "{told}");
+    let bodies = server.data.join("datasets/d/bodies.db");
+    until("a body is on the disk", || bodies.exists());
     let key = instep(&["key", "create", "program", "--data", text(&server.data)]);
     assert!(key.status.success(), "{key:?}");
 

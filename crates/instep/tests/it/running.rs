@@ -89,14 +89,19 @@ impl Server {
         Self::spawned(spawned, arguments, environment, data)
     }
 
-    /// `instep serve` with another configuration, under a umask.
-    pub(crate) fn serve_under_umask(directory: &Path, configuration: &str, umask: &str) -> Self {
+    /// `instep serve` with another configuration, by a shell that does something before. It may not
+    /// be ready yet.
+    pub(crate) fn serve_by_shell(
+        directory: &Path,
+        configuration: &str,
+        (before, address): (&str, &str),
+    ) -> Self {
         let (arguments, data) = serve(directory, configuration);
         let mut shell = Command::new("sh");
-        shell.args(["-c", &format!("umask {umask} && exec \"$0\" \"$@\"")]);
+        shell.args(["-c", &format!("{before} && exec \"$0\" \"$@\"")]);
         shell.arg(env!("CARGO_BIN_EXE_instep")).stdin(Stdio::null());
-        let spawned = spawn_with(shell, &arguments, Some("127.0.0.1:0"), &[]);
-        Self::spawned(spawned, arguments, vec![], data)
+        let (child, url) = spawn_with(shell, &arguments, Some(address), &[]);
+        Self { child, arguments, environment: Vec::new(), url, data }
     }
 
     /// A server by its arguments, on a free port.
@@ -281,7 +286,7 @@ impl Server {
         });
     }
 
-    fn wait_until_ready(&self) {
+    pub(crate) fn wait_until_ready(&self) {
         let begun = Instant::now();
         while request(self.address(), "GET", "/readyz", "").0 != 200 {
             assert!(begun.elapsed() < PATIENCE, "the server is not ready");

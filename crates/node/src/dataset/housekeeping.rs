@@ -5,6 +5,9 @@ use std::sync::Condvar;
 
 use instep_model::{limits, snapshot};
 
+use crate::engine::BodyStore;
+
+use super::recovery::{self, OpenError};
 use super::{
     Arc, Dataset, Duration, Instant, Mutex, Options, PoisonError, Request, Revision, Shared,
     Snapshots, lock,
@@ -30,12 +33,13 @@ impl Dataset {
             snapshot_size: 0,
             snapshot_at: Instant::now(),
             bookmark_at: Instant::now(),
+            bodies_before: None,
         };
         self.spawn("house", move || {
             while !house.shared.closing.within(TICK) {
                 house.look();
             }
-        });
+        })
     }
 
     /// Writes a snapshot now. Blocks.
@@ -77,11 +81,19 @@ struct House {
     snapshot_size: u64,
     snapshot_at: Instant,
     bookmark_at: Instant,
+    /// What may be read of a store of bodies that had to begin anew, until all is in the new one.
+    bodies_before: Option<Arc<dyn BodyStore>>,
 }
 
 impl House {
     fn look(&mut self) {
         Dataset(Arc::clone(&self.shared)).start_mail();
+        if self.shared.post.bodies.wants_care()
+            && let Err(error) = self.care_for_bodies()
+        {
+            let dataset = &self.shared.name;
+            tracing::warn!(%dataset, %error, "bodies of messages are not restored yet");
+        }
         if self.bookmark_at.elapsed() >= self.bookmark_every {
             self.bookmark_at = Instant::now();
             self.shared.hub.bookmark();
@@ -110,6 +122,28 @@ impl House {
                 tracing::warn!(dataset = %self.shared.name, %error, "no snapshot was written");
             }
         }
+    }
+}
+
+impl House {
+    /// Looks whether the store of bodies can be used, and fills one that had to begin anew.
+    fn care_for_bodies(&mut self) -> Result<(), OpenError> {
+        let Shared { name, post, reader, .. } = &*self.shared;
+        if self.bodies_before.is_none() {
+            self.bodies_before = post.bodies.begin()?;
+        }
+        let Some(before) = &self.bodies_before else { return Ok(()) };
+        let state = Dataset(Arc::clone(&self.shared)).state();
+        let restored = recovery::restore_bodies(name, &state, &**reader, &**before, post)?;
+        self.bodies_before = None;
+        // What ended meanwhile was forgotten before it was put there.
+        let state = Dataset(Arc::clone(&self.shared)).state();
+        for seq in restored {
+            if !recovery::is_unfinished(&state, seq) {
+                post.bodies.end(seq);
+            }
+        }
+        Ok(())
     }
 }
 

@@ -14,6 +14,8 @@ use crate::retention::Retention;
 
 mod bodies;
 
+pub(super) use self::bodies::{is_unfinished, restore as restore_bodies};
+
 /// Bytes read at a time: what the caches of a core hold.
 const READ_BYTES: usize = 512 * 1024;
 

@@ -12,7 +12,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -37,6 +37,8 @@ pub(crate) struct Bodies {
     spilled: Condvar,
     /// One spills at a time.
     spilling: Mutex<()>,
+    /// Held by whoever reads the store, and alone by whoever looks whether it begins anew.
+    reading: RwLock<()>,
 }
 
 #[derive(Default)]
@@ -48,7 +50,17 @@ struct State {
     /// Bodies in the store whose messages have ended.
     ended: Vec<u64>,
     failing: bool,
+    /// Why the store last refused; none since somebody has looked and found nothing wrong.
+    trouble: Option<Trouble>,
+    /// The store has begun anew, and is being filled again from the log.
+    restoring: bool,
     closed: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Trouble {
+    kind: io::ErrorKind,
+    words: String,
 }
 
 /// How the bodies of a dataset are kept.
@@ -72,12 +84,50 @@ impl Bodies {
     fn within(store: Arc<dyn BodyStore>, limit: usize) -> Self {
         let (full, spilled) = (Condvar::new(), Condvar::new());
         let (state, spilling) = (Mutex::default(), Mutex::default());
-        Self { store, limit, state, full, spilled, spilling }
+        Self { store, limit, state, full, spilled, spilling, reading: RwLock::default() }
     }
 
-    /// Looks whether the store can be used; see [`BodyStore::begin`].
+    /// Looks whether the store can be used; see [`BodyStore::begin`]. If it begins anew, nothing is
+    /// missed in it until [`Bodies::restored`] is called.
     pub(crate) fn begin(&self) -> io::Result<Option<Arc<dyn BodyStore>>> {
-        self.store.begin()
+        let _alone = lock(&self.spilling);
+        // Nobody reads meanwhile: what is about to be restored is not missing.
+        let _unread = self.reading.write().unwrap_or_else(PoisonError::into_inner);
+        let begun = self.store.begin();
+        let mut state = lock(&self.state);
+        match &begun {
+            Ok(Some(_)) => state.restoring = true,
+            Ok(None) if !state.failing => state.trouble = None,
+            Ok(None) => {}
+            Err(error) => state.note(error),
+        }
+        begun
+    }
+
+    /// Everything that could be found is in the store again.
+    pub(crate) fn restored(&self) {
+        let mut state = lock(&self.state);
+        state.restoring = false;
+        state.trouble = None;
+    }
+
+    /// True when the store has refused something, and somebody should look.
+    pub(crate) fn wants_care(&self) -> bool {
+        lock(&self.state).trouble.is_some()
+    }
+
+    /// What is wrong with the store, if it is more than a lack of room.
+    pub(crate) fn degraded(&self) -> Option<String> {
+        let state = lock(&self.state);
+        let trouble = state.trouble.as_ref();
+        let trouble = trouble.filter(|trouble| trouble.kind != io::ErrorKind::StorageFull)?;
+        Some(format!("bodies of messages cannot be kept or read: {}", trouble.words))
+    }
+
+    /// True while a body is in memory.
+    pub(crate) fn is_in_memory(&self, seq: u64) -> bool {
+        let state = lock(&self.state);
+        state.young.contains_key(&seq) || state.spilling.contains_key(&seq)
     }
 
     /// Takes the body of a message that was just stored in the log.
@@ -158,6 +208,8 @@ impl Bodies {
 
     /// Puts everything into the store, and syncs it.
     pub(crate) fn secure(&self) -> io::Result<()> {
+        // Until then nothing but the log has them.
+        self.check_restored()?;
         let mut wrote = false;
         while self.spill_some()? {
             wrote = true;
@@ -193,7 +245,8 @@ impl Bodies {
         state.failing = written.is_err();
         match &written {
             Ok(()) => state.bytes -= bytes,
-            Err(_) => {
+            Err(error) => {
+                state.note(error);
                 // Those that ended meanwhile are in the list behind these.
                 state.young.extend(spilled);
                 let later = std::mem::replace(&mut state.ended, ended);
@@ -224,16 +277,29 @@ impl Bodies {
             .filter(|(_, body)| body.is_none())
             .map(|(seq, _)| *seq)
             .collect();
-        let mut stored = match missing.is_empty() {
-            true => vec![],
-            false => self.store.read(&missing)?,
-        }
-        .into_iter();
+        let mut stored = self.read_stored(&missing)?.into_iter();
         let all = found.into_iter().map(|body| match body {
             Some(body) => StoredBody::Whole(body),
             None => stored.next().unwrap_or(StoredBody::Missing),
         });
         Ok(all.collect())
+    }
+
+    fn read_stored(&self, seqs: &[u64]) -> io::Result<Vec<StoredBody>> {
+        if seqs.is_empty() {
+            return Ok(vec![]);
+        }
+        let _reading = self.reading.read().unwrap_or_else(PoisonError::into_inner);
+        self.check_restored()?;
+        self.store.read(seqs).inspect_err(|error| lock(&self.state).note(error))
+    }
+
+    fn check_restored(&self) -> io::Result<()> {
+        let detail = "bodies of messages are being read from the log again";
+        match lock(&self.state).restoring {
+            true => Err(io::Error::new(io::ErrorKind::ResourceBusy, detail)),
+            false => Ok(()),
+        }
     }
 
     /// How they are kept.
@@ -245,6 +311,16 @@ impl Bodies {
             stored_bytes: self.store.size(),
             failing: state.failing,
         }
+    }
+}
+
+impl State {
+    fn note(&mut self, error: &io::Error) {
+        let words = error.to_string();
+        if self.trouble.as_ref().is_none_or(|before| before.words != words) {
+            tracing::error!(%error, "bodies of messages cannot be kept or read");
+        }
+        self.trouble = Some(Trouble { kind: error.kind(), words });
     }
 }
 

@@ -93,7 +93,7 @@ impl Post {
 
     /// What does not work for now; none when everything does.
     pub(crate) fn degraded(&self) -> Option<String> {
-        self.workers.lacking()
+        self.workers.lacking().or_else(|| self.bodies.degraded())
     }
 
     /// Bodies that are not what was stored, so far.

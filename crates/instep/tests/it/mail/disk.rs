@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout};
 use super::local::{House, Local, got, seqs};
 use super::{letter, refused};
 use crate::running::{PATIENCE, instep, stdout, text};
+use crate::shims::until;
 
 /// Small segments, so that a full disk is soon a full log.
 const CONFIG: &str = "
@@ -250,6 +251,42 @@ async fn bodies_whose_file_is_gone_or_cannot_be_read_come_from_the_log() {
         let bodies: Vec<Value> = all.iter().map(|one| one.body.clone()).collect();
         let sent: Vec<Value> = (0..MESSAGES).map(|n| json!({"n": n})).collect();
         assert_eq!(bodies, sent, "{damage}");
+        assert_eq!(house.books().await["dead"], 0, "{damage}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_whose_file_breaks_under_a_running_server_come_from_the_log_as_well() {
+    const MESSAGES: u64 = 60;
+    for damage in ["gone", "garbage"] {
+        let directory = tempfile::tempdir().unwrap();
+        let short = "lease_ms = 1000\nask_ms = 500\n[log]";
+        let mut house = House::open_with(directory.path(), &SNAPSHOTS.replace("[log]", short));
+        house.route(&[("org/1", "1")]).await;
+        house.send_many("org/1", MESSAGES).await;
+        let metric = |house: &House, line: &str| {
+            house.server.request("GET", "/metrics").1.lines().any(|found| found == line)
+        };
+        let spilled = "instep_mail_young_bytes{dataset=\"mail\"} 0";
+        until("all bodies are on the disk", || metric(&house, spilled));
+        let mail = house.server.data.join("datasets").join("mail");
+        match damage {
+            "gone" => std::fs::remove_file(mail.join("bodies.db")).unwrap(),
+            _ => std::fs::write(mail.join("bodies.db"), b"garbage".repeat(1_000)).unwrap(),
+        }
+
+        let mut local = house.register_with("1", json!({"credit": 1_024})).await.unwrap();
+        let all = local.take(MESSAGES as usize).await;
+
+        let bodies: Vec<Value> = all.iter().map(|one| one.body.clone()).collect();
+        let sent: Vec<Value> = (0..MESSAGES).map(|n| json!({"n": n})).collect();
+        assert_eq!(bodies, sent, "{damage}");
+        assert_eq!(house.books().await["dead"], 0, "{damage}");
+        until("nothing is wrong any more", || house.server.request("GET", "/readyz").0 == 200);
+        assert!(metric(&house, "instep_dataset_degraded{dataset=\"mail\"} 0"));
+        assert_eq!(mail.join("damaged/bodies-1").exists(), damage == "garbage");
+        house.server.signal("-KILL");
+        house.server.start_again();
         assert_eq!(house.books().await["dead"], 0, "{damage}");
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use instep_model::commit::{Entry, Record};
 use instep_model::log::LogReader;
-use instep_model::mail::{MailRecord, Status};
+use instep_model::mail::{MailRecord, Message, Status};
 use instep_model::name::Name;
 use instep_model::state::{FoldError, State};
 
@@ -15,24 +15,25 @@ use crate::mail::Post;
 /// Bodies that are read together.
 const TOGETHER: usize = 256;
 
-/// Puts the bodies of unfinished messages that a snapshot knows into a store that begins anew: from
+/// Puts the bodies of unfinished messages that a state knows into a store that begins anew: from
 /// the log, as far as it goes back, else from what can be read of the store before. What is nowhere
-/// becomes a dead letter when its message is to be given.
-pub(super) fn restore(
+/// becomes a dead letter when its message is to be given. Answers which were looked for.
+pub(in crate::dataset) fn restore(
     dataset: &Name,
     state: &State,
     log: &dyn LogReader,
     before: &dyn BodyStore,
     post: &Post,
-) -> Result<(), OpenError> {
-    let unfinished = |status| matches!(status, Status::Pending | Status::Dead);
+) -> Result<Vec<u64>, OpenError> {
     let messages = state.mail.messages_after(0);
     let mut missing: BTreeSet<u64> =
-        messages.filter(|(_, message)| unfinished(message.status)).map(|(seq, _)| seq).collect();
+        messages.filter(|(_, message)| has_body(message)).map(|(seq, _)| seq).collect();
+    missing.retain(|seq| !post.bodies.is_in_memory(*seq));
     if missing.is_empty() {
-        return Ok(());
+        post.bodies.restored();
+        return Ok(vec![]);
     }
-    let wanted = missing.len();
+    let wanted: Vec<u64> = missing.iter().copied().collect();
     let mut next = log.bounds().floor;
     while next <= state.applied.revision.min(log.bounds().head) && !missing.is_empty() {
         for stored in log.read(next, READ_BYTES)? {
@@ -52,8 +53,11 @@ pub(super) fn restore(
     }
     let rest: Vec<u64> = missing.iter().copied().collect();
     for seqs in rest.chunks(TOGETHER) {
-        // Nothing can be read there, or something: what is lost is counted below.
-        let found = before.read(seqs).unwrap_or_default();
+        // One page that is no good does not hold up the others. What is lost is counted below.
+        let found = before.read(seqs).unwrap_or_else(|_| {
+            let each = seqs.iter().map(|seq| before.read(&[*seq]).ok()?.pop());
+            each.map(|found| found.unwrap_or(StoredBody::Damaged)).collect()
+        });
         for (seq, body) in seqs.iter().zip(found) {
             if let StoredBody::Whole(body) = body {
                 missing.remove(seq);
@@ -62,10 +66,20 @@ pub(super) fn restore(
         }
         post.bodies.spill_surplus()?;
     }
+    post.bodies.restored();
     let lost = missing.len();
-    tracing::warn!(%dataset, restored = wanted - lost, lost, "bodies of messages begin anew");
+    tracing::warn!(%dataset, restored = wanted.len() - lost, lost, "bodies of messages begin anew");
     if lost > 0 {
         tracing::error!(%dataset, lost, "bodies of messages are lost: they become dead letters");
     }
-    Ok(())
+    Ok(wanted)
+}
+
+/// True when a message has a body still.
+pub(in crate::dataset) fn is_unfinished(state: &State, seq: u64) -> bool {
+    state.mail.message(seq).is_some_and(|message| has_body(&message))
+}
+
+fn has_body(message: &Message) -> bool {
+    matches!(message.status, Status::Pending | Status::Dead)
 }
