@@ -102,8 +102,8 @@ pub(crate) fn unreached(
 /// Reads every byte of a directory and changes none. The log must not be open.
 ///
 /// # Errors
-/// [`OpenError::Locked`] while a process has it open, [`OpenError::NewerFormat`],
-/// [`OpenError::OtherIncarnation`], and what the disk refuses.
+/// [`OpenError::Locked`] while a process has it open, [`OpenError::NewerFormat`], and what the disk
+/// refuses.
 pub fn check(disk: &dyn Disk, directory: &Path) -> Result<Report, OpenError> {
     let lock = directory.join(segment::LOCK);
     let _held = match disk.lock(&lock, Sharing::Shared) {
@@ -115,7 +115,7 @@ pub fn check(disk: &dyn Disk, directory: &Path) -> Result<Report, OpenError> {
         }
         Err(error) => return Err(OpenError::of(&lock)(error)),
     };
-    let scan = scan::scan(disk, directory, Chain::Checked)?;
+    let scan = scan::scan_to_repair(disk, directory, Chain::Checked)?;
     let snapshots = directory.join(segment::SNAPSHOTS);
     let revisions = snapshot::revisions(disk, &snapshots).map_err(OpenError::of(&snapshots))?;
     let checked = revisions.into_iter().map(|revision| {

@@ -81,7 +81,8 @@ pub enum OpenError {
     /// A file of another history lies among the others.
     #[error(
         "{} belongs to history {found}, the files before it to {expected}: \
-         was it copied here from another data directory?",
+         was it copied here from another data directory? `instep check --repair` moves it to the \
+         folder `damaged`",
         file.display()
     )]
     OtherIncarnation {

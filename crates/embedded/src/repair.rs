@@ -122,7 +122,7 @@ pub fn repair(
         interrupted = None;
     }
     let again = interrupted.is_some();
-    let scan = scan::scan(disk, directory, Chain::Checked)?;
+    let scan = scan::scan_to_repair(disk, directory, Chain::Checked)?;
     let damage = match &scan.damage {
         Some(damage) => Some(damage.clone()),
         None => check::unreached(disk, directory, &scan)?,
@@ -372,7 +372,7 @@ fn cut_off(
     aside: &Path,
 ) -> Result<Vec<PathBuf>, OpenError> {
     let mut moved = Vec::new();
-    let scan = scan::scan(disk, directory, Chain::Checked)?;
+    let scan = scan::scan_to_repair(disk, directory, Chain::Checked)?;
     let kept = |segment: &&Scanned| segment.header.revision <= plan.head;
     if let Some(last) = scan.segments.iter().rev().find(kept) {
         moved.extend(cut(disk, last, aside)?);

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use instep_model::disk::{Access, Disk, DiskFile};
-use instep_model::position::Revision;
+use instep_model::position::{Incarnation, Revision};
 
 use crate::error::{Damage, OpenError};
 use crate::format::{
@@ -29,6 +29,14 @@ pub(crate) struct Scan {
     pub(crate) torn: Option<TornTail>,
     /// Acknowledged entries cannot be read.
     pub(crate) damage: Option<Damage>,
+    /// The damage is that a file is of another history than those before it.
+    foreign: Option<Foreign>,
+}
+
+struct Foreign {
+    file: PathBuf,
+    found: Incarnation,
+    expected: Incarnation,
 }
 
 /// One segment, as far as its frames are good.
@@ -99,19 +107,35 @@ pub(crate) fn lineage_of<'a>(headers: impl Iterator<Item = &'a Header>) -> Vec<H
     lineage
 }
 
-/// Reads everything. Damage is an outcome, not an error.
+/// Reads everything. Damage is an outcome, not an error; a file of another history is one: it was
+/// put there, and whoever did that decides.
 pub(crate) fn scan(disk: &dyn Disk, directory: &Path, rule: Chain) -> Result<Scan, OpenError> {
+    let scan = scan_to_repair(disk, directory, rule)?;
+    match scan.foreign {
+        Some(Foreign { file, found, expected }) => {
+            Err(OpenError::OtherIncarnation { file, found, expected })
+        }
+        None => Ok(scan),
+    }
+}
+
+/// Reads everything, as [`scan`] does. A file of another history is damage.
+pub(crate) fn scan_to_repair(
+    disk: &dyn Disk,
+    directory: &Path,
+    rule: Chain,
+) -> Result<Scan, OpenError> {
     let names = disk.list(directory).map_err(OpenError::of(directory))?;
     let mut firsts = segment::firsts(&names);
     let mut stray = None;
-    let mut scan = Scan { segments: Vec::new(), torn: None, damage: None };
+    let mut scan = Scan { segments: Vec::new(), torn: None, damage: None, foreign: None };
     let mut at = 0;
     while let Some(first) = firsts.get(at).copied() {
         let path = segment::path(directory, first);
         let scanned = match scan_segment(disk, &path, first, scan.segments.last(), rule)? {
             Ok(scanned) => scanned,
-            Err(damage) => {
-                scan.damage = Some(damage);
+            Err((damage, foreign)) => {
+                (scan.damage, scan.foreign) = (Some(damage), foreign);
                 break;
             }
         };
@@ -158,28 +182,29 @@ fn scan_segment(
     first: Revision,
     before: Option<&Scanned>,
     rule: Chain,
-) -> Result<Result<Scanned, Damage>, OpenError> {
+) -> Result<Result<Scanned, (Damage, Option<Foreign>)>, OpenError> {
+    let bad = |at: u64, detail: &str| Ok(Err((damage(path, at, first, detail), None)));
     let file: Arc<dyn DiskFile> =
         Arc::from(disk.open(path, Access::Read).map_err(OpenError::of(path))?);
     let header = match read_header(&*file, path)? {
         Ok(header) => header,
-        Err(fault) => return Ok(Err(damage(path, 0, first, fault))),
+        Err(fault) => return bad(0, fault),
     };
     if header.revision != first {
-        let detail = "its name and its header disagree about its first entry";
-        return Ok(Err(damage(path, 48, first, detail)));
+        return bad(48, "its name and its header disagree about its first entry");
     }
     if let Some(before) = before {
         if header.predecessor != before.header.incarnation {
-            return Err(OpenError::OtherIncarnation {
+            let foreign = Foreign {
                 file: path.to_owned(),
                 found: header.incarnation,
                 expected: before.header.incarnation,
-            });
+            };
+            let detail = "it belongs to another history than the files before it";
+            return Ok(Err((damage(path, 32, first, detail), Some(foreign))));
         }
         if header.chain != before.chain && rule == Chain::Checked {
-            let detail = "it does not continue the segment before it";
-            return Ok(Err(damage(path, 56, first, detail)));
+            return bad(56, "it does not continue the segment before it");
         }
     }
     walk_frames(file, path, header, rule).map(Ok).map_err(OpenError::of(path))

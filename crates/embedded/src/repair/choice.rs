@@ -114,15 +114,18 @@ impl Choice {
 
     /// The header of a file for one run, made anew. None: nothing says which history it is of.
     pub(super) fn header_for(&self, at: usize, run: &Run) -> Option<Header> {
-        let mut ids = self.parts.iter().flat_map(|part| &part.ids).chain(&self.of_snapshots);
-        let incarnation = *ids.find(|id| digest(**id) == run.history)?;
-        let own = self.parts[at].header.as_ref();
-        let before = self.parts[..at].iter().rev().find_map(|part| part.header.as_ref());
-        let predecessor = match (own, before) {
-            _ if run.first > self.parts[at].first => incarnation,
-            (Some(own), _) => own.predecessor,
-            (None, Some(before)) => before.incarnation,
-            (None, None) => incarnation,
+        let named = |history: u64| {
+            let ids = self.parts.iter().flat_map(|part| &part.ids).chain(&self.of_snapshots);
+            ids.copied().find(|id| digest(*id) == history)
+        };
+        let incarnation = named(run.history)?;
+        // What lies between them in the directory may be anybody's.
+        let place = self.path.iter().position(|kept| *kept == (at, *run));
+        let before = place.and_then(|place| self.path.get(place.checked_sub(1)?));
+        let predecessor = match (before, self.parts[at].header.as_ref()) {
+            (Some((_, before)), _) => named(before.history)?,
+            (None, Some(own)) if run.first == self.parts[at].first => own.predecessor,
+            (None, _) => incarnation,
         };
         Some(Header {
             magic: SEGMENT_MAGIC,
@@ -150,7 +153,7 @@ pub(super) fn choose(disk: &dyn Disk, directory: &Path) -> Result<Choice, OpenEr
     parts.iter_mut().for_each(|part| part.runs.retain(|run| known.contains(&run.history)));
     let mut best = (Vec::new(), Revision::ZERO, None);
     for (state, incarnation) in states {
-        let path = follow(&parts, state);
+        let path = follow(&parts, state, incarnation);
         let end = path.last().map_or(state, |(_, run)| run.last);
         // Of two that lead as far, the one that keeps more history.
         let begin =
@@ -282,19 +285,30 @@ fn states(
     Ok((states, bad, ahead))
 }
 
-/// The entries behind a state, as far as they can be read.
-fn follow(parts: &[Part], state: Revision) -> Vec<(usize, Run)> {
+/// The entries behind a state, as far as they can be read. Behind a snapshot they are of its history,
+/// or of the one that was begun right there.
+fn follow(parts: &[Part], state: Revision, incarnation: Option<Incarnation>) -> Vec<(usize, Run)> {
     let mut path: Vec<(usize, Run)> = Vec::new();
+    let is_of = |at: usize, run: &Run| {
+        let begun = |header: &Header, id: Incarnation| {
+            header.predecessor == id
+                && digest(header.incarnation) == run.history
+                && run.first == state.next()
+        };
+        incarnation.is_none_or(|id| {
+            digest(id) == run.history || parts[at].header.as_ref().is_some_and(|h| begun(h, id))
+        })
+    };
     loop {
         let before = path.last().map(|(_, run)| *run);
         let next = before.map_or(state, |run| run.last).next();
-        let follows = |run: &Run| match before {
+        let follows = |at: usize, run: &Run| match before {
             Some(before) => run.first == next && run.chain == before.last_chain,
-            None => run.first <= next && run.last >= next,
+            None => run.first <= next && run.last >= next && is_of(at, run),
         };
         let all = parts.iter().enumerate();
         let fitting = all.flat_map(|(at, part)| part.runs.iter().map(move |run| (at, *run)));
-        let best = fitting.filter(|(_, run)| follows(run)).max_by_key(|(at, run)| {
+        let best = fitting.filter(|(at, run)| follows(*at, run)).max_by_key(|(at, run)| {
             // A file that can stay as it is comes before one that must be made anew.
             (run.last, parts[*at].is_whole_for(run), std::cmp::Reverse(run.first))
         });

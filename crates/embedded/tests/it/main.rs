@@ -2,10 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
 
+mod anew;
 mod conformance;
 mod crash;
 mod damage;
 mod faults;
+mod harm;
 mod one_thing;
 mod repairing;
 mod snapshots;

@@ -309,3 +309,75 @@ fn marker() -> PathBuf {
 fn is_segment(path: &Path) -> bool {
     path.extension().is_some_and(|ending| ending == "segment")
 }
+
+/// A log like [`written`], of another history.
+fn of_another_history(entries: u64) -> SimulatedDisk {
+    let disk = SimulatedDisk::new(entries);
+    let mut options = world::options(DIRECTORY, world::SEGMENT);
+    options.new_incarnation = incarnation(3);
+    let log = instep_embedded::log::EmbeddedLog::open(std::sync::Arc::new(disk.clone()), options);
+    append(&mut log.unwrap(), 1, entries);
+    disk
+}
+
+fn put(disk: &SimulatedDisk, path: &Path, bytes: &[u8]) {
+    if disk.contents(path).is_err() {
+        drop(disk.create(path).unwrap());
+        disk.sync_directory(Path::new(DIRECTORY)).unwrap();
+    }
+    disk.replace(path, bytes).unwrap();
+}
+
+#[test]
+fn a_repair_moves_what_is_of_another_history_aside_and_keeps_its_own() {
+    let (whole, other) = (written(40), of_another_history(40));
+    let files = segments(&whole);
+    for (number, file) in files.iter().enumerate().skip(1) {
+        let first = file.file_stem().unwrap().to_str().unwrap().parse::<u64>().unwrap();
+        for is_replaced in [true, false] {
+            let disk = written(if is_replaced { 40 } else { first - 1 });
+            let snapshot_at = first - 2;
+            let log = open(&disk);
+            log.snapshots().write(Revision(snapshot_at), |writer| writer.chunk(b"rows")).unwrap();
+            drop(log);
+            let foreign = other.contents(file).unwrap();
+            put(&disk, file, &foreign);
+            let case = format!("segment {number}, replaced: {is_replaced}");
+            assert!(matches!(try_open(&disk), Err(OpenError::OtherIncarnation { .. })), "{case}");
+            assert!(!check(&disk, Path::new(DIRECTORY)).unwrap().is_healthy(), "{case}");
+
+            let report = repair(&disk, Path::new(DIRECTORY), incarnation(8)).unwrap();
+
+            assert_eq!(report.head, Revision(first - 1), "{case}");
+            assert!(report.begins_anew, "what lay there may have been its own: {case}");
+            let aside = report.moved.iter().find(|path| path.file_name() == file.file_name());
+            assert_eq!(disk.contents(aside.unwrap()).unwrap(), foreign, "{case}");
+            let mut log = open(&disk);
+            assert_eq!((held(&log), log.bounds().incarnation), (first - 1, incarnation(8)));
+            append(&mut log, first, first + 30);
+            drop(log);
+            assert_eq!(held(&open(&disk)), first + 30, "{case}");
+            assert!(check(&disk, Path::new(DIRECTORY)).unwrap().is_healthy(), "{case}");
+        }
+    }
+}
+
+#[test]
+fn entries_of_another_history_are_never_taken_for_those_behind_a_snapshot() {
+    let other = of_another_history(40);
+    let file = segments(&other).swap_remove(1);
+    let first = file.file_stem().unwrap().to_str().unwrap().parse::<u64>().unwrap();
+    let disk = written(first + 5);
+    let log = open(&disk);
+    log.snapshots().write(Revision(first + 1), |writer| writer.chunk(b"rows")).unwrap();
+    drop(log);
+    // What would go on behind the snapshot is another dataset's.
+    put(&disk, &file, &other.contents(&file).unwrap());
+
+    let report = repair(&disk, Path::new(DIRECTORY), incarnation(8)).unwrap();
+
+    let log = open(&disk);
+    assert_eq!(log.bounds().incarnation, incarnation(8));
+    assert_eq!((report.head, log.bounds().head), (Revision(first + 1), Revision(first + 1)));
+    assert!(report.moved.iter().any(|path| path.file_name() == file.file_name()));
+}
