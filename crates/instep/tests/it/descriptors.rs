@@ -1,10 +1,13 @@
 //! A server that has no descriptor left.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 
-use crate::running::PATIENCE;
+use socket2::{Domain, Socket, Type};
+
+use crate::running::{CONFIG, PATIENCE, Server, free_address};
+use crate::shims::until;
 
 const DESCRIPTORS: usize = 64;
 
@@ -71,4 +74,95 @@ fn who_waits_for_a_descriptor_is_served_when_there_is_one() {
     for stream in &mut late {
         assert!(is_answered(stream), "who waited is served");
     }
+}
+
+/// Nobody is kept from taking as much as there is, and each commit needs another file.
+const OPEN_TO_ALL: &str = "sockets = 100000\nsockets_per_address = 0\nhandshake_ms = 60000\n";
+const WIDE: &str = "[rate]\nloopback = true\nconnections = 20000\nconnections_burst = 20000\n\
+                    [log]\nsegment_bytes = 1024\n";
+/// Descriptors of a server that keeps some of them for files and for operators.
+const FEW: usize = 200;
+
+/// One more connection of the same stranger, once the system takes it.
+fn stranger(to: SocketAddr) -> Option<TcpStream> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let from = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 9)), 0);
+    socket.bind(&from.into()).unwrap();
+    socket.connect(&to.into()).ok().map(|()| TcpStream::from(socket))
+}
+
+fn open_descriptors(server: &Server) -> usize {
+    std::fs::read_dir(format!("/proc/{}/fd", server.process())).unwrap().count()
+}
+
+fn commits(server: &Server) {
+    for _ in 0..20 {
+        let row = format!(r#"{{"x":"{}"}}"#, "x".repeat(900));
+        let put = format!(r#"{{"ops":[{{"op":"put","table":"t","key":"k","row":{row}}}]}}"#);
+        let (status, told) = server.post("/v1/datasets/d/commits", "", &put);
+        assert_eq!(status, 200, "{told}");
+    }
+}
+
+#[test]
+fn commits_and_operators_go_on_when_a_stranger_has_every_descriptor_and_it_heals_by_itself() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = format!("{OPEN_TO_ALL}{CONFIG}{WIDE}");
+    let limit = format!("ulimit -n {FEW}");
+    let server = Server::serve_by_shell(directory.path(), &config, (&limit, "127.0.0.1:0"));
+    server.wait_until_ready();
+    commits(&server);
+    let before = open_descriptors(&server);
+    let to = server.address().parse().unwrap();
+
+    let crowd: Vec<_> = (0..2 * FEW).filter_map(|_| stranger(to)).collect();
+    until("the stranger has all that there are", || {
+        open_descriptors(&server) >= FEW - FEW / 8
+    });
+    for _ in 0..10 {
+        commits(&server);
+        assert_eq!(server.request("GET", "/readyz").0, 200);
+    }
+    drop(crowd);
+
+    until("all is given back", || open_descriptors(&server) <= before + 8);
+    let mut anybody = stranger(to).unwrap();
+    anybody.set_read_timeout(Some(PATIENCE)).unwrap();
+    anybody.write_all(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    anybody.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert_eq!(server.request("PUT", "/v1/datasets/new").0, 200);
+    commits(&server);
+}
+
+#[test]
+fn data_is_opened_though_a_stranger_has_every_descriptor_before_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let more = "[[table]]\ndataset = 'e'\nname = 't'\n";
+    let config = format!("{OPEN_TO_ALL}{CONFIG}{more}{WIDE}");
+    let address = free_address();
+    let shell = (format!("ulimit -n {FEW}"), address.to_string());
+    let shell = (&*shell.0, &*shell.1);
+    let mut server = Server::serve_by_shell(directory.path(), &config, shell);
+    server.wait_until_ready();
+    commits(&server);
+    assert_eq!(server.signal("-TERM"), Some(0));
+
+    let crowd = std::thread::spawn(move || {
+        let come = |_| loop {
+            if let Some(connection) = stranger(address) {
+                return connection;
+            }
+            std::thread::yield_now();
+        };
+        (0..2 * FEW).map(come).collect::<Vec<_>>()
+    });
+    let server = Server::serve_by_shell(directory.path(), &config, shell);
+    let crowd = crowd.join().unwrap();
+
+    until("every dataset is open", || server.request("GET", "/readyz").0 == 200);
+    commits(&server);
+    drop(crowd);
+    server.wait_until_ready();
 }
