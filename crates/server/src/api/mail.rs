@@ -12,6 +12,7 @@ use instep_model::limits;
 use instep_model::mail::{Letter, Mail, Message, NOWHERE, Status};
 use instep_model::name::Name;
 use instep_model::position::Position;
+use instep_model::state::State as Memory;
 use instep_node::Dataset;
 use instep_node::engine::StoredBody;
 use instep_node::mail::{Sent, letters};
@@ -335,17 +336,36 @@ pub(super) async fn show(
     let state = dataset.state();
     let seq = seq_of(&state.mail, queue_of(&state.mail, &queue)?, &message)?;
     let found = state.mail.message(seq).ok_or_else(|| unknown_message(&message))?;
-    let mut shown = status(&state.mail, seq, &found, now_ms());
-    if matches!(found.status, Status::Pending | Status::Dead) {
-        shown["body"] = match on_disk(move || dataset.mail_body(seq)).await? {
-            StoredBody::Whole(body) => serde_json::from_slice(&body).unwrap_or_default(),
-            StoredBody::Missing | StoredBody::Damaged => {
-                shown["damaged"] = json!(true);
-                Value::Null
-            }
-        };
+    if has_ended(&found) {
+        return Ok(Json(status(&state.mail, seq, &found, now_ms())));
     }
-    Ok(Json(shown))
+    let reader = dataset.clone();
+    let body = on_disk(move || reader.mail_body(seq)).await?;
+    let shown = with_body(&state, &dataset.state(), seq, &body);
+    shown.map(Json).ok_or_else(|| unknown_message(&message))
+}
+
+fn has_ended(message: &Message) -> bool {
+    matches!(message.status, Status::Confirmed | Status::Expired)
+}
+
+/// A message that had not ended, with its body. One that has ended by now is shown so: its body is
+/// gone, and not damaged. None: it is forgotten by now.
+fn with_body(before: &Memory, now: &Memory, seq: u64, body: &StoredBody) -> Option<Value> {
+    let body = match body {
+        StoredBody::Whole(body) => serde_json::from_slice::<Value>(body).ok(),
+        StoredBody::Missing | StoredBody::Damaged => None,
+    };
+    let state = if body.is_some() { before } else { now };
+    let message = state.mail.message(seq)?;
+    let mut shown = status(&state.mail, seq, &message, now_ms());
+    if !has_ended(&message) {
+        if body.is_none() {
+            shown["damaged"] = json!(true);
+        }
+        shown["body"] = body.unwrap_or_default();
+    }
+    Some(shown)
 }
 
 /// Queues a dead letter again.
@@ -408,4 +428,63 @@ pub(super) async fn overview(
         },
         "queues": mail.queues().collect::<Vec<_>>(),
     })))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use instep_model::commit::{Operation, Proposal};
+    use instep_model::position::Incarnation;
+    use instep_node::Topics;
+    use instep_node::dataset::Options;
+    use instep_node::engine::Engine;
+    use instep_node::mail::MailOptions;
+    use instep_node::retention::Keep;
+
+    use super::*;
+
+    fn dataset() -> Dataset {
+        let options = Options {
+            name: Name::new("d").unwrap(),
+            writer: Uuid::from_u128(2),
+            views: Vec::new(),
+            keep: Keep { bytes: u64::MAX, ms: u64::MAX },
+            snapshot_after_bytes: u64::MAX,
+            snapshot_after: Duration::MAX,
+            bookmark_every: Duration::MAX,
+            mail: MailOptions::default(),
+        };
+        let engine = Engine::memory(Incarnation(Uuid::from_u128(1)));
+        Dataset::open(engine, options, Topics::default()).unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_message_that_ends_while_it_is_shown_is_not_damaged() {
+        let dataset = dataset();
+        let send = json!({"op": "send", "queue": "mail", "to": "server/7", "body": {"n": 1},
+            "ttl_ms": 50});
+        let operations = [json!({"op": "create_queue", "queue": "mail"}), send];
+        let operations = operations.map(|one| serde_json::from_value::<Operation>(one).unwrap());
+        dataset.commit(Proposal::from(operations.to_vec())).await.unwrap();
+        dataset.start_mail();
+        let before = dataset.state();
+        let body = dataset.mail_body(1).unwrap();
+
+        while dataset.state().mail.message(1).is_some_and(|message| !has_ended(&message))
+            || dataset.mail_body(1).unwrap() != StoredBody::Missing
+        {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+
+        let now = dataset.state();
+        let shown = with_body(&before, &now, 1, &dataset.mail_body(1).unwrap()).unwrap();
+        assert_eq!((&shown["state"], &shown["damaged"]), (&json!("expired"), &Value::Null));
+        let whole = with_body(&before, &now, 1, &body).unwrap();
+        assert_eq!(whole["body"], json!({"n": 1}), "as it was when it was asked for");
+        let lost = with_body(&before, &before, 1, &StoredBody::Missing).unwrap();
+        assert_eq!((&lost["damaged"], &lost["body"]), (&json!(true), &Value::Null));
+        assert_eq!(with_body(&before, &Memory::default(), 1, &StoredBody::Missing), None);
+        tokio::task::spawn_blocking(move || dataset.close()).await.unwrap();
+    }
 }
