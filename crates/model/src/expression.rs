@@ -6,6 +6,7 @@
 //! of the tree that was parsed, and the steps that it takes ([`Meter`]).
 
 mod metered;
+mod pattern;
 mod scope;
 
 use std::collections::HashMap;
@@ -274,6 +275,9 @@ fn read(source: &str, variables: &[&str]) -> Result<(IdedExpr, u64), ExpressionE
             return refuse((1, 1), message.to_owned());
         }
     }
+    if let Err(why) = pattern::check(&mut tree) {
+        return refuse(place_of(source, source.find("matches").unwrap_or(0)), why);
+    }
     let nodes = metered::meter(&mut tree);
     Ok((tree, nodes))
 }
@@ -400,6 +404,45 @@ mod tests {
         assert_eq!(evaluate(&words, json!({"a": "a.b@c.d"})), Ok(json!(true)));
         assert_eq!(evaluate(&sum, json!({})), Ok(json!(201)));
         assert_eq!(evaluate(&any, json!({"a": 2})), Ok(json!(false)));
+    }
+
+    #[test]
+    fn a_text_is_matched_by_a_pattern_that_is_written_down() {
+        let row = json!({"name": "boots", "of": "^b", "size": 41});
+
+        assert_eq!(evaluate(r#"row.name.matches("^b")"#, row.clone()), Ok(json!(true)));
+        assert_eq!(evaluate(r#"matches(row.name, "^o")"#, row.clone()), Ok(json!(false)));
+        assert_eq!(evaluate(r"row.name.matches(r'\w{3}\p{L}+$')", row.clone()), Ok(json!(true)));
+        assert!(evaluate(r#"row.size.matches("^4")"#, row).is_err(), "a number is no text");
+        for (source, why) in [
+            ("row.name ==\n 'a' || row.name.matches('(a')", "does not read"),
+            ("row.name ==\n 'a' || row.name.matches(row.of)", "written down"),
+            ("row.name ==\n 'a' || row.name.matches('(?:x{500}){500}')", "more than"),
+            ("[1].all(x,\n row.name.matches('['))", "does not read"),
+        ] {
+            let error = Expression::compile(source, &["row"]).unwrap_err();
+            assert!(error.line == 2 && error.message.contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_costs_what_it_may_take_for_its_size_and_that_of_the_text() {
+        let source = r#"row.s.matches("(x+x+)+y")"#;
+        let steps = |length: usize, source: &str| {
+            let row = json!({"s": "x".repeat(length)});
+            let row = from_fields(row.as_object().unwrap());
+            let mut meter = Meter::new(limits::EXPRESSION_STEPS);
+            let expression = Expression::compile(source, &["row"]).unwrap();
+            let done = expression.is_true(&[("row", &row)], &mut meter);
+            done.map(|_| limits::EXPRESSION_STEPS - meter.left()).ok()
+        };
+
+        let (short, long) = (steps(100, source).unwrap(), steps(10_000, source).unwrap());
+        assert!(long > 50 * short, "{short} then {long}");
+        assert_eq!(steps(250_000, source), None);
+        let large = r#"row.s.matches("(?:[a-w]x?){400}y")"#;
+        assert!(steps(100, large).unwrap() > 10 * short);
+        assert_eq!(steps(10_000, large), None);
     }
 
     #[test]

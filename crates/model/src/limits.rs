@@ -111,6 +111,15 @@ pub const EXPRESSION_SHALLOW: usize = 32;
 pub const EXPRESSION_STACK_BYTES: usize = 64 * 1024 * 1024;
 /// Steps of an expression, and of all the conditions of one commit.
 pub const EXPRESSION_STEPS: u64 = 500_000;
+/// What a pattern of `matches` may be compiled to.
+pub const REGEX_BYTES: usize = 256 * 1024;
+/// Memory in which one remembers what it has seen, for each thread that uses it.
+pub const REGEX_CACHE_BYTES: usize = 64 * 1024;
+/// Looking for a pattern takes a step for each byte of the text, and one more for each time so many
+/// bytes that it was compiled to.
+pub const REGEX_STEP_BYTES: usize = 1024;
+/// Patterns that a thread keeps compiled.
+pub const REGEXES_COMPILED: usize = 32;
 /// What an expression may make of a row, its values counted as one byte each and its texts in full.
 pub const EXPRESSION_RESULT_BYTES: usize = ROW_BYTES;
 /// Views declared on one dataset.

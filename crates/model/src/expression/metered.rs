@@ -11,6 +11,7 @@
 //! | `a < b` and the like | the same of `@weigh(a)` | the operands |
 //! | `a in b` | the same of `@list(b)` | the list |
 //! | a call, an element of a list, a map | the same of `@weigh(…)` | what is handed over |
+//! | `a.matches(b)` | `@matches(a, b)` | the text's bytes times what the pattern weighs |
 //! | `a.?b`, `a[?b]` | `@weigh` of it | what is copied |
 //! | a loop | over `@turns(range, n)` | the range, and its length times `n`, its body's nodes |
 //!
@@ -27,6 +28,8 @@ use cel::common::types::{
 };
 use cel::common::value::{CowVal, Val};
 use cel::{Env, ExecutionError, IdedExpr};
+
+use super::pattern::{self, Pattern};
 
 /// Steps that expressions may still take: one meter is for all that are run for one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +88,7 @@ pub(super) static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| {
     add("@equal", 2, equal);
     add("@differ", 2, differ);
     add("@turns", 2, turns);
+    add("@matches", 2, matches);
     Arc::new(env)
 });
 
@@ -143,6 +147,18 @@ fn are_equal(arguments: Arguments<'_, '_>) -> Result<bool, ExecutionError> {
         _ => charge(1)?,
     }
     Ok(left == right)
+}
+
+fn matches<'b, 'v>(arguments: Arguments<'b, 'v>) -> Answer<'b, 'v> {
+    let (text, pattern) = two(arguments);
+    let texts = [&text, &pattern].map(|one| one.as_ref().downcast_ref::<CelString<'_>>());
+    let [Some(text), Some(pattern)] = texts else {
+        let types = [&text, &pattern].map(|one| one.as_ref().get_type().name().to_owned());
+        return Err(ExecutionError::no_such_overload("matches", types.into()));
+    };
+    let pattern = Pattern::of(pattern.inner())?;
+    charge(pattern.cost(text.inner()))?;
+    Ok(CowVal::owned(cel::common::types::CelBool::from(pattern.is_in(text.inner()))))
 }
 
 fn turns<'b, 'v>(arguments: Arguments<'b, 'v>) -> Answer<'b, 'v> {
@@ -219,6 +235,11 @@ pub(super) fn meter(at: &mut IdedExpr) -> u64 {
 fn meter_call(made: &mut CallExpr) -> u64 {
     let nodes =
         made.target.as_deref_mut().map_or(0, meter) + made.args.iter_mut().map(meter).sum::<u64>();
+    if let Some((text, pattern)) = pattern::parts(made) {
+        let args = vec![std::mem::take(text), std::mem::take(pattern)];
+        *made = CallExpr { func_name: "@matches".into(), target: None, args };
+        return nodes;
+    }
     let args = &mut made.args[..];
     match (made.func_name.as_str(), args) {
         // Not what a loop adds to what it makes.
