@@ -383,9 +383,8 @@ impl World {
                 views: self.views,
             };
             let before = self.trace.len();
-            let opened = self
-                .open_datasets()
-                .and_then(|()| Node::open(&self.disk, &start, &mut self.trace));
+            let opened =
+                self.open_datasets().and_then(|()| Node::open(&self.disk, &start, &mut self.trace));
             match opened {
                 Ok(node) if self.incarnation.is_none_or(|known| known == node.incarnation) => {
                     return self.started(node);

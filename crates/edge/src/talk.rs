@@ -367,10 +367,17 @@ impl Talk {
         }
     }
 
-    /// Tells a subscriber that it fell off the ring, and what it missed in another form.
-    pub(crate) fn catch_up(&mut self, id: ChannelId, missed: u64, now: u64, wants: &mut Wants) {
+    /// Tells a subscriber that it fell off the ring, and what it missed in another form. False: not
+    /// now, because others are being told of an entry.
+    pub(crate) fn try_catch_up(
+        &mut self,
+        id: ChannelId,
+        missed: u64,
+        now: u64,
+        wants: &mut Wants,
+    ) -> bool {
         let Some(joined) = self.find(id) else {
-            return;
+            return true;
         };
         let channel = joined.channel.clone();
         let Some(dataset) = &joined.dataset else {
@@ -379,9 +386,14 @@ impl Talk {
                 let gap = gap(missed, &place).to_string();
                 self.push(&channel, GAP_EVENT, gap.into(), now, wants);
             }
-            return self.greet(&channel, greeting, now, wants);
+            self.greet(&channel, greeting, now, wants);
+            return true;
         };
-        match dataset.catch_up(&mut joined.subscription, joined.position) {
+        let Some(caught_up) = dataset.try_catch_up(&mut joined.subscription, joined.position)
+        else {
+            return false;
+        };
+        match caught_up {
             Ok(caught_up) => {
                 joined.position = Some(caught_up.position);
                 let told = json!({"missed": missed, "mode": caught_up.mode});
@@ -391,6 +403,7 @@ impl Talk {
             // The topic is gone or has grown too large: the client joins again and is told why.
             Err(_) => self.end_channel(channel, now, wants),
         }
+        true
     }
 
     /// Takes a new token. Nothing changes when it is refused.

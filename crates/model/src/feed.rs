@@ -18,8 +18,11 @@ use crate::row::Row;
 use crate::state::{Change, CommitChanges, Tables};
 use crate::view::{Sight, View, Visible};
 
+pub use self::behind::Behind;
 pub use self::notice::{Body, Notice};
+use behind::table_behind;
 
+mod behind;
 mod notice;
 #[cfg(test)]
 mod tests;
@@ -238,6 +241,12 @@ impl Feed {
         Ok(Joined { mode, position: self.position(), notices })
     }
 
+    /// Which topics the dataset stands behind now.
+    #[must_use]
+    pub fn behind(&self) -> Behind {
+        Behind::new(self.dataset.clone(), &self.views, self.tables.clone())
+    }
+
     /// True when a view or a public table stands behind the topic.
     #[must_use]
     pub fn has_topic(&self, topic: &str) -> bool {
@@ -406,9 +415,7 @@ impl Feed {
     }
 
     fn table_behind<'a>(&self, topic: &'a str) -> Option<&'a str> {
-        let (dataset, table) = topic.strip_prefix(TABLE_PREFIX)?.split_once('/')?;
-        let known = self.tables.get(table).filter(|table| table.options.public);
-        (dataset == self.dataset.as_str() && known.is_some()).then_some(table)
+        table_behind(&self.dataset, &self.tables, topic)
     }
 }
 

@@ -430,6 +430,19 @@ impl Dataset {
         self.0.hub.join(topic, since, listener)
     }
 
+    /// The same as [`Dataset::catch_up`], for a thread that must not wait: none while subscribers
+    /// are being told of an entry.
+    ///
+    /// # Errors
+    /// See [`JoinRefusal`].
+    pub fn try_catch_up(
+        &self,
+        subscription: &mut Subscription,
+        since: Option<Position>,
+    ) -> Option<Result<Joined, JoinRefusal>> {
+        self.0.hub.try_catch_up(subscription, since)
+    }
+
     /// What a subscriber that fell off the ring gets instead: everything since `since`, by key.
     ///
     /// # Errors

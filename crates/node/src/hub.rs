@@ -1,10 +1,13 @@
 //! The meeting point of a dataset's feed and its subscribers: nobody joins between two commits.
+//!
+//! An entry may keep the feed busy for long. Whoever only asks which topics the dataset has, such as
+//! everybody who publishes to a live topic, does not wait for it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 
 use bytes::Bytes;
-use instep_model::feed::{BOOKMARK_EVENT, Feed, JoinRefusal, Joined, Notice};
+use instep_model::feed::{BOOKMARK_EVENT, Behind, Feed, JoinRefusal, Joined, Notice};
 use instep_model::position::{Place, Position};
 use instep_model::state::{CommitChanges, Tables};
 use instep_protocol::encode::encode_broadcast;
@@ -17,6 +20,9 @@ use crate::topics::{Listener, Subscription, Topics, lock};
 /// The feed of one dataset with the topics that it tells.
 pub(crate) struct Hub {
     feed: Mutex<Feed>,
+    /// Which topics there are, as of the newest entry that was told.
+    behind: RwLock<Behind>,
+    evaluation_errors: AtomicU64,
     topics: Topics,
     place: watch::Sender<Place>,
     bookmarked: Mutex<Place>,
@@ -27,10 +33,15 @@ pub(crate) struct Hub {
 impl Hub {
     pub(crate) fn new(feed: Feed, topics: Topics) -> Self {
         let place = feed.position().place;
-        let bookmarked = Mutex::new(place);
-        let ended = AtomicBool::new(false);
-        let (feed, place) = (Mutex::new(feed), watch::Sender::new(place));
-        Self { feed, topics, place, bookmarked, ended }
+        Self {
+            behind: RwLock::new(feed.behind()),
+            evaluation_errors: AtomicU64::new(feed.evaluation_errors()),
+            feed: Mutex::new(feed),
+            topics,
+            place: watch::Sender::new(place),
+            bookmarked: Mutex::new(place),
+            ended: AtomicBool::new(false),
+        }
     }
 
     /// Ends every topic: whoever has joined looks for what it missed, and is refused; nobody is
@@ -66,7 +77,8 @@ impl Hub {
     /// Tells subscribers what an entry changed.
     pub(crate) fn apply(&self, commits: &[CommitChanges], tables: Tables, place: Place) {
         let mut feed = lock(&self.feed);
-        let mut notices = feed.apply(commits, tables, place);
+        let mut notices = feed.apply(commits, tables.clone(), place);
+        self.note(&feed, tables);
         if self.has_ended() {
             notices.clear();
         }
@@ -84,7 +96,8 @@ impl Hub {
     /// get what they see now instead of what they may have missed.
     pub(crate) fn rebuild(&self, tables: Tables, place: Place) {
         let mut feed = lock(&self.feed);
-        *feed = feed.rebuilt(tables, place);
+        *feed = feed.rebuilt(tables.clone(), place);
+        self.note(&feed, tables);
         self.cut(&feed);
         drop(feed);
         self.place.send_replace(place);
@@ -102,24 +115,54 @@ impl Hub {
         Ok((joined, self.topics.subscribe(topic, listener)))
     }
 
+    /// What a subscriber that fell off the ring gets instead; none while the feed is busy.
+    pub(crate) fn try_catch_up(
+        &self,
+        subscription: &mut Subscription,
+        since: Option<Position>,
+    ) -> Option<Result<Joined, JoinRefusal>> {
+        let feed = match self.feed.try_lock() {
+            Ok(feed) => feed,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        Some(match self.has_ended() {
+            true => Err(JoinRefusal::Unmatched),
+            false => Self::caught_up(&feed, subscription, since),
+        })
+    }
+
     /// What a subscriber that fell off the ring gets instead.
     pub(crate) fn catch_up(
         &self,
         subscription: &mut Subscription,
         since: Option<Position>,
     ) -> Result<Joined, JoinRefusal> {
-        let feed = self.living()?;
+        Self::caught_up(&*self.living()?, subscription, since)
+    }
+
+    fn caught_up(
+        feed: &Feed,
+        subscription: &mut Subscription,
+        since: Option<Position>,
+    ) -> Result<Joined, JoinRefusal> {
         let joined = feed.join(subscription.topic().name(), Some(since))?;
         subscription.skip_to_end();
         Ok(joined)
     }
 
     pub(crate) fn has_topic(&self, topic: &str) -> bool {
-        lock(&self.feed).has_topic(topic)
+        self.behind.read().unwrap_or_else(PoisonError::into_inner).has_topic(topic)
     }
 
     pub(crate) fn evaluation_errors(&self) -> u64 {
-        lock(&self.feed).evaluation_errors()
+        self.evaluation_errors.load(Ordering::Relaxed)
+    }
+
+    fn note(&self, feed: &Feed, tables: Tables) {
+        self.evaluation_errors.store(feed.evaluation_errors(), Ordering::Relaxed);
+        let mut behind = self.behind.write().unwrap_or_else(PoisonError::into_inner);
+        *behind = behind.with_tables(tables);
     }
 
     /// True when subscribers have been told up to `place`.

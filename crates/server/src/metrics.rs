@@ -283,9 +283,7 @@ impl Measured {
                 d.snapshot_age.as_secs()
             }),
             ("instep_dataset_stopped", "1: it takes no commits any more", |d| d.stopped.into()),
-            ("instep_dataset_degraded", "1: a part of it does not work now", |d| {
-                d.degraded.into()
-            }),
+            ("instep_dataset_degraded", "1: a part of it does not work now", |d| d.degraded.into()),
             ("instep_append_waiting_seconds", "Of the append that is under way", |d| {
                 d.appending.as_secs()
             }),

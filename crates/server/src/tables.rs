@@ -120,7 +120,8 @@ impl Publics {
         let noted = self.noted();
         let before = noted.wanted.tables.iter().filter_map(|noted| place(noted));
         let before = before.filter(|(dataset, _)| dataset == name).map(|(_, table)| table);
-        let otherwise = self.declared.iter().filter(|(of, _, options)| of == name && !options.public);
+        let otherwise =
+            self.declared.iter().filter(|(of, _, options)| of == name && !options.public);
         let mut all: BTreeSet<Name> =
             before.chain(otherwise.map(|(_, table, _)| table.clone())).collect();
         self.public().filter(|(of, _)| *of == name).for_each(|(_, table)| {

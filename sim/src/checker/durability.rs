@@ -185,9 +185,8 @@ pub(super) fn a_dataset_is_whole_or_gone(case: &Case<'_>) -> Result<(), Violatio
                         return Err(violation(at, what));
                     }
                 }
-                let lost = known.iter().find(|(name, (_, must))| {
-                    *must && !datasets.contains_key(**name)
-                });
+                let lost =
+                    known.iter().find(|(name, (_, must))| *must && !datasets.contains_key(**name));
                 if let Some((name, _)) = lost {
                     return Err(violation(at, format!("{name} was made, and is gone")));
                 }

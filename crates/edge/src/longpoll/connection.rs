@@ -191,7 +191,9 @@ impl Connection {
                 !frames.is_empty()
             }
             News::Missed(missed) => {
-                self.talk.catch_up(id, missed, self.house.now(), &mut self.wants);
+                while !self.talk.try_catch_up(id, missed, self.house.now(), &mut self.wants) {
+                    std::thread::yield_now();
+                }
                 self.serve();
                 true
             }

@@ -70,7 +70,11 @@ fn a_dataset_is_whole_or_gone_wherever_the_power_is_cut() {
             datasets.make::<io::Error>(&name("stays"), fill(&disk)).unwrap();
             disk.power_off_after(cut);
             let (made, gone) = come_and_go(&datasets, &disk);
-            if seed % 2 == 0 { disk.crash() } else { disk.kill() }
+            if seed % 2 == 0 {
+                disk.crash()
+            } else {
+                disk.kill()
+            }
 
             let datasets = open(&disk);
 

@@ -13,7 +13,8 @@ use instep_model::position::Incarnation;
 use crate::world::{self, DIRECTORY, SEGMENT, append, held, incarnation, open, try_open, written};
 
 fn open_anew(disk: &SimulatedDisk, new: u128) -> Result<EmbeddedLog, OpenError> {
-    let options = Options { new_incarnation: incarnation(new), ..world::options(DIRECTORY, SEGMENT) };
+    let options =
+        Options { new_incarnation: incarnation(new), ..world::options(DIRECTORY, SEGMENT) };
     EmbeddedLog::open_anew(Arc::new(disk.clone()), options)
 }
 
@@ -54,7 +55,11 @@ fn another_history_may_be_cut_off_at_every_operation() {
                 let disk = log.fork(seed);
                 disk.power_off_after(cut);
                 let anew = open_anew(&disk, 9).is_ok();
-                if seed % 3 == 0 { disk.kill() } else { disk.crash() }
+                if seed % 3 == 0 {
+                    disk.kill()
+                } else {
+                    disk.crash()
+                }
                 if anew {
                     let Ok(log) = try_open(&disk) else { panic!("{case}") };
                     assert_eq!(log.bounds().incarnation, incarnation(9), "taken back: {case}");
@@ -84,7 +89,11 @@ fn another_history_that_is_refused_at_any_operation_is_begun_by_the_next_attempt
                 disk.inject(fault, skip);
                 let anew = open_anew(&disk, 9).is_ok();
                 // What has not struck must not strike later.
-                if anew || skip % 2 == 0 { disk.crash() } else { disk.kill() }
+                if anew || skip % 2 == 0 {
+                    disk.crash()
+                } else {
+                    disk.kill()
+                }
                 if anew {
                     assert_eq!(open(&disk).bounds().incarnation, incarnation(9), "{case}");
                 }

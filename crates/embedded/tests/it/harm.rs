@@ -12,8 +12,8 @@ use instep_model::log::Log;
 use instep_model::position::Revision;
 use std::sync::Arc;
 
-use crate::world::{self, DIRECTORY, append, held, incarnation, open, segment, segments, try_open};
 use crate::world::written;
+use crate::world::{self, DIRECTORY, append, held, incarnation, open, segment, segments, try_open};
 
 /// Histories that files are mixed from.
 const HISTORIES: [u128; 3] = [7, 3, 8];

@@ -116,9 +116,7 @@ fn commits_and_operators_go_on_when_a_stranger_has_every_descriptor_and_it_heals
     let to = server.address().parse().unwrap();
 
     let crowd: Vec<_> = (0..2 * FEW).filter_map(|_| stranger(to)).collect();
-    until("the stranger has all that there are", || {
-        open_descriptors(&server) >= FEW - FEW / 8
-    });
+    until("the stranger has all that there are", || open_descriptors(&server) >= FEW - FEW / 8);
     for _ in 0..10 {
         commits(&server);
         assert_eq!(server.request("GET", "/readyz").0, 200);

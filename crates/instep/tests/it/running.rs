@@ -266,11 +266,6 @@ impl Server {
         stream
     }
 
-    /// A table is acknowledged a moment before its topic can be joined.
-    fn wait_until_joinable(&self, topic: &str) {
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        runtime.block_on(async {
-            let channels = instep_client::Channels::connect(&self.url).await.unwrap();
     /// Puts JSON with the admin key; answers the status and the body.
     pub(crate) fn put(&self, path: &str, body: &str) -> (u16, String) {
         let key = std::fs::read_to_string(self.data.join("admin.key")).unwrap();
@@ -278,6 +273,11 @@ impl Server {
         request_with(self.address(), "PUT", path, &head, body)
     }
 
+    /// A table is acknowledged a moment before its topic can be joined.
+    fn wait_until_joinable(&self, topic: &str) {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let channels = instep_client::Channels::connect(&self.url).await.unwrap();
             let begun = Instant::now();
             while let Err(error) = channels.join(topic, serde_json::json!({})).await {
                 assert!(begun.elapsed() < PATIENCE, "{topic} cannot be joined: {error}");

@@ -220,7 +220,8 @@ impl Disk for SimulatedDisk {
         state.check_power()?;
         if state.names.directory(directory).is_none() {
             let is_file = state.names.file_at(directory).is_some();
-            let kind = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory][usize::from(is_file)];
+            let kind =
+                [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory][usize::from(is_file)];
             return Err(kind.into());
         }
         let names = state.names.directories_in(directory);

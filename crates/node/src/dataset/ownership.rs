@@ -74,9 +74,7 @@ impl Dataset {
         let workers = &self.post().workers;
         let giving = self.clone();
         let started = workers
-            .start(Worker::Giving, |name| {
-                self.spawn(name, move || giving.post().run(&giving))
-            })
+            .start(Worker::Giving, |name| self.spawn(name, move || giving.post().run(&giving)))
             .and_then(|()| {
                 let spilling = self.clone();
                 workers.start(Worker::Spilling, |name| {

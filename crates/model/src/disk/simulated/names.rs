@@ -60,7 +60,8 @@ impl Names {
 
     /// The names of the files in a directory, sorted.
     pub(super) fn files_in(&self, directory: u64) -> impl Iterator<Item = &OsString> {
-        let inside = self.files.range((directory, OsString::new())..(directory + 1, OsString::new()));
+        let inside =
+            self.files.range((directory, OsString::new())..(directory + 1, OsString::new()));
         inside.map(|((_, name), _)| name)
     }
 

@@ -1,0 +1,97 @@
+//! A feed that is busy with an entry for long: live topics, and whoever does not wait, go on.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
+
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use instep_model::commit::Operation;
+use instep_model::name::{Key, Name};
+use instep_model::position::Incarnation;
+use instep_model::view::View;
+use instep_node::dataset::Options;
+use instep_node::engine::Engine;
+use instep_node::live::Since;
+use instep_node::mail::MailOptions;
+use instep_node::retention::Keep;
+use instep_node::ring::{Payload, RingLimits};
+use instep_node::{Dataset, Listener, LivePattern, Node};
+use serde_json::json;
+use uuid::Uuid;
+
+/// How long to wait for what has to happen at once.
+const LIVENESS: Duration = Duration::from_secs(60);
+
+fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+/// A view that says when it looks at a row, and looks on when it is told to.
+fn slow_view(looks: Sender<()>, go_on: Receiver<()>) -> View {
+    let both = Mutex::new((looks, go_on));
+    View::native(name("slow"), name("t"), "slow:{x}", "row", move |_| {
+        let (looks, go_on) = &*both.lock().unwrap();
+        looks.send(()).unwrap();
+        let _ = go_on.recv_timeout(LIVENESS);
+        None
+    })
+    .unwrap()
+}
+
+fn dataset(node: &Node, view: View) -> Dataset {
+    let options = Options {
+        name: name("d"),
+        writer: Uuid::from_u128(2),
+        views: vec![view],
+        keep: Keep { bytes: u64::MAX, ms: u64::MAX },
+        snapshot_after_bytes: u64::MAX,
+        snapshot_after: Duration::MAX,
+        bookmark_every: Duration::MAX,
+        mail: MailOptions::default(),
+    };
+    let engine = Engine::memory(Incarnation(Uuid::from_u128(1)));
+    Dataset::open(engine, options, node.topics().clone()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn live_topics_do_not_wait_for_a_feed_that_is_busy_with_an_entry() {
+    let live = LivePattern { topic: "room:*".into(), ..LivePattern::default() };
+    let node = Node::new(vec![live], RingLimits::default()).unwrap();
+    let ((looks, looking), (go_on, going)) = (mpsc::channel(), mpsc::channel());
+    let dataset = dataset(&node, slow_view(looks, going));
+    node.add(dataset.clone()).unwrap();
+    let table = name("t");
+    let make = Operation::CreateTable { table: table.clone(), public: true };
+    dataset.commit(vec![make].into()).await.unwrap();
+    dataset.settled().await;
+    let listener = Listener::Task(Arc::default());
+    let (joined, mut subscription) = dataset.join("table:d/t", None, &listener).unwrap();
+    let row = json!({"x": 1}).as_object().cloned().unwrap();
+    let put = Operation::Put { table, key: Key::new("k").unwrap(), row };
+    dataset.commit(vec![put].into()).await.unwrap();
+    looking.recv_timeout(LIVENESS).expect("the view looks");
+
+    let (told, done) = mpsc::channel();
+    let (others, busy) = (node.clone(), dataset.clone());
+    std::thread::spawn(move || {
+        let payload = || Payload::Json("{}".into());
+        others.publish("room:a", "said", payload()).unwrap();
+        let listener = Listener::Task(Arc::default());
+        others.join("room:b", &Since::Nothing, &listener).map(drop).unwrap();
+        others.publish("room:b", "said", payload()).unwrap();
+        assert!(others.is_live("room:c") && !others.is_live("slow:1"));
+        assert!(busy.has_topic("slow:1") && busy.has_topic("table:d/t"));
+        assert_eq!(busy.evaluation_errors(), 0);
+        let since = Some(joined.position);
+        let caught_up = busy.try_catch_up(&mut subscription, since).is_some();
+        told.send(caught_up).unwrap();
+    });
+    let caught_up = done.recv_timeout(LIVENESS);
+    go_on.send(()).unwrap();
+
+    assert_eq!(caught_up, Ok(false), "nobody waits for the view");
+    dataset.settled().await;
+    assert!(dataset.is_settled());
+    tokio::task::spawn_blocking(move || dataset.close()).await.unwrap();
+}
