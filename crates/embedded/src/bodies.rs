@@ -13,11 +13,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, params};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::real::{DIRECTORY_MODE, FILE_MODE};
+
+mod looking;
+
+pub use self::looking::{BodyReport, check};
 
 /// The file in the directory of a dataset.
 pub const FILE: &str = "bodies.db";
@@ -344,65 +347,6 @@ pub fn repair(directory: &Path) -> io::Result<Option<PathBuf>> {
     }
 }
 
-/// What a look at a whole file of bodies found.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct BodyReport {
-    /// Bodies in it.
-    pub bodies: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// What is wrong; empty when everything is whole.
-    pub problems: Vec<String>,
-}
-
-/// Looks at every body in a directory; none when there is no file. The server must not run.
-///
-/// # Errors
-/// [`BodyError`].
-pub fn check(directory: &Path) -> Result<Option<BodyReport>, BodyError> {
-    let file = directory.join(FILE);
-    if !file.exists() {
-        return Ok(None);
-    }
-    let failed = |error| BodyError::Database { file: file.clone(), error };
-    let connection = open_to_look(&file).map_err(failed)?;
-    let mut report = BodyReport::default();
-    let mut note = |problem: String| {
-        if report.problems.len() < PROBLEMS {
-            report.problems.push(problem);
-        }
-    };
-    let said: String = connection
-        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
-        .unwrap_or_else(|error| error.to_string());
-    if said != "ok" {
-        note(format!("{FILE}: {said}"));
-        return Ok(Some(report));
-    }
-    let format = pragma(&connection, "user_version").map_err(failed)?;
-    match i32::try_from(format) {
-        // Without bodies so far: the next start makes the table.
-        Ok(0) => return Ok(Some(report)),
-        Ok(FORMAT) => {}
-        found => {
-            return Err(BodyError::NewerFormat { file, found: found.unwrap_or(i32::MAX) });
-        }
-    }
-    let mut select = connection.prepare("SELECT seq, sum, body FROM bodies").map_err(failed)?;
-    let mut rows = select.query([]).map_err(failed)?;
-    while let Some(row) = rows.next().map_err(failed)? {
-        let seq = row.get::<_, i64>(0).map_err(failed)?;
-        let expected = row.get::<_, i64>(1).map_err(failed)?;
-        let body = row.get::<_, Vec<u8>>(2).map_err(failed)?;
-        report.bodies += 1;
-        report.bytes += body.len() as u64;
-        if sum(seq.cast_unsigned(), &body) != expected {
-            note(format!("the body of message {seq} is not what was written"));
-        }
-    }
-    Ok(Some(report))
-}
-
 /// Gives room back to the file system if far more of the file is free than will be used soon;
 /// `before`: the pages that were free before the last write.
 fn shrink(connection: &Connection, before: i64) -> rusqlite::Result<()> {
@@ -422,43 +366,6 @@ fn shrink(connection: &Connection, before: i64) -> rusqlite::Result<()> {
 
 fn pragma(connection: &Connection, name: &str) -> rusqlite::Result<i64> {
     connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0))
-}
-
-/// Problems that a report lists.
-const PROBLEMS: usize = 100;
-
-/// Opens a file to look at it, and changes nothing on the disk. What waits in a write-ahead log is
-/// seen; where there is none, none is made.
-fn open_to_look(file: &Path) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let waits = std::fs::metadata(file.with_extension("db-wal")).is_ok_and(|wal| wal.len() > 0);
-    let connection = match waits {
-        true => Connection::open_with_flags_and_vfs(file, flags, SYSTEM)?,
-        false => {
-            let flags = flags | OpenFlags::SQLITE_OPEN_URI;
-            Connection::open_with_flags_and_vfs(immutable(file), flags, SYSTEM)?
-        }
-    };
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    connection.execute_batch("PRAGMA mmap_size = 0; PRAGMA temp_store = MEMORY;")?;
-    Ok(connection)
-}
-
-/// The address of a file that nobody changes.
-fn immutable(file: &Path) -> String {
-    use std::fmt::Write as _;
-    use std::os::unix::ffi::OsStrExt as _;
-
-    let mut address = String::from("file:");
-    for byte in file.as_os_str().as_bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' => {
-                address.push(char::from(*byte));
-            }
-            other => write!(address, "%{other:02X}").expect("a string takes everything"),
-        }
-    }
-    address + "?immutable=1"
 }
 
 /// Writes a small text for its owner alone.
