@@ -79,18 +79,6 @@ pub fn look(directory: &Path) -> io::Result<Identity> {
 /// # Errors
 /// When the file cannot be written. The identity is then what it was.
 pub fn write(directory: &Path) -> io::Result<()> {
-    write_with(directory, |marks| marks)
-}
-
-/// Sees to it that a directory counts as a copy at its next opening.
-///
-/// # Errors
-/// When the file cannot be written.
-pub fn forget(directory: &Path) -> io::Result<()> {
-    write_with(directory, |_| Marks { inode: 0, born: Some(0) })
-}
-
-fn write_with(directory: &Path, marks: impl FnOnce(Marks) -> Marks) -> io::Result<()> {
     let unfinished = directory.join(UNFINISHED);
     match std::fs::remove_file(&unfinished) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -98,7 +86,7 @@ fn write_with(directory: &Path, marks: impl FnOnce(Marks) -> Marks) -> io::Resul
     }
     let mut options = OpenOptions::new();
     let mut file = options.write(true).create_new(true).mode(FILE_MODE).open(&unfinished)?;
-    let text = marks(Marks::of(&file)?).text();
+    let text = Marks::of(&file)?.text();
     let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
     let named = written.and_then(|()| std::fs::rename(&unfinished, directory.join(FILE)));
     if named.is_err() {
@@ -202,9 +190,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_forgotten_or_not_whole_is_a_copy_and_what_is_newer_is_refused() {
+    fn what_is_of_another_time_or_not_whole_is_a_copy_and_what_is_newer_is_refused() {
         let here = written();
-        forget(here.path()).unwrap();
+        std::fs::write(here.path().join(FILE), "instep identity 1\ninode 0\nborn 0\n").unwrap();
         assert_eq!(look(here.path()).unwrap(), Identity::Copy);
 
         std::fs::write(here.path().join(FILE), b"\xff instep").unwrap();
