@@ -34,6 +34,9 @@ pub enum PresenceError {
         /// Bytes allowed.
         limit: usize,
     },
+    /// The meta is no object.
+    #[error("the presence meta is no JSON object")]
+    NoObject,
     /// The meta is too large.
     #[error("the presence meta is {bytes} bytes of JSON, the limit is {limit}")]
     Meta {

@@ -28,7 +28,7 @@ pub(crate) struct Wish {
     /// Under which key it is present; none for one of its own.
     key: Option<String>,
     /// What others are told of it.
-    meta: Map<String, Value>,
+    meta: Result<Map<String, Value>, PresenceError>,
     /// It is present as soon as it has joined.
     tracks: bool,
     /// It is a client of Supabase's, which takes broadcasts of bytes under a name (kind 4).
@@ -81,7 +81,7 @@ impl Wish {
         Self {
             since: Since::of(params),
             key,
-            meta: field("meta").and_then(Value::as_object).cloned().unwrap_or_default(),
+            meta: meta_of(field("meta")),
             tracks: !watches && theirs.is_none(),
             takes_named: params.pointer("/config/broadcast").is_some_and(Value::is_object),
         }
@@ -100,7 +100,7 @@ impl Seat {
         let key = wish.key.as_deref().map(Box::from);
         let mut seat = Box::new(Self { key, present: None });
         if wish.tracks {
-            seat.track(topic, wish.meta.clone())?;
+            seat.track(topic, wish.meta.clone()?)?;
         }
         Ok(Some(seat))
     }
@@ -109,8 +109,9 @@ impl Seat {
     pub(super) fn take_push(&mut self, topic: &Arc<Topic>, push: &Value) -> Result<Value, Value> {
         match push["event"].as_str() {
             Some("track") => {
-                let meta = push["payload"].as_object().cloned().unwrap_or_default();
-                self.track(topic, meta).map(|()| json!({})).map_err(|error| refused(&error))
+                let tracked = meta_of(push.get("payload"));
+                let tracked = tracked.and_then(|meta| self.track(topic, meta));
+                tracked.map(|()| json!({})).map_err(|error| refused(&error))
             }
             Some("untrack") => {
                 self.present = None;
@@ -136,6 +137,15 @@ pub(super) fn refused(error: &PresenceError) -> Value {
     json!({"reason": "bad_presence", "detail": error.to_string()})
 }
 
+/// A meta that was said; nothing said is an empty one.
+fn meta_of(said: Option<&Value>) -> Result<Map<String, Value>, PresenceError> {
+    match said {
+        None | Some(Value::Null) => Ok(Map::new()),
+        Some(Value::Object(meta)) => Ok(meta.clone()),
+        Some(_) => Err(PresenceError::NoObject),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,7 +169,9 @@ mod tests {
             assert!(!wish(watcher.clone()).tracks, "{watcher}");
         }
         let meta = wish(json!({"presence": {"meta": {"at": "desk"}}})).meta;
-        assert_eq!(Value::Object(meta), json!({"at": "desk"}));
+        assert_eq!(Value::Object(meta.unwrap()), json!({"at": "desk"}));
+        assert_eq!(wish(json!({"presence": {"meta": null}})).meta, Ok(Map::new()));
+        assert!(wish(json!({"presence": {"meta": "desk"}})).meta.is_err(), "it is not dropped");
     }
 
     #[test]
