@@ -180,8 +180,10 @@ fn assemble(
     let active = settle(&*disk, &options.directory, last)?;
     let segments = segments_of(scan, &active);
     let shared = Shared::new(Arc::clone(&disk), incarnation, floor, head, segments);
+    let snapshots = options.directory.join(segment::SNAPSHOTS);
+    let failed = OpenError::of(&snapshots);
     let snapshots =
-        SnapshotStore::open(Arc::clone(&disk), options.directory.join(segment::SNAPSHOTS), lineage);
+        SnapshotStore::open(Arc::clone(&disk), snapshots.clone(), lineage).map_err(failed)?;
     Ok(EmbeddedLog {
         disk,
         options,

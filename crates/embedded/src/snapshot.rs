@@ -94,6 +94,27 @@ pub enum SnapshotError {
     GivenUp(String),
 }
 
+impl SnapshotError {
+    /// The kind that the operating system's errors of this sort have.
+    #[must_use]
+    pub fn kind(&self) -> io::ErrorKind {
+        match self {
+            // Nobody but the system knows a kind for a lack of descriptors.
+            Self::Storage { source, .. } if Shortage::is_of_descriptors(source) => {
+                io::ErrorKind::WouldBlock
+            }
+            Self::StorageFull(source) | Self::Storage { source, .. } => source.kind(),
+            Self::Missing { .. } => io::ErrorKind::NotFound,
+            Self::Damaged { .. } => io::ErrorKind::InvalidData,
+            Self::NewerFormat { .. } => io::ErrorKind::Unsupported,
+            Self::OtherIncarnation { .. }
+            | Self::Chunk { .. }
+            | Self::Kept { .. }
+            | Self::GivenUp(_) => io::ErrorKind::Other,
+        }
+    }
+}
+
 /// The snapshots of one directory. Clones are handles of the same store, usable on any thread.
 #[derive(Clone)]
 pub struct SnapshotStore {
@@ -150,13 +171,19 @@ impl History {
 
 impl SnapshotStore {
     /// A store whose files are in `directory`; `lineage` are the histories that count, the one
-    /// that new snapshots belong to last. Files that cannot be listed count as none.
-    #[must_use]
-    pub fn open(disk: Arc<dyn Disk>, directory: PathBuf, lineage: Vec<History>) -> Self {
-        let revisions = revisions(&*disk, &directory).unwrap_or_default();
+    /// that new snapshots belong to last.
+    ///
+    /// # Errors
+    /// When the files cannot be listed: what is not known would count as not there.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        directory: PathBuf,
+        lineage: Vec<History>,
+    ) -> io::Result<Self> {
+        let revisions = revisions(&*disk, &directory)?;
         let known = revisions.into_iter().map(|revision| (revision, State::Unread)).collect();
         let (known, writing) = (Mutex::new(known), Mutex::new(()));
-        Self { place: Arc::new(Place { disk, directory, lineage, known, writing }) }
+        Ok(Self { place: Arc::new(Place { disk, directory, lineage, known, writing }) })
     }
 
     /// The snapshots, oldest first, without those found damaged.

@@ -185,6 +185,10 @@ fn refused(error: BodyError) -> io::Error {
     io::Error::new(error.kind(), error)
 }
 
+fn of_snapshot(error: SnapshotError) -> io::Error {
+    io::Error::new(error.kind(), error)
+}
+
 /// Snapshot files beside the log.
 struct Files(SnapshotStore);
 
@@ -194,10 +198,9 @@ impl Snapshots for Files {
     }
 
     fn open(&self, revision: Revision) -> io::Result<Chunks> {
-        let mut reader = self.0.read(revision).map_err(io::Error::other)?;
-        Ok(Box::new(std::iter::from_fn(move || {
-            reader.next_chunk().map_err(io::Error::other).transpose()
-        })))
+        let mut reader = self.0.read(revision).map_err(of_snapshot)?;
+        let next = move || reader.next_chunk().map_err(of_snapshot).transpose();
+        Ok(Box::new(std::iter::from_fn(next)))
     }
 
     fn write(
@@ -220,8 +223,8 @@ impl Snapshots for Files {
                 (Ok(()), None) => Ok(()),
             }
         };
-        self.0.write(revision, filled).map_err(io::Error::other)?;
-        self.0.prune().map_err(io::Error::other)?;
+        self.0.write(revision, filled).map_err(of_snapshot)?;
+        self.0.prune().map_err(of_snapshot)?;
         Ok(())
     }
 

@@ -155,7 +155,8 @@ fn i1_a_snapshot_of_another_history_is_refused() {
         shared,
         PathBuf::from(FOLDER),
         vec![History { incarnation: incarnation(8), last: None }],
-    );
+    )
+    .unwrap();
 
     let error = other.read(Revision(10)).err().unwrap();
     assert!(matches!(error, SnapshotError::OtherIncarnation { .. }), "{error}");

@@ -142,7 +142,8 @@ fn check_one(directory: &Path, repair: bool) -> Result<Checked, OpenError> {
 /// How many bodies the newest good snapshot says that there must be; none without one.
 fn needed_bodies(directory: &Path, report: &Report) -> Option<u64> {
     let disk = std::sync::Arc::new(RealDisk);
-    let store = SnapshotStore::open(disk, directory.join("snapshots"), report.lineage.clone());
+    let snapshots = directory.join("snapshots");
+    let store = SnapshotStore::open(disk, snapshots, report.lineage.clone()).ok()?;
     let good = report.snapshots.iter().rev().filter(|snapshot| snapshot.fault.is_none());
     let state = good.into_iter().find_map(|snapshot| {
         let mut chunks = store.read(snapshot.revision).ok()?;

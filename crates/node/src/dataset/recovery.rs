@@ -1,6 +1,7 @@
 //! From what an engine holds to a state in memory: the newest good snapshot, then the log.
 
 use instep_model::definition::Start;
+use instep_model::disk::Shortage;
 use instep_model::feed::Feed;
 use instep_model::log::{Log, LogReader, ReadError};
 use instep_model::position::{Incarnation, Place, Revision};
@@ -188,7 +189,9 @@ fn newest_snapshot(snapshots: &dyn Snapshots, floor: Revision) -> Result<State, 
         }
         match read_snapshot(snapshots, revision) {
             Ok(state) => return Ok(state),
-            Err(problem) => {
+            // It may be good, and read a little later.
+            Err(Unread::Now(error)) => return Err(error.into()),
+            Err(Unread::Ever(problem)) => {
                 tracing::warn!(%revision, problem, "a snapshot cannot be used");
                 problems.push(format!("snapshot {revision}: {problem}"));
             }
@@ -203,12 +206,29 @@ fn newest_snapshot(snapshots: &dyn Snapshots, floor: Revision) -> Result<State, 
     Err(OpenError::NoSnapshot { floor, detail: problems.join("; ") })
 }
 
-fn read_snapshot(snapshots: &dyn Snapshots, revision: Revision) -> Result<State, String> {
-    let mut reader = Reader::default();
-    for chunk in snapshots.open(revision).map_err(|error| error.to_string())? {
-        make_room();
-        let chunk = chunk.map_err(|error| error.to_string())?;
-        reader.push(&chunk).map_err(|error| error.to_string())?;
+/// Why a snapshot was not read.
+enum Unread {
+    /// The system lacked something.
+    Now(std::io::Error),
+    /// It is no good.
+    Ever(String),
+}
+
+impl From<std::io::Error> for Unread {
+    fn from(error: std::io::Error) -> Self {
+        match Shortage::of(&error) {
+            Some(_) => Self::Now(error),
+            None => Self::Ever(error.to_string()),
+        }
     }
-    reader.finish().map_err(|error| error.to_string())
+}
+
+fn read_snapshot(snapshots: &dyn Snapshots, revision: Revision) -> Result<State, Unread> {
+    let damaged = |error: instep_model::snapshot::SnapshotError| Unread::Ever(error.to_string());
+    let mut reader = Reader::default();
+    for chunk in snapshots.open(revision)? {
+        make_room();
+        reader.push(&chunk?).map_err(damaged)?;
+    }
+    reader.finish().map_err(damaged)
 }
