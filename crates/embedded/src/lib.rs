@@ -2,7 +2,8 @@
 //!
 //! What lives here: [`log::EmbeddedLog`] (segments of checksummed, chained frames), its recovery,
 //! [`preallocator`], [`snapshot`] files, [`bodies`] of messages, [`definitions`] of views,
-//! [`datasets`] as directories, [`check`] and [`repair`], [`identity`] (whether a directory is a copy), and [`real::RealDisk`].
+//! [`datasets`] as directories, [`check`] and [`repair`], [`identity`] (whether a directory is a
+//! copy), and [`real::RealDisk`].
 //! What does not: threads (whoever owns the log runs the preallocator), clocks, random sources,
 //! and the meaning of an entry. The format is drawn in `docs/internals/log-format.md`.
 //! Start reading at [`log`], then [`scan`], then [`format`](mod@format).

@@ -1,5 +1,5 @@
-//! Work that waits for disks, and threads for it. A system that gives no thread refuses that piece of
-//! work, which may be tried again, and nothing else.
+//! Work that waits for disks, and threads for it. A system that gives no thread refuses that piece
+//! of work, which may be tried again, and nothing else.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

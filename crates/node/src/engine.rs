@@ -62,9 +62,9 @@ pub trait Snapshots: Send + Sync {
 /// Bodies of messages by their number. The log is the truth: what is written here again is the
 /// same, and what is lost before [`BodyStore::sync`] is written again.
 pub trait BodyStore: Send + Sync {
-    /// Looks, at a start and when it refuses, whether the store can be used. One that is gone or cannot be read begins
-    /// anew, without bodies; then the answer is what may still be read of the one before, which is
-    /// not written to.
+    /// Looks, at a start and when it refuses, whether the store can be used. One that is gone or
+    /// cannot be read begins anew, without bodies; then the answer is what may still be read of the
+    /// one before, which is not written to.
     ///
     /// # Errors
     /// When the storage refuses.

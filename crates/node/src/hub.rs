@@ -1,7 +1,7 @@
 //! The meeting point of a dataset's feed and its subscribers: nobody joins between two commits.
 //!
-//! An entry may keep the feed busy for long. Whoever only asks which topics the dataset has, such as
-//! everybody who publishes to a live topic, does not wait for it.
+//! An entry may keep the feed busy for long. Whoever only asks which topics the dataset has, such
+//! as everybody who publishes to a live topic, does not wait for it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};

@@ -50,8 +50,8 @@ impl Publics {
         Self { directory, declared, noted: Mutex::default() }
     }
 
-    /// Reads what was declared before, and notes what is declared now: whatever ends this server, it
-    /// is known what it has opened.
+    /// Reads what was declared before, and notes what is declared now: whatever ends this server,
+    /// it is known what it has opened.
     ///
     /// # Errors
     /// When the note cannot be read: nobody knows then which tables have to be closed.

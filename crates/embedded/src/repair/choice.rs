@@ -285,8 +285,8 @@ fn states(
     Ok((states, bad, ahead))
 }
 
-/// The entries behind a state, as far as they can be read. Behind a snapshot they are of its history,
-/// or of the one that was begun right there.
+/// The entries behind a state, as far as they can be read. Behind a snapshot they are of its
+/// history, or of the one that was begun right there.
 fn follow(parts: &[Part], state: Revision, incarnation: Option<Incarnation>) -> Vec<(usize, Run)> {
     let mut path: Vec<(usize, Run)> = Vec::new();
     let is_of = |at: usize, run: &Run| {

@@ -1,5 +1,5 @@
-//! Start of a dataset whose views may be others than before: which positions are of no use any more,
-//! and what has to be written down. Whoever drives it reads, appends and writes.
+//! Start of a dataset whose views may be others than before: which positions are of no use any
+//! more, and what has to be written down. Whoever drives it reads, appends and writes.
 
 use std::collections::BTreeSet;
 

@@ -254,7 +254,7 @@ impl Post {
         let mut desk = lock(&self.desk);
         let event = match arrival {
             Arrival::Committed(state, changes) => {
-                // One of those that came while the thread began may be older than what it began with.
+                // One that came while the thread began may be older than what it began with.
                 if state.applied >= desk.state.applied {
                     desk.state = state;
                 }

@@ -1,6 +1,6 @@
-//! Threads of the mail of one dataset: which of them run. They begin with the first queue, long after
-//! the dataset was opened, so a system that gives no thread then takes nothing from it: the start is
-//! tried again, and [`Workers::lacking`] says so meanwhile.
+//! Threads of the mail of one dataset: which of them run. They begin with the first queue, long
+//! after the dataset was opened, so a system that gives no thread then takes nothing from it: the
+//! start is tried again, and [`Workers::lacking`] says so meanwhile.
 
 use std::io;
 use std::sync::Mutex;
