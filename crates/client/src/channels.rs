@@ -42,6 +42,21 @@ pub enum Happening {
         /// The payload.
         payload: Value,
     },
+    /// An event of the topic that carries bytes.
+    Bytes {
+        /// The event.
+        event: String,
+        /// The bytes.
+        bytes: Vec<u8>,
+    },
+    /// The server said something that cannot be read here: what it carried is lost to this reader.
+    /// On a live topic it counts as a message, and is not told again.
+    Unreadable {
+        /// The event; none when it may have been of any topic of the socket.
+        event: Option<String>,
+        /// Why it cannot be read.
+        problem: String,
+    },
     /// The connection was lost; the topic will be joined again.
     Lost,
     /// The topic was joined again, and this is the reply. In mode `resume` nothing was missed; in
@@ -73,6 +88,9 @@ pub enum ChannelError {
     /// The server refused the join or the push, for this reason.
     #[error("{}", words(.0))]
     Refused(Value),
+    /// The server answered, and the answer cannot be read.
+    #[error("the answer cannot be read: {0}")]
+    Unreadable(String),
     /// No answer came in time.
     #[error("no answer came within {} seconds", driver::ANSWER.as_secs())]
     Timeout,

@@ -255,7 +255,7 @@ impl Door {
         let house = &self.0.house;
         let empty = async {
             loop {
-                let told = house.empty.notified();
+                let told = house.places.empty.notified();
                 if house.places.count(Sort::Socket) == 0 {
                     return;
                 }

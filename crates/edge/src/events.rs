@@ -18,6 +18,7 @@ use instep_access::{Action, Credential, Refusal};
 use instep_model::feed::JoinRefusal;
 use instep_model::limits;
 use instep_model::position::Position;
+use instep_model::presence::Greeting;
 use instep_node::live::{GAP_EVENT, LivePlace};
 use instep_node::ring::{Frame, Payload, Read};
 use instep_node::{Dataset, Listener, NodeJoined, Subscription};
@@ -48,12 +49,21 @@ pub enum Refused {
     Rule(Value),
     /// The topic cannot be joined.
     Topic(JoinRefusal),
-    /// The reader's presence is over a limit, or there is no place for another reader.
-    Presence(String),
+    /// The reader cannot be present there.
+    Presence(Absent),
     /// There is no place for another reader.
     Full,
     /// There is no place for another reader of that address.
     TooMany,
+}
+
+/// Why a reader cannot be present.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Absent {
+    /// The stable code that clients see.
+    pub code: &'static str,
+    /// What is over which limit.
+    pub detail: String,
 }
 
 /// Who follows a topic, and how.
@@ -84,7 +94,7 @@ pub async fn follow(door: &Door, topic: &str, request: Request) -> Result<Body, 
     }
     let house = door.house();
     let node = house.node();
-    let wish = Wish::of(&params, &credential, house);
+    let wish = Wish::of(&params, &credential, house, from);
     if let Some(rule) = house.rules_for(topic).and_then(|rules| rules.join.clone()) {
         let request = JoinRequest { topic: topic.to_owned(), params };
         rule(node.clone(), request).await.map_err(Refused::Rule)?;
@@ -95,7 +105,7 @@ pub async fn follow(door: &Door, topic: &str, request: Request) -> Result<Body, 
     // It was asked before; since then it may have been lost.
     house.may(&credential, Action::Join, topic, false).map_err(Refused::Right)?;
     let joined = node.join(topic, &wish.since, &listener).map_err(Refused::Topic)?;
-    let mut reader = Reader::new(joined, &wish, form)?;
+    let mut reader = Reader::new(joined, &wish, form, house)?;
     if let Some(begin) = form.begin() {
         reader.out.push_front(begin);
     }
@@ -194,6 +204,9 @@ impl Following {
         let topic = self.reader.subscription.topic().name().clone();
         if let Err(refusal) = self.house.may(&self.credential, Action::Join, &topic, false) {
             let told = json!({"reason": refusal.code()}).to_string();
+            // Nothing that was there before is told behind the end.
+            self.reader.out.clear();
+            self.reader.rest = None;
             self.reader.put(None, "ended", told.as_bytes());
             self.reader.ended = true;
         }
@@ -201,7 +214,7 @@ impl Following {
 }
 
 impl Reader {
-    fn new(joined: NodeJoined, wish: &Wish, form: Form) -> Result<Self, Refused> {
+    fn new(joined: NodeJoined, wish: &Wish, form: Form, house: &House) -> Result<Self, Refused> {
         let mut out = VecDeque::new();
         let mut put = |id: Option<Id<'_>>, event: &str, payload: &[u8]| {
             out.push_back(form.event(id, event, payload));
@@ -218,8 +231,11 @@ impl Reader {
                 Ok(Self { form, seat, subscription, dataset, position, out, rest, ended })
             }
             NodeJoined::Live(joined) => {
-                let seat = Seat::take(joined.subscription.topic(), wish);
-                let seat = seat.map_err(|error| Refused::Presence(error.to_string()))?;
+                let seat = Seat::take(joined.subscription.topic(), wish, house);
+                let seat = seat.map_err(|unseated| {
+                    let (code, detail) = (unseated.code(), unseated.detail());
+                    Refused::Presence(Absent { code, detail })
+                })?;
                 let place = &joined.place;
                 put(Some(Id::Live(place)), JOINED_EVENT, joined.reply().to_string().as_bytes());
                 let epoch = place.epoch.clone();
@@ -324,9 +340,13 @@ impl Reader {
     }
 
     fn greet(&mut self) {
-        if let Some(told) = self.seat.as_ref().and_then(|_| self.subscription.topic().greet()) {
-            self.put(None, told.event, told.payload.to_string().as_bytes());
-        }
+        let topic = self.subscription.topic();
+        let Some(Greeting { told, rest }) = self.seat.as_ref().and_then(|_| topic.greet()) else {
+            return;
+        };
+        let rest = rest.map(|after| Box::new(Rest::of_presence(Arc::clone(topic), after)));
+        self.put(None, told.event, told.payload.as_bytes());
+        self.rest = rest;
     }
 
     fn put(&mut self, id: Option<Id<'_>>, event: &str, payload: &[u8]) {

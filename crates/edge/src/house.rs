@@ -12,7 +12,6 @@ use instep_protocol::janus::Token;
 use instep_protocol::session::Options;
 use instep_protocol::vsn::Vsn;
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
 
 use crate::agents::Agents;
 use crate::door::DoorOptions;
@@ -31,7 +30,7 @@ pub(crate) struct House {
     pub(crate) channels: Vec<Channel>,
     pub(crate) options: DoorOptions,
     pub(crate) began: Instant,
-    pub(crate) places: Places,
+    pub(crate) places: Arc<Places>,
     pub(crate) rates: Rates,
     /// Nobody comes in any more.
     pub(crate) draining: AtomicBool,
@@ -40,8 +39,6 @@ pub(crate) struct House {
     pub(crate) tls_handshakes: Handshakes,
     /// Clients of HTTP that took nothing for too long.
     pub(crate) slow_readers: AtomicU64,
-    /// Told when the last socket has gone.
-    pub(crate) empty: Notify,
     /// Where rules of applications run.
     pub(crate) runtime: Handle,
     /// What sessions allow, shared by all of one version.
@@ -62,14 +59,13 @@ impl House {
             gate,
             channels,
             began: Instant::now(),
-            places: Places::default(),
+            places: Arc::new(Places::new(&options)),
             rates: Rates::new(options.rates.clone()),
             draining: AtomicBool::new(false),
             refusals: Refusals::default(),
             agents: Agents::default(),
             tls_handshakes: Handshakes::default(),
             slow_readers: AtomicU64::new(0),
-            empty: Notify::new(),
             runtime: Handle::current(),
             sessions: [Vsn::V1, Vsn::V2].map(|vsn| Arc::new(session(vsn, &options))),
             janus: Sessions::default(),
@@ -230,7 +226,7 @@ impl House {
     }
 
     /// A place for a socket, a session without one, or a reader of events.
-    pub(crate) fn enter(self: &Arc<Self>, from: Option<IpAddr>) -> Result<Place, Full> {
+    pub(crate) fn enter(&self, from: Option<IpAddr>) -> Result<Place, Full> {
         if self.draining.load(Ordering::SeqCst) {
             return Err(Full::House);
         }

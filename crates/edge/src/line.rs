@@ -36,8 +36,8 @@ pub enum Crowded {
     Address,
 }
 
-/// The place of somebody who follows something over HTTP, until this is dropped.
-pub struct ReaderPlace {
+/// The place of what goes on over HTTP, until this is dropped.
+pub struct Held {
     _place: Place,
 }
 
@@ -92,8 +92,29 @@ impl Door {
     ///
     /// # Errors
     /// When there are too many.
-    pub fn reader(&self, from: Option<IpAddr>) -> Result<ReaderPlace, Crowded> {
-        self.enter(from).map(|place| ReaderPlace { _place: place }).map_err(Crowded::from)
+    pub fn reader(&self, from: Option<IpAddr>) -> Result<Held, Crowded> {
+        self.enter(from).map(|place| Held { _place: place }).map_err(Crowded::from)
+    }
+
+    /// A place for a pull that waits for mail.
+    ///
+    /// # Errors
+    /// When there are too many.
+    pub fn pull(&self, from: Option<IpAddr>) -> Result<Held, Crowded> {
+        self.hold(Sort::Pull, from)
+    }
+
+    /// A place for a registration for mail, as long as somebody pulls by it.
+    ///
+    /// # Errors
+    /// When there are too many.
+    pub fn registration(&self, from: Option<IpAddr>) -> Result<Held, Crowded> {
+        self.hold(Sort::Registration, from)
+    }
+
+    fn hold(&self, sort: Sort, from: Option<IpAddr>) -> Result<Held, Crowded> {
+        let place = self.house().take_place(sort, from);
+        place.map(|place| Held { _place: place }).map_err(Crowded::from)
     }
 
     /// The weight of a request from that address.

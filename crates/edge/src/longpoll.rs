@@ -2,6 +2,7 @@
 
 mod connection;
 mod polls;
+mod revoked;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -22,6 +23,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use self::connection::Connection;
 use self::polls::{Polls, Reply, put_back};
+pub(crate) use self::revoked::Revoked;
 use crate::door::Door;
 use crate::entry::{self, Refused};
 use crate::shard::{self, ConnectionState};
@@ -200,6 +202,7 @@ async fn run(
     let mut polls = Polls::default();
     loop {
         let closed = connection.is_closed();
+        polls.revoke(&connection.take_revoked());
         polls.serve(connection.outbox(), closed);
         if closed {
             break;
@@ -212,6 +215,7 @@ async fn run(
                 Some(Request::Poll(reply)) => {
                     connection.tell(Event::Alive);
                     connection.read_allowed(&mut reviewing);
+                    polls.revoke(&connection.take_revoked());
                     polls.take(reply, WINDOW, connection.outbox());
                 }
                 Some(Request::Post(body, content_type, done)) => {

@@ -6,6 +6,9 @@
 //! | connections of every door | `sockets_per_address` | `sockets` and a few |
 //! | sockets, sessions without one, readers | `sockets_per_address` | `sockets` |
 //! | extra connections, to say why or to let operators in | half | half of the reserve |
+//! | registrations for mail | `sockets_per_address` | `sockets` |
+//! | pulls that wait for mail | half of `sockets_per_address` | half of `sockets` |
+//! | presences on topics | eight for each of `sockets_per_address` | eight for each of `sockets` |
 //! | bytes that wait, or are not complete | `waiting_bytes_per_address` | `waiting_bytes` |
 
 use std::collections::HashMap;
@@ -14,7 +17,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use instep_model::limits;
+use tokio::sync::Notify;
 
+use crate::door::DoorOptions;
 use crate::house::House;
 use crate::listen::reserve;
 use crate::rates;
@@ -30,11 +35,17 @@ pub(crate) enum Sort {
     Detached,
     /// A connection for which there is no other place: an operator's, or one that is told so.
     Extra,
+    /// Somebody takes the mail of a server, over whatever door.
+    Registration,
+    /// A pull over HTTP that waits for mail.
+    Pull,
+    /// Somebody is present on a topic.
+    Presence,
     /// Bytes only.
     Weight,
 }
 
-const SORTS: usize = 5;
+const SORTS: usize = 8;
 
 /// Why there is no place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,24 +63,92 @@ struct Account {
     bytes: AtomicUsize,
 }
 
-/// What everybody has.
+/// What everybody has, and may have.
 #[derive(Debug, Default)]
 pub(crate) struct Places {
+    bounds: Bounds,
     all: Account,
     of: Mutex<HashMap<IpAddr, Arc<Account>>>,
+    /// Told when the last socket has gone.
+    pub(crate) empty: Notify,
+}
+
+/// What an operator allows; of an address 0 is any number.
+#[derive(Debug, Default)]
+struct Bounds {
+    sockets: usize,
+    sockets_per_address: usize,
+    waiting_bytes: usize,
+    waiting_bytes_per_address: usize,
 }
 
 /// The right to one connection or socket, until it is dropped, with the weight of what the server
 /// keeps for it.
 pub(crate) struct Place {
-    house: Arc<House>,
+    places: Arc<Places>,
     sort: Sort,
     /// Where it counts, besides in all.
     of: Option<(IpAddr, Arc<Account>)>,
     bytes: usize,
 }
 
+impl Bounds {
+    /// How many there may be in all, and of one address.
+    fn most(&self, sort: Sort) -> (usize, usize) {
+        let of_address = |most: usize| match self.sockets_per_address {
+            0 => usize::MAX,
+            _ => most.max(1),
+        };
+        let (all, address) = (self.sockets, self.sockets_per_address);
+        match sort {
+            Sort::Connection => (all + limits::REQUESTS_BESIDE, of_address(address)),
+            Sort::Socket | Sort::Detached | Sort::Registration => (all, of_address(address)),
+            Sort::Pull => {
+                let part = limits::PULLS_PART;
+                ((all / part).max(1), of_address(address / part))
+            }
+            Sort::Presence => {
+                let each = limits::PRESENCES_PER_SOCKET;
+                (all.saturating_mul(each), of_address(address.saturating_mul(each)))
+            }
+            Sort::Extra => {
+                // The rest of the reserve is for files.
+                let most = limits::EXTRA_CONNECTIONS.min(reserve() / 2).max(1);
+                (most, (most / limits::EXTRA_OF_ADDRESS_PART).max(1))
+            }
+            Sort::Weight => (usize::MAX, usize::MAX),
+        }
+    }
+}
+
 impl Places {
+    pub(crate) fn new(options: &DoorOptions) -> Self {
+        let bounds = Bounds {
+            sockets: options.sockets,
+            sockets_per_address: options.sockets_per_address,
+            waiting_bytes: options.waiting_bytes,
+            waiting_bytes_per_address: options.waiting_bytes_per_address,
+        };
+        Self { bounds, ..Self::default() }
+    }
+
+    /// A place for somebody of an address, if that is counted, and if there is one.
+    fn take(self: &Arc<Self>, sort: Sort, counted: Option<IpAddr>) -> Result<Place, Full> {
+        let (most, most_of_address) = self.bounds.most(sort);
+        if !self.all.enter(sort, most) {
+            return Err(Full::House);
+        }
+        let of = counted.map(|address| (address, self.account(address)));
+        if let Some((address, account)) = &of
+            && !account.enter(sort, most_of_address)
+        {
+            self.all.leave(sort);
+            self.forget_unused(*address, account);
+            return Err(Full::Address);
+        }
+        Ok(Place { places: Arc::clone(self), sort, of, bytes: 0 })
+    }
+
     pub(crate) fn count(&self, sort: Sort) -> usize {
         self.all.counts[sort as usize].load(Ordering::SeqCst)
     }
@@ -111,37 +190,8 @@ impl Account {
 
 impl House {
     /// A place, if there is one.
-    pub(crate) fn take_place(
-        self: &Arc<Self>,
-        sort: Sort,
-        from: Option<IpAddr>,
-    ) -> Result<Place, Full> {
-        let options = self.options();
-        let (most, most_of_address) = match sort {
-            Sort::Connection => {
-                (options.sockets + limits::REQUESTS_BESIDE, options.sockets_per_address)
-            }
-            Sort::Socket | Sort::Detached => (options.sockets, options.sockets_per_address),
-            Sort::Extra => {
-                // The rest of the reserve is for files.
-                let most = limits::EXTRA_CONNECTIONS.min(reserve() / 2).max(1);
-                (most, (most / limits::EXTRA_OF_ADDRESS_PART).max(1))
-            }
-            Sort::Weight => (usize::MAX, 0),
-        };
-        if !self.places.all.enter(sort, most) {
-            return Err(Full::House);
-        }
-        let counted = from.filter(|from| self.counts(*from)).map(rates::one_of);
-        let of = counted.map(|address| (address, self.places.account(address)));
-        if let Some((address, account)) = &of
-            && !account.enter(sort, if most_of_address == 0 { usize::MAX } else { most_of_address })
-        {
-            self.places.all.leave(sort);
-            self.places.forget_unused(*address, account);
-            return Err(Full::Address);
-        }
-        Ok(Place { house: Arc::clone(self), sort, of, bytes: 0 })
+    pub(crate) fn take_place(&self, sort: Sort, from: Option<IpAddr>) -> Result<Place, Full> {
+        self.places.take(sort, from.filter(|from| self.counts(*from)).map(rates::one_of))
     }
 }
 
@@ -149,7 +199,7 @@ impl Place {
     /// Says how many bytes the server keeps for it now.
     pub(crate) fn weigh(&mut self, bytes: usize) {
         let own = self.of.as_ref().map(|(_, account)| &**account);
-        for account in [Some(&self.house.places.all), own].into_iter().flatten() {
+        for account in [Some(&self.places.all), own].into_iter().flatten() {
             match bytes.checked_sub(self.bytes) {
                 Some(more) => account.bytes.fetch_add(more, Ordering::Relaxed),
                 None => account.bytes.fetch_sub(self.bytes - bytes, Ordering::Relaxed),
@@ -165,12 +215,12 @@ impl Place {
 
     /// True while more is kept than may be, for its address or for everybody.
     pub(crate) fn is_tight(&self) -> bool {
-        let options = self.house.options();
+        let bounds = &self.places.bounds;
         let of_address = self.of.as_ref().is_some_and(|(_, account)| {
-            let most = options.waiting_bytes_per_address;
+            let most = bounds.waiting_bytes_per_address;
             most > 0 && account.bytes.load(Ordering::Relaxed) > most
         });
-        of_address || self.house.places.bytes() > options.waiting_bytes
+        of_address || self.places.bytes() > bounds.waiting_bytes
     }
 
     /// The address that it counts for, and whether that has more than it may.
@@ -184,11 +234,11 @@ impl Drop for Place {
         self.weigh(0);
         if let Some((address, account)) = self.of.take() {
             account.leave(self.sort);
-            self.house.places.forget_unused(address, &account);
+            self.places.forget_unused(address, &account);
         }
-        let left = self.house.places.all.leave(self.sort);
+        let left = self.places.all.leave(self.sort);
         if self.sort == Sort::Socket && left == 0 {
-            self.house.empty.notify_waiters();
+            self.places.empty.notify_waiters();
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde_json::Value;
 
 /// The reasons that are told apart; an application's own are the last.
-pub const JOIN_REFUSALS: [&str; 12] = [
+pub const JOIN_REFUSALS: [&str; 14] = [
     "unmatched topic",
     "key_required",
     "forbidden",
@@ -17,6 +17,8 @@ pub const JOIN_REFUSALS: [&str; 12] = [
     "position_ahead",
     "too_large",
     "overloaded",
+    "too_many_registrations",
+    "too_many_presences",
     "other",
 ];
 

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use instep_access::{Credential, Refusal};
-use instep_model::presence::Told;
+use instep_model::presence::{Greeting, Told};
 use instep_node::Listener;
 use instep_node::live::{GAP_EVENT, LivePlace};
 use instep_protocol::encode::{Body, Frame};
@@ -40,11 +40,12 @@ use self::presence::Wish;
 use self::rest::Rest;
 use self::speaker::Speaker;
 use crate::house::{House, left_ms, wall_us};
+use crate::longpoll::Revoked;
 
 /// The event by which a client that is told to renew its token does so.
 const TOKEN_EVENT: &str = "access_token";
 /// The event by which a client is told, once, why a channel is closed to it.
-const ENDED_EVENT: &str = "access_ended";
+pub(crate) const ENDED_EVENT: &str = "access_ended";
 
 /// What happened outside, to be handed to the talk.
 pub(crate) enum Outside {
@@ -125,6 +126,8 @@ pub(crate) struct Wants {
     pub(crate) asks: VecDeque<Ask>,
     /// Topics that were left.
     pub(crate) left: Vec<Joined>,
+    /// Topics whose right has ended: what was queued of them is not for this client any more.
+    pub(crate) revoked: Vec<Revoked>,
     /// The session that should have this client's connection.
     pub(crate) attach: Option<Token>,
 }
@@ -443,10 +446,22 @@ impl Talk {
         self.tell(Event::Pushed { channel, event, payload }, now, wants);
     }
 
-    /// Tells who is present on the topic.
-    fn greet(&mut self, channel: &Channel, told: Option<Told>, now: u64, wants: &mut Wants) {
-        if let Some(Told { event, payload }) = told {
-            self.push(channel, event, payload.to_string().into(), now, wants);
+    /// Tells who is present on the topic: the first of them now, the others as the client takes
+    /// them.
+    fn greet(
+        &mut self,
+        channel: &Channel,
+        greeting: Option<Greeting>,
+        now: u64,
+        wants: &mut Wants,
+    ) {
+        let Some(Greeting { told: Told { event, payload }, rest }) = greeting else { return };
+        self.push(channel, event, payload.into(), now, wants);
+        if let Some(after) = rest
+            && let Some(joined) = self.find(channel.id())
+        {
+            let topic = Arc::clone(joined.subscription.topic());
+            joined.rest = Some(Box::new(Rest::of_presence(topic, after)));
         }
     }
 

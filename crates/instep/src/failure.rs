@@ -137,7 +137,8 @@ impl From<ChannelError> for Failure {
                 Self::Refused { words: text, answer: with_code(answer) }
             }
             ChannelError::Address { .. } | ChannelError::AlreadyJoined => Self::Usage(text),
-            ChannelError::Unreachable { .. }
+            ChannelError::Unreadable(_)
+            | ChannelError::Unreachable { .. }
             | ChannelError::Timeout
             | ChannelError::Disconnected
             | ChannelError::Ended => Self::Connect(text),

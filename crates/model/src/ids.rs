@@ -4,8 +4,15 @@
 //! behind, and an id in such a span is refused: nothing forgotten can take effect again. Spans, and
 //! not one horizon below which everything is refused: a clock that is ahead for a while leaves ids
 //! of that time, and when these are forgotten, those of today must not go with them.
+//!
+//! A principal whose newest id is older than ids are remembered holds nothing, and is forgotten.
+//! Where there are too many principals, the one whose newest id is the oldest gives way to a new
+//! one, if that id is not of the last minutes. What it had is then forgotten for everybody who is
+//! not known.
 
-use imbl::OrdMap;
+use std::sync::Arc;
+
+use imbl::{OrdMap, OrdSet};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -40,11 +47,25 @@ pub enum Recall {
 }
 
 /// The ids of one dataset. Cloning is cheap and shares.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct IdMemory {
-    principals: OrdMap<String, PrincipalIds>,
+    principals: OrdMap<Arc<str>, PrincipalIds>,
+    /// The same by ids that are no newer than their newest ones, and are brought up to date when
+    /// somebody looks.
+    by_newest: OrdSet<(Uuid, Arc<str>)>,
     bytes: usize,
+    /// Ids that principals had who are forgotten themselves, as in [`PrincipalIds`].
+    forgotten: Vec<(Uuid, Uuid)>,
 }
+
+impl PartialEq for IdMemory {
+    fn eq(&self, other: &Self) -> bool {
+        let all = |ids: &Self| (ids.bytes, ids.forgotten.clone());
+        self.principals == other.principals && all(self) == all(other)
+    }
+}
+
+impl Eq for IdMemory {}
 
 /// The ids of one principal.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -63,6 +84,8 @@ struct Most {
     bytes: usize,
 }
 
+/// Principals that are forgotten by one commit.
+const FORGOTTEN_AT_ONCE: usize = 16;
 /// Forgotten ids that are no further apart are one span.
 const SPAN_GAP_MS: u64 = 10 * 60 * 1000;
 /// Spans of one principal; beyond it the oldest two become one.
@@ -77,7 +100,7 @@ impl IdMemory {
         let Some(id_ms) = time_of(signature.id) else {
             return Recall::Invalid;
         };
-        let known = self.principals.get(&signature.principal);
+        let known = self.principals.get(&*signature.principal);
         // Whatever the clock says by now: what took effect did so once.
         if let Some(remembered) = known.and_then(|principal| principal.ids.get(&signature.id)) {
             return match signature.is_of(remembered.digest) {
@@ -88,33 +111,94 @@ impl IdMemory {
         if id_ms > now_ms.saturating_add(limits::ID_AHEAD_MS) {
             return Recall::Invalid;
         }
-        let forgotten = known.is_some_and(|principal| principal.has_forgotten(signature.id));
+        let spans = known.map_or(&self.forgotten, |principal| &principal.forgotten);
+        let forgotten = is_within(spans, signature.id);
         if forgotten || id_ms.saturating_add(limits::ID_MEMORY_MS) < now_ms {
             return Recall::Expired;
         }
         Recall::Fresh
     }
 
-    /// True when `principal` can be remembered: it is known, or there is room for one more.
+    /// True when `principal` can be remembered at `now_ms`: it is known, there is room for one
+    /// more, or another one gives way.
     #[must_use]
-    pub fn has_room_for(&self, principal: &str) -> bool {
-        self.principals.len() < limits::ID_MEMORY_PRINCIPALS
+    pub fn has_room_for(&self, principal: &str, now_ms: u64) -> bool {
+        if self.principals.len() < limits::ID_MEMORY_PRINCIPALS
             || self.principals.contains_key(principal)
+        {
+            return true;
+        }
+        let may_give_way = |id: Uuid| is_older(id, limits::ID_PRINCIPAL_MS, now_ms);
+        let mut oldest = self.by_newest.iter().take_while(|(bound, _)| may_give_way(*bound));
+        oldest.any(|(_, name)| self.principals.get(name).is_some_and(|p| may_give_way(p.newest())))
     }
 
     /// Remembers a commit, and forgets what is over the limits at `now_ms`, the entry's time.
     pub fn remember(&mut self, signature: &Signature, remembered: Remembered, now_ms: u64) {
-        let principal = self.principals.entry(signature.principal.clone()).or_default();
-        let before = principal.bytes;
-        principal.insert(signature.id, remembered);
+        self.forget_principals(&signature.principal, now_ms, limits::ID_MEMORY_PRINCIPALS);
         let most = Most {
             ids: limits::ID_MEMORY_PER_PRINCIPAL,
             bytes: limits::ID_MEMORY_BYTES_PER_PRINCIPAL,
         };
-        principal.forget(now_ms, most);
-        self.bytes = self.bytes + principal.bytes - before;
+        self.change(&signature.principal, |principal| {
+            principal.insert(signature.id, remembered);
+            principal.forget(now_ms, most);
+        });
         if self.bytes > limits::ID_MEMORY_BYTES {
             self.shrink(now_ms, limits::ID_MEMORY_BYTES);
+        }
+    }
+
+    /// Forgets some principals whose ids are all too old to be remembered, and one that gives way
+    /// if there is no room for `principal`.
+    fn forget_principals(&mut self, principal: &str, now_ms: u64, most: usize) {
+        for _ in 0..FORGOTTEN_AT_ONCE {
+            if !self.forget_oldest(limits::ID_MEMORY_MS, now_ms) {
+                break;
+            }
+        }
+        if self.principals.len() >= most && !self.principals.contains_key(principal) {
+            self.forget_oldest(limits::ID_PRINCIPAL_MS, now_ms);
+        }
+    }
+
+    /// Forgets the principal whose newest id is the oldest, if it is older than so much.
+    fn forget_oldest(&mut self, age_ms: u64, now_ms: u64) -> bool {
+        while let Some((bound, name)) = self.by_newest.get_min().cloned()
+            && is_older(bound, age_ms, now_ms)
+        {
+            self.by_newest.remove_min();
+            let newest = self.principals.get(&name).map_or(bound, PrincipalIds::newest);
+            if newest != bound {
+                self.by_newest.insert((newest, name));
+                continue;
+            }
+            let Some(gone) = self.principals.remove(&name) else { continue };
+            self.bytes -= gone.bytes;
+            let ids = gone.ids.get_min().zip(gone.ids.get_max());
+            let ids = ids.map(|((first, _), (last, _))| (*first, *last));
+            for span in gone.forgotten.into_iter().chain(ids) {
+                add_span(&mut self.forgotten, span);
+            }
+            return true;
+        }
+        false
+    }
+
+    /// Changes what is remembered of a principal. One that comes back after it was forgotten may
+    /// have had any of the ids that were forgotten with such.
+    fn change(&mut self, name: &str, change: impl FnOnce(&mut PrincipalIds)) {
+        if !self.principals.contains_key(name) {
+            let name: Arc<str> = name.into();
+            let forgotten = self.forgotten.clone();
+            let fresh = PrincipalIds { forgotten, ..PrincipalIds::default() };
+            self.by_newest.insert((Uuid::nil(), Arc::clone(&name)));
+            self.principals.insert(name, fresh);
+        }
+        if let Some(principal) = self.principals.get_mut(name) {
+            let before = principal.bytes;
+            change(principal);
+            self.bytes = self.bytes + principal.bytes - before;
         }
     }
 
@@ -125,12 +209,13 @@ impl IdMemory {
             let Some((name, held)) = largest.map(|(name, held)| (name.clone(), held.bytes)) else {
                 return;
             };
-            let Some(principal) = self.principals.get_mut(&name) else { return };
-            principal.forget(now_ms, Most { ids: usize::MAX, bytes: held - held / 8 });
-            if principal.bytes == held {
+            let before = self.bytes;
+            self.change(&name, |principal| {
+                principal.forget(now_ms, Most { ids: usize::MAX, bytes: held - held / 8 });
+            });
+            if self.bytes == before {
                 return;
             }
-            self.bytes -= held - principal.bytes;
         }
     }
 
@@ -147,30 +232,38 @@ impl IdMemory {
     }
 
     /// Everything, for a snapshot.
-    pub fn principals(&self) -> impl Iterator<Item = (&String, &PrincipalIds)> {
-        self.principals.iter()
+    pub fn principals(&self) -> impl Iterator<Item = (&str, &PrincipalIds)> {
+        self.principals.iter().map(|(name, principal)| (&**name, principal))
+    }
+
+    /// Ids that are forgotten with their principals, from and to, for a snapshot.
+    #[must_use]
+    pub fn spans(&self) -> &[(Uuid, Uuid)] {
+        &self.forgotten
     }
 
     /// Puts back one principal from a snapshot: up to the horizon everything is forgotten.
-    pub fn restore(&mut self, principal: String, horizon: Option<Uuid>) {
-        let principal = self.principals.entry(principal).or_default();
-        principal.forgotten.extend(horizon.map(|horizon| (Uuid::nil(), horizon)));
+    pub fn restore(&mut self, principal: &str, horizon: Option<Uuid>) {
+        self.change(principal, |principal| {
+            principal.forgotten.extend(horizon.map(|horizon| (Uuid::nil(), horizon)));
+        });
     }
 
     /// Puts back its ids.
     pub fn restore_ids(&mut self, principal: &str, ids: Vec<(Uuid, Remembered)>) {
-        if let Some(principal) = self.principals.get_mut(principal) {
-            let before = principal.bytes;
+        self.change(principal, |principal| {
             ids.into_iter().for_each(|(id, remembered)| principal.insert(id, remembered));
-            self.bytes = self.bytes + principal.bytes - before;
-        }
+        });
     }
 
     /// Puts back which ids it has forgotten.
     pub fn restore_spans(&mut self, principal: &str, spans: Vec<(Uuid, Uuid)>) {
-        if let Some(principal) = self.principals.get_mut(principal) {
-            principal.forgotten.extend(spans);
-        }
+        self.change(principal, |principal| principal.forgotten.extend(spans));
+    }
+
+    /// Puts back which ids are forgotten with their principals. It comes behind the principals.
+    pub fn restore_unknown(&mut self, spans: Vec<(Uuid, Uuid)>) {
+        self.forgotten = spans;
     }
 }
 
@@ -199,8 +292,10 @@ impl PrincipalIds {
         }
     }
 
-    fn has_forgotten(&self, id: Uuid) -> bool {
-        self.forgotten.iter().any(|(from, to)| (*from..=*to).contains(&id))
+    /// The newest id that it has had.
+    fn newest(&self) -> Uuid {
+        let held = self.ids.get_max().map(|(id, _)| *id);
+        held.into_iter().chain(self.forgotten.last().map(|(_, to)| *to)).max().unwrap_or_default()
     }
 
     fn forget(&mut self, now_ms: u64, most: Most) {
@@ -251,6 +346,36 @@ impl PrincipalIds {
     }
 }
 
+fn is_older(id: Uuid, age_ms: u64, now_ms: u64) -> bool {
+    time_of(id).unwrap_or(0).saturating_add(age_ms) < now_ms
+}
+
+fn is_within(spans: &[(Uuid, Uuid)], id: Uuid) -> bool {
+    spans.iter().any(|(from, to)| (*from..=*to).contains(&id))
+}
+
+/// Adds a span to spans in their order: those that are near it become one with it.
+fn add_span(spans: &mut Vec<(Uuid, Uuid)>, (mut from, mut to): (Uuid, Uuid)) {
+    let is_near = |one: Uuid, other: Uuid| {
+        let (one, other) = (time_of(one).unwrap_or(0), time_of(other).unwrap_or(0));
+        one.abs_diff(other) <= SPAN_GAP_MS
+    };
+    spans.retain(|span| {
+        let overlap = span.0 <= to && from <= span.1;
+        let meets = overlap || is_near(span.0, to) || is_near(span.1, from);
+        if meets {
+            (from, to) = (from.min(span.0), to.max(span.1));
+        }
+        !meets
+    });
+    let at = spans.partition_point(|span| span.1 < from);
+    spans.insert(at, (from, to));
+    if spans.len() > SPANS {
+        let (_, to) = spans.remove(0);
+        spans[0] = (Uuid::nil(), spans[0].1.max(to));
+    }
+}
+
 fn size_of_one(remembered: &Remembered) -> usize {
     ID_BYTES + std::mem::size_of_val(&*remembered.results)
 }
@@ -261,117 +386,4 @@ fn time_of(id: Uuid) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn id(ms: u64, tail: u64) -> Uuid {
-        Uuid::from_u128(
-            (u128::from(ms) << 80) | (0x7 << 76) | (0b10 << 62) | u128::from(tail & 0xffff),
-        )
-    }
-
-    fn signature(id: Uuid, digest: u64) -> Signature {
-        Signature { principal: "p".into(), id, digest, earlier: None }
-    }
-
-    fn remembered(digest: u64) -> Remembered {
-        Remembered { digest, place: Place::default(), results: Box::default() }
-    }
-
-    #[test]
-    fn law_5_a_known_id_is_replayed_and_with_other_operations_a_conflict() {
-        let mut memory = IdMemory::default();
-        let mine = signature(id(1_000, 1), 7);
-
-        assert_eq!(memory.recall(&mine, 1_000), Recall::Fresh);
-        memory.remember(&mine, remembered(7), 1_000);
-
-        assert_eq!(memory.recall(&mine, 1_500), Recall::Known(remembered(7)));
-        assert_eq!(memory.recall(&signature(mine.id, 8), 1_500), Recall::Conflict);
-        let other = Signature { principal: "q".into(), ..mine };
-        assert_eq!(memory.recall(&other, 1_500), Recall::Fresh);
-    }
-
-    #[test]
-    fn law_5_an_id_that_may_have_been_forgotten_is_refused() {
-        let day = limits::ID_MEMORY_MS;
-        let mut memory = IdMemory::default();
-        memory.remember(&signature(id(1_000, 1), 7), remembered(7), 1_000);
-
-        memory.remember(&signature(id(day + 1_002, 2), 7), remembered(7), day + 1_002);
-
-        assert_eq!(memory.recall(&signature(id(1_000, 1), 7), day + 1_002), Recall::Expired);
-        assert_eq!(memory.recall(&signature(id(1_000, 0), 7), day + 1_002), Recall::Expired);
-        assert_eq!(memory.recall(&signature(id(1_001, 0), 7), day + 1_002), Recall::Expired);
-        assert_eq!(memory.recall(&signature(id(1_002, 0), 7), day + 1_002), Recall::Fresh);
-    }
-
-    #[test]
-    fn law_5_what_falls_out_by_count_moves_the_horizon() {
-        let mut ids = PrincipalIds::default();
-        for tail in 0..5 {
-            ids.insert(id(1_000 + tail, tail), remembered(0));
-        }
-
-        ids.forget(1_010, Most { ids: 3, bytes: usize::MAX });
-
-        assert_eq!((ids.ids.len(), ids.spans()), (3, &[(id(1_000, 0), id(1_001, 1))][..]));
-    }
-
-    #[test]
-    fn ids_and_their_replies_are_bounded_by_bytes_for_a_principal_and_in_all() {
-        let large = || Remembered { results: vec![Some(1); 1_000].into(), ..remembered(0) };
-        let one = size_of_one(&large());
-        let mut ids = PrincipalIds::default();
-        (0..10).for_each(|tail| ids.insert(id(1_000 + tail, tail), large()));
-        let mut memory = IdMemory::default();
-        for (principal, count) in [("much", 9), ("little", 1)] {
-            for tail in 0..count {
-                let signature =
-                    Signature { principal: principal.into(), ..signature(id(9, tail), 0) };
-                memory.remember(&signature, large(), 9);
-            }
-        }
-
-        ids.forget(1_010, Most { ids: usize::MAX, bytes: 3 * one });
-        memory.shrink(9, 4 * one);
-
-        assert_eq!((ids.ids.len(), ids.bytes), (3, 3 * one));
-        assert!(memory.bytes() <= 4 * one && memory.bytes() > one, "{}", memory.bytes());
-        let held = memory.principals().map(|(name, ids)| (name.as_str(), ids.bytes / one));
-        assert_eq!(held.collect::<Vec<_>>(), [("little", 1), ("much", memory.bytes() / one - 1)]);
-        let again = Signature { principal: "much".into(), ..signature(id(9, 0), 0) };
-        assert_eq!(memory.recall(&again, 9), Recall::Expired);
-    }
-
-    #[test]
-    fn ids_of_a_time_ahead_cost_nothing_when_the_clock_is_right_again() {
-        const HOUR: u64 = 60 * 60 * 1_000;
-        let now = 1_000 * HOUR;
-        let mut memory = IdMemory::default();
-        let at = |hours: u64, tail| signature(id(now + hours * HOUR, tail), 0);
-        memory.remember(&at(0, 1), remembered(0), now);
-        // The clock is ahead for two days, so that even ids of that time are forgotten.
-        for hours in [25, 26, 51, 76] {
-            memory.remember(&at(hours, 0), remembered(0), now + hours * HOUR);
-        }
-
-        assert_eq!(memory.recall(&at(0, 2), now), Recall::Fresh);
-        assert_eq!(memory.recall(&at(0, 1), now), Recall::Expired, "it took effect");
-        assert_eq!(memory.recall(&at(76, 0), now), Recall::Known(remembered(0)));
-        assert_eq!(memory.recall(&at(25, 1), now), Recall::Invalid);
-        assert_eq!(memory.recall(&at(26, 0), now + 26 * HOUR), Recall::Expired, "it took effect");
-        memory.remember(&at(1, 0), remembered(0), now + HOUR);
-        assert_eq!(memory.recall(&at(1, 0), now + HOUR), Recall::Known(remembered(0)));
-        assert_eq!(memory.recall(&at(2, 0), now + 2 * HOUR), Recall::Fresh);
-    }
-
-    #[test]
-    fn an_id_from_the_future_or_of_another_version_is_invalid() {
-        let memory = IdMemory::default();
-        let ahead = id(limits::ID_AHEAD_MS + 1_001, 0);
-
-        assert_eq!(memory.recall(&signature(ahead, 0), 1_000), Recall::Invalid);
-        assert_eq!(memory.recall(&signature(Uuid::from_u128(5), 0), 1_000), Recall::Invalid);
-    }
-}
+mod tests;

@@ -1,25 +1,84 @@
-//! What people send: JSON objects, and nothing that could be taken for one.
+//! What people send: JSON objects, and nothing that could be taken for one; values that come back
+//! as they were sent, and nothing else.
+
+mod exact;
 
 use serde::Deserialize;
 use serde::de::{Error, IgnoredAny};
+use serde_json::Value;
 
-/// Reads a JSON object.
+pub use self::exact::{Fault, INEXACT, Inexact, check_exact};
+
+/// Reads a JSON object of exact values.
 ///
 /// # Errors
-/// What is wrong with the JSON, or with a field. Serde alone would take a list of values for a
-/// struct as well.
+/// What is wrong with the JSON ([`Inexact`]), or with a field. Serde alone would take a list of
+/// values for a struct as well.
 pub fn read_object<'a, T: Deserialize<'a>>(text: &'a [u8]) -> serde_json::Result<T> {
-    match text.trim_ascii_start().first() {
-        Some(b'{') | None => serde_json::from_slice(text),
-        Some(_) => {
-            serde_json::from_slice::<IgnoredAny>(text)?;
-            Err(serde_json::Error::custom("not a JSON object"))
-        }
+    let text = as_text(text)?;
+    check_exact(text, usize::MAX).or_else(|inexact| explain(text, &inexact))?;
+    match text.trim_ascii_start().as_bytes().first() {
+        Some(b'{') | None => serde_json::from_str(text),
+        Some(_) => Err(serde_json::Error::custom("not a JSON object")),
     }
+}
+
+/// Reads a value that is carried by something else, as the parameters of a join are.
+///
+/// # Errors
+/// [`Inexact`].
+pub fn read_value(text: &[u8], levels: usize) -> Result<Value, Inexact> {
+    let syntax = || Inexact { fault: Fault::Syntax, line: 1, column: 1 };
+    let text = std::str::from_utf8(text).map_err(|_| syntax())?;
+    check_exact(text, levels)?;
+    serde_json::from_str(text).map_err(|_| syntax())
+}
+
+/// Checks an object that is passed on as it is.
+///
+/// # Errors
+/// [`Inexact`].
+pub fn check_object(text: &[u8], levels: usize) -> Result<(), Inexact> {
+    let syntax = Inexact { fault: Fault::Syntax, line: 1, column: 1 };
+    match std::str::from_utf8(text) {
+        Ok(text) if text.trim_ascii_start().starts_with('{') => check_exact(text, levels),
+        Ok(_) | Err(_) => Err(syntax),
+    }
+}
+
+/// True when lists and objects stand deeper within one another than `levels`.
+#[must_use]
+pub fn is_deeper(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Array(items) => levels == 0 || items.iter().any(|item| is_deeper(item, levels - 1)),
+        Value::Object(fields) => {
+            levels == 0 || fields.values().any(|item| is_deeper(item, levels - 1))
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
+}
+
+fn as_text(text: &[u8]) -> serde_json::Result<&str> {
+    std::str::from_utf8(text).map_err(|error| {
+        let lines = text[..error.valid_up_to()].split(|byte| *byte == b'\n');
+        let (line, column) = lines.enumerate().last().map_or((0, 0), |(at, line)| (at, line.len()));
+        let (line, column) = (line + 1, column + 1);
+        serde_json::Error::custom(format!("not UTF-8 at line {line} column {column}"))
+    })
+}
+
+/// The reader's own words for what is no JSON.
+fn explain(text: &str, inexact: &Inexact) -> serde_json::Result<()> {
+    if inexact.fault == Fault::Syntax {
+        let IgnoredAny = serde_json::from_str(text)?;
+    }
+    Err(serde_json::Error::custom(inexact))
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -36,5 +95,24 @@ mod tests {
         assert!(read("[1").unwrap_err().contains("EOF"));
         assert!(read("").unwrap_err().contains("EOF"));
         assert!(read("{}").unwrap_err().contains("missing field `a`"));
+    }
+
+    #[test]
+    fn what_would_be_read_as_something_else_is_named_with_its_place() {
+        let read = |text: &[u8]| read_object::<Value>(text).map_err(|error| error.to_string());
+
+        let twice = read(b"{\"a\":1,\n\"a\":1}").unwrap_err();
+        assert_eq!(twice, "the field \"a\" for the second time at line 2 column 6");
+        assert!(read(b"{\"a\":\n\"\xff\"}").unwrap_err().starts_with("not UTF-8 at line 2"));
+    }
+
+    #[test]
+    fn depth_is_counted_in_values_as_in_texts() {
+        let value = json!({"a": [[1], {}]});
+
+        assert!(!is_deeper(&value, 3) && is_deeper(&value, 2));
+        assert!(check_object(value.to_string().as_bytes(), 3).is_ok());
+        assert!(check_object(value.to_string().as_bytes(), 2).is_err());
+        assert!(!is_deeper(&json!(1), 0) && is_deeper(&json!([]), 0));
     }
 }

@@ -8,8 +8,10 @@ pub const NAME_BYTES: usize = 64;
 pub const KEY_BYTES: usize = 256;
 /// Largest row, as canonical JSON.
 pub const ROW_BYTES: usize = 256 * 1024;
-/// Deepest nesting of a row.
-pub const ROW_DEPTH: usize = 32;
+/// Lists and objects within one another, at most: in a row, a payload, a meta, a body of a message.
+pub const VALUE_DEPTH: usize = 32;
+/// The same in what carries one of them: parameters of a join, a push, an operation.
+pub const CARRIED_DEPTH: usize = VALUE_DEPTH + 8;
 /// Largest record of a journal.
 pub const JOURNAL_RECORD_BYTES: usize = 256 * 1024;
 /// Most proposals in one commit.
@@ -18,6 +20,11 @@ pub const COMMIT_PROPOSALS: usize = 1_000;
 pub const COMMIT_BYTES: usize = 1024 * 1024;
 /// What a commit may become: bytes of its records.
 pub const COMMIT_RESULT_BYTES: usize = 16 * 1024 * 1024;
+/// Messages and endpoints that moves of one commit may look at, besides [`COMMIT_MOVES_OF_ALL`]
+/// times as many as there are.
+pub const COMMIT_MOVES: u64 = 100_000;
+/// Each of a dataset's unfinished messages may be moved so often by one commit.
+pub const COMMIT_MOVES_OF_ALL: u64 = 2;
 /// Bytes of rows that a commit may read and write on the way there.
 pub const COMMIT_WORK_BYTES: usize = 64 * 1024 * 1024;
 /// Most commits flushed together in one entry of the log.
@@ -69,6 +76,8 @@ pub const ID_MEMORY_BYTES_PER_PRINCIPAL: usize = 128 * 1024 * 1024;
 pub const ID_MEMORY_BYTES: usize = 512 * 1024 * 1024;
 /// Principals whose commit ids are remembered in one dataset.
 pub const ID_MEMORY_PRINCIPALS: usize = 65_536;
+/// One whose newest commit id is older than this gives way to a new one when there are so many.
+pub const ID_PRINCIPAL_MS: u64 = 10 * 60 * 1000;
 /// Longest name of a principal.
 pub const PRINCIPAL_BYTES: usize = 128;
 /// Longest token or key that a request may carry.
@@ -209,6 +218,8 @@ pub const PRESENCE_KEY_BYTES: usize = 128;
 pub const PRESENCE_META_BYTES: usize = 4 * 1024;
 /// Metas under one presence key: the same user on several screens.
 pub const PRESENCE_METAS_PER_KEY: usize = 64;
+/// What is told of those who are present in one piece, as JSON.
+pub const PRESENCE_PIECE_BYTES: usize = 64 * 1024;
 /// Metas on one topic that are listed; beyond it only their count is told.
 pub const PRESENCE_LISTED: usize = 1_000;
 /// Everybody on a topic is told who came and went this often.
@@ -230,6 +241,12 @@ pub const WAITING_BYTES: usize = 512 * 1024 * 1024;
 pub const ADDRESS_WAITING_BYTES: usize = 64 * 1024 * 1024;
 /// Bytes that a connection may have waiting while its address has more than it may.
 pub const OUTBOX_SPARED_BYTES: usize = 16 * 1024;
+/// Pulls that wait for mail are at most one for so many sockets that may be.
+pub const PULLS_PART: usize = 2;
+/// Presences on topics are at most so many for each socket that may be.
+pub const PRESENCES_PER_SOCKET: usize = 8;
+/// What somebody who is present weighs, besides the key and the meta.
+pub const PRESENCE_SPARED_BYTES: usize = 512;
 /// Connections that may be there for a moment while every socket has its own.
 pub const REQUESTS_BESIDE: usize = 16;
 /// Connections of HTTP beyond those that there is place for: they are told so, or show that they
@@ -472,6 +489,7 @@ pub const RESERVED_DESCRIPTORS: usize = 16;
 pub const BOOKMARK_MS: u64 = 15_000;
 
 // Bounds that depend on each other.
+const _: () = assert!(PRESENCE_META_BYTES + PRESENCE_KEY_BYTES < PRESENCE_PIECE_BYTES);
 const _: () = assert!(ROW_BYTES < COMMIT_BYTES);
 const _: () = assert!(JOIN_INLINE_BYTES <= JOIN_BYTES && JOIN_INLINE_ROWS <= JOIN_ROWS);
 const _: () = assert!(ENTRY_BYTES + 2 * COMMIT_RESULT_BYTES < LOG_FRAME_BYTES);

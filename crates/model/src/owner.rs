@@ -269,7 +269,9 @@ impl<T> Owner<T> {
             Recall::Conflict => Err(Refusal::IdConflict),
             Recall::Expired => Err(Refusal::IdExpired),
             Recall::Invalid => Err(Refusal::IdInvalid),
-            Recall::Fresh if self.state.ids.has_room_for(&signature.principal) => Ok(None),
+            Recall::Fresh if self.state.ids.has_room_for(&signature.principal, self.now_ms) => {
+                Ok(None)
+            }
             Recall::Fresh => Err(Refusal::TooManyPrincipals),
         }
     }

@@ -9,13 +9,16 @@
 //! *Seen*: a joiner was greeted in between.
 //!
 //! A diff is told at intervals, so a burst of joins costs one frame. Clients take diffs
-//! idempotently by `phx_ref`: a joiner may get what the next diff tells again.
+//! idempotently by `phx_ref`: a joiner may get what the next diff tells again. So lists of any
+//! length are told in pieces: the first as `presence_state`, the others as diffs of who has come.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use crate::json::{INEXACT, is_deeper};
 use crate::limits;
 
 /// The event that carries everybody.
@@ -45,12 +48,36 @@ pub enum PresenceError {
         /// Bytes allowed.
         limit: usize,
     },
+    /// The meta is nested too deeply.
+    #[error("the presence meta is nested deeper than {limit} levels")]
+    TooDeep {
+        /// Levels allowed.
+        limit: usize,
+    },
     /// The key is there too many times.
-    #[error("the presence key is tracked {limit} times, the limit")]
+    #[error(
+        "the presence key {key:?} is there {limit} times, the limit of one key (`metas`): join \
+         under another key, or with `{{\"presence\": false}}`"
+    )]
     TooMany {
+        /// The key.
+        key: String,
         /// Metas allowed under one key.
         limit: usize,
     },
+}
+
+impl PresenceError {
+    /// The stable code that clients see.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::TooDeep { .. } => INEXACT,
+            Self::Key { .. } | Self::NoObject | Self::Meta { .. } | Self::TooMany { .. } => {
+                "bad_presence"
+            }
+        }
+    }
 }
 
 /// What a present client says of itself.
@@ -59,8 +86,12 @@ struct Meta {
     /// Unique among all metas.
     reference: Arc<str>,
     previous: Option<Arc<str>>,
-    fields: Arc<Map<String, Value>>,
+    /// JSON between its braces.
+    fields: Arc<str>,
 }
+
+/// What a meta takes in JSON besides its texts, about.
+const META_BYTES: usize = 64;
 
 type Metas = BTreeMap<Arc<str>, Vec<Meta>>;
 
@@ -81,12 +112,28 @@ pub struct Presence {
 }
 
 /// What subscribers are told.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Told {
     /// The event.
     pub event: &'static str,
-    /// The payload.
-    pub payload: Value,
+    /// The payload, as JSON.
+    pub payload: String,
+}
+
+/// What a joiner is told first, and behind what place the rest begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Greeting {
+    /// What is told now.
+    pub told: Told,
+    /// Where to go on; none at the end.
+    pub rest: Option<After>,
+}
+
+/// A place in the list of those who are present: behind this meta.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct After {
+    key: Arc<str>,
+    reference: Arc<str>,
 }
 
 impl Presence {
@@ -106,8 +153,8 @@ impl Presence {
         reference: &str,
         fields: Map<String, Value>,
     ) -> Result<(), PresenceError> {
-        self.admit(key, &fields, 1)?;
-        self.add(key, Meta { reference: reference.into(), previous: None, fields: fields.into() });
+        let fields = self.admit(key, fields, 1)?;
+        self.add(key, Meta { reference: reference.into(), previous: None, fields });
         Ok(())
     }
 
@@ -123,12 +170,12 @@ impl Presence {
         next: &str,
         fields: Map<String, Value>,
     ) -> Result<bool, PresenceError> {
-        self.admit(key, &fields, 0)?;
+        let fields = self.admit(key, fields, 0)?;
         if !self.untrack(key, reference) {
             return Ok(false);
         }
         let previous = Some(reference.into());
-        self.add(key, Meta { reference: next.into(), previous, fields: fields.into() });
+        self.add(key, Meta { reference: next.into(), previous, fields });
         Ok(true)
     }
 
@@ -163,28 +210,56 @@ impl Presence {
         self.metas
     }
 
-    /// What a joiner is told: everybody, or how many when they are too many.
+    /// What a joiner is told: everybody, piece by piece, or how many when they are too many.
     #[must_use]
-    pub fn greet(&mut self) -> Told {
+    pub fn greet(&mut self) -> Greeting {
         self.seen = true;
-        self.everybody()
-    }
-
-    /// The first keys, at most so many, as `presence_state` has them.
-    #[must_use]
-    pub fn list(&self, most: usize) -> Value {
-        encode(self.present.iter().take(most))
-    }
-
-    fn everybody(&self) -> Told {
         match self.crowded {
-            true => self.count(),
-            false => Told { event: STATE_EVENT, payload: encode(self.present.iter()) },
+            true => Greeting { told: self.count(), rest: None },
+            false => {
+                let (payload, rest) = piece(&self.present, None, usize::MAX);
+                Greeting { told: Told { event: STATE_EVENT, payload }, rest }
+            }
         }
     }
 
-    /// What everybody is told now; none when nothing changed since the last time.
-    pub fn tell(&mut self) -> Option<Told> {
+    /// The next piece of what a joiner is told: who is there now, behind a place, as if they had
+    /// just come. None when they have become too many to list: everybody is told how many, then.
+    pub fn greet_on(&mut self, after: &After) -> Option<Greeting> {
+        if self.crowded {
+            return None;
+        }
+        self.seen = true;
+        let (joins, rest) = piece(&self.present, Some(after), usize::MAX);
+        Some(Greeting { told: diff(&joins, "{}"), rest })
+    }
+
+    /// The first metas, at most so many, as `presence_state` has them.
+    #[must_use]
+    pub fn list(&self, most: usize) -> String {
+        let (mut list, mut after, mut left) = (Map::new(), None, most);
+        loop {
+            let (text, rest) = piece(&self.present, after.as_ref(), left);
+            let read: Map<String, Value> = serde_json::from_str(&text).unwrap_or_default();
+            for (key, under) in read {
+                left -= under["metas"].as_array().map_or(0, Vec::len);
+                match list.get_mut(&key).and_then(|known: &mut Value| known["metas"].as_array_mut())
+                {
+                    Some(known) => {
+                        known.extend(under["metas"].as_array().into_iter().flatten().cloned())
+                    }
+                    None => drop(list.insert(key, under)),
+                }
+            }
+            match rest.filter(|_| left > 0) {
+                Some(rest) => after = Some(rest),
+                None => return Value::Object(list).to_string(),
+            }
+        }
+    }
+
+    /// What everybody is told now, in pieces; nothing when nothing changed since the last time.
+    pub fn tell(&mut self) -> Vec<Told> {
         let (joins, leaves) = (std::mem::take(&mut self.joins), std::mem::take(&mut self.leaves));
         let changed = !joins.is_empty() || !leaves.is_empty();
         self.seen = false;
@@ -192,52 +267,71 @@ impl Presence {
         let bound = limits::PRESENCE_LISTED / if was_crowded { 2 } else { 1 };
         self.crowded = self.counts || self.metas > bound;
         if self.crowded {
-            return (self.told_count != self.metas || !was_crowded).then(|| {
-                self.told_count = self.metas;
-                self.count()
-            });
+            let is_new = self.told_count != self.metas || !was_crowded;
+            self.told_count = self.metas;
+            return is_new.then(|| self.count()).into_iter().collect();
         }
         if was_crowded {
-            return Some(self.everybody());
+            let mut all = pieces(&self.present).into_iter();
+            let first = all.next().map(|payload| Told { event: STATE_EVENT, payload });
+            return first.into_iter().chain(all.map(|joins| diff(&joins, "{}"))).collect();
         }
-        let payload = || json!({"joins": encode(joins.iter()), "leaves": encode(leaves.iter())});
-        changed.then(|| Told { event: DIFF_EVENT, payload: payload() })
+        if !changed {
+            return vec![];
+        }
+        let (mut joins, mut leaves) = (pieces(&joins), pieces(&leaves).into_iter());
+        let last = diff(&joins.pop().unwrap_or_default(), &leaves.next().unwrap_or_default());
+        let joins = joins.iter().map(|joins| diff(joins, "{}"));
+        joins.chain([last]).chain(leaves.map(|leaves| diff("{}", &leaves))).collect()
     }
 
     fn count(&self) -> Told {
-        let payload = json!({"count": self.metas, "keys": self.present.len()});
+        let payload = json!({"count": self.metas, "keys": self.present.len()}).to_string();
         Told { event: COUNT_EVENT, payload }
     }
 
+    /// What is said of somebody, as it is kept, if it may be said.
     fn admit(
         &self,
         key: &str,
-        fields: &Map<String, Value>,
+        mut fields: Map<String, Value>,
         more: usize,
-    ) -> Result<(), PresenceError> {
+    ) -> Result<Arc<str>, PresenceError> {
         if key.is_empty() || key.len() > limits::PRESENCE_KEY_BYTES {
             return Err(PresenceError::Key { limit: limits::PRESENCE_KEY_BYTES });
         }
-        let bytes = serde_json::to_vec(fields).map_or(usize::MAX, |text| text.len());
-        if bytes > limits::PRESENCE_META_BYTES {
+        if fields.values().any(|value| is_deeper(value, limits::VALUE_DEPTH - 1)) {
+            return Err(PresenceError::TooDeep { limit: limits::VALUE_DEPTH });
+        }
+        // Ours win over what the client says of itself.
+        fields.remove("phx_ref");
+        fields.remove("phx_ref_prev");
+        let text = Value::Object(fields).to_string();
+        if text.len() > limits::PRESENCE_META_BYTES {
+            let bytes = text.len();
             return Err(PresenceError::Meta { bytes, limit: limits::PRESENCE_META_BYTES });
         }
         let limit = limits::PRESENCE_METAS_PER_KEY;
         match self.present.get(key).map_or(0, Vec::len) + more > limit {
-            true => Err(PresenceError::TooMany { limit }),
-            false => Ok(()),
+            true => Err(PresenceError::TooMany { key: key.to_owned(), limit }),
+            false => Ok(text[1..text.len() - 1].into()),
         }
     }
 
     fn add(&mut self, key: &str, mut meta: Meta) {
         self.metas += 1;
         if self.counts {
-            meta.fields = Arc::default();
+            meta.fields = "".into();
         }
         let key: Arc<str> = key.into();
         self.joins.entry(Arc::clone(&key)).or_default().push(meta.clone());
         self.present.entry(key).or_default().push(meta);
     }
+}
+
+fn diff(joins: &str, leaves: &str) -> Told {
+    let payload = format!("{{\"joins\":{joins},\"leaves\":{leaves}}}");
+    Told { event: DIFF_EVENT, payload }
 }
 
 fn take(metas: &mut Metas, key: &str, reference: &str) -> Option<Meta> {
@@ -250,22 +344,95 @@ fn take(metas: &mut Metas, key: &str, reference: &str) -> Option<Meta> {
     Some(taken)
 }
 
-fn encode<'a>(metas: impl Iterator<Item = (&'a Arc<str>, &'a Vec<Meta>)>) -> Value {
-    let one = |meta: &Meta| {
-        let mut fields = Map::clone(&meta.fields);
-        // Ours win over what the client says of itself.
-        fields.insert("phx_ref".into(), (*meta.reference).into());
-        match &meta.previous {
-            Some(previous) => fields.insert("phx_ref_prev".into(), (**previous).into()),
-            None => fields.remove("phx_ref_prev"),
-        };
-        Value::Object(fields)
+/// The piece of a list that begins behind a place: at most [`limits::PRESENCE_PIECE_BYTES`] of
+/// JSON, but one meta at least.
+fn piece(metas: &Metas, after: Option<&After>, most: usize) -> (String, Option<After>) {
+    let mut written = Written::default();
+    let mut last: Option<(&Arc<str>, &Meta)> = None;
+    let range: (Bound<&str>, Bound<&str>) = match after {
+        Some(After { key, .. }) => (Bound::Included(&**key), Bound::Unbounded),
+        None => (Bound::Unbounded, Bound::Unbounded),
     };
-    let all = metas.map(|(key, metas)| {
-        let metas: Vec<Value> = metas.iter().map(one).collect();
-        ((**key).to_owned(), json!({"metas": metas}))
-    });
-    Value::Object(all.collect())
+    for (key, under) in metas.range::<str, _>(range) {
+        let told = after.filter(|after| after.key == *key);
+        let told = told.and_then(|after| {
+            under.iter().position(|meta| meta.reference == after.reference).map(|at| at + 1)
+        });
+        for meta in &under[told.unwrap_or(0)..] {
+            if written.metas >= most || written.metas > 0 && written.is_full(key, meta) {
+                let after = last.map(|(key, meta)| After {
+                    key: Arc::clone(key),
+                    reference: Arc::clone(&meta.reference),
+                });
+                return (written.finish(), after);
+            }
+            written.add(key, meta);
+            last = Some((key, meta));
+        }
+    }
+    (written.finish(), None)
+}
+
+/// All pieces of a list.
+fn pieces(metas: &Metas) -> Vec<String> {
+    let (mut all, mut after) = (vec![], None);
+    loop {
+        let (text, rest) = piece(metas, after.as_ref(), usize::MAX);
+        all.push(text);
+        match rest {
+            Some(rest) => after = Some(rest),
+            None => return all,
+        }
+    }
+}
+
+/// Metas as JSON: `{key: {"metas": [{…}]}}`.
+#[derive(Default)]
+struct Written {
+    json: String,
+    key: Option<Arc<str>>,
+    metas: usize,
+}
+
+impl Written {
+    fn is_full(&self, key: &str, meta: &Meta) -> bool {
+        let more = key.len() + meta.fields.len() + 2 * meta.reference.len() + META_BYTES;
+        self.json.len() + more > limits::PRESENCE_PIECE_BYTES
+    }
+
+    fn add(&mut self, key: &Arc<str>, meta: &Meta) {
+        match &self.key {
+            Some(open) if open == key => self.json.push(','),
+            open => {
+                self.json.push_str(if open.is_some() { "]}," } else { "{" });
+                self.json.push_str(&quoted(key));
+                self.json.push_str(":{\"metas\":[");
+                self.key = Some(Arc::clone(key));
+            }
+        }
+        self.json.push('{');
+        self.json.push_str(&meta.fields);
+        if !meta.fields.is_empty() {
+            self.json.push(',');
+        }
+        self.json.push_str("\"phx_ref\":");
+        self.json.push_str(&quoted(&meta.reference));
+        if let Some(previous) = &meta.previous {
+            self.json.push_str(",\"phx_ref_prev\":");
+            self.json.push_str(&quoted(previous));
+        }
+        self.json.push('}');
+        self.metas += 1;
+    }
+
+    fn finish(mut self) -> String {
+        self.json.push_str(if self.key.is_some() { "]}}" } else { "{}" });
+        self.json
+    }
+}
+
+fn quoted(text: &str) -> String {
+    Value::from(text).to_string()
 }
 
 #[cfg(test)]

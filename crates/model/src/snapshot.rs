@@ -27,6 +27,8 @@ const FORMAT_WITH_MAIL: u8 = 2;
 /// The same where it matters by which clock something was reckoned: messages rest, or ids of a
 /// time ahead were forgotten.
 const FORMAT_WITH_CLOCKS: u8 = 3;
+/// The same where names were forgotten: of servers, of endpoints, or of principals with ids.
+const FORMAT_WITH_FORGOTTEN: u8 = 4;
 
 #[derive(Serialize, Deserialize)]
 enum Piece {
@@ -63,6 +65,10 @@ enum Piece {
     },
     /// Ids of the principal before that were forgotten besides those up to its horizon: from, to.
     Forgotten {
+        spans: Vec<(Uuid, Uuid)>,
+    },
+    /// The same of principals that are forgotten themselves.
+    Unknown {
         spans: Vec<(Uuid, Uuid)>,
     },
 }
@@ -102,10 +108,12 @@ pub fn write<E>(state: &State, write: &mut dyn FnMut(&[u8]) -> Result<(), E>) ->
     // Endpoints may be routed before there is a queue.
     let has_mail = state.mail.parts().any(|part| part != MailPart::Last(0));
     let has_clocks = state.mail.has_clocks() || state.mail.has_scopes() || state.ids.has_spans();
-    let format = match (has_mail, has_clocks) {
-        (_, true) => FORMAT_WITH_CLOCKS,
-        (true, false) => FORMAT_WITH_MAIL,
-        (false, false) => FORMAT,
+    let has_forgotten = state.mail.has_forgotten_names() || !state.ids.spans().is_empty();
+    let format = match (has_mail, has_clocks, has_forgotten) {
+        (_, _, true) => FORMAT_WITH_FORGOTTEN,
+        (_, true, false) => FORMAT_WITH_CLOCKS,
+        (true, false, false) => FORMAT_WITH_MAIL,
+        (false, false, false) => FORMAT,
     };
     put(&Piece::Header { format, applied, history, time_ms })?;
     let (mut row_count, mut id_count) = (0, 0);
@@ -121,7 +129,7 @@ pub fn write<E>(state: &State, write: &mut dyn FnMut(&[u8]) -> Result<(), E>) ->
         put(&Piece::Journal { name: name.clone(), journal: *journal })?;
     }
     for (name, principal) in state.ids.principals() {
-        put(&Piece::Principal { name: name.clone(), horizon: principal.horizon() })?;
+        put(&Piece::Principal { name: name.to_owned(), horizon: principal.horizon() })?;
         if !principal.spans().is_empty() {
             put(&Piece::Forgotten { spans: principal.spans().to_vec() })?;
         }
@@ -129,6 +137,9 @@ pub fn write<E>(state: &State, write: &mut dyn FnMut(&[u8]) -> Result<(), E>) ->
             ((*id, remembered.clone()), 64 + 10 * remembered.results.len())
         });
         id_count += in_pieces(ids, |ids| put(&Piece::Ids { ids }))?;
+    }
+    if !state.ids.spans().is_empty() {
+        put(&Piece::Unknown { spans: state.ids.spans().to_vec() })?;
     }
     let parts = state.mail.parts().map(|part| (part, 96));
     if has_mail {
@@ -215,7 +226,7 @@ impl Reader {
     fn take(&mut self, piece: Piece) -> Result<(), SnapshotError> {
         match piece {
             Piece::Header {
-                format: format @ (FORMAT | FORMAT_WITH_MAIL | FORMAT_WITH_CLOCKS),
+                format: format @ FORMAT..=FORMAT_WITH_FORGOTTEN,
                 applied,
                 history,
                 time_ms,
@@ -224,7 +235,7 @@ impl Reader {
                 self.state = State { applied, history, time_ms, ..State::default() };
             }
             Piece::Header { format: found, .. } => {
-                return Err(SnapshotError::NewerFormat { found, known: FORMAT_WITH_CLOCKS });
+                return Err(SnapshotError::NewerFormat { found, known: FORMAT_WITH_FORGOTTEN });
             }
             Piece::Table { name, options } => {
                 self.state.tables.entry(name.clone()).or_default().options = options;
@@ -242,7 +253,7 @@ impl Reader {
                 self.state.journals.insert(name, journal);
             }
             Piece::Principal { name, horizon } => {
-                self.state.ids.restore(name.clone(), horizon);
+                self.state.ids.restore(&name, horizon);
                 self.principal = Some(name);
             }
             Piece::Ids { ids } => {
@@ -262,10 +273,14 @@ impl Reader {
                     .ok_or_else(|| malformed("spans without a principal"))?;
                 self.state.ids.restore_spans(name, spans);
             }
+            Piece::Unknown { spans } => self.state.ids.restore_unknown(spans),
             Piece::End { rows, ids } if (rows, ids) == (self.rows, self.ids) => {
                 if self.format == FORMAT_WITH_MAIL {
                     let time_ms = self.state.time_ms;
                     Arc::make_mut(&mut self.state.mail).reckon_rests(time_ms);
+                }
+                if self.format < FORMAT_WITH_FORGOTTEN {
+                    Arc::make_mut(&mut self.state.mail).release_unused();
                 }
                 self.ended = true;
             }
@@ -337,6 +352,28 @@ mod tests {
 
             assert_eq!(reader.finish().unwrap(), state, "cut every {cut} bytes");
         }
+    }
+
+    #[test]
+    fn i8_ids_that_were_forgotten_with_their_principals_are_in_a_snapshot() {
+        let mut state = state();
+        let later = 3 * crate::limits::ID_MEMORY_MS;
+        let id = Uuid::from_u128((u128::from(later) << 80) | (7 << 76) | (2 << 62));
+        let signature = Some(Signature { principal: "q".into(), id, digest: 4, earlier: None });
+        let entry = Entry {
+            writer: Uuid::nil(),
+            sequence: 2,
+            time_ms: later,
+            history: state.history,
+            commits: vec![Commit { signature, results: vec![], records: vec![] }],
+        };
+        state.fold(Revision(2), &entry.encode(), &mut |_, _| {}).unwrap();
+        assert_eq!((state.ids.principals().count(), state.ids.spans().len()), (1, 1));
+
+        let mut reader = Reader::default();
+        reader.push(&bytes_of(&state)).unwrap();
+
+        assert_eq!(reader.finish().unwrap(), state);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 
 use bytes::Bytes;
-use instep_model::feed::{BOOKMARK_EVENT, Behind, Feed, JoinRefusal, Joined, Notice};
+use instep_model::feed::{BOOKMARK_EVENT, Behind, Feed, JoinRefusal, Joined, Listing, Notice};
 use instep_model::position::{Place, Position};
 use instep_model::state::{CommitChanges, Tables};
 use instep_protocol::encode::encode_broadcast;
@@ -111,8 +111,11 @@ impl Hub {
         listener: &Listener,
     ) -> Result<(Joined, Subscription), JoinRefusal> {
         let feed = self.living()?;
-        let joined = feed.join(topic, since)?;
-        Ok((joined, self.topics.subscribe(topic, listener)))
+        let listing = feed.list(topic, since)?;
+        let subscription = self.topics.subscribe(topic, listener);
+        // Commits are told under this lock, and rows may be many.
+        drop(feed);
+        Ok((listing.make(), subscription))
     }
 
     /// What a subscriber that fell off the ring gets instead; none while the feed is busy.
@@ -126,10 +129,12 @@ impl Hub {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return None,
         };
-        Some(match self.has_ended() {
+        let listing = match self.has_ended() {
             true => Err(JoinRefusal::Unmatched),
-            false => Self::caught_up(&feed, subscription, since),
-        })
+            false => Self::skipped(&feed, subscription, since),
+        };
+        drop(feed);
+        Some(listing.map(Listing::make))
     }
 
     /// What a subscriber that fell off the ring gets instead.
@@ -138,17 +143,21 @@ impl Hub {
         subscription: &mut Subscription,
         since: Option<Position>,
     ) -> Result<Joined, JoinRefusal> {
-        Self::caught_up(&*self.living()?, subscription, since)
+        let feed = self.living()?;
+        let listing = Self::skipped(&feed, subscription, since)?;
+        // Commits are told under this lock, and rows may be many.
+        drop(feed);
+        Ok(listing.make())
     }
 
-    fn caught_up(
+    fn skipped(
         feed: &Feed,
         subscription: &mut Subscription,
         since: Option<Position>,
-    ) -> Result<Joined, JoinRefusal> {
-        let joined = feed.join(subscription.topic().name(), Some(since))?;
+    ) -> Result<Listing, JoinRefusal> {
+        let listing = feed.list(subscription.topic().name(), Some(since))?;
         subscription.skip_to_end();
-        Ok(joined)
+        Ok(listing)
     }
 
     pub(crate) fn has_topic(&self, topic: &str) -> bool {

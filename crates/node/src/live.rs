@@ -7,6 +7,7 @@ mod ids;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use instep_model::json::{INEXACT, Inexact, check_object};
 use instep_model::limits;
 pub use instep_model::live::{GAP_EVENT, LivePlace, UNCOUNTED_EVENTS};
 use instep_model::position::Position;
@@ -198,6 +199,9 @@ pub enum LiveError {
         /// Bytes allowed.
         limit: usize,
     },
+    /// The payload is no JSON object of values that can be kept.
+    #[error("the payload: {0}")]
+    Payload(Inexact),
     /// The event's name is reserved, empty or too long.
     #[error("the event {event:?} is reserved, empty or longer than {limit} bytes")]
     Event {
@@ -208,16 +212,33 @@ pub enum LiveError {
     },
 }
 
-/// Checks what is about to be published.
+impl LiveError {
+    /// The stable code that clients see.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Unmatched { .. } => "unmatched_topic",
+            Self::TooLarge { .. } => "payload_too_large",
+            Self::Payload(_) => INEXACT,
+            Self::Event { .. } => "bad_event",
+        }
+    }
+}
+
+/// Checks what is about to be published: it is passed on as it is, so every reader must be able to
+/// read it as the same.
 pub(crate) fn check(event: &str, payload: &Payload) -> Result<(), LiveError> {
     if reserved::is_event(event) || event.is_empty() || event.len() > limits::EVENT_BYTES {
         let limit = limits::EVENT_BYTES;
         return Err(LiveError::Event { event: event.to_owned(), limit });
     }
     let (Payload::Json(bytes) | Payload::Binary(bytes)) = payload;
-    match bytes.len() > limits::PUBLISH_BYTES {
-        true => Err(LiveError::TooLarge { bytes: bytes.len(), limit: limits::PUBLISH_BYTES }),
-        false => Ok(()),
+    if bytes.len() > limits::PUBLISH_BYTES {
+        return Err(LiveError::TooLarge { bytes: bytes.len(), limit: limits::PUBLISH_BYTES });
+    }
+    match payload {
+        Payload::Json(text) => check_object(text, limits::VALUE_DEPTH).map_err(LiveError::Payload),
+        Payload::Binary(_) => Ok(()),
     }
 }
 

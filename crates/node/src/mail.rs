@@ -24,7 +24,7 @@ use serde_json::Value;
 pub use self::bodies::BodyCounts;
 pub use self::outbox::{Delivery, Told};
 pub(crate) use self::post::Post;
-pub use self::pulling::Pulled;
+pub use self::pulling::{Kept, Pull, Pulled};
 pub use self::registration::{Registration, Said};
 pub use self::sending::{QUEUE_PREFIX, Sent, SentMessage, letters};
 pub use self::words::{Answers, Nack, Reject};
@@ -87,6 +87,12 @@ pub enum MailError {
     /// Another registration has taken over.
     #[error("another registration of this server has taken over")]
     Fenced,
+    /// Whoever asks has as many registrations as it may.
+    #[error("this address takes the mail of as many servers as it may")]
+    Crowded,
+    /// There are as many registrations as may be.
+    #[error("there is no place for another registration")]
+    Full,
     /// The owner refused.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -104,6 +110,8 @@ impl MailError {
             Self::Event { .. } => "bad_event",
             Self::NotRegistered { .. } => "not_registered",
             Self::Fenced => "fenced",
+            Self::Crowded => "too_many_registrations",
+            Self::Full => "overloaded",
             Self::Refused(refusal) => refusal.code(),
         }
     }

@@ -106,6 +106,25 @@ pub fn encode_reply(vsn: Vsn, to: &Address<'_>, status: &str, response_json: &[u
     out.into()
 }
 
+/// Encodes the answer to a request that failed, on a topic that is JSON already.
+#[must_use]
+pub(crate) fn encode_error_reply(
+    vsn: Vsn,
+    (join_ref, reference): (Option<&Ref<'_>>, Option<&Ref<'_>>),
+    topic_json: &str,
+    response_json: &[u8],
+) -> Bytes {
+    let to = Address { join_ref, reference, topic: "" };
+    let mut out = Vec::with_capacity(capacity(&to, "phx_reply", response_json));
+    let topic = |out: &mut Vec<u8>| out.extend_from_slice(topic_json.as_bytes());
+    write_parts(&mut out, vsn, (&to, topic), "phx_reply", |out| {
+        out.extend_from_slice(b"{\"status\":\"error\",\"response\":");
+        out.extend_from_slice(response_json);
+        out.push(b'}');
+    });
+    out.into()
+}
+
 /// Encodes "this channel is over, do not come back".
 #[must_use]
 pub fn encode_close(vsn: Vsn, channel: &Address<'_>) -> Bytes {
@@ -140,10 +159,21 @@ fn write_message(
     event: &str,
     payload: impl FnOnce(&mut Vec<u8>),
 ) {
+    let topic = |out: &mut Vec<u8>| write_string(out, to.topic);
+    write_parts(out, vsn, (to, topic), event, payload);
+}
+
+fn write_parts(
+    out: &mut Vec<u8>,
+    vsn: Vsn,
+    (to, topic): (&Address<'_>, impl FnOnce(&mut Vec<u8>)),
+    event: &str,
+    payload: impl FnOnce(&mut Vec<u8>),
+) {
     match vsn {
         Vsn::V1 => {
             out.extend_from_slice(b"{\"topic\":");
-            write_string(out, to.topic);
+            topic(out);
             out.extend_from_slice(b",\"event\":");
             write_string(out, event);
             out.extend_from_slice(b",\"payload\":");
@@ -158,7 +188,7 @@ fn write_message(
             out.push(b',');
             write_reference(out, to.reference);
             out.push(b',');
-            write_string(out, to.topic);
+            topic(out);
             out.push(b',');
             write_string(out, event);
             out.push(b',');

@@ -155,8 +155,11 @@ pub struct Origin {
     pub join_ref: Option<Ref<'static>>,
     /// The name of the request.
     pub reference: Ref<'static>,
-    /// The topic.
+    /// The topic; empty when no text can hold it.
     pub topic: String,
+    /// The topic as the client sent it, as JSON, when no text can hold it: half of a surrogate
+    /// pair. The client knows it again.
+    pub topic_json: Option<String>,
 }
 
 impl From<DecodeError> for Rejected {

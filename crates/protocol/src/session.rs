@@ -43,7 +43,7 @@ use instep_model::limits::{self, HELD_MESSAGES, MALFORMED_IN_A_ROW, UNANSWERED_P
 pub use self::channel::{Channel, ChannelId, ReplyTo};
 use self::channel::{Entries, Entry, Phase};
 use crate::encode::{self, Address, Body, Frame};
-use crate::message::{self, DecodeError, Message, Payload, Rejected, SOCKET_TOPIC};
+use crate::message::{self, DecodeError, Message, Origin, Payload, Rejected, SOCKET_TOPIC};
 use crate::vsn::Vsn;
 
 /// Close code of a drain and of an idle socket. Every version of phoenix.js comes back after it;
@@ -364,6 +364,11 @@ impl Session {
     fn reject(&mut self, rejected: &Rejected) {
         let Rejected { error, origin } = rejected;
         match origin.as_deref() {
+            Some(Origin { topic_json: Some(topic), join_ref, reference, .. }) => {
+                let (vsn, refs) = (self.options.vsn, (join_ref.as_ref(), Some(reference)));
+                let response = answers::rejection(error);
+                self.send(encode::encode_error_reply(vsn, refs, topic, &response));
+            }
             Some(origin) => {
                 let to = Address {
                     join_ref: origin.join_ref.as_ref(),

@@ -171,6 +171,11 @@ async fn answer(
         let detail = format!("the path {path} does not decode to UTF-8");
         return Problem::bad_request("bad_name", detail).into_response();
     }
+    if let Some(query) = request.uri().query().filter(|query| !is_text(query)) {
+        // What cannot be read would be taken for something else.
+        let detail = format!("the query {query} does not decode to UTF-8");
+        return Problem::bad_request("bad_query", detail).into_response();
+    }
     let accept = request.headers().get(header::ACCEPT).cloned();
     request.extensions_mut().insert(gate);
     request.extensions_mut().insert(entrance);

@@ -13,6 +13,13 @@ fn what_a_stranger_can_cost_is_what_the_document_says() {
         0..1_000 => number.to_string(),
         _ => format!("{},{:03}", number / 1_000, number % 1_000),
     };
+    for part in [
+        format!("| one in {} of `sockets_per_address` |", limits::PULLS_PART),
+        format!("| {} for each of `sockets_per_address` |", limits::PRESENCES_PER_SOCKET),
+        format!("and {} bytes for as long as it lasts", limits::PRESENCE_SPARED_BYTES),
+    ] {
+        assert!(document.contains(&part), "docs/reference/limits.md does not say {part}");
+    }
     let stated: Vec<(&str, String)> = vec![
         ("sockets", thousands(limits::NODE_SOCKETS)),
         ("sockets_per_address", thousands(limits::ADDRESS_SOCKETS)),
@@ -20,6 +27,10 @@ fn what_a_stranger_can_cost_is_what_the_document_says() {
         ("waiting_bytes_per_address", mib(limits::ADDRESS_WAITING_BYTES)),
         ("OUTBOX_SPARED_BYTES", kib(limits::OUTBOX_SPARED_BYTES)),
         ("OUTBOX_BYTES", kib(limits::OUTBOX_BYTES)),
+        ("PRESENCE_METAS_PER_KEY", limits::PRESENCE_METAS_PER_KEY.to_string()),
+        ("PRESENCE_META_BYTES", kib(limits::PRESENCE_META_BYTES)),
+        ("PRESENCE_LISTED", thousands(limits::PRESENCE_LISTED)),
+        ("PRESENCE_PIECE_BYTES", kib(limits::PRESENCE_PIECE_BYTES)),
         ("EXTRA_CONNECTIONS", limits::EXTRA_CONNECTIONS.to_string()),
         ("EXTRA_MS", seconds(limits::EXTRA_MS)),
         ("KEPT_DESCRIPTORS", limits::KEPT_DESCRIPTORS.to_string()),

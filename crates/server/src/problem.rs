@@ -68,7 +68,10 @@ pub const CODES: &[&str] = &[
     "too_many_datasets",
     "too_many_messages",
     "too_many_operations",
+    "too_many_presences",
     "too_many_principals",
+    "too_many_pulls",
+    "too_many_registrations",
     "too_many_sockets",
     "too_many_tables",
     "unknown_dataset",
@@ -200,11 +203,13 @@ impl From<Refusal> for Problem {
             Refusal::Empty
             | Refusal::BadOperation { .. }
             | Refusal::BadEndpoint { .. }
+            | Refusal::MessageTooDeep { .. }
             | Refusal::ExpressionTooCostly { .. }
             | Refusal::IdInvalid => StatusCode::BAD_REQUEST,
             Refusal::TooManyOperations { .. }
             | Refusal::Row { .. }
             | Refusal::CommitTooLarge { .. }
+            | Refusal::TooManyMoves { .. }
             | Refusal::MessageTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Refusal::NoRoute { .. } | Refusal::NotMovable { .. } => {
                 StatusCode::UNPROCESSABLE_ENTITY
@@ -253,11 +258,11 @@ impl From<FollowError> for Problem {
 
 impl From<LiveError> for Problem {
     fn from(error: LiveError) -> Self {
-        let (status, code) = match error {
-            LiveError::Unmatched { .. } => (StatusCode::NOT_FOUND, "unmatched_topic"),
-            LiveError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large"),
-            LiveError::Event { .. } => (StatusCode::BAD_REQUEST, "bad_event"),
+        let status = match &error {
+            LiveError::Unmatched { .. } => StatusCode::NOT_FOUND,
+            LiveError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            LiveError::Payload(_) | LiveError::Event { .. } => StatusCode::BAD_REQUEST,
         };
-        Self::new(status, code, error.to_string())
+        Self::new(status, error.code(), error.to_string())
     }
 }

@@ -129,6 +129,29 @@ fn a_token_without_end_or_subject_or_with_odd_claims_is_refused() {
 }
 
 #[test]
+fn a_claim_that_would_be_read_as_something_else_makes_no_token() {
+    let signed = |more: &str| {
+        let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256"}"#);
+        let claims = format!(r#"{{"sub":"ann","exp":{LATER}{more}}}"#);
+        let message = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims));
+        let mac = Hmac::<Sha256>::new_from_slice(SECRET).unwrap().chain_update(message.as_bytes());
+        format!("{message}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
+    };
+
+    assert!(tokens().check(&signed(r#","org":18446744073709551615"#), NOW).is_ok());
+    for more in [
+        r#","sub":"bob""#,
+        r#","\u0073ub":"bob""#,
+        r#","org":18446744073709551616"#,
+        r#","org":1e999"#,
+        r#","room":"\ud83d""#,
+    ] {
+        let told = problem(tokens().check(&signed(more), NOW));
+        assert!(told.contains("exact"), "{more}: {told}");
+    }
+}
+
+#[test]
 fn the_token_does_not_choose_its_algorithm() {
     for header in [
         r#"{"alg":"none"}"#,

@@ -21,7 +21,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Message};
 
 use self::topics::Topic;
-use super::frame::{self, Heard};
+use super::frame::{self, Content, Heard, REPLY_EVENT};
 use super::stream::Stream;
 use super::{ChannelError, Happening};
 use crate::backoff::Backoff;
@@ -149,16 +149,14 @@ impl Driver {
                 Woken::Command(Some(command)) => self.obey(command).await,
                 Woken::Command(None) => break,
                 Woken::Socket(Some(Ok(Message::Text(text)))) => {
-                    if let Some(heard) = frame::decode(&text) {
-                        self.hear(heard);
-                        while let Some(topic) = self.abandoned.pop() {
-                            self.leave(&topic, None).await;
-                        }
-                    }
+                    self.take(frame::decode(&text)).await;
                 }
-                // Binary payloads have no form here; the library answers pings itself.
+                Woken::Socket(Some(Ok(Message::Binary(bytes)))) => {
+                    self.take(frame::decode_binary(&bytes)).await;
+                }
+                // The library answers pings itself.
                 Woken::Socket(Some(Ok(
-                    Message::Binary(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_),
+                    Message::Ping(_) | Message::Pong(_) | Message::Frame(_),
                 ))) => {}
                 Woken::Socket(Some(Ok(Message::Close(_)) | Err(_)) | None) => self.lost(),
                 Woken::Room(room) => self.deliver(room),
@@ -298,20 +296,36 @@ impl Driver {
         true
     }
 
+    /// Takes a frame. One that cannot be read may have been for anybody, so everybody is told.
+    async fn take(&mut self, frame: Result<Heard, String>) {
+        match frame {
+            Ok(heard) => self.hear(heard),
+            Err(problem) => self.tell_unreadable(&problem),
+        }
+        while let Some(topic) = self.abandoned.pop() {
+            self.leave(&topic, None).await;
+        }
+    }
+
     /// Takes what the server says.
     fn hear(&mut self, heard: Heard) {
         // The server is well: the next loss is a new one.
         self.backoff.reset();
         let waiting = match (&*heard.event, heard.reference) {
-            ("phx_reply", Some(reference)) => self.waiting.remove(&reference),
+            (REPLY_EVENT, Some(reference)) => self.waiting.remove(&reference),
             _ => return self.hear_topic(heard),
         };
         let Some((_, waiting)) = waiting else { return };
-        let mut payload = heard.payload;
-        let response = payload["response"].take();
-        let answer = match payload["status"].as_str() {
-            Some("ok") => Ok(response),
-            _ => Err(ChannelError::Refused(response)),
+        let answer = match heard.payload {
+            Content::Json(mut payload) => {
+                let response = payload["response"].take();
+                match payload["status"].as_str() {
+                    Some("ok") => Ok(response),
+                    _ => Err(ChannelError::Refused(response)),
+                }
+            }
+            Content::Bytes(_) => Err(ChannelError::Unreadable("it is bytes".to_owned())),
+            Content::Unreadable(problem) => Err(ChannelError::Unreadable(problem)),
         };
         match waiting {
             Waiting::Join { topic } => self.join_answered(&topic, answer),

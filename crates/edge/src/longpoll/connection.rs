@@ -16,6 +16,7 @@ use instep_protocol::vsn::Vsn;
 use tokio::sync::{Notify, watch};
 
 use super::Visitor;
+use super::revoked::{Revocations, Revoked};
 use crate::house::House;
 use crate::places::Place;
 use crate::rates::{Allowance, Meter, Refused};
@@ -35,6 +36,8 @@ pub(super) struct Connection {
     waker: Arc<Notify>,
     outside: FuturesUnordered<Wait>,
     outbox: VecDeque<Frame>,
+    /// Topics whose right has ended since somebody asked.
+    revoked: Vec<Revoked>,
     /// Its place, with the weight of what waits for a poll.
     place: Place,
 }
@@ -62,6 +65,7 @@ impl Connection {
             waker: Arc::default(),
             outside: FuturesUnordered::new(),
             outbox: VecDeque::new(),
+            revoked: Vec::new(),
             place,
         }
     }
@@ -221,6 +225,24 @@ impl Connection {
         }
     }
 
+    /// Takes out what waits for a poll on topics whose right has ended: who polls late is not told
+    /// more than who polls in time.
+    fn revoke(&mut self) {
+        if self.wants.revoked.is_empty() {
+            return;
+        }
+        let topics = std::mem::take(&mut self.wants.revoked);
+        let revocations = Revocations { vsn: self.talk.vsn(), topics };
+        let outbox = std::mem::take(&mut self.outbox);
+        self.outbox = revocations.of(outbox).collect();
+        self.revoked.extend(revocations.topics);
+    }
+
+    /// Topics whose right has ended since this was asked last.
+    pub(super) fn take_revoked(&mut self) -> Revocations {
+        Revocations { vsn: self.talk.vsn(), topics: std::mem::take(&mut self.revoked) }
+    }
+
     /// The frames to write; empty when there are none.
     pub(super) fn outbox(&mut self) -> &mut VecDeque<Frame> {
         &mut self.outbox
@@ -249,6 +271,7 @@ impl Connection {
     /// Does what the talk wants.
     fn serve(&mut self) {
         loop {
+            self.revoke();
             self.outbox.extend(self.wants.frames.drain(..));
             self.wants.left.clear();
             let Some(ask) = self.wants.asks.pop_front() else {

@@ -15,6 +15,8 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use futures_util::Stream;
 use instep_protocol::encode::Frame;
+
+use super::revoked::Revocations;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -96,6 +98,14 @@ impl Polls {
         match reply.send(hand_over) {
             Ok(()) => self.away = Some(Away { frames, given }),
             Err(_) => put_back(frames, outbox),
+        }
+    }
+
+    /// Takes out what was queued on topics whose right has ended, should it come back.
+    pub(super) fn revoke(&mut self, revoked: &Revocations) {
+        if let Some(away) = self.away.as_mut().filter(|_| !revoked.topics.is_empty()) {
+            let frames = std::mem::take(&mut away.frames);
+            away.frames = revoked.of(frames).collect();
         }
     }
 

@@ -314,6 +314,8 @@ impl Connection {
                 self.out.append(|out| self.wire.write(out, &frame));
             }
             core.left.extend(core.wants.left.drain(..).map(|joined| (slot, joined)));
+            // What is laid out for its socket is as good as written.
+            core.wants.revoked.clear();
             core.attaching.extend(core.wants.attach.take().map(|token| (slot, token)));
             let Some(ask) = core.wants.asks.pop_front() else {
                 break;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use instep_model::position::Position;
-use instep_model::presence::Told;
+use instep_model::presence::Greeting;
 use instep_node::ring::{Cursor, Frame as RingFrame, Read};
 use instep_node::{Dataset, Subscription};
 use instep_protocol::session::{Channel, ChannelId};
@@ -64,7 +64,7 @@ impl Joined {
     }
 
     /// What it is told of who is present, where presence is kept.
-    pub(super) fn greeting(&self) -> Option<Told> {
+    pub(super) fn greeting(&self) -> Option<Greeting> {
         self.seat.as_ref()?;
         self.subscription.topic().greet()
     }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use instep_model::feed::{self, JoinRefusal, Joined as FeedJoined, Mode, Notice};
+use instep_model::json::{INEXACT, read_value};
 use instep_model::limits;
 use instep_model::position::Position;
 use instep_node::ring::{Frame as RingFrame, Payload};
@@ -19,7 +20,7 @@ use instep_protocol::session::{Channel, ChannelId, Event, JoinOutcome};
 use serde_json::{Value, json};
 
 use super::mail::{self, Role};
-use super::presence::{self, Seat, Wish};
+use super::presence::{Seat, Wish};
 use super::rest::Rest;
 use super::{Answer, Joined, Outside, TOKEN_EVENT, Talk, Wants};
 use crate::house::House;
@@ -38,11 +39,11 @@ impl Talk {
         // number beyond a double. A join without what it brought would be another one.
         let params: Value = match params {
             [] => Value::Null,
-            params => match serde_json::from_slice(params) {
+            params => match read_value(params, limits::CARRIED_DEPTH) {
                 Ok(params) => params,
-                Err(error) => {
-                    let detail = format!("the parameters of the join: {error}");
-                    let reason = json!({"reason": "bad_json", "detail": detail});
+                Err(inexact) => {
+                    let detail = format!("the parameters of the join: {inexact}");
+                    let reason = json!({"reason": INEXACT, "detail": detail});
                     return Answer::Now(Outside::Refused(channel, reason));
                 }
             },
@@ -56,7 +57,7 @@ impl Talk {
         });
         match (may, role) {
             (Err(reason), _) => Answer::Now(Outside::Refused(channel, reason)),
-            (Ok(()), Role::Server) => mail::register(channel, &params, house),
+            (Ok(()), Role::Server) => mail::register(channel, &params, house, from),
             (Ok(()), Role::Queue { dataset, queue }) => {
                 Answer::Now(match mail::open(dataset, queue, house) {
                     Ok(part) => Outside::Entered(channel, part),
@@ -64,7 +65,7 @@ impl Talk {
                 })
             }
             (Ok(()), Role::Subscriber) => {
-                let wish = Wish::of(&params, &self.credential, house);
+                let wish = Wish::of(&params, &self.credential, house, from);
                 ask(channel, params, Box::new(wish), house)
             }
         }
@@ -129,13 +130,13 @@ impl Talk {
             NodeJoined::Live(joined) => {
                 // The Janus wire has no word for who is there.
                 let seat = match self.speaker.is_channels() {
-                    true => Seat::take(joined.subscription.topic(), wish),
+                    true => Seat::take(joined.subscription.topic(), wish, house),
                     false => Ok(None),
                 };
                 let seat = match seat {
                     Ok(seat) => seat,
-                    Err(error) => {
-                        refuse(self, &presence::refused(&error), wants);
+                    Err(unseated) => {
+                        refuse(self, &unseated.to_json(), wants);
                         return None;
                     }
                 };

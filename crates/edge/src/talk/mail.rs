@@ -1,6 +1,8 @@
 //! Mail over sockets: joining `server:ID` is to register, and what is pushed there is about
 //! messages; who has joined `mail:DATASET/QUEUE` sends there.
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
 use instep_access::{Action, Credential, Refusal, Resource};
 use instep_model::commit::Operation;
@@ -16,6 +18,7 @@ use serde_json::{Value, json};
 use super::pushing::Asked;
 use super::{Answer, Joined, Outside, Talk, Wait, Wants};
 use crate::house::House;
+use crate::places::{Full, Place, Sort};
 
 /// The event by which messages are sent.
 const SEND_EVENT: &str = "send";
@@ -33,8 +36,8 @@ pub(super) enum Role<'a> {
 
 /// What somebody does on a topic of mail.
 pub(crate) enum Part {
-    /// It takes a server's mail.
-    Server(Registration),
+    /// It takes a server's mail, and has a place among those who do.
+    Server { registration: Registration, _place: Place },
     /// It sends messages.
     Sender { dataset: Dataset, queue: Name },
 }
@@ -42,7 +45,7 @@ pub(crate) enum Part {
 impl Part {
     pub(super) fn dataset(&self) -> &Dataset {
         match self {
-            Self::Server(registration) => registration.dataset(),
+            Self::Server { registration, .. } => registration.dataset(),
             Self::Sender { dataset, .. } => dataset,
         }
     }
@@ -96,15 +99,33 @@ pub(super) fn open(dataset: &str, queue: &str, house: &House) -> Result<Box<Part
 }
 
 /// Registers a server, for a client whose right to that was checked.
-pub(super) fn register(channel: Channel, params: &Value, house: &House) -> Answer {
+pub(super) fn register(
+    channel: Channel,
+    params: &Value,
+    house: &House,
+    from: Option<IpAddr>,
+) -> Answer {
     let wish = match Wish::of(channel.topic(), params) {
         Ok(wish) => wish,
         Err(error) => return Answer::Now(Outside::Refused(channel, refused(&error))),
     };
+    let place = match house.take_place(Sort::Registration, from) {
+        Ok(place) => place,
+        Err(full) => {
+            let error = match full {
+                Full::House => MailError::Full,
+                Full::Address => MailError::Crowded,
+            };
+            return Answer::Now(Outside::Refused(channel, refused(&error)));
+        }
+    };
     let node = house.node().clone();
     Answer::Awaited(Box::pin(async move {
         match node.register(wish).await {
-            Ok(registration) => Outside::Entered(channel, Box::new(Part::Server(registration))),
+            Ok(registration) => {
+                let part = Part::Server { registration, _place: place };
+                Outside::Entered(channel, Box::new(part))
+            }
             Err(error) => Outside::Refused(channel, refused(&error)),
         }
     }))
@@ -115,7 +136,7 @@ pub(super) fn push(part: &Part, push: Asked, credential: &Credential, house: &Ho
     let Asked { channel, reply_to, event, payload } = push;
     let now = |refusal| Answer::Now(Outside::Answered(reply_to.clone(), Err(refusal)));
     let role = match part {
-        Part::Server(_) => Role::Server,
+        Part::Server { .. } => Role::Server,
         Part::Sender { dataset, queue } => {
             Role::Queue { dataset: dataset.name().as_str(), queue: queue.as_str() }
         }
@@ -127,7 +148,7 @@ pub(super) fn push(part: &Part, push: Asked, credential: &Credential, house: &Ho
         return now(json!({"reason": "json_wanted"}));
     };
     let wait = match part {
-        Part::Server(registration) => answer(registration, reply_to.clone(), &event, &text),
+        Part::Server { registration, .. } => answer(registration, reply_to.clone(), &event, &text),
         Part::Sender { dataset, queue } => {
             let principal = credential.principal().name();
             send(dataset, (queue, principal), reply_to.clone(), (&event, &text))
@@ -191,7 +212,7 @@ impl Talk {
         let node: &Node = house.node();
         let subscription = node.topics().subscribe(channel.topic(), listener);
         let greeting = match &*part {
-            Part::Server(registration) => registration.greeting(),
+            Part::Server { registration, .. } => registration.greeting(),
             Part::Sender { .. } => json!({}),
         };
         let response = Bytes::from(greeting.to_string());
@@ -200,7 +221,7 @@ impl Talk {
         if !self.speaker.is_joined(&channel) {
             return None;
         }
-        if let Part::Server(registration) = &*part {
+        if let Part::Server { registration, .. } = &*part {
             registration.listen(listener.clone());
         }
         let joined = Joined { mail: Some(part), ..Joined::new(channel.clone(), subscription) };
@@ -246,7 +267,7 @@ impl Joined {
 
     fn server(&self) -> Option<&Registration> {
         match self.mail.as_deref() {
-            Some(Part::Server(registration)) => Some(registration),
+            Some(Part::Server { registration, .. }) => Some(registration),
             Some(Part::Sender { .. }) | None => None,
         }
     }

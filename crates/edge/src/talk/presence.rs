@@ -1,15 +1,18 @@
 //! What a joiner says of itself, and its seat among those who are present.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use instep_access::Credential;
 use instep_access::principal::ADMIN;
+use instep_model::limits;
 use instep_model::presence::PresenceError;
 use instep_node::live::Since;
 use instep_node::{Present, Topic};
 use serde_json::{Map, Value, json};
 
 use crate::house::House;
+use crate::places::{Full, Place, Sort};
 
 /// The event by which a client says something else of itself, or that it is gone.
 pub(super) const EVENT: &str = "presence";
@@ -33,18 +36,36 @@ pub(crate) struct Wish {
     tracks: bool,
     /// It is a client of Supabase's, which takes broadcasts of bytes under a name (kind 4).
     pub(crate) takes_named: bool,
+    /// Where it comes from.
+    from: Option<IpAddr>,
 }
 
 /// A joiner's seat on a topic that keeps presence. With it goes who sits there.
 pub(crate) struct Seat {
     key: Option<Box<str>>,
-    present: Option<Present>,
+    present: Option<(Present, Place)>,
+    /// Where whoever sits here comes from.
+    from: Option<IpAddr>,
+}
+
+/// Why somebody has no seat.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Unseated {
+    /// What it says of itself is over a limit.
+    Presence(PresenceError),
+    /// There are as many present as may be, of everybody or of its address.
+    Full(Full),
 }
 
 impl Wish {
     /// Reads the parameters of a join. Who shows a token is present under its subject, whatever
     /// they say.
-    pub(crate) fn of(params: &Value, credential: &Credential, house: &House) -> Self {
+    pub(crate) fn of(
+        params: &Value,
+        credential: &Credential,
+        house: &House,
+        from: Option<IpAddr>,
+    ) -> Self {
         let principal = credential.principal();
         let subject = principal.claims().get("sub").and_then(Value::as_str);
         let checked = house.gate().access().tokens.has_keys();
@@ -54,7 +75,7 @@ impl Wish {
             (_, true) if principal.is_anonymous() => UNPROVEN.to_owned(),
             (name, true) => format!("{name}:"),
         };
-        Self::read(params, subject, &whose)
+        Self { from, ..Self::read(params, subject, &whose) }
     }
 
     /// Where tokens are checked, nobody takes the place of a subject by saying its name: a key that
@@ -84,6 +105,7 @@ impl Wish {
             meta: meta_of(field("meta")),
             tracks: !watches && theirs.is_none(),
             takes_named: params.pointer("/config/broadcast").is_some_and(Value::is_object),
+            from: None,
         }
     }
 }
@@ -93,25 +115,31 @@ impl Seat {
     pub(crate) fn take(
         topic: &Arc<Topic>,
         wish: &Wish,
-    ) -> Result<Option<Box<Self>>, PresenceError> {
+        house: &House,
+    ) -> Result<Option<Box<Self>>, Unseated> {
         if topic.crowd().is_none() {
             return Ok(None);
         }
         let key = wish.key.as_deref().map(Box::from);
-        let mut seat = Box::new(Self { key, present: None });
+        let mut seat = Box::new(Self { key, present: None, from: wish.from });
         if wish.tracks {
-            seat.track(topic, wish.meta.clone()?)?;
+            seat.track(topic, wish.meta.clone().map_err(Unseated::Presence)?, house)?;
         }
         Ok(Some(seat))
     }
 
     /// Takes a push of the event `presence`: `{event: "track" | "untrack", payload}`.
-    pub(super) fn take_push(&mut self, topic: &Arc<Topic>, push: &Value) -> Result<Value, Value> {
+    pub(super) fn take_push(
+        &mut self,
+        topic: &Arc<Topic>,
+        push: &Value,
+        house: &House,
+    ) -> Result<Value, Value> {
         match push["event"].as_str() {
             Some("track") => {
-                let tracked = meta_of(push.get("payload"));
-                let tracked = tracked.and_then(|meta| self.track(topic, meta));
-                tracked.map(|()| json!({})).map_err(|error| refused(&error))
+                let tracked = meta_of(push.get("payload")).map_err(Unseated::Presence);
+                let tracked = tracked.and_then(|meta| self.track(topic, meta, house));
+                tracked.map(|()| json!({})).map_err(|error| error.to_json())
             }
             Some("untrack") => {
                 self.present = None;
@@ -121,20 +149,58 @@ impl Seat {
         }
     }
 
-    fn track(&mut self, topic: &Arc<Topic>, meta: Map<String, Value>) -> Result<(), PresenceError> {
+    fn track(
+        &mut self,
+        topic: &Arc<Topic>,
+        meta: Map<String, Value>,
+        house: &House,
+    ) -> Result<(), Unseated> {
+        let said = limits::PRESENCE_SPARED_BYTES
+            + self.key.as_ref().map_or(0, |key| key.len())
+            + serde_json::to_vec(&meta).map_or(0, |text| text.len());
         match &mut self.present {
-            Some(present) => present.update(meta),
+            Some((present, place)) => {
+                present.update(meta).map_err(Unseated::Presence)?;
+                place.weigh(said);
+            }
             None => {
-                self.present = topic.track(self.key.as_deref(), meta)?;
-                Ok(())
+                let place = house.take_place(Sort::Presence, self.from);
+                let mut place = place.map_err(Unseated::Full)?;
+                let present = topic.track(self.key.as_deref(), meta);
+                let present = present.map_err(Unseated::Presence)?;
+                place.weigh(said);
+                self.present = present.map(|present| (present, place));
             }
         }
+        Ok(())
     }
 }
 
-/// A presence over its limit, as the client sees it.
-pub(super) fn refused(error: &PresenceError) -> Value {
-    json!({"reason": "bad_presence", "detail": error.to_string()})
+impl Unseated {
+    /// The stable code that clients see.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::Presence(error) => error.code(),
+            Self::Full(Full::House) => "overloaded",
+            Self::Full(Full::Address) => "too_many_presences",
+        }
+    }
+
+    pub(crate) fn detail(&self) -> String {
+        match self {
+            Self::Presence(error) => error.to_string(),
+            Self::Full(Full::House) => "there is no place for another presence".to_owned(),
+            Self::Full(Full::Address) => {
+                "this address is present as often as it may be; join with `{\"presence\": false}`"
+                    .to_owned()
+            }
+        }
+    }
+
+    /// The refusal as the client sees it.
+    pub(super) fn to_json(&self) -> Value {
+        json!({"reason": self.code(), "detail": self.detail()})
+    }
 }
 
 /// A meta that was said; nothing said is an empty one.

@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 use instep_access::{Action, Credential, Refusal};
+use instep_model::json::{INEXACT, read_value};
+use instep_model::limits;
 use instep_node::LiveError;
 use instep_node::ring::Payload;
 use instep_protocol::encode::Body;
@@ -38,7 +40,9 @@ pub(super) fn ask(
         && let Some(seat) = &mut joined.seat
     {
         let topic = joined.subscription.topic();
-        return now(parse(text).and_then(|push| seat.take_push(topic, &push)));
+        return now(
+            parse(text, limits::CARRIED_DEPTH).and_then(|push| seat.take_push(topic, &push, house))
+        );
     }
     let joined = joined.as_deref();
     // Who answers a push decides about it as well, as long as no rights are declared.
@@ -55,7 +59,7 @@ pub(super) fn ask(
     let Body::Json(text) = payload else {
         return now(Err(json!({"reason": "json_wanted"})));
     };
-    match parse(&text) {
+    match parse(&text, limits::VALUE_DEPTH) {
         Ok(payload) => {
             let topic = channel.topic().to_string();
             let answer = rule(house.node().clone(), Push { topic, event, payload });
@@ -87,7 +91,7 @@ pub(super) fn token(payload: Body) -> Result<String, Value> {
     let Body::Json(text) = payload else {
         return Err(json!({"reason": "json_wanted"}));
     };
-    match parse(&text)?.get(TOKEN_EVENT) {
+    match parse(&text, limits::CARRIED_DEPTH)?.get(TOKEN_EVENT) {
         Some(Value::String(token)) => Ok(token.clone()),
         _ => Err(json!({"reason": "bad_json", "detail": "access_token: a text is wanted"})),
     }
@@ -97,9 +101,9 @@ fn closed() -> Value {
     json!({"reason": "push_refused", "detail": "this topic takes nothing from clients"})
 }
 
-fn parse(text: &Bytes) -> Result<Value, Value> {
-    serde_json::from_slice(text)
-        .map_err(|error| json!({"reason": "bad_json", "detail": error.to_string()}))
+fn parse(text: &Bytes, levels: usize) -> Result<Value, Value> {
+    read_value(text, levels)
+        .map_err(|inexact| json!({"reason": INEXACT, "detail": inexact.to_string()}))
 }
 
 /// Without a rule, a push is published to the topic if it is a live one.
@@ -125,10 +129,5 @@ fn of_body(body: Body) -> Payload {
 }
 
 fn refusal(error: &LiveError) -> Value {
-    let reason = match error {
-        LiveError::Unmatched { .. } => "unmatched_topic",
-        LiveError::TooLarge { .. } => "payload_too_large",
-        LiveError::Event { .. } => "bad_event",
-    };
-    json!({"reason": reason, "detail": error.to_string()})
+    json!({"reason": error.code(), "detail": error.to_string()})
 }

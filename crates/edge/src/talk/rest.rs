@@ -12,6 +12,8 @@ use instep_model::feed::{
 };
 use instep_model::limits;
 use instep_model::position::Position;
+use instep_model::presence::{After, Greeting};
+use instep_node::Topic;
 use serde_json::json;
 
 use super::joining::Rows;
@@ -20,7 +22,15 @@ use super::joining::Rows;
 pub(crate) type Told = (Arc<str>, Bytes, Option<Position>);
 
 /// What a client has yet to be told of a topic before it is told what is new there.
-pub(crate) struct Rest {
+pub(crate) enum Rest {
+    /// Rows and changes.
+    Rows(RowsLeft),
+    /// Those who are present, behind a place.
+    Present(Arc<Topic>, Option<After>),
+}
+
+/// What a join of a topic with a log owes.
+pub(crate) struct RowsLeft {
     notices: IntoIter<Notice>,
     in_chunks: bool,
     /// Told at the end, unless the last notice carries it.
@@ -29,6 +39,12 @@ pub(crate) struct Rest {
 }
 
 impl Rest {
+    /// Those who are present on a topic, behind a place: as they are when it is their turn, because
+    /// what has changed until then waits in the ring behind them.
+    pub(crate) fn of_presence(topic: Arc<Topic>, after: After) -> Self {
+        Self::Present(topic, Some(after))
+    }
+
     /// What follows the answer to a join: changes, or rows in chunks that a bookmark closes.
     pub(crate) fn of_join(joined: FeedJoined) -> Self {
         let in_chunks = match joined.mode {
@@ -55,14 +71,20 @@ impl Rest {
         };
         let listed = notices.capacity() * size_of::<Notice>();
         let bytes = listed + notices.iter().map(made).sum::<usize>();
-        Self { notices: notices.into_iter(), in_chunks, bookmark, bytes }
+        Self::Rows(RowsLeft { notices: notices.into_iter(), in_chunks, bookmark, bytes })
     }
 
     /// Bytes of memory that it takes, about.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        match self {
+            Self::Rows(left) => left.bytes,
+            // It is cut from what everybody shares.
+            Self::Present(..) => size_of::<After>(),
+        }
     }
+}
 
+impl RowsLeft {
     fn bookmark(&mut self) -> Option<Told> {
         let position = self.bookmark.take()?;
         let payload = json!({"position": position}).to_string();
@@ -82,6 +104,21 @@ impl Rest {
 }
 
 impl Iterator for Rest {
+    type Item = Told;
+
+    fn next(&mut self) -> Option<Told> {
+        match self {
+            Self::Rows(left) => left.next(),
+            Self::Present(topic, after) => {
+                let Greeting { told, rest } = topic.greet_on(&after.take()?)?;
+                *after = rest;
+                Some((told.event.into(), told.payload.into(), None))
+            }
+        }
+    }
+}
+
+impl Iterator for RowsLeft {
     type Item = Told;
 
     fn next(&mut self) -> Option<Told> {

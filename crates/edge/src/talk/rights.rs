@@ -8,6 +8,7 @@ use instep_protocol::session::{Channel, Ending, Event};
 use super::mail::Role;
 use super::{ENDED_EVENT, Joined, Talk, Wants, refused};
 use crate::house::House;
+use crate::longpoll::Revoked;
 
 impl Talk {
     /// Closes the channels that the client may not have any more, or that have lost their dataset.
@@ -46,6 +47,8 @@ impl Talk {
                 let payload = Body::Json(refused(&refusal).to_string().into());
                 let told = Event::Pushed { channel: channel.clone(), event: ENDED_EVENT, payload };
                 self.step(told, now, wants);
+                let (topic, reason) = (channel.topic().to_string(), refusal.code());
+                wants.revoked.push(Revoked { topic, reason });
                 wants.left.extend(self.leave(channel.id()));
                 self.step(Event::ChannelEnded { channel, how: Ending::Closed }, now, wants);
             }

@@ -202,7 +202,7 @@ async fn send_mail(send: Send, json: bool) -> Result<(), Failure> {
     let client = post.access.client()?;
     let letters = match (to, body) {
         (Some(to), Some(body)) => {
-            let body = serde_json::from_str(&body).unwrap_or(Value::String(body));
+            let body = input::value_or_text("BODY", body)?;
             vec![Letter { to, body, id, priority, ttl_ms, not_before }]
         }
         _ => letters_of(&file.unwrap_or_default())?,

@@ -1,5 +1,7 @@
 //! `instep subscribe`: events as they come.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use instep_client::{Channel, ChannelError, Happening};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -84,6 +86,12 @@ fn print(topic: &str, happening: Happening, json: bool) -> Result<(), Failure> {
             Happening::Event { event, payload } => {
                 json!({"topic": topic, "event": event, "payload": payload})
             }
+            Happening::Bytes { event, bytes } => {
+                json!({"topic": topic, "event": event, "payload": in_json(&bytes)})
+            }
+            Happening::Unreadable { event, problem } => {
+                json!({"topic": topic, "event": event, "unreadable": problem})
+            }
             Happening::Joined(reply) => json!({"topic": topic, "joined": reply}),
             Happening::Lost => json!({"topic": topic, "lost": true}),
             Happening::Ended(reason) => {
@@ -102,6 +110,13 @@ fn words(topic: &str, happening: &Happening) -> String {
         Happening::Event { event, payload } => {
             format!("{topic}  {}  {payload}\n", output::harmless(event))
         }
+        Happening::Bytes { event, bytes } => {
+            format!("{topic}  {}  {}\n", output::harmless(event), in_json(bytes))
+        }
+        Happening::Unreadable { event, problem } => {
+            let event = output::harmless(event.as_deref().unwrap_or("an event"));
+            format!("{topic}  -- {event} cannot be read: {}\n", output::harmless(problem))
+        }
         Happening::Joined(reply) => {
             let mode = reply["mode"].as_str().unwrap_or("unknown");
             let position = reply["position"].as_str();
@@ -113,6 +128,11 @@ fn words(topic: &str, happening: &Happening) -> String {
             format!("{topic}  -- over: {}\n", ChannelError::Refused(answer.clone()))
         }
     }
+}
+
+/// Bytes as the events of a topic over HTTP show them.
+fn in_json(bytes: &[u8]) -> Value {
+    json!({"base64": BASE64.encode(bytes)})
 }
 
 /// The rows that a reply or a chunk of a snapshot carries.

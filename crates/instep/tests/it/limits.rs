@@ -2,7 +2,9 @@
 //! configuration says otherwise, so these say so.
 
 mod crowds;
+mod greetings;
 mod rates;
+mod shares;
 mod strangers;
 
 use std::io::{Read as _, Write as _};

@@ -103,6 +103,20 @@ fn i8_snapshot_at_s_plus_changes_after_s_is_the_table() {
 }
 
 #[test]
+fn a_listing_is_of_the_place_at_which_it_was_found_whatever_is_committed_before_it_is_made() {
+    let mut shop = Shop::new(true);
+    shop.write(&[("1", item(1, 5)), ("2", item(1, 20))]);
+    let topics = ["table:shop/items", STOCK];
+    let expected = topics.map(|topic| shop.join(topic, None));
+    let found = topics.map(|topic| shop.feed.list(topic, None).unwrap());
+
+    shop.write(&[("1", None), ("2", item(1, 7)), ("3", item(1, 30))]);
+
+    assert_eq!(found.map(Listing::make), expected);
+    assert!(expected.iter().all(|joined| joined.notices.len() == 2), "{expected:?}");
+}
+
+#[test]
 fn law_3_a_joiner_with_a_position_gets_each_changed_row_once_as_it_is_now() {
     let mut shop = Shop::new(false);
     shop.write(&[("a", item(1, 5)), ("b", item(1, 5)), ("c", item(1, 5))]);

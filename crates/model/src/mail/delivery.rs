@@ -323,6 +323,14 @@ impl Delivery {
                 MailChange::BodyEnded { seq } => {
                     self.doubt.remove(&seq);
                 }
+                MailChange::Forgotten { server, generation } => {
+                    // The number may be another's by now, who has registered.
+                    if self.desks.get(&server).is_some_and(|desk| desk.generation <= generation) {
+                        self.left(server, generation);
+                        self.desks.remove(&server);
+                        self.hungry.remove(&server);
+                    }
+                }
                 MailChange::Stored { .. } => {}
             }
         }

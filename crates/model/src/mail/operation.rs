@@ -77,6 +77,8 @@ pub enum MailOperation {
     },
     /// Does what is due by now: expiry, the end of rests, forgetting.
     Tend,
+    /// Forgets servers that hold no mail, if these are still their newest registrations.
+    ForgetServers(Vec<(Arc<str>, u64)>),
 }
 
 /// A message, and by what right somebody speaks of it.

@@ -132,4 +132,9 @@ pub enum MailRecord {
         /// Digest of the queue and the principal.
         scope: u64,
     },
+    /// Servers without mail that nobody registers for any more are forgotten.
+    ServersForgotten {
+        /// The servers.
+        servers: Vec<String>,
+    },
 }

@@ -19,6 +19,7 @@ use runs::Runs;
 
 mod changing;
 mod clocks;
+mod holding;
 mod pages;
 mod parts;
 mod places;
@@ -77,6 +78,9 @@ pub struct ServerState {
     pub generation: u64,
     /// Messages that are routed to it and pending.
     pub pending: u64,
+    /// Messages that were routed to it last and are remembered.
+    #[serde(skip)]
+    pub held: u64,
 }
 
 /// A queue and its counters.
@@ -128,8 +132,15 @@ pub struct Mail {
     queues: Vector<QueueState>,
     servers: Vector<ServerState>,
     server_numbers: OrdMap<Arc<str>, u32>,
+    /// Numbers that have no name, and are the next to have one.
+    vacant_servers: OrdSet<u32>,
+    /// The largest generation of a server that is forgotten.
+    generations: u64,
     endpoints: Vector<EndpointState>,
     endpoint_numbers: OrdMap<Arc<str>, u32>,
+    vacant_endpoints: OrdSet<u32>,
+    /// How many messages of an endpoint are remembered.
+    held: OrdMap<u32, u32>,
     /// Who is routed by whose row.
     followers: OrdSet<(u32, u32)>,
     last: u64,
@@ -179,6 +190,13 @@ pub enum MailChange {
         /// The message.
         seq: u64,
     },
+    /// A server without mail is forgotten, and its number may be another's.
+    Forgotten {
+        /// The server.
+        server: u32,
+        /// The generation of its newest registration.
+        generation: u64,
+    },
 }
 
 impl Mail {
@@ -208,7 +226,7 @@ impl Mail {
 
     /// The servers that mail was routed to, or that have registered.
     pub fn servers(&self) -> impl Iterator<Item = (u32, &ServerState)> {
-        (0..).zip(self.servers.iter())
+        (0..).zip(self.servers.iter()).filter(|(_, server)| !server.server.is_empty())
     }
 
     /// The number of a server.

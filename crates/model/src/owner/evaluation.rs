@@ -15,7 +15,7 @@ use super::Refusal;
 use crate::commit::{Commit, Condition, Operation, Record, TableOptions};
 use crate::expression::{CelValue, Meter, from_fields};
 use crate::limits;
-use crate::mail::{MailRecord, MailRules};
+use crate::mail::MailRules;
 use crate::name::{Key, Name};
 use crate::position::{Incarnation, Position};
 use crate::row::{Fields, Row, merge};
@@ -88,6 +88,7 @@ pub(super) fn evaluate(
         written: BTreeMap::new(),
         bytes: 0,
         work: 0,
+        moves: 0,
         meter,
     };
     let evaluated = evaluation.apply_all(operations);
@@ -120,9 +121,7 @@ fn size_of_record(record: &Record) -> usize {
             table.as_str().len() + key.as_str().len() + row.as_bytes().len()
         }
         Record::Append { bytes, .. } => bytes.len() + limits::NAME_BYTES,
-        Record::Mail(MailRecord::Stored { body, .. }) => body.len() + limits::ENDPOINT_BYTES,
-        Record::Mail(MailRecord::SentBy { .. }) => 16,
-        Record::Mail(MailRecord::Forgotten { seqs }) => 8 * seqs.len(),
+        Record::Mail(record) => mail::size_of(record),
         _ => limits::NAME_BYTES + limits::KEY_BYTES,
     }
 }
@@ -142,6 +141,8 @@ struct Evaluation<'a> {
     bytes: usize,
     /// Bytes of rows that were read and written so far.
     work: usize,
+    /// Messages and endpoints that moves have looked at so far.
+    moves: u64,
     /// Steps that conditions may still take.
     meter: &'a mut Meter,
 }

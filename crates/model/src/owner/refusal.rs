@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use crate::json::INEXACT;
 use crate::mail::EndpointError;
 use crate::name::{Key, Name};
 use crate::row::RowError;
@@ -21,6 +22,9 @@ pub enum Refusal {
     /// The commit would become too large.
     #[error("the commit would {what} {bytes} bytes, the limit is {limit}")]
     CommitTooLarge { what: &'static str, bytes: usize, limit: usize },
+    /// The moves of the commit would go over the same messages again and again.
+    #[error("ops[{operation}]: the moves of the commit go over more than {limit} messages")]
+    TooManyMoves { operation: usize, limit: u64 },
     /// The conditions of the commit would take too long.
     #[error("ops[{operation}]: the conditions of the commit take more than {limit} steps")]
     ExpressionTooCostly { operation: usize, limit: u64 },
@@ -82,6 +86,9 @@ pub enum Refusal {
     /// The body is over its limit.
     #[error("ops[{operation}]: the body is {bytes} bytes of JSON, the limit is {limit}")]
     MessageTooLarge { operation: usize, bytes: usize, limit: usize },
+    /// The body is nested too deeply.
+    #[error("ops[{operation}]: the body is nested deeper than {limit} levels")]
+    MessageTooDeep { operation: usize, limit: usize },
     /// The message's id is that of another message.
     #[error("ops[{operation}]: another message was sent to this queue under id {id}")]
     MessageConflict { operation: usize, id: Uuid },
@@ -133,7 +140,7 @@ impl Refusal {
         match self {
             Self::Empty => "empty_commit",
             Self::TooManyOperations { .. } => "too_many_operations",
-            Self::CommitTooLarge { .. } => "commit_too_large",
+            Self::CommitTooLarge { .. } | Self::TooManyMoves { .. } => "commit_too_large",
             Self::ExpressionTooCostly { .. } => "expression_too_costly",
             Self::UnknownTable { .. } => "unknown_table",
             Self::UnknownJournal { .. } => "unknown_journal",
@@ -150,6 +157,7 @@ impl Refusal {
             Self::NoRoute { .. } => "no_route",
             Self::NotMovable { .. } => "not_movable",
             Self::MessageTooLarge { .. } => "message_too_large",
+            Self::MessageTooDeep { .. } => INEXACT,
             Self::MessageConflict { .. } => "message_conflict",
             Self::UnknownMessage { .. } => "unknown_message",
             Self::IdConflict => "id_conflict",

@@ -6,8 +6,28 @@ fn fields(value: Value) -> Map<String, Value> {
     value.as_object().cloned().unwrap()
 }
 
-fn diff(joins: Value, leaves: Value) -> Option<Told> {
-    Some(Told { event: DIFF_EVENT, payload: json!({"joins": joins, "leaves": leaves}) })
+fn diff(joins: Value, leaves: Value) -> Option<(&'static str, Value)> {
+    Some((DIFF_EVENT, json!({"joins": joins, "leaves": leaves})))
+}
+
+fn read(told: &Told) -> (&'static str, Value) {
+    (told.event, serde_json::from_str(&told.payload).unwrap())
+}
+
+impl Presence {
+    /// The one thing that everybody is told.
+    fn told(&mut self) -> Option<(&'static str, Value)> {
+        let told = self.tell();
+        assert!(told.len() < 2, "{told:?}");
+        told.first().map(read)
+    }
+
+    /// A greeting that fits one piece.
+    fn greeted(&mut self) -> (&'static str, Value) {
+        let Greeting { told, rest } = self.greet();
+        assert_eq!(rest, None);
+        read(&told)
+    }
 }
 
 #[test]
@@ -18,26 +38,25 @@ fn a_joiner_gets_everybody_and_the_others_get_the_joiner() {
     presence.track("ann", "2", Map::new()).unwrap();
 
     let ann = json!({"ann": {"metas": [{"at": "desk", "phx_ref": "1"}, {"phx_ref": "2"}]}});
-    assert_eq!(presence.greet(), Told { event: STATE_EVENT, payload: ann.clone() });
-    assert_eq!(presence.tell(), diff(ann, json!({})));
-    assert_eq!(presence.tell(), None);
+    assert_eq!(presence.greeted(), (STATE_EVENT, ann.clone()));
+    assert_eq!(presence.told(), diff(ann, json!({})));
+    assert_eq!(presence.told(), None);
     assert_eq!((presence.keys(), presence.metas()), (1, 2));
 }
 
 #[test]
 fn where_only_counts_are_told_nobody_is_ever_listed() {
     let mut presence = Presence::counting();
-    let count =
-        |count, keys| Told { event: COUNT_EVENT, payload: json!({"count": count, "keys": keys}) };
+    let count = |count, keys| (COUNT_EVENT, json!({"count": count, "keys": keys}));
 
     presence.track("ann", "1", fields(json!({"at": "desk"}))).unwrap();
     presence.track("ann", "2", Map::new()).unwrap();
 
-    assert_eq!(presence.greet(), count(2, 1));
-    assert_eq!(presence.tell(), Some(count(2, 1)));
-    assert_eq!(presence.tell(), None);
+    assert_eq!(presence.greeted(), count(2, 1));
+    assert_eq!(presence.told(), Some(count(2, 1)));
+    assert_eq!(presence.told(), None);
     assert!(presence.untrack("ann", "1") && presence.untrack("ann", "2"));
-    assert_eq!(presence.tell(), Some(count(0, 0)));
+    assert_eq!(presence.told(), Some(count(0, 0)));
 }
 
 #[test]
@@ -48,7 +67,7 @@ fn who_comes_and_goes_between_two_diffs_is_not_told() {
 
     assert!(presence.untrack("ann", "1"));
     assert!(!presence.untrack("ann", "1"));
-    assert_eq!(presence.tell(), None);
+    assert_eq!(presence.told(), None);
 }
 
 #[test]
@@ -60,20 +79,20 @@ fn who_was_shown_to_a_joiner_is_told_to_leave() {
     assert!(presence.untrack("ann", "1"));
 
     let leaves = json!({"ann": {"metas": [{"phx_ref": "1"}]}});
-    assert_eq!(presence.tell(), diff(json!({}), leaves));
+    assert_eq!(presence.told(), diff(json!({}), leaves));
 }
 
 #[test]
 fn an_update_is_a_join_that_names_the_ref_that_leaves() {
     let mut presence = Presence::default();
     presence.track("ann", "1", fields(json!({"at": "desk"}))).unwrap();
-    let _ = presence.tell();
+    let _ = presence.told();
 
     assert_eq!(presence.update("ann", "1", "2", fields(json!({"phx_ref": "forged"}))), Ok(true));
 
     let joins = json!({"ann": {"metas": [{"phx_ref": "2", "phx_ref_prev": "1"}]}});
     let leaves = json!({"ann": {"metas": [{"at": "desk", "phx_ref": "1"}]}});
-    assert_eq!(presence.tell(), diff(joins, leaves));
+    assert_eq!(presence.told(), diff(joins, leaves));
     assert_eq!(presence.update("ann", "1", "3", Map::new()), Ok(false));
 }
 
@@ -89,7 +108,10 @@ fn law_6_keys_metas_and_their_number_are_bounded() {
     assert_eq!(presence.track(&long, "x", Map::new()), Err(key.clone()));
     assert_eq!(presence.track("", "x", Map::new()), Err(key));
     assert!(matches!(presence.track("bob", "x", large), Err(PresenceError::Meta { .. })));
-    assert_eq!(presence.track("ann", "x", Map::new()), Err(PresenceError::TooMany { limit }));
+    assert_eq!(
+        presence.track("ann", "x", Map::new()),
+        Err(PresenceError::TooMany { key: "ann".into(), limit })
+    );
     assert_eq!(presence.update("ann", "0", "y", Map::new()), Ok(true));
 }
 
@@ -102,18 +124,17 @@ fn a_crowd_is_counted_and_listed_again_when_half_of_it_is_gone() {
         keys.for_each(|n| assert!(presence.untrack(&n.to_string(), &n.to_string())));
     };
 
-    let counted = presence.tell().unwrap();
-    assert_eq!(counted.event, COUNT_EVENT);
-    assert_eq!(counted.payload, json!({"count": most + 1, "keys": most + 1}));
-    assert_eq!(presence.greet(), counted);
-    assert_eq!(presence.tell(), None);
+    let counted = presence.told().unwrap();
+    assert_eq!(counted, (COUNT_EVENT, json!({"count": most + 1, "keys": most + 1})));
+    assert_eq!(presence.greeted(), counted);
+    assert_eq!(presence.told(), None);
 
     leave(&mut presence, 0..1);
-    assert_eq!(presence.tell().unwrap().event, COUNT_EVENT);
+    assert_eq!(presence.told().unwrap().0, COUNT_EVENT);
     leave(&mut presence, 1..most / 2 + 1);
-    let listed = presence.tell().unwrap();
-    assert_eq!(listed.event, STATE_EVENT);
-    assert_eq!(listed.payload.as_object().unwrap().len(), presence.keys());
+    let (event, listed) = presence.told().unwrap();
+    assert_eq!(event, STATE_EVENT);
+    assert_eq!(listed.as_object().unwrap().len(), presence.keys());
 }
 
 /// What phoenix.js makes of states and diffs, reduced to the refs under each key.
@@ -122,13 +143,14 @@ struct Client(BTreeMap<String, std::collections::BTreeSet<String>>);
 
 impl Client {
     fn take(&mut self, told: &Told) {
-        match told.event {
-            STATE_EVENT => self.0 = refs(&told.payload),
+        let (event, payload) = read(told);
+        match event {
+            STATE_EVENT => self.0 = refs(&payload),
             _ => {
-                for (key, joined) in refs(&told.payload["joins"]) {
+                for (key, joined) in refs(&payload["joins"]) {
                     self.0.entry(key).or_default().extend(joined);
                 }
-                for (key, left) in refs(&told.payload["leaves"]) {
+                for (key, left) in refs(&payload["leaves"]) {
                     let under = self.0.entry(key).or_default();
                     under.retain(|reference| !left.contains(reference));
                 }
@@ -144,6 +166,49 @@ fn refs(metas: &Value) -> BTreeMap<String, std::collections::BTreeSet<String>> {
         metas.iter().map(|meta| meta["phx_ref"].as_str().unwrap().to_owned()).collect()
     };
     metas.as_object().unwrap().iter().map(|(key, value)| (key.clone(), of(value))).collect()
+}
+
+#[test]
+fn law_6_lists_are_told_in_pieces_that_add_up_whoever_comes_and_goes_between_them() {
+    let large = || fields(json!({"filling": "x".repeat(limits::PRESENCE_META_BYTES - 20)}));
+    let mut presence = Presence::default();
+    for number in 0..100 {
+        // Some keys have so many metas that they take several pieces.
+        let key = if number % 2 == 0 { "many".to_owned() } else { format!("one-{number}") };
+        presence.track(&key, &number.to_string(), large()).unwrap();
+    }
+    let fits = |told: &Told| assert!(told.payload.len() <= limits::PRESENCE_PIECE_BYTES + 64);
+    let everybody = presence.tell();
+    let mut watching = Client::default();
+    everybody.iter().for_each(|told| watching.take(told));
+
+    let Greeting { told, mut rest } = presence.greet();
+    let (mut joiner, mut behind, mut pieces) = (Client::default(), vec![], 1);
+    joiner.take(&told);
+    fits(&told);
+    while let Some(after) = rest {
+        let gone = if pieces % 2 == 0 { 2 * pieces } else { 2 * pieces + 51 };
+        let key = if gone % 2 == 0 { "many".to_owned() } else { format!("one-{gone}") };
+        assert!(presence.untrack(&key, &gone.to_string()));
+        presence.track("one-new", &format!("new-{pieces}"), large()).unwrap();
+        // What everybody is told meanwhile waits behind the pieces.
+        behind.extend(presence.tell());
+        let greeting = presence.greet_on(&after).unwrap();
+        fits(&greeting.told);
+        joiner.take(&greeting.told);
+        (rest, pieces) = (greeting.rest, pieces + 1);
+    }
+    for told in &behind {
+        fits(told);
+        joiner.take(told);
+        watching.take(told);
+    }
+
+    assert!(pieces > 5 && everybody.len() > 5, "{pieces} {}", everybody.len());
+    let listed: Value = serde_json::from_str(&presence.list(usize::MAX)).unwrap();
+    assert_eq!((joiner.0, watching.0), (refs(&listed), refs(&listed)));
+    let few: Value = serde_json::from_str(&presence.list(60)).unwrap();
+    assert_eq!(refs(&few).values().map(std::collections::BTreeSet::len).sum::<usize>(), 60);
 }
 
 proptest! {
@@ -177,18 +242,18 @@ proptest! {
             }
             if number == joins_at {
                 let mut fresh = Client::default();
-                fresh.take(&presence.greet());
+                fresh.take(&presence.greet().told);
                 client = Some(fresh);
             }
-            if tells && let Some(told) = presence.tell() {
+            for told in if tells { presence.tell() } else { vec![] } {
                 client.iter_mut().for_each(|client| client.take(&told));
             }
         }
-        if let Some(told) = presence.tell() {
+        for told in presence.tell() {
             client.iter_mut().for_each(|client| client.take(&told));
         }
         if let Some(client) = client {
-            prop_assert_eq!(client.0, refs(&presence.greet().payload));
+            prop_assert_eq!(client.0, refs(&presence.greeted().1));
         }
     }
 }

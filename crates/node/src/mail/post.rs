@@ -1,5 +1,7 @@
 //! The thread that gives messages out: a shell around the delivery machine.
 
+mod chores;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -13,6 +15,7 @@ use instep_model::owner::{Receipt, Refusal};
 use instep_model::state::State;
 use tokio::sync::oneshot;
 
+use self::chores::Chores;
 use super::MailOptions;
 use super::bodies::Bodies;
 use super::outbox::{Delivery, SharedOutbox, Told};
@@ -22,8 +25,6 @@ use crate::dataset::{Dataset, now_ms};
 use crate::engine::{BodyStore, StoredBody};
 use crate::topics::lock;
 
-/// How often the house looks for what is due.
-const TEND: Duration = Duration::from_millis(limits::MAIL_TEND_MS);
 /// After a refusal, the next try comes later.
 const AGAIN: Duration = Duration::from_secs(1);
 /// How often alarms and silent pullers are looked for.
@@ -64,12 +65,16 @@ struct Desk {
     outboxes: HashMap<u32, (u64, SharedOutbox)>,
 }
 
-/// What the house waits for.
-struct Chores {
-    tend_at: Instant,
-    tending: Option<oneshot::Receiver<Result<Receipt, Refusal>>>,
-    look_at: Instant,
-    alarmed: bool,
+impl Desk {
+    /// A server is forgotten: whoever came back for it at that very moment registers again.
+    fn forget(&mut self, change: &MailChange) {
+        if let MailChange::Forgotten { server, generation } = change
+            && self.outboxes.get(server).is_some_and(|(known, _)| known <= generation)
+            && let Some((_, outbox)) = self.outboxes.remove(server)
+        {
+            outbox.tell([Told::Replaced]);
+        }
+    }
 }
 
 impl Post {
@@ -134,7 +139,12 @@ impl Post {
         self.forget(&changes);
         let changes: Vec<MailChange> = changes
             .into_iter()
-            .filter(|change| matches!(change, MailChange::Ready(_) | MailChange::Off { .. }))
+            .filter(|change| match change {
+                MailChange::Ready(_) | MailChange::Off { .. } | MailChange::Forgotten { .. } => {
+                    true
+                }
+                MailChange::Stored { .. } | MailChange::BodyEnded { .. } => false,
+            })
             .collect();
         // The thread begins with what is visible when it does.
         if self.workers.run(Worker::Giving) {
@@ -224,7 +234,7 @@ impl Post {
     pub(crate) fn run(&self, dataset: &Dataset) {
         lock(&self.desk).state = dataset.state();
         let now = Instant::now();
-        let mut chores = Chores { tend_at: now, tending: None, look_at: now, alarmed: false };
+        let mut chores = Chores::new(now);
         while let Some(arrivals) = self.wait(&chores) {
             self.taken.notify_all();
             for arrival in arrivals {
@@ -257,6 +267,7 @@ impl Post {
                 // One that came while the thread began may be older than what it began with.
                 if state.applied >= desk.state.applied {
                     desk.state = state;
+                    changes.iter().for_each(|change| desk.forget(change));
                 }
                 Event::Changed(changes)
             }
@@ -398,70 +409,6 @@ impl Post {
             }
         };
         seqs.iter().map(read).collect()
-    }
-
-    fn do_chores(&self, chores: &mut Chores, dataset: &Dataset) {
-        let now = Instant::now();
-        let mut desk = lock(&self.desk);
-        self.handle(&mut desk, Event::Tick, dataset);
-        let state = Arc::clone(&desk.state);
-        drop(desk);
-        if let Some(answer) = &mut chores.tending {
-            match answer.try_recv() {
-                Err(oneshot::error::TryRecvError::Empty) => return,
-                Ok(Ok(receipt)) => {
-                    chores.tending = None;
-                    // Of much that is due only the first was done.
-                    let done = receipt.results.first().copied().flatten().unwrap_or_default();
-                    if usize::try_from(done).is_ok_and(|done| done >= limits::MAIL_TENDED) {
-                        chores.tend_at = now;
-                    }
-                }
-                Ok(Err(_)) | Err(oneshot::error::TryRecvError::Closed) => {
-                    chores.tending = None;
-                    chores.tend_at = now + AGAIN;
-                    return;
-                }
-            }
-        }
-        if now >= chores.tend_at {
-            chores.tend_at = now + TEND;
-            if self.is_due(&state) {
-                chores.tending = propose(dataset, [MailOperation::Tend]);
-            }
-        }
-        if now >= chores.look_at {
-            chores.look_at = now + LOOK;
-            self.pulls.forget_silent();
-            self.look_for_alarms(chores, &state, dataset);
-        }
-    }
-
-    fn is_due(&self, state: &State) -> bool {
-        let now = now_ms();
-        let rules = &self.options.rules;
-        let (kept, oldest) = state.mail.kept();
-        // What is reckoned by a clock that was set back is reckoned anew by the next commit.
-        let set_back = now.saturating_add(limits::CLOCK_BACK_MS) < state.time_ms;
-        state.mail.next_due().is_some_and(|at| at <= now || set_back)
-            || kept > rules.keep_finished.saturating_add(rules.keep_finished / 16)
-            || state.mail.dead() > rules.keep_dead.saturating_add(rules.keep_dead / 16)
-            || oldest.is_some_and(|ended| ended.saturating_add(rules.keep_ms) < now)
-    }
-
-    /// Warns once when something is wrong, and says once that it is right again.
-    fn look_for_alarms(&self, chores: &mut Chores, state: &State, dataset: &Dataset) {
-        let unrouted: u64 = state.mail.queues().map(|queue| queue.unrouted).sum();
-        let oldest = state.mail.oldest_ms(None).map_or(0, |at| now_ms().saturating_sub(at));
-        let is_old = u128::from(oldest) > self.options.alarm_age.as_millis();
-        let alarmed = unrouted > 0 || is_old;
-        if alarmed != std::mem::replace(&mut chores.alarmed, alarmed) {
-            let dataset = dataset.name();
-            match alarmed {
-                true => tracing::warn!(%dataset, unrouted, oldest_ms = oldest, "mail needs care"),
-                false => tracing::info!(%dataset, "mail needs no care any more"),
-            }
-        }
     }
 }
 

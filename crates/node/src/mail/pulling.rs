@@ -1,5 +1,6 @@
 //! Mail for programs that hold no socket: a registration that lives between requests.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
@@ -31,18 +32,34 @@ pub struct Pulled {
 #[derive(Default)]
 pub(super) struct Pulls(Mutex<HashMap<String, Puller>>);
 
+/// Kept beside a registration for as long as it lasts: by what whoever lets pullers in counts them.
+pub type Kept = Box<dyn Any + Send + Sync>;
+
+/// What a pull asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct Pull {
+    /// What the first pull was answered; without it a new registration takes over.
+    pub registration: Option<u64>,
+    /// At most so many messages.
+    pub max: usize,
+    /// How long it waits for the first.
+    pub wait: Duration,
+}
+
 #[derive(Clone)]
 struct Puller {
     registration: Arc<Registration>,
     notify: Arc<Notify>,
     seen: Instant,
+    _kept: Arc<Kept>,
 }
 
 impl Puller {
-    fn new(registration: Registration) -> Self {
+    fn new(registration: Registration, kept: Kept) -> Self {
         let notify = Arc::new(Notify::new());
         registration.listen(Listener::Task(Arc::clone(&notify)));
-        Self { registration: Arc::new(registration), notify, seen: Instant::now() }
+        let (registration, _kept) = (Arc::new(registration), Arc::new(kept));
+        Self { registration, notify, seen: Instant::now(), _kept }
     }
 }
 
@@ -81,7 +98,7 @@ impl Pulls {
         &self,
         server: &str,
         generation: u64,
-        resume: impl FnOnce() -> Result<Registration, MailError>,
+        resume: impl FnOnce() -> Result<Puller, MailError>,
     ) -> Result<Puller, MailError> {
         let mut pulls = lock(&self.0);
         if let Some(known) = pulls.get_mut(server)
@@ -90,7 +107,7 @@ impl Pulls {
             known.seen = Instant::now();
             return Ok(known.clone());
         }
-        let puller = Puller::new(resume()?);
+        let puller = resume()?;
         let before = pulls.insert(server.to_owned(), puller.clone());
         drop(pulls);
         drop(before);
@@ -113,24 +130,24 @@ impl Pulls {
 }
 
 impl Dataset {
-    /// Takes up to `max` messages of a server, and waits for the first, at most until `over`.
-    /// Without a `registration` a new one takes over.
+    /// Takes messages of a server, and waits for the first, at most until `over`. Whoever is not
+    /// known as its puller by now is asked to be `let_in`.
     ///
     /// # Errors
     /// [`MailError::Fenced`] when another registration has taken over.
     pub async fn pull(
         &self,
         server: &str,
-        registration: Option<u64>,
-        max: usize,
-        wait: Duration,
+        Pull { registration, max, wait }: Pull,
+        let_in: impl FnOnce() -> Result<Kept, MailError>,
         over: impl Future<Output = ()>,
     ) -> Result<Pulled, MailError> {
         let puller = match registration {
-            Some(generation) => self.puller(server, generation)?,
+            Some(generation) => self.puller(server, generation, let_in)?,
             None => {
+                let kept = let_in()?;
                 let registration = self.register(server.to_owned(), 0, None).await?;
-                self.post().pulls.put(server, Puller::new(registration))
+                self.post().pulls.put(server, Puller::new(registration, kept))
             }
         };
         let mut turn = Turn::begin(puller, max);
@@ -189,8 +206,16 @@ impl Dataset {
 
     /// Whoever pulls as this registration, also if it was silent for long or the server has begun
     /// anew: nobody has taken over as long as it is the newest.
-    fn puller(&self, server: &str, generation: u64) -> Result<Puller, MailError> {
-        self.post().pulls.find_or(server, generation, || self.resume(server, generation))
+    fn puller(
+        &self,
+        server: &str,
+        generation: u64,
+        let_in: impl FnOnce() -> Result<Kept, MailError>,
+    ) -> Result<Puller, MailError> {
+        self.post().pulls.find_or(server, generation, || {
+            let kept = let_in()?;
+            Ok(Puller::new(self.resume(server, generation)?, kept))
+        })
     }
 }
 

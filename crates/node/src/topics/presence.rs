@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use instep_model::limits;
-use instep_model::presence::{Presence, PresenceError, Told};
+use instep_model::presence::{After, Greeting, Presence, PresenceError, Told};
 use instep_protocol::encode::encode_broadcast;
 use instep_protocol::vsn::Vsn;
 use serde_json::{Map, Value, json};
@@ -91,8 +91,14 @@ impl Topic {
 
     /// What a joiner is told of who is here; none when the topic keeps no presence.
     #[must_use]
-    pub fn greet(&self) -> Option<Told> {
+    pub fn greet(&self) -> Option<Greeting> {
         lock(&self.state).presence().map(|presence| presence.greet())
+    }
+
+    /// What a joiner is told next, behind what it was told of who is here.
+    #[must_use]
+    pub fn greet_on(&self, after: &After) -> Option<Greeting> {
+        lock(&self.state).presence().and_then(|presence| presence.greet_on(after))
     }
 
     /// How many are here; none when the topic keeps no presence.
@@ -105,14 +111,16 @@ impl Topic {
         Some(live.presence.as_deref().map(crowd).unwrap_or_default())
     }
 
-    /// Who is here, at most [`limits::PRESENCE_LISTED`] keys; none when the topic does not list.
+    /// Who is here, at most [`limits::PRESENCE_LISTED`] metas; none when the topic does not list.
     #[must_use]
     pub fn present(&self) -> Option<Value> {
         let state = lock(&self.state);
         let live = state.live.as_ref()?;
         let list = |presence: &Presence| presence.list(limits::PRESENCE_LISTED);
         let lists = live.pattern.presence == Some(PresenceMode::List);
-        lists.then(|| live.presence.as_deref().map_or(json!({}), list))
+        let listed = lists.then(|| live.presence.as_deref().map(list).unwrap_or_default())?;
+        drop(state);
+        Some(serde_json::from_str(&listed).unwrap_or_else(|_| json!({})))
     }
 
     fn falls_due(self: &Arc<Self>, state: &mut TopicState) {
@@ -140,13 +148,16 @@ impl Topic {
         if presence.metas() == 0 {
             live.presence = None;
         }
-        if let Some(Told { event, payload }) = told {
-            let payload = Bytes::from(payload.to_string());
+        let is_told = !told.is_empty();
+        for Told { event, payload } in told {
+            let payload = Bytes::from(payload);
             let encoded = encode_broadcast(Vsn::V2, &self.name, event, &payload);
             let payload = Payload::Json(payload);
             let frame =
                 Frame { event: event.into(), payload, position: None, offset: None, encoded };
             state.ring.push(Arc::new(frame), now);
+        }
+        if is_told {
             state.wake();
         }
         true

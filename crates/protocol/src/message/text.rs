@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use instep_model::json::Fault;
 use instep_model::limits::{self, REF_BYTES};
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess};
@@ -82,8 +83,12 @@ impl<'a> Parts<'a> {
     fn origin(&self) -> Option<Origin> {
         let reference = self.reference(REFERENCE).ok()??.into_owned();
         let join_ref = self.reference(JOIN_REF).ok()?.map(Ref::into_owned);
-        let topic = string_of(self.raw[TOPIC]?)?.into_owned();
-        (topic.len() <= limits::FRAME_BYTES).then_some(Origin { join_ref, reference, topic })
+        let sent = self.raw[TOPIC].filter(|topic| topic.get().starts_with('"'))?;
+        let topic = string_of(sent).map(Cow::into_owned);
+        let topic_json = topic.is_none().then(|| sent.get().to_owned());
+        let topic = topic.unwrap_or_default();
+        let fits = sent.get().len() <= limits::FRAME_BYTES;
+        fits.then_some(Origin { join_ref, reference, topic, topic_json })
     }
 
     /// A ref: a string, a number, or nothing.
@@ -107,9 +112,12 @@ impl<'a> Parts<'a> {
             Vsn::V1 => "key",
             Vsn::V2 => "element",
         };
-        self.raw[part]
-            .and_then(string_of)
-            .ok_or_else(|| DecodeError::BadFrame(format!("the {what} {noun} must be a string")))
+        let raw = self.raw[part].filter(|raw| raw.get().starts_with('"'));
+        let raw = raw
+            .ok_or_else(|| DecodeError::BadFrame(format!("the {what} {noun} must be a string")))?;
+        // All else was found to be JSON.
+        string_of(raw)
+            .ok_or_else(|| DecodeError::BadJson(format!("the {noun}: {}", Fault::Surrogate)))
     }
 
     /// The payload: an object. Of what the protocol itself says, clients leave it out or say null.
@@ -206,7 +214,9 @@ impl<'de> serde::de::Visitor<'de> for Object<'_, 'de> {
                     continue;
                 }
             };
-            self.0.raw[part] = Some(entries.next_value()?);
+            if self.0.raw[part].replace(entries.next_value()?).is_some() {
+                return Err(A::Error::custom("a key stands in the frame twice"));
+            }
         }
         Ok(())
     }

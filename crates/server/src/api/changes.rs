@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use futures_util::stream;
 use instep_access::{Action, Resource};
-use instep_edge::{Crowded, ReaderPlace};
+use instep_edge::{Crowded, Held};
 use instep_model::commit::Record;
 use instep_model::mail::MailRecord;
 use instep_model::position::Position;
@@ -126,7 +126,7 @@ enum Form {
 
 struct Feed {
     /// It counts as a reader until it ends.
-    _place: ReaderPlace,
+    _place: Held,
     /// Who follows, and what: a right that is lost ends the feed (I24).
     caller: Caller,
     dataset: Dataset,

@@ -176,7 +176,7 @@ fn read_operation(operation: usize, text: &str) -> Result<Operation, Refusal> {
         let said = error.to_string();
         // The library tells only by its words; its limit is far above ours.
         if said.starts_with("recursion limit") {
-            let error = RowError::TooDeep { limit: limits::ROW_DEPTH };
+            let error = RowError::TooDeep { limit: limits::VALUE_DEPTH };
             return Refusal::Row { operation, error };
         }
         bad(faulty_field(text).unwrap_or(said))

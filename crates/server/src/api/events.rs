@@ -6,7 +6,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use instep_access::{Action, Resource};
-use instep_edge::events::{self, Form, Refused, Request};
+use instep_edge::events::{self, Absent, Form, Refused, Request};
 use instep_model::feed::JoinRefusal;
 use serde_json::Value;
 
@@ -39,7 +39,8 @@ pub(super) const TOO_MANY_RETRY_S: u64 = 10;
         (status = 404, description = "`unmatched_topic`", body = Problem),
         (status = 409, description = "`position_ahead`", body = Problem),
         (status = 413, description = "`too_large`: take the snapshot", body = Problem),
-        (status = 429, description = "`too_many_sockets`, `rate_limited`", body = Problem),
+        (status = 429, description = "`too_many_sockets`, `too_many_presences`, `rate_limited`",
+         body = Problem),
         (status = 503, description = "`overloaded`", body = Problem),
     ))]
 pub(super) async fn follow(
@@ -134,7 +135,11 @@ fn problem(topic: &str, refused: Refused) -> Problem {
             };
             new(status, code, format!("{topic}: {refusal}"))
         }
-        Refused::Presence(detail) => Problem::bad_request("bad_presence", detail),
+        Refused::Presence(Absent { code, detail }) => match code {
+            "overloaded" => new(StatusCode::SERVICE_UNAVAILABLE, code, detail),
+            "too_many_presences" => Problem::too_often(code, detail, TOO_MANY_RETRY_S),
+            _ => Problem::bad_request(code, detail),
+        },
         Refused::Full => {
             let detail = "there is no place for another reader".to_owned();
             new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail)

@@ -38,6 +38,8 @@ pub(super) struct PageQuery {
     after: Option<String>,
     /// Keys that begin with this.
     prefix: Option<String>,
+    /// This key and no other, whatever it looks like in a path.
+    key: Option<String>,
     /// Rows on the page: 1 to 1,000, 100 by default. It ends after 1 MiB of them, too.
     limit: Option<usize>,
     /// At least as fresh as this position; waits up to 5 seconds for it.
@@ -95,7 +97,8 @@ pub(super) async fn page(
         return Err(Problem::bad_request("bad_query", detail));
     }
     let view = open(&shared, &name, &table, query.at_least.as_deref(), &caller).await?;
-    let prefix = query.prefix.unwrap_or_default();
+    let exactly = |key: &Key| query.key.as_deref().is_none_or(|wanted| key.as_str() == wanted);
+    let prefix = query.prefix.or_else(|| query.key.clone()).unwrap_or_default();
     let from = match query.after.as_deref() {
         Some(after) if after >= prefix.as_str() => Bound::Excluded(after),
         _ => Bound::Included(prefix.as_str()),
@@ -103,8 +106,8 @@ pub(super) async fn page(
     let mut rows = view.table.rows.range::<_, str>((from, Bound::Unbounded));
     let mut out = format!("{{\"position\":\"{}\",\"rows\":[", view.position).into_bytes();
     let mut last = None;
-    let mut fitting =
-        rows.by_ref().take_while(|(key, _)| key.as_str().starts_with(&prefix)).peekable();
+    let fits = |key: &Key| key.as_str().starts_with(&prefix) && exactly(key);
+    let mut fitting = rows.by_ref().take_while(|(key, _)| fits(key)).peekable();
     for count in 0..limit {
         let Some((key, stored)) = fitting.next_if(|_| out.len() < limits::PAGE_BYTES) else {
             break;

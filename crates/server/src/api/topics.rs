@@ -135,7 +135,7 @@ pub(super) struct PresenceReply {
     count: usize,
     /// Different keys.
     keys: usize,
-    /// `{key: {metas: […]}}` as in `presence_state`, at most 1,000 keys; none when only their
+    /// `{key: {metas: […]}}` as in `presence_state`, at most 1,000 metas; none when only their
     /// number is kept.
     present: Option<Value>,
 }

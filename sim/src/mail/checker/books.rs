@@ -135,11 +135,25 @@ impl Books {
             }
             MailRecord::Retried { seq } => self.with(*seq, |message| {
                 (message.state, message.rests, message.attempts) = (State::Pending, false, 0);
+                message.expires = 0;
             }),
             MailRecord::Forgotten { seqs } => seqs.iter().for_each(|seq| {
                 self.messages.remove(seq);
             }),
+            MailRecord::ServersForgotten { servers } => self.forget_servers(servers),
             MailRecord::Queue { .. } | MailRecord::SentBy { .. } => {}
+        }
+    }
+
+    fn forget_servers(&mut self, servers: &[String]) {
+        for server in servers {
+            self.generations.remove(server);
+            let holds = |message: &Message| {
+                message.state == State::Pending && message.server.as_ref() == Some(server)
+            };
+            if self.messages.values().any(holds) {
+                self.problems.push(format!("server {server} is forgotten with its mail"));
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{Answer, Command, Driver, Waiting};
 use crate::backoff::Backoff;
-use crate::channels::frame::Heard;
+use crate::channels::frame::{Content, Heard};
 use crate::channels::{ChannelError, Happening};
 
 /// Waits before a topic that failed is joined again.
@@ -190,16 +190,41 @@ impl Driver {
             }
             "phx_close" => self.end(&topic, json!({"reason": "closed"})),
             _ => {
+                let read = match &payload {
+                    Content::Json(payload) => payload,
+                    Content::Bytes(_) | Content::Unreadable(_) => &Value::Null,
+                };
                 match &mut entry.since {
-                    Some(Place::Live(place)) => go_on(place, &event, &payload),
+                    Some(Place::Live(place)) => go_on(place, &event, read),
                     since => {
-                        if let Some(position) = payload["position"].as_str() {
+                        if let Some(position) = read["position"].as_str() {
                             *since = Some(Place::Position(position.to_owned()));
                         }
                     }
                 }
-                self.happen(&topic, Happening::Event { event, payload });
+                self.happen(
+                    &topic,
+                    match payload {
+                        Content::Json(payload) => Happening::Event { event, payload },
+                        Content::Bytes(bytes) => Happening::Bytes { event, bytes },
+                        Content::Unreadable(problem) => {
+                            tracing::warn!(topic, event, problem, "a payload cannot be read");
+                            Happening::Unreadable { event: Some(event), problem }
+                        }
+                    },
+                );
             }
+        }
+    }
+
+    /// Tells the readers of all topics that something came which cannot be read.
+    pub(super) fn tell_unreadable(&mut self, problem: &str) {
+        tracing::warn!(problem, "a frame of the server cannot be read");
+        let joined = self.topics.iter().filter(|(_, entry)| entry.joined);
+        let topics: Vec<String> = joined.map(|(topic, _)| topic.clone()).collect();
+        for topic in topics {
+            let problem = problem.to_owned();
+            self.happen(&topic, Happening::Unreadable { event: None, problem });
         }
     }
 

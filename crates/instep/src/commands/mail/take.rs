@@ -94,6 +94,8 @@ async fn hear(
             let _ = channel.push("answer", json!({"have": have, "not": not})).await;
         }
         Happening::Event { event, payload } => print(&json!({event: payload}), json)?,
+        Happening::Bytes { event, .. } => print(&json!({"unreadable": event}), json)?,
+        Happening::Unreadable { problem, .. } => print(&json!({"unreadable": problem}), json)?,
         Happening::Joined(greeting) => print(&json!({"registered": greeting}), json)?,
         Happening::Lost => print(&json!({"lost": true}), json)?,
         Happening::Ended(answer) => {

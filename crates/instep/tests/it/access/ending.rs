@@ -141,3 +141,54 @@ fn a_refusal_names_who_asked_for_what_and_a_forged_token_was_never_good() {
     assert_eq!(detail(&dead).0, "token_expired");
     assert_eq!(detail(&format!("{message}.AAAA")).0, "token_invalid");
 }
+
+/// Who polls late is told no more than who polls in time.
+#[test]
+fn what_long_poll_had_queued_before_a_right_ended_is_not_given_behind_its_end() {
+    const NOTES: &str = "
+[[table]]
+dataset = 'shop'
+name = 'notes'
+public = true
+
+[[rights]]
+who = 'token'
+actions = ['read']
+tables = ['shop/notes']
+";
+    let directory = tempfile::tempdir().unwrap();
+    let guarded = Guarded::start_with(directory.path(), ["", NOTES], "secret", SECRET);
+    let admin = std::fs::read_to_string(guarded.server.data.join("admin.key")).unwrap();
+    let ops = json!([{"op": "put", "table": "notes", "key": "k", "row": {"note": "confidential"}}]);
+    let commit = json!({"ops": ops});
+    assert_eq!(guarded.answer(admin.trim(), "POST", "/v1/datasets/shop/commits", commit), "ok");
+    let ends = seconds_from_now(2);
+    let brief = token(json!({"sub": "ann", "exp": ends}));
+    let open = |token: &str| {
+        let path = format!("/socket/longpoll?vsn=2.0.0&token={token}");
+        let (_, _, told) = guarded.ask("", "GET", &path, json!(null));
+        format!("/socket/longpoll?vsn=2.0.0&token={}", told["token"].as_str().unwrap())
+    };
+    let post = |session: &str, frames: &str| {
+        let head = "content-type: application/x-ndjson\r\n";
+        let (status, told) = guarded.server.post(session, head, frames);
+        assert!(status == 200 && told.contains("200"), "{told}");
+    };
+    let poll = |session: &str| guarded.ask("", "GET", session, json!(null)).2.to_string();
+    let join = json!(["1", "1", "table:shop/notes", "phx_join", {}]).to_string();
+    let desk = json!(["2", "2", "desk", "phx_join", {}]).to_string();
+    let (late, early) = (open(&brief), open(&brief));
+
+    for session in [&early, &late] {
+        post(session, &format!("{join}\n{desk}"));
+    }
+    let told = poll(&early);
+    assert!(told.contains("confidential"), "who polls in time is told: {told}");
+    // It ends by the clock of the wall.
+    guarded.wait_until("the token's end", || seconds_from_now(0) > ends);
+
+    let told = poll(&late);
+    assert!(!told.contains("confidential"), "{told}");
+    assert!(told.contains("access_ended") && told.contains("phx_close"), "{told}");
+    assert!(told.contains("token_expired"), "the join is answered: {told}");
+}

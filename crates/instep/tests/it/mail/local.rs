@@ -122,6 +122,9 @@ impl Local {
                 Happening::Event { event, payload } => return (event, payload),
                 Happening::Lost | Happening::Joined(_) => {}
                 Happening::Ended(reason) => panic!("the channel ended: {reason}"),
+                told @ (Happening::Bytes { .. } | Happening::Unreadable { .. }) => {
+                    panic!("no message of mail: {told:?}")
+                }
             }
         }
     }

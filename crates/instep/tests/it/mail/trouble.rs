@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use instep_client::{Answers, Letter};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::local::House;
 use super::{letter, refused};
+use crate::running::PATIENCE;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_messages_are_refused_by_name_and_store_nothing() {
@@ -187,4 +188,42 @@ async fn smq_u2_old_and_dead_messages_show_in_the_metrics() {
     assert!(oldest.parse::<f64>().unwrap() >= 1.0, "{oldest}");
     let servers = client.mail_servers_in_detail("mail").await.unwrap();
     assert!(servers[0].oldest_ms.unwrap() >= 1_000);
+}
+
+/// Servers that come and go under names of their own, as workers that are scaled do.
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_that_were_used_once_are_forgotten_and_their_numbers_fit_nobody_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = "[[mail]]\ndataset = 'mail'\nkeep_hours = 0\n";
+    let mut house = House::open_with(directory.path(), config);
+    house.route(&[("org/1", "7")]).await;
+    let mut newest = 0;
+    for number in 0..20 {
+        let local = house.register(&format!("once-{number}")).await;
+        newest = newest.max(local.greeting["generation"].as_u64().unwrap());
+    }
+    let mut stays = house.register("7").await;
+    house.send("user/1/a", json!(1)).await;
+    let got = stays.next().await;
+    stays.ack(&[got.seq]).await;
+    let servers = async |house: &House| {
+        let (status, told) = house.server.request("GET", "/v1/datasets/mail/servers");
+        assert_eq!(status, 200, "{told}");
+        serde_json::from_str::<Value>(&told).unwrap()["servers"].clone()
+    };
+
+    let begun = std::time::Instant::now();
+    while servers(&house).await != json!(["7"]) {
+        assert!(begun.elapsed() < PATIENCE, "they are not forgotten");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    drop(stays);
+    for signal in ["-KILL", "-TERM"] {
+        house.server.signal(signal);
+        house.server.start_again();
+        let again = house.register("once-3").await;
+        let generation = again.greeting["generation"].as_u64().unwrap();
+        assert!(generation > newest, "{generation} was given out before");
+        newest = generation;
+    }
 }

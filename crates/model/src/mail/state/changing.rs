@@ -24,21 +24,20 @@ impl Mail {
                 self.move_all(&via, &server, generation, see);
             }
             MailRecord::Readdressed { endpoint, server, via, generation } => {
-                let endpoint = self.intern_endpoint(&endpoint);
-                let server = self.intern_server(&server);
-                self.is_routed_by(endpoint, via.as_deref());
-                self.readdress(endpoint, (server, generation), see);
+                // Of an endpoint without messages nothing has to be kept.
+                if let Some(endpoint) = self.endpoint_number(&endpoint) {
+                    let server = self.intern_server(&server);
+                    self.is_routed_by(endpoint, via.as_deref());
+                    self.readdress(endpoint, (server, generation), see);
+                    self.release_server(server);
+                }
             }
             stored @ MailRecord::Stored { .. } => return self.store(stored, now_ms, see),
             MailRecord::Routed { seq, server, via, generation } => {
+                let Some(message) = self.messages.get(seq) else { return false };
                 let server = self.intern_server(&server);
-                if let Some(message) = self.messages.get(seq) {
-                    self.is_routed_by(message.endpoint, via.as_deref());
-                }
-                return self.change(seq, see, false, |message| {
-                    message.server = server;
-                    message.generation = generation;
-                });
+                self.is_routed_by(message.endpoint, via.as_deref());
+                return self.reroute(seq, (server, generation), see);
             }
             MailRecord::SentBy { seq, scope } => drop(self.scopes.insert((seq, scope))),
             MailRecord::Confirmed { seq } => return self.end(seq, Status::Confirmed, now_ms, see),
@@ -74,6 +73,9 @@ impl Mail {
                 });
             }
             MailRecord::Forgotten { seqs } => seqs.iter().for_each(|seq| self.forget(*seq, see)),
+            MailRecord::ServersForgotten { servers } => {
+                servers.iter().for_each(|server| self.forget_server(server, see));
+            }
         }
         true
     }
@@ -123,8 +125,23 @@ impl Mail {
             queue.stored += 1;
         }
         self.know(seq, &message);
+        self.hold(endpoint, server);
         self.put(seq, message, see);
         true
+    }
+
+    /// Routes a message to a server.
+    fn reroute(&mut self, seq: u64, (server, generation): (u32, u32), see: Sink<'_>) -> bool {
+        let Some(before) = self.messages.get(seq).map(|message| message.server) else {
+            return false;
+        };
+        let known = self.change(seq, see, false, |message| {
+            message.server = server;
+            message.generation = generation;
+        });
+        self.hold_server(server);
+        self.let_go_server(before);
+        known
     }
 
     /// An id that says its number needs no place in an index.
@@ -176,7 +193,9 @@ impl Mail {
     }
 
     fn move_all(&mut self, via: &str, server: &str, generation: u32, see: Sink<'_>) {
-        let (via, server) = (self.intern_endpoint(via), self.intern_server(server));
+        // Where nobody is routed by it there is nothing to move.
+        let Some(via) = self.endpoint_number(via) else { return };
+        let server = self.intern_server(server);
         let all: Vec<u32> = self
             .followers
             .range((via, 0)..=(via, u32::MAX))
@@ -185,6 +204,41 @@ impl Mail {
         for endpoint in all {
             self.readdress(endpoint, (server, generation), see);
         }
+        self.release_server(server);
+    }
+
+    /// What a move of an endpoint looks at: the endpoints that are routed by it, and their pending
+    /// messages. It is not counted beyond `most`.
+    #[must_use]
+    pub fn moves(&self, via: &str, most: u64) -> u64 {
+        let Some(via) = self.endpoint_number(via) else { return 1 };
+        let mut count = 1;
+        for (_, endpoint) in self.followers.range((via, 0)..=(via, u32::MAX)) {
+            count += 1 + self.pending_to(*endpoint);
+            if count > most {
+                break;
+            }
+        }
+        count
+    }
+
+    /// The same of an endpoint that is given its route anew.
+    #[must_use]
+    pub fn readdresses(&self, endpoint: &str) -> u64 {
+        self.endpoint_number(endpoint).map_or(1, |endpoint| 1 + self.pending_to(endpoint))
+    }
+
+    /// Pending messages of an endpoint that have a server.
+    fn pending_to(&self, endpoint: u32) -> u64 {
+        let of = (endpoint, 0)..=(endpoint, NOWHERE - 1);
+        self.counts.range(of).map(|(_, count)| *count).sum()
+    }
+
+    /// Unfinished messages, and endpoints.
+    #[must_use]
+    pub fn movable(&self) -> u64 {
+        let pending: u64 = self.queues.iter().map(|queue| queue.pending).sum();
+        pending + self.endpoints.len() as u64
     }
 
     fn readdress(&mut self, endpoint: u32, (server, generation): (u32, u32), see: Sink<'_>) {
@@ -193,10 +247,7 @@ impl Mail {
         // What is at this server stays, by the route that brought it: whoever has it keeps it.
         for from in servers.into_iter().filter(|from| *from != server) {
             for seq in self.pending_at(from, endpoint) {
-                self.change(seq, see, false, |message| {
-                    message.server = server;
-                    message.generation = generation;
-                });
+                self.reroute(seq, (server, generation), see);
             }
         }
     }
@@ -222,6 +273,7 @@ impl Mail {
         if let Some(scope) = self.scope(seq) {
             self.scopes.remove((seq, scope));
         }
+        self.let_go(message.endpoint, message.server);
     }
 
     pub(super) fn link(&mut self, seq: u64, message: &Message, see: Sink<'_>) {
@@ -330,6 +382,10 @@ impl Mail {
             if via != NOWHERE {
                 self.followers.insert((via, endpoint));
             }
+            // What is routed anew may have been the last that needed the other's name.
+            if before != endpoint {
+                self.release_endpoint(before);
+            }
         }
     }
 
@@ -337,9 +393,19 @@ impl Mail {
         if let Some(number) = self.server_numbers.get(server) {
             return *number;
         }
-        let number = u32::try_from(self.servers.len()).unwrap_or(NOWHERE - 1);
         let name: Arc<str> = server.into();
-        self.servers.push_back(ServerState { server: Arc::clone(&name), ..ServerState::default() });
+        let state = ServerState { server: Arc::clone(&name), ..ServerState::default() };
+        let number = match self.vacant_servers.get_min().copied() {
+            Some(vacant) => {
+                self.vacant_servers.remove(&vacant);
+                self.update_server(vacant, |server| *server = state);
+                vacant
+            }
+            None => {
+                self.servers.push_back(state);
+                u32::try_from(self.servers.len() - 1).unwrap_or(NOWHERE - 1)
+            }
+        };
         self.server_numbers.insert(name, number);
         number
     }
@@ -348,9 +414,19 @@ impl Mail {
         if let Some(number) = self.endpoint_numbers.get(endpoint) {
             return *number;
         }
-        let number = u32::try_from(self.endpoints.len()).unwrap_or(NOWHERE - 1);
         let name: Arc<str> = endpoint.into();
-        self.endpoints.push_back(EndpointState { name: Arc::clone(&name), via: NOWHERE });
+        let state = EndpointState { name: Arc::clone(&name), via: NOWHERE };
+        let number = match self.vacant_endpoints.get_min().copied() {
+            Some(vacant) => {
+                self.vacant_endpoints.remove(&vacant);
+                self.endpoints.set(vacant as usize, state);
+                vacant
+            }
+            None => {
+                self.endpoints.push_back(state);
+                u32::try_from(self.endpoints.len() - 1).unwrap_or(NOWHERE - 1)
+            }
+        };
         self.endpoint_numbers.insert(name, number);
         number
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Mail, Message, NOWHERE, QueueState, ServerState};
+use super::{EndpointState, Mail, Message, NOWHERE, QueueState, ServerState};
 
 /// The parts of which a snapshot is made: everything else follows from them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,21 +25,32 @@ pub enum MailPart {
     Overtaken(u64, u64),
     /// The scope of a message's id.
     SentBy(u64, u64),
+    /// The number of a server that is forgotten.
+    VacantServer,
+    /// The number of an endpoint that is forgotten.
+    VacantEndpoint,
+    /// The largest generation of a server that is forgotten.
+    Generations(u64),
 }
 
 impl Mail {
     /// Everything, in the order in which [`Mail::restore`] takes it.
     pub fn parts(&self) -> impl Iterator<Item = MailPart> + '_ {
         let queues = self.queues.iter().cloned().map(MailPart::Queue);
-        let servers = self.servers.iter().cloned().map(MailPart::Server);
-        let endpoints = self.endpoints.iter();
-        let endpoints =
-            endpoints.map(|endpoint| MailPart::Endpoint(Arc::clone(&endpoint.name), endpoint.via));
+        let servers = self.servers.iter().map(|server| match server.server.is_empty() {
+            true => MailPart::VacantServer,
+            false => MailPart::Server(server.clone()),
+        });
+        let endpoints = self.endpoints.iter().map(|endpoint| match endpoint.name.is_empty() {
+            true => MailPart::VacantEndpoint,
+            false => MailPart::Endpoint(Arc::clone(&endpoint.name), endpoint.via),
+        });
+        let generations = (self.generations > 0).then_some(MailPart::Generations(self.generations));
         let messages = self
             .messages
             .range(0)
             .map(|(seq, message)| MailPart::Message(seq, message, self.dead.get(&seq).cloned()));
-        let all = queues.chain(servers).chain(endpoints).chain(messages);
+        let all = queues.chain(servers).chain(endpoints).chain(messages).chain(generations);
         let scopes = self.scopes.iter().map(|(seq, scope)| MailPart::SentBy(seq, scope));
         all.chain(self.clocks.parts()).chain(scopes).chain([MailPart::Last(self.last)])
     }
@@ -58,23 +69,37 @@ impl Mail {
                 });
             }
             MailPart::Server(server) => {
-                let number = self.intern_server(&server.server);
-                self.update_server(number, |state| *state = ServerState { pending: 0, ..server });
+                let number = self.servers.len() as u32;
+                self.server_numbers.insert(Arc::clone(&server.server), number);
+                self.servers.push_back(ServerState { pending: 0, held: 0, ..server });
+            }
+            MailPart::VacantServer => {
+                self.vacant_servers.insert(self.servers.len() as u32);
+                self.servers.push_back(ServerState::default());
             }
             MailPart::Endpoint(name, via) => {
-                let number = self.intern_endpoint(&name);
+                let number = self.endpoints.len() as u32;
+                self.endpoint_numbers.insert(Arc::clone(&name), number);
+                self.endpoints.push_back(EndpointState { name, via });
                 if via != NOWHERE {
-                    self.follow(number, via);
+                    self.followers.insert((via, number));
                 }
+            }
+            MailPart::VacantEndpoint => {
+                self.vacant_endpoints.insert(self.endpoints.len() as u32);
+                let name = "".into();
+                self.endpoints.push_back(EndpointState { name, via: NOWHERE });
             }
             MailPart::Message(seq, message, reason) => {
                 if let Some(reason) = reason {
                     self.dead.insert(seq, reason);
                 }
                 self.know(seq, &message);
+                self.hold(message.endpoint, message.server);
                 self.put(seq, message, &mut |_| {});
             }
             MailPart::Last(last) => self.last = last,
+            MailPart::Generations(generations) => self.generations = generations,
             MailPart::SentBy(seq, scope) => drop(self.scopes.insert((seq, scope))),
             MailPart::Rests(seq, since) => self.clocks.rests(seq, since),
             MailPart::Overtaken(seq, until) => self.clocks.overtake(seq, until),

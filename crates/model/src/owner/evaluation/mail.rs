@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::Evaluation;
 use super::letters::{Before, Below};
 use crate::commit::{Record, digest, weigh_value};
+use crate::json::is_deeper;
 use crate::limits;
 use crate::mail::derived::derived_id;
 use crate::mail::kinds::Route;
@@ -92,6 +93,9 @@ impl<'a> Evaluation<'a> {
             return Err(Refusal::UnknownQueue { operation, queue });
         };
         let endpoint = self.endpoint(&to)?;
+        if is_deeper(&body, limits::VALUE_DEPTH) {
+            return Err(Refusal::MessageTooDeep { operation, limit: limits::VALUE_DEPTH });
+        }
         let body = bytes_of(&body);
         if body.len() > limits::MAIL_BODY_BYTES {
             let (bytes, limit) = (body.len(), limits::MAIL_BODY_BYTES);
@@ -184,8 +188,23 @@ impl<'a> Evaluation<'a> {
         row.insert(field, json!(to));
         row.insert("generation".into(), json!(generation));
         self.put(table, key, &row)?;
+        self.moves(|mail, left| mail.moves(endpoint.as_str(), left))?;
         self.write(MailRecord::Moved { via: endpoint.to_string(), server: to, generation });
         Ok(i64::from(generation))
+    }
+
+    /// Counts what moves look at: a commit that moves the same messages to and fro would become
+    /// work and changes without end.
+    fn moves(&mut self, count: impl FnOnce(&Mail, u64) -> u64) -> Result<(), Refusal> {
+        let before = self.moves;
+        let mail = self.mail();
+        let limit = limits::COMMIT_MOVES + limits::COMMIT_MOVES_OF_ALL * mail.movable();
+        let moves = before.saturating_add(count(mail, limit.saturating_sub(before)));
+        self.moves = moves;
+        match moves > limit {
+            true => Err(Refusal::TooManyMoves { operation: self.operation, limit }),
+            false => Ok(()),
+        }
     }
 
     /// Gives the unfinished messages of an endpoint its route of now; computes the generation.
@@ -195,6 +214,7 @@ impl<'a> Evaluation<'a> {
             return Err(self.no_route(&endpoint));
         };
         let endpoint = endpoint.to_string();
+        self.moves(|mail, _| mail.readdresses(&endpoint))?;
         self.write(MailRecord::Readdressed { endpoint, server, via, generation });
         Ok(i64::from(generation))
     }
@@ -264,6 +284,7 @@ impl<'a> Evaluation<'a> {
             }),
             MailOperation::Route { seq } => self.fill_in(seq),
             MailOperation::Tend => Ok(self.tend()),
+            MailOperation::ForgetServers(servers) => Ok(self.forget_servers(&servers)),
         }
     }
 
@@ -274,9 +295,26 @@ impl<'a> Evaluation<'a> {
             Ok(id) => return Err(self.bad(format!("the id of server {server:?} is {id:?}"))),
             Err(error) => return Err(self.bad(error.to_string())),
         }
-        let generation = self.books().generation(&server) + 1;
+        let generation = self.books().next_generation(&server);
         self.write(MailRecord::Registered { server, generation });
         Ok(number(generation))
+    }
+
+    /// Forgets servers; computes how many.
+    fn forget_servers(&mut self, servers: &[(Arc<str>, u64)]) -> i64 {
+        let mail = self.mail();
+        let is_idle = |(server, generation): &&(Arc<str>, u64)| {
+            let number = mail.server_number(server);
+            let state = number.and_then(|number| mail.server(number));
+            state.is_some_and(|state| state.held == 0 && state.generation == *generation)
+        };
+        let idle = servers.iter().take(limits::MAIL_TENDED).filter(is_idle);
+        let servers: Vec<String> = idle.map(|(server, _)| server.to_string()).collect();
+        let count = servers.len() as u64;
+        if count > 0 {
+            self.write(MailRecord::ServersForgotten { servers });
+        }
+        number(count)
     }
 
     /// A pending message that the newest registration of its server speaks of.
@@ -384,6 +422,19 @@ impl<'a> Evaluation<'a> {
             self.write(MailRecord::Forgotten { seqs: due.forgotten });
         }
         number(done as u64)
+    }
+}
+
+/// About how many bytes a record takes in an entry.
+pub(super) fn size_of(record: &MailRecord) -> usize {
+    match record {
+        MailRecord::Stored { body, .. } => body.len() + limits::ENDPOINT_BYTES,
+        MailRecord::SentBy { .. } => 16,
+        MailRecord::Forgotten { seqs } => 8 * seqs.len(),
+        MailRecord::ServersForgotten { servers } => {
+            servers.iter().map(|server| server.len() + 8).sum()
+        }
+        _ => limits::NAME_BYTES + limits::KEY_BYTES,
     }
 }
 

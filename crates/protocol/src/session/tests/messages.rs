@@ -180,3 +180,25 @@ fn what_comes_too_often_is_answered_and_does_nothing_but_heartbeats_and_leaves()
     );
     assert!(left.iter().any(|effect| effect.contains("phx_close")), "{left:?}");
 }
+
+#[test]
+fn half_an_emoji_in_a_name_is_answered_so_that_its_client_knows_the_answer_again() {
+    let mut client = Client::joined();
+
+    client.says(
+        r#"["1","1","room:\ud83d","phx_join",{}]"#,
+        &[concat!(
+            r#"< ["1","1","room:\ud83d","phx_reply",{"status":"error","response":{"#,
+            r#""code":"bad_json","#,
+            r#""reason":"the frame is not JSON: the topic: half of a surrogate pair"}}]"#
+        )],
+    );
+    client.says(
+        r#"["3","4","room:1","\ude00",{}]"#,
+        &[concat!(
+            r#"< ["3","4","room:1","phx_reply",{"status":"error","response":{"#,
+            r#""code":"bad_json","#,
+            r#""reason":"the frame is not JSON: the event: half of a surrogate pair"}}]"#
+        )],
+    );
+}

@@ -8,13 +8,15 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderName, StatusCode};
 use bytes::Bytes;
 use instep_access::{Action, Resource};
+use instep_edge::Crowded;
 use instep_model::limits;
 use instep_model::mail::kinds::id_of_server;
-use instep_node::mail::{Answers, MailError, Reply, SERVER_PREFIX};
+use instep_node::mail::{Answers, Kept, MailError, Pull, Reply, SERVER_PREFIX};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 
+use super::super::events::TOO_MANY_RETRY_S;
 use super::super::shapes::{AnswersReply, PullReply};
 use super::super::{Answer, Body, Query, Shared, dataset, read_json};
 use super::server_of;
@@ -138,7 +140,9 @@ pub(in crate::api) async fn list(
               (status = 404, body = Problem),
               (status = 400, description = "`bad_json`", body = Problem),
               (status = 409, description = "`fenced`: another registration has taken over; \
-               `not_registered`: there was no such registration", body = Problem)))]
+               `not_registered`: there was no such registration", body = Problem),
+              (status = 429, description = "`too_many_pulls`, `too_many_registrations`",
+               body = Problem)))]
 pub(in crate::api) async fn pull(
     caller: Caller,
     State(shared): State<Shared>,
@@ -158,9 +162,25 @@ pub(in crate::api) async fn pull(
         return Err(Problem::bad_request("bad_json", format!("wait_ms: at most {most}")));
     }
     may_take(&caller, &server)?;
-    let wait = Duration::from_millis(wait_ms);
-    let pulled =
-        dataset.pull(&server, registration, max, wait, over(&shared)).await.map_err(refused)?;
+    let from = caller.address();
+    // Held while it waits.
+    let _place = shared.door.pull(from).map_err(|crowded| match crowded {
+        Crowded::House => {
+            let detail = "there is no place for another pull";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail)
+        }
+        Crowded::Address => {
+            let detail = "as many pulls of this address wait as may";
+            Problem::too_often("too_many_pulls", detail, TOO_MANY_RETRY_S)
+        }
+    })?;
+    let let_in = || match shared.door.registration(from) {
+        Ok(held) => Ok(Box::new(held) as Kept),
+        Err(Crowded::House) => Err(MailError::Full),
+        Err(Crowded::Address) => Err(MailError::Crowded),
+    };
+    let pull = Pull { registration, max, wait: Duration::from_millis(wait_ms) };
+    let pulled = dataset.pull(&server, pull, let_in, over(&shared)).await.map_err(refused)?;
     // Who lost the right while it waited is told nothing; whoever registers next is given it.
     may_take(&caller, &server)?;
     if dataset.is_removed() {
@@ -224,6 +244,10 @@ fn refused(error: MailError) -> Problem {
         MailError::Refused(refusal) => refusal.into(),
         MailError::Fenced | MailError::NotRegistered { .. } => {
             Problem::new(StatusCode::CONFLICT, error.code(), error.to_string())
+        }
+        MailError::Crowded => Problem::too_often(error.code(), error.to_string(), TOO_MANY_RETRY_S),
+        MailError::Full => {
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.code(), error.to_string())
         }
         MailError::Unavailable => {
             let status = StatusCode::SERVICE_UNAVAILABLE;
