@@ -33,7 +33,8 @@ pub struct Receipt {
 
 impl Client {
     /// Commits operations: all of them become visible together, or none. Without an `id` a new
-    /// UUIDv7 is made. When the answer is lost, or the server asks for patience (503), the commit
+    /// UUIDv7 is made. When the answer is lost, or the server asks for patience (429, 503), the
+    /// commit
     /// is repeated with the same id, so that it takes effect at most once.
     ///
     /// # Errors

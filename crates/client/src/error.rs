@@ -5,6 +5,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+/// Statuses of refusals that waiting solves: too slow, too often, not now.
+const PASSING: [u16; 3] = [408, 429, 503];
+
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -29,7 +32,8 @@ pub enum Error {
         /// What the system says.
         reason: String,
     },
-    /// The connection ended before the answer was complete.
+    /// The connection ended before the answer was complete, or a proxy in between answered in
+    /// place of the server (502, 503, 504).
     #[error("the connection to {address} was lost: {reason}")]
     Lost {
         /// The address.
@@ -74,7 +78,7 @@ impl Error {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Refused(problem) => problem.status == 503,
+            Self::Refused(problem) => PASSING.contains(&problem.status),
             Self::Unreachable { .. } | Self::Lost { .. } => true,
             Self::Address { .. } | Self::OutcomeUnknown { .. } | Self::Unexpected { .. } => false,
         }

@@ -147,6 +147,11 @@ impl Client {
         };
         match serde_json::from_slice::<Problem>(&body) {
             Ok(problem) => Error::Refused(Box::new(problem)),
+            // The server itself always says why. Whether it has got the request is not known.
+            Err(_) if [502, 503, 504].contains(&status.as_u16()) => {
+                let address = self.base_url().to_owned();
+                Error::Lost { address, reason: format!("a proxy answers {status}") }
+            }
             Err(_) => {
                 let start = String::from_utf8_lossy(&body[..body.len().min(200)]).into_owned();
                 self.unexpected(format!("status {status}, {start:?}"))

@@ -25,6 +25,7 @@ use super::frame::{self, Content, Heard, REPLY_EVENT};
 use super::stream::Stream;
 use super::{ChannelError, Happening};
 use crate::backoff::Backoff;
+use crate::error::Problem;
 use crate::trust::Trust;
 
 /// How long an answer may take.
@@ -366,9 +367,7 @@ async fn open(way: &Way, shown: Option<&str>) -> Result<Socket, ChannelError> {
             if [403, 429].contains(&response.status().as_u16()) =>
         {
             let body = response.body().as_deref().unwrap_or_default();
-            let body = String::from_utf8_lossy(body);
-            let (code, detail) = body.split_once(": ").unwrap_or(("refused", &body));
-            Err(ChannelError::Refused(json!({"reason": code, "detail": detail})))
+            Err(ChannelError::Refused(refusal(body)))
         }
         Ok(Err(tungstenite::Error::Http(response))) => {
             Err(unreachable(format!("the server answers {}", response.status())))
@@ -379,4 +378,15 @@ async fn open(way: &Way, shown: Option<&str>) -> Result<Socket, ChannelError> {
         Ok(Err(error)) => Err(unreachable(crate::http::reason(&error))),
         Err(_) => Err(unreachable(format!("no connection within {} seconds", CONNECT.as_secs()))),
     }
+}
+
+/// Why a handshake was refused. The connection says it as every other answer does, the door of
+/// sockets in one line.
+fn refusal(body: &[u8]) -> Value {
+    if let Ok(problem) = serde_json::from_slice::<Problem>(body) {
+        return json!({"reason": problem.code, "detail": problem.detail});
+    }
+    let body = String::from_utf8_lossy(body);
+    let (code, detail) = body.split_once(": ").unwrap_or(("refused", &body));
+    json!({"reason": code, "detail": detail})
 }

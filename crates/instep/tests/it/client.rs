@@ -1,5 +1,7 @@
 //! The Rust client over crashes of the server.
 
+mod surviving;
+
 use std::time::Duration;
 
 use instep_client::{Change, Channel, Channels, Client, Error, Happening};

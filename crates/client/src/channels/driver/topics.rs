@@ -17,8 +17,9 @@ use crate::channels::{ChannelError, Happening};
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
-/// Refusals that pass by themselves: the server is on its way to what it will be.
-const PASSING: &[&str] = &["loading", "overloaded", "position_ahead", "stopped"];
+/// Refusals that pass by themselves: the server is on its way to what it will be, or was asked too
+/// much at once.
+const PASSING: &[&str] = &["loading", "overloaded", "position_ahead", "rate_limited", "stopped"];
 
 /// What a reader is complete up to.
 enum Place {
