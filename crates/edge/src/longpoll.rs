@@ -85,6 +85,9 @@ pub async fn serve(
         },
         Method::GET => match session {
             Some((token, handle)) => poll(&door, token, &handle).await,
+            // A session that is gone. phoenix.js 1.6 and 1.7 would take a new one for it, and
+            // wait for ever on channels that nobody has joined there.
+            None if token.is_some_and(is_session_token) => not_yet(),
             None => {
                 let shown = query.get("token").filter(|token| !is_session_token(token));
                 let shown = shown.map(String::as_str);

@@ -71,6 +71,23 @@ fn the_address_of_a_socket_may_have_slashes_too_many() {
     }
 }
 
+#[test]
+fn a_poll_of_a_session_that_is_gone_begins_no_other_in_its_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::serve(directory.path());
+    let poll =
+        |token: &str| server.request("GET", &format!("/socket/longpoll?vsn=2.0.0&token={token}")).1;
+
+    let opened: Value = serde_json::from_str(&poll("")).unwrap();
+    let (status, token) = (&opened["status"], opened["token"].as_str().unwrap());
+
+    assert_eq!(status, 410);
+    let gone = "0".repeat(token.len());
+    assert_eq!(poll(&gone), r#"{"status":500}"#, "every client begins anew after this");
+    // What a page shows as a token of its own begins a session.
+    assert!(poll("of-a-page").starts_with(r#"{"status":410,"token":"#));
+}
+
 #[tokio::test]
 async fn no_proxy_gathers_an_answer_that_is_streamed() {
     let directory = tempfile::tempdir().unwrap();
