@@ -5,6 +5,9 @@ import { after, describe, it } from "node:test";
 
 import { CLIENTS, Follower, answer, connect, cut, frame, sendFrame } from "./clients.mjs";
 import { serve } from "./start.mjs";
+import { eventually } from "./wait.mjs";
+
+const ANSWER_MS = 10_000;
 
 const CONFIG = `
 [[live]]
@@ -16,7 +19,7 @@ segment_bytes = 65536
 `;
 
 const server = await serve({ after }, CONFIG);
-let datasets = 0;
+let tables = 0;
 
 for (const client of CLIENTS) {
   describe(client.name, () => {
@@ -29,6 +32,18 @@ for (const client of CLIENTS) {
       assert.equal(reply.topic, "phoenix");
       assert.deepEqual(reply.payload, { status: "ok", response: {} });
     });
+
+    // Over long-poll the polls are the sign of life.
+    if (!client.longPoll) {
+      it("its own heartbeats are answered", async (t) => {
+        const socket = await connect(t, server, client, { heartbeatIntervalMs: 50 });
+
+        const isAnswered = ({ topic, payload }) => topic === "phoenix" && payload.status === "ok";
+        await eventually("three beats", ANSWER_MS, () => socket.frames.filter(isAnswered).length >= 3);
+
+        assert.ok(socket.isConnected());
+      });
+    }
 
     it("a topic that no pattern declares is refused by name", async (t) => {
       const socket = await connect(t, server, client);
@@ -54,6 +69,23 @@ for (const client of CLIENTS) {
         { event: "row", payload: { key: "a", row: { n: 1 } } },
         { event: "row", payload: { key: "b", row: { n: 2 } } },
       ]);
+    });
+
+    it("a snapshot of many parts comes whole, and is gone on with after a kill", async (t) => {
+      const { topic, put } = await newTable();
+      const rows = Object.fromEntries(Array.from({ length: 600 }, (_, n) => [`k${n}`, { n }]));
+      const { position } = await put(...Object.entries(rows).flat());
+      const socket = await connect(t, server, client);
+      const follower = new Follower(socket, topic, () => ({ since: follower.position }));
+
+      assert.deepEqual((await follower.join()).pending, true);
+      await follower.becomes(rows);
+      await eventually("its place", ANSWER_MS, () => follower.position === position);
+      await server.restart();
+      await put("k0", { n: -1 });
+
+      assert.equal((await follower.reply(2)).mode, "resume");
+      await follower.becomes({ ...rows, k0: { n: -1 } });
     });
 
     it("a commit arrives as events of which the last has the position", async (t) => {
@@ -107,7 +139,7 @@ for (const client of CLIENTS) {
       const fresh = sendFrame(socket, topic, "phx_join", {});
       await frame(socket, "the old one's end", (f) => f.event === "phx_close");
 
-      const heard = socket.frames.slice(-2).map((f) => [f.event, f.join_ref]);
+      const heard = socket.frames.slice(-2).map((f) => [f.event, f.join_ref ?? f.ref]);
       assert.deepEqual(heard, [
         ["phx_reply", fresh],
         ["phx_close", old],
@@ -195,8 +227,9 @@ for (const client of CLIENTS) {
 
 /** A fresh public table, and the ways to change it. */
 async function newTable() {
-  const dataset = `channels-${++datasets}`;
-  const table = "things";
+  const table = `things-${++tables}`;
+  // A node has no room for one dataset each.
+  const dataset = `channels-${tables % 10}`;
   await server.createPublicTable(dataset, table);
   return {
     topic: `table:${dataset}/${table}`,

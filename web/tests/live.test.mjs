@@ -5,7 +5,7 @@ import { after, describe, it } from "node:test";
 
 import { Presence } from "phoenix";
 
-import { CLIENTS, answer, connect, cut } from "./clients.mjs";
+import { CLIENTS, answer, asked, connect, cut } from "./clients.mjs";
 import { serve } from "./start.mjs";
 import { eventually } from "./wait.mjs";
 
@@ -44,7 +44,8 @@ class Listener {
   place;
 
   constructor(socket, topic, params = {}) {
-    this.channel = socket.channel(topic, () => ({ ...params, since: this.place }));
+    const now = () => ({ ...params, since: this.place });
+    this.channel = socket.channel(topic, asked(socket, now));
     this.channel.on("said", ({ n }) => {
       this.heard.push(n);
       this.place.offset += 1;
@@ -69,7 +70,7 @@ class Listener {
 }
 
 for (const client of CLIENTS) {
-  const topic = (kind) => `${kind}:${client.name.replaceAll(" ", "-")}`;
+  const topic = (kind) => `${kind}:${client.name.replaceAll(/[^\w.]/g, "-")}`;
 
   describe(client.name, () => {
     it("JAN-U5: who comes back gets what was missed, in order and once", async (t) => {
