@@ -8,6 +8,9 @@ import { fileURLToPath } from "node:url";
 /** `./test` makes it: `python3 -m venv .venv && .venv/bin/pip install -r web/tests/requirements.txt`. */
 const VENV = process.env.VENV ?? fileURLToPath(new URL("../../.venv", import.meta.url));
 
+/** Its interpreter. */
+export const PYTHON = join(VENV, "bin", "python");
+
 /** Runs a program of the environment to its end; answers `{code, output}`. */
 export async function python(program, args, ms) {
   const child = spawn(join(VENV, "bin", program), args, { stdio: ["ignore", "pipe", "pipe"] });

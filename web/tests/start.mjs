@@ -12,6 +12,8 @@ import { eventually } from "./wait.mjs";
 
 const ROOT = resolve(fileURLToPath(import.meta.url), "../../..");
 const TARGET = process.env.CARGO_TARGET_DIR ?? join(ROOT, "target");
+/** Where clients of other projects are built. */
+export const FIELD = join(TARGET, "field", "debug");
 /** The built binary. */
 export const BINARY = process.env.INSTEP_BINARY ?? join(TARGET, "debug", "instep");
 
