@@ -88,9 +88,13 @@ impl Access {
     }
 
     fn key(&self) -> Result<Option<String>, Failure> {
-        if let Some(shown) = self.token.as_ref().or(self.key.as_ref()) {
-            note("what --key, --token, INSTEP_KEY or INSTEP_TOKEN say was shown".into());
-            return Ok(Some(shown.clone()));
+        let given = [("--token", "INSTEP_TOKEN", &self.token), ("--key", "INSTEP_KEY", &self.key)];
+        for (flag, variable, given) in given {
+            let Some(given) = given else { continue };
+            let is_of_variable = std::env::var(variable).is_ok_and(|value| value == *given);
+            let from = if is_of_variable { variable } else { flag };
+            note(format!("what {from} says was shown"));
+            return Ok(Some(given.clone()));
         }
         // Without a key, what is public can be read all the same.
         let Some(file) = key_file(self.data.as_deref()) else {
@@ -101,7 +105,7 @@ impl Access {
             ));
             return Ok(None);
         };
-        note(format!("the key in {} was shown", file.display()));
+        note(shown_of(&file, self.data.is_none()));
         let unreadable = |error: &dyn std::fmt::Display| {
             Failure::Storage(format!("the admin key {}: {error}", file.display()))
         };
@@ -110,6 +114,19 @@ impl Access {
             true => Err(unreadable(&format!("longer than {KEY_BYTES} bytes"))),
             false => Ok(Some(text.trim().to_owned())),
         }
+    }
+}
+
+/// That the key of a file is shown, and where there is another that may be meant.
+fn shown_of(file: &Path, is_usual: bool) -> String {
+    let shown = format!("the key in {} was shown", file.display());
+    let is_other = |data: &&str| {
+        let other = Path::new(data).join(KEY_FILE);
+        is_usual && other != file && other.exists()
+    };
+    match USUAL_DATA.into_iter().find(is_other) {
+        Some(data) => format!("{shown}; that of {data} with --data {data}"),
+        None => shown,
     }
 }
 

@@ -112,14 +112,7 @@ impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let text = error.to_string();
         match error {
-            ClientError::Refused(problem) => {
-                let is_of_key = ["key_required", "wrong_key"].contains(&&*problem.code);
-                let words = match access::shown().filter(|_| is_of_key) {
-                    Some(shown) => format!("{text} ({shown})"),
-                    None => text,
-                };
-                Self::Refused { words, answer: json!(problem) }
-            }
+            ClientError::Refused(problem) => Self::refused(text, json!(problem)),
             ClientError::Address { .. } => Self::Usage(text),
             ClientError::Unreachable { .. }
             | ClientError::Lost { .. }
@@ -133,9 +126,7 @@ impl From<ChannelError> for Failure {
     fn from(error: ChannelError) -> Self {
         let text = error.to_string();
         match error {
-            ChannelError::Refused(answer) => {
-                Self::Refused { words: text, answer: with_code(answer) }
-            }
+            ChannelError::Refused(answer) => Self::refused(text, with_code(answer)),
             ChannelError::Address { .. } | ChannelError::AlreadyJoined => Self::Usage(text),
             ChannelError::Unreadable(_)
             | ChannelError::Unreachable { .. }
@@ -177,6 +168,17 @@ impl From<StartError> for Failure {
 }
 
 impl Failure {
+    /// A refusal; one of a key says where the key came from.
+    pub(crate) fn refused(words: String, mut answer: Value) -> Self {
+        const OF_KEYS: [&str; 4] = ["key_required", "wrong_key", "token_invalid", "token_expired"];
+        let is_of_key = answer["code"].as_str().is_some_and(|code| OF_KEYS.contains(&code));
+        let Some(shown) = access::shown().filter(|_| is_of_key) else {
+            return Self::Refused { words, answer };
+        };
+        answer["shown"] = shown.into();
+        Self::Refused { words: format!("{words} ({shown})"), answer }
+    }
+
     /// Sorts what the engine says about a directory.
     pub(crate) fn of_engine(error: &OpenError, text: String) -> Self {
         match error {

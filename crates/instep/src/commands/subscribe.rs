@@ -69,7 +69,7 @@ fn over(topic: &str, answer: Value, json: bool) -> Result<Failure, Failure> {
     let mut answer = failure::with_code(answer);
     let words = format!("topic {topic} is over: {}", ChannelError::Refused(answer.clone()));
     answer["topic"] = topic.into();
-    Ok(Failure::Refused { words, answer })
+    Ok(Failure::refused(words, answer))
 }
 
 async fn forward(mut channel: Channel, happenings: mpsc::Sender<(String, Happening)>) {

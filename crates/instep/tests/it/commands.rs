@@ -5,7 +5,7 @@ use std::process::{Output, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::running::{Server, instep, stderr, stdout};
+use crate::running::{Server, binary, instep, stderr, stdout};
 
 fn code_of(output: &Output) -> String {
     let problem: Value = serde_json::from_str(&stderr(output)).unwrap();
@@ -172,6 +172,46 @@ fn a_topic_that_is_refused_is_named_with_its_code_and_ends_no_other() {
     let twice = server.instep(&["subscribe", "room:1", "room:2", "room:1"]);
     assert_eq!(twice.status.code(), Some(2), "{}", stderr(&twice));
     assert!(stderr(&twice).contains("room:1"), "{}", stderr(&twice));
+}
+
+#[test]
+fn a_refusal_of_a_key_says_where_the_key_came_from() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::serve(directory.path());
+    let elsewhere = tempfile::tempdir().unwrap();
+    for data in ["data", "data/demo"] {
+        std::fs::create_dir_all(elsewhere.path().join(data)).unwrap();
+        std::fs::write(elsewhere.path().join(data).join("admin.key"), "0".repeat(64)).unwrap();
+    }
+    let told = |arguments: &[&str], variable: Option<(&str, &str)>| {
+        let mut command = binary();
+        command.args(["dataset", "list", "--server", &server.url]).args(arguments);
+        let output = command.envs(variable).current_dir(elsewhere.path()).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        stderr(&output).trim_end().to_owned()
+    };
+
+    for (arguments, variable, expected) in [
+        (&["--key", "k"][..], None, "(what --key says was shown)"),
+        (&["--token", "t"], None, "(what --token says was shown)"),
+        (&[], Some(("INSTEP_KEY", "k")), "(what INSTEP_KEY says was shown)"),
+        (&[], Some(("INSTEP_TOKEN", "t")), "(what INSTEP_TOKEN says was shown)"),
+        (&["--data", "data/demo"], None, "(the key in data/demo/admin.key was shown)"),
+        (
+            &[],
+            None,
+            "(the key in data/admin.key was shown; that of data/demo with --data data/demo)",
+        ),
+    ] {
+        let told = told(arguments, variable);
+        assert!(told.starts_with("instep: wrong_key: ") && told.ends_with(expected), "{told}");
+    }
+    let json: serde_json::Value =
+        serde_json::from_str(&told(&["--json", "--key", "k"], None)).unwrap();
+    assert_eq!(
+        (&json["code"], &json["shown"]),
+        (&"wrong_key".into(), &"what --key says was shown".into())
+    );
 }
 
 #[test]

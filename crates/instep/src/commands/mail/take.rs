@@ -100,7 +100,7 @@ async fn hear(
         Happening::Lost => print(&json!({"lost": true}), json)?,
         Happening::Ended(answer) => {
             let words = format!("the registration is over: {answer}");
-            return Err(Failure::Refused { words, answer: failure::with_code(answer) });
+            return Err(Failure::refused(words, failure::with_code(answer)));
         }
     }
     Ok(())
