@@ -27,7 +27,8 @@ fn run(source: &str) -> Option<serde_json::Value> {
     let expression = match Expression::compile(source, &["row", "key"]) {
         Ok(expression) => expression,
         Err(error) => {
-            assert!(error.line > 0 && error.column > 0 && !error.message.is_empty());
+            let spot = error.spot;
+            assert!(spot.line > 0 && spot.column > 0 && !error.message.is_empty());
             return None;
         }
     };

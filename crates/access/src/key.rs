@@ -38,6 +38,16 @@ struct Program {
     roles: BTreeSet<String>,
 }
 
+/// Why a key was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {problem}")]
+pub struct KeyError {
+    /// The field of its declaration.
+    pub field: &'static str,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
 /// A key made of 32 random bytes, and what to keep of it.
 ///
 /// # Errors
@@ -62,22 +72,25 @@ impl Keys {
     /// Adds a key for a program.
     ///
     /// # Errors
-    /// A sentence that says what is wrong with it.
-    pub fn add(&mut self, declaration: &KeyDeclaration) -> Result<(), String> {
+    /// [`KeyError`] that says what is wrong with it.
+    pub fn add(&mut self, declaration: &KeyDeclaration) -> Result<(), KeyError> {
+        let refuse = |field, problem| KeyError { field, problem };
         let KeyDeclaration { name, sha256, roles } = declaration;
-        check_name(name)?;
-        let digest = from_hex(sha256).ok_or("sha256: 64 hexadecimal digits are wanted")?;
+        check_name(name).map_err(|problem| refuse("name", problem))?;
+        let wanted = || refuse("sha256", "64 hexadecimal digits are wanted".into());
+        let digest = from_hex(sha256).ok_or_else(wanted)?;
         if roles.len() > limits::ROLES {
-            return Err(format!("roles: at most {}", limits::ROLES));
+            return Err(refuse("roles", format!("at most {}", limits::ROLES)));
         }
         if self.programs.len() >= limits::PROGRAM_KEYS {
-            return Err(format!("more than {} keys", limits::PROGRAM_KEYS));
+            return Err(refuse("name", format!("more than {} keys", limits::PROGRAM_KEYS)));
+        }
+        if self.programs.contains_key(name) {
+            return Err(refuse("name", format!("there are two keys {name:?}")));
         }
         let program = Program { digest, roles: roles.iter().cloned().collect() };
-        match self.programs.insert(name.clone(), program) {
-            Some(_) => Err(format!("there are two keys {name:?}")),
-            None => Ok(()),
-        }
+        self.programs.insert(name.clone(), program);
+        Ok(())
     }
 
     /// Whose key it is, with its digest.
@@ -167,11 +180,11 @@ mod tests {
         let (_, key) = make("a", vec![], [0; 32]).unwrap();
         keys.add(&key).unwrap();
 
-        assert!(keys.add(&key).unwrap_err().contains("two keys"));
+        assert!(keys.add(&key).unwrap_err().problem.contains("two keys"));
         assert!(make("admin", vec![], [0; 32]).is_err() && make("A b", vec![], [0; 32]).is_err());
         for sha256 in [String::new(), "0".repeat(63), "g".repeat(64), "é".repeat(32)] {
             let bad = KeyDeclaration { name: "b".into(), sha256, roles: vec![] };
-            assert!(keys.add(&bad).unwrap_err().starts_with("sha256"));
+            assert_eq!(keys.add(&bad).unwrap_err().field, "sha256");
         }
     }
 }

@@ -95,7 +95,7 @@ impl Rights {
     pub fn compile(declared: &[RightDeclaration]) -> Result<Self, RightError> {
         if declared.len() > limits::RIGHTS {
             let problem = format!("at most {}", limits::RIGHTS);
-            return Err(RightError { at: limits::RIGHTS, key: "", problem });
+            return Err(RightError { at: limits::RIGHTS, key: "", spot: None, problem });
         }
         let compile = |(at, right): (usize, &RightDeclaration)| right.compile(at);
         let rights = declared.iter().enumerate().map(compile).collect::<Result<Vec<_>, _>>()?;

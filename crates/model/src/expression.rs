@@ -37,14 +37,21 @@ pub struct Expression {
     is_deep: bool,
 }
 
-/// Why an expression was refused. Line and column count from 1.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}, column {column}: {message}")]
-pub struct ExpressionError {
-    /// The line.
+/// A place in a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Spot {
+    /// The line, from 1.
     pub line: usize,
-    /// The column.
+    /// The column in characters, from 1.
     pub column: usize,
+}
+
+/// Why an expression was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{spot}: {message}")]
+pub struct ExpressionError {
+    /// Where in the expression.
+    pub spot: Spot,
     /// What is wrong there.
     pub message: String,
 }
@@ -72,7 +79,7 @@ impl Expression {
     pub fn compile(source: &str, variables: &[&str]) -> Result<Self, ExpressionError> {
         if source.len() > limits::EXPRESSION_BYTES {
             let (bytes, limit) = (source.len(), limits::EXPRESSION_BYTES);
-            return refuse((1, 1), format!("{bytes} bytes long, the limit is {limit}"));
+            return refuse(Spot::START, format!("{bytes} bytes long, the limit is {limit}"));
         }
         let (tree, nodes) = match is_flat(source) {
             true => read(source, variables)?,
@@ -160,6 +167,28 @@ impl Expression {
     }
 }
 
+impl Spot {
+    /// Where a text begins.
+    pub const START: Self = Self { line: 1, column: 1 };
+
+    /// The place of a byte of a text.
+    #[must_use]
+    pub fn of(text: &str, at: usize) -> Self {
+        let before = text.get(..at).unwrap_or(text);
+        let line = before.rsplit('\n').next().unwrap_or_default();
+        Self {
+            line: before.bytes().filter(|byte| *byte == b'\n').count() + 1,
+            column: line.chars().count() + 1,
+        }
+    }
+}
+
+impl fmt::Display for Spot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}, column {}", self.line, self.column)
+    }
+}
+
 impl fmt::Debug for Expression {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.source, f)
@@ -241,38 +270,42 @@ fn take(room: &mut usize, bytes: usize) -> Result<(), NotJson> {
     Ok(())
 }
 
-fn refuse<T>((line, column): (usize, usize), message: String) -> Result<T, ExpressionError> {
-    Err(ExpressionError { line, column, message })
+fn refuse<T>(spot: Spot, message: String) -> Result<T, ExpressionError> {
+    Err(ExpressionError { spot, message })
 }
 
 /// Parses, and checks what was parsed; then the tree is made to ask the meter. Takes as much stack
 /// as the text makes it.
 fn read(source: &str, variables: &[&str]) -> Result<(IdedExpr, u64), ExpressionError> {
-    let mut tree = match ENVIRONMENT.parser().parse(source) {
-        Ok(tree) => tree,
+    let (mut tree, places) = match ENVIRONMENT.parser().parse_with_source_info(source) {
+        Ok(read) => read,
         Err(errors) => {
             let first = errors.errors.first();
             let (line, column) = first.map_or((1, 1), |error| error.pos);
             let message = first.map_or("does not parse".into(), |error| error.msg.clone());
-            // The parser counts columns from 0 in some errors and from 1 in others.
-            return refuse((line.max(1) as usize, column.max(1) as usize), message);
+            // Where it gives up it says 0.
+            let spot = Spot { line: line.max(1) as usize, column: column.max(1) as usize };
+            return refuse(spot, message);
         }
     };
     let limit = limits::EXPRESSION_DEPTH;
     if scope::is_deeper_than(&tree, limit) {
         let message = format!("nested deeper than {limit} levels; each operator of a chain is one");
-        return refuse((1, 1), message);
+        return refuse(Spot::START, message);
     }
+    let spot_of = |id| {
+        let start = places.offset_for(id).map_or(0, |(start, _)| start);
+        Spot::of(source, start as usize)
+    };
     match scope::check(&tree, variables) {
         Ok(()) => {}
-        Err(Problem::Unknown(name)) => {
-            let at = place_of(source, source.find(name).unwrap_or(0));
+        Err(Problem::Unknown(name, id)) => {
             let known = variables.join(", ");
-            return refuse(at, format!("unknown name {name:?}; known are {known}"));
+            return refuse(spot_of(id), format!("unknown name {name:?}; known are {known}"));
         }
-        Err(Problem::NestedLoop) => {
+        Err(Problem::NestedLoop(id)) => {
             let message = "all, exists, map and filter must not stand within one another";
-            return refuse((1, 1), message.to_owned());
+            return refuse(spot_of(id), message.to_owned());
         }
     }
     if let Err(why) = pattern::check(&mut tree) {
@@ -301,14 +334,7 @@ fn on_a_large_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
 }
 
 fn no_stack<T>() -> Result<T, ExpressionError> {
-    refuse((1, 1), "there is no memory to read it; try again".into())
-}
-
-fn place_of(source: &str, at: usize) -> (usize, usize) {
-    let before = &source.as_bytes()[..at];
-    let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |found| found + 1);
-    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-    (line, at - line_start + 1)
+    refuse(Spot::START, "there is no memory to read it; try again".into())
 }
 
 #[cfg(test)]
@@ -341,16 +367,14 @@ mod tests {
     fn what_does_not_compile_is_refused_with_line_and_column() {
         let error = |source: &str| Expression::compile(source, &["row", "key"]).unwrap_err();
 
-        assert_eq!((error("row.a ==\n && 1").line, error("row.a ==\n && 1").column > 0), (2, true));
-        assert!(error("row.a == 1 && rwo.b").message.contains("unknown name \"rwo\""));
-        assert_eq!(
-            error("row.a == 1 &&\n rwo.b"),
-            ExpressionError {
-                line: 2,
-                column: 2,
-                message: "unknown name \"rwo\"; known are row, key".into(),
-            }
-        );
+        let spot = |source: &str| (error(source).spot.line, error(source).spot.column);
+        assert_eq!(spot("row.a ==\n && 1"), (2, 2));
+        assert_eq!(spot("row.a == 'é' && && 1"), (1, 17));
+        assert_eq!(spot("row.a == 1 &&\n rwo.b"), (2, 2));
+        assert_eq!(spot("'é' == row.a && w.b"), (1, 17), "not the w of row");
+        assert_eq!(spot("row.a.all(x, row.b.all(y, y))"), (1, 23));
+        let message = error("row.a == 1 && rwo.b").message;
+        assert_eq!(message, "unknown name \"rwo\"; known are row, key");
         assert!(error(&"x".repeat(limits::EXPRESSION_BYTES + 1)).message.contains("limit"));
     }
 

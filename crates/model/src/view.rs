@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::expression::{
-    CelValue, EvaluationError, Expression, ExpressionError, Meter, from_fields,
+    CelValue, EvaluationError, Expression, ExpressionError, Meter, Spot, from_fields,
 };
 use crate::limits;
 use crate::name::{Key, Name};
@@ -22,7 +22,7 @@ use crate::reserved;
 use crate::row::{Fields, Row};
 use crate::state::Tables;
 
-pub use self::overlap::check_together;
+pub use self::overlap::{find_alike, find_shared};
 
 /// Raised when the same declaration comes to mean something else: positions that readers were given
 /// under the old meaning are of no use then.
@@ -59,13 +59,15 @@ pub struct ViewDeclaration {
 
 /// Why a view was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("view {view}: {field}: {problem}")]
+#[error("view {view}: {field}: {}{problem}", .spot.map(|spot| format!("{spot}: ")).unwrap_or_default())]
 pub struct ViewError {
     /// The view.
     pub view: String,
-    /// The field of its declaration.
+    /// The field of its declaration; for one of `project`, with its name behind a dot.
     pub field: String,
-    /// What is wrong with it; for an expression with its line and column.
+    /// Where in the expression that stands there.
+    pub spot: Option<Spot>,
+    /// What is wrong with it.
     pub problem: String,
 }
 
@@ -128,20 +130,23 @@ pub enum Sight {
     },
 }
 
+impl ViewError {
+    fn new(view: &Name, field: &str, problem: String) -> Self {
+        Self { view: view.to_string(), field: field.to_owned(), spot: None, problem }
+    }
+}
+
 impl View {
     /// Compiles a declaration.
     ///
     /// # Errors
     /// [`ViewError`] naming the field; for expressions with line and column.
     pub fn compile(declaration: &ViewDeclaration) -> Result<Self, ViewError> {
-        let refuse = |field: &str, problem: String| ViewError {
-            view: declaration.name.to_string(),
-            field: field.to_owned(),
-            problem,
-        };
+        let refuse = |field: &str, problem| ViewError::new(&declaration.name, field, problem);
         let expression = |field: &str, source: &String| {
-            Expression::compile(source, &NAMES)
-                .map_err(|error: ExpressionError| refuse(field, error.to_string()))
+            Expression::compile(source, &NAMES).map_err(|ExpressionError { spot, message }| {
+                ViewError { spot: Some(spot), ..refuse(field, message) }
+            })
         };
         let optional = |field: &str, source: &Option<String>| {
             source.as_ref().map(|source| expression(field, source)).transpose()
@@ -188,11 +193,7 @@ impl View {
         event: &str,
         see: impl Fn(&RowContext<'_>) -> Option<Visible> + Send + Sync + 'static,
     ) -> Result<Self, ViewError> {
-        let refuse = |field: &str, problem| ViewError {
-            view: name.to_string(),
-            field: field.into(),
-            problem,
-        };
+        let refuse = |field: &str, problem| ViewError::new(&name, field, problem);
         check_event(event).map_err(|problem| refuse("event", problem))?;
         let topic = TopicPattern::parse(topic).map_err(|problem| refuse("topic", problem))?;
         let (event, kind) = (event.into(), Kind::Native(Arc::new(see)));

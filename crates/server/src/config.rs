@@ -1,6 +1,10 @@
 //! The configuration file: read and checked before a port opens.
 
+mod checks;
+mod fault;
+mod mail;
 mod sections;
+mod source;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -11,8 +15,7 @@ use instep_access::origin::Origins;
 use instep_edge::{DoorOptions, JanusOptions, Proxies, RateOptions};
 use instep_model::limits;
 use instep_model::name::Name;
-use instep_model::reserved;
-use instep_model::view::{View, ViewDeclaration, ViewError, check_together};
+use instep_model::view::{View, ViewDeclaration, ViewError};
 use instep_node::LivePattern;
 use instep_node::ring::RingLimits;
 use serde::Deserialize;
@@ -21,10 +24,9 @@ pub use self::mail::{KindConfig, MailConfig};
 pub use self::sections::{
     DatasetConfig, DoorName, LogConfig, RateConfig, TableConfig, TlsConfig, TokensConfig,
 };
+pub use self::source::Source;
 use crate::keys;
 use crate::web::Web;
-
-mod mail;
 
 /// Every key of the file. Each is explained in `docs/reference/configuration.md`.
 pub const KEYS: &[&str] = &[
@@ -212,6 +214,9 @@ pub struct Config {
     pub ring_bytes: usize,
     /// How long a topic keeps a frame, in milliseconds.
     pub ring_ms: u64,
+    /// The file that all this was read from, for what is said about it; none: it was not.
+    #[serde(skip)]
+    pub source: Option<Source>,
 }
 
 /// Why a configuration was refused.
@@ -233,17 +238,22 @@ pub enum ConfigError {
         /// What the parser says.
         error: Box<toml::de::Error>,
     },
-    /// A view does not compile.
+    /// A view of an application does not go with the others.
     #[error(transparent)]
     View(#[from] ViewError),
-    /// Something does not fit together.
-    #[error("{key}: {problem}")]
-    Invalid {
-        /// The key.
-        key: String,
-        /// What is wrong with it.
-        problem: String,
-    },
+    /// Something does not fit together; the place in the file is in the message.
+    #[error(transparent)]
+    Invalid(#[from] Fault),
+}
+
+impl ConfigError {
+    /// The same error, with the place in the file if it has none.
+    pub(crate) fn located(self, source: Option<&Source>) -> Self {
+        match (self, source) {
+            (Self::Invalid(fault), Some(source)) => Self::Invalid(fault.located(source)),
+            (other, _) => other,
+        }
+    }
 }
 
 impl Default for Config {
@@ -287,6 +297,7 @@ impl Default for Config {
             ring_frames: limits::RING_FRAMES,
             ring_bytes: limits::RING_BYTES,
             ring_ms: limits::RING_MS,
+            source: None,
         }
     }
 }
@@ -305,10 +316,12 @@ impl Config {
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| ConfigError::Unreadable { path: path.to_owned(), error })?;
-        let config: Self = toml::from_str(&text).map_err(|error| ConfigError::Malformed {
+        let read = toml::from_str(&text);
+        let mut config: Self = read.map_err(|error| ConfigError::Malformed {
             path: path.to_owned(),
             error: Box::new(error),
         })?;
+        config.source = Some(Source::new(path, text));
         config.check()?;
         Ok(config)
     }
@@ -316,102 +329,29 @@ impl Config {
     /// Checks that everything compiles and fits together.
     ///
     /// # Errors
-    /// [`ConfigError`], naming the key.
+    /// [`ConfigError`], naming the key, and its line if it was read from a file.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let invalid = |key: String, problem: String| Err(ConfigError::Invalid { key, problem });
+        self.check_all().map_err(|error| error.located(self.source.as_ref()))
+    }
+
+    fn check_all(&self) -> Result<(), ConfigError> {
         if self.dataset_names().len() > limits::NODE_DATASETS {
-            return invalid("dataset".into(), format!("at most {}", limits::NODE_DATASETS));
+            return Err(Fault::new("dataset", format!("at most {}", limits::NODE_DATASETS)).into());
         }
-        self.check_live()?;
+        checks::once(self)?;
+        let views = checks::views(self)?;
+        checks::live(self, &views)?;
         mail::check(&self.mail)?;
-        let range = instep_embedded::log::SEGMENT_BYTES_MIN..=4 * 1024 * 1024 * 1024;
-        if !range.contains(&self.log.segment_bytes) {
-            let problem = format!("from {} to {} bytes", range.start(), range.end());
-            return invalid("log.segment_bytes".into(), problem);
-        }
-        if self.ring_frames == 0 {
-            return invalid("ring_frames".into(), "at least 1".into());
-        }
-        self.check_limits()?;
-        for name in self.dataset_names() {
-            self.views_of(&name)?;
-        }
+        checks::limits(self)?;
         Web::new(self)?;
         keys::rights(self)?;
         keys::declared_keys(self)?;
         Ok(())
     }
 
-    fn check_limits(&self) -> Result<(), ConfigError> {
-        let invalid =
-            |key: &str, problem: String| Err(ConfigError::Invalid { key: key.to_owned(), problem });
-        let times = [
-            ("janus_ping_ms", self.janus_ping_ms),
-            ("handshake_ms", self.handshake_ms),
-            ("socket_idle_ms", self.socket_idle_ms),
-            ("slow_reader_ms", self.slow_reader_ms),
-            ("socket_channels", self.socket_channels as u64),
-            ("sockets", self.sockets as u64),
-            ("waiting_bytes", self.waiting_bytes as u64),
-        ];
-        if let Some((key, _)) = times.iter().find(|(_, value)| *value == 0) {
-            return invalid(key, "at least 1".into());
-        }
-        let range = limits::FRAME_BYTES_LEAST..=limits::FRAME_BYTES_MOST;
-        if !range.contains(&self.frame_bytes) {
-            let problem = format!("from {} to {} bytes", range.start(), range.end());
-            return invalid("frame_bytes", problem);
-        }
-        if let Err(problem) = Proxies::parse(&self.proxies) {
-            return invalid("proxies", problem);
-        }
-        if !self.proxy_protocol.is_empty() && self.proxies.is_empty() {
-            let problem = "whose headers are believed? Name them in proxies";
-            return invalid("proxy_protocol", problem.into());
-        }
-        if let Err((key, problem)) = self.tls.check() {
-            return invalid(key, problem.into());
-        }
-        Ok(())
-    }
-
-    fn check_live(&self) -> Result<(), ConfigError> {
-        for (at, live) in self.live.iter().enumerate() {
-            let invalid = |key: &str, problem: String| {
-                Err(ConfigError::Invalid { key: format!("live[{at}].{key}"), problem })
-            };
-            let name = live.topic.strip_suffix('*').unwrap_or(&live.topic);
-            if name.is_empty() || name.contains('*') || reserved::is_topic(name) {
-                let problem = "a name, or one that ends in '*'; not reserved";
-                return invalid("topic", problem.into());
-            }
-            if live.history > limits::LIVE_HISTORY_MESSAGES {
-                return invalid("history", format!("at most {}", limits::LIVE_HISTORY_MESSAGES));
-            }
-            if live.history_bytes > limits::LIVE_HISTORY_BYTES_MOST {
-                let most = limits::LIVE_HISTORY_BYTES_MOST;
-                return invalid("history_bytes", format!("at most {most}"));
-            }
-        }
-        Ok(())
-    }
-
     /// Refuses to serve others than this machine before anything says who may do what.
     pub(crate) fn check_exposure(&self) -> Result<(), ConfigError> {
-        let silent =
-            self.rights.is_empty() && self.keys.is_empty() && self.tokens.files().next().is_none();
-        let doors = [("http", Some(self.http)), ("tcp", self.tcp), ("janus", self.janus)];
-        let public = doors.iter().find_map(|(key, address)| {
-            address.filter(|address| !address.ip().is_loopback()).map(|address| (*key, address))
-        });
-        let Some((key, address)) = public.filter(|_| silent && !self.insecure_public) else {
-            return Ok(());
-        };
-        let problem = format!(
-            "{address} can be reached by others, and nothing says who may do what: declare \
-             [[rights]], [tokens] or a [[key]], or say insecure_public = true (--insecure-public)"
-        );
-        Err(ConfigError::Invalid { key: key.into(), problem })
+        Ok(checks::exposure(self)?)
     }
 
     /// How sockets are served.
@@ -468,18 +408,22 @@ impl Config {
     /// The compiled views of a dataset.
     ///
     /// # Errors
-    /// [`ConfigError::View`] when one does not compile.
+    /// [`ConfigError::Invalid`] when one does not compile.
     pub fn views_of(&self, dataset: &Name) -> Result<Vec<View>, ConfigError> {
-        let views = self.views.iter().filter(|view| view.dataset == *dataset);
-        let views = views.map(View::compile).collect::<Result<Vec<_>, _>>()?;
-        check_together(&views)?;
-        match views.len() > limits::DATASET_VIEWS {
-            true => Err(ConfigError::Invalid {
-                key: "view".into(),
-                problem: format!("at most {} for dataset {dataset}", limits::DATASET_VIEWS),
-            }),
-            false => Ok(views),
-        }
+        let of = (0..self.views.len()).filter(|at| self.views[*at].dataset == *dataset);
+        Ok(of.map(|at| self.compile(at)).collect::<Result<_, Fault>>()?)
+    }
+
+    fn compile(&self, at: usize) -> Result<View, Fault> {
+        View::compile(&self.views[at]).map_err(|ViewError { field, spot, problem, .. }| {
+            let path = KeyPath::new("view").at(at);
+            // The name of a projected field may have dots itself.
+            let path = match field.split_once('.') {
+                Some((project, name)) => path.key(project).key(name),
+                None => path.key(&field),
+            };
+            Fault::new(path, problem).within(spot)
+        })
     }
 }
 

@@ -17,10 +17,10 @@ use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use instep_access::Rights;
-use instep_access::key::{self, KeyDeclaration, Keys};
+use instep_access::key::{self, KeyDeclaration, KeyError, Keys};
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, Fault, KeyPath, Source};
 
 /// The name of the file of keys in the data directory.
 const FILE: &str = "keys.toml";
@@ -118,21 +118,35 @@ impl KeyFile {
 }
 
 /// The rights of the configuration, compiled.
-pub(crate) fn rights(config: &Config) -> Result<Rights, ConfigError> {
-    Rights::compile(&config.rights).map_err(|error| ConfigError::Invalid {
-        key: format!("rights[{}].{}", error.at, error.key),
-        problem: error.problem,
+pub(crate) fn rights(config: &Config) -> Result<Rights, Fault> {
+    Rights::compile(&config.rights).map_err(|error| {
+        let path = KeyPath::new("rights").at(error.at);
+        let path = if error.key.is_empty() { path } else { path.key(error.key) };
+        Fault::new(path, error.problem).within(error.spot)
     })
 }
 
 /// The keys for programs of the configuration.
-pub(crate) fn declared_keys(config: &Config) -> Result<Keys, ConfigError> {
+pub(crate) fn declared_keys(config: &Config) -> Result<Keys, Fault> {
     let mut keys = Keys::default();
-    for (at, declaration) in config.keys.iter().enumerate() {
-        let invalid = |problem| ConfigError::Invalid { key: format!("key[{at}]"), problem };
-        keys.add(declaration).map_err(invalid)?;
-    }
+    add(&mut keys, &config.keys)?;
     Ok(keys)
+}
+
+/// Adds those of the file of keys, whose text this is.
+fn add_those_of(keys: &mut Keys, path: &Path, text: &str) -> Result<(), Fault> {
+    let of_file = parse(path, text).map_err(Fault::elsewhere)?;
+    let source = Source::new(path, text.to_owned());
+    add(keys, &of_file).map_err(|fault| fault.located(&source))
+}
+
+fn add(keys: &mut Keys, all: &[KeyDeclaration]) -> Result<(), Fault> {
+    for (at, declaration) in all.iter().enumerate() {
+        let path = KeyPath::new("key").at(at);
+        keys.add(declaration)
+            .map_err(|KeyError { field, problem }| Fault::new(path.key(field), problem))?;
+    }
+    Ok(())
 }
 
 /// The keys in the text of a file of keys.

@@ -35,14 +35,15 @@ mod problem;
 pub mod server;
 mod tables;
 mod tls;
+mod views;
 mod web;
 
 pub use admin::AdminKey;
 pub use app::App;
 pub use caller::{Admin, Caller};
 pub use config::{
-    Config, ConfigError, DatasetConfig, DoorName, KEYS, KindConfig, LogConfig, MailConfig,
-    RateConfig, TableConfig, TlsConfig, TokensConfig,
+    Config, ConfigError, DatasetConfig, DoorName, Fault, KEYS, KindConfig, KindPreset, LogConfig,
+    MailConfig, RateConfig, Source, TableConfig, TlsConfig, TokensConfig,
 };
 pub use instep_access as access;
 pub use instep_edge::rules::{Channel, JoinRequest, Push};

@@ -16,7 +16,7 @@ use instep_model::disk::{Disk as _, Sharing};
 use instep_model::limits;
 use instep_model::mail::Kind;
 use instep_model::name::Name;
-use instep_model::view::{View, check_together};
+use instep_model::view::View;
 use instep_node::dataset::Options;
 use instep_node::mail::MailOptions;
 use instep_node::retention::Keep;
@@ -25,7 +25,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::config::{Config, ConfigError, MailConfig};
+use crate::config::{Config, MailConfig};
 use crate::problem::Problem;
 use crate::server::StartError;
 use crate::tables::{self, Publics};
@@ -210,7 +210,6 @@ impl Opener {
         let mut all = self.0.config.views_of(name)?;
         let of_apps = self.0.views.iter().filter(|(of, _)| of == name);
         all.extend(of_apps.map(|(_, view)| view.clone()));
-        check_together(&all).map_err(ConfigError::from)?;
         Ok(all)
     }
 

@@ -27,12 +27,12 @@ use tokio::task::{AbortHandle, JoinHandle};
 use self::doors::listen_beside;
 use crate::admin::AdminKey;
 use crate::app::App;
-use crate::config::{Config, ConfigError, DoorName};
+use crate::config::{Config, ConfigError, DoorName, Fault};
 use crate::directory::make_private;
 use crate::fronts::{Fronts, Serving};
 use crate::opener::Opener;
 use crate::web::Web;
-use crate::{api, keys, metrics, tls};
+use crate::{api, keys, metrics, tls, views};
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -163,6 +163,12 @@ impl StartError {
     }
 }
 
+impl From<Fault> for StartError {
+    fn from(fault: Fault) -> Self {
+        Self::Config(fault.into())
+    }
+}
+
 /// A running server.
 pub struct Server {
     node: Node,
@@ -190,8 +196,17 @@ impl Server {
     /// [`StartError`] when the configuration, the data directory or the address is refused.
     pub async fn start(config: Config, app: App) -> Result<Self, StartError> {
         metrics::begin();
+        let source = config.source.clone();
+        Self::begin(config, app).await.map_err(|error| match error {
+            StartError::Config(error) => StartError::Config(error.located(source.as_ref())),
+            other => other,
+        })
+    }
+
+    async fn begin(config: Config, app: App) -> Result<Self, StartError> {
         config.check()?;
         config.check_exposure()?;
+        views::check(&config, &app)?;
         let data = |error| StartError::Data { path: config.data.clone(), error };
         // What refuses comes before what leaves something behind.
         let seen = tls::state(&config.tls);

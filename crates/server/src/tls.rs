@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use instep_edge::Certificates;
 
-use crate::config::{ConfigError, TlsConfig};
+use crate::config::{Fault, TlsConfig};
 
 /// The files are looked at this often.
 const LOOK: Duration = Duration::from_secs(1);
@@ -30,15 +30,14 @@ pub(crate) fn refused() -> u64 {
 }
 
 /// The certificate as the files have it; none if there is to be no TLS.
-pub(crate) fn certificates(tls: &TlsConfig) -> Result<Option<Certificates>, ConfigError> {
+pub(crate) fn certificates(tls: &TlsConfig) -> Result<Option<Certificates>, Fault> {
     let Some((certificate, key)) = tls.files() else { return Ok(None) };
-    let invalid = |key: &str, problem| ConfigError::Invalid { key: key.to_owned(), problem };
-    let chain = read(certificate).map_err(|problem| invalid("tls.certificate", problem))?;
-    let secret = read(key).map_err(|problem| invalid("tls.key", problem))?;
+    let chain = read(certificate).map_err(|problem| Fault::new("tls.certificate", problem))?;
+    let secret = read(key).map_err(|problem| Fault::new("tls.key", problem))?;
     let read = Certificates::new(&chain, &secret);
     read.map(Some).map_err(|error| {
         let files = format!("{}, {}", certificate.display(), key.display());
-        invalid("tls", format!("{files}: {error}"))
+        Fault::new("tls", format!("{files}: {error}"))
     })
 }
 

@@ -16,7 +16,7 @@ use instep_access::names::Names;
 use instep_access::origin::{Origins, Page};
 use instep_edge::page_of;
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, Fault};
 use crate::problem::Problem;
 
 /// What a page may say and read besides what every page may.
@@ -40,13 +40,12 @@ pub(crate) struct Web {
 pub(crate) struct Reader(Option<HeaderValue>);
 
 impl Web {
-    pub(crate) fn new(config: &Config) -> Result<Self, ConfigError> {
-        let invalid = |key: &str, problem| ConfigError::Invalid { key: key.to_owned(), problem };
-        let origins =
-            Origins::parse(&config.origins).map_err(|problem| invalid("origins", problem))?;
+    pub(crate) fn new(config: &Config) -> Result<Self, Fault> {
+        let origins = Origins::parse(&config.origins);
+        let origins = origins.map_err(|problem| Fault::new("origins", problem))?;
         let is_private = config.http.ip().is_loopback() && config.tls.files().is_none();
         let names = Names::parse(&config.names, &origins, is_private)
-            .map_err(|problem| invalid("names", problem))?;
+            .map_err(|problem| Fault::new("names", problem))?;
         Ok(Self { names, origins, is_tls: config.tls.files().is_some() })
     }
 

@@ -1,6 +1,6 @@
 //! Rights as they are written, and how they are compiled.
 
-use instep_model::expression::Expression;
+use instep_model::expression::{Expression, ExpressionError, Spot};
 use instep_model::limits;
 use serde::Deserialize;
 
@@ -51,12 +51,14 @@ pub struct GrantDeclaration {
 
 /// Why a right was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{key}: {problem}")]
+#[error("{key}: {}{problem}", .spot.map(|spot| format!("{spot}: ")).unwrap_or_default())]
 pub struct RightError {
     /// Its place in the list, from 0.
     pub at: usize,
     /// The key in it.
     pub key: &'static str,
+    /// Where in the condition.
+    pub spot: Option<Spot>,
     /// What is wrong with it.
     pub problem: String,
 }
@@ -84,10 +86,13 @@ pub(crate) enum Who {
 
 impl RightDeclaration {
     pub(crate) fn compile(&self, at: usize) -> Result<Right, RightError> {
-        let error = |key, problem| RightError { at, key, problem };
+        let error = |key, problem| RightError { at, key, spot: None, problem };
         let who = Who::parse(&self.who).map_err(|problem| error("who", problem))?;
         let when = self.when.as_deref().map(|source| Expression::compile(source, VARIABLES));
-        let when = when.transpose().map_err(|problem| error("when", problem.to_string()))?;
+        let when = when.transpose().map_err(|ExpressionError { spot, message }| RightError {
+            spot: Some(spot),
+            ..error("when", message)
+        })?;
         let lists = [&self.topics, &self.datasets, &self.tables];
         let right = compile(who, &self.actions, lists, when);
         right.map_err(|(key, problem)| error(key, problem))
@@ -97,11 +102,8 @@ impl RightDeclaration {
 impl GrantDeclaration {
     pub(crate) fn compile(&self, at: usize) -> Result<Right, RightError> {
         let lists = [&self.topics, &self.datasets, &self.tables];
-        compile(Who::Anyone, &self.actions, lists, None).map_err(|(key, problem)| RightError {
-            at,
-            key,
-            problem,
-        })
+        let right = compile(Who::Anyone, &self.actions, lists, None);
+        right.map_err(|(key, problem)| RightError { at, key, spot: None, problem })
     }
 }
 

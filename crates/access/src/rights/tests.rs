@@ -227,7 +227,34 @@ fn rights_that_make_no_sense_are_refused_with_their_key() {
     assert_eq!(with("topics", json!(["a*b"])).key, "topics");
     assert_eq!(with("tables", json!(["items"])).key, "tables");
     let error = with("when", json!("claims.a ==\n clams.b"));
-    assert!(error.key == "when" && error.problem.contains("line 2"), "{error}");
+    assert!(error.to_string().starts_with("when: line 2, column 2: unknown name"), "{error}");
+}
+
+#[test]
+fn a_right_to_register_is_for_the_datasets_that_it_names() {
+    let rights = rights(
+        "[[rights]]\nwho = 'key:seven'\nactions = ['register']\ntopics = ['server:7']\n\
+         datasets = ['north', 'tenant-*']\n\
+         [[rights]]\nwho = 'key:all'\nactions = ['register']\ntopics = ['server:7']\n\
+         [[rights]]\nwho = 'key:when'\nactions = ['register']\ntopics = ['server:{id}']\n\
+         when = 'dataset == captures.id'",
+    );
+    let may = |name: &str, dataset: &str, topic: &str| {
+        let resource = Resource::Mailbox { dataset, topic };
+        rights.decide(&program(name, &[]), Action::Register, resource).is_ok()
+    };
+
+    for (name, dataset, topic, expected) in [
+        ("seven", "north", "server:7", true),
+        ("seven", "tenant-a", "server:7", true),
+        ("seven", "south", "server:7", false),
+        ("seven", "north", "server:8", false),
+        ("all", "south", "server:7", true),
+        ("when", "a", "server:a", true),
+        ("when", "b", "server:a", false),
+    ] {
+        assert_eq!(may(name, dataset, topic), expected, "{name} {dataset} {topic}");
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod checking;
 mod client;
 mod commands;
 mod completing;
+mod configuration;
 mod crash;
 mod crowd;
 mod datasets;

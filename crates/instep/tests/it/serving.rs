@@ -85,7 +85,8 @@ fn a_view_that_does_not_compile_is_refused_with_line_and_column() {
 
     assert_eq!(output.status.code(), Some(2));
     let told = stderr(&output);
-    assert!(told.contains("view v: filter: line 2, column 3"), "{told}");
+    let place = format!("{}: line 8, column 3: view[0].filter: ", text(&config));
+    assert!(told.contains(&place), "{told}");
     assert!(!data.exists(), "nothing is touched before the configuration is good");
 }
 

@@ -11,10 +11,10 @@ use cel::common::ast::{EntryExpr, Expr};
 /// Why an expression is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Problem<'a> {
-    /// Nobody knows this name.
-    Unknown(&'a str),
-    /// A loop stands within a loop.
-    NestedLoop,
+    /// Nobody knows this name, that of the node with this id.
+    Unknown(&'a str, u64),
+    /// A loop, the node with this id, stands within a loop.
+    NestedLoop(u64),
 }
 
 /// Checks an expression from left to right.
@@ -58,7 +58,7 @@ impl<'n> Scope<'n> {
             // What the parser names itself begins with an @.
             Expr::Ident(name) if name.starts_with('@') => Ok(()),
             Expr::Ident(name) if self.names.contains(&name.as_str()) => Ok(()),
-            Expr::Ident(name) => Err(Problem::Unknown(name)),
+            Expr::Ident(name) => Err(Problem::Unknown(name, at.id)),
             Expr::Select(select) => self.check(&select.operand),
             Expr::Call(call) => {
                 let mut parts = call.target.as_deref().into_iter().chain(&call.args);
@@ -69,7 +69,7 @@ impl<'n> Scope<'n> {
             Expr::Struct(made) => made.entries.iter().try_for_each(|entry| self.entry(&entry.expr)),
             Expr::Comprehension(over) => {
                 if self.loops > 0 {
-                    return Err(Problem::NestedLoop);
+                    return Err(Problem::NestedLoop(at.id));
                 }
                 self.loops += 1;
                 self.check(&over.iter_range)?;

@@ -1,6 +1,7 @@
 //! Topics that two views may both produce.
 
-use super::{Part, TopicPattern, View, ViewError};
+use super::{Part, TopicPattern, View};
+use crate::name::Name;
 
 /// What a pattern wants of a topic, byte by byte.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -16,6 +17,10 @@ impl TopicPattern {
     /// True when some topic matches both patterns.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
+        let (begins, other_begins) = (self.beginning(), other.beginning());
+        if !begins.starts_with(other_begins) && !other_begins.starts_with(begins) {
+            return false;
+        }
         let (ours, theirs) = (self.wants(), other.wants());
         // For each rest of ours, back from the end: can it match this rest of theirs?
         let mut behind = vec![false; theirs.len() + 1];
@@ -42,6 +47,23 @@ impl TopicPattern {
         behind[0]
     }
 
+    /// What all of its topics begin with.
+    fn beginning(&self) -> &str {
+        match self.parts.first() {
+            Some(Part::Text(text)) => text,
+            Some(Part::Field(_)) | None => "",
+        }
+    }
+
+    /// True when every topic that begins with `prefix`, and goes on behind it, matches.
+    #[must_use]
+    pub fn takes_all_of(&self, prefix: &str) -> bool {
+        match &self.parts[..] {
+            [Part::Text(text), Part::Field(_)] => prefix.starts_with(text.as_str()),
+            _ => false,
+        }
+    }
+
     fn wants(&self) -> Vec<Want> {
         let mut wants = Vec::new();
         for part in &self.parts {
@@ -54,24 +76,25 @@ impl TopicPattern {
     }
 }
 
-/// Refuses two views that announce their rows on the same topics by the same event: nobody could
-/// tell rows apart that have the same key.
-///
-/// # Errors
-/// [`ViewError`] that names both.
-pub fn check_together(views: &[View]) -> Result<(), ViewError> {
-    for (at, view) in views.iter().enumerate() {
-        let alike = |other: &&View| other.event == view.event && other.topic.overlaps(&view.topic);
-        if let Some(other) = views[..at].iter().find(alike) {
-            let problem = format!(
-                "view {} announces rows on the same topics by the same event {:?}: readers could \
-                 not tell them apart",
-                other.name, view.event
-            );
-            return Err(ViewError { view: view.name.to_string(), field: "event".into(), problem });
-        }
-    }
-    Ok(())
+/// Two views, by their indices, that announce their rows on the same topics by the same event:
+/// nobody could tell rows apart that have the same key.
+#[must_use]
+pub fn find_alike(views: &[View]) -> Option<(usize, usize)> {
+    find(views, |one, other| one.event == other.event && one.topic.overlaps(&other.topic))
+}
+
+/// Two views of different datasets, by their indices, that both may show rows on one topic. A topic
+/// is told by one dataset, in the order of its log: the rows of the other would never be seen.
+#[must_use]
+pub fn find_shared(views: &[(Name, View)]) -> Option<(usize, usize)> {
+    find(views, |(dataset, view), (other, theirs)| {
+        dataset != other && view.topic.overlaps(&theirs.topic)
+    })
+}
+
+fn find<T>(all: &[T], meets: impl Fn(&T, &T) -> bool) -> Option<(usize, usize)> {
+    let pairs = (0..all.len()).flat_map(|at| (0..at).map(move |before| (before, at)));
+    pairs.into_iter().find(|(before, at)| meets(&all[*before], &all[*at]))
 }
 
 #[cfg(test)]
@@ -82,6 +105,13 @@ mod tests {
 
     fn pattern(text: &str) -> TopicPattern {
         TopicPattern::parse(text).unwrap()
+    }
+
+    fn view(name: &str, topic: &str, event: &str) -> View {
+        let declaration = json!({
+            "name": name, "dataset": "d", "table": name, "topic": topic, "event": event,
+        });
+        View::compile(&serde_json::from_value(declaration).unwrap()).unwrap()
     }
 
     #[test]
@@ -104,17 +134,33 @@ mod tests {
 
     #[test]
     fn rows_of_two_views_on_one_topic_are_told_apart_by_their_events() {
-        let view = |name: &str, topic: &str, event: &str| {
-            let declaration = json!({
-                "name": name, "dataset": "d", "table": name, "topic": topic, "event": event,
-            });
-            View::compile(&serde_json::from_value(declaration).unwrap()).unwrap()
-        };
         let orders = view("orders", "user:{u}", "order");
 
-        assert_eq!(check_together(&[orders.clone(), view("b", "user:{u}", "bill")]), Ok(()));
-        assert_eq!(check_together(&[orders.clone(), view("b", "shop:{u}", "order")]), Ok(()));
-        let refused = check_together(&[orders, view("b", "user:{x}", "order")]).unwrap_err();
-        assert_eq!((&*refused.view, &*refused.field), ("b", "event"));
+        assert_eq!(find_alike(&[orders.clone(), view("b", "user:{u}", "bill")]), None);
+        assert_eq!(find_alike(&[orders.clone(), view("b", "shop:{u}", "order")]), None);
+        assert_eq!(find_alike(&[orders, view("b", "user:{x}", "order")]), Some((0, 1)));
+    }
+
+    #[test]
+    fn a_topic_that_two_datasets_could_show_is_found_and_one_of_a_single_dataset_is_none() {
+        let of = |dataset: &str, topic: &str| (Name::new(dataset).unwrap(), view("v", topic, "e"));
+
+        let shared = [of("a", "user:{u}"), of("b", "shop:{s}"), of("b", "user:{u}:bills")];
+        assert_eq!(find_shared(&shared), Some((0, 2)), "a user may be called 7:bills");
+        assert_eq!(find_shared(&[of("a", "user:{u}"), of("a", "user:{u}")]), None);
+        assert_eq!(find_shared(&shared[..2]), None);
+    }
+
+    #[test]
+    fn a_pattern_takes_all_topics_of_a_prefix_only_when_nothing_follows_its_placeholder() {
+        for (text, prefix, expected) in [
+            ("room:{r}", "room:", true),
+            ("room:{r}", "room:vip:", true),
+            ("room:{r}", "roo", false),
+            ("room:{r}:log", "room:", false),
+            ("room:lobby", "room:lobby", false),
+        ] {
+            assert_eq!(pattern(text).takes_all_of(prefix), expected, "{text} {prefix}");
+        }
     }
 }

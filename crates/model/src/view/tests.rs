@@ -89,7 +89,9 @@ fn a_bad_declaration_is_refused_with_the_field_named() {
     };
 
     assert_eq!(with("filter", json!("row.a ==\n ")).field, "filter");
-    assert!(with("filter", json!("row.a == 1 &&\n  nope")).problem.starts_with("line 2, column 3"));
+    let error = with("filter", json!("row.a == 1 &&\n  nope"));
+    assert_eq!(error.spot, Some(Spot { line: 2, column: 3 }));
+    assert!(error.to_string().starts_with("view v: filter: line 2, column 3: "), "{error}");
     assert_eq!(with("project", json!({"position": "1"})).field, "project.position");
     assert_eq!(with("topic", json!("table:x/{a}")).field, "topic");
     assert_eq!(with("topic", json!("{a}")).field, "topic");

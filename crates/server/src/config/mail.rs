@@ -9,7 +9,7 @@ use instep_model::name::Name;
 use instep_node::mail::MailOptions;
 use serde::Deserialize;
 
-use super::ConfigError;
+use super::{Fault, KeyPath};
 
 /// The mail of one dataset.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -77,23 +77,10 @@ pub struct KindConfig {
     pub field: Option<String>,
 }
 
-/// What is wrong with a key, which is named behind `mail[N].`.
-type Fault = (String, String);
-
 /// Checks everything that is said about mail.
-pub(super) fn check(all: &[MailConfig]) -> Result<(), ConfigError> {
-    for (at, mail) in all.iter().enumerate() {
-        let taken = all[..at].iter().any(|other| other.dataset == mail.dataset);
-        let checked = match taken {
-            true => Err(("dataset".into(), "its mail is declared already".into())),
-            false => mail.check(),
-        };
-        checked.map_err(|(key, problem)| ConfigError::Invalid {
-            key: format!("mail[{at}].{key}"),
-            problem,
-        })?;
-    }
-    Ok(())
+pub(super) fn check(all: &[MailConfig]) -> Result<(), Fault> {
+    let path = |at: usize| KeyPath::new("mail").at(at);
+    all.iter().enumerate().try_for_each(|(at, mail)| mail.check(&path(at)))
 }
 
 impl MailConfig {
@@ -116,10 +103,9 @@ impl MailConfig {
         }
     }
 
-    fn check(&self) -> Result<(), Fault> {
-        let fault = |key: &str, problem: &str| Err((key.to_owned(), problem.to_owned()));
+    fn check(&self, path: &KeyPath) -> Result<(), Fault> {
         if self.queues.is_empty() {
-            return fault("queues", "at least one");
+            return Err(Fault::new(path.clone().key("queues"), "at least one"));
         }
         for (key, value) in [
             ("lease_ms", self.lease_ms),
@@ -128,12 +114,19 @@ impl MailConfig {
             ("max_attempts", u64::from(self.max_attempts)),
         ] {
             if value == 0 {
-                return fault(key, "at least 1");
+                return Err(Fault::new(path.clone().key(key), "at least 1"));
             }
         }
         for (at, kind) in self.kinds.iter().enumerate() {
-            kind.check(&self.kinds[..at], &self.kinds)
-                .map_err(|problem| (format!("kind[{at}]"), problem))?;
+            let taken = |other: &KindConfig| other.name == kind.name || other.number == kind.number;
+            if let Some(before) = self.kinds[..at].iter().position(taken) {
+                let fault = Fault::new(path(at), "its name or its number is taken");
+                return Err(fault.with(path(before)));
+            }
+            kind.check(&self.kinds).map_err(|(key, problem)| {
+                let path = path(at);
+                Fault::new(if key.is_empty() { path } else { path.key(key) }, problem)
+            })?;
         }
         Ok(())
     }
@@ -174,7 +167,7 @@ impl KindConfig {
         Kind { name: self.name.clone(), number: self.number, mapping }
     }
 
-    fn check(&self, before: &[Self], all: &[Self]) -> Result<(), String> {
+    fn check(&self, all: &[Self]) -> Result<(), (&'static str, String)> {
         let ways = [
             self.by_directory,
             self.is_server,
@@ -182,16 +175,13 @@ impl KindConfig {
             self.table.is_some() && self.field.is_some(),
         ];
         if ways.iter().filter(|way| **way).count() != 1 || self.table.is_some() != ways[3] {
-            return Err("nothing maps its endpoints to servers: say by_directory, is_server, \
-                        follows, or table and field, and only one of them"
-                .into());
-        }
-        if before.iter().any(|other| other.name == self.name || other.number == self.number) {
-            return Err("its name or its number is taken".into());
+            let problem = "nothing maps its endpoints to servers: say by_directory, is_server, \
+                           follows, or table and field, and only one of them";
+            return Err(("", problem.into()));
         }
         match &self.follows {
             Some(followed) if !all.iter().any(|kind| kind.name == *followed) => {
-                Err(format!("follows: there is no kind {followed:?}"))
+                Err(("follows", format!("there is no kind {followed:?}")))
             }
             _ => Ok(()),
         }

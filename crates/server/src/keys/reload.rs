@@ -19,10 +19,10 @@ use instep_access::{Access, Gate};
 use instep_edge::Door;
 use instep_model::limits;
 
-use super::{FILE, KeyFile, declared_keys, parse, read, read_or_nothing, rights};
+use super::{FILE, KeyFile, add_those_of, declared_keys, read, read_or_nothing, rights};
 use crate::admin::AdminKey;
 use crate::clock::Steps;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, Fault};
 
 /// Files of keys are looked at this often.
 const LOOK: Duration = Duration::from_secs(1);
@@ -74,16 +74,18 @@ impl Files {
     /// Reads them for the first time.
     ///
     /// # Errors
-    /// [`ConfigError`], naming the file that cannot be read, or is not good.
-    pub(crate) fn read(config: &Config, admin: &AdminKey) -> Result<(Self, Access), ConfigError> {
+    /// [`Fault`], naming the file that cannot be read, or is not good.
+    pub(crate) fn read(config: &Config, admin: &AdminKey) -> Result<(Self, Access), Fault> {
         let tokens = config.tokens.files().map(|(key, path)| (key, path.to_owned()));
         let programs = (FILE, KeyFile::in_directory(&config.data).path().to_owned());
         let mut files = vec![];
         for (key, path) in tokens.chain([programs]) {
             // Before it is read: what is changed meanwhile is noticed.
             let seen = state_of(&path).ok();
-            let invalid = |problem| ConfigError::Invalid { key: key.to_owned(), problem };
-            let text = text_of(key, &path).map_err(invalid)?;
+            let text = text_of(key, &path).map_err(|problem| match key {
+                FILE => Fault::elsewhere(problem),
+                _ => Fault::new(key, problem),
+            })?;
             if key == "tokens.secret" && text.trim_ascii() != text {
                 let (file, bytes) = (path.display(), text.trim_ascii().len());
                 tracing::info!(%file, bytes, "white space at the ends is not part of the secret");
@@ -97,7 +99,7 @@ impl Files {
     }
 
     /// Everything by which a server decides, as far as it is known.
-    fn access(&self) -> Result<Access, ConfigError> {
+    fn access(&self) -> Result<Access, Fault> {
         let Self { config, admin, files } = self;
         let asked = &config.tokens;
         let mut tokens = Tokens::new(asked.issuer.clone(), asked.audience.clone(), asked.leeway_s);
@@ -105,16 +107,13 @@ impl Files {
         keys.set_admin(admin.as_str());
         for File { key, path, text, .. } in files {
             let key = *key;
-            let invalid = |problem| ConfigError::Invalid { key: key.to_owned(), problem };
             if key != FILE {
                 tokens.expect_keys();
             }
             let Some(text) = text else { continue };
             let source = match key {
                 FILE => {
-                    for key in parse(path, text).map_err(invalid)? {
-                        keys.add(&key).map_err(invalid)?;
-                    }
+                    add_those_of(&mut keys, path, text)?;
                     continue;
                 }
                 "tokens.jwks" => KeySource::Jwks(text),
@@ -122,7 +121,8 @@ impl Files {
                 _ => KeySource::Secret(text.as_bytes()),
             };
             let added = tokens.add(source);
-            added.map_err(|problem| invalid(format!("{}: {problem}", path.display())))?;
+            let fault = |problem| Fault::new(key, format!("{}: {problem}", path.display()));
+            added.map_err(fault)?;
         }
         Ok(Access { rights: rights(config)?, tokens, keys })
     }
