@@ -7,7 +7,7 @@ use instep_fuzz::allowance::within;
 use instep_model::name::Key;
 use instep_model::row::Row;
 use instep_model::state::Tables;
-use instep_model::view::{View, ViewDeclaration};
+use instep_model::view::{Failures, View, ViewDeclaration};
 use libfuzzer_sys::fuzz_target;
 use serde_json::json;
 
@@ -40,9 +40,9 @@ fn check(text: &str) {
         Err(error) => return assert!(!error.field.is_empty() && !error.problem.is_empty()),
     };
     let key = Key::new("k1").expect("it is a key");
-    let mut errors = 0;
-    if let Some(seen) = view.see(&key, &ROW, &Tables::new(), &mut errors) {
-        assert_eq!(errors, 0);
+    let mut failures = Failures::default();
+    if let Some(seen) = view.see(&key, &ROW, &Tables::new(), &mut failures) {
+        assert_eq!(failures, Failures::default());
         assert!(view.topic.matches(&seen.topic), "it is seen on a topic of its own: {seen:?}");
     }
 }

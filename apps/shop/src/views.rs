@@ -134,7 +134,7 @@ mod tests {
     use instep::model::position::Place;
     use instep::model::row::Row;
     use instep::model::state::{StoredRow, Table};
-    use instep::model::view::Sight;
+    use instep::model::view::{Failures, Sight};
 
     use super::*;
 
@@ -156,7 +156,8 @@ mod tests {
         for count in [0, 1, 149, 150, 151, 499, 500, 501, 10_000] {
             let view = stock_change(&Name::new("shop").unwrap(), levels).unwrap();
 
-            let seen = view.see(&key("101"), &stock(count), &Tables::default(), &mut 0);
+            let seen =
+                view.see(&key("101"), &stock(count), &Tables::default(), &mut Failures::default());
 
             assert_eq!(seen.unwrap().fields["level"], levels.of(count).as_str(), "{count}");
         }
@@ -166,7 +167,8 @@ mod tests {
     fn snk_10_the_message_of_a_stock_change_is_data_only() {
         let view = stock_change(&Name::new("shop").unwrap(), Levels::default()).unwrap();
 
-        let seen = view.see(&key("101"), &stock(7), &Tables::default(), &mut 0).unwrap();
+        let seen =
+            view.see(&key("101"), &stock(7), &Tables::default(), &mut Failures::default()).unwrap();
 
         assert_eq!(seen.topic, "product:1");
         let expected = json!({"product_id": 1, "item_id": 101, "level": "low"});
@@ -184,7 +186,9 @@ mod tests {
 
         let (key, before, after) = (key(&"a".repeat(64)), row(false), row(true));
 
-        let told = |old, new| view.sights(&key, Some(old), Some(new), &tables, &mut 0).len();
+        let told = |old, new| {
+            view.sights(&key, Some(old), Some(new), &tables, &mut Failures::default()).len()
+        };
         assert_eq!((told(&before, &after), told(&after, &after)), (1, 0));
     }
 
@@ -210,7 +214,8 @@ mod tests {
         let view = stock_change(&Name::new("shop").unwrap(), Levels::default()).unwrap();
         let (old, new) = (stock(before), stock(after));
         let tables = Tables::default();
-        let sights = view.sights(&key("101"), Some(&old), Some(&new), &tables, &mut 0);
+        let sights =
+            view.sights(&key("101"), Some(&old), Some(&new), &tables, &mut Failures::default());
         let told: Vec<Value> = sights
             .into_iter()
             .map(|sight| match sight {

@@ -35,12 +35,53 @@ pub struct DatasetStatus {
     pub entries: u64,
     /// Snapshots written since the start.
     pub snapshots: u64,
-    /// Run-time errors of view expressions since the start.
+    /// Rows that views could not show because an expression failed on them, since the start.
     pub view_errors: u64,
     /// Its tables.
     pub tables: Vec<TableStatus>,
-    /// Its journals, with the ordinal of their newest record.
-    pub journals: BTreeMap<String, u64>,
+    /// Its journals.
+    pub journals: BTreeMap<String, JournalStatus>,
+}
+
+/// A journal, and which of its records can still be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalStatus {
+    /// How many records were appended: the number of the newest one.
+    pub last: u64,
+    /// The number of the oldest record that is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_kept: Option<u64>,
+    /// How many records are kept; none when the server cannot say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<u64>,
+}
+
+/// A view, and the rows that it could not show.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ViewStatus {
+    /// Its name.
+    pub name: String,
+    /// The table whose rows it shows.
+    pub table: String,
+    /// The topics that it shows them on.
+    pub topic: String,
+    /// The event by which it announces them.
+    pub event: String,
+    /// Rows written since the start that are hidden because an expression of the view failed on
+    /// them.
+    pub errors: u64,
+    /// The newest of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest_error: Option<ViewFailure>,
+}
+
+/// A row on which an expression of a view failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ViewFailure {
+    /// The row's key.
+    pub key: String,
+    /// The expression, and what happened.
+    pub error: String,
 }
 
 /// A table and its size.
@@ -87,6 +128,14 @@ impl Client {
     /// [`Error::Refused`] with `unknown_dataset` …
     pub async fn remove_dataset(&self, name: &str) -> Result<(), Error> {
         self.request(Method::DELETE, &["v1", "datasets", name], None).await
+    }
+
+    /// Lists the views of a dataset, with the rows that they could not show.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with `unknown_dataset` …
+    pub async fn views(&self, dataset: &str) -> Result<Vec<ViewStatus>, Error> {
+        self.request(Method::GET, &["v1", "datasets", dataset, "views"], None).await
     }
 
     /// Lists the tables of a dataset.

@@ -39,7 +39,7 @@ pub use backoff::Backoff;
 pub use changes::{Change, Changes, Commit};
 pub use channels::{Channel, ChannelError, Channels, Happening};
 pub use commits::Receipt;
-pub use datasets::{DatasetStatus, TableStatus};
+pub use datasets::{DatasetStatus, JournalStatus, TableStatus, ViewFailure, ViewStatus};
 pub use error::{Error, Problem};
 pub use http::Client;
 pub use lines::{LINE_BYTES, Lines};

@@ -17,7 +17,7 @@ use crate::name::{Key, Name};
 use crate::position::{Incarnation, Place, Position};
 use crate::row::Row;
 use crate::state::{Change, CommitChanges, Tables};
-use crate::view::{Sight, View, Visible};
+use crate::view::{Failures, Sight, View, Visible};
 
 pub use self::behind::Behind;
 pub use self::listing::Listing;
@@ -103,7 +103,8 @@ pub struct Feed {
     definitions: Definitions,
     topics: BTreeMap<Arc<str>, Topic>,
     empty_topics: usize,
-    evaluation_errors: u64,
+    /// What each view could not show since the feed began.
+    failures: Vec<Failures>,
     /// The table that changed last, with its topic.
     last_topic: Option<(Name, Arc<str>)>,
 }
@@ -134,6 +135,7 @@ impl Feed {
         let mut feed = Self {
             dataset,
             incarnation,
+            failures: vec![Failures::default(); views.len()],
             views: views.into(),
             tables,
             place,
@@ -141,7 +143,6 @@ impl Feed {
             definitions: Definitions::default(),
             topics: BTreeMap::new(),
             empty_topics: 0,
-            evaluation_errors: 0,
             last_topic: None,
         };
         feed.index();
@@ -168,10 +169,9 @@ impl Feed {
         Position { incarnation: self.incarnation, place: self.place }
     }
 
-    /// Run-time errors of expressions since the feed began.
-    #[must_use]
-    pub fn evaluation_errors(&self) -> u64 {
-        self.evaluation_errors
+    /// The views, each with what it could not show since the feed began.
+    pub fn views(&self) -> impl Iterator<Item = (&View, &Failures)> {
+        self.views.iter().zip(&self.failures)
     }
 
     /// Takes the commits of an entry, in order, and says what to tell whom. `tables` and `place`
@@ -284,8 +284,8 @@ impl Feed {
                 continue;
             }
             let view = &self.views[index];
-            let errors = &mut self.evaluation_errors;
-            let sights = view.sights(key, old.as_ref(), new.as_ref(), &self.tables, errors);
+            let failures = &mut self.failures[index];
+            let sights = view.sights(key, old.as_ref(), new.as_ref(), &self.tables, failures);
             let source = (u16::try_from(index).ok(), key.clone());
             for sight in sights {
                 let view = &self.views[index];
@@ -323,7 +323,7 @@ impl Feed {
                 continue;
             };
             for (key, stored) in &table.rows {
-                let seen = view.see(key, &stored.row, &tables, &mut self.evaluation_errors);
+                let seen = view.see(key, &stored.row, &tables, &mut self.failures[index]);
                 if let Some(Visible { topic, .. }) = seen {
                     let source = (u16::try_from(index).ok(), key.clone());
                     self.set_visible(&topic.into(), source, true);

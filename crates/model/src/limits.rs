@@ -487,6 +487,8 @@ pub const MAIL_ENDED_BODIES: usize = 16_384;
 pub const RESERVED_DESCRIPTORS: usize = 16;
 /// Topics without news get a bookmark after this long.
 pub const BOOKMARK_MS: u64 = 15_000;
+/// Between two warnings that a view cannot show rows.
+pub const VIEW_FAILURES_TOLD_MS: u64 = 10_000;
 
 // Bounds that depend on each other.
 const _: () = assert!(PRESENCE_META_BYTES + PRESENCE_KEY_BYTES < PRESENCE_PIECE_BYTES);

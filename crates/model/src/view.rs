@@ -90,6 +90,31 @@ pub struct RowContext<'a> {
     pub tables: &'a Tables,
 }
 
+/// What a view could not show, because an expression of it failed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Failures {
+    /// How often.
+    pub count: u64,
+    /// The newest one.
+    pub newest: Option<Failure>,
+}
+
+/// A row on which an expression failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The row's key.
+    pub key: Key,
+    /// The expression, and what happened.
+    pub error: EvaluationError,
+}
+
+impl Failures {
+    fn note(&mut self, key: &Key, error: EvaluationError) {
+        self.count += 1;
+        self.newest = Some(Failure { key: key.clone(), error });
+    }
+}
+
 type NativeFn = dyn Fn(&RowContext<'_>) -> Option<Visible> + Send + Sync;
 
 /// A compiled view.
@@ -234,15 +259,21 @@ impl View {
     }
 
     /// How a row looks through this view. A run-time error of an expression means "not visible"
-    /// and is counted in `errors`.
-    pub fn see(&self, key: &Key, row: &Row, tables: &Tables, errors: &mut u64) -> Option<Visible> {
+    /// and is noted in `failures`.
+    pub fn see(
+        &self,
+        key: &Key,
+        row: &Row,
+        tables: &Tables,
+        failures: &mut Failures,
+    ) -> Option<Visible> {
         let fields = row.fields();
         match &self.kind {
             Kind::Native(see) => see(&RowContext { key, fields: &fields, tables }),
             Kind::Declared { filter, project, .. } => {
                 let seen = self.see_declared(key, fields, filter.as_ref(), project.as_deref());
-                seen.unwrap_or_else(|_| {
-                    *errors += 1;
+                seen.unwrap_or_else(|error| {
+                    failures.note(key, error);
                     None
                 })
             }
@@ -282,17 +313,19 @@ impl View {
         Ok(Some(Visible { topic, fields }))
     }
 
-    /// What a write from `old` to `new` does to what subscribers see, in the order to tell it.
+    /// What a write from `old` to `new` does to what subscribers see, in the order to tell it. An
+    /// expression that fails on the new row is noted in `failures`.
     pub fn sights(
         &self,
         key: &Key,
         old: Option<&Row>,
         new: Option<&Row>,
         tables: &Tables,
-        errors: &mut u64,
+        failures: &mut Failures,
     ) -> Vec<Sight> {
-        let before = old.and_then(|row| self.see(key, row, tables, errors));
-        let after = new.and_then(|row| self.see(key, row, tables, errors));
+        // What fails on the old row was noted when it was written.
+        let before = old.and_then(|row| self.see(key, row, tables, &mut Failures::default()));
+        let after = new.and_then(|row| self.see(key, row, tables, failures));
         match (before, after) {
             (None, None) => vec![],
             (None, Some(after)) => vec![Sight::Shown(after)],
@@ -302,20 +335,21 @@ impl View {
             }
             (Some(before), Some(after)) => {
                 let told = before.fields != after.fields
-                    || new.is_some_and(|row| self.announces(key, row, errors));
+                    || new.is_some_and(|row| self.announces(key, row, failures));
                 if told { vec![Sight::Shown(after)] } else { vec![] }
             }
         }
     }
 
-    fn announces(&self, key: &Key, row: &Row, errors: &mut u64) -> bool {
+    fn announces(&self, key: &Key, row: &Row, failures: &mut Failures) -> bool {
         let Kind::Declared { announce_when: Some(condition), .. } = &self.kind else {
             return false;
         };
-        let (row, key) = (from_fields(&row.fields()), CelValue::from(key.as_str()));
+        let (row, named) = (from_fields(&row.fields()), CelValue::from(key.as_str()));
         let mut meter = Meter::new(limits::EXPRESSION_STEPS);
-        condition.is_true(&[("row", &row), ("key", &key)], &mut meter).unwrap_or_else(|_| {
-            *errors += 1;
+        let announces = condition.is_true(&[("row", &row), ("key", &named)], &mut meter);
+        announces.unwrap_or_else(|error| {
+            failures.note(key, error);
             false
         })
     }

@@ -7,6 +7,7 @@
 //! | prepare | the engine's wishes | one segment | the log is dropped |
 //! | house | a tick: snapshots, bookmarks | – | the dataset is closed |
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -15,18 +16,19 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use instep_model::commit::Proposal;
 use instep_model::feed::{JoinRefusal, Joined};
 use instep_model::limits;
-use instep_model::log::LogReader;
+use instep_model::log::{LogReader, ReadError};
 use instep_model::name::Name;
 use instep_model::owner::{Owner, Receipt, Refusal};
 use instep_model::position::{Incarnation, Place, Position, Revision};
 use instep_model::state::{CommitChanges, State, Tables};
-use instep_model::view::View;
+use instep_model::view::{Failures, View};
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
 use crate::engine::{Engine, Snapshots};
 use crate::follow::{Follow, FollowError};
 use crate::hub::Hub;
+use crate::journals::{JournalRecords, Oldest};
 use crate::mail::{MailOptions, Post};
 use crate::retention::Keep;
 use crate::topics::{Listener, Subscription, Topics, lock};
@@ -98,6 +100,8 @@ struct Shared {
     snapshot_at: Mutex<Instant>,
     /// Bodies of messages, and who takes them.
     post: Post,
+    /// Which records of journals the log still has.
+    journals: Mutex<Oldest>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     closing: Closing,
 }
@@ -209,6 +213,7 @@ impl Dataset {
             counters: Mutex::default(),
             snapshot_at: Mutex::new(Instant::now()),
             post: recovered.post,
+            journals: Mutex::default(),
             threads: Mutex::default(),
             closing: Closing::default(),
         });
@@ -299,10 +304,19 @@ impl Dataset {
         lock(&self.0.snapshot_at).elapsed()
     }
 
-    /// Run-time errors of view expressions since it was opened.
+    /// Its views, each with what it could not show since the dataset was opened.
     #[must_use]
-    pub fn evaluation_errors(&self) -> u64 {
-        self.0.hub.evaluation_errors()
+    pub fn views(&self) -> Vec<(View, Failures)> {
+        self.0.hub.views()
+    }
+
+    /// Its journals, with the records that the log still has of each. Reads the log where that has
+    /// been trimmed since it was asked last. Blocks.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the log cannot be read.
+    pub fn journals(&self) -> Result<BTreeMap<Name, JournalRecords>, ReadError> {
+        lock(&self.0.journals).records(&self.state(), self.0.reader.as_ref())
     }
 
     /// The oldest and newest entry of the log that can be read.

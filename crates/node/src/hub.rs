@@ -3,13 +3,15 @@
 //! An entry may keep the feed busy for long. Whoever only asks which topics the dataset has, such
 //! as everybody who publishes to a live topic, does not wait for it.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 
 use bytes::Bytes;
 use instep_model::feed::{BOOKMARK_EVENT, Behind, Feed, JoinRefusal, Joined, Listing, Notice};
+use instep_model::name::Name;
 use instep_model::position::{Place, Position};
 use instep_model::state::{CommitChanges, Tables};
+use instep_model::view::{Failure, Failures, View};
 use instep_protocol::encode::encode_broadcast;
 use instep_protocol::vsn::Vsn;
 use tokio::sync::watch;
@@ -22,12 +24,15 @@ pub(crate) struct Hub {
     feed: Mutex<Feed>,
     /// Which topics there are, as of the newest entry that was told.
     behind: RwLock<Behind>,
-    evaluation_errors: AtomicU64,
+    /// The views, each with what it could not show by then.
+    views: RwLock<Vec<(View, Failures)>>,
     topics: Topics,
     place: watch::Sender<Place>,
     bookmarked: Mutex<Place>,
     /// Set when the dataset is removed: its topics may be another's from then on.
     ended: AtomicBool,
+    /// How many failures of each view were told.
+    failures_told: Mutex<Vec<u64>>,
 }
 
 impl Hub {
@@ -35,12 +40,13 @@ impl Hub {
         let place = feed.position().place;
         Self {
             behind: RwLock::new(feed.behind()),
-            evaluation_errors: AtomicU64::new(feed.evaluation_errors()),
+            views: RwLock::new(views_of(&feed)),
             feed: Mutex::new(feed),
             topics,
             place: watch::Sender::new(place),
             bookmarked: Mutex::new(place),
             ended: AtomicBool::new(false),
+            failures_told: Mutex::default(),
         }
     }
 
@@ -164,14 +170,56 @@ impl Hub {
         self.behind.read().unwrap_or_else(PoisonError::into_inner).has_topic(topic)
     }
 
-    pub(crate) fn evaluation_errors(&self) -> u64 {
-        self.evaluation_errors.load(Ordering::Relaxed)
+    /// The views, each with what it could not show.
+    pub(crate) fn views(&self) -> Vec<(View, Failures)> {
+        self.views.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Notes what is asked while the feed is busy with the next entry.
     fn note(&self, feed: &Feed, tables: Tables) {
-        self.evaluation_errors.store(feed.evaluation_errors(), Ordering::Relaxed);
         let mut behind = self.behind.write().unwrap_or_else(PoisonError::into_inner);
         *behind = behind.with_tables(tables);
+        drop(behind);
+        let mut views = self.views.write().unwrap_or_else(PoisonError::into_inner);
+        let known = views.iter().map(|(_, failures)| failures.count);
+        if !known.eq(feed.views().map(|(_, failures)| failures.count)) {
+            *views = views_of(feed);
+        }
+    }
+
+    /// Warns of rows that views could not show since it did so last; true if there were any.
+    pub(crate) fn tell_failures(&self, dataset: &Name) -> bool {
+        let failed = self.new_failures();
+        for (view, rows, newest) in &failed {
+            tracing::warn!(
+                %dataset,
+                view = %view.name,
+                table = %view.table,
+                key = newest.key.as_str(),
+                error = %newest.error,
+                rows,
+                "a view cannot show a row: its expression fails on it"
+            );
+        }
+        !failed.is_empty()
+    }
+
+    /// Views that could not show rows since this was asked last: how many, and the newest one.
+    fn new_failures(&self) -> Vec<(View, u64, Failure)> {
+        let mut told = lock(&self.failures_told);
+        let mut failed = vec![];
+        for (index, (view, failures)) in self.views().into_iter().enumerate() {
+            if told.len() <= index {
+                told.push(0);
+            }
+            // A feed that began anew counts anew.
+            let new = failures.count.checked_sub(told[index]).unwrap_or(failures.count);
+            told[index] = failures.count;
+            if let Some(newest) = failures.newest.filter(|_| new > 0) {
+                failed.push((view, new, newest));
+            }
+        }
+        failed
     }
 
     /// True when subscribers have been told up to `place`.
@@ -203,6 +251,10 @@ impl Hub {
             }
         }
     }
+}
+
+fn views_of(feed: &Feed) -> Vec<(View, Failures)> {
+    feed.views().map(|(view, failures)| (view.clone(), failures.clone())).collect()
 }
 
 fn frame_of(notice: &Notice) -> Frame {

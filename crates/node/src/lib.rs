@@ -11,6 +11,7 @@ pub mod dataset;
 pub mod engine;
 mod follow;
 mod hub;
+pub mod journals;
 pub mod live;
 mod loans;
 pub mod mail;

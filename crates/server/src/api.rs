@@ -59,6 +59,7 @@ pub(crate) fn router(shared: Shared, gate: Gate, web: Web, apps: Router) -> Rout
     let (api, document) = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(datasets::list))
         .routes(routes!(datasets::show, datasets::create, datasets::remove))
+        .routes(routes!(datasets::list_views))
         .routes(routes!(datasets::list_tables))
         .routes(routes!(datasets::show_table, datasets::create_table, datasets::drop_table))
         .routes(routes!(datasets::create_journal))

@@ -78,7 +78,8 @@ struct DatasetMeasured {
     counters: instep_node::dataset::Counters,
     waiting: instep_node::dataset::Waiting,
     head: u64,
-    evaluation_errors: u64,
+    /// What its views could not show, by their names.
+    view_failures: Vec<(String, u64)>,
     snapshot_age: Duration,
     stopped: bool,
     degraded: bool,
@@ -265,13 +266,17 @@ impl Measured {
             ("instep_log_written_bytes", "Bytes appended", |d| d.counters.bytes),
             ("instep_snapshots", "Snapshots written", |d| d.counters.snapshots),
             ("instep_snapshot_failures", "Snapshots that failed", |d| d.counters.snapshot_failures),
-            ("instep_evaluation_errors", "Run-time errors of view expressions", |d| {
-                d.evaluation_errors
-            }),
         ];
         for (name, help, read) in counters {
             page.counters(name, help, "dataset", self.of_datasets(read))?;
         }
+        let failures = self.datasets.iter().flat_map(|dataset| {
+            let of =
+                |(view, count): &(String, u64)| ([&*dataset.name, view].map(String::from), *count);
+            dataset.view_failures.iter().map(of)
+        });
+        let help = "Writes of rows that a view cannot show, because its expression fails on them";
+        page.counters_by("instep_evaluation_errors", help, ["dataset", "view"], failures)?;
         let gauges: [(&str, &str, Read); 8] = [
             ("instep_log_head_revision", "The newest visible entry", |d| d.head),
             ("instep_queued_commits", "Proposals that wait", |d| d.waiting.commits as u64),
@@ -360,7 +365,11 @@ impl DatasetMeasured {
             counters: dataset.counters(),
             waiting: dataset.waiting(),
             head: dataset.position().place.revision.0,
-            evaluation_errors: dataset.evaluation_errors(),
+            view_failures: dataset
+                .views()
+                .into_iter()
+                .map(|(view, failures)| (view.name.to_string(), failures.count))
+                .collect(),
             snapshot_age: dataset.snapshot_age(),
             stopped: dataset.stopped().is_some(),
             degraded: dataset.degraded().is_some(),

@@ -1,7 +1,7 @@
 //! `instep dataset`: what the server keeps.
 
 use clap::Subcommand;
-use instep_client::DatasetStatus;
+use instep_client::{DatasetStatus, JournalStatus, ViewStatus};
 use serde_json::json;
 
 use crate::access::Access;
@@ -36,6 +36,13 @@ enum Action {
         #[command(flatten)]
         access: Access,
     },
+    /// List the views of a dataset, with the rows that they cannot show.
+    Views {
+        /// Its name.
+        name: String,
+        #[command(flatten)]
+        access: Access,
+    },
     /// Remove a dataset with everything in it. There is no way back.
     Remove {
         /// Its name.
@@ -52,6 +59,7 @@ pub(crate) async fn run(arguments: Arguments, json: bool) -> Result<(), Failure>
             show(&access.client()?.create_dataset(&name).await?, json)
         }
         Action::Show { name, access } => show(&access.client()?.dataset(&name).await?, json),
+        Action::Views { name, access } => views(&access.client()?.views(&name).await?, json),
         Action::Remove { name, access } => {
             access.client()?.remove_dataset(&name).await?;
             match json {
@@ -82,6 +90,26 @@ fn list(datasets: &[DatasetStatus], json: bool) -> Result<(), Failure> {
     output::table(&heading, rows, "no datasets")
 }
 
+fn views(views: &[ViewStatus], json: bool) -> Result<(), Failure> {
+    if json {
+        return output::json(&views);
+    }
+    let rows = views.iter().map(|view| {
+        let newest = view.newest_error.as_ref();
+        let newest = newest.map(|newest| format!("row {:?}: {}", newest.key, newest.error));
+        vec![
+            view.name.clone(),
+            view.table.clone(),
+            view.topic.clone(),
+            view.event.clone(),
+            view.errors.to_string(),
+            newest.unwrap_or_default(),
+        ]
+    });
+    let heading = ["VIEW", "TABLE", "TOPIC", "EVENT", "ERRORS", "NEWEST"];
+    output::table(&heading, rows, "no views")
+}
+
 fn show(dataset: &DatasetStatus, json: bool) -> Result<(), Failure> {
     if json {
         return output::json(dataset);
@@ -106,8 +134,20 @@ fn show(dataset: &DatasetStatus, json: bool) -> Result<(), Failure> {
             output::counted(table.rows, "row")
         ));
     }
-    for (journal, last) in &dataset.journals {
-        text.push_str(&format!("  journal    {journal}: newest record {last}\n"));
+    if dataset.view_errors > 0 {
+        text.push_str(&format!(
+            "  views      hide {} rows on which their expressions failed: instep dataset views \
+             {name}\n",
+            dataset.view_errors
+        ));
+    }
+    for (journal, JournalStatus { last, first_kept, kept }) in &dataset.journals {
+        let kept = match (first_kept, kept) {
+            (Some(first), Some(kept)) => format!("{kept} kept, the oldest is number {first}"),
+            (None, Some(_)) => "none kept".to_owned(),
+            (_, None) => "the log cannot be read".to_owned(),
+        };
+        text.push_str(&format!("  journal    {journal}: {last} records appended, {kept}\n"));
     }
     output::lines(text.as_bytes())
 }

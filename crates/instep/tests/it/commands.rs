@@ -30,6 +30,8 @@ fn tables_and_rows_are_made_read_changed_and_dropped() {
     }
     let page = server.json(&["table", "rows", "d", "u", "--limit", "2"]);
     assert_eq!((page["rows"].as_array().unwrap().len(), &page["next"]), (2, &"..".into()));
+    let page = server.json(&["table", "rows", "d", "u", "--limit", "4"]);
+    assert_eq!((page["rows"].as_array().unwrap().len(), page.get("next")), (4, None));
     let snapshot = server.must(&["table", "snapshot", "d", "u"]);
     assert_eq!(snapshot.lines().count(), 1 + 4 + 1);
     assert!(snapshot.lines().last().unwrap().contains("bookmark"));

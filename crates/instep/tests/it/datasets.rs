@@ -129,7 +129,11 @@ fn a_dataset_that_does_not_open_can_be_removed_and_made_again() {
     assert!(reason.contains(text(&segment)), "{reason}");
     let (status, body) = server.request("GET", "/readyz");
     assert!(status == 503 && body.contains("dataset_unavailable"), "{body}");
-    assert!(!body.contains(text(&server.data)), "what anybody may read names no path: {body}");
+    assert!(!body.contains(text(&server.data)), "no path is named: {body}");
+    let (status, told) = server.ask_as_nobody("GET", "/readyz", "");
+    assert!(status == 503 && told.contains("dataset_unavailable"), "{told}");
+    let named = r#"dataset \"e\""#;
+    assert!(body.contains(named) && !told.contains(named), "nobody is told which: {told}");
     let (status, body) = server.post("/v1/datasets/e/commits", "", r#"{"ops":[]}"#);
     assert!(status == 503 && body.contains("dataset_unavailable"), "{body}");
     assert!(

@@ -89,6 +89,15 @@ impl Server {
         Self::spawned(spawned, arguments, environment, data)
     }
 
+    /// `instep serve` with another configuration, whose log is the file `log` in `directory`.
+    pub(crate) fn serve_logging(directory: &Path, configuration: &str) -> Self {
+        let log = directory.join("log");
+        let before = format!("exec 2>'{}'", text(&log));
+        let server = Self::serve_by_shell(directory, configuration, (&before, "127.0.0.1:0"));
+        server.wait_until_ready();
+        server
+    }
+
     /// `instep serve` with another configuration, by a shell that does something before. It may not
     /// be ready yet.
     pub(crate) fn serve_by_shell(
@@ -222,6 +231,11 @@ impl Server {
         let key = std::fs::read_to_string(self.data.join("admin.key")).unwrap();
         let head = format!("authorization: Bearer {}\r\n", key.trim());
         request(self.address(), method, path, &head)
+    }
+
+    /// A request with nothing to show, and with these lines of the head.
+    pub(crate) fn ask_as_nobody(&self, method: &str, path: &str, head: &str) -> (u16, String) {
+        request(self.address(), method, path, head)
     }
 
     /// The status of an answer that may have no end.

@@ -12,7 +12,7 @@ use super::{Body, Joined, Mode, Notice, ROW_EVENT, Source};
 use crate::name::Key;
 use crate::position::Position;
 use crate::state::{StoredRow, Tables};
-use crate::view::View;
+use crate::view::{Failures, View};
 
 /// What a joiner gets, as it was when the listing was found.
 pub struct Listing {
@@ -70,7 +70,7 @@ pub(super) fn seen(
 ) -> Option<Notice> {
     let view = views.get(usize::from((*view)?))?;
     let stored = tables.get(&view.table)?.rows.get(key)?;
-    let seen = view.see(key, &stored.row, tables, &mut 0)?;
+    let seen = view.see(key, &stored.row, tables, &mut Failures::default())?;
     (*seen.topic == **topic).then(|| Notice {
         topic: Arc::clone(topic),
         event: Arc::clone(&view.event),

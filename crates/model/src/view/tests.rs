@@ -27,7 +27,7 @@ fn sights(
 ) -> Vec<Sight> {
     let (old, new) = (old.map(row), new.map(row));
     let key = Key::new("7").unwrap();
-    view.sights(&key, old.as_ref(), new.as_ref(), &Tables::new(), &mut 0)
+    view.sights(&key, old.as_ref(), new.as_ref(), &Tables::new(), &mut Failures::default())
 }
 
 fn item(product: i64, n: i64) -> Option<serde_json::Value> {
@@ -70,13 +70,20 @@ fn a_row_that_moves_leaves_one_topic_and_enters_the_other() {
 }
 
 #[test]
-fn a_run_time_error_means_not_in_the_view_and_is_counted() {
-    let mut errors = 0;
+fn a_run_time_error_means_not_in_the_view_and_names_the_row_once_for_each_write() {
+    let mut failures = Failures::default();
     let broken = row(json!({"product_id": 1, "released": true}));
+    let key = Key::new("7").unwrap();
 
-    let seen = stock().see(&Key::new("7").unwrap(), &broken, &Tables::new(), &mut errors);
+    let entered = stock().sights(&key, None, Some(&broken), &Tables::new(), &mut failures);
+    let written = failures.clone();
+    let mended = row(item(1, 5).unwrap());
+    stock().sights(&key, Some(&broken), Some(&mended), &Tables::new(), &mut failures);
 
-    assert_eq!((seen, errors), (None, 1));
+    let newest = written.newest.as_ref().unwrap();
+    assert_eq!((entered, written.count, &newest.key), (vec![], 1, &key));
+    assert!(newest.error.message.contains('n'), "{}", newest.error);
+    assert_eq!(failures, written, "that it could not be shown before is known");
 }
 
 #[test]

@@ -34,6 +34,7 @@ impl Dataset {
             snapshot_at: Instant::now(),
             bookmark_at: Instant::now(),
             bodies_before: None,
+            failures_told_at: None,
         };
         self.spawn("house", move || {
             while !house.shared.closing.within(TICK) {
@@ -83,6 +84,8 @@ struct House {
     bookmark_at: Instant,
     /// What may be read of a store of bodies that had to begin anew, until all is in the new one.
     bodies_before: Option<Arc<dyn BodyStore>>,
+    /// When it was last told that views could not show rows.
+    failures_told_at: Option<Instant>,
 }
 
 impl House {
@@ -97,6 +100,12 @@ impl House {
         if self.bookmark_at.elapsed() >= self.bookmark_every {
             self.bookmark_at = Instant::now();
             self.shared.hub.bookmark();
+        }
+        let quiet = Duration::from_millis(limits::VIEW_FAILURES_TOLD_MS);
+        if self.failures_told_at.is_none_or(|at| at.elapsed() >= quiet)
+            && self.shared.hub.tell_failures(&self.shared.name)
+        {
+            self.failures_told_at = Some(Instant::now());
         }
         let head = self.shared.head.borrow().revision;
         let bytes = lock(&self.shared.counters).bytes;
@@ -180,6 +189,20 @@ fn log_before_next(wanted: u64, last: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_naps_until_a_dataset_is_closed_is_woken_by_its_end() {
+        let closing = Closing::default();
+
+        // A nap that lasts would hold up this test for as long.
+        let woken = std::thread::scope(|scope| {
+            let napping = scope.spawn(|| closing.within(Duration::from_secs(24 * 60 * 60)));
+            closing.close();
+            napping.join().unwrap()
+        });
+
+        assert!(woken && closing.within(TICK));
+    }
 
     #[test]
     fn a_large_snapshot_waits_for_as_much_log() {

@@ -1,5 +1,7 @@
 //! Administration of datasets, tables and journals.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -7,6 +9,8 @@ use instep_access::{Action, Resource};
 use instep_model::commit::Operation;
 use instep_model::name::Name;
 use instep_model::position::Position;
+use instep_model::state::Journal;
+use instep_node::journals::JournalRecords;
 use instep_node::{Dataset, Unopened};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -44,13 +48,54 @@ pub(super) struct DatasetStatus {
     entries: u64,
     /// Snapshots written since the start.
     snapshots: u64,
-    /// Run-time errors of view expressions since the start.
+    /// Rows that views could not show because an expression failed on them, since the start: see
+    /// `/v1/datasets/{dataset}/views`.
     view_errors: u64,
     /// Its tables.
     tables: Vec<TableStatus>,
-    /// Its journals, with the ordinal of their newest record.
-    #[schema(value_type = Object)]
-    journals: std::collections::BTreeMap<String, u64>,
+    /// Its journals, by name.
+    journals: BTreeMap<String, JournalStatus>,
+}
+
+/// A journal, and which of its records can still be read. They are kept as long as history is.
+#[derive(Serialize, ToSchema)]
+pub(super) struct JournalStatus {
+    /// How many records were appended: the number of the newest one. 0: there never was one.
+    last: u64,
+    /// The number of the oldest record that is kept; absent when none is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_kept: Option<u64>,
+    /// How many records are kept; absent when the log cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kept: Option<u64>,
+}
+
+/// A view, and the rows that it could not show.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ViewStatus {
+    /// Its name.
+    name: String,
+    /// The table whose rows it shows.
+    table: String,
+    /// The topics that it shows them on.
+    topic: String,
+    /// The event by which it announces them.
+    event: String,
+    /// Rows written since the start that are hidden because an expression of the view failed on
+    /// them, and those that were found so at the start.
+    errors: u64,
+    /// The newest of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    newest_error: Option<ViewFailure>,
+}
+
+/// A row on which an expression of a view failed.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ViewFailure {
+    /// The row's key.
+    key: String,
+    /// The expression, and what happened.
+    error: String,
 }
 
 /// A table and its size.
@@ -83,7 +128,12 @@ pub(super) async fn list(
     State(shared): State<Shared>,
 ) -> Answer<Vec<DatasetStatus>> {
     let open = shared.node.datasets();
-    let mut all: Vec<DatasetStatus> = open.iter().map(|dataset| status(&caller, dataset)).collect();
+    let mut all = Vec::with_capacity(open.len());
+    for dataset in &open {
+        if may_see(&caller, dataset.name().as_str()).is_ok() {
+            all.push(status(&caller, dataset).await);
+        }
+    }
     all.extend(shared.node.unopened().iter().map(|(name, unopened)| absent(name, unopened)));
     all.retain(|dataset| may_see(&caller, &dataset.name).is_ok());
     all.sort_by(|one, other| one.name.cmp(&other.name));
@@ -107,7 +157,7 @@ pub(super) async fn show(
     if let (Ok(name), Some(unopened)) = (Name::new(&name), shared.node.why_unopened(&name)) {
         return Ok(Json(absent(&name, &unopened)));
     }
-    Ok(Json(status(&caller, &dataset(&shared.node, &name)?)))
+    Ok(Json(status(&caller, &dataset(&shared.node, &name)?).await))
 }
 
 /// Creates a dataset; no error when it exists. One that cannot be opened is tried again.
@@ -127,7 +177,7 @@ pub(super) async fn create(
     caller.may(Action::Administer, Resource::Dataset(&name))?;
     let name = new_name(&name)?;
     let dataset = shared.opener.create(&shared.node, &name).await?;
-    Ok(Json(status(&caller, &dataset)))
+    Ok(Json(status(&caller, &dataset).await))
 }
 
 /// Removes a dataset with everything in it. One that is created again has another history.
@@ -152,6 +202,34 @@ pub(super) async fn remove(
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Lists the views of a dataset, with the rows that they could not show.
+#[utoipa::path(get, operation_id = "list_views",
+    path = "/v1/datasets/{dataset}/views", tag = "datasets",
+    params(("dataset" = String, Path, description = "Name of the dataset")),
+    responses((status = 200, body = Vec<ViewStatus>), (status = 404, body = Problem)))]
+pub(super) async fn list_views(
+    caller: Caller,
+    State(shared): State<Shared>,
+    Path(name): Path<String>,
+) -> Answer<Vec<ViewStatus>> {
+    may_see(&caller, &name)?;
+    let views = dataset(&shared.node, &name)?.views().into_iter().map(|(view, failures)| {
+        let newest_error = failures.newest.map(|failure| ViewFailure {
+            key: failure.key.to_string(),
+            error: failure.error.to_string(),
+        });
+        ViewStatus {
+            name: view.name.to_string(),
+            table: view.table.to_string(),
+            topic: view.topic.to_string(),
+            event: view.event.to_string(),
+            errors: failures.count,
+            newest_error,
+        }
+    });
+    Ok(Json(views.collect()))
 }
 
 /// Lists the tables of a dataset.
@@ -254,7 +332,7 @@ fn may_see(caller: &Caller, dataset: &str) -> Result<(), Problem> {
     caller.may_one_of(Action::Administer, &[Action::Read], Resource::Dataset(dataset))
 }
 
-fn status(caller: &Caller, dataset: &Dataset) -> DatasetStatus {
+async fn status(caller: &Caller, dataset: &Dataset) -> DatasetStatus {
     let (floor, head) = dataset.log_bounds();
     let counters = dataset.counters();
     let state = dataset.state();
@@ -277,10 +355,31 @@ fn status(caller: &Caller, dataset: &Dataset) -> DatasetStatus {
         refusals: counters.refusals,
         entries: counters.entries,
         snapshots: counters.snapshots,
-        view_errors: dataset.evaluation_errors(),
+        view_errors: dataset.views().iter().map(|(_, failures)| failures.count).sum(),
         tables: tables(dataset),
-        journals: state.journals.iter().map(|(name, j)| (name.to_string(), j.last)).collect(),
+        journals: journals(dataset).await,
     }
+}
+
+async fn journals(dataset: &Dataset) -> BTreeMap<String, JournalStatus> {
+    let state = dataset.state();
+    if state.journals.is_empty() {
+        return BTreeMap::new();
+    }
+    let asked = dataset.clone();
+    let read = tokio::task::spawn_blocking(move || asked.journals());
+    if let Ok(Ok(records)) = read.await {
+        let status = |(name, of): (Name, JournalRecords)| {
+            let JournalRecords { last, first_kept } = of;
+            (name.to_string(), JournalStatus { last, first_kept, kept: Some(of.kept()) })
+        };
+        return records.into_iter().map(status).collect();
+    }
+    // The log cannot be read now; how it is says the state.
+    let last = |(name, journal): (&Name, &Journal)| {
+        (name.to_string(), JournalStatus { last: journal.last, first_kept: None, kept: None })
+    };
+    state.journals.iter().map(last).collect()
 }
 
 /// The status of a dataset that is there and not open.
@@ -298,7 +397,7 @@ fn absent(name: &Name, unopened: &Unopened) -> DatasetStatus {
         snapshots: 0,
         view_errors: 0,
         tables: vec![],
-        journals: std::collections::BTreeMap::new(),
+        journals: BTreeMap::new(),
     }
 }
 

@@ -143,6 +143,7 @@ fn what_is_there_is_told_to_nobody_who_has_no_right_to_it() {
         ("GET", ""),
         ("PUT", ""),
         ("DELETE", ""),
+        ("GET", "/views"),
         ("GET", "/tables"),
         ("GET", "/tables/secrets"),
         ("PUT", "/tables/secrets"),

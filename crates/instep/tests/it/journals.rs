@@ -1,0 +1,58 @@
+//! Journals are kept as long as history, and say so.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::running::{PATIENCE, Server, stderr};
+
+/// Of history little is kept.
+const CONFIG: &str = "
+[[dataset]]
+name = 'd'
+
+[log]
+segment_bytes = 65536
+keep_bytes = 65536
+snapshot_after_bytes = 65536
+";
+
+#[test]
+fn a_journal_says_which_of_its_records_are_kept_and_a_reader_of_those_gone_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::serve_with(directory.path(), CONFIG);
+    let commit =
+        |operation: serde_json::Value| server.json(&["commit", "d", &operation.to_string()]);
+    let status = || server.json(&["dataset", "show", "d"])["journals"].clone();
+    commit(json!({"op": "create_journal", "journal": "quiet"}));
+    commit(json!({"op": "create_journal", "journal": "trail"}));
+    let first = commit(json!({"op": "append", "journal": "trail", "text": "a"}));
+    let trail = json!({"last": 1, "first_kept": 1, "kept": 1});
+    assert_eq!(status(), json!({"quiet": {"last": 0, "kept": 0}, "trail": trail}));
+
+    let record = json!({"op": "append", "journal": "trail", "text": "x".repeat(200_000)});
+    let large = json!({"ops": [record]});
+    let begun = Instant::now();
+    let kept = loop {
+        let (code, answer) = server.post("/v1/datasets/d/commits", "", &large.to_string());
+        assert_eq!(code, 200, "{answer}");
+        let kept = status()["trail"].clone();
+        if kept["first_kept"] != 1 {
+            break kept;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{kept}");
+        std::thread::sleep(Duration::from_millis(50));
+    };
+
+    let number = |field: &str| kept[field].as_u64().unwrap();
+    assert!(number("first_kept") > 1 && number("kept") < number("last"), "{kept}");
+    assert_eq!(number("kept"), number("last") - number("first_kept") + 1, "{kept}");
+    let since = first["position"].as_str().unwrap();
+    let refused = server.instep(&["changes", "d", "--since", since, "--json"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(stderr(&refused).contains("position_trimmed"), "{}", stderr(&refused));
+    // More may have been trimmed meanwhile.
+    let changes = server.must(&["changes", "d", "--json"]);
+    let oldest = changes.split("\"ordinal\":\"").nth(1).unwrap();
+    assert!(oldest[..20].parse::<u64>().unwrap() >= number("first_kept"), "{oldest:.60}");
+}
