@@ -36,7 +36,8 @@ pub enum Action {
     Commit,
     /// Make and remove datasets, tables and journals; move mail.
     Administer,
-    /// Take the mail of a server: join its topic `server:ID`.
+    /// Take the mail of a server: join its topic `server:ID`. A right with `datasets` allows it in
+    /// these, one without in every dataset.
     Register,
 }
 
@@ -49,6 +50,13 @@ pub enum Resource<'a> {
         name: &'a str,
         /// Whoever has joined it may publish, if no rights are declared.
         anyone_publishes: bool,
+    },
+    /// The mail of a server in a dataset.
+    Mailbox {
+        /// The dataset.
+        dataset: &'a str,
+        /// The server's topic.
+        topic: &'a str,
     },
     /// A table or a journal.
     Table {
@@ -154,6 +162,7 @@ impl std::fmt::Display for Resource<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Topic { name, .. } => write!(f, "the topic {name:?}"),
+            Self::Mailbox { dataset, topic } => write!(f, "{topic:?} of the dataset {dataset:?}"),
             Self::Table { dataset, name, .. } => write!(f, "{:?}", format!("{dataset}/{name}")),
             Self::Dataset(name) => write!(f, "the dataset {name:?}"),
             Self::Server => f.write_str("the server"),
@@ -209,6 +218,11 @@ impl Right {
         };
         match resource {
             Resource::Topic { name, .. } => any(&self.topics, name),
+            Resource::Mailbox { dataset, topic } => {
+                let fits = |of: &Pattern| of.captures(dataset, &principal.claims).is_some();
+                let is_within = self.datasets.is_empty() || self.datasets.iter().any(fits);
+                is_within && any(&self.topics, topic)
+            }
             Resource::Table { dataset, name, .. } => {
                 any(&self.tables, &format!("{dataset}/{name}")) || any(&self.datasets, dataset)
             }
@@ -225,6 +239,7 @@ impl Right {
         let Some(condition) = &self.when else { return true };
         let (topic, dataset, table) = match resource {
             Resource::Topic { name, .. } => (name, "", ""),
+            Resource::Mailbox { dataset, topic } => (topic, dataset, ""),
             Resource::Table { dataset, name, .. } => ("", dataset, name),
             Resource::Dataset(name) => ("", name, ""),
             Resource::Server => ("", "", ""),

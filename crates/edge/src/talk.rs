@@ -314,17 +314,16 @@ impl Talk {
     /// Asks for the right again by which an answer was waited for: what was allowed before the wait
     /// may not be allowed any more.
     pub(crate) fn ask_again(&self, outside: Outside, house: &House) -> Outside {
-        let may = |channel: &Channel| {
-            let role = Role::of(channel.topic(), self.speaker.is_channels());
-            role.may(channel.topic(), &self.credential, house)
-        };
-        let channel = match &outside {
-            Outside::Allowed(channel, _) | Outside::Entered(channel, _) => channel.clone(),
+        let (channel, role) = match &outside {
+            Outside::Allowed(channel, _) => {
+                (channel, Role::of(channel.topic(), self.speaker.is_channels()))
+            }
+            Outside::Entered(channel, part) => (channel, part.role()),
             Outside::Refused(..) | Outside::Answered(..) | Outside::Crashed(_) => return outside,
         };
-        match may(&channel) {
+        match role.may(channel.topic(), &self.credential, house) {
             Ok(()) => outside,
-            Err(refusal) => Outside::Refused(channel, refused(&refusal)),
+            Err(refusal) => Outside::Refused(channel.clone(), refused(&refusal)),
         }
     }
 

@@ -18,6 +18,7 @@ use instep_model::limits;
 use instep_model::mail::delivery::{Counts, Times};
 use instep_model::mail::kinds::is_server;
 use instep_model::mail::{Hold, MailOperation, MailRules, outcome};
+use instep_model::name::Name;
 use instep_model::owner::Refusal;
 use serde_json::Value;
 
@@ -59,6 +60,12 @@ pub enum MailError {
     /// Nobody keeps mail, or not there.
     #[error("no dataset with mail stands behind it")]
     Unmatched,
+    /// The dataset is there, and keeps no mail.
+    #[error("dataset {dataset} keeps no mail: it has no queue")]
+    NoMail {
+        /// The dataset.
+        dataset: Name,
+    },
     /// The dataset is there, and not open.
     #[error("the dataset that keeps the mail is not open")]
     Unavailable,
@@ -104,6 +111,7 @@ impl MailError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Unmatched => "unmatched topic",
+            Self::NoMail { .. } => "no_mail",
             Self::Unavailable => "dataset_unavailable",
             Self::Which => "dataset_wanted",
             Self::Bad(_) => "bad_json",
@@ -135,6 +143,14 @@ impl Dataset {
     #[must_use]
     pub fn has_mail(&self) -> bool {
         !self.state().mail.is_empty()
+    }
+
+    /// Nobody takes mail where none is kept.
+    pub(crate) fn keeps_mail(&self) -> Result<(), MailError> {
+        match self.has_mail() {
+            true => Ok(()),
+            false => Err(MailError::NoMail { dataset: self.name().clone() }),
+        }
     }
 
     /// How its mail is.

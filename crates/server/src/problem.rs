@@ -40,6 +40,7 @@ pub const CODES: &[&str] = &[
     "message_conflict",
     "message_too_large",
     "method_not_allowed",
+    "no_mail",
     "no_route",
     "not_found",
     "not_movable",

@@ -57,7 +57,9 @@ impl Talk {
         });
         match (may, role) {
             (Err(reason), _) => Answer::Now(Outside::Refused(channel, reason)),
-            (Ok(()), Role::Server) => mail::register(channel, &params, house, from),
+            (Ok(()), Role::Server { .. }) => {
+                mail::register(channel, &params, &self.credential, (house, from))
+            }
             (Ok(()), Role::Queue { dataset, queue }) => {
                 Answer::Now(match mail::open(dataset, queue, house) {
                     Ok(part) => Outside::Entered(channel, part),

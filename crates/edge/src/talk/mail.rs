@@ -28,8 +28,8 @@ const SEND_EVENT: &str = "send";
 pub(super) enum Role<'a> {
     /// It hears what is told there.
     Subscriber,
-    /// It takes a server's mail.
-    Server,
+    /// It takes a server's mail, in a dataset that is known or not yet.
+    Server { dataset: Option<&'a str> },
     /// It sends messages.
     Queue { dataset: &'a str, queue: &'a str },
 }
@@ -49,6 +49,18 @@ impl Part {
             Self::Sender { dataset, .. } => dataset,
         }
     }
+
+    /// What it makes of a client, by which its right is asked for again.
+    pub(super) fn role(&self) -> Role<'_> {
+        match self {
+            Self::Server { registration, .. } => {
+                Role::Server { dataset: Some(registration.dataset().name().as_str()) }
+            }
+            Self::Sender { dataset, queue } => {
+                Role::Queue { dataset: dataset.name().as_str(), queue: queue.as_str() }
+            }
+        }
+    }
 }
 
 impl<'a> Role<'a> {
@@ -58,7 +70,7 @@ impl<'a> Role<'a> {
             return Self::Subscriber;
         }
         if topic.starts_with(SERVER_PREFIX) {
-            return Self::Server;
+            return Self::Server { dataset: None };
         }
         match topic.strip_prefix(QUEUE_PREFIX).and_then(|path| path.split_once('/')) {
             Some((dataset, queue)) => Self::Queue { dataset, queue },
@@ -75,7 +87,10 @@ impl<'a> Role<'a> {
     ) -> Result<(), Refusal> {
         match self {
             Self::Subscriber => house.may(credential, Action::Join, topic, false),
-            Self::Server => house.may(credential, Action::Register, topic, false),
+            Self::Server { dataset: None } => house.may(credential, Action::Register, topic, false),
+            Self::Server { dataset: Some(dataset) } => {
+                house.may_do(credential, Action::Register, Resource::Mailbox { dataset, topic })
+            }
             Self::Queue { dataset, queue } => {
                 // A queue stands among the tables.
                 let queue = Resource::Table { dataset, name: queue, public: false };
@@ -98,16 +113,16 @@ pub(super) fn open(dataset: &str, queue: &str, house: &House) -> Result<Box<Part
     Ok(Box::new(Part::Sender { dataset: found, queue: name? }))
 }
 
-/// Registers a server, for a client whose right to that was checked.
+/// Registers a server, for a client that may do that somewhere.
 pub(super) fn register(
     channel: Channel,
     params: &Value,
-    house: &House,
-    from: Option<IpAddr>,
+    credential: &Credential,
+    (house, from): (&House, Option<IpAddr>),
 ) -> Answer {
-    let wish = match Wish::of(channel.topic(), params) {
-        Ok(wish) => wish,
-        Err(error) => return Answer::Now(Outside::Refused(channel, refused(&error))),
+    let (wish, dataset) = match wish(channel.topic(), params, credential, house) {
+        Ok(found) => found,
+        Err(reason) => return Answer::Now(Outside::Refused(channel, reason)),
     };
     let place = match house.take_place(Sort::Registration, from) {
         Ok(place) => place,
@@ -119,9 +134,8 @@ pub(super) fn register(
             return Answer::Now(Outside::Refused(channel, refused(&error)));
         }
     };
-    let node = house.node().clone();
     Answer::Awaited(Box::pin(async move {
-        match node.register(wish).await {
+        match dataset.register(wish.server, wish.credit, wish.have).await {
             Ok(registration) => {
                 let part = Part::Server { registration, _place: place };
                 Outside::Entered(channel, Box::new(part))
@@ -131,17 +145,30 @@ pub(super) fn register(
     }))
 }
 
+/// What a server wants, and the dataset that it may have it from.
+fn wish(
+    topic: &str,
+    params: &Value,
+    credential: &Credential,
+    house: &House,
+) -> Result<(Wish, Dataset), Value> {
+    let wish = Wish::of(topic, params).map_err(|error| refused(&error))?;
+    let may = |dataset: &str| {
+        let may = Role::Server { dataset: Some(dataset) }.may(topic, credential, house);
+        may.map_err(|refusal| super::refused(&refusal))
+    };
+    // Before it is looked whether there is such a dataset.
+    wish.dataset.as_deref().map_or(Ok(()), may)?;
+    let dataset = house.node().mail_of(wish.dataset.as_deref()).map_err(|error| refused(&error))?;
+    may(dataset.name().as_str())?;
+    Ok((wish, dataset))
+}
+
 /// What a client pushes to a topic of mail that it has joined.
 pub(super) fn push(part: &Part, push: Asked, credential: &Credential, house: &House) -> Answer {
     let Asked { channel, reply_to, event, payload } = push;
     let now = |refusal| Answer::Now(Outside::Answered(reply_to.clone(), Err(refusal)));
-    let role = match part {
-        Part::Server { .. } => Role::Server,
-        Part::Sender { dataset, queue } => {
-            Role::Queue { dataset: dataset.name().as_str(), queue: queue.as_str() }
-        }
-    };
-    if let Err(refusal) = role.may(channel.topic(), credential, house) {
+    if let Err(refusal) = part.role().may(channel.topic(), credential, house) {
         return now(super::refused(&refusal));
     }
     let Body::Json(text) = payload else {

@@ -5,7 +5,7 @@ use instep_node::Dataset;
 use instep_protocol::encode::Body;
 use instep_protocol::session::{Channel, Ending, Event};
 
-use super::mail::Role;
+use super::mail::{Part, Role};
 use super::{ENDED_EVENT, Joined, Talk, Wants, refused};
 use crate::house::House;
 use crate::longpoll::Revoked;
@@ -15,7 +15,11 @@ impl Talk {
     pub(crate) fn review(&mut self, house: &House, now: u64, wants: &mut Wants) {
         let credential = self.credential.clone();
         let is_channels = self.speaker.is_channels();
-        let may = |topic: &str| Role::of(topic, is_channels).may(topic, &credential, house);
+        let may = |joined: &Joined| {
+            let topic = joined.channel.topic();
+            let role = joined.mail.as_deref().map(Part::role);
+            role.unwrap_or_else(|| Role::of(topic, is_channels)).may(topic, &credential, house)
+        };
         self.end_access(may, now, wants);
         self.end_removed(now, wants);
         // The clock may have been set.
@@ -36,22 +40,23 @@ impl Talk {
     /// an end after which clients do not come back by themselves.
     pub(super) fn end_access(
         &mut self,
-        may: impl Fn(&str) -> Result<(), Refusal>,
+        may: impl Fn(&Joined) -> Result<(), Refusal>,
         now: u64,
         wants: &mut Wants,
     ) {
-        let channels: Vec<Channel> =
-            self.joined.iter().map(|joined| joined.channel.clone()).collect();
-        for channel in channels {
-            if let Err(refusal) = may(channel.topic()) {
-                let payload = Body::Json(refused(&refusal).to_string().into());
-                let told = Event::Pushed { channel: channel.clone(), event: ENDED_EVENT, payload };
-                self.step(told, now, wants);
-                let (topic, reason) = (channel.topic().to_string(), refusal.code());
-                wants.revoked.push(Revoked { topic, reason });
-                wants.left.extend(self.leave(channel.id()));
-                self.step(Event::ChannelEnded { channel, how: Ending::Closed }, now, wants);
-            }
+        let lost: Vec<(Channel, Refusal)> = self
+            .joined
+            .iter()
+            .filter_map(|joined| Some((joined.channel.clone(), may(joined).err()?)))
+            .collect();
+        for (channel, refusal) in lost {
+            let payload = Body::Json(refused(&refusal).to_string().into());
+            let told = Event::Pushed { channel: channel.clone(), event: ENDED_EVENT, payload };
+            self.step(told, now, wants);
+            let (topic, reason) = (channel.topic().to_string(), refusal.code());
+            wants.revoked.push(Revoked { topic, reason });
+            wants.left.extend(self.leave(channel.id()));
+            self.step(Event::ChannelEnded { channel, how: Ending::Closed }, now, wants);
         }
     }
 }

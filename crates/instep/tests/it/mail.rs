@@ -12,6 +12,7 @@ mod scale;
 mod sending;
 mod taking;
 mod tcp;
+mod tenants;
 mod trouble;
 
 use instep_client::{Error, Letter, MessageQuery};

@@ -142,6 +142,7 @@ impl Dataset {
         let_in: impl FnOnce() -> Result<Kept, MailError>,
         over: impl Future<Output = ()>,
     ) -> Result<Pulled, MailError> {
+        self.keeps_mail()?;
         let puller = match registration {
             Some(generation) => self.puller(server, generation, let_in)?,
             None => {
@@ -191,6 +192,7 @@ impl Dataset {
         said: Answers,
     ) -> Result<Vec<Answered>, MailError> {
         let Answers { registration, ack, nack, reject, not } = said;
+        self.keeps_mail()?;
         self.post().pulls.saw(server, registration);
         let acks = ack.into_iter().map(|seq| (seq, Answer::Ack));
         let nacks = nack.into_iter();

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::outbox::SharedOutbox;
 use super::words::{Which, Words, few};
-use super::{Answer, Answered, Delivery, MailError, Reply, Told, Wish};
+use super::{Answer, Answered, Delivery, MailError, Reply, Told};
 use crate::Node;
 use crate::dataset::{Dataset, now_ms};
 use crate::topics::{Listener, lock};
@@ -35,31 +35,26 @@ pub struct Registration {
 }
 
 impl Node {
-    /// Registers for a server's mail. Whoever took it before is told, and takes it no more.
+    /// The dataset that keeps mail, by its name or because it is the only one.
     ///
     /// # Errors
-    /// [`MailError`].
-    pub async fn register(&self, wish: Wish) -> Result<Registration, MailError> {
-        let dataset = match &wish.dataset {
-            Some(name) => {
-                if self.why_unopened(name).is_some() {
-                    return Err(MailError::Unavailable);
-                }
-                self.dataset(name).filter(Dataset::has_mail).ok_or(MailError::Unmatched)?
+    /// [`MailError`] when there is none, or several.
+    pub fn mail_of(&self, named: Option<&str>) -> Result<Dataset, MailError> {
+        if let Some(name) = named {
+            if self.why_unopened(name).is_some() {
+                return Err(MailError::Unavailable);
             }
-            None => {
-                let mut all = self.datasets().into_iter().filter(Dataset::has_mail);
-                match (all.next(), all.next()) {
-                    (None, _) if !self.unopened().is_empty() => {
-                        return Err(MailError::Unavailable);
-                    }
-                    (None, _) => return Err(MailError::Unmatched),
-                    (Some(only), None) => only,
-                    (Some(_), Some(_)) => return Err(MailError::Which),
-                }
-            }
-        };
-        dataset.register(wish.server, wish.credit, wish.have).await
+            let dataset = self.dataset(name).ok_or(MailError::Unmatched)?;
+            dataset.keeps_mail()?;
+            return Ok(dataset);
+        }
+        let mut all = self.datasets().into_iter().filter(Dataset::has_mail);
+        match (all.next(), all.next()) {
+            (None, _) if !self.unopened().is_empty() => Err(MailError::Unavailable),
+            (None, _) => Err(MailError::Unmatched),
+            (Some(only), None) => Ok(only),
+            (Some(_), Some(_)) => Err(MailError::Which),
+        }
     }
 }
 
@@ -72,7 +67,8 @@ impl Registration {
 }
 
 impl Dataset {
-    /// Registers for a server's mail in this dataset.
+    /// Registers for a server's mail in this dataset. Whoever took it before is told, and takes it
+    /// no more.
     ///
     /// # Errors
     /// [`MailError`].
@@ -82,6 +78,7 @@ impl Dataset {
         credit: usize,
         have: Option<Vec<u64>>,
     ) -> Result<Registration, MailError> {
+        self.keeps_mail()?;
         let operation = MailOperation::Register { server: server.clone() };
         let receipt = self.commit(vec![Operation::Mail(operation)].into()).await?;
         let generation = receipt.results.first().copied().flatten().unwrap_or_default();

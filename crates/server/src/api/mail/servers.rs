@@ -137,7 +137,7 @@ pub(in crate::api) async fn list(
            ("server" = String, Path, description = "The server: its id, or `server/` and its id")),
     request_body = PullRequest,
     responses((status = 200, description = "Messages, maybe none", body = PullReply),
-              (status = 404, body = Problem),
+              (status = 404, description = "`unknown_dataset`, `no_mail`", body = Problem),
               (status = 400, description = "`bad_json`", body = Problem),
               (status = 409, description = "`fenced`: another registration has taken over; \
                `not_registered`: there was no such registration", body = Problem),
@@ -149,7 +149,7 @@ pub(in crate::api) async fn pull(
     Path((name, server)): Path<(String, String)>,
     body: Body<4096>,
 ) -> Result<([(HeaderName, &'static str); 1], Vec<u8>), Problem> {
-    may_take(&caller, id_of_server(&server))?;
+    may_take(&caller, &name, id_of_server(&server))?;
     let dataset = dataset(&shared.node, &name)?;
     let server = server_of(&dataset, &server)?;
     let PullRequest { registration, max, wait_ms } = read_json(&body.read().await?)?;
@@ -161,7 +161,7 @@ pub(in crate::api) async fn pull(
         let most = limits::MAIL_PULL_WAIT_MS;
         return Err(Problem::bad_request("bad_json", format!("wait_ms: at most {most}")));
     }
-    may_take(&caller, &server)?;
+    may_take(&caller, &name, &server)?;
     let from = caller.address();
     // Held while it waits.
     let _place = shared.door.pull(from).map_err(|crowded| match crowded {
@@ -182,7 +182,7 @@ pub(in crate::api) async fn pull(
     let pull = Pull { registration, max, wait: Duration::from_millis(wait_ms) };
     let pulled = dataset.pull(&server, pull, let_in, over(&shared)).await.map_err(refused)?;
     // Who lost the right while it waited is told nothing; whoever registers next is given it.
-    may_take(&caller, &server)?;
+    may_take(&caller, &name, &server)?;
     if dataset.is_removed() {
         return Err(Problem::unknown_dataset(&name));
     }
@@ -218,25 +218,25 @@ fn over(shared: &Shared) -> impl Future<Output = ()> + use<> {
            ("server" = String, Path, description = "The server: its id, or `server/` and its id")),
     request_body = AnswersRequest,
     responses((status = 200, description = "What became of each answer", body = AnswersReply),
-              (status = 404, body = Problem)))]
+              (status = 404, description = "`unknown_dataset`, `no_mail`", body = Problem)))]
 pub(in crate::api) async fn answers(
     caller: Caller,
     State(shared): State<Shared>,
     Path((name, server)): Path<(String, String)>,
     body: Body<{ 64 * 1024 }>,
 ) -> Result<([(HeaderName, &'static str); 1], Bytes), Problem> {
-    may_take(&caller, id_of_server(&server))?;
+    may_take(&caller, &name, id_of_server(&server))?;
     let dataset = dataset(&shared.node, &name)?;
     let server = server_of(&dataset, &server)?;
     let said = Answers::read(&body.read().await?).map_err(refused)?;
-    may_take(&caller, &server)?;
+    may_take(&caller, &name, &server)?;
     let answered = dataset.answer_pulled(&server, said).await.map_err(refused)?;
     Ok((JSON, Reply::Answered(answered).to_json()))
 }
 
-fn may_take(caller: &Caller, server: &str) -> Result<(), Problem> {
+fn may_take(caller: &Caller, dataset: &str, server: &str) -> Result<(), Problem> {
     let topic = format!("{SERVER_PREFIX}{server}");
-    caller.may(Action::Register, Resource::Topic { name: &topic, anyone_publishes: false })
+    caller.may(Action::Register, Resource::Mailbox { dataset, topic: &topic })
 }
 
 fn refused(error: MailError) -> Problem {
@@ -252,6 +252,9 @@ fn refused(error: MailError) -> Problem {
         MailError::Unavailable => {
             let status = StatusCode::SERVICE_UNAVAILABLE;
             Problem::new(status, "dataset_unavailable", error.to_string())
+        }
+        MailError::NoMail { .. } => {
+            Problem::new(StatusCode::NOT_FOUND, error.code(), error.to_string())
         }
         MailError::Unmatched | MailError::Which | MailError::Bad(_) | MailError::Event { .. } => {
             Problem::bad_request("bad_json", error.to_string())
