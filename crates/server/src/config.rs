@@ -20,7 +20,9 @@ use instep_node::LivePattern;
 use instep_node::ring::RingLimits;
 use serde::Deserialize;
 
-pub use self::mail::{KindConfig, MailConfig};
+pub use self::fault::Fault;
+pub(crate) use self::fault::KeyPath;
+pub use self::mail::{KindConfig, KindPreset, MailConfig};
 pub use self::sections::{
     DatasetConfig, DoorName, LogConfig, RateConfig, TableConfig, TlsConfig, TokensConfig,
 };
@@ -64,6 +66,7 @@ pub const KEYS: &[&str] = &[
     "mail.dataset",
     "mail.queues",
     "mail.directory",
+    "mail.preset",
     "mail.kind.name",
     "mail.kind.number",
     "mail.kind.by_directory",

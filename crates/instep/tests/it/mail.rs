@@ -74,6 +74,52 @@ async fn smq_01_each_type_is_stored_or_refused_by_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_list_of_messages_refuses_what_it_does_not_know_and_ends_where_the_rest_does() {
+    let directory = tempfile::tempdir().unwrap();
+    let house = House::open(directory.path());
+    house.route(&[("org/1", "7")]).await;
+    house.send_many("org/1", 4).await;
+    let list = |query: &str| {
+        let path = format!("/v1/datasets/mail/queues/mail/messages?{query}");
+        let (status, body) = house.server.request("GET", &path);
+        (status, serde_json::from_str::<Value>(&body).unwrap())
+    };
+
+    for query in ["state=pendng", "limit=0", "limit=5000", "stat=dead", "older_than_ms=-1"] {
+        let (status, problem) = list(query);
+        assert_eq!((status, &problem["code"]), (400, &json!("bad_query")), "{query}: {problem}");
+    }
+    for (query, count, has_next) in
+        [("limit=4", 4, false), ("limit=3", 3, true), ("limit=1&after=3", 1, false)]
+    {
+        let (status, page) = list(query);
+        let found = page["messages"].as_array().unwrap().len();
+        assert_eq!((status, found, page["next"].is_null()), (200, count, !has_next), "{query}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_name_is_a_kind_unless_kinds_are_declared_or_a_preset_is_chosen() {
+    let directory = tempfile::tempdir().unwrap();
+    let sent = async |configuration: &str, to: &str| {
+        let house = House::open_with(directory.path(), configuration);
+        // Where it is no kind it has no route either.
+        let _ = house.client.move_endpoint("mail", "device/a7", "7", None).await;
+        house.route(&[("org/1", "7")]).await;
+        let sent = house.client.send_mail("mail", "mail", &[letter(to)]).await;
+        sent.map_err(|error| refused::<()>(Err(error)).0)
+    };
+
+    let any = "[[mail]]\ndataset = 'mail'";
+    assert_eq!(sent(any, "device/a7").await.unwrap()[0].server.as_deref(), Some("7"));
+    assert_eq!(sent(any, "device/a8").await.unwrap_err(), "no_route");
+    assert_eq!(sent(any, "Device/a7").await.unwrap_err(), "bad_endpoint");
+    let numbered = "[[mail]]\ndataset = 'mail'\npreset = 'numbered'";
+    assert_eq!(sent(numbered, "1/1").await.unwrap()[0].server.as_deref(), Some("7"));
+    assert_eq!(sent(numbered, "device/a7").await.unwrap_err(), "bad_endpoint");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn smq_02_the_server_is_stored_with_the_message_and_survives_a_kill() {
     let directory = tempfile::tempdir().unwrap();
     let mut house = House::open(directory.path());

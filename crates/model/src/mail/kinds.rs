@@ -77,6 +77,8 @@ pub type RouteFunction = dyn Fn(&str) -> Option<String> + Send + Sync;
 pub struct MailRules {
     /// The kinds.
     pub kinds: Vec<Kind>,
+    /// Any other name is a kind as well, whose endpoints are in the directory.
+    pub any_kind: bool,
     /// The table of routes.
     pub directory: Name,
     /// A message that has failed so often is a dead letter.
@@ -166,26 +168,11 @@ impl PartialEq for Mapping {
 }
 
 impl Default for MailRules {
+    /// Any name is a kind. Those that have a number are called by it as well, as they always were.
     fn default() -> Self {
-        let name = |text: &str| Name::new(text).expect("a name");
-        let kind = |number, text: &str, mapping| Kind { name: name(text), number, mapping };
-        let mut kinds = vec![
-            kind(2, "user", Mapping::Follows(name("org"))),
-            kind(4, "server", Mapping::Itself),
-        ];
-        let by_directory = [
-            (1, "org"),
-            (3, "central"),
-            (5, "pserver"),
-            (6, "data_node"),
-            (8, "papp"),
-            (9, "puser"),
-            (11, "lss"),
-        ];
-        kinds.extend(by_directory.map(|(number, text)| kind(number, text, Mapping::Directory)));
-        kinds.sort_by_key(|kind| kind.number);
         Self {
-            kinds,
+            kinds: Kind::numbered(),
+            any_kind: true,
             directory: name("directory"),
             max_attempts: limits::MAIL_ATTEMPTS,
             retry_ms: limits::MAIL_RETRY_MS,
@@ -194,6 +181,30 @@ impl Default for MailRules {
             keep_dead: limits::MAIL_DEAD,
         }
     }
+}
+
+impl Kind {
+    /// The preset `numbered`: kinds with the numbers by which older systems call them.
+    #[must_use]
+    pub fn numbered() -> Vec<Self> {
+        let by_directory = |number, text| (number, text, Mapping::Directory);
+        let kinds = [
+            by_directory(1, "org"),
+            (2, "user", Mapping::Follows(name("org"))),
+            by_directory(3, "central"),
+            (4, "server", Mapping::Itself),
+            by_directory(5, "pserver"),
+            by_directory(6, "data_node"),
+            by_directory(8, "papp"),
+            by_directory(9, "puser"),
+            by_directory(11, "lss"),
+        ];
+        kinds.map(|(number, text, mapping)| Self { name: name(text), number, mapping }).into()
+    }
+}
+
+fn name(text: &str) -> Name {
+    Name::new(text).expect("a name")
 }
 
 impl MailRules {
@@ -211,8 +222,11 @@ impl MailRules {
         if kind.is_empty() || id.is_empty() || id.chars().any(char::is_control) {
             return Err(form());
         }
-        let found = self.kind_named(kind).ok_or_else(|| EndpointError::Kind(kind.to_owned()))?;
-        Ok(Endpoint(format!("{}/{id}", found.name).into()))
+        match self.kind_named(kind) {
+            Some(found) => Ok(Endpoint(format!("{}/{id}", found.name).into())),
+            None if self.is_kind(kind) => Ok(Endpoint(text.into())),
+            None => Err(EndpointError::Kind(kind.to_owned())),
+        }
     }
 
     /// The id of a server that is written as its id or as its endpoint: `7` and `server/7` are the
@@ -246,8 +260,15 @@ impl MailRules {
         kinds.find(|known| known.name.as_str() == kind || number == Some(known.number))
     }
 
-    fn kind_of(&self, endpoint: &Endpoint) -> Option<&Kind> {
-        self.kinds.iter().find(|kind| kind.name.as_str() == endpoint.kind())
+    fn is_kind(&self, text: &str) -> bool {
+        self.any_kind && Name::new(text).is_ok()
+    }
+
+    /// What maps the endpoints of a kind to servers.
+    fn mapping_of(&self, kind: &str) -> Option<&Mapping> {
+        let found = self.kinds.iter().find(|known| known.name.as_str() == kind);
+        let mapping = found.map(|found| &found.mapping);
+        mapping.or_else(|| self.is_kind(kind).then_some(&Mapping::Directory))
     }
 
     /// Where the server of an endpoint comes from.
@@ -256,12 +277,12 @@ impl MailRules {
         let mut endpoint = endpoint.clone();
         // A kind that follows itself, or in a ring, ends nowhere.
         for _ in 0..=self.kinds.len() {
-            let Some(kind) = self.kind_of(&endpoint) else { break };
+            let Some(mapping) = self.mapping_of(endpoint.kind()) else { break };
             let row = |table: &Name, field: &str| match Key::new(endpoint.as_str()) {
                 Ok(key) => Origin::Row { table: table.clone(), key, field: field.to_owned() },
                 Err(_) => Origin::Nowhere,
             };
-            match &kind.mapping {
+            match mapping {
                 Mapping::Itself => return Origin::Server(endpoint.id().to_owned()),
                 Mapping::Directory => return row(&self.directory, "server"),
                 Mapping::Field { table, field } => return row(table, field),

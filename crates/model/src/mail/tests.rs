@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Hold, MailChange, MailOperation, MailRules, NOWHERE, Slot, Status, outcome};
+use super::{Hold, MailChange, MailOperation, MailRules, NOWHERE, Origin, Slot, Status, outcome};
 use crate::commit::{Operation, Proposal};
 use crate::limits;
 use crate::owner::{Effect, Event, Owner, Receipt, Refusal};
@@ -219,9 +219,28 @@ fn smq_01_kinds_have_names_and_numbers_and_7_10_and_99_are_none() {
 
     assert_eq!(house.result(json!({"op": "send", "queue": "mail", "to": "1/1", "body": 1})), 1);
     assert_eq!(house.owner.state().mail.endpoint(0), "org/1");
-    for to in ["7/1", "10/1", "99/1", "nowhere/1", "org", "org/", "/1", "org/\n"] {
+    for to in ["7/1", "10/1", "99/1", "No/1", "org", "org/", "/1", "org/\n"] {
         let refused = house.commit(json!([{"op": "send", "queue": "mail", "to": to, "body": 1}]));
         assert_eq!(refused.unwrap_err().code(), "bad_endpoint", "{to}");
+    }
+}
+
+#[test]
+fn any_name_is_a_kind_by_the_directory_unless_rules_say_which_there_are() {
+    let any = MailRules::default();
+    let numbered = MailRules { any_kind: false, ..MailRules::default() };
+    let device = any.endpoint("device/a7").unwrap();
+
+    assert!(matches!(any.origin(&device), Origin::Row { key, .. } if key.as_str() == "device/a7"));
+    assert!(any.endpoint("Device/a7").is_err() && numbered.endpoint("device/a7").is_err());
+    for rules in [&any, &numbered] {
+        let old = ["1/1", "3/1", "5/1", "6/1", "8/1", "9/1", "11/1"].map(|old| {
+            let endpoint = rules.endpoint(old).unwrap();
+            assert!(matches!(rules.origin(&endpoint), Origin::Row { .. }), "{endpoint}");
+            endpoint.to_string()
+        });
+        let names = ["org", "central", "pserver", "data_node", "papp", "puser", "lss"];
+        assert_eq!(old, names.map(|name| format!("{name}/1")));
     }
 }
 

@@ -23,9 +23,12 @@ pub struct MailConfig {
     /// The table of routes: endpoint to server.
     #[serde(default = "directory")]
     pub directory: Name,
-    /// Kinds of endpoints; without any, those of the default set.
+    /// Kinds of endpoints; without any, and without a preset, any name is one.
     #[serde(default, rename = "kind")]
     pub kinds: Vec<KindConfig>,
+    /// Kinds that need not be written out.
+    #[serde(default)]
+    pub preset: Option<KindPreset>,
     /// How long a server may work on a message before it is asked about it, in milliseconds.
     #[serde(default = "lease_ms")]
     pub lease_ms: u64,
@@ -50,6 +53,14 @@ pub struct MailConfig {
     /// A message that waits for longer is an alarm, in seconds.
     #[serde(default = "alarm_age_s")]
     pub alarm_age_s: u64,
+}
+
+/// A set of kinds of endpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KindPreset {
+    /// Those with the numbers by which older systems call them.
+    Numbered,
 }
 
 /// A kind of endpoints, and how one is mapped to its server: by exactly one of the keys.
@@ -92,6 +103,7 @@ impl MailConfig {
             queues: queues(),
             directory: directory(),
             kinds: vec![],
+            preset: None,
             lease_ms: lease_ms(),
             ask_ms: ask_ms(),
             retry_ms: retry_ms(),
@@ -117,6 +129,11 @@ impl MailConfig {
                 return Err(Fault::new(path.clone().key(key), "at least 1"));
             }
         }
+        if self.preset.is_some() && !self.kinds.is_empty() {
+            let fault = Fault::new(path.clone().key("preset"), "kinds are declared as well");
+            return Err(fault.with(path.clone().key("kind").at(0)));
+        }
+        let path = |at: usize| path.clone().key("kind").at(at);
         for (at, kind) in self.kinds.iter().enumerate() {
             let taken = |other: &KindConfig| other.name == kind.name || other.number == kind.number;
             if let Some(before) = self.kinds[..at].iter().position(taken) {
@@ -137,10 +154,16 @@ impl MailConfig {
     #[must_use]
     pub fn options(&self) -> MailOptions {
         let defaults = MailRules::default();
-        let kinds: Vec<Kind> = self.kinds.iter().map(KindConfig::kind).collect();
+        let declared: Vec<Kind> = self.kinds.iter().map(KindConfig::kind).collect();
+        let (kinds, any_kind) = match self.preset {
+            Some(KindPreset::Numbered) => (Kind::numbered(), false),
+            None if declared.is_empty() => (defaults.kinds, defaults.any_kind),
+            None => (declared, false),
+        };
         MailOptions {
             rules: MailRules {
-                kinds: if kinds.is_empty() { defaults.kinds } else { kinds },
+                kinds,
+                any_kind,
                 directory: self.directory.clone(),
                 max_attempts: self.max_attempts,
                 retry_ms: self.retry_ms,
