@@ -6,6 +6,7 @@ mod commits;
 mod datasets;
 mod description;
 mod events;
+mod home;
 mod looking;
 mod mail;
 mod reference;
@@ -15,7 +16,7 @@ pub(crate) mod streaming;
 mod topics;
 
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
@@ -208,9 +209,13 @@ pub(crate) fn loading() -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "loading", detail)
 }
 
-async fn not_found(request: Request) -> Problem {
-    let detail = format!("there is nothing at {}", request.uri().path());
-    Problem::new(StatusCode::NOT_FOUND, "not_found", detail)
+async fn not_found(request: Request) -> Response {
+    let path = request.uri().path();
+    if path == "/" && [Method::GET, Method::HEAD].contains(request.method()) {
+        return home::page(request.headers());
+    }
+    let detail = format!("there is nothing at {path}");
+    Problem::new(StatusCode::NOT_FOUND, "not_found", detail).into_response()
 }
 
 async fn method_not_allowed(request: Request) -> Problem {

@@ -17,6 +17,7 @@
 //! # }
 //! ```
 
+mod accept;
 mod admin;
 mod api;
 mod app;

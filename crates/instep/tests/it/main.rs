@@ -18,6 +18,7 @@ mod draining;
 mod exact;
 mod golden;
 mod hanging;
+mod home;
 mod janus;
 mod journals;
 mod limits;
