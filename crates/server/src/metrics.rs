@@ -1,15 +1,17 @@
-//! What the server counts, in the text form that Prometheus reads.
+//! What the server counts, as a page for Prometheus: in its text form, or in OpenMetrics for who
+//! asks for it.
 //!
 //! Nothing is added up before somebody asks: shards and datasets count for themselves. Every name
 //! is explained in `docs/reference/metrics.md`. No label is chosen by clients.
 
+mod classic;
 mod page;
 mod process;
 
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::header;
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use instep_edge::{BEHIND, Counts, Door, JOIN_REFUSALS, Lag, RateCounts, TlsCounts};
 use instep_model::mail::QueueState;
@@ -21,16 +23,22 @@ use prometheus_client::registry::Registry;
 
 use self::page::Page;
 use self::process::Process;
+use crate::accept;
 use crate::caller::{Admin, now_ms};
 use crate::problem::Problem;
 
-/// What the page says it is.
-const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// The forms of the page, the usual one first.
+const FORMS: [&str; 2] = ["text/plain", "application/openmetrics-text"];
 /// How long the shards may take to say how far their subscribers are behind.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Serves the page.
-pub(crate) async fn serve(_: Admin, State((node, door)): State<(Node, Door)>) -> Response {
+pub(crate) async fn serve(
+    _: Admin,
+    State((node, door)): State<(Node, Door)>,
+    headers: HeaderMap,
+) -> Response {
+    let form = accept::preferred(&headers, &FORMS);
     let lag = tokio::time::timeout(PATIENCE, door.lag()).await.ok();
     // Locks of many topics are taken, and files of /proc are read.
     let written = blocking(move || {
@@ -40,7 +48,15 @@ pub(crate) async fn serve(_: Admin, State((node, door)): State<(Node, Door)>) ->
         text::encode(&mut page, &registry).map(|()| page)
     });
     match written.await {
-        Ok(Ok(page)) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], page).into_response(),
+        Ok(Ok(page)) => {
+            let (version, page) = match form == FORMS[0] {
+                true => ("0.0.4", classic::of(&page)),
+                false => ("1.0.0", page),
+            };
+            let content_type = format!("{form}; version={version}; charset=utf-8");
+            let vary = (header::VARY, "accept".to_owned());
+            ([(header::CONTENT_TYPE, content_type), vary], page).into_response()
+        }
         Ok(Err(_)) => Problem::storage(&"the page of metrics cannot be written").into_response(),
         Err(error) => Problem::exhausted(&error).into_response(),
     }
@@ -259,7 +275,7 @@ impl Measured {
 
     fn datasets(&self, page: &mut Page<'_>) -> std::fmt::Result {
         type Read = fn(&DatasetMeasured) -> u64;
-        let counters: [(&str, &str, Read); 7] = [
+        let counters: [(&str, &str, Read); 6] = [
             ("instep_commits", "Commits made durable", |d| d.counters.commits),
             ("instep_commit_refusals", "Proposals refused", |d| d.counters.refusals),
             ("instep_log_entries", "Entries appended: group commits", |d| d.counters.entries),

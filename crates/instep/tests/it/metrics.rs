@@ -1,13 +1,15 @@
 //! The page of metrics, from outside.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
 use std::path::Path;
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio::runtime::Runtime;
 
-use crate::running::{PATIENCE, Server};
+use crate::running::{PATIENCE, Server, stderr, stdout};
 
 /// Families with their kinds, and samples with their values.
 pub(crate) struct Page {
@@ -19,7 +21,6 @@ impl Page {
     pub(crate) fn of(server: &Server) -> Self {
         let (status, text) = server.request("GET", "/metrics");
         assert_eq!(status, 200, "{text}");
-        assert!(text.ends_with("# EOF\n"), "{text}");
         let mut page = Self { families: BTreeMap::new(), samples: BTreeMap::new() };
         for line in text.lines() {
             if let Some(family) = line.strip_prefix("# TYPE ") {
@@ -36,16 +37,6 @@ impl Page {
 
     pub(crate) fn get(&self, sample: &str) -> f64 {
         *self.samples.get(sample).unwrap_or_else(|| panic!("no {sample} in {:?}", self.samples))
-    }
-
-    /// The names under which families are asked for.
-    fn names(&self) -> BTreeSet<String> {
-        let name = |(name, kind): (&String, &String)| match kind.as_str() {
-            "counter" => format!("{name}_total"),
-            "info" => format!("{name}_info"),
-            _ => name.clone(),
-        };
-        self.families.iter().map(name).collect()
     }
 }
 
@@ -108,6 +99,45 @@ fn snk_u8_the_page_of_metrics_tells_what_has_happened() {
     assert_eq!((gone.get("instep_subscriptions"), gone.get("instep_topics")), (0.0, 0.0));
 }
 
+/// The page in the form that is asked for, and what it says it is.
+fn form(server: &Server, accept: &str) -> (String, String) {
+    let key = std::fs::read_to_string(server.data.join("admin.key")).unwrap();
+    let asked = crate::running::http().get(format!("{}/metrics", server.url));
+    let asked = asked.bearer_auth(key.trim()).header("accept", accept);
+    Runtime::new().unwrap().block_on(async {
+        let answer = asked.send().await.unwrap();
+        let kind = answer.headers()["content-type"].to_str().unwrap().to_owned();
+        (kind, answer.text().await.unwrap())
+    })
+}
+
+/// Gives a page to the checker of Prometheus.
+fn promtool(page: &str) -> Output {
+    let mut command = Command::new("promtool");
+    command.args(["check", "metrics"]).stdin(Stdio::piped());
+    let checker = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut checker = checker.expect("promtool is wanted, of the Debian package prometheus");
+    checker.stdin.take().unwrap().write_all(page.as_bytes()).unwrap();
+    checker.wait_with_output().unwrap()
+}
+
+#[test]
+fn the_page_is_what_prometheus_reads_and_open_metrics_for_who_asks_for_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::serve(directory.path());
+    server.must(&["commit", "d", r#"{"op": "put", "table": "t", "key": "k", "row": {}}"#]);
+
+    let (kind, page) = form(&server, "*/*");
+    assert_eq!(kind, "text/plain; version=0.0.4; charset=utf-8");
+    let checked = promtool(&page);
+    let told = [stdout(&checked), stderr(&checked)].concat();
+    assert!(checked.status.success() && told.is_empty(), "{told}");
+
+    let (kind, page) = form(&server, "application/openmetrics-text;version=1.0.0,*/*;q=0.1");
+    assert_eq!(kind, "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    assert!(page.ends_with("# EOF\n") && page.contains("# TYPE instep_commits counter\n"));
+}
+
 #[test]
 fn every_metric_is_explained_and_every_explained_one_is_served() {
     let directory = tempfile::tempdir().unwrap();
@@ -118,7 +148,8 @@ fn every_metric_is_explained_and_every_explained_one_is_served() {
 
     let explained: BTreeSet<String> = page.lines().filter_map(first_cell).collect();
 
-    assert_eq!(explained, Page::of(&server).names());
+    let served: BTreeSet<String> = Page::of(&server).families.into_keys().collect();
+    assert_eq!(explained, served);
 }
 
 #[test]
