@@ -309,7 +309,7 @@ fn read(source: &str, variables: &[&str]) -> Result<(IdedExpr, u64), ExpressionE
         }
     }
     if let Err(why) = pattern::check(&mut tree) {
-        return refuse(place_of(source, source.find("matches").unwrap_or(0)), why);
+        return refuse(Spot::of(source, source.find("matches").unwrap_or(0)), why);
     }
     let nodes = metered::meter(&mut tree);
     Ok((tree, nodes))
@@ -445,7 +445,7 @@ mod tests {
             ("[1].all(x,\n row.name.matches('['))", "does not read"),
         ] {
             let error = Expression::compile(source, &["row"]).unwrap_err();
-            assert!(error.line == 2 && error.message.contains(why), "{error}");
+            assert!(error.spot.line == 2 && error.message.contains(why), "{error}");
         }
     }
 

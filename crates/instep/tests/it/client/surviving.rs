@@ -44,7 +44,9 @@ impl Readers {
                 }
                 Happening::Event { .. } | Happening::Lost => {}
                 Happening::Joined(reply) => assert_eq!(reply["mode"], "resume"),
-                Happening::Ended(reason) => panic!("the topic ended: {reason}"),
+                other @ (Happening::Ended(_)
+                | Happening::Bytes { .. }
+                | Happening::Unreadable { .. }) => panic!("{other:?}"),
             }
         }
     }
