@@ -253,7 +253,8 @@ impl Connection {
         ConnectionState {
             id: visitor.id.clone(),
             door: "longpoll",
-            peer: None,
+            // Its requests may come on any number of connections.
+            peer: self.from.map(|from| (from, 0).into()),
             principal: self.talk.principal().to_owned(),
             agent: visitor.agent.clone(),
             age_ms: now.saturating_sub(visitor.since),

@@ -98,6 +98,7 @@ fn a_long_poll_session_is_found_by_its_token_while_it_lasts() {
     let told = listed["connections"][0].clone();
 
     assert_eq!((&by_token["id"], &by_token["door"]), (&told["id"], &json!("longpoll")));
+    assert_eq!(by_token["peer"], "127.0.0.1:0", "its requests come from there, from any port");
     assert!(!listed.to_string().contains(token), "a token is its client's secret");
     assert_eq!(server.json(&["sessions", told["id"].as_str().unwrap()])["door"], "longpoll");
     let other: String = token.chars().rev().collect();
