@@ -48,6 +48,27 @@ describe("docs/reference/mail.md", () => {
   });
 });
 
+describe("docs/reference/conformance.md", () => {
+  it("names the versions of the clients that are installed", async () => {
+    const file = (path) => readFile(new URL(path, import.meta.url), "utf8");
+    const version = async (name) => JSON.parse(await file(`node_modules/${name}/package.json`)).version;
+    const page = await file("../../docs/reference/conformance.md");
+    const rows = [...page.matchAll(/^\| `([^`]+)`[^|]* \| ([\d., ]+) \| (npm|PyPI|crates\.io) \|/gm)];
+    const wanted = await Promise.all(["requirements.txt", "requirements-alone.txt"].map(file));
+    const crates = await file("../../conformance/clients/rust/Cargo.toml");
+    assert.ok(rows.length >= 15, `${rows.length} rows`);
+
+    for (const [, name, versions, from] of rows) {
+      if (from === "PyPI") assert.ok(wanted.join("").includes(`${name}==${versions}\n`), name);
+      else if (from === "crates.io") assert.ok(crates.includes(`${name} = "=${versions}"`), name);
+      else {
+        const names = name === "phoenix" ? ["phoenix-16", "phoenix-17", "phoenix"] : [name];
+        assert.equal(versions, (await Promise.all(names.map(version))).join(", "), name);
+      }
+    }
+  });
+});
+
 /** Runs blocks of commands in one shell, in a folder that has the server's `data`. */
 async function runAll(t, server, blocks) {
   const folder = await mkdtemp(join(tmpdir(), "instep-documents-"));

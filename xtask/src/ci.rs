@@ -9,6 +9,8 @@ use crate::{Fallible, deny, fuzz, process, sim, tidy};
 use counts::Counts;
 
 const WEB_TESTS: &str = "web/tests";
+/// Clients of other projects, with dependencies of their own.
+const FIELD_CLIENTS: &str = "conformance/clients/rust/Cargo.toml";
 
 struct Stage {
     name: &'static str,
@@ -94,7 +96,9 @@ fn lints(workspace: &Workspace) -> Fallible<Counts> {
 /// may.
 fn build(workspace: &Workspace) -> Fallible<Counts> {
     let args = ["build", "--locked", "--workspace", "--bins", "--examples"];
-    gate(process::watch(&mut workspace.cargo(&args)))
+    process::watch(&mut workspace.cargo(&args))?;
+    let clients = ["build", "--locked", "--bins", "--manifest-path", FIELD_CLIENTS, "--target-dir"];
+    gate(process::watch(workspace.cargo(&clients).arg(workspace.target.join("field"))))
 }
 
 fn tests(workspace: &Workspace) -> Fallible<Counts> {
