@@ -162,7 +162,8 @@ async fn poll(door: &Door, token: &str, handle: &SessionHandle) -> Response {
         Ok(told) => {
             let bytes = Answer::Polled { token, frames: &told.frames }.to_json();
             let length = bytes.len();
-            let mut response = (HEADERS, told.body(bytes)).into_response();
+            let nothing = Answer::Polled { token, frames: &[] }.to_json();
+            let mut response = (HEADERS, told.body(bytes, nothing)).into_response();
             response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
             response
         }

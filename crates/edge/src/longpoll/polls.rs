@@ -5,10 +5,14 @@
 //! | in the outbox | on their way | – | still in the outbox |
 //! | on their way | – | given | back in the outbox, in front |
 //!
-//! What leaves the outbox is not given before the answer is being written.
+//! What leaves the outbox is not given before the answer is being written. Of two polls at once
+//! the newer one takes back what is on its way to the older one, which is told that there is
+//! nothing: no frame is given to both.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -24,6 +28,7 @@ use tokio::time::Instant;
 pub(super) struct HandOver {
     pub(super) frames: Vec<Bytes>,
     given: oneshot::Sender<()>,
+    taken_back: Arc<AtomicBool>,
 }
 
 /// Whom a poll's frames are told to.
@@ -39,6 +44,17 @@ pub(super) struct Polls {
 struct Away {
     frames: Vec<Frame>,
     given: oneshot::Receiver<()>,
+    taken_back: Arc<AtomicBool>,
+}
+
+impl Away {
+    /// The frames, unless they are being written.
+    fn take_back(mut self) -> Option<Vec<Frame>> {
+        // Whoever finds the channel closed knows why.
+        self.taken_back.store(true, Ordering::Release);
+        self.given.close();
+        self.given.try_recv().is_err().then_some(self.frames)
+    }
 }
 
 impl HandOver {
@@ -49,25 +65,34 @@ impl HandOver {
             Frame::Binary(_) => None,
         });
         let (given, is_given) = oneshot::channel();
-        (Self { frames: texts.collect(), given }, is_given)
+        (Self { frames: texts.collect(), given, taken_back: Arc::default() }, is_given)
     }
 
-    /// A body that tells when it is written. One that is dropped before that gave nothing.
-    pub(super) fn body(self, bytes: Vec<u8>) -> Body {
-        Body::from_stream(Parcel(Some((bytes.into(), self.given))))
+    /// A body that tells when it is written. One that is dropped before that gave nothing. When
+    /// its frames were taken back meanwhile it is `nothing`, with blanks up to the same length.
+    pub(super) fn body(self, bytes: Vec<u8>, mut nothing: Vec<u8>) -> Body {
+        nothing.resize(bytes.len(), b' ');
+        Body::from_stream(Parcel(Some(Written { bytes, nothing, hand_over: self })))
     }
 }
 
-struct Parcel(Option<(Bytes, oneshot::Sender<()>)>);
+struct Parcel(Option<Written>);
+
+struct Written {
+    bytes: Vec<u8>,
+    nothing: Vec<u8>,
+    hand_over: HandOver,
+}
 
 impl Stream for Parcel {
     type Item = Result<Bytes, std::convert::Infallible>;
 
     fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        Poll::Ready(self.0.take().map(|(bytes, given)| {
+        Poll::Ready(self.0.take().map(|Written { bytes, nothing, hand_over }| {
+            let HandOver { given, taken_back, .. } = hand_over;
             // Nobody wants to know it of a session that has ended meanwhile.
-            let _ = given.send(());
-            Ok(bytes)
+            let is_late = given.send(()).is_err() && taken_back.load(Ordering::Acquire);
+            Ok(if is_late { nothing } else { bytes }.into())
         }))
     }
 }
@@ -75,9 +100,7 @@ impl Stream for Parcel {
 impl Polls {
     /// Takes a poll. It replaces the one before it, whose client has given up on that.
     pub(super) fn take(&mut self, reply: Reply, window: Duration, outbox: &mut VecDeque<Frame>) {
-        if let Some(Away { frames, mut given }) = self.away.take()
-            && given.try_recv().is_err()
-        {
+        if let Some(frames) = self.away.take().and_then(Away::take_back) {
             put_back(frames, outbox);
         }
         self.time_out();
@@ -95,8 +118,9 @@ impl Polls {
         let Some((reply, _)) = self.waiting.take() else { return };
         let frames: Vec<Frame> = outbox.drain(..).collect();
         let (hand_over, given) = HandOver::of(&frames);
+        let taken_back = Arc::clone(&hand_over.taken_back);
         match reply.send(hand_over) {
-            Ok(()) => self.away = Some(Away { frames, given }),
+            Ok(()) => self.away = Some(Away { frames, given, taken_back }),
             Err(_) => put_back(frames, outbox),
         }
     }
@@ -181,7 +205,7 @@ mod tests {
         assert_eq!((told.frames.len(), waiting.len()), (2, 0));
         waiting.extend(outbox(&["3"]));
 
-        drop(told.body(vec![1]));
+        drop(told.body(vec![1], vec![]));
         let returned = polls.returned().await;
         put_back(returned, &mut waiting);
 
@@ -194,7 +218,7 @@ mod tests {
         let (reply, told) = oneshot::channel();
         polls.take(reply, WINDOW, &mut waiting);
         polls.serve(&mut waiting, false);
-        let body = told.await.unwrap().body(vec![1]);
+        let body = told.await.unwrap().body(vec![1], vec![]);
         body.into_data_stream().next().await;
         assert_eq!(polls.returned().await, []);
 
@@ -207,5 +231,22 @@ mod tests {
         polls.take(reply, WINDOW, &mut waiting);
 
         assert_eq!(waiting, outbox(&["2"]));
+    }
+
+    #[tokio::test]
+    async fn of_two_polls_at_once_only_one_is_given_the_same_frames() {
+        let (mut polls, mut waiting) = (Polls::default(), outbox(&["1"]));
+        let (reply, older) = oneshot::channel();
+        polls.take(reply, WINDOW, &mut waiting);
+        polls.serve(&mut waiting, false);
+        let older = older.await.unwrap().body(vec![1, 2, 3], vec![4]);
+
+        let (reply, newer) = oneshot::channel();
+        polls.take(reply, WINDOW, &mut waiting);
+        polls.serve(&mut waiting, false);
+
+        assert_eq!(newer.await.unwrap().frames, ["1"]);
+        let mut written = older.into_data_stream();
+        assert_eq!(written.next().await.unwrap().unwrap(), b"\x04  ".as_slice());
     }
 }
