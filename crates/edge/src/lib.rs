@@ -25,6 +25,7 @@ mod shard;
 mod socket;
 mod talk;
 mod tls;
+mod turned_away;
 pub mod websocket;
 
 pub use door::{Door, DoorOptions};

@@ -13,6 +13,7 @@ use instep_protocol::vsn::Vsn;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
@@ -24,6 +25,7 @@ use crate::listen::is_scarce;
 use crate::places::Sort;
 use crate::shard::{Arrival, DoorKind, Side, Wire};
 use crate::socket::Socket;
+use crate::turned_away::TurnedAway;
 
 /// Over TLS, HTTP/1.1 is spoken and nothing else.
 const PROTOCOLS: [&[u8]; 1] = [b"http/1.1"];
@@ -160,23 +162,35 @@ async fn take_in(
 ) {
     let began = Instant::now();
     let house = door.house();
-    let mut line = match greeting.proxied {
-        true => None,
-        false => house.take_place(Sort::Connection, Some(peer.ip())).ok(),
-    };
-    if line.is_none() && !greeting.proxied {
-        return;
-    }
     if greeting.proxied {
         let Some(client) = door.proxied(&mut stream, peer).await else { return };
         peer = client;
-        let may = door.may_connect(peer.ip()).is_ok();
-        line = house.take_place(Sort::Connection, Some(peer.ip())).ok().filter(|_| may);
     }
-    let Some(line) = line else { return };
+    let may = match greeting.proxied && door.may_connect(peer.ip()).is_err() {
+        true => Err(TurnedAway::TooOften),
+        false => house.take_place(Sort::Connection, Some(peer.ip())).map_err(TurnedAway::from),
+    };
+    let line = match may {
+        Ok(line) => line,
+        Err(why) => {
+            // A handshake costs too much to say why.
+            if greeting.certificates.is_none() {
+                let _ = stream.try_write(&why.words(greeting.kind));
+            }
+            return;
+        }
+    };
     let certificates = greeting.certificates.as_ref();
-    let Some(socket) = shake(door, stream, peer, certificates, busy).await else { return };
-    let Ok(place) = door.enter(Some(peer.ip())) else { return };
+    let Some(mut socket) = shake(door, stream, peer, certificates, busy).await else { return };
+    let place = match door.enter(Some(peer.ip())) {
+        Ok(place) => place,
+        Err(full) => {
+            let words = TurnedAway::from(full).words(greeting.kind);
+            // Somebody who does not take it misses it.
+            let _ = tokio::time::timeout(door.handshake(), say(&mut socket, &words)).await;
+            return;
+        }
+    };
     let (wire, talk) = match greeting.kind {
         DoorKind::Janus => match house.janus_talk() {
             Ok(talk) => (Wire::Janus(Box::default()), talk),
@@ -205,6 +219,12 @@ async fn take_in(
         }
         Err(error) => tracing::debug!(%error, "a socket was lost behind its handshake"),
     }
+}
+
+/// Says the last of a connection.
+async fn say(socket: &mut Socket, words: &[u8]) -> std::io::Result<()> {
+    socket.write_all(words).await?;
+    socket.shutdown().await
 }
 
 /// Shakes hands, if there are certificates. Whoever says nothing keeps nobody from it, and who is

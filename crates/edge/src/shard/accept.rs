@@ -1,17 +1,15 @@
 //! Taking connections from listeners that all shards share.
 
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::time::{Duration, Instant};
 
 use instep_access::Credential;
 use instep_model::limits;
-use instep_protocol::encode::encode_broadcast;
-use instep_protocol::message::SOCKET_TOPIC;
+use instep_protocol::length;
 use instep_protocol::vsn::Vsn;
-use instep_protocol::{janus, length};
 use mio::net::{TcpListener, TcpStream};
 
 use super::DoorKind;
@@ -20,10 +18,10 @@ use super::core::Core;
 use super::mail::Arrival;
 use super::stream::Stream;
 use super::wire::Wire;
-use crate::house::wall_us;
 use crate::listen::{is_scarce, reserve_begins};
 use crate::places::{Place, Sort};
 use crate::talk::Talk;
+use crate::turned_away::TurnedAway;
 
 /// What the system says when there is no descriptor: for anybody, for this process.
 const NO_DESCRIPTORS: [i32; 2] = [23, 24];
@@ -102,9 +100,13 @@ impl Accept {
                 Ok((stream, peer)) => {
                     self.is_failing = false;
                     self.is_near = stream.as_raw_fd() >= reserve_begins().saturating_sub(NEAR);
-                    let Some((line, place)) = self.let_in(&stream, peer, core) else {
-                        core.counters.refused.add(1);
-                        continue;
+                    let (line, place) = match let_in(peer, core) {
+                        Ok(places) => places,
+                        Err(why) => {
+                            core.counters.refused.add(1);
+                            self.turn_away(&stream, why);
+                            continue;
+                        }
                     };
                     // Small messages must not wait for more (Nagle).
                     if let Err(error) = stream.set_nodelay(true) {
@@ -147,29 +149,12 @@ impl Accept {
         }
     }
 
-    /// A place for a connection, and one for its socket.
-    fn let_in(&self, stream: &TcpStream, peer: SocketAddr, core: &Core) -> Option<(Place, Place)> {
-        let from = Some(peer.ip());
-        if core.house.may_connect(peer.ip()).is_err() {
-            self.turn_away(stream);
-            return None;
-        }
-        let line = core.house.take_place(Sort::Connection, from).ok()?;
-        Some((line, core.house.enter(from).ok()?))
-    }
-
-    /// Says why to somebody who comes too often. There is room for that in a new socket; if not,
-    /// the end says it.
-    fn turn_away(&self, mut stream: &TcpStream) {
-        let said = match self.kind {
-            DoorKind::Tcp | DoorKind::WebSocket => too_often(),
-            DoorKind::Janus => {
-                let at = janus::Timestamp(wall_us());
-                let why = "too many connections of this address";
-                janus::codec::encode_error(at, "rate_limited", why, None).to_vec()
-            }
-        };
-        let _ = stream.write(&said);
+    /// Says why to somebody who is not let in. There is room for that in a new socket; if not, the
+    /// end says it.
+    fn turn_away(&self, mut stream: &TcpStream, why: TurnedAway) {
+        let _ = stream.write(&why.words(self.kind));
+        // What has come and is not read would make the system take back what was said (RST).
+        let _ = stream.read(&mut [0; 4096]);
     }
 
     /// The wire of a client, and its talk.
@@ -204,14 +189,12 @@ impl Accept {
     }
 }
 
-/// What a client of plain TCP is told that comes too often.
-fn too_often() -> Vec<u8> {
-    let payload = br#"{"code":1008,"reason":"rate_limited"}"#;
-    let close = encode_broadcast(Vsn::V2, SOCKET_TOPIC, "close", payload);
-    let mut said = vec![];
-    length::write_head(&mut said, close.len());
-    said.extend_from_slice(&close);
-    said
+/// A place for a connection, and one for its socket.
+fn let_in(peer: SocketAddr, core: &Core) -> Result<(Place, Place), TurnedAway> {
+    let from = Some(peer.ip());
+    core.house.may_connect(peer.ip()).map_err(|_| TurnedAway::TooOften)?;
+    let line = core.house.take_place(Sort::Connection, from)?;
+    Ok((line, core.house.enter(from)?))
 }
 
 /// True when the next connection would have one of the descriptors that are kept for others.

@@ -162,7 +162,9 @@ fn sockets_of_one_address_are_limited_and_others_are_told_why() {
     );
     let problem: Value = runtime.block_on(refused.json()).unwrap();
     assert_eq!(problem["code"], "too_many_sockets");
-    assert_eq!(limited.connect().next(), None);
+    let told = limited.connect().next().expect("it is told why before it is closed");
+    let why = json!({"code": 1013, "reason": "too_many_sockets"});
+    assert_eq!(told, json!([null, null, "phoenix", "close", why]));
     drop(one);
     let begun = Instant::now();
     while join().status() != 200 {

@@ -1,0 +1,65 @@
+//! Refusals of connections: what a client is told before its connection is closed, in the words of
+//! the wire that it speaks.
+
+use instep_protocol::encode::encode_broadcast;
+use instep_protocol::message::SOCKET_TOPIC;
+use instep_protocol::session::{CLOSE_POLICY, CLOSE_TRY_LATER};
+use instep_protocol::vsn::Vsn;
+use instep_protocol::{janus, length};
+
+use crate::house::wall_us;
+use crate::places::Full;
+use crate::shard::DoorKind;
+
+/// Why a connection is not taken in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TurnedAway {
+    /// Its address comes too often.
+    TooOften,
+    /// There is no place for it.
+    Full(Full),
+}
+
+impl From<Full> for TurnedAway {
+    fn from(full: Full) -> Self {
+        Self::Full(full)
+    }
+}
+
+impl TurnedAway {
+    /// What its client is told.
+    pub(crate) fn words(self, kind: DoorKind) -> Vec<u8> {
+        match kind {
+            DoorKind::Tcp | DoorKind::WebSocket => self.of_channels(),
+            DoorKind::Janus => {
+                let at = janus::Timestamp(wall_us());
+                let (code, why) = self.of_janus();
+                janus::codec::encode_error(at, code, why, None).to_vec()
+            }
+        }
+    }
+
+    fn of_channels(self) -> Vec<u8> {
+        let (code, reason) = match self {
+            Self::TooOften => (CLOSE_POLICY, "rate_limited"),
+            Self::Full(Full::Address) => (CLOSE_TRY_LATER, "too_many_sockets"),
+            Self::Full(Full::House) => (CLOSE_TRY_LATER, "overloaded"),
+        };
+        let payload = format!(r#"{{"code":{code},"reason":"{reason}"}}"#);
+        let close = encode_broadcast(Vsn::V2, SOCKET_TOPIC, "close", payload.as_bytes());
+        let mut said = vec![];
+        length::write_head(&mut said, close.len());
+        said.extend_from_slice(&close);
+        said
+    }
+
+    fn of_janus(self) -> (&'static str, &'static str) {
+        match self {
+            Self::TooOften => ("rate_limited", "too many connections of this address"),
+            Self::Full(Full::Address) => {
+                ("too_many_sockets", "too many connections of this address at a time")
+            }
+            Self::Full(Full::House) => ("overloaded", "there is no place for a connection"),
+        }
+    }
+}
