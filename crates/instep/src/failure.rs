@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 
-use instep::StartError;
+use instep::{KeyError, StartError};
 use instep_client::{ChannelError, Error as ClientError};
 use instep_embedded::error::OpenError;
 use serde_json::{Value, json};
@@ -146,6 +146,15 @@ pub(crate) fn with_code(mut answer: Value) -> Value {
     let code = code.replace(' ', "_");
     answer["code"] = code.into();
     answer
+}
+
+impl From<KeyError> for Failure {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::Refused(text) => Self::Usage(text),
+            KeyError::Storage(text) => Self::Storage(text),
+        }
+    }
 }
 
 impl From<StartError> for Failure {

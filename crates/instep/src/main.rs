@@ -30,7 +30,10 @@ fn main() -> ExitCode {
     let json = cli.json();
     let ended = match tokio::runtime::Runtime::new() {
         Ok(runtime) => {
-            let ended = runtime.block_on(cli.run());
+            let ended = runtime.block_on(async {
+                running::outlive_file_size_limits()?;
+                cli.run().await
+            });
             runtime.shutdown_timeout(LAST_MOMENTS);
             ended
         }

@@ -62,6 +62,16 @@ pub(crate) async fn stop_after(server: Server, stop: impl Future<Output = ()>) {
     tracing::info!("stopped");
 }
 
+/// File size limits of the process (`ulimit -f`, `LimitFSIZE=`): a write beyond one is an error
+/// like that of a full disk, and does not end the process. From here on, for the whole process.
+pub(crate) fn outlive_file_size_limits() -> Result<(), Failure> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let kind = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+    // Whoever drops the stream keeps the handler.
+    let taken = signal(kind).map(drop);
+    taken.map_err(|error| Failure::System(format!("cannot take signals: {error}")))
+}
+
 /// Done at SIGTERM or SIGINT. A second one ends the process at once, as it would without us.
 pub(crate) fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
     use tokio::signal::unix::{SignalKind, signal};

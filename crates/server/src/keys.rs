@@ -33,6 +33,17 @@ pub struct KeyFile {
     path: PathBuf,
 }
 
+/// Why a key was not made or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// What was asked makes no sense: a name that is taken, unknown or none.
+    #[error("{0}")]
+    Refused(String),
+    /// The file cannot be read or written.
+    #[error("{0}")]
+    Storage(String),
+}
+
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Content {
@@ -63,32 +74,34 @@ impl KeyFile {
     /// server takes it within a second.
     ///
     /// # Errors
-    /// A sentence, when the name is taken or no name, or the file cannot be written.
-    pub fn create(&self, name: &str, roles: Vec<String>) -> Result<String, String> {
+    /// [`KeyError`], when the name is taken or no name, or the file cannot be written.
+    pub fn create(&self, name: &str, roles: Vec<String>) -> Result<String, KeyError> {
         let mut random = [0; 32];
-        getrandom::fill(&mut random).map_err(|error| error.to_string())?;
-        let (key, declaration) = key::make(name, roles, random)?;
-        let mut keys = self.list()?;
+        getrandom::fill(&mut random).map_err(|error| KeyError::Storage(error.to_string()))?;
+        let (key, declaration) = key::make(name, roles, random).map_err(KeyError::Refused)?;
+        let mut keys = self.list().map_err(KeyError::Storage)?;
         if keys.iter().any(|known| known.name == name) {
-            return Err(format!("there is a key {name:?} already; remove it first"));
+            let taken = format!("there is a key {name:?} already; remove it first");
+            return Err(KeyError::Refused(taken));
         }
         keys.push(declaration);
-        self.write(keys)?;
+        self.write(keys).map_err(KeyError::Storage)?;
         Ok(key)
     }
 
     /// Removes a key. A running server refuses it within a second.
     ///
     /// # Errors
-    /// A sentence, when there is none of that name, or the file cannot be written.
-    pub fn remove(&self, name: &str) -> Result<(), String> {
-        let mut keys = self.list()?;
+    /// [`KeyError`], when there is none of that name, or the file cannot be written.
+    pub fn remove(&self, name: &str) -> Result<(), KeyError> {
+        let mut keys = self.list().map_err(KeyError::Storage)?;
         let before = keys.len();
         keys.retain(|key| key.name != name);
-        match keys.len() == before {
-            true => Err(format!("there is no key {name:?} in {}", self.path.display())),
-            false => self.write(keys),
+        if keys.len() == before {
+            let missing = format!("there is no key {name:?} in {}", self.path.display());
+            return Err(KeyError::Refused(missing));
         }
+        self.write(keys).map_err(KeyError::Storage)
     }
 
     fn write(&self, keys: Vec<KeyDeclaration>) -> Result<(), String> {
@@ -187,7 +200,7 @@ mod tests {
         let text = std::fs::read_to_string(&file.path).unwrap();
         assert!(!text.contains(&key) && !text.contains(&key[key.len() - 64..]), "{text}");
         assert_eq!(file.list().unwrap()[0].roles, ["writer"]);
-        assert!(file.create("billing", vec![]).unwrap_err().contains("already"));
+        assert!(file.create("billing", vec![]).unwrap_err().to_string().contains("already"));
         file.remove("billing").unwrap();
         assert!(file.list().unwrap().is_empty() && file.remove("billing").is_err());
     }

@@ -54,6 +54,6 @@ pub use instep_node::ring::Payload;
 pub use instep_node::{
     Audience, Crowd, Dataset, Follow, FollowError, FollowedCommit, LivePattern, Node, PresenceMode,
 };
-pub use keys::KeyFile;
+pub use keys::{KeyError, KeyFile};
 pub use problem::{CODES, Problem};
 pub use server::{Server, StartError};

@@ -46,7 +46,7 @@ pub(crate) fn run(arguments: Arguments, json: bool) -> Result<(), Failure> {
     let file = KeyFile::in_directory(&data);
     match command {
         Command::Create { name, roles } => {
-            let key = file.create(&name, roles).map_err(Failure::Usage)?;
+            let key = file.create(&name, roles)?;
             match json {
                 true => output::json(&json!({"name": name, "key": key})),
                 false => output::line(&key),
@@ -62,7 +62,7 @@ pub(crate) fn run(arguments: Arguments, json: bool) -> Result<(), Failure> {
             output::table(&["key", "roles"], rows, "no keys")
         }
         Command::Remove { name } => {
-            file.remove(&name).map_err(Failure::Usage)?;
+            file.remove(&name)?;
             match json {
                 true => output::json(&json!({"removed": name})),
                 false => output::line(&format!("{name} is removed")),

@@ -16,6 +16,7 @@ mod datasets;
 mod descriptors;
 mod draining;
 mod exact;
+mod files;
 mod golden;
 mod hanging;
 mod home;
