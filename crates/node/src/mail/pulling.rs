@@ -185,6 +185,7 @@ impl Dataset {
     /// Takes what a program says that pulls. It is a sign of life like a pull.
     ///
     /// # Errors
+    /// [`MailError::NotRegistered`] when there was no such registration yet, and
     /// [`MailError::Refused`] when nothing of it was stored.
     pub async fn answer_pulled(
         &self,
@@ -193,6 +194,10 @@ impl Dataset {
     ) -> Result<Vec<Answered>, MailError> {
         let Answers { registration, ack, nack, reject, not } = said;
         self.keeps_mail()?;
+        let newest = self.state().mail.generation(server);
+        if registration > newest {
+            return Err(MailError::NotRegistered { generation: registration, newest });
+        }
         self.post().pulls.saw(server, registration);
         let acks = ack.into_iter().map(|seq| (seq, Answer::Ack));
         let nacks = nack.into_iter();

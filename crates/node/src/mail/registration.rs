@@ -109,8 +109,8 @@ impl Dataset {
         Ok(Registration { dataset, server, number, generation, pending, outbox, given })
     }
 
-    /// Takes in that a registration has not got messages that it was asked about; of which that is
-    /// not taken, and why.
+    /// Takes in that a registration has not got messages that it was asked about; for each what
+    /// becomes of that.
     #[must_use]
     pub fn has_not(&self, server: &str, generation: u64, seqs: Vec<u64>) -> Vec<Answered> {
         let state = self.state();
@@ -119,7 +119,7 @@ impl Dataset {
         let otherwise = if is_newest { outcome::OK } else { outcome::FENCED };
         let outcome = |seq| standing(mail, server, seq).unwrap_or(otherwise);
         let all = seqs.iter().map(|seq| Answered { seq: *seq, outcome: outcome(*seq) });
-        let all = all.filter(|said| said.outcome != outcome::OK).collect();
+        let all = all.collect();
         if let Some(server) = mail.server_number(server).filter(|_| is_newest) {
             self.post().happened(Event::HasNot { server, generation, seqs });
         }
@@ -275,14 +275,13 @@ impl Registration {
     }
 
     /// What is said of messages of which nothing is changed: what they are, or else `otherwise`.
-    /// That one has not got a message needs no more words when it is taken in.
     fn outcomes(&self, seqs: &[u64], otherwise: i64) -> Vec<Answered> {
         let state = self.dataset.state();
         let say = |seq: &u64| {
             let outcome = standing(&state.mail, &self.server, *seq).unwrap_or(otherwise);
             Answered { seq: *seq, outcome }
         };
-        seqs.iter().map(say).filter(|said| said.outcome != outcome::OK).collect()
+        seqs.iter().map(say).collect()
     }
 
     /// What becomes of an answer for each message; `said` is known already.

@@ -1,7 +1,7 @@
 //! Servers, and taking mail without a socket.
 
 use instep::model::mail::kinds::id_of_server;
-use instep_client::{Answered, Answers};
+use instep_client::Answers;
 
 use super::{Post, age, print_outcomes};
 use crate::failure::Failure;
@@ -166,13 +166,8 @@ pub(super) async fn not(arguments: Not, json: bool) -> Result<(), Failure> {
 
 async fn answer(taker: Taker, answers: Answers, json: bool) -> Result<(), Failure> {
     let Taker { server, registration, post } = taker;
-    let not = answers.not.clone();
     let answers = Answers { registration, ..answers };
     let client = post.client()?;
-    let mut outcomes = client.answer_mail(&post.dataset, id_of_server(&server), &answers).await?;
-    // Of these the server tells only what it does not take.
-    let refused: Vec<u64> = outcomes.iter().map(|answered| answered.seq).collect();
-    let taken = not.into_iter().filter(|seq| !refused.contains(seq));
-    outcomes.extend(taken.map(|seq| Answered { seq, outcome: "ok".into() }));
+    let outcomes = client.answer_mail(&post.dataset, id_of_server(&server), &answers).await?;
     print_outcomes(&outcomes, json)
 }

@@ -187,7 +187,8 @@ async fn who_pulls_says_what_it_has_not_got_and_gets_it_in_its_place() {
     let answers = Answers { registration, not: vec![sent[0].seq], ..Answers::default() };
     let outcomes = house.client.answer_mail("mail", "7", &answers).await.unwrap();
 
-    assert!(outcomes.is_empty(), "{outcomes:?}");
+    let told = outcomes.iter().map(|one| (one.seq, &*one.outcome)).collect::<Vec<_>>();
+    assert_eq!(told, [(sent[0].seq, "ok")], "one for each message");
     let again = house.client.pull("mail", "7", Some(registration), (10, 5_000)).await.unwrap();
     assert_eq!(again.messages[0].seq, sent[0].seq);
 }

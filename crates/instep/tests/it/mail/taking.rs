@@ -77,7 +77,10 @@ async fn smq_07_a_server_is_asked_about_what_it_did_not_confirm() {
     let (event, payload) = local.next_event().await;
     assert_eq!(event, "ask", "{payload}");
     assert_eq!(payload["seqs"], json!(seqs(&messages)));
-    local.push("answer", json!({"have": [sent[0].seq], "not": [sent[1].seq]})).await.unwrap();
+    let answer = json!({"have": [sent[0].seq], "not": [sent[1].seq]});
+    let told = local.push("answer", answer).await.unwrap();
+    let each = [sent[0].seq, sent[1].seq].map(|seq| json!({"seq": seq, "outcome": "ok"}));
+    assert_eq!(told["outcomes"], json!(each), "one for each message");
 
     let again = local.next().await;
     assert_eq!((again.seq, &again.id), (sent[1].seq, &messages[1].id));
@@ -318,6 +321,9 @@ async fn a_program_without_a_socket_pulls_and_answers() {
     assert_eq!(outcomes[0].outcome, "fenced");
     let gone = client.pull("mail", "7", Some(first.registration), (1, 0)).await;
     assert_eq!(refused(gone), ("fenced".into(), 409));
+    let never = Answers { registration: other.registration + 5, ..late };
+    let answered = client.answer_mail("mail", "7", &never).await;
+    assert_eq!(refused(answered), ("not_registered".into(), 409), "as a pull says");
 }
 
 #[tokio::test(flavor = "multi_thread")]

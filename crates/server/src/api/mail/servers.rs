@@ -218,7 +218,9 @@ fn over(shared: &Shared) -> impl Future<Output = ()> + use<> {
            ("server" = String, Path, description = "The server: its id, or `server/` and its id")),
     request_body = AnswersRequest,
     responses((status = 200, description = "What became of each answer", body = AnswersReply),
-              (status = 404, description = "`unknown_dataset`, `no_mail`", body = Problem)))]
+              (status = 404, description = "`unknown_dataset`, `no_mail`", body = Problem),
+              (status = 409, description = "`not_registered`: there was no such registration",
+               body = Problem)))]
 pub(in crate::api) async fn answers(
     caller: Caller,
     State(shared): State<Shared>,
