@@ -162,7 +162,8 @@ pub(super) async fn create_queue(
         (status = 400, description = "`bad_json`, `bad_endpoint`", body = Problem),
         (status = 404, description = "`unknown_dataset`, `unknown_queue`", body = Problem),
         (status = 409, description = "`message_conflict`", body = Problem),
-        (status = 413, description = "`message_too_large`, `body_too_large`", body = Problem),
+        (status = 413, description = "`message_too_large`, `too_many_operations`, `body_too_large`",
+         body = Problem),
         (status = 422, description = "`no_route`: nothing is stored", body = Problem),
     ))]
 pub(super) async fn send(

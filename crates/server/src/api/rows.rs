@@ -161,7 +161,9 @@ pub(super) async fn one(
            ("table" = String, Path, description = "Name of the table"), FreshQuery),
     responses((status = 200, description = "Lines: {position, rows}, then {key, row} each, then \
                {bookmark: position}", content_type = "application/x-ndjson", body = String),
-              (status = 404, body = Problem)))]
+              (status = 404, body = Problem),
+              (status = 409, description = "`other_history`", body = Problem),
+              (status = 503, description = "`position_not_reached`", body = Problem)))]
 pub(super) async fn snapshot(
     State(shared): State<Shared>,
     Path((name, table)): Path<(String, String)>,
