@@ -151,6 +151,9 @@ pub const RING_BYTES: usize = 4 * 1024 * 1024;
 /// Age of a frame in a topic's ring.
 pub const RING_MS: u64 = 60_000;
 
+/// Threads that serve sockets, at most: more are of no use on any machine.
+pub const SHARDS_MOST: usize = 256;
+
 /// Bytes of the rings of all topics of a node; beyond them each keeps its equal part.
 pub const RINGS_BYTES: usize = 256 * 1024 * 1024;
 

@@ -181,6 +181,7 @@ fn limits_that_make_no_sense_refuse_the_start() {
         ("handshake_ms = 0", "handshake_ms"),
         ("socket_channels = 0", "socket_channels"),
         ("sockets = 0", "sockets"),
+        ("shards = 257", "shards"),
     ] {
         let directory = tempfile::tempdir().unwrap();
         let config = directory.path().join("instep.toml");

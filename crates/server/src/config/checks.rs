@@ -144,6 +144,9 @@ pub(super) fn limits(config: &Config) -> Result<(), Fault> {
     if let Some((key, _)) = numbers.iter().find(|(_, value)| *value == 0) {
         return Err(Fault::new(*key, "at least 1"));
     }
+    if config.shards > limits::SHARDS_MOST {
+        return Err(Fault::new("shards", format!("at most {}", limits::SHARDS_MOST)));
+    }
     let range = limits::FRAME_BYTES_LEAST..=limits::FRAME_BYTES_MOST;
     if !range.contains(&config.frame_bytes) {
         let problem = format!("from {} to {} bytes", range.start(), range.end());
