@@ -493,16 +493,4 @@ pub const BOOKMARK_MS: u64 = 15_000;
 /// Between two warnings that a view cannot show rows.
 pub const VIEW_FAILURES_TOLD_MS: u64 = 10_000;
 
-// Bounds that depend on each other.
-const _: () = assert!(PRESENCE_META_BYTES + PRESENCE_KEY_BYTES < PRESENCE_PIECE_BYTES);
-const _: () = assert!(ROW_BYTES < COMMIT_BYTES);
-const _: () = assert!(JOIN_INLINE_BYTES <= JOIN_BYTES && JOIN_INLINE_ROWS <= JOIN_ROWS);
-const _: () = assert!(ENTRY_BYTES + 2 * COMMIT_RESULT_BYTES < LOG_FRAME_BYTES);
-const _: () = assert!(COMMIT_BYTES < COMMIT_RESULT_BYTES);
-const _: () = assert!(LIVE_HISTORY_BYTES <= LIVE_HISTORY_BYTES_MOST);
-const _: () = assert!(LIVE_HISTORY_BYTES_MOST < LIVE_TOPICS_KEPT_BYTES);
-const _: () = assert!(UNFINISHED_SPARED_BYTES < FRAME_BYTES && FRAME_BYTES < UNFINISHED_BYTES);
-const _: () = assert!(ADDRESS_WAITING_BYTES < WAITING_BYTES && FRAME_BYTES < ADDRESS_WAITING_BYTES);
-const _: () = assert!(OUTBOX_SPARED_BYTES < OUTBOX_BYTES && OUTBOX_BYTES < ADDRESS_WAITING_BYTES);
-const _: () = assert!((EXTRA_CONNECTIONS as u64) < KEPT_DESCRIPTORS);
-const _: () = assert!(ENTRY_COMMITS <= u16::MAX as usize);
+mod relations;

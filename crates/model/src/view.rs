@@ -59,7 +59,10 @@ pub struct ViewDeclaration {
 
 /// Why a view was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("view {view}: {field}: {}{problem}", .spot.map(|spot| format!("{spot}: ")).unwrap_or_default())]
+#[error(
+    "view {view}: {field}: {}{problem}",
+    .spot.map(|spot| format!("{spot}: ")).unwrap_or_default()
+)]
 pub struct ViewError {
     /// The view.
     pub view: String,

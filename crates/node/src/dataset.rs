@@ -8,7 +8,7 @@
 //! | house | a tick: snapshots, bookmarks | – | the dataset is closed |
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -32,11 +32,13 @@ use crate::journals::{JournalRecords, Oldest};
 use crate::mail::{MailOptions, Post};
 use crate::retention::Keep;
 use crate::topics::{Listener, Subscription, Topics, lock};
+use appending::Appending;
 use backlog::Backlog;
 use housekeeping::Closing;
 use inbox::{Inbox, Put};
 use ownership::Ownership;
 
+mod appending;
 mod backlog;
 mod housekeeping;
 mod inbox;
@@ -132,33 +134,6 @@ pub struct Waiting {
     pub bytes: usize,
     /// Entries that the views have not told.
     pub views: usize,
-}
-
-/// The append that is under way, for those who only look.
-struct Appending {
-    opened: Instant,
-    /// Milliseconds since then, and one; zero: none is under way.
-    begun_ms: AtomicU64,
-}
-
-impl Appending {
-    fn new() -> Self {
-        Self { opened: Instant::now(), begun_ms: AtomicU64::new(0) }
-    }
-
-    fn begins(&self, at: Instant) {
-        let ms = at.duration_since(self.opened).as_millis() as u64 + 1;
-        self.begun_ms.store(ms, Ordering::Relaxed);
-    }
-
-    fn ends(&self) {
-        self.begun_ms.store(0, Ordering::Relaxed);
-    }
-
-    fn since(&self) -> Option<Duration> {
-        let begun = self.begun_ms.load(Ordering::Relaxed).checked_sub(1)?;
-        Some(self.opened.elapsed().saturating_sub(Duration::from_millis(begun)))
-    }
 }
 
 /// What the owner is asked for.

@@ -17,7 +17,7 @@ use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use instep_access::Rights;
-use instep_access::key::{self, KeyDeclaration, KeyError, Keys};
+use instep_access::key::{self, KeyDeclaration, Keys};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, Fault, KeyPath, Source};
@@ -157,7 +157,7 @@ fn add(keys: &mut Keys, all: &[KeyDeclaration]) -> Result<(), Fault> {
     for (at, declaration) in all.iter().enumerate() {
         let path = KeyPath::new("key").at(at);
         keys.add(declaration)
-            .map_err(|KeyError { field, problem }| Fault::new(path.key(field), problem))?;
+            .map_err(|key::KeyError { field, problem }| Fault::new(path.key(field), problem))?;
     }
     Ok(())
 }

@@ -18,8 +18,8 @@ pub(crate) fn check(config: &Config, app: &App) -> Result<(), ConfigError> {
     if let Some((one, other)) = find_shared(&all) {
         let ((dataset, one), (_, other)) = (&all[one], &all[other]);
         let problem = format!(
-            "view {} of dataset {dataset} shows rows on the same topics, {}, and a topic is told by \
-             one dataset",
+            "view {} of dataset {dataset} shows rows on the same topics, {}, and a topic is told \
+             by one dataset",
             one.name, one.topic
         );
         return Err(refusal(other, "topic", problem));
@@ -55,7 +55,8 @@ mod tests {
 
     fn config(topic: &str) -> Config {
         let text = format!(
-            "[[view]]\ndataset = 'a'\nname = 'declared'\ntable = 't'\ntopic = '{topic}'\nevent = 'e'"
+            "[[view]]\ndataset = 'a'\nname = 'declared'\ntable = 't'\ntopic = '{topic}'\n\
+             event = 'e'"
         );
         toml::from_str(&text).unwrap()
     }

@@ -44,7 +44,7 @@ fn of_history(number: u128, entries: u64) -> SimulatedDisk {
         log.snapshots().write(Revision(entries / 2), |writer| writer.chunk(b"rows")).unwrap();
     }
     drop(log);
-    if entries % 2 == 0 {
+    if entries.is_multiple_of(2) {
         let anew = instep_embedded::log::Options { new_incarnation: incarnation(8), ..options() };
         drop(EmbeddedLog::open_anew(Arc::new(disk.clone()), anew).unwrap());
     }

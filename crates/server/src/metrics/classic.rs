@@ -50,7 +50,8 @@ mod tests {
     fn every_family_has_the_name_of_its_samples() {
         let open = "# HELP a Many things.\n# TYPE a counter\na_total{of=\"# x\"} 1\n\
                     # HELP b_seconds Times.\n# TYPE b_seconds histogram\n# UNIT b_seconds seconds\n\
-                    b_seconds_sum 0.5\n# HELP c What runs.\n# TYPE c info\nc_info{v=\"1\"} 1\n# EOF\n";
+                    b_seconds_sum 0.5\n# HELP c What runs.\n# TYPE c info\n\
+                    c_info{v=\"1\"} 1\n# EOF\n";
 
         assert_eq!(
             of(open),

@@ -26,9 +26,11 @@ nav ul{list-style:none;margin:0 0 .5rem;padding:0 0 0 1rem}\
 nav summary{font-weight:600;cursor:pointer}\
 .m{font-weight:700}.t{opacity:.75}\
 @media(max-width:40rem){dl{grid-template-columns:1fr;gap:0}dd{margin:0 0 .6rem 1rem}}\
-@media(min-width:64rem){body.toc{display:grid;grid-template:\"n h\" auto \"n m\" 1fr/17rem minmax(0,1fr);\
+@media(min-width:64rem){body.toc{display:grid;\
+grid-template:\"n h\" auto \"n m\" 1fr/17rem minmax(0,1fr);\
 column-gap:2.5rem}.toc>header{grid-area:h}.toc>main{grid-area:m}\
-.toc>nav{grid-area:n;position:sticky;top:0;align-self:start;max-height:100vh;overflow:auto;font-size:.9rem}}";
+.toc>nav{grid-area:n;position:sticky;top:0;align-self:start;max-height:100vh;\
+overflow:auto;font-size:.9rem}}";
 
 /// Parts of the reference, by their tags, in the order of a first visit.
 const PARTS: [(&str, &str); 7] = [
@@ -76,8 +78,8 @@ pub(super) fn reference(document: &Value) -> String {
     }
     contents.push_str("</ul></details></nav>");
     let begin = format!(
-        "<header><h1>Instep API reference</h1><p>{}</p><p><a href=openapi.json>OpenAPI document</a> \
-         · <a href=reference/errors>Error codes</a></p></header>",
+        "<header><h1>Instep API reference</h1><p>{}</p><p><a href=openapi.json>OpenAPI \
+         document</a> · <a href=reference/errors>Error codes</a></p></header>",
         markup(&document["info"]["description"])
     );
     framed("Instep API reference", true, &format!("{begin}{contents}<main>{parts}</main>"))
