@@ -457,6 +457,7 @@ impl Connection {
             self.serve(slot, core);
             return true;
         }
+        let from = joined.subscription.cursor();
         match joined.read(CATCH_UP_FRAMES, limits::BATCH_BYTES) {
             News::Frames(frames) => {
                 let (form, topic) = (self.form, joined.subscription.topic().name());
@@ -468,6 +469,10 @@ impl Connection {
             }
             News::Missed(missed) => {
                 if !talk.try_catch_up(id, missed, core.now, &mut core.wants) {
+                    // It has missed them still when it looks again.
+                    if let Some(joined) = talk.find(id) {
+                        joined.go_to(from, None);
+                    }
                     // The shard's others go on; whoever tells may need the core.
                     std::thread::yield_now();
                     return true;
