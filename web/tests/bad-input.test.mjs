@@ -103,7 +103,7 @@ describe("bad names and paths", () => {
       [`${rows}?limit=-1`, /limit: /],
       [`${rows}?limit=many`, /limit: /],
       [`${rows}?limit=1&limit=2`, /duplicate field `limit`/],
-      [`${rows}?limt=1`, /`limt`, expected one of `after`, `prefix`, `limit`, `at_least`/],
+      [`${rows}?limt=1`, /`limt`, expected one of `after`, `prefix`, `key`, `limit`, `at_least`/],
       [`/v1/datasets/${dataset}/changes?follow=maybe`, /follow: .*`true` or `false`/],
       [`/v1/datasets/${dataset}/changes?from=1`, /`from`/],
     ];
@@ -141,7 +141,7 @@ describe("bad bodies", () => {
       ["{}", "bad_json", /missing field `ops`/],
       ['{"ops":null}', "bad_json", /ops: not a list/],
       ['{"ops":{}}', "bad_json", /ops: not a list/],
-      ['{"ops":[],"ops":[]}', "bad_json", /duplicate field `ops`/],
+      ['{"ops":[],"ops":[]}', "bad_json", /the field "ops" for the second time/],
       [JSON.stringify({ ops: [PUT], opts: 1 }), "bad_json", /unknown field `opts`/],
       ['{"ops":[]}', "empty_commit", /no operation/],
     ];
@@ -678,7 +678,7 @@ describe("a start that cannot be", () => {
     ]);
 
     assert.equal(code, 2);
-    assert.match(stderr, /view stock: filter: line 2, column 3: unknown name "rwo"/);
+    assert.match(stderr, /instep.toml: line 8, column 3: view\[0\].filter: unknown name "rwo"/);
   });
 
   it("an unknown key, a wrong type or no TOML at all ends it with the line", async (t) => {

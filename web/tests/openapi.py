@@ -183,6 +183,7 @@ def _():
     call("show_dataset", ["store"])
     call("create_table", ["store", "items"], {"public": True})
     call("list_tables", ["store"])
+    call("list_views", ["store"])
     call("show_table", ["store", "items"])
     call("create_journal", ["store", "log"])
     ops = [

@@ -58,7 +58,7 @@ function script() {
     .join("\n")
     .replace(/^\.\/test .*$/m, "")
     .replace(/^alias .*$/m, "")
-    .replace("sell-until-gone 1 ", "sell-until-gone 1 --pause-ms 0 ")
+    .replace("sell-until-gone 1 ", "sell-until-gone 1 --rate 0 ")
     .replace("--bots 1000 --rate 100", "--bots 20 --rate 20 --seconds 1")
     .replaceAll("localhost:4000", "127.0.0.1:$PORT");
 }

@@ -5,10 +5,10 @@
 //! not one horizon below which everything is refused: a clock that is ahead for a while leaves ids
 //! of that time, and when these are forgotten, those of today must not go with them.
 //!
-//! A principal whose newest id is older than ids are remembered holds nothing, and is forgotten.
-//! Where there are too many principals, the one whose newest id is the oldest gives way to a new
-//! one, if that id is not of the last minutes. What it had is then forgotten for everybody who is
-//! not known.
+//! A principal whose newest id is older than ids are remembered holds nothing, and is forgotten
+//! where half of the room for principals is used. Where there are too many principals, the one
+//! whose newest id is the oldest gives way to a new one, if that id is not of the last minutes.
+//! What it had is then forgotten for everybody who is not known.
 
 use std::sync::Arc;
 
@@ -153,7 +153,10 @@ impl IdMemory {
     /// if there is no room for `principal`.
     fn forget_principals(&mut self, principal: &str, now_ms: u64, most: usize) {
         for _ in 0..FORGOTTEN_AT_ONCE {
-            if !self.forget_oldest(limits::ID_MEMORY_MS, now_ms) {
+            // While there is room nobody goes: a clock that is ahead for a moment makes all of them
+            // look old, and those who come back would have lost the ids of that moment.
+            let is_roomy = self.principals.len() <= most / 2;
+            if is_roomy || !self.forget_oldest(limits::ID_MEMORY_MS, now_ms) {
                 break;
             }
         }

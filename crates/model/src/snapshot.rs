@@ -279,9 +279,7 @@ impl Reader {
                     let time_ms = self.state.time_ms;
                     Arc::make_mut(&mut self.state.mail).reckon_rests(time_ms);
                 }
-                if self.format < FORMAT_WITH_FORGOTTEN {
-                    Arc::make_mut(&mut self.state.mail).release_unused();
-                }
+                Arc::make_mut(&mut self.state.mail).release_unused();
                 self.ended = true;
             }
             Piece::End { .. } => return Err(malformed("rows or ids are missing")),

@@ -230,7 +230,8 @@ async fn bodies_whose_file_is_gone_or_cannot_be_read_come_from_the_log() {
         let mail = house.server.data.join("datasets").join("mail");
         let file = mail.join("bodies.db");
         let until = Instant::now() + PATIENCE;
-        let position = house.books().await["position"].as_str().unwrap().to_owned();
+        let shown = house.server.json(&["dataset", "show", "mail"]);
+        let position = shown["position"].as_str().unwrap().to_owned();
         let revision = position.split('-').nth(1).unwrap();
         let is_behind = |entry: std::io::Result<std::fs::DirEntry>| {
             let name = entry.unwrap().file_name().into_string().unwrap();
