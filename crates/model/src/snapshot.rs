@@ -224,6 +224,9 @@ impl Reader {
     }
 
     fn take(&mut self, piece: Piece) -> Result<(), SnapshotError> {
+        if self.ended {
+            return Err(malformed("something comes behind its end"));
+        }
         match piece {
             Piece::Header {
                 format: format @ FORMAT..=FORMAT_WITH_FORGOTTEN,
@@ -263,6 +266,15 @@ impl Reader {
                 self.state.ids.restore_ids(name, ids);
             }
             Piece::Mail { parts } => {
+                // Numbers without a name have parts of their own.
+                let is_nameless = |part: &MailPart| match part {
+                    MailPart::Endpoint(name, _) => name.is_empty(),
+                    MailPart::Server(state) => state.server.is_empty(),
+                    _ => false,
+                };
+                if parts.iter().any(is_nameless) {
+                    return Err(malformed("a name of an endpoint or a server is empty"));
+                }
                 let mail = Arc::make_mut(&mut self.state.mail);
                 parts.into_iter().for_each(|part| mail.restore(part));
             }
