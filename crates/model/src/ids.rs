@@ -151,7 +151,7 @@ impl IdMemory {
 
     /// Forgets some principals whose ids are all too old to be remembered, and one that gives way
     /// if there is no room for `principal`.
-    fn forget_principals(&mut self, principal: &str, now_ms: u64, most: usize) {
+    pub(crate) fn forget_principals(&mut self, principal: &str, now_ms: u64, most: usize) {
         for _ in 0..FORGOTTEN_AT_ONCE {
             // While there is room nobody goes: a clock that is ahead for a moment makes all of them
             // look old, and those who come back would have lost the ids of that moment.

@@ -266,12 +266,6 @@ impl Reader {
                 self.state.ids.restore_ids(name, ids);
             }
             Piece::Mail { parts } => {
-                // Numbers without a name have parts of their own.
-                let is_nameless = |part: &MailPart| match part {
-                    MailPart::Endpoint(name, _) => name.is_empty(),
-                    MailPart::Server(state) => state.server.is_empty(),
-                    _ => false,
-                };
                 if parts.iter().any(is_nameless) {
                     return Err(malformed("a name of an endpoint or a server is empty"));
                 }
@@ -297,6 +291,16 @@ impl Reader {
             Piece::End { .. } => return Err(malformed("rows or ids are missing")),
         }
         Ok(())
+    }
+}
+
+/// Whether a part is an endpoint or a server without a name: numbers without one have parts of
+/// their own.
+fn is_nameless(part: &MailPart) -> bool {
+    match part {
+        MailPart::Endpoint(name, _) => name.is_empty(),
+        MailPart::Server(state) => state.server.is_empty(),
+        _ => false,
     }
 }
 
@@ -378,6 +382,7 @@ mod tests {
             commits: vec![Commit { signature, results: vec![], records: vec![] }],
         };
         state.fold(Revision(2), &entry.encode(), &mut |_, _| {}).unwrap();
+        state.ids.forget_principals("q", later, 2);
         assert_eq!((state.ids.principals().count(), state.ids.spans().len()), (1, 1));
 
         let mut reader = Reader::default();

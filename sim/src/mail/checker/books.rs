@@ -37,8 +37,8 @@ pub(super) struct Message {
 }
 
 impl Message {
-    /// Whether it was over once by the clock, the latest time of which is `latest`: by its own time,
-    /// or, where the clock was set back behind that at which it was stored, by as long after that.
+    /// Whether it was over once by the clock, which showed `latest` at most: by its own time, or,
+    /// where the clock was set back behind that at which it was stored, by as long after that.
     pub(super) fn may_be_over(&self, latest: u64) -> bool {
         let lasts = self.expires.saturating_sub(self.stored);
         let since_set_back = self.set_back.is_some_and(|at| at + lasts <= latest);
