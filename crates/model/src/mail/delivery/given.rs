@@ -3,7 +3,9 @@
 //! A range is the client's word for what it has got, so it is resolved against what the client has
 //! shown to have read. A connection delivers in order: who names a message that came over it has
 //! read everything that was written before. What was written later may still be on its way, what
-//! an earlier registration was given never came over this connection.
+//! an earlier registration was given never came over this connection. A message that was put back
+//! and is written again may be named for either time: as the end of what is done it is named for
+//! the newer one, as the beginning for the older one, which proves less.
 //!
 //! ```text
 //!  written   1   3   5   2   4 …          ranges [[1, 3]]: 1 and 3
@@ -24,6 +26,8 @@ pub struct Given {
 
 #[derive(Debug, Clone, Copy)]
 struct Place {
+    /// When it was written the first time.
+    first_at: u64,
     at: u64,
     /// Nothing was said about it since.
     open: bool,
@@ -46,7 +50,8 @@ impl Given {
     pub fn give(&mut self, seq: u64) {
         self.next += 1;
         let at = self.next;
-        self.messages.insert(seq, Place { at, open: true });
+        let first_at = self.messages.get(&seq).map_or(at, |place| place.first_at);
+        self.messages.insert(seq, Place { first_at, at, open: true });
         self.order.push_back((at, seq));
         if self.order.len() > limits::MAIL_GIVEN
             && let Some((at, seq)) = self.order.pop_front()
@@ -86,7 +91,8 @@ impl Given {
     #[must_use]
     pub fn range(&self, first: u64, last: u64) -> Meant {
         let ends = if first == last { vec![first] } else { vec![first, last] };
-        let read = ends.iter().filter_map(|end| self.messages.get(end)).map(|place| place.at).max();
+        let begin = self.messages.get(&first).map(|place| place.first_at);
+        let read = begin.max(self.messages.get(&last).map(|place| place.at));
         let unknown = ends.into_iter().filter(|end| !self.messages.contains_key(end)).collect();
         let Some(read) = read.filter(|_| first <= last) else {
             return Meant { seqs: vec![], unknown };
@@ -145,6 +151,18 @@ mod tests {
         assert_eq!(given.range(1, 3).seqs, [1, 3], "it is on its way again");
         given.gone(&[1]);
         assert_eq!(given.range(1, 2).seqs, [2]);
+    }
+
+    #[test]
+    fn a_range_that_begins_with_what_was_put_back_does_not_stand_for_what_is_on_its_way_again() {
+        let mut given = given(&[2, 3]);
+        given.answer(&[2]);
+        given.give(2);
+
+        assert_eq!(given.range(2, 3).seqs, [3], "the second 2 may not have come");
+        given.give(4);
+        assert_eq!(given.range(2, 4).seqs, [2, 3, 4], "4 was read behind it");
+        assert_eq!(given.range(2, 2).seqs, [2], "it is named alone");
     }
 
     #[test]
