@@ -107,20 +107,13 @@ fn what_expires_has_had_its_time(facts: &[Fact]) -> Result<(), Finding> {
             let was = before.messages.get(seq).map(|message| message.state);
             if message.state == State::Expired
                 && was == Some(State::Pending)
-                && !has_lived(message, *time_ms)
+                && !message.has_lived(*time_ms)
             {
                 return Err((at, format!("message {seq} has expired before its time")));
             }
         }
     }
     Ok(())
-}
-
-/// It has lived as long as it was to, by the clock or by one that was set back.
-fn has_lived(message: &books::Message, time_ms: u64) -> bool {
-    let length = message.expires.saturating_sub(message.stored);
-    let anew = message.set_back.is_some_and(|at| at + length <= time_ms);
-    message.expires > 0 && (message.expires <= time_ms || anew)
 }
 
 fn what_is_confirmed_was_done(facts: &[Fact]) -> Result<(), Finding> {

@@ -37,12 +37,11 @@ pub(super) struct Message {
 }
 
 impl Message {
-    /// Whether it was over once by the clock, which showed `latest` at most: by its own time, or,
-    /// where the clock was set back behind that at which it was stored, by as long after that.
-    pub(super) fn may_be_over(&self, latest: u64) -> bool {
-        let lasts = self.expires.saturating_sub(self.stored);
-        let since_set_back = self.set_back.is_some_and(|at| at + lasts <= latest);
-        self.expires > 0 && (self.expires <= latest || since_set_back)
+    /// It has lived as long as it was to, by the clock or by one that was set back.
+    pub(super) fn has_lived(&self, time_ms: u64) -> bool {
+        let length = self.expires.saturating_sub(self.stored);
+        let anew = self.set_back.is_some_and(|at| at + length <= time_ms);
+        self.expires > 0 && (self.expires <= time_ms || anew)
     }
 }
 

@@ -142,7 +142,7 @@ impl Outbox {
                     && other.priority == message.priority
                     && other.state == State::Pending
                     && !other.rests
-                    && !other.may_be_over(latest)
+                    && !other.has_lived(latest)
             })
         });
         match passed {
@@ -161,7 +161,7 @@ fn overtaken(books: &Books, seq: u64, known: &BTreeSet<u64>, latest: u64) -> Opt
             && other.priority == message.priority
             && other.state == State::Pending
             && !other.rests
-            && !other.may_be_over(latest)
+            && !other.has_lived(latest)
             && !known.contains(earlier)
     });
     earlier.map(|(earlier, _)| *earlier)
