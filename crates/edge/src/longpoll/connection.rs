@@ -195,8 +195,11 @@ impl Connection {
                 !frames.is_empty()
             }
             News::Missed(missed) => {
-                while !self.talk.try_catch_up(id, missed, self.house.now(), &mut self.wants) {
+                if !self.talk.try_catch_up(id, missed, self.house.now(), &mut self.wants) {
+                    // It looks again when others have had a turn; whoever tells may need the core.
                     std::thread::yield_now();
+                    self.waker.notify_one();
+                    return false;
                 }
                 self.serve();
                 true

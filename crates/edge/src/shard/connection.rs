@@ -457,7 +457,6 @@ impl Connection {
             self.serve(slot, core);
             return true;
         }
-        let from = joined.subscription.cursor();
         match joined.read(CATCH_UP_FRAMES, limits::BATCH_BYTES) {
             News::Frames(frames) => {
                 let (form, topic) = (self.form, joined.subscription.topic().name());
@@ -469,10 +468,6 @@ impl Connection {
             }
             News::Missed(missed) => {
                 if !talk.try_catch_up(id, missed, core.now, &mut core.wants) {
-                    // It has missed them still when it looks again.
-                    if let Some(joined) = talk.find(id) {
-                        joined.go_to(from, None);
-                    }
                     // The shard's others go on; whoever tells may need the core.
                     std::thread::yield_now();
                     return true;

@@ -91,13 +91,20 @@ impl Joined {
 
     /// Reads on for this subscriber alone.
     pub(crate) fn read(&mut self, most: usize, bytes: usize) -> News {
+        let from = self.subscription.cursor();
         match self.subscription.read_within(most, bytes) {
             Read::Frames(frames) => {
                 let position = frames.iter().rev().find_map(|frame| frame.position);
                 self.position = position.or(self.position);
                 News::Frames(frames)
             }
-            Read::Lagged { missed } => News::Missed(missed),
+            Read::Lagged { missed } => {
+                // It has missed them still until it has been told what is there instead.
+                if self.dataset.is_some() {
+                    self.subscription.go_to(from);
+                }
+                News::Missed(missed)
+            }
         }
     }
 
