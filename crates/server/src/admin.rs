@@ -1,9 +1,10 @@
 //! The admin key: its holder may do everything.
 
-use std::io::Write;
 use std::path::Path;
 
 use instep_model::limits;
+
+use crate::private_file;
 
 /// The name of the key's file in the data directory.
 const FILE: &str = "admin.key";
@@ -33,22 +34,7 @@ impl AdminKey {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
         let key: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        // Under another name first: a crash in between must not leave an empty key.
-        let temporary = directory.join("admin.key.tmp");
-        // What a crash has left, or a link that somebody has put there, is not written through.
-        if let Err(error) = std::fs::remove_file(&temporary)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            return Err(error);
-        }
-        let mut options = std::fs::OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = options.open(&temporary)?;
-        writeln!(file, "{key}")?;
-        file.sync_all()?;
-        std::fs::rename(temporary, path)?;
+        private_file::write(&path, &format!("{key}\n"))?;
         Ok(Self(key))
     }
 

@@ -13,7 +13,7 @@
 
 pub(crate) mod reload;
 
-use std::io::{ErrorKind, Write as _};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use instep_access::Rights;
@@ -21,6 +21,7 @@ use instep_access::key::{self, KeyDeclaration, Keys};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, Fault, KeyPath, Source};
+use crate::private_file;
 
 /// The name of the file of keys in the data directory.
 const FILE: &str = "keys.toml";
@@ -109,24 +110,7 @@ impl KeyFile {
             format!("cannot write {}: {error}", self.path.display())
         };
         let text = toml::to_string(&Content { keys }).map_err(|error| failed(&error))?;
-        // Under another name first: a server that looks now must not find half of it.
-        let temporary = self.path.with_extension("toml.tmp");
-        // What a crash has left, or a link that somebody has put there, is not written through.
-        if let Err(error) = std::fs::remove_file(&temporary)
-            && error.kind() != ErrorKind::NotFound
-        {
-            return Err(failed(&error));
-        }
-        let mut options = std::fs::OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let written = options.open(&temporary).and_then(|mut file| {
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            std::fs::rename(&temporary, &self.path)
-        });
-        written.map_err(|error| failed(&error))
+        private_file::write(&self.path, &text).map_err(|error| failed(&error))
     }
 }
 

@@ -32,6 +32,7 @@ mod keys;
 mod limits_document;
 mod metrics;
 mod opener;
+mod private_file;
 mod problem;
 pub mod server;
 mod tables;

@@ -7,7 +7,7 @@
 //! is served, so where one cannot be closed, its dataset is not open, and all others are.
 
 use std::collections::BTreeSet;
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -17,6 +17,7 @@ use instep_node::{Dataset, Node};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
+use crate::private_file;
 use crate::server::StartError;
 
 /// The name of the note in the data directory.
@@ -171,20 +172,7 @@ fn read(directory: &Path) -> io::Result<Note> {
 
 fn write(directory: &Path, note: &Note) -> io::Result<()> {
     let text = toml::to_string(note).map_err(io::Error::other)?;
-    // Under another name first: what is there is whole.
-    let temporary = directory.join("public.toml.tmp");
-    match std::fs::remove_file(&temporary) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(&temporary)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, directory.join(FILE))
+    private_file::write(&directory.join(FILE), &text)
 }
 
 #[cfg(test)]
