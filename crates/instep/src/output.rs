@@ -24,14 +24,15 @@ pub(crate) fn line(text: &str) -> Result<(), Failure> {
 /// Text that others have chosen, for a terminal: control characters, which could clear it or forge
 /// lines, and those that turn the direction of writing are written as `\u{…}`.
 pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
-    match text.contains(is_harmful) {
-        false => text.into(),
-        true => text.chars().map(|c| written(c, |code| format!("\\u{{{code:x}}}"))).collect(),
-    }
+    escaped(text, |code| format!("\\u{{{code:x}}}"))
 }
 
-fn written(c: char, escape: impl Fn(u32) -> String) -> String {
-    if is_harmful(c) { escape(c.into()) } else { c.into() }
+fn escaped(text: &str, escape: impl Fn(u32) -> String) -> Cow<'_, str> {
+    let written = |c: char| if is_harmful(c) { escape(c.into()) } else { c.into() };
+    match text.contains(is_harmful) {
+        false => text.into(),
+        true => text.chars().map(written).collect(),
+    }
 }
 
 fn is_harmful(c: char) -> bool {
@@ -44,10 +45,7 @@ pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string(value)
         .map_err(|error| Failure::System(format!("the answer as JSON: {error}")))?;
     // Only strings have such characters: JSON escapes the others by itself.
-    let text: String = match text.contains(is_harmful) {
-        false => text,
-        true => text.chars().map(|c| written(c, |code| format!("\\u{code:04x}"))).collect(),
-    };
+    let text = escaped(&text, |code| format!("\\u{code:04x}"));
     lines(format!("{text}\n").as_bytes())
 }
 

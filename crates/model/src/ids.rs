@@ -60,8 +60,10 @@ pub struct IdMemory {
 
 impl PartialEq for IdMemory {
     fn eq(&self, other: &Self) -> bool {
-        let all = |ids: &Self| (ids.bytes, ids.forgotten.clone());
-        self.principals == other.principals && all(self) == all(other)
+        // Whatever bounds are out of date.
+        self.principals == other.principals
+            && self.bytes == other.bytes
+            && self.forgotten == other.forgotten
     }
 }
 
@@ -330,10 +332,6 @@ impl PrincipalIds {
     fn note_forgotten(&mut self, id: Uuid) {
         let spans = &mut self.forgotten;
         let at = spans.partition_point(|(_, to)| *to < id);
-        let is_near = |one: Uuid, other: Uuid| {
-            let (one, other) = (time_of(one).unwrap_or(0), time_of(other).unwrap_or(0));
-            one.abs_diff(other) <= SPAN_GAP_MS
-        };
         match at.checked_sub(1) {
             Some(below) if is_near(spans[below].1, id) => spans[below].1 = id,
             _ => match spans.get_mut(at) {
@@ -342,10 +340,7 @@ impl PrincipalIds {
                 _ => spans.insert(at, (id, id)),
             },
         }
-        if spans.len() > SPANS {
-            let (_, to) = spans.remove(0);
-            spans[0] = (Uuid::nil(), spans[0].1.max(to));
-        }
+        join_oldest(spans);
     }
 }
 
@@ -359,10 +354,6 @@ fn is_within(spans: &[(Uuid, Uuid)], id: Uuid) -> bool {
 
 /// Adds a span to spans in their order: those that are near it become one with it.
 fn add_span(spans: &mut Vec<(Uuid, Uuid)>, (mut from, mut to): (Uuid, Uuid)) {
-    let is_near = |one: Uuid, other: Uuid| {
-        let (one, other) = (time_of(one).unwrap_or(0), time_of(other).unwrap_or(0));
-        one.abs_diff(other) <= SPAN_GAP_MS
-    };
     spans.retain(|span| {
         let overlap = span.0 <= to && from <= span.1;
         let meets = overlap || is_near(span.0, to) || is_near(span.1, from);
@@ -373,6 +364,17 @@ fn add_span(spans: &mut Vec<(Uuid, Uuid)>, (mut from, mut to): (Uuid, Uuid)) {
     });
     let at = spans.partition_point(|span| span.1 < from);
     spans.insert(at, (from, to));
+    join_oldest(spans);
+}
+
+/// Whether two ids are of so near times that one span has both.
+fn is_near(one: Uuid, other: Uuid) -> bool {
+    let (one, other) = (time_of(one).unwrap_or(0), time_of(other).unwrap_or(0));
+    one.abs_diff(other) <= SPAN_GAP_MS
+}
+
+/// Makes the oldest two spans one, from the beginning of time, if there are too many.
+fn join_oldest(spans: &mut Vec<(Uuid, Uuid)>) {
     if spans.len() > SPANS {
         let (_, to) = spans.remove(0);
         spans[0] = (Uuid::nil(), spans[0].1.max(to));
