@@ -30,7 +30,8 @@ pub use self::form::Form;
 use self::form::Id;
 use crate::door::Door;
 use crate::house::{House, left_ms};
-use crate::places::{Full, Place};
+use crate::line::Crowded;
+use crate::places::Place;
 use crate::rules::JoinRequest;
 use crate::talk::gap;
 use crate::talk::joining::reply;
@@ -52,9 +53,7 @@ pub enum Refused {
     /// The reader cannot be present there.
     Presence(Absent),
     /// There is no place for another reader.
-    Full,
-    /// There is no place for another reader of that address.
-    TooMany,
+    Crowded(Crowded),
 }
 
 /// Why a reader cannot be present.
@@ -85,12 +84,9 @@ pub struct Request {
 /// [`Refused`]; nothing is joined then.
 pub async fn follow(door: &Door, topic: &str, request: Request) -> Result<Body, Refused> {
     let Request { params, form, credential, from } = request;
-    let place = door.enter(from).map_err(|full| match full {
-        Full::House => Refused::Full,
-        Full::Address => Refused::TooMany,
-    })?;
+    let place = door.enter(from).map_err(|full| Refused::Crowded(full.into()))?;
     if place.is_tight() {
-        return Err(Refused::Full);
+        return Err(Refused::Crowded(Crowded::House));
     }
     let house = door.house();
     let node = house.node();

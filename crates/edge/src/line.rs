@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use axum::http::Extensions;
 use instep_model::limits;
+use instep_node::mail::MailError;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
@@ -175,6 +176,15 @@ impl Burden {
 impl fmt::Debug for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Line").field("peer", &self.0.peer).finish_non_exhaustive()
+    }
+}
+
+impl From<Crowded> for MailError {
+    fn from(crowded: Crowded) -> Self {
+        match crowded {
+            Crowded::House => Self::Full,
+            Crowded::Address => Self::Crowded,
+        }
     }
 }
 

@@ -2,11 +2,15 @@
 
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use instep_edge::Crowded;
 use instep_model::disk::Shortage;
 use instep_model::owner::Refusal;
 use instep_node::{FollowError, LiveError, blocking};
 use serde::Serialize;
 use utoipa::ToSchema;
+
+/// When to come back, in seconds, who has as many of something as it may.
+pub(crate) const CROWDED_RETRY_S: u64 = 10;
 
 /// Every code that an HTTP answer can carry. Each is explained in `docs/reference/errors.md`.
 pub const CODES: &[&str] = &[
@@ -125,6 +129,19 @@ impl Problem {
     pub(crate) fn too_often(code: &'static str, detail: impl Into<String>, retry_s: u64) -> Self {
         let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, code, detail);
         Self { retry_after_s: Some(retry_s), ..problem }
+    }
+
+    /// There is no place for one more: of everybody, or of its address, which has a code of its own
+    /// for that. What is said in either case comes in this order.
+    pub(crate) fn crowded(
+        crowded: Crowded,
+        code: &'static str,
+        [of_all, of_address]: [&str; 2],
+    ) -> Self {
+        match crowded {
+            Crowded::House => Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", of_all),
+            Crowded::Address => Self::too_often(code, of_address, CROWDED_RETRY_S),
+        }
     }
 
     /// What the system says names paths of the machine, and stands in the log.

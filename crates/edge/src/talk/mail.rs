@@ -18,7 +18,8 @@ use serde_json::{Value, json};
 use super::pushing::Asked;
 use super::{Answer, Joined, Outside, Talk, Wait, Wants};
 use crate::house::House;
-use crate::places::{Full, Place, Sort};
+use crate::line::Crowded;
+use crate::places::{Place, Sort};
 
 /// The event by which messages are sent.
 const SEND_EVENT: &str = "send";
@@ -127,10 +128,7 @@ pub(super) fn register(
     let place = match house.take_place(Sort::Registration, from) {
         Ok(place) => place,
         Err(full) => {
-            let error = match full {
-                Full::House => MailError::Full,
-                Full::Address => MailError::Crowded,
-            };
+            let error = MailError::from(Crowded::from(full));
             return Answer::Now(Outside::Refused(channel, refused(&error)));
         }
     };

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use futures_util::stream;
 use instep_access::{Action, Resource};
-use instep_edge::{Crowded, Held};
+use instep_edge::Held;
 use instep_model::commit::Record;
 use instep_model::mail::MailRecord;
 use instep_model::position::Position;
@@ -20,7 +20,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::IntoParams;
 
-use super::events::TOO_MANY_RETRY_S;
+use super::events::no_place_to_read;
 use super::{Query, Shared, dataset, streaming};
 use crate::caller::Caller;
 use crate::problem::Problem;
@@ -79,16 +79,7 @@ pub(super) async fn changes(
         Err(problem) if events => (Some(problem), (None, dataset.follow(None)?)),
         Err(problem) => return Err(problem),
     };
-    let place = shared.door.reader(caller.address()).map_err(|crowded| match crowded {
-        Crowded::House => {
-            let detail = "there is no place for another reader";
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail)
-        }
-        Crowded::Address => {
-            let detail = "there is no place for another reader of this address";
-            Problem::too_often("too_many_sockets", detail, TOO_MANY_RETRY_S)
-        }
-    })?;
+    let place = shared.door.reader(caller.address()).map_err(no_place_to_read)?;
     caller.follows();
     let feed = Feed {
         _place: place,

@@ -6,16 +6,14 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use instep_access::{Action, Resource};
+use instep_edge::Crowded;
 use instep_edge::events::{self, Absent, Form, Refused, Request};
 use instep_model::feed::JoinRefusal;
 use serde_json::Value;
 
 use super::{Query, Shared, streaming};
 use crate::caller::Caller;
-use crate::problem::Problem;
-
-/// When to come back who has too many sockets already.
-pub(super) const TOO_MANY_RETRY_S: u64 = 10;
+use crate::problem::{CROWDED_RETRY_S, Problem};
 
 /// The events of a topic as they come: what a channel gets after its join, the reply first, as
 /// `joined`. Each event whose place is known carries it as `id`; a browser's `EventSource` goes on
@@ -147,16 +145,17 @@ fn problem(topic: &str, refused: Refused) -> Problem {
         }
         Refused::Presence(Absent { code, detail }) => match code {
             "overloaded" => new(StatusCode::SERVICE_UNAVAILABLE, code, detail),
-            "too_many_presences" => Problem::too_often(code, detail, TOO_MANY_RETRY_S),
+            "too_many_presences" => Problem::too_often(code, detail, CROWDED_RETRY_S),
             _ => Problem::bad_request(code, detail),
         },
-        Refused::Full => {
-            let detail = "there is no place for another reader".to_owned();
-            new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail)
-        }
-        Refused::TooMany => {
-            let detail = "there is no place for another reader of this address".to_owned();
-            Problem::too_often("too_many_sockets", detail, TOO_MANY_RETRY_S)
-        }
+        Refused::Crowded(crowded) => no_place_to_read(crowded),
     }
+}
+
+pub(super) fn no_place_to_read(crowded: Crowded) -> Problem {
+    let details = [
+        "there is no place for another reader",
+        "there is no place for another reader of this address",
+    ];
+    Problem::crowded(crowded, "too_many_sockets", details)
 }

@@ -18,9 +18,6 @@ use super::requests::{Asked, Requests};
 use super::{Front, Serving};
 use crate::problem::Problem;
 
-/// When to come back who has too many connections.
-const RETRY_S: u64 = 10;
-
 /// Somebody who has come to the door.
 struct Arrival {
     line: Line,
@@ -80,16 +77,11 @@ fn arrive(serving: &Serving, stream: &TcpStream, peer: SocketAddr) -> Option<Arr
 }
 
 fn crowd(crowded: Crowded) -> Problem {
-    match crowded {
-        Crowded::Address => {
-            let detail = "there is no place for another connection of this address";
-            Problem::too_often("too_many_sockets", detail, RETRY_S)
-        }
-        Crowded::House => {
-            let detail = "there is no place for another connection";
-            Problem::new(axum::http::StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail)
-        }
-    }
+    let details = [
+        "there is no place for another connection",
+        "there is no place for another connection of this address",
+    ];
+    Problem::crowded(crowded, "too_many_sockets", details)
 }
 
 /// Waits for a client to say something; how much of its time is left then, none when it does not

@@ -8,7 +8,6 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderName, StatusCode};
 use bytes::Bytes;
 use instep_access::{Action, Resource};
-use instep_edge::Crowded;
 use instep_model::limits;
 use instep_model::mail::kinds::id_of_server;
 use instep_node::mail::{Answers, Kept, MailError, Pull, Reply, SERVER_PREFIX};
@@ -16,12 +15,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 
-use super::super::events::TOO_MANY_RETRY_S;
 use super::super::shapes::{AnswersReply, PullReply};
 use super::super::{Answer, Body, Query, Shared, dataset, read_json};
 use super::server_of;
 use crate::caller::{Caller, now_ms};
-use crate::problem::Problem;
+use crate::problem::{CROWDED_RETRY_S, Problem};
 
 /// What is written as JSON already.
 const JSON: [(HeaderName, &str); 1] = [(CONTENT_TYPE, "application/json")];
@@ -164,20 +162,14 @@ pub(in crate::api) async fn pull(
     may_take(&caller, &name, &server)?;
     let from = caller.address();
     // Held while it waits.
-    let _place = shared.door.pull(from).map_err(|crowded| match crowded {
-        Crowded::House => {
-            let detail = "there is no place for another pull";
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail)
-        }
-        Crowded::Address => {
-            let detail = "as many pulls of this address wait as may";
-            Problem::too_often("too_many_pulls", detail, TOO_MANY_RETRY_S)
-        }
+    let _place = shared.door.pull(from).map_err(|crowded| {
+        let details =
+            ["there is no place for another pull", "as many pulls of this address wait as may"];
+        Problem::crowded(crowded, "too_many_pulls", details)
     })?;
-    let let_in = || match shared.door.registration(from) {
-        Ok(held) => Ok(Box::new(held) as Kept),
-        Err(Crowded::House) => Err(MailError::Full),
-        Err(Crowded::Address) => Err(MailError::Crowded),
+    let let_in = || {
+        let held = shared.door.registration(from);
+        held.map(|held| Box::new(held) as Kept).map_err(MailError::from)
     };
     let pull = Pull { registration, max, wait: Duration::from_millis(wait_ms) };
     let pulled = dataset.pull(&server, pull, let_in, over(&shared)).await.map_err(refused)?;
@@ -247,7 +239,7 @@ fn refused(error: MailError) -> Problem {
         MailError::Fenced | MailError::NotRegistered { .. } => {
             Problem::new(StatusCode::CONFLICT, error.code(), error.to_string())
         }
-        MailError::Crowded => Problem::too_often(error.code(), error.to_string(), TOO_MANY_RETRY_S),
+        MailError::Crowded => Problem::too_often(error.code(), error.to_string(), CROWDED_RETRY_S),
         MailError::Full => {
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.code(), error.to_string())
         }
