@@ -11,7 +11,7 @@ use instep_model::name::Name;
 use instep_model::position::Position;
 use instep_model::state::Journal;
 use instep_node::journals::JournalRecords;
-use instep_node::{Dataset, Unopened};
+use instep_node::{Dataset, Unopened, blocking};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -367,8 +367,7 @@ async fn journals(dataset: &Dataset) -> BTreeMap<String, JournalStatus> {
         return BTreeMap::new();
     }
     let asked = dataset.clone();
-    let read = tokio::task::spawn_blocking(move || asked.journals());
-    if let Ok(Ok(records)) = read.await {
+    if let Ok(Ok(records)) = blocking(move || asked.journals()).await {
         let status = |(name, of): (Name, JournalRecords)| {
             let JournalRecords { last, first_kept } = of;
             (name.to_string(), JournalStatus { last, first_kept, kept: Some(of.kept()) })
