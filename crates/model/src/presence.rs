@@ -217,7 +217,7 @@ impl Presence {
         match self.crowded {
             true => Greeting { told: self.count(), rest: None },
             false => {
-                let (payload, rest) = piece(&self.present, None, usize::MAX);
+                let (payload, rest) = piece(&self.present, None);
                 Greeting { told: Told { event: STATE_EVENT, payload }, rest }
             }
         }
@@ -230,32 +230,14 @@ impl Presence {
             return None;
         }
         self.seen = true;
-        let (joins, rest) = piece(&self.present, Some(after), usize::MAX);
+        let (joins, rest) = piece(&self.present, Some(after));
         Some(Greeting { told: diff(&joins, "{}"), rest })
     }
 
     /// The first metas, at most so many, as `presence_state` has them.
     #[must_use]
     pub fn list(&self, most: usize) -> String {
-        let (mut list, mut after, mut left) = (Map::new(), None, most);
-        loop {
-            let (text, rest) = piece(&self.present, after.as_ref(), left);
-            let read: Map<String, Value> = serde_json::from_str(&text).unwrap_or_default();
-            for (key, under) in read {
-                left -= under["metas"].as_array().map_or(0, Vec::len);
-                match list.get_mut(&key).and_then(|known: &mut Value| known["metas"].as_array_mut())
-                {
-                    Some(known) => {
-                        known.extend(under["metas"].as_array().into_iter().flatten().cloned())
-                    }
-                    None => drop(list.insert(key, under)),
-                }
-            }
-            match rest.filter(|_| left > 0) {
-                Some(rest) => after = Some(rest),
-                None => return Value::Object(list).to_string(),
-            }
-        }
+        cut(&self.present, None, (most, usize::MAX)).0
     }
 
     /// What everybody is told now, in pieces; nothing when nothing changed since the last time.
@@ -346,7 +328,16 @@ fn take(metas: &mut Metas, key: &str, reference: &str) -> Option<Meta> {
 
 /// The piece of a list that begins behind a place: at most [`limits::PRESENCE_PIECE_BYTES`] of
 /// JSON, but one meta at least.
-fn piece(metas: &Metas, after: Option<&After>, most: usize) -> (String, Option<After>) {
+fn piece(metas: &Metas, after: Option<&After>) -> (String, Option<After>) {
+    cut(metas, after, (usize::MAX, limits::PRESENCE_PIECE_BYTES))
+}
+
+/// What of a list begins behind a place: at most so many metas, and bytes of JSON.
+fn cut(
+    metas: &Metas,
+    after: Option<&After>,
+    (most, bytes): (usize, usize),
+) -> (String, Option<After>) {
     let mut written = Written::default();
     let mut last: Option<(&Arc<str>, &Meta)> = None;
     let range: (Bound<&str>, Bound<&str>) = match after {
@@ -359,7 +350,7 @@ fn piece(metas: &Metas, after: Option<&After>, most: usize) -> (String, Option<A
             under.iter().position(|meta| meta.reference == after.reference).map(|at| at + 1)
         });
         for meta in &under[told.unwrap_or(0)..] {
-            if written.metas >= most || written.metas > 0 && written.is_full(key, meta) {
+            if written.metas >= most || written.metas > 0 && written.bytes_with(key, meta) > bytes {
                 let after = last.map(|(key, meta)| After {
                     key: Arc::clone(key),
                     reference: Arc::clone(&meta.reference),
@@ -377,7 +368,7 @@ fn piece(metas: &Metas, after: Option<&After>, most: usize) -> (String, Option<A
 fn pieces(metas: &Metas) -> Vec<String> {
     let (mut all, mut after) = (vec![], None);
     loop {
-        let (text, rest) = piece(metas, after.as_ref(), usize::MAX);
+        let (text, rest) = piece(metas, after.as_ref());
         all.push(text);
         match rest {
             Some(rest) => after = Some(rest),
@@ -395,9 +386,10 @@ struct Written {
 }
 
 impl Written {
-    fn is_full(&self, key: &str, meta: &Meta) -> bool {
+    /// About how many bytes there are with one more.
+    fn bytes_with(&self, key: &str, meta: &Meta) -> usize {
         let more = key.len() + meta.fields.len() + 2 * meta.reference.len() + META_BYTES;
-        self.json.len() + more > limits::PRESENCE_PIECE_BYTES
+        self.json.len() + more
     }
 
     fn add(&mut self, key: &Arc<str>, meta: &Meta) {
