@@ -285,6 +285,14 @@ fn dataset(node: &Node, name: &str) -> Result<Dataset, Problem> {
     node.dataset(name).ok_or_else(|| absent(node, name))
 }
 
+/// Asked behind a wait: a dataset may have been removed meanwhile.
+fn still_there(dataset: &Dataset) -> Result<(), Problem> {
+    match dataset.is_removed() {
+        true => Err(Problem::unknown_dataset(dataset.name().as_str())),
+        false => Ok(()),
+    }
+}
+
 /// Why there is no such dataset to ask.
 fn absent(node: &Node, name: &str) -> Problem {
     match node.why_unopened(name) {

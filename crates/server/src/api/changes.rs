@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use utoipa::IntoParams;
 
 use super::events::no_place_to_read;
-use super::{Query, Shared, dataset, streaming};
+use super::{Query, Shared, dataset, still_there, streaming};
 use crate::caller::Caller;
 use crate::problem::Problem;
 
@@ -141,20 +141,13 @@ impl Feed {
         if let Err(problem) = self
             .caller
             .may(Action::Read, Resource::Dataset(self.dataset.name().as_str()))
-            .and_then(|()| self.lives())
+            .and_then(|()| still_there(&self.dataset))
         {
             out.clear();
             self.put_error(&mut out, problem);
             goes_on = false;
         }
         (out, goes_on)
-    }
-
-    fn lives(&self) -> Result<(), Problem> {
-        match self.dataset.is_removed() {
-            true => Err(Problem::unknown_dataset(self.dataset.name().as_str())),
-            false => Ok(()),
-        }
     }
 
     /// The next bytes as they would be for somebody who may read them.

@@ -90,6 +90,10 @@ fn pulls_of_one_address_that_wait_are_no_more_than_its_share() {
     let limited = Limited::shared(4);
 
     let waiting = ["1", "2"].map(|server| limited.pull(STRANGER, server, 20_000));
+    until("both wait", || {
+        let (_, known) = limited.server.request("GET", "/v1/datasets/m/servers");
+        ["\"1\"", "\"2\""].iter().all(|server| known.contains(server))
+    });
     until("one more is refused", || {
         limited.pulled(STRANGER, "3") == (429, "too_many_pulls".to_owned())
     });

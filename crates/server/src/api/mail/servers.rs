@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 
 use super::super::shapes::{AnswersReply, PullReply};
-use super::super::{Answer, Body, Query, Shared, dataset, read_json};
+use super::super::{Answer, Body, Query, Shared, dataset, read_json, still_there};
 use super::server_of;
 use crate::caller::{Caller, now_ms};
 use crate::problem::{CROWDED_RETRY_S, Problem};
@@ -172,12 +172,11 @@ pub(in crate::api) async fn pull(
         held.map(|held| Box::new(held) as Kept).map_err(MailError::from)
     };
     let pull = Pull { registration, max, wait: Duration::from_millis(wait_ms) };
-    let pulled = dataset.pull(&server, pull, let_in, over(&shared)).await.map_err(refused)?;
+    let may_go_on = || may_take(&caller, &name, &server).and_then(|()| still_there(&dataset));
+    let over = over(&shared, || may_go_on().is_ok());
+    let pulled = dataset.pull(&server, pull, let_in, over).await.map_err(refused)?;
     // Who lost the right while it waited is told nothing; whoever registers next is given it.
-    may_take(&caller, &name, &server)?;
-    if dataset.is_removed() {
-        return Err(Problem::unknown_dataset(&name));
-    }
+    may_go_on()?;
     let head = json!({"registration": pulled.registration, "ask": pulled.ask});
     let mut text = head.to_string().into_bytes();
     text.pop();
@@ -192,13 +191,18 @@ pub(in crate::api) async fn pull(
     Ok((JSON, text))
 }
 
-/// End of a wait: the server is about to stop, or rights have changed.
-fn over(shared: &Shared) -> impl Future<Output = ()> + use<> {
+/// End of a wait: the server is about to stop, or whoever waits may not go on.
+fn over(shared: &Shared, may_go_on: impl Fn() -> bool) -> impl Future<Output = ()> {
+    // From now on, not from when it is first waited for.
     let (mut draining, mut reviewing) = (shared.door.draining(), shared.door.reviewing());
     async move {
+        let lost = async {
+            // Fails only when the door is gone, and the server with it.
+            while reviewing.changed().await.is_ok() && may_go_on() {}
+        };
         tokio::select! {
             _ = draining.wait_for(|drain| *drain) => {}
-            _ = reviewing.changed() => {}
+            () = lost => {}
         }
     }
 }
