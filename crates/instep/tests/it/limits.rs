@@ -85,17 +85,17 @@ impl Client {
         Some(serde_json::from_slice(&message).unwrap())
     }
 
-    /// Sends, and answers the status and the response.
+    /// Sends, and answers the status and the response; `closed` when the server ends the connection.
     pub(super) fn ask(&mut self, message: [Value; 5]) -> (String, Value) {
         let reference = message[1].clone();
         self.send(&json!(message));
-        loop {
-            let heard = self.next().expect("an answer");
+        while let Some(heard) = self.next() {
             if heard[1] == reference && heard[3] == "phx_reply" {
                 let status = heard[4]["status"].as_str().unwrap().to_owned();
                 return (status, heard[4]["response"].clone());
             }
         }
+        ("closed".into(), Value::Null)
     }
 
     pub(super) fn join(&mut self, topic: &str, number: u32) -> (String, Value) {
