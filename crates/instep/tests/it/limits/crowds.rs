@@ -1,10 +1,12 @@
 //! Crowd of one address at each door and at all of them together: what it costs the others.
 //!
 //! `STRANGERS=10000` in the environment tries it with as many connections, five rounds at each
-//! door, and says the latency of the others alone and beside the crowd (`cargo xtask soak`).
+//! door, and says the latency of the others beside the crowd (`cargo xtask soak`). A crowd takes
+//! the machine's time even from those that it does not visit; so the same crowd goes to a bare
+//! listener, too, which does nothing but to accept.
 
 use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -23,6 +25,7 @@ const ADDRESS_BYTES: u64 = 64 << 20;
 const CONNECTION_BYTES: u64 = 64 << 10;
 
 /// Door: where a stranger connects, says one thing, and goes on with single bytes, if at all.
+#[derive(Clone)]
 struct Door {
     name: &'static str,
     to: SocketAddr,
@@ -86,6 +89,60 @@ impl Strangers {
     }
 }
 
+/// The crowd of some doors, at another address.
+fn visit(doors: &[&Door]) -> impl FnOnce(SocketAddr, &AtomicBool) + Send {
+    let doors: Vec<_> = doors.iter().copied().cloned().collect();
+    move |to, over| {
+        let there: Vec<_> = doors.into_iter().map(|door| Door { to, ..door }).collect();
+        let mut strangers = Strangers::come(crowd(), &there.iter().collect::<Vec<_>>());
+        strangers.trickle_until(over);
+    }
+}
+
+/// Latency of the others while a crowd comes to a bare listener, which keeps so many of them.
+fn beside_bare(
+    keeps: usize,
+    come: impl FnOnce(SocketAddr, &AtomicBool) + Send,
+    ask: impl FnMut(u32),
+) -> Duration {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let to = listener.local_addr().unwrap();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut kept = Vec::new();
+            while let Ok((stream, _)) = listener.accept()
+                && !over.load(Ordering::Relaxed)
+            {
+                if kept.len() < keeps {
+                    kept.push(stream);
+                }
+            }
+        });
+        let crowd = scope.spawn(|| come(to, &over));
+        let beside = p99_of_others(ask);
+        over.store(true, Ordering::Relaxed);
+        crowd.join().unwrap();
+        // Wakes the listener, which ends.
+        drop(TcpStream::connect(to));
+        beside
+    })
+}
+
+/// How the latency of the others compares with what it was alone.
+struct Ratios {
+    beside: f64,
+    beside_bare: f64,
+}
+
+impl Ratios {
+    fn of(alone: Duration, beside: Duration, beside_bare: Duration) -> Self {
+        let [beside, beside_bare] =
+            [beside, beside_bare].map(|taken| taken.as_secs_f64() / alone.as_secs_f64());
+        Self { beside, beside_bare }
+    }
+}
+
 /// Latency of somebody else's messages, for a while: the 99th of a hundred.
 fn p99_of_others(mut ask: impl FnMut(u32)) -> Duration {
     let measured = Duration::from_millis(if crowd() < 1_000 { 200 } else { 2_000 });
@@ -113,11 +170,12 @@ fn median(mut of: Vec<f64>) -> f64 {
     of[of.len() / 2]
 }
 
-/// Crowd at some doors, once; the ratio of the others' p99 beside it and alone.
-fn beside(limited: &Limited, other: &mut Client, name: &str, doors: &[&Door]) -> (f64, u64) {
+/// Crowd at some doors, once: what it costs the others, and how many bytes.
+fn beside(limited: &Limited, other: &mut Client, name: &str, doors: &[&Door]) -> (Ratios, u64) {
     let before = (limited.descriptors(), limited.resident_bytes());
     let share = crowd() / 5;
     let alone = p99_of_others(|number| pushes(other, number));
+    let bare = beside_bare(share, visit(doors), |number| pushes(other, number));
     let over = AtomicBool::new(false);
     let (crowded, more) = std::thread::scope(|scope| {
         let strangers = scope.spawn(|| {
@@ -144,7 +202,7 @@ fn beside(limited: &Limited, other: &mut Client, name: &str, doors: &[&Door]) ->
     until("everything is given back", || {
         limited.descriptors() <= before.0 + 4 && limited.metric("instep_client_bytes") < 1_000_000
     });
-    (crowded.as_secs_f64() / alone.as_secs_f64(), more)
+    (Ratios::of(alone, crowded, bare), more)
 }
 
 #[test]
@@ -164,10 +222,10 @@ fn a_crowd_of_one_address_stays_within_its_bound_and_the_others_are_served() {
     turns.push(("all doors together", doors.iter().collect()));
 
     for (name, doors) in turns {
-        let found: Vec<_> =
-            (0..rounds()).map(|_| beside(&limited, &mut other, name, &doors)).collect();
-        let most = found.iter().map(|(_, more)| more >> 10).max().unwrap();
-        report(name, found.iter().map(|(ratio, _)| *ratio).collect());
+        let found = (0..rounds()).map(|_| beside(&limited, &mut other, name, &doors));
+        let (found, more): (Vec<_>, Vec<_>) = found.unzip();
+        let most = more.iter().max().unwrap() >> 10;
+        report(name, &found);
         println!("  {most} KiB more");
     }
 }
@@ -186,29 +244,38 @@ fn whoever_is_refused_and_comes_again_at_once_holds_up_nobody() {
     let heartbeat = br#"[null,"1","phoenix","heartbeat",{}]"#;
     let length = u32::try_from(heartbeat.len()).unwrap().to_be_bytes();
     let heartbeat = [&length[..], heartbeat].concat();
+    let again = |to: SocketAddr, said: &[u8], over: &AtomicBool| {
+        while !over.load(Ordering::Relaxed) {
+            let mut stream = connect_from(STRANGER, to);
+            let _ = stream.write_all(said);
+            let _ = stream.read(&mut [0; 1024]);
+        }
+    };
     let mut round = || {
         let alone = p99_of_others(|number| pushes(&mut other, number));
+        let two = |to: SocketAddr, over: &AtomicBool| {
+            std::thread::scope(|scope| {
+                for said in [request, &heartbeat] {
+                    scope.spawn(move || again(to, said, over));
+                }
+            });
+        };
+        let bare = beside_bare(0, two, |number| pushes(&mut other, number));
         let over = AtomicBool::new(false);
         let crowded = std::thread::scope(|scope| {
             for (to, said) in [(limited.http_address(), request), (limited.tcp, &heartbeat)] {
                 let over = &over;
-                scope.spawn(move || {
-                    while !over.load(Ordering::Relaxed) {
-                        let mut stream = connect_from(STRANGER, to);
-                        let _ = stream.write_all(said);
-                        let _ = stream.read(&mut [0; 1024]);
-                    }
-                });
+                scope.spawn(move || again(to, said, over));
             }
             let crowded = p99_of_others(|number| pushes(&mut other, number));
             over.store(true, Ordering::Relaxed);
             crowded
         });
-        crowded.as_secs_f64() / alone.as_secs_f64()
+        Ratios::of(alone, crowded, bare)
     };
 
-    let found = (0..rounds()).map(|_| round()).collect();
-    report("refused, and again at once", found);
+    let found: Vec<_> = (0..rounds()).map(|_| round()).collect();
+    report("refused, and again at once", &found);
     assert!(
         limited.metric("instep_rate_limited_total{what=\"connections\"}") > 0,
         "it was refused"
@@ -237,6 +304,7 @@ fn a_crowd_that_does_not_finish_its_handshakes_holds_up_nobody() {
     let doors = doors.map(|(name, to)| Door { name, to, opening: half.clone(), trickle: None });
     let mut round = || {
         let alone = p99_of_others(&mut asks);
+        let bare = beside_bare(share, visit(&doors.each_ref()), &mut asks);
         let (crowded, held) = std::thread::scope(|scope| {
             let strangers = scope.spawn(|| Strangers::come(crowd(), &doors.each_ref()));
             let crowded = p99_of_others(&mut asks);
@@ -245,10 +313,11 @@ fn a_crowd_that_does_not_finish_its_handshakes_holds_up_nobody() {
         until("those beyond the share go", || descriptors() <= before + share + EXTRA);
         drop(held);
         until("everything is given back", || descriptors() <= before + 4);
-        crowded.as_secs_f64() / alone.as_secs_f64()
+        Ratios::of(alone, crowded, bare)
     };
 
-    report("half a handshake of TLS", (0..rounds()).map(|_| round()).collect());
+    let found: Vec<_> = (0..rounds()).map(|_| round()).collect();
+    report("half a handshake of TLS", &found);
 }
 
 fn rounds() -> usize {
@@ -256,8 +325,12 @@ fn rounds() -> usize {
 }
 
 #[expect(clippy::print_stdout, reason = "the figures are for whoever runs it as a soak")]
-fn report(name: &str, found: Vec<f64>) {
+fn report(name: &str, found: &[Ratios]) {
     let (rounds, connections) = (found.len(), crowd());
-    let ratio = median(found);
-    println!("{name:<28} {connections} connections, {rounds} rounds: p99 of others x {ratio:.2}");
+    let beside = median(found.iter().map(|ratios| ratios.beside).collect());
+    let bare = median(found.iter().map(|ratios| ratios.beside_bare).collect());
+    println!(
+        "{name:<28} {connections} connections, {rounds} rounds: p99 of others x {beside:.2}, \
+         beside a bare listener x {bare:.2}"
+    );
 }
