@@ -85,7 +85,7 @@ impl Client {
         Some(serde_json::from_slice(&message).unwrap())
     }
 
-    /// Sends, and answers the status and the response; `closed` when the server ends the connection.
+    /// Sends, and answers the status and the response; `closed` when the server has ended it.
     pub(super) fn ask(&mut self, message: [Value; 5]) -> (String, Value) {
         let reference = message[1].clone();
         self.send(&json!(message));
