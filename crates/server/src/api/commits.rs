@@ -87,10 +87,6 @@ pub(super) async fn commit(
         return Err(Refusal::Empty.into());
     }
     check_rights(&caller, &name, &proposal.operations)?;
-    if proposal.operations.is_empty() {
-        // Said before it is looked whether the dataset is there: nothing asks for a right to it.
-        return Err(Refusal::Empty.into());
-    }
     let dataset = found?;
     let Receipt { position, results, replayed } = dataset.commit(proposal).await?;
     let results = if results.is_empty() { vec![None; count] } else { results.into_vec() };
