@@ -17,7 +17,7 @@ pub(crate) fn preferred(headers: &HeaderMap, offered: &[&'static str]) -> &'stat
     best.1
 }
 
-/// How much a media type is wanted, in thousandths. The range that says most about it decides.
+/// Quality of a media type in an `Accept` header, in thousandths. The most specific range decides.
 fn weight(accept: &str, media: &str) -> u16 {
     let kind = media.split('/').next().unwrap_or_default();
     let mut best = (0, 0);

@@ -45,7 +45,7 @@ use crate::web::{self, Reader, Web};
 ))]
 struct Document;
 
-/// What the routes share.
+/// State shared by the routes.
 #[derive(Clone)]
 pub(crate) struct Shared {
     pub(crate) node: Node,
@@ -116,8 +116,8 @@ pub(crate) fn router(shared: Shared, gate: Gate, web: Web, apps: Router) -> Rout
         .layer(middleware::from_fn_with_state((node, gate, entrance, web), admit))
 }
 
-/// What holds for every request before its route is known. It is one layer, because each costs as
-/// much as the parsing of a small request.
+/// Checks and headers common to all requests, applied before routing. It is one layer, because each
+/// costs as much as the parsing of a small request.
 async fn admit(
     State((node, gate, entrance, web)): State<(Node, Gate, Door, Web)>,
     request: Request,
@@ -203,7 +203,8 @@ fn is_text(path: &str) -> bool {
     std::str::from_utf8(&decoded).is_ok()
 }
 
-/// Which dataset it is may be known to those who may see it, and is in the log.
+/// Problem while not everything is in memory. It names no dataset, because not everybody may know
+/// which there are; the log has the name.
 pub(crate) fn loading() -> Problem {
     let detail = "not everything is in memory yet";
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "loading", detail)
@@ -293,7 +294,7 @@ fn still_there(dataset: &Dataset) -> Result<(), Problem> {
     }
 }
 
-/// Why there is no such dataset to ask.
+/// Problem of a dataset that is not open: unavailable or unknown.
 fn absent(node: &Node, name: &str) -> Problem {
     match node.why_unopened(name) {
         Some(_) => Problem::unavailable_dataset(name),

@@ -1,4 +1,4 @@
-//! What an application adds to a server: tables, views, routes, rules for channels.
+//! Parts that an application adds to a server: tables, views, routes, rules for channels.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use instep_model::name::Name;
 use instep_model::view::View;
 use instep_node::{LivePattern, Node};
 
-/// What an application adds to a server. Several can be merged.
+/// Parts that an application adds to a server. Several can be merged.
 #[derive(Clone, Default)]
 pub struct App {
     pub(crate) tables: Vec<(Name, Name, TableOptions)>,

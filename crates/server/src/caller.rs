@@ -1,4 +1,4 @@
-//! Who asks over HTTP: what a request shows, held against the gate.
+//! Caller of an HTTP request: the credential that it shows, checked against the gate.
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -12,8 +12,8 @@ use instep_edge::{Door, Line, Peer};
 
 use crate::problem::Problem;
 
-/// Who asks: what the request shows as `Authorization: Bearer <key or token>`. Use it as an
-/// extractor in routes of your own, and ask it before you do anything.
+/// Caller of a request, by the credential shown as `Authorization: Bearer <key or token>`. Use it
+/// as an extractor in routes of your own, and ask it before you do anything.
 #[derive(Debug, Clone)]
 pub struct Caller {
     gate: Gate,
@@ -103,24 +103,24 @@ impl Caller {
         }
     }
 
-    /// What it has shown that is good.
+    /// Returns its credential; an empty one if it was refused.
     pub(crate) fn credential(&self) -> Credential {
         self.shown.clone().unwrap_or_default()
     }
 
-    /// What it is answered goes on without end.
+    /// Marks its connection as one whose answer goes on without end.
     pub(crate) fn follows(&self) {
         if let Some(line) = &self.line {
             line.becomes_a_stream();
         }
     }
 
-    /// Where it asks from, where that is known.
+    /// Address of the client, where it is known.
     pub(crate) fn address(&self) -> Option<IpAddr> {
         self.address
     }
 
-    /// How long what it has shown is still good; none when that does not end by itself.
+    /// Time until its credential expires; none when that does not end by itself, or was refused.
     pub(crate) fn ends_in(&self) -> Option<Duration> {
         let deadline = self.shown.as_ref().ok()?.next_deadline()?;
         Some(Duration::from_millis(deadline.saturating_sub(now_ms())))

@@ -11,7 +11,7 @@ const STEP_MS: u64 = 500;
 /// The wall clock beside the one that never goes back, and stands still while a machine sleeps.
 pub(crate) struct Steps {
     began: Instant,
-    /// What the wall clock said at that time, as it is known by now.
+    /// Wall-clock time of `began`, corrected by every step noticed since.
     began_ms: u64,
 }
 

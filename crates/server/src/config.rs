@@ -136,25 +136,25 @@ pub const KEYS: &[&str] = &[
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Where data and the admin key are kept.
+    /// Directory of the data and the admin key.
     pub data: PathBuf,
-    /// Where HTTP and WebSocket are served. Port 0 takes a free one.
+    /// Address of HTTP and WebSocket. Port 0 takes a free one.
     pub http: SocketAddr,
     /// Serves others than this machine even if neither tokens nor keys nor rights are configured.
     pub insecure_public: bool,
-    /// Whose pages open sockets besides those of the server itself.
+    /// Origins of pages that are let in besides those of the server itself.
     pub origins: Vec<String>,
     /// Names under which the server is known, besides addresses and those without a dot.
     pub names: Vec<String>,
-    /// Where messages are taken over plain TCP; nowhere when absent.
+    /// Address of the plain TCP door; closed when absent.
     pub tcp: Option<SocketAddr>,
     /// The certificate; without one nothing is encrypted.
     pub tls: TlsConfig,
-    /// Where clients of the Janus wire are taken in; nowhere when absent.
+    /// Address of the Janus wire; closed when absent.
     pub janus: Option<SocketAddr>,
     /// Between two questions whether a Janus client is there, in milliseconds.
     pub janus_ping_ms: u64,
-    /// How long a Janus session outlives its connection, in milliseconds.
+    /// Lifetime of a Janus session without a connection, in milliseconds.
     pub janus_detached_ms: u64,
     /// Datasets that exist from the start.
     #[serde(rename = "dataset")]
@@ -162,7 +162,7 @@ pub struct Config {
     /// Tables that exist from the start.
     #[serde(rename = "table")]
     pub tables: Vec<TableConfig>,
-    /// What subscribers see.
+    /// Views: the rows that subscribers see.
     #[serde(rename = "view")]
     pub views: Vec<ViewDeclaration>,
     /// Live topics.
@@ -170,14 +170,14 @@ pub struct Config {
     pub live: Vec<LivePattern>,
     /// Datasets that keep mail.
     pub mail: Vec<MailConfig>,
-    /// How tokens are checked.
+    /// Verification of tokens.
     pub tokens: TokensConfig,
     /// Keys for programs.
     #[serde(rename = "key")]
     pub keys: Vec<KeyDeclaration>,
-    /// Who may do what.
+    /// Rights: the actions that principals may do.
     pub rights: Vec<RightDeclaration>,
-    /// How logs are kept.
+    /// Segments, retention and snapshots of logs.
     pub log: LogConfig,
     /// Topics without news get a bookmark this often, in milliseconds.
     pub bookmark_ms: u64,
@@ -189,7 +189,7 @@ pub struct Config {
     pub shards: usize,
     /// A reader that takes nothing for this long is closed, in milliseconds.
     pub slow_reader_ms: u64,
-    /// How long a TLS handshake may take, and after it the first request, in milliseconds.
+    /// Timeout of a TLS handshake, and after it of the first request, in milliseconds.
     pub handshake_ms: u64,
     /// A socket from which nothing arrives for this long is closed, in milliseconds.
     pub socket_idle_ms: u64,
@@ -203,26 +203,26 @@ pub struct Config {
     pub sockets_per_address: usize,
     /// Bytes that may wait for everybody to take them, or are not complete.
     pub waiting_bytes: usize,
-    /// Those of one address; 0: any number.
+    /// Bytes of that kind for one address; 0: any number.
     pub waiting_bytes_per_address: usize,
     /// Trusted proxies, by address or network: their word on where requests come from is believed.
     pub proxies: Vec<String>,
     /// Doors whose connections begin with a header of the PROXY protocol.
     pub proxy_protocol: Vec<DoorName>,
-    /// How often somebody may.
+    /// Rate limits.
     pub rate: RateConfig,
     /// Frames that a topic keeps for those who fell behind.
     pub ring_frames: usize,
     /// Bytes that a topic keeps for those who fell behind.
     pub ring_bytes: usize,
-    /// How long a topic keeps a frame, in milliseconds.
+    /// Time for which a topic keeps a frame, in milliseconds.
     pub ring_ms: u64,
     /// The file that all this was read from, for what is said about it; none: it was not.
     #[serde(skip)]
     pub source: Option<Source>,
 }
 
-/// Why a configuration was refused.
+/// Error of a configuration that was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
@@ -230,7 +230,7 @@ pub enum ConfigError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// Error of the operating system.
         error: std::io::Error,
     },
     /// The file is not what is expected; line and column are in the message.
@@ -238,7 +238,7 @@ pub enum ConfigError {
     Malformed {
         /// The file.
         path: PathBuf,
-        /// What the parser says.
+        /// Error of the parser.
         error: Box<toml::de::Error>,
     },
     /// A view of an application does not go with the others.
@@ -357,7 +357,7 @@ impl Config {
         Ok(checks::exposure(self)?)
     }
 
-    /// How sockets are served.
+    /// Options of the doors, by which sockets are served.
     #[must_use]
     pub fn door(&self) -> DoorOptions {
         DoorOptions {
@@ -389,7 +389,7 @@ impl Config {
         }
     }
 
-    /// How much each topic keeps for those who fell behind.
+    /// Limits of each topic's ring, kept for subscribers that fell behind.
     #[must_use]
     pub fn rings(&self) -> RingLimits {
         RingLimits { frames: self.ring_frames, bytes: self.ring_bytes, ms: self.ring_ms }

@@ -10,7 +10,7 @@ use instep_embedded::datasets::{Datasets, Leftover};
 use instep_embedded::real::{DIRECTORY_MODE, FILE_MODE, RealDisk};
 use instep_model::name::Name;
 
-/// Where datasets are kept in the data directory.
+/// Directory of the datasets in the data directory.
 const DATASETS: &str = "datasets";
 /// Bits of a mode that are for others than the owner.
 const OTHERS: u32 = 0o077;

@@ -25,7 +25,7 @@ use tokio::task::JoinHandle;
 
 use self::serving::serve_one;
 
-/// Whoever yields the core for that long has given it to somebody.
+/// Duration of a yield that shows that another thread wants the core.
 const IS_WANTED: Duration = Duration::from_micros(200);
 
 /// The threads. They end when this is dropped.
@@ -35,7 +35,7 @@ pub(crate) struct Fronts {
     _running: watch::Sender<()>,
 }
 
-/// What is served, and how.
+/// Router, door and options of the connections that are served.
 #[derive(Clone)]
 pub(crate) struct Serving {
     pub(crate) router: Router,
@@ -46,7 +46,7 @@ pub(crate) struct Serving {
     pub(crate) handshake: Duration,
     /// Connections begin with a header of the PROXY protocol.
     pub(crate) proxied: bool,
-    /// How long a connection may say nothing between two requests, or take for the head of one.
+    /// Timeout of an idle connection between two requests, and of the head of one.
     pub(crate) idle: Duration,
 }
 
@@ -95,7 +95,7 @@ impl Fronts {
     }
 }
 
-/// Those who come one after the other, so many in a row.
+/// Turns of newcomers: so many in a row, then other threads go first.
 struct Turns {
     came: usize,
     in_a_row: usize,
@@ -148,7 +148,7 @@ async fn accept(
     }
 }
 
-/// What the connections of one thread share.
+/// State shared by the connections of one thread.
 struct Front {
     serving: Serving,
     /// For TLS handshakes under way.

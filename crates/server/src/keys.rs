@@ -34,10 +34,10 @@ pub struct KeyFile {
     path: PathBuf,
 }
 
-/// Why a key was not made or removed.
+/// Error of making or removing a key.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// What was asked makes no sense: a name that is taken, unknown or none.
+    /// Invalid request: a name that is taken, unknown or none.
     #[error("{0}")]
     Refused(String),
     /// The file cannot be read or written.
@@ -53,7 +53,7 @@ struct Content {
 }
 
 impl KeyFile {
-    /// That of a data directory. It need not exist.
+    /// Key file of a data directory. It need not exist.
     #[must_use]
     pub fn in_directory(directory: &Path) -> Self {
         Self { path: directory.join(FILE) }

@@ -1,5 +1,5 @@
-//! What the server counts, as a page for Prometheus: in its text form, or in OpenMetrics for who
-//! asks for it.
+//! Metrics of the server, as a page for Prometheus: in its text form, or in OpenMetrics for clients
+//! that ask for it.
 //!
 //! Nothing is added up before somebody asks: shards and datasets count for themselves. Every name
 //! is explained in `docs/reference/metrics.md`. No label is chosen by clients.
@@ -29,7 +29,7 @@ use crate::problem::Problem;
 
 /// The forms of the page, the usual one first.
 const FORMS: [&str; 2] = ["text/plain", "application/openmetrics-text"];
-/// How long the shards may take to say how far their subscribers are behind.
+/// Timeout of the shards' answer about the lag of their subscribers.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Serves the page.
@@ -94,7 +94,7 @@ struct DatasetMeasured {
     counters: instep_node::dataset::Counters,
     waiting: instep_node::dataset::Waiting,
     head: u64,
-    /// What its views could not show, by their names.
+    /// Rows that each view could not show, by the view's name.
     view_failures: Vec<(String, u64)>,
     snapshot_age: Duration,
     stopped: bool,
@@ -428,7 +428,7 @@ impl Collector for Measured {
     }
 }
 
-/// What all shards have counted.
+/// Sum of the counts of all shards.
 fn sum(shards: &[Counts]) -> Counts {
     let mut all = Counts::default();
     for shard in shards {

@@ -38,7 +38,7 @@ pub(crate) struct Opener(Arc<Opening>);
 struct Opening {
     config: Config,
     datasets: Datasets,
-    /// Those that the configuration and the applications speak of.
+    /// Datasets that the configuration and the applications declare.
     declared: Vec<Name>,
     views: Vec<(Name, View)>,
     tables: Vec<(Name, Name, TableOptions)>,
@@ -48,7 +48,7 @@ struct Opening {
     busy: Mutex<()>,
 }
 
-/// Why a dataset was not made.
+/// Error of making a dataset.
 enum MakeError {
     Engine(EngineError),
     System(std::io::Error),
@@ -213,7 +213,7 @@ impl Opener {
         Ok(all)
     }
 
-    /// What is decided about the mail of a dataset.
+    /// Options of a dataset's mail: the configuration's, with the mappings of applications.
     fn mail_of(&self, name: &Name) -> MailOptions {
         let Opening { config, mappings, .. } = &*self.0;
         let declared = config.mail.iter().find(|mail| mail.dataset == *name);
@@ -348,7 +348,7 @@ impl Opener {
         all
     }
 
-    /// What makes the tables, queues and directories that a dataset should have.
+    /// Operations that make the tables, queues and directories which a dataset lacks.
     fn missing(&self, dataset: &Dataset, may_open: bool) -> Vec<Operation> {
         let (state, name) = (dataset.state(), dataset.name());
         let tables = self.0.tables.iter().filter(|(of, ..)| of == name);

@@ -9,7 +9,7 @@ use instep_node::{FollowError, LiveError, blocking};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// When to come back, in seconds, who has as many of something as it may.
+/// Retry delay, in seconds, for a client that has as many of something as it may.
 pub(crate) const CROWDED_RETRY_S: u64 = 10;
 
 /// Every code that an HTTP answer can carry. Each is explained in `docs/reference/errors.md`.
@@ -102,7 +102,7 @@ pub struct Problem {
     pub status: u16,
     /// The stable code.
     pub code: String,
-    /// What happened, for people; names the field and the limit.
+    /// Explanation for people; names the field and the limit.
     pub detail: String,
     /// Seconds to wait before it is worth trying again, as the header `Retry-After`.
     #[serde(skip)]
@@ -144,14 +144,15 @@ impl Problem {
         }
     }
 
-    /// What the system says names paths of the machine, and stands in the log.
+    /// Failure of the storage: the system's message names paths of the machine, so only the log has
+    /// it.
     pub(crate) fn storage(error: &impl std::fmt::Display) -> Self {
         tracing::error!(%error, "the storage refused a request");
         let detail = "the storage refused: see the server's log";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "storage_error", detail)
     }
 
-    /// What passes by itself: no thread, no descriptor, no memory.
+    /// Shortage that passes by itself: no thread, no descriptor, no memory.
     pub(crate) fn exhausted(error: &impl std::fmt::Display) -> Self {
         tracing::warn!(%error, "the system lacks what a request needs");
         let detail = "the operating system has no thread, no descriptor or no memory left";

@@ -34,7 +34,7 @@ use crate::opener::Opener;
 use crate::web::Web;
 use crate::{api, keys, metrics, tls, views};
 
-/// Why a server does not start.
+/// Error of a server that does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The configuration was refused.
@@ -45,7 +45,7 @@ pub enum StartError {
     Data {
         /// The directory.
         path: PathBuf,
-        /// What the system says.
+        /// Error of the operating system.
         error: std::io::Error,
     },
     /// Another server has the data directory.
@@ -59,7 +59,7 @@ pub enum StartError {
     Listen {
         /// The address.
         address: SocketAddr,
-        /// What the system says.
+        /// Error of the operating system.
         error: std::io::Error,
     },
     /// The threads that every server needs cannot be started.
@@ -70,7 +70,7 @@ pub enum StartError {
     Engine {
         /// The dataset.
         dataset: Name,
-        /// Why.
+        /// Error of the engine.
         error: Box<EngineError>,
     },
     /// A dataset cannot be recovered.
@@ -78,7 +78,7 @@ pub enum StartError {
     Open {
         /// The dataset.
         dataset: Name,
-        /// Why.
+        /// Error of the recovery.
         error: Box<OpenError>,
     },
     /// Something else lies where a dataset would be.
@@ -94,7 +94,7 @@ pub enum StartError {
         dataset: Name,
         /// The table.
         table: Name,
-        /// Why.
+        /// Refusal of the commit that would close it.
         refusal: Box<Refusal>,
     },
     /// The node is full.
@@ -269,7 +269,7 @@ impl Server {
         })
     }
 
-    /// Where HTTP and WebSocket are served.
+    /// Address of HTTP and WebSocket.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -287,13 +287,13 @@ impl Server {
         self.tcp_is_tls
     }
 
-    /// Where messages are taken over TCP, if they are.
+    /// Address of the plain TCP door, if it is open.
     #[must_use]
     pub fn tcp_address(&self) -> Option<SocketAddr> {
         self.tcp
     }
 
-    /// Where clients of the Janus wire are taken in, if they are.
+    /// Address of the Janus wire, if it is served.
     #[must_use]
     pub fn janus_address(&self) -> Option<SocketAddr> {
         self.janus
@@ -359,7 +359,7 @@ impl Server {
     }
 }
 
-/// Those who look at files, until this is dropped.
+/// Tasks that look at files, until this is dropped.
 struct Watching(Vec<AbortHandle>);
 
 impl Watching {

@@ -30,14 +30,14 @@ struct Note {
     tables: BTreeSet<String>,
 }
 
-/// Which tables are public by declaration, and which ones were.
+/// Tables that are public by declaration, and those that were.
 pub(crate) struct Publics {
     directory: PathBuf,
     declared: Vec<(Name, Name, TableOptions)>,
     noted: Mutex<Noted>,
 }
 
-/// What the file should say, and what it says.
+/// Note that the file should hold, and the one that it holds.
 #[derive(Debug, Default)]
 struct Noted {
     wanted: Note,
@@ -45,7 +45,7 @@ struct Noted {
 }
 
 impl Publics {
-    /// What is declared now; nothing is read yet.
+    /// Returns the declarations of now; nothing is read yet.
     pub(crate) fn new(directory: &Path, declared: &[(Name, Name, TableOptions)]) -> Self {
         let (directory, declared) = (directory.to_owned(), declared.to_vec());
         Self { directory, declared, noted: Mutex::default() }

@@ -24,7 +24,7 @@ pub(crate) fn is_stale() -> bool {
     STALE.load(Ordering::Relaxed)
 }
 
-/// How often a changed certificate was not taken.
+/// Count of changed certificates that were not taken.
 pub(crate) fn refused() -> u64 {
     REFUSED.load(Ordering::Relaxed)
 }

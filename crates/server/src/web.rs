@@ -19,7 +19,7 @@ use instep_edge::page_of;
 use crate::config::{Config, Fault};
 use crate::problem::Problem;
 
-/// What a page may say and read besides what every page may.
+/// Response headers that a page may read besides those that every page may.
 const EXPOSED: &str = "retry-after, www-authenticate";
 const METHODS: &str = "GET, HEAD, POST, PUT, DELETE";
 const ASKS_FOR_PRIVATE: HeaderName =
@@ -109,7 +109,7 @@ impl Web {
         }
     }
 
-    /// What is answered to a page that asks what it may, if that is what it asks.
+    /// Answers a CORS preflight request; none if the request is not one.
     pub(crate) fn preflight(method: &Method, headers: &HeaderMap) -> Option<Response> {
         let asks = *method == Method::OPTIONS
             && headers.contains_key(header::ORIGIN)

@@ -1,4 +1,4 @@
-//! How long does a commit take until it is durable, by clients at once?
+//! Bench of commits: the time until one is durable, by clients at once.
 //!
 //! Every client decrements one hot row, durably, and sends the next decrement when it has the
 //! answer to the last: over HTTP and in process, and beside it a real PostgreSQL on the same disk
@@ -29,7 +29,7 @@ mod postgres;
 mod program;
 mod server;
 
-/// What the hot row begins with: more than any run takes away.
+/// Initial value of the hot row: more than any run takes away.
 const START: i64 = 1_000_000_000;
 const CLIENTS: [usize; 4] = [1, 8, 64, 1024];
 const INSIDE: [usize; 3] = [1, 64, 1024];
@@ -113,7 +113,7 @@ fn keep_better(runs: &mut Runs, clients: usize, figures: Figures) {
     best.p50 = p50;
 }
 
-/// What is promised, and what was found, as far as it was measured.
+/// Goals promised, with the figures found, as far as they were measured.
 fn goals(http: &Runs, postgres: &Runs) -> Vec<Goal> {
     let mut goals = Vec::new();
     if let (Some(ours), Some(theirs)) = (http.get(&1024), postgres.get(&1024)) {

@@ -1,4 +1,4 @@
-//! What is promised, and what was found.
+//! Goals of a bench: the figure promised, and the figure found.
 
 use serde_json::{Value, json};
 

@@ -16,14 +16,14 @@ use tokio::net::TcpStream;
 /// No answer takes a minute.
 const LONGEST_NS: u64 = 60_000_000_000;
 
-/// How long to load, and how much of the beginning does not count.
+/// Duration of a load, and of the warm-up before it, which does not count.
 #[derive(Clone, Copy)]
 pub(crate) struct Span {
     pub(crate) warm_up: Duration,
     pub(crate) measured: Duration,
 }
 
-/// What a run of so many clients came to.
+/// Figures of a run.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Figures {
     pub(crate) per_second: f64,
@@ -69,7 +69,7 @@ impl Tally {
         }))
     }
 
-    /// Whether a client whose last answer came at `sent` sends again.
+    /// Returns true if a client whose last answer came at `sent` sends again.
     pub(crate) fn goes_on(&self, sent: Instant) -> bool {
         sent < self.0.end
     }

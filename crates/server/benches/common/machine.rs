@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-/// What a reader of the figures must know about the machine.
+/// Facts about the machine that a reader of the figures needs.
 pub(crate) fn facts(directory: &Path) -> Value {
     json!({
         "cpu": field("/proc/cpuinfo", "model name").unwrap_or_default(),
@@ -20,7 +20,7 @@ pub(crate) fn facts(directory: &Path) -> Value {
     })
 }
 
-/// What the disk itself takes: the median of overwriting 4 KiB and waiting until that is durable.
+/// Durable write time of the disk: the median of overwriting 4 KiB and waiting for the flush.
 fn durable_write(directory: &Path) -> Duration {
     let path = directory.join("durable-write");
     fs::write(&path, vec![1; 1024 * 1024]).expect("the bench's own directory");

@@ -22,7 +22,7 @@ impl Program {
         Self { child, _lifeline: lifeline, lines }
     }
 
-    /// What it says next.
+    /// Reads the next line of its output.
     pub(crate) fn line(&mut self) -> String {
         self.lines.next().expect("it says something").expect("text")
     }

@@ -29,7 +29,7 @@ pub(crate) struct Message {
 }
 
 impl Backlog {
-    /// What every message says, about 200 bytes with its number.
+    /// Body of every message: about 200 bytes with its number.
     pub(crate) const BODY: &str = "an order of four pairs of size 42 and one of size 38, to be \
         delivered to the warehouse in the harbour before noon, the receipt goes to the accounting \
         of the buyer, and the boxes are not to be bent";

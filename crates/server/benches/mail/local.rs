@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 
 use crate::backlog::{OUR_SERVER, OURS};
 
-/// How long it took until what waited was there.
+/// Time until the first waiting message had arrived, and until all had.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Push {
     pub(crate) first: Duration,
@@ -17,7 +17,7 @@ pub(crate) struct Push {
 pub(crate) struct Local {
     stream: TcpStream,
     topic: String,
-    /// Where it sends, if it does.
+    /// Queue that it sends to, if it sends.
     queue: Option<&'static str>,
     buffer: Vec<u8>,
     /// Bytes at the front of the buffer that were looked at.

@@ -1,4 +1,4 @@
-//! What does a push to one server cost, by how much waits for all of them?
+//! Bench of mail: the cost of a push to one server, by the backlog of all servers.
 //!
 //! A server with 5,000 endpoints registers, and 1,000 messages wait for it among 10 thousand, one
 //! million, ten million. Beside it a real PostgreSQL on the same disk in the same run answers the
@@ -57,7 +57,7 @@ struct Plan {
     shared: bool,
 }
 
-/// What the pushes of one backlog came to.
+/// Figures of the pushes of one backlog.
 struct Pushed {
     pending: usize,
     instep: Push,
@@ -71,7 +71,7 @@ struct Pushed {
     postgres: Option<[Push; 2]>,
 }
 
-/// What so many clients came to, each side in its best round.
+/// Figures of the cycles with so many clients, each side in its best round.
 #[derive(Default)]
 struct Cycled {
     clients: usize,

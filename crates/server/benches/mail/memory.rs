@@ -1,4 +1,4 @@
-//! What a pending message takes in memory beside its body, in a process that does nothing else.
+//! Memory of a pending message beside its body, measured in a process that does nothing else.
 
 use bytes::Bytes;
 use instep::model::commit::digest;

@@ -1,4 +1,4 @@
-//! What is done today: messages as rows of PostgreSQL, asked for in the two ways of the system that
+//! PostgreSQL as the baseline: messages as rows, queried in the two ways of the system that
 //! Instep's mail comes from, and claimed as job queues do.
 
 use std::path::Path;
@@ -19,7 +19,7 @@ const COPY_BYTES: usize = 1024 * 1024;
 
 pub(crate) struct Postgres(Cluster);
 
-/// How a server's messages are found.
+/// Query for a server's messages.
 #[derive(Clone, Copy)]
 pub(crate) enum Query {
     /// By the list of its endpoints, worked out when it registers.

@@ -93,7 +93,7 @@ impl ServerProcess {
         backlog.pending as f64 / begin.elapsed().as_secs_f64()
     }
 
-    /// What it says of its mail.
+    /// Fetches its overview of the mail.
     pub(crate) fn overview(&self) -> Value {
         on_one_thread(async {
             let mut client = HttpClient::connect(&self.address).await;

@@ -1,4 +1,4 @@
-//! How fast is a table in memory after a start, how large is it there, how fast is it read out?
+//! Bench of a table in memory: the time of a start, its size, the speed of a snapshot over HTTP.
 //!
 //! A million rows of 200 bytes. A cold start, from a snapshot and from the log alone, against a
 //! bare loop over the same files; memory per row against the row's bytes; the HTTP snapshot

@@ -1,5 +1,5 @@
-//! What runs in processes of their own: make the data, open it, read it barely, serve it. Each
-//! says on its standard output what it found.
+//! Phases of the bench, in processes of their own: make the data, open it, read it with a bare
+//! loop, serve it. Each prints its figures on standard output.
 
 use std::convert::Infallible;
 use std::fs::File;
@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use crate::machine::{cpu_of_threads, resident_bytes};
 use crate::{ROW_BYTES, ROWS_PER_COMMIT, bare};
 
-/// Where a dataset lies in the data directory.
+/// Directory of the dataset in the data directory.
 pub(crate) fn dataset_directory(data: &Path) -> PathBuf {
     data.join("datasets/d")
 }

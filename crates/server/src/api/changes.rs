@@ -30,7 +30,7 @@ const BOOKMARK: Duration = Duration::from_secs(10);
 /// Bytes handed to the socket at a time.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// Which commits.
+/// Parameters of a changefeed.
 #[derive(Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
 #[into_params(parameter_in = Query)]
@@ -118,11 +118,11 @@ enum Form {
 struct Feed {
     /// It counts as a reader until it ends.
     _place: Held,
-    /// Who follows, and what: a right that is lost ends the feed (I24).
+    /// Caller that follows the dataset: a right that is lost ends the feed (I24).
     caller: Caller,
     dataset: Dataset,
     follow: Follow,
-    /// Why the reader's position is of no use, if it has not been told yet.
+    /// Reset to be reported to the reader: the reason why its position is of no use.
     reset: Option<Problem>,
     form: Form,
     endless: bool,

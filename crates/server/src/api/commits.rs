@@ -179,7 +179,7 @@ fn read_operation(operation: usize, text: &str) -> Result<Operation, Refusal> {
     })
 }
 
-/// Which field does not read, and why: about a tagged object serde does not tell.
+/// Finds the field that does not parse, and why: serde does not tell for a tagged object.
 fn faulty_field(text: &str) -> Option<String> {
     fn fault<'a, T: Deserialize<'a>>(value: &'a Value) -> Option<String> {
         T::deserialize(value).err().map(|error| error.to_string())

@@ -29,7 +29,7 @@ pub(super) struct DatasetStatus {
     /// `unopened` when it cannot be opened and is tried again; `damaged` when it does not open
     /// until somebody does something about it.
     state: &'static str,
-    /// Why it is not ready.
+    /// Reason why it is not ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     /// Complete up to here; nothing is said of a dataset that is not open.
@@ -60,12 +60,12 @@ pub(super) struct DatasetStatus {
 /// A journal, and which of its records can still be read. They are kept as long as history is.
 #[derive(Serialize, ToSchema)]
 pub(super) struct JournalStatus {
-    /// How many records were appended: the number of the newest one. 0: there never was one.
+    /// Records ever appended: the number of the newest one. 0: there never was one.
     last: u64,
     /// The number of the oldest record that is kept; absent when none is.
     #[serde(skip_serializing_if = "Option::is_none")]
     first_kept: Option<u64>,
-    /// How many records are kept; absent when the log cannot be read.
+    /// Records that are kept; absent when the log cannot be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     kept: Option<u64>,
 }
@@ -111,7 +111,7 @@ pub(super) struct TableStatus {
     bytes: u64,
 }
 
-/// What is decided about a table.
+/// Options of a table.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 struct TableRequest {
@@ -327,7 +327,7 @@ pub(super) async fn create_journal(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// How a dataset is may be known to those who administer it and to those who read all of it.
+/// Checks that the caller may see a dataset's state: a right to administer it or to read all of it.
 fn may_see(caller: &Caller, dataset: &str) -> Result<(), Problem> {
     caller.may_one_of(Action::Administer, &[Action::Read], Resource::Dataset(dataset))
 }

@@ -13,7 +13,7 @@ const ANY: &[(&str, &str)] = &[
 ];
 const NOT_FOUND: (&str, &str) = ("404", "What the path names does not exist");
 const TOO_LARGE: (&str, &str) = ("413", "`body_too_large`");
-/// What a change may meet besides.
+/// Further error responses of operations that may change something.
 const CHANGE: &[(&str, &str)] =
     &[("500", "`storage_error`"), ("507", "`storage_full`: nothing was stored")];
 

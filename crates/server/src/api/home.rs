@@ -25,7 +25,7 @@ const WAYS: [(&str, &str, &str); 5] = [
     ("ready", "readyz", "whether the server takes requests"),
     ("health", "healthz", "whether the process lives"),
 ];
-/// Where sockets are made.
+/// Address of the socket endpoint, relative to the page.
 const SOCKET: &str = "socket";
 
 /// Answers in HTML to who prefers that, as browsers do.

@@ -1,4 +1,4 @@
-//! Who is connected, to what, and how far behind: for whoever may administer the server.
+//! Connections, their topics and their lag, for administrators of the server.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -13,7 +13,7 @@ use super::{Answer, Query, Shared};
 use crate::caller::Admin;
 use crate::problem::Problem;
 
-/// How many, if nobody says so.
+/// Default number of results.
 const USUALLY: usize = 100;
 
 #[derive(Deserialize, IntoParams)]
@@ -41,9 +41,9 @@ pub(super) struct Connection {
     door: &'static str,
     /// The other end.
     peer: Option<String>,
-    /// Who it is, as far as that was shown.
+    /// Principal, by the credential that was shown; `anonymous` without one.
     principal: String,
-    /// What the client calls itself.
+    /// User agent, as the client states it.
     user_agent: Option<String>,
     /// Milliseconds since it came.
     age_ms: u64,
@@ -53,7 +53,7 @@ pub(super) struct Connection {
     waiting_bytes: usize,
     /// Milliseconds since its socket last took something, while something waits.
     blocked_ms: Option<u64>,
-    /// What it has joined.
+    /// Topics that it has joined.
     topics: Vec<Joined>,
 }
 
@@ -77,7 +77,7 @@ pub(super) struct Topics {
 #[derive(Serialize, ToSchema)]
 pub(super) struct Topic {
     topic: String,
-    /// How many have joined it on this node.
+    /// Subscribers on this node.
     subscribers: usize,
     /// Frames that it keeps.
     frames: usize,
@@ -85,7 +85,7 @@ pub(super) struct Topic {
     bytes: usize,
 }
 
-/// Who is connected, the furthest behind first.
+/// Lists connections, the furthest behind first.
 #[utoipa::path(get, operation_id = "list_connections",
     path = "/v1/connections", tag = "server", params(TopQuery),
     responses((status = 200, body = Connections)))]

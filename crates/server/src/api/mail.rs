@@ -79,7 +79,7 @@ pub(super) struct SentAllReply {
     messages: Vec<SentReply>,
 }
 
-/// Which messages.
+/// Filter of messages.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -394,7 +394,7 @@ pub(super) async fn retry(
     Ok(Json(json!({"seq": seq, "position": receipt.position})))
 }
 
-/// How the mail of a dataset is: each queue with its counts, and what is wrong.
+/// Shows the state of a dataset's mail: each queue with its counts, and what is wrong.
 #[utoipa::path(get, operation_id = "show_mail",
     path = "/v1/datasets/{dataset}/mail", tag = "mail",
     params(("dataset" = String, Path, description = "Name of the dataset")),

@@ -24,12 +24,12 @@ use super::{Query, Shared, absent, streaming};
 use crate::caller::Caller;
 use crate::problem::Problem;
 
-/// How long a read waits for the position that it asks for.
+/// Maximum wait of a read for the position that it asks for.
 const FRESH: Duration = Duration::from_secs(5);
 /// Bytes of a snapshot that are handed to the socket at a time.
 const CHUNK_BYTES: usize = 256 * 1024;
 
-/// What to read, and how fresh.
+/// Page to read, and its freshness.
 #[derive(Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
 #[into_params(parameter_in = Query)]
@@ -46,7 +46,7 @@ pub(super) struct PageQuery {
     at_least: Option<String>,
 }
 
-/// How fresh.
+/// Freshness of a read.
 #[derive(Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
 #[into_params(parameter_in = Query)]

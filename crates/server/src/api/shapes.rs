@@ -73,7 +73,7 @@ pub(super) enum CommitOperation {
         key: String,
         /// The field; it must hold an integer, else `wrong_type`.
         field: String,
-        /// What is added.
+        /// Amount to add.
         by: i64,
         /// The new value may not be smaller, else `out_of_bounds`.
         #[serde(default)]
@@ -238,7 +238,7 @@ pub(super) struct RowReply {
     row: Fields,
 }
 
-/// What a pull brings.
+/// Result of a pull.
 #[derive(ToSchema)]
 pub(super) struct PullReply {
     /// Say it in the next pull and in answers.
@@ -271,14 +271,14 @@ pub(super) struct PulledMessage {
     body: Value,
 }
 
-/// What became of answers.
+/// Outcomes of answers.
 #[derive(ToSchema)]
 pub(super) struct AnswersReply {
     /// In the order `ack`, `nack`, `reject`.
     outcomes: Vec<AnswerOutcome>,
 }
 
-/// What became of an answer.
+/// Outcome of an answer.
 #[derive(ToSchema)]
 pub(super) struct AnswerOutcome {
     /// Number of the message.
@@ -310,7 +310,7 @@ pub(super) struct MessageStatus {
     attempts: u64,
     /// Generation of its route.
     generation: u64,
-    /// When it was stored, in milliseconds since 1970.
+    /// Time of storing it, in milliseconds since 1970.
     stored_ms: u64,
     /// Milliseconds since then.
     age_ms: u64,
@@ -325,7 +325,7 @@ pub(super) struct MessageStatus {
     /// It was finished then.
     #[schema(nullable = false)]
     ended_ms: Option<u64>,
-    /// Why it is dead.
+    /// Reason why it is dead.
     #[schema(nullable = false)]
     reason: Option<String>,
 }
@@ -379,7 +379,7 @@ pub(super) struct MailReply {
     damaged: u64,
     /// Answers refused because another registration had taken over.
     fenced: u64,
-    /// Where bodies are.
+    /// Storage of the bodies.
     bodies: BodiesReply,
     /// Each queue.
     queues: Vec<QueueReply>,
@@ -431,7 +431,7 @@ mod tests {
 
     use super::CommitOperation;
 
-    /// What a reader says that it knows, when it meets what it does not know.
+    /// Field names that a parser accepts, as its error about an unknown one lists them.
     fn known<T: DeserializeOwned>(value: serde_json::Value) -> BTreeSet<String> {
         let said = serde_json::from_value::<T>(value).err().map(|error| error.to_string());
         let said = said.unwrap_or_default();

@@ -23,7 +23,7 @@ pub(super) fn headers(content_type: &'static str) -> [(HeaderName, &'static str)
     ]
 }
 
-/// Whether a request asks for server-sent events by name, as every `EventSource` does.
+/// Returns true if a request asks for server-sent events by name, as every `EventSource` does.
 pub(super) fn is_for_events(headers: &HeaderMap) -> bool {
     accepts(headers.get(header::ACCEPT))
 }
@@ -55,8 +55,8 @@ pub(crate) fn survivable(answer: Response, accept: Option<&HeaderValue>) -> Resp
     Response::from_parts(parts, Body::from(body))
 }
 
-/// Whether the same request may be answered another time. A page that hears that its token has
-/// expired makes a new reader with a new one.
+/// Returns true if the same request may succeed later. A page that hears that its token has expired
+/// makes a new reader with a new one.
 fn is_passing(problem: &Problem) -> bool {
     let status = StatusCode::from_u16(problem.status).unwrap_or_default();
     [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&status)

@@ -49,7 +49,7 @@ struct MessageBody<'a> {
     id: Option<String>,
 }
 
-/// What to publish.
+/// Message to publish.
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
 #[allow(dead_code, reason = "describes the body; the payload is passed on without parsing it")]
@@ -63,7 +63,7 @@ struct PublishRequest {
     id: Option<String>,
 }
 
-/// What to publish, in this order.
+/// Messages to publish, in this order.
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
 #[allow(dead_code, reason = "describes the body; payloads are passed on without parsing them")]
@@ -87,10 +87,10 @@ struct MessageRequest {
     id: Option<String>,
 }
 
-/// Who could get it, and its place among the topic's messages.
+/// Result of a publication: its subscribers, and its place among the topic's messages.
 #[derive(Serialize, ToSchema)]
 pub(super) struct PublishReply {
-    /// How many had joined the topic on this node.
+    /// Subscribers of the topic on this node.
     subscribers: usize,
     /// Identity of the topic since it came to be; none when nobody had joined and nothing is kept.
     epoch: Option<String>,
@@ -100,7 +100,7 @@ pub(super) struct PublishReply {
     replayed: bool,
 }
 
-/// What became of each message, in their order.
+/// Result of each message, in their order.
 #[derive(Serialize, ToSchema)]
 pub(super) struct PublishAllReply {
     results: Vec<PublishReply>,
@@ -109,17 +109,17 @@ pub(super) struct PublishAllReply {
 /// A live topic.
 #[derive(Serialize, ToSchema)]
 pub(super) struct TopicReply {
-    /// How many have joined it on this node.
+    /// Subscribers on this node.
     subscribers: usize,
     /// Identity of the topic since it came to be; none when nobody has joined and nothing is kept.
     epoch: Option<String>,
     /// The number of its newest message.
     offset: Option<u64>,
-    /// How many are present; none when the topic keeps no presence.
+    /// Size of the presence; none when the topic keeps no presence.
     presence: Option<CrowdReply>,
 }
 
-/// How many are present.
+/// Size of a presence.
 #[derive(Serialize, ToSchema)]
 pub(super) struct CrowdReply {
     /// Connections.
@@ -128,7 +128,7 @@ pub(super) struct CrowdReply {
     keys: usize,
 }
 
-/// Who is present.
+/// Presence on a topic.
 #[derive(Serialize, ToSchema)]
 pub(super) struct PresenceReply {
     /// Connections.
@@ -244,7 +244,7 @@ pub(super) async fn show(
     }))
 }
 
-/// Who is present on a live topic.
+/// Shows the presence on a live topic.
 #[utoipa::path(get, operation_id = "list_presence",
     path = "/v1/topics/{topic}/presence", tag = "topics",
     params(("topic" = String, Path, description = "Name of the topic, percent-encoded")),
@@ -267,8 +267,8 @@ pub(super) async fn presence(
     Ok(Json(PresenceReply { count, keys, present }))
 }
 
-/// Who may send to a topic may also see who is there. Where everybody publishes, it is from sockets
-/// that have joined.
+/// Checks the right to publish on a topic, which is also the right to see its presence. Where
+/// everybody publishes, it is from sockets that have joined.
 fn may_publish(caller: &Caller, topic: &str) -> Result<(), Problem> {
     caller.may(Action::Publish, published(topic))
 }

@@ -23,19 +23,19 @@ pub(super) enum Step {
     At(usize),
 }
 
-/// What is wrong with a key.
+/// Fault in a key of a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault(Box<Parts>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Parts {
     key: KeyPath,
-    /// Where in the expression that stands there.
+    /// Spot in the expression that the key holds.
     spot: Option<Spot>,
     problem: String,
     /// The value that is wrong, if the file need not be where it was said.
     value: Option<String>,
-    /// What it does not go with, and the line of that.
+    /// Other key that it conflicts with, and the line of that.
     other: Option<(KeyPath, Option<usize>)>,
     place: Option<Place>,
 }
@@ -78,7 +78,7 @@ impl Fault {
         Self(Box::new(Parts { key, spot: None, problem, value: None, other: None, place: None }))
     }
 
-    /// What is wrong outside of the configuration.
+    /// Fault outside of the configuration.
     pub(crate) fn elsewhere(problem: String) -> Self {
         Self::new(KeyPath::default(), problem)
     }

@@ -29,13 +29,14 @@ pub struct MailConfig {
     /// Kinds that need not be written out.
     #[serde(default)]
     pub preset: Option<KindPreset>,
-    /// How long a server may work on a message before it is asked about it, in milliseconds.
+    /// Lease: time for work on a message before its server is asked about it, in milliseconds.
     #[serde(default = "lease_ms")]
     pub lease_ms: u64,
-    /// How long a server may take to say what it has, before it is asked again, in milliseconds.
+    /// Timeout of a server's answer about the messages that it has, before it is asked again, in
+    /// milliseconds.
     #[serde(default = "ask_ms")]
     pub ask_ms: u64,
-    /// How long a message rests after its first failure, in milliseconds; then twice as long.
+    /// Delay after a message's first failure, in milliseconds; doubled by each further one.
     #[serde(default = "retry_ms")]
     pub retry_ms: u64,
     /// A message that has failed so often is a dead letter.
@@ -44,7 +45,7 @@ pub struct MailConfig {
     /// Finished messages that are remembered, so that their ids are stored once.
     #[serde(default = "keep_finished")]
     pub keep_finished: u64,
-    /// How long they are remembered, in hours.
+    /// Retention of finished messages, in hours.
     #[serde(default = "keep_hours")]
     pub keep_hours: u64,
     /// Dead letters that are kept; the oldest are given up.
@@ -59,7 +60,7 @@ pub struct MailConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KindPreset {
-    /// Those with the numbers by which older systems call them.
+    /// Kinds with the numbers by which older systems call them.
     Numbered,
 }
 
@@ -150,7 +151,7 @@ impl MailConfig {
 }
 
 impl MailConfig {
-    /// What the node decides by.
+    /// Options of the node's mail.
     #[must_use]
     pub fn options(&self) -> MailOptions {
         let defaults = MailRules::default();

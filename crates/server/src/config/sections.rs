@@ -40,7 +40,7 @@ pub struct TableConfig {
     pub public: bool,
 }
 
-/// How tokens are checked. Without one of the files no token is taken.
+/// Verification of tokens. Without one of the files no token is taken.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TokensConfig {
@@ -54,11 +54,11 @@ pub struct TokensConfig {
     pub issuer: Option<String>,
     /// Tokens must be meant for this audience.
     pub audience: Option<String>,
-    /// How far clocks may be apart, in seconds.
+    /// Clock skew that is tolerated, in seconds.
     pub leeway_s: u64,
 }
 
-/// How logs are kept.
+/// Segments, retention and snapshots of logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LogConfig {
@@ -86,7 +86,7 @@ pub struct TlsConfig {
     pub tcp: bool,
 }
 
-/// How often somebody may; 0: as often as it likes.
+/// Rate limits; 0: no limit.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RateConfig {
@@ -184,7 +184,7 @@ impl TlsConfig {
         Some((self.certificate.as_deref()?, self.key.as_deref()?))
     }
 
-    /// What is missing.
+    /// Checks that nothing is missing; the error is the key at fault, and what it needs.
     pub(crate) fn check(&self) -> Result<(), (&'static str, &'static str)> {
         match (&self.certificate, &self.key) {
             (Some(_), None) => Err(("tls.key", "a certificate needs its key")),

@@ -33,14 +33,14 @@ impl Source {
         &self.0.text
     }
 
-    /// What stands there in quotes, if it has no escapes.
+    /// Returns the text of a value without its quotes; escapes are not resolved.
     pub(super) fn text_at(&self, key: &KeyPath) -> Option<&str> {
         let (span, is_whole) = self.span_of(key)?;
         let token = self.text().get(span)?;
         is_whole.then(|| token.trim_matches(['\'', '"']))
     }
 
-    /// Where a key's value stands, or a spot in the expression that it is. If the key is missing,
+    /// Spot of a key's value, or of a place in the expression that it is. If the key is missing,
     /// the section in which it is; none if that is missing, too.
     pub(super) fn spot_of(&self, key: &KeyPath, within: Option<Spot>) -> Option<Spot> {
         let (span, is_whole) = self.span_of(key)?;
@@ -72,7 +72,7 @@ fn inner<'a, 'i>(value: &'a Spanned<DeValue<'i>>, step: &Step) -> Option<&'a Spa
     }
 }
 
-/// Where in a string, as it is written with its quotes, a spot of what it says stands.
+/// Offset in a quoted string of the character at a spot of its value.
 fn offset_in(token: &str, spot: Spot) -> usize {
     let is_basic = token.starts_with('"');
     let is_long = token.starts_with("'''") || token.starts_with("\"\"\"");

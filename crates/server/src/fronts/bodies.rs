@@ -18,14 +18,14 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::requests::Asked;
 use crate::problem::Problem;
 
-/// How a body arrives, and its weight until the request is answered.
+/// Arrival of a body, and its weight until the request is answered.
 #[derive(Default)]
 pub(super) struct Arriving {
     failed: AtomicU8,
     burden: Mutex<Option<Burden>>,
 }
 
-/// Why a body is not read on.
+/// Reason to stop reading a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 enum Failure {
     #[error("it comes too slowly")]
@@ -39,7 +39,7 @@ enum Failure {
 }
 
 impl Arriving {
-    /// What the client is told, if the body was not read to its end.
+    /// Problem to answer with, if the body was not read to its end.
     pub(super) fn problem(&self) -> Option<Problem> {
         let (slow, overloaded, crumbs) =
             (Failure::Slow as u8, Failure::Overloaded as u8, Failure::Crumbs as u8);

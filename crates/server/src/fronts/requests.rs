@@ -19,7 +19,7 @@ use super::bodies::{Arriving, Metered};
 use crate::api::survivable;
 use crate::problem::Problem;
 
-/// How often may be asked on one connection.
+/// Limit of the requests on one connection.
 pub(super) enum Requests {
     /// Not at all, but by those who administer the server: there are too many connections.
     Refused(Problem),
@@ -34,7 +34,7 @@ impl Requests {
     }
 }
 
-/// What all requests on a connection share.
+/// State shared by all requests on a connection.
 pub(super) struct Asked {
     pub(super) has_asked: AtomicBool,
     door: Door,
@@ -81,7 +81,7 @@ impl Asked {
         })
     }
 
-    /// Where a request comes from, and what for: a trusted proxy says.
+    /// Returns the address of the client and corrects the host: a trusted proxy tells both.
     fn client(&self, request: &mut hyper::Request<Incoming>) -> SocketAddr {
         let (peer, proxies) = (self.line.peer(), self.door.proxies());
         if proxies.is_empty() {

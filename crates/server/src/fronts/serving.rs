@@ -22,7 +22,7 @@ use crate::problem::Problem;
 struct Arrival {
     line: Line,
     requests: Requests,
-    /// How long the first request may take to come.
+    /// Timeout of the first request.
     patience: Duration,
 }
 

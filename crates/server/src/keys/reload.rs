@@ -32,7 +32,7 @@ static FAILED: AtomicU64 = AtomicU64::new(0);
 /// Files of keys that cannot be read now.
 static UNREAD: AtomicU64 = AtomicU64::new(0);
 
-/// How often a file of keys could not be read, and how many cannot be read now.
+/// Failed attempts to read a file of keys, and files that cannot be read now.
 pub(crate) fn failures() -> (u64, u64) {
     (FAILED.load(Ordering::Relaxed), UNREAD.load(Ordering::Relaxed))
 }
@@ -50,7 +50,7 @@ struct File {
     path: PathBuf,
     /// By what it is known that it has not changed since.
     seen: Option<State>,
-    /// What it says; none when that holds no more.
+    /// Text that is in force; none once the file has been unreadable for too long.
     text: Option<String>,
     /// Since when it cannot be read.
     failing: Option<Failing>,
@@ -61,7 +61,7 @@ struct Failing {
     problem: String,
 }
 
-/// What a look at the files has led to.
+/// Outcome of a look at the files.
 #[derive(Debug, PartialEq, Eq)]
 enum Looked {
     /// Everything is as before.

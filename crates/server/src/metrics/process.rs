@@ -1,4 +1,4 @@
-//! What the system tells of this process. What it does not tell is left out.
+//! Metrics of this process, as the system tells them. What it does not tell is left out.
 
 use std::fs;
 use std::sync::LazyLock;
@@ -14,7 +14,7 @@ pub(super) struct Process {
     cpu_seconds: Option<f64>,
 }
 
-/// When the server began, in seconds since 1970.
+/// Start of the server, in seconds since 1970.
 static STARTED: LazyLock<u64> = LazyLock::new(|| {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 });

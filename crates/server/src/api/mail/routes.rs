@@ -1,4 +1,4 @@
-//! Where mail goes, over HTTP: moves, filling in, what is out of date.
+//! Routes of mail, over HTTP: moves, backfill, audit of stale routes.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -54,7 +54,7 @@ pub(in crate::api) struct MoveReply {
     position: Position,
 }
 
-/// Where to begin.
+/// Start of a turn of the backfill.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 struct BackfillRequest {
@@ -62,14 +62,14 @@ struct BackfillRequest {
     after: Option<u64>,
 }
 
-/// What a turn has done.
+/// Result of a turn of the backfill.
 #[derive(Serialize, ToSchema)]
 pub(in crate::api) struct BackfillReply {
     /// Messages that have a route now.
     routed: u64,
     /// Messages that have none.
     failed: Vec<Unroutable>,
-    /// Where the next turn begins; none when everything was looked at.
+    /// Start of the next turn; none when everything was looked at.
     next: Option<u64>,
 }
 
@@ -93,14 +93,14 @@ pub(in crate::api) struct AuditReply {
 struct Stale {
     /// The endpoint whose route it is.
     endpoint: String,
-    /// Where messages are routed to.
+    /// Server that the messages are routed to.
     stored: Option<String>,
-    /// Where they would be now.
+    /// Server that they would be routed to now.
     mapped: Option<String>,
-    /// How many.
+    /// Messages with this route.
     messages: u64,
-    /// What brings them there: `move` the endpoint, or `readdress` it where the mapping itself has
-    /// changed; none while there is no route.
+    /// Remedy: `move` the endpoint, or `readdress` it where the mapping itself has changed; none
+    /// while there is no route.
     way: Option<&'static str>,
 }
 

@@ -21,10 +21,10 @@ use super::server_of;
 use crate::caller::{Caller, now_ms};
 use crate::problem::{CROWDED_RETRY_S, Problem};
 
-/// What is written as JSON already.
+/// Headers of a body that is JSON text already.
 const JSON: [(HeaderName, &str); 1] = [(CONTENT_TYPE, "application/json")];
 
-/// Which servers.
+/// Filter of servers.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -44,17 +44,17 @@ pub(in crate::api) struct ServersReply {
     servers: Vec<Value>,
 }
 
-/// How much to take.
+/// Size and wait of a pull.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct PullRequest {
-    /// What the first pull answered; without it a new registration takes over.
+    /// Registration that the first pull answered; without it a new registration takes over.
     #[serde(default)]
     registration: Option<u64>,
     /// Maximum number of messages, 1 to 1,024 (default 10).
     #[serde(default = "few")]
     max: usize,
-    /// How long to wait for the first message, in milliseconds; at most 20,000.
+    /// Maximum wait for the first message, in milliseconds; at most 20,000.
     #[serde(default)]
     wait_ms: u64,
 }
@@ -63,41 +63,41 @@ fn few() -> usize {
     10
 }
 
-/// What became of messages.
+/// Answers to messages.
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "describes the body; it is read where sockets read theirs, too")]
 struct AnswersRequest {
-    /// What the first pull answered.
+    /// Registration that the first pull answered.
     registration: u64,
-    /// Done.
+    /// Acknowledged messages: done.
     ack: Option<Vec<u64>>,
-    /// Not now.
+    /// Messages that cannot be worked on now: they are given again later.
     nack: Option<Vec<NackRequest>>,
-    /// Never.
+    /// Rejected messages: they will never succeed.
     reject: Option<Vec<RejectRequest>>,
     /// Asked about, and not there: they are given again, in their places.
     not: Option<Vec<u64>>,
 }
 
-/// Not now.
+/// A message that cannot be worked on now.
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "describes the body; it is read where sockets read theirs, too")]
 struct NackRequest {
     /// The message.
     seq: u64,
-    /// How long it rests, in milliseconds.
+    /// Delay until it is given again, in milliseconds.
     delay_ms: Option<u64>,
     /// It was tried, and failed: that counts.
     failed: Option<bool>,
 }
 
-/// Never.
+/// A message that will never succeed.
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "describes the body; it is read where sockets read theirs, too")]
 struct RejectRequest {
     /// The message.
     seq: u64,
-    /// Why.
+    /// Reason of the rejection.
     reason: String,
 }
 

@@ -155,7 +155,7 @@ fn section(out: &mut String, (id, method, path): (&str, &str, &str), said: &Valu
     out.push_str("</dl></section>");
 }
 
-/// What a body is: its shape, or its media type.
+/// Type of a body: its shape, or its media type.
 fn content(carrier: &Value) -> Option<String> {
     let (media, said) = carrier["content"].as_object()?.iter().next()?;
     Some(match media.as_str() {
@@ -164,7 +164,7 @@ fn content(carrier: &Value) -> Option<String> {
     })
 }
 
-/// What a summary says before it goes into particulars.
+/// Beginning of a summary, before it goes into particulars.
 fn begin_of(summary: &str) -> &str {
     let ends = [": ", ". ", ", with", ", or"].map(|end| summary.find(end));
     let end = ends.into_iter().flatten().min().unwrap_or(summary.len());
@@ -176,7 +176,7 @@ pub(super) fn markup(text: &Value) -> String {
     formatted(text.as_str().unwrap_or_default())
 }
 
-/// What stands in back-ticks is code, and links of the documents are the words that they stand on.
+/// Formats a text as HTML: back-ticks become code, and links of the documents only their words.
 fn formatted(text: &str) -> String {
     let text = escape(&unlinked(text));
     if text.matches('`').count() % 2 == 1 {

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::page::{escape, markup};
 
-/// What a schema says of its values, in a few words.
+/// Type of a schema's values, in a few words.
 pub(super) fn kind(schema: &Value) -> String {
     if let Some(name) = schema["$ref"].as_str().and_then(|path| path.rsplit('/').next()) {
         let name = escape(name);
