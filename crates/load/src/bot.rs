@@ -14,7 +14,7 @@ use crate::wire::{Found, Kind};
 /// Most words of a refusal that are kept.
 const REFUSAL_BYTES: usize = 300;
 
-/// How far a connection is.
+/// State of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
     Connecting,
@@ -31,18 +31,18 @@ pub(crate) struct Bot {
     pub(crate) state: State,
     door: Door,
     address: SocketAddr,
-    /// What it subscribes to: one topic for a subscriber, maybe many for a publisher.
+    /// Topics that it subscribes to: one for a subscriber, maybe many for a publisher.
     subscribes: Range<u32>,
     publishes: bool,
     /// The number of the message that must be next.
     pub(crate) next: u32,
-    /// When it began to connect.
+    /// Start of connecting, in nanoseconds of the run's clock.
     began: u64,
-    /// Where the mark stood in the last message.
+    /// Offset of the mark in the last message.
     hint: usize,
     /// The beginning of a frame whose rest has not come yet.
     held: Vec<u8>,
-    /// What the socket did not take.
+    /// Bytes that the socket did not take.
     unsent: Vec<u8>,
 }
 

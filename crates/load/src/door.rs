@@ -24,7 +24,7 @@ pub enum Door {
 }
 
 impl Door {
-    /// What a client sends as soon as it is connected.
+    /// First bytes of a client, sent as soon as it is connected.
     pub(crate) fn opening(self, address: SocketAddr, topic: &str) -> Vec<u8> {
         match self {
             Self::WebSocket => {
@@ -37,7 +37,7 @@ impl Door {
         }
     }
 
-    /// Whether the server says something before a client may subscribe.
+    /// Returns true if the server sends a greeting before a client may subscribe.
     pub(crate) fn greets(self) -> bool {
         match self {
             Self::WebSocket | Self::PlainWebSocket | Self::Mqtt | Self::Nats | Self::Janus => true,
@@ -45,7 +45,7 @@ impl Door {
         }
     }
 
-    /// What subscribes to a topic; empty where the opening has done it.
+    /// Request to subscribe to a topic; empty where the opening has done it.
     pub(crate) fn subscribe(self, topic: &str) -> Vec<u8> {
         match self {
             Self::WebSocket => websocket::text(phoenix::join(topic).as_bytes()),
@@ -79,7 +79,7 @@ impl Door {
         Template { bytes, mark }
     }
 
-    /// How many topics one publishing connection serves; `None`: as many as there are.
+    /// Topics that one publishing connection serves; `None`: as many as there are.
     pub(crate) fn topics_per_publisher(self) -> Option<usize> {
         match self {
             // A socket joins at most so many channels, and only who has joined may push.
@@ -89,7 +89,7 @@ impl Door {
         }
     }
 
-    /// Whether a publisher must have subscribed to what it publishes to.
+    /// Returns true if a publisher must have subscribed to the topics that it publishes to.
     pub(crate) fn publishers_subscribe(self) -> bool {
         match self {
             Self::WebSocket | Self::Tcp | Self::PlainWebSocket => true,
@@ -97,7 +97,7 @@ impl Door {
         }
     }
 
-    /// What a client that has nothing else to say sends now and then to be kept.
+    /// Heartbeat that an idle client sends so that the server keeps it.
     pub(crate) fn heartbeat(self) -> Option<Vec<u8>> {
         match self {
             Self::WebSocket => Some(websocket::text(phoenix::HEARTBEAT)),

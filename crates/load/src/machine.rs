@@ -4,7 +4,7 @@ use std::fs;
 
 use serde::Serialize;
 
-/// What a reader of figures must know about a machine.
+/// Facts about a machine that a reader of figures needs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Machine {
     /// The model of its processors, or their architecture where the system does not tell.

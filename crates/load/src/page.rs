@@ -42,7 +42,7 @@ pub fn html(report: &Report) -> String {
     )
 }
 
-/// When, by what and where it was measured.
+/// Origin of the report: when, by what and where it was measured.
 fn made(made: &Made) -> String {
     let Made { at, version, machine } = made;
     let Machine { cpu, cores, memory_bytes, system } = machine;

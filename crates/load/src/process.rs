@@ -1,4 +1,4 @@
-//! What `/proc` tells of another process: CPU time, memory, descriptors.
+//! Figures of another process from `/proc`: CPU time, memory, descriptors.
 
 use std::fs;
 use std::time::Duration;
@@ -27,7 +27,7 @@ pub fn descriptors_of(process: u32) -> Option<usize> {
     fs::read_dir(format!("/proc/{process}/fd")).ok().map(Iterator::count)
 }
 
-/// How many descriptors this process may have open.
+/// Limit of the descriptors that this process may have open.
 #[must_use]
 pub fn descriptor_limit() -> Option<u64> {
     let limits = fs::read_to_string("/proc/self/limits").ok()?;

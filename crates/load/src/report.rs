@@ -1,11 +1,11 @@
-//! What a run has found, as values that serialize.
+//! Report of a run, as values that serialize.
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::machine::Machine;
 
-/// How connections and subscriptions came about, apart from every latency (JAN-R10).
+/// Set-up of connections and subscriptions, apart from every latency (JAN-R10).
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct SetUp {
     /// Connections made and subscribed, publishers too.
@@ -40,7 +40,7 @@ pub struct Latencies {
 /// A part of the time measured.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Slice {
-    /// When it began, in seconds from the beginning.
+    /// Start of the slice, in seconds from the beginning.
     pub at_seconds: f64,
     /// Deliveries a second.
     pub per_second: f64,
@@ -48,10 +48,10 @@ pub struct Slice {
     pub latency: Latencies,
 }
 
-/// What came of publishing for a while.
+/// Counts and latencies of publishing for a while.
 #[derive(Debug, Clone, Serialize)]
 pub struct Measured {
-    /// How long it was measured.
+    /// Duration of the measurement, in seconds.
     pub seconds: f64,
     /// Messages published in this time.
     pub published: u64,
@@ -125,10 +125,10 @@ pub(crate) fn curve(histogram: &Histogram<u64>) -> Vec<(f64, f64)> {
     (0..=steps).map(at).collect()
 }
 
-/// When, by what and where a report was made: without it a figure says little.
+/// Origin of a report: its time, version and machine. Without it a figure says little.
 #[derive(Debug, Clone, Serialize)]
 pub struct Made {
-    /// When the run began, in UTC as RFC 3339: `2026-11-30T09:18:05Z`.
+    /// Start of the run, in UTC as RFC 3339: `2026-11-30T09:18:05Z`.
     pub at: String,
     /// The version of the load generator.
     pub version: String,
@@ -139,7 +139,7 @@ pub struct Made {
 /// A run as a whole: what was asked for, and what was found.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
-    /// When, by what and where.
+    /// Origin of the report: its time, version and machine.
     pub made: Made,
     /// The door of the subscribers, in words.
     pub door: String,
@@ -149,7 +149,7 @@ pub struct Report {
     pub topics: usize,
     /// Subscribers.
     pub bots: usize,
-    /// How fast was published, in words.
+    /// Pace of publishing, in words.
     pub pace: String,
     /// Bytes of each message's payload.
     pub payload_bytes: usize,

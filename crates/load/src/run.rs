@@ -22,7 +22,7 @@ use crate::process;
 use crate::report::{Measured, SetUp};
 use crate::traffic::Traffic;
 
-/// What one read takes at most. All bots share the buffer.
+/// Bytes of the read buffer, which all bots share.
 const READ_BYTES: usize = 128 * 1024;
 /// Sockets told of by one turn of the loop.
 const EVENTS: usize = 1024;
@@ -30,38 +30,38 @@ const EVENTS: usize = 1024;
 const SPARE_DESCRIPTORS: u64 = 32;
 /// Everybody says something at least this often.
 const HEARTBEAT: Duration = Duration::from_secs(25);
-/// How long whoever decides about the end of a measurement is not asked.
+/// Interval at which a measurement asks whether it goes on.
 const ASK_AGAIN: Duration = Duration::from_millis(5);
 /// Nobody may wait longer than this to look at the clock.
 const TURN: Duration = Duration::from_millis(20);
 
-/// Who connects to what.
+/// Plan of a run: its connections, topics and messages.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// The protocol of the subscribers.
     pub door: Door,
-    /// Where it is served.
+    /// Address of that door.
     pub address: SocketAddr,
-    /// Where messages go in, if not through the same door.
+    /// Door and address of the publishers, if not the same.
     pub publish: Option<(Door, SocketAddr)>,
     /// Topics; bots are dealt out to them in turn.
     pub topics: Vec<String>,
     /// Subscribers.
     pub bots: usize,
-    /// Whether they subscribe at all, and somebody publishes.
+    /// True when they subscribe, and publishers connect.
     pub subscribe: bool,
     /// Handshakes under way at a time.
     pub at_once: usize,
     /// Bytes of a message's payload, a JSON object.
     pub payload_bytes: usize,
-    /// How long to wait for something that must come.
+    /// Timeout of anything that must come.
     pub patience: Duration,
     /// Never sleeps while messages are published: then the server is not charged for waking this
     /// process, which costs as much as a small write, and depends on how fast this process is.
     pub awake: bool,
 }
 
-/// Why a run could not go on.
+/// Error that ends a run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// More connections than this process may have descriptors.
@@ -75,27 +75,27 @@ pub enum Error {
     /// The system refuses.
     #[error("{what}: {error}")]
     System {
-        /// What was wanted.
+        /// Operation that failed.
         what: &'static str,
-        /// What the system says.
+        /// Error of the operating system.
         error: io::Error,
     },
     /// The server refused connections or subscriptions.
     #[error("{refused} of {bots} connections were refused: {said}")]
     Refused {
-        /// How many.
+        /// Connections that were refused.
         refused: usize,
-        /// Of how many.
+        /// Connections in all.
         bots: usize,
-        /// What the server said.
+        /// Reasons that were given.
         said: String,
     },
     /// Not everybody has subscribed in time.
     #[error("{live} of {bots} connections were set up in {}", Seconds(*patience))]
     Patience {
-        /// How many have.
+        /// Connections that were set up.
         live: usize,
-        /// Of how many.
+        /// Connections in all.
         bots: usize,
         /// The time they had.
         patience: Duration,
@@ -121,7 +121,7 @@ pub struct Run {
     publishers: usize,
     publishing: Option<Publishing>,
     traffic: Traffic,
-    /// Who has said something so that the server knows of it.
+    /// Bots that have sent their heartbeat of this round.
     beaten: usize,
     beats_from: u64,
 }
@@ -285,7 +285,7 @@ impl Run {
         Ok(Span { seconds: time.as_secs_f64(), cpu })
     }
 
-    /// What fell due while this process was held up leaves late. It counts as late, and is not
+    /// Publishes late what fell due while this process was held up. It counts as late, and is not
     /// left out of what was measured.
     fn catch_up(&mut self) {
         self.traffic.look_at_the_clock();

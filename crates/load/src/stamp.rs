@@ -1,4 +1,4 @@
-//! What a message carries so that its way can be measured: when, which one, on which topic.
+//! Stamp of a message, by which its way is measured: time, sequence, topic.
 //!
 //! ```text
 //! ~ | nanoseconds: 16 letters | sequence: 8 letters | topic: 8 letters
@@ -11,7 +11,7 @@ pub(crate) const MARK: u8 = b'~';
 /// Bytes of the mark and the stamp.
 pub(crate) const BYTES: usize = 33;
 
-/// What one message says of itself.
+/// Stamp of one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stamp {
     /// Nanoseconds since the run's clock began.

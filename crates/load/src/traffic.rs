@@ -1,4 +1,4 @@
-//! What is under way between publishers and subscribers, and what has come of it.
+//! Messages under way between publishers and subscribers, with their counts and latencies.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ const LONGEST_NS: u64 = 600_000_000_000;
 const LATE: Duration = Duration::from_secs(5);
 /// Width of the coarse histogram (JAN-U6).
 const COARSE_NS: u64 = 500_000_000;
-/// How many different complaints are kept.
+/// Maximum number of different complaints that are kept.
 const COMPLAINTS: usize = 5;
 
 /// Topics, counts and latencies of a run.
@@ -25,7 +25,7 @@ pub(crate) struct Traffic {
     topics: Vec<Topic>,
     /// Set-up times of connections.
     set_ups: Histogram<u64>,
-    /// When the last connection was live, and the longest time between two.
+    /// Time of the last set-up, and the longest time between two.
     last_set_up: u64,
     longest_pause: u64,
     pub(crate) live: usize,
@@ -50,8 +50,8 @@ struct Pending {
     left: u32,
 }
 
-/// What is counted while it is measured. A latency counts if its message was sent in the span,
-/// a delivery if it came in the span.
+/// Counts and latencies of a measurement. A latency counts if its message was sent in the span, a
+/// delivery if it came in the span.
 struct Span {
     begin: u64,
     end: u64,
@@ -155,7 +155,7 @@ impl Traffic {
         stamp
     }
 
-    /// How many messages of a topic have not reached everybody.
+    /// Messages of a topic that have not reached everybody.
     pub(crate) fn pending(&self, topic: usize) -> usize {
         self.topics[topic].pending.len()
     }
@@ -208,7 +208,7 @@ impl Traffic {
         self.span = Span { begin, end, slice_ns, slice_from: begin, lost, bad, ..Span::new() };
     }
 
-    /// What is sent from here on does not count.
+    /// Ends the measurement: a message sent from here on does not count.
     pub(crate) fn end_measuring(&mut self) {
         self.span.end = self.span.end.min(self.now);
     }
@@ -237,7 +237,7 @@ impl Traffic {
         self.topics.get(topic as usize).map_or(0, |topic| topic.next)
     }
 
-    /// What was measured; counts begin anew.
+    /// Returns the measurement; counts begin anew.
     pub(crate) fn measured(&mut self, seconds: f64) -> Measured {
         let mut span = std::mem::replace(&mut self.span, Span::new());
         span.close_slice();

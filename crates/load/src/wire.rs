@@ -20,7 +20,7 @@ pub(crate) struct Template {
     pub(crate) mark: usize,
 }
 
-/// What stands at the beginning of what was received.
+/// Result of a search for the first frame in what was received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Found {
     /// Not yet a whole frame.
@@ -31,7 +31,7 @@ pub(crate) enum Found {
     Broken,
 }
 
-/// What a frame means to a load generator.
+/// Meaning of a frame to a load generator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// A message; the mark of its stamp stands here.
@@ -48,8 +48,8 @@ pub(crate) enum Kind {
     Other,
 }
 
-/// Where the mark stands in a frame: mostly where it stood in the frame before. What comes before
-/// `body` may be any bytes.
+/// Offset of the mark in a frame: mostly the same as in the frame before. The bytes before `body`
+/// may be anything.
 #[inline]
 pub(crate) fn mark(frame: &[u8], body: usize, hint: &mut usize) -> Option<usize> {
     if *hint >= body && frame.get(*hint) == Some(&MARK) {

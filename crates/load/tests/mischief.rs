@@ -1,4 +1,4 @@
-//! What a load generator must notice: messages that are lost, come twice, or never.
+//! Faults that a load generator must notice: messages that are lost, come twice, or never.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
 
@@ -12,7 +12,7 @@ use instep_load::{Door, Error, Load, Pace, Plan, Run};
 
 const BOTS: usize = 3;
 
-/// What a server does with the messages it was given.
+/// Fault of a server with the messages that it was given.
 #[derive(Clone, Copy, PartialEq)]
 enum Mischief {
     None,

@@ -22,7 +22,7 @@ use crate::rivals::{Rival, Served};
 use crate::scenarios::{missing, plan};
 use crate::scrape::Scrape;
 
-/// Those whose messages must flow.
+/// Subscribers beside the bursts, whose messages must flow.
 const OTHERS: usize = 1_000;
 const RATE: f64 = 100.0;
 /// The longest that nobody may be let in.
@@ -31,7 +31,7 @@ const STALL_MS: f64 = 100.0;
 const SLOWER: f64 = 2.0;
 /// Most that a process may keep of what a burst took, for the next one.
 const KEPT_BYTES: f64 = 2.0 * 1024.0 * 1024.0;
-/// What of a burst reaches the server after the last order to the system.
+/// Time after the last order to the system in which a burst still reaches the server.
 const AFTERMATH: Duration = Duration::from_millis(300);
 /// No part of a churn takes longer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -54,7 +54,7 @@ pub(crate) fn run(servers: &[String], quick: bool) {
     }
 }
 
-/// How this process and those it starts stand to others on their core.
+/// Sets the priority of this process and of those that it starts.
 pub(crate) fn prefer(nice: i32) {
     let process = std::process::id().to_string();
     let renice = std::process::Command::new("renice")

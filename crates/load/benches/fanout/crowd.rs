@@ -20,7 +20,7 @@ use crate::scenarios::{PATIENCE, PAYLOAD_BYTES};
 pub(crate) const BURST: usize = 10_000;
 /// The prober rests this long between two tries.
 const REST: Duration = Duration::from_millis(5);
-/// How long an answer to an order may take.
+/// Timeout of the answer to an order.
 const ANSWER: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Clone, Copy)]
@@ -106,7 +106,7 @@ impl Drop for Process {
     }
 }
 
-/// What `args` ask for, if they ask for one of these processes.
+/// Runs one of these processes if `args` ask for one; false if they do not.
 pub(crate) fn serve(args: &[String]) -> bool {
     let [role, door, address] = args else { return false };
     let Ok(address) = address.parse() else { return false };

@@ -12,7 +12,7 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 
 const LISTENER: Token = Token(usize::MAX);
-/// How every join ends.
+/// End of every join.
 const JOIN: &[u8] = br#""phx_join",{}]"#;
 
 struct Client {
@@ -24,7 +24,7 @@ struct Client {
 #[derive(Default)]
 struct Topic {
     subscribers: Vec<usize>,
-    /// What is due to all of them.
+    /// Bytes to be written to all of them.
     due: Vec<u8>,
 }
 

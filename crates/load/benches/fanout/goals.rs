@@ -1,4 +1,4 @@
-//! What is promised of fan-out, and whether it was found.
+//! Goals of fan-out: the figure promised, and the figure found.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! How many deliveries does a second of one core make, and how late are they?
+//! Bench of fan-out: deliveries for each second of one core, and their latency.
 //!
 //! Each server runs alone on one core, the load (publisher and all subscribers, one thread) on the
 //! other. Each does each scenario three times, and its best counts. `--rounds N` takes as many,
@@ -163,7 +163,7 @@ fn report(results: &Results, facts: &Value) {
     print_line(&line.to_string());
 }
 
-/// What a reader of the figures must know about the machine.
+/// Facts about the machine that a reader of the figures needs.
 fn facts() -> Value {
     let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
     let cpuinfo = text("/proc/cpuinfo");

@@ -13,7 +13,7 @@ use instep_load::process::resident_bytes_of;
 const CORE: &str = "0";
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Who takes part.
+/// Servers that are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Rival {
     Tcp,
@@ -70,7 +70,7 @@ pub(crate) struct Served {
     pub(crate) address: SocketAddr,
     /// Right after the start.
     pub(crate) resident: u64,
-    /// Where an Instep serves HTTP.
+    /// Address of Instep's HTTP.
     http: Option<SocketAddr>,
     directory: tempfile::TempDir,
 }
@@ -119,7 +119,7 @@ impl Served {
         self.child.id()
     }
 
-    /// Where an Instep shows its metrics, and the key that it takes.
+    /// Address of Instep's metrics, and the key for them.
     pub(crate) fn metrics(&self) -> Option<(SocketAddr, String)> {
         let key = std::fs::read_to_string(self.directory.path().join("data/admin.key")).ok()?;
         Some((self.http?, key.trim().to_owned()))

@@ -1,4 +1,4 @@
-//! What is measured, and how one scenario runs on one server.
+//! Scenarios of the bench, and the run of one of them on one server.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const IDLE: usize = 15_000;
 const AT_ONCE: usize = 256;
 pub(crate) const PAYLOAD_BYTES: usize = 128;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-/// What a message may take after publishing has ended.
+/// Timeout of messages that are under way when publishing has ended.
 const DRAIN: Duration = Duration::from_secs(10);
 
 /// One way of loading a server.
@@ -71,7 +71,7 @@ pub(crate) const ALL: [Scenario; 8] = [
     ),
 ];
 
-/// What one server did in one scenario.
+/// Outcome of one scenario on one server.
 pub(crate) struct Outcome {
     pub(crate) set_up: SetUp,
     pub(crate) measured: Option<Measured>,

@@ -1,4 +1,4 @@
-//! What the server says of itself on its page of metrics.
+//! Metrics of the server, read from its page.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

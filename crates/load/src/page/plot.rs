@@ -13,7 +13,7 @@ const FRAMES: [Frame; 2] = [
     Frame { class: "narrow", width: 340.0, height: 240.0, labels: 3.0 },
 ];
 
-/// How large a plot is drawn.
+/// Size at which a plot is drawn.
 #[derive(Clone, Copy)]
 struct Frame {
     class: &'static str,
@@ -25,7 +25,7 @@ struct Frame {
 
 pub(super) struct Plot<'a> {
     pub(super) title: &'a str,
-    /// What the axis below says.
+    /// Label of the horizontal axis.
     pub(super) across: &'a str,
     pub(super) lines: Vec<Line<'a>>,
     pub(super) scale: Scale,
@@ -36,7 +36,7 @@ pub(super) struct Plot<'a> {
 pub(super) struct Line<'a> {
     pub(super) name: &'a str,
     pub(super) class: &'a str,
-    /// Whether the area below it is filled.
+    /// True when the area below it is filled.
     pub(super) filled: bool,
     pub(super) points: Vec<(f64, f64)>,
 }
@@ -49,7 +49,7 @@ pub(super) enum Scale {
     Logarithmic,
 }
 
-/// Where values are on the page.
+/// Axes of a plot: the place of each value on the page.
 struct Axes {
     frame: Frame,
     scale: Scale,
@@ -216,7 +216,7 @@ fn round_up(value: f64) -> f64 {
 mod tests {
     use super::*;
 
-    /// Where each text begins and ends, if a character of 12 px is 7 px wide.
+    /// Horizontal extent of each text, if a character of 12 px is 7 px wide.
     fn reaches(svg: &str) -> Vec<(f64, f64)> {
         let texts = svg.split("<text").skip(1).map(|rest| rest.split("</text>").next().unwrap());
         let placed = texts.map(|text| {

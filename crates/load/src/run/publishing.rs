@@ -1,4 +1,4 @@
-//! When messages are published: at a pace, or as soon as the ones before have arrived.
+//! Pace of publishing: at a rate, or as soon as the messages before have arrived.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::wire::Template;
 /// A window without progress for this long has lost a message; publishing ends.
 const STALL: Duration = Duration::from_secs(3);
 
-/// How fast messages are published.
+/// Pace of publishing.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Pace {
     /// So many a second on each topic, spread evenly, whatever becomes of them.
@@ -18,16 +18,16 @@ pub enum Pace {
     Window(usize),
 }
 
-/// How to publish, and for how long.
+/// Pace and durations of publishing.
 #[derive(Debug, Clone, Copy)]
 pub struct Load {
-    /// How fast.
+    /// Pace of publishing.
     pub pace: Pace,
     /// The beginning does not count.
     pub warm_up: Duration,
     /// This counts.
     pub measured: Duration,
-    /// How long to wait for what is still under way afterwards.
+    /// Timeout of messages that are still under way afterwards.
     pub drain: Duration,
     /// The process of the server, where its CPU time is wanted.
     pub process: Option<u32>,

@@ -14,7 +14,7 @@ pub(crate) fn subscribe(topic: &str) -> Vec<u8> {
     packet
 }
 
-/// What stands around a payload of so many bytes.
+/// Bytes before and after a payload of so many bytes.
 pub(crate) fn around(topic: &str, payload: usize) -> (Vec<u8>, Vec<u8>) {
     let mut before = vec![0x30];
     push_length(&mut before, 2 + topic.len() + payload);

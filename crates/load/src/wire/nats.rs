@@ -12,7 +12,7 @@ pub(crate) fn subscribe(topic: &str) -> Vec<u8> {
     format!("SUB {topic} 1\r\nPING\r\n").into_bytes()
 }
 
-/// What stands around a payload of so many bytes.
+/// Bytes before and after a payload of so many bytes.
 pub(crate) fn around(topic: &str, payload: usize) -> (Vec<u8>, Vec<u8>) {
     (format!("PUB {topic} {payload}\r\n").into_bytes(), b"\r\n".to_vec())
 }

@@ -13,7 +13,7 @@ pub(crate) fn join(topic: &str) -> String {
     format!(r#"["1","1","{topic}","phx_join",{{}}]"#)
 }
 
-/// What stands around the payload of a push that wants no reply.
+/// Bytes before and after the payload of a push that wants no reply.
 pub(crate) fn around(topic: &str) -> (Vec<u8>, Vec<u8>) {
     (format!(r#"["1",null,"{topic}","m","#).into_bytes(), b"]".to_vec())
 }
@@ -33,7 +33,7 @@ pub(crate) fn find(bytes: &[u8], hint: &mut usize) -> Found {
     }
 }
 
-/// What a whole frame is whose message begins at `body`.
+/// Meaning of a whole frame whose message begins at `body`.
 #[inline]
 pub(crate) fn kind(frame: &[u8], body: usize, hint: &mut usize) -> Kind {
     match mark(frame, body, hint) {

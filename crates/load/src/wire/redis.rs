@@ -12,7 +12,7 @@ pub(crate) fn command(words: &[&str]) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// What stands around a payload of so many bytes.
+/// Bytes before and after a payload of so many bytes.
 pub(crate) fn around(topic: &str, payload: usize) -> (Vec<u8>, Vec<u8>) {
     let mut before = command(&["PUBLISH", topic]);
     before[1] = b'3';
