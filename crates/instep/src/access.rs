@@ -1,4 +1,4 @@
-//! How a command reaches its server.
+//! Access to a server: its address, and the credential that a command shows.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -11,16 +11,16 @@ use crate::failure::Failure;
 pub(crate) const PORT: u16 = 4000;
 /// The name of the key's file in a data directory.
 const KEY_FILE: &str = "admin.key";
-/// Where `serve` and `demo` keep their data when they are not told otherwise.
+/// Data directories of `serve` and `demo` when they are not told otherwise.
 const USUAL_DATA: [&str; 2] = ["data", "data/demo"];
-/// Which credential this command shows, in words.
+/// Credential that this command shows, in words.
 static SHOWN: OnceLock<String> = OnceLock::new();
 /// Longest key that is read: that of a server has 64 bytes.
 const KEY_BYTES: usize = 4096;
 /// Largest file of certificates to trust.
 const CA_BYTES: u64 = 1024 * 1024;
 
-/// Which server, and with what key.
+/// Address of the server, and the credential to show.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Server")]
 pub(crate) struct Access {
@@ -117,7 +117,7 @@ impl Access {
     }
 }
 
-/// That the key of a file is shown, and where there is another that may be meant.
+/// Words for the key of a file that is shown, and for another that may be meant.
 fn shown_of(file: &Path, is_usual: bool) -> String {
     let shown = format!("the key in {} was shown", file.display());
     let is_other = |data: &&str| {
@@ -135,7 +135,7 @@ fn note(words: String) {
     let _ = SHOWN.set(words);
 }
 
-/// Which credential this command shows, for whoever is refused because of it.
+/// Credential that this command shows, in words, for users who are refused because of it.
 pub(crate) fn shown() -> Option<&'static str> {
     SHOWN.get().map(String::as_str)
 }

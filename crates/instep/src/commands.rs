@@ -57,7 +57,7 @@ enum Command {
 }
 
 impl Cli {
-    /// Whether programs read what is printed.
+    /// Returns true if programs read what is printed.
     pub(crate) fn json(&self) -> bool {
         self.json
     }

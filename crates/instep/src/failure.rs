@@ -1,4 +1,4 @@
-//! Why a command did not do what was asked, and the exit code that says so.
+//! Failures of commands, and the exit code of each.
 
 use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::access;
 
-/// Why a command failed. The exit codes are documented in `docs/reference/cli.md`.
+/// Failure of a command. The exit codes are documented in `docs/reference/cli.md`.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     /// The server refused; the code is stable, the value is its whole answer.
@@ -42,7 +42,7 @@ pub(crate) enum Failure {
     /// The system refuses what every program gets.
     #[error("{0}")]
     System(String),
-    /// What was measured is not what was wanted.
+    /// Figures that were measured miss the limits that were given.
     #[error("missed: {0}")]
     Missed(String),
     /// Something was done, and something is left that could not be.

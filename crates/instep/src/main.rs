@@ -22,7 +22,7 @@ use clap::Parser;
 use crate::commands::Cli;
 use crate::failure::Failure;
 
-/// How long threads that still work may keep the process from ending.
+/// Timeout of threads that still work when the process ends.
 const LAST_MOMENTS: Duration = Duration::from_millis(200);
 
 fn main() -> ExitCode {

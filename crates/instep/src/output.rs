@@ -1,4 +1,4 @@
-//! What goes to stdout, and the bars that go to stderr.
+//! Output on stdout, and the progress bars on stderr.
 
 use std::borrow::Cow;
 use std::io::Write;
@@ -86,7 +86,7 @@ pub(crate) fn bar(length: u64, template: &str) -> ProgressBar {
     bar
 }
 
-/// How many there are: `1 message`, `2 messages`.
+/// Count with its noun: `1 message`, `2 messages`.
 pub(crate) fn counted(count: u64, noun: &str) -> String {
     match count {
         1 => format!("1 {noun}"),

@@ -8,7 +8,7 @@ use instep::Server;
 use crate::failure::Failure;
 use crate::{output, supervisor};
 
-/// Where clients reach the server.
+/// URL of the server for its clients.
 pub(crate) fn url(server: &Server) -> String {
     let scheme = if server.is_tls() { "https" } else { "http" };
     format!("{scheme}://{}", server.address())

@@ -7,9 +7,10 @@ use std::time::Duration;
 use instep::Server;
 use sd_notify::NotifyState;
 
-/// How often a start that is still under way says so.
+/// Interval at which a start that is still under way says so.
 const EVERY: Duration = Duration::from_secs(10);
-/// How long a start may go on after it has said so: large data takes its time, and is no hang.
+/// Time by which a start is extended whenever it says so: large data takes its time, and is no
+/// hang.
 const EXTENDED: Duration = Duration::from_secs(60);
 
 /// Waits for a start, and asks for patience meanwhile.

@@ -14,7 +14,7 @@ use crate::access::Access;
 use crate::failure::Failure;
 use crate::output;
 
-/// How long connecting may take, and what is under way at the end.
+/// Timeout of connecting, and of what is under way at the end.
 const PATIENCE: Duration = Duration::from_secs(60);
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -45,10 +45,10 @@ pub(crate) struct Arguments {
     /// Bytes of a message's payload.
     #[arg(long, value_name = "BYTES", default_value_t = 128)]
     payload: usize,
-    /// How long to measure.
+    /// Duration of the measurement.
     #[arg(long, value_name = "N", default_value_t = 10)]
     seconds: u64,
-    /// How long to publish before anything counts.
+    /// Duration of publishing before anything counts.
     #[arg(long, value_name = "SECONDS", default_value_t = 1)]
     warm_up: u64,
     /// Handshakes under way at a time.
@@ -66,7 +66,7 @@ pub(crate) struct Arguments {
     access: Access,
 }
 
-/// What the server must hold; a miss ends the command with exit code 8.
+/// Limits that the server must keep; a miss ends the command with exit code 8.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Limits")]
 struct Limits {
@@ -150,7 +150,7 @@ fn measure(arguments: &Arguments) -> Result<Report, Failure> {
     })
 }
 
-/// What makes the figures of this run comparable with those of another.
+/// Origin of the report, which makes its figures comparable with those of another run.
 fn made() -> Result<Made, Failure> {
     let now = OffsetDateTime::now_utc().replace_nanosecond(0);
     let at = now.map_err(time::Error::from).and_then(|now| Ok(now.format(&Rfc3339)?));

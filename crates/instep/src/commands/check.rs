@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::failure::Failure;
 use crate::output;
 
-/// Where a data directory keeps its datasets.
+/// Directory of the datasets in a data directory.
 const DATASETS: &str = "datasets";
 
 /// Check data on disk, byte by byte. The server must not be running.
@@ -37,7 +37,7 @@ struct Checked {
     report: Report,
     repair: Option<RepairReport>,
     bodies: Option<Bodies>,
-    /// Where bodies that cannot be read were moved to.
+    /// Directory that bodies which cannot be read were moved to.
     bodies_aside: Option<PathBuf>,
 }
 
@@ -139,7 +139,7 @@ fn check_one(directory: &Path, repair: bool) -> Result<Checked, OpenError> {
     Ok(Checked { directory, report, repair: Some(repaired), bodies, bodies_aside })
 }
 
-/// How many bodies the newest good snapshot says that there must be; none without one.
+/// Bodies that the newest good snapshot needs; none without a snapshot.
 fn needed_bodies(directory: &Path, report: &Report) -> Option<u64> {
     let disk = std::sync::Arc::new(RealDisk);
     let snapshots = directory.join("snapshots");

@@ -19,9 +19,9 @@ use crate::telemetry::{self, LogFormat};
 
 /// Messages that each `room:` topic keeps for those who come back.
 const ROOM_HISTORY: usize = 100;
-/// Where messages are taken over plain TCP.
+/// Port of the plain TCP door.
 const TCP_PORT: u16 = 4001;
-/// Where clients of the Janus wire are taken in.
+/// Port of the Janus wire.
 const JANUS_PORT: u16 = 8081;
 
 /// Run the demonstration shop.

@@ -8,7 +8,7 @@ use crate::access::Access;
 use crate::failure::Failure;
 use crate::output;
 
-/// How often `--watch` looks again.
+/// Interval of `--watch`.
 const EVERY: Duration = Duration::from_secs(2);
 
 /// Show who is connected, the furthest behind first.

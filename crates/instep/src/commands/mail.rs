@@ -30,7 +30,7 @@ pub(crate) struct Arguments {
     action: Action,
 }
 
-/// Where mail is kept, and how it is reached.
+/// Dataset of the mail, and access to its server.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Post {
     /// The dataset.
@@ -316,7 +316,7 @@ fn age(ms: u64) -> String {
     }
 }
 
-/// What became of answers; a refused one is a failure of the command.
+/// Prints the outcomes of answers; a refused one is a failure of the command.
 fn print_outcomes(outcomes: &[instep_client::Answered], json: bool) -> Result<(), Failure> {
     for answered in outcomes {
         match json {

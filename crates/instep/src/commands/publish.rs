@@ -79,7 +79,7 @@ async fn publish_all(
     Ok(())
 }
 
-/// How many of the messages one request carries; at least one.
+/// Number of messages that one request carries; at least one.
 fn batch(messages: &[Message]) -> usize {
     let mut bytes = 0;
     let fits = |message: &&Message| {

@@ -132,7 +132,7 @@ struct Add {
     row: Row,
     /// The field.
     field: String,
-    /// What is added.
+    /// Amount to add.
     #[arg(allow_negative_numbers = true)]
     by: i64,
     /// The result may not be smaller.

@@ -1,4 +1,4 @@
-//! Who may do what, asked of a real server over HTTP.
+//! Rights of principals, asked of a real server over HTTP.
 
 mod ending;
 mod pages;

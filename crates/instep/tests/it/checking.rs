@@ -76,7 +76,7 @@ fn a_flipped_byte_is_found_cut_off_and_readers_begin_anew() {
     assert_eq!(mode(&server, since), "reset");
 }
 
-/// How a subscriber with a position goes on.
+/// Mode in which a subscriber with a position resumes.
 fn mode(server: &Server, since: &str) -> String {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {

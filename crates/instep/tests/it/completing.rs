@@ -10,7 +10,7 @@ fn script(shell: &str) -> String {
     stdout(&output)
 }
 
-/// What bash offers behind words, of which the last is unfinished.
+/// Completions that bash offers behind words, of which the last is unfinished.
 fn offered(words: &[&str]) -> String {
     let list = words.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" ");
     let (last, before) = (words[words.len() - 1], words[words.len() - 2]);

@@ -9,7 +9,7 @@ use mio::{Events, Interest, Poll, Token};
 
 /// Handshakes under way at a time.
 const AT_ONCE: usize = 256;
-/// How often a client says that it is there: whoever says nothing for a minute is taken for gone.
+/// Interval of a client's heartbeats: a client that is silent for a minute is taken for gone.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(20);
 /// Nothing at all for so long is a failure.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,4 +1,4 @@
-//! How a server ends, and how it bears crowds that come and go at once.
+//! Shutdown of a server, and crowds that come and go at once.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};

@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 use crate::running::{PATIENCE, Server, free_address};
 
-/// What comes back, or the code of the refusal.
+/// Value that comes back, or the code of the refusal.
 type Told = Result<Value, String>;
 
-/// What comes back as it was sent.
+/// Values that come back as they were sent.
 const EXACT: [&str; 10] = [
     "null",
     "18446744073709551615",
@@ -26,7 +26,7 @@ const EXACT: [&str; 10] = [
     DEEPEST,
 ];
 
-/// What would come back as something else, or that somebody could not read.
+/// Values that would come back as something else, or that somebody could not read.
 const INEXACT: [&str; 7] = [
     "1e999",
     "18446744073709551616",
@@ -115,7 +115,7 @@ impl House {
         format!("room:new-{}", self.rooms.get())
     }
 
-    /// What is present on a topic, as one key says it of itself.
+    /// Value that the key `ann` states about itself in the presence of a topic.
     fn present(&self, topic: &str) -> Value {
         let told = self.get(&format!("/v1/topics/{topic}/presence"));
         told["present"]["ann"]["metas"][0]["v"].clone()

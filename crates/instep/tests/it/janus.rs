@@ -55,7 +55,7 @@ impl House {
         assert_eq!(told, Vec::<String>::new(), "it was not published");
     }
 
-    /// What a publisher is told between its greeting and the end.
+    /// Frames that a publisher is sent between its greeting and the end.
     fn publishes(&self, topic: &str, event: &str, data: &Value, key: Option<&str>) -> Vec<String> {
         let mut client = self.client();
         client.greeting();
@@ -63,7 +63,7 @@ impl House {
         client.rest()
     }
 
-    /// How many have joined a topic.
+    /// Subscribers of a topic.
     fn subscribers(&self, topic: &str) -> u64 {
         let body = json!({"event": "count", "payload": {}}).to_string();
         let (status, answer) = self.server.post(&format!("/v1/topics/{topic}"), "", &body);

@@ -1,4 +1,4 @@
-//! Who is connected, to what, and for how long: looked at from outside.
+//! Connections, their topics and their age: looked at from outside.
 
 use std::time::Instant;
 

@@ -21,7 +21,7 @@ fn stream(server: &Server, path: &str, accept: &str) -> TcpStream {
     stream
 }
 
-/// What a stream brings until `wanted`, which it must bring.
+/// Reads a stream until `wanted`, which it must bring.
 fn until(stream: &mut TcpStream, wanted: &str) -> String {
     let (mut heard, mut part) = (String::new(), [0; 4096]);
     while !heard.contains(wanted) {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// How long anything outside may take.
+/// Timeout of anything outside.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A configuration with a public table, a view and live topics.
@@ -137,7 +137,7 @@ impl Server {
         server
     }
 
-    /// Where the server listens, without `http://`.
+    /// Address that the server listens on, without `http://`.
     pub(crate) fn address(&self) -> &str {
         self.url.strip_prefix("http://").unwrap()
     }

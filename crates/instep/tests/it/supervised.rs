@@ -1,4 +1,4 @@
-//! What a supervisor as systemd is told, on the socket that it gives.
+//! Messages to a supervisor such as systemd, on the socket that it gives.
 
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;

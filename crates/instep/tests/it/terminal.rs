@@ -5,10 +5,10 @@ use std::process::{Command, Stdio};
 
 use crate::running::{binary, text};
 
-/// What begins every colour.
+/// First bytes of every colour.
 const ESCAPE: &str = "\u{1b}[";
 
-/// What a server says on a terminal, from its start until Ctrl-C after its log says `ready`.
+/// Output of a server on a terminal, from its start until Ctrl-C after its log says `ready`.
 fn served_on_a_terminal(no_colour: Option<&str>) -> String {
     let directory = tempfile::tempdir().unwrap();
     let (program, data) = (env!("CARGO_BIN_EXE_instep"), directory.path().join("data"));

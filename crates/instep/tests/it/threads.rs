@@ -77,7 +77,7 @@ impl House {
         self.server.post(&format!("/v1/datasets/{dataset}/commits"), "", &body)
     }
 
-    /// What is served goes on.
+    /// Checks that the dataset is still served.
     fn goes_on(&self) {
         let (status, body) = self.commit("d", r#"{"op":"put","table":"t","key":"k","row":{}}"#);
         assert_eq!(status, 200, "{body}");

@@ -1,4 +1,4 @@
-//! Where mail goes: moves, filling in, and what is out of date.
+//! Routes of mail: moves, backfill, and audit of stale routes.
 
 use std::path::PathBuf;
 

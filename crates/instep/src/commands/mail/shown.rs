@@ -34,7 +34,7 @@ pub(super) fn status(answer: &Value, dataset: &str) -> Result<(), Failure> {
     output::lines(text.as_bytes())
 }
 
-/// What somebody should look at, each with the command that helps.
+/// Problems of the mail, each with the command that helps.
 fn troubles(answer: &Value, queues: &[Value], dataset: &str) -> Vec<String> {
     let place = |queue: &Value| {
         let dataset = match dataset {

@@ -27,14 +27,14 @@ pub(crate) struct Pull {
     /// Maximum number of messages.
     #[arg(long, default_value_t = 10)]
     max: usize,
-    /// How long to wait for the first, in milliseconds.
+    /// Maximum wait for the first message, in milliseconds.
     #[arg(long, default_value_t = 0)]
     wait_ms: u64,
     #[command(flatten)]
     post: Post,
 }
 
-/// Who answers.
+/// Server and registration that answer.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Taker {
     /// The server, ID or server/ID.
@@ -60,7 +60,7 @@ pub(crate) struct Ack {
 pub(crate) struct Nack {
     #[command(flatten)]
     taker: Taker,
-    /// How long it rests before it is given again, in milliseconds.
+    /// Delay until it is given again, in milliseconds.
     #[arg(long, default_value_t = 0)]
     delay_ms: u64,
     /// It was tried, and failed: that counts.
@@ -75,7 +75,7 @@ pub(crate) struct Nack {
 pub(crate) struct Reject {
     #[command(flatten)]
     taker: Taker,
-    /// Why.
+    /// Reason of the rejection.
     #[arg(long)]
     reason: String,
     /// The messages.

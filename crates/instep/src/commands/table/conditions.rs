@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::failure::Failure;
 use crate::input;
 
-/// What the row must be for the change to happen. All that is given must hold.
+/// Conditions on the row for the change to happen. All that is given must hold.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Conditions")]
 pub(super) struct Conditions {

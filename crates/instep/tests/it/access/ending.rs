@@ -142,7 +142,7 @@ fn a_refusal_names_who_asked_for_what_and_a_forged_token_was_never_good() {
     assert_eq!(detail(&format!("{message}.AAAA")).0, "token_invalid");
 }
 
-/// Who polls late is told no more than who polls in time.
+/// A late poll is told no more than a poll in time.
 #[test]
 fn what_long_poll_had_queued_before_a_right_ended_is_not_given_behind_its_end() {
     const NOTES: &str = "

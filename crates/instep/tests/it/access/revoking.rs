@@ -1,4 +1,4 @@
-//! What becomes of those who are connected when the key behind them is taken away.
+//! Revocation of a key while clients that showed it are connected.
 
 use serde_json::{Value, json};
 

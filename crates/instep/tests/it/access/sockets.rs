@@ -1,4 +1,4 @@
-//! Who may come in, join and publish over sockets, and what becomes of them when that ends.
+//! Access over sockets: the rights to connect, join and publish, and the end of each.
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};

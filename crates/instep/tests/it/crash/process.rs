@@ -34,7 +34,7 @@ pub(super) struct ServerProcess {
     face: Face,
 }
 
-/// How the server is reached.
+/// Address of the server, and the client and key to reach it.
 #[derive(Clone)]
 pub(super) struct Face {
     pub(super) address: String,

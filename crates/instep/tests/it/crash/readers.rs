@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use super::process::Face;
 
-/// How long a reader that is done waits for more before it believes that there is none.
+/// Time without news after which a reader that is done believes that nothing more comes.
 const QUIET: Duration = Duration::from_millis(1_500);
 
 /// A subscriber's copy of the table `items`, kept as a page keeps one.

@@ -14,7 +14,7 @@ use super::process::Face;
 pub(super) struct Purchase {
     pub(super) order: String,
     pub(super) item: String,
-    /// What the reply said is left.
+    /// Remaining count, as the reply stated it.
     pub(super) left: i64,
     pub(super) attempts: u32,
 }

@@ -124,8 +124,8 @@ fn jan_u5_a_session_that_waited_too_long_is_expired() {
     assert_eq!(second.frame(), "ACK");
 }
 
-/// What a publisher has said counts even if it hangs up with a reset: those of old do, because
-/// they never read the greeting.
+/// A publisher's message counts even if it hangs up with a reset: old publishers do, because they
+/// never read the greeting.
 #[test]
 fn jan_u2_a_publisher_that_resets_behind_its_message_has_published() {
     let directory = tempfile::tempdir().unwrap();

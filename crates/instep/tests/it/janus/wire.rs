@@ -1,4 +1,4 @@
-//! What goes over the wire, byte by byte.
+//! Bytes on the wire, one by one.
 
 use std::collections::HashSet;
 use std::net::TcpListener;

@@ -129,7 +129,7 @@ fn beside_bare(
     })
 }
 
-/// How the latency of the others compares with what it was alone.
+/// Latency of the others, divided by their latency alone.
 struct Ratios {
     beside: f64,
     beside_bare: f64,

@@ -1,4 +1,4 @@
-//! How often somebody may.
+//! Rate limits.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

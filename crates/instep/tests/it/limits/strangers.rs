@@ -12,7 +12,7 @@ use socket2::{Domain, Socket, Type};
 use super::Limited;
 use crate::running::PATIENCE;
 
-/// Where strangers come from; everybody else comes from 127.0.0.1.
+/// Address of the strangers; everybody else comes from 127.0.0.1.
 pub(super) const STRANGER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 9));
 
 pub(super) fn descriptors_of(process: u32) -> usize {
@@ -188,7 +188,7 @@ fn a_body_that_does_not_come_is_not_waited_for() {
     }
 }
 
-/// Whoever asks for pages and reads none of them.
+/// Clients that request pages and read none of them.
 #[test]
 fn answers_that_nobody_reads_weigh_no_more_than_is_stated() {
     let limited = Limited::start(
@@ -279,7 +279,7 @@ fn bodies_of_one_address_weigh_no_more_than_is_stated() {
     until("it is given back", || limited.metric("instep_client_bytes") == 0);
 }
 
-/// Whoever joins and reads nothing has no copy of its own of what it has joined.
+/// A client that joins and reads nothing has no copy of its own of what it has joined.
 #[test]
 fn a_join_is_cut_as_its_client_takes_it_at_every_door() {
     let limited = Limited::start(

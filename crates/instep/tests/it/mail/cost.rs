@@ -1,4 +1,4 @@
-//! What giving costs, by what is looked at.
+//! Cost of giving messages to a server, by the messages that are looked at.
 
 use instep_client::Letter;
 use serde_json::{Value, json};

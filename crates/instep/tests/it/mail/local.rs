@@ -25,7 +25,7 @@ pub(crate) struct House {
 pub(crate) struct Local {
     pub(crate) channel: Channel,
     pub(crate) greeting: Value,
-    /// What it was given, and would say that it has.
+    /// Messages that it was given, and would say that it has.
     seen: BTreeSet<u64>,
     _socket: Channels,
 }
@@ -177,7 +177,7 @@ impl Local {
         self.channel.push(event, payload).await
     }
 
-    /// How the channel ends.
+    /// Waits for the end of the channel and returns its reason.
     pub(crate) async fn end(&mut self) -> Value {
         loop {
             match timeout(PATIENCE, self.channel.next()).await.expect("an end") {

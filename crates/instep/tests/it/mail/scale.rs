@@ -50,7 +50,7 @@ async fn smq_18_one_process_reaches_a_thousand_servers() {
 const ROUND: usize = 1_000;
 /// Bytes of a body: all of them together are far more than what may stay.
 const BODY_BYTES: usize = 2_000;
-/// What is remembered of finished messages.
+/// Finished messages that are remembered.
 const KEPT: u64 = 1_000;
 /// Log, snapshots, bodies and segments made ahead.
 const DISK_BYTES: u64 = 40 * 1024 * 1024;

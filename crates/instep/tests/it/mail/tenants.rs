@@ -1,4 +1,4 @@
-//! Who may take the mail of which dataset.
+//! Rights to take mail, by dataset.
 
 use instep_client::{ChannelError, Channels, Client};
 use serde_json::{Value, json};
@@ -28,7 +28,7 @@ actions = ['register']
 topics = ['server:*']
 ";
 
-/// Why a join is refused; nothing when it is not.
+/// Reason for which a join is refused; empty when it is not.
 async fn join(server: &Server, key: &str, topic: &str, params: Value) -> String {
     let channels = Channels::connect_with(&server.url, Some(key.to_owned())).await.unwrap();
     match channels.join(topic, params).await {

@@ -120,7 +120,7 @@ impl Secure {
         self.child.id()
     }
 
-    /// What the server has said so far.
+    /// Log of the server so far.
     pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }
