@@ -12,13 +12,13 @@ mod durability;
 mod memory;
 mod readers;
 
-/// What is judged.
+/// Case that the checkers judge.
 pub struct Case<'a> {
-    /// What happened.
+    /// History: the events of the run.
     pub history: &'a [Event],
-    /// The same, sorted by place.
+    /// Timeline of the same events, sorted by place.
     pub timeline: Timeline<'a>,
-    /// What the topics show.
+    /// Topics and their views.
     pub topics: &'a Topics,
 }
 
@@ -37,7 +37,7 @@ pub struct Checker {
 pub struct Finding {
     /// The checker.
     pub checker: &'static str,
-    /// What it saw, and where.
+    /// Violation that it found, with its event.
     pub violation: Violation,
 }
 

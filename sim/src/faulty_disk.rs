@@ -9,7 +9,7 @@ use instep_model::disk::{Access, Disk, DiskFile, DiskLock, Sharing};
 
 use crate::fault::Fault;
 
-/// What the engine is given: the simulated disk, or one that handles its syncs wrongly.
+/// Disk for the engine: the simulated one, or one that handles its syncs wrongly.
 #[must_use]
 pub(crate) fn disk_with(disk: &SimulatedDisk, fault: Option<Fault>) -> Arc<dyn Disk> {
     let sync = match fault {

@@ -1,4 +1,4 @@
-//! What happened, as plain facts that a checker can judge: no machine, no clock, no pointer.
+//! History of a run, as plain facts that a checker can judge: no machine, no clock, no pointer.
 //!
 //! The simulator records these, and so can a test that kills real processes: every event has a
 //! JSON form, and none needs more than what a client, a subscriber or a reader of the log sees.
@@ -34,7 +34,7 @@ pub enum Event {
     },
     /// From here on topics are told by this set of views.
     Declared {
-        /// Which of those that are known.
+        /// Index of the declared set among those that are known.
         views: usize,
     },
     /// Somebody asked for another dataset.
@@ -60,7 +60,7 @@ pub enum Event {
     },
     /// The process could not come up although its disk was in order.
     NotRecovered {
-        /// What it said.
+        /// Error of the start, in words.
         reason: String,
     },
     /// The process died.
@@ -72,7 +72,7 @@ pub enum Event {
     Proposed {
         /// Names the answer.
         ticket: u64,
-        /// Who proposed.
+        /// Principal that proposed it.
         principal: String,
         /// The idempotency id.
         id: Option<Uuid>,
@@ -99,14 +99,14 @@ pub enum Event {
     },
     /// The log failed for good, so the dataset has stopped.
     Failed {
-        /// Why.
+        /// Reason of the failure.
         reason: String,
     },
-    /// What the node's memory holds.
+    /// Content of the node's memory.
     Memory {
         /// Complete up to here.
         position: Position,
-        /// Where it comes from.
+        /// Source of the memory.
         source: Source,
         /// The tables.
         tables: BTreeMap<String, Rows>,
@@ -128,7 +128,7 @@ pub enum Event {
         floor: Revision,
         /// The newest entry then.
         head: Revision,
-        /// What came back.
+        /// Result of the read.
         outcome: ReadOutcome,
     },
     /// A subscriber was answered to its join, or told to begin anew.
@@ -148,7 +148,7 @@ pub enum Event {
         reader: u32,
         /// The row's key.
         key: String,
-        /// What is seen of it; nothing: it is gone.
+        /// Row as the topic shows it; none: it is gone.
         row: Option<Value>,
     },
     /// A subscriber was told that it is complete.
@@ -157,14 +157,14 @@ pub enum Event {
         reader: u32,
         /// Up to here.
         position: Position,
-        /// How it was told.
+        /// Means by which it was told.
         by: By,
     },
     /// A subscriber has taken everything that there was for it.
     Settled {
         /// The subscriber.
         reader: u32,
-        /// Where the node's feed was then.
+        /// Position of the node's feed then.
         position: Position,
     },
     /// A subscriber lost its connection.
@@ -179,11 +179,11 @@ pub enum Event {
     },
     /// Something is held in a bounded place.
     Held {
-        /// What.
+        /// Name of the bounded place.
         what: String,
-        /// How many.
+        /// Number of things held.
         count: usize,
-        /// How many may be.
+        /// Maximum number of them.
         limit: usize,
     },
 }
@@ -194,9 +194,9 @@ pub enum Event {
 pub enum Answer {
     /// It took effect.
     Committed {
-        /// Where.
+        /// Position of the commit.
         position: Position,
-        /// What its operations computed.
+        /// Results of its operations.
         results: Vec<Option<i64>>,
         /// The reply of an earlier proposal with the same id.
         replayed: bool,
@@ -221,12 +221,12 @@ pub enum JoinAnswer {
     },
     /// Not joined.
     Refused {
-        /// Why.
+        /// Reason of the refusal.
         reason: String,
     },
 }
 
-/// How a subscriber learnt its position.
+/// Means by which a subscriber learnt its position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum By {
@@ -238,7 +238,7 @@ pub enum By {
     Bookmark,
 }
 
-/// Where a memory comes from.
+/// Source of a memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
@@ -248,11 +248,11 @@ pub enum Source {
     SnapshotAndTail,
 }
 
-/// What a read of the log brought.
+/// Result of a read of the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum ReadOutcome {
-    /// Entries: number and digest.
+    /// Entries in order: number and digest of each.
     Entries {
         /// Them, in order.
         entries: Vec<(Revision, u64)>,
@@ -263,7 +263,7 @@ pub enum ReadOutcome {
     Ahead,
     /// Anything else.
     Failed {
-        /// What.
+        /// Error in words.
         reason: String,
     },
 }
@@ -271,11 +271,11 @@ pub enum ReadOutcome {
 /// A commit as the log holds it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StoredCommit {
-    /// Who made it under which id.
+    /// Principal and idempotency id.
     pub signature: Option<(String, Uuid)>,
-    /// What its operations computed.
+    /// Results of its operations.
     pub results: Vec<Option<i64>>,
-    /// What changed.
+    /// Changes that it made.
     pub changes: Vec<Change>,
 }
 

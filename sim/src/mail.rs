@@ -88,15 +88,15 @@ impl Fault {
     }
 }
 
-/// What became of one seed.
+/// Outcome of one seed.
 pub struct Outcome {
     /// The seed.
     pub seed: u64,
-    /// What was broken on purpose.
+    /// Fault that was put in on purpose.
     pub fault: Option<Fault>,
-    /// What happened.
+    /// Facts: the events of the run.
     pub facts: Vec<Fact>,
-    /// What is wrong with it: the checker, the fact that shows it, and how.
+    /// Findings: the checker, the fact that shows the violation, and how.
     pub findings: Vec<(&'static str, usize, String)>,
 }
 
@@ -120,7 +120,7 @@ impl Outcome {
         self.facts.iter().fold(0, step)
     }
 
-    /// Whether a checker found something.
+    /// Returns true if this checker found something.
     #[must_use]
     pub fn is_caught_by(&self, checker: &str) -> bool {
         self.findings.iter().any(|(found, _, _)| *found == checker)

@@ -46,17 +46,17 @@ const VIEWS_LIMIT: usize = 3;
 /// Small segments, so that they roll and are trimmed often.
 pub(crate) const SEGMENT_BYTES: u64 = 4 * 1024;
 
-/// Where the datasets are.
+/// Directory of the datasets.
 pub(crate) fn datasets_root() -> PathBuf {
     PathBuf::from("/node/datasets")
 }
 
-/// Where the log is.
+/// Directory of the log.
 pub(crate) fn directory() -> PathBuf {
     datasets_root().join(shop::DATASET)
 }
 
-/// What a node is started with.
+/// Parameters of a node's start.
 pub(crate) struct Start {
     pub(crate) now_ms: u64,
     pub(crate) fault: Option<Fault>,
@@ -64,7 +64,7 @@ pub(crate) struct Start {
     pub(crate) new_incarnation: Incarnation,
     /// Nothing is known of a history here: the one that is found begins.
     pub(crate) first: bool,
-    /// Which of the sets of views is declared.
+    /// Index of the set of views that is declared.
     pub(crate) views: usize,
 }
 
@@ -154,7 +154,7 @@ impl Node {
         }
     }
 
-    /// What the owner is told of the time.
+    /// Time as the owner is told.
     fn clock(&self) -> u64 {
         match self.fault {
             Some(Fault::LogTimeAsClock) => self.now_ms.max(self.state().time_ms),

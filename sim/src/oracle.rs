@@ -31,7 +31,7 @@ struct Written {
     row: Rc<Value>,
 }
 
-/// What a row looks like on which topic: a view, written by hand.
+/// Projection of a row on a topic: a view, written by hand.
 #[derive(Clone, Copy)]
 pub struct Lens {
     /// The table that it looks at.
@@ -117,7 +117,7 @@ impl Oracle {
         written.row.get(field)?.as_i64()
     }
 
-    /// What is visible on a topic by a set of views; none when there is no such topic.
+    /// Rows visible on a topic by a set of views; none when there is no such topic.
     #[must_use]
     pub fn rows_on(&self, topic: &str, topics: &Topics, declared: usize) -> Option<Rows> {
         if let Some(rest) = topic.strip_prefix("table:") {
@@ -143,7 +143,7 @@ impl Oracle {
         Some(seen)
     }
 
-    /// What a proposal should do at the commit after this state, in the history `incarnation`.
+    /// Expected effect of a proposal at the commit after this state, in the history `incarnation`.
     pub fn judge(&self, operations: &[Value], place: Place, incarnation: Incarnation) -> Judgement {
         let mut after = Attempt { oracle: self.clone(), place, incarnation };
         let mut results = Vec::with_capacity(operations.len());

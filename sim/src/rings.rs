@@ -26,7 +26,7 @@ struct Ring {
     next: u64,
 }
 
-/// What a cursor finds.
+/// Result of a read at a cursor.
 pub(crate) enum Found {
     Frame(Frame),
     Nothing,

@@ -13,17 +13,17 @@ pub const STEPS: usize = 600;
 /// Events that are shown before the one that shows the violation.
 const SHOWN: usize = 40;
 
-/// What became of one seed.
+/// Outcome of one seed.
 pub struct Outcome {
     /// The seed.
     pub seed: u64,
-    /// How many steps it was asked for.
+    /// Steps that were asked for.
     pub steps: usize,
-    /// What was broken on purpose.
+    /// Fault that was put in on purpose.
     pub fault: Option<Fault>,
-    /// What happened.
+    /// History: the events of the run.
     pub history: Vec<Event>,
-    /// What is wrong with it, the most telling first.
+    /// Findings of the checkers, the most telling first.
     pub findings: Vec<Finding>,
 }
 
@@ -50,7 +50,7 @@ impl Outcome {
         digest_of(&self.history)
     }
 
-    /// Whether a checker found something.
+    /// Returns true if this checker found something.
     #[must_use]
     pub fn is_caught_by(&self, checker: &str) -> bool {
         self.findings.iter().any(|found| found.checker == checker)

@@ -28,7 +28,7 @@ pub struct Line {
     pub states: BTreeMap<Place, Oracle>,
     /// Digest of each entry, with the event that first showed it.
     pub entries: BTreeMap<Revision, (u64, usize)>,
-    /// What the history was copied from.
+    /// History that it was copied from, and the last revision copied.
     pub copied: Option<(Incarnation, Revision)>,
 }
 
@@ -39,7 +39,7 @@ pub struct Request<'a> {
     pub event: usize,
     /// Names the proposal.
     pub ticket: u64,
-    /// Who proposed, under which id.
+    /// Principal and idempotency id.
     pub signature: Option<(String, Uuid)>,
     /// The operations.
     pub operations: &'a [serde_json::Value],
@@ -49,12 +49,12 @@ pub struct Request<'a> {
     pub incarnation: Option<Incarnation>,
 }
 
-/// What a history says about a fact that it should not contain.
+/// Violation: something in a history that it should not contain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
     /// Index of the event that shows it.
     pub at: usize,
-    /// What is wrong.
+    /// Violation in words.
     pub what: String,
 }
 

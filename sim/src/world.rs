@@ -24,7 +24,7 @@ const STARTS: usize = 12;
 /// A disk that is nearly full has this much room: a few segments.
 const SMALL_DISK: u64 = 8 * 1024;
 
-/// What may happen next.
+/// Step that a run may take next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     Propose,
@@ -105,7 +105,7 @@ pub(crate) struct World {
     /// All datasets, since the process came up.
     datasets: Option<Datasets>,
     has_views: bool,
-    /// Which of the sets of views is declared.
+    /// Index of the set of views that is declared.
     views: usize,
     weights: Vec<(Step, usize)>,
     pub(crate) trace: Vec<Event>,
@@ -469,7 +469,7 @@ fn settle(node: &mut Node, subscriber: &mut Subscriber, trace: &mut Vec<Event>) 
     }
 }
 
-/// What a hash map would make of its keys: another order in every run.
+/// Order that a hash map would give its keys: another one in every run.
 fn order_of_a_hash() -> u64 {
     use std::hash::{BuildHasher as _, RandomState};
     RandomState::new().hash_one(1)

@@ -176,7 +176,7 @@ pub(crate) struct Attempted {
 }
 
 impl Attempted {
-    /// What is recorded of it.
+    /// Event that records it.
     pub(crate) fn event(&self) -> Event {
         Event::Proposed {
             ticket: self.ticket,
@@ -186,7 +186,7 @@ impl Attempted {
         }
     }
 
-    /// What the door makes of it.
+    /// Proposal that the door makes of it.
     pub(crate) fn proposal(&self, fault: Option<Fault>) -> Proposal {
         let body = Value::Array(self.attempt.operations.to_vec()).to_string();
         let read = |operation: &Value| {

@@ -1,4 +1,4 @@
-//! What a proposal may do, how often, and what its client is told.
+//! Effects of proposals, how often each takes effect, and the answers to their clients.
 
 use std::collections::BTreeMap;
 

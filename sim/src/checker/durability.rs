@@ -1,4 +1,4 @@
-//! What survives, what may be seen, and what a failure may leave behind.
+//! Durability, visibility, and the state after failures.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What a node holds in memory, and where that comes from.
+//! Memory of a node, and its sources.
 
 use instep_model::position::Position;
 

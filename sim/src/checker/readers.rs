@@ -1,4 +1,4 @@
-//! What subscribers see: every subscriber is rebuilt here from what it was told.
+//! Subscribers: the view of each is rebuilt here from what it was told.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ struct Reader {
     untold: bool,
 }
 
-/// What a subscriber's event means for it.
+/// Meaning of an event for its subscriber.
 enum Moment<'a> {
     /// It was told that it is complete.
     At(&'a Reader, Position, By),

@@ -11,7 +11,7 @@ use books::{Books, State};
 mod books;
 mod giving;
 
-/// What a checker found: the fact that shows it, and how.
+/// Finding of a checker: the fact that shows the violation, and how.
 type Finding = (usize, String);
 /// A rule over facts.
 type Check = fn(&[Fact]) -> Result<(), Finding>;
@@ -209,7 +209,7 @@ fn everything_is_done_in_the_end(facts: &[Fact]) -> Result<(), Finding> {
     Ok(())
 }
 
-/// What a commit says, one after the other.
+/// Notes of the commits of an entry, in order, each with its commit's index.
 fn notes_of(fact: &Fact) -> impl Iterator<Item = (usize, &Noted)> {
     let commits = match fact {
         Fact::Stored { commits, .. } => &commits[..],

@@ -1,4 +1,4 @@
-//! What happened to mail, as plain facts: what a sender, a server and a reader of the log see.
+//! Facts about mail: what a sender, a server and a reader of the log see.
 
 use instep_model::commit::Record;
 use instep_model::mail::MailRecord;
@@ -28,7 +28,7 @@ pub enum Fact {
         revision: u64,
         /// Its time.
         time_ms: u64,
-        /// What its commits say.
+        /// Notes of its commits.
         commits: Vec<Vec<Noted>>,
     },
     /// Readers have the state up to this entry.
@@ -44,7 +44,7 @@ pub enum Fact {
         server: &'static str,
         /// The registration.
         generation: u64,
-        /// How many messages it takes.
+        /// Credit: messages that it takes at a time.
         credit: usize,
         /// The messages that it says it has.
         have: Option<Vec<u64>>,
@@ -66,7 +66,7 @@ pub enum Fact {
         seqs: Vec<u64>,
         /// Messages that the registration has been given now and has not answered.
         unconfirmed: usize,
-        /// What the clock said.
+        /// Time of the clock.
         now_ms: u64,
     },
     /// A message was written to a server.
@@ -77,7 +77,7 @@ pub enum Fact {
         generation: u64,
         /// The message.
         seq: u64,
-        /// What the clock said.
+        /// Time of the clock.
         now_ms: u64,
     },
     /// A server was asked about messages.
@@ -129,7 +129,7 @@ pub enum Fact {
         seq: u64,
         /// It was a failure.
         failed: bool,
-        /// What came of it.
+        /// Outcome, as the reply to the commit states it.
         outcome: i64,
         /// The commit.
         place: Place,
@@ -138,7 +138,7 @@ pub enum Fact {
     Rested,
 }
 
-/// What a record says, as far as it concerns mail.
+/// Note of a record, as far as it concerns mail.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Noted {
     /// Of messages.
@@ -148,7 +148,7 @@ pub enum Noted {
 }
 
 impl Noted {
-    /// What a record says of mail, if anything.
+    /// Note of a record, if it concerns mail.
     #[must_use]
     pub fn of(record: &Record) -> Option<Self> {
         match record {

@@ -25,7 +25,7 @@ pub(super) struct Hub {
     fault: Option<Fault>,
     flushing: Option<Bytes>,
     news: VecDeque<(u64, Arc<Mail>, Vec<MailChange>)>,
-    /// What the delivery has seen.
+    /// Mail that the delivery has seen.
     pub(super) shown: Arc<Mail>,
     pub(super) answers: Vec<Answered>,
 }
@@ -94,7 +94,7 @@ impl Hub {
         }
     }
 
-    /// What was appended becomes durable.
+    /// Makes durable what was appended.
     pub(super) fn flush(&mut self, log: &mut Vec<Bytes>, facts: &mut Vec<Fact>, now_ms: u64) {
         if self.keep(log, facts) {
             self.owner.handle(OwnerEvent::Appended, now_ms);

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use instep_model::mail::delivery::Given;
 
-/// What the hub writes.
+/// Messages of the hub to a program.
 #[derive(Debug, Clone)]
 pub(super) enum Down {
     Give { seq: u64, route: u32 },
@@ -12,7 +12,7 @@ pub(super) enum Down {
     Gone(Vec<u64>),
 }
 
-/// What the program says.
+/// Messages of a program to the hub.
 #[derive(Debug, Clone)]
 pub(super) enum Up {
     Ack(u64),
@@ -44,15 +44,15 @@ pub(super) struct Link {
     pub(super) alive: bool,
     /// The hub takes it for there.
     pub(super) open: bool,
-    /// What the program was given and has not worked on.
+    /// Messages that the program was given and has not worked on.
     pub(super) held: VecDeque<u64>,
     /// In the hub: what was written to the socket.
     pub(super) given: Given,
-    /// What came over this connection.
+    /// Messages that came over this connection.
     pub(super) came: BTreeSet<u64>,
-    /// What it has done and not said yet.
+    /// Messages that it has done and not acknowledged yet.
     pub(super) unsaid: BTreeSet<u64>,
-    /// What it has said that it begins with.
+    /// Messages that it has said it begins with.
     pub(super) begun: BTreeSet<u64>,
 }
 
@@ -91,7 +91,7 @@ impl Link {
         }
     }
 
-    /// What it has in its hands, as it says when it joins.
+    /// Messages in its hands, as it states them when it joins.
     pub(super) fn in_hand(&self) -> Vec<u64> {
         self.held.iter().copied().collect()
     }

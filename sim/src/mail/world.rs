@@ -1,4 +1,4 @@
-//! What happens, drawn from one seed.
+//! World of mail: the events of a run, drawn from one seed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -72,7 +72,7 @@ const STEPS: &[(Step, usize)] = &[
     (Step::Crash, 3),
 ];
 
-/// What somebody waits for.
+/// Request whose answer somebody waits for.
 pub(super) enum Want {
     Letter(usize),
     Register(usize),
@@ -98,10 +98,10 @@ pub(super) struct World {
     snapshot: Option<Vec<u8>>,
     hub: Hub,
     links: Vec<Link>,
-    /// What each server has done: it survives its processes.
+    /// Messages that each server has done: they survive its processes.
     done: [BTreeSet<u64>; SERVERS.len()],
     letters: Vec<Sent>,
-    /// Where endpoints were moved last, and where the last one was before: it may go back.
+    /// Servers that endpoints were moved to last, and the move that may be undone.
     places: BTreeMap<&'static str, &'static str>,
     regret: Option<(&'static str, &'static str)>,
     wants: BTreeMap<u64, Want>,

@@ -14,7 +14,7 @@ use super::recovery::{fold, read_snapshot};
 use super::{Fault, Node};
 use crate::history::{Event, ReadOutcome, Source};
 
-/// What a state holds, as facts.
+/// Content of a state, as an event.
 pub(super) fn memory(incarnation: Incarnation, state: &State, source: Source) -> Event {
     let tables = state.tables.iter().map(|(name, table)| {
         let rows = table.rows.iter().map(|(key, stored)| {

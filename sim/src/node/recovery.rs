@@ -23,7 +23,7 @@ use crate::faulty_disk::disk_with;
 use crate::history::Event;
 use crate::shop;
 
-/// Why a process did not come up.
+/// Reason why a process did not come up.
 pub(crate) enum Unopened {
     /// The disk has no space: an operator can help.
     Full,

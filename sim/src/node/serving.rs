@@ -1,4 +1,4 @@
-//! What subscribers get: the feed, the rings, and their sockets.
+//! Delivery to subscribers: the feed, the rings, and their sockets.
 
 use instep_model::feed::{BOOKMARK_EVENT, Body, JoinRefusal, Joined, Mode, Notice};
 use instep_model::position::Position;
@@ -173,7 +173,7 @@ impl Node {
         }
     }
 
-    /// Where the feed is.
+    /// Position of the feed.
     pub(crate) fn feed_position(&self) -> Position {
         self.feed.position()
     }

@@ -1,4 +1,4 @@
-//! What breaks continuity: a log that was damaged and repaired.
+//! Damage that breaks continuity: a log that was damaged and repaired.
 
 use instep_embedded::error::OpenError;
 use instep_embedded::repair::{RepairReport, repair};

@@ -25,7 +25,7 @@ const NAMES: [&str; 3] = ["blue", "green", "red"];
 /// Bytes of an entry: a segment has room for one.
 const ENTRY_BYTES: usize = 3 * 1024;
 
-/// Why a dataset was not made.
+/// Error of making a dataset.
 struct NotMade;
 
 impl From<io::Error> for NotMade {

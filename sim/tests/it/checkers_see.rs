@@ -1,4 +1,5 @@
-//! What no broken shell can cause is shown to the checkers in histories that were tampered with.
+//! Violations that no broken shell can cause, shown to the checkers in histories that were tampered
+//! with.
 
 use instep_model::position::Position;
 use instep_sim::history::{By, Event};

@@ -1,4 +1,4 @@
-//! What the log says of mail, added up the slow way.
+//! Books of mail: the state that the log adds up to, computed the slow way.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::notes_of;
 use crate::mail::fact::{Fact, Noted};
 
-/// Where a message stands.
+/// State of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
     Pending,
@@ -28,10 +28,11 @@ pub(super) struct Message {
     pub(super) state: State,
     pub(super) rests: bool,
     pub(super) expires: u64,
-    /// When it was stored, and the earliest time after that if the clock was set back behind it.
+    /// Time of storing it, and the earliest time of later entries if the clock was set back behind
+    /// it.
     pub(super) stored: u64,
     pub(super) set_back: Option<u64>,
-    /// How often it was taken from whoever had it: put back, ended, or moved.
+    /// Times that it was taken from the registration that had it: put back, ended, or moved.
     pub(super) takings: u64,
     attempts: u16,
 }
@@ -61,7 +62,7 @@ pub(super) struct Books {
     pub(super) confirmed: Vec<(u64, String)>,
     /// Failures counted, by message.
     pub(super) failures: BTreeMap<u64, u64>,
-    /// What cannot be.
+    /// Contradictions in the log.
     pub(super) problems: Vec<String>,
 }
 
@@ -166,7 +167,7 @@ impl Books {
         }
     }
 
-    /// What is unfinished and has a route is this server's.
+    /// Makes unfinished messages that have a route this server's.
     fn readdress(&mut self, server: &str, which: impl Fn(&Message) -> bool) {
         for message in self.messages.values_mut().filter(|message| which(message)) {
             if message.server.is_some() && message.state == State::Pending {

@@ -108,7 +108,7 @@ pub(super) fn each_endpoint_keeps_its_order(facts: &[Fact]) -> Result<(), Findin
     Ok(())
 }
 
-/// What was chosen for a registration and waits to be written.
+/// Messages that were chosen for a registration and wait to be written.
 #[derive(Default)]
 struct Outbox {
     /// The fact that chose it, and the message.
@@ -223,7 +223,7 @@ pub(super) fn what_is_unconfirmed_is_asked_about_first(facts: &[Fact]) -> Result
     Ok(())
 }
 
-/// How often each message was taken from whoever had it.
+/// Times that each message was taken from the registration that had it.
 fn takings(books: &Books) -> BTreeMap<u64, u64> {
     books.messages.iter().map(|(seq, message)| (*seq, message.takings)).collect()
 }
