@@ -31,16 +31,16 @@ const TRIES: usize = 16;
 /// A row of `carts`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Cart {
-    /// What is in it, in the order of putting in.
+    /// Items in the cart, in the order of putting in.
     pub items: Vec<CartItem>,
-    /// When the shopper last changed it, in milliseconds since 1970.
+    /// Time of the shopper's last change, in milliseconds since 1970.
     pub touched_ms: u64,
 }
 
 /// An item in a cart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CartItem {
-    /// Which item.
+    /// Id of the item.
     pub id: ItemId,
     /// Noted when it sells out, so that whoever looks at the cart is told.
     pub sold_out: bool,
@@ -78,7 +78,7 @@ pub struct CartLine {
     pub sold_out: bool,
 }
 
-/// Why a cart stays as it is.
+/// Error of a cart that stays as it is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CartError {
     /// There is no such item, or it is not in the cart.
@@ -123,7 +123,7 @@ pub fn cart(tables: &Tables, id: &CartId) -> Cart {
     tables::read(tables, CARTS, id.as_str()).unwrap_or_default()
 }
 
-/// What is shown of a cart. Items that do not exist any more are left out.
+/// Content of a cart as it is shown. Items that do not exist any more are left out.
 #[must_use]
 pub fn contents(tables: &Tables, cart: &Cart) -> CartContents {
     let lines: Vec<CartLine> = cart

@@ -13,7 +13,7 @@ use crate::tables::{self, AVAILABILITY, ITEMS, PRODUCTS};
 pub struct Product {
     /// Its row.
     pub row: ProductRow,
-    /// What can be bought of it.
+    /// Items of the product, one for each size.
     pub items: Vec<Item>,
 }
 
@@ -22,7 +22,7 @@ pub struct Product {
 pub struct Item {
     /// Its row.
     pub row: ItemRow,
-    /// How many there are.
+    /// Pieces in stock.
     pub count: i64,
 }
 
@@ -33,9 +33,9 @@ pub struct ProductRow {
     pub id: ProductId,
     /// Stock keeping unit, unique among products.
     pub sku: String,
-    /// What it is called.
+    /// Name of the product.
     pub name: String,
-    /// Who makes it.
+    /// Brand of the product.
     #[serde(default)]
     pub brand: String,
     /// The colours, in words.
@@ -46,10 +46,10 @@ pub struct ProductRow {
     pub story: String,
     /// The price in cents.
     pub price_cents: i64,
-    /// Which drawing shows it.
+    /// Name of its drawing.
     #[serde(default)]
     pub art: String,
-    /// Whether its sizes are shown and sold.
+    /// True when its sizes are shown and sold.
     #[serde(default)]
     pub released: bool,
 }
@@ -59,7 +59,7 @@ pub struct ProductRow {
 pub struct ItemRow {
     /// The item's id.
     pub id: ItemId,
-    /// Which product it is.
+    /// Id of its product.
     pub product_id: ProductId,
     /// Stock keeping unit, unique among items.
     pub sku: String,
@@ -70,11 +70,11 @@ pub struct ItemRow {
 /// A row of `availability`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AvailabilityRow {
-    /// Which item.
+    /// Id of the item.
     pub item_id: ItemId,
-    /// Of which product: it decides the topic on which changes are seen.
+    /// Id of its product: it decides the topic on which changes are seen.
     pub product_id: ProductId,
-    /// How many there are; never negative.
+    /// Pieces in stock; never negative.
     pub count: i64,
 }
 
@@ -114,7 +114,7 @@ pub fn item(tables: &Tables, id: ItemId) -> Option<(ProductRow, Item)> {
     Some((product, Item { row, count }))
 }
 
-/// How many there are of an item; none of what does not exist.
+/// Pieces of an item in stock; 0 if there is no such item.
 #[must_use]
 pub fn count(tables: &Tables, id: ItemId) -> i64 {
     let row: Option<AvailabilityRow> = tables::read(tables, AVAILABILITY, &id.to_string());

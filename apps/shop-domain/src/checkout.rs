@@ -26,11 +26,11 @@ const TRIES: usize = 16;
 pub struct Order {
     /// The cart that it was.
     pub cart: String,
-    /// What was bought.
+    /// Lines of the order: the items that were bought.
     pub lines: Vec<OrderLine>,
-    /// What it cost, in cents.
+    /// Total price, in cents.
     pub total_cents: i64,
-    /// When, in milliseconds since 1970.
+    /// Time of the order, in milliseconds since 1970.
     pub time_ms: u64,
 }
 
@@ -49,7 +49,7 @@ pub struct OrderLine {
     pub price_cents: i64,
 }
 
-/// Why nothing was bought. Nothing has changed then, unless it says so.
+/// Error of a checkout: nothing was bought. Nothing has changed then, unless it says so.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CheckoutError {
     /// There is nothing in the cart.
@@ -138,7 +138,7 @@ struct Plan {
     meaning: Vec<u8>,
 }
 
-/// What the operations of a checkout are for, by index.
+/// Steps of a checkout: the purpose of each of its operations, by index.
 struct Steps(Vec<Step>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -195,7 +195,7 @@ impl Plan {
 }
 
 impl Steps {
-    /// What a refusal means to the shopper; or the refusal, when the checkout should look again.
+    /// Explains a refusal to the shopper; returns it when the checkout should look again.
     fn explain(&self, refusal: Refusal) -> Result<CheckoutError, Refusal> {
         let step = match &refusal {
             Refusal::ConditionFailed { operation, .. }

@@ -20,7 +20,7 @@ impl Default for Levels {
     }
 }
 
-/// How much of an item there is, as shoppers see it.
+/// Level of an item's stock, as shoppers see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {

@@ -1,4 +1,4 @@
-//! What the shop is about: products, items, stock, carts, orders, and what happens to them.
+//! Domain of the shop: products, items, stock, carts, orders, and what happens to them.
 //!
 //! What lives here: reading the shop out of a dataset's tables, and every change as one commit.
 //! What does not: HTTP, HTML, sockets, tokens (SNK-23: the domain knows nothing of the web).

@@ -10,7 +10,7 @@ use crate::catalogue;
 use crate::ids::ProductId;
 use crate::tables::{self, PRODUCTS};
 
-/// What a release did.
+/// Result of a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Released {
     /// The product is released now, and everybody is told.
@@ -19,7 +19,7 @@ pub enum Released {
     Before,
 }
 
-/// Why a product was not released.
+/// Error of a release.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReleaseError {
     /// There is no such product.

@@ -22,12 +22,12 @@ use crate::tables;
 pub const BUYERS_MAX: usize = 5_000;
 /// Most orders a second that can be asked for.
 pub const RATE_MAX: f64 = 1_000_000.0;
-/// How often the progress is told.
+/// Interval of reports of the progress.
 const TELL_EVERY: Duration = Duration::from_millis(100);
 /// A buyer whom the server sends away comes back after this.
 const COME_BACK_AFTER: Duration = Duration::from_millis(20);
 
-/// How a sale goes.
+/// Options of a sale.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SaleOptions {
@@ -46,7 +46,7 @@ impl Default for SaleOptions {
     }
 }
 
-/// How far a sale is.
+/// Progress of a sale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Progress {
     /// Pieces sold by this sale.
@@ -57,7 +57,7 @@ pub struct Progress {
     pub too_late: u64,
 }
 
-/// Why a sale did not begin, or did not end well.
+/// Error of a sale that did not begin, or did not end well.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SaleError {
     /// There is no such product.

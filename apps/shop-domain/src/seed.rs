@@ -34,9 +34,9 @@ pub struct NewProduct {
     pub id: u32,
     /// Stock keeping unit; items get it with their size.
     pub sku: String,
-    /// What it is called.
+    /// Name of the product.
     pub name: String,
-    /// Who makes it.
+    /// Brand of the product.
     #[serde(default)]
     pub brand: String,
     /// The colours, in words.
@@ -47,14 +47,14 @@ pub struct NewProduct {
     pub story: String,
     /// The price in cents.
     pub price_cents: i64,
-    /// Which drawing shows it.
+    /// Name of its drawing.
     #[serde(default)]
     pub art: String,
     /// The sizes.
     pub sizes: Vec<String>,
 }
 
-/// What a seed did.
+/// Result of a seed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Seeded {
     /// Products that are new.
@@ -63,7 +63,7 @@ pub struct Seeded {
     pub items: usize,
 }
 
-/// Why a shelf was not filled.
+/// Error of a seed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SeedError {
     /// A product makes no sense.
@@ -71,7 +71,7 @@ pub enum SeedError {
     BadProduct {
         /// The product.
         id: u32,
-        /// What is wrong with it.
+        /// Problem with it.
         problem: &'static str,
     },
     /// The commit was refused.

@@ -28,7 +28,7 @@ use crate::tables::{self, AVAILABILITY, CARTS};
 const GATHER: Duration = Duration::from_millis(25);
 /// Carts that are written at the same time.
 const CARTS_AT_ONCE: usize = 256;
-/// Whoever ended badly begins again after this.
+/// Delay before the task that ended badly begins again.
 const BEGIN_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 /// Called before each look at the carts.
@@ -76,7 +76,7 @@ async fn note(dataset: Dataset, before_look: BeforeLook) -> Result<Infallible, F
     }
 }
 
-/// Who holds what.
+/// Carts and the items that they hold.
 #[derive(Debug, Default)]
 struct Holders {
     carts: BTreeMap<Key, Vec<ItemId>>,

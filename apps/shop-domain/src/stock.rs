@@ -10,7 +10,7 @@ use crate::tables::{self, AVAILABILITY};
 /// Most pieces of one item.
 pub const COUNT_MAX: i64 = 1_000_000_000;
 
-/// Why a count was not set.
+/// Error of setting a count.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StockError {
     /// There is no such item.

@@ -1,4 +1,4 @@
-//! Live counts for the merchant: who looks at which page, what is in carts (SNK-U7).
+//! Live counts for the merchant: visitors of each page, and items in carts (SNK-U7).
 //!
 //! Every open page is present on a live topic of its kind, under the key of its cart. The counts
 //! are made from that and from memory, and published to those who hold a token.
@@ -16,9 +16,9 @@ use crate::{Context, clock};
 pub(crate) const SHOPPERS: &str = "shoppers:";
 /// The topic of the counts.
 pub(crate) const TOPIC: &str = "shop-counts";
-/// What is told there.
+/// Event of the counts.
 const EVENT: &str = "counts";
-/// How often the counts are made, while somebody looks.
+/// Interval of the counts, while somebody looks.
 const EVERY: Duration = Duration::from_millis(500);
 
 /// The live topics: open pages are counted and not listed, because nobody shall see the others.

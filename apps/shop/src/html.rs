@@ -73,7 +73,7 @@ fn meter() -> Markup {
     html! { span class="meter" aria-hidden="true" { i {} i {} i {} } }
 }
 
-/// What the bars mean. Levels are told apart by bars and words, never by colour alone.
+/// Legend of the bars. Levels are told apart by bars and words, never by colour alone.
 fn level_key() -> Markup {
     html! {
         ul class="level-key" aria-hidden="true" {
@@ -84,7 +84,7 @@ fn level_key() -> Markup {
     }
 }
 
-/// What stands in for the sizes before the release.
+/// Placeholder for the sizes before the release.
 pub(crate) fn coming_soon() -> Markup {
     html! {
         div class="coming" {

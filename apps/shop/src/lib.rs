@@ -40,7 +40,7 @@ pub use tokens::Secret;
 /// The dataset that the shop lives in when nothing else is said.
 pub const DATASET: &str = "shop";
 
-/// How often abandoned carts are looked for.
+/// Interval of the search for abandoned carts.
 const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
 
 /// A shop, before it opens.
@@ -52,7 +52,7 @@ pub struct Shop {
     before_look: BeforeLook,
 }
 
-/// Why a shop cannot open.
+/// Error of a shop that cannot open.
 #[derive(Debug, thiserror::Error)]
 pub enum ShopError {
     /// The secret that signs tokens cannot be read or made.
@@ -66,7 +66,7 @@ pub enum ShopError {
     Channel(String),
 }
 
-/// What requests and channels need to answer.
+/// State that requests and channels need to answer.
 #[derive(Clone)]
 pub(crate) struct Context {
     dataset: Name,
@@ -74,7 +74,7 @@ pub(crate) struct Context {
     secret: Secret,
 }
 
-/// What requests need, and the node to ask.
+/// State of requests: the context, and the node to ask.
 #[derive(Clone)]
 pub(crate) struct Counter {
     node: Node,

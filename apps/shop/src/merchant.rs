@@ -1,4 +1,4 @@
-//! What the merchant does: fill the shelf, release, count. Needs the server's admin key.
+//! Operations of the merchant: fill the shelf, release, count. Needs the server's admin key.
 
 use std::str::FromStr;
 
@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use crate::Counter;
 
-/// What a seed is asked for.
+/// Body of a request to seed.
 #[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct SeedRequest {
@@ -98,7 +98,7 @@ pub(crate) async fn release(
     Ok(Json(json!({"product_id": product, "released_before": before})).into_response())
 }
 
-/// What a count is set to.
+/// Body of a request to set a count.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CountRequest {

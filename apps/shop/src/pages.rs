@@ -24,13 +24,13 @@ mod till;
 
 /// Everything that a page is made of.
 pub(crate) struct View<'a> {
-    /// What the shop is.
+    /// Context of the shop.
     pub(crate) context: &'a Context,
-    /// Who looks.
+    /// Visitor of the page.
     pub(crate) visitor: &'a Visitor,
     /// The dataset as the page shows it.
     pub(crate) state: Arc<State>,
-    /// Where that is: the page's sockets resume here.
+    /// Position of that state: the page's sockets resume here.
     pub(crate) position: Position,
     /// The shopper's cart.
     pub(crate) cart: CartContents,
@@ -96,7 +96,7 @@ pub(crate) fn refused(
     with_view(counter, visitor, |view| view.answer(status, till::page(view, order, Some(reason))))
 }
 
-/// What `/checkout/complete` is asked for.
+/// Query of `/checkout/complete`.
 #[derive(Deserialize)]
 pub(crate) struct Complete {
     order: Option<String>,
@@ -144,7 +144,7 @@ pub(crate) fn closed() -> Response {
     answer
 }
 
-/// What may run on our pages: our own files and nothing else.
+/// Content security policy: our own files and nothing else.
 const POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; \
                       base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 

@@ -20,18 +20,18 @@ use crate::clock;
 
 /// The name of the secret's file in the data directory.
 const FILE: &str = "shop.secret";
-/// How long a token holds.
+/// Lifetime of a token.
 pub(crate) const LIFE_MS: u64 = 7 * 24 * 60 * 60 * 1000;
-/// How long a token for the counts holds.
+/// Lifetime of a token for the counts.
 pub(crate) const COUNTS_LIFE_MS: u64 = 24 * 60 * 60 * 1000;
 /// Longest token that is looked at.
 const TOKEN_BYTES: usize = 512;
 
-/// What tokens are signed with.
+/// Secret that tokens are signed with.
 #[derive(Clone)]
 pub struct Secret(Arc<[u8; 32]>);
 
-/// What a token is for.
+/// Purpose of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Purpose {

@@ -1,4 +1,4 @@
-//! What open pages are told: three views of the shop's tables.
+//! Views of the shop for open pages, over three of its tables.
 //!
 //! | view | table | topic | event | style |
 //! | --- | --- | --- | --- | --- |

@@ -1,4 +1,4 @@
-//! Who asks: a shopper with a cart, named by a signed cookie.
+//! Visitor of the shop: a shopper with a cart, named by a signed cookie.
 
 use std::convert::Infallible;
 

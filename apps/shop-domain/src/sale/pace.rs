@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long a sale lasts for which no rate is given, so that it can be watched.
+/// Duration of a sale without a given rate, so that it can be watched.
 const SECONDS: f64 = 20.0;
 /// Some thirty years: nobody waits for what is due later.
 const FAR_SECONDS: f64 = 1e9;
@@ -35,7 +35,7 @@ impl Pace {
         }
     }
 
-    /// When an order is due, from the beginning of the sale.
+    /// Time at which an order is due, from the beginning of the sale.
     fn due(&self, turn: u64) -> Option<Duration> {
         let seconds = turn as f64 / self.rate?;
         Some(Duration::from_secs_f64(seconds.min(FAR_SECONDS)))

@@ -1,4 +1,4 @@
-//! What all pages share: head, bar, forms and the bag.
+//! Frame of all pages: head, bar, forms and the bag.
 
 use maud::{DOCTYPE, Markup, html};
 

@@ -38,7 +38,7 @@ pub(super) fn page(view: &View<'_>, order: Uuid, refused: Option<&str>) -> Marku
     frame::page(view, "checkout", "Checkout", &main)
 }
 
-/// What was bought.
+/// Page of a completed order.
 pub(super) fn complete(view: &View<'_>, id: Uuid, order: &Order) -> Markup {
     let main = html! {
         section class="till done" data-order=(id) {

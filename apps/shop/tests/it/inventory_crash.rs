@@ -59,7 +59,7 @@ async fn snk_u4_a_note_that_a_stopped_server_left_undone_is_written_at_the_next_
     server.stop().await;
 }
 
-/// How often the task is to panic, and how often it has.
+/// Panics that the task is to have, and those that it has had.
 #[derive(Default)]
 struct Panics {
     wanted: AtomicUsize,
