@@ -102,7 +102,7 @@ fn violations(config: &Config, metadata: &Metadata) -> Fallible<Vec<String>> {
     Ok(violations)
 }
 
-/// What the members need to be built or run; tests may need more.
+/// Packages that the members need to be built or run; tests may need more.
 fn shipped(metadata: &Metadata) -> BTreeSet<&str> {
     let nodes: BTreeMap<&str, &Node> =
         metadata.resolve.nodes.iter().map(|node| (node.id.as_str(), node)).collect();

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use crate::workspace::Workspace;
 use crate::{Fallible, process};
 
-/// What ci gives each target: enough to meet again what was met before.
+/// Time that ci gives each target: enough to meet again what was met before.
 pub(crate) const CI_SECONDS: u32 = 10;
 
 const MANIFEST: &str = "fuzz/Cargo.toml";
@@ -46,7 +46,7 @@ pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Fallible<()> {
     }
 }
 
-/// Whether targets can be built here.
+/// Returns true if targets can be built here.
 pub(crate) fn is_there() -> bool {
     process::works("cargo", &["fuzz", "--version"])
 }

@@ -20,7 +20,7 @@ use std::process::ExitCode;
 
 use workspace::Workspace;
 
-/// What can go wrong in a tool: shown to a person, never matched on.
+/// Result of a tool: its error is shown to a person, never matched on.
 type Fallible<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 struct Command {

@@ -6,7 +6,7 @@ use std::thread;
 
 use crate::Fallible;
 
-/// What a watched child left behind.
+/// Output of a watched child, and its success.
 pub(crate) struct Heard {
     /// The exit code was zero.
     pub(crate) success: bool,
@@ -21,7 +21,7 @@ pub(crate) fn cargo(args: &[&str]) -> Command {
     command
 }
 
-/// Whether `program args…` can be started and succeeds.
+/// Returns true if `program args…` can be started and succeeds.
 pub(crate) fn works(program: &str, args: &[&str]) -> bool {
     Command::new(program)
         .args(args)

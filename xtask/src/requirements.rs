@@ -56,7 +56,7 @@ pub(crate) fn run(workspace: &Workspace, _args: &[String]) -> Fallible<()> {
     if violations.is_empty() { Ok(()) } else { Err(format!("{TABLE} is not true").into()) }
 }
 
-/// What is wrong with the table, as a rule of tidy.
+/// Checks the table, as a rule of tidy.
 pub(crate) fn check(workspace: &Workspace) -> Fallible<Vec<String>> {
     let text = workspace.text(TABLE).ok_or_else(|| format!("{TABLE} is missing"))?;
     let rows = rows(&text);
@@ -127,7 +127,7 @@ fn id_of(family: &str, number: u32) -> String {
     if family.ends_with('-') { format!("{family}{number:02}") } else { format!("{family}{number}") }
 }
 
-/// Where tests live: Rust anywhere, JavaScript below web/.
+/// Texts of all Rust and JavaScript files: tests are among them.
 fn test_sources(workspace: &Workspace) -> Vec<String> {
     ["rs", "mjs", "js"]
         .into_iter()

@@ -7,7 +7,7 @@ use crate::{Fallible, process};
 
 const PACKAGE: &str = "instep-sim";
 
-/// What ci runs: the same seeds each time, so that a red run is red for everybody.
+/// Seeds that ci runs: the same each time, so that a red run is red for everybody.
 const CI_SEEDS: &str = "200";
 
 /// Passes the arguments on; without any, runs the seeds of ci.
@@ -27,7 +27,7 @@ pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Fallible<()> {
     process::watch(command.args(args))
 }
 
-/// Whether the simulator can be run at all.
+/// Returns true if the simulator can be run at all.
 pub(crate) fn is_there(workspace: &Workspace) -> bool {
     workspace
         .package(PACKAGE)

@@ -1,5 +1,5 @@
-//! What takes long: a reader that stops reading while messages flow, for a minute and among a
-//! thousand (law 9), a million messages that are cleaned away when they are done, and ten thousand
+//! Soak tests: a reader that stops reading while messages flow, for a minute and among a thousand
+//! (law 9), a million messages that are cleaned away when they are done, and ten thousand
 //! connections of one stranger.
 //!
 //! The tests are `stuck.rs`, `limits/strangers.rs` and one of `mail/scale.rs` in

@@ -10,7 +10,7 @@ pub(crate) struct Function {
     pub(crate) name: String,
     /// The line of `fn`, from 1.
     pub(crate) line: usize,
-    /// How many lines it takes.
+    /// Number of its lines.
     pub(crate) lines: usize,
 }
 
@@ -77,7 +77,7 @@ pub(crate) fn production_lines(masked: &str) -> usize {
     lines
 }
 
-/// Where the comment or literal that starts at `at` ends; `at` itself when none starts there.
+/// End of the comment or literal that starts at `at`; `at` itself when none starts there.
 fn opaque_end(chars: &[char], at: usize) -> usize {
     let next = chars.get(at + 1).copied();
     match chars[at] {

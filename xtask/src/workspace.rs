@@ -16,7 +16,7 @@ pub(crate) struct Workspace {
     pub(crate) packages: Vec<Package>,
     /// Every file that is, or could be, committed: relative, sorted, with `/`.
     pub(crate) files: Vec<String>,
-    /// Where Cargo builds.
+    /// Directory that Cargo builds in.
     pub(crate) target: PathBuf,
 }
 
@@ -25,11 +25,11 @@ pub(crate) struct Workspace {
 pub(crate) struct Package {
     /// The package's name, such as `instep-model`.
     pub(crate) name: String,
-    /// Where its manifest is.
+    /// Path of its manifest.
     pub(crate) manifest_path: PathBuf,
-    /// What its manifest asks for, own members included.
+    /// Dependencies in its manifest, own members included.
     pub(crate) dependencies: Vec<Dependency>,
-    /// What it builds.
+    /// Targets that it builds.
     pub(crate) targets: Vec<Target>,
 }
 
@@ -87,7 +87,7 @@ impl Workspace {
         self.packages.iter().find(|package| package.name == name)
     }
 
-    /// Whether the package builds a target of this kind and name.
+    /// Returns true if the package builds a target of this kind and name.
     pub(crate) fn has_target(&self, package: &str, kind: &str, name: &str) -> bool {
         self.package(package).is_some_and(|package| {
             package.targets.iter().any(|t| t.name == name && t.kind.iter().any(|k| k == kind))

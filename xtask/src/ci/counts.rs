@@ -1,4 +1,4 @@
-//! How many tests passed, read from the closing lines of four runners.
+//! Counts of tests, read from the closing lines of four runners.
 
 use std::fmt;
 use std::ops::Add;
@@ -25,7 +25,7 @@ impl Counts {
         if success || self.failed > 0 { self } else { self + Self::failure() }
     }
 
-    /// How many there were, for the report; nothing where nothing is counted.
+    /// Passed tests and the sum of all, for the report; empty if there are none.
     pub(crate) fn total(self) -> String {
         match self.passed + self.failed + self.skipped {
             0 => String::new(),

@@ -53,19 +53,19 @@ impl Config {
         Ok(toml::from_str(&text)?)
     }
 
-    /// Why the crate must not be shipped, if it must not.
+    /// Reason why the crate must not be shipped, if it must not.
     pub(crate) fn banned(&self, name: &str) -> Option<&str> {
         self.bans.deny.iter().find(|ban| ban.name == name).map(|ban| ban.reason.as_str())
     }
 
-    /// Whether this crate may come under this licence.
+    /// Returns true if this crate may come under this licence.
     pub(crate) fn allows(&self, name: &str, licence: &str) -> bool {
         let exceptions = self.licenses.exceptions.iter().filter(|e| e.name == name);
         let mut allowed = exceptions.flat_map(|e| &e.allow).chain(&self.licenses.allow);
         allowed.any(|allowed| allowed == licence)
     }
 
-    /// Whether packages may come from there.
+    /// Returns true if packages may come from that source.
     pub(crate) fn trusts(&self, source: &str) -> bool {
         let address = source.strip_prefix("registry+").unwrap_or(source);
         self.sources.allow_registry.iter().any(|allowed| allowed == address)

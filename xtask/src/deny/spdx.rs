@@ -2,7 +2,7 @@
 
 use crate::Fallible;
 
-/// Whether the expression can be met with licences that `allowed` accepts.
+/// Returns true if the expression can be met with licences that `allowed` accepts.
 pub(crate) fn satisfied(expression: &str, allowed: &dyn Fn(&str) -> bool) -> Fallible<bool> {
     let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
     let words: Vec<&str> = spaced.split_whitespace().collect();
@@ -14,7 +14,8 @@ pub(crate) fn satisfied(expression: &str, allowed: &dyn Fn(&str) -> bool) -> Fal
     }
 }
 
-/// What is left to read. Each method reads one level of the grammar, weakest operator first.
+/// Parser of the words that are left. Each method reads one level of the grammar, weakest operator
+/// first.
 struct Reader<'a> {
     words: &'a [&'a str],
     allowed: &'a dyn Fn(&str) -> bool,

@@ -1,4 +1,4 @@
-//! Who may know whom, and what the pure crates must not carry.
+//! Dependencies between crates, and those that pure crates must not have.
 
 use std::collections::BTreeSet;
 
@@ -57,13 +57,13 @@ const WEBLESS: &[&str] = &[
 ];
 const WEB: &[&str] = &["axum", "hyper", "tower-http", "tokio-tungstenite", "rust-embed", "reqwest"];
 
-/// What tests of the upper rooms may use besides: a real engine and a real client.
+/// Crates that tests of the upper rooms may use besides: a real engine and a real client.
 const FOR_TESTS: &[&str] = &["instep-embedded", "instep-client"];
 
 /// Crates whose tests stay as pure as they are.
 const PURE: &[&str] = &["instep-model", "instep-protocol"];
 
-/// What a pure crate must not carry (law 7).
+/// Crates that a pure crate must not carry (law 7).
 const RUNTIME: &[&str] = &["tokio", "axum", "hyper", "mio", "rand", "getrandom"];
 
 /// Edges between members against the table.

@@ -21,7 +21,7 @@ pub(crate) fn check(workspace: &Workspace) -> Fallible<Vec<Violation>> {
     Ok(violations)
 }
 
-/// What stands in `](…)` or `]: …`, outside code, if it is not an address of the web.
+/// Targets of links, `](…)` or `]: …`, outside code, that are no addresses of the web.
 fn targets(text: &str) -> Vec<&str> {
     let mut fenced = false;
     let mut found = Vec::new();

@@ -8,10 +8,10 @@ use super::Violation;
 use crate::Fallible;
 use crate::workspace::Workspace;
 
-/// Where the exceptions are written.
+/// File of the exceptions.
 pub(crate) const FILE: &str = "xtask/exceptions.toml";
 
-/// What is excused today, and how far.
+/// Exceptions of today, and their limits.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Exceptions {

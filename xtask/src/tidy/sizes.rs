@@ -1,4 +1,4 @@
-//! How long lines, files and functions may be.
+//! Length limits of lines, files and functions.
 
 use std::collections::BTreeMap;
 
