@@ -1,5 +1,4 @@
-//! How much memory an input may cost: what goes beyond it ends the process, and libFuzzer keeps
-//! the input.
+//! Memory limit of an input: what goes beyond it ends the process, and libFuzzer keeps the input.
 
 use std::alloc::System;
 use std::panic;

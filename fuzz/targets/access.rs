@@ -1,6 +1,5 @@
-//! Who asks and what they may: credentials, tokens, keys, rights, patterns and origins, as clients
-//! and operators write them. Nobody becomes somebody without a signature, and no right reaches
-//! further than its words.
+//! Access: credentials, tokens, keys, rights, patterns and origins, as clients and operators write
+//! them. Nobody becomes somebody without a signature, and no right reaches further than its words.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -44,7 +43,7 @@ fuzz_target!(|input: &[u8]| {
     });
 });
 
-/// What a placeholder stands for never reaches over its place.
+/// Checks that a placeholder never captures beyond its place in the pattern.
 fn check_pattern(pattern: &str, text: &str) {
     let Ok(parsed) = Pattern::parse(pattern) else { return };
     assert!(!pattern.is_empty() && pattern.len() <= limits::PATTERN_BYTES);

@@ -178,7 +178,7 @@ impl World {
     }
 }
 
-/// What channels say is JSON, or bytes.
+/// Body of a channel's message: JSON, or bytes.
 fn body(binary: bool, bytes: &[u8]) -> Body {
     match binary {
         true => Body::Binary(Bytes::copy_from_slice(bytes)),

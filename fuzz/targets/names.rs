@@ -1,4 +1,4 @@
-//! What is read from texts of clients and operators: positions, names, versions, tokens.
+//! Values parsed from texts of clients and operators: positions, names, versions, tokens.
 #![no_main]
 
 use instep_fuzz::allowance::within;

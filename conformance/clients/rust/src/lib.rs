@@ -1,11 +1,11 @@
-//! What the clients have in common: they have the test do what they cannot do themselves.
+//! Code shared by the clients: they have the test do what they cannot do themselves.
 
 use std::io::Write as _;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-/// How long an answer may take on a busy machine.
+/// Timeout of an answer on a busy machine.
 pub const ANSWER: Duration = Duration::from_secs(20);
 /// Longer than the server bears silence.
 pub const SILENCE: Duration = Duration::from_millis(2500);
