@@ -14,7 +14,7 @@ use crate::cluster::Cluster;
 use crate::load::{Figures, Span, Tally, on_one_thread};
 use crate::local::Push;
 
-/// Rows that one `COPY` sends at once.
+/// Bytes of rows that one `COPY` sends at once.
 const COPY_BYTES: usize = 1024 * 1024;
 
 pub(crate) struct Postgres(Cluster);
