@@ -32,7 +32,7 @@ pub(super) struct Message {
     /// it.
     pub(super) stored: u64,
     pub(super) set_back: Option<u64>,
-    /// Times that it was taken from the registration that had it: put back, ended, or moved.
+    /// Times that it was taken from the server that had it: put back, ended, or moved.
     pub(super) takings: u64,
     attempts: u16,
 }

@@ -223,7 +223,7 @@ pub(super) fn what_is_unconfirmed_is_asked_about_first(facts: &[Fact]) -> Result
     Ok(())
 }
 
-/// Times that each message was taken from the registration that had it.
+/// Times that each message was taken from the server that had it.
 fn takings(books: &Books) -> BTreeMap<u64, u64> {
     books.messages.iter().map(|(seq, message)| (*seq, message.takings)).collect()
 }
