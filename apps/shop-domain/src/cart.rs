@@ -46,7 +46,7 @@ pub struct CartItem {
     pub sold_out: bool,
 }
 
-/// In how many carts each item is.
+/// Number of carts that hold each item.
 #[must_use]
 pub fn held(tables: &Tables) -> BTreeMap<ItemId, u64> {
     let mut held = BTreeMap::new();

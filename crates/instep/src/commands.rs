@@ -62,7 +62,7 @@ impl Cli {
         self.json
     }
 
-    /// Does what was asked for.
+    /// Runs the command.
     pub(crate) async fn run(self) -> Result<(), Failure> {
         let json = self.json;
         match self.command {

@@ -20,7 +20,7 @@ pub(crate) enum State {
     Connecting,
     /// Connected, and waits for the server's greeting.
     Greeting,
-    /// Has asked for so many subscriptions that are not there yet.
+    /// Waits for so many subscriptions that it has asked for.
     Joining(usize),
     Live,
     Closed,

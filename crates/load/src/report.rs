@@ -44,7 +44,7 @@ pub struct Slice {
     pub at_seconds: f64,
     /// Deliveries a second.
     pub per_second: f64,
-    /// Of what came in this time.
+    /// Latencies of the deliveries of this time.
     pub latency: Latencies,
 }
 

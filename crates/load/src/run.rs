@@ -28,11 +28,11 @@ const READ_BYTES: usize = 128 * 1024;
 const EVENTS: usize = 1024;
 /// Descriptors that a process needs besides its connections.
 const SPARE_DESCRIPTORS: u64 = 32;
-/// Everybody says something at least this often.
+/// Interval of the heartbeats of every bot.
 const HEARTBEAT: Duration = Duration::from_secs(25);
 /// Interval at which a measurement asks whether it goes on.
 const ASK_AGAIN: Duration = Duration::from_millis(5);
-/// Nobody may wait longer than this to look at the clock.
+/// Longest wait before the clock is looked at.
 const TURN: Duration = Duration::from_millis(20);
 
 /// Plan of a run: its connections, topics and messages.

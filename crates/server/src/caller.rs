@@ -20,7 +20,7 @@ pub struct Caller {
     /// A bad credential does not remove anonymous access.
     shown: Result<Credential, Refusal>,
     address: Option<IpAddr>,
-    /// Over which connection, where that is known.
+    /// Connection of the request, where that is known.
     line: Option<Line>,
 }
 
@@ -48,7 +48,7 @@ impl Caller {
         }
     }
 
-    /// May it do `action` to `resource` now?
+    /// Checks that it may do `action` to `resource` now.
     ///
     /// # Errors
     /// [`Problem`] `key_required`, `wrong_key`, `forbidden`, `token_expired` or `token_invalid`.
@@ -64,7 +64,7 @@ impl Caller {
         Ok(decided?)
     }
 
-    /// May it do one of these?
+    /// Checks that it may do one of these actions.
     ///
     /// # Errors
     /// As for the first of them, see [`Caller::may`].
@@ -81,7 +81,8 @@ impl Caller {
         }
     }
 
-    /// May it change anything by `action` at all? Who may not is told so before a body is read.
+    /// Checks that it may change anything by `action` at all. A refusal is sent before a body is
+    /// read.
     ///
     /// # Errors
     /// See [`Caller::may`].
@@ -127,9 +128,9 @@ impl Caller {
     }
 }
 
-/// May somebody whose credential was refused do what anybody may? To read, yes. Whoever wants to
-/// change something, or to be somewhere, wants to be somebody: under another name a commit that is
-/// said again would take effect twice.
+/// Returns true if a caller whose credential was refused may do what anybody may. To read, yes. To
+/// change something, or to be somewhere, a caller must be known: under another name a commit that
+/// is sent again would take effect twice.
 fn is_open_to_anybody(refusal: &Refusal, action: Action, access: &Access) -> bool {
     let is_limited = matches!(refusal, Refusal::RateLimited { .. });
     match action {

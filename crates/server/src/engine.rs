@@ -83,7 +83,7 @@ pub(crate) fn built_in(views: &[(Name, View)]) -> Vec<(Name, View)> {
     views.iter().map(of_program).collect()
 }
 
-/// By which views readers were told, in a file beside the log.
+/// Definitions of the views by which readers were told, in a file beside the log.
 struct Definitions(DefinitionFile);
 
 impl DefinitionStore for Definitions {

@@ -42,7 +42,7 @@ pub(crate) struct Serving {
     pub(crate) door: Door,
     /// With TLS, if there are any.
     pub(crate) certificates: Option<Certificates>,
-    /// Until when the first request has come.
+    /// Timeout of the first request.
     pub(crate) handshake: Duration,
     /// Connections begin with a header of the PROXY protocol.
     pub(crate) proxied: bool,

@@ -179,7 +179,7 @@ impl Problem {
     }
 }
 
-/// Does what waits for a disk where nobody is kept waiting by it.
+/// Runs work that waits for a disk on a thread where nobody is kept waiting by it.
 pub(crate) async fn on_disk<T: Send + 'static>(
     work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> Result<T, Problem> {

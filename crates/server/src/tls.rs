@@ -41,7 +41,7 @@ pub(crate) fn certificates(tls: &TlsConfig) -> Result<Option<Certificates>, Faul
     })
 }
 
-/// By what it is known that neither the certificate nor its key has changed.
+/// State of the files of the certificate and its key, by which a change is found.
 pub(crate) type State = [Option<(SystemTime, u64)>; 2];
 
 /// The state of the files, to be taken before they are read: what is changed meanwhile is noticed.
@@ -100,7 +100,7 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
     std::fs::read(path).map_err(|error| failed(&error))
 }
 
-/// By what a changed file is known.
+/// State of a file, by which a change is found.
 fn state_of(path: &Path) -> Option<(SystemTime, u64)> {
     let metadata = path.metadata().ok()?;
     Some((metadata.modified().ok()?, metadata.len()))

@@ -25,7 +25,7 @@ const METHODS: &str = "GET, HEAD, POST, PUT, DELETE";
 const ASKS_FOR_PRIVATE: HeaderName =
     HeaderName::from_static("access-control-request-private-network");
 const ALLOWS_PRIVATE: HeaderName = HeaderName::from_static("access-control-allow-private-network");
-/// Nobody shows an answer inside of a page of their own.
+/// Framing policy: no page shows an answer inside of itself.
 const FRAMES: &str = "frame-ancestors 'none'";
 
 /// Browsers and their pages, as the configuration has them.
@@ -49,7 +49,7 @@ impl Web {
         Ok(Self { names, origins, is_tls: config.tls.files().is_some() })
     }
 
-    /// Is the request for this server?
+    /// Checks that the request is for this server.
     pub(crate) fn check_host(&self, request: &axum::extract::Request) -> Result<(), Problem> {
         // Whoever looks whether the server lives may call it as it likes.
         if ["/healthz", "/readyz"].contains(&request.uri().path()) {
@@ -86,7 +86,7 @@ impl Web {
         }
     }
 
-    /// Does the page come in that the request is from?
+    /// Checks that the page that the request is from may come in.
     pub(crate) fn check_page(&self, headers: &HeaderMap) -> Result<Reader, Problem> {
         let page: Page<'_> = page_of(headers);
         if self.origins.is_strange(&page) {

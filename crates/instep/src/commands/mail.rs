@@ -224,7 +224,7 @@ fn letters_of(file: &std::path::Path) -> Result<Vec<Letter>, Failure> {
     input::objects("messages", &content)?.into_iter().enumerate().map(read).collect()
 }
 
-/// Does something with messages, as many at a time as one request carries.
+/// Runs `work` on messages, as many at a time as one request carries.
 async fn in_batches(
     letters: &[Letter],
     mut work: impl AsyncFnMut(&[Letter]) -> Result<(), Failure>,

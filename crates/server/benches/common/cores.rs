@@ -8,7 +8,7 @@ pub(crate) const SERVER: usize = 0;
 /// The core of whoever asks them.
 pub(crate) const LOAD: usize = 1;
 
-/// Does something on one core, or wherever it may. Programs that it starts stay there. On a machine
+/// Runs `work` on one core, or wherever it may. Programs that it starts stay there. On a machine
 /// that has only one nothing changes.
 pub(crate) fn on_core<T>(core: Option<usize>, work: impl FnOnce() -> T) -> T {
     let Some(core) = core else { return work() };

@@ -113,7 +113,7 @@ impl Metered {
         }
     }
 
-    /// Until when something has to come: soon, and in the long run with some speed.
+    /// Deadline of the next bytes: soon, and in the long run at a minimum rate.
     fn deadline(&self) -> Instant {
         let patience = self.asked.door().handshake();
         let takes = self.received as u64 * 1_000 / limits::BODY_BYTES_PER_S;

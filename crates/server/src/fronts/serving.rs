@@ -18,7 +18,7 @@ use super::requests::{Asked, Requests};
 use super::{Front, Serving};
 use crate::problem::Problem;
 
-/// Somebody who has come to the door.
+/// A connection that has come to the door.
 struct Arrival {
     line: Line,
     requests: Requests,

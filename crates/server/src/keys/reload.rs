@@ -48,11 +48,11 @@ struct File {
     /// Its key of the configuration, or its name.
     key: &'static str,
     path: PathBuf,
-    /// By what it is known that it has not changed since.
+    /// State of the file when it was last read, by which a change is found.
     seen: Option<State>,
     /// Text that is in force; none once the file has been unreadable for too long.
     text: Option<String>,
-    /// Since when it cannot be read.
+    /// Failure to read it, and since when.
     failing: Option<Failing>,
 }
 
@@ -214,7 +214,7 @@ fn text_of(key: &str, path: &Path) -> Result<String, String> {
     if key == FILE { read_or_nothing(path) } else { read(path) }
 }
 
-/// By what a changed file is known.
+/// State of a file, by which a change is found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum State {
     Missing,
