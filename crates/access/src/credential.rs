@@ -1,4 +1,4 @@
-//! What a connection has shown, and until when it is good.
+//! Credential of a connection: the principal that it has proven, and until when.
 //!
 //! | event | good before | good after |
 //! | --- | --- | --- |
@@ -14,9 +14,9 @@ use crate::principal::Principal;
 use crate::refusal::Refusal;
 use crate::rights::{Action, Resource};
 
-/// What a connection, or a request, has shown. Times are milliseconds since 1970.
+/// Credential of a connection, or of a request. Times are milliseconds since 1970.
 ///
-/// One word: tens of thousands of connections hold one each, most of them nothing.
+/// One word in size: tens of thousands of connections hold one each, most of them an empty one.
 #[derive(Debug, Clone, Default)]
 pub struct Credential(Option<Arc<Shown>>);
 
@@ -28,7 +28,7 @@ struct Shown {
 
 static NOBODY: LazyLock<Principal> = LazyLock::new(Principal::anonymous);
 
-/// By what it was proven.
+/// Proof of the principal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Proof {
     /// A key with this digest.
@@ -48,13 +48,13 @@ impl Credential {
         Self(Some(Arc::new(Shown { principal, proof })))
     }
 
-    /// Who it is.
+    /// Returns the principal.
     #[must_use]
     pub fn principal(&self) -> &Principal {
         self.0.as_ref().map_or_else(|| &*NOBODY, |shown| &shown.principal)
     }
 
-    /// When it ends; none when it does not by itself.
+    /// Returns the time of expiry; none when it does not expire by itself.
     #[must_use]
     pub fn next_deadline(&self) -> Option<u64> {
         match self.0.as_ref()?.proof {

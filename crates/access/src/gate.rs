@@ -9,12 +9,12 @@ use crate::refusal::Refusal;
 use crate::rights::{Action, Resource, Rights};
 use crate::token::{Tokens, is_token};
 
-/// Everything by which a server decides who asks and what they may.
+/// Access control of a server: rights, verification of tokens, and keys.
 #[derive(Debug, Clone, Default)]
 pub struct Access {
-    /// Who may do what.
+    /// Rights: which principal may do what.
     pub rights: Rights,
-    /// How tokens are checked.
+    /// Verification of tokens.
     pub tokens: Tokens,
     /// The keys of programs, and the admin key.
     pub keys: Keys,
@@ -25,7 +25,7 @@ pub struct Access {
 pub struct Gate(Arc<RwLock<Arc<Access>>>);
 
 impl Access {
-    /// Who shows this key or token.
+    /// Authenticates a key or a token.
     ///
     /// # Errors
     /// [`Refusal::WrongKey`], [`Refusal::TokenExpired`] or [`Refusal::TokenInvalid`].
@@ -77,7 +77,7 @@ impl Gate {
         Self(Arc::new(RwLock::new(Arc::new(access))))
     }
 
-    /// How it is decided now.
+    /// Returns the access control that is in force now.
     #[must_use]
     pub fn access(&self) -> Arc<Access> {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))

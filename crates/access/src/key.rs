@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::principal::{ADMIN, Principal};
 
-/// What every key begins with, so that one that was published by mistake is found.
+/// Prefix of every key, so that one that was published by mistake is found.
 const PREFIX: &str = "instep_";
 
 /// A key as the configuration, or the file of keys, has it.
@@ -38,13 +38,13 @@ struct Program {
     roles: BTreeSet<String>,
 }
 
-/// Why a key was refused.
+/// Error in the declaration of a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {problem}")]
 pub struct KeyError {
     /// The field of its declaration.
     pub field: &'static str,
-    /// What is wrong with it.
+    /// Description of the error.
     pub problem: String,
 }
 
@@ -93,7 +93,7 @@ impl Keys {
         Ok(())
     }
 
-    /// Whose key it is, with its digest.
+    /// Returns the principal of a key, with the key's digest; none when no such key is known.
     pub(crate) fn check(&self, text: &str) -> Option<(Principal, [u8; 32])> {
         let given = digest(text);
         if self.admin.is_some_and(|admin| is_same(&admin, &given)) {

@@ -1,4 +1,4 @@
-//! Who asks, and what they may.
+//! Authentication and authorization: principals, their credentials and their rights.
 //!
 //! What lives here: principals (nobody in particular, holders of tokens, programs with keys), how
 //! they prove who they are, and [`Rights`], the one place that answers "may this principal do this

@@ -26,7 +26,7 @@ pub struct Names {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Known {
     Exact(String),
-    /// What the name ends in, the dot included.
+    /// Suffix of the name, the dot included.
     Below(String),
 }
 

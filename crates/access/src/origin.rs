@@ -1,5 +1,5 @@
-//! Which pages may open a socket. Browsers send `Origin` with every handshake, and cookies and the
-//! reach of the visitor's network with it; programs send none, and need none.
+//! Origins: which pages may open a socket. Browsers send `Origin` with every handshake, and cookies
+//! and the reach of the visitor's network with it; programs send none, and need none.
 
 use instep_model::limits;
 
@@ -7,7 +7,7 @@ use instep_model::limits;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Origins(Vec<Allowed>);
 
-/// What a request over HTTP says of the page that it comes from.
+/// Headers of an HTTP request that tell of the page that it comes from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Page<'a> {
     /// `Origin`: said of sockets, and of what a script asks of another site.

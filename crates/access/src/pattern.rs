@@ -9,9 +9,9 @@ use instep_model::limits;
 use instep_model::row::Fields;
 use serde_json::Value;
 
-/// What separates the parts of a name. No placeholder stands for text that holds one.
+/// Separators of the parts of a name. No placeholder stands for text that holds one.
 const SEPARATORS: [char; 2] = [':', '/'];
-/// What a placeholder begins with that stands for a claim of the token.
+/// Prefix of a placeholder that stands for a claim of the token.
 const CLAIM_PREFIX: &str = "claims.";
 
 /// A pattern such as `cart:{sub}`, `room:{room}:*` or `shop/*`.
@@ -27,11 +27,11 @@ enum Part {
     Text(String),
     /// The text of this claim, and no other.
     Claim(String),
-    /// Whatever stands there, under this name.
+    /// Any text but an empty one, captured under this name.
     Capture(String),
 }
 
-/// What the placeholders of a pattern stood for.
+/// Captures: the texts that the placeholders of a pattern stood for, by name.
 pub type Captures = BTreeMap<String, String>;
 
 impl Pattern {
@@ -76,7 +76,8 @@ impl Pattern {
         Ok(Self { parts, open })
     }
 
-    /// What the placeholders stand for when `text` fits, for somebody with these claims.
+    /// Matches `text` for a principal with these claims: returns the captures, or none when it does
+    /// not fit.
     #[must_use]
     pub fn captures(&self, text: &str, claims: &Fields) -> Option<Captures> {
         let mut captures = Captures::new();

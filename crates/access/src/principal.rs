@@ -1,4 +1,4 @@
-//! Who asks.
+//! Principals: the proven identity of those who make requests.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ pub const ANONYMOUS: &str = "anonymous";
 /// The principal of those who hold the admin key.
 pub const ADMIN: &str = "admin";
 
-/// Who asks, once it is proven.
+/// Principal of a request, once it is proven.
 #[derive(Debug, Clone)]
 pub struct Principal {
     pub(crate) kind: Kind,
@@ -22,7 +22,7 @@ pub struct Principal {
     pub(crate) own: Vec<Right>,
 }
 
-/// How it was proven who asks.
+/// Kind of a principal, by its proof.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Kind {
     Anonymous,
@@ -38,7 +38,7 @@ impl Principal {
         Self::plain(Kind::Anonymous, ANONYMOUS.to_owned(), BTreeSet::new())
     }
 
-    /// Who holds the admin key.
+    /// Returns the principal that holds the admin key.
     #[must_use]
     pub fn admin() -> Self {
         Self::plain(Kind::Admin, ADMIN.to_owned(), BTreeSet::new())

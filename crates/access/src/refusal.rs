@@ -1,9 +1,9 @@
-//! Why a request is not let through, each with a stable code.
+//! Refusals of requests, each with a stable code.
 
-/// Why a request is not let through.
+/// Refusal of a request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// Nobody in particular asks for what needs a key or a token.
+    /// The principal is anonymous, and the request needs a key or a token.
     #[error("this needs a key or a token: Authorization: Bearer <key or token>")]
     KeyRequired,
     /// The key is none of those of this server.
@@ -24,14 +24,14 @@ pub enum Refusal {
         /// Seconds until something is looked at again.
         retry_s: u64,
     },
-    /// Whoever asks is known, and may not.
+    /// The principal is known, and lacks the right.
     #[error("{principal} may not {action} {what}")]
     Forbidden {
-        /// Who asks.
+        /// Principal of the request.
         principal: String,
-        /// What was asked for.
+        /// Action that was requested.
         action: &'static str,
-        /// Of what.
+        /// Resource of the action.
         what: String,
     },
 }

@@ -22,7 +22,7 @@ use crate::pattern::{Captures, Pattern};
 use crate::principal::{Kind, Principal};
 use crate::refusal::Refusal;
 
-/// What somebody wants to do.
+/// Action that a request needs a right for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
@@ -41,14 +41,14 @@ pub enum Action {
     Register,
 }
 
-/// What it is to be done to, with what is declared about it elsewhere.
+/// Resource of an action, with what is declared about it elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resource<'a> {
     /// A topic.
     Topic {
         /// Its name.
         name: &'a str,
-        /// Whoever has joined it may publish, if no rights are declared.
+        /// True when everybody who has joined it may publish, if no rights are declared.
         anyone_publishes: bool,
     },
     /// The mail of a server in a dataset.
@@ -64,7 +64,7 @@ pub enum Resource<'a> {
         dataset: &'a str,
         /// Its name.
         name: &'a str,
-        /// Anybody may read it, if no rights are declared.
+        /// True when anybody may read it, if no rights are declared.
         public: bool,
     },
     /// A dataset with everything in it.
@@ -117,7 +117,7 @@ impl Rights {
     /// May `principal` do `action` to `resource`?
     ///
     /// # Errors
-    /// [`Refusal::KeyRequired`] when nobody in particular asks, else [`Refusal::Forbidden`].
+    /// [`Refusal::KeyRequired`] for an anonymous principal, else [`Refusal::Forbidden`].
     pub fn decide(
         &self,
         principal: &Principal,
@@ -170,7 +170,7 @@ impl std::fmt::Display for Resource<'_> {
     }
 }
 
-/// What anybody may while no rights are declared.
+/// Returns true if anybody may do this while no rights are declared.
 fn may_undeclared(action: Action, resource: Resource<'_>) -> bool {
     match (action, resource) {
         (Action::Join, Resource::Topic { .. }) => true,

@@ -23,7 +23,7 @@ use crate::refusal::Refusal;
 use crate::rights::GrantDeclaration;
 use crate::verifier::Verifier;
 
-/// What is asked of tokens, and the keys to check them with.
+/// Verification of tokens: what is asked of them, and the keys to check them with.
 #[derive(Debug, Clone)]
 pub struct Tokens {
     verifiers: Vec<Verifier>,
@@ -34,7 +34,7 @@ pub struct Tokens {
     expected: bool,
 }
 
-/// Where keys for tokens come from.
+/// Source of keys for tokens.
 #[derive(Debug, Clone, Copy)]
 pub enum KeySource<'a> {
     /// A secret of HS256.
@@ -103,7 +103,7 @@ impl Tokens {
         end.is_some_and(|end| now_ms >= end)
     }
 
-    /// When a token with these claims ends, the leeway included.
+    /// Returns the expiry of a token with these claims, the leeway included.
     fn end_ms(&self, claims: &Fields) -> Result<u64, Refusal> {
         let none = || Refusal::TokenInvalid("it never expires: no exp".to_owned());
         let expires = seconds(claims, "exp")?.ok_or_else(none)?;

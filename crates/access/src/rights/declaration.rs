@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::Action;
 use crate::pattern::Pattern;
 
-/// What a condition may name.
+/// Variables that a condition may name.
 const VARIABLES: &[&str] = &["claims", "captures", "topic", "dataset", "table"];
 
 /// A right as the configuration has it.
@@ -16,15 +16,15 @@ const VARIABLES: &[&str] = &["claims", "captures", "topic", "dataset", "table"];
 pub struct RightDeclaration {
     /// `anyone`, `anonymous`, `token`, `role:NAME` or `key:NAME`.
     pub who: String,
-    /// What they may do …
+    /// Actions that they may take …
     pub actions: Vec<Action>,
-    /// … to topics that fit one of these …
+    /// … on topics that fit one of these …
     #[serde(default)]
     pub topics: Vec<String>,
-    /// … to datasets with everything in them …
+    /// … on datasets with everything in them …
     #[serde(default)]
     pub datasets: Vec<String>,
-    /// … and to tables and journals, as `DATASET/TABLE` …
+    /// … and on tables and journals, as `DATASET/TABLE` …
     #[serde(default)]
     pub tables: Vec<String>,
     /// … if this CEL expression is true.
@@ -36,20 +36,20 @@ pub struct RightDeclaration {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GrantDeclaration {
-    /// What the holder may do …
+    /// Actions that the holder may take …
     pub actions: Vec<Action>,
-    /// … to topics that fit one of these …
+    /// … on topics that fit one of these …
     #[serde(default)]
     pub topics: Vec<String>,
-    /// … to datasets with everything in them …
+    /// … on datasets with everything in them …
     #[serde(default)]
     pub datasets: Vec<String>,
-    /// … and to tables and journals, as `DATASET/TABLE`.
+    /// … and on tables and journals, as `DATASET/TABLE`.
     #[serde(default)]
     pub tables: Vec<String>,
 }
 
-/// Why a right was refused.
+/// Error in the declaration of a right.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{key}: {}{problem}", .spot.map(|spot| format!("{spot}: ")).unwrap_or_default())]
 pub struct RightError {
@@ -57,9 +57,9 @@ pub struct RightError {
     pub at: usize,
     /// The key in it.
     pub key: &'static str,
-    /// Where in the condition.
+    /// Position in the condition, if the error is there.
     pub spot: Option<Spot>,
-    /// What is wrong with it.
+    /// Description of the error.
     pub problem: String,
 }
 
@@ -74,7 +74,7 @@ pub(crate) struct Right {
     pub(crate) when: Option<Expression>,
 }
 
-/// Whom a right is for.
+/// Principals that a right is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Who {
     Anyone,

@@ -172,7 +172,7 @@ fn the_token_does_not_choose_its_algorithm() {
     problem(tokens().check(&format!("{message}."), NOW));
 }
 
-/// Who knows a public key must not be able to use it as the secret of HS256.
+/// Public keys must not be usable as the secret of HS256.
 #[test]
 fn a_public_key_is_no_secret() {
     let x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
