@@ -24,10 +24,10 @@ pub use self::looking::{BodyReport, check};
 
 /// The file in the directory of a dataset.
 pub const FILE: &str = "bodies.db";
-/// What `PRAGMA user_version` says of this layout.
+/// Layout version of the file, in `PRAGMA user_version`.
 const FORMAT: i32 = 1;
-/// How `SQLite` comes to files: it keeps the index of its write-ahead log in memory of its own. In
-/// a file that is mapped, a write that finds no room on the disk would end the process.
+/// VFS of `SQLite` that keeps the index of the write-ahead log in memory of its own. In a file that
+/// is mapped, a write that finds no room on the disk would end the process.
 const SYSTEM: &str = "unix-excl";
 /// Pages in the write-ahead log after which they are moved to the file.
 const CHECKPOINT_PAGES: u32 = 4_096;
@@ -41,7 +41,7 @@ const STATEMENTS: usize = 8;
 /// so that a body is one read of the file.
 const CACHE_KIB: u32 = 16 * 1024;
 
-/// Why bodies cannot be written or read.
+/// Error in writing or reading bodies.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
     /// `SQLite` refused.
@@ -49,7 +49,7 @@ pub enum BodyError {
     Database {
         /// The file.
         file: PathBuf,
-        /// What it says.
+        /// Error of `SQLite`.
         error: rusqlite::Error,
     },
     /// A newer Instep wrote the file.
@@ -211,10 +211,10 @@ impl BodyFile {
         })
     }
 
-    /// Whether there are bodies, and whether they can be used at all. They are not read through.
+    /// Returns the condition of the file. The bodies in it are not read through.
     ///
     /// # Errors
-    /// [`BodyError::NewerFormat`], and what passes: no room, no descriptor.
+    /// [`BodyError::NewerFormat`], and transient errors: no room, no descriptor.
     pub fn condition(&self) -> Result<Condition, BodyError> {
         if self.note().exists() {
             let found = format!("{} was found to be damaged", self.file.display());
@@ -261,7 +261,7 @@ impl BodyFile {
     }
 }
 
-/// How the file of the bodies is.
+/// Condition of the file of bodies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Condition {
     /// There are none.
@@ -273,7 +273,7 @@ pub enum Condition {
 }
 
 impl BodyError {
-    /// Whether the file is not what was written. Everything else passes, or is for somebody else.
+    /// Returns true if the file is damaged. Other errors are transient, or need another remedy.
     #[must_use]
     pub fn is_damage(&self) -> bool {
         match self {

@@ -13,7 +13,7 @@ use crate::scan::{self, Chain, Scan, TornTail};
 use crate::segment;
 use crate::snapshot::{self, History};
 
-/// What a check found.
+/// Report of a check.
 #[derive(Debug)]
 pub struct Report {
     /// The identity of the history; `None` when there is no segment.
@@ -38,14 +38,14 @@ pub struct Report {
     pub snapshots: Vec<CheckedSnapshot>,
 }
 
-/// What a check found about one snapshot.
+/// Report of a check about one snapshot.
 #[derive(Debug)]
 pub struct CheckedSnapshot {
     /// The file.
     pub file: PathBuf,
     /// The revision in its name.
     pub revision: Revision,
-    /// What is wrong with it.
+    /// Fault of the snapshot; none when it is good.
     pub fault: Option<String>,
 }
 
@@ -69,8 +69,8 @@ pub(crate) fn floor(scan: &Scan) -> Revision {
     scan.segments.first().map_or(Revision(1), |segment| segment.header.revision)
 }
 
-/// What stands in the way of a start although every file of the log is whole: it does not go back
-/// to its beginning, and no good snapshot reaches it.
+/// Returns the damage that prevents a start although every file of the log is whole: the log does
+/// not go back to its beginning, and no good snapshot reaches it.
 pub(crate) fn unreached(
     disk: &dyn Disk,
     directory: &Path,

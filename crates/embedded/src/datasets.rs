@@ -25,7 +25,7 @@ pub struct Datasets {
     root: PathBuf,
 }
 
-/// What lies where a dataset would be.
+/// Kind of what lies at the path of a dataset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
     /// Nothing at all.
@@ -41,18 +41,18 @@ pub enum Found {
 /// Files of no dataset that could not be removed; the next start tries again.
 #[derive(Debug)]
 pub struct Leftover {
-    /// Where they are.
+    /// Path of the files.
     pub path: PathBuf,
-    /// Why they stay.
+    /// Error that kept them from being removed.
     pub error: io::Error,
 }
 
-/// What a directory of datasets holds.
+/// Listing of a directory of datasets.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Listing {
     /// The datasets, by name.
     pub datasets: Vec<Name>,
-    /// What is none, and is left alone.
+    /// Paths that are no datasets, and are left alone.
     pub foreign: Vec<PathBuf>,
 }
 
@@ -80,19 +80,19 @@ impl Datasets {
         Ok((datasets, left))
     }
 
-    /// Where they are.
+    /// Returns the directory of the datasets.
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Where a dataset is.
+    /// Returns the path of a dataset.
     #[must_use]
     pub fn path(&self, name: &Name) -> PathBuf {
         self.root.join(name.as_str())
     }
 
-    /// What lies there.
+    /// Lists the directory.
     ///
     /// # Errors
     /// When the directory cannot be listed.
@@ -114,7 +114,7 @@ impl Datasets {
         Ok(listing)
     }
 
-    /// What lies where a dataset would be.
+    /// Checks what lies at the path of a dataset.
     ///
     /// # Errors
     /// When it cannot be looked at.
@@ -205,7 +205,7 @@ impl Datasets {
         self.disk.remove_directory(path)
     }
 
-    /// What lies at a path.
+    /// Checks what lies at a path.
     fn look(&self, path: &Path) -> io::Result<Found> {
         let directories = match self.disk.directories(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
@@ -236,7 +236,7 @@ impl Datasets {
     }
 }
 
-/// What only a dataset has.
+/// Names of files and directories that only a dataset has.
 const OURS: [&str; 5] =
     [crate::identity::FILE, "repairing", crate::repair::ASIDE, "snapshots", crate::bodies::FILE];
 

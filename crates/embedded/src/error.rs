@@ -1,4 +1,4 @@
-//! Why a log cannot be opened, checked or repaired, in words for the operator.
+//! Errors of opening, checking and repairing a log, in words for the operator.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use instep_model::disk::Shortage;
 use instep_model::position::{Incarnation, Revision};
 
-/// Where acknowledged entries cannot be read any more, and how that shows.
+/// Damage: acknowledged entries that cannot be read any more, with place and evidence.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "entry {revision} is damaged: {}, byte {offset}: {detail}. \
@@ -23,13 +23,13 @@ pub struct Damage {
     pub offset: u64,
     /// The first entry that cannot be read.
     pub revision: Revision,
-    /// What is wrong.
+    /// Description of the damage.
     pub detail: String,
     /// The newest entry that is known to have been written.
     pub newest_seen: Revision,
 }
 
-/// Why a log does not open.
+/// Error in opening a log.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process has the directory.
@@ -43,7 +43,7 @@ pub enum OpenError {
     ReadOnly {
         /// The file or directory.
         path: PathBuf,
-        /// What the operating system said.
+        /// Error of the operating system.
         source: io::Error,
     },
     /// No space is left for a segment.
@@ -51,7 +51,7 @@ pub enum OpenError {
     StorageFull {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// Error of the operating system.
         source: io::Error,
     },
     /// The system has no descriptor or no memory left.
@@ -59,7 +59,7 @@ pub enum OpenError {
     Exhausted {
         /// The file or directory.
         path: PathBuf,
-        /// What the operating system said.
+        /// Error of the operating system.
         source: io::Error,
     },
     /// Acknowledged entries cannot be read.
@@ -117,7 +117,7 @@ pub enum OpenError {
     SyncFailed {
         /// The file or directory.
         path: PathBuf,
-        /// What the operating system said.
+        /// Error of the operating system.
         source: io::Error,
     },
     /// The storage refused otherwise.
@@ -125,7 +125,7 @@ pub enum OpenError {
     Storage {
         /// The file or directory.
         path: PathBuf,
-        /// What the operating system said.
+        /// Error of the operating system.
         source: io::Error,
     },
 }

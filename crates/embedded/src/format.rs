@@ -26,9 +26,9 @@ pub(crate) const FRAME_HEADER_BYTES: usize = 40;
 pub(crate) const VERSION: u32 = 1;
 /// Frames begin at multiples of this, so that a search for them takes large steps.
 pub(crate) const ALIGNMENT: usize = 8;
-/// What a segment of the log begins with.
+/// Magic bytes at the beginning of a segment of the log.
 pub(crate) const SEGMENT_MAGIC: [u8; 8] = *b"INSTEPLG";
-/// What a snapshot begins with.
+/// Magic bytes at the beginning of a snapshot.
 pub(crate) const SNAPSHOT_MAGIC: [u8; 8] = *b"INSTEPSN";
 const FRAME_MAGIC: [u8; 4] = *b"FRME";
 
@@ -47,7 +47,7 @@ pub(crate) struct Header {
     pub(crate) bytes: u64,
 }
 
-/// What is wrong with a header.
+/// Fault of a header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum HeaderFault {
     /// Not the bytes that were written.
@@ -120,7 +120,7 @@ pub(crate) struct Frame {
     pub(crate) body: usize,
 }
 
-/// What a place in a buffer holds.
+/// Result of decoding a frame at one place in a buffer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Found {
     /// A whole frame whose checksum holds.

@@ -31,7 +31,7 @@ const VERSION: u32 = 1;
 /// Bytes of a file that is read; what is written is far below.
 const BYTES: u64 = 4096;
 
-/// What a directory is.
+/// Identity of a directory: the original or a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Identity {
     /// Written here.
@@ -42,7 +42,7 @@ pub enum Identity {
     Unknown,
 }
 
-/// What no copy has.
+/// Marks that no copy shares with the original.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Marks {
     inode: u64,
@@ -97,7 +97,7 @@ pub fn write(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-/// What a file says; none if it is not whole.
+/// Parses the text of an identity file; none if it is not whole.
 fn parse(text: &str) -> io::Result<Option<Marks>> {
     let mut lines = text.lines();
     let version = lines.next().and_then(|line| line.strip_prefix(FORMAT)?.parse::<u32>().ok());
@@ -125,7 +125,7 @@ impl Marks {
         Ok(Self { inode: metadata.ino(), born: born.map(|born| born.as_nanos()) })
     }
 
-    /// Whether they are those of a file. A time that one of them does not have is not compared.
+    /// Returns true if they match those of a file. A time that one of them lacks is not compared.
     fn are_of(self, found: Self) -> bool {
         let same_time = self.born.zip(found.born).is_none_or(|(one, other)| one == other);
         self.inode == found.inode && same_time

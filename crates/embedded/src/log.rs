@@ -28,11 +28,11 @@ pub const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
 pub const SEGMENT_BYTES_MIN: u64 = 1024;
 /// A buffer that grew beyond this for one entry is given back.
 const BUFFER_BYTES: usize = 8 * 1024 * 1024;
-/// What a trimmed segment is called until it is gone.
+/// Name of a trimmed segment until it is removed.
 const TRIMMED: &str = "trimmed.tmp";
 const INLINE: &str = "inline.tmp";
 
-/// How a log is opened.
+/// Options for opening a log.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The directory; it is created when it is missing, and belongs to this log alone.
@@ -42,11 +42,11 @@ pub struct Options {
     pub segment_bytes: u64,
     /// The identity of the history if one begins here. Nothing in the engine is random.
     pub new_incarnation: Incarnation,
-    /// How far a trim may go.
+    /// Limit on how far a trim may go.
     pub trimming: Trimming,
 }
 
-/// How far [`Log::trim`] may go.
+/// Limit on how far [`Log::trim`] may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trimming {
     /// Only below [`SnapshotStore::safe_floor`], whatever is asked.
@@ -55,7 +55,7 @@ pub enum Trimming {
     AsAsked,
 }
 
-/// What was found at open.
+/// Report of the recovery at open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recovery {
     /// The directory was empty, and a history began.
@@ -77,7 +77,7 @@ pub struct SegmentInfo {
     pub last: Revision,
     /// Bytes of its frames.
     pub bytes: u64,
-    /// When it was last written, in milliseconds since 1970.
+    /// Time of the last write to it, in milliseconds since 1970.
     pub modified_ms: u64,
 }
 
@@ -94,7 +94,7 @@ pub struct EmbeddedLog {
     /// Trimmed files that could not be removed yet, oldest first.
     pub(crate) doomed: VecDeque<PathBuf>,
     pub(crate) buffer: Vec<u8>,
-    /// Why nothing can be promised any more.
+    /// Failure after which nothing can be promised any more.
     pub(crate) failed: Option<String>,
 }
 
@@ -132,7 +132,7 @@ impl EmbeddedLog {
         recovery::open_anew(disk, options)
     }
 
-    /// What was found at open.
+    /// Returns the report of the recovery at open.
     #[must_use]
     pub fn recovery(&self) -> &Recovery {
         &self.recovery
@@ -144,7 +144,7 @@ impl EmbeddedLog {
         self.snapshots.clone()
     }
 
-    /// What prepares segments ahead; run it on a thread of its own.
+    /// Returns the preallocator of segments; run it on a thread of its own.
     #[must_use]
     pub fn preallocator(&self) -> Preallocator {
         let (disk, lock) = (Arc::clone(&self.disk), Arc::clone(&self.lock));
@@ -175,7 +175,7 @@ impl EmbeddedLog {
         }
     }
 
-    /// What failed before anything of an entry was written: for a while, or for good.
+    /// Refuses an append of which nothing was written: for a while after a shortage, else for good.
     fn refuse(&mut self, doing: &str, path: &Path, error: &io::Error) -> AppendError {
         match Shortage::of(error) {
             Some(shortage) => tail::passing(shortage, error),

@@ -1,4 +1,4 @@
-//! What readers and the appender share: which segments there are and how far they are durable.
+//! State shared by readers and the appender: the segments, and how far they are durable.
 //!
 //! A reader takes the lock only to make a plan; the bytes are read without it. The appender
 //! publishes an entry here after its sync, so no reader sees more than is durable (law 2).

@@ -40,10 +40,10 @@ mod marker;
 pub(crate) const ASIDE: &str = "damaged";
 const BLOCK_BYTES: usize = 1024 * 1024;
 
-/// What a repair did.
+/// Report of a repair.
 #[derive(Debug)]
 pub struct RepairReport {
-    /// What was wrong; `None` when nothing was, or when an unfinished repair was completed.
+    /// Damage found; `None` when there was none, or when an unfinished repair was completed.
     pub damage: Option<Damage>,
     /// Something was changed.
     pub changed: bool,
@@ -56,13 +56,13 @@ pub struct RepairReport {
     /// Entries are lost, or may be, so a new history begins and every reader starts anew. Where
     /// only old history was given up, everything goes on.
     pub begins_anew: bool,
-    /// Where that lies now which is of no use to the log.
+    /// Paths of the files that were moved aside, as they are of no use to the log.
     pub moved: Vec<PathBuf>,
     /// The identity of the history from here on.
     pub incarnation: Option<Incarnation>,
 }
 
-/// What is going to be done, as the marker keeps it.
+/// Plan of a repair, as the marker keeps it.
 struct Plan {
     incarnation: Incarnation,
     predecessor: Incarnation,
@@ -73,7 +73,7 @@ struct Plan {
     begins_anew: bool,
 }
 
-/// How far a plan was carried out.
+/// Progress of a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Progress {
     /// Something may be left to cut off.
@@ -84,7 +84,7 @@ enum Progress {
     Outlived,
 }
 
-/// Whether only the marker is left of a repair, so that opening can go on and remove it.
+/// Returns true if only the marker is left of a repair, so that opening can go on and remove it.
 pub(crate) fn is_done_but_for_its_marker(
     disk: &dyn Disk,
     directory: &Path,
@@ -97,7 +97,7 @@ pub(crate) fn is_done_but_for_its_marker(
     }
 }
 
-/// Whether a repair was begun in a directory and not completed.
+/// Returns true if a repair was begun in a directory and not completed.
 pub(crate) fn is_unfinished(disk: &dyn Disk, directory: &Path) -> Result<bool, OpenError> {
     let names = disk.list(directory).map_err(OpenError::of(directory))?;
     Ok(names.iter().any(|name| name == MARKER))

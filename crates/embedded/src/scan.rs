@@ -21,7 +21,7 @@ use crate::format::{
 use crate::segment::{self, MARK_BYTES, Mark, Walk};
 use crate::snapshot::{self, History};
 
-/// What lies in a directory.
+/// Contents of a directory, as far as they are good.
 pub(crate) struct Scan {
     /// The segments up to the first bad frame, in order.
     pub(crate) segments: Vec<Scanned>,
@@ -46,7 +46,7 @@ pub(crate) struct Scanned {
     pub(crate) header: Header,
     /// The newest good frame, or the revision before the segment when it has none.
     pub(crate) last: Revision,
-    /// Where the newest good frame begins, if there is one.
+    /// Offset of the newest good frame, if there is one.
     pub(crate) last_frame: Option<u64>,
     /// The checksum of the newest good frame.
     pub(crate) chain: u64,
@@ -61,15 +61,15 @@ pub(crate) struct Scanned {
 pub struct TornTail {
     /// The segment.
     pub file: PathBuf,
-    /// Where the unfinished frame begins.
+    /// Offset of the unfinished frame.
     pub offset: u64,
-    /// Where its last byte ends.
+    /// Offset behind its last byte.
     pub end: u64,
     /// The revision that the frame would have had.
     pub revision: Revision,
 }
 
-/// Whether the chain of checksums is looked at.
+/// Verification of the chain of checksums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Chain {
     Checked,

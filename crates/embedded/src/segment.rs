@@ -98,8 +98,8 @@ pub(crate) fn length_of(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
-/// How many bytes at the beginning can be passed over in a search for frames: whole steps at which
-/// there are only zeros where a frame has its magic. Most of a segment that is not full yet.
+/// Counts the bytes at the beginning that a search for frames can skip: whole steps at which there
+/// are only zeros where a frame has its magic. Most of a segment that is not full yet.
 fn blank_steps(bytes: &[u8]) -> usize {
     let blank = |piece: &&[u8]| piece.iter().all(|byte| *byte == 0);
     let zeros = bytes.chunks_exact(BLANK_BYTES).take_while(blank).count() * BLANK_BYTES;
@@ -116,7 +116,7 @@ pub(crate) struct Walk<'a> {
     filled: usize,
 }
 
-/// What lies behind the last good frame.
+/// Tail of a segment: what lies behind the last good frame.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Tail {
     /// The newest whole frame found there.
@@ -136,7 +136,7 @@ impl<'a> Walk<'a> {
         self.length
     }
 
-    /// What is at `offset`.
+    /// Decodes the frame at `offset`.
     pub(crate) fn look(&mut self, offset: u64) -> io::Result<Found> {
         match Frame::decode(self.buffered(offset)) {
             Found::More(needed) if offset.saturating_add(needed as u64) <= self.length => {

@@ -33,7 +33,7 @@ const ENDING: &str = ".snapshot";
 /// Verified snapshots that are never deleted.
 const KEPT: usize = 2;
 
-/// Why something with a snapshot did not succeed.
+/// Error of an operation on snapshots.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
     /// There is no snapshot of that revision.
@@ -47,7 +47,7 @@ pub enum SnapshotError {
     Damaged {
         /// The file.
         file: PathBuf,
-        /// What is wrong.
+        /// Description of the damage.
         detail: &'static str,
     },
     /// A newer Instep wrote it.
@@ -86,10 +86,10 @@ pub enum SnapshotError {
     Storage {
         /// The file or directory.
         path: PathBuf,
-        /// What the operating system said.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// Whoever wrote the chunks gave up.
+    /// The writer of the chunks gave up.
     #[error("the snapshot was given up: {0}")]
     GivenUp(String),
 }
@@ -157,12 +157,12 @@ pub struct History {
 }
 
 impl History {
-    /// Whether a snapshot was made from this history and lies within what is left of it.
+    /// Returns true if a snapshot was made from this history and lies within what is left of it.
     pub(crate) fn holds(&self, header: &Header) -> bool {
         self.incarnation == header.incarnation && !self.ends_before(header)
     }
 
-    /// Whether a snapshot was made from this history and from entries that a repair cut off.
+    /// Returns true if a snapshot was made from entries of this history that a repair cut off.
     pub(crate) fn ends_before(&self, header: &Header) -> bool {
         self.incarnation == header.incarnation
             && self.last.is_some_and(|last| header.revision > last)

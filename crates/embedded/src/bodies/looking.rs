@@ -7,14 +7,14 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::{BodyError, FILE, FORMAT, SYSTEM, pragma, sum};
 
-/// What a look at a whole file of bodies found.
+/// Report of a check of the whole file of bodies.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BodyReport {
     /// Bodies in it.
     pub bodies: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// What is wrong; empty when everything is whole.
+    /// Problems; empty when everything is whole.
     pub problems: Vec<String>,
 }
 

@@ -3,7 +3,7 @@ use instep_model::disk::simulated::{Fault, SimulatedDisk};
 use super::*;
 use crate::real::RealDisk;
 
-/// What a dataset holds when it is whole.
+/// Files of a dataset that is whole.
 const FILES: [&str; 3] = ["00000000000000000001.segment", "identity", "lock"];
 
 fn name(text: &str) -> Name {

@@ -62,7 +62,7 @@ impl EmbeddedLog {
     }
 }
 
-/// What an append answers that was not stored and may be tried again.
+/// Returns the error of an append that was not stored and may be tried again.
 pub(super) fn passing(shortage: Shortage, error: &io::Error) -> AppendError {
     match shortage {
         Shortage::Space => AppendError::StorageFull(error.to_string()),

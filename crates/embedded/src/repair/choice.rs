@@ -45,7 +45,7 @@ pub(super) struct Run {
     pub(super) history: u64,
 }
 
-/// What is kept.
+/// Choice of the entries to keep.
 pub(super) struct Choice {
     pub(super) parts: Vec<Part>,
     /// The runs behind the state, in order, with the place of their file among the parts.
@@ -63,7 +63,7 @@ pub(super) struct Choice {
 }
 
 impl Part {
-    /// Whether a log can have the file as it is, for the sake of this run.
+    /// Returns true if a log can have the file as it is, for the sake of this run.
     pub(super) fn is_whole_for(&self, run: &Run) -> bool {
         self.header.as_ref().is_some_and(|header| {
             header.revision == self.first
@@ -76,7 +76,7 @@ impl Part {
 }
 
 impl Part {
-    /// Whether a repair made the file for this run: it has room for nothing else.
+    /// Returns true if a repair made the file for this run: it has room for nothing else.
     pub(super) fn was_made_for(&self, run: &Run) -> bool {
         let room = HEADER_BYTES as u64 + run.end - run.start;
         self.header.as_ref().is_some_and(|header| header.bytes == room)
@@ -84,14 +84,14 @@ impl Part {
 }
 
 impl Choice {
-    /// Whether the file is kept as it is.
+    /// Returns true if the file is kept as it is.
     pub(super) fn keeps(&self, at: usize) -> bool {
         let part = &self.parts[at];
         self.path.iter().any(|(of, run)| *of == at && part.is_whole_for(run))
             || self.goes_on_in(part)
     }
 
-    /// Whether the file is where the next entry was to be written.
+    /// Returns true if the next entry was to be written to the file.
     fn goes_on_in(&self, part: &Part) -> bool {
         let fits = |header: &Header| {
             header.revision == part.first
@@ -101,7 +101,7 @@ impl Choice {
         part.is_blank && part.first == self.end.next() && part.header.as_ref().is_some_and(fits)
     }
 
-    /// Whether entries behind what is kept are lost, or may be: then a new history begins.
+    /// Returns true if entries behind the kept ones are lost, or may be: then a new history begins.
     pub(super) fn loses_entries(&self) -> bool {
         let unread = |part: &Part| part.first > self.end && !self.goes_on_in(part);
         self.newest_seen > self.end || self.path.is_empty() || self.parts.iter().any(unread)

@@ -14,7 +14,7 @@ use crate::format::Header;
 pub(crate) const MARKER: &str = "repairing";
 const MARKER_UNFINISHED: &str = "repairing.tmp";
 const MARKER_MAGIC: [u8; 8] = *b"INSTEPRP";
-/// What the marker begins with when only history is given up.
+/// Magic bytes of a marker when only history is given up.
 const HISTORY_MAGIC: [u8; 8] = *b"INSTEPRH";
 /// The plan of an interrupted repair. A marker that is not whole was never acted on.
 pub(super) fn read_marker(disk: &dyn Disk, directory: &Path) -> Result<Option<Plan>, OpenError> {

@@ -20,7 +20,7 @@ pub struct SnapshotReader {
     revision: Revision,
     incarnation: Incarnation,
     block: Bytes,
-    /// Where the bytes behind the block begin.
+    /// Offset of the bytes behind the block.
     offset: u64,
     chunks: u32,
     checksum: u64,

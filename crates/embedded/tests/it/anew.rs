@@ -25,7 +25,7 @@ fn logs() -> Vec<(u64, SimulatedDisk)> {
     vec![(30, written(30)), (30, blank), (3, written(3))]
 }
 
-/// Whatever an attempt has left opens, and the next attempt does what the first should have.
+/// Checks that what an attempt has left opens, and that the next attempt completes it.
 fn check(disk: &SimulatedDisk, entries: u64, case: &str) {
     let before = open(disk);
     assert_eq!(held(&before), entries, "{case}");

@@ -1,4 +1,4 @@
-//! Whatever happens to the files of a log: a repair mends it, and takes nothing that was whole.
+//! Repair after arbitrary damage: it mends the log, and takes nothing that was whole.
 
 use std::path::{Path, PathBuf};
 

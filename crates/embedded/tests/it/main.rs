@@ -1,4 +1,4 @@
-//! What the embedded engine promises, one behaviour per module.
+//! Promises of the embedded engine, one behaviour per module.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
 

@@ -18,7 +18,7 @@ use crate::world::{self, DIRECTORY, append, frames, incarnation, open, segment, 
 
 const ENTRIES: u64 = 40;
 
-/// What happens to one file.
+/// Damage to one file.
 #[derive(Debug, Clone)]
 enum Harm {
     Flip(Index, u8),
@@ -111,7 +111,7 @@ fn do_harm(disk: &SimulatedDisk, which: &Index, harm: &Harm) {
     }
 }
 
-/// Whether a server starts: the log opens, and goes back to the beginning or to a good snapshot.
+/// True when a server starts: the log opens, and goes back to the beginning or to a good snapshot.
 fn starts(disk: &SimulatedDisk) -> bool {
     let Ok(log) = try_open(&disk.fork(1)) else { return false };
     let floor = log.bounds().floor;

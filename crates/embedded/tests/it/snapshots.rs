@@ -170,7 +170,7 @@ fn revisions(store: &SnapshotStore) -> Vec<u64> {
     store.list().iter().map(|info| info.revision.0).collect()
 }
 
-/// Whether a read ends with damage, after nothing but chunks that were written.
+/// Returns true if a read ends with damage, after nothing but chunks that were written.
 fn expect_damage(store: &SnapshotStore, chunks: &[&[u8]]) -> bool {
     let mut reader = match store.read(Revision(9)) {
         Ok(reader) => reader,

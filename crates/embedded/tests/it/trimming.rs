@@ -1,4 +1,4 @@
-//! What is given up, and what is not.
+//! Trimming: which segments are removed, and which are not.
 
 use std::sync::Arc;
 

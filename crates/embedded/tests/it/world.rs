@@ -72,7 +72,7 @@ pub(crate) fn segments(disk: &SimulatedDisk) -> Vec<PathBuf> {
     segments.map(|name| Path::new(DIRECTORY).join(name)).collect()
 }
 
-/// Where the frames of a segment begin, with the end of the last one.
+/// Returns the offsets of the frames of a segment, with the end of the last one.
 pub(crate) fn frames(bytes: &[u8]) -> Vec<usize> {
     let mut offsets = vec![HEADER];
     let mut at = HEADER;
