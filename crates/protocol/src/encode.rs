@@ -1,4 +1,4 @@
-//! What the server says: replies, pushes, broadcasts, errors and closes, as bytes.
+//! Encoder of server messages: replies, pushes, broadcasts, errors and closes, as bytes.
 //!
 //! Payloads are JSON already and are copied as they are. A broadcast names no subscriber, so it
 //! is encoded once for each version and shared by all of them.
@@ -35,7 +35,7 @@ pub enum Frame {
 }
 
 impl Frame {
-    /// What is in it.
+    /// Returns the bytes of the frame.
     #[must_use]
     pub fn bytes(&self) -> &Bytes {
         match self {
@@ -44,7 +44,7 @@ impl Frame {
     }
 }
 
-/// What a channel answers or pushes.
+/// Payload of a reply or a push of a channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {
     /// The text of a JSON value.
@@ -63,7 +63,7 @@ impl Body {
     }
 }
 
-/// Where a frame belongs: the join, the request, the topic.
+/// Address of a frame: the join, the request, the topic.
 #[derive(Debug, Clone, Copy)]
 pub struct Address<'a> {
     /// The join; `None` for broadcasts and for the socket itself.

@@ -23,7 +23,7 @@ pub struct TooLarge {
     pub limit: usize,
 }
 
-/// What was found in the front of the input.
+/// Result of decoding the front of the input.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Decoded<'a> {
     /// Bytes that are done with.
@@ -92,7 +92,7 @@ impl Decoder {
     }
 }
 
-/// Where the frame in front ends, its length included; none while the length is not complete.
+/// Finds the end of the frame in front, its length included; none while the length is not complete.
 fn end_of(input: &[u8], limit: usize) -> Result<Option<usize>, TooLarge> {
     let Some(length) = input.first_chunk::<HEAD_BYTES>() else {
         return Ok(None);
@@ -119,7 +119,7 @@ pub fn encode(frame: &Frame) -> Vec<u8> {
     out
 }
 
-/// What a frame means: a control character in front makes it a binary one.
+/// Decodes the kind of a frame: a control character in front makes it a binary one.
 #[must_use]
 pub fn incoming(frame: &[u8]) -> Incoming<'_> {
     match frame.first() {

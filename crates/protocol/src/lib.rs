@@ -1,4 +1,4 @@
-//! What clients say, and the bytes of it: Phoenix Channels V2, and V1 for those who ask for it.
+//! Wire protocols of clients: Phoenix Channels V2, V1 for those who ask for it, and Janus.
 //!
 //! What lives here: the codec of messages ([`message`] in, [`encode`] out), the session machine
 //! ([`session`]), and what surrounds it at a door without being I/O: the version ([`vsn`]), the

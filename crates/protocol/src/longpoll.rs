@@ -40,7 +40,7 @@ pub enum PostedFrame<'a> {
     Text(&'a str),
     /// A binary frame.
     Binary(Vec<u8>),
-    /// What should have been a frame.
+    /// Error in a line that should have been a frame.
     Malformed(DecodeError),
 }
 

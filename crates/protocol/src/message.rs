@@ -30,7 +30,7 @@ use crate::vsn::Vsn;
 /// The topic of the socket itself; no channel lives there.
 pub const SOCKET_TOPIC: &str = "phoenix";
 
-/// What a client says: one message.
+/// Message of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message<'a> {
     /// The join that the message belongs to, if the client says so.
@@ -45,7 +45,7 @@ pub struct Message<'a> {
     pub payload: Payload<'a>,
 }
 
-/// What a message carries.
+/// Payload of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Payload<'a> {
     /// The text of a JSON object.
@@ -84,7 +84,7 @@ impl Named<'_> {
     }
 }
 
-/// Why a frame is not a message.
+/// Error in decoding a message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// The text is not JSON.
@@ -142,9 +142,9 @@ impl DecodeError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{error}")]
 pub struct Rejected {
-    /// What is wrong.
+    /// Error in the frame.
     pub error: DecodeError,
-    /// Whom to answer; `None` when no ref and topic could be read.
+    /// Request to answer; `None` when no ref and topic could be read.
     pub origin: Option<Box<Origin>>,
 }
 
@@ -188,7 +188,7 @@ pub fn decode_binary(vsn: Vsn, frame: &[u8]) -> Result<Message<'_>, Rejected> {
     }
 }
 
-/// Whether the event belongs to the protocol, so that no client may push it. What is published is
+/// Returns true if the event belongs to the protocol, so that no client may push it. A publish is
 /// held to the longer list of [`reserved::is_event`].
 #[must_use]
 pub fn is_reserved_event(event: &str) -> bool {

@@ -54,12 +54,12 @@ pub const CLOSE_TRY_LATER: u16 = 1013;
 /// Close code for a client that does not keep to the protocol.
 pub const CLOSE_POLICY: u16 = 1008;
 
-/// What a session allows. [`Options::websocket`] and [`Options::longpoll`] follow the limits.
+/// Options of a session. [`Options::websocket`] and [`Options::longpoll`] follow the limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     /// The version that the client asked for.
     pub vsn: Vsn,
-    /// Whether binary frames can be sent.
+    /// True when binary frames can be sent.
     pub binary: bool,
     /// Silence that ends the session.
     pub idle_ms: u64,
@@ -98,7 +98,7 @@ impl Options {
     }
 }
 
-/// What happened.
+/// Event of a session: its input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event<'a> {
     /// The client sent a frame.
@@ -138,7 +138,7 @@ pub enum Event<'a> {
     ChannelEnded {
         /// The channel.
         channel: Channel,
-        /// Whether the client should come back.
+        /// Ending, which says whether the client should come back.
         how: Ending,
     },
     /// Time has passed; due at [`Session::next_deadline`].
@@ -149,7 +149,7 @@ pub enum Event<'a> {
     Lost,
 }
 
-/// What came from the client.
+/// Frame that came from the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Incoming<'a> {
     /// A text frame.
@@ -175,7 +175,7 @@ pub enum JoinOutcome {
     },
 }
 
-/// How the server's side of a channel ended.
+/// Ending of the server's side of a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
     /// For good: clients do not join again.
@@ -184,7 +184,7 @@ pub enum Ending {
     Crashed,
 }
 
-/// What to do.
+/// Effect of a session: an action for the door.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     /// Decide about a join, and answer it. Broadcasts may be written once the acceptance has
@@ -199,7 +199,7 @@ pub enum Effect {
     Push {
         /// The channel.
         channel: Channel,
-        /// How to answer; `None` when the client waits for no reply.
+        /// Request to reply to; `None` when the client waits for no reply.
         reply_to: Option<ReplyTo>,
         /// The event.
         event: String,
@@ -301,13 +301,13 @@ impl Session {
         next
     }
 
-    /// When to send [`Event::Tick`] if nothing happens before.
+    /// Returns the deadline at which to send [`Event::Tick`] if nothing happens before.
     #[must_use]
     pub fn next_deadline(&self) -> Option<u64> {
         (!self.is_over).then(|| self.heard_at.saturating_add(self.options.idle_ms))
     }
 
-    /// Whether broadcasts may be written to this channel.
+    /// Returns true if broadcasts may be written to this channel.
     #[must_use]
     pub fn is_joined(&self, channel: &Channel) -> bool {
         let entry = self.channels.get(channel.topic()).filter(|entry| entry.channel == *channel);

@@ -11,7 +11,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 /// The subprotocol that this server speaks.
 pub const PHOENIX: &str = "phoenix";
 
-/// What stands before the token.
+/// Prefix of the token.
 pub const TOKEN_PREFIX: &str = "base64url.bearer.phx.";
 
 const STANDARD: GeneralPurpose = GeneralPurpose::new(
@@ -23,7 +23,7 @@ const URL_SAFE: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// What an acceptable offer leads to.
+/// Answer to an acceptable offer, with the token that came in it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Subprotocol {
     /// The value of the header to answer with; without one no header may be sent.
@@ -32,7 +32,7 @@ pub struct Subprotocol {
     pub token: Option<String>,
 }
 
-/// Why an offer is refused. The door answers with status [`SubprotocolError::STATUS`].
+/// Error in an offer. The door answers with status [`SubprotocolError::STATUS`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SubprotocolError {
     /// `phoenix` is not among the offers, so the server cannot name one of them.

@@ -29,7 +29,7 @@ pub const CLOSE_NOT_UTF8: u16 = 1007;
 /// Close code for a message over the limit.
 pub const CLOSE_TOO_LARGE: u16 = 1009;
 
-/// What came from the client.
+/// Message of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message<'a> {
     /// A text.
@@ -73,7 +73,7 @@ impl Violation {
     }
 }
 
-/// What was found in the front of the input.
+/// Result of decoding the front of the input.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Decoded<'a> {
     /// Bytes that are done with.

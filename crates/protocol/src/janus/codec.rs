@@ -20,11 +20,11 @@ use serde_json::value::RawValue;
 use super::{Timestamp, Token};
 use crate::encode::write_string;
 
-/// What each frame of a client begins with.
+/// Tag at the beginning of each frame of a client.
 pub const TAG: &[u8] = b"<regular-socket/>";
-/// What each frame of a client ends with.
+/// Terminator of each frame of a client.
 pub const CLIENT_END: u8 = 0;
-/// What each frame of the server ends with.
+/// Terminator of each frame of the server.
 pub const SERVER_END: u8 = 1;
 /// The acknowledgement of a request.
 pub const ACK: &[u8] = b"ACK\x01";
@@ -38,13 +38,13 @@ pub enum Frame<'a> {
     Ping,
     /// `PONG`: the client is still there.
     Pong,
-    /// What should be the JSON of a request.
+    /// Payload that should be the JSON of a request.
     Request(Cow<'a, [u8]>),
-    /// What should be the JSON of a message to publish.
+    /// Payload that should be the JSON of a message to publish.
     Publish(Cow<'a, [u8]>),
 }
 
-/// Why bytes are no frame. There is no way on after it: where the next one begins is unknown.
+/// Error in decoding a frame. It ends the stream: where the next frame begins is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// A frame does not begin with the tag.
@@ -69,12 +69,12 @@ impl DecodeError {
 /// Cuts a stream into frames, wherever the network has cut it. Between frames it owns no memory.
 #[derive(Debug, Default)]
 pub struct Decoder {
-    /// What has come of an unfinished frame.
+    /// Bytes that have arrived of an unfinished frame.
     begun: Vec<u8>,
     part: Part,
 }
 
-/// What comes next.
+/// Part of the stream that comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Part {
     #[default]
@@ -189,7 +189,7 @@ impl Decoder {
     }
 }
 
-/// Where a part of a frame ends, and how many bytes behind it only say so.
+/// End of a part of a frame: its length, and the length of the terminator behind it.
 #[derive(Debug, Clone, Copy)]
 struct End {
     bytes: usize,

@@ -1,4 +1,4 @@
-//! What a frame of a client asks for. The keys of its JSON come in any order.
+//! Requests of clients, one in a frame. The keys of their JSON come in any order.
 //!
 //! ```text
 //! {"action":"subscribe"|"unsubscribe","data":topic}    answered by ACK
@@ -25,13 +25,13 @@ use crate::reference::string_of;
 /// A request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request<'a> {
-    /// What to do.
+    /// Action that is requested.
     pub action: Action<'a>,
     /// The secret that the client shows.
     pub key: Option<Cow<'a, str>>,
 }
 
-/// What a client wants.
+/// Action of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action<'a> {
     /// Messages of this topic.
@@ -55,7 +55,7 @@ pub struct Publish<'a> {
     pub key: Option<Cow<'a, str>>,
 }
 
-/// Why a frame asks for nothing.
+/// Error in a frame that is no valid request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Rejected {
     /// The payload is not UTF-8.
@@ -108,7 +108,7 @@ impl Rejected {
         }
     }
 
-    /// Whether the connection has nothing to say that can be understood, and is closed.
+    /// Returns true if the frame cannot be understood at all, so that the connection is closed.
     #[must_use]
     pub fn is_nonsense(&self) -> bool {
         matches!(self, Self::BadUtf8 | Self::BadJson(_))

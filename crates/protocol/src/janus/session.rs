@@ -56,12 +56,12 @@ use crate::session::{
 /// Close code behind a publish. Plain TCP has none; it is for the log.
 pub const CLOSE_PUBLISHED: u16 = 1000;
 
-/// What a session allows.
+/// Options of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
     /// Between two questions whether the client is there; also the time to answer one.
     pub ping_ms: u64,
-    /// How long a session with topics outlives its connection; 0: not at all.
+    /// Time for which a session with topics outlives its connection; 0: not at all.
     pub detached_ms: u64,
     /// Topics, the joining ones included.
     pub topics: usize,
@@ -83,7 +83,7 @@ impl Default for Options {
     }
 }
 
-/// What happened.
+/// Event of a session: its input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event<'a> {
     /// The client sent a frame.
@@ -120,7 +120,7 @@ pub enum Event<'a> {
     ChannelEnded {
         /// The channel.
         channel: Channel,
-        /// Whether the client should come back.
+        /// Ending, which says whether the client should come back.
         how: Ending,
     },
     /// Time has passed; due at [`JanusSession::next_deadline`].
@@ -135,10 +135,10 @@ pub enum Event<'a> {
     AttachRefused,
 }
 
-/// What to do.
+/// Effect of a session: an action for the door.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// What a session on any door may want. A frame to send is ready for the wire, its end
+    /// Effect that a session on any door may have. A frame to send is ready for the wire, its end
     /// included. A `Push` is a publish: its channel is none that was joined.
     Shared(session::Effect),
     /// Find the session of this token and give it this connection, or say that it is not there.
@@ -153,14 +153,14 @@ pub enum Effect {
 pub struct JanusSession {
     options: Options,
     token: Token,
-    /// When it began, on the clock of the world and on the one that never goes back.
+    /// Time of its beginning, by the wall clock and by the monotonic clock.
     began: (Timestamp, u64),
     now: u64,
     key: Option<Box<str>>,
     /// By topic.
     topics: BTreeMap<Arc<str>, Entry>,
     effects: VecDeque<Effect>,
-    /// What could not be sent while it was detached.
+    /// Frames that could not be sent while it was detached.
     owed: VecDeque<Bytes>,
     owed_bytes: usize,
     /// Subscribes without an answer.
@@ -232,7 +232,7 @@ impl JanusSession {
         next
     }
 
-    /// When to send [`Event::Tick`] if nothing happens before.
+    /// Returns the deadline at which to send [`Event::Tick`] if nothing happens before.
     #[must_use]
     pub fn next_deadline(&self) -> Option<u64> {
         match self.life {
@@ -254,13 +254,13 @@ impl JanusSession {
         self.key.as_deref()
     }
 
-    /// Whether it waits for another connection. Its topics are not read meanwhile.
+    /// Returns true if it waits for another connection. Its topics are not read meanwhile.
     #[must_use]
     pub fn is_detached(&self) -> bool {
         matches!(self.life, Life::Detached { .. })
     }
 
-    /// Whether messages may be written to this channel.
+    /// Returns true if messages may be written to this channel.
     #[must_use]
     pub fn is_joined(&self, channel: &Channel) -> bool {
         let entry = self.topics.get(channel.topic()).filter(|entry| entry.channel == *channel);
@@ -310,7 +310,7 @@ impl JanusSession {
         }
     }
 
-    /// Which session a request is for is not known yet.
+    /// Refuses a request while an attach is unanswered: its session is not known yet.
     fn say_attaching(&mut self) {
         self.say_error("attaching", "wait for the answer to attach", None);
     }
@@ -407,7 +407,7 @@ impl JanusSession {
     }
 }
 
-/// What the reason of a refusal says, as far as it can be shown on this wire.
+/// Reason of a refusal, as far as it can be shown on this wire.
 #[derive(Default, Deserialize)]
 struct Refusal {
     reason: Option<String>,

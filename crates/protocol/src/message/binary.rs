@@ -13,7 +13,7 @@ const _: () = assert!(limits::TOPIC_BYTES == 255 && limits::EVENT_BYTES == 255);
 const PUSH: u8 = 0;
 const NAMED_PUSH: u8 = 3;
 const NAMED_EVENT: &str = "broadcast";
-/// How the payload of a named push is written.
+/// Encodings of the payload of a named push.
 const BYTES: u8 = 0;
 const JSON: u8 = 1;
 

@@ -1,4 +1,4 @@
-//! What the session says on its own account.
+//! Answers that the session makes itself.
 
 use crate::encode::write_string;
 use crate::message::DecodeError;
@@ -14,12 +14,12 @@ pub(super) const OVERLOADED: &[u8] = br#"{"reason":"overloaded"}"#;
 pub(super) const RATE_LIMITED: &[u8] = br#"{"reason":"rate_limited"}"#;
 pub(super) const NOT_ENCODABLE: &[u8] = br#"{"reason":"reply cannot be encoded"}"#;
 
-/// What is wrong with a frame, as the response to the request that it meant to make.
+/// Encodes the error in a frame as the response to the request that it meant to make.
 pub(super) fn rejection(error: &DecodeError) -> Vec<u8> {
     described("reason", error)
 }
 
-/// What is wrong with a frame that named no request.
+/// Encodes the error in a frame that named no request.
 pub(super) fn complaint(error: &DecodeError) -> Vec<u8> {
     described("message", error)
 }

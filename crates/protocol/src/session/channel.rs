@@ -56,8 +56,8 @@ impl Channel {
         self.0.join_ref.as_ref()
     }
 
-    /// Whether a message with this join_ref means this channel. Clients that leave the join_ref
-    /// out, at the join or later, mean whatever is joined.
+    /// Returns true if a message with this join_ref means this channel. Clients that leave the
+    /// join_ref out, at the join or later, mean whatever is joined.
     pub(super) fn is_meant_by(&self, join_ref: Option<&Ref<'_>>) -> bool {
         match (self.join_ref(), join_ref) {
             (Some(own), Some(theirs)) => own == theirs,
@@ -69,13 +69,13 @@ impl Channel {
         Address { join_ref: self.join_ref(), reference, topic: self.topic() }
     }
 
-    /// Whom the answer to the join goes to.
+    /// Returns the address of the answer to the join.
     pub(super) fn join_address(&self) -> Address<'_> {
         self.address(self.0.reference.as_ref())
     }
 
-    /// Where `phx_close` and `phx_error` go: their ref is the join_ref. Without one it is the
-    /// ref of the join, by which version 1 clients tell a close of an older join.
+    /// Returns the address of `phx_close` and `phx_error`: their ref is the join_ref. Without one
+    /// it is the ref of the join, by which version 1 clients tell a close of an older join.
     pub(super) fn end_address(&self) -> Address<'_> {
         self.address(self.join_ref().or(self.0.reference.as_ref()))
     }
@@ -112,7 +112,7 @@ impl ReplyTo {
     }
 }
 
-/// What the session knows of a channel.
+/// Entry of a channel in its session.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) channel: Channel,
@@ -178,7 +178,7 @@ pub(super) enum Phase {
     Joining {
         /// The channel that this join replaced: its close follows the answer.
         replaced: Option<Channel>,
-        /// What happened meanwhile, in order.
+        /// Pushes and answers that are held meanwhile, in order.
         held: VecDeque<Held>,
     },
     /// The client knows that it has joined.
@@ -188,7 +188,7 @@ pub(super) enum Phase {
     },
 }
 
-/// What waits for the answer to a join.
+/// Message that waits for the answer to a join.
 #[derive(Debug)]
 pub(super) enum Held {
     /// A push of the client.

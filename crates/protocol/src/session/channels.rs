@@ -1,4 +1,4 @@
-//! What happens on the channels of a session.
+//! Channels of a session: joins, leaves and pushes.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

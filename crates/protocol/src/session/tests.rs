@@ -140,7 +140,7 @@ fn no_object(address: &str) -> String {
     format!(r#"< [{address},"phx_reply",{{"status":"error","response":{response}}}]"#)
 }
 
-/// What is said about a frame that named no request.
+/// Expected answer to a frame that named no request.
 fn complaint(code: &str, message: &str) -> String {
     format!(r#"< [null,null,"phoenix","error",{{"code":"{code}","message":"{message}"}}]"#)
 }

@@ -32,7 +32,7 @@ fn owned(message: Message<'_>) -> Message<'static> {
     }
 }
 
-/// What a stream means when it arrives in pieces of `piece` bytes.
+/// Decodes a stream that arrives in pieces of `piece` bytes.
 fn read(stream: &[u8], piece: usize) -> (Vec<Message<'static>>, Result<(), Violation>) {
     let mut decoder = Decoder::default();
     let mut messages = vec![];

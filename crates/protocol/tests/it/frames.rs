@@ -1,4 +1,4 @@
-//! What holds for every frame.
+//! Properties of every frame.
 
 use instep_protocol::encode::{
     Address, binary_broadcast, binary_client_push, binary_push, binary_reply, encode_message,

@@ -114,7 +114,7 @@ fn part() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// What a stream means when it comes in these pieces.
+/// Decodes a stream that comes in these pieces.
 fn meaning<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<String> {
     let mut decoder = Decoder::default();
     let mut meaning = Vec::new();
@@ -199,7 +199,7 @@ struct World {
     now: u64,
     joins: Vec<Channel>,
     publish: Option<ReplyTo>,
-    /// Whether a topic is joined; absent ones are not there.
+    /// True when a topic is joined, false while it is joining; absent topics are not in it.
     topics: BTreeMap<String, bool>,
     /// Answers that are due, and those that came: ACKs and errors.
     due: usize,

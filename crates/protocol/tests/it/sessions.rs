@@ -1,5 +1,5 @@
-//! What holds for every order of events. A client and channels do what they like; an observer of
-//! the effects checks the promises of the session after each step.
+//! Properties of every order of events. A client and channels do what they like; an observer of the
+//! effects checks the promises of the session after each step.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -57,7 +57,7 @@ enum Step {
     Lost,
 }
 
-/// Which join_ref the client gives.
+/// Join_ref that the client gives.
 #[derive(Debug, Clone, Copy)]
 enum Join {
     Current,

@@ -1,6 +1,6 @@
 use super::*;
 
-/// What a stream decodes to when it comes in these pieces.
+/// Decodes a stream that comes in these pieces.
 fn decoded<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<String> {
     let mut decoder = Decoder::default();
     let mut shown = Vec::new();

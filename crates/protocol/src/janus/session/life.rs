@@ -9,7 +9,7 @@ use super::{Effect, JanusSession};
 use crate::janus::{Token, codec};
 use crate::session::{CLOSE_RESTART, Effect as Shared};
 
-/// What a session is about, and until when.
+/// Phase of a session, with its deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Life {
     Attached { due: u64, is_asked: bool, is_attaching: bool },

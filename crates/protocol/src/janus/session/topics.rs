@@ -1,4 +1,4 @@
-//! What happens on the topics of a session.
+//! Topics of a session: joins, leaves and messages.
 
 use std::borrow::Cow;
 use std::sync::Arc;
