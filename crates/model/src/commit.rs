@@ -51,7 +51,7 @@ pub enum Operation {
         key: Key,
         /// The field.
         field: String,
-        /// What is added.
+        /// Number that is added.
         by: i64,
         /// The result may not be smaller.
         #[serde(default)]
@@ -138,7 +138,7 @@ pub enum Operation {
         /// The message.
         seq: u64,
     },
-    /// What servers, and the house itself, do with messages.
+    /// Operation on messages, by servers or by the dataset itself.
     #[serde(skip_deserializing)]
     Mail(MailOperation),
 }
@@ -160,7 +160,7 @@ impl<'de> Deserialize<'de> for Condition {
     }
 }
 
-/// What is decided about a table when it is created.
+/// Options of a table, set when it is created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct TableOptions {
     /// Anybody may join its `table:` topic.
@@ -235,7 +235,7 @@ pub(crate) fn weigh_value(value: &Value) -> usize {
         }
 }
 
-/// What changed, in final values.
+/// Record of a change, in final values.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Record {
     /// A row has this value now.
@@ -285,7 +285,7 @@ pub enum Record {
     Mail(MailRecord),
 }
 
-/// Who made a commit, under which id: what is needed to replay its reply.
+/// Signature of a commit: its principal and id, by which its reply is replayed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Signature {
     /// The principal. Ids are remembered per principal.
@@ -301,7 +301,7 @@ pub struct Signature {
 }
 
 impl Signature {
-    /// Whether this is what was remembered under its id.
+    /// Returns true if the digest that was remembered under its id is that of these operations.
     #[must_use]
     pub fn is_of(&self, remembered: u64) -> bool {
         self.digest == remembered || self.earlier == Some(remembered)
@@ -311,23 +311,23 @@ impl Signature {
 /// Records that became visible together.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Commit {
-    /// Who made it, when an id was given.
+    /// Signature, when an id was given.
     pub signature: Option<Signature>,
     /// For each operation the number that it computed, if it did.
     pub results: Vec<Option<i64>>,
-    /// What changed, in order.
+    /// Records of what changed, in order.
     pub records: Vec<Record>,
 }
 
-/// What is flushed together: one entry of the log.
+/// Entry of the log: the commits that are flushed together.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
-    /// Which owner wrote it; with `sequence` it resolves an append whose outcome is unknown.
+    /// Owner that wrote it; with `sequence` it resolves an append whose outcome is unknown.
     pub writer: Uuid,
     /// The owner's own count of entries.
     pub sequence: u64,
-    /// When the owner wrote it, in milliseconds since 1970, as its clock said: entries are in the
-    /// order of their revisions, and their times need not be.
+    /// Time at which the owner wrote it, in milliseconds since 1970, by its clock: entries are in
+    /// the order of their revisions, and their times need not be.
     pub time_ms: u64,
     /// The running hash of everything before it: two nodes with the same hash folded the same.
     pub history: u64,

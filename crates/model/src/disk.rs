@@ -10,7 +10,7 @@ use std::path::Path;
 pub mod conformance;
 pub mod simulated;
 
-/// What an opened file is used for.
+/// Access for which a file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     /// Reading only.
@@ -48,7 +48,7 @@ impl Shortage {
         }
     }
 
-    /// Whether the process or the system has no descriptor left.
+    /// Returns true if the process or the system has no descriptor left.
     #[must_use]
     pub fn is_of_descriptors(error: &io::Error) -> bool {
         error.raw_os_error().is_some_and(|code| NO_DESCRIPTORS.contains(&code))
@@ -61,7 +61,7 @@ impl Shortage {
     }
 }
 
-/// How a lock is shared.
+/// Sharing of a lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sharing {
     /// One holder. The file of the lock is created when it is missing.
@@ -129,7 +129,7 @@ pub trait Disk: Send + Sync {
     /// The operating system's.
     fn directories(&self, directory: &Path) -> io::Result<Vec<String>>;
 
-    /// When a file was last written, in milliseconds since 1970; zero if the disk has no time.
+    /// Returns the time of a file's last write, in milliseconds since 1970; zero if there is none.
     ///
     /// # Errors
     /// The operating system's.

@@ -46,13 +46,13 @@ pub struct Spot {
     pub column: usize,
 }
 
-/// Why an expression was refused.
+/// Error in compiling an expression.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{spot}: {message}")]
 pub struct ExpressionError {
-    /// Where in the expression.
+    /// Position in the expression.
     pub spot: Spot,
-    /// What is wrong there.
+    /// Description of the error.
     pub message: String,
 }
 
@@ -62,7 +62,7 @@ pub struct ExpressionError {
 pub struct EvaluationError {
     /// The expression.
     pub source_text: String,
-    /// What happened.
+    /// Description of the failure.
     pub message: String,
     /// It would have taken more steps than it may.
     pub is_too_costly: bool,
@@ -168,7 +168,7 @@ impl Expression {
 }
 
 impl Spot {
-    /// Where a text begins.
+    /// Beginning of a text.
     pub const START: Self = Self { line: 1, column: 1 };
 
     /// The place of a byte of a text.
@@ -224,7 +224,7 @@ fn from_number(number: &Number) -> CelValue {
     }
 }
 
-/// Why a value cannot be handed on.
+/// Error of a value that cannot be handed on as JSON.
 struct NotJson(String);
 
 /// A list may hold one value many times over, so what looks small is counted while it is copied.
@@ -315,8 +315,8 @@ fn read(source: &str, variables: &[&str]) -> Result<(IdedExpr, u64), ExpressionE
     Ok((tree, nodes))
 }
 
-/// Whether a text cannot nest far, however it is read: what could nest is counted wherever it
-/// stands, in quotes and comments too.
+/// Returns true if a text cannot nest far, however it is read: what could nest is counted wherever
+/// it stands, in quotes and comments too.
 fn is_flat(source: &str) -> bool {
     let nests = |byte: &&u8| b"([{+-*/%<>=!&|?.".contains(byte);
     let words = source.as_bytes().windows(2).filter(|pair| *pair == b"in").count();

@@ -42,10 +42,10 @@ pub const BOOKMARK_EVENT: &str = "bookmark";
 /// The event of a chunk of a snapshot.
 pub const SNAPSHOT_EVENT: &str = "snapshot";
 
-/// What a joiner gets.
+/// Result of a join.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Joined {
-    /// How the joiner goes on.
+    /// Mode in which the joiner goes on.
     pub mode: Mode,
     /// Complete up to here, once `notices` are told.
     pub position: Position,
@@ -53,7 +53,7 @@ pub struct Joined {
     pub notices: Vec<Notice>,
 }
 
-/// How a joiner goes on.
+/// Mode in which a joiner goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
@@ -65,7 +65,7 @@ pub enum Mode {
     Reset,
 }
 
-/// Why a join is refused.
+/// Refusal of a join.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JoinRefusal {
     /// No view and no public table stands behind the topic.
@@ -77,7 +77,7 @@ pub enum JoinRefusal {
     /// The position lies ahead of what this node has.
     #[error("the position is ahead of {head}")]
     Ahead {
-        /// Where this node is.
+        /// Position of this node.
         head: Position,
     },
     /// The topic has more rows than a join may bring.
@@ -103,7 +103,7 @@ pub struct Feed {
     definitions: Definitions,
     topics: BTreeMap<Arc<str>, Topic>,
     empty_topics: usize,
-    /// What each view could not show since the feed began.
+    /// Failures of each view since the feed began.
     failures: Vec<Failures>,
     /// The table that changed last, with its topic.
     last_topic: Option<(Name, Arc<str>)>,
@@ -111,7 +111,7 @@ pub struct Feed {
 
 #[derive(Default)]
 struct Topic {
-    /// What is visible, by view; empty for `table:` topics, whose rows are the table's.
+    /// Visible rows, by view; empty for `table:` topics, whose rows are the table's.
     visible: OrdSet<Source>,
     /// Visible changes, oldest first.
     recent: VecDeque<(Place, Source)>,
@@ -119,7 +119,7 @@ struct Topic {
     floor: Place,
 }
 
-/// Where a notice comes from: the index of a view, or none for the table itself; and the key.
+/// Source of a notice: the index of a view, or none for the table itself; and the key.
 type Source = (Option<u16>, Key);
 
 impl Feed {
@@ -206,8 +206,8 @@ impl Feed {
         }
     }
 
-    /// What a joiner of `topic` gets, who says to be complete up to `since`: none, a position, or
-    /// a text that is no position (`Some(None)`).
+    /// Joins `topic` for a reader that is complete up to `since`: none, a position, or a text that
+    /// is no position (`Some(None)`).
     ///
     /// # Errors
     /// See [`JoinRefusal`]. `Ahead` may be news that this node does not have yet: try again soon.
@@ -254,7 +254,7 @@ impl Feed {
         Ok(Listing { topic, mode, position: self.position(), rows })
     }
 
-    /// Which topics the dataset stands behind now.
+    /// Returns the topics that the dataset stands behind now.
     #[must_use]
     pub fn behind(&self) -> Behind {
         Behind::new(self.dataset.clone(), &self.views, self.tables.clone())
@@ -382,7 +382,7 @@ impl Feed {
         Ok(Rows::Seen { visible, views, tables: self.tables.clone() })
     }
 
-    /// What changed after `place`, conflated: each row once, as it is now.
+    /// Returns the changes after `place`, conflated: each row once, as it is now.
     fn changes_since(&self, topic: &Arc<str>, place: Place) -> Vec<Notice> {
         let Some(known) = self.topics.get(topic) else {
             return vec![];
@@ -397,7 +397,7 @@ impl Feed {
             .collect()
     }
 
-    /// What is told of a source that is not visible on the topic.
+    /// Returns the notice for a source that is not visible on the topic.
     fn absence_of(&self, topic: &Arc<str>, (view, key): &Source) -> Notice {
         let view = view.and_then(|index| self.views.get(usize::from(index)));
         let (event, body) = match view {
@@ -408,7 +408,7 @@ impl Feed {
         Notice { topic, event: event.into(), key, body, position: None }
     }
 
-    /// What is visible now of a source on a topic.
+    /// Returns the notice for a source that is visible on a topic now; none when it is not.
     fn notice_of(&self, topic: &Arc<str>, source: &Source) -> Option<Notice> {
         if let (None, key) = source {
             let table = self.tables.get(self.table_behind(topic)?)?;

@@ -20,18 +20,18 @@ use crate::commit::Signature;
 use crate::limits;
 use crate::position::Place;
 
-/// What is kept of a commit for the day its client asks again.
+/// Record of a commit, kept for the retries of its client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Remembered {
     /// Digest of the operations.
     pub digest: u64,
-    /// Where the commit is.
+    /// Place of the commit.
     pub place: Place,
-    /// What its operations computed; empty when none computed anything.
+    /// Results of its operations; empty when none computed anything.
     pub results: Box<[Option<i64>]>,
 }
 
-/// What is known of an id.
+/// Result of looking up an id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recall {
     /// Never seen: go on.
@@ -79,7 +79,7 @@ pub struct PrincipalIds {
     forgotten: Vec<(Uuid, Uuid)>,
 }
 
-/// How much of one principal is remembered.
+/// Limits on what is remembered of one principal.
 #[derive(Debug, Clone, Copy)]
 struct Most {
     ids: usize,
@@ -96,7 +96,7 @@ const SPANS: usize = 8;
 const ID_BYTES: usize = 128;
 
 impl IdMemory {
-    /// What is known of `id`, at `now_ms`.
+    /// Looks up the id of `signature`, at `now_ms`.
     #[must_use]
     pub fn recall(&self, signature: &Signature, now_ms: u64) -> Recall {
         let Some(id_ms) = time_of(signature.id) else {
@@ -207,7 +207,7 @@ impl IdMemory {
         }
     }
 
-    /// Whoever has most gives way, an eighth at a time: looking for it is not cheap.
+    /// Evicts from the principal with most bytes, an eighth at a time: looking for it is not cheap.
     fn shrink(&mut self, now_ms: u64, most: usize) {
         while self.bytes > most {
             let largest = self.principals.iter().max_by_key(|(_, principal)| principal.bytes);
@@ -284,7 +284,7 @@ impl PrincipalIds {
         self.forgotten.first().filter(|(from, _)| from.is_nil()).map(|(_, to)| *to)
     }
 
-    /// What is forgotten besides.
+    /// Returns the spans that are forgotten behind the horizon.
     #[must_use]
     pub fn spans(&self) -> &[(Uuid, Uuid)] {
         &self.forgotten[usize::from(self.horizon().is_some())..]
@@ -367,7 +367,7 @@ fn add_span(spans: &mut Vec<(Uuid, Uuid)>, (mut from, mut to): (Uuid, Uuid)) {
     join_oldest(spans);
 }
 
-/// Whether two ids are of so near times that one span has both.
+/// Returns true if the times of two ids are so near that one span has both.
 fn is_near(one: Uuid, other: Uuid) -> bool {
     let (one, other) = (time_of(one).unwrap_or(0), time_of(other).unwrap_or(0));
     one.abs_diff(other) <= SPAN_GAP_MS

@@ -1,5 +1,5 @@
-//! What people send: JSON objects, and nothing that could be taken for one; values that come back
-//! as they were sent, and nothing else.
+//! JSON from clients: objects, and nothing that could be taken for one; values that come back as
+//! they were sent, and nothing else.
 
 mod exact;
 

@@ -18,7 +18,7 @@ pub const JOURNAL_RECORD_BYTES: usize = 256 * 1024;
 pub const COMMIT_PROPOSALS: usize = 1_000;
 /// Largest body of a commit as it arrives.
 pub const COMMIT_BYTES: usize = 1024 * 1024;
-/// What a commit may become: bytes of its records.
+/// Largest result of a commit: bytes of its records.
 pub const COMMIT_RESULT_BYTES: usize = 16 * 1024 * 1024;
 /// Messages and endpoints that moves of one commit may look at, besides [`COMMIT_MOVES_OF_ALL`]
 /// times as many as there are.
@@ -52,8 +52,8 @@ pub const OWNER_QUEUE_BYTES: usize = 64 * 1024 * 1024;
 pub const BRISK_APPEND_US: u64 = 1_000;
 /// An append that takes longer shows in `/readyz`: the disk does not answer.
 pub const STALLED_APPEND_MS: u64 = 2_000;
-/// How long datasets may take to close once the time to drain is over. A disk that does not answer
-/// keeps the process no longer.
+/// Time for datasets to close once the time to drain is over. A disk that does not answer keeps the
+/// process no longer.
 pub const CLOSING_MS: u64 = 5_000;
 /// While subscribers are told in so short a time, a caller tells what it has committed: waking the
 /// views' thread takes as long.
@@ -64,9 +64,9 @@ pub const CLOCK_BACK_MS: u64 = 1_000;
 pub const HISTORY_STEP_MS: u64 = 10 * 60 * 1000;
 /// It does when it has said so for as long.
 pub const HISTORY_DOUBT_MS: u64 = 60 * 60 * 1000;
-/// How long a commit id is remembered.
+/// Retention of a commit id.
 pub const ID_MEMORY_MS: u64 = 24 * 60 * 60 * 1000;
-/// How far in the future the time inside a commit id may lie.
+/// Tolerance for the time inside a commit id to lie in the future.
 pub const ID_AHEAD_MS: u64 = 10 * 60 * 1000;
 /// Commit ids remembered per principal; the oldest go first, and ids older than them are refused.
 pub const ID_MEMORY_PER_PRINCIPAL: usize = 1_000_000;
@@ -88,7 +88,7 @@ pub const TOKEN_RIGHTS: usize = 32;
 pub const TOKEN_KEYS: usize = 64;
 /// Shortest secret that tokens are signed with.
 pub const TOKEN_SECRET_BYTES: usize = 32;
-/// How far clocks may be apart when a token's times are checked.
+/// Leeway for clocks that differ, when a token's times are checked.
 pub const TOKEN_LEEWAY_S: u64 = 30;
 /// For so long what a file of keys said holds while the file has changed and cannot be read, in
 /// milliseconds.
@@ -114,22 +114,22 @@ pub const EXPRESSION_DEPTH: usize = 256;
 /// With so many signs that could nest, an expression is read where it arrives; one with more, on a
 /// thread with a stack of its own.
 pub const EXPRESSION_FLAT: usize = 64;
-/// A tree of no more levels is run where it is asked for, a deeper one on such a thread too.
+/// Most levels of a tree that is run where it is asked for; a deeper one runs on such a thread too.
 pub const EXPRESSION_SHALLOW: usize = 32;
-/// That stack: enough for what [`EXPRESSION_BYTES`] can nest.
+/// Stack of that thread: enough for what [`EXPRESSION_BYTES`] can nest.
 pub const EXPRESSION_STACK_BYTES: usize = 64 * 1024 * 1024;
 /// Steps of an expression, and of all the conditions of one commit.
 pub const EXPRESSION_STEPS: u64 = 500_000;
-/// What a pattern of `matches` may be compiled to.
+/// Largest compiled form of a pattern of `matches`.
 pub const REGEX_BYTES: usize = 256 * 1024;
-/// Memory in which one remembers what it has seen, for each thread that uses it.
+/// Largest cache of such a pattern, for each thread that uses it.
 pub const REGEX_CACHE_BYTES: usize = 64 * 1024;
 /// Looking for a pattern takes a step for each byte of the text, and one more for each time so many
 /// bytes that it was compiled to.
 pub const REGEX_STEP_BYTES: usize = 1024;
 /// Patterns that a thread keeps compiled.
 pub const REGEXES_COMPILED: usize = 32;
-/// What an expression may make of a row, its values counted as one byte each and its texts in full.
+/// Largest result of an expression, its values counted as one byte each and its texts in full.
 pub const EXPRESSION_RESULT_BYTES: usize = ROW_BYTES;
 /// Views declared on one dataset.
 pub const DATASET_VIEWS: usize = 256;
@@ -201,7 +201,7 @@ pub const PUBLISH_MESSAGES: usize = 1_000;
 pub const PUBLISH_ID_BYTES: usize = 128;
 /// Ids of published messages that are remembered on one node; the oldest go first.
 pub const PUBLISH_IDS: usize = 65_536;
-/// How long such an id is remembered.
+/// Retention of such an id.
 pub const PUBLISH_ID_MS: u64 = 5 * 60_000;
 /// Messages that a live topic may be told to keep as its history.
 pub const LIVE_HISTORY_MESSAGES: usize = 10_000;
@@ -209,7 +209,7 @@ pub const LIVE_HISTORY_MESSAGES: usize = 10_000;
 pub const LIVE_HISTORY_BYTES: usize = 1024 * 1024;
 /// Bytes of messages that a live topic may be told to keep.
 pub const LIVE_HISTORY_BYTES_MOST: usize = 16 * 1024 * 1024;
-/// How long a live topic keeps its history.
+/// Retention of a live topic's history.
 pub const LIVE_HISTORY_MS: u64 = 5 * 60_000;
 /// Live topics with a history that are kept on one node when nobody has joined them.
 pub const LIVE_TOPICS_KEPT: usize = 100_000;
@@ -221,7 +221,7 @@ pub const PRESENCE_KEY_BYTES: usize = 128;
 pub const PRESENCE_META_BYTES: usize = 4 * 1024;
 /// Metas under one presence key: the same user on several screens.
 pub const PRESENCE_METAS_PER_KEY: usize = 64;
-/// What is told of those who are present in one piece, as JSON.
+/// Largest piece of the list of those who are present, as JSON.
 pub const PRESENCE_PIECE_BYTES: usize = 64 * 1024;
 /// Metas on one topic that are listed; beyond it only their count is told.
 pub const PRESENCE_LISTED: usize = 1_000;
@@ -240,7 +240,7 @@ pub const ADDRESS_SOCKETS: usize = 2_000;
 /// Bytes that may wait for everybody to take them, or are not complete: answers that a socket does
 /// not take, rows of joins, unfinished messages, bodies.
 pub const WAITING_BYTES: usize = 512 * 1024 * 1024;
-/// Those of one address. Beyond either, each connection keeps what it is spared.
+/// Waiting bytes of one address. Beyond either limit, each connection keeps what it is spared.
 pub const ADDRESS_WAITING_BYTES: usize = 64 * 1024 * 1024;
 /// Bytes that a connection may have waiting while its address has more than it may.
 pub const OUTBOX_SPARED_BYTES: usize = 16 * 1024;
@@ -248,7 +248,7 @@ pub const OUTBOX_SPARED_BYTES: usize = 16 * 1024;
 pub const PULLS_PART: usize = 2;
 /// Presences on topics are at most so many for each socket that may be.
 pub const PRESENCES_PER_SOCKET: usize = 8;
-/// What somebody who is present weighs, besides the key and the meta.
+/// Bytes counted for somebody who is present, besides the key and the meta.
 pub const PRESENCE_SPARED_BYTES: usize = 512;
 /// Connections that may be there for a moment while every socket has its own.
 pub const REQUESTS_BESIDE: usize = 16;
@@ -257,7 +257,7 @@ pub const REQUESTS_BESIDE: usize = 16;
 pub const EXTRA_CONNECTIONS: usize = 128;
 /// One address has at most one in so many of them.
 pub const EXTRA_OF_ADDRESS_PART: usize = 2;
-/// How long such a connection may take to ask.
+/// Timeout for the request of such a connection.
 pub const EXTRA_MS: u64 = 2_000;
 /// Descriptors that no connection of everybody's is given: those of files, and for operators.
 pub const KEPT_DESCRIPTORS: u64 = 256;
@@ -271,7 +271,7 @@ pub const HEAD_BYTES: usize = 32 * 1024;
 pub const BODY_SPARED_BYTES: usize = 16 * 1024;
 /// A body comes at least this fast, in the long run.
 pub const BODY_BYTES_PER_S: u64 = 16 * 1024;
-/// How long an unfinished message may take, besides what its bytes take at that speed.
+/// Timeout of an unfinished message, besides what its bytes take at that speed.
 pub const UNFINISHED_MS: u64 = 20_000;
 /// A read that brings less than this and completes no message counts as one.
 pub const TRICKLE_BYTES: usize = 256;
@@ -287,7 +287,7 @@ pub const VANISHED_MS: u64 = 50_000;
 pub const PROXIES: usize = 256;
 /// Largest header of the PROXY protocol, with whatever a proxy adds.
 pub const PROXY_HEADER_BYTES: usize = 1024;
-/// How soon the rest of one is looked for that came in parts.
+/// Delay before such a header that came in parts is read further.
 pub const PROXY_HEADER_AGAIN_MS: u64 = 5;
 /// Connections of one address each second.
 pub const RATE_CONNECTIONS: u32 = 200;
@@ -317,9 +317,9 @@ pub const READ_BYTES: usize = 64 * 1024;
 pub const READ_BYTES_PER_TURN: u64 = 1024 * 1024;
 /// Events that a shard takes from the system at once.
 pub const EVENTS_PER_POLL: usize = 1_024;
-/// How often it does that before it does anything else.
+/// Polls of a shard in a row before it does anything else.
 pub const POLLS_PER_TURN: usize = 16;
-/// How long a connection counts as one that has just come.
+/// Age up to which a connection counts as one that has just come.
 pub const NEWCOMER_MS: u64 = 2_000;
 /// Time that a shard gives in each turn to the connections that have been there for a while.
 pub const READ_US_PER_TURN: u64 = 2_000;
@@ -351,7 +351,7 @@ pub const NEWCOMERS_IN_A_ROW: usize = 8;
 pub const NEWCOMERS_REST_MS: u64 = 2;
 /// TLS handshakes of one thread that serves HTTP, and of the TCP door. The next ones wait.
 pub const TLS_PLACES: usize = 64;
-/// Whoever is slow to shake hands makes others wait no longer than this.
+/// Time for which a TLS handshake keeps its place: a slow one makes others wait no longer.
 pub const TLS_PLACE_MS: u64 = 20;
 /// Connections that a shard takes from one listener before it does anything else.
 pub const ACCEPTS_PER_TURN: usize = 128;
@@ -369,12 +369,12 @@ pub const AGENTS: usize = 1_024;
 pub const AGENT_BYTES: usize = 200;
 /// So many connections are sent away at once when the server stops; more of them one by one.
 pub const DRAIN_AT_ONCE: usize = 100;
-/// How long sending away more than that takes.
+/// Time over which more connections than that are sent away.
 pub const DRAIN_SPREAD_MS: u64 = 5_000;
 /// Connections that wait for one thread of HTTP to take them: as many as a process may have, so
 /// that none of them has to try again.
 pub const WAITING_CONNECTIONS: usize = 16 * 1024;
-/// How long a listener rests when the system has no descriptor left.
+/// Pause of a listener when the system has no descriptor left.
 pub const ACCEPT_AGAIN_MS: u64 = 50;
 /// Frames of one topic that are laid out together for all of its subscribers.
 pub const BATCH_FRAMES: usize = 1_024;
@@ -384,7 +384,7 @@ pub const BATCH_BYTES: usize = 64 * 1024;
 pub const OUTBOX_BYTES: usize = 256 * 1024;
 /// Answers of applications that one client may wait for; beyond it the client is not read.
 pub const AWAITED_ANSWERS: u32 = 512;
-/// How long a TLS handshake may take, and after it the first request.
+/// Timeout of a TLS handshake, and after it of the first request.
 pub const HANDSHAKE_MS: u64 = 10_000;
 /// Bytes that wait, encrypted, for one socket.
 pub const TLS_BUFFER_BYTES: usize = 64 * 1024;
@@ -392,7 +392,7 @@ pub const TLS_BUFFER_BYTES: usize = 64 * 1024;
 pub const WRITE_PIECES: usize = 64;
 /// A reader that takes nothing for this long is closed; it can resume.
 pub const SLOW_READER_MS: u64 = 120_000;
-/// How long a connection that is closed may take to write the rest, and the client to close.
+/// Timeout of a connection that is closed: to write the rest, and for the client to close.
 pub const LINGER_MS: u64 = 5_000;
 /// A socket from which nothing arrives for this long is closed.
 pub const SOCKET_IDLE_MS: u64 = 60_000;
@@ -432,17 +432,17 @@ pub const QUEUES: usize = 256;
 pub const MAIL_REASON_BYTES: usize = 1024;
 /// Failures after which a message is a dead letter.
 pub const MAIL_ATTEMPTS: u16 = 20;
-/// How long a message rests after its first failure; then twice as long each time.
+/// Delay of the first retry of a message; each further one is twice as long.
 pub const MAIL_RETRY_MS: u64 = 1_000;
-/// The longest rest after a failure.
+/// Longest delay of a retry.
 pub const MAIL_RETRY_MS_MOST: u64 = 10 * 60_000;
 /// Messages that are tended by one commit, of each sort.
 pub const MAIL_TENDED: usize = 1_000;
-/// How often the house looks for what is due.
+/// Interval at which the dataset looks for messages that are due.
 pub const MAIL_TEND_MS: u64 = 100;
-/// How long a server may work on a message before it is asked.
+/// Lease: time for which a server may work on a message before it is asked.
 pub const MAIL_LEASE_MS: u64 = 60_000;
-/// How long a server may take to say what it has before it is asked again, at first.
+/// Timeout of the first question to a server about what it has; each further one is longer.
 pub const MAIL_ASK_MS: u64 = 5_000;
 /// Questions that a server leaves unanswered before a message is given again.
 pub const MAIL_ASKS: u32 = 4;
@@ -463,7 +463,7 @@ pub const MAIL_TURN: usize = 8;
 pub const MAIL_PUSH: usize = 64;
 /// Finished messages that are remembered, so that their ids are stored once.
 pub const MAIL_FINISHED: u64 = 1_000_000;
-/// How long they are remembered.
+/// Retention of finished messages.
 pub const MAIL_FINISHED_HOURS: u64 = 24;
 /// Dead letters that are kept in one dataset; the oldest are given up first.
 pub const MAIL_DEAD: u64 = 100_000;
@@ -471,9 +471,9 @@ pub const MAIL_DEAD: u64 = 100_000;
 pub const MAIL_ALARM_AGE_S: u64 = 3_600;
 /// A program that takes mail over HTTP and is silent for this long is taken for gone.
 pub const MAIL_PULL_IDLE_MS: u64 = 60_000;
-/// How long a pull may wait for a message.
+/// Longest wait of a pull for a message.
 pub const MAIL_PULL_WAIT_MS: u64 = 20_000;
-/// Changes of messages between the owner and whoever gives them out, by entries.
+/// Changes of messages that wait between the owner and the delivery, by entries.
 pub const MAIL_QUEUE_ENTRIES: usize = 1_024;
 /// Messages of one page.
 pub const MAIL_PAGE: usize = 1_000;

@@ -14,10 +14,10 @@ use crate::presence::{COUNT_EVENT, DIFF_EVENT, STATE_EVENT};
 /// The event that tells a reader that it missed messages.
 pub const GAP_EVENT: &str = "gap";
 
-/// What is told between messages, and not counted with them. Nobody may publish these.
+/// Events between messages, which are not counted with them. Nobody may publish these.
 pub const UNCOUNTED_EVENTS: &[&str] = &[GAP_EVENT, STATE_EVENT, DIFF_EVENT, COUNT_EVENT];
 
-/// Where a reader of a live topic is: it has the messages of the epoch up to this number.
+/// Position in a live topic: its reader has the messages of the epoch up to this number.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LivePlace {
     /// Identity of the topic since it came to be.

@@ -11,7 +11,7 @@ use crate::position::{Incarnation, Revision};
 pub mod conformance;
 pub mod memory;
 
-/// What a successful append survives.
+/// Promise of durability: what a successful append survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Promise {
     /// Nothing: the log lives in memory.
@@ -31,7 +31,7 @@ pub struct Bounds {
     pub head: Revision,
 }
 
-/// Why an append did not succeed.
+/// Error of an append.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
     /// Certainly not stored: somebody else appended.
@@ -62,7 +62,7 @@ pub enum AppendError {
     Fatal(String),
 }
 
-/// Why a read did not succeed.
+/// Error of a read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
     /// The entries asked for were trimmed: take a snapshot.
@@ -77,12 +77,12 @@ pub enum ReadError {
         /// The newest entry.
         head: Revision,
     },
-    /// What is stored is not what was written.
+    /// The stored bytes are not what was written.
     #[error("damaged at {at}: {detail}")]
     Damaged {
         /// The entry that cannot be read.
         at: Revision,
-        /// What is wrong with it.
+        /// Description of the damage.
         detail: String,
     },
     /// The system has no descriptor or no memory left; a later read may succeed.
@@ -105,10 +105,10 @@ pub struct StoredEntry {
 /// A totally ordered, durable history. There is one appender; readers are handed out by
 /// [`Log::reader`] and live on other threads.
 pub trait Log: Send {
-    /// What can be read now.
+    /// Returns the bounds of what can be read now.
     fn bounds(&self) -> Bounds;
 
-    /// What an `Ok` of [`Log::append`] means.
+    /// Returns the promise of an `Ok` of [`Log::append`].
     fn promise(&self) -> Promise;
 
     /// Stores `entry` iff the head is `expected`, and returns its revision, `expected + 1`.
@@ -132,7 +132,7 @@ pub trait Log: Send {
 
 /// Reads a log from any thread, while it is appended to.
 pub trait LogReader: Send + Sync {
-    /// What can be read now.
+    /// Returns the bounds of what can be read now.
     fn bounds(&self) -> Bounds;
 
     /// Entries from `from` on, in order and without gaps: at least one (whatever its size), then

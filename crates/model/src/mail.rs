@@ -27,7 +27,7 @@ pub const PRIORITY: u8 = 4;
 /// The highest priority.
 pub const HIGHEST_PRIORITY: u8 = 9;
 
-/// What mail operations compute.
+/// Outcomes that mail operations compute.
 pub mod outcome {
     /// It is done.
     pub const OK: i64 = 0;

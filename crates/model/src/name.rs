@@ -15,7 +15,7 @@ pub struct Name(Arc<str>);
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Key(Arc<str>);
 
-/// Why a text is not a name or a key.
+/// Error in a name or a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// The text is empty.
@@ -36,7 +36,7 @@ pub enum NameError {
         found: char,
         /// Its byte offset.
         at: usize,
-        /// What is allowed instead.
+        /// Description of what is allowed instead.
         allowed: &'static str,
     },
 }

@@ -32,12 +32,12 @@ mod tests;
 use evaluation::{Circumstances, Overlay};
 pub use refusal::Refusal;
 
-/// What happens to an owner. `T` is whatever the shell answers a proposal by.
+/// Event of an owner: its input. `T` is whatever the shell answers a proposal by.
 #[derive(Debug)]
 pub enum Event<T> {
     /// Somebody proposes a commit.
     Propose {
-        /// Whom to answer.
+        /// Ticket by which the proposal is answered.
         ticket: T,
         /// The commit.
         proposal: Proposal,
@@ -48,7 +48,7 @@ pub enum Event<T> {
     AppendFailed(AppendError),
 }
 
-/// What an owner wants done.
+/// Effect of an owner: an action for its shell.
 #[derive(Debug)]
 pub enum Effect<T> {
     /// Append this entry; answer with [`Event::Appended`] or [`Event::AppendFailed`].
@@ -60,21 +60,21 @@ pub enum Effect<T> {
     },
     /// The state has moved: show it to readers and views, before the answers that follow.
     Publish {
-        /// What each commit of the entry changed.
+        /// Changes of each commit of the entry.
         commits: Vec<CommitChanges>,
-        /// What it changed about messages.
+        /// Changes of messages by the entry.
         mail: Vec<MailChange>,
     },
     /// Answer a proposal.
     Answer {
-        /// Whom.
+        /// Ticket of the proposal.
         ticket: T,
-        /// What.
+        /// Receipt or refusal.
         answer: Result<Receipt, Refusal>,
     },
     /// The dataset has stopped (law 8); every later proposal is refused.
     Stop {
-        /// Why, for the operator.
+        /// Reason, for the operator.
         reason: String,
     },
 }
@@ -82,7 +82,7 @@ pub enum Effect<T> {
 /// The reply to a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt {
-    /// Where the commit is.
+    /// Position of the commit.
     pub position: Position,
     /// For each operation the number that it computed, if it did. Empty: none did.
     pub results: Box<[Option<i64>]>,
@@ -156,7 +156,7 @@ impl<T> Owner<T> {
         Self { rules, ..self }
     }
 
-    /// What the log adds up to, as far as it is durable.
+    /// Returns the state that the log adds up to, as far as it is durable.
     #[must_use]
     pub fn state(&self) -> &State {
         &self.state

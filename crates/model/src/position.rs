@@ -1,4 +1,4 @@
-//! Where a reader is: one identity of history, one entry of its log, one commit in the entry.
+//! Position of a reader: one identity of history, one entry of its log, one commit in the entry.
 
 use std::fmt;
 use std::str::FromStr;

@@ -28,7 +28,7 @@ pub const DIFF_EVENT: &str = "presence_diff";
 /// The event that carries how many there are, on topics with too many to list.
 pub const COUNT_EVENT: &str = "presence_count";
 
-/// Why somebody is not tracked.
+/// Error for which somebody is not tracked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PresenceError {
     /// The key is empty or too long.
@@ -80,7 +80,7 @@ impl PresenceError {
     }
 }
 
-/// What a present client says of itself.
+/// Meta of a present client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Meta {
     /// Unique among all metas.
@@ -90,7 +90,7 @@ struct Meta {
     fields: Arc<str>,
 }
 
-/// What a meta takes in JSON besides its texts, about.
+/// Bytes of a meta in JSON besides its texts, about.
 const META_BYTES: usize = 64;
 
 type Metas = BTreeMap<Arc<str>, Vec<Meta>>;
@@ -111,7 +111,7 @@ pub struct Presence {
     told_count: usize,
 }
 
-/// What subscribers are told.
+/// Message to subscribers about those who are present.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Told {
     /// The event.
@@ -120,12 +120,12 @@ pub struct Told {
     pub payload: String,
 }
 
-/// What a joiner is told first, and behind what place the rest begins.
+/// First message to a joiner, and the place behind which the rest begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Greeting {
-    /// What is told now.
+    /// Message to send now.
     pub told: Told,
-    /// Where to go on; none at the end.
+    /// Place behind which the rest begins; none at the end.
     pub rest: Option<After>,
 }
 
@@ -193,7 +193,7 @@ impl Presence {
         true
     }
 
-    /// How many keys are here.
+    /// Returns the number of keys that are present.
     #[must_use]
     pub fn keys(&self) -> usize {
         self.present.len()
@@ -204,13 +204,13 @@ impl Presence {
         self.present.keys()
     }
 
-    /// How many metas are here: connections, when each tracks itself once.
+    /// Returns the number of metas that are present: connections, when each tracks itself once.
     #[must_use]
     pub fn metas(&self) -> usize {
         self.metas
     }
 
-    /// What a joiner is told: everybody, piece by piece, or how many when they are too many.
+    /// Returns the first message to a joiner: a piece of the list, or the count if it is too long.
     #[must_use]
     pub fn greet(&mut self) -> Greeting {
         self.seen = true;
@@ -240,7 +240,7 @@ impl Presence {
         cut(&self.present, None, (most, usize::MAX)).0
     }
 
-    /// What everybody is told now, in pieces; nothing when nothing changed since the last time.
+    /// Returns the messages to everybody, in pieces; none when nothing changed since the last time.
     pub fn tell(&mut self) -> Vec<Told> {
         let (joins, leaves) = (std::mem::take(&mut self.joins), std::mem::take(&mut self.leaves));
         let changed = !joins.is_empty() || !leaves.is_empty();
@@ -272,7 +272,7 @@ impl Presence {
         Told { event: COUNT_EVENT, payload }
     }
 
-    /// What is said of somebody, as it is kept, if it may be said.
+    /// Checks a meta, and returns its fields as they are kept.
     fn admit(
         &self,
         key: &str,
@@ -332,7 +332,7 @@ fn piece(metas: &Metas, after: Option<&After>) -> (String, Option<After>) {
     cut(metas, after, (usize::MAX, limits::PRESENCE_PIECE_BYTES))
 }
 
-/// What of a list begins behind a place: at most so many metas, and bytes of JSON.
+/// Cuts out what of a list begins behind a place: at most so many metas, and bytes of JSON.
 fn cut(
     metas: &Metas,
     after: Option<&After>,

@@ -31,20 +31,20 @@ pub const FIELDS: [&str; 2] = ["key", "position"];
 /// First parts of topics that the server itself makes.
 const TOPIC_PREFIXES: [&str; 4] = ["table:", "server:", "mail:", "phoenix"];
 
-/// Whether a topic is the server's own: no view announces rows there, and no live pattern has it,
-/// also one that is shorter than the prefix.
+/// Returns true if a topic is the server's own: no view announces rows there, and no live pattern
+/// has it, not even one that is shorter than the prefix.
 #[must_use]
 pub fn is_topic(topic: &str) -> bool {
     TOPIC_PREFIXES.iter().any(|prefix| topic.starts_with(prefix))
 }
 
-/// Whether an event belongs to the protocol of channels: no client may even push it.
+/// Returns true if an event belongs to the protocol of channels: no client may even push it.
 #[must_use]
 pub fn is_protocol_event(event: &str) -> bool {
     EVENT_PREFIXES.iter().any(|prefix| event.starts_with(prefix))
 }
 
-/// Whether only the server itself may tell this event: no publisher may, and no view.
+/// Returns true if only the server itself may tell this event: no publisher may, and no view.
 #[must_use]
 pub fn is_event(event: &str) -> bool {
     is_protocol_event(event) || EVENTS.contains(&event)

@@ -19,7 +19,7 @@ pub type Fields = Map<String, Value>;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Row(Arc<[u8]>);
 
-/// Why a row was refused.
+/// Error of a row that is over a limit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RowError {
     /// The row is over its size limit.

@@ -73,7 +73,7 @@ enum Piece {
     },
 }
 
-/// Why bytes are not a snapshot.
+/// Error in decoding a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SnapshotError {
     /// The snapshot was written by a newer Instep.
@@ -294,8 +294,8 @@ impl Reader {
     }
 }
 
-/// Whether a part is an endpoint or a server without a name: numbers without one have parts of
-/// their own.
+/// Returns true if a part is an endpoint or a server without a name: numbers without one have parts
+/// of their own.
 fn is_nameless(part: &MailPart) -> bool {
     match part {
         MailPart::Endpoint(name, _) => name.is_empty(),

@@ -25,7 +25,7 @@ pub struct StoredRow {
 /// A table at one place of its history. Cloning is cheap and shares the rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Table {
-    /// What was decided about it.
+    /// Options of the table.
     pub options: TableOptions,
     /// Its rows by key.
     pub rows: OrdMap<Key, StoredRow>,
@@ -63,7 +63,7 @@ pub struct State {
     pub mail: Arc<Mail>,
 }
 
-/// What a commit did to one row.
+/// Change of one row by a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// The table.
@@ -74,20 +74,20 @@ pub struct Change {
     pub old: Option<Row>,
     /// The row after.
     pub new: Option<Row>,
-    /// Whether anybody might read the table before and after. Where only this differs, the row
-    /// stayed as it was.
+    /// Public readability of the table, before and after. Where only this differs, the row stayed
+    /// as it was.
     pub public: (bool, bool),
 }
 
 impl Change {
-    /// Whether somebody who may read the table without rights sees it: before, after, or both.
+    /// Returns true if a reader without rights sees it: before, after, or both.
     #[must_use]
     pub fn is_public(&self) -> bool {
         (self.old.is_some() && self.public.0) || (self.new.is_some() && self.public.1)
     }
 }
 
-/// What one commit did, for views and changefeeds.
+/// Changes of one commit, for views and changefeeds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommitChanges {
     /// The commit.
@@ -96,7 +96,7 @@ pub struct CommitChanges {
     pub changes: Vec<Change>,
 }
 
-/// What a fold sees.
+/// Change that a fold sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Seen {
     /// A row.
@@ -105,7 +105,7 @@ pub enum Seen {
     Mail(MailChange),
 }
 
-/// Why an entry cannot be folded. Each is a reason to stop, never to skip.
+/// Error in folding an entry. Each is a reason to stop, never to skip.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FoldError {
     /// The entry is not the next one (I36).
@@ -127,7 +127,7 @@ pub enum FoldError {
     Entry {
         /// The entry.
         at: Revision,
-        /// Why.
+        /// Error in decoding it.
         error: EntryError,
     },
     /// A record names a message or a queue that does not exist; only a bug can write that.

@@ -48,7 +48,7 @@ pub struct ViewDeclaration {
     /// A CEL expression over `row` and `key`; rows for which it is not true are not visible.
     #[serde(default)]
     pub filter: Option<String>,
-    /// What is visible: field name to CEL expression. Without it: the whole row.
+    /// Projection: field name to CEL expression. Without it: the whole row.
     #[serde(default)]
     pub project: Option<std::collections::BTreeMap<String, String>>,
     /// A CEL expression; a write for which it is true is announced even if what is visible stays
@@ -57,7 +57,7 @@ pub struct ViewDeclaration {
     pub announce_when: Option<String>,
 }
 
-/// Why a view was refused.
+/// Error in the declaration of a view.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "view {view}: {field}: {}{problem}",
@@ -68,18 +68,18 @@ pub struct ViewError {
     pub view: String,
     /// The field of its declaration; for one of `project`, with its name behind a dot.
     pub field: String,
-    /// Where in the expression that stands there.
+    /// Position in the expression that stands there.
     pub spot: Option<Spot>,
-    /// What is wrong with it.
+    /// Description of the error.
     pub problem: String,
 }
 
-/// What a row looks like to the subscribers of one topic.
+/// Visible part of a row for the subscribers of one topic.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Visible {
     /// The topic.
     pub topic: String,
-    /// What is seen.
+    /// Visible fields.
     pub fields: Fields,
 }
 
@@ -93,10 +93,10 @@ pub struct RowContext<'a> {
     pub tables: &'a Tables,
 }
 
-/// What a view could not show, because an expression of it failed.
+/// Failures of a view: rows that it could not show, because an expression of it failed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Failures {
-    /// How often.
+    /// Number of failures.
     pub count: u64,
     /// The newest one.
     pub newest: Option<Failure>,
@@ -146,7 +146,7 @@ enum Kind {
     Native(Arc<NativeFn>),
 }
 
-/// What a write does to what subscribers see.
+/// Effect of a write on what subscribers see.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Sight {
     /// The row is visible on this topic as this, newly or differently.
@@ -236,7 +236,7 @@ impl View {
         self
     }
 
-    /// Whether it is written in Rust: then its definition says nothing of what it does.
+    /// Returns true if it is written in Rust: then its definition says nothing of what it does.
     #[must_use]
     pub fn is_native(&self) -> bool {
         match self.kind {
@@ -261,7 +261,7 @@ impl View {
         xxhash_rust::xxh3::xxh3_128(text.to_string().as_bytes())
     }
 
-    /// How a row looks through this view. A run-time error of an expression means "not visible"
+    /// Returns the row as this view shows it. A run-time error of an expression means "not visible"
     /// and is noted in `failures`.
     pub fn see(
         &self,
@@ -316,8 +316,8 @@ impl View {
         Ok(Some(Visible { topic, fields }))
     }
 
-    /// What a write from `old` to `new` does to what subscribers see, in the order to tell it. An
-    /// expression that fails on the new row is noted in `failures`.
+    /// Returns the effects of a write from `old` to `new` on what subscribers see, in the order to
+    /// tell them. An expression that fails on the new row is noted in `failures`.
     pub fn sights(
         &self,
         key: &Key,

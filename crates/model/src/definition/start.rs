@@ -11,7 +11,7 @@ use crate::position::{Incarnation, Place, Revision};
 use crate::state::State;
 use crate::view::View;
 
-/// What is known of the views at a start.
+/// Start of a dataset: its views now, and those that were written down before.
 #[derive(Debug, Clone)]
 pub struct Start {
     incarnation: Incarnation,
@@ -22,13 +22,13 @@ pub struct Start {
     is_needed: bool,
 }
 
-/// What holds from this start on.
+/// Result of a start: what holds from then on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
-    /// What the feed goes by.
+    /// Definitions that the feed goes by.
     pub definitions: Definitions,
-    /// What is to be written down; none when it stands there already, or must not: then the next
-    /// start finds the views changed again.
+    /// Bytes to write down; none when they are stored already, or must not be: then the next start
+    /// finds the views changed again.
     pub to_write: Option<Vec<u8>>,
 }
 

@@ -1,4 +1,4 @@
-//! What every disk does, simulated or real. Panics with the sentence that does not hold.
+//! Conformance suite of disks, simulated or real. Panics with the sentence that does not hold.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};

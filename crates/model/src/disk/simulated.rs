@@ -16,7 +16,7 @@ use state::State;
 mod names;
 mod state;
 
-/// What goes wrong at a chosen operation.
+/// Fault at a chosen operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// A write takes only some of its bytes, and says so.

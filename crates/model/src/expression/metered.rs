@@ -62,7 +62,7 @@ impl Meter {
 }
 
 thread_local! {
-    /// What is left of the meter of the expression that runs here; none: it asked for more.
+    /// Steps left for the expression that runs on this thread; none when it has asked for more.
     static LEFT: Cell<Option<u64>> = const { Cell::new(None) };
 }
 
@@ -316,7 +316,7 @@ fn is_literal(at: &IdedExpr) -> bool {
     matches!(at.expr, Expr::Literal(_))
 }
 
-/// What the parser makes up for a loop begins with an @.
+/// Returns true if the parser made up the name, for a loop: such a name begins with an @.
 fn is_ours(at: &IdedExpr) -> bool {
     matches!(&at.expr, Expr::Ident(name) if name.starts_with('@'))
 }

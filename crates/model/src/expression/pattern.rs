@@ -65,7 +65,7 @@ impl Pattern {
         self.steps.saturating_mul(1 + text.len() as u64)
     }
 
-    /// Whether some part of the text matches.
+    /// Returns true if some part of the text matches.
     pub(super) fn is_in(&self, text: &str) -> bool {
         self.regex.is_match(text)
     }

@@ -1,4 +1,4 @@
-//! What an expression may name, and how often it may loop.
+//! Scope of an expression: the names that it may use, and how often it may loop.
 //!
 //! A loop (`all`, `exists`, `exists_one`, `map`, `filter`) goes over what a row or the expression
 //! itself holds, which is bounded. A loop in a loop multiplies that at each level, and one behind
@@ -8,7 +8,7 @@
 use cel::IdedExpr;
 use cel::common::ast::{EntryExpr, Expr};
 
-/// Why an expression is refused.
+/// Problem for which an expression is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Problem<'a> {
     /// Nobody knows this name, that of the node with this id.
@@ -23,7 +23,7 @@ pub(super) fn check<'a>(program: &'a IdedExpr, known: &[&str]) -> Result<(), Pro
     scope.check(program)
 }
 
-/// Whether a tree has more levels than so many.
+/// Returns true if a tree has more than `levels` levels.
 pub(super) fn is_deeper_than(at: &IdedExpr, levels: usize) -> bool {
     let Some(levels) = levels.checked_sub(1) else { return true };
     let deeper = |at: &IdedExpr| is_deeper_than(at, levels);

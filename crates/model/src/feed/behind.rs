@@ -7,7 +7,7 @@ use crate::name::Name;
 use crate::state::Tables;
 use crate::view::{TopicPattern, View};
 
-/// Which topics a dataset stands behind, as of some place. Cloning shares everything.
+/// Topics that a dataset stands behind, as of some place. Cloning shares everything.
 #[derive(Debug, Clone)]
 pub struct Behind {
     dataset: Name,

@@ -14,7 +14,7 @@ use crate::position::Position;
 use crate::state::{StoredRow, Tables};
 use crate::view::{Failures, View};
 
-/// What a joiner gets, as it was when the listing was found.
+/// Listing of a topic for a joiner, with the rows as they were when it was found.
 pub struct Listing {
     pub(super) topic: Arc<str>,
     pub(super) mode: Mode,
@@ -27,7 +27,7 @@ pub(super) enum Rows {
     Made(Vec<Notice>),
     /// All rows of a table.
     Table(OrdMap<Key, StoredRow>),
-    /// What views show.
+    /// Rows that views show.
     Seen { visible: OrdSet<Source>, views: Arc<[View]>, tables: Tables },
 }
 
@@ -61,7 +61,7 @@ impl Listing {
     }
 }
 
-/// What a view shows of a row on a topic now.
+/// Returns the notice of a row that a view shows on a topic now; none when it does not.
 pub(super) fn seen(
     views: &[View],
     tables: &Tables,

@@ -18,13 +18,13 @@ pub struct Notice {
     pub event: Arc<str>,
     /// The row's key.
     pub key: Key,
-    /// What is seen.
+    /// Body: what is visible of the row.
     pub body: Body,
     /// Only in the last notice that a commit causes on the topic: complete up to here.
     pub position: Option<Position>,
 }
 
-/// What a notice tells of a row.
+/// Body of a notice.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Body {
     /// The row, whole (`table:` topics).

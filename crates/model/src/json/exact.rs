@@ -9,11 +9,11 @@
 use std::borrow::Cow;
 use std::fmt;
 
-/// Why a text is not a JSON value that can be kept.
+/// Error in a text that is not JSON, or whose value cannot be kept exactly.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{fault} at line {line} column {column}")]
 pub struct Inexact {
-    /// What is wrong.
+    /// Fault in the text.
     pub fault: Fault,
     /// The line, from 1.
     pub line: usize,
@@ -21,7 +21,7 @@ pub struct Inexact {
     pub column: usize,
 }
 
-/// What cannot be kept.
+/// Fault of a JSON text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
     /// It is not JSON.
@@ -72,7 +72,7 @@ pub fn check_exact(text: &str, levels: usize) -> Result<(), Inexact> {
 /// A list or an object that is not closed yet.
 enum Open {
     List,
-    /// Where its names begin among all.
+    /// Index of its first name among all.
     Object(usize),
 }
 

@@ -1,4 +1,4 @@
-//! What every log does, whatever it is made of. Panics with the sentence that does not hold.
+//! Conformance suite of logs of any kind. Panics with the sentence that does not hold.
 
 use std::thread;
 

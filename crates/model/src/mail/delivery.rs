@@ -1,4 +1,4 @@
-//! Who is given which message: one machine for all servers of a dataset.
+//! Delivery: which server is given which message. One machine for all servers of a dataset.
 //!
 //! | a message at a server | becomes | by |
 //! | --- | --- | --- |
@@ -35,7 +35,7 @@ pub use given::{Closed, Given, Meant};
 pub struct Delivery {
     times: Times,
     desks: BTreeMap<u32, Desk>,
-    /// When a message is to be asked about.
+    /// Deadlines after which servers are asked about messages.
     deadlines: BTreeSet<(u64, u32, u64)>,
     /// Servers that may be given something.
     hungry: BTreeSet<u32>,
@@ -122,7 +122,7 @@ impl Delivery {
         self.effects.pop_front()
     }
 
-    /// When [`Event::Tick`] is due.
+    /// Returns the time at which [`Event::Tick`] is due.
     #[must_use]
     pub fn next_deadline(&self) -> Option<u64> {
         self.deadlines.first().map(|(at, _, _)| *at)
@@ -136,14 +136,14 @@ impl Delivery {
         desk.flights.range(first..=last).map(|(seq, _)| *seq).collect()
     }
 
-    /// How many messages a registration was given and did not confirm.
+    /// Counts the messages that a registration was given and did not confirm.
     #[must_use]
     pub fn in_hand(&self, server: u32, generation: u64) -> usize {
         let desk = self.desks.get(&server).filter(|desk| desk.generation == generation);
         desk.map_or(0, |desk| desk.flights.len())
     }
 
-    /// Whether somebody takes the mail of a server now.
+    /// Returns true if somebody takes the mail of a server now.
     #[must_use]
     pub fn is_registered(&self, server: u32) -> bool {
         self.registration(server).is_some()
@@ -155,7 +155,7 @@ impl Delivery {
         Some(desk.generation)
     }
 
-    /// What it has done.
+    /// Returns the counters of its work.
     #[must_use]
     pub fn counts(&self) -> Counts {
         let registered = self.desks.values().filter(|desk| desk.registered).count() as u64;

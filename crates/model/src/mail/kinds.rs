@@ -9,14 +9,14 @@ use crate::limits;
 use crate::name::{Key, Name};
 use crate::row::Row;
 
-/// What servers are called where no kind says it.
+/// Kind under which a server is named when no kind is declared for it.
 const SERVER_KIND: &str = "server";
 
 /// A typed address, `kind/id`, with the kind by its name.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Endpoint(Arc<str>);
 
-/// Why a text is no endpoint.
+/// Error in the text of an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EndpointError {
     /// It is not `kind/id`.
@@ -45,11 +45,11 @@ pub struct Kind {
     pub name: Name,
     /// Its number, another name for it.
     pub number: u16,
-    /// What maps its endpoints to servers.
+    /// Mapping of its endpoints to servers.
     pub mapping: Mapping,
 }
 
-/// What maps endpoints to servers.
+/// Mapping of endpoints to servers.
 #[derive(Clone)]
 pub enum Mapping {
     /// The directory.
@@ -72,7 +72,7 @@ pub enum Mapping {
 /// Says which server an endpoint is assigned to.
 pub type RouteFunction = dyn Fn(&str) -> Option<String> + Send + Sync;
 
-/// What is decided about the mail of a dataset, beside the log.
+/// Rules for the mail of a dataset, which are not in the log.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MailRules {
     /// The kinds.
@@ -83,17 +83,17 @@ pub struct MailRules {
     pub directory: Name,
     /// A message that has failed so often is a dead letter.
     pub max_attempts: u16,
-    /// How long a message rests after its first failure.
+    /// Delay of the first retry of a message.
     pub retry_ms: u64,
     /// Finished messages that are remembered.
     pub keep_finished: u64,
-    /// How long they are remembered.
+    /// Retention of finished messages.
     pub keep_ms: u64,
     /// Dead letters that are kept; the oldest are given up first.
     pub keep_dead: u64,
 }
 
-/// Where the server of an endpoint comes from.
+/// Origin of an endpoint's server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     /// It is this.
@@ -264,14 +264,14 @@ impl MailRules {
         self.any_kind && Name::new(text).is_ok()
     }
 
-    /// What maps the endpoints of a kind to servers.
+    /// Returns the mapping of the endpoints of a kind.
     fn mapping_of(&self, kind: &str) -> Option<&Mapping> {
         let found = self.kinds.iter().find(|known| known.name.as_str() == kind);
         let mapping = found.map(|found| &found.mapping);
         mapping.or_else(|| self.is_kind(kind).then_some(&Mapping::Directory))
     }
 
-    /// Where the server of an endpoint comes from.
+    /// Returns the origin of an endpoint's server.
     #[must_use]
     pub fn origin(&self, endpoint: &Endpoint) -> Origin {
         let mut endpoint = endpoint.clone();
@@ -358,7 +358,7 @@ pub fn id_of_server(text: &str) -> &str {
     }
 }
 
-/// Whether a text can be the id of a server.
+/// Returns true if a text can be the id of a server.
 #[must_use]
 pub fn is_server(text: &str) -> bool {
     !text.is_empty() && text.len() <= limits::SERVER_BYTES && !text.chars().any(char::is_control)

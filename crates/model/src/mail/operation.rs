@@ -1,4 +1,4 @@
-//! What is proposed about messages.
+//! Operations on messages, as they are proposed.
 
 use std::sync::Arc;
 
@@ -30,19 +30,19 @@ pub struct Letter {
     /// It is given to nobody before.
     #[serde(default)]
     pub not_before: Option<u64>,
-    /// Who sends it ([`sender`]): ids are everybody's own.
+    /// Digest of the sender ([`sender`]): each sender has ids of its own.
     #[serde(skip)]
     pub sender: u64,
 }
 
-/// What tells a principal that sends messages from all others.
+/// Computes the digest that tells a principal that sends messages from all others.
 #[must_use]
 pub fn sender(principal: &str) -> u64 {
     crate::commit::digest(principal.as_bytes())
 }
 
-/// What servers, and the house itself, do with messages. The number that each computes is one of
-/// [`crate::mail::outcome`].
+/// Operation on messages, by servers or by the dataset itself. The number that each computes is one
+/// of [`crate::mail::outcome`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MailOperation {
     /// Somebody takes the mail of a server. Computes the generation.
@@ -54,7 +54,7 @@ pub enum MailOperation {
     Ack(Hold),
     /// A message is not done now.
     Nack {
-        /// Whose message.
+        /// Message, and the registration that has it.
         hold: Hold,
         /// It rests for so long.
         delay_ms: u64,
@@ -63,12 +63,12 @@ pub enum MailOperation {
     },
     /// A message is never done.
     Reject {
-        /// Whose message.
+        /// Message, and the registration that has it.
         hold: Hold,
-        /// Why.
+        /// Reason of the rejection.
         reason: String,
     },
-    /// Whoever had begun with a message has died.
+    /// The registration that had started a message is gone.
     Broke(Hold),
     /// Looks for the route of a message that has none.
     Route {

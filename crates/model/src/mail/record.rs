@@ -1,4 +1,4 @@
-//! What the log says of messages.
+//! Records of mail in the log.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::name::Name;
 
-/// What changed about messages, in final values.
+/// Record of a change of messages, in final values.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MailRecord {
@@ -67,7 +67,7 @@ pub enum MailRecord {
     Registered {
         /// The server.
         server: String,
-        /// What tells it from all before.
+        /// Generation, which tells the registration from all before.
         generation: u64,
     },
     /// A message is done.
@@ -100,7 +100,7 @@ pub enum MailRecord {
         seq: u64,
         /// Failures so far.
         attempts: u16,
-        /// Why.
+        /// Reason of the dead letter.
         reason: String,
     },
     /// A dead letter is given again.
@@ -124,8 +124,8 @@ pub enum MailRecord {
         /// The generation of that row.
         generation: u32,
     },
-    /// Who gave the message that was just stored its id, and in which queue: the same id of another
-    /// is another.
+    /// Scope of the id of the message that was just stored: its queue and its sender. The same id
+    /// in another scope is another.
     SentBy {
         /// The message.
         seq: u64,

@@ -1,4 +1,4 @@
-//! What the log's records of mail add up to. Cloning is cheap and shares.
+//! State of the mail: the fold of the log's records of it. Cloning is cheap and shares.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ mod parts;
 mod places;
 mod runs;
 
-/// Where a message stands.
+/// Status of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Status {
     /// It is to be done: it waits for a route, for its time, or for its server.
@@ -45,7 +45,7 @@ pub struct Message {
     pub id: Uuid,
     /// By which another message under the same id is told apart.
     pub digest: u64,
-    /// When it was stored, in milliseconds since 1970.
+    /// Time at which it was stored, in milliseconds since 1970.
     pub stored_ms: u64,
     /// It rests until then; 0: it does not.
     pub not_before: u64,
@@ -65,7 +65,7 @@ pub struct Message {
     pub queue: u16,
     /// Higher ones are given first.
     pub priority: u8,
-    /// Where it stands.
+    /// Status of the message.
     pub status: Status,
 }
 
@@ -74,7 +74,7 @@ pub struct Message {
 pub struct ServerState {
     /// Its id.
     pub server: Arc<str>,
-    /// What tells its newest registration from all before; 0: there was none.
+    /// Generation of its newest registration, told from all before; 0: there was none.
     pub generation: u64,
     /// Messages that are routed to it and pending.
     pub pending: u64,
@@ -139,21 +139,21 @@ pub struct Mail {
     endpoints: Vector<EndpointState>,
     endpoint_numbers: OrdMap<Arc<str>, u32>,
     vacant_endpoints: OrdSet<u32>,
-    /// How many messages of an endpoint are remembered.
+    /// Number of remembered messages, by endpoint.
     held: OrdMap<u32, u32>,
-    /// Who is routed by whose row.
+    /// Pairs of an endpoint and one that its row routes.
     followers: OrdSet<(u32, u32)>,
     last: u64,
     messages: Pages,
-    /// Those that do not say the number of their message.
+    /// Ids that do not tell the number of their message, with it.
     ids: Runs<(Uuid, u64)>,
-    /// Messages whose ids are their senders' own, and whose; the others are of before.
+    /// Scopes of messages whose ids are their senders' own; older messages have none.
     scopes: Runs<(u64, u64)>,
     /// Pending, routed and not resting: what can be given.
     ready: Runs<Place>,
     /// Pending, by server (or none) in order.
     by_server: Runs<Numbered>,
-    /// How many are pending, by endpoint and server (or none).
+    /// Number of pending messages, by endpoint and server (or none).
     counts: OrdMap<(u32, u32), u64>,
     resting: Runs<(u64, u64)>,
     /// The same, where they would be if they did not rest.
@@ -164,7 +164,7 @@ pub struct Mail {
     clocks: Clocks,
 }
 
-/// What a record did, for those who give messages and keep bodies.
+/// Change of the mail by a record, for those who give messages and keep bodies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MailChange {
     /// A message has a body.
@@ -300,7 +300,7 @@ impl Mail {
         self.scopes.next((seq, 0)).filter(|(of, _)| *of == seq).map(|(_, scope)| scope)
     }
 
-    /// Whether senders have ids of their own.
+    /// Returns true if senders have ids of their own.
     #[must_use]
     pub fn has_scopes(&self) -> bool {
         self.scopes.len() > 0
@@ -328,13 +328,13 @@ impl Mail {
         self.dead.range(after.saturating_add(1)..).map(|(seq, _)| *seq)
     }
 
-    /// How many dead letters there are.
+    /// Returns the number of dead letters.
     #[must_use]
     pub fn dead(&self) -> u64 {
         self.dead.len() as u64
     }
 
-    /// Why a dead letter is one.
+    /// Returns the reason of a dead letter.
     #[must_use]
     pub fn reason(&self, seq: u64) -> Option<&str> {
         self.dead.get(&seq).map(|reason| &**reason)
@@ -347,12 +347,12 @@ impl Mail {
         next.filter(|slot| slot.server == from.server)
     }
 
-    /// How many messages are pending, by endpoint and server (or none).
+    /// Lists the numbers of pending messages, by endpoint and server (or none).
     pub fn pending_routes(&self) -> impl Iterator<Item = (u32, u32, u64)> + '_ {
         self.counts.iter().map(|((endpoint, server), count)| (*endpoint, *server, *count))
     }
 
-    /// When the oldest pending message was stored; of one server, or of all.
+    /// Returns the time at which the oldest pending message was stored; of one server, or of all.
     #[must_use]
     pub fn oldest_ms(&self, server: Option<u32>) -> Option<u64> {
         match server {
@@ -367,8 +367,8 @@ impl Mail {
         }
     }
 
-    /// What is due at `now_ms`: messages that expire, that have rested, and ended ones that are
-    /// forgotten; at most so many of each.
+    /// Lists what is due at `now_ms`: messages that expire, that have rested, and ended ones that
+    /// are forgotten; at most so many of each.
     #[must_use]
     pub fn due(&self, now_ms: u64, keep: Keep, most: usize) -> Due {
         let until = |set: &Runs<(u64, u64)>, until: u64| {
@@ -391,7 +391,7 @@ impl Mail {
         Due { expired, released: until(&self.resting, now_ms), forgotten }
     }
 
-    /// When something is due next, apart from what is forgotten by count.
+    /// Returns the time at which something is due next, apart from what is forgotten.
     #[must_use]
     pub fn next_due(&self) -> Option<u64> {
         let first = |set: &Runs<(u64, u64)>| set.first().map(|(at, _)| at);
@@ -399,25 +399,25 @@ impl Mail {
         times.chain(self.clocks.next_overtaken()).min()
     }
 
-    /// The other way: how many finished messages are remembered, and since when the oldest ended.
+    /// Returns the number of finished messages that are remembered, and when the oldest ended.
     #[must_use]
     pub fn kept(&self) -> (u64, Option<u64>) {
         (self.finished.len() as u64, self.finished.first().map(|(at, _)| at))
     }
 }
 
-/// How much of what has ended is remembered.
+/// Retention of messages that have ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keep {
     /// Finished messages.
     pub finished: u64,
-    /// How long each of them.
+    /// Retention of each finished message.
     pub finished_ms: u64,
     /// Dead letters.
     pub dead: u64,
 }
 
-/// What is due.
+/// Messages that are due.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Due {
     /// Messages that expire.

@@ -123,7 +123,7 @@ impl House {
         mail.server(message.server).map(|server| server.server.to_string())
     }
 
-    /// What can be given to a server, in order.
+    /// Lists the messages that can be given to a server, in order.
     fn ready(&self, server: &str) -> Vec<(String, u64)> {
         let mail = &self.owner.state().mail;
         let Some(server) = mail.server_number(server) else { return vec![] };

@@ -23,7 +23,7 @@ use crate::state::State;
 use conditions::Conditions;
 use letters::Letters;
 
-/// What commits that are not durable yet have changed.
+/// Overlay of changes by commits that are not durable yet.
 #[derive(Debug, Default)]
 pub(super) struct Overlay {
     /// Tables created, or dropped (`None`).
@@ -50,7 +50,7 @@ impl Overlay {
     }
 }
 
-/// What an evaluation depends on besides what it reads.
+/// Circumstances of an evaluation: its inputs besides what it reads.
 #[derive(Clone, Copy)]
 pub(super) struct Circumstances<'a> {
     pub(super) incarnation: Incarnation,
@@ -135,7 +135,7 @@ struct Evaluation<'a> {
     own: Overlay,
     operation: usize,
     records: Vec<Record>,
-    /// Where a row, or a table's options, stand in `records`: what is written again goes there.
+    /// Index of a row, or of a table's options, in `records`: what is written again goes there.
     written: BTreeMap<(Name, Option<Key>), usize>,
     /// Bytes of the records so far.
     bytes: usize,
@@ -269,7 +269,7 @@ impl Evaluation<'_> {
         self.written.values_mut().filter(|other| **other > at).for_each(|other| *other -= 1);
     }
 
-    /// Whether there was a row before this commit, or before it dropped the table.
+    /// Returns true if there was a row before this commit, which has not dropped the table.
     fn was_there(&self, table: &Name, key: &Key) -> bool {
         if self.own.cleared.contains(table) {
             return false;
@@ -382,7 +382,7 @@ impl Evaluation<'_> {
         }
     }
 
-    /// Whether conditions hold, or why not.
+    /// Checks conditions; the inner error says why they do not hold.
     fn check(
         &mut self,
         table: &Name,

@@ -1,4 +1,4 @@
-//! Why a proposal was not committed.
+//! Refusals of proposals.
 
 use uuid::Uuid;
 
@@ -7,7 +7,7 @@ use crate::mail::EndpointError;
 use crate::name::{Key, Name};
 use crate::row::RowError;
 
-/// Why a proposal was not committed. Nothing of it happened, but for [`Refusal::OutcomeUnknown`].
+/// Refusal of a proposal. Nothing of it happened, but for [`Refusal::OutcomeUnknown`].
 ///
 /// `operation` counts from 0.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -125,7 +125,7 @@ pub enum Refusal {
     OutcomeUnknown,
 }
 
-/// How an endpoint comes to a route.
+/// Describes how an endpoint gets a route.
 fn way(row: Option<&str>) -> String {
     match row {
         Some(row) => format!("`instep mail move {row} --to SERVER` gives it one"),

@@ -137,7 +137,7 @@ fn a_crowd_is_counted_and_listed_again_when_half_of_it_is_gone() {
     assert_eq!(listed.as_object().unwrap().len(), presence.keys());
 }
 
-/// What phoenix.js makes of states and diffs, reduced to the refs under each key.
+/// State of phoenix.js after states and diffs, reduced to the refs under each key.
 #[derive(Default, Debug, PartialEq, Eq)]
 struct Client(BTreeMap<String, std::collections::BTreeSet<String>>);
 

@@ -3,7 +3,7 @@
 use super::{Part, TopicPattern, View};
 use crate::name::Name;
 
-/// What a pattern wants of a topic, byte by byte.
+/// Requirement of a pattern on a topic, byte by byte.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Want {
     Byte(u8),
@@ -47,7 +47,7 @@ impl TopicPattern {
         behind[0]
     }
 
-    /// What all of its topics begin with.
+    /// Returns the text that all of its topics begin with.
     fn beginning(&self) -> &str {
         match self.parts.first() {
             Some(Part::Text(text)) => text,

@@ -127,7 +127,7 @@ impl Names {
 }
 
 impl Change {
-    /// Whether a sync of a directory covers it.
+    /// Returns true if a sync of a directory covers it.
     pub(super) fn touches(&self, directory: &Path, number: u64) -> bool {
         let inside = |path: &Path| path.parent() == Some(directory);
         match self {

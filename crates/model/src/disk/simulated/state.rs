@@ -1,4 +1,4 @@
-//! What the simulated disk remembers, and how it forgets.
+//! State of the simulated disk, and what it loses when the power goes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -25,7 +25,7 @@ pub(super) struct State {
     next_number: u64,
     pub(super) names: Names,
     kept_names: Names,
-    /// What no sync of its directory has covered yet.
+    /// Changes that no sync of their directory has covered yet.
     changes: Vec<Change>,
     locks: BTreeMap<PathBuf, Holders>,
 }
@@ -329,7 +329,7 @@ impl State {
         }
     }
 
-    /// Whether a fault of this kind is due now; counts down the ones that are not yet.
+    /// Returns true if a fault of this kind is due now; counts down the ones that are not yet.
     fn strikes(&mut self, kind: Fault) -> bool {
         let Some(at) = self.faults.iter().position(|(fault, _)| *fault == kind) else {
             return false;

@@ -1,11 +1,11 @@
-//! What one server has been given, and whose turn is next.
+//! Desk of one server: the messages that it was given, and the endpoint whose turn is next.
 
 use std::collections::BTreeMap;
 
 use crate::limits;
 use crate::mail::{Mail, Message, Slot, Status};
 
-/// What one server has been given.
+/// Desk of one server: the messages that it was given.
 #[derive(Debug, Default)]
 pub(super) struct Desk {
     pub(super) generation: u64,
@@ -32,7 +32,7 @@ pub(super) struct Pulling {
     pub(super) allowed: usize,
 }
 
-/// When messages are given.
+/// Times for messages that are given now: the end of their leases, and the wall clock.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Moment {
     pub(super) lease_until: u64,
@@ -51,7 +51,7 @@ pub(super) struct Flight {
     pub(super) earlier: bool,
 }
 
-/// What a server is given now.
+/// Messages chosen for a server in one go.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
     /// Its pending messages, given and not: behind so many nothing has to be looked for.

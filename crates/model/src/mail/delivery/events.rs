@@ -3,14 +3,14 @@
 use crate::limits;
 use crate::mail::MailChange;
 
-/// What happens.
+/// Event of the delivery: its input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// Somebody has registered for a server.
     Registered {
         /// The server.
         server: u32,
-        /// What tells it from all before.
+        /// Generation, which tells the registration from all before.
         generation: u64,
         /// Messages that it may have unconfirmed.
         credit: usize,
@@ -84,7 +84,7 @@ pub enum Event {
     Tick,
 }
 
-/// What is to be done.
+/// Effect of the delivery: an action for its shell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     /// Give messages to a server, until their leases end.
@@ -95,7 +95,7 @@ pub enum Effect {
         generation: u64,
         /// The messages.
         seqs: Vec<u64>,
-        /// When their leases end.
+        /// End of their leases.
         lease_until: u64,
     },
     /// Ask a server which of these it has.
@@ -127,12 +127,12 @@ pub enum Effect {
     },
 }
 
-/// How long things take.
+/// Timeouts of the delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Times {
-    /// How long a server may work on a message before it is asked.
+    /// Lease: time for which a server may work on a message before it is asked.
     pub lease_ms: u64,
-    /// How long it may take to answer, at first.
+    /// Timeout of the first question to it; each further one is longer.
     pub ask_ms: u64,
 }
 
@@ -142,23 +142,23 @@ impl Default for Times {
     }
 }
 
-/// What time it is.
+/// Time of an event, by two clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Now {
-    /// By a clock that nobody sets: leases and questions.
+    /// Monotonic clock, for leases and questions.
     pub steady_ms: u64,
-    /// By the clock: what messages say themselves of their time.
+    /// Wall clock, for the times that messages carry.
     pub wall_ms: u64,
 }
 
-/// Where nobody sets clocks.
+/// Time of both clocks, where nobody sets them.
 impl From<u64> for Now {
     fn from(ms: u64) -> Self {
         Self { steady_ms: ms, wall_ms: ms }
     }
 }
 
-/// What the machine has done.
+/// Counters of the delivery.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Messages given.

@@ -26,14 +26,14 @@ pub struct Given {
 
 #[derive(Debug, Clone, Copy)]
 struct Place {
-    /// When it was written the first time.
+    /// Number of the first write of it.
     first_at: u64,
     at: u64,
     /// Nothing was said about it since.
     open: bool,
 }
 
-/// What a range stands for.
+/// Messages that a range stands for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Meant {
     /// The messages.
@@ -78,7 +78,7 @@ impl Given {
         closed
     }
 
-    /// What it said was not taken: it holds them as before.
+    /// Reopens messages after an answer that was not taken: the client holds them as before.
     pub fn reopen(&mut self, closed: &[(u64, u64)]) {
         for (seq, at) in closed {
             if let Some(place) = self.messages.get_mut(seq).filter(|place| place.at == *at) {

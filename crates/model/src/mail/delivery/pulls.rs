@@ -51,7 +51,7 @@ impl Delivery {
         }
     }
 
-    /// Whether there is somebody who takes what a registration is given now.
+    /// Returns true if somebody takes what a registration is given now.
     #[must_use]
     pub fn is_there(&self, server: u32, generation: u64) -> bool {
         let desk = self.desks.get(&server).filter(|desk| desk.generation == generation);

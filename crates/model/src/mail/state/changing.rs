@@ -207,8 +207,8 @@ impl Mail {
         self.release_server(server);
     }
 
-    /// What a move of an endpoint looks at: the endpoints that are routed by it, and their pending
-    /// messages. It is not counted beyond `most`.
+    /// Counts what a move of an endpoint looks at: the endpoints that are routed by it, and their
+    /// pending messages. It stops counting beyond `most`.
     #[must_use]
     pub fn moves(&self, via: &str, most: u64) -> u64 {
         let Some(via) = self.endpoint_number(via) else { return 1 };

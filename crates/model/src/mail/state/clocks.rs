@@ -16,12 +16,12 @@ use imbl::{OrdMap, OrdSet};
 
 use super::{Mail, MailPart, Message, Status};
 
-/// What of a message's deadlines depends on the clock by which they were reckoned.
+/// Deadlines of messages that depend on the clock by which they were reckoned.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Clocks {
-    /// Since when a message rests, because somebody asked for so long a rest.
+    /// Beginning of the rest of a message, where somebody asked for a rest of that length.
     rests: OrdMap<u64, u64>,
-    /// When a message expires while the clock stands before the time at which it was stored.
+    /// Expiry of a message while the clock stands before the time at which it was stored.
     overtaken: OrdMap<u64, u64>,
     /// The same by time.
     ends: OrdSet<(u64, u64)>,
@@ -71,7 +71,7 @@ impl Clocks {
 }
 
 impl Mail {
-    /// Whether it matters by which clock deadlines were reckoned.
+    /// Returns true if it matters by which clock deadlines were reckoned.
     #[must_use]
     pub fn has_clocks(&self) -> bool {
         !self.clocks.is_empty()
@@ -100,7 +100,7 @@ impl Mail {
         }
     }
 
-    /// Whether something that was reckoned anew is to be looked at.
+    /// Returns true if an expiry that was reckoned anew is due.
     pub(crate) fn is_overtaken(&self, now_ms: u64) -> bool {
         self.clocks.next_overtaken().is_some_and(|until| until <= now_ms)
     }
@@ -126,7 +126,7 @@ impl Mail {
         })
     }
 
-    /// Whether a pending message has had its time at `now_ms`.
+    /// Returns true if a pending message has expired at `now_ms`.
     #[must_use]
     pub fn has_expired(&self, seq: u64, message: &Message, now_ms: u64) -> bool {
         let over = |until: u64| until > 0 && until <= now_ms;

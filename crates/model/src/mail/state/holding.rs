@@ -111,7 +111,7 @@ impl Mail {
         }
     }
 
-    /// Whether there are numbers without a name, or generations that belong to nobody any more.
+    /// Returns true if there are numbers without a name, or generations of forgotten servers.
     #[must_use]
     pub fn has_forgotten_names(&self) -> bool {
         let vacant = !self.vacant_endpoints.is_empty() || !self.vacant_servers.is_empty();

@@ -31,7 +31,7 @@ enum Step {
     Wait { ms: u64 },
 }
 
-/// What a server that joins says of what it has.
+/// Statement of a server that joins about the messages that it has.
 #[derive(Debug, Clone, Copy)]
 enum Says {
     Nothing,
@@ -69,9 +69,9 @@ struct Registration {
     generation: u64,
     is_there: bool,
     credit: usize,
-    /// What it was given, asked about, or said that it has, and has still.
+    /// Messages that it was given, was asked about, or said that it has, and has still.
     known: BTreeSet<u64>,
-    /// What an earlier one was given, and nobody has answered for.
+    /// Messages that an earlier one was given, and nobody has answered for.
     unanswered: BTreeSet<u64>,
 }
 
@@ -82,7 +82,7 @@ struct Post {
     places: [usize; ENDPOINTS.len()],
     generation: u32,
     registrations: [Registration; SERVERS.len()],
-    /// What was given and asked since somebody looked.
+    /// Messages given and asked about since somebody looked.
     given: Vec<(usize, u64)>,
     asked: Vec<(usize, u64)>,
 }
@@ -176,7 +176,7 @@ impl Post {
         self.given.extend(given);
     }
 
-    /// What is told is for the registration that is there.
+    /// Asserts that an effect is for the registration that is there.
     fn is_for(&self, server: usize, generation: u64) {
         let registration = &self.registrations[server];
         assert!(registration.is_there && registration.generation == generation);

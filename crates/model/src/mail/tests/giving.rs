@@ -1,4 +1,4 @@
-//! Who is given what, with the owner's own changes.
+//! Delivery together with the owner's own changes.
 
 use serde_json::json;
 
@@ -32,7 +32,7 @@ impl Post {
         effects
     }
 
-    /// What the owner has decided since.
+    /// Hands what the owner has decided since to the delivery.
     pub(super) fn learn(&mut self) -> Vec<Effect> {
         let changes = std::mem::take(&mut self.house.changes);
         self.handle(Event::Changed(changes))

@@ -28,7 +28,7 @@ pub(super) struct Letters {
     unsaid: Option<(u64, Uuid, u64)>,
     /// The last one that is stored.
     last: Option<u64>,
-    /// What was noted when this proposal began.
+    /// Number of records that were noted when this proposal began.
     begun: usize,
     /// The mail when it began, if the base has changed since.
     before: Option<Option<Arc<Mail>>>,
@@ -44,7 +44,7 @@ pub(super) enum Before {
     Unscoped(u64),
 }
 
-/// What is below, and when it is.
+/// Mail below the batch, and the time.
 #[derive(Clone, Copy)]
 pub(super) struct Below<'a> {
     pub(super) mail: &'a Arc<Mail>,

@@ -65,7 +65,7 @@ impl<'a> Evaluation<'a> {
         })
     }
 
-    /// What an endpoint without a route is refused with: the way to give it one is in it.
+    /// Returns the refusal for an endpoint without a route: it tells how to give it one.
     fn no_route(&self, endpoint: &Endpoint) -> Refusal {
         let row = match self.rules.origin(endpoint) {
             Origin::Row { key, .. } => Some(key.as_str().to_owned()),
