@@ -1,11 +1,12 @@
-//! How long to wait before the next attempt.
+//! Backoff between attempts.
 
 use std::time::Duration;
 
 use rand::Rng as _;
 
-/// Waits that double up to a longest one. Each is somewhere between a half and the whole, so that
-/// clients which lost the same server do not come back in the same moment.
+/// Exponential backoff with jitter: waits that double up to a longest one. Each is somewhere
+/// between a half and the whole, so that clients which lost the same server do not come back in the
+/// same moment.
 #[derive(Debug, Clone)]
 pub struct Backoff {
     first: Duration,

@@ -22,13 +22,13 @@ const ATTEMPTS: u32 = 8;
 pub struct Commit {
     /// Complete up to here.
     pub position: String,
-    /// When it became durable, in milliseconds since 1970.
+    /// Time of the commit, in milliseconds since 1970.
     pub time_ms: u64,
-    /// What changed, in final values: one object with one key each (`put`, `delete`, `append` …).
+    /// Changes, in final values: one object with one key each (`put`, `delete`, `append` …).
     pub records: Vec<Value>,
 }
 
-/// What a feed tells.
+/// Entry of a changefeed.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
     /// A commit.

@@ -32,7 +32,7 @@ pub struct Channel {
     commands: mpsc::Sender<Command>,
 }
 
-/// What happens on a topic.
+/// Event of a topic, as its reader gets it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Happening {
     /// An event of the topic, as the server sent it.
@@ -54,7 +54,7 @@ pub enum Happening {
     Unreadable {
         /// The event; none when it may have been of any topic of the socket.
         event: Option<String>,
-        /// Why it cannot be read.
+        /// Reason why it cannot be read.
         problem: String,
     },
     /// The connection was lost; the topic will be joined again.
@@ -66,7 +66,7 @@ pub enum Happening {
     Ended(Value),
 }
 
-/// Why something on a socket failed.
+/// Failure on a socket.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ChannelError {
     /// The address of the server cannot be used.
@@ -74,7 +74,7 @@ pub enum ChannelError {
     Address {
         /// The text.
         address: String,
-        /// What is wrong with it.
+        /// Reason why it cannot be used.
         problem: String,
     },
     /// No connection could be made.
@@ -82,7 +82,7 @@ pub enum ChannelError {
     Unreachable {
         /// The address.
         address: String,
-        /// What the system or the server says.
+        /// Reason, as the system or the server gives it.
         reason: String,
     },
     /// The server refused the join or the push, for this reason.
@@ -171,7 +171,7 @@ impl Channel {
         &self.topic
     }
 
-    /// What happens next; none when the topic is over. Cancel-safe.
+    /// Returns the next event; none when the topic is over. Cancel-safe.
     pub async fn next(&mut self) -> Option<Happening> {
         self.events.recv().await
     }

@@ -17,7 +17,7 @@ pub struct DatasetStatus {
     /// `ready`, `stopped` when it takes no commits any more, `unopened` or `damaged` when it is
     /// there and not open.
     pub state: String,
-    /// Why it is not ready.
+    /// Reason why it is not ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Complete up to here; none while it is not open.
@@ -46,12 +46,12 @@ pub struct DatasetStatus {
 /// A journal, and which of its records can still be read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JournalStatus {
-    /// How many records were appended: the number of the newest one.
+    /// Number of the newest record: as many were appended so far.
     pub last: u64,
     /// The number of the oldest record that is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_kept: Option<u64>,
-    /// How many records are kept; none when the server cannot say.
+    /// Records kept; none when the server cannot say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept: Option<u64>,
 }

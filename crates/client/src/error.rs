@@ -1,4 +1,4 @@
-//! Why a request did not do what was asked.
+//! Errors of requests.
 
 use std::fmt;
 
@@ -8,17 +8,17 @@ use uuid::Uuid;
 /// Statuses of refusals that waiting solves: too slow, too often, not now.
 const PASSING: [u16; 3] = [408, 429, 503];
 
-/// Why a request failed.
+/// Failure of a request.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The address of the server, or a name in a path, cannot be used.
     #[error("{what} {value:?}: {problem}")]
     Address {
-        /// What it is.
+        /// Kind of the value.
         what: &'static str,
         /// The text.
         value: String,
-        /// What is wrong with it.
+        /// Reason why it cannot be used.
         problem: String,
     },
     /// The server refused.
@@ -29,7 +29,7 @@ pub enum Error {
     Unreachable {
         /// The address.
         address: String,
-        /// What the system says.
+        /// Reason, as the system gives it.
         reason: String,
     },
     /// The connection ended before the answer was complete, or a proxy in between answered in
@@ -38,7 +38,7 @@ pub enum Error {
     Lost {
         /// The address.
         address: String,
-        /// What the system says.
+        /// Reason, as the system gives it.
         reason: String,
     },
     /// A commit was sent, but no answer came, not even to its repetitions. Repeat it with the
@@ -47,7 +47,7 @@ pub enum Error {
     OutcomeUnknown {
         /// The commit's id.
         id: Uuid,
-        /// What happened to the last attempt.
+        /// Failure of the last attempt.
         last: Box<Error>,
     },
     /// The answer is not what this client understands.
@@ -55,7 +55,7 @@ pub enum Error {
     Unexpected {
         /// The address.
         address: String,
-        /// What is wrong with it.
+        /// Reason why it is not understood.
         reason: String,
     },
 }
@@ -88,7 +88,7 @@ impl Error {
 /// A refusal of the server: RFC 9457 with a code that stays the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
-    /// Where the code is explained.
+    /// URI of the problem's type: `about:blank`.
     #[serde(default)]
     pub r#type: String,
     /// The HTTP status in words.
@@ -99,7 +99,7 @@ pub struct Problem {
     pub status: u16,
     /// The stable code.
     pub code: String,
-    /// What happened, for people.
+    /// Explanation, for people.
     #[serde(default)]
     pub detail: String,
 }

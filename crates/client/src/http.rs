@@ -10,7 +10,7 @@ use crate::error::{Error, Problem};
 use crate::lines::Lines;
 use crate::trust::Trust;
 
-/// How long a connection may take to be made.
+/// Timeout of connecting.
 const CONNECT: Duration = Duration::from_secs(5);
 /// A server that says nothing for this long is lost: idle feeds say something every 10 seconds.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -187,7 +187,7 @@ impl Client {
     }
 }
 
-/// What is at the bottom of an error: the layers above it only say that something failed.
+/// Returns the innermost source of an error: the layers above it only say that something failed.
 pub(crate) fn reason(error: &dyn std::error::Error) -> String {
     let mut bottom = error;
     while let Some(source) = bottom.source() {

@@ -1,4 +1,4 @@
-//! Who is connected to a server, to what, and how far behind.
+//! Connections and topics of a server: principals, subscriptions and lag.
 
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
@@ -24,9 +24,9 @@ pub struct ConnectionStatus {
     pub door: String,
     /// The other end.
     pub peer: Option<String>,
-    /// Who it is, as far as that was shown.
+    /// Principal, as far as it was authenticated.
     pub principal: String,
-    /// What the client calls itself.
+    /// User agent, as the client gives it.
     pub user_agent: Option<String>,
     /// Milliseconds since it came.
     pub age_ms: u64,
@@ -36,7 +36,7 @@ pub struct ConnectionStatus {
     pub waiting_bytes: u64,
     /// Milliseconds since its socket last took something, while something waits.
     pub blocked_ms: Option<u64>,
-    /// What it has joined.
+    /// Topics joined.
     pub topics: Vec<JoinedTopic>,
 }
 
@@ -63,7 +63,7 @@ pub struct Topics {
 pub struct TopicStatus {
     /// The topic.
     pub topic: String,
-    /// How many have joined it.
+    /// Subscribers.
     pub subscribers: u64,
     /// Frames that it keeps.
     pub frames: u64,
@@ -72,7 +72,7 @@ pub struct TopicStatus {
 }
 
 impl Client {
-    /// Who is connected: at most `top`, the furthest behind first.
+    /// Reads the connections: at most `top`, the furthest behind first.
     ///
     /// # Errors
     /// [`Error::Refused`] with `key_required` or `forbidden`.

@@ -71,7 +71,7 @@ pub struct MessagePage {
     pub next: Option<u64>,
 }
 
-/// Which messages.
+/// Filter for messages.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MessageQuery {
     /// For this endpoint.
@@ -99,11 +99,11 @@ pub struct ServerStatus {
     pub oldest_ms: Option<u64>,
     /// Somebody takes its mail now.
     pub registered: bool,
-    /// How often somebody has registered for it.
+    /// Generation of its newest registration.
     pub generation: u64,
 }
 
-/// What a move has done.
+/// Result of a move.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moved {
     /// The endpoint.
@@ -118,7 +118,7 @@ pub struct Moved {
     pub position: String,
 }
 
-/// What a turn of filling in routes has done.
+/// Result of one turn of routing messages that had no route.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Backfilled {
     /// Messages that have a route now.
@@ -136,7 +136,7 @@ pub struct Unroutable {
     pub seq: u64,
     /// Its endpoint.
     pub to: String,
-    /// Why there is none.
+    /// Reason why there is none.
     pub reason: String,
 }
 
@@ -145,13 +145,13 @@ pub struct Unroutable {
 pub struct Stale {
     /// The endpoint.
     pub endpoint: String,
-    /// Where its messages are routed to.
+    /// Server that its messages are routed to.
     pub stored: Option<String>,
-    /// Where they would be routed to now.
+    /// Server that they would be routed to now.
     pub mapped: Option<String>,
-    /// How many.
+    /// Number of those messages.
     pub messages: u64,
-    /// What brings them there: `move` or `readdress`; none while there is no route.
+    /// Command that routes them anew: `move` or `readdress`; none while there is no route.
     #[serde(default)]
     pub way: Option<String>,
 }
@@ -193,31 +193,31 @@ pub struct Taken {
     pub queue: String,
     /// The endpoint.
     pub to: String,
-    /// How often it was given to somebody, this time included.
+    /// Number of the attempt, from 1.
     pub attempt: u32,
-    /// How long the right to work on it lasts, in milliseconds from when it was given.
+    /// Duration of the lease, in milliseconds from when the message was given.
     pub lease_ms: u64,
-    /// When it ends, in milliseconds since 1970 by the server's clock.
+    /// End of the lease, in milliseconds since 1970 by the server's clock.
     pub lease_until: u64,
     /// The body.
     pub body: Value,
 }
 
-/// What a server says of messages.
+/// Answers of a server about messages: acks, nacks and rejections.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answers {
     /// The registration.
     pub registration: u64,
-    /// Done.
+    /// Messages that are done.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ack: Vec<u64>,
-    /// Not now.
+    /// Messages to be given again later.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nack: Vec<Nack>,
-    /// Never.
+    /// Messages that are never to be given again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reject: Vec<Reject>,
-    /// Asked about, and not there: given again, in their places.
+    /// Messages that were asked about and did not arrive: given again, in their places.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not: Vec<u64>,
 }
@@ -227,7 +227,7 @@ pub struct Answers {
 pub struct Nack {
     /// The message.
     pub seq: u64,
-    /// How much later, in milliseconds.
+    /// Delay until the retry, in milliseconds.
     #[serde(default)]
     pub delay_ms: u64,
     /// It was tried, and failed: that counts.
@@ -240,11 +240,11 @@ pub struct Nack {
 pub struct Reject {
     /// The message.
     pub seq: u64,
-    /// Why.
+    /// Reason of the rejection.
     pub reason: String,
 }
 
-/// What became of an answer.
+/// Outcome of an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answered {
     /// The message.

@@ -34,7 +34,7 @@ pub struct Message {
 /// The reply to a message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Published {
-    /// How many had joined the topic.
+    /// Subscribers that had joined the topic.
     pub subscribers: u64,
     /// Identity of the topic since it came to be; none when nobody had joined and nothing is kept.
     pub epoch: Option<String>,

@@ -28,7 +28,7 @@ pub struct RowAt {
     pub row: Value,
 }
 
-/// Which rows of a table.
+/// Filter and page of a table's rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PageQuery {
     /// Keys after this one.
@@ -58,7 +58,7 @@ pub struct Page {
 pub struct Snapshot {
     /// The table is read as it is here.
     pub position: String,
-    /// How many rows there are.
+    /// Rows of the table.
     pub rows: u64,
     lines: Lines,
     address: String,

@@ -1,4 +1,4 @@
-//! Whom a client trusts when it speaks TLS.
+//! Trust anchors for TLS.
 
 mod named;
 
@@ -11,15 +11,15 @@ use rustls::{ClientConfig, RootCertStore};
 
 use self::named::Named;
 
-/// Who may vouch for a server that is asked over `https://`.
+/// Root certificates that may vouch for a server that is asked over `https://`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Trust {
-    /// None: whoever this machine trusts.
+    /// Certificates in PEM; none: the roots of this machine.
     roots: Option<Vec<u8>>,
 }
 
 impl Trust {
-    /// Whoever this machine trusts.
+    /// Trusts the roots of this machine.
     #[must_use]
     pub fn system() -> Self {
         Self::default()
@@ -32,7 +32,7 @@ impl Trust {
         Self { roots: Some(pem) }
     }
 
-    /// How to speak TLS; without `tls` nothing is read for it.
+    /// Builds the configuration of TLS; without `tls` no roots are read for it.
     pub(crate) fn config(&self, tls: bool) -> Result<ClientConfig, String> {
         // Said outright, because nobody installs one for the whole process.
         let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -28,11 +28,11 @@ use crate::backoff::Backoff;
 use crate::error::Problem;
 use crate::trust::Trust;
 
-/// How long an answer may take.
+/// Timeout of an answer.
 pub(super) const ANSWER: Duration = Duration::from_secs(10);
 /// The server closes a socket from which it hears nothing for 60 seconds.
 const HEARTBEAT: Duration = Duration::from_secs(30);
-/// How long a connection may take to be made.
+/// Timeout of connecting.
 const CONNECT: Duration = Duration::from_secs(10);
 /// Waits before a lost connection is made again.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
@@ -43,7 +43,7 @@ const FRAME_BYTES: usize = 16 * 1024 * 1024;
 type Socket = WebSocketStream<Stream>;
 type Answer = oneshot::Sender<Result<Value, ChannelError>>;
 
-/// What is asked of the driver.
+/// Request to the driver.
 #[derive(Debug)]
 pub(super) enum Command {
     Join { topic: String, params: Value, events: mpsc::Sender<Happening>, reply: Answer },
@@ -68,7 +68,8 @@ pub(super) struct Driver {
     topics: BTreeMap<String, Topic>,
     /// By ref, which is also by age.
     waiting: BTreeMap<u64, (Instant, Waiting)>,
-    /// What a full reader has no room for. While there is any, the socket is not read.
+    /// Events for which their reader's channel is full. While there are any, the socket is not
+    /// read.
     undelivered: VecDeque<(mpsc::Sender<Happening>, Happening)>,
     /// Topics whose reader was dropped without a word.
     abandoned: Vec<String>,
@@ -86,7 +87,7 @@ struct Way {
     tls: Option<Arc<ClientConfig>>,
 }
 
-/// What woke the driver.
+/// Cause of a wake-up of the driver.
 enum Woken {
     Command(Option<Command>),
     Socket(Option<Result<Message, tungstenite::Error>>),
@@ -380,8 +381,8 @@ async fn open(way: &Way, shown: Option<&str>) -> Result<Socket, ChannelError> {
     }
 }
 
-/// Why a handshake was refused. The connection says it as every other answer does, the door of
-/// sockets in one line.
+/// Reason of a refused handshake. Most refusals have a problem as their body; the socket's door
+/// writes one line, `code: detail`.
 fn refusal(body: &[u8]) -> Value {
     if let Ok(problem) = serde_json::from_slice::<Problem>(body) {
         return json!({"reason": problem.code, "detail": problem.detail});

@@ -23,7 +23,7 @@ const BROADCAST: u8 = 2;
 /// The event of an answer.
 pub(super) const REPLY_EVENT: &str = "phx_reply";
 
-/// What the server says.
+/// Message from the server.
 #[derive(Debug, PartialEq)]
 pub(super) struct Heard {
     /// The join that it belongs to; none for broadcasts.
@@ -35,7 +35,7 @@ pub(super) struct Heard {
     pub(super) payload: Content,
 }
 
-/// What a frame carries.
+/// Payload of a frame.
 #[derive(Debug, PartialEq)]
 pub(super) enum Content {
     Json(Value),

@@ -1,4 +1,4 @@
-//! What the socket travels over.
+//! Transport of the socket.
 
 use std::io;
 use std::pin::Pin;

@@ -21,7 +21,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// much at once.
 const PASSING: &[&str] = &["loading", "overloaded", "position_ahead", "rate_limited", "stopped"];
 
-/// What a reader is complete up to.
+/// Place up to which a reader is complete.
 enum Place {
     Position(String),
     Live(LivePlace),
@@ -35,7 +35,7 @@ pub(super) struct Topic {
     /// The ref of the newest join; what belongs to another one is of the past.
     join_ref: u64,
     joined: bool,
-    /// Who waits for the first join.
+    /// Reply to the caller of the first join; none once it was sent.
     first: Option<Answer>,
     events: mpsc::Sender<Happening>,
     /// The topic has failed and is joined again then.
