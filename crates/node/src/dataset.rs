@@ -47,10 +47,10 @@ mod recovery;
 
 pub use recovery::OpenError;
 
-/// How long a joiner waits for views that are behind.
+/// Timeout of a joiner that waits for views that are behind.
 const TOLD: Duration = Duration::from_secs(5);
 
-/// Everything that is decided about a dataset when it is opened.
+/// Options of a dataset when it is opened.
 pub struct Options {
     /// Its name.
     pub name: Name,
@@ -58,7 +58,7 @@ pub struct Options {
     pub writer: Uuid,
     /// Its views.
     pub views: Vec<View>,
-    /// How much history is kept for readers.
+    /// Retention of history for readers.
     pub keep: Keep,
     /// A snapshot is written after this many bytes of log.
     pub snapshot_after_bytes: u64,
@@ -66,7 +66,7 @@ pub struct Options {
     pub snapshot_after: Duration,
     /// Topics without news get a bookmark this often.
     pub bookmark_every: Duration,
-    /// What is decided about its mail.
+    /// Options of its mail.
     pub mail: MailOptions,
 }
 
@@ -98,17 +98,17 @@ struct Shared {
     stopped: RwLock<Option<String>>,
     appending: Appending,
     counters: Mutex<Counters>,
-    /// When the newest snapshot was written, or the dataset opened.
+    /// Time of the newest snapshot; before one is written, of opening the dataset.
     snapshot_at: Mutex<Instant>,
-    /// Bodies of messages, and who takes them.
+    /// Mail: bodies of messages, and registrations of servers.
     post: Post,
-    /// Which records of journals the log still has.
+    /// Oldest records of journals that the log still has.
     journals: Mutex<Oldest>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     closing: Closing,
 }
 
-/// What a dataset has done since it was opened.
+/// Counters since the dataset was opened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Commits made durable.
@@ -125,18 +125,18 @@ pub struct Counters {
     pub snapshot_failures: u64,
 }
 
-/// What a dataset has not done yet.
+/// Work that a dataset has queued.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Waiting {
     /// Proposals that wait for their turn.
     pub commits: usize,
     /// Bytes of proposals that are not answered.
     pub bytes: usize,
-    /// Entries that the views have not told.
+    /// Committed entries that the views have not processed.
     pub views: usize,
 }
 
-/// What the owner is asked for.
+/// Request to the owner.
 enum Request {
     Propose { proposal: Box<Proposal>, bytes: usize, ticket: Ticket },
     Trim { covered: Revision },
@@ -144,7 +144,7 @@ enum Request {
 
 type Ticket = oneshot::Sender<Result<Receipt, Refusal>>;
 
-/// What the views' thread is told.
+/// Entry for the thread of the views.
 struct Committed {
     commits: Vec<CommitChanges>,
     tables: Tables,
@@ -232,38 +232,39 @@ impl Dataset {
         Position { incarnation: self.0.incarnation, place: *self.0.head.borrow() }
     }
 
-    /// Why the dataset takes no commits any more, if it has stopped. Its memory is still served.
+    /// Reason why the dataset takes no commits any more, if it has stopped. Its memory is still
+    /// served.
     #[must_use]
     pub fn stopped(&self) -> Option<String> {
         self.0.stopped.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What does not work for now though commits are taken; it is tried again until it does.
+    /// Fault that is being retried while commits are taken, if there is one.
     #[must_use]
     pub fn degraded(&self) -> Option<String> {
         self.0.post.degraded()
     }
 
-    /// How long the disk has not answered for an append, if that is longer than it should be.
+    /// Duration of the append under way, if it is at least [`limits::STALLED_APPEND_MS`].
     #[must_use]
     pub fn stalled(&self) -> Option<Duration> {
         let limit = Duration::from_millis(limits::STALLED_APPEND_MS);
         self.0.appending.since().filter(|since| *since >= limit)
     }
 
-    /// How long the append that is under way has taken, if there is one.
+    /// Duration of the append under way, if there is one.
     #[must_use]
     pub fn appending(&self) -> Option<Duration> {
         self.0.appending.since()
     }
 
-    /// What it has done since it was opened.
+    /// Counters since it was opened.
     #[must_use]
     pub fn counters(&self) -> Counters {
         *lock(&self.0.counters)
     }
 
-    /// What waits to be done.
+    /// Work that is queued.
     #[must_use]
     pub fn waiting(&self) -> Waiting {
         Waiting {
@@ -273,7 +274,7 @@ impl Dataset {
         }
     }
 
-    /// How long ago the newest snapshot was written, or the dataset opened.
+    /// Age of the newest snapshot; before one is written, time since the dataset was opened.
     #[must_use]
     pub fn snapshot_age(&self) -> Duration {
         lock(&self.0.snapshot_at).elapsed()
@@ -432,7 +433,7 @@ impl Dataset {
         self.0.hub.try_catch_up(subscription, since)
     }
 
-    /// What a subscriber that fell off the ring gets instead: everything since `since`, by key.
+    /// Catches a subscriber up that fell off the ring: everything since `since`, by key.
     ///
     /// # Errors
     /// See [`JoinRefusal`].

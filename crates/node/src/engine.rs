@@ -1,5 +1,5 @@
-//! What a node needs of an engine: a log, places for snapshots and for bodies of messages, and
-//! somebody to prepare ahead.
+//! Engine contract: a log, stores for snapshots and for bodies of messages, and a function that
+//! prepares ahead.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -18,9 +18,9 @@ pub struct Engine {
     pub log: Box<dyn Log>,
     /// The snapshots.
     pub snapshots: Arc<dyn Snapshots>,
-    /// Where bodies of messages outlive the log's entries.
+    /// Store of bodies of messages, which outlive the log's entries there.
     pub bodies: Arc<dyn BodyStore>,
-    /// Where it is kept by which views readers were told.
+    /// Store of the definitions of the views that readers have been shown.
     pub definitions: Arc<dyn DefinitionStore>,
     /// Runs on a thread of its own until the log is dropped: prepares what appends will need.
     pub prepare: Option<Box<dyn FnOnce() + Send>>,
@@ -98,15 +98,16 @@ pub trait BodyStore: Send + Sync {
 /// A body as a store has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoredBody {
-    /// What was written.
+    /// The body as it was written.
     Whole(Bytes),
-    /// Nothing.
+    /// No body.
     Missing,
-    /// Something else than what was written.
+    /// Other bytes than were written.
     Damaged,
 }
 
-/// One small text beside the log: by which views the readers of the dataset were told.
+/// Store of one small text beside the log: the definitions of the views that the readers of the
+/// dataset have been shown.
 pub trait DefinitionStore: Send + Sync {
     /// Reads it; none when nothing was ever written.
     ///

@@ -19,13 +19,13 @@ const READ_BYTES: usize = 1024 * 1024;
 pub struct FollowedCommit {
     /// The commit.
     pub position: Position,
-    /// When it was made, in milliseconds since 1970.
+    /// Time of the commit, in milliseconds since 1970.
     pub time_ms: u64,
-    /// What changed, in order.
+    /// Changes, in order.
     pub records: Vec<Record>,
 }
 
-/// Why a changefeed ends.
+/// Reason why a changefeed ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
 #[serde(tag = "reason", rename_all = "snake_case")]
 pub enum FollowError {
@@ -47,13 +47,13 @@ pub enum FollowError {
     /// The system has no descriptor or no memory left to read the log.
     #[error("{detail}")]
     Exhausted {
-        /// What it said.
+        /// Error of the system.
         detail: String,
     },
     /// The log cannot be read.
     #[error("the log cannot be read: {detail}")]
     Unreadable {
-        /// What happened.
+        /// Error of reading.
         detail: String,
     },
     /// The dataset was closed.

@@ -22,7 +22,7 @@ use crate::topics::{Listener, Subscription, Topics, lock};
 /// The feed of one dataset with the topics that it tells.
 pub(crate) struct Hub {
     feed: Mutex<Feed>,
-    /// Which topics there are, as of the newest entry that was told.
+    /// Index of the dataset's topics, as of the newest entry that was processed.
     behind: RwLock<Behind>,
     /// The views, each with what it could not show by then.
     views: RwLock<Vec<(View, Failures)>>,
@@ -31,7 +31,7 @@ pub(crate) struct Hub {
     bookmarked: Mutex<Place>,
     /// Set when the dataset is removed: its topics may be another's from then on.
     ended: AtomicBool,
-    /// How many failures of each view were told.
+    /// Count of the failures of each view that were logged.
     failures_told: Mutex<Vec<u64>>,
 }
 
@@ -124,7 +124,7 @@ impl Hub {
         Ok((listing.make(), subscription))
     }
 
-    /// What a subscriber that fell off the ring gets instead; none while the feed is busy.
+    /// Catches a subscriber up that fell off the ring; none while the feed is busy.
     pub(crate) fn try_catch_up(
         &self,
         subscription: &mut Subscription,
@@ -143,7 +143,7 @@ impl Hub {
         Some(listing.map(Listing::make))
     }
 
-    /// What a subscriber that fell off the ring gets instead.
+    /// Catches a subscriber up that fell off the ring.
     pub(crate) fn catch_up(
         &self,
         subscription: &mut Subscription,

@@ -24,7 +24,7 @@ pub struct JournalRecords {
     pub first_kept: Option<u64>,
 }
 
-/// What is known of the oldest records.
+/// Cache of the oldest records found in the log.
 #[derive(Debug, Default)]
 pub(crate) struct Oldest(BTreeMap<Name, Looked>);
 
@@ -37,7 +37,7 @@ struct Looked {
 }
 
 impl JournalRecords {
-    /// How many the log still has.
+    /// Returns the number of records that the log still has.
     #[must_use]
     pub fn kept(&self) -> u64 {
         self.first_kept.map_or(0, |first| (self.last + 1).saturating_sub(first))

@@ -28,28 +28,28 @@ use crate::topics::Subscription;
 pub struct LivePattern {
     /// The topics: exact, or ending in `*`.
     pub topic: String,
-    /// Who may publish from a socket: everybody who joined, or only holders of the admin key.
+    /// Publish right on a socket: everybody who joined, or only holders of the admin key.
     pub anyone_publishes: bool,
     /// Messages that are kept when nobody has joined; with any, the topic outlives its
     /// subscribers until they have aged out.
     pub history: usize,
-    /// How long such a message is kept, in milliseconds.
+    /// Retention of such a message, in milliseconds.
     pub history_ms: u64,
     /// Bytes of such messages.
     pub history_bytes: usize,
-    /// Who joins without a place to go on from gets the newest message.
+    /// Last-value cache: a joiner without a place to go on from gets the newest message.
     pub last_value: bool,
-    /// Whether it is known who has joined.
+    /// Presence mode; none: presence is not tracked.
     pub presence: Option<PresenceMode>,
 }
 
-/// What is told of who has joined.
+/// Presence detail that subscribers get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PresenceMode {
-    /// Everybody, as long as they are few enough.
+    /// Keys and metas, as long as they are few enough.
     List,
-    /// How many.
+    /// Counts only.
     Count,
 }
 
@@ -82,12 +82,12 @@ impl LivePattern {
         }
     }
 
-    /// What is kept when nobody has joined.
+    /// Ring limits while nobody has joined.
     pub(crate) fn history_limits(&self) -> RingLimits {
         RingLimits { frames: self.history, bytes: self.history_bytes, ms: self.history_ms }
     }
 
-    /// What is kept while somebody has: never less than when nobody has.
+    /// Ring limits while somebody has joined: never less than when nobody has.
     pub(crate) fn ring_limits(&self, rings: RingLimits) -> RingLimits {
         match self.history {
             0 => rings,
@@ -100,16 +100,16 @@ impl LivePattern {
     }
 }
 
-/// What a joiner says to have already.
+/// Resume point that a joiner shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Since {
-    /// Nothing.
+    /// None.
     Nothing,
-    /// A topic with a log, up to this position.
+    /// Position in a topic with a log.
     Position(Position),
-    /// A live topic, up to this message.
+    /// Place in a live topic.
     Live(LivePlace),
-    /// Something, but nobody can say what.
+    /// Neither a position nor a place.
     Unreadable,
 }
 
@@ -173,16 +173,16 @@ impl LiveJoined {
     }
 }
 
-/// What a publisher is told.
+/// Reply to a publisher.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Published {
-    /// How many had joined.
+    /// Subscribers that had joined.
     pub subscribers: usize,
     /// The message's place; none when nobody had joined and nothing is kept.
     pub place: Option<LivePlace>,
 }
 
-/// Why nothing was published.
+/// Refusal of a publication.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LiveError {
     /// No live pattern matches the topic.

@@ -33,17 +33,17 @@ pub(crate) use self::workers::Worker;
 use crate::dataset::Dataset;
 use crate::engine::StoredBody;
 
-/// What topics begin with by which servers take their mail.
+/// Prefix of the topics on which servers take their mail.
 pub const SERVER_PREFIX: &str = "server:";
 
-/// What is decided about the mail of a dataset.
+/// Mail options of a dataset.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MailOptions {
-    /// What the owner decides by.
+    /// Rules that the owner applies: kinds of endpoints, routes, retries and retention.
     pub rules: MailRules,
-    /// How long things take.
+    /// Lease duration and answer timeout.
     pub times: Times,
-    /// A message that waits for longer is an alarm.
+    /// Age from which a pending message is an alarm.
     pub alarm_age: Duration,
 }
 
@@ -54,10 +54,10 @@ impl Default for MailOptions {
     }
 }
 
-/// Why something about mail was refused.
+/// Refusal of a request about mail.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MailError {
-    /// Nobody keeps mail, or not there.
+    /// No such dataset, or none with mail; or the topic names no server.
     #[error("no dataset with mail stands behind it")]
     Unmatched,
     /// The dataset is there, and keeps no mail.
@@ -69,24 +69,24 @@ pub enum MailError {
     /// The dataset is there, and not open.
     #[error("the dataset that keeps the mail is not open")]
     Unavailable,
-    /// Several datasets keep mail.
+    /// Several datasets keep mail, and none was named.
     #[error("several datasets keep mail: say which in `dataset`")]
     Which,
-    /// What was said makes no sense.
+    /// The request is malformed.
     #[error("{0}")]
     Bad(String),
-    /// The event means nothing here.
+    /// The event is unknown.
     #[error("{event:?} is not {known}")]
     Event {
-        /// What was said.
+        /// Event that was sent.
         event: String,
-        /// What can be said.
+        /// Events that are known.
         known: &'static str,
     },
     /// There was no such registration yet.
     #[error("this server has no registration {generation}: the newest is {newest}")]
     NotRegistered {
-        /// What was shown.
+        /// Generation that was shown.
         generation: u64,
         /// The newest of the server.
         newest: u64,
@@ -94,10 +94,10 @@ pub enum MailError {
     /// Another registration has taken over.
     #[error("another registration of this server has taken over")]
     Fenced,
-    /// Whoever asks has as many registrations as it may.
+    /// Limit of registrations of the client's address.
     #[error("this address takes the mail of as many servers as it may")]
     Crowded,
-    /// There are as many registrations as may be.
+    /// Limit of registrations in all.
     #[error("there is no place for another registration")]
     Full,
     /// The owner refused.
@@ -125,16 +125,16 @@ impl MailError {
     }
 }
 
-/// How the mail of a dataset is.
+/// Counters of a dataset's mail.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MailCounts {
-    /// What was given and asked.
+    /// Counters of deliveries.
     pub delivery: Counts,
     /// The bodies.
     pub bodies: BodyCounts,
     /// Bodies that were not what was stored, so far.
     pub damaged: u64,
-    /// Answers of registrations that were none any more, so far.
+    /// Answers of registrations that had been replaced, so far.
     pub fenced: u64,
 }
 
@@ -145,7 +145,7 @@ impl Dataset {
         !self.state().mail.is_empty()
     }
 
-    /// Nobody takes mail where none is kept.
+    /// Refuses when the dataset keeps no mail.
     pub(crate) fn keeps_mail(&self) -> Result<(), MailError> {
         match self.has_mail() {
             true => Ok(()),
@@ -153,7 +153,7 @@ impl Dataset {
         }
     }
 
-    /// How its mail is.
+    /// Counters of its mail.
     #[must_use]
     pub fn mail_counts(&self) -> MailCounts {
         let post = self.post();
@@ -165,13 +165,13 @@ impl Dataset {
         }
     }
 
-    /// Whether somebody takes the mail of a server now.
+    /// Returns true if somebody takes the mail of a server now.
     #[must_use]
     pub fn is_registered(&self, server: u32) -> bool {
         self.post().is_registered(server)
     }
 
-    /// What decides about its mail.
+    /// Rules of its mail.
     #[must_use]
     pub fn mail_rules(&self) -> &MailRules {
         &self.post().options.rules
@@ -187,7 +187,7 @@ impl Dataset {
     }
 }
 
-/// Who wants to take whose mail.
+/// Registration request: a server, and how its mail is to be given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wish {
     /// The server.
@@ -230,21 +230,21 @@ impl Wish {
     }
 }
 
-/// What a server says of one message.
+/// Answer of a server about one message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     /// It is done.
     Ack,
     /// It is not done now.
     Nack {
-        /// It rests for so long.
+        /// Delay until the retry, in milliseconds.
         delay_ms: u64,
         /// It was tried, and failed.
         failed: bool,
     },
     /// It is never done.
     Reject {
-        /// Why.
+        /// Reason of the rejection.
         reason: String,
     },
 }
@@ -259,7 +259,7 @@ impl Answer {
     }
 }
 
-/// What became of what a server said of one message.
+/// Outcome of an answer about one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answered {
     /// The message.
@@ -268,12 +268,12 @@ pub struct Answered {
     pub outcome: i64,
 }
 
-/// What is replied to what a server says.
+/// Reply to a server's event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
     /// It is noted.
     Noted,
-    /// What became of each message.
+    /// Outcomes, one for each message.
     Answered(Vec<Answered>),
 }
 

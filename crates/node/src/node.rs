@@ -37,15 +37,15 @@ struct Shared {
 /// A dataset that is there and cannot be opened. The others do not wait for it.
 #[derive(Debug, Clone)]
 pub struct Unopened {
-    /// Why, for the operator.
+    /// Reason, for the operator.
     pub reason: String,
-    /// What is stored is not what was written: it does not open by itself, however long one waits.
+    /// True when the data on disk is damaged: it does not open by itself, however long one waits.
     pub is_damaged: bool,
     /// Its views: their topics are its own, and are no live topics meanwhile.
     pub views: Vec<View>,
 }
 
-/// Why a dataset cannot be added.
+/// Refusal to add a dataset.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NodeError {
     /// The name is taken.
@@ -59,13 +59,13 @@ pub enum NodeError {
     },
 }
 
-/// What a join gives.
+/// Result of a join.
 pub enum NodeJoined {
     /// A topic fed by a dataset.
     View {
         /// The dataset.
         dataset: Dataset,
-        /// What to tell the joiner.
+        /// Reply to the joiner.
         joined: Joined,
         /// Its place in the topic.
         subscription: Subscription,
@@ -105,7 +105,7 @@ impl Node {
         *self.0.ready.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// What the node is still waiting for; none when it serves.
+    /// Reason why the node is not ready; none when it serves.
     #[must_use]
     pub fn waiting_for(&self) -> Option<String> {
         self.0.ready.read().unwrap_or_else(PoisonError::into_inner).clone()
@@ -155,7 +155,7 @@ impl Node {
         all.iter().map(|(name, unopened)| (name.clone(), Arc::clone(unopened))).collect()
     }
 
-    /// Why a dataset is not open, if it is there.
+    /// Reason why a dataset is not open, if it is there.
     #[must_use]
     pub fn why_unopened(&self, name: &str) -> Option<Arc<Unopened>> {
         self.0.unopened.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()

@@ -1,12 +1,12 @@
-//! Which entries of a log are kept for those who read history.
+//! Retention: which entries of a log are kept for readers of history.
 
 use std::collections::VecDeque;
 
 use instep_model::limits;
 use instep_model::position::Revision;
 
-/// How much history is kept. What is older than the time, or beyond the bytes, may go; a snapshot
-/// always covers what goes.
+/// Retention limits of history. Entries older than the time, or beyond the bytes, may go; a
+/// snapshot always covers what goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keep {
     /// Bytes of entries.
@@ -28,13 +28,14 @@ pub struct Retention {
 /// puts the clock right.
 #[derive(Debug, Default)]
 struct Age {
-    /// What was believed last, and when that was, in milliseconds of running.
+    /// Time that was returned last, and the running time then, in milliseconds.
     last: Option<(u64, u64)>,
     doubted_since: Option<u64>,
 }
 
 impl Age {
-    /// What is believed when the clock says `now_ms`, after so many milliseconds of running.
+    /// Returns the time to believe when the clock says `now_ms`, after so many milliseconds of
+    /// running.
     fn at(&mut self, now_ms: u64, newest_ms: u64, running_ms: u64) -> u64 {
         let (before, then) = self.last.unwrap_or((newest_ms, running_ms));
         let expected = before.saturating_add(running_ms.saturating_sub(then));

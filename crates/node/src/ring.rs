@@ -15,7 +15,7 @@ pub struct Frame {
     pub event: Arc<str>,
     /// The payload: JSON, or opaque bytes.
     pub payload: Payload,
-    /// Who has this frame is complete up to here.
+    /// Position up to which a reader of this frame is complete.
     pub position: Option<Position>,
     /// Its number among the messages of a live topic.
     pub offset: Option<u64>,
@@ -23,7 +23,7 @@ pub struct Frame {
     pub encoded: Bytes,
 }
 
-/// What a frame carries.
+/// Payload of a frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Payload {
     /// A JSON object.
@@ -35,13 +35,13 @@ pub enum Payload {
 /// A message that has no number yet.
 #[derive(Debug)]
 pub struct Message {
-    /// What it carries.
+    /// Payload.
     pub payload: Payload,
     /// The whole of it, as in [`Frame`].
     pub encoded: Bytes,
 }
 
-/// How much a ring keeps.
+/// Retention limits of a ring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RingLimits {
     /// Frames.
@@ -135,7 +135,7 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    /// How many frames this place lies behind `earlier`; none when it does not.
+    /// Returns how many frames this place lies behind `earlier`; none when it does not.
     #[must_use]
     pub fn since(self, earlier: Self) -> Option<u64> {
         self.next.checked_sub(earlier.next)
@@ -148,14 +148,14 @@ impl Cursor {
     }
 }
 
-/// What a cursor finds.
+/// Result of reading at a cursor.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Read {
     /// Frames, in order; none when the cursor is at the end.
     Frames(Vec<Arc<Frame>>),
     /// The cursor fell off the ring; it stands at the end now.
     Lagged {
-        /// How many frames it missed; on a live topic, how many messages.
+        /// Frames missed; on a live topic, messages missed.
         missed: u64,
     },
 }

@@ -24,7 +24,7 @@ use crate::dataset::now_ms;
 use crate::live::LivePlace;
 use crate::ring::{Cursor, Frame, Read, Ring, RingBudget, RingLimits};
 
-/// Whom a topic wakes. A wake-up carries no data and is only a hint.
+/// Listener of a topic, which it wakes. A wake-up carries no data and is only a hint.
 #[derive(Clone)]
 pub enum Listener {
     /// One connection.
@@ -34,7 +34,7 @@ pub enum Listener {
     Shared {
         /// The thread's bell.
         bell: Arc<Bell>,
-        /// What is put on the bell.
+        /// Mark that is put on the bell.
         mark: u32,
     },
 }
@@ -61,7 +61,7 @@ struct Registry {
     seed: u64,
     epochs: AtomicU64,
     references: AtomicU64,
-    /// What the rings of all topics may have together.
+    /// Budget of the rings of all topics together.
     rings: Arc<RingBudget>,
     /// Topics whose subscribers are about to be told who came and went.
     due: Mutex<Vec<Arc<Topic>>>,
@@ -77,7 +77,7 @@ struct Map {
 pub struct Topic {
     name: Arc<str>,
     registry: Topics,
-    /// When the topic was found to be a live one; 0: it was not.
+    /// Generation of the node as of which the topic is known to be a live one; 0: it is not.
     live_since: AtomicU64,
     state: Mutex<TopicState>,
 }
@@ -228,7 +228,7 @@ impl Topic {
         state.wake();
     }
 
-    /// How many have joined.
+    /// Subscribers that have joined.
     #[must_use]
     pub fn subscribers(&self) -> usize {
         lock(&self.state).subscribers
@@ -352,7 +352,7 @@ impl Subscription {
         self.topic.end().since(self.cursor).unwrap_or(0)
     }
 
-    /// Where the subscriber of a live topic is, when it has been given what it has read.
+    /// Place of the subscriber of a live topic, once it has been given what it has read.
     #[must_use]
     pub fn place(&self) -> Option<LivePlace> {
         self.topic.place(self.cursor)

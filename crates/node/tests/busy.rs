@@ -20,7 +20,7 @@ use instep_node::{Dataset, Listener, LivePattern, Node};
 use serde_json::json;
 use uuid::Uuid;
 
-/// How long to wait for what has to happen at once.
+/// Timeout of what has to happen at once.
 const LIVENESS: Duration = Duration::from_secs(60);
 
 fn name(text: &str) -> Name {

@@ -1,4 +1,4 @@
-//! Who works for a dataset: a caller that finds nobody at work, or the owner's thread.
+//! Turns of work for a dataset: a caller that finds nobody at work, or the owner's thread.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
 
@@ -18,7 +18,7 @@ use instep_node::retention::Keep;
 use instep_node::{Dataset, Listener, Topics};
 use uuid::Uuid;
 
-/// How long to try for what only has to happen at some time.
+/// Timeout of what only has to happen at some time.
 const LIVENESS: Duration = Duration::from_secs(60);
 
 /// A log in memory that notes which thread appends, and is as slow or as broken as it is told.

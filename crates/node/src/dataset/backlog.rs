@@ -1,8 +1,8 @@
-//! What the views have not told yet, and whose turn it is to tell: their thread's, or that of a
+//! Backlog of committed entries that the views have not processed. Their thread takes them, or a
 //! caller that has just made the only entry there is.
 //!
-//! To wake a thread takes as long as a good part of a commit, so a caller tells a little itself,
-//! and what wakes the thread is done behind the answers.
+//! Waking a thread takes as long as a good part of a commit, so a caller processes a little itself,
+//! and wakes the thread for the rest only after the answers are sent.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -19,7 +19,7 @@ pub(super) struct Backlog<T> {
 
 struct State<T> {
     entries: VecDeque<T>,
-    /// Who tells an entry now: everybody else has to wait, or entries would change places.
+    /// Reader that processes an entry now: all others wait, or entries would change places.
     teller: Teller,
     asleep: bool,
     closed: bool,

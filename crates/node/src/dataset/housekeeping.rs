@@ -13,7 +13,7 @@ use super::{
     Snapshots, lock,
 };
 
-/// How often the house is looked at.
+/// Interval of housekeeping.
 const TICK: Duration = Duration::from_millis(250);
 
 impl Dataset {
@@ -52,7 +52,7 @@ impl Dataset {
     }
 }
 
-/// Whether the dataset is to be closed. Who naps until then is woken.
+/// Close flag of the dataset. Setting it wakes everybody who waits in [`Closing::within`].
 #[derive(Default)]
 pub(super) struct Closing(Mutex<bool>, Condvar);
 
@@ -62,7 +62,7 @@ impl Closing {
         self.1.notify_all();
     }
 
-    /// Waits for as long as said, or less if it is to be closed; says which.
+    /// Waits for `nap`, or less if the dataset is closed meanwhile; returns true if it is closed.
     fn within(&self, nap: Duration) -> bool {
         let waited = self.1.wait_timeout_while(lock(&self.0), nap, |closing| !*closing);
         *waited.unwrap_or_else(PoisonError::into_inner).0
@@ -82,9 +82,10 @@ struct House {
     snapshot_size: u64,
     snapshot_at: Instant,
     bookmark_at: Instant,
-    /// What may be read of a store of bodies that had to begin anew, until all is in the new one.
+    /// Earlier store of bodies, still readable, of a store that had to begin anew, until everything
+    /// is in the new one.
     bodies_before: Option<Arc<dyn BodyStore>>,
-    /// When it was last told that views could not show rows.
+    /// Time of the last warning about rows that views could not show.
     failures_told_at: Option<Instant>,
 }
 

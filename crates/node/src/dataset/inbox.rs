@@ -1,4 +1,4 @@
-//! What waits for a dataset's owner, and whose turn it is to be the owner.
+//! Queue of requests to a dataset's owner, and the turn: who may be the owner now.
 //!
 //! | turn | works now | ends with |
 //! | --- | --- | --- |
@@ -13,7 +13,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 
 use crate::topics::lock;
 
-/// A bounded queue, worked off by whoever has the turn.
+/// Bounded queue, worked off by whoever has the turn.
 pub(super) struct Inbox<T> {
     state: Mutex<State<T>>,
     turned: Condvar,
@@ -33,7 +33,7 @@ enum Turn {
     Thread,
 }
 
-/// What becomes of a request.
+/// Outcome of putting a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Put<T> {
     /// It waits for whoever works.

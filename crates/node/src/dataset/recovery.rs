@@ -20,7 +20,7 @@ pub(super) use self::bodies::{is_unfinished, restore as restore_bodies};
 /// Bytes read at a time: what the caches of a core hold.
 const READ_BYTES: usize = 512 * 1024;
 
-/// Why a dataset cannot be opened.
+/// Failure to open a dataset.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The log begins after what the snapshots cover.
@@ -28,7 +28,7 @@ pub enum OpenError {
     NoSnapshot {
         /// The oldest entry of the log.
         floor: Revision,
-        /// What was wrong with the snapshots there are.
+        /// Problems of the snapshots there are.
         detail: String,
     },
     /// The log cannot be read.
@@ -46,7 +46,8 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// Whether what is on disk is not what was written; everything else is about the system.
+    /// Returns true if the data on disk is damaged: not what was written. Everything else is about
+    /// the system.
     #[must_use]
     pub fn is_damage(&self) -> bool {
         match self {
@@ -206,11 +207,11 @@ fn newest_snapshot(snapshots: &dyn Snapshots, floor: Revision) -> Result<State, 
     Err(OpenError::NoSnapshot { floor, detail: problems.join("; ") })
 }
 
-/// Why a snapshot was not read.
+/// Reason why a snapshot was not read.
 enum Unread {
-    /// The system lacked something.
+    /// Shortage of the system: a retry may succeed.
     Now(std::io::Error),
-    /// It is no good.
+    /// Damage, or an error that no retry solves.
     Ever(String),
 }
 

@@ -10,7 +10,7 @@ use super::Published;
 use crate::ring::Payload;
 use crate::topics::lock;
 
-/// What a publisher calls a message, to be able to say it again.
+/// Idempotency key of a message, chosen by its publisher.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PublishId(Arc<str>);
 
@@ -23,7 +23,7 @@ impl PublishId {
     }
 }
 
-/// What became of a message that has an id.
+/// Outcome of publishing a message that has an id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Once {
     /// It was published.

@@ -40,7 +40,7 @@ fn read(subscription: &mut Subscription) -> Vec<Arc<Frame>> {
     frames
 }
 
-/// What a joiner gets that is on the topic already.
+/// Messages that a joiner gets of those that are on the topic already.
 fn replay(joined: &mut LiveJoined) -> Vec<String> {
     let mut frames: Vec<_> = joined.last.clone().into_iter().collect();
     frames.extend(read(&mut joined.subscription));
@@ -48,7 +48,7 @@ fn replay(joined: &mut LiveJoined) -> Vec<String> {
     texts(&frames)
 }
 
-/// What a client knows: the place of its join, and the messages since.
+/// Resume point of a client: the place of its join, and the messages since.
 fn place_after(joined: &LiveJoined, messages: usize) -> Since {
     let offset = joined.place.offset + messages as u64;
     Since::Live(LivePlace { offset, ..joined.place.clone() })

@@ -21,7 +21,7 @@ use instep_model::limits;
 use crate::engine::{BodyStore, StoredBody};
 use crate::topics::lock;
 
-/// What a body takes in memory besides its bytes.
+/// Overhead of a body in memory, besides its bytes.
 const OVERHEAD: usize = 96;
 /// The owner waits at most this long at a time for bodies to be spilled.
 const ROOM: Duration = Duration::from_secs(1);
@@ -50,7 +50,7 @@ struct State {
     /// Bodies in the store whose messages have ended.
     ended: Vec<u64>,
     failing: bool,
-    /// Why the store last refused; none since somebody has looked and found nothing wrong.
+    /// Last error of the store; none since a check has found nothing wrong.
     trouble: Option<Trouble>,
     /// The store has begun anew, and is being filled again from the log.
     restoring: bool,
@@ -63,7 +63,7 @@ struct Trouble {
     words: String,
 }
 
-/// How the bodies of a dataset are kept.
+/// Counters of the bodies of a dataset.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BodyCounts {
     /// Bodies in memory.
@@ -116,7 +116,7 @@ impl Bodies {
         lock(&self.state).trouble.is_some()
     }
 
-    /// What is wrong with the store, if it is more than a lack of room.
+    /// Error of the store, if it is more than a lack of room.
     pub(crate) fn degraded(&self) -> Option<String> {
         let state = lock(&self.state);
         let trouble = state.trouble.as_ref();
@@ -302,7 +302,7 @@ impl Bodies {
         }
     }
 
-    /// How they are kept.
+    /// Counters of the bodies.
     pub(crate) fn counts(&self) -> BodyCounts {
         let state = lock(&self.state);
         BodyCounts {

@@ -1,4 +1,4 @@
-//! What one registration of a server is told, until whoever carries it has room.
+//! Outbox of one registration of a server: what it is to be told, until its connection has room.
 //!
 //! It is bounded by the credit that the server gave: the delivery machine tells no more than that.
 
@@ -24,22 +24,22 @@ pub struct Delivery {
     pub to: String,
     /// The generation of the route that brought it here.
     pub route: u32,
-    /// How often it was given to somebody, this time included.
+    /// Number of the attempt, from 1.
     pub attempt: u32,
-    /// When the right to work on it ends, in milliseconds since 1970.
+    /// End of the lease, in milliseconds since 1970.
     pub lease_until: u64,
-    /// How long that is, from when it was written.
+    /// Duration of the lease, in milliseconds from when the message was written.
     pub lease_ms: u64,
     /// The body, as JSON.
     pub body: Bytes,
 }
 
-/// What a registration is told, in order.
+/// Event for a registration, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Told {
     /// Work on this.
     Message(Box<Delivery>),
-    /// Which of these have you got?
+    /// Query: which of these have arrived?
     Ask(Vec<u64>),
     /// These are not yours any more: they were moved, or ended.
     Gone(Vec<u64>),

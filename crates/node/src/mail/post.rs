@@ -27,7 +27,7 @@ use crate::topics::lock;
 
 /// After a refusal, the next try comes later.
 const AGAIN: Duration = Duration::from_secs(1);
-/// How often alarms and silent pullers are looked for.
+/// Interval of looking for alarms and silent pullers.
 const LOOK: Duration = Duration::from_secs(5);
 
 /// The mail of one dataset on this node.
@@ -96,7 +96,7 @@ impl Post {
         }
     }
 
-    /// What does not work for now; none when everything does.
+    /// Fault that is being retried, if there is one.
     pub(crate) fn degraded(&self) -> Option<String> {
         self.workers.lacking().or_else(|| self.bodies.degraded())
     }
@@ -217,7 +217,7 @@ impl Post {
         delivery.lease_until = now_ms().saturating_add(delivery.lease_ms);
     }
 
-    /// How many messages a registration was given and did not confirm.
+    /// Returns how many messages a registration was given and did not confirm.
     pub(super) fn in_hand(&self, server: u32, generation: u64) -> usize {
         lock(&self.desk).machine.in_hand(server, generation)
     }
@@ -310,7 +310,8 @@ impl Post {
         }
     }
 
-    /// What waits for a registration of which no pull is there any more is given to the next one.
+    /// Takes back what waits for a registration whose pulls have all ended, and gives it to the
+    /// next one.
     fn take_back(&self, desk: &mut Desk, (server, generation): (u32, u64), dataset: &Dataset) {
         let Some((known, outbox)) = desk.outboxes.get(&server) else { return };
         if *known != generation || desk.machine.is_there(server, generation) {

@@ -17,7 +17,7 @@ use crate::topics::{Listener, lock};
 
 const IDLE: Duration = Duration::from_millis(limits::MAIL_PULL_IDLE_MS);
 
-/// What a pull brings.
+/// Result of a pull.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pulled {
     /// The generation of the registration.
@@ -32,17 +32,18 @@ pub struct Pulled {
 #[derive(Default)]
 pub(super) struct Pulls(Mutex<HashMap<String, Puller>>);
 
-/// Kept beside a registration for as long as it lasts: by what whoever lets pullers in counts them.
+/// Guard kept beside a registration for as long as it lasts: with it, whoever admits pullers counts
+/// them.
 pub type Kept = Box<dyn Any + Send + Sync>;
 
-/// What a pull asks for.
+/// Parameters of a pull.
 #[derive(Debug, Clone, Copy)]
 pub struct Pull {
-    /// What the first pull was answered; without it a new registration takes over.
+    /// Registration, as the first pull returned it; without it a new registration takes over.
     pub registration: Option<u64>,
     /// At most so many messages.
     pub max: usize,
-    /// How long it waits for the first.
+    /// Timeout of waiting for the first message.
     pub wait: Duration,
 }
 
@@ -64,7 +65,7 @@ impl Puller {
 }
 
 impl Pulls {
-    /// Takes those for gone that have said nothing for long.
+    /// Removes the registrations of pullers that have been silent for long.
     pub(super) fn forget_silent(&self) {
         let mut pulls = lock(&self.0);
         let silent: Vec<String> = pulls
@@ -83,7 +84,7 @@ impl Pulls {
         drop(all);
     }
 
-    /// Whoever pulls as this registration has given a sign of life.
+    /// Notes a sign of life of the puller of this registration.
     fn saw(&self, server: &str, generation: u64) {
         let mut pulls = lock(&self.0);
         if let Some(puller) = pulls.get_mut(server)
@@ -130,8 +131,8 @@ impl Pulls {
 }
 
 impl Dataset {
-    /// Takes messages of a server, and waits for the first, at most until `over`. Whoever is not
-    /// known as its puller by now is asked to be `let_in`.
+    /// Takes messages of a server, and waits for the first, at most until `over`. `let_in` is
+    /// called unless the puller is known already.
     ///
     /// # Errors
     /// [`MailError::Fenced`] when another registration has taken over.
@@ -211,8 +212,8 @@ impl Dataset {
         Ok(answered)
     }
 
-    /// Whoever pulls as this registration, also if it was silent for long or the server has begun
-    /// anew: nobody has taken over as long as it is the newest.
+    /// Returns the puller of this registration. One that was silent for long, or pulled before the
+    /// server started anew, is resumed: nobody has taken over as long as it is the newest.
     fn puller(
         &self,
         server: &str,
@@ -276,7 +277,7 @@ impl Turn {
         self.left == 0
     }
 
-    /// What it hands over: only what is still to be worked on, each once.
+    /// Returns the messages to hand over: only those that are still to be worked on, each once.
     fn end(mut self) -> Pulled {
         self.handed_over = true;
         let mut pulled = std::mem::take(&mut self.pulled);
@@ -312,7 +313,7 @@ impl Drop for Turn {
     }
 }
 
-/// How long a pull waits for what is on its way …
+/// Time that a pull waits for messages on their way, in milliseconds …
 const MOMENT_MS: u64 = 50;
-/// … and for the first message, when there are some that nobody has.
+/// … and for the first message, when some are pending that nobody has.
 const OWED_MS: u64 = 1_000;

@@ -18,7 +18,7 @@ use crate::Node;
 use crate::dataset::{Dataset, now_ms};
 use crate::topics::{Listener, lock};
 
-/// What becomes of what a server says, once that is known.
+/// Reply to an event of a server, once its outcome is known.
 pub type Said = Pin<Box<dyn Future<Output = Result<Reply, MailError>> + Send>>;
 
 /// A server's mail is given to whoever holds this, until another one registers for the same
@@ -30,7 +30,7 @@ pub struct Registration {
     generation: u64,
     pending: u64,
     outbox: SharedOutbox,
-    /// What came over this connection.
+    /// Messages written to this connection.
     given: Arc<Mutex<Given>>,
 }
 
@@ -157,13 +157,13 @@ impl Dataset {
 }
 
 impl Registration {
-    /// What tells it from all before.
+    /// Generation, which tells it from all registrations before.
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// What whoever has registered is told first.
+    /// Greeting: the first message to a client that has registered.
     #[must_use]
     pub fn greeting(&self) -> Value {
         json!({
@@ -177,7 +177,7 @@ impl Registration {
         self.outbox.listen(listener);
     }
 
-    /// What is to be told next.
+    /// Returns the next event for the registration.
     #[must_use]
     pub fn take(&self) -> Option<Told> {
         loop {
@@ -199,13 +199,13 @@ impl Registration {
         }
     }
 
-    /// Whether a message is still to be given to it.
+    /// Returns true if a message is still to be given to it.
     pub(super) fn is_its_own(&self, delivery: &Delivery) -> bool {
         let state = self.dataset.state();
         state.mail.is_its_own(delivery.seq, self.number, delivery.route, now_ms())
     }
 
-    /// Whether it is still to be asked about a message.
+    /// Returns true if it is still to be asked about a message.
     pub(super) fn is_asked(&self, seq: u64) -> bool {
         let message = self.dataset.state().mail.message(seq);
         message.is_some_and(|one| one.status == Status::Pending && one.server == self.number)
@@ -274,7 +274,7 @@ impl Registration {
         Ok(all)
     }
 
-    /// What is said of messages of which nothing is changed: what they are, or else `otherwise`.
+    /// Returns outcomes of messages that are not changed: their state, or else `otherwise`.
     fn outcomes(&self, seqs: &[u64], otherwise: i64) -> Vec<Answered> {
         let state = self.dataset.state();
         let say = |seq: &u64| {
@@ -284,7 +284,7 @@ impl Registration {
         seqs.iter().map(say).collect()
     }
 
-    /// What becomes of an answer for each message; `said` is known already.
+    /// Stores an answer for each message and returns the outcomes; `said` are known already.
     fn answers(&self, seqs: Vec<u64>, answer: Answer, said: Vec<Answered>) -> Said {
         let (dataset, server) = (self.dataset.clone(), Arc::clone(&self.server));
         let (generation, given) = (self.generation, Arc::clone(&self.given));
@@ -308,7 +308,7 @@ impl Registration {
     }
 }
 
-/// What there is to say of a message to a server that has nothing to change about it.
+/// Returns the outcome for a message of which the server has nothing to change; none if it has.
 fn standing(mail: &Mail, server: &str, seq: u64) -> Option<i64> {
     match mail.message(seq) {
         None if seq > 0 && seq <= mail.last() => Some(outcome::DONE),

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::dataset::Dataset;
 
-/// What topics begin with by which messages are sent: `mail:DATASET/QUEUE`.
+/// Prefix of the topics on which messages are sent: `mail:DATASET/QUEUE`.
 pub const QUEUE_PREFIX: &str = "mail:";
 
 /// Messages that are stored.

@@ -7,16 +7,16 @@ use serde::de::DeserializeOwned;
 
 use super::{Answer, MailError};
 
-/// Which messages, and what of them.
+/// Event of a server about its messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Words {
-    /// Something about each of these.
+    /// Answer about each of these.
     Answer(Which, Answer),
-    /// To a question.
+    /// Reply to a query: those that have arrived, and those that have not.
     Have { have: Vec<u64>, not: Vec<u64> },
-    /// It begins with them.
+    /// Start of work on these.
     Started(Which),
-    /// So many may be unconfirmed.
+    /// Credit: messages that may be unconfirmed.
     Credit(usize),
 }
 
@@ -27,13 +27,13 @@ pub(super) struct Which {
     pub(super) ranges: Vec<(u64, u64)>,
 }
 
-/// Not now.
+/// Negative acknowledgement: the message is to be given again later.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Nack {
     /// The message.
     pub seq: u64,
-    /// It rests for so many milliseconds.
+    /// Delay until the retry, in milliseconds.
     #[serde(default)]
     pub delay_ms: u64,
     /// It was tried, and failed: that counts.
@@ -41,32 +41,32 @@ pub struct Nack {
     pub failed: bool,
 }
 
-/// Never.
+/// Rejection: the message is never to be given again.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Reject {
     /// The message.
     pub seq: u64,
-    /// Why.
+    /// Reason of the rejection.
     pub reason: String,
 }
 
-/// What is said of messages of different fates at once.
+/// Answers of a server about several messages at once.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Answers {
-    /// What the first pull answered.
+    /// Registration, as the first pull returned it.
     pub registration: u64,
-    /// Done.
+    /// Messages that are done.
     #[serde(default)]
     pub ack: Vec<u64>,
-    /// Not now.
+    /// Messages to be given again later.
     #[serde(default)]
     pub nack: Vec<Nack>,
-    /// Never.
+    /// Messages that are never to be given again.
     #[serde(default)]
     pub reject: Vec<Reject>,
-    /// Asked about, and not there.
+    /// Messages that were asked about and did not arrive.
     #[serde(default)]
     pub not: Vec<u64>,
 }

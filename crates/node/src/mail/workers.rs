@@ -19,7 +19,7 @@ pub(crate) enum Worker {
     Spilling,
 }
 
-/// Which threads of mail run.
+/// Flags of the threads of mail that run.
 #[derive(Default)]
 pub(crate) struct Workers {
     giving: AtomicBool,
@@ -67,7 +67,7 @@ impl Workers {
         self.flag(worker).load(Ordering::SeqCst)
     }
 
-    /// Which thread does not start, and why; none when all run that are needed.
+    /// Error of the thread that does not start; none when all run that are needed.
     pub(crate) fn lacking(&self) -> Option<String> {
         lock(&self.lacking).clone()
     }

@@ -1,4 +1,4 @@
-//! How a thread that serves many connections is told which of its topics have news.
+//! Bell of a thread that serves many connections: tells it which of its topics have news.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};

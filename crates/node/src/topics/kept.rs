@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use instep_model::limits;
 
-/// What a topic weighs besides its frames.
+/// Overhead of a topic in memory, besides its frames.
 const TOPIC_BYTES: usize = 512;
 
 /// A topic's place among those that are kept.

@@ -1,4 +1,4 @@
-//! What a live topic has besides its ring: an epoch, its newest message, who is present.
+//! State of a live topic besides its ring: an epoch, its newest message, who is present.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,11 +15,11 @@ pub(super) struct LiveState {
     pub(super) epoch: u64,
     /// The newest message, where it is kept for joiners.
     last: Option<Arc<Frame>>,
-    /// None when nobody is present and everybody knows.
+    /// Presence; none when nobody is present and everybody has been told so.
     pub(super) presence: Option<Box<Presence>>,
-    /// Everybody is about to be told who came and went.
+    /// A diff of presence is about to be told.
     pub(super) is_due: bool,
-    /// When they were told last.
+    /// Time of the last diff of presence, in milliseconds of the registry's clock.
     pub(super) told_at: u64,
     /// Nobody has joined, and the topic is kept.
     kept: Option<Keep>,
@@ -27,14 +27,14 @@ pub(super) struct LiveState {
 
 /// A message that was put on a ring.
 pub(crate) struct Put {
-    /// How many had joined.
+    /// Subscribers that had joined.
     subscribers: usize,
     /// Its epoch and number.
     place: Option<(u64, u64)>,
 }
 
 impl Topics {
-    /// Joins a live topic. `generation` is when it was found to be one.
+    /// Joins a live topic. `generation` is that of the node when it was found to be one.
     pub(crate) fn join_live(
         &self,
         name: &str,
@@ -158,7 +158,7 @@ impl Topic {
         Put { subscribers, place: epoch.zip(frame.offset) }
     }
 
-    /// What a publisher is told, if it wants to know.
+    /// Makes the reply to a publisher, if it wants one.
     pub(crate) fn told(&self, put: &Put) -> Published {
         let place = put
             .place
@@ -181,7 +181,7 @@ impl Topic {
 }
 
 impl TopicState {
-    /// Where what a joiner missed begins; none when that cannot be told.
+    /// Returns the place from which a joiner has missed messages; none when that cannot be told.
     fn missed(&self, since: &Since, text: impl Fn(u64) -> String) -> Option<Cursor> {
         let live = self.live.as_ref()?;
         match since {

@@ -1,4 +1,4 @@
-//! Who is on a live topic. Everybody is told at intervals, by one timer for all topics.
+//! Presence on live topics. Subscribers are told at intervals, by one timer for all topics.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub struct Present {
     reference: u64,
 }
 
-/// How many are present.
+/// Counts of those who are present.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Crowd {
     /// Connections, when each tracks itself once.
@@ -31,17 +31,17 @@ pub struct Crowd {
     pub keys: usize,
 }
 
-/// Who is present on several topics.
+/// Counts of those who are present on several topics.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Audience {
-    /// By topic, those with anybody.
+    /// Counts by topic, where anybody is present.
     pub topics: BTreeMap<Arc<str>, Crowd>,
     /// Different keys on all of them.
     pub keys: usize,
 }
 
 impl Topics {
-    /// Who is present on the topics that begin with `prefix`.
+    /// Counts those who are present on the topics that begin with `prefix`.
     #[must_use]
     pub fn audience(&self, prefix: &str) -> Audience {
         let (mut audience, mut keys) = (Audience::default(), HashSet::new());
@@ -89,19 +89,21 @@ impl Topic {
         Ok(Some(Present { topic: Arc::clone(self), key: key.into(), reference }))
     }
 
-    /// What a joiner is told of who is here; none when the topic keeps no presence.
+    /// Returns the presence that a joiner gets first: the list, its first part, or the count; none
+    /// when the topic keeps no presence.
     #[must_use]
     pub fn greet(&self) -> Option<Greeting> {
         lock(&self.state).presence().map(|presence| presence.greet())
     }
 
-    /// What a joiner is told next, behind what it was told of who is here.
+    /// Returns the next part of the presence list, behind `after`; none when it is not listed any
+    /// more.
     #[must_use]
     pub fn greet_on(&self, after: &After) -> Option<Greeting> {
         lock(&self.state).presence().and_then(|presence| presence.greet_on(after))
     }
 
-    /// How many are here; none when the topic keeps no presence.
+    /// Counts those who are present; none when the topic keeps no presence.
     #[must_use]
     pub fn crowd(&self) -> Option<Crowd> {
         let state = lock(&self.state);
@@ -111,7 +113,8 @@ impl Topic {
         Some(live.presence.as_deref().map(crowd).unwrap_or_default())
     }
 
-    /// Who is here, at most [`limits::PRESENCE_LISTED`] metas; none when the topic does not list.
+    /// Lists those who are present, at most [`limits::PRESENCE_LISTED`] metas; none when the topic
+    /// does not list.
     #[must_use]
     pub fn present(&self) -> Option<Value> {
         let state = lock(&self.state);

@@ -15,12 +15,12 @@ use super::{AGAIN, LOOK, Post, propose};
 use crate::dataset::{Dataset, now_ms};
 use crate::topics::lock;
 
-/// How often the house looks for what is due.
+/// Interval of looking for messages that are due.
 const TEND: Duration = Duration::from_millis(limits::MAIL_TEND_MS);
 
-/// What the house waits for.
+/// State of the chores between two rounds.
 pub(super) struct Chores {
-    /// Servers without mail and without a registration: which it was, and since when.
+    /// Servers without mail and without a registration: the generation of each, and since when.
     idle: HashMap<Arc<str>, (u64, Instant)>,
     pub(super) tend_at: Instant,
     tending: Option<oneshot::Receiver<Result<Receipt, Refusal>>>,
