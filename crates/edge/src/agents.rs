@@ -1,4 +1,4 @@
-//! What clients call themselves, each kept once however many say it.
+//! User agents of clients, interned: each is kept once, however many clients send it.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::http::{HeaderMap, header};
 use instep_model::limits;
 
-/// The names that clients give.
+/// Set of the user agents in use.
 #[derive(Debug, Default)]
 pub(crate) struct Agents(Mutex<HashSet<Arc<str>>>);
 
 impl Agents {
-    /// What the client calls itself, cut where it is too long; none where it says nothing, or where
-    /// too many different names are in use.
+    /// Returns the client's user agent, cut where it is too long; none where it sends none, or
+    /// where too many different ones are in use.
     pub(crate) fn of(&self, headers: &HeaderMap) -> Option<Arc<str>> {
         let said = headers.get(header::USER_AGENT)?.to_str().ok()?;
         let said = said.get(..limits::AGENT_BYTES).unwrap_or(said);

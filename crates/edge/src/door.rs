@@ -1,4 +1,4 @@
-//! What all connections of a server share.
+//! Door of a server: the state that all its connections share.
 
 use std::collections::HashMap;
 use std::io;
@@ -31,7 +31,7 @@ use crate::shard::{
 };
 use crate::tls::{self, Certificates, Greeting, TlsCounts};
 
-/// What an operator decides about the door.
+/// Options of the door, set by an operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DoorOptions {
     /// Threads that serve sockets; 0 for one on each core that the process may use.
@@ -40,10 +40,9 @@ pub struct DoorOptions {
     pub slow_reader_ms: u64,
     /// Sockets at a time.
     pub sockets: usize,
-    /// How long a client may take for the handshake of TLS, in milliseconds, and then to ask for
-    /// something.
+    /// Timeout of the TLS handshake, in milliseconds, and then of the first request.
     pub handshake_ms: u64,
-    /// How long sending many away takes when the server stops, in milliseconds.
+    /// Duration of a drain with many connections, when the server stops, in milliseconds.
     pub drain_spread_ms: u64,
     /// Sockets at a time of one address; 0: any number.
     pub sockets_per_address: usize,
@@ -51,9 +50,9 @@ pub struct DoorOptions {
     pub waiting_bytes: usize,
     /// The same of one address; 0: any number.
     pub waiting_bytes_per_address: usize,
-    /// Whose word on where a request comes from is believed.
+    /// Trusted proxies: their word on where a request comes from is believed.
     pub proxies: Proxies,
-    /// How often somebody may.
+    /// Rate limits.
     pub rates: RateOptions,
     /// Largest message of a client.
     pub frame_bytes: usize,
@@ -61,9 +60,9 @@ pub struct DoorOptions {
     pub socket_channels: usize,
     /// Silence that ends a socket, in milliseconds.
     pub socket_idle_ms: u64,
-    /// Whose pages come in besides those of the server itself.
+    /// Allowed origins of pages, besides the server's own.
     pub origins: Origins,
-    /// What a session on the Janus wire allows.
+    /// Options of sessions on the Janus wire.
     pub janus: janus::Options,
 }
 
@@ -179,7 +178,7 @@ impl Door {
         Ok(address)
     }
 
-    /// Whose word on where a request comes from is believed.
+    /// Trusted proxies: their word on where a request comes from is believed.
     #[must_use]
     pub fn proxies(&self) -> &Proxies {
         &self.0.house.options.proxies
@@ -242,7 +241,7 @@ impl Door {
         self.0.house.draining.load(Ordering::SeqCst)
     }
 
-    /// How long sending away takes those who are there now.
+    /// Duration of a drain with the connections of now, in milliseconds.
     pub(crate) fn spread_ms(&self) -> u64 {
         match self.connections() > limits::DRAIN_AT_ONCE {
             true => self.0.house.options.drain_spread_ms,
@@ -271,7 +270,7 @@ impl Door {
         self.0.house.places.count(Sort::Socket)
     }
 
-    /// What each shard has counted.
+    /// Counters of each shard.
     #[must_use]
     pub fn counts(&self) -> Vec<Counts> {
         self.0.shards.counts()
@@ -315,7 +314,7 @@ impl Door {
         self.longpoll().lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// How TLS handshakes ended.
+    /// Counters of TLS handshakes, by outcome.
     #[must_use]
     pub fn tls_handshakes(&self) -> TlsCounts {
         self.0.house.tls_handshakes.read()
@@ -327,8 +326,8 @@ impl Door {
         self.0.house.slow_readers.load(Ordering::Relaxed)
     }
 
-    /// Who shows this key or token. Whoever shows too much that is no good is not looked at for a
-    /// while.
+    /// Returns the credential of a key or token. An address that has shown too many invalid ones is
+    /// refused for a while, unless what it shows is valid.
     ///
     /// # Errors
     /// Any [`Refusal`] of a key or a token, and [`Refusal::RateLimited`].
@@ -366,25 +365,25 @@ impl Door {
             })
     }
 
-    /// How long a client may take for a handshake, and then to ask for something.
+    /// Timeout of a handshake, and then of the first request.
     #[must_use]
     pub fn handshake(&self) -> Duration {
         Duration::from_millis(self.0.house.options.handshake_ms)
     }
 
-    /// How often somebody was refused because it was too often.
+    /// Counters of refusals by rate limits.
     #[must_use]
     pub fn rate_counts(&self) -> RateCounts {
         self.0.house.rates.read()
     }
 
-    /// How often a join was refused, by [`JOIN_REFUSALS`].
+    /// Counters of refused joins, by [`JOIN_REFUSALS`].
     #[must_use]
     pub fn joins_refused(&self) -> [u64; JOIN_REFUSALS.len()] {
         self.0.house.refusals.read()
     }
 
-    /// How far the subscribers on sockets are behind.
+    /// Sums up the lag of the subscribers on sockets.
     pub async fn lag(&self) -> Lag {
         self.0.shards.lag().await
     }

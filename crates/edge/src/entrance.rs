@@ -9,12 +9,12 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::shard::Clock;
 
-/// A listener, and how long those who came there have waited.
+/// Listener that measures how long those who came there have waited.
 pub struct Entrance {
     listener: TcpListener,
     waits: Arc<Clock>,
-    /// When somebody came in, or was seen to wait. Whoever is there now has waited since then at
-    /// the earliest.
+    /// Time at which somebody was last let in, or seen to wait. Whoever is there now has waited
+    /// since then at the earliest.
     last: Instant,
     /// The system had no descriptor left, and that has been told.
     is_failing: bool,

@@ -1,5 +1,4 @@
-//! What is asked of everybody who comes over HTTP, before a door opens: where its page comes from,
-//! and who it is.
+//! Admission of HTTP requests, before a door opens: the origin of the page, and the credential.
 //!
 //! | what it shows stands in | who does that |
 //! | --- | --- |
@@ -22,7 +21,7 @@ use crate::door::Door;
 /// The header in which phoenix.js shows a token over long-poll.
 const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-phoenix-authtoken");
 
-/// Why somebody does not come in.
+/// Reason why a request is not admitted.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refused {
     #[error("origin_refused: pages of {0} do not come in here")]
@@ -41,7 +40,7 @@ impl Refused {
     }
 }
 
-/// What a request says of the page that it comes from.
+/// Reads the headers that tell which page a request comes from.
 #[must_use]
 pub fn page_of(headers: &HeaderMap) -> Page<'_> {
     // What is no text fits nothing.
@@ -69,7 +68,8 @@ pub fn shown_in<'a>(headers: &'a HeaderMap, other: Option<&'a str>) -> Option<Co
     shown.filter(|text| !["", "undefined", "null"].contains(&&**text))
 }
 
-/// Who it is; `shown` is what stands outside of the headers.
+/// Checks the origin of the page and returns the credential; `shown` is the key or token outside of
+/// the headers.
 pub(crate) fn admit(
     door: &Door,
     headers: &HeaderMap,
@@ -87,7 +87,7 @@ pub(crate) fn admit(
     shown.map(Option::unwrap_or_default).map_err(|refusal| Refused::Shown { refusal })
 }
 
-/// What stands in `Authorization: Bearer …`.
+/// Returns the key or token in `Authorization: Bearer …`.
 pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, shown) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then_some(shown)

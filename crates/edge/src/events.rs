@@ -38,10 +38,10 @@ use crate::talk::joining::reply;
 use crate::talk::presence::{Seat, Wish};
 use crate::talk::rest::Rest;
 
-/// What is told first.
+/// Name of the first event.
 const JOINED_EVENT: &str = "joined";
 
-/// Why there are no events.
+/// Refusal to follow a topic.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Refused {
     /// The right was lost while the topic, or the application's rule, was waited for.
@@ -56,25 +56,25 @@ pub enum Refused {
     Crowded(Crowded),
 }
 
-/// Why a reader cannot be present.
+/// Refusal of a reader's presence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Absent {
     /// The stable code that clients see.
     pub code: &'static str,
-    /// What is over which limit.
+    /// Explanation, for people.
     pub detail: String,
 }
 
-/// Who follows a topic, and how.
+/// Request to follow a topic.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// The parameters, as those of a join; `since` may be in them.
     pub params: Value,
-    /// How events are written.
+    /// Format of the events.
     pub form: Form,
-    /// Who asks.
+    /// Credential of the request.
     pub credential: Credential,
-    /// Where from.
+    /// Address of the client.
     pub from: Option<IpAddr>,
 }
 
@@ -251,7 +251,7 @@ impl Reader {
         self.rest.as_ref().map_or(0, |rest| rest.bytes())
     }
 
-    /// What waits to be sent, in one piece; none when there is nothing.
+    /// Returns the bytes that wait to be sent, in one piece; none when there are none.
     fn take(&mut self) -> Option<Bytes> {
         if self.out.is_empty() && !self.ended {
             match self.rest.is_some() {

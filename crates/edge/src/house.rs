@@ -1,4 +1,4 @@
-//! What is behind a door: what everything that is connected shares.
+//! House behind a door: the state that everything connected shares.
 
 use std::io;
 use std::net::IpAddr;
@@ -23,7 +23,7 @@ use crate::shard::Sessions;
 use crate::talk::Talk;
 use crate::tls::Handshakes;
 
-/// What is behind the door.
+/// State behind the door.
 pub(crate) struct House {
     pub(crate) node: Node,
     pub(crate) gate: Gate,
@@ -39,11 +39,11 @@ pub(crate) struct House {
     pub(crate) tls_handshakes: Handshakes,
     /// Clients of HTTP that took nothing for too long.
     pub(crate) slow_readers: AtomicU64,
-    /// Where rules of applications run.
+    /// Runtime on which rules of applications run.
     pub(crate) runtime: Handle,
-    /// What sessions allow, shared by all of one version.
+    /// Session options, shared by all sessions of one version.
     pub(crate) sessions: [Arc<Options>; 2],
-    /// Where the sessions of the Janus wire are.
+    /// Registry of the sessions of the Janus wire.
     pub(crate) janus: Sessions,
 }
 
@@ -101,7 +101,7 @@ impl House {
         &self.rates
     }
 
-    /// Who shows this key or token, from that address.
+    /// Returns the credential of a key or token that is shown from that address.
     pub(crate) fn credential(
         &self,
         text: &str,
@@ -126,8 +126,8 @@ impl House {
         })
     }
 
-    /// The same where what is shown may mean nothing: before tokens or rights are configured, none
-    /// is who shows what is no good.
+    /// Returns the same, but none for an invalid key or token before tokens or rights are
+    /// configured: it may mean nothing here then.
     pub(crate) fn shown(
         &self,
         text: &str,
@@ -161,7 +161,7 @@ impl House {
         credential.may(&self.gate.access(), action, resource, wall_ms())
     }
 
-    /// When a credential ends, by the clock that sessions live by.
+    /// Returns the time at which a credential ends, in milliseconds of the house clock.
     pub(crate) fn end_of(&self, credential: &Credential) -> Option<u64> {
         Some(self.now().saturating_add(left_ms(credential)?))
     }
@@ -205,7 +205,7 @@ impl House {
         self.at(Instant::now())
     }
 
-    /// What this clock says at an instant.
+    /// Converts an instant to milliseconds of this clock.
     pub(crate) fn at(&self, instant: Instant) -> u64 {
         let since = instant.saturating_duration_since(self.began);
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
@@ -234,7 +234,7 @@ impl House {
     }
 }
 
-/// What a session on a socket allows.
+/// Builds the options of a session on a socket.
 fn session(vsn: Vsn, options: &DoorOptions) -> Options {
     Options {
         idle_ms: options.socket_idle_ms,
@@ -244,7 +244,7 @@ fn session(vsn: Vsn, options: &DoorOptions) -> Options {
     }
 }
 
-/// How long a credential is good from now on; none when it does not end by itself.
+/// Milliseconds until a credential ends; none when it does not end by itself.
 pub(crate) fn left_ms(credential: &Credential) -> Option<u64> {
     Some(credential.next_deadline()?.saturating_sub(wall_ms()))
 }

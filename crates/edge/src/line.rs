@@ -24,16 +24,16 @@ struct Shared {
     /// Taken along when the connection becomes a socket.
     place: Mutex<Option<Place>>,
     is_extra: bool,
-    /// What is answered goes on without end.
+    /// Flag of a response that goes on without end.
     is_stream: AtomicBool,
 }
 
-/// Why a connection has no place: it is one too many.
+/// Limit that is reached: there is no place for one more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Crowded {
-    /// Of everybody.
+    /// Limit of the server.
     House,
-    /// Of its address.
+    /// Limit of the client's address.
     Address,
 }
 
@@ -144,8 +144,8 @@ impl Line {
         self.0.is_extra
     }
 
-    /// What is answered goes on without end: whoever vanishes is to be noticed by what is not
-    /// acknowledged.
+    /// Marks the connection as a stream: its response goes on without end, so a client that
+    /// vanishes is to be noticed by what it does not acknowledge.
     pub fn becomes_a_stream(&self) {
         self.0.is_stream.store(true, Ordering::Relaxed);
     }
@@ -197,7 +197,8 @@ impl From<Full> for Crowded {
     }
 }
 
-/// Whoever acknowledges nothing for so long, while something is under way, has vanished.
+/// Sets TCP_USER_TIMEOUT: a client that acknowledges nothing for so long, while something is under
+/// way, has vanished.
 pub(crate) fn ends_when_unheard(stream: &TcpStream, limit: Duration) {
     if let Err(error) = SockRef::from(stream).set_tcp_user_timeout(Some(limit)) {
         tracing::debug!(%error, "TCP_USER_TIMEOUT is not set");

@@ -41,9 +41,9 @@ const HEADERS: [(HeaderName, &str); 3] = [
 #[derive(Clone)]
 pub(crate) struct SessionHandle(mpsc::Sender<Request>);
 
-/// What a session has told of itself when it was opened.
+/// Client of a session, as it was when the session was opened.
 struct Visitor {
-    /// What people call it: the token is its client's secret.
+    /// Public id: the token is its client's secret.
     id: String,
     agent: Option<Arc<str>>,
     since: u64,
@@ -101,20 +101,20 @@ pub async fn serve(
     }
 }
 
-/// What a client gets that is refused before its session is looked for.
+/// Response to a client that is refused before its session is looked for.
 #[must_use]
 pub fn refused() -> Response {
     answer(&Answer::Refused)
 }
 
-/// Whether a path is the address of long-poll: slashes too many do no harm.
+/// Returns true if a path is the address of long-poll; superfluous slashes are ignored.
 #[must_use]
 pub fn is_at(path: &str) -> bool {
     path.split('/').filter(|part| !part.is_empty()).eq(["socket", "longpoll"])
 }
 
-/// What a client gets that cannot be served now, because not everything is in memory, or because
-/// of a limit: it tries again by itself. Whatever else is said here it takes for good.
+/// Response to a client that cannot be served now, because not everything is in memory, or because
+/// of a limit: it retries by itself. Any other response here is final for it.
 #[must_use]
 pub fn not_yet() -> Response {
     let mut response = answer(&Answer::Posted);
@@ -266,13 +266,13 @@ async fn drained(mut draining: watch::Receiver<bool>, door: Door, token: String)
     }
 }
 
-/// What people call a session.
+/// Public id of a session: a digest of its token.
 fn public_id(token: &str) -> String {
     let digest = Sha1::digest(token.as_bytes());
     digest[..8].iter().fold("poll-".to_owned(), |id, byte| id + &format!("{byte:02x}"))
 }
 
-/// How the sessions stand that are the furthest behind.
+/// States of the sessions that are the furthest behind.
 pub(crate) async fn states(door: &Door, most: usize) -> Vec<ConnectionState> {
     let handles: Vec<_> = {
         let sessions = door.longpoll().lock().unwrap_or_else(PoisonError::into_inner);
@@ -289,7 +289,7 @@ pub(crate) async fn states(door: &Door, most: usize) -> Vec<ConnectionState> {
     states
 }
 
-/// How the session stands that has this token, or is called so.
+/// State of the session that has this token or public id.
 pub(crate) async fn state(door: &Door, name: &str) -> Option<ConnectionState> {
     let handle = {
         let sessions = door.longpoll().lock().unwrap_or_else(PoisonError::into_inner);

@@ -24,7 +24,7 @@ use crate::house::House;
 use crate::listen::reserve;
 use crate::rates;
 
-/// What a place is for.
+/// Kind of a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sort {
     /// A connection, whatever is spoken on it.
@@ -47,23 +47,23 @@ pub(crate) enum Sort {
 
 const SORTS: usize = 8;
 
-/// Why there is no place.
+/// Limit that is reached: there is no place for one more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Full {
-    /// For nobody.
+    /// Limit of the server.
     House,
-    /// For nobody else from that address.
+    /// Limit of the client's address.
     Address,
 }
 
-/// What one address has.
+/// Account of one address, or of all: places and bytes in use.
 #[derive(Debug, Default)]
 struct Account {
     counts: [AtomicUsize; SORTS],
     bytes: AtomicUsize,
 }
 
-/// What everybody has, and may have.
+/// Accounts of all addresses, and their limits.
 #[derive(Debug, Default)]
 pub(crate) struct Places {
     bounds: Bounds,
@@ -73,7 +73,7 @@ pub(crate) struct Places {
     pub(crate) empty: Notify,
 }
 
-/// What an operator allows; of an address 0 is any number.
+/// Limits set by an operator; for an address 0 is no limit.
 #[derive(Debug, Default)]
 struct Bounds {
     sockets: usize,
@@ -87,13 +87,13 @@ struct Bounds {
 pub(crate) struct Place {
     places: Arc<Places>,
     sort: Sort,
-    /// Where it counts, besides in all.
+    /// Account of its address, where it counts besides in all.
     of: Option<(IpAddr, Arc<Account>)>,
     bytes: usize,
 }
 
 impl Bounds {
-    /// How many there may be in all, and of one address.
+    /// Limits in all, and of one address.
     fn most(&self, sort: Sort) -> (usize, usize) {
         let of_address = |most: usize| match self.sockets_per_address {
             0 => usize::MAX,
@@ -223,7 +223,7 @@ impl Place {
         of_address || self.places.bytes() > bounds.waiting_bytes
     }
 
-    /// The address that it counts for, and whether that has more than it may.
+    /// Address that it counts for.
     pub(crate) fn address(&self) -> Option<IpAddr> {
         self.of.as_ref().map(|(address, _)| *address)
     }

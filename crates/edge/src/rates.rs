@@ -1,4 +1,4 @@
-//! How often somebody may: connections and failed proofs by address, messages by connection.
+//! Rate limits: connections and failed proofs by address, messages by connection.
 //!
 //! | what | counted by | beyond it |
 //! | --- | --- | --- |
@@ -25,16 +25,16 @@ use instep_model::limits;
 pub(crate) use self::meter::{Allowance, Meter};
 pub use self::requests::RequestMeter;
 
-/// So many in a time, and so many at once; 0: any number.
+/// Rate limit, sustained and in a burst; `each` 0: no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
-    /// How many in the long run.
+    /// Sustained rate, for its unit of time.
     pub each: u32,
-    /// How many at once, after a time of silence.
+    /// Burst: how many at once, after a time of silence; at least 1.
     pub burst: u32,
 }
 
-/// How often somebody may.
+/// Rate limits, and the clients they hold for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RateOptions {
     /// Connections of one address, by the second.
@@ -51,7 +51,7 @@ pub struct RateOptions {
     pub loopback: bool,
 }
 
-/// How often somebody was refused because it was too often.
+/// Counters of refusals by rate limits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RateCounts {
     /// Connections.
@@ -60,23 +60,23 @@ pub struct RateCounts {
     pub messages: u64,
     /// Requests.
     pub requests: u64,
-    /// Keys and tokens of those who showed too many that are no good.
+    /// Keys and tokens of addresses that had shown too many invalid ones.
     pub proofs: u64,
 }
 
-/// What is counted of addresses.
+/// Rate limiters of addresses, and counters of refusals.
 pub(crate) struct Rates {
     options: RateOptions,
     connections: Option<Addresses>,
     failures: Option<Addresses>,
     /// Requests of those who come through a proxy.
     requests: Option<Addresses>,
-    /// These are told to wait until then, unless what they show is good.
+    /// Addresses blocked until then, unless the key or token that they show is valid.
     blocked: Mutex<HashMap<IpAddr, Instant>>,
     refused: [AtomicU64; 4],
 }
 
-/// What was refused.
+/// Kind of a refusal.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Refused {
     Connection,
@@ -89,7 +89,7 @@ pub(crate) enum Refused {
 struct Addresses {
     limiter: RateLimiter<IpAddr, HashMapStateStore<IpAddr>, DefaultClock>,
     clock: DefaultClock,
-    /// When those were forgotten last who have done nothing for a while.
+    /// Time of the last sweep, which forgets addresses that were idle for a while.
     swept: Mutex<Instant>,
 }
 
@@ -132,7 +132,7 @@ impl Rates {
         }
     }
 
-    /// Whoever is on this machine may do as it likes, unless it is told otherwise.
+    /// Returns true for an address of this machine, unless the limits hold for it as well.
     pub(crate) fn is_exempt(&self, address: IpAddr) -> bool {
         !self.options.loopback && address.to_canonical().is_loopback()
     }
@@ -188,12 +188,12 @@ impl Rates {
         }
     }
 
-    /// What counts the messages of a connection.
+    /// Meter for the messages of connections; none when they have no limit.
     pub(crate) fn messages(&self) -> Option<Meter> {
         self.options.messages.by_second().map(Meter::new)
     }
 
-    /// What counts the requests on a connection of HTTP.
+    /// Meter for the requests on a connection of HTTP; none when they have no limit.
     pub(crate) fn requests(&self, address: IpAddr) -> Option<Meter> {
         match self.is_exempt(address) {
             true => None,
@@ -244,7 +244,7 @@ impl Addresses {
     }
 }
 
-/// What counts as one address: of IPv6 a whole /64, which is what one customer has.
+/// Address as it is counted: of IPv6 a whole /64, which is what one customer has.
 pub(crate) fn one_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {

@@ -22,7 +22,7 @@ pub const JOIN_REFUSALS: [&str; 14] = [
     "other",
 ];
 
-/// How often a join was refused, by [`JOIN_REFUSALS`].
+/// Counters of refused joins, by [`JOIN_REFUSALS`].
 #[derive(Debug, Default)]
 pub(crate) struct Refusals([AtomicU64; JOIN_REFUSALS.len()]);
 

@@ -1,4 +1,4 @@
-//! What an application decides about channels: who may join, and what a push does.
+//! Rules of an application for channels: who may join, and what a push does.
 
 use std::future::Future;
 use std::pin::Pin;

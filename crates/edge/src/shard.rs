@@ -175,12 +175,12 @@ struct Shard {
     round: usize,
     /// Connections that are still to be sent away.
     leaving: Leaving,
-    /// Whoever comes now is sent away.
+    /// Drain flag: whoever comes now is sent away.
     draining: bool,
     /// The slot of the connection whose rights are looked at next, if they may have changed.
     review: Option<usize>,
     surveys: Surveys,
-    /// When its turn began, and the one before.
+    /// Start of this turn, and of the one before.
     woken: Instant,
     last_woken: Instant,
     stopped: bool,

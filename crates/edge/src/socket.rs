@@ -1,5 +1,5 @@
-//! What HTTP is served over: TCP, with TLS or without. A client that takes nothing of what is
-//! written for it is not waited for without end.
+//! Transport of HTTP: TCP, with TLS or without. A write ends with a timeout when the client takes
+//! nothing of it.
 
 use std::future::Future as _;
 use std::io::{self, IoSlice};

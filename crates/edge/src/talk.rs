@@ -1,4 +1,4 @@
-//! What one client has joined, and what it is told: a session machine with its topics.
+//! Talk of one client: a session machine with the topics that it has joined.
 //!
 //! Nothing here does I/O or waits. Whoever drives a talk hands events in, takes frames and
 //! questions out ([`Wants`]), and brings the answers back ([`Outside`]). A shard drives thousands
@@ -47,7 +47,7 @@ const TOKEN_EVENT: &str = "access_token";
 /// The event by which a client is told, once, why a channel is closed to it.
 pub(crate) const ENDED_EVENT: &str = "access_ended";
 
-/// What happened outside, to be handed to the talk.
+/// Event from outside, mostly an answer that the talk has waited for.
 pub(crate) enum Outside {
     /// The rules let a client join, and the topic is settled.
     Allowed(Channel, Box<Wish>),
@@ -81,11 +81,11 @@ impl Outside {
     }
 }
 
-/// What has to be answered before the talk goes on with a channel.
+/// Question that has to be answered before the talk goes on with a channel.
 pub(crate) enum Ask {
-    /// May the client join?
+    /// Join to be allowed.
     Join { channel: Channel, params: Bytes },
-    /// What does a push lead to?
+    /// Push to be answered.
     Push { channel: Channel, reply_to: Option<ReplyTo>, event: String, payload: Body },
 }
 
@@ -117,7 +117,7 @@ pub(crate) enum Answer {
 /// The wait for an answer.
 pub(crate) type Wait = Pin<Box<dyn Future<Output = Outside> + Send>>;
 
-/// What a talk wants of its driver, in order: first the frames, then the questions.
+/// Output of a talk for its driver, in order: first the frames, then the questions.
 #[derive(Default)]
 pub(crate) struct Wants {
     /// To be sent.
@@ -132,7 +132,7 @@ pub(crate) struct Wants {
     pub(crate) attach: Option<Token>,
 }
 
-/// How the connection ends.
+/// Close code and reason of the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Close {
     pub(crate) code: u16,
@@ -147,7 +147,7 @@ pub(crate) struct Talk {
     speaker: Speaker,
     close: Option<Close>,
     credential: Credential,
-    /// When the credential ends.
+    /// Time at which the credential ends, in milliseconds of the house clock.
     ends: Option<u64>,
     /// Rights may be others than those by which topics were joined.
     renewed: bool,
@@ -184,7 +184,7 @@ impl Talk {
         self.speaker.token()
     }
 
-    /// Whether the session waits for another connection.
+    /// Returns true if the session waits for another connection.
     pub(crate) fn is_detached(&self) -> bool {
         self.speaker.is_detached()
     }
@@ -203,12 +203,12 @@ impl Talk {
         self.token().is_none() && self.vsn() == Vsn::V2
     }
 
-    /// Who it is, as far as that was shown.
+    /// Principal, as far as it was authenticated.
     pub(crate) fn principal(&self) -> &str {
         self.credential.principal().name()
     }
 
-    /// How to end, once everything is written.
+    /// Close code and reason, to be sent once everything is written.
     pub(crate) fn close(&self) -> Option<Close> {
         self.close
     }
@@ -475,7 +475,7 @@ impl Talk {
     }
 }
 
-/// What a joiner is told while too much waits for its address, or for everybody.
+/// Refusal of a joiner while too much waits for its address, or for everybody.
 pub(crate) fn overloaded() -> Value {
     json!({
         "reason": "overloaded",
@@ -483,12 +483,12 @@ pub(crate) fn overloaded() -> Value {
     })
 }
 
-/// What a reader of a live topic is told that missed messages, and is at `place` now.
+/// Payload for a reader of a live topic that missed messages, and is at `place` now.
 pub(crate) fn gap(missed: u64, place: &LivePlace) -> Value {
     json!({"missed": missed, "epoch": place.epoch, "offset": place.offset})
 }
 
-/// What a client is told that may not.
+/// Refusal of a right, as the client sees it.
 fn refused(refusal: &Refusal) -> Value {
     json!({"reason": refusal.code(), "detail": refusal.to_string()})
 }

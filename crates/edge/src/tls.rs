@@ -35,7 +35,7 @@ const PROTOCOLS: [&[u8]; 1] = [b"http/1.1"];
 #[derive(Debug, Clone)]
 pub struct Certificates(Arc<RwLock<Arc<ServerConfig>>>);
 
-/// Why a certificate cannot be used.
+/// Reason why a certificate cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateError {
     /// No chain of certificates in PEM.
@@ -49,7 +49,7 @@ pub enum CertificateError {
     Pair(String),
 }
 
-/// How handshakes ended.
+/// Counters of handshakes, by outcome.
 #[derive(Debug, Default)]
 pub(crate) struct Handshakes {
     done: AtomicU64,
@@ -57,14 +57,14 @@ pub(crate) struct Handshakes {
     late: AtomicU64,
 }
 
-/// How TLS handshakes ended, since the server began.
+/// Counters of TLS handshakes since the server began, by outcome.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TlsCounts {
-    /// Well.
+    /// Completed.
     pub done: u64,
-    /// By a client that does not speak TLS, or does not trust the certificate.
+    /// Failed: the client does not speak TLS, or does not trust the certificate.
     pub failed: u64,
-    /// Not within the time for a handshake.
+    /// Timed out.
     pub late: u64,
 }
 
@@ -115,7 +115,7 @@ fn read(chain: &[u8], key: &[u8]) -> Result<ServerConfig, CertificateError> {
     Ok(config)
 }
 
-/// What clients of TCP speak before their messages.
+/// Preamble of TCP clients, before their messages.
 #[derive(Clone)]
 pub(crate) struct Greeting {
     /// The header of a proxy, which says where they come from.

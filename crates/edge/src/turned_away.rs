@@ -11,7 +11,7 @@ use crate::house::wall_us;
 use crate::places::Full;
 use crate::shard::DoorKind;
 
-/// Why a connection is not taken in.
+/// Reason why a connection is not taken in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TurnedAway {
     /// Its address comes too often.
@@ -27,7 +27,7 @@ impl From<Full> for TurnedAway {
 }
 
 impl TurnedAway {
-    /// What its client is told.
+    /// Message to its client.
     pub(crate) fn words(self, kind: DoorKind) -> Vec<u8> {
         match kind {
             DoorKind::Tcp | DoorKind::WebSocket => self.of_channels(),

@@ -30,10 +30,10 @@ use crate::places::{Full, Place};
 use crate::shard::{Arrival, Side, Stream, Wire};
 use crate::socket::{Peer, Socket};
 
-/// What every server appends to the key of a handshake (RFC 6455, 1.3).
+/// GUID that every server appends to the key of a handshake (RFC 6455, 1.3).
 const KEY_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// When to come back who has too many sockets already.
+/// Retry-After of a client that has too many sockets already, in seconds.
 const RETRY_S: u64 = 10;
 
 /// A message of a socket that does not speak Channels.
@@ -45,7 +45,7 @@ pub enum RawMessage<'a> {
     Binary(&'a [u8]),
 }
 
-/// What answers the messages of a socket that does not speak Channels.
+/// Answer function of a socket that does not speak Channels.
 pub(crate) struct Raw {
     pub(crate) limit: usize,
     pub(crate) answer: Box<dyn Fn(RawMessage<'_>) -> Option<Frame> + Send + Sync>,
@@ -177,12 +177,12 @@ fn handshake_key(method: &Method, headers: &HeaderMap) -> Result<HeaderValue, Bo
     }
 }
 
-/// Whoever shakes hands.
+/// Client in its handshake.
 struct Incomer {
     side: Side,
     place: Place,
     line: Option<Place>,
-    /// Where it comes from, if that is not the other end.
+    /// Address of the client, if that is not the other end.
     peer: Option<SocketAddr>,
     agent: Option<Arc<str>>,
     began: Instant,

@@ -1,4 +1,4 @@
-//! How events are written: as server-sent events, or as lines of JSON.
+//! Format of events: server-sent events, or lines of JSON.
 
 use std::fmt::{self, Display};
 
@@ -10,7 +10,7 @@ use instep_model::position::Position;
 use instep_node::live::LivePlace;
 use serde_json::{Value, json};
 
-/// How events are written.
+/// Format of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     /// `text/event-stream`, which a browser resumes by itself.
@@ -19,7 +19,7 @@ pub enum Form {
     Lines,
 }
 
-/// Where a reader is who has the event.
+/// Resume point of a reader that has the event.
 pub(super) enum Id<'a> {
     /// Complete up to a position.
     Position(Position),
@@ -90,7 +90,7 @@ impl Form {
         self.event(id, event, payload.as_bytes())
     }
 
-    /// What comes before everything.
+    /// Preamble of the stream, if it has one.
     pub(super) fn begin(self) -> Option<Bytes> {
         match self {
             Self::Events => Some(format!("retry: {}\n", limits::EVENTS_RETRY_MS).into()),
@@ -98,7 +98,7 @@ impl Form {
         }
     }
 
-    /// What says that the connection lives.
+    /// Heartbeat.
     pub(super) fn beat(self) -> Bytes {
         match self {
             Self::Events => Bytes::from_static(b":\n\n"),
@@ -106,7 +106,8 @@ impl Form {
         }
     }
 
-    /// What says that the server goes, and when to come back: not everybody at once.
+    /// Last event of a server that drains, with the time to reconnect after: not the same for
+    /// everybody.
     pub(super) fn end(self) -> Bytes {
         let spread = u64::from(std::time::UNIX_EPOCH.elapsed().unwrap_or_default().subsec_micros());
         let retry_ms = limits::EVENTS_RETRY_MS * (100 + spread % 400) / 100;

@@ -93,7 +93,7 @@ impl Connection {
         self.serve();
     }
 
-    /// What the client may could be less than before.
+    /// Reviews the rights of the client, which may be fewer than before.
     pub(super) fn review(&mut self) {
         self.talk.review(&self.house, self.house.now(), &mut self.wants);
         self.serve();
@@ -251,7 +251,7 @@ impl Connection {
         &mut self.outbox
     }
 
-    /// How it stands, for people who look.
+    /// State of the session, for operators.
     pub(super) fn state(&self, visitor: &Visitor, now: u64) -> ConnectionState {
         ConnectionState {
             id: visitor.id.clone(),

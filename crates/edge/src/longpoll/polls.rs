@@ -31,7 +31,7 @@ pub(super) struct HandOver {
     taken_back: Arc<AtomicBool>,
 }
 
-/// Whom a poll's frames are told to.
+/// Channel to a waiting poll, for its frames.
 pub(super) type Reply = oneshot::Sender<HandOver>;
 
 /// The polls of one session.

@@ -21,7 +21,7 @@ use serde_json::value::RawValue;
 pub(crate) struct Revoked {
     /// Its topic.
     pub(crate) topic: String,
-    /// Why.
+    /// Reason code.
     pub(crate) reason: &'static str,
 }
 
@@ -32,7 +32,7 @@ pub(super) struct Revocations {
 }
 
 impl Revocations {
-    /// What becomes of frames that were queued before.
+    /// Filters frames that were queued before.
     pub(super) fn of(
         &self,
         frames: impl IntoIterator<Item = Frame>,
@@ -44,7 +44,7 @@ impl Revocations {
 }
 
 impl Revoked {
-    /// What becomes of a frame that was queued before.
+    /// Filters a frame that was queued before: it stays, is replaced by a refusal, or is removed.
     pub(super) fn of(&self, vsn: Vsn, frame: Frame) -> Option<Frame> {
         let Frame::Text(text) = &frame else { return Some(frame) };
         let Some(parts) = Parts::read(vsn, text).filter(|parts| parts.topic == self.topic) else {

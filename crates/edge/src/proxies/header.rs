@@ -13,7 +13,7 @@ const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 /// The longest header of version 1, with its end.
 const LONGEST_V1: usize = 107;
 
-/// What the first bytes of a connection are.
+/// Result of parsing the first bytes of a connection.
 #[derive(Debug, PartialEq, Eq)]
 enum Parsed {
     /// A header of so many bytes, and the client, if it says one.

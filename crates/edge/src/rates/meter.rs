@@ -10,7 +10,7 @@ use governor::nanos::Nanos;
 use governor::state::{NotKeyed, StateStore};
 use governor::{Quota, RateLimiter};
 
-/// What a connection has used of its rate: 16 bytes.
+/// Rate state of one connection: 16 bytes.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Allowance {
     used: u64,

@@ -15,7 +15,7 @@ pub struct RequestMeter {
 }
 
 impl Door {
-    /// What counts the requests on a connection from that address; none if they do not count.
+    /// Meter for the requests on a connection from that address; none if they do not count.
     #[must_use]
     pub fn requests(&self, from: std::net::IpAddr) -> Option<RequestMeter> {
         let house = self.house();

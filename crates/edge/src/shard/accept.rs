@@ -23,7 +23,7 @@ use crate::places::{Place, Sort};
 use crate::talk::Talk;
 use crate::turned_away::TurnedAway;
 
-/// What the system says when there is no descriptor: for anybody, for this process.
+/// Error numbers for a lack of descriptors: of the system, of this process.
 const NO_DESCRIPTORS: [i32; 2] = [23, 24];
 /// So near to the reserve it is looked at before each connection.
 const NEAR: RawFd = 16;
@@ -38,7 +38,7 @@ pub(super) struct Accept {
     waiting: Option<Instant>,
     /// The system had no descriptor left; asked again at this time.
     again_at: Option<u64>,
-    /// That has been told.
+    /// True once that has been logged.
     is_failing: bool,
     /// The last one has one of the last descriptors that are for connections.
     is_near: bool,

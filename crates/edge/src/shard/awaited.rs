@@ -13,7 +13,7 @@ use instep_node::Bell;
 
 use crate::talk::{Outside, Wait};
 
-/// What a shard waits for.
+/// Answers that a shard waits for.
 pub(super) struct Awaited {
     waits: FuturesUnordered<Entry>,
     signal: Arc<Signal>,
@@ -118,7 +118,7 @@ mod tests {
         })
     }
 
-    /// What a shard finds before it sleeps.
+    /// Answers that a shard finds before it sleeps.
     fn look(awaited: &mut Awaited) -> Vec<(u32, u64)> {
         let mut found = vec![];
         while awaited.may_have_news() {

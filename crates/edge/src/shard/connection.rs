@@ -24,7 +24,7 @@ use crate::websocket::Raw;
 /// Frames that one subscriber, which is behind, takes from one topic at a time.
 const CATCH_UP_FRAMES: usize = 64;
 
-/// Who is on the other side of the bytes.
+/// Receiver of a client's messages.
 #[expect(clippy::large_enum_variant, reason = "nearly all are clients; a box is a wait for memory")]
 pub(crate) enum Side {
     /// A client of topics, by Channels or over the Janus wire.
@@ -33,8 +33,8 @@ pub(crate) enum Side {
     Raw(Arc<Raw>),
 }
 
-/// What every message to it needs comes first, in as few lines of memory as can be: with many
-/// connections each of them is out of the cache when its turn comes.
+/// Connection of a shard. Fields that every message to it needs come first, in as few lines of
+/// memory as can be: with many connections each of them is out of the cache when its turn comes.
 #[repr(C)]
 pub(crate) struct Connection {
     pub(super) marks: Marks,
@@ -43,7 +43,7 @@ pub(crate) struct Connection {
     pub(super) stream: Stream,
     /// Read, but not looked at while too much waits to be written.
     held: Option<Box<[u8]>>,
-    /// When the socket last took something, since it takes no more.
+    /// Time of the last progress of a socket that is blocked; none while it is not.
     blocked_since: Option<u64>,
     ending: Ending,
     pub(super) side: Side,
@@ -51,28 +51,28 @@ pub(crate) struct Connection {
     pub(super) number: u64,
     pub(super) peer: SocketAddr,
     pub(super) agent: Option<Arc<str>>,
-    /// When it came, by the clock of the house.
+    /// Time of arrival, in milliseconds of the house clock.
     pub(super) since: u64,
     wire: Wire,
     /// The tick at which its deadline is looked at.
     timer: u32,
     /// Answers that others owe.
     awaited: u32,
-    /// How many messages it may still send.
+    /// Rate state of its messages.
     allowance: Allowance,
-    /// That of its socket; a session keeps it that waits for another connection.
+    /// Place of its socket, or of its session while that waits for another connection.
     place: Place,
-    /// That of its connection, if there is one.
+    /// Place of its connection, if there is one.
     line: Option<Place>,
     /// Bytes of a frame that is not complete, as the shard counts them.
     unfinished: usize,
-    /// When that frame began, by the clock of the house.
+    /// Time at which that frame began, in milliseconds of the house clock.
     unfinished_since: u64,
     /// Bytes of rows that a join owes it.
     owed: usize,
 }
 
-/// Where a connection stands in the lists of its shard.
+/// Flags of a connection in its shard, most of them for its lists.
 #[derive(Debug, Default)]
 pub(super) struct Marks {
     /// The system may have bytes for it.
@@ -103,7 +103,7 @@ enum Ending {
     Finished { until: u64 },
 }
 
-/// What becomes of a connection after an event.
+/// Outcome of an event for a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
     /// It stays.
@@ -176,7 +176,7 @@ impl Connection {
         }
     }
 
-    /// What this client may could be less than before.
+    /// Reviews the rights of this client, which may be fewer than before.
     pub(super) fn review(&mut self, slot: u32, core: &mut Core) {
         if let Side::Channels(talk) = &mut self.side {
             talk.review(&core.house, core.now, &mut core.wants);
@@ -248,7 +248,7 @@ impl Connection {
         }
     }
 
-    /// Whoever it was asked of has answered.
+    /// Takes an answer that it waited for.
     pub(super) fn answered(&mut self, slot: u32, outside: Outside, core: &mut Core) {
         self.awaited -= 1;
         let outside = match &self.side {

@@ -1,4 +1,4 @@
-//! What a shard has besides its connections: lists of work, topics, deadlines.
+//! State of a shard besides its connections: lists of work, topics, deadlines.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,23 +25,23 @@ pub(super) struct Core {
     pub(super) post: Post,
     pub(super) counters: Arc<Counters>,
     pub(super) topics: Topics,
-    /// What is new on a topic, and not given to everybody yet.
+    /// Fan-out under way: new frames of one topic, not given to everybody yet.
     pub(super) giving: Option<Giving>,
-    /// What each of some subscribers has to get of it, for the moment.
+    /// Frames of it that each of some subscribers has yet to get, for the moment.
     pub(super) owed: Vec<Owed>,
     pub(super) wheel: Wheel,
-    /// The time of this turn.
+    /// Time of this turn, in milliseconds of the house clock.
     pub(super) now: u64,
-    /// How long the one before took.
+    /// Duration of the turn before.
     pub(super) turn: Duration,
     pub(super) wants: Wants,
     /// Counts the messages of each connection, if that matters.
     pub(super) meter: Option<Meter>,
     /// Subscriptions that ended, still noted with their topics.
     pub(super) left: Vec<(u32, Joined)>,
-    /// Those to be read who have been here for a while.
+    /// Connections to be read that have been here for a while.
     steady: VecDeque<u32>,
-    /// Those to be read who come or go.
+    /// Connections to be read that come or go.
     crowd: VecDeque<u32>,
     pub(super) due: VecDeque<u32>,
     pub(super) catching: VecDeque<u32>,

@@ -1,4 +1,4 @@
-//! What a shard counts.
+//! Counters of a shard.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -27,7 +27,7 @@ impl DoorKind {
     }
 }
 
-/// What one shard has counted since it began.
+/// Counters of one shard since it began.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// WebSocket connections now.
@@ -58,7 +58,7 @@ pub struct Counts {
     pub overfull: u64,
     /// Bytes of frames that have not come to their end.
     pub unfinished_bytes: u64,
-    /// How often the shard has panicked and begun again.
+    /// Panics, after each of which the shard has begun again.
     pub panics: u64,
     /// WebSocket handshakes: from the request until its answer is written.
     pub handshakes: Times,

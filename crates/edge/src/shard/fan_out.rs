@@ -28,7 +28,8 @@ pub(super) struct Giving {
     frames: Vec<Arc<Frame>>,
     from: Cursor,
     to: Cursor,
-    /// Which frame has the position that whoever has all of them is complete up to.
+    /// Position up to which a subscriber with all frames is complete, and the index of the frame
+    /// that carries it.
     position: Option<(usize, Position)>,
     /// By form, once it is needed.
     laid_out: [Option<LaidOut>; Form::COUNT],
@@ -38,7 +39,7 @@ pub(super) struct Giving {
     left: usize,
 }
 
-/// What one subscriber has to get of what is new.
+/// Frames that one subscriber has yet to get.
 pub(super) enum Owed {
     /// All behind so many frames.
     From(usize),
@@ -167,7 +168,7 @@ impl Giving {
         end - self.left
     }
 
-    /// What one subscriber has to get of it.
+    /// Returns the frames that one subscriber has yet to get.
     fn owed(&self, connection: &mut Connection, member: Member) -> Owed {
         if connection.marks.blocked
             || connection.marks.behind

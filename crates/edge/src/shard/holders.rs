@@ -23,7 +23,7 @@ impl Shard {
         }
     }
 
-    /// Who is to go next.
+    /// Returns the connection to send away next.
     fn holder(&self) -> Option<usize> {
         let is_full = self.core.unfinished > limits::UNFINISHED_BYTES;
         let holding = || {

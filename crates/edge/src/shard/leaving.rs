@@ -4,14 +4,14 @@
 #[derive(Debug, Default)]
 pub(super) struct Leaving {
     slots: Vec<u32>,
-    /// How many there were.
+    /// Connections at the beginning.
     all: usize,
     began: u64,
-    /// Until then everybody has been sent away, counted from the beginning.
+    /// Duration over which all of them are sent away, in milliseconds from the beginning.
     spread_ms: u64,
 }
 
-/// How long a shard may wait before it sends the next ones away.
+/// Interval between two batches that are sent away, in milliseconds.
 const STEP_MS: u64 = 10;
 
 impl Leaving {
@@ -25,7 +25,7 @@ impl Leaving {
         (!self.slots.is_empty()).then_some(wait)
     }
 
-    /// Who is to be sent away now, at most so many.
+    /// Returns the connections to send away now, at most so many.
     pub(super) fn take(&mut self, now: u64, most: usize) -> Vec<u32> {
         let due = self.due(now).min(most);
         self.slots.split_off(self.slots.len() - due)

@@ -1,4 +1,4 @@
-//! What others tell a shard.
+//! Mail of a shard: messages from other threads.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub(crate) enum Mail {
     Attach(Box<Connection>, Token),
     /// Send everybody away, within that time.
     Drain { spread_ms: u64 },
-    /// What somebody may has changed: look at everybody.
+    /// Rights may have changed: review those of everybody.
     Review,
     /// Somebody wants to know who is connected.
     Question(Question),
@@ -41,16 +41,16 @@ pub(crate) struct Arrival {
     pub(crate) wire: Wire,
     pub(crate) side: Side,
     pub(crate) peer: SocketAddr,
-    /// What the client calls itself.
+    /// User agent of the client.
     pub(crate) agent: Option<Arc<str>>,
-    /// How long its handshake took, if there was one.
+    /// Duration of its handshake, if there was one.
     pub(crate) handshake: Option<Duration>,
     /// Since when a shard could serve it.
     pub(crate) ready: Instant,
     pub(crate) place: Place,
-    /// That of its connection, where somebody has taken that.
+    /// Place of its connection, where there is one besides that of the socket.
     pub(crate) line: Option<Place>,
-    /// What the client sent behind its handshake.
+    /// Bytes that the client sent behind its handshake.
     pub(crate) early: Vec<u8>,
 }
 

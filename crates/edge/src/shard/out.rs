@@ -1,4 +1,4 @@
-//! What waits to be written to one socket.
+//! Output queue of one socket.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -30,7 +30,7 @@ enum Piece {
     Own(Vec<u8>),
 }
 
-/// How far a write came.
+/// Result of a write.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Written {
     /// Everything is written.

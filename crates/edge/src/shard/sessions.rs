@@ -1,4 +1,4 @@
-//! Where the sessions of the Janus wire live, by the tokens that find them.
+//! Registry of the sessions of the Janus wire, by their tokens.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,7 +9,7 @@ use instep_protocol::janus::Token;
 #[derive(Default)]
 pub(crate) struct Sessions(Mutex<HashMap<Token, Home>>);
 
-/// Where a session lives, as long as it lives.
+/// Location of a session, for as long as it lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Home {
     pub(super) shard: usize,

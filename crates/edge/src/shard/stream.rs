@@ -10,7 +10,7 @@ use mio::{Interest, Registry, Token};
 
 pub(crate) use self::tls::Tls;
 
-/// What bytes travel over, without ever waiting.
+/// Transport of a connection, non-blocking.
 pub(crate) enum Stream {
     /// TCP as it is.
     Plain(TcpStream),

@@ -1,6 +1,6 @@
-//! What is connected and how far behind it is, for people who look.
+//! Survey of connections and their lag, for operators.
 //!
-//! A shard looks at some of its connections in each turn, so that nobody waits for those who ask.
+//! A shard looks at some of its connections in each turn, so that no client waits for a survey.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -22,17 +22,17 @@ pub struct ConnectionState {
     pub door: &'static str,
     /// The other end, where it is known.
     pub peer: Option<SocketAddr>,
-    /// Who it is, as far as that was shown.
+    /// Principal, as far as it was authenticated.
     pub principal: String,
-    /// What the client calls itself.
+    /// User agent, as the client gives it.
     pub agent: Option<Arc<str>>,
-    /// How long it is there, in milliseconds.
+    /// Age of the connection, in milliseconds.
     pub age_ms: u64,
     /// Bytes that wait for its socket.
     pub waiting_bytes: usize,
     /// For how long the socket has taken nothing, while something waits for it.
     pub blocked_ms: Option<u64>,
-    /// What it has joined.
+    /// Topics joined.
     pub topics: Vec<TopicState>,
 }
 
@@ -45,15 +45,15 @@ pub struct TopicState {
     pub lag: u64,
 }
 
-/// How many frames behind is told apart.
+/// Thresholds of lag, in frames.
 pub const BEHIND: [u64; 4] = [1, 10, 100, 1_000];
 
-/// How far subscribers are behind, all together.
+/// Lag of subscribers, all together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Lag {
     /// Topics joined by connections.
     pub subscriptions: u64,
-    /// How many of them are at least as many frames behind as [`BEHIND`] says.
+    /// Subscriptions that are at least as many frames behind as each of [`BEHIND`].
     pub behind: [u64; BEHIND.len()],
     /// Frames that the furthest is behind.
     pub most: u64,
@@ -63,18 +63,18 @@ pub struct Lag {
     pub blocked: u64,
 }
 
-/// What a shard is asked.
+/// Question to a shard.
 pub(crate) enum Question {
-    /// How far is everybody behind?
+    /// Lag of all subscribers.
     Lag(oneshot::Sender<Lag>),
-    /// Who is the furthest behind?
+    /// Connections that are the furthest behind.
     Furthest { most: usize, reply: oneshot::Sender<Vec<ConnectionState>> },
-    /// Is there a connection of this number?
+    /// Connection of this number, if there is one.
     Numbered { number: u64, reply: oneshot::Sender<Vec<ConnectionState>> },
 }
 
 impl Shards {
-    /// How far everybody is behind.
+    /// Sums up the lag of all subscribers.
     pub(crate) async fn lag(&self) -> Lag {
         let mut all = Lag::default();
         for handle in &self.0 {
@@ -124,7 +124,7 @@ impl ConnectionState {
     }
 }
 
-/// Those who are the furthest behind come first; among equals, those for whom most bytes wait.
+/// Sorts by lag, the furthest behind first; among equals, those first for whom most bytes wait.
 pub(crate) fn sort(states: &mut [ConnectionState]) {
     states.sort_by_cached_key(|state| {
         (std::cmp::Reverse((state.lag(), state.waiting_bytes)), state.id.clone())
@@ -219,7 +219,7 @@ impl Survey {
         }
     }
 
-    /// Whoever asked may have given up.
+    /// Sends the answer; it is dropped if nobody waits for it any more.
     fn answer(mut self) {
         match self.question {
             Question::Lag(reply) => drop(reply.send(self.lag)),
@@ -258,7 +258,7 @@ fn state_of(shard: usize, connection: &Connection, now: u64) -> ConnectionState 
     }
 }
 
-/// What people call a connection of a shard.
+/// Public id of a connection of a shard.
 pub(crate) fn id(shard: usize, number: u64) -> String {
     format!("{shard}-{number}")
 }

@@ -1,4 +1,4 @@
-//! How long things took, in steps that do not change.
+//! Histograms of durations, with fixed buckets.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,11 +11,11 @@ pub const STEPS_US: [u64; 13] = [
     5_000_000,
 ];
 
-/// How often something took how long.
+/// Histogram of durations.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Times {
-    /// How often it was within each of [`STEPS_US`] and not within the one before; last, how often
-    /// it took longer.
+    /// Counts of the buckets [`STEPS_US`]: durations within each, and not within the one before;
+    /// last, those that took longer.
     pub steps: [u64; STEPS_US.len() + 1],
     /// All of it together, in microseconds.
     pub sum_us: u64,

@@ -52,7 +52,7 @@ impl Topics {
         self.topics.get_mut(mark as usize)
     }
 
-    /// Whom a topic wakes, and its mark.
+    /// Returns the listener of a topic for this shard, and its mark.
     pub(super) fn listener(&mut self, name: &Arc<str>) -> (Listener, u32) {
         let mark = match self.by_name.get(name) {
             Some(mark) => *mark,

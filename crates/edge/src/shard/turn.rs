@@ -130,7 +130,7 @@ impl Shard {
         soon.chain(again).chain(self.leaving.due_in(now)).min().map(Duration::from_millis)
     }
 
-    /// How many there were.
+    /// Takes events, and returns how many there were.
     fn take_events(&mut self, events: &Events, earliest: Instant) -> usize {
         let mut told = 0;
         for event in events {

@@ -10,7 +10,7 @@ const TICKS: u64 = 512;
 /// and would leave its room in all of them.
 const KEPT: usize = 64;
 
-/// Who is due when. An entry is a hint: whoever is told looks at its real deadline.
+/// Timer wheel. An entry is a hint: its connection looks at its real deadline.
 pub(super) struct Wheel {
     slots: Vec<Vec<Entry>>,
     /// The tick that comes next.
@@ -18,7 +18,7 @@ pub(super) struct Wheel {
     entries: usize,
 }
 
-/// A connection, by the slot it lives in and its number.
+/// Timer of a connection, by the slot it lives in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) slot: u32,
@@ -42,7 +42,7 @@ impl Wheel {
         self.entries += 1;
     }
 
-    /// Who is due at `now`.
+    /// Moves the entries to `due` that are due at `now`.
     pub(super) fn advance(&mut self, now: u64, due: &mut VecDeque<Entry>) {
         while self.next <= now / TICK_MS {
             if self.entries == 0 {

@@ -1,4 +1,4 @@
-//! How messages lie in the stream of a connection.
+//! Framing of messages in the stream of a connection.
 
 use instep_node::live::UNCOUNTED_EVENTS;
 use instep_node::ring::{Frame as RingFrame, Payload};

@@ -1,4 +1,4 @@
-//! What a client has of one topic.
+//! Topic that a client has joined.
 
 use std::sync::Arc;
 
@@ -27,18 +27,18 @@ pub(crate) struct Joined {
     pub(super) mail: Option<Box<Part>>,
     /// None for live topics.
     pub(super) dataset: Option<Dataset>,
-    /// What it has yet to be told before it reads on.
+    /// Rest of the join, to be sent before it reads on.
     pub(super) rest: Option<Box<Rest>>,
     /// The client is complete up to here.
     pub(super) position: Option<Position>,
     pub(super) anyone_publishes: bool,
-    /// Where a shard has noted this subscriber: its topic …
+    /// Mark of the topic in the shard that has noted this subscriber …
     pub(crate) mark: u32,
     /// … and its place among those who have joined.
     pub(crate) place: u32,
 }
 
-/// What a subscriber finds in its topic.
+/// Result of reading a topic for a subscriber.
 pub(crate) enum News {
     /// Frames, in order.
     Frames(Vec<Arc<RingFrame>>),
@@ -63,7 +63,7 @@ impl Joined {
         }
     }
 
-    /// What it is told of who is present, where presence is kept.
+    /// Presence that a joiner gets first, where presence is kept.
     pub(super) fn greeting(&self) -> Option<Greeting> {
         self.seat.as_ref()?;
         self.subscription.topic().greet()

@@ -222,7 +222,7 @@ impl Talk {
     }
 }
 
-/// What follows the answer to a join.
+/// Content that follows the answer to a join.
 enum Behind {
     /// Rows that did not fit it.
     View(Option<FeedJoined>),

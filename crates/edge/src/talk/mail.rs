@@ -24,10 +24,10 @@ use crate::places::{Place, Sort};
 /// The event by which messages are sent.
 const SEND_EVENT: &str = "send";
 
-/// What joining a topic makes of a client.
+/// Role that a client takes by joining a topic.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role<'a> {
-    /// It hears what is told there.
+    /// It gets what is published there.
     Subscriber,
     /// It takes a server's mail, in a dataset that is known or not yet.
     Server { dataset: Option<&'a str> },
@@ -35,7 +35,7 @@ pub(super) enum Role<'a> {
     Queue { dataset: &'a str, queue: &'a str },
 }
 
-/// What somebody does on a topic of mail.
+/// Membership in a topic of mail.
 pub(crate) enum Part {
     /// It takes a server's mail, and has a place among those who do.
     Server { registration: Registration, _place: Place },
@@ -51,7 +51,7 @@ impl Part {
         }
     }
 
-    /// What it makes of a client, by which its right is asked for again.
+    /// Role of the client, by which its right is checked again.
     pub(super) fn role(&self) -> Role<'_> {
         match self {
             Self::Server { registration, .. } => {
@@ -65,7 +65,8 @@ impl Part {
 }
 
 impl<'a> Role<'a> {
-    /// The Janus wire has no word for a message that is confirmed.
+    /// Reads the role from the topic. On the Janus wire everybody is a subscriber: it has no word
+    /// for a message that is confirmed.
     pub(super) fn of(topic: &'a str, is_channels: bool) -> Self {
         if !is_channels {
             return Self::Subscriber;
@@ -143,7 +144,7 @@ pub(super) fn register(
     }))
 }
 
-/// What a server wants, and the dataset that it may have it from.
+/// Reads a request to register, and finds the dataset that it is allowed in.
 fn wish(
     topic: &str,
     params: &Value,
@@ -162,7 +163,7 @@ fn wish(
     Ok((wish, dataset))
 }
 
-/// What a client pushes to a topic of mail that it has joined.
+/// Takes a push to a topic of mail that the client has joined.
 pub(super) fn push(part: &Part, push: Asked, credential: &Credential, house: &House) -> Answer {
     let Asked { channel, reply_to, event, payload } = push;
     let now = |refusal| Answer::Now(Outside::Answered(reply_to.clone(), Err(refusal)));
@@ -182,7 +183,7 @@ pub(super) fn push(part: &Part, push: Asked, credential: &Credential, house: &Ho
     wait.map_or_else(|error| now(refused(&error)), Answer::Awaited)
 }
 
-/// What a registered server says of its messages.
+/// Takes an event of a registered server about its messages.
 fn answer(
     registration: &Registration,
     reply_to: Option<ReplyTo>,

@@ -1,4 +1,4 @@
-//! What a joiner says of itself, and its seat among those who are present.
+//! Presence of a joiner: what it asks for, and its seat among those who are present.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,26 +17,26 @@ use crate::places::{Full, Place, Sort};
 /// The event by which a client says something else of itself, or that it is gone.
 pub(super) const EVENT: &str = "presence";
 
-/// What the keys of those begin with who show nothing where tokens are checked.
+/// Key prefix of clients that show no credential, where tokens are checked.
 const UNPROVEN: &str = "anonymous:";
-/// What keys begin with that are not the subject of a token as it is, and the subjects that look
-/// like one of those: no two principals have the same key.
+/// Reserved key prefixes. A subject that begins with one gets `token:` in front of it: no two
+/// principals have the same key.
 const PREFIXES: [&str; 4] = [UNPROVEN, "token:", "key:", "phx_"];
 
-/// What the parameters of a join ask for.
+/// Parameters of a join.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Wish {
-    /// What the joiner has already.
+    /// Resume point.
     pub(crate) since: Since,
-    /// Under which key it is present; none for one of its own.
+    /// Presence key; none for one of its own.
     key: Option<String>,
-    /// What others are told of it.
+    /// Presence meta that others are told.
     meta: Result<Map<String, Value>, PresenceError>,
     /// It is present as soon as it has joined.
     tracks: bool,
     /// It is a client of Supabase's, which takes broadcasts of bytes under a name (kind 4).
     pub(crate) takes_named: bool,
-    /// Where it comes from.
+    /// Address of the client.
     from: Option<IpAddr>,
 }
 
@@ -44,14 +44,14 @@ pub(crate) struct Wish {
 pub(crate) struct Seat {
     key: Option<Box<str>>,
     present: Option<(Present, Place)>,
-    /// Where whoever sits here comes from.
+    /// Address of the client.
     from: Option<IpAddr>,
 }
 
-/// Why somebody has no seat.
+/// Refusal of a seat.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Unseated {
-    /// What it says of itself is over a limit.
+    /// The key or the meta is refused.
     Presence(PresenceError),
     /// There are as many present as may be, of everybody or of its address.
     Full(Full),
@@ -78,8 +78,8 @@ impl Wish {
         Self { from, ..Self::read(params, subject, &whose) }
     }
 
-    /// Where tokens are checked, nobody takes the place of a subject by saying its name: a key that
-    /// is only said begins with `whose` it is.
+    /// Reads the parameters. Where tokens are checked, nobody takes the key of a subject by
+    /// claiming it: a claimed key is put behind `whose`.
     fn read(params: &Value, subject: Option<&str>, whose: &str) -> Self {
         let ours = params.get("presence");
         // So joins whoever tracks itself later, by a push.

@@ -1,4 +1,4 @@
-//! What a push of a client leads to.
+//! Pushes of clients, and their answers.
 
 use bytes::Bytes;
 use instep_access::{Action, Credential, Refusal};

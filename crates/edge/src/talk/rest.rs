@@ -18,18 +18,18 @@ use serde_json::json;
 
 use super::joining::Rows;
 
-/// What is pushed, and the position that whoever has it is complete up to.
+/// Event, payload, and the position up to which a client that has it is complete.
 pub(crate) type Told = (Arc<str>, Bytes, Option<Position>);
 
-/// What a client has yet to be told of a topic before it is told what is new there.
+/// Rest of a join: what a client is sent of a topic before its news.
 pub(crate) enum Rest {
     /// Rows and changes.
     Rows(RowsLeft),
-    /// Those who are present, behind a place.
+    /// Presence list, behind a place.
     Present(Arc<Topic>, Option<After>),
 }
 
-/// What a join of a topic with a log owes.
+/// Rest of a join of a topic with a log.
 pub(crate) struct RowsLeft {
     notices: IntoIter<Notice>,
     in_chunks: bool,
@@ -39,13 +39,13 @@ pub(crate) struct RowsLeft {
 }
 
 impl Rest {
-    /// Those who are present on a topic, behind a place: as they are when it is their turn, because
-    /// what has changed until then waits in the ring behind them.
+    /// Presence list of a topic, behind a place: as it is when its turn comes, because later
+    /// changes wait in the ring behind it.
     pub(crate) fn of_presence(topic: Arc<Topic>, after: After) -> Self {
         Self::Present(topic, Some(after))
     }
 
-    /// What follows the answer to a join: changes, or rows in chunks that a bookmark closes.
+    /// Rest behind the answer to a join: changes, or rows in chunks that a bookmark closes.
     pub(crate) fn of_join(joined: FeedJoined) -> Self {
         let in_chunks = match joined.mode {
             Mode::Resume => false,

@@ -1,4 +1,4 @@
-//! Who speaks for a client: the session machine of its wire.
+//! Speaker for a client: the session machine of its wire.
 
 use instep_protocol::janus::Token;
 use instep_protocol::janus::session::{self as janus, JanusSession};
@@ -107,7 +107,7 @@ impl Speaker {
     }
 }
 
-/// What the wires have in common, as this one says it.
+/// Translates an event for the Janus wire; none for those that it does not share.
 fn shared(event: Event<'_>) -> Option<janus::Event<'_>> {
     Some(match event {
         // Its frames are no messages, and only a PONG is a sign of life.

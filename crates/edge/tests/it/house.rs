@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use crate::client::Client;
 
-/// How long to try for what only has to happen at some time.
+/// Timeout of what only has to happen at some time.
 pub(crate) const LIVENESS: Duration = Duration::from_secs(60);
 pub(crate) const TABLE_TOPIC: &str = "table:d/t";
 
@@ -58,7 +58,7 @@ impl House {
         Client::connect(self.address)
     }
 
-    /// Where WebSockets are: `/channels`, and `/panics` for what a bug would do.
+    /// Address of WebSockets: `/channels`, and `/panics` for what a bug would do.
     pub(crate) fn http(&self) -> SocketAddr {
         self.http
     }
@@ -86,7 +86,7 @@ impl House {
         self.runtime.block_on(dataset.commit(vec![operation].into())).unwrap();
     }
 
-    /// What all shards have counted, together.
+    /// Sum of a counter over all shards.
     pub(crate) fn count(&self, of: impl Fn(&Counts) -> u64) -> u64 {
         self.door.counts().iter().map(of).sum()
     }

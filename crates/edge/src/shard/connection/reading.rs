@@ -127,7 +127,7 @@ impl Connection {
         self.end(slot, Some(CLOSE_TRY_LATER), why, core);
     }
 
-    /// When an unfinished message has to be complete.
+    /// Deadline of an unfinished message, in milliseconds of the house clock.
     pub(super) fn unfinished_until(&self) -> Option<u64> {
         let bytes = self.unfinished as u64;
         let takes = limits::UNFINISHED_MS + bytes * 1_000 / limits::BODY_BYTES_PER_S;
