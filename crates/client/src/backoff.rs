@@ -34,7 +34,7 @@ impl Backoff {
         self.attempts
     }
 
-    /// It worked: the next wait is short again.
+    /// Resets the wait after a success.
     pub fn reset(&mut self) {
         self.attempts = 0;
     }

@@ -33,7 +33,7 @@ pub struct Commit {
 pub enum Change {
     /// A commit.
     Commit(Commit),
-    /// Nothing was committed up to this position.
+    /// Position up to which nothing more was committed.
     Bookmark(String),
 }
 

@@ -132,7 +132,7 @@ impl Channels {
         Self::connect_trusting(base_url, shown, &Trust::system()).await
     }
 
-    /// The same, and trusts others than this machine does.
+    /// Connects with other trust anchors than those of this machine.
     ///
     /// # Errors
     /// As [`Channels::connect_with`].

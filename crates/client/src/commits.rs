@@ -25,7 +25,7 @@ pub struct Receipt {
     pub id: Uuid,
     /// Complete up to here.
     pub position: String,
-    /// For each operation the number that it computed (`add`, `append`).
+    /// Numbers that operations computed (`add`, `append`), one for each operation.
     pub results: Vec<Option<i64>>,
     /// An earlier commit with the same id had taken effect already.
     pub replayed: bool,
@@ -34,8 +34,7 @@ pub struct Receipt {
 impl Client {
     /// Commits operations: all of them become visible together, or none. Without an `id` a new
     /// UUIDv7 is made. When the answer is lost, or the server asks for patience (429, 503), the
-    /// commit
-    /// is repeated with the same id, so that it takes effect at most once.
+    /// commit is repeated with the same id, so that it takes effect at most once.
     ///
     /// # Errors
     /// [`Error::Refused`] when nothing happened; [`Error::Unreachable`] when nothing was sent;

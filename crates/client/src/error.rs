@@ -74,7 +74,7 @@ impl Error {
         }
     }
 
-    /// The same request may succeed a little later.
+    /// Returns true if the same request may succeed a little later.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {

@@ -35,7 +35,7 @@ impl Client {
         Self::trusting(base_url, key, &Trust::system())
     }
 
-    /// The same, which trusts others than this machine does.
+    /// Makes a client with other trust anchors than those of this machine.
     ///
     /// # Errors
     /// As [`Client::new`], also when what to trust is no certificate.

@@ -11,7 +11,7 @@ use crate::http::Client;
 pub struct Connections {
     /// Connections in all.
     pub count: u64,
-    /// Some of them.
+    /// Connections listed, at most as many as were asked for.
     pub connections: Vec<ConnectionStatus>,
 }
 
@@ -54,7 +54,7 @@ pub struct JoinedTopic {
 pub struct Topics {
     /// Topics in all.
     pub count: u64,
-    /// Some of them.
+    /// Topics listed, at most as many as were asked for.
     pub topics: Vec<TopicStatus>,
 }
 

@@ -15,16 +15,16 @@ pub struct Letter {
     pub to: String,
     /// The body, any JSON.
     pub body: Value,
-    /// Its permanent id, a UUID: the same one is stored once.
+    /// Permanent id, a UUID, which makes sending idempotent: the same one is stored once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// Higher ones are given first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<u8>,
-    /// It ends undelivered after this many milliseconds.
+    /// Time to live, in milliseconds: a message that is undelivered then ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_ms: Option<u64>,
-    /// It is given to nobody before, in milliseconds since 1970.
+    /// Earliest time of delivery, in milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<u64>,
 }
@@ -56,7 +56,7 @@ pub struct MessageStatus {
     pub server: Option<String>,
     /// `pending`, `delayed`, `unrouted`, `dead`, `confirmed`, `expired` …
     pub state: String,
-    /// Everything else that the server says.
+    /// Other fields of the server's answer.
     #[serde(flatten)]
     pub more: serde_json::Map<String, Value>,
 }
@@ -74,15 +74,15 @@ pub struct MessagePage {
 /// Filter for messages.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MessageQuery {
-    /// For this endpoint.
+    /// Endpoint.
     pub endpoint: Option<String>,
-    /// Routed to this server.
+    /// Server that they are routed to.
     pub server: Option<String>,
-    /// In this state.
+    /// State.
     pub state: Option<String>,
-    /// Stored at least so long ago.
+    /// Minimum age, in milliseconds.
     pub older_than_ms: Option<u64>,
-    /// Behind this number.
+    /// Number behind which the page begins.
     pub after: Option<u64>,
     /// Messages on the page.
     pub limit: Option<usize>,
@@ -97,7 +97,7 @@ pub struct ServerStatus {
     pub pending: u64,
     /// Milliseconds since the oldest of them was stored.
     pub oldest_ms: Option<u64>,
-    /// Somebody takes its mail now.
+    /// True while somebody takes its mail.
     pub registered: bool,
     /// Generation of its newest registration.
     pub generation: u64,
@@ -108,9 +108,9 @@ pub struct ServerStatus {
 pub struct Moved {
     /// The endpoint.
     pub endpoint: String,
-    /// Its server before.
+    /// Previous server.
     pub from: Option<String>,
-    /// Its server now.
+    /// New server.
     pub to: String,
     /// The generation of its route.
     pub generation: u64,
@@ -222,7 +222,7 @@ pub struct Answers {
     pub not: Vec<u64>,
 }
 
-/// Not now: it is given again later.
+/// Negative acknowledgement: the message is given again later.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Nack {
     /// The message.
@@ -230,12 +230,12 @@ pub struct Nack {
     /// Delay until the retry, in milliseconds.
     #[serde(default)]
     pub delay_ms: u64,
-    /// It was tried, and failed: that counts.
+    /// True for a failed attempt, which counts.
     #[serde(default)]
     pub failed: bool,
 }
 
-/// Never: it becomes a dead letter.
+/// Rejection: the message becomes a dead letter.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reject {
     /// The message.
@@ -466,7 +466,7 @@ impl Client {
         self.request(Method::POST, &path, Some(&body)).await
     }
 
-    /// Says what became of messages that were pulled.
+    /// Answers messages that were pulled: acks, nacks and rejections.
     ///
     /// # Errors
     /// [`Error::Refused`] with `bad_json` …; what became of each message is in the outcomes.

@@ -37,7 +37,7 @@ pub struct PageQuery {
     pub prefix: Option<String>,
     /// Rows on the page.
     pub limit: Option<usize>,
-    /// At least as fresh as this position.
+    /// Minimum freshness: the page is read at this position, or a later one.
     pub at_least: Option<String>,
 }
 
@@ -81,7 +81,7 @@ enum Line {
 }
 
 impl Client {
-    /// One row.
+    /// Reads one row.
     ///
     /// # Errors
     /// [`Error::Refused`] with `row_not_found`, `unknown_table` …

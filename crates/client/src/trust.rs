@@ -25,8 +25,8 @@ impl Trust {
         Self::default()
     }
 
-    /// These certificates in PEM and no others: authorities, and servers that sign for themselves
-    /// (`openssl req -x509`). Names and times are checked as always.
+    /// Trusts these certificates in PEM and no others: authorities, and servers that sign for
+    /// themselves (`openssl req -x509`). Names and times are checked as always.
     #[must_use]
     pub fn only(pem: Vec<u8>) -> Self {
         Self { roots: Some(pem) }

@@ -66,7 +66,7 @@ pub(super) struct Driver {
     socket: Option<Socket>,
     commands: mpsc::Receiver<Command>,
     topics: BTreeMap<String, Topic>,
-    /// By ref, which is also by age.
+    /// Requests that wait for a reply, by ref, which is also by age.
     waiting: BTreeMap<u64, (Instant, Waiting)>,
     /// Events for which their reader's channel is full. While there are any, the socket is not
     /// read.

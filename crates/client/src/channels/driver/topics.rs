@@ -264,7 +264,7 @@ impl Driver {
         self.undelivered.push_back((entry.events.clone(), happening));
     }
 
-    /// There is room for the first of what waits, or its reader has gone.
+    /// Delivers the first undelivered event: there is room for it, or its reader has gone.
     pub(super) fn deliver(&mut self, room: Result<OwnedPermit<Happening>, ()>) {
         let first = self.undelivered.pop_front();
         if let (Ok(room), Some((_, happening))) = (room, first) {
