@@ -65,7 +65,7 @@ pub enum FollowError {
 pub struct Follow {
     incarnation: Incarnation,
     reader: Arc<dyn LogReader>,
-    /// Everything up to here was given.
+    /// Place up to which everything was given.
     done: Place,
     next: Revision,
     head: watch::Receiver<Place>,

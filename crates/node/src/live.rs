@@ -135,7 +135,7 @@ impl Since {
         }
     }
 
-    /// As a topic with a log takes it.
+    /// Converts it for a topic with a log: `Some(None)` is a resume point that means nothing there.
     #[must_use]
     pub fn position(&self) -> Option<Option<Position>> {
         match self {
@@ -154,7 +154,7 @@ pub struct LiveJoined {
     pub place: LivePlace,
     /// The joiner said where it was.
     pub resumes: bool,
-    /// It has missed nothing that it does not get now.
+    /// True when no message is lost: the joiner gets all that it missed.
     pub recovered: bool,
     /// A message to send before all others.
     pub last: Option<Arc<Frame>>,

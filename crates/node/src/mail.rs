@@ -91,7 +91,7 @@ pub enum MailError {
         /// The newest of the server.
         newest: u64,
     },
-    /// Another registration has taken over.
+    /// Fenced: another registration has taken over.
     #[error("another registration of this server has taken over")]
     Fenced,
     /// Limit of registrations of the client's address.
@@ -233,16 +233,16 @@ impl Wish {
 /// Answer of a server about one message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// It is done.
+    /// Done.
     Ack,
-    /// It is not done now.
+    /// Not done now: it is given again later.
     Nack {
         /// Delay until the retry, in milliseconds.
         delay_ms: u64,
-        /// It was tried, and failed.
+        /// True for a failed attempt, which counts.
         failed: bool,
     },
-    /// It is never done.
+    /// Never to be given again.
     Reject {
         /// Reason of the rejection.
         reason: String,

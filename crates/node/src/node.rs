@@ -100,7 +100,7 @@ impl Node {
         &self.0.topics
     }
 
-    /// Says that everything is in memory.
+    /// Marks the node as ready: everything is in memory.
     pub fn set_ready(&self) {
         *self.0.ready.write().unwrap_or_else(PoisonError::into_inner) = None;
     }

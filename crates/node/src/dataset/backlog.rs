@@ -121,7 +121,7 @@ impl<T> Backlog<T> {
         entry
     }
 
-    /// There is nothing to come.
+    /// Closes the backlog: nothing is to come.
     pub(super) fn close(&self) {
         lock(&self.state).closed = true;
         self.arrived.notify_one();

@@ -36,13 +36,13 @@ enum Turn {
 /// Outcome of putting a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Put<T> {
-    /// It waits for whoever works.
+    /// Queued for whoever works.
     Queued,
     /// The caller works on it now, and calls [`Inbox::rest`] behind that.
     YourTurn(T),
-    /// Too much waits already.
+    /// Refused: the queue is full.
     Full,
-    /// Nothing is taken any more.
+    /// Refused: the queue is closed.
     Closed,
 }
 

@@ -26,11 +26,11 @@ impl PublishId {
 /// Outcome of publishing a message that has an id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Once {
-    /// It was published.
+    /// Published now.
     Published(Published),
-    /// It had been published before, with this answer; now nothing was.
+    /// Duplicate: it had been published before, with this answer; now nothing was.
     Replayed(Published),
-    /// Another message had been published under the id; now nothing was.
+    /// Conflict: another message had been published under the id; now nothing was.
     Conflict,
 }
 

@@ -31,13 +31,13 @@ pub(crate) struct Bodies {
     store: Arc<dyn BodyStore>,
     limit: usize,
     state: Mutex<State>,
-    /// There is something to spill, or nothing will come any more.
+    /// Notified when there is something to spill, or when nothing will come any more.
     full: Condvar,
-    /// Something was spilled.
+    /// Notified when something was spilled.
     spilled: Condvar,
-    /// One spills at a time.
+    /// Lock of spilling: one spills at a time.
     spilling: Mutex<()>,
-    /// Held by whoever reads the store, and alone by whoever looks whether it begins anew.
+    /// Lock of the store: shared by readers, exclusive while it is checked and may begin anew.
     reading: RwLock<()>,
 }
 
@@ -104,7 +104,7 @@ impl Bodies {
         begun
     }
 
-    /// Everything that could be found is in the store again.
+    /// Notes that everything that could be found is in the store again.
     pub(crate) fn restored(&self) {
         let mut state = lock(&self.state);
         state.restoring = false;

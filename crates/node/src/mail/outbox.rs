@@ -37,11 +37,11 @@ pub struct Delivery {
 /// Event for a registration, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Told {
-    /// Work on this.
+    /// Message to work on.
     Message(Box<Delivery>),
     /// Query: which of these have arrived?
     Ask(Vec<u64>),
-    /// These are not yours any more: they were moved, or ended.
+    /// Messages that it does not hold any more: they were moved, or have ended.
     Gone(Vec<u64>),
     /// Another registration of the same server has taken over; nothing follows.
     Replaced,

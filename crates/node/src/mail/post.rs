@@ -211,7 +211,7 @@ impl Post {
         wall + u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Says how long the lease of a message lasts that is written now.
+    /// Sets the lease of a message that is written to its server now.
     pub(super) fn date(&self, delivery: &mut Delivery) {
         delivery.lease_ms = delivery.lease_until.saturating_sub(self.now());
         delivery.lease_until = now_ms().saturating_add(delivery.lease_ms);

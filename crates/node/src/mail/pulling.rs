@@ -41,7 +41,7 @@ pub type Kept = Box<dyn Any + Send + Sync>;
 pub struct Pull {
     /// Registration, as the first pull returned it; without it a new registration takes over.
     pub registration: Option<u64>,
-    /// At most so many messages.
+    /// Limit of messages.
     pub max: usize,
     /// Timeout of waiting for the first message.
     pub wait: Duration,

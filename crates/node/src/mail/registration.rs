@@ -126,7 +126,7 @@ impl Dataset {
         all
     }
 
-    /// Says what became of messages, for whoever holds that registration.
+    /// Stores answers about messages, for whoever holds that registration.
     ///
     /// # Errors
     /// [`MailError::Refused`] when nothing of it was stored.

@@ -36,7 +36,7 @@ pub struct Nack {
     /// Delay until the retry, in milliseconds.
     #[serde(default)]
     pub delay_ms: u64,
-    /// It was tried, and failed: that counts.
+    /// True for a failed attempt, which counts.
     #[serde(default)]
     pub failed: bool,
 }

@@ -42,7 +42,7 @@ impl Bell {
         quiet
     }
 
-    /// Says that the thread is awake: nobody needs to wake it.
+    /// Notes that the thread is awake: nobody needs to wake it.
     pub fn is_awake(&self) {
         self.asleep.store(false, Ordering::SeqCst);
     }

@@ -21,7 +21,7 @@ pub(super) struct LiveState {
     pub(super) is_due: bool,
     /// Time of the last diff of presence, in milliseconds of the registry's clock.
     pub(super) told_at: u64,
-    /// Nobody has joined, and the topic is kept.
+    /// Place among the topics that are kept while nobody has joined.
     kept: Option<Keep>,
 }
 

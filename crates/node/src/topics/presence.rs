@@ -15,7 +15,7 @@ use super::{Topic, TopicState, Topics, lock};
 use crate::live::PresenceMode;
 use crate::ring::{Frame, Payload};
 
-/// Somebody is present on a topic. Dropping it says that they are gone.
+/// Presence on a topic. Dropping it ends it.
 pub struct Present {
     topic: Arc<Topic>,
     key: Box<str>,
@@ -68,7 +68,7 @@ impl Topics {
 }
 
 impl Topic {
-    /// Somebody is here: under `key`, or a key of its own. None when the topic keeps no presence.
+    /// Tracks a presence: under `key`, or a key of its own. None when the topic keeps no presence.
     ///
     /// # Errors
     /// [`PresenceError`] when the key or what is said is over its limit.
@@ -197,7 +197,7 @@ impl Present {
         &self.key
     }
 
-    /// Says something else of them.
+    /// Replaces its meta.
     ///
     /// # Errors
     /// [`PresenceError`] when what is said is over its limit; nothing changed then.
