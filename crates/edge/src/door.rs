@@ -100,7 +100,7 @@ struct Shared {
     /// Counts how often keys or rights have changed.
     review: watch::Sender<u64>,
     longpoll: Mutex<HashMap<String, SessionHandle>>,
-    /// Of listeners beside the shards.
+    /// Waiting times at the listeners beside the shards.
     waits: Mutex<Vec<Arc<Clock>>>,
 }
 
@@ -135,7 +135,7 @@ impl Door {
         self.listen(DoorKind::Tcp, address)
     }
 
-    /// The same over TLS. Handshakes are shaken beside the shards.
+    /// Takes in plain TCP connections over TLS. The handshake is done beside the shards.
     ///
     /// # Errors
     /// When the address cannot be listened on.

@@ -121,7 +121,7 @@ struct Following {
     reader: Reader,
     waker: Arc<Notify>,
     draining: watch::Receiver<bool>,
-    /// Told when what it may could be less than before (I24).
+    /// Notified when the rights of the reader may be fewer than before (I24).
     reviewing: watch::Receiver<u64>,
     house: Arc<House>,
     credential: Credential,
@@ -137,11 +137,11 @@ struct Reader {
     dataset: Option<Dataset>,
     /// The reader is complete up to here.
     position: Option<Position>,
-    /// To be sent before the topic is read on.
+    /// Bytes to be sent before the topic is read on.
     out: VecDeque<Bytes>,
-    /// The same, cut as it is taken.
+    /// Rest of the join to be sent before the topic is read on, cut as it is taken.
     rest: Option<Box<Rest>>,
-    /// Nothing comes any more.
+    /// True when nothing comes any more.
     ended: bool,
 }
 

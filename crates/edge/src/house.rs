@@ -32,7 +32,7 @@ pub(crate) struct House {
     pub(crate) began: Instant,
     pub(crate) places: Arc<Places>,
     pub(crate) rates: Rates,
-    /// Nobody comes in any more.
+    /// Drain flag: nobody comes in any more.
     pub(crate) draining: AtomicBool,
     pub(crate) refusals: Refusals,
     pub(crate) agents: Agents,
@@ -140,7 +140,7 @@ impl House {
         }
     }
 
-    /// May the holder do `action` to a topic now?
+    /// Checks that the holder may do `action` to a topic now.
     pub(crate) fn may(
         &self,
         credential: &Credential,
@@ -151,7 +151,7 @@ impl House {
         self.may_do(credential, action, Resource::Topic { name: topic, anyone_publishes })
     }
 
-    /// The same for what is no topic.
+    /// Checks that the holder may do `action` to what is no topic.
     pub(crate) fn may_do(
         &self,
         credential: &Credential,

@@ -162,7 +162,7 @@ impl Line {
 }
 
 impl Burden {
-    /// Says how many bytes there are now; false when that is too much.
+    /// Sets the bytes that are kept now; false when that is too much.
     pub fn weigh(&mut self, bytes: usize) -> bool {
         // What nearly everybody sends is not worth counting.
         if bytes <= self.spared {
@@ -197,8 +197,8 @@ impl From<Full> for Crowded {
     }
 }
 
-/// Sets TCP_USER_TIMEOUT: a client that acknowledges nothing for so long, while something is under
-/// way, has vanished.
+/// Sets `TCP_USER_TIMEOUT`: a client that acknowledges nothing for so long, while something is
+/// under way, has vanished.
 pub(crate) fn ends_when_unheard(stream: &TcpStream, limit: Duration) {
     if let Err(error) = SockRef::from(stream).set_tcp_user_timeout(Some(limit)) {
         tracing::debug!(%error, "TCP_USER_TIMEOUT is not set");

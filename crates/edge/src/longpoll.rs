@@ -52,7 +52,7 @@ struct Visitor {
 enum Request {
     Poll(Reply),
     Post(Bytes, Option<String>, oneshot::Sender<()>),
-    /// Somebody wants to know how it stands.
+    /// Request for the state of the session.
     State(oneshot::Sender<ConnectionState>),
 }
 

@@ -35,11 +35,11 @@ pub(crate) enum Sort {
     Detached,
     /// A connection for which there is no other place: an operator's, or one that is told so.
     Extra,
-    /// Somebody takes the mail of a server, over whatever door.
+    /// Registration for the mail of a server, over any door.
     Registration,
     /// A pull over HTTP that waits for mail.
     Pull,
-    /// Somebody is present on a topic.
+    /// Presence on a topic.
     Presence,
     /// Bytes only.
     Weight,
@@ -69,7 +69,7 @@ pub(crate) struct Places {
     bounds: Bounds,
     all: Account,
     of: Mutex<HashMap<IpAddr, Arc<Account>>>,
-    /// Told when the last socket has gone.
+    /// Notified when the last socket has gone.
     pub(crate) empty: Notify,
 }
 
@@ -196,7 +196,7 @@ impl House {
 }
 
 impl Place {
-    /// Says how many bytes the server keeps for it now.
+    /// Sets the bytes that the server keeps for it now.
     pub(crate) fn weigh(&mut self, bytes: usize) {
         let own = self.of.as_ref().map(|(_, account)| &**account);
         for account in [Some(&self.places.all), own].into_iter().flatten() {

@@ -157,7 +157,7 @@ impl Rates {
         requests.check(address).inspect_err(|_| self.note(Refused::Request))
     }
 
-    /// May it show a key or a token that is no good? In `Err` how long to wait.
+    /// Checks that the address may show invalid keys and tokens; in `Err` how long to wait.
     pub(crate) fn may_show(&self, address: IpAddr) -> Result<(), Duration> {
         let mut blocked = self.blocked.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(until) = blocked.get(&one_of(address)) else { return Ok(()) };

@@ -106,11 +106,11 @@ impl Ask {
 
 /// An answer, or the wait for one.
 pub(crate) enum Answer {
-    /// It is known at once.
+    /// Known at once.
     Now(Outside),
-    /// It takes a commit: somebody else's work, and nothing to do here but to wait.
+    /// Awaited: a commit, which is another thread's work; nothing is done here but to wait.
     Awaited(Wait),
-    /// An application has to say it, and may work for long.
+    /// Computed by an application, which may take long.
     Later(Wait),
 }
 
@@ -120,9 +120,9 @@ pub(crate) type Wait = Pin<Box<dyn Future<Output = Outside> + Send>>;
 /// Output of a talk for its driver, in order: first the frames, then the questions.
 #[derive(Default)]
 pub(crate) struct Wants {
-    /// To be sent.
+    /// Frames to be sent.
     pub(crate) frames: Vec<Frame>,
-    /// To be answered.
+    /// Questions to be answered.
     pub(crate) asks: VecDeque<Ask>,
     /// Topics that were left.
     pub(crate) left: Vec<Joined>,
@@ -198,7 +198,7 @@ impl Talk {
         self.speaker.vsn()
     }
 
-    /// Version 1 has no form for bytes, and neither has the Janus wire.
+    /// Returns true if the wire can carry bytes: neither version 1 nor the Janus wire can.
     fn takes_bytes(&self) -> bool {
         self.token().is_none() && self.vsn() == Vsn::V2
     }

@@ -221,7 +221,7 @@ async fn take_in(
     }
 }
 
-/// Says the last of a connection.
+/// Writes the last bytes of a connection and shuts it down.
 async fn say(socket: &mut Socket, words: &[u8]) -> std::io::Result<()> {
     socket.write_all(words).await?;
     socket.shutdown().await

@@ -14,9 +14,9 @@ use crate::shard::DoorKind;
 /// Reason why a connection is not taken in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TurnedAway {
-    /// Its address comes too often.
+    /// Rate limit of its address.
     TooOften,
-    /// There is no place for it.
+    /// Limit of places.
     Full(Full),
 }
 

@@ -140,7 +140,7 @@ fn switch(
     response
 }
 
-/// Somebody comes too often.
+/// Response with 429 and Retry-After.
 fn too_often(retry_s: u64, why: String) -> Response {
     let headers = [(header::RETRY_AFTER, retry_s.to_string())];
     (StatusCode::TOO_MANY_REQUESTS, headers, why).into_response()

@@ -212,7 +212,7 @@ impl Connection {
         self.outbox.iter().map(|frame| frame.bytes().len()).sum()
     }
 
-    /// Its client has to fetch something first.
+    /// Returns true if the client has to fetch something first.
     fn is_full(&self) -> bool {
         let bytes = self.waiting();
         bytes > limits::OUTBOX_BYTES || bytes > limits::OUTBOX_SPARED_BYTES && self.place.is_tight()

@@ -149,7 +149,7 @@ impl Polls {
         self.waiting.is_some()
     }
 
-    /// Until when the one that waits does so.
+    /// Deadline of the poll that waits.
     pub(super) fn window(&self) -> Option<Instant> {
         self.waiting.as_ref().map(|(_, until)| *until)
     }

@@ -25,7 +25,7 @@ pub(crate) struct Revoked {
     pub(crate) reason: &'static str,
 }
 
-/// Some of them, on one connection.
+/// Channels of one connection that were closed because their right had ended.
 pub(super) struct Revocations {
     pub(super) vsn: Vsn,
     pub(super) topics: Vec<Revoked>,

@@ -25,7 +25,7 @@ use crate::turned_away::TurnedAway;
 
 /// Error numbers for a lack of descriptors: of the system, of this process.
 const NO_DESCRIPTORS: [i32; 2] = [23, 24];
-/// So near to the reserve it is looked at before each connection.
+/// Distance to the reserve of descriptors within which it is checked before each connection.
 const NEAR: RawFd = 16;
 
 /// A listener, edge-triggered: the system tells once that somebody waits.
@@ -34,7 +34,7 @@ pub(super) struct Accept {
     listener: TcpListener,
     /// Given up for a moment when there is no other descriptor, so that somebody can be refused.
     spare: Option<File>,
-    /// Somebody may wait, since then at the earliest.
+    /// Earliest time since which somebody may wait; none when nobody does.
     waiting: Option<Instant>,
     /// The system had no descriptor left; asked again at this time.
     again_at: Option<u64>,
@@ -55,7 +55,7 @@ impl Accept {
         &mut self.listener
     }
 
-    /// Somebody has come, not before `earliest`.
+    /// Notes that somebody has come, not before `earliest`.
     pub(super) fn woken(&mut self, earliest: Instant) {
         self.waiting.get_or_insert(earliest);
     }

@@ -33,7 +33,7 @@ struct Entry {
     wait: Wait,
 }
 
-/// Says that some answer may be there.
+/// Waker for answers: says that one may be there.
 struct Signal {
     raised: AtomicBool,
     bell: Arc<Bell>,

@@ -41,13 +41,13 @@ pub(crate) struct Connection {
     form: Form,
     pub(super) out: Out,
     pub(super) stream: Stream,
-    /// Read, but not looked at while too much waits to be written.
+    /// Bytes that were read, and are not decoded while too much waits to be written.
     held: Option<Box<[u8]>>,
     /// Time of the last progress of a socket that is blocked; none while it is not.
     blocked_since: Option<u64>,
     ending: Ending,
     pub(super) side: Side,
-    /// Never used twice, unlike its slot.
+    /// Number of the connection: never used twice, unlike its slot.
     pub(super) number: u64,
     pub(super) peer: SocketAddr,
     pub(super) agent: Option<Arc<str>>,
@@ -77,7 +77,7 @@ pub(crate) struct Connection {
 pub(super) struct Marks {
     /// The system may have bytes for it.
     pub(super) readable: bool,
-    /// It has come a moment ago.
+    /// Newcomer: it has come a moment ago.
     pub(super) is_new: bool,
     /// The last of these bytes may be the end.
     pub(super) read_closed: bool,
@@ -87,7 +87,7 @@ pub(super) struct Marks {
     pub(super) due: bool,
     /// The socket takes no more for now.
     pub(super) blocked: bool,
-    /// Some topic has news that it has not been given.
+    /// Lag: some topic has news that it has not been given.
     pub(super) behind: bool,
     /// In the list of those that catch up.
     pub(super) catching: bool,
@@ -95,11 +95,11 @@ pub(super) struct Marks {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ending {
-    /// It lives.
+    /// Open.
     None,
-    /// It is over once everything is written, or at a time.
+    /// Closing: it is over once everything is written, or at a time.
     Closing { until: u64 },
-    /// Everything is written; the client has until then to close its side.
+    /// Written out; the client has until then to close its side.
     Finished { until: u64 },
 }
 
@@ -153,7 +153,7 @@ impl Connection {
         self.form
     }
 
-    /// For how long the socket has taken nothing, while something waits for it.
+    /// Milliseconds since the socket last took something, while something waits for it.
     pub(super) fn blocked_ms(&self, now: u64) -> Option<u64> {
         self.blocked_since.map(|since| now.saturating_sub(since))
     }
@@ -199,13 +199,13 @@ impl Connection {
         }
     }
 
-    /// Too much waits for this client to take it, or for applications to answer it.
+    /// Back-pressure: too much waits for this client to take it, or for applications to answer it.
     fn is_paused(&self) -> bool {
         self.is_full() || self.awaited > limits::AWAITED_ANSWERS || self.owed > 0
     }
 
-    /// Its socket has to take something first. That is less while its address has more waiting
-    /// than it may.
+    /// Returns true if its socket has to take something first. The limit is lower while its address
+    /// has more waiting than it may.
     fn is_full(&self) -> bool {
         let bytes = self.out.bytes();
         bytes > limits::OUTBOX_BYTES

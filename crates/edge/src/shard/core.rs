@@ -55,16 +55,16 @@ pub(super) struct Core {
     pub(super) detached: usize,
     /// Bytes of frames that are not complete, of all connections.
     pub(super) unfinished: usize,
-    /// They are more than may be, or those of an address are.
+    /// True while those bytes are more than may be, or those of an address are.
     pub(super) is_overfull: bool,
 }
 
 /// A list of connections to be read; each has its part of a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lane {
-    /// They have been here for a while.
+    /// Connections that have been here for a while.
     Steady,
-    /// They have just come, or the client has closed its side.
+    /// Connections that have just come, or whose client has closed its side.
     Crowd,
 }
 

@@ -98,12 +98,12 @@ pub(super) struct Counters {
 pub(super) struct Counter(AtomicU64);
 
 impl Counter {
-    /// Only one thread adds, so that no locked instruction is needed.
+    /// Adds without a locked instruction: only one thread may.
     pub(super) fn add(&self, more: u64) {
         self.0.store(self.0.load(Ordering::Relaxed) + more, Ordering::Relaxed);
     }
 
-    /// For what goes up and down.
+    /// Sets a gauge.
     pub(super) fn set(&self, now: u64) {
         self.0.store(now, Ordering::Relaxed);
     }

@@ -29,7 +29,7 @@ pub(crate) enum Mail {
     Drain { spread_ms: u64 },
     /// Rights may have changed: review those of everybody.
     Review,
-    /// Somebody wants to know who is connected.
+    /// Question about the connections.
     Question(Question),
     /// End.
     Stop,

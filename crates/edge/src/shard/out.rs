@@ -142,7 +142,7 @@ impl Out {
         }
     }
 
-    /// One call to the system; how many bytes it was offered.
+    /// Makes one system call; returns its result and how many bytes it was offered.
     fn write_once(&self, stream: &mut Stream) -> (io::Result<usize>, usize) {
         let Some(first) = &self.first else { return (Ok(0), 0) };
         let first = &first.bytes()[self.done..];

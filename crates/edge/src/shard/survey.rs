@@ -16,7 +16,7 @@ use super::{Mail, Shards};
 /// A connection as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionState {
-    /// Its name while it lasts; another one never gets it.
+    /// Id while it lasts; another connection never gets it.
     pub id: String,
     /// The door by which it came.
     pub door: &'static str,
@@ -30,7 +30,7 @@ pub struct ConnectionState {
     pub age_ms: u64,
     /// Bytes that wait for its socket.
     pub waiting_bytes: usize,
-    /// For how long the socket has taken nothing, while something waits for it.
+    /// Milliseconds since the socket last took something, while something waits for it.
     pub blocked_ms: Option<u64>,
     /// Topics joined.
     pub topics: Vec<TopicState>,

@@ -24,7 +24,7 @@ pub(super) struct Members {
     name: Arc<str>,
     /// None until somebody has joined.
     pub(super) topic: Option<Arc<Topic>>,
-    /// Everybody who is not behind has been given what lies before it.
+    /// Cursor before which everybody who is not behind has been given everything.
     pub(super) cursor: Option<Cursor>,
     pub(super) members: Vec<Member>,
 }

@@ -1,4 +1,4 @@
-//! One turn of a shard after the other, and what each part of a turn may take.
+//! Turns of a shard, one after the other, and the time that each part of a turn may take.
 //!
 //! Nobody may make others wait by coming in numbers. So everything that can come in numbers is a
 //! part of a turn with a time of its own, and two kinds of connections are read apart: those that
@@ -107,7 +107,7 @@ impl Shard {
         asked.or_else(if_interrupted)
     }
 
-    /// None: until something happens.
+    /// Timeout of the next wait; none: until something happens.
     fn time_to_wait(&mut self) -> Option<Duration> {
         let now = self.core.now;
         let bell = Arc::clone(self.core.post.bell());

@@ -18,14 +18,14 @@ use crate::shard::TopicState;
 #[repr(C)]
 pub(crate) struct Joined {
     pub(super) id: ChannelId,
-    /// On a live topic that keeps presence. Before the subscription: who leaves is told while
-    /// there is a topic.
+    /// Seat, on a live topic that keeps presence. It is dropped before the subscription: who leaves
+    /// is told while there is a topic.
     pub(super) seat: Option<Box<Seat>>,
     pub(crate) subscription: Subscription,
     pub(super) channel: Channel,
-    /// On a topic of mail.
+    /// Membership, on a topic of mail.
     pub(super) mail: Option<Box<Part>>,
-    /// None for live topics.
+    /// Dataset behind the topic; none for live topics.
     pub(super) dataset: Option<Dataset>,
     /// Rest of the join, to be sent before it reads on.
     pub(super) rest: Option<Box<Rest>>,

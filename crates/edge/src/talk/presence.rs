@@ -32,9 +32,9 @@ pub(crate) struct Wish {
     key: Option<String>,
     /// Presence meta that others are told.
     meta: Result<Map<String, Value>, PresenceError>,
-    /// It is present as soon as it has joined.
+    /// True for a client that is present as soon as it has joined.
     tracks: bool,
-    /// It is a client of Supabase's, which takes broadcasts of bytes under a name (kind 4).
+    /// True for a client of Supabase's, which takes broadcasts of bytes under a name (kind 4).
     pub(crate) takes_named: bool,
     /// Address of the client.
     from: Option<IpAddr>,
@@ -53,7 +53,7 @@ pub(crate) struct Seat {
 pub(crate) enum Unseated {
     /// The key or the meta is refused.
     Presence(PresenceError),
-    /// There are as many present as may be, of everybody or of its address.
+    /// Limit of presences that is reached.
     Full(Full),
 }
 

@@ -33,7 +33,7 @@ pub(crate) enum Rest {
 pub(crate) struct RowsLeft {
     notices: IntoIter<Notice>,
     in_chunks: bool,
-    /// Told at the end, unless the last notice carries it.
+    /// Bookmark, sent at the end unless the last notice carries it.
     bookmark: Option<Position>,
     bytes: usize,
 }

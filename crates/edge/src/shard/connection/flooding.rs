@@ -1,4 +1,4 @@
-//! Clients that say more than they may.
+//! Flood protection: clients that send more messages than they may.
 
 use instep_protocol::janus::Timestamp;
 use instep_protocol::janus::codec::encode_error;
@@ -9,7 +9,7 @@ use crate::house::wall_us;
 use crate::rates::Refused;
 use crate::shard::core::Core;
 
-/// The code by which a client is told.
+/// Error code for the client.
 const CODE: &str = "rate_limited";
 
 impl Connection {

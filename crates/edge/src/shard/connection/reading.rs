@@ -148,7 +148,7 @@ impl Connection {
         }
     }
 
-    /// It goes, and what it keeps with it.
+    /// Takes its unfinished bytes out of the shard's count, when it goes.
     pub(in crate::shard) fn unweigh(&mut self, core: &mut Core) {
         core.unfinished -= std::mem::take(&mut self.unfinished);
         core.counters.unfinished.set(core.unfinished as u64);
