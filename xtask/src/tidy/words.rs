@@ -1,4 +1,5 @@
-//! Names that say nothing, leftovers of work, and traces of the machine it was done on.
+//! Names that say nothing, doc comments that begin with a question, leftovers of work, and traces of
+//! the machine it was done on.
 
 use super::Violation;
 use crate::workspace::Workspace;
@@ -50,6 +51,12 @@ const MACHINE: &[&str] = &[
     concat!("index.crates", ".io"),
 ];
 
+/// First words of doc comments that name nothing a reader would search for.
+const QUESTIONS: &[&str] = &[
+    "What", "Whatever", "Who", "Whoever", "Whom", "Whose", "Which", "How", "When", "Where",
+    "Whether", "Why", "That", "Those",
+];
+
 /// Reads every text file once.
 pub(crate) fn check(workspace: &Workspace) -> Fallible<Vec<Violation>> {
     let mut violations = Vec::new();
@@ -66,6 +73,7 @@ pub(crate) fn check(workspace: &Workspace) -> Fallible<Vec<Violation>> {
         }
         if path.ends_with(".rs") {
             violations.extend(check_rust(path, &source::masked(&text)));
+            violations.extend(check_docs(path, &text));
         }
     }
     Ok(violations)
@@ -93,6 +101,24 @@ fn check_rust(path: &str, masked: &str) -> Vec<Violation> {
         {
             violations.push(format!("{at}: `{name}` has no subject: name what it does"));
         }
+    }
+    violations
+}
+
+fn check_docs(path: &str, text: &str) -> Vec<Violation> {
+    let (mut violations, mut within) = (Vec::new(), false);
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim_start();
+        let doc = line.strip_prefix("///").or_else(|| line.strip_prefix("//!"));
+        let first = doc.filter(|_| !within).and_then(|doc| doc.split_whitespace().next());
+        if let Some(word) = first.filter(|word| QUESTIONS.contains(word)) {
+            let at = format!("{path}:{}", index + 1);
+            violations.push(format!(
+                "{at}: begin with the noun that the field would search for, \
+                                     not with `{word}`"
+            ));
+        }
+        within = doc.is_some();
     }
     violations
 }
@@ -126,5 +152,13 @@ mod tests {
         assert_eq!(check_rust("x.rs", "pub(crate) struct TopicManager<T> {").len(), 1);
         assert_eq!(check_rust("x.rs", "    todo!()\n    dbg!(a);\n").len(), 2);
         assert!(check_rust("x.rs", "struct Ring;\nuse tower::Service;\n").is_empty());
+    }
+
+    #[test]
+    fn doc_comments_that_begin_with_a_question_are_found() {
+        assert_eq!(check_docs("x.rs", "/// What a client may not any more.\nstruct A;").len(), 1);
+        assert_eq!(check_docs("x.rs", "    /// How long it waits.\n    a: u64,").len(), 1);
+        let fine = "/// Revocation: closes channels\n/// Whose right was lost.\n// What it is.\n";
+        assert!(check_docs("x.rs", fine).is_empty());
     }
 }
