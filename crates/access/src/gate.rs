@@ -1,6 +1,8 @@
 //! Everything by which a server decides, and the handle by which it is exchanged while it runs.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, Guard};
 
 use crate::credential::{Credential, Proof};
 use crate::key::Keys;
@@ -22,7 +24,7 @@ pub struct Access {
 
 /// The gate of a server. Cloning gives another handle.
 #[derive(Debug, Clone, Default)]
-pub struct Gate(Arc<RwLock<Arc<Access>>>);
+pub struct Gate(Arc<ArcSwap<Access>>);
 
 impl Access {
     /// Authenticates a key or a token.
@@ -74,17 +76,17 @@ impl Gate {
     /// A gate that decides like this.
     #[must_use]
     pub fn new(access: Access) -> Self {
-        Self(Arc::new(RwLock::new(Arc::new(access))))
+        Self(Arc::new(ArcSwap::from_pointee(access)))
     }
 
-    /// Returns the access control that is in force now.
+    /// Returns the access control that is in force now, to look at and let go of.
     #[must_use]
-    pub fn access(&self) -> Arc<Access> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    pub fn access(&self) -> Guard<Arc<Access>> {
+        self.0.load()
     }
 
     /// Decides otherwise from now on. What is connected notices by [`Credential::check`].
     pub fn exchange(&self, access: Access) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(access);
+        self.0.store(Arc::new(access));
     }
 }

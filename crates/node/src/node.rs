@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use instep_model::feed::{JoinRefusal, Joined, TABLE_PREFIX};
 use instep_model::limits;
 use instep_model::name::Name;
@@ -31,7 +32,8 @@ struct Shared {
     /// Counts changes after which a live topic may be none any more.
     generation: AtomicU64,
     ids: Ids,
-    ready: RwLock<Option<String>>,
+    /// Reason why it is not ready.
+    waiting_for: ArcSwapOption<String>,
 }
 
 /// A dataset that is there and cannot be opened. The others do not wait for it.
@@ -80,7 +82,6 @@ impl Node {
     /// # Errors
     /// When the system gives no thread: nobody would be told who comes and goes on live topics.
     pub fn new(live: Vec<LivePattern>, rings: RingLimits) -> io::Result<Self> {
-        let ready = RwLock::new(Some("starting".into()));
         let shared = Arc::new(Shared {
             datasets: RwLock::default(),
             unopened: RwLock::default(),
@@ -88,7 +89,7 @@ impl Node {
             live: live.into_iter().map(Arc::new).collect(),
             generation: AtomicU64::new(1),
             ids: Ids::default(),
-            ready,
+            waiting_for: ArcSwapOption::from_pointee("starting".to_owned()),
         });
         keep_live_house(&shared)?;
         Ok(Self(shared))
@@ -102,13 +103,13 @@ impl Node {
 
     /// Marks the node as ready: everything is in memory.
     pub fn set_ready(&self) {
-        *self.0.ready.write().unwrap_or_else(PoisonError::into_inner) = None;
+        self.0.waiting_for.store(None);
     }
 
     /// Reason why the node is not ready; none when it serves.
     #[must_use]
-    pub fn waiting_for(&self) -> Option<String> {
-        self.0.ready.read().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn waiting_for(&self) -> Option<Arc<String>> {
+        self.0.waiting_for.load().clone()
     }
 
     /// Adds an opened dataset.

@@ -15,9 +15,12 @@ mod shapes;
 pub(crate) mod streaming;
 mod topics;
 
+use std::ops::Deref;
+use std::sync::Arc;
+
 use axum::extract::{Request, State};
-use axum::http::{Method, StatusCode, header};
-use axum::middleware::{self, Next};
+use axum::http::{Method, StatusCode};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use axum::{Json, Router};
@@ -29,12 +32,12 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub(crate) use self::streaming::survivable;
+use crate::admission::{Admission, admit};
 use crate::caller::Caller;
 use crate::metrics;
 use crate::opener::Opener;
 use crate::problem::Problem;
-use crate::web::{self, Reader, Web};
+use crate::web::Web;
 
 #[derive(OpenApi)]
 #[openapi(info(
@@ -45,18 +48,34 @@ use crate::web::{self, Reader, Web};
 ))]
 struct Document;
 
-/// State shared by the routes.
+/// State shared by the routes. Cloning gives another handle; a request clones it twice.
 #[derive(Clone)]
-pub(crate) struct Shared {
+pub(crate) struct Shared(Arc<Parts>);
+
+pub(crate) struct Parts {
     pub(crate) node: Node,
     pub(crate) door: Door,
     pub(crate) opener: Opener,
 }
 
+impl Shared {
+    pub(crate) fn new(node: Node, door: Door, opener: Opener) -> Self {
+        Self(Arc::new(Parts { node, door, opener }))
+    }
+}
+
+impl Deref for Shared {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
 /// Everything that is served before applications add theirs.
 pub(crate) fn router(shared: Shared, gate: Gate, web: Web, apps: Router) -> Router {
     let (node, door) = (shared.node.clone(), shared.door.clone());
-    let entrance = door.clone();
+    let admission = Arc::new(Admission { node: node.clone(), gate, door: door.clone(), web });
     let (api, document) = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(datasets::list))
         .routes(routes!(datasets::show, datasets::create, datasets::remove))
@@ -94,9 +113,8 @@ pub(crate) fn router(shared: Shared, gate: Gate, web: Web, apps: Router) -> Rout
         .with_state(shared)
         .split_for_parts();
     let document = reference::serve(document);
-    let metrics = Router::new()
-        .route("/metrics", get(metrics::serve))
-        .with_state((node.clone(), door.clone()));
+    let metrics =
+        Router::new().route("/metrics", get(metrics::serve)).with_state((node, door.clone()));
     let mut sockets = Router::new();
     // A client is given `/socket` or `/socket/`, and puts a slash behind either.
     for (start, end) in [("/", ""), ("//", ""), ("/", "/"), ("//", "/")] {
@@ -113,94 +131,7 @@ pub(crate) fn router(shared: Shared, gate: Gate, web: Web, apps: Router) -> Rout
         .merge(apps)
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
-        .layer(middleware::from_fn_with_state((node, gate, entrance, web), admit))
-}
-
-/// Checks and headers common to all requests, applied before routing. It is one layer, because each
-/// costs as much as the parsing of a small request.
-async fn admit(
-    State((node, gate, entrance, web)): State<(Node, Gate, Door, Web)>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let is_api = request.uri().path().starts_with("/v1");
-    let is_ours = is_api || request.uri().path().starts_with("/reference");
-    let reader = if is_api { web.check_page(request.headers()) } else { Ok(Reader::none()) };
-    let mut response = match (web.check_host(&request), reader) {
-        // Clients of long-poll look into the body only.
-        (Err(_), _) if longpoll::is_at(request.uri().path()) => return longpoll::refused(),
-        (Err(problem), _) | (Ok(()), Err(problem)) => problem.into_response(),
-        (Ok(()), Ok(reader)) => {
-            let asked = is_api.then(|| Web::preflight(request.method(), request.headers()));
-            let mut response = match asked.flatten() {
-                Some(allowed) => allowed,
-                None => answer(node, gate, entrance, request, next).await,
-            };
-            if is_api {
-                reader.allow(&mut response);
-            }
-            response
-        }
-    };
-    if is_ours {
-        web::protect(&mut response);
-    }
-    web.keep_cookies(&mut response);
-    response
-}
-
-async fn answer(
-    node: Node,
-    gate: Gate,
-    entrance: Door,
-    mut request: Request,
-    next: Next,
-) -> Response {
-    let path = request.uri().path();
-    // Until everything is in memory, nothing is answered but health and metrics.
-    let health = ["/healthz", "/readyz", "/metrics"].contains(&path);
-    match node.waiting_for() {
-        // Clients look into the body only, and know no 503 there.
-        Some(_) if longpoll::is_at(path) => return longpoll::not_yet(),
-        Some(_) if !health => {
-            let accept = request.headers().get(header::ACCEPT);
-            return streaming::survivable(loading().into_response(), accept);
-        }
-        _ => {}
-    }
-    if !is_text(path) {
-        // Such a path names nothing. The routes' own answer would be plain text.
-        let detail = format!("the path {path} does not decode to UTF-8");
-        return Problem::bad_request("bad_name", detail).into_response();
-    }
-    if let Some(query) = request.uri().query().filter(|query| !is_text(query)) {
-        // What cannot be read would be taken for something else.
-        let detail = format!("the query {query} does not decode to UTF-8");
-        return Problem::bad_request("bad_query", detail).into_response();
-    }
-    let accept = request.headers().get(header::ACCEPT).cloned();
-    request.extensions_mut().insert(gate);
-    request.extensions_mut().insert(entrance);
-    let answer = next.run(request).await;
-    match answer.status().is_success() {
-        true => answer,
-        false => streaming::survivable(answer, accept.as_ref()),
-    }
-}
-
-fn is_text(path: &str) -> bool {
-    if !path.contains('%') {
-        return true;
-    }
-    let mut parts = path.split('%');
-    let mut decoded = parts.next().unwrap_or_default().as_bytes().to_vec();
-    for part in parts {
-        let escape = part.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        // What only looks like an escape stands for itself.
-        decoded.push(escape.unwrap_or(b'%'));
-        decoded.extend(&part.as_bytes()[if escape.is_some() { 2 } else { 0 }..]);
-    }
-    std::str::from_utf8(&decoded).is_ok()
+        .layer(middleware::from_fn_with_state(admission, admit))
 }
 
 /// Problem while not everything is in memory. It names no dataset, because not everybody may know

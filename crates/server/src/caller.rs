@@ -2,14 +2,16 @@
 
 use std::convert::Infallible;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::extract::{FromRequestParts, Query};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use instep_access::{Access, Action, Credential, Gate, Principal, Refusal, Resource};
-use instep_edge::{Door, Line, Peer};
+use instep_edge::{Line, Peer};
 
+use crate::admission::Admission;
 use crate::problem::Problem;
 
 /// Caller of a request, by the credential shown as `Authorization: Bearer <key or token>`. Use it
@@ -31,12 +33,15 @@ pub struct Admin;
 
 impl Caller {
     fn read(parts: &Parts) -> Self {
-        let gate = parts.extensions.get::<Gate>().cloned().unwrap_or_default();
+        let admission = parts.extensions.get::<Arc<Admission>>();
+        let gate = admission.map(|admission| admission.gate.clone()).unwrap_or_default();
         let asked = stream_token(parts);
         let shown = match instep_edge::shown(&parts.headers, asked.as_deref()) {
             None => Ok(Credential::anonymous()),
-            Some(text) => match parts.extensions.get::<Door>() {
-                Some(door) => door.credential(&text, Peer::address(&parts.extensions)),
+            Some(text) => match admission {
+                Some(admission) => {
+                    admission.door.credential(&text, Peer::address(&parts.extensions))
+                }
                 None => gate.access().credential(&text, now_ms()),
             },
         };

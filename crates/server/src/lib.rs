@@ -19,6 +19,7 @@
 
 mod accept;
 mod admin;
+mod admission;
 mod api;
 mod app;
 mod caller;

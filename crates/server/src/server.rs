@@ -232,7 +232,7 @@ impl Server {
         let (tcp, janus) = listen_beside(&door, &config, certificates.clone())?;
         let drain = Duration::from_millis(config.drain_ms);
         let opener = Opener::new(&config, &app).map_err(data)?;
-        let shared = api::Shared { node: node.clone(), door: door.clone(), opener: opener.clone() };
+        let shared = api::Shared::new(node.clone(), door.clone(), opener.clone());
         let routes = app.routes.iter().map(|routes| routes(node.clone()));
         let routes = routes.fold(Router::new(), Router::merge);
         let router = api::router(shared, gate.clone(), Web::new(&config)?, routes);

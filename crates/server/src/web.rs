@@ -132,11 +132,6 @@ impl Web {
 }
 
 impl Reader {
-    /// Nobody's page.
-    pub(crate) fn none() -> Self {
-        Self(None)
-    }
-
     /// Lets the page read the answer.
     pub(crate) fn allow(self, response: &mut Response) {
         let headers = response.headers_mut();

@@ -24,19 +24,16 @@ pub(super) fn headers(content_type: &'static str) -> [(HeaderName, &'static str)
 }
 
 /// Returns true if a request asks for server-sent events by name, as every `EventSource` does.
-pub(super) fn is_for_events(headers: &HeaderMap) -> bool {
-    accepts(headers.get(header::ACCEPT))
-}
-
-fn accepts(accept: Option<&HeaderValue>) -> bool {
-    accept.and_then(|accept| accept.to_str().ok()).is_some_and(|accept| accept.contains(EVENTS))
+pub(crate) fn is_for_events(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    accept.is_some_and(|accept| accept.contains(EVENTS))
 }
 
 /// The same answer, unless it tells an `EventSource` to come again later: that gives up for good on
 /// any status but 200. It is told why nothing comes as an event, and when to come back.
-pub(crate) fn survivable(answer: Response, accept: Option<&HeaderValue>) -> Response {
+pub(crate) fn survivable(answer: Response, is_for_events: bool) -> Response {
     let problem = answer.extensions().get::<Problem>();
-    let Some(problem) = problem.filter(|problem| accepts(accept) && is_passing(problem)) else {
+    let Some(problem) = problem.filter(|problem| is_for_events && is_passing(problem)) else {
         return answer;
     };
     // Not everybody at once.
@@ -70,8 +67,8 @@ mod tests {
     use super::*;
 
     async fn told(problem: Problem, accept: &'static str) -> (u16, String, String) {
-        let accept = HeaderValue::from_static(accept);
-        let answer = survivable(problem.into_response(), Some(&accept));
+        let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(accept))]);
+        let answer = survivable(problem.into_response(), is_for_events(&headers));
         let status = answer.status().as_u16();
         let kind = answer.headers()[header::CONTENT_TYPE].to_str().unwrap().to_owned();
         let body = axum::body::to_bytes(answer.into_body(), 9_999).await.unwrap();

@@ -16,7 +16,7 @@ use instep_edge::{Door, Line, Peer, RequestMeter, longpoll};
 use super::Serving;
 use super::answers::weighed;
 use super::bodies::{Arriving, Metered};
-use crate::api::survivable;
+use crate::api::streaming::{is_for_events, survivable};
 use crate::problem::Problem;
 
 /// Limit of the requests on one connection.
@@ -60,7 +60,7 @@ impl Asked {
         if let Some(problem) = self.refuse(&request, peer.ip()) {
             let is_longpoll = longpoll::is_at(request.uri().path());
             let refusal = refusal(problem, is_longpoll);
-            let refusal = survivable(refusal, request.headers().get(header::ACCEPT));
+            let refusal = survivable(refusal, is_for_events(request.headers()));
             return Ok(self.closing(refusal, self.line.is_extra()));
         }
         let extensions = request.extensions_mut();
