@@ -63,7 +63,7 @@ impl Credential {
         }
     }
 
-    /// Is it still good?
+    /// Checks that it is still good.
     ///
     /// # Errors
     /// [`Refusal::TokenExpired`] when its time is over; [`Refusal::WrongKey`] or
@@ -105,7 +105,7 @@ impl Credential {
         Ok(())
     }
 
-    /// May it do `action` to `resource` now?
+    /// Checks that it may do `action` to `resource` now.
     ///
     /// # Errors
     /// Any [`Refusal`].

@@ -58,7 +58,7 @@ impl Access {
         self.tokens.has_keys() || self.rights.are_declared()
     }
 
-    /// May `principal` do `action` to `resource`?
+    /// Checks that `principal` may do `action` to `resource`.
     ///
     /// # Errors
     /// [`Refusal::KeyRequired`] or [`Refusal::Forbidden`].

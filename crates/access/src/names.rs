@@ -49,7 +49,7 @@ impl Names {
         Ok(Self { own, any: list.is_empty() && !is_private })
     }
 
-    /// Is the server known as `host`, which a request says it is sent to?
+    /// Returns true if `host`, which a request names, is a name of this server.
     #[must_use]
     pub fn know(&self, host: &str) -> bool {
         let name = name_of(host.trim()).trim_end_matches('.').to_ascii_lowercase();

@@ -51,7 +51,7 @@ impl Origins {
         list.iter().map(parse).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Is the request made by a page that may not come in? Browsers do not name the page of
+    /// Returns true if a page made the request that may not. Browsers do not name the page of
     /// everything that it makes them ask for, such as pictures; what they say besides tells.
     #[must_use]
     pub fn is_strange(&self, page: &Page<'_>) -> bool {
@@ -86,7 +86,7 @@ impl Origins {
         })
     }
 
-    /// May a page of `origin` come in at the server that it knows as `host`?
+    /// Returns true if a page of `origin` may use the server that it knows as `host`.
     #[must_use]
     pub fn allow(&self, origin: &str, host: Option<&str>) -> bool {
         let origin = origin.trim().to_ascii_lowercase();

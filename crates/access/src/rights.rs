@@ -114,7 +114,7 @@ impl Rights {
         self.declared.is_some()
     }
 
-    /// May `principal` do `action` to `resource`?
+    /// Checks that `principal` may do `action` to `resource`.
     ///
     /// # Errors
     /// [`Refusal::KeyRequired`] for an anonymous principal, else [`Refusal::Forbidden`].
@@ -130,7 +130,7 @@ impl Rights {
         if may { Ok(()) } else { Err(refusal(principal, action, || resource.to_string())) }
     }
 
-    /// May `principal` do `action` to anything at all? Asked before a body is read.
+    /// Checks that `principal` may do `action` to anything at all, before a body is read.
     ///
     /// # Errors
     /// As in [`Rights::decide`].
