@@ -16,7 +16,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, params};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::real::{DIRECTORY_MODE, FILE_MODE};
+use crate::real::{DIRECTORY_MODE, FILE_MODE, regular_or_none};
 
 mod looking;
 
@@ -65,6 +65,14 @@ pub enum BodyError {
     Gone {
         /// The file.
         file: PathBuf,
+    },
+    /// Something else than a file has its name, or that of what waits beside it.
+    #[error("{}: {error}", file.display())]
+    Irregular {
+        /// The path.
+        file: PathBuf,
+        /// What lies there.
+        error: io::Error,
     },
     /// Not everything could be moved to the file.
     #[error("{} is not synced: another connection was in the way", file.display())]
@@ -278,6 +286,8 @@ impl BodyError {
     pub fn is_damage(&self) -> bool {
         match self {
             Self::Database { error, .. } => is_corrupt(error) || is_of_another_layout(error),
+            // No body was ever in it; in what waits beside the file there may be some.
+            Self::Irregular { file, .. } => file.ends_with(FILE),
             Self::NewerFormat { .. } | Self::Busy { .. } | Self::Gone { .. } => false,
         }
     }
@@ -288,6 +298,7 @@ impl BodyError {
         match self {
             _ if self.is_damage() => io::ErrorKind::InvalidData,
             Self::Gone { .. } => io::ErrorKind::NotFound,
+            Self::Irregular { error, .. } => error.kind(),
             Self::NewerFormat { .. } => io::ErrorKind::Unsupported,
             Self::Busy { .. } => io::ErrorKind::ResourceBusy,
             Self::Database { error, .. } => match error.sqlite_error_code() {
@@ -375,7 +386,17 @@ fn write_private(file: &Path, text: &str) -> io::Result<()> {
     options.open(file)?.write_all(text.as_bytes())
 }
 
+/// Refuses what `SQLite` would wait for: only files are opened.
+fn regular_files(file: &Path) -> Result<(), BodyError> {
+    for ending in ["db", "db-wal", "db-journal"] {
+        let file = file.with_extension(ending);
+        regular_or_none(&file).map_err(|error| BodyError::Irregular { file, error })?;
+    }
+    Ok(())
+}
+
 fn open(file: &Path) -> Result<Connection, BodyError> {
+    regular_files(file)?;
     let failed = |error| BodyError::Database { file: file.to_owned(), error };
     // `SQLite` makes files for everybody to read, as far as the umask lets it, and gives those
     // beside a file its mode. Where this fails, it says why.

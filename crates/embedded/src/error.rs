@@ -162,9 +162,7 @@ impl OpenError {
         move |source| match (Shortage::of(&source), source.kind()) {
             (Some(Shortage::Space), _) => Self::StorageFull { path, source },
             (Some(Shortage::Resources), _) => Self::Exhausted { path, source },
-            (None, io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied) => {
-                Self::ReadOnly { path, source }
-            }
+            (None, io::ErrorKind::ReadOnlyFilesystem) => Self::ReadOnly { path, source },
             (None, _) => Self::Storage { path, source },
         }
     }

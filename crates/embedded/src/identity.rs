@@ -20,7 +20,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
-use crate::real::FILE_MODE;
+use crate::real::{FILE_MODE, regular};
 
 /// The file in the directory of a dataset.
 pub const FILE: &str = "identity";
@@ -56,7 +56,7 @@ struct Marks {
 /// When the file cannot be read, or a newer Instep wrote it.
 pub fn look(directory: &Path) -> io::Result<Identity> {
     let path = directory.join(FILE);
-    let mut file = match File::open(&path) {
+    let mut file = match regular(&path).and_then(|()| File::open(&path)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Identity::Unknown),
         file => file?,
     };

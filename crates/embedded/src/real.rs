@@ -4,7 +4,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
@@ -29,6 +29,7 @@ impl Disk for RealDisk {
     }
 
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn DiskFile>> {
+        regular(path)?;
         let write = access == Access::Write;
         let mut options = OpenOptions::new();
         options.read(true).write(write);
@@ -93,6 +94,12 @@ impl Disk for RealDisk {
     /// whoever came then would lock another one of that name.
     fn lock(&self, path: &Path, sharing: Sharing) -> io::Result<Box<dyn DiskLock>> {
         let directory = lock_directory(path.parent().unwrap_or(Path::new("")), sharing)?;
+        regular_or_none(path)?;
+        // It would lock a file of another directory, or make one there.
+        if path.is_symlink() {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            return Err(io::Error::other(format!("{name} is a link")));
+        }
         let file = match sharing {
             Sharing::Exclusive => {
                 // Who takes a directory alone is going to write to it.
@@ -104,6 +111,35 @@ impl Disk for RealDisk {
         };
         locked(&file, sharing)?;
         Ok(Box::new(RealLock { _file: file, _directory: directory }))
+    }
+}
+
+/// Regular file: refuses everything else at a path without opening it. Opening a pipe waits for
+/// somebody at its other end, and opening a device may do anything.
+///
+/// # Errors
+/// The operating system's; what lies there instead.
+pub fn regular(path: &Path) -> io::Result<()> {
+    let kind = std::fs::metadata(path)?.file_type();
+    let found = match kind {
+        _ if kind.is_file() => return Ok(()),
+        _ if kind.is_dir() => "a directory",
+        _ if kind.is_fifo() => "a named pipe",
+        _ if kind.is_socket() => "a socket",
+        _ => "a device",
+    };
+    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+    Err(io::Error::other(format!("{name} is {found} and no regular file")))
+}
+
+/// [`regular`], of a file that need not be there.
+///
+/// # Errors
+/// As of [`regular`], but for `NotFound`.
+pub fn regular_or_none(path: &Path) -> io::Result<()> {
+    match regular(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        found => found,
     }
 }
 
@@ -196,6 +232,7 @@ fn or_current(path: &Path) -> &Path {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
     use std::sync::Arc;
 
     use instep_model::disk::conformance;
@@ -226,6 +263,40 @@ mod tests {
         }
         drop(held);
         assert!(RealDisk.lock(&lock, Sharing::Exclusive).is_ok());
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_refused_without_being_opened() {
+        let root = tempfile::tempdir().unwrap();
+        let pipe = root.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let _socket = std::os::unix::net::UnixListener::bind(root.path().join("socket")).unwrap();
+        symlink(&pipe, root.path().join("link")).unwrap();
+        std::fs::create_dir(root.path().join("directory")).unwrap();
+
+        for (name, found) in [
+            ("pipe", "a named pipe"),
+            ("link", "a named pipe"),
+            ("socket", "a socket"),
+            ("directory", "a directory"),
+        ] {
+            let path = root.path().join(name);
+            let refusals = [
+                RealDisk.open(&path, Access::Read).err(),
+                RealDisk.open(&path, Access::Write).err(),
+                RealDisk.lock(&path, Sharing::Exclusive).err(),
+                RealDisk.lock(&path, Sharing::Shared).err(),
+            ];
+            for refused in refusals {
+                let said = refused.expect(name).to_string();
+                assert_eq!(said, format!("{name} is {found} and no regular file"));
+            }
+        }
+        assert!(RealDisk.open(Path::new("/dev/null"), Access::Read).is_err());
+        let lock = root.path().join("lock");
+        symlink(root.path().join("elsewhere"), &lock).unwrap();
+        assert!(RealDisk.lock(&lock, Sharing::Exclusive).is_err());
+        assert!(!root.path().join("elsewhere").exists(), "nothing is made elsewhere");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use super::{BodyError, FILE, FORMAT, SYSTEM, pragma, sum};
+use super::{BodyError, FILE, FORMAT, SYSTEM, pragma, regular_files, sum};
 
 /// Report of a check of the whole file of bodies.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,8 +28,15 @@ pub fn check(directory: &Path) -> Result<Option<BodyReport>, BodyError> {
         return Ok(None);
     }
     let failed = |error| BodyError::Database { file: file.clone(), error };
-    let connection = open_to_look(&file).map_err(failed)?;
     let mut report = BodyReport::default();
+    match regular_files(&file) {
+        Err(error) if error.is_damage() => {
+            report.problems.push(error.to_string());
+            return Ok(Some(report));
+        }
+        regular => regular?,
+    }
+    let connection = open_to_look(&file).map_err(failed)?;
     let mut note = |problem: String| {
         if report.problems.len() < PROBLEMS {
             report.problems.push(problem);
