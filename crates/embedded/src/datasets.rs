@@ -30,6 +30,8 @@ pub struct Datasets {
 pub enum Found {
     /// Nothing at all.
     Nothing,
+    /// An empty directory: a disk may be missing that should be mounted there.
+    Empty,
     /// A dataset, which may be damaged.
     Dataset,
     /// Begun by a version that made datasets in place, and never finished: nothing was ever in it.
@@ -47,18 +49,19 @@ pub struct Leftover {
     pub error: io::Error,
 }
 
-/// Listing of a directory of datasets.
+/// Names in a directory of datasets. Entries that have one may lie on a disk that does not answer,
+/// and are not looked at.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Listing {
-    /// The datasets, by name.
-    pub datasets: Vec<Name>,
-    /// Paths that are no datasets, and are left alone.
+    /// Entries with the name of a dataset: [`Datasets::settle`] says whether they are one.
+    pub named: Vec<Name>,
+    /// Paths that cannot be datasets, and are left alone.
     pub foreign: Vec<PathBuf>,
 }
 
 impl Datasets {
     /// Takes a directory in hand, and makes it where it is missing: what was left half-made or
-    /// half-removed is removed.
+    /// half-removed is removed. What has a name is not looked at.
     ///
     /// # Errors
     /// When the directory cannot be made or listed.
@@ -68,16 +71,25 @@ impl Datasets {
         let mut left = Vec::new();
         for name in datasets.disk.directories(root)? {
             let path = root.join(&name);
-            let leaving = if name.starts_with(CREATING) || name.starts_with(REMOVED) {
-                datasets.empty(&path)
-            } else if Name::new(&name).is_ok() && datasets.look(&path)? == Found::Unfinished {
-                datasets.discard(&path, &name).map(|more| left.extend(more))
-            } else {
-                Ok(())
-            };
-            left.extend(leaving.err().map(|error| Leftover { path, error }));
+            if name.starts_with(CREATING) || name.starts_with(REMOVED) {
+                left.extend(datasets.empty(&path).err().map(|error| Leftover { path, error }));
+            }
         }
         Ok((datasets, left))
+    }
+
+    /// Determines what lies where a dataset would be, and removes one that was never finished, with
+    /// the files of it that stay for now.
+    ///
+    /// # Errors
+    /// When it cannot be looked at, or not be removed.
+    pub fn settle(&self, name: &Name) -> io::Result<(Found, Option<Leftover>)> {
+        match self.find(name)? {
+            Found::Unfinished => {
+                Ok((Found::Nothing, self.discard(&self.path(name), name.as_str())?))
+            }
+            found => Ok((found, None)),
+        }
     }
 
     /// Returns the directory of the datasets.
@@ -92,7 +104,7 @@ impl Datasets {
         self.root.join(name.as_str())
     }
 
-    /// Lists the directory.
+    /// Lists the directory, by name.
     ///
     /// # Errors
     /// When the directory cannot be listed.
@@ -102,13 +114,9 @@ impl Datasets {
         let mut all = [self.disk.directories(&self.root)?, self.disk.list(&self.root)?].concat();
         all.sort_unstable();
         for text in all {
-            let path = self.root.join(&text);
             match Name::new(&text) {
-                // What cannot be looked at is said when it is opened.
-                Ok(name) if matches!(self.look(&path), Ok(Found::Dataset) | Err(_)) => {
-                    listing.datasets.push(name);
-                }
-                _ => listing.foreign.push(path),
+                Ok(name) => listing.named.push(name),
+                Err(_) => listing.foreign.push(self.root.join(&text)),
             }
         }
         Ok(listing)
@@ -215,7 +223,7 @@ impl Datasets {
             directories => directories?,
         };
         let files = self.disk.list(path)?;
-        let mut found = Found::Nothing;
+        let mut found = Found::Empty;
         for name in directories.iter().chain(&files) {
             let unfinished = name == "lock"
                 || has_ending(name, "tmp")
@@ -224,7 +232,7 @@ impl Datasets {
                 return Ok(Found::Dataset);
             }
             found = match (unfinished, found) {
-                (true, Found::Nothing | Found::Unfinished) => Found::Unfinished,
+                (true, Found::Empty | Found::Unfinished) => Found::Unfinished,
                 _ => Found::Foreign,
             };
         }

@@ -171,6 +171,8 @@ impl From<StartError> for Failure {
             | StartError::Open { .. }
             | StartError::Table { .. }
             | StartError::Foreign { .. }
+            | StartError::Directory { .. }
+            | StartError::Empty { .. }
             | StartError::Node(_) => Self::Storage(text),
         }
     }

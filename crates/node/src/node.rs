@@ -1,6 +1,6 @@
 //! A node: its datasets, its live topics, and who stands behind a topic.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -130,10 +130,11 @@ impl Node {
         Ok(())
     }
 
-    /// True when the node has a place for one more dataset. One that cannot be opened has its own.
+    /// The names of all datasets. One that cannot be opened has a place of its own.
     #[must_use]
-    pub fn has_room(&self) -> bool {
-        self.datasets().len() + self.unopened().len() < limits::NODE_DATASETS
+    pub fn names(&self) -> BTreeSet<Name> {
+        let unopened = self.unopened().into_iter().map(|(name, _)| name);
+        self.datasets().iter().map(|dataset| dataset.name().clone()).chain(unopened).collect()
     }
 
     /// Notes that a dataset is there and cannot be opened.

@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use instep_embedded::datasets::{Datasets, Leftover};
+use instep_embedded::datasets::{Datasets, Found, Leftover};
 use instep_embedded::real::{DIRECTORY_MODE, FILE_MODE, RealDisk};
 use instep_model::name::Name;
 
@@ -20,31 +20,44 @@ pub(crate) fn make_private(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path)
 }
 
-/// Takes the directory in hand: what was left half-made or half-removed is removed, and what an
-/// older version made for everybody to read is closed to others.
+/// Takes the directory in hand: what was left half-made or half-removed is removed.
 ///
 /// # Errors
 /// When the directory cannot be made or listed.
 pub(crate) fn open(data: &Path) -> io::Result<Datasets> {
     let (datasets, left) = Datasets::open(Arc::new(RealDisk), &data.join(DATASETS))?;
     left.iter().for_each(note);
-    if let Err(error) = close_to_others(datasets.root(), 3) {
-        let path = datasets.root().display();
-        tracing::warn!(%error, %path, "other users of this machine may be able to read data");
-    }
+    close_to_others(datasets.root(), 0);
     Ok(datasets)
 }
 
-/// The names of the datasets that lie there. What is none is named in the log.
+/// Says what lies where a dataset would be. One that was never finished is removed, what an older
+/// version made for everybody to read is closed to others, and what is none is left alone.
+///
+/// # Errors
+/// When it cannot be looked at.
+pub(crate) fn settle(datasets: &Datasets, name: &Name) -> io::Result<Found> {
+    let (found, left) = datasets.settle(name)?;
+    left.iter().for_each(note);
+    if found == Found::Dataset {
+        close_to_others(&datasets.path(name), 2);
+    }
+    Ok(found)
+}
+
+/// Names of what may be datasets there. What cannot be one is named in the log.
 ///
 /// # Errors
 /// When the directory cannot be listed.
 pub(crate) fn names(datasets: &Datasets) -> io::Result<Vec<Name>> {
     let listing = datasets.list()?;
-    for path in listing.foreign {
-        tracing::warn!(path = %path.display(), "this is no dataset and is left alone");
-    }
-    Ok(listing.datasets)
+    listing.foreign.iter().for_each(|path| leave_alone(path));
+    Ok(listing.named)
+}
+
+/// Says in the log that there is something that no server has made.
+pub(crate) fn leave_alone(path: &Path) {
+    tracing::warn!(path = %path.display(), "this is no dataset and is left alone");
 }
 
 /// Says in the log which files stay for now.
@@ -52,8 +65,15 @@ pub(crate) fn note(Leftover { path, error }: &Leftover) {
     tracing::warn!(%error, path = %path.display(), "files of no dataset stay until the next start");
 }
 
-/// Takes from others what an older version, or a copy, let them do.
-fn close_to_others(path: &Path, depth: usize) -> io::Result<()> {
+/// Takes from others what an older version, or a copy, let them do; down to some depth.
+fn close_to_others(path: &Path, depth: usize) {
+    if let Err(error) = close(path, depth) {
+        let path = path.display();
+        tracing::warn!(%error, %path, "other users of this machine may be able to read data");
+    }
+}
+
+fn close(path: &Path, depth: usize) -> io::Result<()> {
     let metadata = path.symlink_metadata()?;
     if metadata.is_symlink() {
         return Ok(());
@@ -64,7 +84,7 @@ fn close_to_others(path: &Path, depth: usize) -> io::Result<()> {
     }
     if metadata.is_dir() && depth > 0 {
         for entry in std::fs::read_dir(path)? {
-            close_to_others(&entry?.path(), depth - 1)?;
+            close(&entry?.path(), depth - 1)?;
         }
     }
     Ok(())
@@ -88,7 +108,8 @@ mod tests {
         directories.iter().for_each(|path| set(path, 0o755));
         set(&file, 0o666);
 
-        open(data.path()).unwrap();
+        let datasets = open(data.path()).unwrap();
+        assert_eq!(settle(&datasets, &Name::new("old").unwrap()).unwrap(), Found::Dataset);
 
         let mode = |path: &Path| path.metadata().unwrap().mode() & 0o777;
         assert_eq!(directories.each_ref().map(|path| mode(path)), [0o700; 3]);

@@ -1,11 +1,15 @@
 //! Opening, making and removing datasets, as the configuration and the applications say.
 //!
 //! What may refuse is asked before anything is touched. One dataset that cannot be opened keeps no
-//! other from being served: it is shown with its reason, tried again unless it is damaged, and can
-//! be removed.
+//! other from being served, and neither does one whose disk does not answer: it is shown with its
+//! reason, tried again unless it is damaged, and can be removed. How all of them are opened at a
+//! start is in [`starting`].
+
+mod starting;
+mod turns;
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
@@ -21,9 +25,10 @@ use instep_node::dataset::Options;
 use instep_node::mail::MailOptions;
 use instep_node::retention::Keep;
 use instep_node::{Dataset, Node, NodeError, Topics, Unopened, on_a_thread};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use uuid::Uuid;
 
+use self::turns::{NoTurn, Turns};
 use crate::app::App;
 use crate::config::{Config, MailConfig};
 use crate::problem::Problem;
@@ -44,8 +49,9 @@ struct Opening {
     tables: Vec<(Name, Name, TableOptions)>,
     mappings: Vec<(Name, Kind)>,
     publics: Publics,
-    /// One at a time: making and removing the same name must not meet.
-    busy: Mutex<()>,
+    turns: Arc<Turns>,
+    /// A dataset was opened later than at the start.
+    late: Notify,
 }
 
 /// Error of making a dataset.
@@ -83,51 +89,10 @@ impl Opener {
             publics: Publics::new(&config.data, &tables),
             tables,
             mappings: app.mappings.clone(),
-            busy: Mutex::default(),
+            turns: Arc::default(),
+            late: Notify::new(),
         };
         Ok(Self(Arc::new(opening)))
-    }
-
-    /// Opens every dataset that is declared or lies in the directory, until it is told to stop.
-    /// Blocks.
-    ///
-    /// # Errors
-    /// When the directory, or the note of what was public, cannot be read. Nothing is open then.
-    pub(crate) fn open_all(
-        &self,
-        node: &Node,
-        stopping: &watch::Receiver<bool>,
-    ) -> std::io::Result<()> {
-        self.0.publics.begin()?;
-        let mut names = self.0.declared.clone();
-        // Those that were made over HTTP are found by their directories.
-        let found = directory::names(&self.0.datasets)?;
-        names.extend(found.into_iter().filter(|name| !self.0.declared.contains(name)));
-        for name in names {
-            if *stopping.borrow() {
-                break;
-            }
-            self.try_to_open(node, &name);
-        }
-        Ok(())
-    }
-
-    /// Tries those again that may open now: what is damaged does not heal. Blocks.
-    fn retry_unopened(&self, node: &Node) {
-        for (name, unopened) in node.unopened() {
-            let _alone = self.alone();
-            if !unopened.is_damaged && node.why_unopened(name.as_str()).is_some() {
-                self.try_to_open(node, &name);
-            }
-        }
-    }
-
-    /// Opens a dataset, or notes why it is not open.
-    fn try_to_open(&self, node: &Node, name: &Name) {
-        match self.open(node, name) {
-            Ok(_) => tracing::info!(dataset = %name, "open"),
-            Err(error) => self.note_unopened(node, name, &error),
-        }
     }
 
     fn note_unopened(&self, node: &Node, name: &Name, error: &StartError) {
@@ -163,10 +128,11 @@ impl Opener {
     /// Makes a dataset if there is none; says whether it did.
     fn make(&self, name: &Name) -> Result<bool, StartError> {
         let datasets = &self.0.datasets;
-        let system = |error| StartError::Data { path: datasets.path(name), error };
+        let system = |error| self.refused(name, error);
         match datasets.find(name).map_err(system)? {
             Found::Dataset => return Ok(false),
             Found::Foreign => return Err(StartError::Foreign { path: datasets.path(name) }),
+            Found::Empty => return Err(StartError::Empty { path: datasets.path(name) }),
             Found::Nothing | Found::Unfinished => {}
         }
         let segment_bytes = self.0.config.log.segment_bytes;
@@ -226,8 +192,10 @@ impl Opener {
         options
     }
 
-    fn alone(&self) -> std::sync::MutexGuard<'_, ()> {
-        self.0.busy.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What the system says about the directory of a dataset.
+    fn refused(&self, name: &Name, error: std::io::Error) -> StartError {
+        let (dataset, path) = (name.clone(), self.0.datasets.path(name));
+        StartError::Directory { dataset, path, error }
     }
 
     /// Makes a dataset, or opens one that could not be opened. It comes to its end even if nobody
@@ -242,14 +210,19 @@ impl Opener {
     }
 
     fn create_blocking(&self, node: &Node, name: &Name) -> Result<Dataset, Problem> {
-        let _alone = self.alone();
+        let is_known =
+            || node.dataset(name.as_str()).is_some() || node.why_unopened(name.as_str()).is_some();
+        let turn = self.0.turns.take(name, PATIENCE, |taken| {
+            is_known() || node.names().union(taken).count() < limits::NODE_DATASETS
+        });
+        let _turn = turn.map_err(|why| match why {
+            NoTurn::Taken => Problem::unavailable_dataset(name.as_str()),
+            NoTurn::Refused => too_many(),
+        })?;
         if let Some(dataset) = node.dataset(name.as_str()) {
             return Ok(dataset);
         }
         let waited_for = node.why_unopened(name.as_str()).is_some();
-        if !waited_for && !node.has_room() {
-            return Err(too_many());
-        }
         self.open(node, name).map_err(|error| match (waited_for, error) {
             (true, error) => {
                 self.note_unopened(node, name, &error);
@@ -277,9 +250,10 @@ impl Opener {
     }
 
     fn remove_blocking(&self, node: &Node, name: &Name) -> Result<(), Problem> {
-        let _alone = self.alone();
+        let turn = self.0.turns.take(name, PATIENCE, |_| true);
+        let _turn = turn.map_err(|_| Problem::unavailable_dataset(name.as_str()))?;
         let datasets = &self.0.datasets;
-        let system = |error| StartError::Data { path: datasets.path(name), error };
+        let system = |error| self.refused(name, error);
         if let Some(dataset) = node.remove(name.as_str()) {
             dataset.close();
         } else if node.why_unopened(name.as_str()).is_none() {
@@ -373,36 +347,6 @@ impl Opener {
         }
         operations
     }
-
-    /// Care for what could not be opened or made at the start, until the server is to stop.
-    pub(crate) async fn care(
-        self,
-        node: Node,
-        mut all_declared: bool,
-        mut stopping: watch::Receiver<bool>,
-    ) {
-        let mut tick = tokio::time::interval(Duration::from_millis(limits::UNOPENED_RETRY_MS));
-        tick.tick().await;
-        loop {
-            tokio::select! {
-                _ = stopping.wait_for(|stop| *stop) => return,
-                _ = tick.tick() => {}
-            }
-            let unopened = node.unopened();
-            if unopened.iter().any(|(_, unopened)| !unopened.is_damaged) {
-                let (opener, into) = (self.clone(), node.clone());
-                let tried = on_a_thread("opening", move || opener.retry_unopened(&into)).await;
-                if let Err(error) = tried {
-                    tracing::warn!(%error, "datasets are not tried again now");
-                    continue;
-                }
-                all_declared = false;
-            }
-            if !all_declared {
-                all_declared = self.declare(&node, None).await;
-            }
-        }
-    }
 }
 
 fn too_many() -> Problem {
@@ -410,5 +354,7 @@ fn too_many() -> Problem {
     Problem::new(StatusCode::CONFLICT, "too_many_datasets", error.to_string())
 }
 
+/// How long a request waits for whoever works on its dataset.
+const PATIENCE: Duration = Duration::from_millis(limits::OPENING_MS);
 /// Locked while a dataset is open.
 const LOCK: &str = "lock";

@@ -81,9 +81,28 @@ pub enum StartError {
         /// Error of the recovery.
         error: Box<OpenError>,
     },
+    /// The directory of a dataset cannot be used.
+    #[error("dataset {dataset}: {path} cannot be used: {error}")]
+    Directory {
+        /// The dataset.
+        dataset: Name,
+        /// The directory.
+        path: PathBuf,
+        /// What the system says.
+        error: std::io::Error,
+    },
     /// Something else lies where a dataset would be.
     #[error("{path} is there and is no dataset: it was not made by a server")]
     Foreign {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// An empty directory lies where a dataset would be.
+    #[error(
+        "{path} is an empty directory: is a disk missing that should be mounted there? Where there \
+         is to be a new dataset, remove the directory"
+    )]
+    Empty {
         /// The directory.
         path: PathBuf,
     },
@@ -118,6 +137,8 @@ impl StartError {
             | Self::InUse { .. }
             | Self::Listen { .. }
             | Self::Threads(_)
+            | Self::Directory { .. }
+            | Self::Empty { .. }
             | Self::Table { .. }
             | Self::Node(_) => false,
         }
@@ -127,7 +148,7 @@ impl StartError {
     pub(crate) fn is_full(&self) -> bool {
         match self {
             Self::Engine { error, .. } => matches!(**error, EngineError::StorageFull { .. }),
-            Self::Data { error, .. } => {
+            Self::Data { error, .. } | Self::Directory { error, .. } => {
                 matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
             }
             Self::Table { refusal, .. } => matches!(**refusal, Refusal::StorageFull(_)),
@@ -136,6 +157,7 @@ impl StartError {
             | Self::Listen { .. }
             | Self::Threads(_)
             | Self::Open { .. }
+            | Self::Empty { .. }
             | Self::Foreign { .. }
             | Self::Node(_) => false,
         }
@@ -150,13 +172,14 @@ impl StartError {
                 OpenError::Storage(error) => Shortage::of(error) == Some(Shortage::Resources),
                 OpenError::NoSnapshot { .. } | OpenError::Fold(_) | OpenError::Read(_) => false,
             },
-            Self::Data { error, .. } | Self::Threads(error) => {
+            Self::Data { error, .. } | Self::Directory { error, .. } | Self::Threads(error) => {
                 Shortage::of(error) == Some(Shortage::Resources)
             }
             Self::Table { refusal, .. } => matches!(**refusal, Refusal::ResourcesExhausted(_)),
             Self::Config(_)
             | Self::InUse { .. }
             | Self::Listen { .. }
+            | Self::Empty { .. }
             | Self::Foreign { .. }
             | Self::Node(_) => false,
         }
@@ -221,7 +244,7 @@ impl Server {
             free.map_err(|error| StartError::Listen { address, error })?;
         }
         make_private(&config.data).map_err(data)?;
-        let lock = take(&config.data)?;
+        let lock = take(&config.data, Sharing::Exclusive)?;
         let key = AdminKey::in_directory(&config.data).map_err(data)?;
         let (files, access) = keys::reload::Files::read(&config, &key)?;
         let gate = Gate::new(access);
@@ -380,16 +403,11 @@ impl Drop for Watching {
 }
 
 /// Locks the data directory: it has no second server, even when it holds no dataset yet.
-fn take(directory: &Path) -> Result<Box<dyn DiskLock>, StartError> {
-    let data = |error| StartError::Data { path: directory.to_owned(), error };
-    let path = directory.join(LOCK);
-    // A link would make a file elsewhere.
-    if path.is_symlink() {
-        return Err(data(io::Error::other(format!("{LOCK} is a link"))));
-    }
-    RealDisk.lock(&path, Sharing::Exclusive).map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock => StartError::InUse { path: directory.to_owned() },
-        _ => data(error),
+pub(crate) fn take(directory: &Path, sharing: Sharing) -> Result<Box<dyn DiskLock>, StartError> {
+    let path = directory.to_owned();
+    RealDisk.lock(&directory.join(LOCK), sharing).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => StartError::InUse { path },
+        _ => StartError::Data { path, error },
     })
 }
 
@@ -401,9 +419,7 @@ async fn load(
     (data, stopping): (PathBuf, watch::Receiver<bool>),
 ) -> Result<(), StartError> {
     loop {
-        let (opening, into, until) = (opener.clone(), node.clone(), stopping.clone());
-        let opened = on_a_thread("opening", move || opening.open_all(&into, &until)).await;
-        match opened.flatten() {
+        match opener.open_all(&node, &stopping).await {
             Ok(()) => break,
             // Nothing was opened yet.
             Err(error) => passes(StartError::Data { path: data.clone(), error }).await?,

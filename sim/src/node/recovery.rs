@@ -91,7 +91,7 @@ pub(super) fn make(
     let name = shop::name(shop::DATASET);
     match datasets.find(&name).map_err(failed)? {
         Found::Dataset => Ok(()),
-        Found::Foreign => Err(failed("something else lies there")),
+        Found::Foreign | Found::Empty => Err(failed("something else lies there")),
         Found::Nothing | Found::Unfinished => datasets.make(&name, |directory| {
             let directory = directory.to_owned();
             EmbeddedLog::open(disk, Options { directory, ..options.clone() })?;

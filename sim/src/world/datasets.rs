@@ -118,7 +118,10 @@ impl World {
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
         let (datasets, _) =
             Datasets::open(Arc::clone(&disk), &root).map_err(|error| failed(&error))?;
-        let mut names = datasets.list().map_err(|error| failed(&error))?.datasets;
+        let mut names = datasets.list().map_err(|error| failed(&error))?.named;
+        // What cannot be looked at is said when it is opened.
+        let is_other = |found: Found| found != Found::Dataset;
+        names.retain(|name| !datasets.settle(name).is_ok_and(|(found, _)| is_other(found)));
         if self.fault == Some(Fault::HalfMadeDataset) {
             let all = disk.directories(&root).map_err(|error| failed(&error))?;
             names = all.iter().filter_map(|name| Name::new(name).ok()).collect();

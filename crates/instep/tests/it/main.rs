@@ -27,6 +27,7 @@ mod looking;
 mod mail;
 mod metrics;
 mod names;
+mod opening;
 mod publishing;
 mod removing;
 mod restoring;
