@@ -5,6 +5,7 @@
 //! Whoever may commit may send an expression, so what it costs is bounded by what is run: the depth
 //! of the tree that was parsed, and the steps that it takes ([`Meter`]).
 
+mod functions;
 mod metered;
 mod pattern;
 mod scope;
@@ -18,6 +19,7 @@ use cel::objects::{Key as CelKey, Map as CelMap};
 use cel::{Context, IdedExpr};
 use serde_json::{Number, Value};
 
+use self::functions::Form;
 use self::metered::ENVIRONMENT;
 use self::scope::Problem;
 use crate::limits;
@@ -303,6 +305,18 @@ fn read(source: &str, variables: &[&str]) -> Result<(IdedExpr, u64), ExpressionE
             let known = variables.join(", ");
             return refuse(spot_of(id), format!("unknown name {name:?}; known are {known}"));
         }
+        Err(Problem::NoFunction(name, form, id)) => {
+            let message = match form {
+                Form::Free if functions::is_known(name, Form::OfValue) => {
+                    format!("{name:?} is called of a value: x.{name}(…)")
+                }
+                Form::OfValue if functions::is_known(name, Form::Free) => {
+                    format!("{name:?} is called with its value: {name}(x)")
+                }
+                Form::Free | Form::OfValue => format!("unknown function {name:?}"),
+            };
+            return refuse(spot_of(id), message);
+        }
         Err(Problem::NestedLoop(id)) => {
             let message = "all, exists, map and filter must not stand within one another";
             return refuse(spot_of(id), message.to_owned());
@@ -376,6 +390,44 @@ mod tests {
         let message = error("row.a == 1 && rwo.b").message;
         assert_eq!(message, "unknown name \"rwo\"; known are row, key");
         assert!(error(&"x".repeat(limits::EXPRESSION_BYTES + 1)).message.contains("limit"));
+    }
+
+    #[test]
+    fn a_function_that_is_not_there_is_refused_when_an_expression_is_compiled() {
+        let message = |source: &str| Expression::compile(source, &["row"]).unwrap_err().message;
+        for (source, name) in [
+            ("row.naem.startWith('x')", "startWith"),
+            ("foo(row.x)", "foo"),
+            ("row.l.exists(x, x.strtsWith('a'))", "strtsWith"),
+            ("true || [nothing()] == []", "nothing"),
+            ("{'a': row.b.c()}", "c"),
+            ("row.l.all(1)", "all"),
+            ("timestamp(row.at) > timestamp('2026-01-01T00:00:00Z')", "timestamp"),
+            ("_x_(row)", "_x_"),
+        ] {
+            assert_eq!(message(source), format!("unknown function {name:?}"), "{source}");
+        }
+        assert!(message("startsWith(row.x, 'a')").contains("x.startsWith(…)"));
+        assert!(message("row.x.int() > 1").contains("int(x)"));
+        assert_eq!(message("Row{a: 1} == row"), "unknown name \"Row\"; known are row");
+        let error = Expression::compile("row.a == 1 &&\n row.b.startWith('x')", &["row"]);
+        assert_eq!(error.unwrap_err().spot.line, 2);
+    }
+
+    #[test]
+    fn the_functions_of_the_documents_are_there() {
+        let document = include_str!("../../../docs/reference/commits.md");
+        let table = document.split_once("| function |").unwrap().1;
+        let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+        let mut calls = 0;
+        for row in rows {
+            for call in row.split('|').nth(1).unwrap().split('`').skip(1).step_by(2) {
+                let compiled = Expression::compile(call, &["row", "key"]);
+                compiled.unwrap_or_else(|error| panic!("{call}: {error}"));
+                calls += 1;
+            }
+        }
+        assert!(calls > 15, "{calls}");
     }
 
     #[test]

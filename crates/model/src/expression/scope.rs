@@ -1,4 +1,4 @@
-//! Scope of an expression: the names that it may use, and how often it may loop.
+//! Scope of an expression: the names that it may use and call, and how often it may loop.
 //!
 //! A loop (`all`, `exists`, `exists_one`, `map`, `filter`) goes over what a row or the expression
 //! itself holds, which is bounded. A loop in a loop multiplies that at each level, and one behind
@@ -8,11 +8,15 @@
 use cel::IdedExpr;
 use cel::common::ast::{EntryExpr, Expr};
 
+use super::functions::{self, Form};
+
 /// Problem for which an expression is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Problem<'a> {
     /// Nobody knows this name, that of the node with this id.
     Unknown(&'a str, u64),
+    /// There is no function of this name that is called so, by the node with this id.
+    NoFunction(&'a str, Form, u64),
     /// A loop, the node with this id, stands within a loop.
     NestedLoop(u64),
 }
@@ -62,11 +66,17 @@ impl<'n> Scope<'n> {
             Expr::Select(select) => self.check(&select.operand),
             Expr::Call(call) => {
                 let mut parts = call.target.as_deref().into_iter().chain(&call.args);
-                parts.try_for_each(|part| self.check(part))
+                parts.try_for_each(|part| self.check(part))?;
+                let form = if call.target.is_some() { Form::OfValue } else { Form::Free };
+                match functions::is_known(&call.func_name, form) {
+                    true => Ok(()),
+                    false => Err(Problem::NoFunction(&call.func_name, form, at.id)),
+                }
             }
             Expr::List(list) => list.elements.iter().try_for_each(|item| self.check(item)),
             Expr::Map(map) => map.entries.iter().try_for_each(|entry| self.entry(&entry.expr)),
-            Expr::Struct(made) => made.entries.iter().try_for_each(|entry| self.entry(&entry.expr)),
+            // No type is known that could be made so.
+            Expr::Struct(made) => Err(Problem::Unknown(&made.type_name, at.id)),
             Expr::Comprehension(over) => {
                 if self.loops > 0 {
                     return Err(Problem::NestedLoop(at.id));
