@@ -8,6 +8,7 @@ use instep_model::position::{Incarnation, Revision};
 
 use crate::error::{Damage, OpenError};
 use crate::format::{HEADER_BYTES, SNAPSHOT_MAGIC};
+use crate::identity;
 use crate::repair;
 use crate::scan::{self, Chain, Scan, TornTail};
 use crate::segment;
@@ -97,6 +98,14 @@ pub(crate) fn unreached(
     let mut found = scan::damage(&file, 0, first, &detail);
     found.newest_seen = scan.head();
     Ok(Some(found))
+}
+
+/// Looks whether a directory is what was written there, as opening a dataset does first.
+///
+/// # Errors
+/// [`OpenError`], when that keeps the dataset from being opened.
+pub fn check_identity(directory: &Path) -> Result<(), OpenError> {
+    identity::look(directory).map(drop).map_err(OpenError::of(directory))
 }
 
 /// Reads every byte of a directory and changes none. The log must not be open.

@@ -19,23 +19,31 @@ impl AdminKey {
     /// # Errors
     /// When the file cannot be read or written, or the system gives no randomness.
     pub fn in_directory(directory: &Path) -> std::io::Result<Self> {
-        let path = directory.join(FILE);
-        if path.exists() {
-            let key = std::fs::read_to_string(&path)?.trim().to_owned();
-            if key.len() < limits::ADMIN_KEY_BYTES {
-                let least = limits::ADMIN_KEY_BYTES;
-                let problem =
-                    format!("{FILE} has less than {least} bytes; remove it for a new one");
-                return Err(std::io::Error::other(problem));
-            }
-            warn_of_readers(&path);
-            return Ok(Self(key));
+        if let Some(key) = Self::read(directory)? {
+            return Ok(key);
         }
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
         let key: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        private_file::write(&path, &format!("{key}\n"))?;
+        private_file::write(&directory.join(FILE), &format!("{key}\n"))?;
         Ok(Self(key))
+    }
+
+    /// Reads the key of a data directory; none where there is none yet.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or what it holds can be guessed.
+    pub(crate) fn read(directory: &Path) -> std::io::Result<Option<Self>> {
+        let path = directory.join(FILE);
+        let Some(text) = private_file::read(&path)? else { return Ok(None) };
+        let key = text.trim().to_owned();
+        if key.len() < limits::ADMIN_KEY_BYTES {
+            let least = limits::ADMIN_KEY_BYTES;
+            let problem = format!("{FILE} has less than {least} bytes; remove it for a new one");
+            return Err(std::io::Error::other(problem));
+        }
+        warn_of_readers(&path);
+        Ok(Some(Self(key)))
     }
 
     /// The key as text.

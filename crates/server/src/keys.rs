@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 use instep_access::Rights;
 use instep_access::key::{self, KeyDeclaration, Keys};
+use instep_embedded::real::regular;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, Fault, KeyPath, Source};
@@ -130,6 +131,13 @@ pub(crate) fn declared_keys(config: &Config) -> Result<Keys, Fault> {
     Ok(keys)
 }
 
+/// Says whether the file of keys of a data directory is good.
+pub(crate) fn check(directory: &Path) -> Result<(), Fault> {
+    let path = directory.join(FILE);
+    let text = read_or_nothing(&path).map_err(Fault::elsewhere)?;
+    add_those_of(&mut Keys::default(), &path, &text)
+}
+
 /// Adds those of the file of keys, whose text this is.
 fn add_those_of(keys: &mut Keys, path: &Path, text: &str) -> Result<(), Fault> {
     let of_file = parse(path, text).map_err(Fault::elsewhere)?;
@@ -157,7 +165,10 @@ fn parse(path: &Path, text: &str) -> Result<Vec<KeyDeclaration>, String> {
 fn read_or_nothing(path: &Path) -> Result<String, String> {
     match path.metadata() {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),
-        Ok(_) | Err(_) => read(path),
+        Ok(_) | Err(_) => match regular(path) {
+            Ok(()) => read(path),
+            Err(error) => Err(format!("cannot read {}: {error}", path.display())),
+        },
     }
 }
 

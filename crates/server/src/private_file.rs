@@ -5,6 +5,29 @@ use std::fs::OpenOptions;
 use std::io::{self, ErrorKind, Write as _};
 use std::path::Path;
 
+use instep_embedded::real::regular;
+use instep_model::disk::Shortage;
+
+/// Reads a file; none where there is none.
+///
+/// # Errors
+/// When it cannot be read, or is no text in UTF-8, with its name.
+pub(crate) fn read(path: &Path) -> io::Result<Option<String>> {
+    match regular(path).and_then(|()| std::fs::read_to_string(path)) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        // It is known by its code.
+        Err(error) if Shortage::of(&error).is_some() => Err(error),
+        Err(error) => Err(named(path, &error)),
+    }
+}
+
+/// An error of a file, with its name.
+pub(crate) fn named(path: &Path, error: &io::Error) -> io::Error {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    io::Error::new(error.kind(), format!("{name}: {error}"))
+}
+
 /// Writes a file that is there whole or as it was before, whatever ends this process.
 ///
 /// # Errors

@@ -7,7 +7,7 @@
 //! is served, so where one cannot be closed, its dataset is not open, and all others are.
 
 use std::collections::BTreeSet;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -162,12 +162,16 @@ fn place(text: &str) -> Option<(Name, Name)> {
     Some((Name::new(dataset).ok()?, Name::new(table).ok()?))
 }
 
+/// Says whether the note in a data directory can be read.
+pub(crate) fn check(directory: &Path) -> io::Result<()> {
+    read(directory).map(drop)
+}
+
 fn read(directory: &Path) -> io::Result<Note> {
-    match std::fs::read_to_string(directory.join(FILE)) {
-        Ok(text) => toml::from_str(&text).map_err(io::Error::other),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Note::default()),
-        Err(error) => Err(error),
-    }
+    let path = directory.join(FILE);
+    let Some(text) = private_file::read(&path)? else { return Ok(Note::default()) };
+    let no_note = |error| private_file::named(&path, &io::Error::other(error));
+    toml::from_str(&text).map_err(no_note)
 }
 
 fn write(directory: &Path, note: &Note) -> io::Result<()> {

@@ -1,5 +1,6 @@
 //! `instep check`: whether data on disk is whole, and what can be done if it is not.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use instep::model::mail::Status;
@@ -54,8 +55,16 @@ impl Checked {
 
 pub(crate) fn run(arguments: &Arguments, json: bool) -> Result<(), Failure> {
     let directories = directories(&arguments.directory)?;
+    // Also where no dataset was made yet.
+    let is_data = directories != [arguments.directory.clone()]
+        || arguments.directory.join("admin.key").symlink_metadata().is_ok();
     let mut damaged = Vec::new();
     let mut failed = None;
+    for error in instep::check_data(&arguments.directory).into_iter().filter(|_| is_data) {
+        if let Some(before) = failed.replace(Failure::from(error)) {
+            before.report(json);
+        }
+    }
     let bar = output::bar(directories.len() as u64, "{spinner} checking {msg}");
     for directory in directories {
         bar.set_message(directory.display().to_string());
@@ -99,17 +108,25 @@ pub(super) fn directories(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
         return Err(Failure::Usage(format!("{} is no directory", directory.display())));
     }
     let datasets = directory.join(DATASETS);
-    if !datasets.is_dir() {
-        return Ok(vec![directory.to_owned()]);
-    }
     let unreadable =
         |error: std::io::Error| Failure::Storage(format!("{}: {error}", datasets.display()));
+    match datasets.metadata() {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(vec![directory.to_owned()]),
+        Err(error) => return Err(unreadable(error)),
+        Ok(found) if found.is_dir() => {}
+        Ok(_) => return Err(unreadable(ErrorKind::NotADirectory.into())),
+    }
     let mut found = Vec::new();
     for entry in std::fs::read_dir(&datasets).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
         // A name with a dot is what a server had not made or removed to the end.
         let is_left = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-        if path.is_dir() && !is_left {
+        let may_be_one = match path.metadata() {
+            Ok(metadata) => metadata.is_dir(),
+            // Why it cannot be looked at is said when it is opened.
+            Err(error) => error.kind() != ErrorKind::NotFound,
+        };
+        if may_be_one && !is_left {
             found.push(path);
         }
     }
@@ -118,8 +135,16 @@ pub(super) fn directories(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
 }
 
 fn check_one(directory: &Path, repair: bool) -> Result<Checked, OpenError> {
+    check::check_identity(directory)?;
     let report = check::check(&RealDisk, directory)?;
-    let bodies = bodies::check(directory).map_err(|error| error.to_string()).transpose();
+    let bodies = match bodies::check(directory) {
+        // What is damaged begins anew at a start; what cannot be read, or is newer, keeps from it.
+        Err(error) if !error.is_damage() => {
+            let source = std::io::Error::new(error.kind(), error);
+            return Err(OpenError::Storage { path: directory.join(bodies::FILE), source });
+        }
+        looked => looked.map_err(|error| error.to_string()).transpose(),
+    };
     let directory = directory.to_owned();
     let bodies_aside = match repair {
         true => bodies::repair(&directory)

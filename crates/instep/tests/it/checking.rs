@@ -106,3 +106,95 @@ fn a_directory_without_a_log_is_no_damage() {
     assert_eq!(checked.status.code(), Some(0), "{}", stderr(&checked));
     assert!(stdout(&checked).contains("holds no log"), "{}", stdout(&checked));
 }
+
+#[test]
+fn a_check_refuses_whatever_keeps_a_server_from_its_start_and_as_it_does() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = Server::serve(directory.path());
+    assert_eq!(server.signal("-TERM"), Some(0));
+    let (data, kept) = (&server.data, directory.path().join("kept"));
+    type Break = fn(&Path);
+    let (directory_there, link, text_there): (Break, Break, Break) = (
+        |path| std::fs::create_dir(path).unwrap(),
+        |path| std::os::unix::fs::symlink("elsewhere", path).unwrap(),
+        |path| std::fs::write(path, "too short").unwrap(),
+    );
+    let bytes: Break = |path| std::fs::write(path, [0xff; 64]).unwrap();
+    let pipe: Break = |path| {
+        assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+    };
+    for (file, damage) in [
+        ("lock", directory_there),
+        ("lock", link),
+        ("lock", pipe),
+        ("admin.key", directory_there),
+        ("admin.key", text_there),
+        ("admin.key", bytes),
+        ("admin.key", pipe),
+        ("keys.toml", directory_there),
+        ("keys.toml", text_there),
+        ("keys.toml", bytes),
+        ("keys.toml", pipe),
+        ("public.toml", directory_there),
+        ("public.toml", text_there),
+        ("public.toml", bytes),
+        ("public.toml", pipe),
+        ("datasets", text_there),
+        ("datasets", pipe),
+    ] {
+        let path = data.join(file);
+        let was_there = path.exists();
+        if was_there {
+            std::fs::rename(&path, &kept).unwrap();
+        }
+        damage(&path);
+
+        let checked = instep(&["check", text(data)]);
+        let served = instep(&["serve", "--data", text(data), "--http", "127.0.0.1:0"]);
+
+        let said = stderr(&checked);
+        assert!(said.contains(file), "{file}: {said}");
+        assert_eq!(checked.status.code(), served.status.code(), "{file}: {said}");
+        assert!(matches!(served.status.code(), Some(2 | 7)), "{file}: {served:?}");
+        if path.is_dir() { std::fs::remove_dir(&path) } else { std::fs::remove_file(&path) }
+            .unwrap();
+        if was_there {
+            std::fs::rename(&kept, &path).unwrap();
+        }
+    }
+    assert_eq!(instep(&["check", text(data)]).status.code(), Some(0));
+}
+
+#[test]
+fn a_check_refuses_whatever_keeps_a_dataset_from_being_opened() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = Server::serve(directory.path());
+    assert_eq!(server.signal("-TERM"), Some(0));
+    let dataset = server.data.join("datasets/d");
+    let lock = dataset.join("lock");
+    let refused = |what: &str| {
+        for named in [&dataset, &server.data] {
+            let checked = instep(&["check", text(named)]);
+            assert_eq!(checked.status.code(), Some(7), "{what}: {}", stderr(&checked));
+            assert!(stderr(&checked).contains(what), "{what}: {}", stderr(&checked));
+        }
+    };
+
+    std::fs::remove_file(&lock).unwrap();
+    std::fs::create_dir(&lock).unwrap();
+    refused("lock is a directory");
+    std::fs::remove_dir(&lock).unwrap();
+    std::os::unix::fs::symlink("elsewhere", &lock).unwrap();
+    refused("lock is a link");
+    std::fs::remove_file(&lock).unwrap();
+    let identity = dataset.join("identity");
+    let before = std::fs::read(&identity).unwrap();
+    std::fs::write(&identity, "instep identity 2\n").unwrap();
+    refused("newer");
+    std::fs::write(&identity, before).unwrap();
+    let aside = directory.path().join("aside");
+    std::fs::rename(&dataset, &aside).unwrap();
+    std::os::unix::fs::symlink("d", &dataset).unwrap();
+    let checked = instep(&["check", text(&server.data)]);
+    assert_eq!(checked.status.code(), Some(7), "a link to itself: {}", stderr(&checked));
+}
