@@ -185,8 +185,8 @@ pub struct Published {
 /// Refusal of a publication.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LiveError {
-    /// No live pattern matches the topic.
-    #[error("no live topic matches {topic:?}")]
+    /// No live pattern matches the topic, or it is that of a dataset.
+    #[error("{topic:?} is no live topic: no pattern matches it, or a view or a table has it")]
     Unmatched {
         /// The topic.
         topic: String,

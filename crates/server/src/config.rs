@@ -20,6 +20,7 @@ use instep_node::LivePattern;
 use instep_node::ring::RingLimits;
 use serde::Deserialize;
 
+pub(crate) use self::checks::is_shown;
 pub use self::fault::Fault;
 pub(crate) use self::fault::KeyPath;
 pub use self::mail::{KindConfig, KindPreset, MailConfig};

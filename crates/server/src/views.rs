@@ -1,11 +1,11 @@
 //! Views of the configuration and of applications together: each topic is told by one dataset, and
-//! rows on it by one event for each view.
+//! rows on it by one event for each view. A live pattern of which views leave no topic is refused.
 
 use instep_model::name::Name;
 use instep_model::view::{View, ViewError, find_alike, find_shared};
 
 use crate::app::App;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, is_shown};
 
 /// Refuses views of applications that meet others on a topic. Those of the configuration were
 /// checked among themselves before.
@@ -37,6 +37,19 @@ pub(crate) fn check(config: &Config, app: &App) -> Result<(), ConfigError> {
             return Err(refusal(other, "event", problem));
         }
     }
+    // Sections of the configuration were held against its own views before.
+    let of_config = config.live.iter().flat_map(|live| app.views.iter().map(move |of| (live, of)));
+    let of_app = app.live.iter().flat_map(|live| all.iter().map(move |of| (live, of)));
+    for (live, (_, view)) in of_config.chain(of_app) {
+        if is_shown(&live.topic, view) {
+            let problem = format!(
+                "the topics of a view are those of its dataset: no topic is left to the live \
+                 pattern {:?}",
+                live.topic
+            );
+            return Err(refusal(view, "topic", problem));
+        }
+    }
     Ok(())
 }
 
@@ -47,6 +60,8 @@ fn refusal(view: &View, field: &str, problem: String) -> ConfigError {
 
 #[cfg(test)]
 mod tests {
+    use instep_node::LivePattern;
+
     use super::*;
 
     fn name(text: &str) -> Name {
@@ -64,6 +79,27 @@ mod tests {
     fn app(dataset: &str, topic: &str) -> App {
         let view = View::native(name("native"), name("t"), topic, "e", |_| None).unwrap();
         App::default().view(&name(dataset), view)
+    }
+
+    #[test]
+    fn a_live_pattern_of_which_a_view_leaves_no_topic_is_refused_whoever_declares_them() {
+        let of_config = |live: &str, native: &str| {
+            let text = format!("[[live]]\ntopic = '{live}'");
+            let checked = check(&toml::from_str(&text).unwrap(), &app("a", native));
+            checked.map_err(|error| error.to_string())
+        };
+
+        for (live, native) in [("x:*", "x:{a}"), ("x:1", "x:{a}"), ("open", "open")] {
+            let refused = of_config(live, native).unwrap_err();
+            assert!(refused.contains(&format!("live pattern {live:?}")), "{refused}");
+            let mut of_app = app("a", "y:{a}");
+            of_app.live.push(LivePattern { topic: live.into(), ..LivePattern::default() });
+            let refused = check(&config(native), &of_app).map_err(|error| error.to_string());
+            assert!(refused.unwrap_err().contains(&format!("live pattern {live:?}")));
+        }
+        for (live, native) in [("x:*", "x:{a}:log"), ("x:*", "y:{a}"), ("*:x", "x")] {
+            assert_eq!(of_config(live, native), Ok(()), "{live} {native}");
+        }
     }
 
     #[test]

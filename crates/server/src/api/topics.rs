@@ -6,7 +6,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use instep_access::{Action, Resource};
 use instep_model::limits;
-use instep_node::live::{LivePlace, Once, PublishId, Published};
+use instep_node::live::{LiveError, LivePlace, Once, PublishId, Published};
 use instep_node::ring::Payload;
 use instep_node::{Crowd, Node};
 use serde::{Deserialize, Serialize};
@@ -314,10 +314,7 @@ fn parts(place: Option<LivePlace>) -> (Option<String>, Option<u64>) {
 fn live(node: &Node, topic: &str) -> Result<Option<std::sync::Arc<instep_node::Topic>>, Problem> {
     match node.is_live(topic) {
         true => Ok(node.topics().get(topic)),
-        false => {
-            let detail = format!("no live topic matches {topic:?}");
-            Err(Problem::new(StatusCode::NOT_FOUND, "unmatched_topic", detail))
-        }
+        false => Err(LiveError::Unmatched { topic: topic.to_owned() }.into()),
     }
 }
 

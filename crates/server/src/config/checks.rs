@@ -101,10 +101,7 @@ pub(super) fn live(config: &Config, views: &[View]) -> Result<(), Fault> {
             let before = KeyPath::new("live").at(before).key("topic");
             return Err(Fault::new(path("topic"), problem).with(before));
         }
-        let shown = views.iter().position(|view| match live.topic.strip_suffix('*') {
-            Some(prefix) => view.topic.takes_all_of(prefix),
-            None => view.topic.matches(&live.topic),
-        });
+        let shown = views.iter().position(|view| is_shown(&live.topic, view));
         if let Some(view) = shown {
             let problem = format!(
                 "the topics of view {} are those of its dataset: no live topic is left here",
@@ -115,6 +112,14 @@ pub(super) fn live(config: &Config, views: &[View]) -> Result<(), Fault> {
         }
     }
     Ok(())
+}
+
+/// True when every topic of a live pattern is one of a view.
+pub(crate) fn is_shown(live: &str, view: &View) -> bool {
+    match live.strip_suffix('*') {
+        Some(prefix) => view.topic.takes_all_of(prefix),
+        None => view.topic.matches(live),
+    }
 }
 
 /// True when no topic is left for the pattern behind.
