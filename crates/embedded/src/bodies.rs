@@ -71,7 +71,7 @@ pub enum BodyError {
     Irregular {
         /// The path.
         file: PathBuf,
-        /// What lies there.
+        /// Kind of the file that lies there.
         error: io::Error,
     },
     /// Not everything could be moved to the file.

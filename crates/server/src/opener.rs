@@ -192,7 +192,7 @@ impl Opener {
         options
     }
 
-    /// What the system says about the directory of a dataset.
+    /// Error of the system about the directory of a dataset.
     fn refused(&self, name: &Name, error: std::io::Error) -> StartError {
         let (dataset, path) = (name.clone(), self.0.datasets.path(name));
         StartError::Directory { dataset, path, error }
@@ -354,7 +354,7 @@ fn too_many() -> Problem {
     Problem::new(StatusCode::CONFLICT, "too_many_datasets", error.to_string())
 }
 
-/// How long a request waits for whoever works on its dataset.
+/// Timeout of a request that waits for other work on its dataset.
 const PATIENCE: Duration = Duration::from_millis(limits::OPENING_MS);
 /// Locked while a dataset is open.
 const LOCK: &str = "lock";

@@ -88,7 +88,7 @@ pub enum StartError {
         dataset: Name,
         /// The directory.
         path: PathBuf,
-        /// What the system says.
+        /// Error of the system.
         error: std::io::Error,
     },
     /// Something else lies where a dataset would be.

@@ -12,7 +12,7 @@ use cel::{Context, ExecutionError, IdedExpr};
 
 use super::metered::ENVIRONMENT;
 
-/// How a function is called.
+/// Form of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     /// `f(x)`
@@ -21,8 +21,8 @@ pub(super) enum Form {
     OfValue,
 }
 
-/// Whether there is a function of this name to be called so. An operator, which no text can name,
-/// is one.
+/// Returns true if there is a function of this name in this form. An operator, which no text can
+/// name, is one.
 pub(super) fn is_known(name: &str, form: Form) -> bool {
     let is_operator =
         !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.".contains(&byte));

@@ -21,7 +21,7 @@ pub(super) struct Turn {
     is_over: bool,
 }
 
-/// Why there is no turn.
+/// Reason why there is no turn.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum NoTurn {
     /// Somebody else works on the dataset for longer than there was patience.
