@@ -2,16 +2,18 @@
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
 
-use axum::body::Body;
+use axum::Router;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
+use axum::routing::future::RouteFuture;
 use hyper::body::{Body as _, Incoming};
-use hyper::service::Service as _;
-use hyper_util::service::TowerToHyperService;
 use instep_edge::{Door, Line, Peer, RequestMeter, longpoll};
+use tower_service::Service as _;
 
 use super::Serving;
 use super::answers::weighed;
@@ -40,45 +42,80 @@ pub(super) struct Asked {
     door: Door,
     line: Line,
     requests: Requests,
-    routes: TowerToHyperService<axum::Router>,
+    routes: Router,
+}
+
+/// Answer to a request, while it is made. A state of its own, and no `async` block, because that
+/// would hold most of it twice.
+pub(super) struct Answering {
+    asked: Arc<Asked>,
+    from: IpAddr,
+    is_longpoll: bool,
+    step: Step,
+}
+
+enum Step {
+    Refused(Option<Box<Response>>),
+    Routed { answer: RouteFuture<Infallible>, arriving: Option<Arc<Arriving>> },
+}
+
+impl Future for Answering {
+    type Output = Result<Response, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { asked, from, is_longpoll, step } = self.get_mut();
+        let answer = match step {
+            Step::Refused(refusal) => *refusal.take().expect("it is polled until it is ready"),
+            Step::Routed { answer, arriving } => {
+                let answer = ready!(Pin::new(answer).poll(cx))?;
+                match arriving.as_ref().and_then(|arriving| arriving.problem()) {
+                    // Nothing behind a body that was not read can be read.
+                    Some(problem) => asked.closing(refusal(problem, *is_longpoll), true),
+                    None => weighed(answer, &asked.door, *from),
+                }
+            }
+        };
+        Poll::Ready(Ok(answer))
+    }
 }
 
 impl Asked {
     pub(super) fn new(serving: &Serving, line: Line, requests: Requests) -> Self {
-        let routes = TowerToHyperService::new(serving.router.clone());
-        let (door, has_asked) = (serving.door.clone(), AtomicBool::new(false));
+        let (routes, door) = (serving.router.clone(), serving.door.clone());
+        let has_asked = AtomicBool::new(false);
         Self { has_asked, door, line, requests, routes }
     }
 
-    /// Answers one of them.
-    pub(super) async fn answer(
-        self: Arc<Self>,
-        mut request: hyper::Request<Incoming>,
-    ) -> Result<Response, Infallible> {
+    /// Answers one of them. What can be decided at once is: the connection keeps the future.
+    pub(super) fn answer(self: &Arc<Self>, mut request: hyper::Request<Incoming>) -> Answering {
         self.has_asked.store(true, Ordering::Relaxed);
         let peer = self.client(&mut request);
-        if let Some(problem) = self.refuse(&request, peer.ip()) {
-            let is_longpoll = longpoll::is_at(request.uri().path());
+        let is_longpoll = longpoll::is_at(request.uri().path());
+        let (asked, from) = (Arc::clone(self), peer.ip());
+        if let Some(problem) = self.refuse(&request, from) {
             let refusal = refusal(problem, is_longpoll);
             let refusal = survivable(refusal, is_for_events(request.headers()));
-            return Ok(self.closing(refusal, self.line.is_extra()));
+            let refusal = self.closing(refusal, self.line.is_extra());
+            return Answering {
+                asked,
+                from,
+                is_longpoll,
+                step: Step::Refused(Some(Box::new(refusal))),
+            };
         }
         let extensions = request.extensions_mut();
         extensions.insert(Peer(peer));
         extensions.insert(self.line.clone());
-        if request.body().is_end_stream() {
-            let answer = self.routes.call(request.map(Body::new)).await?;
-            return Ok(weighed(answer, &self.door, peer.ip()));
-        }
-        let is_longpoll = longpoll::is_at(request.uri().path());
-        let arriving = Arc::new(Arriving::default());
-        let metered = |body| Metered::new(body, Arc::clone(&self), peer.ip(), &arriving);
-        let answer = self.routes.call(request.map(|body| Body::new(metered(body)))).await?;
-        Ok(match arriving.problem() {
-            // Nothing behind a body that was not read can be read.
-            Some(problem) => self.closing(refusal(problem, is_longpoll), true),
-            None => weighed(answer, &self.door, peer.ip()),
-        })
+        let mut routes = self.routes.clone();
+        let (answer, arriving) = match request.body().is_end_stream() {
+            true => (routes.call(request), None),
+            false => {
+                let arriving = Arc::new(Arriving::default());
+                let metered = |body| Metered::new(body, Arc::clone(self), from, &arriving);
+                (routes.call(request.map(metered)), Some(arriving))
+            }
+        };
+        Answering { asked, from, is_longpoll, step: Step::Routed { answer, arriving } }
     }
 
     /// Returns the address of the client and corrects the host: a trusted proxy tells both.

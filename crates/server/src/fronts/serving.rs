@@ -137,7 +137,7 @@ async fn serve_speaker(
     let asked = Arc::new(Asked::new(serving, line, requests));
     let service = {
         let asked = Arc::clone(&asked);
-        service_fn(move |request| Arc::clone(&asked).answer(request))
+        service_fn(move |request| asked.answer(request))
     };
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(serving.idle);
