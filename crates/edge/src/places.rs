@@ -5,7 +5,7 @@
 //! | --- | --- | --- |
 //! | connections of every door | `sockets_per_address` | `sockets` and a few |
 //! | sockets, sessions without one, readers | `sockets_per_address` | `sockets` |
-//! | extra connections, to say why or to let operators in | half | half of the reserve, 128 at most |
+//! | extra connections, for refusals and operators | half | half of the reserve, 128 at most |
 //! | registrations for mail | `sockets_per_address` | `sockets` |
 //! | pulls that wait for mail | half of `sockets_per_address` | half of `sockets` |
 //! | presences on topics | eight for each of `sockets_per_address` | eight for each of `sockets` |

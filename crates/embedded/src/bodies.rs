@@ -386,11 +386,15 @@ fn write_private(file: &Path, text: &str) -> io::Result<()> {
     options.open(file)?.write_all(text.as_bytes())
 }
 
-/// Refuses what `SQLite` would wait for: only files are opened.
+/// Refuses what `SQLite` would wait for: only files are opened, and beside them no links.
 fn regular_files(file: &Path) -> Result<(), BodyError> {
     for ending in ["db", "db-wal", "db-journal"] {
         let file = file.with_extension(ending);
-        regular_or_none(&file).map_err(|error| BodyError::Irregular { file, error })?;
+        let regular = match ending != "db" && file.is_symlink() {
+            true => Err(io::Error::other("is a link")),
+            false => regular_or_none(&file),
+        };
+        regular.map_err(|error| BodyError::Irregular { file, error })?;
     }
     Ok(())
 }

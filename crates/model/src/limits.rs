@@ -43,8 +43,7 @@ pub const DATASET_TABLES: usize = 1_024;
 pub const NODE_DATASETS: usize = 64;
 /// Datasets that are opened at a time.
 pub const OPENINGS: usize = 4;
-/// So long they may take before others have their turn and are served; one that takes longer
-/// comes up when it is done.
+/// Time after which the others have their turn and are served; a slow one comes up when it is done.
 pub const OPENING_MS: u64 = 10_000;
 /// A dataset that could not be opened, and is not damaged, is tried again this often.
 pub const UNOPENED_RETRY_MS: u64 = 5_000;

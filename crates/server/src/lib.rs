@@ -25,10 +25,10 @@ mod app;
 mod caller;
 mod clock;
 mod config;
-mod data;
 mod directory;
 mod engine;
 mod fronts;
+mod inspection;
 mod keys;
 #[cfg(test)]
 mod limits_document;
@@ -49,7 +49,7 @@ pub use config::{
     Config, ConfigError, DatasetConfig, DoorName, Fault, KEYS, KindConfig, KindPreset, LogConfig,
     MailConfig, RateConfig, Source, TableConfig, TlsConfig, TokensConfig,
 };
-pub use data::check_data;
+pub use inspection::check_data;
 pub use instep_access as access;
 pub use instep_edge::rules::{Channel, JoinRequest, Push};
 pub use instep_model as model;

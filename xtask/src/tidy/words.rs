@@ -1,5 +1,5 @@
-//! Names that say nothing, doc comments that begin with a question, leftovers of work, and traces of
-//! the machine it was done on.
+//! Names that say nothing, doc comments that begin with a question, leftovers of work, and traces
+//! of the machine it was done on.
 
 use super::Violation;
 use crate::workspace::Workspace;

@@ -192,6 +192,11 @@ fn a_check_refuses_whatever_keeps_a_dataset_from_being_opened() {
     std::fs::write(&identity, "instep identity 2\n").unwrap();
     refused("newer");
     std::fs::write(&identity, before).unwrap();
+    let waiting = dataset.join("bodies.db-wal");
+    std::fs::write(dataset.join("bodies.db"), "").unwrap();
+    std::os::unix::fs::symlink("elsewhere", &waiting).unwrap();
+    refused("bodies.db-wal: is a link");
+    std::fs::remove_file(&waiting).unwrap();
     let aside = directory.path().join("aside");
     std::fs::rename(&dataset, &aside).unwrap();
     std::os::unix::fs::symlink("d", &dataset).unwrap();

@@ -102,6 +102,25 @@ fn a_dataset_whose_disk_does_not_answer_keeps_no_other_from_being_served_and_com
 }
 
 #[test]
+fn a_stop_ends_though_a_dataset_does_not_answer_at_a_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let library = compile(directory.path(), "hanging", HANGING);
+    let switch = directory.path().join("hangs");
+    let config = format!("drain_ms = 200\n{CONFIG}");
+    let mut server = Server::serve_with(directory.path(), &config);
+    with_a_row(&server, "slow");
+    assert_eq!(server.signal("-TERM"), Some(0));
+    std::fs::write(&switch, "").unwrap();
+
+    let hanging = format!("export DISK_HANGS='{}' LD_PRELOAD='{}'", text(&switch), text(&library));
+    let shell = (&*hanging, "127.0.0.1:0");
+    let mut server = Server::serve_by_shell(directory.path(), &config, shell);
+
+    assert!(server.request("GET", "/readyz").1.contains("\"loading\""));
+    assert_eq!(server.signal("-TERM"), Some(0));
+}
+
+#[test]
 fn what_is_no_regular_file_is_refused_unopened_and_named_by_a_start_and_by_a_check() {
     let directory = tempfile::tempdir().unwrap();
     let mut server = Server::serve_with(directory.path(), CONFIG);
