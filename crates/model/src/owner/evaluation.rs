@@ -85,7 +85,7 @@ pub(super) fn evaluate(
         own: Overlay { letters, ..Overlay::default() },
         operation: 0,
         records: Vec::with_capacity(found),
-        written: BTreeMap::new(),
+        written: (found > 1).then(BTreeMap::new),
         bytes: 0,
         work: 0,
         moves: 0,
@@ -136,7 +136,8 @@ struct Evaluation<'a> {
     operation: usize,
     records: Vec<Record>,
     /// Index of a row, or of a table's options, in `records`: what is written again goes there.
-    written: BTreeMap<(Name, Option<Key>), usize>,
+    /// None for one operation, behind which nothing is written.
+    written: Option<BTreeMap<(Name, Option<Key>), usize>>,
     /// Bytes of the records so far.
     bytes: usize,
     /// Bytes of rows that were read and written so far.
@@ -203,7 +204,9 @@ impl Evaluation<'_> {
                 self.own.cleared.insert(table.clone());
                 self.own.rows.retain(|(of, _), _| *of != table);
                 // What comes behind it must stay behind it.
-                self.written.retain(|(of, _), _| *of != table);
+                if let Some(written) = &mut self.written {
+                    written.retain(|(of, _), _| *of != table);
+                }
                 self.push(Record::DropTable { table })?;
             }
             Operation::CreateJournal { journal } => {
@@ -247,26 +250,25 @@ impl Evaluation<'_> {
     /// together, so a row is written once, however many operations change it.
     fn write_over(&mut self, place: (Name, Option<Key>), record: Record) -> Result<(), Refusal> {
         let size = size_of_record(&record);
-        match self.written.get(&place) {
-            Some(at) => {
-                let at = *at;
-                self.becomes(size, size_of_record(&self.records[at]))?;
-                self.records[at] = record;
-            }
-            None => {
-                self.becomes(size, 0)?;
-                self.written.insert(place, self.records.len());
-                self.records.push(record);
-            }
+        if let Some(at) = self.written.as_ref().and_then(|written| written.get(&place).copied()) {
+            self.becomes(size, size_of_record(&self.records[at]))?;
+            self.records[at] = record;
+            return Ok(());
         }
+        self.becomes(size, 0)?;
+        if let Some(written) = &mut self.written {
+            written.insert(place, self.records.len());
+        }
+        self.records.push(record);
         Ok(())
     }
 
     /// Takes a record back.
     fn unwrite(&mut self, place: &(Name, Option<Key>)) {
-        let Some(at) = self.written.remove(place) else { return };
+        let Some(written) = &mut self.written else { return };
+        let Some(at) = written.remove(place) else { return };
+        written.values_mut().filter(|other| **other > at).for_each(|other| *other -= 1);
         self.bytes -= size_of_record(&self.records.remove(at));
-        self.written.values_mut().filter(|other| **other > at).for_each(|other| *other -= 1);
     }
 
     /// Returns true if there was a row before this commit, which has not dropped the table.
