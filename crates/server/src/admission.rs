@@ -43,46 +43,46 @@ pub(crate) async fn admit(
             request.extensions_mut().insert(Arc::clone(&admission));
             next.run(request).await
         }
-        Err(refused) => refused,
+        Err(refused) => *refused,
     };
     dress.put_on(answer, &admission.web)
 }
 
 impl Admission {
     /// Checks what holds for every request before its route is known; in `Err` its answer.
-    fn check(&self, request: &Request, dress: &mut Dress) -> Result<(), Response> {
+    fn check(&self, request: &Request, dress: &mut Dress) -> Result<(), Box<Response>> {
         let path = request.uri().path();
         // Clients of long-poll look into the body only, and know no 503 there.
         let is_longpoll = longpoll::is_at(path);
         self.web.check_host(request).map_err(|problem| match is_longpoll {
-            true => longpoll::refused(),
-            false => problem.into_response(),
+            true => longpoll::refused().into(),
+            false => refused(problem),
         })?;
         if path.starts_with("/v1") {
             let reader = self.web.check_page(request.headers());
-            dress.reader = Some(reader.map_err(Problem::into_response)?);
+            dress.reader = Some(reader.map_err(refused)?);
             if let Some(allowed) = Web::preflight(request.method(), request.headers()) {
-                return Err(allowed);
+                return Err(allowed.into());
             }
         }
         // Until everything is in memory, nothing is answered but health and metrics.
         let is_health = ["/healthz", "/readyz", "/metrics"].contains(&path);
         if !is_health && self.node.waiting_for().is_some() {
             return Err(match is_longpoll {
-                true => longpoll::not_yet(),
-                false => loading().into_response(),
+                true => longpoll::not_yet().into(),
+                false => refused(loading()),
             });
         }
         if !is_text(path) {
             // Such a path names nothing. The routes' own answer would be plain text.
             let detail = format!("the path {path} does not decode to UTF-8");
-            return Err(Problem::bad_request("bad_name", detail).into_response());
+            return Err(refused(Problem::bad_request("bad_name", detail)));
         }
         match request.uri().query().filter(|query| !is_text(query)) {
             // What cannot be read would be taken for something else.
             Some(query) => {
                 let detail = format!("the query {query} does not decode to UTF-8");
-                Err(Problem::bad_request("bad_query", detail).into_response())
+                Err(refused(Problem::bad_request("bad_query", detail)))
             }
             None => Ok(()),
         }
@@ -110,6 +110,10 @@ impl Dress {
         web.keep_cookies(&mut answer);
         answer
     }
+}
+
+fn refused(problem: Problem) -> Box<Response> {
+    problem.into_response().into()
 }
 
 fn is_text(path: &str) -> bool {

@@ -55,7 +55,7 @@ pub(super) struct Answering {
 }
 
 enum Step {
-    Refused(Option<Box<Response>>),
+    Refused(Option<Response>),
     Routed { answer: RouteFuture<Infallible>, arriving: Option<Arc<Arriving>> },
 }
 
@@ -65,7 +65,7 @@ impl Future for Answering {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { asked, from, is_longpoll, step } = self.get_mut();
         let answer = match step {
-            Step::Refused(refusal) => *refusal.take().expect("it is polled until it is ready"),
+            Step::Refused(refusal) => refusal.take().expect("it is polled until it is ready"),
             Step::Routed { answer, arriving } => {
                 let answer = ready!(Pin::new(answer).poll(cx))?;
                 match arriving.as_ref().and_then(|arriving| arriving.problem()) {
@@ -96,12 +96,7 @@ impl Asked {
             let refusal = refusal(problem, is_longpoll);
             let refusal = survivable(refusal, is_for_events(request.headers()));
             let refusal = self.closing(refusal, self.line.is_extra());
-            return Answering {
-                asked,
-                from,
-                is_longpoll,
-                step: Step::Refused(Some(Box::new(refusal))),
-            };
+            return Answering { asked, from, is_longpoll, step: Step::Refused(Some(refusal)) };
         }
         let extensions = request.extensions_mut();
         extensions.insert(Peer(peer));
