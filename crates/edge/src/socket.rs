@@ -104,11 +104,11 @@ impl Socket {
         })
     }
 
-    /// Sees to it that the end of a stream's reader is noticed.
+    /// Sees to it that the end of a stream's reader is noticed. Of one that is merely slow the
+    /// system says nothing: it is sent away by [`Self::watch`], which counts it.
     fn look_at_line(&self) {
         if self.line.as_ref().is_some_and(Line::became_a_stream) {
-            let slow = self.door.house().options().slow_reader_ms;
-            let limit = Duration::from_millis(slow.min(limits::VANISHED_MS));
+            let limit = Duration::from_millis(limits::VANISHED_MS);
             line::ends_when_unheard(self.transport.tcp(), limit);
         }
     }
