@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use socket2::{Domain, Socket, Type};
 
 use super::strangers::{STRANGER, connect_from, crowd, status_of, until};
 use super::{Client, Limited};
@@ -105,14 +106,17 @@ fn beside_bare(
     come: impl FnOnce(SocketAddr, &AtomicBool) + Send,
     ask: impl FnMut(u32),
 ) -> Duration {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    listener.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+    listener.listen(4_096).unwrap();
+    let listener = TcpListener::from(listener);
     let to = listener.local_addr().unwrap();
-    let over = AtomicBool::new(false);
+    let (over, gone) = (AtomicBool::new(false), AtomicBool::new(false));
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let mut kept = Vec::new();
             while let Ok((stream, _)) = listener.accept()
-                && !over.load(Ordering::Relaxed)
+                && !gone.load(Ordering::Relaxed)
             {
                 if kept.len() < keeps {
                     kept.push(stream);
@@ -123,24 +127,18 @@ fn beside_bare(
         let beside = p99_of_others(ask);
         over.store(true, Ordering::Relaxed);
         crowd.join().unwrap();
+        gone.store(true, Ordering::Relaxed);
         // Wakes the listener, which ends.
         drop(TcpStream::connect(to));
         beside
     })
 }
 
-/// Latency of the others, divided by their latency alone.
-struct Ratios {
-    beside: f64,
-    beside_bare: f64,
-}
-
-impl Ratios {
-    fn of(alone: Duration, beside: Duration, beside_bare: Duration) -> Self {
-        let [beside, beside_bare] =
-            [beside, beside_bare].map(|taken| taken.as_secs_f64() / alone.as_secs_f64());
-        Self { beside, beside_bare }
-    }
+/// The 99th percentile of the others' latency.
+struct Latencies {
+    alone: Duration,
+    beside: Duration,
+    beside_bare: Duration,
 }
 
 /// Latency of somebody else's messages, for a while: the 99th of a hundred.
@@ -171,7 +169,7 @@ fn median(mut of: Vec<f64>) -> f64 {
 }
 
 /// Crowd at some doors, once: what it costs the others, and how many bytes.
-fn beside(limited: &Limited, other: &mut Client, name: &str, doors: &[&Door]) -> (Ratios, u64) {
+fn beside(limited: &Limited, other: &mut Client, name: &str, doors: &[&Door]) -> (Latencies, u64) {
     let before = (limited.descriptors(), limited.resident_bytes());
     let share = crowd() / 5;
     let alone = p99_of_others(|number| pushes(other, number));
@@ -202,7 +200,7 @@ fn beside(limited: &Limited, other: &mut Client, name: &str, doors: &[&Door]) ->
     until("everything is given back", || {
         limited.descriptors() <= before.0 + 4 && limited.metric("instep_client_bytes") < 1_000_000
     });
-    (Ratios::of(alone, crowded, bare), more)
+    (Latencies { alone, beside: crowded, beside_bare: bare }, more)
 }
 
 #[test]
@@ -271,7 +269,7 @@ fn whoever_is_refused_and_comes_again_at_once_holds_up_nobody() {
             over.store(true, Ordering::Relaxed);
             crowded
         });
-        Ratios::of(alone, crowded, bare)
+        Latencies { alone, beside: crowded, beside_bare: bare }
     };
 
     let found: Vec<_> = (0..rounds()).map(|_| round()).collect();
@@ -313,7 +311,7 @@ fn a_crowd_that_does_not_finish_its_handshakes_holds_up_nobody() {
         until("those beyond the share go", || descriptors() <= before + share + EXTRA);
         drop(held);
         until("everything is given back", || descriptors() <= before + 4);
-        Ratios::of(alone, crowded, bare)
+        Latencies { alone, beside: crowded, beside_bare: bare }
     };
 
     let found: Vec<_> = (0..rounds()).map(|_| round()).collect();
@@ -325,12 +323,20 @@ fn rounds() -> usize {
 }
 
 #[expect(clippy::print_stdout, reason = "the figures are for whoever runs it as a soak")]
-fn report(name: &str, found: &[Ratios]) {
+fn report(name: &str, found: &[Latencies]) {
     let (rounds, connections) = (found.len(), crowd());
-    let beside = median(found.iter().map(|ratios| ratios.beside).collect());
-    let bare = median(found.iter().map(|ratios| ratios.beside_bare).collect());
+    let us = |of: fn(&Latencies) -> Duration| {
+        median(found.iter().map(|latencies| of(latencies).as_secs_f64() * 1e6).collect())
+    };
+    let ratio = |of: fn(&Latencies) -> Duration| {
+        let of = |found: &Latencies| of(found).as_secs_f64() / found.alone.as_secs_f64();
+        median(found.iter().map(of).collect())
+    };
     println!(
-        "{name:<28} {connections} connections, {rounds} rounds: p99 of others x {beside:.2}, \
-         beside a bare listener x {bare:.2}"
+        "{name:<28} {connections} connections, {rounds} rounds: p99 of others {:.0} us, \
+         x {:.2} of alone; beside a bare listener x {:.2}",
+        us(|latencies| latencies.beside),
+        ratio(|latencies| latencies.beside),
+        ratio(|latencies| latencies.beside_bare),
     );
 }
