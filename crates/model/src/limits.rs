@@ -348,7 +348,7 @@ pub const CATCH_UP_US_PER_TURN: u64 = 2_000;
 /// Connections that may wait to be taken in; the system may allow fewer.
 pub const LISTEN_BACKLOG: i32 = 65_535;
 /// So many are taken in for HTTP in a row, then others that want the core go first.
-pub const ARRIVALS_IN_A_ROW: usize = 32;
+pub const ARRIVALS_IN_A_ROW: usize = 8;
 /// So many of them begin to speak on one thread in a row, then the same.
 pub const NEWCOMERS_IN_A_ROW: usize = 8;
 /// For how long they do, if there are any.
