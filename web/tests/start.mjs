@@ -17,6 +17,9 @@ export const FIELD = join(TARGET, "field", "debug");
 /** The built binary. */
 export const BINARY = process.env.INSTEP_BINARY ?? join(TARGET, "debug", "instep");
 
+/** A disk that does not answer, as the library says that this is the source of. */
+export const HANGING_DISK = join(ROOT, "crates/instep/tests/it/opening/hanging.c");
+
 /** How long a start may take: recovery of a test's data is a matter of milliseconds. */
 const START_MS = 20_000;
 
@@ -86,10 +89,11 @@ class Server {
     return `${this.#url.replace(/^http/, "ws")}/socket`;
   }
 
-  async start() {
+  async start(environment = {}) {
     const address = this.#url ? new URL(this.#url).host : "127.0.0.1:0";
     const child = spawn(BINARY, [...this.#args, "--http", address], {
       stdio: ["ignore", "pipe", "pipe"],
+      env: { ...process.env, ...environment },
     });
     this.#child = child;
     createInterface(child.stderr).on("line", (line) => {

@@ -2,7 +2,7 @@
 
 import { execFileSync } from "node:child_process";
 import { once } from "node:events";
-import { open, rm } from "node:fs/promises";
+import { rm, writeFile } from "node:fs/promises";
 import net from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -10,7 +10,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import WebSocket from "ws";
 
 import { Between } from "./between.mjs";
-import { serve } from "./start.mjs";
+import { HANGING_DISK, serve } from "./start.mjs";
 import { eventually } from "./wait.mjs";
 
 const NEWS_MS = 20_000;
@@ -24,15 +24,6 @@ history = 100
 [[live]]
 topic = "realtime:*"
 anyone_publishes = true
-`;
-/** A view, because what it was like is read at a start. */
-const VIEW = `
-[[view]]
-dataset = "d"
-table = "t"
-name = "seen"
-topic = "seen:{key}"
-event = "seen"
 `;
 
 /**
@@ -82,21 +73,24 @@ connections_burst = 60`,
   },
   {
     name: "503 loading",
-    config: LIVE + VIEW,
+    config: LIVE,
     answer: /loading|"status":500/,
     begin: async ({ server }) => {
       await server.kill();
-      // A disk that takes its time: who reads the file waits until somebody opens it to write.
-      const file = join(server.data, "datasets/d/views.json");
-      await rm(file);
-      execFileSync("mkfifo", [file]);
-      const started = server.start();
+      const [library, hangs] = ["hanging.so", "hangs"].map((name) => join(server.data, name));
+      execFileSync("cc", ["-shared", "-fPIC", "-o", library, HANGING_DISK, "-ldl"]);
+      await writeFile(hangs, "");
+      const started = server.start({
+        LD_PRELOAD: library,
+        DISK_HANGS: hangs,
+        DISK_HANGS_AT: "/datasets/d/",
+      });
       await eventually("it loads", NEWS_MS, async () => {
         const answer = await fetch(`${server.url}/readyz`).catch(() => null);
         return answer?.status === 503;
       });
       return async () => {
-        await (await open(file, "w")).close();
+        await rm(hangs);
         await started;
       };
     },

@@ -10,33 +10,10 @@ use serde_json::json;
 use crate::running::{CONFIG, Server, instep, stderr, stdout, text};
 use crate::shims::{compile, until};
 
-/// Opening a segment of a dataset whose name begins with `slow` hangs while the file is there that
-/// the environment names.
-const HANGING: &str = r#"
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <fcntl.h>
-#include <stdarg.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-static void wait_for_disk(const char *path) {
-    const char *file = getenv("DISK_HANGS");
-    if (!file || !strstr(path, "/datasets/slow") || !strstr(path, ".segment")) return;
-    while (access(file, F_OK) == 0) usleep(2000);
-}
-#define OPEN(name)                                                                         \
-    int name(const char *path, int flags, ...) {                                           \
-        va_list more;                                                                      \
-        va_start(more, flags);                                                             \
-        int mode = va_arg(more, int);                                                      \
-        va_end(more);                                                                      \
-        wait_for_disk(path);                                                               \
-        return ((int (*)(const char *, int, ...))dlsym(RTLD_NEXT, #name))(path, flags, mode); \
-    }
-OPEN(open)
-OPEN(open64)
-"#;
+/// Hanging disk, as `opening/hanging.c` says.
+const HANGING: &str = include_str!("opening/hanging.c");
+/// Datasets that it holds.
+const SLOW: &str = "/datasets/slow";
 
 fn state(server: &Server, name: &str) -> (String, String) {
     let shown = server.json(&["dataset", "show", name]);
@@ -70,7 +47,8 @@ fn a_dataset_whose_disk_does_not_answer_keeps_no_other_from_being_served_and_com
     let directory = tempfile::tempdir().unwrap();
     let library = compile(directory.path(), "hanging", HANGING);
     let switch = directory.path().join("hangs");
-    let environment = [("LD_PRELOAD", text(&library)), ("DISK_HANGS", text(&switch))];
+    let preload = ("LD_PRELOAD", text(&library));
+    let environment = [preload, ("DISK_HANGS", text(&switch)), ("DISK_HANGS_AT", SLOW)];
     let config = format!("drain_ms = 200\n{CONFIG}[[table]]\ndataset = 'slow2'\nname = 'more'\n");
     let mut server = Server::serve_in(directory.path(), &config, &environment);
     for name in ["slow1", "slow3", "z"] {
@@ -112,7 +90,9 @@ fn a_stop_ends_though_a_dataset_does_not_answer_at_a_start() {
     assert_eq!(server.signal("-TERM"), Some(0));
     std::fs::write(&switch, "").unwrap();
 
-    let hanging = format!("export DISK_HANGS='{}' LD_PRELOAD='{}'", text(&switch), text(&library));
+    let (switch, library) = (text(&switch), text(&library));
+    let hanging =
+        format!("export DISK_HANGS='{switch}' DISK_HANGS_AT='{SLOW}' LD_PRELOAD='{library}'");
     let shell = (&*hanging, "127.0.0.1:0");
     let mut server = Server::serve_by_shell(directory.path(), &config, shell);
 
