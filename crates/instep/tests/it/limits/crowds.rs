@@ -2,8 +2,8 @@
 //!
 //! `STRANGERS=10000` in the environment tries it with as many connections, five rounds at each
 //! door, and says the latency of the others beside the crowd (`cargo xtask soak`). A crowd takes
-//! the machine's time even from those that it does not visit; so the same crowd goes to a bare
-//! listener, too, which does nothing but to accept.
+//! the machine's time even from those that it does not visit; so it runs with the lowest priority,
+//! and the same crowd goes to a bare listener, too, which does nothing but to accept.
 
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -66,7 +66,9 @@ fn doors(limited: &Limited) -> Vec<Door> {
 struct Strangers(Vec<(TcpStream, Option<u8>)>);
 
 impl Strangers {
+    /// Connects them all, and leaves its thread at the lowest priority.
     fn come(number: usize, doors: &[&Door]) -> Self {
+        rustix::process::setpriority_process(None, 19).unwrap();
         let come = |at: usize| {
             let door = doors[at % doors.len()];
             let mut stream = connect_from(STRANGER, door.to);
@@ -243,6 +245,7 @@ fn whoever_is_refused_and_comes_again_at_once_holds_up_nobody() {
     let length = u32::try_from(heartbeat.len()).unwrap().to_be_bytes();
     let heartbeat = [&length[..], heartbeat].concat();
     let again = |to: SocketAddr, said: &[u8], over: &AtomicBool| {
+        rustix::process::setpriority_process(None, 19).unwrap();
         while !over.load(Ordering::Relaxed) {
             let mut stream = connect_from(STRANGER, to);
             let _ = stream.write_all(said);
