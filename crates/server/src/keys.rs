@@ -163,12 +163,10 @@ fn parse(path: &Path, text: &str) -> Result<Vec<KeyDeclaration>, String> {
 
 /// The text of a file that need not exist. One that cannot be looked at is not taken for none.
 fn read_or_nothing(path: &Path) -> Result<String, String> {
-    match path.metadata() {
+    match regular(path) {
+        Ok(()) => read(path),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),
-        Ok(_) | Err(_) => match regular(path) {
-            Ok(()) => read(path),
-            Err(error) => Err(format!("cannot read {}: {error}", path.display())),
-        },
+        Err(error) => Err(format!("cannot read {}: {error}", path.display())),
     }
 }
 

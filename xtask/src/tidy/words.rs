@@ -113,10 +113,8 @@ fn check_docs(path: &str, text: &str) -> Vec<Violation> {
         let first = doc.filter(|_| !within).and_then(|doc| doc.split_whitespace().next());
         if let Some(word) = first.filter(|word| QUESTIONS.contains(word)) {
             let at = format!("{path}:{}", index + 1);
-            violations.push(format!(
-                "{at}: begin with the noun that the field would search for, \
-                                     not with `{word}`"
-            ));
+            let wanted = "begin with the noun that the field would search for";
+            violations.push(format!("{at}: {wanted}, not with `{word}`"));
         }
         within = doc.is_some();
     }

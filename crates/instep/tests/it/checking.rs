@@ -120,9 +120,7 @@ fn a_check_refuses_whatever_keeps_a_server_from_its_start_and_as_it_does() {
         |path| std::fs::write(path, "too short").unwrap(),
     );
     let bytes: Break = |path| std::fs::write(path, [0xff; 64]).unwrap();
-    let pipe: Break = |path| {
-        assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
-    };
+    let pipe: Break = crate::shims::make_pipe;
     for (file, damage) in [
         ("lock", directory_there),
         ("lock", link),

@@ -2,13 +2,12 @@
 //! reason, keeps no other from being served, and comes up by itself.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
 use std::process::Command;
 
 use serde_json::json;
 
 use crate::running::{CONFIG, Server, instep, stderr, stdout, text};
-use crate::shims::{compile, until};
+use crate::shims::{compile, make_pipe, until};
 
 /// Hanging disk, as `opening/hanging.c` says.
 const HANGING: &str = include_str!("opening/hanging.c");
@@ -36,10 +35,6 @@ fn with_a_row(server: &Server, name: &str) {
 fn rows(server: &Server, name: &str) -> usize {
     let rows = server.json(&["table", "rows", name, "t"]);
     rows["rows"].as_array().unwrap().len()
-}
-
-fn make_pipe(path: &Path) {
-    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
 }
 
 #[test]

@@ -19,6 +19,11 @@ pub(crate) fn compile(directory: &Path, name: &str, source: &str) -> PathBuf {
     library
 }
 
+/// Makes a named pipe: whoever opens it waits for somebody at its other end.
+pub(crate) fn make_pipe(path: &Path) {
+    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+}
+
 /// Waits until it is true.
 pub(crate) fn until(what: &str, mut is_true: impl FnMut() -> bool) {
     let begun = Instant::now();

@@ -85,7 +85,8 @@ pub(super) fn evaluate(
         own: Overlay { letters, ..Overlay::default() },
         operation: 0,
         records: Vec::with_capacity(found),
-        written: (found > 1).then(BTreeMap::new),
+        is_alone: found == 1,
+        written: BTreeMap::new(),
         bytes: 0,
         work: 0,
         moves: 0,
@@ -135,9 +136,10 @@ struct Evaluation<'a> {
     own: Overlay,
     operation: usize,
     records: Vec<Record>,
+    /// True for the only operation of a commit: nothing writes over what it has written.
+    is_alone: bool,
     /// Index of a row, or of a table's options, in `records`: what is written again goes there.
-    /// None for one operation, behind which nothing is written.
-    written: Option<BTreeMap<(Name, Option<Key>), usize>>,
+    written: BTreeMap<(Name, Option<Key>), usize>,
     /// Bytes of the records so far.
     bytes: usize,
     /// Bytes of rows that were read and written so far.
@@ -204,9 +206,7 @@ impl Evaluation<'_> {
                 self.own.cleared.insert(table.clone());
                 self.own.rows.retain(|(of, _), _| *of != table);
                 // What comes behind it must stay behind it.
-                if let Some(written) = &mut self.written {
-                    written.retain(|(of, _), _| *of != table);
-                }
+                self.written.retain(|(of, _), _| *of != table);
                 self.push(Record::DropTable { table })?;
             }
             Operation::CreateJournal { journal } => {
@@ -250,14 +250,14 @@ impl Evaluation<'_> {
     /// together, so a row is written once, however many operations change it.
     fn write_over(&mut self, place: (Name, Option<Key>), record: Record) -> Result<(), Refusal> {
         let size = size_of_record(&record);
-        if let Some(at) = self.written.as_ref().and_then(|written| written.get(&place).copied()) {
+        if let Some(at) = self.written.get(&place).copied() {
             self.becomes(size, size_of_record(&self.records[at]))?;
             self.records[at] = record;
             return Ok(());
         }
         self.becomes(size, 0)?;
-        if let Some(written) = &mut self.written {
-            written.insert(place, self.records.len());
+        if !self.is_alone {
+            self.written.insert(place, self.records.len());
         }
         self.records.push(record);
         Ok(())
@@ -265,10 +265,9 @@ impl Evaluation<'_> {
 
     /// Takes a record back.
     fn unwrite(&mut self, place: &(Name, Option<Key>)) {
-        let Some(written) = &mut self.written else { return };
-        let Some(at) = written.remove(place) else { return };
-        written.values_mut().filter(|other| **other > at).for_each(|other| *other -= 1);
+        let Some(at) = self.written.remove(place) else { return };
         self.bytes -= size_of_record(&self.records.remove(at));
+        self.written.values_mut().filter(|other| **other > at).for_each(|other| *other -= 1);
     }
 
     /// Returns true if there was a row before this commit, which has not dropped the table.
