@@ -33,7 +33,7 @@ pub use entrance::Entrance;
 pub use entry::{page_of, shown_in as shown};
 pub use instep_protocol::janus::session::Options as JanusOptions;
 pub use line::{Burden, Crowded, Held, Line};
-pub use listen::{is_scarce, listen};
+pub use listen::{grow_descriptor_table, is_scarce, listen};
 pub use proxies::{Proxies, read_proxy_header};
 pub use rates::{Rate, RateCounts, RateOptions, RequestMeter};
 pub use refusals::JOIN_REFUSALS;

@@ -1,5 +1,6 @@
 //! Listening so that a crowd that comes at once can wait, and who vanishes is noticed.
 
+use std::fs::File;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, RawFd};
@@ -27,6 +28,21 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(limits::LISTEN_BACKLOG)?;
     Ok(socket.into())
+}
+
+/// Growth of the process's table of descriptors, done at the start: Linux stops every thread that
+/// opens something for 10 to 30 ms each time when it has to double the table, and a crowd that
+/// connects would make it do so six times.
+pub fn grow_descriptor_table() {
+    let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let highest = most.min(limits::DESCRIPTOR_TABLE).saturating_sub(1);
+    let grown = File::open("/dev/null").and_then(|file| {
+        let highest = RawFd::try_from(highest).unwrap_or(0);
+        Ok(rustix::io::fcntl_dupfd_cloexec(&file, highest)?)
+    });
+    if let Err(error) = grown {
+        tracing::debug!(%error, "the table of descriptors grows later");
+    }
 }
 
 /// True when a connection that was just accepted has one of the last descriptors of the process,

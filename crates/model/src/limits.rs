@@ -269,6 +269,9 @@ pub const KEPT_DESCRIPTORS: u64 = 256;
 pub const KEPT_DESCRIPTORS_FROM: u64 = 128;
 /// They are at most one in so many.
 pub const KEPT_DESCRIPTORS_PART: u64 = 8;
+/// Descriptors for which a server makes room in the table of its process at the start (8 bytes for
+/// each).
+pub const DESCRIPTOR_TABLE: u64 = 65_536;
 /// Largest head of a request of HTTP.
 pub const HEAD_BYTES: usize = 32 * 1024;
 /// Bytes of a body that any request may bring, however much others do.
@@ -344,7 +347,7 @@ pub const GIVEN_PER_TURN: usize = 256;
 pub const WRITES_PER_TURN: usize = 1_024;
 /// Time for reading topics one socket at a time: of those who are behind, and of servers that take
 /// their mail.
-pub const CATCH_UP_US_PER_TURN: u64 = 2_000;
+pub const CATCH_UP_US_PER_TURN: u64 = 500;
 /// Connections that may wait to be taken in; the system may allow fewer.
 pub const LISTEN_BACKLOG: i32 = 65_535;
 /// So many are taken in for HTTP in a row, then others that want the core go first.
@@ -358,7 +361,9 @@ pub const TLS_PLACES: usize = 64;
 /// Time for which a TLS handshake keeps its place: a slow one makes others wait no longer.
 pub const TLS_PLACE_MS: u64 = 20;
 /// Connections that a shard takes from one listener before it does anything else.
-pub const ACCEPTS_PER_TURN: usize = 128;
+pub const ACCEPTS_PER_TURN: usize = 8;
+/// Rest of the listener after that, if more wait.
+pub const ACCEPT_REST_MS: u64 = 1;
 /// Connections and joined topics that a shard looks at for people, before it does anything else.
 pub const SURVEY_PER_TURN: usize = 1_024;
 /// Connections whose rights a shard looks at again before it does anything else.

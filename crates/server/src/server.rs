@@ -231,6 +231,7 @@ impl Server {
         config.check_exposure()?;
         views::check(&config, &app)?;
         let data = |error| StartError::Data { path: config.data.clone(), error };
+        instep_edge::grow_descriptor_table();
         // What refuses comes before what leaves something behind.
         let seen = tls::state(&config.tls);
         let (certificates, over_tls) = (tls::certificates(&config.tls)?, config.tls.tcp);

@@ -90,7 +90,7 @@ impl Accept {
         let until = Instant::now() + least.max(core.turn / 16);
         for taken in 0..limits::ACCEPTS_PER_TURN {
             if taken > 0 && Instant::now() >= until {
-                return;
+                break;
             }
             let accepted = match self.is_near && is_reserve_reached() {
                 true => Err(io::Error::from_raw_os_error(NO_DESCRIPTORS[1])),
@@ -147,6 +147,8 @@ impl Accept {
                 }
             }
         }
+        // Whoever is many would have most of the core by turns alone.
+        self.again_at = Some(core.now + limits::ACCEPT_REST_MS);
     }
 
     /// Says why to somebody who is not let in. There is room for that in a new socket; if not, the
