@@ -347,12 +347,16 @@ pub enum EntryError {
         known: u8,
     },
     /// The bytes do not decode.
-    #[error("the entry does not decode: {0}")]
+    #[error(
+        "the entry does not decode: {0}. Where its checksum holds, it has a record that this \
+         program does not know: use a newer one"
+    )]
     Malformed(String),
 }
 
-/// First byte of every encoded entry.
-const ENTRY_FORMAT: u8 = 1;
+/// First byte of every encoded entry: the newest format that this program reads, and the one that
+/// it writes.
+pub const ENTRY_FORMAT: u8 = 1;
 
 impl Entry {
     /// The entry as the log stores it: a format byte, then postcard.

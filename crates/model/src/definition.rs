@@ -18,7 +18,7 @@ mod start;
 pub use self::start::{Held, Start};
 
 /// The newest form that this program writes and reads.
-const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 1;
 
 /// The views of a dataset, and from which place on each of its topics is told by them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -46,6 +46,16 @@ struct StoredView {
 struct StoredFloor {
     topic: String,
     from: Position,
+}
+
+/// The format that bytes say they have, whatever else they hold; none where they say none.
+#[must_use]
+pub fn format_of(bytes: &[u8]) -> Option<u32> {
+    #[derive(Deserialize)]
+    struct Format {
+        format: u32,
+    }
+    serde_json::from_slice::<Format>(bytes).ok().map(|stored| stored.format)
 }
 
 impl Definitions {

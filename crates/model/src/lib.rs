@@ -11,6 +11,8 @@ pub mod definition;
 pub mod disk;
 pub mod expression;
 pub mod feed;
+#[cfg(test)]
+mod golden;
 pub mod ids;
 pub mod json;
 pub mod limits;

@@ -18,6 +18,8 @@ use crate::state::{Journal, State, StoredRow};
 
 /// Rows and ids are cut into pieces of about this size.
 const PIECE_BYTES: usize = 64 * 1024;
+/// Bytes that say how long a frame is.
+const LENGTH_BYTES: usize = 4;
 /// A frame larger than this is not one of ours.
 const FRAME_BYTES: usize = 64 * 1024 * 1024;
 /// First byte of the first piece's frame.
@@ -29,9 +31,13 @@ const FORMAT_WITH_MAIL: u8 = 2;
 const FORMAT_WITH_CLOCKS: u8 = 3;
 /// The same where names were forgotten: of servers, of endpoints, or of principals with ids.
 const FORMAT_WITH_FORGOTTEN: u8 = 4;
+/// The newest format that this program reads.
+pub const NEWEST_FORMAT: u8 = FORMAT_WITH_FORGOTTEN;
 
 #[derive(Serialize, Deserialize)]
+#[cfg_attr(test, derive(Debug, PartialEq))]
 enum Piece {
+    /// The first piece, with the number and the place of the format in every version.
     Header {
         format: u8,
         applied: Place,
@@ -87,6 +93,16 @@ pub enum SnapshotError {
     /// The bytes do not decode, or end early.
     #[error("the snapshot does not decode: {0}")]
     Malformed(String),
+}
+
+/// The format of the snapshot that begins with these bytes; none where they begin none.
+#[must_use]
+pub fn format_of(beginning: &[u8]) -> Option<u8> {
+    let (_, frame) = beginning.split_first_chunk::<LENGTH_BYTES>()?;
+    match frame {
+        [0, format, ..] => Some(*format),
+        _ => None,
+    }
 }
 
 /// Writes `state` piece by piece.
@@ -238,7 +254,7 @@ impl Reader {
                 self.state = State { applied, history, time_ms, ..State::default() };
             }
             Piece::Header { format: found, .. } => {
-                return Err(SnapshotError::NewerFormat { found, known: FORMAT_WITH_FORGOTTEN });
+                return Err(SnapshotError::NewerFormat { found, known: NEWEST_FORMAT });
             }
             Piece::Table { name, options } => {
                 self.state.tables.entry(name.clone()).or_default().options = options;
@@ -307,6 +323,9 @@ fn is_nameless(part: &MailPart) -> bool {
 fn malformed(detail: &str) -> SnapshotError {
     SnapshotError::Malformed(detail.to_owned())
 }
+
+#[cfg(test)]
+mod golden;
 
 #[cfg(test)]
 mod tests {

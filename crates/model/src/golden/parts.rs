@@ -1,0 +1,60 @@
+//! Mail in a snapshot.
+
+use uuid::Uuid;
+
+use super::{hold_enum, variants_of};
+use crate::mail::{MailPart, Message, NOWHERE, QueueState, ServerState, Status};
+use crate::name::Name;
+
+fn message(status: Status) -> Message {
+    Message {
+        id: Uuid::from_u128(0x0102_0304_0506_7708_890a_0b0c_0d0e_0f10),
+        digest: u64::MAX,
+        stored_ms: 1_700_000_000_000,
+        not_before: 1_700_000_000_001,
+        expires: 1_700_000_000_002,
+        endpoint: 3,
+        server: NOWHERE,
+        generation: 4,
+        body_bytes: 500,
+        attempts: 600,
+        queue: 7,
+        priority: 9,
+        status,
+    }
+}
+
+#[test]
+fn every_part_of_mail_in_a_snapshot_is_stored_as_it_always_was() {
+    let queue = QueueState {
+        name: Name::new("mail").unwrap(),
+        stored: 1,
+        confirmed: 2,
+        expired: 3,
+        given_up: 4,
+        pending: 5,
+        unrouted: 6,
+        dead: 7,
+        kept: 300,
+    };
+    let server = ServerState { server: "7".into(), generation: 8, pending: 9, held: 0 };
+    let parts = [
+        ("", MailPart::Queue(queue)),
+        ("", MailPart::Server(server)),
+        ("", MailPart::Endpoint("org/1".into(), 300)),
+        ("pending", MailPart::Message(1, message(Status::Pending), None)),
+        ("dead", MailPart::Message(2, message(Status::Dead), Some("why".into()))),
+        ("confirmed", MailPart::Message(3, message(Status::Confirmed), None)),
+        ("expired", MailPart::Message(4, message(Status::Expired), None)),
+        ("", MailPart::Last(300)),
+        ("", MailPart::Rests(5, 1_700_000_000_000)),
+        ("", MailPart::Overtaken(6, 1_700_000_000_000)),
+        ("", MailPart::SentBy(7, u64::MAX)),
+        ("", MailPart::VacantServer),
+        ("", MailPart::VacantEndpoint),
+        ("", MailPart::Generations(300)),
+    ];
+
+    hold_enum("mail_parts.txt", &parts);
+    assert_eq!(variants_of::<Status>(), ["Pending", "Dead", "Confirmed", "Expired"]);
+}
