@@ -73,6 +73,9 @@ pub fn check(directory: &Path) -> Result<Option<BodyReport>, BodyError> {
     Ok(Some(report))
 }
 
+/// VFS of `SQLite` for whoever only reads: an exclusive lock wants a file that can be written. The
+/// lock of the dataset keeps others out.
+const WITHOUT_LOCKS: &str = "unix-none";
 /// Problems that a report lists.
 const PROBLEMS: usize = 100;
 
@@ -82,14 +85,17 @@ fn open_to_look(file: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let waits = std::fs::metadata(file.with_extension("db-wal")).is_ok_and(|wal| wal.len() > 0);
     let connection = match waits {
-        true => Connection::open_with_flags_and_vfs(file, flags, SYSTEM)?,
+        true => Connection::open_with_flags_and_vfs(file, flags, WITHOUT_LOCKS)?,
         false => {
             let flags = flags | OpenFlags::SQLITE_OPEN_URI;
             Connection::open_with_flags_and_vfs(immutable(file), flags, SYSTEM)?
         }
     };
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    connection.execute_batch("PRAGMA mmap_size = 0; PRAGMA temp_store = MEMORY;")?;
+    // Exclusive: the index of the write-ahead log is in memory, and no file of it is left behind.
+    connection.execute_batch(
+        "PRAGMA locking_mode = EXCLUSIVE; PRAGMA mmap_size = 0; PRAGMA temp_store = MEMORY;",
+    )?;
     Ok(connection)
 }
 

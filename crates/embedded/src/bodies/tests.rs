@@ -105,8 +105,8 @@ fn a_file_that_cannot_be_read_is_put_aside_and_another_begins() {
 #[test]
 fn the_index_of_what_waits_to_be_written_is_in_no_file_and_a_check_changes_none() {
     let directory = tempfile::tempdir().unwrap();
-    let names = || {
-        let entries = std::fs::read_dir(directory.path()).unwrap();
+    let names_in = |directory: &Path| {
+        let entries = std::fs::read_dir(directory).unwrap();
         let mut names: Vec<_> = entries
             .map(|entry| entry.unwrap())
             .map(|entry| (entry.file_name(), std::fs::read(entry.path()).unwrap()))
@@ -114,6 +114,7 @@ fn the_index_of_what_waits_to_be_written_is_in_no_file_and_a_check_changes_none(
         names.sort();
         names
     };
+    let names = || names_in(directory.path());
     let bodies = BodyFile::in_directory(directory.path());
     bodies.write(&[(1, Bytes::from_static(b"one"))], &[]).unwrap();
     bodies.read(&[1]).unwrap();
@@ -128,7 +129,9 @@ fn the_index_of_what_waits_to_be_written_is_in_no_file_and_a_check_changes_none(
     let before = names();
     assert_eq!(check(directory.path()).unwrap().unwrap().bodies, 1);
     assert_eq!(names(), before);
+    let before = names_in(copy.path());
     assert_eq!(check(copy.path()).unwrap().unwrap().bodies, 1);
+    assert_eq!(names_in(copy.path()), before);
 }
 
 #[test]
