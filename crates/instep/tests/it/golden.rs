@@ -6,6 +6,8 @@ use serde_json::Value;
 
 use crate::running::{Server, instep, text};
 
+mod writing;
+
 const CONFIG: &str = "
 [[table]]
 dataset = 'store'
@@ -14,14 +16,16 @@ public = true
 
 [[mail]]
 dataset = 'store'
+# What was finished then is remembered whenever the test runs.
+keep_hours = 10000000
 ";
 
 /// A data directory as it was written, beside what was answered about it then.
-fn golden(version: &str) -> PathBuf {
+pub(crate) fn golden(version: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(version)
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
         let target = to.join(entry.file_name());
@@ -75,5 +79,33 @@ fn a_directory_of_format_1_opens_and_means_the_same() {
     assert_eq!(journal.get("last").unwrap_or(journal), 3, "{status}");
     let body = now(&server, "/v1/datasets/store/queues/mail/messages/1");
     assert_eq!(body["body"]["n"], 1, "{body}");
+    server.must(&["commit", "store", r#"{"op":"append","journal":"trail","text":"and on"}"#]);
+}
+
+/// The same with everything that a dataset can hold: several segments, two snapshots and log behind
+/// them, bodies, commit ids, messages that are given, rest, are delayed, dead and done.
+#[test]
+fn a_directory_with_everything_in_it_opens_and_means_the_same() {
+    writing::write_if_missing();
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    copy(&golden(writing::NAME).join("datasets"), &data.join("datasets"));
+    let checked = instep(&["check", text(&data)]);
+    assert_eq!(checked.status.code(), Some(0), "{checked:?}");
+
+    let server = Server::serve_with(directory.path(), writing::CONFIG);
+
+    for (path, answer) in then(writing::NAME, "answers.json").as_object().unwrap() {
+        assert_eq!(writing::lasting(now(&server, path)), *answer, "{path}");
+    }
+    for said in then(writing::NAME, "commits.json").as_array().unwrap() {
+        let (status, answer) =
+            server.post("/v1/datasets/store/commits", "", &said["request"].to_string());
+        let mut expected = said["answer"].clone();
+        expected["replayed"] = true.into();
+        assert_eq!((status, answer.parse::<Value>().unwrap()), (200, expected));
+    }
+    let pulled = server.must(&["mail", "pull", "7", "--dataset", "store", "--json"]);
+    assert!(pulled.contains("larger than what stays in memory"), "{pulled}");
     server.must(&["commit", "store", r#"{"op":"append","journal":"trail","text":"and on"}"#]);
 }
