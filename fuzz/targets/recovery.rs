@@ -114,6 +114,7 @@ fn open(disk: &SimulatedDisk) -> Result<EmbeddedLog, instep_embedded::error::Ope
         segment_bytes: 1024,
         new_incarnation: Incarnation(Uuid::from_u128(7)),
         trimming: Trimming::AsAsked,
+        newest_entry: None,
     };
     EmbeddedLog::open(Arc::new(disk.clone()), options)
 }

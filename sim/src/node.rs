@@ -17,7 +17,7 @@ use bytes::Bytes;
 use instep_embedded::log::{EmbeddedLog, Options, Trimming};
 use instep_embedded::preallocator::Preallocator;
 use instep_embedded::snapshot::SnapshotStore;
-use instep_model::commit::Proposal;
+use instep_model::commit::{ENTRY_FORMAT, Proposal};
 use instep_model::disk::simulated::SimulatedDisk;
 use instep_model::feed::Feed;
 use instep_model::log::{AppendError, Log, LogReader};
@@ -113,6 +113,7 @@ impl Node {
             segment_bytes: SEGMENT_BYTES,
             new_incarnation: start.new_incarnation,
             trimming,
+            newest_entry: Some(ENTRY_FORMAT),
         };
         recovery::make(disk, &options, start.fault)?;
         let mut log = EmbeddedLog::open(disk_with(disk, start.fault), options)?;

@@ -126,6 +126,7 @@ fn open(directory: &Path) -> EmbeddedLog {
         segment_bytes: SEGMENT_BYTES,
         new_incarnation: Incarnation(Uuid::from_u128(1)),
         trimming: Trimming::AsAsked,
+        newest_entry: None,
     };
     EmbeddedLog::open(Arc::new(RealDisk), options).expect("a log")
 }

@@ -20,7 +20,7 @@ use crate::real::{DIRECTORY_MODE, FILE_MODE, regular_or_none};
 
 mod looking;
 
-pub use self::looking::{BodyReport, check};
+pub use self::looking::{BodyReport, check, refuse_newer};
 
 /// The file in the directory of a dataset.
 pub const FILE: &str = "bodies.db";

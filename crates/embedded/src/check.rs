@@ -8,9 +8,9 @@ use instep_model::position::{Incarnation, Revision};
 
 use crate::error::{Damage, OpenError};
 use crate::format::{HEADER_BYTES, SNAPSHOT_MAGIC};
-use crate::identity;
+use crate::newer;
 use crate::repair;
-use crate::scan::{self, Chain, Scan, TornTail};
+use crate::scan::{self, Rules, Scan, TornTail};
 use crate::segment;
 use crate::snapshot::{self, History};
 
@@ -100,20 +100,26 @@ pub(crate) fn unreached(
     Ok(Some(found))
 }
 
-/// Looks whether a directory is what was written there, as opening a dataset does first.
-///
-/// # Errors
-/// [`OpenError`], when that keeps the dataset from being opened.
-pub fn check_identity(directory: &Path) -> Result<(), OpenError> {
-    identity::look(directory).map(drop).map_err(OpenError::of(directory))
+/// The file of the log in a directory that an entry lies in, by the names of its files.
+#[must_use]
+pub fn file_of(disk: &dyn Disk, directory: &Path, entry: Revision) -> Option<PathBuf> {
+    let firsts = segment::firsts(&disk.list(directory).ok()?);
+    let first = firsts.into_iter().rev().find(|first| *first <= entry)?;
+    Some(segment::path(directory, first))
 }
 
-/// Reads every byte of a directory and changes none. The log must not be open.
+/// Reads every byte of a directory and changes none. The log must not be open. `newest_entry`: as
+/// in [`Options`](crate::log::Options).
 ///
 /// # Errors
 /// [`OpenError::Locked`] while a process has it open, [`OpenError::NewerFormat`], and what the disk
 /// refuses.
-pub fn check(disk: &dyn Disk, directory: &Path) -> Result<Report, OpenError> {
+pub fn check(
+    disk: &dyn Disk,
+    directory: &Path,
+    newest_entry: Option<u8>,
+) -> Result<Report, OpenError> {
+    newer::refuse(disk, directory)?;
     let lock = directory.join(segment::LOCK);
     let _held = match disk.lock(&lock, Sharing::Shared) {
         Ok(held) => Some(held),
@@ -124,7 +130,7 @@ pub fn check(disk: &dyn Disk, directory: &Path) -> Result<Report, OpenError> {
         }
         Err(error) => return Err(OpenError::of(&lock)(error)),
     };
-    let scan = scan::scan_to_repair(disk, directory, Chain::Checked)?;
+    let scan = scan::scan_to_repair(disk, directory, Rules { newest_entry, ..Rules::CHAIN })?;
     let snapshots = directory.join(segment::SNAPSHOTS);
     let revisions = snapshot::revisions(disk, &snapshots).map_err(OpenError::of(&snapshots))?;
     let checked = revisions.into_iter().map(|revision| {

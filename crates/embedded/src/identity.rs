@@ -20,6 +20,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
+use crate::error::OpenError;
 use crate::real::{FILE_MODE, regular};
 
 /// The file in the directory of a dataset.
@@ -54,11 +55,12 @@ struct Marks {
 ///
 /// # Errors
 /// When the file cannot be read, or a newer Instep wrote it.
-pub fn look(directory: &Path) -> io::Result<Identity> {
+pub fn look(directory: &Path) -> Result<Identity, OpenError> {
     let path = directory.join(FILE);
+    let of = |error| OpenError::of(directory)(error);
     let mut file = match regular(&path).and_then(|()| File::open(&path)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Identity::Unknown),
-        file => file?,
+        file => file.map_err(of)?,
     };
     let mut text = String::new();
     // What is not text is no identity, and so that of a copy.
@@ -66,10 +68,11 @@ pub fn look(directory: &Path) -> io::Result<Identity> {
     if let Err(error) = read
         && error.kind() != io::ErrorKind::InvalidData
     {
-        return Err(error);
+        return Err(of(error));
     }
-    match parse(&text)? {
-        Some(written) if written.are_of(Marks::of(&file)?) => Ok(Identity::Original),
+    let newer = |found| OpenError::NewerFormat { file: path.clone(), found, known: VERSION };
+    match parse(&text).map_err(newer)? {
+        Some(written) if written.are_of(Marks::of(&file).map_err(of)?) => Ok(Identity::Original),
         _ => Ok(Identity::Copy),
     }
 }
@@ -97,19 +100,13 @@ pub fn write(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-/// Parses the text of an identity file; none if it is not whole.
-fn parse(text: &str) -> io::Result<Option<Marks>> {
+/// Parses the text of an identity file; none if it is not whole, its version if that is newer.
+fn parse(text: &str) -> Result<Option<Marks>, u32> {
     let mut lines = text.lines();
     let version = lines.next().and_then(|line| line.strip_prefix(FORMAT)?.parse::<u32>().ok());
     match version {
         Some(VERSION) => {}
-        Some(newer) => {
-            let detail = format!(
-                "{FILE} has format version {newer}, this program knows up to {VERSION}: use a \
-                 newer one"
-            );
-            return Err(io::Error::new(io::ErrorKind::Unsupported, detail));
-        }
+        Some(newer) => return Err(newer),
         None => return Ok(None),
     }
     let inode = lines.next().and_then(|line| line.strip_prefix("inode ")?.parse().ok());

@@ -16,6 +16,7 @@ pub mod error;
 mod format;
 pub mod identity;
 pub mod log;
+mod newer;
 pub mod preallocator;
 mod reader;
 pub mod real;

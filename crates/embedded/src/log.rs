@@ -44,6 +44,9 @@ pub struct Options {
     pub new_incarnation: Incarnation,
     /// Limit on how far a trim may go.
     pub trimming: Trimming,
+    /// Newest format of an entry that the program reads, as its first byte says; a log with a newer
+    /// one is refused. None: entries have no formats.
+    pub newest_entry: Option<u8>,
 }
 
 /// Limit on how far [`Log::trim`] may go.

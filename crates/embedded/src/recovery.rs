@@ -17,10 +17,11 @@ use crate::error::OpenError;
 use crate::format::{HEADER_BYTES, Header, SEGMENT_MAGIC, digest};
 use crate::identity;
 use crate::log::{Active, EmbeddedLog, Options, Recovery, SEGMENT_BYTES_MIN, name_segment};
+use crate::newer;
 use crate::preallocator::Spare;
 use crate::reader::{Segment, Shared};
 use crate::repair;
-use crate::scan::{self, Chain, Scan, Scanned};
+use crate::scan::{self, Rules, Scan, Scanned};
 use crate::segment;
 use crate::snapshot::SnapshotStore;
 
@@ -41,7 +42,7 @@ pub(crate) fn open_anew(disk: Arc<dyn Disk>, options: Options) -> Result<Embedde
     let head = log.shared.state().head;
     let chain = log.active.chain;
     drop(log);
-    let scan = scan::scan(&*disk, &options.directory, Chain::Checked)?;
+    let scan = scan::scan(&*disk, &options.directory, rules(&options))?;
     let predecessor = scan.segments.last().map(|last| match last.last < last.header.revision {
         // It has the name of the new one, which takes its place.
         true => last.header.predecessor,
@@ -63,6 +64,7 @@ pub(crate) fn open_anew(disk: Arc<dyn Disk>, options: Options) -> Result<Embedde
 
 /// Makes what is missing of a directory, and takes it.
 fn enter(disk: &dyn Disk, directory: &Path) -> Result<Arc<dyn DiskLock>, OpenError> {
+    newer::refuse(disk, directory)?;
     let snapshots = directory.join(segment::SNAPSHOTS);
     disk.create_directory(&snapshots).map_err(OpenError::of(&snapshots))?;
     take_lock(disk, directory)
@@ -80,12 +82,13 @@ fn open_locked(
     if repaired && !repair::is_done_but_for_its_marker(&*disk, &directory)? {
         return Err(OpenError::RepairUnfinished { directory });
     }
-    remove_unfinished(&*disk, &directory)?;
-    remove_unfinished(&*disk, &snapshots)?;
-    let mut scan = scan::scan(&*disk, &directory, Chain::Checked)?;
+    // Before anything changes: what a newer program has written is refused as it is.
+    let mut scan = scan::scan(&*disk, &directory, rules(&options))?;
     if let Some(damage) = scan.damage.take() {
         return Err(damage.into());
     }
+    remove_unfinished(&*disk, &directory)?;
+    remove_unfinished(&*disk, &snapshots)?;
     let created = scan.segments.is_empty();
     if created {
         let names = disk.list(&directory).map_err(OpenError::of(&directory))?;
@@ -93,19 +96,24 @@ fn open_locked(
             return Err(OpenError::NoLog { directory });
         }
         begin(&*disk, &options)?;
-        scan = scan::scan(&*disk, &directory, Chain::Checked)?;
+        scan = scan::scan(&*disk, &directory, rules(&options))?;
     } else if let Some(last) = scan.segments.last().filter(|last| last.last < last.header.revision)
     {
         // The directory may never have been synced with this name in it, if that failed: a later
         // sync of the directory does not say whether. Without entries the file is made anew.
         make_segment(&*disk, &directory, &last.header.clone())?;
-        scan = scan::scan(&*disk, &directory, Chain::Checked)?;
+        scan = scan::scan(&*disk, &directory, rules(&options))?;
     }
     let log = assemble(disk, options, lock, scan, created)?;
     if repaired {
         repair::remove_marker(&*log.disk, &directory)?;
     }
     Ok(log)
+}
+
+/// Rules by which the log of these options is read.
+fn rules(options: &Options) -> Rules {
+    Rules { newest_entry: options.newest_entry, ..Rules::CHAIN }
 }
 
 /// Takes the directory for this process alone.

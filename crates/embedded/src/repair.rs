@@ -17,19 +17,22 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use instep_model::disk::{Access, Disk, DiskFile};
+use instep_model::disk::{Access, Disk, DiskFile, DiskLock};
 use instep_model::position::{Incarnation, Revision};
 
 use crate::check;
 use crate::error::{Damage, OpenError};
 use crate::format::{HEADER_BYTES, Header, SEGMENT_MAGIC, SNAPSHOT_MAGIC};
 use crate::log::{SEGMENT_BYTES_MIN, name_segment};
+use crate::newer;
 use crate::recovery::{make_segment, take_lock, zero_rest};
-use crate::scan::{self, Chain, Scanned};
+use crate::scan::{self, Rules, Scanned};
 use crate::segment;
 use crate::snapshot;
 use choice::{Choice, Part, Run};
+pub(crate) use marker::MARKERS;
 pub(crate) use marker::remove_marker;
 use marker::{MARKER, read_marker, write_marker};
 
@@ -113,7 +116,7 @@ pub fn repair(
     directory: &Path,
     new_incarnation: Incarnation,
 ) -> Result<RepairReport, OpenError> {
-    let _lock = take_lock(disk, directory)?;
+    let _lock = take(disk, directory)?;
     let mut interrupted = read_marker(disk, directory)?;
     if let Some(plan) = &interrupted
         && progress(disk, directory, plan)? == Progress::Outlived
@@ -122,7 +125,7 @@ pub fn repair(
         interrupted = None;
     }
     let again = interrupted.is_some();
-    let scan = scan::scan_to_repair(disk, directory, Chain::Checked)?;
+    let scan = scan::scan_to_repair(disk, directory, Rules::CHAIN)?;
     let damage = match &scan.damage {
         Some(damage) => Some(damage.clone()),
         None => check::unreached(disk, directory, &scan)?,
@@ -179,10 +182,16 @@ pub fn repair(
     })
 }
 
+/// Takes a directory in which nothing is newer than this program.
+fn take(disk: &dyn Disk, directory: &Path) -> Result<Arc<dyn DiskLock>, OpenError> {
+    newer::refuse(disk, directory)?;
+    take_lock(disk, directory)
+}
+
 /// Ends a repair, and reads what it made before anybody is told that it is whole.
 fn finish(disk: &dyn Disk, directory: &Path) -> Result<(), OpenError> {
     remove_marker(disk, directory)?;
-    let left = scan::scan(disk, directory, Chain::Checked)?.damage;
+    let left = scan::scan(disk, directory, Rules::CHAIN)?.damage;
     left.map_or(Ok(()), |left| Err(left.into()))
 }
 
@@ -372,7 +381,7 @@ fn cut_off(
     aside: &Path,
 ) -> Result<Vec<PathBuf>, OpenError> {
     let mut moved = Vec::new();
-    let scan = scan::scan_to_repair(disk, directory, Chain::Checked)?;
+    let scan = scan::scan_to_repair(disk, directory, Rules::CHAIN)?;
     let kept = |segment: &&Scanned| segment.header.revision <= plan.head;
     if let Some(last) = scan.segments.iter().rev().find(kept) {
         moved.extend(cut(disk, last, aside)?);

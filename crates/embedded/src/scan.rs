@@ -69,6 +69,19 @@ pub struct TornTail {
     pub revision: Revision,
 }
 
+/// Rules by which a log is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rules {
+    pub(crate) chain: Chain,
+    /// Newest format of an entry that can be read, see [`Options`](crate::log::Options).
+    pub(crate) newest_entry: Option<u8>,
+}
+
+impl Rules {
+    /// Frames and their chain alone, whatever the entries are.
+    pub(crate) const CHAIN: Self = Self { chain: Chain::Checked, newest_entry: None };
+}
+
 /// Verification of the chain of checksums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Chain {
@@ -109,8 +122,8 @@ pub(crate) fn lineage_of<'a>(headers: impl Iterator<Item = &'a Header>) -> Vec<H
 
 /// Reads everything. Damage is an outcome, not an error; a file of another history is one: it was
 /// put there, and whoever did that decides.
-pub(crate) fn scan(disk: &dyn Disk, directory: &Path, rule: Chain) -> Result<Scan, OpenError> {
-    let scan = scan_to_repair(disk, directory, rule)?;
+pub(crate) fn scan(disk: &dyn Disk, directory: &Path, rules: Rules) -> Result<Scan, OpenError> {
+    let scan = scan_to_repair(disk, directory, rules)?;
     match scan.foreign {
         Some(Foreign { file, found, expected }) => {
             Err(OpenError::OtherIncarnation { file, found, expected })
@@ -123,7 +136,7 @@ pub(crate) fn scan(disk: &dyn Disk, directory: &Path, rule: Chain) -> Result<Sca
 pub(crate) fn scan_to_repair(
     disk: &dyn Disk,
     directory: &Path,
-    rule: Chain,
+    rules: Rules,
 ) -> Result<Scan, OpenError> {
     let names = disk.list(directory).map_err(OpenError::of(directory))?;
     let mut firsts = segment::firsts(&names);
@@ -132,7 +145,7 @@ pub(crate) fn scan_to_repair(
     let mut at = 0;
     while let Some(first) = firsts.get(at).copied() {
         let path = segment::path(directory, first);
-        let scanned = match scan_segment(disk, &path, first, scan.segments.last(), rule)? {
+        let scanned = match scan_segment(disk, &path, first, scan.segments.last(), rules)? {
             Ok(scanned) => scanned,
             Err((damage, foreign)) => {
                 (scan.damage, scan.foreign) = (Some(damage), foreign);
@@ -181,7 +194,7 @@ fn scan_segment(
     path: &Path,
     first: Revision,
     before: Option<&Scanned>,
-    rule: Chain,
+    rules: Rules,
 ) -> Result<Result<Scanned, (Damage, Option<Foreign>)>, OpenError> {
     let bad = |at: u64, detail: &str| Ok(Err((damage(path, at, first, detail), None)));
     let file: Arc<dyn DiskFile> =
@@ -203,11 +216,11 @@ fn scan_segment(
             let detail = "it belongs to another history than the files before it";
             return Ok(Err((damage(path, 32, first, detail), Some(foreign))));
         }
-        if header.chain != before.chain && rule == Chain::Checked {
+        if header.chain != before.chain && rules.chain == Chain::Checked {
             return bad(56, "it does not continue the segment before it");
         }
     }
-    walk_frames(file, path, header, rule).map(Ok).map_err(OpenError::of(path))
+    walk_frames(file, path, header, rules).map(Ok)
 }
 
 fn read_header(
@@ -229,17 +242,24 @@ fn walk_frames(
     file: Arc<dyn DiskFile>,
     path: &Path,
     header: Header,
-    rule: Chain,
-) -> std::io::Result<Scanned> {
+    rules: Rules,
+) -> Result<Scanned, OpenError> {
     let incarnation = digest(header.incarnation);
+    let of = |error| OpenError::of(path)(error);
     let mut last = Revision(header.revision.0.saturating_sub(1));
     let (mut chain, mut end, mut last_frame) = (header.chain, HEADER_BYTES as u64, None);
     let mut marks: Vec<Mark> = Vec::new();
-    let mut walk = Walk::new(&*file)?;
-    while let Found::Frame(frame) = walk.look(end)? {
-        let chained = frame.chain == chain || rule != Chain::Checked;
+    let mut walk = Walk::new(&*file).map_err(of)?;
+    while let Found::Frame(frame) = walk.look(end).map_err(of)? {
+        let chained = frame.chain == chain || rules.chain != Chain::Checked;
         if frame.incarnation != incarnation || frame.revision != last.next() || !chained {
             break;
+        }
+        if let (Some(known), Some(found)) = (rules.newest_entry, walk.first_byte(end, &frame))
+            && found > known
+        {
+            let (file, found, known) = (path.to_owned(), found.into(), known.into());
+            return Err(OpenError::NewerFormat { file, found, known });
         }
         if marks.last().is_none_or(|mark| end >= mark.offset + MARK_BYTES) {
             marks.push(Mark { revision: frame.revision, offset: end });

@@ -188,6 +188,12 @@ impl<'a> Walk<'a> {
         Ok(tail)
     }
 
+    /// The first byte of the body of a frame that was decoded at `offset` just now.
+    pub(crate) fn first_byte(&self, offset: u64, frame: &Frame) -> Option<u8> {
+        let body = self.buffered(offset).get(FRAME_HEADER_BYTES..)?;
+        body.first().copied().filter(|_| frame.body > 0)
+    }
+
     fn buffered(&self, offset: u64) -> &[u8] {
         match offset.checked_sub(self.base).map(length_of) {
             Some(start) if start < self.filled => &self.block[start..self.filled],

@@ -15,9 +15,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use instep_model::disk::{Access, Disk, Shortage};
 use instep_model::position::{Incarnation, Revision};
 
+use crate::error::OpenError;
 use crate::format::Header;
 use crate::segment;
 pub use reader::SnapshotReader;
@@ -353,6 +355,29 @@ pub(crate) fn revisions_of(names: &[String]) -> Vec<Revision> {
 /// The path of the snapshot of a revision.
 pub(crate) fn path(directory: &Path, revision: Revision) -> PathBuf {
     directory.join(format!("{:020}{ENDING}", revision.0))
+}
+
+/// The first chunk of each snapshot in the directory of a log, as far as it can be read, with its
+/// file: who knows what snapshots contain sees there in which format.
+///
+/// # Errors
+/// [`OpenError`], when they cannot be listed or opened.
+pub fn beginnings(disk: &dyn Disk, directory: &Path) -> Result<Vec<(PathBuf, Bytes)>, OpenError> {
+    let directory = directory.join(segment::SNAPSHOTS);
+    let mut found = Vec::new();
+    for revision in revisions(disk, &directory).map_err(OpenError::of(&directory))? {
+        let path = path(&directory, revision);
+        let file = match disk.open(&path, Access::Read) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            file => file.map_err(OpenError::of(&path))?,
+        };
+        // What is damaged says nothing, and is not used.
+        let reader = SnapshotReader::start(file, &path, revision, None);
+        if let Ok(Some(first)) = reader.and_then(|mut reader| reader.next_chunk()) {
+            found.push((path, first));
+        }
+    }
+    Ok(found)
 }
 
 /// Reads a snapshot through without a store, whatever history it belongs to.

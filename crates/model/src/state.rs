@@ -146,6 +146,20 @@ pub enum FoldError {
     },
 }
 
+impl FoldError {
+    /// The entry that cannot be folded.
+    #[must_use]
+    pub fn entry(&self) -> Revision {
+        match self {
+            Self::Gap { found, .. } => *found,
+            Self::Diverged { at }
+            | Self::Entry { at, .. }
+            | Self::UnknownMail { at }
+            | Self::Unknown { at, .. } => *at,
+        }
+    }
+}
+
 impl State {
     /// Folds the next entry. `see` is told every change of a row, with its commit's place.
     ///

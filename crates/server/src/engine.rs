@@ -21,6 +21,8 @@ use instep_node::engine::{
 };
 use uuid::Uuid;
 
+use crate::formats::{NEWEST_ENTRY, check_formats};
+
 /// Makes the engine of a new dataset in an empty directory, and closes it.
 pub(crate) fn begin(directory: &Path, segment_bytes: u64) -> Result<(), OpenError> {
     drop(EmbeddedLog::open(Arc::new(RealDisk), options(directory, segment_bytes))?);
@@ -29,8 +31,9 @@ pub(crate) fn begin(directory: &Path, segment_bytes: u64) -> Result<(), OpenErro
 
 /// Opens the engine of one dataset in its directory. What is in a copy gets another identity.
 pub(crate) fn open(directory: &Path, segment_bytes: u64) -> Result<Engine, OpenError> {
+    check_formats(directory)?;
     let options = options(directory, segment_bytes);
-    let known = identity::look(directory).map_err(OpenError::of(directory))?;
+    let known = identity::look(directory)?;
     let log = match known {
         Identity::Original | Identity::Unknown => EmbeddedLog::open(Arc::new(RealDisk), options)?,
         Identity::Copy => EmbeddedLog::open_anew(Arc::new(RealDisk), options)?,
@@ -102,6 +105,7 @@ fn options(directory: &Path, segment_bytes: u64) -> Options {
         segment_bytes,
         new_incarnation: Incarnation(Uuid::new_v4()),
         trimming: Trimming::BelowSnapshots,
+        newest_entry: NEWEST_ENTRY,
     }
 }
 

@@ -27,6 +27,7 @@ mod clock;
 mod config;
 mod directory;
 mod engine;
+mod formats;
 mod fronts;
 mod inspection;
 mod keys;
@@ -49,6 +50,7 @@ pub use config::{
     Config, ConfigError, DatasetConfig, DoorName, Fault, KEYS, KindConfig, KindPreset, LogConfig,
     MailConfig, RateConfig, Source, TableConfig, TlsConfig, TokensConfig,
 };
+pub use formats::{NEWEST_ENTRY, check_formats};
 pub use inspection::check_data;
 pub use instep_access as access;
 pub use instep_edge::rules::{Channel, JoinRequest, Push};

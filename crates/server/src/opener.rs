@@ -13,8 +13,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use instep_embedded::check;
 use instep_embedded::datasets::{Datasets, Found};
 use instep_embedded::error::OpenError as EngineError;
+use instep_embedded::real::RealDisk;
 use instep_model::commit::{Operation, Proposal, TableOptions};
 use instep_model::disk::{Disk as _, Sharing};
 use instep_model::limits;
@@ -164,8 +166,10 @@ impl Opener {
             bookmark_every: Duration::from_millis(config.bookmark_ms),
             mail: self.mail_of(name),
         };
-        let dataset = Dataset::open(engine, options, topics)
-            .map_err(|error| StartError::Open { dataset: name.clone(), error: Box::new(error) })?;
+        let dataset = Dataset::open(engine, options, topics).map_err(|error| {
+            let file = error.entry().and_then(|entry| check::file_of(&RealDisk, &directory, entry));
+            StartError::Open { dataset: name.clone(), file, error: Box::new(error) }
+        })?;
         // Before anybody can read it.
         let closed = self.0.publics.close_undeclared(&dataset);
         closed.inspect_err(|_| dataset.close())?;
@@ -289,7 +293,7 @@ impl Opener {
     /// Takes the directory of a dataset: a repair may have it.
     fn take(&self, name: &Name) -> std::io::Result<Box<dyn instep_model::disk::DiskLock>> {
         let path = self.0.datasets.path(name).join(LOCK);
-        instep_embedded::real::RealDisk.lock(&path, Sharing::Exclusive)
+        RealDisk.lock(&path, Sharing::Exclusive)
     }
 
     /// Warns of views whose tables are not there.

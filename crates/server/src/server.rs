@@ -74,10 +74,12 @@ pub enum StartError {
         error: Box<EngineError>,
     },
     /// A dataset cannot be recovered.
-    #[error("dataset {dataset}: {error}")]
+    #[error("dataset {dataset}: {}{error}", of_file(file.as_deref()))]
     Open {
         /// The dataset.
         dataset: Name,
+        /// The file of the log with the entry that is concerned.
+        file: Option<PathBuf>,
         /// Error of the recovery.
         error: Box<OpenError>,
     },
@@ -126,11 +128,7 @@ impl StartError {
     pub(crate) fn is_damage(&self) -> bool {
         match self {
             Self::Engine { error, .. } => error.is_damage(),
-            Self::Open { error, .. } => match &**error {
-                OpenError::NoSnapshot { .. } | OpenError::Fold(_) => true,
-                OpenError::Read(error) => matches!(error, ReadError::Damaged { .. }),
-                OpenError::Storage(_) | OpenError::Thread(_) => false,
-            },
+            Self::Open { error, .. } => error.is_damage(),
             Self::Foreign { .. } => true,
             Self::Config(_)
             | Self::Data { .. }
@@ -170,7 +168,10 @@ impl StartError {
             Self::Open { error, .. } => match &**error {
                 OpenError::Thread(_) | OpenError::Read(ReadError::Exhausted(_)) => true,
                 OpenError::Storage(error) => Shortage::of(error) == Some(Shortage::Resources),
-                OpenError::NoSnapshot { .. } | OpenError::Fold(_) | OpenError::Read(_) => false,
+                OpenError::NoSnapshot { .. }
+                | OpenError::NewerSnapshot { .. }
+                | OpenError::Fold(_)
+                | OpenError::Read(_) => false,
             },
             Self::Data { error, .. } | Self::Directory { error, .. } | Self::Threads(error) => {
                 Shortage::of(error) == Some(Shortage::Resources)
@@ -184,6 +185,10 @@ impl StartError {
             | Self::Node(_) => false,
         }
     }
+}
+
+fn of_file(file: Option<&Path>) -> String {
+    file.map_or_else(String::new, |file| format!("{}: ", file.display()))
 }
 
 impl From<Fault> for StartError {

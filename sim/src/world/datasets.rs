@@ -151,6 +151,7 @@ fn options(directory: &Path, new_incarnation: Incarnation) -> Options {
         segment_bytes: SEGMENT_BYTES,
         new_incarnation,
         trimming: Trimming::BelowSnapshots,
+        newest_entry: None,
     }
 }
 

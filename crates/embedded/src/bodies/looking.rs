@@ -6,6 +6,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::{BodyError, FILE, FORMAT, SYSTEM, pragma, regular_files, sum};
+use crate::error::OpenError;
 
 /// Report of a check of the whole file of bodies.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -71,6 +72,23 @@ pub fn check(directory: &Path) -> Result<Option<BodyReport>, BodyError> {
         }
     }
     Ok(Some(report))
+}
+
+/// Refuses a directory whose file of bodies is of a newer format; changes nothing in it.
+///
+/// # Errors
+/// [`OpenError::NewerFormat`]. What cannot be read is found when it is opened.
+pub fn refuse_newer(directory: &Path) -> Result<(), OpenError> {
+    let file = directory.join(FILE);
+    if !file.exists() || regular_files(&file).is_err() {
+        return Ok(());
+    }
+    let format = open_to_look(&file).and_then(|connection| pragma(&connection, "user_version"));
+    let known = FORMAT.cast_unsigned();
+    match format.map(u32::try_from) {
+        Ok(Ok(found)) if found > known => Err(OpenError::NewerFormat { file, found, known }),
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 /// VFS of `SQLite` for whoever only reads: an exclusive lock wants a file that can be written. The

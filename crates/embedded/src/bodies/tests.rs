@@ -131,6 +131,7 @@ fn the_index_of_what_waits_to_be_written_is_in_no_file_and_a_check_changes_none(
     assert_eq!(names(), before);
     let before = names_in(copy.path());
     assert_eq!(check(copy.path()).unwrap().unwrap().bodies, 1);
+    refuse_newer(copy.path()).unwrap();
     assert_eq!(names_in(copy.path()), before);
 }
 

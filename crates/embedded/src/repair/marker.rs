@@ -16,6 +16,9 @@ const MARKER_UNFINISHED: &str = "repairing.tmp";
 const MARKER_MAGIC: [u8; 8] = *b"INSTEPRP";
 /// Magic bytes of a marker when only history is given up.
 const HISTORY_MAGIC: [u8; 8] = *b"INSTEPRH";
+/// The file with each of the beginnings that it may have.
+pub(crate) const MARKERS: [(&str, [u8; 8]); 2] = [(MARKER, MARKER_MAGIC), (MARKER, HISTORY_MAGIC)];
+
 /// The plan of an interrupted repair. A marker that is not whole was never acted on.
 pub(super) fn read_marker(disk: &dyn Disk, directory: &Path) -> Result<Option<Plan>, OpenError> {
     let path = directory.join(MARKER);

@@ -19,10 +19,11 @@ fn a_scan_without_the_chain_would_take_the_entries_of_a_sibling_history() {
     spliced[cut..].copy_from_slice(&sibling.contents(&path).unwrap()[cut..]);
     disk.replace(&path, &spliced).unwrap();
 
-    let checked = scan(&disk, Path::new(DIRECTORY), Chain::Checked).unwrap();
+    let checked = scan(&disk, Path::new(DIRECTORY), Rules::CHAIN).unwrap();
     assert_eq!(checked.head(), Revision(2));
     assert!(checked.damage.is_some());
-    let fooled = scan(&disk, Path::new(DIRECTORY), Chain::Ignored).unwrap();
+    let ignored = Rules { chain: Chain::Ignored, ..Rules::CHAIN };
+    let fooled = scan(&disk, Path::new(DIRECTORY), ignored).unwrap();
     assert_eq!(fooled.head(), Revision(5));
     assert!(fooled.damage.is_none());
 }
@@ -34,6 +35,7 @@ fn written(entry: &[u8]) -> SimulatedDisk {
         segment_bytes: 1024,
         new_incarnation: Incarnation(Uuid::from_u128(1)),
         trimming: Trimming::AsAsked,
+        newest_entry: None,
     };
     let mut log = EmbeddedLog::open(Arc::new(disk.clone()), options).unwrap();
     for head in 0..5 {

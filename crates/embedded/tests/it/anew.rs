@@ -39,7 +39,7 @@ fn check(disk: &SimulatedDisk, entries: u64, case: &str) {
     let again = open(disk);
     assert_eq!(again.bounds().incarnation, incarnation(10), "{case}");
     assert_eq!(held(&again), entries + 20, "{case}");
-    let report = instep_embedded::check::check(disk, Path::new(DIRECTORY));
+    let report = instep_embedded::check::check(disk, Path::new(DIRECTORY), None);
     assert!(report.is_err() || report.is_ok_and(|report| report.is_healthy()), "{case}");
 }
 

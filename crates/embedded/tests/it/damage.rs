@@ -1,8 +1,10 @@
 //! Torn tail or damage: the two are never taken for each other.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use instep_embedded::error::OpenError;
+use instep_embedded::log::{EmbeddedLog, Options};
 use instep_model::disk::Disk;
 use instep_model::disk::simulated::SimulatedDisk;
 use instep_model::log::Log;
@@ -10,7 +12,7 @@ use instep_model::log::conformance::entry;
 use instep_model::position::Revision;
 
 use crate::world::{self, DIRECTORY, HEADER, append, frames, held, open, segment, segments};
-use crate::world::{try_open, written};
+use crate::world::{SEGMENT, try_open, written};
 
 #[test]
 fn a_file_cut_at_every_byte_of_its_last_two_frames_holds_every_whole_frame_before_the_cut() {
@@ -182,14 +184,77 @@ fn a_stale_tail_of_the_same_file_is_never_taken_for_frames() {
     assert_eq!(open(&disk).bounds().head, Revision(3));
 }
 
-#[test]
-fn a_newer_format_is_named_as_such() {
-    let disk = written(3);
-    world::damage(&disk, &segment(1), |bytes| {
+/// Gives the header of a file a newer version.
+fn make_newer(disk: &SimulatedDisk, path: &Path) {
+    world::damage(disk, path, |bytes| {
         bytes[8] = 9;
         let checksum = xxhash_rust::xxh3::xxh3_64(&bytes[..HEADER - 8]);
         bytes[HEADER - 8..HEADER].copy_from_slice(&checksum.to_le_bytes());
     });
+}
+
+/// Every file of the log with its bytes.
+fn files(disk: &SimulatedDisk) -> Vec<(String, Vec<u8>)> {
+    let names = disk.list(Path::new(DIRECTORY)).unwrap();
+    let bytes = |name: &String| disk.contents(&Path::new(DIRECTORY).join(name)).unwrap();
+    names.iter().map(|name| (name.clone(), bytes(name))).collect()
+}
+
+#[test]
+fn a_newer_file_behind_damage_is_neither_opened_nor_repaired_and_nothing_changes() {
+    let disk = written(40);
+    let last = segments(&disk).pop().unwrap();
+    world::damage(&disk, &segment(1), |bytes| bytes[HEADER + 45] ^= 4);
+    assert!(matches!(try_open(&disk), Err(OpenError::Damaged(_))));
+    make_newer(&disk, &last);
+    drop(disk.create(&Path::new(DIRECTORY).join("prepared.tmp")).unwrap());
+    let before = files(&disk);
+
+    let directory = Path::new(DIRECTORY);
+    for refused in [
+        try_open(&disk).map(drop),
+        instep_embedded::repair::repair(&disk, directory, world::incarnation(8)).map(drop),
+        instep_embedded::check::check(&disk, directory, None).map(drop),
+    ] {
+        let Err(OpenError::NewerFormat { file, found, known }) = refused else {
+            panic!("{refused:?}")
+        };
+        assert_eq!((file, found, known), (last.clone(), 9, 1));
+    }
+    assert!(files(&disk) == before);
+}
+
+#[test]
+fn an_entry_of_a_newer_format_is_no_unfinished_write_and_nothing_changes() {
+    let disk = SimulatedDisk::new(1);
+    let options = || Options { newest_entry: Some(1), ..world::options(DIRECTORY, SEGMENT) };
+    let reopen = || EmbeddedLog::open(Arc::new(disk.clone()), options());
+    let mut log = reopen().unwrap();
+    log.append(Revision(0), b"\x01 known").unwrap();
+    drop(log);
+    let mut log = open(&disk);
+    log.append(Revision(1), b"\x02 newer").unwrap();
+    drop(log);
+    drop(disk.create(&Path::new(DIRECTORY).join("prepared.tmp")).unwrap());
+    let before = files(&disk);
+
+    let Err(error) = reopen() else { panic!("it opened") };
+
+    let is_named = |error: OpenError| match error {
+        OpenError::NewerFormat { file, found: 2, known: 1 } => file == segment(1),
+        other => panic!("{other}"),
+    };
+    assert!(is_named(error));
+    let checked = instep_embedded::check::check(&disk, Path::new(DIRECTORY), Some(1));
+    assert!(checked.is_err_and(is_named));
+    assert!(files(&disk) == before);
+    assert_eq!(open(&disk).bounds().head, Revision(2));
+}
+
+#[test]
+fn a_newer_format_is_named_as_such() {
+    let disk = written(3);
+    make_newer(&disk, &segment(1));
 
     let Err(error) = try_open(&disk) else { panic!("it opened") };
     assert!(matches!(error, OpenError::NewerFormat { found: 9, known: 1, .. }), "{error}");

@@ -310,7 +310,7 @@ fn a_second_opener_is_refused_and_told_the_directory() {
     };
     assert!(matches!(error, OpenError::Locked { .. }), "{error}");
     assert!(error.to_string().contains(root.path().to_str().unwrap()));
-    let checked = instep_embedded::check::check(&RealDisk, root.path());
+    let checked = instep_embedded::check::check(&RealDisk, root.path(), None);
     assert!(matches!(checked, Err(OpenError::Locked { .. })));
     drop(first);
 

@@ -131,7 +131,7 @@ fn a_repair_mends_whatever_happens_to_files_and_takes_nothing_that_is_whole() {
         let case = format!("seed {seed}: {harms:?}");
         disk.sync_directory(Path::new(DIRECTORY)).unwrap();
         let before = try_open(&disk.fork(1)).map(|log| held(&log)).ok();
-        let starts = check(&disk, Path::new(DIRECTORY)).is_ok_and(|report| report.starts());
+        let starts = check(&disk, Path::new(DIRECTORY), None).is_ok_and(|report| report.starts());
         assert!(before.is_some() || !starts, "what is healthy opens: {case}");
 
         let repaired = match repair(&disk, Path::new(DIRECTORY), incarnation(9)) {

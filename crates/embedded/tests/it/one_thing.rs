@@ -51,12 +51,12 @@ proptest! {
         let expected = best(&disk, &untouched);
 
         let starts = starts(&disk);
-        let report = check(&disk, Path::new(DIRECTORY)).unwrap();
+        let report = check(&disk, Path::new(DIRECTORY), None).unwrap();
         prop_assert_eq!(report.starts(), starts, "{:?}", report);
         let head = report.head;
         let repaired = repair(&disk, Path::new(DIRECTORY), incarnation(8)).unwrap();
 
-        prop_assert!(check(&disk, Path::new(DIRECTORY)).unwrap().is_healthy());
+        prop_assert!(check(&disk, Path::new(DIRECTORY), None).unwrap().is_healthy());
         prop_assert!(self::starts(&disk));
         let mut log = open(&disk);
         let bounds = log.bounds();

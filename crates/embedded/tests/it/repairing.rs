@@ -22,7 +22,7 @@ fn a_check_of_a_good_log_says_so_and_changes_nothing() {
     drop(log);
     disk.set_read_only(true);
 
-    let report = check(&disk, Path::new(DIRECTORY)).unwrap();
+    let report = check(&disk, Path::new(DIRECTORY), None).unwrap();
     assert!(report.is_healthy());
     assert_eq!((report.floor, report.head), (Revision(1), Revision(40)));
     assert_eq!(report.incarnation, Some(incarnation(7)));
@@ -38,7 +38,7 @@ fn a_check_names_a_torn_tail_damage_and_a_bad_snapshot() {
     drop(log);
     let starts = frames(&disk.contents(&segment(1)).unwrap());
     world::damage(&disk, &segment(1), |bytes| bytes[starts[4] + 42] ^= 1);
-    let report = check(&disk, Path::new(DIRECTORY)).unwrap();
+    let report = check(&disk, Path::new(DIRECTORY), None).unwrap();
     assert!(report.is_healthy(), "an unfinished write is no damage");
     assert_eq!(report.torn.unwrap().revision, Revision(5));
 
@@ -48,7 +48,7 @@ fn a_check_names_a_torn_tail_damage_and_a_bad_snapshot() {
     });
     let snapshot = Path::new(DIRECTORY).join("snapshots/00000000000000000002.snapshot");
     world::damage(&disk, &snapshot, |bytes| bytes[100] ^= 1);
-    let report = check(&disk, Path::new(DIRECTORY)).unwrap();
+    let report = check(&disk, Path::new(DIRECTORY), None).unwrap();
     assert!(!report.is_healthy());
     assert_eq!(report.damage.unwrap().revision, Revision(3));
     assert!(report.snapshots[0].fault.is_some());
@@ -212,7 +212,7 @@ fn damage_below_the_newest_good_snapshot_costs_history_only() {
     append(&mut log, 41, 80);
     drop(log);
     assert_eq!(held(&open(&disk)), 80);
-    assert!(check(&disk, Path::new(DIRECTORY)).unwrap().is_healthy());
+    assert!(check(&disk, Path::new(DIRECTORY), None).unwrap().is_healthy());
 }
 
 #[test]
@@ -242,12 +242,12 @@ fn a_file_that_does_not_belong_among_the_segments_is_moved_aside_and_costs_nothi
         let bytes = disk.contents(of).unwrap();
         disk.create(&stray).unwrap();
         disk.replace(&stray, &bytes).unwrap();
-        assert!(!check(&disk, Path::new(DIRECTORY)).unwrap().starts());
+        assert!(!check(&disk, Path::new(DIRECTORY), None).unwrap().starts());
 
         let report = repair(&disk, Path::new(DIRECTORY), incarnation(8)).unwrap();
         assert_eq!((report.head, report.lost, report.begins_anew), (Revision(40), 0, false));
         assert!(report.moved.iter().any(|path| path.file_name() == stray.file_name()));
-        assert!(check(&disk, Path::new(DIRECTORY)).unwrap().is_healthy());
+        assert!(check(&disk, Path::new(DIRECTORY), None).unwrap().is_healthy());
         assert_eq!(open(&disk).bounds().incarnation, incarnation(7));
         assert_eq!(held(&open(&disk)), 40);
     }
@@ -260,19 +260,19 @@ fn a_log_that_no_snapshot_reaches_is_damaged_and_goes_on_from_what_there_is() {
         open(&disk).snapshots().write(Revision(revision), |to| to.chunk(b"rows")).unwrap();
     }
     disk.remove(&segments(&disk)[0]).unwrap();
-    let report = check(&disk, Path::new(DIRECTORY)).unwrap();
+    let report = check(&disk, Path::new(DIRECTORY), None).unwrap();
     assert!(!report.starts() && !report.is_healthy());
 
     let report = repair(&disk, Path::new(DIRECTORY), incarnation(8)).unwrap();
     assert_eq!((report.head, report.lost), (Revision(3), 37));
     assert!(report.begins_anew);
-    assert!(check(&disk, Path::new(DIRECTORY)).unwrap().is_healthy());
+    assert!(check(&disk, Path::new(DIRECTORY), None).unwrap().is_healthy());
     let mut log = open(&disk);
     assert_eq!(log.bounds().head, Revision(3));
     log.snapshots().verify(Revision(3)).unwrap();
     append(&mut log, 4, 20);
     drop(log);
-    assert!(check(&disk, Path::new(DIRECTORY)).unwrap().is_healthy());
+    assert!(check(&disk, Path::new(DIRECTORY), None).unwrap().is_healthy());
 }
 
 /// A byte of the only chunk of a snapshot.
@@ -344,7 +344,7 @@ fn a_repair_moves_what_is_of_another_history_aside_and_keeps_its_own() {
             put(&disk, file, &foreign);
             let case = format!("segment {number}, replaced: {is_replaced}");
             assert!(matches!(try_open(&disk), Err(OpenError::OtherIncarnation { .. })), "{case}");
-            assert!(!check(&disk, Path::new(DIRECTORY)).unwrap().is_healthy(), "{case}");
+            assert!(!check(&disk, Path::new(DIRECTORY), None).unwrap().is_healthy(), "{case}");
 
             let report = repair(&disk, Path::new(DIRECTORY), incarnation(8)).unwrap();
 
@@ -357,7 +357,7 @@ fn a_repair_moves_what_is_of_another_history_aside_and_keeps_its_own() {
             append(&mut log, first, first + 30);
             drop(log);
             assert_eq!(held(&open(&disk)), first + 30, "{case}");
-            assert!(check(&disk, Path::new(DIRECTORY)).unwrap().is_healthy(), "{case}");
+            assert!(check(&disk, Path::new(DIRECTORY), None).unwrap().is_healthy(), "{case}");
         }
     }
 }

@@ -26,6 +26,7 @@ pub(crate) fn options(directory: impl Into<PathBuf>, segment_bytes: u64) -> Opti
         segment_bytes,
         new_incarnation: incarnation(7),
         trimming: Trimming::AsAsked,
+        newest_entry: None,
     }
 }
 

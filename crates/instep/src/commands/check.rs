@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use instep::model::mail::Status;
 use instep::model::position::Incarnation;
 use instep::model::snapshot::Reader;
+use instep::{NEWEST_ENTRY, check_formats};
 use instep_embedded::bodies::{self, BodyReport};
 use instep_embedded::check::{self, Report};
 use instep_embedded::error::OpenError;
@@ -135,8 +136,8 @@ pub(super) fn directories(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
 }
 
 fn check_one(directory: &Path, repair: bool) -> Result<Checked, OpenError> {
-    check::check_identity(directory)?;
-    let report = check::check(&RealDisk, directory)?;
+    check_formats(directory)?;
+    let report = check::check(&RealDisk, directory, NEWEST_ENTRY)?;
     let bodies = match bodies::check(directory) {
         // What is damaged begins anew at a start; what cannot be read, or is newer, keeps from it.
         Err(error) if !error.is_damage() => {
@@ -160,7 +161,7 @@ fn check_one(directory: &Path, repair: bool) -> Result<Checked, OpenError> {
     }
     let repaired = repair::repair(&RealDisk, &directory, Incarnation(Uuid::new_v4()))?;
     // What counts is how it is now.
-    let report = check::check(&RealDisk, &directory)?;
+    let report = check::check(&RealDisk, &directory, NEWEST_ENTRY)?;
     Ok(Checked { directory, report, repair: Some(repaired), bodies, bodies_aside })
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use instep::model::log::Log as _;
 use instep::model::position::Incarnation;
+use instep::{NEWEST_ENTRY, check_formats};
 use instep_embedded::error::OpenError;
 use instep_embedded::identity;
 use instep_embedded::log::{EmbeddedLog, Options, SEGMENT_BYTES, Trimming};
@@ -146,12 +147,14 @@ fn begin_one(directory: &Path) -> Result<Option<(Incarnation, u64)>, OpenError> 
     if !holds_log {
         return Ok(None);
     }
+    check_formats(directory)?;
     let incarnation = Incarnation(Uuid::new_v4());
     let options = Options {
         directory: directory.to_owned(),
         segment_bytes: SEGMENT_BYTES,
         new_incarnation: incarnation,
         trimming: Trimming::BelowSnapshots,
+        newest_entry: NEWEST_ENTRY,
     };
     let log = EmbeddedLog::open_anew(Arc::new(RealDisk), options)?;
     identity::write(directory).map_err(OpenError::of(directory))?;

@@ -27,6 +27,7 @@ mod looking;
 mod mail;
 mod metrics;
 mod names;
+mod newer;
 mod opening;
 mod publishing;
 mod removing;

@@ -1,11 +1,13 @@
 //! From what an engine holds to a state in memory: the newest good snapshot, then the log.
 
+use std::io::ErrorKind;
+
 use instep_model::definition::Start;
 use instep_model::disk::Shortage;
 use instep_model::feed::Feed;
 use instep_model::log::{Log, LogReader, ReadError};
 use instep_model::position::{Incarnation, Place, Revision};
-use instep_model::snapshot::Reader;
+use instep_model::snapshot::{Reader, SnapshotError};
 use instep_model::state::{CommitChanges, FoldError, Seen, State};
 
 use super::{Options, Snapshots, now_ms};
@@ -31,6 +33,14 @@ pub enum OpenError {
         /// Problems of the snapshots there are.
         detail: String,
     },
+    /// A newer Instep wrote a snapshot.
+    #[error("snapshot {revision}: {detail}: use a newer program")]
+    NewerSnapshot {
+        /// The revision of the snapshot.
+        revision: Revision,
+        /// Its format, and the newest one that is known here.
+        detail: String,
+    },
     /// The log cannot be read.
     #[error("the log cannot be read: {0}")]
     Read(#[from] ReadError),
@@ -51,8 +61,24 @@ impl OpenError {
     #[must_use]
     pub fn is_damage(&self) -> bool {
         match self {
-            Self::NoSnapshot { .. } | Self::Fold(_) | Self::Read(ReadError::Damaged { .. }) => true,
+            Self::NoSnapshot { .. }
+            | Self::NewerSnapshot { .. }
+            | Self::Fold(_)
+            | Self::Read(ReadError::Damaged { .. }) => true,
             Self::Read(_) | Self::Storage(_) | Self::Thread(_) => false,
+        }
+    }
+
+    /// The entry of the log that does not add up.
+    #[must_use]
+    pub fn entry(&self) -> Option<Revision> {
+        match self {
+            Self::Fold(error) => Some(error.entry()),
+            Self::NoSnapshot { .. }
+            | Self::NewerSnapshot { .. }
+            | Self::Read(_)
+            | Self::Storage(_)
+            | Self::Thread(_) => None,
         }
     }
 }
@@ -192,6 +218,10 @@ fn newest_snapshot(snapshots: &dyn Snapshots, floor: Revision) -> Result<State, 
             Ok(state) => return Ok(state),
             // It may be good, and read a little later.
             Err(Unread::Now(error)) => return Err(error.into()),
+            // It may hold what the log does not: nothing older takes its place.
+            Err(Unread::Newer(detail)) => {
+                return Err(OpenError::NewerSnapshot { revision, detail });
+            }
             Err(Unread::Ever(problem)) => {
                 tracing::warn!(%revision, problem, "a snapshot cannot be used");
                 problems.push(format!("snapshot {revision}: {problem}"));
@@ -211,6 +241,8 @@ fn newest_snapshot(snapshots: &dyn Snapshots, floor: Revision) -> Result<State, 
 enum Unread {
     /// Shortage of the system: a retry may succeed.
     Now(std::io::Error),
+    /// Format that only a newer program reads.
+    Newer(String),
     /// Damage, or an error that no retry solves.
     Ever(String),
 }
@@ -219,17 +251,58 @@ impl From<std::io::Error> for Unread {
     fn from(error: std::io::Error) -> Self {
         match Shortage::of(&error) {
             Some(_) => Self::Now(error),
+            None if error.kind() == ErrorKind::Unsupported => Self::Newer(error.to_string()),
             None => Self::Ever(error.to_string()),
         }
     }
 }
 
+impl From<SnapshotError> for Unread {
+    fn from(error: SnapshotError) -> Self {
+        match error {
+            SnapshotError::NewerFormat { .. } => Self::Newer(error.to_string()),
+            SnapshotError::Malformed(_) => Self::Ever(error.to_string()),
+        }
+    }
+}
+
 fn read_snapshot(snapshots: &dyn Snapshots, revision: Revision) -> Result<State, Unread> {
-    let damaged = |error: instep_model::snapshot::SnapshotError| Unread::Ever(error.to_string());
     let mut reader = Reader::default();
     for chunk in snapshots.open(revision)? {
         make_room();
-        reader.push(&chunk?).map_err(damaged)?;
+        reader.push(&chunk?)?;
     }
-    reader.finish().map_err(damaged)
+    Ok(reader.finish()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::MemorySnapshots;
+
+    fn kept(contents: &[u8]) -> MemorySnapshots {
+        let snapshots = MemorySnapshots::default();
+        snapshots.write(Revision(7), &mut |take| take(contents)).unwrap();
+        snapshots
+    }
+
+    #[test]
+    fn a_newer_snapshot_is_refused_also_where_the_log_holds_everything() {
+        // A frame with a header of format 5.
+        let newer = kept(&[6, 0, 0, 0, 0, 5, 0, 0, 0, 0]);
+        let error = newest_snapshot(&newer, Revision(1)).unwrap_err();
+
+        assert!(matches!(error, OpenError::NewerSnapshot { .. }) && error.is_damage());
+        let said = "snapshot 7: the snapshot has format 5, this program reads up to 4";
+        assert!(error.to_string().contains(said), "{error}");
+    }
+
+    #[test]
+    fn a_damaged_snapshot_is_passed_over_where_the_log_holds_everything() {
+        let damaged = kept(b"nonsense");
+
+        assert_eq!(newest_snapshot(&damaged, Revision(1)).unwrap(), State::default());
+        let refused = newest_snapshot(&damaged, Revision(2)).unwrap_err();
+        assert!(matches!(refused, OpenError::NoSnapshot { .. }), "{refused}");
+    }
 }
