@@ -145,6 +145,17 @@ mod tests {
     }
 
     #[test]
+    fn an_identity_is_the_text_that_it_always_was() {
+        for (text, born) in [("9", Some(9)), ("unknown", None)] {
+            let text = format!("instep identity 1\ninode 7\nborn {text}\n");
+            let marks = Marks { inode: 7, born };
+
+            assert_eq!(marks.text(), text);
+            assert_eq!(parse(&text), Ok(Some(marks)));
+        }
+    }
+
+    #[test]
     fn a_copy_is_told_from_what_was_written_here() {
         let here = written();
         assert_eq!(look(here.path()).unwrap(), Identity::Original);

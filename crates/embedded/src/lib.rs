@@ -14,6 +14,8 @@ pub mod datasets;
 pub mod definitions;
 pub mod error;
 mod format;
+#[cfg(test)]
+mod golden;
 pub mod identity;
 pub mod log;
 mod newer;

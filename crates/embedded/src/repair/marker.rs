@@ -70,3 +70,41 @@ pub(crate) fn remove_marker(disk: &dyn Disk, directory: &Path) -> Result<(), Ope
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use instep_model::disk::simulated::SimulatedDisk;
+    use instep_model::position::Incarnation;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::golden::hold;
+
+    #[test]
+    fn the_marker_of_a_repair_is_the_file_that_it_always_was() {
+        let directory = Path::new("/log");
+        for (name, begins_anew) in [("repairing.txt", true), ("repairing_history.txt", false)] {
+            let disk = SimulatedDisk::new(1);
+            disk.create_directory(directory).unwrap();
+            let plan = Plan {
+                incarnation: Incarnation(Uuid::from_u128(1)),
+                predecessor: Incarnation(Uuid::from_u128(2)),
+                head: Revision(3),
+                chain: 4,
+                newest_seen: Revision(5),
+                begins_anew,
+            };
+
+            write_marker(&disk, directory, &plan).unwrap();
+
+            let path = directory.join(MARKER);
+            let committed = hold(name, &disk.contents(&path).unwrap());
+            disk.replace(&path, &committed).unwrap();
+            let read = read_marker(&disk, directory).unwrap().unwrap();
+            assert_eq!((read.head, read.begins_anew), (Revision(3), begins_anew));
+            assert_eq!((read.chain, read.newest_seen), (4, Revision(5)));
+            let histories = [read.incarnation, read.predecessor];
+            assert_eq!(histories.map(|one| one.0.as_u128()), [1, 2]);
+        }
+    }
+}
