@@ -3,8 +3,9 @@
 
 use instep_fuzz::allowance::within;
 use instep_model::commit::{Entry, Record};
-use instep_model::position::Revision;
-use instep_model::state::State;
+use instep_model::mirror::Mirror;
+use instep_model::position::{Incarnation, Revision};
+use instep_model::state::{Seen, State};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
@@ -14,13 +15,17 @@ fuzz_target!(|input: &[u8]| {
         let written = entry.encode();
         assert_eq!(Entry::decode(&written), Ok(entry.clone()));
         let entry = Entry { history: 0, ..entry };
-        let (mut state, mut again) = (State::default(), State::default());
+        let mut mirror = Mirror::new(Incarnation(Default::default()), State::default());
+        let mut again = mirror.clone();
         let mut changes = 0;
-        let folded = state.fold(Revision(1), &entry.encode(), &mut |_, _| changes += 1);
-        let repeated = again.fold(Revision(1), &entry.encode(), &mut |_, _| {});
-        assert_eq!(folded, repeated);
+        let folded = mirror.replay(Revision(1), &entry.encode(), &mut |_, seen| match seen {
+            Seen::Row(_) => changes += 1,
+            Seen::Mail(_) => {}
+        });
+        let repeated = again.apply(Revision(1), &entry.encode());
+        assert_eq!(folded, repeated.map(|_| ()));
         if folded.is_ok() {
-            assert_eq!(state, again, "the fold is a function");
+            assert_eq!(mirror, again, "the fold is a function");
             // A table that opens or closes shows or hides all its rows, so there may be more.
             let records = entry.commits.iter().flat_map(|commit| &commit.records);
             let rows = records

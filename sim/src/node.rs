@@ -21,6 +21,7 @@ use instep_model::commit::{ENTRY_FORMAT, Proposal};
 use instep_model::disk::simulated::SimulatedDisk;
 use instep_model::feed::Feed;
 use instep_model::log::{AppendError, Log, LogReader};
+use instep_model::mirror::{EntryChanges, Mirror};
 use instep_model::owner::{Effect, Event as OwnerEvent, Owner, Receipt, Refusal};
 use instep_model::position::{Incarnation, Place, Position, Revision};
 use instep_model::state::{CommitChanges, State, Tables};
@@ -120,11 +121,11 @@ impl Node {
         let (reader, snapshots) = (log.reader(), log.snapshots());
         let incarnation = log.bounds().incarnation;
         let preallocator = log.preallocator();
-        let (mut state, mut feed) = recovery::recover(&*reader, &snapshots, start)?;
+        let (mut mirror, mut feed) = recovery::recover(&*reader, &snapshots, start)?;
         if start.fault != Some(Fault::ResumeOverAnotherDefinition) {
-            recovery::hold_definitions(disk, start, &mut log, (&mut state, &mut feed))?;
+            recovery::hold_definitions(disk, start, &mut log, (&mut mirror, &mut feed))?;
         }
-        recovery::record(&log, &state, start, trace)?;
+        recovery::record(&log, &mirror, start, trace)?;
         let mut node = Self {
             fault: start.fault,
             incarnation,
@@ -132,7 +133,7 @@ impl Node {
             reader,
             snapshots,
             preallocator,
-            owner: Owner::new(incarnation, start.writer, state),
+            owner: Owner::new(mirror, start.writer),
             flush: VecDeque::new(),
             waiting: 0,
             most: BTreeMap::new(),
@@ -251,7 +252,7 @@ impl Node {
                         self.owner.handle(OwnerEvent::Appended, self.clock());
                     }
                 }
-                Effect::Publish { commits, .. } => {
+                Effect::Publish(EntryChanges { commits, .. }) => {
                     let (tables, place) = (self.state().tables.clone(), self.state().applied);
                     self.shown.push_back(Committed { commits, tables, place });
                 }
@@ -312,8 +313,9 @@ pub(crate) fn is_dark(disk: &SimulatedDisk) -> bool {
     disk.list(Path::new("/")).is_err()
 }
 
-/// A feed at the place of a state.
-fn feed_of(incarnation: Incarnation, state: &State, views: Vec<View>) -> Feed {
-    let tables = state.tables.clone();
-    Feed::new(shop::name(shop::DATASET), incarnation, views, tables, state.applied)
+/// A feed at the place of a mirror.
+fn feed_of(mirror: &Mirror, views: Vec<View>) -> Feed {
+    let State { tables, applied, .. } = mirror.state();
+    let dataset = shop::name(shop::DATASET);
+    Feed::new(dataset, mirror.incarnation(), views, tables.clone(), *applied)
 }

@@ -2,6 +2,7 @@
 
 use instep::model::commit::{Operation, Proposal};
 use instep::model::log::AppendError;
+use instep::model::mirror::{EntryChanges, Mirror};
 use instep::model::owner::{Effect, Event, Owner, Receipt, Refusal};
 use instep::model::position::Incarnation;
 use instep::model::state::{Change, State, Tables};
@@ -19,8 +20,8 @@ pub(crate) struct Memory {
 impl Memory {
     /// The default catalogue with `stock` of each item.
     pub(crate) fn seeded(stock: i64) -> Self {
-        let owner =
-            Owner::new(Incarnation(Uuid::from_u128(1)), Uuid::from_u128(2), State::default());
+        let mirror = Mirror::new(Incarnation(Uuid::from_u128(1)), State::default());
+        let owner = Owner::new(mirror, Uuid::from_u128(2));
         let mut memory = Self { owner, changes: vec![] };
         let create = tables::ALL
             .map(|table| Operation::CreateTable { table: tables::name(table), public: false });
@@ -42,7 +43,7 @@ impl Memory {
         while let Some(effect) = self.owner.next_effect() {
             match effect {
                 Effect::Append { .. } => self.owner.handle(Event::Appended, now_ms),
-                Effect::Publish { commits, mail: _ } => {
+                Effect::Publish(EntryChanges { commits, .. }) => {
                     self.changes.extend(commits.into_iter().flat_map(|commit| commit.changes));
                 }
                 Effect::Answer { answer, .. } => return answer,

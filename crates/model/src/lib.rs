@@ -1,10 +1,10 @@
 //! The nouns of Instep and its pure machines.
 //!
 //! What lives here: names, positions, proposals, records, log entries, tables, views, [`mail`], the
-//! owner machine, and the contracts of [`log::Log`] and [`disk::Disk`] with their conformance
-//! suites.
+//! owner machine, the mirror that every reader of a log runs, and the contracts of [`log::Log`] and
+//! [`disk::Disk`] with their conformance suites.
 //! What does not: sockets, threads, clocks, random sources. Time arrives as an argument.
-//! Start reading at [`position`], then [`commit`], then [`owner`].
+//! Start reading at [`position`], then [`commit`], then [`owner`] and [`mirror`].
 
 pub mod commit;
 pub mod definition;
@@ -19,6 +19,7 @@ pub mod limits;
 pub mod live;
 pub mod log;
 pub mod mail;
+pub mod mirror;
 pub mod name;
 pub mod owner;
 pub mod position;

@@ -20,9 +20,10 @@ use crate::expression::Meter;
 use crate::ids::Recall;
 use crate::limits;
 use crate::log::AppendError;
-use crate::mail::{MailChange, MailRules};
-use crate::position::{Incarnation, Place, Position, Revision};
-use crate::state::{CommitChanges, Seen, State};
+use crate::mail::MailRules;
+use crate::mirror::{EntryChanges, Mirror};
+use crate::position::{Place, Position, Revision};
+use crate::state::State;
 
 mod evaluation;
 mod refusal;
@@ -59,12 +60,7 @@ pub enum Effect<T> {
         entry: Bytes,
     },
     /// The state has moved: show it to readers and views, before the answers that follow.
-    Publish {
-        /// Changes of each commit of the entry.
-        commits: Vec<CommitChanges>,
-        /// Changes of messages by the entry.
-        mail: Vec<MailChange>,
-    },
+    Publish(EntryChanges),
     /// Answer a proposal.
     Answer {
         /// Ticket of the proposal.
@@ -92,10 +88,9 @@ pub struct Receipt {
 
 /// The owner of one dataset.
 pub struct Owner<T> {
-    incarnation: Incarnation,
+    mirror: Mirror,
     writer: Uuid,
     sequence: u64,
-    state: State,
     rules: MailRules,
     now_ms: u64,
     waiting: VecDeque<(T, Proposal)>,
@@ -132,14 +127,14 @@ impl Batch {
 }
 
 impl<T> Owner<T> {
-    /// An owner of the dataset whose log adds up to `state`. `writer` is fresh for every owner.
+    /// An owner of the dataset whose log `mirror` has read to its end. `writer` is fresh for every
+    /// owner.
     #[must_use]
-    pub fn new(incarnation: Incarnation, writer: Uuid, state: State) -> Self {
+    pub fn new(mirror: Mirror, writer: Uuid) -> Self {
         Self {
-            incarnation,
+            mirror,
             writer,
             sequence: 0,
-            state,
             rules: MailRules::default(),
             now_ms: 0,
             waiting: VecDeque::new(),
@@ -159,7 +154,7 @@ impl<T> Owner<T> {
     /// Returns the state that the log adds up to, as far as it is durable.
     #[must_use]
     pub fn state(&self) -> &State {
-        &self.state
+        self.mirror.state()
     }
 
     /// Takes an event at `now_ms`, milliseconds since 1970, as the clock says it. Order is what
@@ -205,12 +200,12 @@ impl<T> Owner<T> {
             writer: self.writer,
             sequence: self.sequence,
             time_ms: self.now_ms,
-            history: self.state.history,
+            history: self.state().history,
             commits: batch.commits,
         }
         .encode_into(std::mem::take(&mut self.memory));
         let entry = Bytes::from(entry);
-        let expected = self.state.applied.revision;
+        let expected = self.state().applied.revision;
         self.effects.push_back(Effect::Append { expected, entry: entry.clone() });
         self.flushing = Some(Flush { entry, answers });
     }
@@ -224,20 +219,20 @@ impl<T> Owner<T> {
             return Ok(receipt);
         }
         let circumstances = Circumstances {
-            incarnation: self.incarnation,
+            incarnation: self.mirror.incarnation(),
             rules: &self.rules,
             now_ms: self.now_ms,
         };
         let overlay = &mut batch.overlay;
         let mut meter = Meter::new(limits::EXPRESSION_STEPS);
         let evaluated =
-            evaluation::evaluate(&self.state, circumstances, overlay, operations, &mut meter);
+            evaluation::evaluate(self.state(), circumstances, overlay, operations, &mut meter);
         batch.steps += limits::EXPRESSION_STEPS - meter.left();
         let commit = evaluated?;
         let place = self.place_of_next(batch.commits.len());
         let computed = commit.results.iter().any(Option::is_some);
         let receipt = Receipt {
-            position: Position { incarnation: self.incarnation, place },
+            position: Position { incarnation: self.mirror.incarnation(), place },
             results: if computed { commit.results.clone().into() } else { Box::default() },
             replayed: false,
         };
@@ -260,16 +255,16 @@ impl<T> Owner<T> {
                 false => Err(Refusal::IdConflict),
             };
         }
-        match self.state.ids.recall(signature, self.now_ms) {
+        match self.state().ids.recall(signature, self.now_ms) {
             Recall::Known(known) => Ok(Some(Receipt {
-                position: Position { incarnation: self.incarnation, place: known.place },
+                position: Position { incarnation: self.mirror.incarnation(), place: known.place },
                 results: known.results,
                 replayed: true,
             })),
             Recall::Conflict => Err(Refusal::IdConflict),
             Recall::Expired => Err(Refusal::IdExpired),
             Recall::Invalid => Err(Refusal::IdInvalid),
-            Recall::Fresh if self.state.ids.has_room_for(&signature.principal, self.now_ms) => {
+            Recall::Fresh if self.state().ids.has_room_for(&signature.principal, self.now_ms) => {
                 Ok(None)
             }
             Recall::Fresh => Err(Refusal::TooManyPrincipals),
@@ -278,35 +273,26 @@ impl<T> Owner<T> {
 
     fn place_of_next(&self, index: usize) -> Place {
         let index = u16::try_from(index).expect("a batch holds at most ENTRY_COMMITS commits");
-        Place { revision: self.state.applied.revision.next(), index }
+        Place { revision: self.state().applied.revision.next(), index }
     }
 
     fn appended(&mut self) {
         let Some(Flush { entry, answers }) = self.flushing.take() else {
             return;
         };
-        let revision = self.state.applied.revision.next();
-        let mut commits: Vec<CommitChanges> = Vec::new();
-        let mut mail = Vec::new();
-        let folded = self.state.fold_all(revision, &entry, &mut |place, seen| {
-            let change = match seen {
-                Seen::Row(change) => change,
-                Seen::Mail(change) => return mail.push(change),
-            };
-            match commits.last_mut() {
-                Some(last) if last.place == place => last.changes.push(change),
-                _ => commits.push(CommitChanges { place, changes: vec![change] }),
+        let revision = self.state().applied.revision.next();
+        let changes = match self.mirror.apply(revision, &entry) {
+            Ok(changes) => changes,
+            Err(error) => {
+                // Only a bug can get here: what was just written does not fold.
+                self.stop(answers, error.to_string(), Refusal::OutcomeUnknown);
+                return;
             }
-        });
-        if let Err(error) = folded {
-            // Only a bug can get here: what was just written does not fold.
-            self.stop(answers, error.to_string(), Refusal::OutcomeUnknown);
-            return;
-        }
+        };
         if entry.len() <= limits::ENTRY_KEPT_BYTES {
             self.memory = entry.into();
         }
-        self.effects.push_back(Effect::Publish { commits, mail });
+        self.effects.push_back(Effect::Publish(changes));
         self.answer(answers);
     }
 

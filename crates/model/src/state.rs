@@ -1,4 +1,5 @@
-//! The fold: what a log adds up to. The only way memory changes (law 10).
+//! State: what a log adds up to. It changes by the fold of an entry only (law 10), which a
+//! [`Mirror`](crate::mirror::Mirror) does.
 
 use std::sync::Arc;
 
@@ -161,28 +162,12 @@ impl FoldError {
 }
 
 impl State {
-    /// Folds the next entry. `see` is told every change of a row, with its commit's place.
-    ///
-    /// # Errors
-    /// [`FoldError`]; the state is then unusable, and its dataset stops.
-    pub fn fold(
-        &mut self,
-        revision: Revision,
-        bytes: &[u8],
-        see: &mut dyn FnMut(Place, Change),
-    ) -> Result<(), FoldError> {
-        self.fold_all(revision, bytes, &mut |place, seen| match seen {
-            Seen::Row(change) => see(place, change),
-            Seen::Mail(_) => {}
-        })
-    }
-
     /// Folds the next entry. `see` is told every change of a row or a message, with its commit's
     /// place.
     ///
     /// # Errors
     /// [`FoldError`]; the state is then unusable, and its dataset stops.
-    pub fn fold_all(
+    pub(crate) fn fold(
         &mut self,
         revision: Revision,
         bytes: &[u8],

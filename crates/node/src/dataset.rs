@@ -171,8 +171,8 @@ impl Dataset {
         let shared = Arc::new(Shared {
             name: options.name.clone(),
             incarnation: bounds.incarnation,
-            state: RwLock::new(Arc::new(recovered.state.clone())),
-            head: watch::Sender::new(recovered.state.applied),
+            state: RwLock::new(Arc::new(recovered.mirror.state().clone())),
+            head: watch::Sender::new(recovered.mirror.state().applied),
             hub: Hub::new(recovered.feed, topics),
             reader,
             inbox: Inbox::new(limits::OWNER_QUEUE_COMMITS),
@@ -193,8 +193,8 @@ impl Dataset {
             closing: Closing::default(),
         });
         let dataset = Self(shared);
-        let owner = Owner::new(bounds.incarnation, options.writer, recovered.state)
-            .with_mail(options.mail.rules.clone());
+        let owner =
+            Owner::new(recovered.mirror, options.writer).with_mail(options.mail.rules.clone());
         dataset
             .start(owner, log, recovered.retention, &options, snapshots, prepare)
             .inspect_err(|_| dataset.give_up())

@@ -139,6 +139,7 @@ mod tests {
     use instep_model::commit::Commit;
     use instep_model::log::Log;
     use instep_model::log::memory::MemoryLog;
+    use instep_model::mirror::Mirror;
     use instep_model::position::Incarnation;
     use uuid::Uuid;
 
@@ -150,14 +151,15 @@ mod tests {
 
     struct Kept {
         log: MemoryLog,
-        state: State,
+        mirror: Mirror,
         oldest: Oldest,
     }
 
     impl Kept {
         fn new() -> Self {
-            let log = MemoryLog::new(Incarnation(Uuid::from_u128(1)));
-            Self { log, state: State::default(), oldest: Oldest::default() }
+            let incarnation = Incarnation(Uuid::from_u128(1));
+            let mirror = Mirror::new(incarnation, State::default());
+            Self { log: MemoryLog::new(incarnation), mirror, oldest: Oldest::default() }
         }
 
         /// One entry with a record for each of these journals.
@@ -165,27 +167,29 @@ mod tests {
             let mut records = vec![];
             for journal in journals {
                 let journal = name(journal);
-                let last = self.state.journals.get(&journal).map_or(0, |journal| journal.last);
+                let last =
+                    self.mirror.state().journals.get(&journal).map_or(0, |journal| journal.last);
                 records.push(Record::CreateJournal { journal: journal.clone() });
                 let bytes = Bytes::from_static(b"x");
                 records.push(Record::Append { journal, ordinal: last + 1, bytes });
             }
             let commit = Commit { records, signature: None, results: vec![] };
-            let head = self.state.applied.revision;
+            let state = self.mirror.state();
+            let head = state.applied.revision;
             let entry = Entry {
                 writer: Uuid::nil(),
                 sequence: head.0,
                 time_ms: 0,
-                history: self.state.history,
+                history: state.history,
                 commits: vec![commit],
             };
             let bytes = entry.encode();
             let revision = self.log.append(head, &bytes).unwrap();
-            self.state.fold_all(revision, &bytes, &mut |_, _| {}).unwrap();
+            self.mirror.apply(revision, &bytes).unwrap();
         }
 
         fn told(&mut self) -> Vec<(String, u64, Option<u64>, u64)> {
-            let records = self.oldest.records(&self.state, &*self.log.reader()).unwrap();
+            let records = self.oldest.records(self.mirror.state(), &*self.log.reader()).unwrap();
             let told = |(name, of): (Name, JournalRecords)| {
                 (name.to_string(), of.last, of.first_kept, of.kept())
             };

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use instep_model::commit::{Entry, Operation, Proposal};
 use instep_model::mail::delivery::{Delivery, Event, Now, Times};
 use instep_model::mail::{Mail, MailChange, MailRecord, MailRules};
+use instep_model::mirror::Mirror;
 use instep_model::owner::{Effect, Event as OwnerEvent, Owner, Receipt, Refusal};
 use instep_model::position::{Incarnation, Revision};
 use instep_model::snapshot;
@@ -48,12 +49,13 @@ impl Hub {
             reader.push(bytes).map_err(|error| error.to_string())?;
             state = reader.finish().map_err(|error| error.to_string())?;
         }
-        for (at, entry) in (1..).zip(log).skip(state.applied.revision.0 as usize) {
-            let folded = state.fold(Revision(at), entry, &mut |_, _| {});
-            folded.map_err(|error| error.to_string())?;
+        let folded = state.applied.revision.0 as usize;
+        let mut mirror = Mirror::new(Incarnation(Uuid::from_u128(1)), state);
+        for (at, entry) in (1..).zip(log).skip(folded) {
+            mirror.apply(Revision(at), entry).map_err(|error| error.to_string())?;
         }
-        let shown = Arc::clone(&state.mail);
-        let owner = Owner::new(Incarnation(Uuid::from_u128(1)), writer, state).with_mail(rules());
+        let shown = Arc::clone(&mirror.state().mail);
+        let owner = Owner::new(mirror, writer).with_mail(rules());
         Ok(Self {
             owner,
             delivery: Delivery::new(Times { lease_ms: 1_000, ask_ms: 100 }),
@@ -80,9 +82,10 @@ impl Hub {
                     }
                     self.flushing = Some(entry);
                 }
-                Effect::Publish { mail, .. } => {
+                Effect::Publish(changes) => {
                     let state = self.owner.state();
-                    let shown = (state.applied.revision.0, Arc::clone(&state.mail), mail);
+                    let mail = Arc::clone(&state.mail);
+                    let shown = (state.applied.revision.0, mail, changes.mail);
                     self.news.push_back(shown);
                 }
                 Effect::Answer { ticket, answer } => self.answers.push((ticket, answer)),

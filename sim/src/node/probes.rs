@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use instep_embedded::snapshot::SnapshotError;
 use instep_model::commit::digest;
 use instep_model::log::{Log, ReadError};
+use instep_model::mirror::Mirror;
 use instep_model::position::{Incarnation, Position, Revision};
 use instep_model::snapshot;
 use instep_model::state::State;
 use serde_json::Value;
 
-use super::recovery::{fold, read_snapshot};
+use super::recovery::read_snapshot;
 use super::{Fault, Node};
 use crate::history::{Event, ReadOutcome, Source};
 
@@ -94,19 +95,21 @@ impl Node {
     /// Folds every snapshot with the entries after it, for comparison with the whole.
     pub(crate) fn replay(&self, trace: &mut Vec<Event>) {
         for known in self.snapshots.list() {
-            let Some(mut state) = read_snapshot(&self.snapshots, known.revision) else {
+            let Some(state) = read_snapshot(&self.snapshots, known.revision) else {
                 continue;
             };
-            let from = state.applied.revision.next();
+            let mut mirror = Mirror::new(self.incarnation, state);
+            let from = mirror.state().applied.revision.next();
             let Ok(entries) = self.reader.read(from, usize::MAX) else {
                 continue;
             };
             for entry in entries {
-                if fold(&mut state, entry.revision, &entry.bytes).is_err() {
+                if mirror.apply(entry.revision, &entry.bytes).is_err() {
                     break;
                 }
             }
-            trace.push(memory(self.incarnation, &state, Source::SnapshotAndTail));
+            let source = Source::SnapshotAndTail;
+            trace.push(memory(self.incarnation, mirror.state(), source));
         }
     }
 
@@ -117,9 +120,9 @@ impl Node {
             return;
         };
         let Some(entry) = entries.first() else { return };
-        let mut copy = self.state().clone();
-        let refused = fold(&mut copy, revision, &entry.bytes).is_err();
-        let harmless = refused && copy == *self.state();
+        let mut copy = Mirror::new(self.incarnation, self.state().clone());
+        let refused = copy.apply(revision, &entry.bytes).is_err();
+        let harmless = refused && copy.state() == self.state();
         trace.push(Event::Refolded { revision, harmless });
     }
 }

@@ -13,9 +13,10 @@ use instep_model::disk::simulated::SimulatedDisk;
 use instep_model::feed::Feed;
 use instep_model::ids::IdMemory;
 use instep_model::log::{Log, LogReader};
-use instep_model::position::{Position, Revision};
+use instep_model::mirror::Mirror;
+use instep_model::position::Revision;
 use instep_model::snapshot::Reader;
-use instep_model::state::{CommitChanges, State};
+use instep_model::state::{Seen, State};
 
 use super::{Start, datasets_root, directory, feed_of};
 use crate::fault::Fault;
@@ -48,7 +49,7 @@ pub(super) fn recover(
     log: &dyn LogReader,
     snapshots: &SnapshotStore,
     start: &Start,
-) -> Result<(State, Feed), Unopened> {
+) -> Result<(Mirror, Feed), Unopened> {
     let fault = start.fault;
     let bounds = log.bounds();
     let mut state = newest_snapshot(snapshots, bounds.floor)?;
@@ -57,8 +58,9 @@ pub(super) fn recover(
     }
     let views = shop::views(start.views);
     let has_views = !views.is_empty();
-    let mut feed = feed_of(bounds.incarnation, &state, views);
-    let from = state.applied.revision.next();
+    let mut mirror = Mirror::new(bounds.incarnation, state);
+    let mut feed = feed_of(&mirror, views);
+    let from = mirror.state().applied.revision.next();
     if from > bounds.head.next() {
         return Err(failed("the newest snapshot is newer than the log"));
     }
@@ -67,17 +69,22 @@ pub(super) fn recover(
             break;
         }
         if has_views {
-            let commits = fold(&mut state, entry.revision, &entry.bytes)?;
-            feed.apply(&commits, state.tables.clone(), state.applied);
+            let changes = mirror.apply(entry.revision, &entry.bytes).map_err(failed)?;
+            let state = mirror.state();
+            feed.apply(&changes.commits, state.tables.clone(), state.applied);
         } else {
-            let mut see = |place, change| feed.replay(place, &change);
-            state.fold(entry.revision, &entry.bytes, &mut see).map_err(failed)?;
+            let mut see = |place, seen| match seen {
+                Seen::Row(change) => feed.replay(place, &change),
+                Seen::Mail(_) => {}
+            };
+            mirror.replay(entry.revision, &entry.bytes, &mut see).map_err(failed)?;
         }
     }
     if !has_views {
+        let state = mirror.state();
         feed.apply(&[], state.tables.clone(), state.applied);
     }
-    Ok((state, feed))
+    Ok((mirror, feed))
 }
 
 /// Makes the dataset where there is none.
@@ -111,45 +118,32 @@ pub(super) fn hold_definitions(
     disk: &SimulatedDisk,
     start: &Start,
     log: &mut EmbeddedLog,
-    (state, feed): (&mut State, &mut Feed),
+    (mirror, feed): (&mut Mirror, &mut Feed),
 ) -> Result<(), Unopened> {
     let file = DefinitionFile::in_directory(disk_with(disk, start.fault), &directory());
     let incarnation = log.bounds().incarnation;
     // What cannot be read counts as another definition.
     let stored = file.read().unwrap_or_default();
     let views = shop::views(start.views);
-    let known = Definitions::new(&views, stored, incarnation, state.applied);
+    let known = Definitions::new(&views, stored, incarnation, mirror.state().applied);
     let mut is_bounded = false;
     if !known.changed().is_empty() {
+        let state = mirror.state();
         let bytes = Definitions::boundary(state, start.writer, start.now_ms);
         if let Ok(revision) = log.append(state.applied.revision, &bytes) {
-            fold(state, revision, &bytes)?;
+            mirror.apply(revision, &bytes).map_err(failed)?;
+            let state = mirror.state();
             feed.apply(&[], state.tables.clone(), state.applied);
             is_bounded = true;
         }
     }
-    let held = known.hold(state.applied, is_bounded);
+    let held = known.hold(mirror.state().applied, is_bounded);
     if let Some(bytes) = held.to_write {
         // If that fails, the next start finds them changed again.
         let _ = file.write(&bytes);
     }
     feed.hold(held.definitions);
     Ok(())
-}
-
-/// Folds an entry and sorts its changes by commit.
-pub(super) fn fold(
-    state: &mut State,
-    revision: Revision,
-    bytes: &[u8],
-) -> Result<Vec<CommitChanges>, Unopened> {
-    let mut commits: Vec<CommitChanges> = Vec::new();
-    let folded = state.fold(revision, bytes, &mut |place, change| match commits.last_mut() {
-        Some(last) if last.place == place => last.changes.push(change),
-        _ => commits.push(CommitChanges { place, changes: vec![change] }),
-    });
-    folded.map_err(failed)?;
-    Ok(commits)
 }
 
 /// Reads a snapshot; none when it is not whole.
@@ -179,7 +173,7 @@ fn newest_snapshot(snapshots: &SnapshotStore, floor: Revision) -> Result<State, 
 /// Records what was found.
 pub(super) fn record(
     log: &EmbeddedLog,
-    state: &State,
+    mirror: &Mirror,
     start: &Start,
     trace: &mut Vec<Event>,
 ) -> Result<(), Unopened> {
@@ -193,9 +187,6 @@ pub(super) fn record(
         trace.push(Event::stored(bounds.incarnation, revision, bytes));
     }
     trace.push(Event::Declared { views: start.views });
-    trace.push(Event::Recovered {
-        position: Position { incarnation: bounds.incarnation, place: state.applied },
-        floor: bounds.floor,
-    });
+    trace.push(Event::Recovered { position: mirror.position(), floor: bounds.floor });
     Ok(())
 }

@@ -3,8 +3,9 @@ use uuid::Uuid;
 
 use super::*;
 use crate::commit::{Commit, Entry, Record, TableOptions};
+use crate::mirror::Mirror;
 use crate::position::Revision;
-use crate::state::{StoredRow, Table};
+use crate::state::{State, StoredRow, Table};
 
 const STOCK: &str = "product:1";
 
@@ -187,29 +188,27 @@ fn a_table_that_is_not_public_and_a_topic_without_a_view_are_unmatched() {
 
 /// A dataset that follows real entries, so that tables come and go.
 struct Folded {
-    state: crate::state::State,
+    mirror: Mirror,
     feed: Feed,
 }
 
 impl Folded {
     fn new() -> Self {
-        let state = crate::state::State::default();
+        let mirror = Mirror::new(incarnation(1), State::default());
         let place = Place::default();
         let feed = Feed::new(name("shop"), incarnation(1), vec![], Tables::new(), place);
-        Self { state, feed }
+        Self { mirror, feed }
     }
 
     /// One commit in an entry of its own.
     fn commit(&mut self, records: Vec<Record>) -> Vec<Notice> {
         let commit = Commit { signature: None, results: vec![], records };
-        let (history, revision) = (self.state.history, self.state.applied.revision.next());
+        let State { history, applied, .. } = *self.mirror.state();
         let writer = Uuid::nil();
         let entry = Entry { writer, sequence: 0, time_ms: 0, history, commits: vec![commit] };
-        let mut changes = vec![];
-        let see = &mut |_, change| changes.push(change);
-        self.state.fold(revision, &entry.encode(), see).unwrap();
-        let commits = [CommitChanges { place: self.state.applied, changes }];
-        self.feed.apply(&commits, self.state.tables.clone(), self.state.applied)
+        let changes = self.mirror.apply(applied.revision.next(), &entry.encode()).unwrap();
+        let state = self.mirror.state();
+        self.feed.apply(&changes.commits, state.tables.clone(), state.applied)
     }
 }
 

@@ -11,6 +11,7 @@ use super::{Vector, hold};
 use crate::commit::{Operation, Proposal, Signature, digest_of_values};
 use crate::definition::Definitions;
 use crate::mail::{Hold, MailOperation, MailRules, sender};
+use crate::mirror::Mirror;
 use crate::owner::{Effect, Event, Owner};
 use crate::position::{Incarnation, Place, Position, Revision};
 use crate::snapshot;
@@ -33,7 +34,7 @@ struct Written {
 
 impl Written {
     fn new() -> Self {
-        let owner = Owner::new(incarnation(), Uuid::from_u128(2), State::default());
+        let owner = Owner::new(Mirror::new(incarnation(), State::default()), Uuid::from_u128(2));
         let rules = MailRules { max_attempts: 1, ..MailRules::default() };
         Self { owner: owner.with_mail(rules), entries: vec![], now_ms: NOW_MS }
     }

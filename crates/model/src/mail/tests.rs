@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::{Hold, MailChange, MailOperation, MailRules, NOWHERE, Origin, Slot, Status, outcome};
 use crate::commit::{Operation, Proposal};
 use crate::limits;
+use crate::mirror::Mirror;
 use crate::owner::{Effect, Event, Owner, Receipt, Refusal};
 use crate::position::{Incarnation, Revision};
 use crate::snapshot;
@@ -23,6 +24,14 @@ mod pulling;
 mod scopes;
 mod together;
 
+fn here() -> Incarnation {
+    Incarnation(Uuid::from_u128(1))
+}
+
+fn owner(state: State, writer: u128) -> Owner<u64> {
+    Owner::new(Mirror::new(here(), state), Uuid::from_u128(writer))
+}
+
 /// An owner with a log in memory.
 struct House {
     owner: Owner<u64>,
@@ -36,8 +45,7 @@ impl House {
     fn new() -> Self {
         let rules =
             MailRules { max_attempts: 3, keep_finished: 4, keep_dead: 2, ..MailRules::default() };
-        let owner =
-            Owner::new(Incarnation(Uuid::from_u128(1)), Uuid::from_u128(2), State::default());
+        let owner = owner(State::default(), 2);
         let mut house = Self {
             owner: owner.with_mail(rules),
             entries: vec![],
@@ -56,9 +64,7 @@ impl House {
 
     /// Another process goes on with other rules.
     fn restart(&mut self, rules: MailRules) {
-        let state = self.owner.state().clone();
-        let owner = Owner::new(Incarnation(Uuid::from_u128(1)), Uuid::from_u128(3), state);
-        self.owner = owner.with_mail(rules);
+        self.owner = owner(self.owner.state().clone(), 3).with_mail(rules);
     }
 
     fn propose(&mut self, operations: Vec<Operation>) -> Result<Receipt, Refusal> {
@@ -81,7 +87,7 @@ impl House {
                     self.entries.push(entry);
                     self.owner.handle(Event::Appended, self.now_ms);
                 }
-                Effect::Publish { mail, .. } => self.changes.extend(mail),
+                Effect::Publish(changes) => self.changes.extend(changes.mail),
                 Effect::Answer { answer, .. } => answered.push(answer),
                 Effect::Stop { reason } => panic!("stopped: {reason}"),
             }
@@ -138,14 +144,15 @@ impl House {
 
     /// The state as a replica has it, and as a snapshot brings it back, are the owner's.
     fn check_copies(&self) {
-        let mut folded = State::default();
+        let mut mirror = Mirror::new(here(), State::default());
         for (at, entry) in self.entries.iter().enumerate() {
-            folded.fold(Revision(at as u64 + 1), entry, &mut |_, _| {}).unwrap();
+            mirror.apply(Revision(at as u64 + 1), entry).unwrap();
         }
-        assert_eq!(folded, *self.owner.state());
+        let folded = mirror.state();
+        assert_eq!(folded, self.owner.state());
         let mut reader = snapshot::Reader::default();
-        snapshot::write(&folded, &mut |piece| reader.push(piece)).unwrap();
-        assert_eq!(reader.finish().unwrap(), folded);
+        snapshot::write(folded, &mut |piece| reader.push(piece)).unwrap();
+        assert_eq!(reader.finish().unwrap(), *folded);
     }
 
     /// Every message is in the books exactly once.
@@ -169,7 +176,7 @@ fn ack(server: &str, generation: u64, seq: u64) -> MailOperation {
 // The fuzz target `snapshot` found it: a snapshot without a queue was one without mail.
 #[test]
 fn i8_who_registered_before_there_is_a_queue_is_in_a_snapshot() {
-    let owner = Owner::new(Incarnation(Uuid::from_u128(1)), Uuid::from_u128(2), State::default());
+    let owner = owner(State::default(), 2);
     let (entries, changes) = (vec![], vec![]);
     let mut house = House { owner, entries, changes, now_ms: 1_700_000_000_000 };
 

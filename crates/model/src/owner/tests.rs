@@ -4,6 +4,7 @@ use super::*;
 use crate::commit::{Operation, Record, digest};
 use crate::name::{Key, Name};
 use crate::position::Incarnation;
+use crate::state::CommitChanges;
 
 const NOW: u64 = 1_800_000_000_000;
 
@@ -20,7 +21,8 @@ struct Shop {
 impl Shop {
     fn new() -> Self {
         let incarnation = Incarnation(Uuid::from_u128(1));
-        let owner = Owner::new(incarnation, Uuid::from_u128(2), State::default());
+        let mirror = Mirror::new(incarnation, State::default());
+        let owner = Owner::new(mirror, Uuid::from_u128(2));
         let mut shop = Self {
             owner,
             answers: BTreeMap::new(),
@@ -58,7 +60,7 @@ impl Shop {
         while let Some(effect) = self.owner.next_effect() {
             match effect {
                 Effect::Append { entry, .. } => return Some(entry),
-                Effect::Publish { commits, .. } => self.published.extend(commits),
+                Effect::Publish(changes) => self.published.extend(changes.commits),
                 Effect::Answer { ticket, answer } => {
                     assert!(self.answers.insert(ticket, answer).is_none(), "answered twice");
                 }
@@ -267,33 +269,6 @@ fn an_add_to_what_is_no_integer_names_the_field_and_what_it_holds() {
     let over =
         shop.commit(json!([{"op": "add", "table": "items", "key": "a", "field": "n", "by": 1}]));
     assert_eq!(over.unwrap_err().code(), "out_of_bounds");
-}
-
-#[test]
-fn i5_a_second_fold_of_the_same_entries_gives_the_same_state() {
-    let mut shop = Shop::new();
-    shop.commit(json!([put("a", 5), put("b", 6)])).unwrap();
-    shop.commit(json!([take("a"), {"op": "delete", "table": "items", "key": "b"}])).unwrap();
-
-    let mut folded = State::default();
-    for (at, entry) in shop.entries.iter().enumerate() {
-        folded.fold(Revision(at as u64 + 1), entry, &mut |_, _| {}).unwrap();
-    }
-
-    assert_eq!(&folded, shop.owner.state());
-}
-
-#[test]
-fn i36_a_gap_or_another_history_is_an_error_never_skipped() {
-    let mut shop = Shop::new();
-    shop.commit(json!([put("a", 5)])).unwrap();
-    let mut folded = State::default();
-
-    let gap = folded.fold(Revision(2), &shop.entries[1], &mut |_, _| {}).unwrap_err();
-    let diverged = folded.fold(Revision(1), &shop.entries[1], &mut |_, _| {}).unwrap_err();
-
-    assert_eq!(gap, crate::state::FoldError::Gap { found: Revision(2), applied: Revision(0) });
-    assert_eq!(diverged, crate::state::FoldError::Diverged { at: Revision(1) });
 }
 
 #[test]

@@ -12,9 +12,8 @@ use crate::loans::Loan;
 use crate::mail::Worker;
 use crate::retention::{Keep, Retention};
 use instep_model::log::{AppendError, Log};
-use instep_model::mail::MailChange;
+use instep_model::mirror::EntryChanges;
 use instep_model::owner::{Effect, Event};
-use instep_model::state::CommitChanges;
 
 const BRISK_APPEND: Duration = Duration::from_micros(limits::BRISK_APPEND_US);
 const BRISK_TELLING: Duration = Duration::from_micros(limits::BRISK_TELLING_US);
@@ -207,9 +206,9 @@ impl Ownership {
                     };
                     self.owner.handle(event, now_ms());
                 }
-                Effect::Publish { commits, mail } => {
-                    shared.calm.store(commits.len() <= 1, Ordering::Relaxed);
-                    self.publish(shared, commits, mail);
+                Effect::Publish(changes) => {
+                    shared.calm.store(changes.commits.len() <= 1, Ordering::Relaxed);
+                    self.publish(shared, changes);
                 }
                 Effect::Answer { ticket, answer } => {
                     let mut counters = lock(&shared.counters);
@@ -233,7 +232,7 @@ impl Ownership {
         counters.bytes += bytes;
     }
 
-    fn publish(&mut self, shared: &Shared, commits: Vec<CommitChanges>, mail: Vec<MailChange>) {
+    fn publish(&mut self, shared: &Shared, EntryChanges { commits, mail }: EntryChanges) {
         let state = Arc::new(self.owner.state().clone());
         let (tables, place) = (state.tables.clone(), state.applied);
         // Bodies are there before anybody can read their messages, and a message is visible before

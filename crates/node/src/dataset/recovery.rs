@@ -6,9 +6,10 @@ use instep_model::definition::Start;
 use instep_model::disk::Shortage;
 use instep_model::feed::Feed;
 use instep_model::log::{Log, LogReader, ReadError};
-use instep_model::position::{Incarnation, Place, Revision};
+use instep_model::mirror::Mirror;
+use instep_model::position::{Incarnation, Revision};
 use instep_model::snapshot::{Reader, SnapshotError};
-use instep_model::state::{CommitChanges, FoldError, Seen, State};
+use instep_model::state::{FoldError, Seen, State};
 
 use super::{Options, Snapshots, now_ms};
 use crate::engine::DefinitionStore;
@@ -84,7 +85,7 @@ impl OpenError {
 }
 
 pub(super) struct Recovered {
-    pub(super) state: State,
+    pub(super) mirror: Mirror,
     pub(super) feed: Feed,
     pub(super) retention: Retention,
     pub(super) post: Post,
@@ -97,7 +98,7 @@ pub(super) fn recover(
     (incarnation, post): (Incarnation, Post),
 ) -> Result<Recovered, OpenError> {
     let bounds = log.bounds();
-    let mut state = newest_snapshot(snapshots, bounds.floor)?;
+    let state = newest_snapshot(snapshots, bounds.floor)?;
     if let Some(before) = post.bodies.begin()? {
         bodies::restore(&options.name, &state, log, &*before, &post)?;
     }
@@ -109,44 +110,43 @@ pub(super) fn recover(
         state.applied,
     );
     let mut retention = Retention::default();
+    let mut mirror = Mirror::new(incarnation, state);
     // What a snapshot covers is read for its sizes only, so that history before it ages too.
-    let mut next = state.applied.revision.next();
+    let mut next = mirror.state().applied.revision.next();
     let folding_views = !options.views.is_empty();
     while next <= bounds.head {
         make_room();
         for stored in log.read(next, READ_BYTES)? {
-            let mut commits: Vec<CommitChanges> = Vec::new();
-            let mut see = |place: Place, seen: Seen| {
-                let change = match seen {
-                    Seen::Row(change) => change,
+            if folding_views {
+                let changes = mirror.apply(stored.revision, &stored.bytes)?;
+                post.keep(&changes.mail);
+                post.forget(&changes.mail);
+                // Views need the tables as they were. It is not cheap: what a clone shares, the
+                // next fold copies.
+                let state = mirror.state();
+                feed.apply(&changes.commits, state.tables.clone(), state.applied);
+            } else {
+                // Nobody has joined yet, so without views there is nothing to collect.
+                mirror.replay(stored.revision, &stored.bytes, &mut |place, seen| match seen {
+                    Seen::Row(change) => feed.replay(place, &change),
                     Seen::Mail(change) => {
                         let change = [change];
                         post.keep(&change);
-                        return post.forget(&change);
+                        post.forget(&change);
                     }
-                };
-                match commits.last_mut() {
-                    // Nobody has joined yet, so without views there is nothing to collect.
-                    _ if !folding_views => feed.replay(place, &change),
-                    Some(last) if last.place == place => last.changes.push(change),
-                    _ => commits.push(CommitChanges { place, changes: vec![change] }),
-                }
-            };
-            state.fold_all(stored.revision, &stored.bytes, &mut see)?;
-            post.bodies.spill_surplus()?;
-            retention.appended(stored.revision, stored.bytes.len() as u64, state.time_ms);
-            if folding_views {
-                // Views need the tables as they were. It is not cheap: what a clone shares, the
-                // next fold copies.
-                feed.apply(&commits, state.tables.clone(), state.applied);
+                })?;
             }
+            post.bodies.spill_surplus()?;
+            let time_ms = mirror.state().time_ms;
+            retention.appended(stored.revision, stored.bytes.len() as u64, time_ms);
             next = stored.revision.next();
         }
     }
     if !folding_views {
+        let state = mirror.state();
         feed.apply(&[], state.tables.clone(), state.applied);
     }
-    Ok(Recovered { state, feed, retention, post })
+    Ok(Recovered { mirror, feed, retention, post })
 }
 
 impl Recovered {
@@ -164,7 +164,7 @@ impl Recovered {
             tracing::warn!(dataset = %options.name, %error, "the views of before cannot be read");
             None
         });
-        let start = Start::new(&options.views, stored, incarnation, self.state.applied);
+        let start = Start::new(&options.views, stored, incarnation, self.mirror.state().applied);
         let is_changed = !start.changed().is_empty();
         if is_changed {
             tracing::info!(
@@ -174,7 +174,7 @@ impl Recovered {
             );
         }
         let is_bounded = is_changed && self.append_boundary(options, log)?;
-        let held = start.hold(self.state.applied, is_bounded);
+        let held = start.hold(self.mirror.state().applied, is_bounded);
         // If that fails, the next start finds the views changed again.
         if let Some(bytes) = held.to_write
             && let Err(error) = store.write(&bytes)
@@ -187,15 +187,17 @@ impl Recovered {
 
     /// Appends an entry with one commit that changes nothing; false when there is no room.
     fn append_boundary(&mut self, options: &Options, log: &mut dyn Log) -> Result<bool, OpenError> {
-        let bytes = Start::boundary(&self.state, options.writer, now_ms());
-        if let Err(error) = log.append(self.state.applied.revision, &bytes) {
+        let state = self.mirror.state();
+        let bytes = Start::boundary(state, options.writer, now_ms());
+        if let Err(error) = log.append(state.applied.revision, &bytes) {
             tracing::warn!(dataset = %options.name, %error, "the change of views is not logged");
             return Ok(false);
         }
-        let revision = self.state.applied.revision.next();
-        self.state.fold_all(revision, &bytes, &mut |_, _| {})?;
-        self.retention.appended(revision, bytes.len() as u64, self.state.time_ms);
-        self.feed.apply(&[], self.state.tables.clone(), self.state.applied);
+        let revision = state.applied.revision.next();
+        self.mirror.apply(revision, &bytes)?;
+        let state = self.mirror.state();
+        self.retention.appended(revision, bytes.len() as u64, state.time_ms);
+        self.feed.apply(&[], state.tables.clone(), state.applied);
         Ok(true)
     }
 }

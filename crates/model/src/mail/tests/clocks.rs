@@ -106,8 +106,7 @@ fn what_a_clock_that_was_set_back_has_done_survives_a_snapshot() {
     for _ in 0..2 {
         let state = restored(&house);
         assert_eq!(state, *house.owner.state());
-        let owner = Owner::new(Incarnation(Uuid::from_u128(1)), Uuid::from_u128(3), state);
-        house.owner = owner.with_mail(MailRules::default());
+        house.owner = owner(state, 3).with_mail(MailRules::default());
         house.now_ms -= if house.owner.state().time_ms > house.now_ms { 0 } else { 12 * HOUR };
         house.tend();
     }

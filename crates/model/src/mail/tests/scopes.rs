@@ -95,8 +95,7 @@ fn what_was_stored_before_ids_had_scopes_is_known_by_its_endpoint_and_body() {
         body: bytes::Bytes::from_static(body),
     };
     assert!(Arc::make_mut(&mut state.mail).apply(stored, house.now_ms, &mut |_| {}));
-    let owner = Owner::new(Incarnation(Uuid::from_u128(1)), Uuid::from_u128(3), state);
-    house.owner = owner.with_mail(MailRules::default());
+    house.owner = owner(state, 3).with_mail(MailRules::default());
 
     assert_eq!(send(&mut house, &first), Ok(1));
     assert_eq!(send(&mut house, &letter("mail", "bob")), Ok(1));
