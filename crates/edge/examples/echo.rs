@@ -8,8 +8,8 @@ use bytes::Bytes;
 use instep_access::Gate;
 use instep_edge::websocket::{self, RawMessage};
 use instep_edge::{Door, DoorOptions};
+use instep_model::ring::RingLimits;
 use instep_node::Node;
-use instep_node::ring::RingLimits;
 use instep_protocol::encode::Frame;
 
 const MESSAGE_BYTES: usize = 16 * 1024 * 1024;

@@ -19,8 +19,8 @@ use instep_model::feed::JoinRefusal;
 use instep_model::limits;
 use instep_model::position::Position;
 use instep_model::presence::Greeting;
+use instep_model::ring::{Frame, Payload, Read, complete_up_to};
 use instep_node::live::{GAP_EVENT, LivePlace};
-use instep_node::ring::{Frame, Payload, Read};
 use instep_node::{Dataset, Listener, NodeJoined, Subscription};
 use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
@@ -288,8 +288,7 @@ impl Reader {
         match self.subscription.read_within(limits::BATCH_FRAMES, limits::BATCH_BYTES) {
             Read::Frames(frames) if frames.is_empty() => {}
             Read::Frames(frames) => {
-                let position = frames.iter().rev().find_map(|frame| frame.position);
-                self.position = position.or(self.position);
+                self.position = complete_up_to(&frames).or(self.position);
                 let counted = frames.iter().any(|frame| frame.offset.is_some());
                 let place = counted.then(|| self.subscription.place()).flatten();
                 self.put_frames(&frames, place.as_ref().map(|place| &*place.epoch));

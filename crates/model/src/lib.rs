@@ -25,6 +25,8 @@ pub mod owner;
 pub mod position;
 pub mod presence;
 pub mod reserved;
+pub mod retention;
+pub mod ring;
 pub mod row;
 pub mod snapshot;
 pub mod state;

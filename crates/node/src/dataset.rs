@@ -30,12 +30,12 @@ use crate::follow::{Follow, FollowError};
 use crate::hub::Hub;
 use crate::journals::{JournalRecords, Oldest};
 use crate::mail::{MailOptions, Post};
-use crate::retention::Keep;
 use crate::topics::{Listener, Subscription, Topics, lock};
 use appending::Appending;
 use backlog::Backlog;
 use housekeeping::Closing;
 use inbox::{Inbox, Put};
+use instep_model::retention::Keep;
 use ownership::Ownership;
 
 mod appending;

@@ -16,8 +16,8 @@ use instep_protocol::encode::encode_broadcast;
 use instep_protocol::vsn::Vsn;
 use tokio::sync::watch;
 
-use crate::ring::{Frame, Payload};
 use crate::topics::{Listener, Subscription, Topics, lock};
+use instep_model::ring::{Frame, Payload};
 
 /// The feed of one dataset with the topics that it tells.
 pub(crate) struct Hub {

@@ -4,7 +4,7 @@
 //! see, changefeeds), [`Topics`] with their rings, [`live`] topics, and [`Node`], which holds them
 //! together.
 //! What does not: sockets, HTTP, and which engine runs.
-//! Start reading at [`dataset`], then [`hub`](crate::Dataset::join), then [`ring`].
+//! Start reading at [`dataset`], then [`hub`](crate::Dataset::join), then [`Topics`].
 
 mod blocking;
 pub mod dataset;
@@ -16,8 +16,6 @@ pub mod live;
 mod loans;
 pub mod mail;
 mod node;
-pub mod retention;
-pub mod ring;
 mod topics;
 
 pub use blocking::{blocking, on_a_thread};

@@ -19,8 +19,8 @@ use serde_json::{Value, json};
 
 pub(crate) use self::ids::Ids;
 pub use self::ids::{Once, PublishId};
-use crate::ring::{Frame, Message, Payload, RingLimits};
 use crate::topics::Subscription;
+use instep_model::ring::{Frame, Message, Payload, RingLimits};
 
 /// A declared pattern of live topics.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

@@ -17,8 +17,8 @@ use crate::live::{
     self, Ids, LiveError, LiveJoined, LivePattern, Once, PublishId, Published, Since,
 };
 use crate::mail::SERVER_PREFIX;
-use crate::ring::{Payload, RingLimits};
 use crate::topics::{Listener, Subscription, Topic, Topics};
+use instep_model::ring::{Payload, RingLimits};
 
 /// One node. Cloning gives another handle.
 #[derive(Clone)]

@@ -22,7 +22,7 @@ use self::live::LiveState;
 pub use self::presence::{Audience, Crowd, Present};
 use crate::dataset::now_ms;
 use crate::live::LivePlace;
-use crate::ring::{Cursor, Frame, Read, Ring, RingBudget, RingLimits};
+use instep_model::ring::{Cursor, Frame, Read, Ring, RingBudget, RingLimits};
 
 /// Listener of a topic, which it wakes. A wake-up carries no data and is only a hint.
 #[derive(Clone)]
@@ -400,7 +400,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::ring::Payload;
+    use instep_model::ring::Payload;
 
     fn frame(text: &'static str) -> Arc<Frame> {
         let encoded = Bytes::from_static(text.as_bytes());

@@ -11,10 +11,10 @@ use instep_model::log::{AppendError, Bounds, Log, LogReader, Promise};
 use instep_model::name::{Key, Name};
 use instep_model::owner::Refusal;
 use instep_model::position::{Incarnation, Revision};
+use instep_model::retention::Keep;
 use instep_node::dataset::Options;
 use instep_node::engine::Engine;
 use instep_node::mail::MailOptions;
-use instep_node::retention::Keep;
 use instep_node::{Dataset, Listener, Topics};
 use uuid::Uuid;
 

@@ -15,9 +15,9 @@ use instep_access::origin::Origins;
 use instep_edge::{DoorOptions, JanusOptions, Proxies, RateOptions};
 use instep_model::limits;
 use instep_model::name::Name;
+use instep_model::ring::RingLimits;
 use instep_model::view::{View, ViewDeclaration, ViewError};
 use instep_node::LivePattern;
-use instep_node::ring::RingLimits;
 use serde::Deserialize;
 
 pub(crate) use self::checks::is_shown;

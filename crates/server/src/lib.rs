@@ -55,8 +55,8 @@ pub use inspection::check_data;
 pub use instep_access as access;
 pub use instep_edge::rules::{Channel, JoinRequest, Push};
 pub use instep_model as model;
+pub use instep_model::ring::Payload;
 pub use instep_node::live::{LiveError, Published};
-pub use instep_node::ring::Payload;
 pub use instep_node::{
     Audience, Crowd, Dataset, Follow, FollowError, FollowedCommit, LivePattern, Node, PresenceMode,
 };

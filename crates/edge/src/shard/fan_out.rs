@@ -11,9 +11,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use instep_model::limits;
 use instep_model::position::Position;
+use instep_model::ring::{Cursor, Frame, Read};
 use instep_node::Topic;
 use instep_node::mail::SERVER_PREFIX;
-use instep_node::ring::{Cursor, Frame, Read};
 use slab::Slab;
 
 use super::connection::{Connection, Side};

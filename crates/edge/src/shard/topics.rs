@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use instep_node::ring::Cursor;
+use instep_model::ring::Cursor;
 use instep_node::{Bell, Listener, Topic};
 use instep_protocol::session::ChannelId;
 use slab::Slab;

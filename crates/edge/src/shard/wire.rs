@@ -1,7 +1,7 @@
 //! Framing of messages in the stream of a connection.
 
+use instep_model::ring::{Frame as RingFrame, Payload};
 use instep_node::live::UNCOUNTED_EVENTS;
-use instep_node::ring::{Frame as RingFrame, Payload};
 use instep_protocol::encode::{Frame, binary_named_broadcast, encode_broadcast};
 use instep_protocol::vsn::Vsn;
 use instep_protocol::{janus, length, websocket};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use instep_model::position::Position;
 use instep_model::presence::Greeting;
-use instep_node::ring::{Cursor, Frame as RingFrame, Read};
+use instep_model::ring::{Cursor, Frame as RingFrame, Read, complete_up_to};
 use instep_node::{Dataset, Subscription};
 use instep_protocol::session::{Channel, ChannelId};
 
@@ -94,8 +94,7 @@ impl Joined {
         let from = self.subscription.cursor();
         match self.subscription.read_within(most, bytes) {
             Read::Frames(frames) => {
-                let position = frames.iter().rev().find_map(|frame| frame.position);
-                self.position = position.or(self.position);
+                self.position = complete_up_to(&frames).or(self.position);
                 News::Frames(frames)
             }
             Read::Lagged { missed } => {

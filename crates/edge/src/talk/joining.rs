@@ -13,7 +13,7 @@ use instep_model::feed::{self, JoinRefusal, Joined as FeedJoined, Mode, Notice};
 use instep_model::json::{INEXACT, read_value};
 use instep_model::limits;
 use instep_model::position::Position;
-use instep_node::ring::{Frame as RingFrame, Payload};
+use instep_model::ring::{Frame as RingFrame, Payload};
 use instep_node::{Listener, NodeJoined};
 use instep_protocol::encode::{Body, Frame, binary_named_broadcast};
 use instep_protocol::session::{Channel, ChannelId, Event, JoinOutcome};

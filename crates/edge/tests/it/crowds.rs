@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use instep_edge::DoorOptions;
 use instep_model::limits;
-use instep_node::ring::RingLimits;
+use instep_model::ring::RingLimits;
 use serde_json::json;
 
 use crate::client::{Client, frame};

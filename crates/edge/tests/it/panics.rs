@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use instep_edge::DoorOptions;
-use instep_node::ring::RingLimits;
+use instep_model::ring::RingLimits;
 use serde_json::json;
 
 use crate::house::{House, LIVENESS, eventually};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use instep_edge::DoorOptions;
-use instep_node::ring::RingLimits;
+use instep_model::ring::RingLimits;
 use serde_json::{Value, json};
 
 use crate::house::{House, TABLE_TOPIC, eventually};

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use instep_edge::DoorOptions;
 use instep_model::limits;
-use instep_node::ring::RingLimits;
+use instep_model::ring::RingLimits;
 use serde_json::json;
 use socket2::SockRef;
 

@@ -10,10 +10,10 @@ use super::{
 };
 use crate::loans::Loan;
 use crate::mail::Worker;
-use crate::retention::{Keep, Retention};
 use instep_model::log::{AppendError, Log};
 use instep_model::mirror::EntryChanges;
 use instep_model::owner::{Effect, Event};
+use instep_model::retention::{Keep, Retention};
 
 const BRISK_APPEND: Duration = Duration::from_micros(limits::BRISK_APPEND_US);
 const BRISK_TELLING: Duration = Duration::from_micros(limits::BRISK_TELLING_US);

@@ -14,7 +14,7 @@ use instep_model::state::{FoldError, Seen, State};
 use super::{Options, Snapshots, now_ms};
 use crate::engine::DefinitionStore;
 use crate::mail::Post;
-use crate::retention::Retention;
+use instep_model::retention::Retention;
 
 mod bodies;
 

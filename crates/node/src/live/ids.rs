@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use instep_model::limits;
 
 use super::Published;
-use crate::ring::Payload;
 use crate::topics::lock;
+use instep_model::ring::Payload;
 
 /// Idempotency key of a message, chosen by its publisher.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

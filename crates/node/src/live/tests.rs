@@ -3,8 +3,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::node::{Node, NodeJoined};
-use crate::ring::Read;
 use crate::topics::{Listener, Subscription, Topics};
+use instep_model::ring::Read;
 
 fn node(pattern: LivePattern) -> Node {
     let topic = "room:*".into();

@@ -8,7 +8,7 @@ use instep_model::presence::Presence;
 use super::kept::Keep;
 use super::{Listener, Map, Subscription, Topic, TopicState, Topics, lock};
 use crate::live::{LiveJoined, LivePattern, LivePlace, Published, Since};
-use crate::ring::{Cursor, Frame, Message};
+use instep_model::ring::{Cursor, Frame, Message};
 
 pub(super) struct LiveState {
     pub(super) pattern: Arc<LivePattern>,

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Topic, TopicState, Topics, lock};
 use crate::live::PresenceMode;
-use crate::ring::{Frame, Payload};
+use instep_model::ring::{Frame, Payload};
 
 /// Presence on a topic. Dropping it ends it.
 pub struct Present {

@@ -437,11 +437,11 @@ mod tests {
 
     use instep_model::commit::{Operation, Proposal};
     use instep_model::position::Incarnation;
+    use instep_model::retention::Keep;
     use instep_node::Topics;
     use instep_node::dataset::Options;
     use instep_node::engine::Engine;
     use instep_node::mail::MailOptions;
-    use instep_node::retention::Keep;
 
     use super::*;
 

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use instep_model::limits;
-use instep_model::position::Revision;
+use crate::limits;
+use crate::position::Revision;
 
 /// Retention limits of history. Entries older than the time, or beyond the bytes, may go; a
 /// snapshot always covers what goes.
@@ -16,8 +16,10 @@ pub struct Keep {
 }
 
 /// Sizes and times of a log's entries, in coarse steps.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Retention {
+    /// Entries are counted together up to this many bytes.
+    step_bytes: u64,
     steps: VecDeque<Step>,
     bytes: u64,
     age: Age,
@@ -60,15 +62,27 @@ struct Step {
     newest_ms: u64,
 }
 
-/// Entries are counted together up to this many bytes.
+/// Bytes of a step of the log of a server.
 const STEP_BYTES: u64 = 1024 * 1024;
 
+impl Default for Retention {
+    fn default() -> Self {
+        Self::in_steps_of(STEP_BYTES)
+    }
+}
+
 impl Retention {
+    /// Retention of a log of which nothing was counted yet, in steps of so many bytes.
+    #[must_use]
+    pub fn in_steps_of(step_bytes: u64) -> Self {
+        Self { step_bytes, steps: VecDeque::new(), bytes: 0, age: Age::default() }
+    }
+
     /// Counts an entry.
     pub fn appended(&mut self, revision: Revision, bytes: u64, time_ms: u64) {
         self.bytes += bytes;
         match self.steps.back_mut() {
-            Some(step) if step.bytes + bytes <= STEP_BYTES => {
+            Some(step) if step.bytes + bytes <= self.step_bytes => {
                 step.bytes += bytes;
                 step.newest_ms = time_ms;
             }
