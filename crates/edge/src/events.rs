@@ -22,6 +22,8 @@ use instep_model::presence::Greeting;
 use instep_model::ring::{Frame, Payload, Read, complete_up_to};
 use instep_node::live::{GAP_EVENT, LivePlace};
 use instep_node::{Dataset, Listener, NodeJoined, Subscription};
+use instep_protocol::payload::join::{JoinLimits, Reply, reply};
+use instep_protocol::payload::rows::{Push, Pushes};
 use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -34,7 +36,6 @@ use crate::line::Crowded;
 use crate::places::Place;
 use crate::rules::JoinRequest;
 use crate::talk::gap;
-use crate::talk::joining::reply;
 use crate::talk::presence::{Seat, Wish};
 use crate::talk::rest::Rest;
 
@@ -218,11 +219,13 @@ impl Reader {
         match joined {
             NodeJoined::View { dataset, joined, subscription } => {
                 let since = wish.since.position().flatten();
-                let (response, pending) = reply(&joined, since);
-                let id = (!pending).then_some(Id::Position(joined.position));
+                let limits = JoinLimits::default();
+                let Reply { response, is_pending } = reply(&joined, since, limits);
+                let id = (!is_pending).then_some(Id::Position(joined.position));
                 put(id, JOINED_EVENT, &response);
                 let position = Some(joined.position);
-                let rest = pending.then(|| Box::new(Rest::of_join(joined)));
+                let rest =
+                    is_pending.then(|| Box::new(Rest::Rows(Pushes::of_join(joined, limits))));
                 let (seat, dataset, ended) = (None, Some(dataset), false);
                 Ok(Self { form, seat, subscription, dataset, position, out, rest, ended })
             }
@@ -277,7 +280,7 @@ impl Reader {
         let Some(mut rest) = self.rest.take() else { return };
         let mut bytes = 0;
         while bytes < limits::BATCH_BYTES {
-            let Some((event, payload, position)) = rest.next() else { return self.read() };
+            let Some(Push { event, payload, position }) = rest.next() else { return self.read() };
             bytes += payload.len();
             self.put(position.map(Id::Position), &event, &payload);
         }
@@ -321,9 +324,8 @@ impl Reader {
         match dataset.catch_up(&mut self.subscription, self.position) {
             Ok(joined) => {
                 self.position = Some(joined.position);
-                let told = json!({"missed": missed, "mode": joined.mode}).to_string();
-                self.put(None, "lagged", told.as_bytes());
-                self.rest = Some(Box::new(Rest::one_by_one(joined)));
+                self.rest = Some(Box::new(Rest::Rows(Pushes::of_lagged(missed, joined))));
+                self.read_rest();
             }
             // The topic is gone or has grown too large: whoever joins again is told why.
             Err(refusal) => {

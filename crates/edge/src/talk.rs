@@ -27,6 +27,7 @@ use instep_node::live::{GAP_EVENT, LivePlace};
 use instep_protocol::encode::{Body, Frame};
 use instep_protocol::janus::session::{self as janus, JanusSession};
 use instep_protocol::janus::{Timestamp, Token};
+use instep_protocol::payload::rows::Pushes;
 use instep_protocol::session::{
     Channel, ChannelId, Effect, Ending, Event, JoinOutcome, Options, ReplyTo, Session,
 };
@@ -398,9 +399,8 @@ impl Talk {
         match caught_up {
             Ok(caught_up) => {
                 joined.position = Some(caught_up.position);
-                let told = json!({"missed": missed, "mode": caught_up.mode});
-                joined.rest = Some(Box::new(Rest::one_by_one(caught_up)));
-                self.push(&channel, "lagged", told.to_string().into(), now, wants);
+                let pushes = Pushes::of_lagged(missed, caught_up);
+                joined.rest = Some(Box::new(Rest::Rows(pushes)));
             }
             // The topic is gone or has grown too large: the client joins again and is told why.
             Err(_) => self.end_channel(channel, now, wants),

@@ -39,6 +39,8 @@ pub const GONE_EVENT: &str = "gone";
 pub const LEAVE_EVENT: &str = "leave";
 /// The event that says up to where a topic is complete.
 pub const BOOKMARK_EVENT: &str = "bookmark";
+/// The event that tells a subscriber that it fell off the ring.
+pub const LAGGED_EVENT: &str = "lagged";
 /// The event of a chunk of a snapshot.
 pub const SNAPSHOT_EVENT: &str = "snapshot";
 

@@ -6,18 +6,15 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 
-use bytes::Bytes;
-use instep_model::feed::{BOOKMARK_EVENT, Behind, Feed, JoinRefusal, Joined, Listing, Notice};
+use instep_model::feed::{Behind, Feed, JoinRefusal, Joined, Listing};
 use instep_model::name::Name;
 use instep_model::position::{Place, Position};
 use instep_model::state::{CommitChanges, Tables};
 use instep_model::view::{Failure, Failures, View};
-use instep_protocol::encode::encode_broadcast;
-use instep_protocol::vsn::Vsn;
+use instep_protocol::payload::frame;
 use tokio::sync::watch;
 
 use crate::topics::{Listener, Subscription, Topics, lock};
-use instep_model::ring::{Frame, Payload};
 
 /// The feed of one dataset with the topics that it tells.
 pub(crate) struct Hub {
@@ -91,7 +88,7 @@ impl Hub {
         // Pushed under the feed's lock: a joiner is either before all of them or after.
         for told in notices.chunk_by(|a, b| a.topic == b.topic) {
             if let Some(topic) = told.first().and_then(|notice| self.topics.get(&notice.topic)) {
-                topic.push(told.iter().map(|notice| Arc::new(frame_of(notice))));
+                topic.push(told.iter().map(|notice| Arc::new(frame::of_notice(notice))));
             }
         }
         drop(feed);
@@ -242,12 +239,9 @@ impl Hub {
             return;
         }
         *bookmarked = position.place;
-        let payload = Bytes::from(format!("{{\"position\":\"{position}\"}}"));
         for topic in self.topics.all() {
             if feed.has_topic(topic.name()) {
-                let payload = payload.clone();
-                let frame = json_frame(topic.name(), BOOKMARK_EVENT, payload, Some(position));
-                topic.push([Arc::new(frame)]);
+                topic.push([Arc::new(frame::bookmark(topic.name(), position))]);
             }
         }
     }
@@ -255,14 +249,4 @@ impl Hub {
 
 fn views_of(feed: &Feed) -> Vec<(View, Failures)> {
     feed.views().map(|(view, failures)| (view.clone(), failures.clone())).collect()
-}
-
-fn frame_of(notice: &Notice) -> Frame {
-    json_frame(&notice.topic, &notice.event, notice.payload().into(), notice.position)
-}
-
-fn json_frame(topic: &str, event: &str, payload: Bytes, position: Option<Position>) -> Frame {
-    let encoded = encode_broadcast(Vsn::V2, topic, event, &payload);
-    let payload = Payload::Json(payload);
-    Frame { event: event.into(), payload, position, offset: None, encoded }
 }

@@ -3,8 +3,8 @@
 //! What lives here: the codec of messages ([`message`] in, [`encode`] out), the session machine
 //! ([`session`]), and what surrounds it at a door without being I/O: the version ([`vsn`]), the
 //! subprotocol with its token ([`subprotocol`]), the bodies of long-poll ([`longpoll`]), the frames
-//! of the WebSocket ([`websocket`]) and of plain TCP ([`length`]). And the wire of 2009 with a
-//! session machine of its own ([`janus`]).
+//! of the WebSocket ([`websocket`]) and of plain TCP ([`length`]); what clients are told inside
+//! messages ([`payload`]). And the wire of 2009 with a session machine of its own ([`janus`]).
 //! What does not: sockets, clocks, rights, topics' patterns, the rings that fan frames out.
 //! Start reading at [`session`], then [`message`].
 
@@ -13,6 +13,7 @@ pub mod janus;
 pub mod length;
 pub mod longpoll;
 pub mod message;
+pub mod payload;
 pub mod reference;
 pub mod session;
 pub mod subprotocol;

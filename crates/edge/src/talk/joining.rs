@@ -1,21 +1,17 @@
-//! Joining: who may, what the reply carries, and what is pushed after it.
-//!
-//! A client that adopts every `position` it sees never misses anything: a position is only given
-//! where everything up to it has been told. So the reply carries one when it is complete in
-//! itself. When rows follow as pushes it carries the client's own position, or none, and
-//! `pending: true`; the last push carries the new one.
+//! Joining: who may, and what is told then. What the reply carries, and what is pushed after it,
+//! is decided by [`instep_protocol::payload::join`].
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use instep_model::feed::{self, JoinRefusal, Joined as FeedJoined, Mode, Notice};
 use instep_model::json::{INEXACT, read_value};
 use instep_model::limits;
-use instep_model::position::Position;
 use instep_model::ring::{Frame as RingFrame, Payload};
 use instep_node::{Listener, NodeJoined};
 use instep_protocol::encode::{Body, Frame, binary_named_broadcast};
+use instep_protocol::payload::join::{JoinLimits, Reply, refusal, reply};
+use instep_protocol::payload::rows::{Push, Pushes};
 use instep_protocol::session::{Channel, ChannelId, Event, JoinOutcome};
 use serde_json::{Value, json};
 
@@ -114,20 +110,23 @@ impl Talk {
         };
         let joined = match house.node().join(topic, &wish.since, listener) {
             Ok(joined) => joined,
-            Err(refusal) => {
-                refuse(self, &refused(topic, &refusal), wants);
+            Err(refused) => {
+                refuse(self, &refusal(topic, &refused), wants);
                 return None;
             }
         };
         let (response, entered) = match joined {
             NodeJoined::View { dataset, joined, subscription } => {
-                let (response, rest) = reply(&joined, wish.since.position().flatten());
+                let limits = JoinLimits::default();
+                let since = wish.since.position().flatten();
+                let Reply { response, is_pending } = reply(&joined, since, limits);
                 let entered = Joined {
                     position: Some(joined.position),
                     dataset: Some(dataset),
                     ..Joined::new(channel.clone(), subscription)
                 };
-                (response, (entered, Behind::View(rest.then_some(joined))))
+                let rest = is_pending.then(|| Pushes::of_join(joined, limits));
+                (response, (entered, Behind::View(rest)))
             }
             NodeJoined::Live(joined) => {
                 // The Janus wire has no word for who is there.
@@ -166,7 +165,7 @@ impl Talk {
     ) -> ChannelId {
         let behind = match behind {
             Behind::View(rest) => {
-                joined.rest = rest.map(|joined| Box::new(Rest::of_join(joined)));
+                joined.rest = rest.map(|pushes| Box::new(Rest::Rows(pushes)));
                 None
             }
             Behind::Live(last) => last,
@@ -208,7 +207,7 @@ impl Talk {
         let (channel, mut told, mut is_over) = (joined.channel.clone(), 0, false);
         while told < most && !is_over {
             match rest.next() {
-                Some((event, payload, _)) => {
+                Some(Push { event, payload, .. }) => {
                     told += payload.len();
                     self.push(&channel, &event, payload, now, wants);
                 }
@@ -225,7 +224,7 @@ impl Talk {
 /// Content that follows the answer to a join.
 enum Behind {
     /// Rows that did not fit it.
-    View(Option<FeedJoined>),
+    View(Option<Pushes>),
     /// The newest message, for who has none. What was missed is read from the ring.
     /// Bytes have a kind of their own for some.
     Live(Option<(Arc<RingFrame>, bool)>),
@@ -235,99 +234,4 @@ enum Behind {
 fn named(topic: &str, message: &RingFrame) -> Option<Frame> {
     let Payload::Binary(bytes) = &message.payload else { return None };
     binary_named_broadcast(topic, &message.event, bytes).map(Frame::Binary).ok()
-}
-
-/// A refused join as the client sees it.
-fn refused(topic: &str, refusal: &JoinRefusal) -> Value {
-    match refusal {
-        JoinRefusal::Unmatched => json!({"reason": "unmatched topic"}),
-        JoinRefusal::Unavailable => {
-            json!({"reason": "dataset_unavailable", "detail": refusal.to_string()})
-        }
-        JoinRefusal::Ahead { head } => json!({
-            "reason": "position_ahead", "detail": refusal.to_string(), "position": head,
-        }),
-        JoinRefusal::TooLarge { rows, bytes } => {
-            let path = topic.strip_prefix("table:").and_then(|name| name.split_once('/'));
-            let snapshot = path
-                .map(|(dataset, table)| format!("/v1/datasets/{dataset}/tables/{table}/snapshot"));
-            json!({
-                "reason": "too_large", "detail": refusal.to_string(),
-                "rows": rows, "bytes": bytes, "snapshot": snapshot,
-            })
-        }
-    }
-}
-
-/// The reply to a join, and whether something follows it.
-pub(crate) fn reply(joined: &FeedJoined, since: Option<Position>) -> (Bytes, bool) {
-    let FeedJoined { mode, position, notices } = joined;
-    let pending = |position: Option<Position>| {
-        let reply = json!({"mode": mode, "position": position, "pending": true});
-        (Bytes::from(reply.to_string()), true)
-    };
-    if *mode == Mode::Resume {
-        return match notices.is_empty() {
-            true => (json!({"mode": mode, "position": position}).to_string().into(), false),
-            false => pending(since),
-        };
-    }
-    let mut rows = Rows::default();
-    for notice in notices {
-        rows.add(notice);
-        if rows.is_over(limits::JOIN_INLINE_ROWS, limits::JOIN_INLINE_BYTES) {
-            return pending(None);
-        }
-    }
-    let mut reply = json!({"mode": mode, "position": position}).to_string().into_bytes();
-    reply.pop();
-    reply.extend_from_slice(b",\"rows\":");
-    reply.extend_from_slice(&rows.finish());
-    reply.push(b'}');
-    (reply.into(), false)
-}
-
-/// Rows as a JSON list of `{"event", "payload"}`.
-#[derive(Default)]
-pub(super) struct Rows {
-    json: Vec<u8>,
-    count: usize,
-}
-
-impl Rows {
-    pub(super) fn add(&mut self, notice: &Notice) {
-        self.json.push(if self.count == 0 { b'[' } else { b',' });
-        self.json.extend_from_slice(b"{\"event\":");
-        self.json.extend_from_slice(Value::from(&*notice.event).to_string().as_bytes());
-        self.json.extend_from_slice(b",\"payload\":");
-        // The position belongs to the whole reply, not to its last row.
-        let row = feed::Notice { position: None, ..notice.clone() };
-        self.json.extend_from_slice(&row.payload());
-        self.json.push(b'}');
-        self.count += 1;
-    }
-
-    pub(super) fn is_full(&self, rows: usize, bytes: usize) -> bool {
-        self.count >= rows || self.json.len() >= bytes
-    }
-
-    fn is_over(&self, rows: usize, bytes: usize) -> bool {
-        self.count > rows || self.json.len() > bytes
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
-    pub(super) fn finish_chunk(self) -> Bytes {
-        [b"{\"rows\":", &self.finish()[..], b"}"].concat().into()
-    }
-
-    fn finish(mut self) -> Vec<u8> {
-        if self.count == 0 {
-            self.json.push(b'[');
-        }
-        self.json.push(b']');
-        self.json
-    }
 }
