@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use instep_model::disk::{Access, Disk};
+use instep_model::store::DefinitionStore;
 
 /// Its name.
 pub const FILE: &str = "views.json";
@@ -28,12 +29,11 @@ impl DefinitionFile {
     pub fn in_directory(disk: Arc<dyn Disk>, directory: &Path) -> Self {
         Self { disk, directory: directory.to_owned() }
     }
+}
 
-    /// Its bytes; none when there is no file.
-    ///
-    /// # Errors
-    /// The operating system's, and for a file that is far too large.
-    pub fn read(&self) -> io::Result<Option<Vec<u8>>> {
+impl DefinitionStore for DefinitionFile {
+    /// Fails for a file that is far too large as well.
+    fn read(&self) -> io::Result<Option<Vec<u8>>> {
         let file = match self.disk.open(&self.directory.join(FILE), Access::Read) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             opened => opened?,
@@ -48,11 +48,7 @@ impl DefinitionFile {
         Ok(Some(bytes))
     }
 
-    /// Replaces it.
-    ///
-    /// # Errors
-    /// The operating system's; the file is the old one or the new one.
-    pub fn write(&self, bytes: &[u8]) -> io::Result<()> {
+    fn write(&self, bytes: &[u8]) -> io::Result<()> {
         let unfinished = self.directory.join(UNFINISHED);
         let file = match self.disk.create(&unfinished) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {

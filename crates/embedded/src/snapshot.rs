@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use instep_model::disk::{Access, Disk, Shortage};
 use instep_model::position::{Incarnation, Revision};
+use instep_model::store::{Chunks, Snapshots, TakeChunk};
 
 use crate::error::OpenError;
 use crate::format::Header;
@@ -114,6 +115,12 @@ impl SnapshotError {
             | Self::Kept { .. }
             | Self::GivenUp(_) => io::ErrorKind::Other,
         }
+    }
+}
+
+impl From<SnapshotError> for io::Error {
+    fn from(error: SnapshotError) -> Self {
+        Self::new(error.kind(), error)
     }
 }
 
@@ -320,6 +327,46 @@ impl SnapshotStore {
         let known = self.place.known();
         let verified = known.iter().rev().filter(|(_, state)| **state == State::Verified);
         verified.map(|(revision, _)| *revision).take(KEPT).collect()
+    }
+}
+
+impl Snapshots for SnapshotStore {
+    fn list(&self) -> io::Result<Vec<Revision>> {
+        Ok(self.list().into_iter().map(|info| info.revision).collect())
+    }
+
+    fn open(&self, revision: Revision) -> io::Result<Chunks> {
+        let mut reader = self.read(revision)?;
+        let next = move || reader.next_chunk().map_err(io::Error::from).transpose();
+        Ok(Box::new(std::iter::from_fn(next)))
+    }
+
+    fn write(
+        &self,
+        revision: Revision,
+        fill: &mut dyn FnMut(&mut TakeChunk<'_>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        self.write(revision, |writer| {
+            let mut failure = None;
+            let mut take = |chunk: &[u8]| {
+                writer.chunk(chunk).map_err(|error| {
+                    let told = io::Error::other(error.to_string());
+                    failure = Some(error);
+                    told
+                })
+            };
+            match (fill(&mut take), failure) {
+                (_, Some(error)) => Err(error),
+                (Err(error), None) => Err(SnapshotError::GivenUp(error.to_string())),
+                (Ok(()), None) => Ok(()),
+            }
+        })?;
+        self.prune()?;
+        Ok(())
+    }
+
+    fn covered(&self) -> Option<Revision> {
+        self.safe_floor()
     }
 }
 

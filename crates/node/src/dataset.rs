@@ -20,12 +20,15 @@ use instep_model::log::{LogReader, ReadError};
 use instep_model::name::Name;
 use instep_model::owner::{Owner, Receipt, Refusal};
 use instep_model::position::{Incarnation, Place, Position, Revision};
+use instep_model::recovery::Recovery;
+use instep_model::retention::Keep;
 use instep_model::state::{CommitChanges, State, Tables};
+use instep_model::store::Snapshots;
 use instep_model::view::{Failures, View};
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
-use crate::engine::{Engine, Snapshots};
+use crate::engine::Engine;
 use crate::follow::{Follow, FollowError};
 use crate::hub::Hub;
 use crate::journals::{JournalRecords, Oldest};
@@ -35,7 +38,6 @@ use appending::Appending;
 use backlog::Backlog;
 use housekeeping::Closing;
 use inbox::{Inbox, Put};
-use instep_model::retention::Keep;
 use ownership::Ownership;
 
 mod appending;
@@ -161,19 +163,23 @@ impl Dataset {
         let bounds = log.bounds();
         let reader = log.reader();
         let post = Post::new(bodies, options.mail.clone());
-        let mut recovered = recovery::recover(
+        let mut recovery = recovery::recover(
             &options,
             reader.as_ref(),
             snapshots.as_ref(),
-            (bounds.incarnation, post),
+            (bounds.incarnation, &post),
         )?;
-        recovered.hold_definitions(&options, log.as_mut(), definitions.as_ref())?;
+        let by = (options.writer, now_ms());
+        let held =
+            recovery.hold_definitions(&options.views, log.as_mut(), definitions.as_ref(), by)?;
+        recovery::tell_definitions(&options, &held);
+        let Recovery { mirror, feed, retention, .. } = recovery;
         let shared = Arc::new(Shared {
             name: options.name.clone(),
             incarnation: bounds.incarnation,
-            state: RwLock::new(Arc::new(recovered.mirror.state().clone())),
-            head: watch::Sender::new(recovered.mirror.state().applied),
-            hub: Hub::new(recovered.feed, topics),
+            state: RwLock::new(Arc::new(mirror.state().clone())),
+            head: watch::Sender::new(mirror.state().applied),
+            hub: Hub::new(feed, topics),
             reader,
             inbox: Inbox::new(limits::OWNER_QUEUE_COMMITS),
             queued_bytes: AtomicUsize::new(0),
@@ -187,16 +193,15 @@ impl Dataset {
             appending: Appending::new(),
             counters: Mutex::default(),
             snapshot_at: Mutex::new(Instant::now()),
-            post: recovered.post,
+            post,
             journals: Mutex::default(),
             threads: Mutex::default(),
             closing: Closing::default(),
         });
         let dataset = Self(shared);
-        let owner =
-            Owner::new(recovered.mirror, options.writer).with_mail(options.mail.rules.clone());
+        let owner = Owner::new(mirror, options.writer).with_mail(options.mail.rules.clone());
         dataset
-            .start(owner, log, recovered.retention, &options, snapshots, prepare)
+            .start(owner, log, retention, &options, snapshots, prepare)
             .inspect_err(|_| dataset.give_up())
             .map_err(OpenError::Thread)?;
         Ok(dataset)

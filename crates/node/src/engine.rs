@@ -9,6 +9,7 @@ use bytes::Bytes;
 use instep_model::log::Log;
 use instep_model::log::memory::MemoryLog;
 use instep_model::position::{Incarnation, Revision};
+use instep_model::store::{Chunks, DefinitionStore, Snapshots, TakeChunk};
 
 use crate::topics::lock;
 
@@ -24,39 +25,6 @@ pub struct Engine {
     pub definitions: Arc<dyn DefinitionStore>,
     /// Runs on a thread of its own until the log is dropped: prepares what appends will need.
     pub prepare: Option<Box<dyn FnOnce() + Send>>,
-}
-
-/// The chunks of a snapshot as it is read.
-pub type Chunks = Box<dyn Iterator<Item = io::Result<Bytes>>>;
-/// Takes one chunk of a snapshot as it is written.
-pub type TakeChunk<'a> = dyn FnMut(&[u8]) -> io::Result<()> + 'a;
-
-/// Whole-or-absent blobs, one per revision. Two newest are kept.
-pub trait Snapshots: Send + Sync {
-    /// The revisions of the snapshots, oldest first.
-    ///
-    /// # Errors
-    /// When the storage refuses.
-    fn list(&self) -> io::Result<Vec<Revision>>;
-
-    /// Reads one, chunk by chunk. A chunk is an error where the bytes are not those written.
-    ///
-    /// # Errors
-    /// When the storage refuses.
-    fn open(&self, revision: Revision) -> io::Result<Chunks>;
-
-    /// Writes one; it exists when this returns, and not before.
-    ///
-    /// # Errors
-    /// What `fill` answers, or what the storage does.
-    fn write(
-        &self,
-        revision: Revision,
-        fill: &mut dyn FnMut(&mut TakeChunk<'_>) -> io::Result<()>,
-    ) -> io::Result<()>;
-
-    /// The first entry that the older of the two newest good snapshots does not cover.
-    fn covered(&self) -> Option<Revision>;
 }
 
 /// Bodies of messages by their number. The log is the truth: what is written here again is the
@@ -104,22 +72,6 @@ pub enum StoredBody {
     Missing,
     /// Other bytes than were written.
     Damaged,
-}
-
-/// Store of one small text beside the log: the definitions of the views that the readers of the
-/// dataset have been shown.
-pub trait DefinitionStore: Send + Sync {
-    /// Reads it; none when nothing was ever written.
-    ///
-    /// # Errors
-    /// When the storage refuses.
-    fn read(&self) -> io::Result<Option<Vec<u8>>>;
-
-    /// Replaces it, all or nothing; it survives whatever the log survives when this returns.
-    ///
-    /// # Errors
-    /// When the storage refuses; what was there before is still there, or what was to be written.
-    fn write(&self, bytes: &[u8]) -> io::Result<()>;
 }
 
 /// Definitions in memory.

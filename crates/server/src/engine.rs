@@ -11,14 +11,11 @@ use instep_embedded::error::OpenError;
 use instep_embedded::identity::{self, Identity};
 use instep_embedded::log::{EmbeddedLog, Options, Trimming};
 use instep_embedded::real::RealDisk;
-use instep_embedded::snapshot::{SnapshotError, SnapshotStore, SnapshotWriter};
 use instep_model::log::{AppendError, Bounds, Log, LogReader, Promise};
 use instep_model::name::Name;
 use instep_model::position::{Incarnation, Revision};
 use instep_model::view::View;
-use instep_node::engine::{
-    BodyStore, Chunks, DefinitionStore, Engine, MemoryBodies, Snapshots, StoredBody, TakeChunk,
-};
+use instep_node::engine::{BodyStore, Engine, MemoryBodies, StoredBody};
 use uuid::Uuid;
 
 use crate::formats::{NEWEST_ENTRY, check_formats};
@@ -56,7 +53,7 @@ pub(crate) fn open(directory: &Path, segment_bytes: u64) -> Result<Engine, OpenE
         torn = recovery.torn.is_some(),
         "log opened"
     );
-    let snapshots: Arc<dyn Snapshots> = Arc::new(Files(log.snapshots()));
+    let snapshots = Arc::new(log.snapshots());
     let preallocator = log.preallocator();
     let prepare = Box::new(move || {
         while preallocator.wait() {
@@ -66,8 +63,7 @@ pub(crate) fn open(directory: &Path, segment_bytes: u64) -> Result<Engine, OpenE
         }
     });
     let bodies = Arc::new(Bodies(BodyFile::in_directory(directory)));
-    let definitions = DefinitionFile::in_directory(Arc::new(RealDisk), directory);
-    let definitions = Arc::new(Definitions(definitions));
+    let definitions = Arc::new(DefinitionFile::in_directory(Arc::new(RealDisk), directory));
     let log = Box::new(Identified { log, directory: directory.to_owned() });
     Ok(Engine { log, snapshots, bodies, definitions, prepare: Some(prepare) })
 }
@@ -84,19 +80,6 @@ pub(crate) fn built_in(views: &[(Name, View)]) -> Vec<(Name, View)> {
         (dataset.clone(), view)
     };
     views.iter().map(of_program).collect()
-}
-
-/// Definitions of the views by which readers were told, in a file beside the log.
-struct Definitions(DefinitionFile);
-
-impl DefinitionStore for Definitions {
-    fn read(&self) -> io::Result<Option<Vec<u8>>> {
-        self.0.read()
-    }
-
-    fn write(&self, bytes: &[u8]) -> io::Result<()> {
-        self.0.write(bytes)
-    }
 }
 
 fn options(directory: &Path, segment_bytes: u64) -> Options {
@@ -187,52 +170,4 @@ impl BodyStore for Bodies {
 
 fn refused(error: BodyError) -> io::Error {
     io::Error::new(error.kind(), error)
-}
-
-fn of_snapshot(error: SnapshotError) -> io::Error {
-    io::Error::new(error.kind(), error)
-}
-
-/// Snapshot files beside the log.
-struct Files(SnapshotStore);
-
-impl Snapshots for Files {
-    fn list(&self) -> io::Result<Vec<Revision>> {
-        Ok(self.0.list().into_iter().map(|info| info.revision).collect())
-    }
-
-    fn open(&self, revision: Revision) -> io::Result<Chunks> {
-        let mut reader = self.0.read(revision).map_err(of_snapshot)?;
-        let next = move || reader.next_chunk().map_err(of_snapshot).transpose();
-        Ok(Box::new(std::iter::from_fn(next)))
-    }
-
-    fn write(
-        &self,
-        revision: Revision,
-        fill: &mut dyn FnMut(&mut TakeChunk<'_>) -> io::Result<()>,
-    ) -> io::Result<()> {
-        let filled = |writer: &mut SnapshotWriter| {
-            let mut failure = None;
-            let mut take = |chunk: &[u8]| {
-                writer.chunk(chunk).map_err(|error| {
-                    let told = io::Error::other(error.to_string());
-                    failure = Some(error);
-                    told
-                })
-            };
-            match (fill(&mut take), failure) {
-                (_, Some(error)) => Err(error),
-                (Err(error), None) => Err(SnapshotError::GivenUp(error.to_string())),
-                (Ok(()), None) => Ok(()),
-            }
-        };
-        self.0.write(revision, filled).map_err(of_snapshot)?;
-        self.0.prune().map_err(of_snapshot)?;
-        Ok(())
-    }
-
-    fn covered(&self) -> Option<Revision> {
-        self.0.safe_floor()
-    }
 }

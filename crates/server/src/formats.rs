@@ -12,6 +12,7 @@ use instep_embedded::error::OpenError;
 use instep_embedded::real::RealDisk;
 use instep_embedded::{bodies, identity, snapshot};
 use instep_model::commit::ENTRY_FORMAT;
+use instep_model::store::DefinitionStore as _;
 use instep_model::{definition, snapshot as contents};
 
 /// Newest format of an entry of the log that this program reads.

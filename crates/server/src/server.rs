@@ -15,7 +15,6 @@ use instep_embedded::error::OpenError as EngineError;
 use instep_embedded::real::RealDisk;
 use instep_model::disk::{Disk as _, DiskLock, Sharing, Shortage};
 use instep_model::limits;
-use instep_model::log::ReadError;
 use instep_model::name::Name;
 use instep_model::owner::Refusal;
 use instep_node::dataset::OpenError;
@@ -165,14 +164,7 @@ impl StartError {
     pub(crate) fn is_exhausted(&self) -> bool {
         match self {
             Self::Engine { error, .. } => matches!(**error, EngineError::Exhausted { .. }),
-            Self::Open { error, .. } => match &**error {
-                OpenError::Thread(_) | OpenError::Read(ReadError::Exhausted(_)) => true,
-                OpenError::Storage(error) => Shortage::of(error) == Some(Shortage::Resources),
-                OpenError::NoSnapshot { .. }
-                | OpenError::NewerSnapshot { .. }
-                | OpenError::Fold(_)
-                | OpenError::Read(_) => false,
-            },
+            Self::Open { error, .. } => error.is_exhausted(),
             Self::Data { error, .. } | Self::Directory { error, .. } | Self::Threads(error) => {
                 Shortage::of(error) == Some(Shortage::Resources)
             }

@@ -17,6 +17,7 @@ use instep_model::mirror::Mirror;
 use instep_model::position::Revision;
 use instep_model::snapshot::Reader;
 use instep_model::state::{Seen, State};
+use instep_model::store::DefinitionStore;
 
 use super::{Start, datasets_root, directory, feed_of};
 use crate::fault::Fault;

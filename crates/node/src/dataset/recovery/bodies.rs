@@ -8,9 +8,12 @@ use instep_model::mail::{MailRecord, Message, Status};
 use instep_model::name::Name;
 use instep_model::state::{FoldError, State};
 
-use super::{OpenError, READ_BYTES};
+use super::OpenError;
 use crate::engine::{BodyStore, StoredBody};
 use crate::mail::Post;
+
+/// Bytes of the log read at a time: what the caches of a core hold.
+const READ_BYTES: usize = 512 * 1024;
 
 /// Bodies that are read together.
 const TOGETHER: usize = 256;

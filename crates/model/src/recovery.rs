@@ -1,0 +1,321 @@
+//! Recovery: from what an engine holds to a dataset in memory.
+//!
+//! | step | what it does |
+//! | --- | --- |
+//! | [`newest_snapshot`] | finds the newest snapshot that reads whole |
+//! | [`Recovery::replay`] | folds the log behind it, and tells the feed |
+//! | [`Recovery::hold_definitions`] | parts the positions that were given by other views |
+//!
+//! What an operator should know of is handed out; whoever drives a recovery logs it.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use uuid::Uuid;
+
+use crate::definition::Start;
+use crate::disk::Shortage;
+use crate::feed::Feed;
+use crate::log::{AppendError, Log, LogReader, ReadError, StoredEntry};
+use crate::mail::MailChange;
+use crate::mirror::Mirror;
+use crate::name::Name;
+use crate::position::{Place, Revision};
+use crate::retention::Retention;
+use crate::snapshot::{Reader, SnapshotError};
+use crate::state::{FoldError, Seen, State};
+use crate::store::{DefinitionStore, Snapshots};
+use crate::view::View;
+
+#[cfg(test)]
+mod tests;
+
+/// Bytes of the log read at a time: what the caches of a core hold.
+const READ_BYTES: usize = 512 * 1024;
+
+/// Failure to recover a dataset.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoveryError {
+    /// The log begins after what the snapshots cover.
+    #[error("the log begins at entry {floor}, and no readable snapshot reaches there: {detail}")]
+    NoSnapshot {
+        /// The oldest entry of the log.
+        floor: Revision,
+        /// Problems of the snapshots there are.
+        detail: String,
+    },
+    /// A newer Instep wrote a snapshot.
+    #[error("snapshot {revision}: {detail}: use a newer program")]
+    NewerSnapshot {
+        /// The revision of the snapshot.
+        revision: Revision,
+        /// Its format, and the newest one that is known here.
+        detail: String,
+    },
+    /// The log cannot be read.
+    #[error("the log cannot be read: {0}")]
+    Read(#[from] ReadError),
+    /// The log does not add up.
+    #[error("the log does not add up: {0}")]
+    Fold(#[from] FoldError),
+    /// The storage refused.
+    #[error("the storage refused: {0}")]
+    Storage(#[from] io::Error),
+}
+
+impl RecoveryError {
+    /// Returns true if the data on disk is damaged: not what was written. Everything else is about
+    /// the system.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::NoSnapshot { .. }
+            | Self::NewerSnapshot { .. }
+            | Self::Fold(_)
+            | Self::Read(ReadError::Damaged { .. }) => true,
+            Self::Read(_) | Self::Storage(_) => false,
+        }
+    }
+
+    /// The entry of the log that does not add up.
+    #[must_use]
+    pub fn entry(&self) -> Option<Revision> {
+        match self {
+            Self::Fold(error) => Some(error.entry()),
+            Self::NoSnapshot { .. }
+            | Self::NewerSnapshot { .. }
+            | Self::Read(_)
+            | Self::Storage(_) => None,
+        }
+    }
+
+    /// Returns true if the system had no descriptor or no memory.
+    #[must_use]
+    pub fn is_exhausted(&self) -> bool {
+        match self {
+            Self::Read(error) => matches!(error, ReadError::Exhausted(_)),
+            Self::Storage(error) => Shortage::of(error) == Some(Shortage::Resources),
+            Self::NoSnapshot { .. } | Self::NewerSnapshot { .. } | Self::Fold(_) => false,
+        }
+    }
+}
+
+/// Returns what the newest snapshot that reads back whole holds, or an empty state when the log
+/// has everything from the first entry on. `unusable` is told of each snapshot that is passed over.
+///
+/// # Errors
+/// [`RecoveryError::NoSnapshot`] when none reaches the log's floor,
+/// [`RecoveryError::NewerSnapshot`], and [`RecoveryError::Storage`] when one may be good, and be
+/// read a little later.
+pub fn newest_snapshot(
+    snapshots: &dyn Snapshots,
+    floor: Revision,
+    unusable: &mut dyn FnMut(Revision, &str),
+) -> Result<State, RecoveryError> {
+    let mut problems = Vec::new();
+    for revision in snapshots.list()?.into_iter().rev() {
+        if revision.next() < floor {
+            break;
+        }
+        match read_snapshot(snapshots, revision) {
+            Ok(state) => return Ok(state),
+            // It may be good, and read a little later.
+            Err(Unread::Now(error)) => return Err(error.into()),
+            // It may hold what the log does not: nothing older takes its place.
+            Err(Unread::Newer(detail)) => {
+                return Err(RecoveryError::NewerSnapshot { revision, detail });
+            }
+            Err(Unread::Ever(problem)) => {
+                unusable(revision, &problem);
+                problems.push(format!("snapshot {revision}: {problem}"));
+            }
+        }
+    }
+    if floor <= Revision(1) {
+        return Ok(State::default());
+    }
+    if problems.is_empty() {
+        problems.push("there are none".into());
+    }
+    Err(RecoveryError::NoSnapshot { floor, detail: problems.join("; ") })
+}
+
+/// Reason why a snapshot was not read.
+enum Unread {
+    /// Shortage of the system: a retry may succeed.
+    Now(io::Error),
+    /// Format that only a newer program reads.
+    Newer(String),
+    /// Damage, or an error that no retry solves.
+    Ever(String),
+}
+
+impl From<io::Error> for Unread {
+    fn from(error: io::Error) -> Self {
+        match Shortage::of(&error) {
+            Some(_) => Self::Now(error),
+            None if error.kind() == io::ErrorKind::Unsupported => Self::Newer(error.to_string()),
+            None => Self::Ever(error.to_string()),
+        }
+    }
+}
+
+impl From<SnapshotError> for Unread {
+    fn from(error: SnapshotError) -> Self {
+        match error {
+            SnapshotError::NewerFormat { .. } => Self::Newer(error.to_string()),
+            SnapshotError::Malformed(_) => Self::Ever(error.to_string()),
+        }
+    }
+}
+
+fn read_snapshot(snapshots: &dyn Snapshots, revision: Revision) -> Result<State, Unread> {
+    let mut reader = Reader::default();
+    for chunk in snapshots.open(revision)? {
+        make_room();
+        reader.push(&chunk?)?;
+    }
+    Ok(reader.finish()?)
+}
+
+/// Recovery of one dataset, behind its snapshot.
+pub struct Recovery {
+    /// Mirror of the dataset.
+    pub mirror: Mirror,
+    /// Feed of its topics.
+    pub feed: Feed,
+    /// Retention of its log.
+    pub retention: Retention,
+    has_views: bool,
+    /// Changes of messages by the entry that is being folded.
+    mail: Vec<MailChange>,
+}
+
+impl Recovery {
+    /// Recovery of a dataset whose snapshot `mirror` stands at.
+    #[must_use]
+    pub fn new(mirror: Mirror, dataset: Name, views: Vec<View>, retention: Retention) -> Self {
+        let has_views = !views.is_empty();
+        let State { tables, applied, .. } = mirror.state();
+        let feed = Feed::new(dataset, mirror.incarnation(), views, tables.clone(), *applied);
+        Self { mirror, feed, retention, has_views, mail: vec![] }
+    }
+
+    /// Folds the log behind the snapshot. `keep` is told, entry by entry, how messages changed.
+    ///
+    /// # Errors
+    /// [`RecoveryError`]; nothing of it is of use then.
+    pub fn replay(
+        &mut self,
+        log: &dyn LogReader,
+        keep: &mut dyn FnMut(&[MailChange]) -> io::Result<()>,
+    ) -> Result<(), RecoveryError> {
+        let head = log.bounds().head;
+        let mut next = self.mirror.state().applied.revision.next();
+        while next <= head {
+            make_room();
+            for stored in log.read(next, READ_BYTES)? {
+                self.take(&stored)?;
+                keep(&self.mail)?;
+                self.mail.clear();
+                next = stored.revision.next();
+            }
+        }
+        if !self.has_views {
+            self.show(&[]);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, stored: &StoredEntry) -> Result<(), FoldError> {
+        let Self { mirror, feed, mail, .. } = self;
+        if self.has_views {
+            let changes = mirror.apply(stored.revision, &stored.bytes)?;
+            self.mail = changes.mail;
+            // Views need the tables as they were. It is not cheap: what a clone shares, the next
+            // fold copies.
+            self.show(&changes.commits);
+        } else {
+            // Nobody has joined yet, so without views there is nothing to collect.
+            mirror.replay(stored.revision, &stored.bytes, &mut |place, seen| match seen {
+                Seen::Row(change) => feed.replay(place, &change),
+                Seen::Mail(change) => mail.push(change),
+            })?;
+        }
+        self.count(stored.revision, &stored.bytes);
+        Ok(())
+    }
+
+    fn show(&mut self, commits: &[crate::state::CommitChanges]) {
+        let State { tables, applied, .. } = self.mirror.state();
+        self.feed.apply(commits, tables.clone(), *applied);
+    }
+
+    fn count(&mut self, revision: Revision, bytes: &[u8]) {
+        self.retention.appended(revision, bytes.len() as u64, self.mirror.state().time_ms);
+    }
+
+    /// Looks whether readers were told by other views until now. If so, positions from before are
+    /// of no use on the topics of those views: an entry that changes nothing stands between them
+    /// and those that are given from now on.
+    ///
+    /// # Errors
+    /// [`RecoveryError::Fold`], of that entry.
+    pub fn hold_definitions(
+        &mut self,
+        views: &[View],
+        log: &mut dyn Log,
+        store: &dyn DefinitionStore,
+        (writer, now_ms): (Uuid, u64),
+    ) -> Result<HeldDefinitions, RecoveryError> {
+        let mut told = HeldDefinitions::default();
+        let stored = store.read().unwrap_or_else(|error| {
+            told.unread = Some(error);
+            None
+        });
+        let start = Start::new(views, stored, self.mirror.incarnation(), self.applied());
+        let mut is_bounded = false;
+        if !start.changed().is_empty() {
+            told.changed.clone_from(start.changed());
+            let bytes = Start::boundary(self.mirror.state(), writer, now_ms);
+            match log.append(self.applied().revision, &bytes) {
+                Ok(revision) => {
+                    self.mirror.apply(revision, &bytes)?;
+                    self.count(revision, &bytes);
+                    self.show(&[]);
+                    is_bounded = true;
+                }
+                Err(error) => told.unlogged = Some(error),
+            }
+        }
+        let held = start.hold(self.applied(), is_bounded);
+        // If that fails, the next start finds the views changed again.
+        told.unwritten = held.to_write.and_then(|bytes| store.write(&bytes).err());
+        self.feed.hold(held.definitions);
+        Ok(told)
+    }
+
+    fn applied(&self) -> Place {
+        self.mirror.state().applied
+    }
+}
+
+/// Result of holding the definitions of views, for the operator.
+#[derive(Debug, Default)]
+pub struct HeldDefinitions {
+    /// Patterns of the topics whose readers begin anew.
+    pub changed: BTreeSet<String>,
+    /// Error in reading the definitions of before, which count as changed then.
+    pub unread: Option<io::Error>,
+    /// Error in appending the entry that stands between: positions are of no use until another is.
+    pub unlogged: Option<AppendError>,
+    /// Error in writing the definitions down: the next start finds the views changed again.
+    pub unwritten: Option<io::Error>,
+}
+
+/// Takes the room that the rows of one read need in one piece and gives it back to the allocator.
+/// On a thread that is not the main one, glibc asks the system for every page of a growing heap by
+/// itself, which was a tenth of a start. Nothing is written, so it costs no memory.
+fn make_room() {
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(4 * READ_BYTES)));
+}
