@@ -19,6 +19,8 @@ pub enum Fault {
     ResetKeepsRows,
     /// Law 3: a joiner's place on the ring is taken later than its snapshot.
     HandOverLate,
+    /// I10: the reply to a join carries the new position although its rows follow as pushes.
+    PositionBeforeRows,
     /// Law 4: places are compared without asking for the incarnation.
     ComparePlacesAcrossHistories,
     /// Law 5: commit ids are not restored from snapshots.
@@ -69,6 +71,7 @@ pub const FAULTS: &[(Fault, &str, &str)] = &[
     (ResumeBelowFloor, "resume-below-floor", "each_position_shows_the_table"),
     (ResetKeepsRows, "reset-keeps-rows", "each_position_shows_the_table"),
     (HandOverLate, "hand-over-late", "each_position_shows_the_table"),
+    (PositionBeforeRows, "position-before-rows", "each_position_shows_the_table"),
     (ComparePlacesAcrossHistories, "compare-places-across-histories", "another_history_is_a_reset"),
     (ForgetIdsAtRestart, "forget-ids-at-restart", "an_id_takes_effect_at_most_once"),
     (ReplayNewestPosition, "replay-newest-position", "a_reply_is_replayed_equal"),

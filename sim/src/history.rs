@@ -131,7 +131,7 @@ pub enum Event {
         /// Result of the read.
         outcome: ReadOutcome,
     },
-    /// A subscriber was answered to its join, or told to begin anew.
+    /// A subscriber was answered to its join.
     Joined {
         /// The subscriber.
         reader: u32,
@@ -141,6 +141,18 @@ pub enum Event {
         since: Option<String>,
         /// The answer.
         answer: JoinAnswer,
+    },
+    /// A subscriber was told that it fell off the ring.
+    Lagged {
+        /// The subscriber.
+        reader: u32,
+        /// `resume` or `reset`.
+        mode: String,
+    },
+    /// A subscriber forgot its rows, to begin anew.
+    Cleared {
+        /// The subscriber.
+        reader: u32,
     },
     /// A subscriber was told of a row.
     Told {
@@ -216,8 +228,10 @@ pub enum JoinAnswer {
     Accepted {
         /// `snapshot`, `resume` or `reset`.
         mode: String,
-        /// Complete up to here once everything that belongs to the join has come.
-        position: Position,
+        /// Complete up to here; with rows that follow, its own position or none.
+        position: Option<Position>,
+        /// Rows follow as pushes.
+        pending: bool,
     },
     /// Not joined.
     Refused {

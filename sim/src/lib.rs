@@ -14,7 +14,6 @@ pub mod history;
 pub mod mail;
 mod node;
 pub mod oracle;
-mod rings;
 pub mod run;
 mod shop;
 mod socket;

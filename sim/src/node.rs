@@ -21,16 +21,17 @@ use instep_model::commit::{ENTRY_FORMAT, Proposal};
 use instep_model::disk::simulated::SimulatedDisk;
 use instep_model::feed::Feed;
 use instep_model::log::{AppendError, Log, LogReader};
-use instep_model::mirror::{EntryChanges, Mirror};
+use instep_model::mirror::EntryChanges;
 use instep_model::owner::{Effect, Event as OwnerEvent, Owner, Receipt, Refusal};
 use instep_model::position::{Incarnation, Place, Position, Revision};
+use instep_model::recovery::Recovery;
+use instep_model::retention::{Keep, Retention};
+use instep_model::ring::{Ring, RingLimits};
 use instep_model::state::{CommitChanges, State, Tables};
-use instep_model::view::View;
 
 use crate::fault::Fault;
 use crate::faulty_disk::disk_with;
 use crate::history::{Answer, Event, Source};
-use crate::rings::Rings;
 use crate::shop;
 use crate::socket::Socket;
 
@@ -46,6 +47,12 @@ pub(crate) const QUEUE_LIMIT: usize = 12;
 const VIEWS_LIMIT: usize = 3;
 /// Small segments, so that they roll and are trimmed often.
 pub(crate) const SEGMENT_BYTES: u64 = 4 * 1024;
+/// History that is kept for readers, and the steps in which it goes: little, so that subscribers
+/// come back too late often.
+const KEEP: Keep = Keep { bytes: 2 * 1024, ms: 6 * 3_600_000 };
+const RETENTION_STEP_BYTES: u64 = 512;
+/// Frames that a ring keeps: few, so that subscribers fall off often.
+const RING: RingLimits = RingLimits { frames: 6, bytes: 1_500, ms: 20_000 };
 
 /// Directory of the datasets.
 pub(crate) fn datasets_root() -> PathBuf {
@@ -60,6 +67,8 @@ pub(crate) fn directory() -> PathBuf {
 /// Parameters of a node's start.
 pub(crate) struct Start {
     pub(crate) now_ms: u64,
+    /// Milliseconds by a clock that nobody sets.
+    pub(crate) steady_ms: u64,
     pub(crate) fault: Option<Fault>,
     pub(crate) writer: uuid::Uuid,
     pub(crate) new_incarnation: Incarnation,
@@ -84,12 +93,15 @@ pub(crate) struct Node {
     /// Held, by what is held: the most so far.
     most: BTreeMap<&'static str, usize>,
     feed: Feed,
-    rings: Rings,
+    retention: Retention,
+    /// Rings of the topics that somebody has joined.
+    rings: BTreeMap<Arc<str>, Ring>,
     shown: VecDeque<Committed>,
     bookmarked: Place,
     pub(crate) sockets: BTreeMap<u32, Socket>,
     pub(crate) failed: bool,
     now_ms: u64,
+    steady_ms: u64,
 }
 
 struct Committed {
@@ -121,11 +133,9 @@ impl Node {
         let (reader, snapshots) = (log.reader(), log.snapshots());
         let incarnation = log.bounds().incarnation;
         let preallocator = log.preallocator();
-        let (mut mirror, mut feed) = recovery::recover(&*reader, &snapshots, start)?;
-        if start.fault != Some(Fault::ResumeOverAnotherDefinition) {
-            recovery::hold_definitions(disk, start, &mut log, (&mut mirror, &mut feed))?;
-        }
-        recovery::record(&log, &mirror, start, trace)?;
+        let recovery = recovery::recover(disk, &mut log, &snapshots, start)?;
+        recovery::record(&log, &recovery, start, trace)?;
+        let Recovery { mirror, feed, retention, .. } = recovery;
         let mut node = Self {
             fault: start.fault,
             incarnation,
@@ -139,21 +149,24 @@ impl Node {
             most: BTreeMap::new(),
             bookmarked: feed.position().place,
             feed,
-            rings: Rings::default(),
+            retention,
+            rings: BTreeMap::new(),
             shown: VecDeque::new(),
             sockets: BTreeMap::new(),
             failed: false,
             now_ms: start.now_ms,
+            steady_ms: start.steady_ms,
         };
         node.remember_memory(trace);
         Ok(node)
     }
 
-    pub(crate) fn set_time(&mut self, now_ms: u64) {
-        self.now_ms = now_ms;
+    pub(crate) fn set_time(&mut self, now_ms: u64, steady_ms: u64) {
+        (self.now_ms, self.steady_ms) = (now_ms, steady_ms);
         for socket in self.sockets.values_mut() {
-            socket.tick(now_ms);
+            socket.tick(steady_ms);
         }
+        self.rings.values_mut().for_each(|ring| ring.expire(steady_ms));
     }
 
     /// Time as the owner is told.
@@ -213,6 +226,7 @@ impl Node {
         match self.log.append(expected, &entry) {
             Ok(revision) => {
                 trace.push(Event::stored(self.incarnation, revision, &entry));
+                self.retention.appended(revision, entry.len() as u64, self.now_ms);
                 if !early {
                     self.owner.handle(OwnerEvent::Appended, self.clock());
                 }
@@ -311,11 +325,4 @@ fn answered(ticket: u64, answer: &Result<Receipt, Refusal>) -> Event {
 pub(crate) fn is_dark(disk: &SimulatedDisk) -> bool {
     use instep_model::disk::Disk as _;
     disk.list(Path::new("/")).is_err()
-}
-
-/// A feed at the place of a mirror.
-fn feed_of(mirror: &Mirror, views: Vec<View>) -> Feed {
-    let State { tables, applied, .. } = mirror.state();
-    let dataset = shop::name(shop::DATASET);
-    Feed::new(dataset, mirror.incarnation(), views, tables.clone(), *applied)
 }

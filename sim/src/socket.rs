@@ -1,28 +1,35 @@
-//! The server's end of one connection: the session machine, a cursor, and a small buffer.
+//! The server's end of one connection: the session machine, a place on the ring, and a small
+//! buffer. What is said is decided by the product's own code.
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use instep_model::feed::{BOOKMARK_EVENT, JoinRefusal, Joined, Mode};
+use instep_model::feed::{JoinRefusal, Joined};
 use instep_model::position::Position;
+use instep_model::ring::Cursor;
 use instep_protocol::encode::{Body, Frame as Encoded};
-use instep_protocol::session::{Channel, Effect, Event, Incoming, JoinOutcome, Options, Session};
+use instep_protocol::payload::join::{JoinLimits, Reply, refusal, reply};
+use instep_protocol::payload::rows::{Push, Pushes};
+use instep_protocol::session::{
+    Channel, Effect, Ending, Event, Incoming, JoinOutcome, Options, Session,
+};
 use instep_protocol::vsn::Vsn;
-use serde_json::{Value, json};
+use serde_json::Value;
+
+use crate::fault::Fault;
 
 /// Frames that the kernel takes from a socket whose client does not read.
 pub(crate) const SOCKET_FRAMES: usize = 5;
-/// Rows that a join reply carries inline: few, so that both ways are taken.
-const INLINE_ROWS: usize = 3;
-/// The event by which a client that fell off the ring is told how it goes on.
-pub(crate) const CATCH_UP_EVENT: &str = "catch_up";
+/// Few rows in a reply and in a chunk, so that every way is taken.
+const LIMITS: JoinLimits =
+    JoinLimits { inline_rows: 3, inline_bytes: 150, chunk_rows: 2, chunk_bytes: 150 };
 
 /// One connection of one client.
 pub(crate) struct Socket {
     session: Session,
     /// The channel that is joined, with its place on the ring.
     pub(crate) channel: Option<Joining>,
-    /// Frames that come before the ring: answers, snapshots, what was missed.
+    /// Frames that come before the rest of a join and the ring.
     pending: VecDeque<Bytes>,
     /// Frames that the client can read.
     pub(crate) sent: VecDeque<Bytes>,
@@ -33,21 +40,23 @@ pub(crate) struct Socket {
 pub(crate) struct Joining {
     pub(crate) channel: Channel,
     /// The next frame of the ring; none until the first frame is wanted (a fault).
-    pub(crate) cursor: Option<u64>,
-    /// Everything up to here has been put on its way.
-    pub(crate) told: Position,
+    pub(crate) cursor: Option<Cursor>,
+    /// Everything up to here is told once the rest is.
+    pub(crate) position: Option<Position>,
+    /// Pushes that come before the ring.
+    rest: Option<Pushes>,
 }
 
-/// A client's wish to join, for the node to decide.
+/// A client's request to join, for the node to decide.
 pub(crate) struct Wish {
     pub(crate) channel: Channel,
     pub(crate) since: Option<Option<Position>>,
 }
 
 impl Socket {
-    pub(crate) fn new(now_ms: u64) -> Self {
+    pub(crate) fn new(steady_ms: u64) -> Self {
         Self {
-            session: Session::new(Options::websocket(Vsn::V2), now_ms),
+            session: Session::new(Options::websocket(Vsn::V2), steady_ms),
             channel: None,
             pending: VecDeque::new(),
             sent: VecDeque::new(),
@@ -56,17 +65,17 @@ impl Socket {
     }
 
     /// Takes a text frame from the client; returns the joins to decide.
-    pub(crate) fn receive(&mut self, text: &str, now_ms: u64) -> Vec<Wish> {
-        self.handle(Event::Received(Incoming::Text(text)), now_ms)
+    pub(crate) fn receive(&mut self, text: &str, steady_ms: u64) -> Vec<Wish> {
+        self.handle(Event::Received(Incoming::Text(text)), steady_ms)
     }
 
     /// Lets time pass.
-    pub(crate) fn tick(&mut self, now_ms: u64) {
-        self.handle(Event::Tick, now_ms);
+    pub(crate) fn tick(&mut self, steady_ms: u64) {
+        self.handle(Event::Tick, steady_ms);
     }
 
-    fn handle(&mut self, event: Event<'_>, now_ms: u64) -> Vec<Wish> {
-        self.session.handle(event, now_ms);
+    fn handle(&mut self, event: Event<'_>, steady_ms: u64) -> Vec<Wish> {
+        self.session.handle(event, steady_ms);
         let mut wishes = Vec::new();
         while let Some(effect) = self.session.next_effect() {
             match effect {
@@ -95,63 +104,60 @@ impl Socket {
     /// Answers a join. `cursor` is the ring's end at the moment of the snapshot.
     pub(crate) fn answer(
         &mut self,
-        channel: Channel,
+        Wish { channel, since }: Wish,
         joined: Result<Joined, JoinRefusal>,
-        cursor: Option<u64>,
-        now_ms: u64,
+        cursor: Option<Cursor>,
+        (fault, steady_ms): (Option<Fault>, u64),
     ) {
         let joined = match joined {
             Ok(joined) => joined,
-            Err(refusal) => {
-                let response = json!({"reason": refusal.to_string()}).to_string().into();
+            Err(refused) => {
+                let response = refusal(channel.topic(), &refused).to_string().into();
                 let outcome = JoinOutcome::Refused { response };
-                self.handle(Event::JoinAnswered { channel, outcome }, now_ms);
+                self.handle(Event::JoinAnswered { channel, outcome }, steady_ms);
                 return;
             }
         };
-        let inline = joined.mode != Mode::Resume && joined.notices.len() <= INLINE_ROWS;
-        let mut response = json!({"mode": joined.mode, "position": joined.position});
-        if inline {
-            let rows = joined.notices.iter().map(|notice| {
-                let row: Value = serde_json::from_slice(&notice.payload()).unwrap_or_default();
-                json!([&*notice.event, row])
-            });
-            response["rows"] = rows.collect();
+        let Reply { mut response, is_pending } = reply(&joined, since.flatten(), LIMITS);
+        if fault == Some(Fault::PositionBeforeRows) {
+            response = with_position(&response, joined.position);
         }
-        let outcome = JoinOutcome::Accepted { response: response.to_string().into() };
+        let outcome = JoinOutcome::Accepted { response };
         let answered = channel.clone();
-        self.handle(Event::JoinAnswered { channel: answered, outcome }, now_ms);
-        if !inline {
-            self.push_all(&channel, &joined, now_ms);
-        }
-        self.channel = Some(Joining { channel, cursor, told: joined.position });
+        self.handle(Event::JoinAnswered { channel: answered, outcome }, steady_ms);
+        let position = Some(joined.position);
+        let rest = is_pending.then(|| Pushes::of_join(joined, LIMITS));
+        self.channel = Some(Joining { channel, cursor, position, rest });
     }
 
     /// Tells a client that fell off the ring what it missed, and puts it at the ring's end.
-    pub(crate) fn catch_up(&mut self, joined: &Joined, cursor: u64, now_ms: u64) {
-        let Some(joining) = &mut self.channel else {
-            return;
-        };
-        let since = joining.told;
-        joining.cursor = Some(cursor);
-        joining.told = joined.position;
-        let channel = joining.channel.clone();
-        let told = json!({"mode": joined.mode, "position": joined.position, "since": since});
-        self.push(&channel, CATCH_UP_EVENT, told.to_string().into(), now_ms);
-        self.push_all(&channel, joined, now_ms);
-    }
-
-    fn push_all(&mut self, channel: &Channel, joined: &Joined, now_ms: u64) {
-        for notice in &joined.notices {
-            self.push(channel, &notice.event, notice.payload().into(), now_ms);
+    pub(crate) fn catch_up(&mut self, missed: u64, joined: Joined, cursor: Cursor) {
+        if let Some(joining) = &mut self.channel {
+            joining.cursor = Some(cursor);
+            joining.position = Some(joined.position);
+            joining.rest = Some(Pushes::of_lagged(missed, joined));
         }
-        let payload = json!({"position": joined.position}).to_string();
-        self.push(channel, BOOKMARK_EVENT, payload.into(), now_ms);
     }
 
-    fn push(&mut self, channel: &Channel, event: &str, payload: Bytes, now_ms: u64) {
-        let (channel, payload) = (channel.clone(), Body::Json(payload));
-        self.handle(Event::Pushed { channel, event, payload }, now_ms);
+    /// Tells the next of what comes before the ring; false when there is nothing.
+    pub(crate) fn tell_rest(&mut self, steady_ms: u64) -> bool {
+        let Some(joining) = &mut self.channel else { return false };
+        let Some(rest) = &mut joining.rest else { return false };
+        match rest.next() {
+            Some(Push { event, payload, .. }) => {
+                let (channel, payload) = (joining.channel.clone(), Body::Json(payload));
+                self.handle(Event::Pushed { channel, event: &event, payload }, steady_ms);
+            }
+            None => joining.rest = None,
+        }
+        true
+    }
+
+    /// Ends the channel: the client joins again and is told why.
+    pub(crate) fn end_channel(&mut self, steady_ms: u64) {
+        if let Some(Joining { channel, .. }) = self.channel.take() {
+            self.handle(Event::ChannelEnded { channel, how: Ending::Crashed }, steady_ms);
+        }
     }
 
     /// True when the socket takes no more.
@@ -159,7 +165,7 @@ impl Socket {
         self.sent.len() >= SOCKET_FRAMES
     }
 
-    /// Moves what comes before the ring to the client; true when all of it is there.
+    /// Moves what comes first to the client; true when all of it is there.
     pub(crate) fn flush(&mut self) -> bool {
         while !self.is_full()
             && let Some(bytes) = self.pending.pop_front()
@@ -174,4 +180,11 @@ impl Socket {
         let joining = self.channel.as_mut()?;
         self.session.is_joined(&joining.channel).then_some(joining)
     }
+}
+
+/// A reply with another position, whatever follows it.
+fn with_position(response: &[u8], position: Position) -> Bytes {
+    let mut response: Value = serde_json::from_slice(response).unwrap_or_default();
+    response["position"] = position.to_string().into();
+    response.to_string().into()
 }

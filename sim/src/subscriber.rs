@@ -1,23 +1,36 @@
 //! The client's end of a connection: joins one topic, reads frames, records what it is told.
+//!
+//! It does what the documents tell clients to do: it adopts every position that it sees, but for
+//! those that it has already, and forgets what it has where it is told to begin anew.
 
-use instep_model::feed::{BOOKMARK_EVENT, GONE_EVENT, LEAVE_EVENT, ROW_EVENT};
+use instep_model::feed::{
+    BOOKMARK_EVENT, GONE_EVENT, LAGGED_EVENT, LEAVE_EVENT, ROW_EVENT, SNAPSHOT_EVENT,
+};
 use instep_model::position::Position;
 use serde_json::{Value, json};
 
 use crate::history::{By, Event, JoinAnswer};
-use crate::socket::CATCH_UP_EVENT;
 
 /// A subscriber of one topic that keeps its position through every loss.
 pub(crate) struct Subscriber {
     pub(crate) reader: u32,
     pub(crate) topic: &'static str,
-    /// Repeats the params of its first join at every rejoin, as phoenix.js does.
-    pub(crate) plain: bool,
+    habits: Habits,
     params: Option<Value>,
     /// The newest position that it was given.
     pub(crate) position: Option<Position>,
     state: State,
     joins: u64,
+}
+
+/// Habits in which correct clients differ.
+#[derive(Clone, Copy)]
+pub(crate) struct Habits {
+    /// Repeats the params of its first join at every rejoin, as phoenix.js does.
+    pub(crate) plain: bool,
+    /// Clears its rows when it is to begin anew, and its position with them, as the page of the
+    /// README does. Others keep both until the new rows are there.
+    pub(crate) clears: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -30,8 +43,9 @@ enum State {
 }
 
 impl Subscriber {
-    pub(crate) fn new(reader: u32, topic: &'static str, plain: bool) -> Self {
-        Self { reader, topic, plain, params: None, position: None, state: State::Away, joins: 0 }
+    pub(crate) fn new(reader: u32, topic: &'static str, habits: Habits) -> Self {
+        let (params, position) = (None, None);
+        Self { reader, topic, habits, params, position, state: State::Away, joins: 0 }
     }
 
     pub(crate) fn is_away(&self) -> bool {
@@ -53,7 +67,7 @@ impl Subscriber {
         self.state = State::Joining;
         let fresh = || self.position.map_or(json!({}), |p| json!({"since": p}));
         let params = match &self.params {
-            Some(params) if self.plain => params.clone(),
+            Some(params) if self.habits.plain => params.clone(),
             _ => fresh(),
         };
         self.params = Some(params.clone());
@@ -82,16 +96,16 @@ impl Subscriber {
             ("phx_close" | "phx_error", _) => self.lose(trace),
             // Whatever was sent before the answer is covered by the answer.
             (_, State::Away | State::Joining) | ("phx_reply", _) => {}
-            (CATCH_UP_EVENT, _) => {
-                let since = payload["since"].as_str().map(str::to_owned);
-                self.accepted(since, payload, trace);
+            (LAGGED_EVENT, _) => {
+                let (reader, mode) = (self.reader, mode_in(payload));
+                trace.push(Event::Lagged { reader, mode: mode.clone() });
+                self.begin(&mode, trace);
             }
-            (BOOKMARK_EVENT, _) => self.complete(payload, By::Bookmark, trace),
+            (SNAPSHOT_EVENT, _) => self.rows(payload, trace),
+            (BOOKMARK_EVENT, _) => self.adopt(payload, By::Bookmark, trace),
             (event, _) => {
                 self.told(event, payload, trace);
-                if !payload["position"].is_null() {
-                    self.complete(payload, By::Frame, trace);
-                }
+                self.adopt(payload, By::Frame, trace);
             }
         }
     }
@@ -100,41 +114,43 @@ impl Subscriber {
         let response = &payload["response"];
         let params = self.params.as_ref();
         let since = params.and_then(|params| params["since"].as_str().map(str::to_owned));
+        let (reader, topic) = (self.reader, self.topic.to_owned());
         if payload["status"] != "ok" {
             let reason = response["reason"].as_str().unwrap_or_default().to_owned();
-            let (reader, topic) = (self.reader, self.topic.to_owned());
-            trace.push(Event::Joined {
-                reader,
-                topic,
-                since,
-                answer: JoinAnswer::Refused { reason },
-            });
+            let answer = JoinAnswer::Refused { reason };
+            trace.push(Event::Joined { reader, topic, since, answer });
             self.state = State::Away;
             // What is ahead of every node is of no use to anybody.
             self.params = None;
             return;
         }
-        self.accepted(since, response, trace);
-        let Some(rows) = response["rows"].as_array() else {
-            return;
-        };
-        for row in rows {
-            self.told(row[0].as_str().unwrap_or_default(), &row[1], trace);
+        let (mode, position) = (mode_in(response), position_in(response));
+        let pending = response["pending"] == true;
+        let answer = JoinAnswer::Accepted { mode: mode.clone(), position, pending };
+        trace.push(Event::Joined { reader, topic, since: since.clone(), answer });
+        self.begin(&mode, trace);
+        self.rows(response, trace);
+        // Its own position, from which it goes on, is no news.
+        let is_own = pending && response["position"].as_str() == since.as_deref();
+        if !is_own {
+            self.adopt(response, By::Reply, trace);
         }
-        self.complete(response, By::Reply, trace);
     }
 
-    fn accepted(&mut self, since: Option<String>, response: &Value, trace: &mut Vec<Event>) {
+    /// Goes on in a mode: with what it has, or from nothing.
+    fn begin(&mut self, mode: &str, trace: &mut Vec<Event>) {
         self.state = State::Filling;
-        trace.push(Event::Joined {
-            reader: self.reader,
-            topic: self.topic.to_owned(),
-            since,
-            answer: JoinAnswer::Accepted {
-                mode: response["mode"].as_str().unwrap_or_default().to_owned(),
-                position: position_in(response),
-            },
-        });
+        if mode != "resume" && self.habits.clears {
+            self.position = None;
+            trace.push(Event::Cleared { reader: self.reader });
+        }
+    }
+
+    /// Takes the rows of a reply or of a chunk, if it has any.
+    fn rows(&mut self, payload: &Value, trace: &mut Vec<Event>) {
+        for row in payload["rows"].as_array().into_iter().flatten() {
+            self.told(row["event"].as_str().unwrap_or_default(), &row["payload"], trace);
+        }
     }
 
     fn told(&mut self, event: &str, payload: &Value, trace: &mut Vec<Event>) {
@@ -155,13 +171,11 @@ impl Subscriber {
         trace.push(Event::Told { reader, key, row });
     }
 
-    fn complete(&mut self, payload: &Value, by: By, trace: &mut Vec<Event>) {
-        let position = position_in(payload);
-        let newer = match self.position.and_then(|p| p.place_in(position.incarnation)) {
-            Some(place) => place <= position.place,
-            None => true,
-        };
-        if newer {
+    /// Adopts the position that stands in a payload, if one does.
+    fn adopt(&mut self, payload: &Value, by: By, trace: &mut Vec<Event>) {
+        let Some(position) = position_in(payload) else { return };
+        let known = self.position.and_then(|known| known.place_in(position.incarnation));
+        if known.is_none_or(|known| known <= position.place) {
             self.position = Some(position);
         }
         self.state = State::Joined;
@@ -170,7 +184,11 @@ impl Subscriber {
     }
 }
 
-fn position_in(payload: &Value) -> Position {
-    let text = payload["position"].as_str().unwrap_or_default();
-    text.parse().expect("the server gives whole positions")
+fn mode_in(payload: &Value) -> String {
+    payload["mode"].as_str().unwrap_or_default().to_owned()
+}
+
+fn position_in(payload: &Value) -> Option<Position> {
+    let text = payload["position"].as_str()?;
+    Some(text.parse().expect("the server gives whole positions"))
 }

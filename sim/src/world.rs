@@ -13,7 +13,7 @@ use crate::fault::Fault;
 use crate::history::Event;
 use crate::node::{Node, Start, Unopened, is_dark};
 use crate::shop::{NO_VIEWS, TABLE_TOPICS, TOPICS};
-use crate::subscriber::Subscriber;
+use crate::subscriber::{Habits, Subscriber};
 use crate::writers::Writers;
 
 mod damage;
@@ -94,6 +94,8 @@ pub(crate) struct World {
     dice: Dice,
     fault: Option<Fault>,
     now_ms: u64,
+    /// Milliseconds by a clock that nobody sets.
+    steady_ms: u64,
     /// So far it is ahead.
     ahead_ms: u64,
     disk: SimulatedDisk,
@@ -130,13 +132,15 @@ impl World {
         let topics = if has_views { &TOPICS[..] } else { &TABLE_TOPICS[..] };
         let subscribers = (0..5 + dice.below(4)).map(|reader| {
             let topic = topics[(reader + dice.below(2)) % topics.len()];
-            Subscriber::new(reader as u32, topic, dice.chance(35))
+            let habits = Habits { plain: dice.chance(35), clears: dice.chance(50) };
+            Subscriber::new(reader as u32, topic, habits)
         });
         let subscribers = subscribers.collect();
         Self {
             dice,
             fault,
             now_ms: 1_700_000_000_000,
+            steady_ms: 0,
             ahead_ms: 0,
             disk,
             incarnation: None,
@@ -300,7 +304,8 @@ impl World {
     }
 
     fn wait(&mut self) {
-        self.now_ms += self.dice.below(4_000) as u64;
+        let passed = self.dice.below(4_000) as u64;
+        self.pass(passed);
         if self.fault == Some(Fault::DependOnTheProcess) {
             self.now_ms += order_of_a_hash() % 3;
         }
@@ -310,8 +315,8 @@ impl World {
     fn jump(&mut self) {
         let edge = self.dice.below(5) as u64;
         match self.dice.below(5) {
-            0 => self.now_ms += ID_MEMORY_MS + edge - 2,
-            1 => self.now_ms += ID_MEMORY_MS / 2,
+            0 => self.pass(ID_MEMORY_MS + edge - 2),
+            1 => self.pass(ID_MEMORY_MS / 2),
             // Clocks go back, too.
             2 => self.now_ms -= 60_000,
             // They are wrong by more than a day, and somebody puts them right.
@@ -324,10 +329,15 @@ impl World {
         self.tell_time();
     }
 
+    fn pass(&mut self, ms: u64) {
+        self.now_ms += ms;
+        self.steady_ms += ms;
+    }
+
     fn tell_time(&mut self) {
         self.trace.push(Event::Clock { now_ms: self.now_ms });
         if let Some(node) = &mut self.node {
-            node.set_time(self.now_ms);
+            node.set_time(self.now_ms, self.steady_ms);
         }
     }
 
@@ -376,6 +386,7 @@ impl World {
             }
             let start = Start {
                 now_ms: self.now_ms,
+                steady_ms: self.steady_ms,
                 fault: self.fault,
                 writer: self.dice.uuid(),
                 new_incarnation: Incarnation(self.dice.uuid()),

@@ -141,7 +141,8 @@ pub fn newest_snapshot(
 }
 
 /// Reason why a snapshot was not read.
-enum Unread {
+#[derive(Debug)]
+pub enum Unread {
     /// Shortage of the system: a retry may succeed.
     Now(io::Error),
     /// Format that only a newer program reads.
@@ -169,7 +170,11 @@ impl From<SnapshotError> for Unread {
     }
 }
 
-fn read_snapshot(snapshots: &dyn Snapshots, revision: Revision) -> Result<State, Unread> {
+/// Reads a snapshot, whole.
+///
+/// # Errors
+/// [`Unread`].
+pub fn read_snapshot(snapshots: &dyn Snapshots, revision: Revision) -> Result<State, Unread> {
     let mut reader = Reader::default();
     for chunk in snapshots.open(revision)? {
         make_room();

@@ -153,9 +153,9 @@ pub(super) fn limits_are_kept(case: &Case<'_>) -> Result<(), Violation> {
 fn position_in(event: &Event) -> Option<Position> {
     match event {
         Event::Answered { answer: Answer::Committed { position, .. }, .. }
-        | Event::Joined { answer: JoinAnswer::Accepted { position, .. }, .. }
         | Event::At { position, .. }
         | Event::Memory { position, source: Source::Served, .. } => Some(*position),
+        Event::Joined { answer: JoinAnswer::Accepted { position, .. }, .. } => *position,
         _ => None,
     }
 }

@@ -49,6 +49,17 @@ fn replay(
                 reader.joined = false;
                 Moment::Other
             }
+            Event::Lagged { reader, mode } => {
+                let reader = readers.entry(*reader).or_default();
+                reader.mode.clone_from(mode);
+                reader.fresh.clear();
+                reader.joined = false;
+                Moment::Other
+            }
+            Event::Cleared { reader } => {
+                readers.entry(*reader).or_default().rows.clear();
+                Moment::Other
+            }
             Event::Told { reader, key, row } => {
                 let reader = readers.entry(*reader).or_default();
                 reader.untold = true;
@@ -158,19 +169,23 @@ pub(super) fn another_history_is_a_reset(case: &Case<'_>) -> Result<(), Violatio
     for (at, event) in case.history.iter().enumerate() {
         match event {
             Event::Began { incarnation, .. } => current = Some(*incarnation),
-            Event::Joined { since, answer: JoinAnswer::Accepted { mode, position }, .. } => {
-                if Some(position.incarnation) != current {
+            Event::Joined {
+                since, answer: JoinAnswer::Accepted { mode, position, .. }, ..
+            } => {
+                let here = |position: &Position| Some(position.incarnation) == current;
+                if let Some(position) = position.filter(|position| !here(position)) {
                     return Err(violation(at, format!("{position} is of another history")));
                 }
                 let since = since.as_ref().map(|text| text.parse::<Position>().ok());
-                let place = since.map(|since| since.and_then(|s| s.place_in(position.incarnation)));
-                let right = match (mode.as_str(), place) {
+                let right = match (mode.as_str(), since) {
                     ("snapshot", None) | ("reset", Some(_)) => true,
-                    ("resume", Some(Some(place))) => place <= position.place,
+                    ("resume", Some(Some(since))) => {
+                        here(&since) && position.is_some_and(|at| since.place <= at.place)
+                    }
                     _ => false,
                 };
                 if !right {
-                    let what = format!("a join since {since:?} was a {mode} at {position}");
+                    let what = format!("a join since {since:?} was a {mode} at {position:?}");
                     return Err(violation(at, what));
                 }
             }

@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use instep_embedded::snapshot::SnapshotError;
 use instep_model::commit::digest;
 use instep_model::log::{Log, ReadError};
 use instep_model::mirror::Mirror;
 use instep_model::position::{Incarnation, Position, Revision};
+use instep_model::recovery::read_snapshot;
 use instep_model::snapshot;
 use instep_model::state::State;
+use instep_model::store::Snapshots;
 use serde_json::Value;
 
-use super::recovery::read_snapshot;
-use super::{Fault, Node};
+use super::{Fault, KEEP, Node};
 use crate::history::{Event, ReadOutcome, Source};
 
 /// Content of a state, as an event.
@@ -47,20 +47,20 @@ impl Node {
         if state.applied.revision == Revision::ZERO {
             return;
         }
-        let _ = self.snapshots.write(state.applied.revision, |writer| {
-            snapshot::write(state, &mut |piece| -> Result<(), SnapshotError> {
-                writer.chunk(piece)
-            })
+        let snapshots: &dyn Snapshots = &self.snapshots;
+        let _ = snapshots.write(state.applied.revision, &mut |take| {
+            snapshot::write(state, &mut |piece| take(piece))
         });
-        let _ = self.snapshots.prune();
     }
 
-    /// Gives up what the snapshots cover.
+    /// Gives up history that the snapshots cover and that is kept for no reader.
     pub(crate) fn trim(&mut self, trace: &mut Vec<Event>) {
-        let floor = match self.fault {
+        let covered = match self.fault {
             Some(Fault::TrimBeyondSnapshots) => Some(self.log.bounds().head.next()),
-            _ => self.snapshots.safe_floor(),
+            _ => self.snapshots.covered(),
         };
+        let Some(covered) = covered else { return };
+        let floor = self.retention.floor(KEEP, covered, self.now_ms, self.steady_ms);
         let Some(floor) = floor else { return };
         if let Err(error) = self.log.trim(floor) {
             self.failed = true;
@@ -95,7 +95,7 @@ impl Node {
     /// Folds every snapshot with the entries after it, for comparison with the whole.
     pub(crate) fn replay(&self, trace: &mut Vec<Event>) {
         for known in self.snapshots.list() {
-            let Some(state) = read_snapshot(&self.snapshots, known.revision) else {
+            let Ok(state) = read_snapshot(&self.snapshots, known.revision) else {
                 continue;
             };
             let mut mirror = Mirror::new(self.incarnation, state);

@@ -1,4 +1,4 @@
-//! From a disk to a memory: the newest snapshot that reads whole, then the log.
+//! From a disk to a memory, by the product's own recovery.
 
 use std::io;
 use std::sync::Arc;
@@ -8,18 +8,15 @@ use instep_embedded::definitions::DefinitionFile;
 use instep_embedded::error::OpenError;
 use instep_embedded::log::{EmbeddedLog, Options};
 use instep_embedded::snapshot::SnapshotStore;
-use instep_model::definition::Start as Definitions;
 use instep_model::disk::simulated::SimulatedDisk;
-use instep_model::feed::Feed;
 use instep_model::ids::IdMemory;
-use instep_model::log::{Log, LogReader};
+use instep_model::log::{Bounds, Log, LogReader, ReadError, StoredEntry};
 use instep_model::mirror::Mirror;
 use instep_model::position::Revision;
-use instep_model::snapshot::Reader;
-use instep_model::state::{Seen, State};
-use instep_model::store::DefinitionStore;
+use instep_model::recovery::{Recovery, newest_snapshot};
+use instep_model::retention::Retention;
 
-use super::{Start, datasets_root, directory, feed_of};
+use super::{RETENTION_STEP_BYTES, Start, datasets_root, directory};
 use crate::fault::Fault;
 use crate::faulty_disk::disk_with;
 use crate::history::Event;
@@ -42,50 +39,14 @@ impl From<OpenError> for Unopened {
     }
 }
 
-fn failed(error: impl ToString) -> Unopened {
-    Unopened::Failed(error.to_string())
+impl From<io::Error> for Unopened {
+    fn from(error: io::Error) -> Self {
+        failed(error)
+    }
 }
 
-pub(super) fn recover(
-    log: &dyn LogReader,
-    snapshots: &SnapshotStore,
-    start: &Start,
-) -> Result<(Mirror, Feed), Unopened> {
-    let fault = start.fault;
-    let bounds = log.bounds();
-    let mut state = newest_snapshot(snapshots, bounds.floor)?;
-    if fault == Some(Fault::ForgetIdsAtRestart) {
-        state.ids = IdMemory::default();
-    }
-    let views = shop::views(start.views);
-    let has_views = !views.is_empty();
-    let mut mirror = Mirror::new(bounds.incarnation, state);
-    let mut feed = feed_of(&mirror, views);
-    let from = mirror.state().applied.revision.next();
-    if from > bounds.head.next() {
-        return Err(failed("the newest snapshot is newer than the log"));
-    }
-    for entry in log.read(from, usize::MAX).map_err(failed)? {
-        if fault == Some(Fault::ForgetNewestEntry) && entry.revision == bounds.head {
-            break;
-        }
-        if has_views {
-            let changes = mirror.apply(entry.revision, &entry.bytes).map_err(failed)?;
-            let state = mirror.state();
-            feed.apply(&changes.commits, state.tables.clone(), state.applied);
-        } else {
-            let mut see = |place, seen| match seen {
-                Seen::Row(change) => feed.replay(place, &change),
-                Seen::Mail(_) => {}
-            };
-            mirror.replay(entry.revision, &entry.bytes, &mut see).map_err(failed)?;
-        }
-    }
-    if !has_views {
-        let state = mirror.state();
-        feed.apply(&[], state.tables.clone(), state.applied);
-    }
-    Ok((mirror, feed))
+fn failed(error: impl ToString) -> Unopened {
+    Unopened::Failed(error.to_string())
 }
 
 /// Makes the dataset where there is none.
@@ -108,73 +69,59 @@ pub(super) fn make(
     }
 }
 
-impl From<io::Error> for Unopened {
-    fn from(error: io::Error) -> Self {
-        failed(error)
-    }
-}
-
-/// Looks whether readers were told by other views until now, and keeps them from going on.
-pub(super) fn hold_definitions(
+/// Brings the dataset into memory.
+pub(super) fn recover(
     disk: &SimulatedDisk,
-    start: &Start,
     log: &mut EmbeddedLog,
-    (mirror, feed): (&mut Mirror, &mut Feed),
-) -> Result<(), Unopened> {
-    let file = DefinitionFile::in_directory(disk_with(disk, start.fault), &directory());
-    let incarnation = log.bounds().incarnation;
-    // What cannot be read counts as another definition.
-    let stored = file.read().unwrap_or_default();
-    let views = shop::views(start.views);
-    let known = Definitions::new(&views, stored, incarnation, mirror.state().applied);
-    let mut is_bounded = false;
-    if !known.changed().is_empty() {
-        let state = mirror.state();
-        let bytes = Definitions::boundary(state, start.writer, start.now_ms);
-        if let Ok(revision) = log.append(state.applied.revision, &bytes) {
-            mirror.apply(revision, &bytes).map_err(failed)?;
-            let state = mirror.state();
-            feed.apply(&[], state.tables.clone(), state.applied);
-            is_bounded = true;
+    snapshots: &SnapshotStore,
+    start: &Start,
+) -> Result<Recovery, Unopened> {
+    let Bounds { incarnation, floor, head } = log.bounds();
+    let mut state = newest_snapshot(snapshots, floor, &mut |_, _| {}).map_err(failed)?;
+    if state.applied.revision > head {
+        return Err(failed("the newest snapshot is newer than the log"));
+    }
+    if start.fault == Some(Fault::ForgetIdsAtRestart) {
+        state.ids = IdMemory::default();
+    }
+    let (mirror, views) = (Mirror::new(incarnation, state), shop::views(start.views));
+    let retention = Retention::in_steps_of(RETENTION_STEP_BYTES);
+    let mut recovery = Recovery::new(mirror, shop::name(shop::DATASET), views.clone(), retention);
+    let reader = log.reader();
+    match start.fault {
+        Some(Fault::ForgetNewestEntry) => {
+            recovery.replay(&WithoutNewest(reader), &mut |_| Ok(())).map_err(failed)?;
         }
+        _ => recovery.replay(&*reader, &mut |_| Ok(())).map_err(failed)?,
     }
-    let held = known.hold(mirror.state().applied, is_bounded);
-    if let Some(bytes) = held.to_write {
-        // If that fails, the next start finds them changed again.
-        let _ = file.write(&bytes);
+    if start.fault != Some(Fault::ResumeOverAnotherDefinition) {
+        let file = DefinitionFile::in_directory(disk_with(disk, start.fault), &directory());
+        let by = (start.writer, start.now_ms);
+        recovery.hold_definitions(&views, log, &file, by).map_err(failed)?;
     }
-    feed.hold(held.definitions);
-    Ok(())
+    Ok(recovery)
 }
 
-/// Reads a snapshot; none when it is not whole.
-pub(super) fn read_snapshot(snapshots: &SnapshotStore, revision: Revision) -> Option<State> {
-    let mut chunks = snapshots.read(revision).ok()?;
-    let mut reader = Reader::default();
-    while let Some(chunk) = chunks.next_chunk().ok()? {
-        reader.push(&chunk).ok()?;
-    }
-    reader.finish().ok()
-}
+/// A log of which one entry too few is read.
+struct WithoutNewest(Arc<dyn LogReader>);
 
-fn newest_snapshot(snapshots: &SnapshotStore, floor: Revision) -> Result<State, Unopened> {
-    for snapshot in snapshots.list().into_iter().rev() {
-        if snapshot.revision.next() >= floor
-            && let Some(state) = read_snapshot(snapshots, snapshot.revision)
-        {
-            return Ok(state);
-        }
+impl LogReader for WithoutNewest {
+    fn bounds(&self) -> Bounds {
+        let bounds = self.0.bounds();
+        Bounds { head: Revision(bounds.head.0.saturating_sub(1)), ..bounds }
     }
-    match floor <= Revision(1) {
-        true => Ok(State::default()),
-        false => Err(failed(format!("no snapshot reaches the log's floor {floor}"))),
+
+    fn read(&self, from: Revision, max_bytes: usize) -> Result<Vec<StoredEntry>, ReadError> {
+        let head = self.bounds().head;
+        let entries = self.0.read(from, max_bytes)?.into_iter();
+        Ok(entries.filter(|entry| entry.revision <= head).collect())
     }
 }
 
 /// Records what was found.
 pub(super) fn record(
     log: &EmbeddedLog,
-    mirror: &Mirror,
+    recovery: &Recovery,
     start: &Start,
     trace: &mut Vec<Event>,
 ) -> Result<(), Unopened> {
@@ -188,6 +135,7 @@ pub(super) fn record(
         trace.push(Event::stored(bounds.incarnation, revision, bytes));
     }
     trace.push(Event::Declared { views: start.views });
-    trace.push(Event::Recovered { position: mirror.position(), floor: bounds.floor });
+    let (position, floor) = (recovery.mirror.position(), bounds.floor);
+    trace.push(Event::Recovered { position, floor });
     Ok(())
 }

@@ -1,15 +1,13 @@
 //! Delivery to subscribers: the feed, the rings, and their sockets.
 
-use instep_model::feed::{BOOKMARK_EVENT, Body, JoinRefusal, Joined, Mode, Notice};
+use instep_model::feed::{Body, JoinRefusal, Joined, Mode, Notice};
 use instep_model::position::Position;
-use instep_protocol::encode::encode_broadcast;
-use instep_protocol::vsn::Vsn;
-use serde_json::json;
+use instep_model::ring::{Cursor, Frame, Read, Ring, RingLimits, complete_up_to};
+use instep_protocol::payload::frame;
 
-use super::{Fault, Node, VIEWS_LIMIT};
+use super::{Arc, Fault, Node, RING, VIEWS_LIMIT};
 use crate::history::Event;
-use crate::rings::{Found, Frame, RING_FRAMES};
-use crate::socket::{SOCKET_FRAMES, Socket, Wish};
+use crate::socket::{SOCKET_FRAMES, Socket};
 
 impl Node {
     /// Takes one committed entry into the feed, and tells the joined topics.
@@ -20,11 +18,7 @@ impl Node {
         };
         let notices = self.feed.apply(&committed.commits, committed.tables, committed.place);
         for notice in self.spoil_notices(notices) {
-            let frame = Frame {
-                bytes: encode_broadcast(Vsn::V2, &notice.topic, &notice.event, &notice.payload()),
-                position: notice.position,
-            };
-            self.push(&notice.topic, frame, trace);
+            self.push(&notice.topic, frame::of_notice(&notice), trace);
         }
     }
 
@@ -44,9 +38,22 @@ impl Node {
     }
 
     fn push(&mut self, topic: &str, frame: Frame, trace: &mut Vec<Event>) {
-        let bounded = self.fault != Some(Fault::UnboundedRing);
-        let held = self.rings.push(topic, frame, bounded);
-        self.hold("frames of a ring", held, RING_FRAMES, trace);
+        if let Some(ring) = self.rings.get_mut(topic) {
+            ring.push(Arc::new(frame), self.steady_ms);
+            let (frames, _) = ring.occupancy();
+            self.hold("frames of a ring", frames, RING.frames, trace);
+        }
+    }
+
+    /// The place behind everything on a topic's ring, which is there from now on.
+    fn end(&mut self, topic: &str) -> Cursor {
+        let limits = match self.fault {
+            Some(Fault::UnboundedRing) => {
+                RingLimits { frames: usize::MAX, bytes: usize::MAX, ms: u64::MAX }
+            }
+            _ => RING,
+        };
+        self.rings.entry(topic.into()).or_insert_with(|| Ring::new(limits)).end()
     }
 
     /// Tells every joined topic up to where it is complete.
@@ -59,35 +66,32 @@ impl Node {
             return;
         }
         self.bookmarked = position.place;
-        for topic in self.rings.topics() {
-            if !self.feed.has_topic(&topic) {
-                continue;
+        let topics: Vec<_> = self.rings.keys().cloned().collect();
+        for topic in topics {
+            if self.feed.has_topic(&topic) {
+                self.push(&topic, frame::bookmark(&topic, position), trace);
             }
-            let payload = json!({"position": position}).to_string();
-            let bytes = encode_broadcast(Vsn::V2, &topic, BOOKMARK_EVENT, payload.as_bytes());
-            let position = Some(position);
-            self.push(&topic, Frame { bytes, position }, trace);
         }
     }
 
     /// A client connects, replacing its earlier connection.
     pub(crate) fn connect(&mut self, reader: u32) {
-        self.sockets.insert(reader, Socket::new(self.now_ms));
+        self.sockets.insert(reader, Socket::new(self.steady_ms));
     }
 
     /// Takes a frame from a client.
     pub(crate) fn receive(&mut self, reader: u32, text: &str) {
-        let now_ms = self.now_ms;
+        let (fault, steady_ms) = (self.fault, self.steady_ms);
         let Some(socket) = self.sockets.get_mut(&reader) else {
             return;
         };
-        for Wish { channel, since } in socket.receive(text, now_ms) {
-            let topic = channel.topic().to_string();
-            let joined = self.join(&topic, since);
-            let late = self.fault == Some(Fault::HandOverLate);
-            let cursor = self.rings.end(&topic);
+        for wish in socket.receive(text, steady_ms) {
+            let topic = wish.channel.topic().to_string();
+            let joined = self.join(&topic, wish.since);
+            let cursor = self.end(&topic);
+            let cursor = (fault != Some(Fault::HandOverLate)).then_some(cursor);
             if let Some(socket) = self.sockets.get_mut(&reader) {
-                socket.answer(channel, joined, (!late).then_some(cursor), now_ms);
+                socket.answer(wish, joined, cursor, (fault, steady_ms));
             }
         }
     }
@@ -138,37 +142,34 @@ impl Node {
             self.hold("frames of a socket", held, SOCKET_FRAMES, trace);
             return false;
         }
+        if socket.tell_rest(self.steady_ms) {
+            return true;
+        }
         let Some(joining) = socket.joined() else {
             return false;
         };
         let topic = joining.channel.topic().to_string();
-        let cursor = joining.cursor.unwrap_or_else(|| self.rings.end(&topic));
-        joining.cursor = Some(cursor);
-        let told = joining.told;
-        match self.rings.read(&topic, cursor) {
-            Found::Nothing => false,
-            Found::Frame(frame) => {
-                joining.cursor = Some(cursor + 1);
-                joining.told = frame.position.unwrap_or(told);
-                socket.sent.push_back(frame.bytes);
-                true
+        let Some(ring) = self.rings.get(&*topic) else { return false };
+        let mut cursor = joining.cursor.unwrap_or_else(|| ring.end());
+        let read = ring.read(&mut cursor, 1);
+        let since = joining.position;
+        match read {
+            Read::Frames(frames) => {
+                joining.cursor = Some(cursor);
+                joining.position = complete_up_to(&frames).or(since);
+                socket.sent.extend(frames.iter().map(|frame| frame.encoded.clone()));
+                !frames.is_empty()
             }
-            Found::Lagged => {
-                let end = self.rings.end(&topic);
-                let now_ms = self.now_ms;
-                match self.join(&topic, Some(Some(told))) {
-                    Ok(joined) => {
-                        if let Some(socket) = self.sockets.get_mut(&reader) {
-                            socket.catch_up(&joined, end, now_ms);
-                        }
-                        true
-                    }
-                    // The topic is gone: so is the connection, and the next join is refused.
-                    Err(_) => {
-                        self.sockets.remove(&reader);
-                        false
+            Read::Lagged { missed } => {
+                let joined = self.join(&topic, Some(since));
+                if let Some(socket) = self.sockets.get_mut(&reader) {
+                    match joined {
+                        Ok(joined) => socket.catch_up(missed, joined, cursor),
+                        // The topic is gone: the client joins again and is told why.
+                        Err(_) => socket.end_channel(self.steady_ms),
                     }
                 }
+                true
             }
         }
     }
