@@ -10,6 +10,7 @@ use instep_model::ring::Cursor;
 use instep_protocol::encode::{Body, Frame as Encoded};
 use instep_protocol::payload::join::{JoinLimits, Reply, refusal, reply};
 use instep_protocol::payload::rows::{Push, Pushes};
+use instep_protocol::payload::since::Since;
 use instep_protocol::session::{
     Channel, Effect, Ending, Event, Incoming, JoinOutcome, Options, Session,
 };
@@ -81,8 +82,7 @@ impl Socket {
             match effect {
                 Effect::Join { channel, params } => {
                     let params: Value = serde_json::from_slice(&params).unwrap_or_default();
-                    let since = params.get("since").filter(|since| !since.is_null());
-                    let since = since.map(|since| since.as_str().and_then(|s| s.parse().ok()));
+                    let since = Since::of(&params).position();
                     wishes.push(Wish { channel, since });
                 }
                 Effect::Leave { channel } => {

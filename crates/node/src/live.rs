@@ -10,8 +10,8 @@ use bytes::Bytes;
 use instep_model::json::{INEXACT, Inexact, check_object};
 use instep_model::limits;
 pub use instep_model::live::{GAP_EVENT, LivePlace, UNCOUNTED_EVENTS};
-use instep_model::position::Position;
 use instep_model::reserved;
+use instep_model::ring::{Frame, Message, Payload, RingLimits};
 use instep_protocol::encode::{binary_broadcast, encode_broadcast};
 use instep_protocol::vsn::Vsn;
 use serde::Deserialize;
@@ -20,7 +20,6 @@ use serde_json::{Value, json};
 pub(crate) use self::ids::Ids;
 pub use self::ids::{Once, PublishId};
 use crate::topics::Subscription;
-use instep_model::ring::{Frame, Message, Payload, RingLimits};
 
 /// A declared pattern of live topics.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -96,52 +95,6 @@ impl LivePattern {
                 bytes: rings.bytes.max(self.history_bytes),
                 ms: rings.ms.max(self.history_ms),
             },
-        }
-    }
-}
-
-/// Resume point that a joiner shows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Since {
-    /// None.
-    Nothing,
-    /// Position in a topic with a log.
-    Position(Position),
-    /// Place in a live topic.
-    Live(LivePlace),
-    /// Neither a position nor a place.
-    Unreadable,
-}
-
-impl Since {
-    /// Reads the `since` of a join's parameters. Never an error: a client may repeat for ever
-    /// what was right once.
-    #[must_use]
-    pub fn of(params: &Value) -> Self {
-        match params.get("since") {
-            None | Some(Value::Null) => Self::Nothing,
-            Some(Value::String(text)) => Self::of_text(text),
-            Some(place) => LivePlace::deserialize(place).map_or(Self::Unreadable, Self::Live),
-        }
-    }
-
-    /// Reads a text form.
-    #[must_use]
-    pub fn of_text(text: &str) -> Self {
-        match (text.parse(), text.parse()) {
-            (Ok(position), _) => Self::Position(position),
-            (Err(_), Ok(place)) => Self::Live(place),
-            (Err(_), Err(_)) => Self::Unreadable,
-        }
-    }
-
-    /// Converts it for a topic with a log: `Some(None)` is a resume point that means nothing there.
-    #[must_use]
-    pub fn position(&self) -> Option<Option<Position>> {
-        match self {
-            Self::Nothing => None,
-            Self::Position(position) => Some(Some(*position)),
-            Self::Live(_) | Self::Unreadable => Some(None),
         }
     }
 }

@@ -10,15 +10,14 @@ use arc_swap::ArcSwapOption;
 use instep_model::feed::{JoinRefusal, Joined, TABLE_PREFIX};
 use instep_model::limits;
 use instep_model::name::Name;
+use instep_model::ring::{Payload, RingLimits};
 use instep_model::view::View;
+use instep_protocol::payload::since::Since;
 
 use crate::dataset::Dataset;
-use crate::live::{
-    self, Ids, LiveError, LiveJoined, LivePattern, Once, PublishId, Published, Since,
-};
+use crate::live::{self, Ids, LiveError, LiveJoined, LivePattern, Once, PublishId, Published};
 use crate::mail::SERVER_PREFIX;
 use crate::topics::{Listener, Subscription, Topic, Topics};
-use instep_model::ring::{Payload, RingLimits};
 
 /// One node. Cloning gives another handle.
 #[derive(Clone)]

@@ -14,6 +14,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use instep_model::ring::{Cursor, Frame, Read, Ring, RingBudget, RingLimits};
 use tokio::sync::Notify;
 
 pub use self::bell::Bell;
@@ -22,7 +23,6 @@ use self::live::LiveState;
 pub use self::presence::{Audience, Crowd, Present};
 use crate::dataset::now_ms;
 use crate::live::LivePlace;
-use instep_model::ring::{Cursor, Frame, Read, Ring, RingBudget, RingLimits};
 
 /// Listener of a topic, which it wakes. A wake-up carries no data and is only a hint.
 #[derive(Clone)]

@@ -14,9 +14,9 @@ use instep_model::ring::{Payload, RingLimits};
 use instep_model::view::View;
 use instep_node::dataset::Options;
 use instep_node::engine::Engine;
-use instep_node::live::Since;
 use instep_node::mail::MailOptions;
 use instep_node::{Dataset, Listener, LivePattern, Node};
+use instep_protocol::payload::since::Since;
 use serde_json::json;
 use uuid::Uuid;
 

@@ -7,8 +7,8 @@ use instep_access::Credential;
 use instep_access::principal::ADMIN;
 use instep_model::limits;
 use instep_model::presence::PresenceError;
-use instep_node::live::Since;
 use instep_node::{Present, Topic};
+use instep_protocol::payload::since::Since;
 use serde_json::{Map, Value, json};
 
 use crate::house::House;

@@ -5,10 +5,10 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex};
 
 use instep_model::limits;
+use instep_model::ring::Payload;
 
 use super::Published;
 use crate::topics::lock;
-use instep_model::ring::Payload;
 
 /// Idempotency key of a message, chosen by its publisher.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

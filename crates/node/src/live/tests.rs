@@ -1,10 +1,11 @@
 use instep_model::presence::DIFF_EVENT;
+use instep_model::ring::Read;
+use instep_protocol::payload::since::Since;
 use proptest::prelude::*;
 
 use super::*;
 use crate::node::{Node, NodeJoined};
 use crate::topics::{Listener, Subscription, Topics};
-use instep_model::ring::Read;
 
 fn node(pattern: LivePattern) -> Node {
     let topic = "room:*".into();
@@ -289,19 +290,6 @@ proptest! {
             prop_assert_eq!(&had, &expected);
         }
     }
-}
-
-#[test]
-fn a_place_is_read_from_its_text_and_from_json_and_is_no_position() {
-    let place = LivePlace { epoch: "9f3a1".into(), offset: 17 };
-
-    assert_eq!(Since::of(&json!({"since": "9f3a1-17"})), Since::Live(place.clone()));
-    let object = json!({"since": {"epoch": "9f3a1", "offset": 17}});
-    assert_eq!(Since::of(&object), Since::Live(place));
-    for stale in ["", "17", "-17", "a-", "a-b", "a-1-2", "é-1"] {
-        assert_eq!(Since::of(&json!({"since": stale})), Since::Unreadable, "{stale}");
-    }
-    assert_eq!(Since::of(&json!({"since": null})), Since::Nothing);
 }
 
 #[test]

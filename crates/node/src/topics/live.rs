@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use instep_model::presence::Presence;
+use instep_model::ring::{Cursor, Frame, Message};
+use instep_protocol::payload::since::Since;
 
 use super::kept::Keep;
 use super::{Listener, Map, Subscription, Topic, TopicState, Topics, lock};
-use crate::live::{LiveJoined, LivePattern, LivePlace, Published, Since};
-use instep_model::ring::{Cursor, Frame, Message};
+use crate::live::{LiveJoined, LivePattern, LivePlace, Published};
 
 pub(super) struct LiveState {
     pub(super) pattern: Arc<LivePattern>,

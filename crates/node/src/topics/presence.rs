@@ -7,13 +7,13 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use instep_model::limits;
 use instep_model::presence::{After, Greeting, Presence, PresenceError, Told};
+use instep_model::ring::{Frame, Payload};
 use instep_protocol::encode::encode_broadcast;
 use instep_protocol::vsn::Vsn;
 use serde_json::{Map, Value, json};
 
 use super::{Topic, TopicState, Topics, lock};
 use crate::live::PresenceMode;
-use instep_model::ring::{Frame, Payload};
 
 /// Presence on a topic. Dropping it ends it.
 pub struct Present {
