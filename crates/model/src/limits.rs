@@ -272,6 +272,8 @@ pub const KEPT_DESCRIPTORS_PART: u64 = 8;
 /// Descriptors for which a server makes room in the table of its process at the start (8 bytes for
 /// each).
 pub const DESCRIPTOR_TABLE: u64 = 65_536;
+/// Largest private file that is read: keys, and what is public.
+pub const PRIVATE_FILE_BYTES: u64 = 1024 * 1024;
 /// Largest head of a request of HTTP.
 pub const HEAD_BYTES: usize = 32 * 1024;
 /// Bytes of a body that any request may bring, however much others do.

@@ -26,8 +26,6 @@ use crate::private_file;
 
 /// The name of the file of keys in the data directory.
 const FILE: &str = "keys.toml";
-/// Bytes of a file of keys.
-const FILE_BYTES: u64 = 1024 * 1024;
 
 /// The keys for programs that a data directory holds; only their hashes.
 #[derive(Debug, Clone)]
@@ -171,12 +169,7 @@ fn read_or_nothing(path: &Path) -> Result<String, String> {
 }
 
 fn read(path: &Path) -> Result<String, String> {
-    let failed = |error: &dyn std::fmt::Display| format!("cannot read {}: {error}", path.display());
-    let bytes = path.metadata().map_err(|error| failed(&error))?.len();
-    if bytes > FILE_BYTES {
-        return Err(failed(&format!("longer than {FILE_BYTES} bytes")));
-    }
-    std::fs::read_to_string(path).map_err(|error| failed(&error))
+    private_file::text(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
 }
 
 #[cfg(test)]

@@ -7,19 +7,31 @@ use std::path::Path;
 
 use instep_embedded::real::regular;
 use instep_model::disk::Shortage;
+use instep_model::limits;
 
 /// Reads a file; none where there is none.
 ///
 /// # Errors
-/// When it cannot be read, or is no text in UTF-8, with its name.
+/// When it cannot be read, is longer than [`limits::PRIVATE_FILE_BYTES`], or is no text in UTF-8,
+/// with its name.
 pub(crate) fn read(path: &Path) -> io::Result<Option<String>> {
-    match regular(path).and_then(|()| std::fs::read_to_string(path)) {
+    match regular(path).and_then(|()| text(path)) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         // It is known by its code.
         Err(error) if Shortage::of(&error).is_some() => Err(error),
         Err(error) => Err(named(path, &error)),
     }
+}
+
+/// Text of a regular file, of bounded length.
+pub(crate) fn text(path: &Path) -> io::Result<String> {
+    let bytes = path.metadata()?.len();
+    if bytes > limits::PRIVATE_FILE_BYTES {
+        let most = limits::PRIVATE_FILE_BYTES;
+        return Err(io::Error::other(format!("longer than {most} bytes")));
+    }
+    std::fs::read_to_string(path)
 }
 
 /// An error of a file, with its name.
@@ -51,4 +63,24 @@ pub(crate) fn write(path: &Path, text: &str) -> io::Result<()> {
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     std::fs::rename(temporary, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_too_long_is_refused_by_name_and_not_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("public.toml");
+        // Without a block on the disk.
+        let file = std::fs::File::create(&path).unwrap();
+        file.set_len(limits::PRIVATE_FILE_BYTES + 1).unwrap();
+
+        let error = read(&path).unwrap_err();
+
+        assert_eq!(error.to_string(), "public.toml: longer than 1048576 bytes");
+        file.set_len(0).unwrap();
+        assert_eq!(read(&path).unwrap().as_deref(), Some(""));
+    }
 }
