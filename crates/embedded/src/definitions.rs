@@ -62,6 +62,14 @@ impl DefinitionStore for DefinitionFile {
         self.disk.rename(&unfinished, &self.directory.join(FILE))?;
         self.disk.sync_directory(&self.directory)
     }
+
+    fn remove(&self) -> io::Result<()> {
+        match self.disk.remove(&self.directory.join(FILE)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            removed => removed?,
+        }
+        self.disk.sync_directory(&self.directory)
+    }
 }
 
 #[cfg(test)]
@@ -86,5 +94,9 @@ mod tests {
         disk.create(&directory.join(UNFINISHED)).unwrap();
         file().write(b"third").unwrap();
         assert_eq!(file().read().unwrap().as_deref(), Some(&b"third"[..]), "after a broken write");
+
+        (0..2).for_each(|_| file().remove().unwrap());
+        disk.crash();
+        assert_eq!(file().read().unwrap(), None, "what is removed stays so");
     }
 }

@@ -265,7 +265,8 @@ impl Recovery {
     /// and those that are given from now on.
     ///
     /// # Errors
-    /// [`RecoveryError::Fold`], of that entry.
+    /// [`RecoveryError::Fold`] of that entry; [`RecoveryError::Storage`] when what is written down
+    /// is of other views than readers are told by, and can neither be replaced nor removed.
     pub fn hold_definitions(
         &mut self,
         views: &[View],
@@ -294,8 +295,12 @@ impl Recovery {
             }
         }
         let held = start.hold(self.applied(), is_bounded);
-        // If that fails, the next start finds the views changed again.
         told.unwritten = held.to_write.and_then(|bytes| store.write(&bytes).err());
+        let is_noted = told.unlogged.is_none() && told.unwritten.is_none();
+        if !told.changed.is_empty() && !is_noted {
+            // The next start finds all views changed, also where it has those of before again.
+            store.remove()?;
+        }
         self.feed.hold(held.definitions);
         Ok(told)
     }
@@ -314,7 +319,7 @@ pub struct HeldDefinitions {
     pub unread: Option<io::Error>,
     /// Error in appending the entry that stands between: positions are of no use until another is.
     pub unlogged: Option<AppendError>,
-    /// Error in writing the definitions down: the next start finds the views changed again.
+    /// Error in writing the definitions down: the next start finds all views changed.
     pub unwritten: Option<io::Error>,
 }
 

@@ -54,4 +54,10 @@ pub trait DefinitionStore: Send + Sync {
     /// # Errors
     /// When the storage refuses; what was there before is still there, or what was to be written.
     fn write(&self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Removes it, so that nothing was ever written; that survives whatever the log survives.
+    ///
+    /// # Errors
+    /// When the storage refuses.
+    fn remove(&self) -> io::Result<()>;
 }

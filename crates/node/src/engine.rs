@@ -144,6 +144,11 @@ impl DefinitionStore for MemoryDefinitions {
         *lock(&self.0) = Some(bytes.to_vec());
         Ok(())
     }
+
+    fn remove(&self) -> io::Result<()> {
+        *lock(&self.0) = None;
+        Ok(())
+    }
 }
 
 impl BodyStore for MemoryBodies {

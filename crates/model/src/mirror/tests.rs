@@ -153,13 +153,15 @@ fn operation() -> impl Strategy<Value = Operation> {
     prop_oneof![5 => of_json, 1 => said]
 }
 
-/// A proposal, with the tail of its commit id if it has one.
-fn proposal() -> impl Strategy<Value = (Option<u128>, Vec<Operation>)> {
+/// The tail of a commit id, for a proposal that has one, and operations.
+type Proposed = (Option<u128>, Vec<Operation>);
+
+fn proposal() -> impl Strategy<Value = Proposed> {
     (prop::option::of(0..6_u128), prop::collection::vec(operation(), 1..4))
 }
 
 /// Proposals that share an entry, and how the clock is set before them.
-fn batch() -> impl Strategy<Value = (Vec<(Option<u128>, Vec<Operation>)>, u64)> {
+fn batch() -> impl Strategy<Value = (Vec<Proposed>, u64)> {
     (prop::collection::vec(proposal(), 1..4), 0..4_u64)
 }
 

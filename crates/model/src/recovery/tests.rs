@@ -1,9 +1,11 @@
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 
 use bytes::Bytes;
 
 use super::*;
 use crate::commit::{Commit, Entry, Record, TableOptions};
+use crate::feed::Mode;
 use crate::log::memory::MemoryLog;
 use crate::name::Key;
 use crate::position::{Incarnation, Position};
@@ -77,6 +79,14 @@ fn recovered(log: &MemoryLog, state: State, views: Vec<View>) -> Recovery {
     recovery
 }
 
+/// A view of all items.
+fn view(event: &str) -> View {
+    let declaration = serde_json::json!({
+        "name": "v", "dataset": "shop", "table": "items", "topic": "all", "event": event,
+    });
+    View::compile(&serde_json::from_value(declaration).unwrap()).unwrap()
+}
+
 /// State of a log up to an entry.
 fn state(entries: u64) -> State {
     recovered(&log(entries), State::default(), vec![]).mirror.state().clone()
@@ -130,15 +140,59 @@ fn a_shortage_of_the_system_passes_over_no_snapshot() {
     assert!(matches!(found, Err(RecoveryError::Storage(_))), "a retry may read it");
 }
 
+/// Definitions of views on a disk that may be full.
+#[derive(Default)]
+struct Noted {
+    text: Mutex<Option<Vec<u8>>>,
+    is_full: bool,
+}
+
+impl DefinitionStore for Noted {
+    fn read(&self) -> io::Result<Option<Vec<u8>>> {
+        Ok(self.text.lock().unwrap().clone())
+    }
+
+    fn write(&self, bytes: &[u8]) -> io::Result<()> {
+        if self.is_full {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        *self.text.lock().unwrap() = Some(bytes.to_vec());
+        Ok(())
+    }
+
+    fn remove(&self) -> io::Result<()> {
+        *self.text.lock().unwrap() = None;
+        Ok(())
+    }
+}
+
+#[test]
+fn law_3_views_that_come_back_behind_others_that_could_not_be_noted_count_as_changed() {
+    let (mut log, mut noted) = (log(3), Noted::default());
+    let mut start = |event: &str, noted: &Noted| {
+        let views = vec![view(event)];
+        let mut recovery = recovered(&log, State::default(), views.clone());
+        let by = (Uuid::nil(), 0);
+        let held = recovery.hold_definitions(&views, &mut log, noted, by).unwrap();
+        (recovery, held.unwritten.is_some())
+    };
+    start("item", &noted);
+    noted.is_full = true;
+    let (others, is_unwritten) = start("thing", &noted);
+    noted.is_full = false;
+
+    let (recovery, _) = start("item", &noted);
+
+    assert!(is_unwritten);
+    let joined = recovery.feed.join("all", Some(Some(others.mirror.position()))).unwrap();
+    assert_eq!(joined.mode, Mode::Reset, "it has rows that other views have shown");
+}
+
 #[test]
 fn law_3_positions_behind_the_snapshot_can_be_resumed_with_views_and_without() {
     let log = log(6);
-    let declaration = serde_json::json!({
-        "name": "v", "dataset": "shop", "table": "items", "topic": "all", "event": "item",
-    });
-    let view = View::compile(&serde_json::from_value(declaration).unwrap()).unwrap();
 
-    for views in [vec![], vec![view]] {
+    for views in [vec![], vec![view("item")]] {
         let recovery = recovered(&log, state(3), views);
 
         assert_eq!(recovery.mirror.state(), &state(6));
@@ -149,8 +203,8 @@ fn law_3_positions_behind_the_snapshot_can_be_resumed_with_views_and_without() {
             let joined = recovery.feed.join("table:shop/items", since).unwrap();
             (joined.mode, joined.notices.len())
         };
-        use crate::feed::Mode::{Reset, Resume};
-        assert_eq!([since(2), since(3), since(5)], [(Reset, 5), (Resume, 3), (Resume, 1)]);
+        let (reset, resume) = (Mode::Reset, Mode::Resume);
+        assert_eq!([since(2), since(3), since(5)], [(reset, 5), (resume, 3), (resume, 1)]);
     }
 }
 

@@ -18,7 +18,7 @@ pub(super) use self::bodies::{is_unfinished, restore as restore_bodies};
 /// Failure to open a dataset.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// What the engine holds cannot be read, or does not add up.
+    /// Failure of the recovery from what the engine holds.
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
     /// A thread could not be started.
