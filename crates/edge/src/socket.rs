@@ -19,6 +19,8 @@ use crate::line::{self, Line};
 use crate::shard::{Stream, Tls};
 use crate::tls::Certificates;
 
+const VANISHED: Duration = Duration::from_millis(limits::VANISHED_MS);
+
 /// The other end of a connection, as requests on it carry it along.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer(pub SocketAddr);
@@ -37,6 +39,8 @@ pub struct Socket {
     peer: SocketAddr,
     door: Door,
     line: Option<Line>,
+    /// True once an answer is a stream, whose reader may vanish unnoticed.
+    is_stream: bool,
     /// Ends when the client has taken nothing for too long; none while it takes what there is.
     stall: Option<Pin<Box<Sleep>>>,
 }
@@ -75,7 +79,8 @@ impl Socket {
                 Transport::Tls(Box::new(shaken))
             }
         };
-        Some(Self { transport, peer, door: door.clone(), line: None, stall: None })
+        let door = door.clone();
+        Some(Self { transport, peer, door, line: None, is_stream: false, stall: None })
     }
 
     /// The same connection, as its requests know it.
@@ -104,12 +109,19 @@ impl Socket {
         })
     }
 
-    /// Sees to it that the end of a stream's reader is noticed. Of one that is merely slow the
-    /// system says nothing: it is sent away by [`Self::watch`], which counts it.
-    fn look_at_line(&self) {
+    /// Sees to it that the end of a stream's reader is noticed.
+    fn look_at_line(&mut self) {
         if self.line.as_ref().is_some_and(Line::became_a_stream) {
-            let limit = Duration::from_millis(limits::VANISHED_MS);
-            line::ends_when_unheard(self.transport.tcp(), limit);
+            self.is_stream = true;
+            line::ends_when_unheard(self.transport.tcp(), VANISHED);
+        }
+    }
+
+    /// Puts the end of a vanished reader off by `limit`. The system takes a reader whose window is
+    /// full for a vanished one, also while it answers.
+    fn put_off_end(&self, limit: Duration) {
+        if self.is_stream {
+            line::ends_when_unheard(self.transport.tcp(), VANISHED.saturating_add(limit));
         }
     }
 
@@ -120,14 +132,19 @@ impl Socket {
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            self.stall = None;
+            if self.stall.take().is_some() {
+                self.put_off_end(Duration::ZERO);
+            }
             return written;
         }
-        let house = self.door.house();
-        let limit = Duration::from_millis(house.options().slow_reader_ms);
+        let limit = Duration::from_millis(self.door.house().options().slow_reader_ms);
+        if self.stall.is_none() {
+            self.put_off_end(limit);
+        }
         let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(limit)));
         ready!(stall.as_mut().poll(cx));
         self.stall = None;
+        let house = self.door.house();
         house.note_slow_reader();
         tracing::warn!(peer = %self.peer, "a client of HTTP takes nothing and is sent away");
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
