@@ -94,8 +94,7 @@ pub const TOKEN_KEYS: usize = 64;
 pub const TOKEN_SECRET_BYTES: usize = 32;
 /// Leeway for clocks that differ, when a token's times are checked.
 pub const TOKEN_LEEWAY_S: u64 = 30;
-/// For so long what a file of keys said holds while the file has changed and cannot be read, in
-/// milliseconds.
+/// Time in ms for which the keys of before hold while their changed file cannot be read.
 pub const KEYS_UNREAD_MS: u64 = 10_000;
 /// Shortest admin key.
 pub const ADMIN_KEY_BYTES: usize = 16;
@@ -256,8 +255,7 @@ pub const PRESENCES_PER_SOCKET: usize = 8;
 pub const PRESENCE_SPARED_BYTES: usize = 512;
 /// Connections that may be there for a moment while every socket has its own.
 pub const REQUESTS_BESIDE: usize = 16;
-/// Connections of HTTP beyond those that there is place for: they are told so, or show that they
-/// administer the server.
+/// Connections of HTTP beyond all places, for refusals and for operators.
 pub const EXTRA_CONNECTIONS: usize = 128;
 /// One address has at most one in so many of them.
 pub const EXTRA_OF_ADDRESS_PART: usize = 2;
@@ -269,8 +267,7 @@ pub const KEPT_DESCRIPTORS: u64 = 256;
 pub const KEPT_DESCRIPTORS_FROM: u64 = 128;
 /// They are at most one in so many.
 pub const KEPT_DESCRIPTORS_PART: u64 = 8;
-/// Descriptors for which a server makes room in the table of its process at the start (8 bytes for
-/// each).
+/// Descriptors that the table of a server's process has room for from the start.
 pub const DESCRIPTOR_TABLE: u64 = 65_536;
 /// Largest private file that is read: keys, and what is public.
 pub const PRIVATE_FILE_BYTES: u64 = 1024 * 1024;
@@ -340,15 +337,13 @@ pub const MAIL_US_PER_TURN: u64 = 300;
 pub const ACCEPT_US_PER_TURN: u64 = 300;
 /// Time for deadlines that have passed.
 pub const DEADLINES_US_PER_TURN: u64 = 500;
-/// Subscribers whom a shard gives what is new before it writes to them: what they take in memory
-/// stays in the cache of a core.
+/// Subscribers given what is new before a shard writes to them: few, for the cache of a core.
 pub const GIVEN_AT_ONCE: usize = 32;
 /// Subscribers whom a shard gives what is new in a turn.
 pub const GIVEN_PER_TURN: usize = 256;
 /// Sockets that a shard writes to before it does anything else.
 pub const WRITES_PER_TURN: usize = 1_024;
-/// Time for reading topics one socket at a time: of those who are behind, and of servers that take
-/// their mail.
+/// Time for reading topics one socket at a time: of those behind, and of servers with mail.
 pub const CATCH_UP_US_PER_TURN: u64 = 500;
 /// Connections that may wait to be taken in; the system may allow fewer.
 pub const LISTEN_BACKLOG: i32 = 65_535;
@@ -382,8 +377,7 @@ pub const AGENT_BYTES: usize = 200;
 pub const DRAIN_AT_ONCE: usize = 100;
 /// Time over which more connections than that are sent away.
 pub const DRAIN_SPREAD_MS: u64 = 5_000;
-/// Connections that wait for one thread of HTTP to take them: as many as a process may have, so
-/// that none of them has to try again.
+/// Connections that wait for one thread of HTTP: as many as a process may have.
 pub const WAITING_CONNECTIONS: usize = 16 * 1024;
 /// Pause of a listener when the system has no descriptor left.
 pub const ACCEPT_AGAIN_MS: u64 = 50;
@@ -461,8 +455,7 @@ pub const MAIL_ASKS: u32 = 4;
 pub const MAIL_CREDIT: usize = 64;
 /// The most that it may say.
 pub const MAIL_CREDIT_MOST: usize = 1_024;
-/// Messages of one connection that are remembered as given, by which its ranges are read; the
-/// oldest go first.
+/// Messages remembered as given on one connection, for its ranges; the oldest go first.
 pub const MAIL_GIVEN: usize = 4 * MAIL_CREDIT_MOST;
 /// Messages, or endpoints without any, that are looked at in one go for one server.
 pub const MAIL_LOOKED_AT_ONCE: u64 = 4_096;
@@ -496,8 +489,7 @@ pub const MAIL_YOUNG_BYTES: usize = 64 * 1024 * 1024;
 pub const MAIL_SPILL_BYTES: usize = 4 * 1024 * 1024;
 /// Stored bodies whose messages have ended that wait to be removed.
 pub const MAIL_ENDED_BODIES: usize = 16_384;
-/// Descriptors that are kept for what is written to disk: each log needs one more for a moment
-/// when it goes on in a new segment.
+/// Descriptors kept for logs: each needs one more while it begins a new segment.
 pub const RESERVED_DESCRIPTORS: usize = 16;
 /// Topics without news get a bookmark after this long.
 pub const BOOKMARK_MS: u64 = 15_000;
