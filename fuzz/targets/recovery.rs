@@ -54,7 +54,7 @@ fuzz_target!(
 fn run(harms: &[Harm]) {
     let disk = WRITTEN.fork(2);
     harms.iter().for_each(|harm| inflict(&disk, harm));
-    let report = check(&disk, Path::new(DIRECTORY));
+    let report = check(&disk, Path::new(DIRECTORY), None);
     let head = match open(&disk) {
         Ok(log) => Some(held(&log)),
         Err(_) => None,
