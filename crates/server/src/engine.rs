@@ -18,7 +18,7 @@ use instep_model::view::View;
 use instep_node::engine::{BodyStore, Engine, MemoryBodies, StoredBody};
 use uuid::Uuid;
 
-use crate::formats::{NEWEST_ENTRY, check_formats};
+use crate::formats::{self, NEWEST_ENTRY};
 
 /// Makes the engine of a new dataset in an empty directory, and closes it.
 pub(crate) fn begin(directory: &Path, segment_bytes: u64) -> Result<(), OpenError> {
@@ -28,9 +28,8 @@ pub(crate) fn begin(directory: &Path, segment_bytes: u64) -> Result<(), OpenErro
 
 /// Opens the engine of one dataset in its directory. What is in a copy gets another identity.
 pub(crate) fn open(directory: &Path, segment_bytes: u64) -> Result<Engine, OpenError> {
-    check_formats(directory)?;
+    let known = formats::look(directory)?;
     let options = options(directory, segment_bytes);
-    let known = identity::look(directory)?;
     let log = match known {
         Identity::Original | Identity::Unknown => EmbeddedLog::open(Arc::new(RealDisk), options)?,
         Identity::Copy => EmbeddedLog::open_anew(Arc::new(RealDisk), options)?,
