@@ -34,12 +34,10 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// opens something for 10 to 30 ms each time when it has to double the table, and a crowd that
 /// connects would make it do so six times.
 pub fn grow_descriptor_table() {
-    let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let highest = most.min(limits::DESCRIPTOR_TABLE).saturating_sub(1);
-    let grown = File::open("/dev/null").and_then(|file| {
-        let highest = RawFd::try_from(highest).unwrap_or(0);
-        Ok(rustix::io::fcntl_dupfd_cloexec(&file, highest)?)
-    });
+    let size = most_descriptors().min(limits::DESCRIPTOR_TABLE);
+    let highest = RawFd::try_from(size).unwrap_or(RawFd::MAX) - 1;
+    let grown = File::open("/dev/null")
+        .and_then(|file| Ok(rustix::io::fcntl_dupfd_cloexec(&file, highest)?));
     if let Err(error) = grown {
         tracing::debug!(%error, "the table of descriptors grows later");
     }
@@ -55,14 +53,18 @@ pub fn is_scarce(connection: &impl AsRawFd) -> bool {
 
 /// The number of the first descriptor that no connection of everybody's should have.
 pub(crate) fn reserve_begins() -> RawFd {
-    let Some(most) = getrlimit(Resource::Nofile).current else { return RawFd::MAX };
+    let most = most_descriptors();
     RawFd::try_from(most - reserve_of(most)).unwrap_or(RawFd::MAX)
 }
 
 /// Descriptors that are kept for files, and for those who administer the server.
 pub(crate) fn reserve() -> usize {
-    let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    usize::try_from(reserve_of(most)).unwrap_or(usize::MAX)
+    usize::try_from(reserve_of(most_descriptors())).unwrap_or(usize::MAX)
+}
+
+/// Limit of the descriptors of this process.
+fn most_descriptors() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 fn reserve_of(most: u64) -> u64 {

@@ -113,16 +113,22 @@ impl Socket {
     fn look_at_line(&mut self) {
         if self.line.as_ref().is_some_and(Line::became_a_stream) {
             self.is_stream = true;
-            line::ends_when_unheard(self.transport.tcp(), VANISHED);
+            self.limit_unheard();
         }
     }
 
-    /// Puts the end of a vanished reader off by `limit`. The system takes a reader whose window is
-    /// full for a vanished one, also while it answers.
-    fn put_off_end(&self, limit: Duration) {
+    /// Sets the time after which the system takes a stream's reader for a vanished one. It does so
+    /// with one whose window is full, too, also while it answers: a reader that pauses has as much
+    /// longer as it may.
+    fn limit_unheard(&self) {
         if self.is_stream {
-            line::ends_when_unheard(self.transport.tcp(), VANISHED.saturating_add(limit));
+            let paused = self.stall.as_ref().map_or(Duration::ZERO, |_| self.slow_reader());
+            line::ends_when_unheard(self.transport.tcp(), VANISHED.saturating_add(paused));
         }
+    }
+
+    fn slow_reader(&self) -> Duration {
+        Duration::from_millis(self.door.house().options().slow_reader_ms)
     }
 
     /// Watches over a write that has not ended.
@@ -133,19 +139,19 @@ impl Socket {
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
             if self.stall.take().is_some() {
-                self.put_off_end(Duration::ZERO);
+                self.limit_unheard();
             }
             return written;
         }
-        let limit = Duration::from_millis(self.door.house().options().slow_reader_ms);
         if self.stall.is_none() {
-            self.put_off_end(limit);
+            self.stall = Some(Box::pin(sleep(self.slow_reader())));
+            self.limit_unheard();
         }
-        let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(limit)));
-        ready!(stall.as_mut().poll(cx));
+        if let Some(stall) = &mut self.stall {
+            ready!(stall.as_mut().poll(cx));
+        }
         self.stall = None;
-        let house = self.door.house();
-        house.note_slow_reader();
+        self.door.house().note_slow_reader();
         tracing::warn!(peer = %self.peer, "a client of HTTP takes nothing and is sent away");
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }

@@ -36,7 +36,7 @@ pub(super) struct Accept {
     spare: Option<File>,
     /// Earliest time since which somebody may wait; none when nobody does.
     waiting: Option<Instant>,
-    /// The system had no descriptor left; asked again at this time.
+    /// End of a rest, if it has one: after some of a crowd, or when the system had no descriptor.
     again_at: Option<u64>,
     /// True once that has been logged.
     is_failing: bool,
@@ -65,7 +65,7 @@ impl Accept {
         self.waiting.is_some() && self.again_at.is_none_or(|at| now >= at)
     }
 
-    /// Milliseconds until the next try after a failure.
+    /// Milliseconds until the end of its rest.
     pub(super) fn due_in(&self, now: u64) -> Option<u64> {
         self.again_at.map(|at| at.saturating_sub(now))
     }
@@ -147,7 +147,7 @@ impl Accept {
                 }
             }
         }
-        // Whoever is many would have most of the core by turns alone.
+        // By turns alone a crowd would have most of the core.
         self.again_at = Some(core.now + limits::ACCEPT_REST_MS);
     }
 
