@@ -23,7 +23,7 @@ use crate::name::Name;
 use crate::position::{Place, Revision};
 use crate::retention::Retention;
 use crate::snapshot::{Reader, SnapshotError};
-use crate::state::{FoldError, Seen, State};
+use crate::state::{CommitChanges, FoldError, Seen, State};
 use crate::store::{DefinitionStore, Snapshots};
 use crate::view::View;
 
@@ -251,7 +251,7 @@ impl Recovery {
         Ok(())
     }
 
-    fn show(&mut self, commits: &[crate::state::CommitChanges]) {
+    fn show(&mut self, commits: &[CommitChanges]) {
         let State { tables, applied, .. } = self.mirror.state();
         self.feed.apply(commits, tables.clone(), *applied);
     }

@@ -4,12 +4,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bytes::Bytes;
 use instep_model::limits;
 use instep_model::presence::{After, Greeting, Presence, PresenceError, Told};
-use instep_model::ring::{Frame, Payload};
-use instep_protocol::encode::encode_broadcast;
-use instep_protocol::vsn::Vsn;
+use instep_protocol::payload::frame;
 use serde_json::{Map, Value, json};
 
 use super::{Topic, TopicState, Topics, lock};
@@ -153,11 +150,7 @@ impl Topic {
         }
         let is_told = !told.is_empty();
         for Told { event, payload } in told {
-            let payload = Bytes::from(payload);
-            let encoded = encode_broadcast(Vsn::V2, &self.name, event, &payload);
-            let payload = Payload::Json(payload);
-            let frame =
-                Frame { event: event.into(), payload, position: None, offset: None, encoded };
+            let frame = frame::of_json(&self.name, event, payload.into(), None);
             state.ring.push(Arc::new(frame), now);
         }
         if is_told {

@@ -5,7 +5,7 @@
 //! one.
 
 use bytes::Bytes;
-use instep_model::feed::{JoinRefusal, Joined, Mode};
+use instep_model::feed::{JoinRefusal, Joined, Mode, TABLE_PREFIX};
 use instep_model::limits;
 use instep_model::position::Position;
 use serde_json::{Value, json};
@@ -89,7 +89,7 @@ pub fn refusal(topic: &str, refusal: &JoinRefusal) -> Value {
             "reason": "position_ahead", "detail": refusal.to_string(), "position": head,
         }),
         JoinRefusal::TooLarge { rows, bytes } => {
-            let path = topic.strip_prefix("table:").and_then(|name| name.split_once('/'));
+            let path = topic.strip_prefix(TABLE_PREFIX).and_then(|name| name.split_once('/'));
             let snapshot = path
                 .map(|(dataset, table)| format!("/v1/datasets/{dataset}/tables/{table}/snapshot"));
             json!({
