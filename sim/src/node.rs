@@ -136,6 +136,7 @@ impl Node {
         let recovery = recovery::recover(disk, &mut log, &snapshots, start)?;
         recovery::record(&log, &recovery, start, trace)?;
         let Recovery { mirror, feed, retention, .. } = recovery;
+        let owner = Owner::new(mirror, start.writer).with_largest_entry(log.largest_entry());
         let mut node = Self {
             fault: start.fault,
             incarnation,
@@ -143,7 +144,7 @@ impl Node {
             reader,
             snapshots,
             preallocator,
-            owner: Owner::new(mirror, start.writer),
+            owner,
             flush: VecDeque::new(),
             waiting: 0,
             most: BTreeMap::new(),

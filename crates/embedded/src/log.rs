@@ -299,9 +299,13 @@ impl Log for EmbeddedLog {
         Promise::PowerLoss
     }
 
+    fn largest_entry(&self) -> usize {
+        limits::LOG_FRAME_BYTES
+    }
+
     fn append(&mut self, expected: Revision, entry: &[u8]) -> Result<Revision, AppendError> {
         self.check_alive()?;
-        let limit = limits::LOG_FRAME_BYTES;
+        let limit = self.largest_entry();
         if entry.len() > limit {
             return Err(AppendError::TooLarge { bytes: entry.len(), limit });
         }

@@ -335,6 +335,38 @@ pub struct Entry {
     pub commits: Vec<Commit>,
 }
 
+impl Commit {
+    /// The commit as it stands in an entry, behind what is in `memory`.
+    pub(crate) fn encode_behind(&self, memory: Vec<u8>) -> Vec<u8> {
+        postcard::to_extend(self, memory).expect("a commit always encodes into memory")
+    }
+}
+
+/// Head of an entry: everything but its commits, which are encoded one after the other.
+pub(crate) struct EntryHead {
+    pub(crate) writer: Uuid,
+    pub(crate) sequence: u64,
+    pub(crate) time_ms: u64,
+    pub(crate) history: u64,
+}
+
+impl EntryHead {
+    /// Bytes of a head at most: the format, the writer behind its length, four numbers.
+    pub(crate) const BYTES_MOST: usize = 1 + 17 + 4 * 10;
+
+    /// [`Entry::encode`] of an entry with so many commits, which are `body`. Uses memory that is
+    /// there already.
+    pub(crate) fn encode_into(&self, commits: usize, body: &[u8], mut memory: Vec<u8>) -> Vec<u8> {
+        memory.clear();
+        memory.push(ENTRY_FORMAT);
+        let Self { writer, sequence, time_ms, history } = self;
+        let head = (writer, sequence, time_ms, history, commits);
+        let mut entry = postcard::to_extend(&head, memory).expect("numbers encode into memory");
+        entry.extend_from_slice(body);
+        entry
+    }
+}
+
 /// The bytes are not an entry.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EntryError {
@@ -362,15 +394,11 @@ impl Entry {
     /// The entry as the log stores it: a format byte, then postcard.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        self.encode_into(vec![])
-    }
-
-    /// The same in memory that is there already.
-    #[must_use]
-    pub fn encode_into(&self, mut memory: Vec<u8>) -> Vec<u8> {
-        memory.clear();
-        memory.push(ENTRY_FORMAT);
-        postcard::to_extend(self, memory).expect("an entry always encodes into memory")
+        let Self { writer, sequence, time_ms, history, commits } = self;
+        let (writer, sequence, time_ms, history) = (*writer, *sequence, *time_ms, *history);
+        let body = commits.iter().fold(vec![], |body, commit| commit.encode_behind(body));
+        let head = EntryHead { writer, sequence, time_ms, history };
+        head.encode_into(commits.len(), &body, vec![])
     }
 
     /// Reads an entry back.

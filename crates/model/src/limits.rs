@@ -20,6 +20,8 @@ pub const COMMIT_PROPOSALS: usize = 1_000;
 pub const COMMIT_BYTES: usize = 1024 * 1024;
 /// Largest result of a commit: bytes of its records.
 pub const COMMIT_RESULT_BYTES: usize = 16 * 1024 * 1024;
+/// Most bytes of a commit in an entry: its records with what stands around them.
+pub const COMMIT_STORED_BYTES: usize = 2 * COMMIT_RESULT_BYTES;
 /// Messages and endpoints that moves of one commit may look at, besides [`COMMIT_MOVES_OF_ALL`]
 /// times as many as there are.
 pub const COMMIT_MOVES: u64 = 100_000;
@@ -29,7 +31,7 @@ pub const COMMIT_MOVES_OF_ALL: u64 = 2;
 pub const COMMIT_WORK_BYTES: usize = 64 * 1024 * 1024;
 /// Most commits flushed together in one entry of the log.
 pub const ENTRY_COMMITS: usize = 4_096;
-/// Largest entry of the log that the owner builds: it stops taking commits into the batch here.
+/// The owner ends a batch here, or where its entry would be larger than the log takes.
 pub const ENTRY_BYTES: usize = 4 * 1024 * 1024;
 /// Bytes of memory for entries that an owner keeps from one to the next.
 pub const ENTRY_KEPT_BYTES: usize = 256 * 1024;
@@ -56,11 +58,9 @@ pub const OWNER_QUEUE_BYTES: usize = 64 * 1024 * 1024;
 pub const BRISK_APPEND_US: u64 = 1_000;
 /// An append that takes longer shows in `/readyz`: the disk does not answer.
 pub const STALLED_APPEND_MS: u64 = 2_000;
-/// Time for datasets to close once the time to drain is over. A disk that does not answer keeps the
-/// process no longer.
+/// Time for datasets to close once the time to drain is over, also if a disk does not answer.
 pub const CLOSING_MS: u64 = 5_000;
-/// While subscribers are told in so short a time, a caller tells what it has committed: waking the
-/// views' thread takes as long.
+/// While subscribers are told in so short a time, a caller tells what it has committed by itself.
 pub const BRISK_TELLING_US: u64 = 25;
 /// A clock that goes back by less is as good as one that did not: deadlines stay as they are.
 pub const CLOCK_BACK_MS: u64 = 1_000;

@@ -43,7 +43,7 @@ pub enum AppendError {
     /// May or may not be stored; resolve by reading at the expected revision.
     #[error("the outcome of the append is unknown: {0}")]
     Unknown(String),
-    /// Certainly not stored.
+    /// Certainly not stored: it is over [`Log::largest_entry`].
     #[error("the entry of {bytes} bytes is over the limit of {limit}")]
     TooLarge {
         /// Bytes of the entry.
@@ -110,6 +110,9 @@ pub trait Log: Send {
 
     /// Returns the promise of an `Ok` of [`Log::append`].
     fn promise(&self) -> Promise;
+
+    /// Returns the bytes of the largest entry that it takes. The owner ends its batches there.
+    fn largest_entry(&self) -> usize;
 
     /// Stores `entry` iff the head is `expected`, and returns its revision, `expected + 1`.
     /// When it returns `Ok` the entry survives what [`Log::promise`] says, and readers see it.

@@ -7,15 +7,17 @@
 //! | stopped | refused `stopped` | – | – |
 //!
 //! The shell hands over everything that is waiting, then drains effects: what arrives during a
-//! flush is the next batch. An answer that depends on the open batch, a refusal included, leaves
-//! only when the batch is durable. Memory changes only by folding the entry that was appended.
+//! flush is the next batch. A batch ends where its entry would be larger than the log takes; only a
+//! commit that is too large by itself is refused for it. An answer that depends on the open batch,
+//! a refusal included, leaves only when the batch is durable. Memory changes only by folding the
+//! entry that was appended.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::commit::{Commit, Entry, Proposal, Signature};
+use crate::commit::{Commit, EntryHead, Proposal, Signature};
 use crate::expression::Meter;
 use crate::ids::Recall;
 use crate::limits;
@@ -31,7 +33,7 @@ mod refusal;
 mod tests;
 
 use evaluation::{Circumstances, Overlay};
-pub use refusal::Refusal;
+pub use refusal::{Excess, Refusal};
 
 /// Event of an owner: its input. `T` is whatever the shell answers a proposal by.
 #[derive(Debug)]
@@ -92,13 +94,16 @@ pub struct Owner<T> {
     writer: Uuid,
     sequence: u64,
     rules: MailRules,
+    /// Bytes of the largest entry that the log takes.
+    largest_entry: usize,
     now_ms: u64,
     waiting: VecDeque<(T, Proposal)>,
     flushing: Option<Flush<T>>,
     effects: VecDeque<Effect<T>>,
     stopped: Option<String>,
-    /// Memory for the next entry.
+    /// Memory for the next entry, and for its commits.
     memory: Vec<u8>,
+    body: Vec<u8>,
 }
 
 /// A batch whose entry is being appended.
@@ -110,19 +115,46 @@ struct Flush<T> {
 /// A batch that is being built.
 #[derive(Default)]
 struct Batch {
-    commits: Vec<Commit>,
-    bytes: usize,
+    commits: usize,
+    /// The commits as the entry will have them.
+    body: Vec<u8>,
     /// Steps that conditions took.
     steps: u64,
     overlay: Overlay,
     ids: BTreeMap<(String, Uuid), (u64, Receipt)>,
 }
 
+/// Outcome of judging a proposal.
+enum Judged {
+    Answered(Result<Receipt, Refusal>),
+    /// There is no room for it beside the others: it begins the next batch.
+    Postponed(Proposal),
+}
+
 impl Batch {
     fn is_full(&self) -> bool {
-        self.commits.len() >= limits::ENTRY_COMMITS
-            || self.bytes >= limits::ENTRY_BYTES
+        self.commits >= limits::ENTRY_COMMITS
+            || self.body.len() >= limits::ENTRY_BYTES
             || self.steps >= limits::EXPRESSION_STEPS
+    }
+
+    /// Returns true if one commit more could become too large for an entry of so many bytes.
+    fn may_overflow(&self, largest_entry: usize) -> bool {
+        self.body.len() + limits::COMMIT_STORED_BYTES + EntryHead::BYTES_MOST > largest_entry
+    }
+
+    /// Adds a commit if the entry stays within its limit.
+    fn push(&mut self, commit: &Commit, largest_entry: usize) -> Result<(), Refusal> {
+        let before = self.body.len();
+        self.body = commit.encode_behind(std::mem::take(&mut self.body));
+        let bytes = self.body.len() + EntryHead::BYTES_MOST;
+        if bytes > largest_entry {
+            self.body.truncate(before);
+            let excess = Excess::Entry;
+            return Err(Refusal::CommitTooLarge { excess, bytes, limit: largest_entry });
+        }
+        self.commits += 1;
+        Ok(())
     }
 }
 
@@ -136,12 +168,14 @@ impl<T> Owner<T> {
             writer,
             sequence: 0,
             rules: MailRules::default(),
+            largest_entry: limits::LOG_FRAME_BYTES,
             now_ms: 0,
             waiting: VecDeque::new(),
             flushing: None,
             effects: VecDeque::new(),
             stopped: None,
             memory: vec![],
+            body: vec![],
         }
     }
 
@@ -149,6 +183,12 @@ impl<T> Owner<T> {
     #[must_use]
     pub fn with_mail(self, rules: MailRules) -> Self {
         Self { rules, ..self }
+    }
+
+    /// The same for a log that takes entries of so many bytes, [`crate::log::Log::largest_entry`].
+    #[must_use]
+    pub fn with_largest_entry(self, largest_entry: usize) -> Self {
+        Self { largest_entry, ..self }
     }
 
     /// Returns the state that the log adds up to, as far as it is durable.
@@ -178,40 +218,70 @@ impl<T> Owner<T> {
     }
 
     fn build_batch(&mut self) {
-        let mut batch = Batch::default();
+        let mut batch = Batch { body: std::mem::take(&mut self.body), ..Batch::default() };
         let mut answers = Vec::new();
         while let Some((ticket, proposal)) = self.waiting.pop_front() {
-            let answer = match &self.stopped {
-                Some(reason) => Err(Refusal::Stopped(reason.clone())),
+            let judged = match &self.stopped {
+                Some(reason) => Judged::Answered(Err(Refusal::Stopped(reason.clone()))),
                 None => self.judge(proposal, &mut batch),
             };
-            answers.push((ticket, answer));
+            match judged {
+                Judged::Answered(answer) => answers.push((ticket, answer)),
+                Judged::Postponed(proposal) => {
+                    self.waiting.push_front((ticket, proposal));
+                    break;
+                }
+            }
             if batch.is_full() {
                 break;
             }
         }
-        if batch.commits.is_empty() {
+        let Batch { commits, mut body, .. } = batch;
+        if commits == 0 {
             // Nothing here depends on anything that is not durable yet.
             self.answer(answers);
+            self.body = body;
             return;
         }
         self.sequence += 1;
-        let entry = Entry {
+        let head = EntryHead {
             writer: self.writer,
             sequence: self.sequence,
             time_ms: self.now_ms,
             history: self.state().history,
-            commits: batch.commits,
+        };
+        let entry = head.encode_into(commits, &body, std::mem::take(&mut self.memory));
+        if body.capacity() <= limits::ENTRY_KEPT_BYTES {
+            body.clear();
+            self.body = body;
         }
-        .encode_into(std::mem::take(&mut self.memory));
         let entry = Bytes::from(entry);
         let expected = self.state().applied.revision;
         self.effects.push_back(Effect::Append { expected, entry: entry.clone() });
         self.flushing = Some(Flush { entry, answers });
     }
 
-    /// Decides one proposal against the state and the batch before it.
-    fn judge(&self, proposal: Proposal, batch: &mut Batch) -> Result<Receipt, Refusal> {
+    /// Judges one proposal against the state and the batch before it.
+    fn judge(&self, proposal: Proposal, batch: &mut Batch) -> Judged {
+        // With the embedded log never: what is proposed is copied only where it may have to wait.
+        let again = batch.may_overflow(self.largest_entry).then(|| proposal.clone());
+        let decided = self.decide(proposal, batch, again.is_some());
+        match (decided, again) {
+            (Err(Refusal::CommitTooLarge { excess: Excess::Entry, .. }), Some(proposal))
+                if batch.commits > 0 =>
+            {
+                Judged::Postponed(proposal)
+            }
+            (decided, _) => Judged::Answered(decided),
+        }
+    }
+
+    fn decide(
+        &self,
+        proposal: Proposal,
+        batch: &mut Batch,
+        may_overflow: bool,
+    ) -> Result<Receipt, Refusal> {
         let Proposal { signature, operations } = proposal;
         if let Some(signature) = &signature
             && let Some(receipt) = self.recall(signature, batch)?
@@ -222,28 +292,32 @@ impl<T> Owner<T> {
             incarnation: self.mirror.incarnation(),
             rules: &self.rules,
             now_ms: self.now_ms,
+            may_be_undone: may_overflow,
         };
         let overlay = &mut batch.overlay;
         let mut meter = Meter::new(limits::EXPRESSION_STEPS);
         let evaluated =
             evaluation::evaluate(self.state(), circumstances, overlay, operations, &mut meter);
         batch.steps += limits::EXPRESSION_STEPS - meter.left();
-        let commit = evaluated?;
-        let place = self.place_of_next(batch.commits.len());
-        let computed = commit.results.iter().any(Option::is_some);
+        let (commit, own) = evaluated?;
+        let place = self.place_of_next(batch.commits);
+        let commit = Commit { signature, ..commit };
+        if let Err(refusal) = batch.push(&commit, self.largest_entry) {
+            batch.overlay.undo(own);
+            return Err(refusal);
+        }
+        batch.overlay.merge(own);
+        let Commit { signature, results, .. } = commit;
+        let computed = results.iter().any(Option::is_some);
         let receipt = Receipt {
             position: Position { incarnation: self.mirror.incarnation(), place },
-            results: if computed { commit.results.clone().into() } else { Box::default() },
+            results: if computed { results.into() } else { Box::default() },
             replayed: false,
         };
-        batch.bytes += evaluation::size_of(&commit);
-        if let Some(signature) = &signature {
+        if let Some(Signature { principal, id, digest, .. }) = signature {
             let replay = Receipt { replayed: true, ..receipt.clone() };
-            batch
-                .ids
-                .insert((signature.principal.clone(), signature.id), (signature.digest, replay));
+            batch.ids.insert((principal, id), (digest, replay));
         }
-        batch.commits.push(Commit { signature, ..commit });
         Ok(receipt)
     }
 
@@ -312,8 +386,13 @@ impl<T> Owner<T> {
                 let refusal = Refusal::ResourcesExhausted(reason);
                 self.effects.extend(answers.into_iter().map(retry(refusal)));
             }
-            AppendError::TooLarge { .. } => {
-                let refusal = Refusal::StorageFull(error.to_string());
+            AppendError::TooLarge { bytes, limit } => {
+                // The log takes less than it said: what is tried again is cut to that.
+                self.largest_entry = limit;
+                let refusal = match answers.iter().filter(|(_, answer)| answer.is_ok()).count() {
+                    1 => Refusal::CommitTooLarge { excess: Excess::Entry, bytes, limit },
+                    _ => Refusal::StorageFull(error.to_string()),
+                };
                 self.effects.extend(answers.into_iter().map(retry(refusal)));
             }
             AppendError::Conflict { .. } | AppendError::Unknown(_) | AppendError::Fatal(_) => {

@@ -199,7 +199,9 @@ impl Dataset {
             closing: Closing::default(),
         });
         let dataset = Self(shared);
-        let owner = Owner::new(mirror, options.writer).with_mail(options.mail.rules.clone());
+        let owner = Owner::new(mirror, options.writer)
+            .with_mail(options.mail.rules.clone())
+            .with_largest_entry(log.largest_entry());
         dataset
             .start(owner, log, retention, &options, snapshots, prepare)
             .inspect_err(|_| dataset.give_up())

@@ -38,6 +38,10 @@ impl Log for Kept {
         self.log.lock().unwrap().promise()
     }
 
+    fn largest_entry(&self) -> usize {
+        self.log.lock().unwrap().largest_entry()
+    }
+
     fn append(&mut self, expected: Revision, entry: &[u8]) -> Result<Revision, AppendError> {
         match self.is_full {
             true => Err(AppendError::StorageFull("it is told to be full".into())),

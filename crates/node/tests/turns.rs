@@ -44,6 +44,10 @@ impl Log for Observed {
         self.log.promise()
     }
 
+    fn largest_entry(&self) -> usize {
+        self.log.largest_entry()
+    }
+
     fn append(&mut self, expected: Revision, entry: &[u8]) -> Result<Revision, AppendError> {
         let thread = std::thread::current().name().unwrap_or_default().to_owned();
         self.threads.lock().unwrap().push(thread);

@@ -107,6 +107,10 @@ impl Log for Identified {
         self.log.promise()
     }
 
+    fn largest_entry(&self) -> usize {
+        self.log.largest_entry()
+    }
+
     fn append(&mut self, expected: Revision, entry: &[u8]) -> Result<Revision, AppendError> {
         self.log.append(expected, entry)
     }

@@ -6,6 +6,7 @@ mod anew;
 mod conformance;
 mod crash;
 mod damage;
+mod entries;
 mod faults;
 mod harm;
 mod one_thing;

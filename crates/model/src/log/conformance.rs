@@ -3,7 +3,6 @@
 use std::thread;
 
 use super::{AppendError, Log, ReadError, StoredEntry};
-use crate::limits;
 use crate::position::Revision;
 
 /// Runs the whole suite; `fresh` gives an empty log, another one at each call.
@@ -11,10 +10,11 @@ use crate::position::Revision;
 /// # Panics
 /// When a sentence of the contract does not hold.
 pub fn run(mut fresh: impl FnMut() -> Box<dyn Log>) {
-    let cases: [fn(Box<dyn Log>); 9] = [
+    let cases: [fn(Box<dyn Log>); 10] = [
         an_empty_log_begins_at_one,
         an_append_takes_the_next_revision_and_is_read_back_unchanged,
         an_append_at_another_head_stores_nothing,
+        the_largest_entry_is_stored,
         an_entry_over_the_limit_stores_nothing,
         a_read_gives_at_least_one_entry_and_then_what_fits,
         i7_a_read_beyond_the_head_is_an_error,
@@ -78,9 +78,22 @@ fn an_append_at_another_head_stores_nothing(mut log: Box<dyn Log>) {
     expect_entries(&log.reader().read(Revision(1), usize::MAX), 1, 4);
 }
 
+fn the_largest_entry_is_stored(mut log: Box<dyn Log>) {
+    let largest = vec![7; log.largest_entry()];
+    append(&mut *log, 1, 1);
+
+    assert_eq!(log.append(Revision(1), &largest), Ok(Revision(2)));
+    assert_eq!(log.append(Revision(2), &entry(3)), Ok(Revision(3)));
+    let read = log.reader().read(Revision(2), 1);
+    let read = read.unwrap_or_else(|error| panic!("{error}"));
+    assert!(read.len() == 1 && read[0].bytes == largest, "it is read back unchanged");
+    expect_entries(&log.reader().read(Revision(3), usize::MAX), 3, 3);
+}
+
 fn an_entry_over_the_limit_stores_nothing(mut log: Box<dyn Log>) {
     append(&mut *log, 1, 1);
-    let (bytes, limit) = (limits::LOG_FRAME_BYTES + 1, limits::LOG_FRAME_BYTES);
+    let limit = log.largest_entry();
+    let bytes = limit + 1;
 
     let refused = log.append(Revision(1), &vec![0; bytes]);
 

@@ -12,6 +12,7 @@ use crate::position::{Incarnation, Revision};
 /// A log that ends with the process.
 pub struct MemoryLog {
     kept: Arc<Kept>,
+    largest_entry: usize,
 }
 
 struct Kept {
@@ -30,7 +31,14 @@ impl MemoryLog {
     /// An empty log.
     #[must_use]
     pub fn new(incarnation: Incarnation) -> Self {
-        Self { kept: Arc::new(Kept { incarnation, history: RwLock::default() }) }
+        let kept = Arc::new(Kept { incarnation, history: RwLock::default() });
+        Self { kept, largest_entry: limits::LOG_FRAME_BYTES }
+    }
+
+    /// The same with another limit on the bytes of an entry.
+    #[must_use]
+    pub fn with_largest_entry(self, largest_entry: usize) -> Self {
+        Self { largest_entry, ..self }
     }
 }
 
@@ -64,8 +72,12 @@ impl Log for MemoryLog {
         Promise::Nothing
     }
 
+    fn largest_entry(&self) -> usize {
+        self.largest_entry
+    }
+
     fn append(&mut self, expected: Revision, entry: &[u8]) -> Result<Revision, AppendError> {
-        let limit = limits::LOG_FRAME_BYTES;
+        let limit = self.largest_entry;
         if entry.len() > limit {
             return Err(AppendError::TooLarge { bytes: entry.len(), limit });
         }
@@ -129,6 +141,9 @@ mod tests {
 
     #[test]
     fn it_passes_the_conformance_suite() {
-        conformance::run(|| Box::new(MemoryLog::new(Incarnation(Uuid::from_u128(1)))));
+        let log = || MemoryLog::new(Incarnation(Uuid::from_u128(1)));
+
+        conformance::run(|| Box::new(log()));
+        conformance::run(|| Box::new(log().with_largest_entry(1_000)));
     }
 }

@@ -67,6 +67,12 @@ impl House {
         self.owner = owner(self.owner.state().clone(), 3).with_mail(rules);
     }
 
+    /// From here on the log takes entries of so many bytes.
+    fn log_takes(&mut self, largest_entry: usize) {
+        let other = Owner::new(Incarnation(Uuid::nil()), Uuid::nil(), State::default());
+        self.owner = std::mem::replace(&mut self.owner, other).with_largest_entry(largest_entry);
+    }
+
     fn propose(&mut self, operations: Vec<Operation>) -> Result<Receipt, Refusal> {
         self.propose_together(vec![operations]).pop().expect("every proposal is answered")
     }

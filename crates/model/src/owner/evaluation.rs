@@ -11,7 +11,7 @@ mod conditions;
 mod letters;
 mod mail;
 
-use super::Refusal;
+use super::{Excess, Refusal};
 use crate::commit::{Commit, Condition, Operation, Record, TableOptions};
 use crate::expression::{CelValue, Meter, from_fields};
 use crate::limits;
@@ -38,7 +38,7 @@ pub(super) struct Overlay {
 
 impl Overlay {
     /// Puts a later overlay on top.
-    fn merge(&mut self, later: Self) {
+    pub(super) fn merge(&mut self, later: Self) {
         if !later.cleared.is_empty() {
             self.rows.retain(|(table, _), _| !later.cleared.contains(table));
         }
@@ -46,6 +46,12 @@ impl Overlay {
         self.cleared.extend(later.cleared);
         self.rows.extend(later.rows);
         self.journals.extend(later.journals);
+        self.letters = later.letters;
+    }
+
+    /// Gives up the overlay of a commit that is not to be.
+    pub(super) fn undo(&mut self, mut later: Self) {
+        later.letters.undo();
         self.letters = later.letters;
     }
 }
@@ -56,16 +62,19 @@ pub(super) struct Circumstances<'a> {
     pub(super) incarnation: Incarnation,
     pub(super) rules: &'a MailRules,
     pub(super) now_ms: u64,
+    /// The commit may be given up after it was evaluated.
+    pub(super) may_be_undone: bool,
 }
 
-/// Turns operations into a commit and puts what it changes on top of the batch, or says why not.
+/// Turns operations into a commit and the overlay of what it changes, or says why not. The overlay
+/// goes on top of the batch ([`Overlay::merge`]) or is given up ([`Overlay::undo`]).
 pub(super) fn evaluate(
     state: &State,
     circumstances: Circumstances<'_>,
     batch: &mut Overlay,
     operations: Vec<Operation>,
     meter: &mut Meter,
-) -> Result<Commit, Refusal> {
+) -> Result<(Commit, Overlay), Refusal> {
     let found = operations.len();
     if found == 0 {
         return Err(Refusal::Empty);
@@ -73,9 +82,9 @@ pub(super) fn evaluate(
     if found > limits::COMMIT_PROPOSALS {
         return Err(Refusal::TooManyOperations { found, limit: limits::COMMIT_PROPOSALS });
     }
-    let Circumstances { incarnation, rules, now_ms } = circumstances;
+    let Circumstances { incarnation, rules, now_ms, may_be_undone } = circumstances;
     let mut letters = std::mem::take(&mut batch.letters);
-    letters.begin(found);
+    letters.begin(found > 1 || may_be_undone);
     let mut evaluation = Evaluation {
         state,
         incarnation,
@@ -93,29 +102,21 @@ pub(super) fn evaluate(
         meter,
     };
     let evaluated = evaluation.apply_all(operations);
-    let Evaluation { mut own, records, .. } = evaluation;
+    let Evaluation { own, records, .. } = evaluation;
     match evaluated {
-        Ok(results) => {
-            batch.merge(own);
-            Ok(Commit { signature: None, results, records })
-        }
+        Ok(results) => Ok((Commit { signature: None, results, records }, own)),
         Err(refusal) => {
             debug_assert!(
                 found > 1 || !records.iter().any(|record| matches!(record, Record::Mail(_))),
                 "a refused operation has changed the mail"
             );
-            own.letters.undo();
-            batch.letters = own.letters;
+            batch.undo(own);
             Err(refusal)
         }
     }
 }
 
-/// About how many bytes a commit takes in an entry.
-pub(super) fn size_of(commit: &Commit) -> usize {
-    commit.records.iter().map(size_of_record).sum::<usize>() + limits::PRINCIPAL_BYTES
-}
-
+/// About how many bytes a record takes in an entry.
 fn size_of_record(record: &Record) -> usize {
     match record {
         Record::Put { table, key, row } => {
@@ -288,7 +289,7 @@ impl Evaluation<'_> {
     fn becomes(&mut self, more: usize, less: usize) -> Result<(), Refusal> {
         let (bytes, limit) = (self.bytes + more - less, limits::COMMIT_RESULT_BYTES);
         if bytes > limit {
-            return Err(Refusal::CommitTooLarge { what: "become", bytes, limit });
+            return Err(Refusal::CommitTooLarge { excess: Excess::Records, bytes, limit });
         }
         self.bytes = bytes;
         Ok(())
@@ -297,7 +298,7 @@ impl Evaluation<'_> {
     fn works(&mut self, more: usize) -> Result<(), Refusal> {
         let (bytes, limit) = (self.work + more, limits::COMMIT_WORK_BYTES);
         if bytes > limit {
-            return Err(Refusal::CommitTooLarge { what: "read and write rows of", bytes, limit });
+            return Err(Refusal::CommitTooLarge { excess: Excess::Work, bytes, limit });
         }
         self.work = bytes;
         Ok(())

@@ -1,5 +1,7 @@
 //! Refusals of proposals.
 
+use std::fmt;
+
 use uuid::Uuid;
 
 use crate::json::INEXACT;
@@ -20,8 +22,8 @@ pub enum Refusal {
     #[error("the commit has {found} operations, the limit is {limit}")]
     TooManyOperations { found: usize, limit: usize },
     /// The commit would become too large.
-    #[error("the commit would {what} {bytes} bytes, the limit is {limit}")]
-    CommitTooLarge { what: &'static str, bytes: usize, limit: usize },
+    #[error("the commit would {excess} {bytes} bytes, the limit is {limit}")]
+    CommitTooLarge { excess: Excess, bytes: usize, limit: usize },
     /// The moves of the commit would go over the same messages again and again.
     #[error("ops[{operation}]: the moves of the commit go over more than {limit} messages")]
     TooManyMoves { operation: usize, limit: u64 },
@@ -123,6 +125,27 @@ pub enum Refusal {
     /// The write failed in a way that leaves open whether it is stored.
     #[error("the log failed while the commit was written; whether it is stored shows at restart")]
     OutcomeUnknown,
+}
+
+/// Measure by which a commit is too large.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Excess {
+    /// Bytes of its records.
+    Records,
+    /// Bytes of rows that it reads and writes on the way there.
+    Work,
+    /// Bytes of a log entry with nothing else in it.
+    Entry,
+}
+
+impl fmt::Display for Excess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Records => "become",
+            Self::Work => "read and write rows of",
+            Self::Entry => "take an entry of the log of",
+        })
+    }
 }
 
 /// Describes how an endpoint gets a route.

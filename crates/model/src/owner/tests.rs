@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::commit::{Operation, Record, digest};
+use crate::commit::{Entry, Operation, Record, digest};
 use crate::name::{Key, Name};
 use crate::position::Incarnation;
 use crate::state::CommitChanges;
@@ -433,4 +433,85 @@ fn a_digest_that_an_earlier_version_stored_is_still_that_of_the_same_operations(
 
     assert!(shop.answers.remove(&before).unwrap().is_ok_and(|receipt| !receipt.replayed));
     assert!(shop.answers.remove(&99).unwrap().is_ok_and(|receipt| receipt.replayed));
+}
+
+impl Shop {
+    /// A shop whose log takes entries of so many bytes.
+    fn of_small_entries(largest_entry: usize) -> Self {
+        let Self { owner, answers, published, tickets, entries, now_ms } = Self::new();
+        let owner = owner.with_largest_entry(largest_entry);
+        Self { owner, answers, published, tickets, entries, now_ms }
+    }
+
+    /// The commits of each entry from here on.
+    fn flush_and_count(&mut self) -> Vec<usize> {
+        let before = self.entries.len();
+        self.flush();
+        let written = &self.entries[before..];
+        written.iter().map(|entry| Entry::decode(entry).unwrap().commits.len()).collect()
+    }
+}
+
+fn put_text(key: &str, bytes: usize) -> serde_json::Value {
+    json!({"op": "put", "table": "items", "key": key, "row": {"text": "x".repeat(bytes), "n": 9}})
+}
+
+#[test]
+fn a_batch_ends_where_the_log_ends_and_nobody_is_refused() {
+    let mut shop = Shop::of_small_entries(1_000);
+    let id = Some(Uuid::from_u128((u128::from(NOW) << 80) | (7 << 76) | (2 << 62) | 1));
+    let proposed: Vec<usize> = (0..10)
+        .flat_map(|n| {
+            let put = shop.propose(json!([put_text(&n.to_string(), 200)]));
+            [put, shop.propose_as(id.filter(|_| n == 0), json!([take(&n.to_string())]))]
+        })
+        .collect();
+    let again = shop.propose_as(id, json!([take("0")]));
+
+    let counts = shop.flush_and_count();
+
+    assert_eq!(counts, [3, 4, 4, 4, 4, 1], "as many as fit");
+    assert!(shop.entries.iter().all(|entry| entry.len() <= 1_000));
+    let places: Vec<Place> = proposed
+        .iter()
+        .map(|ticket| shop.answers[ticket].clone().unwrap().position.place)
+        .collect();
+    assert!(places.is_sorted_by(|one, next| one < next), "in the order of the proposals");
+    assert!(shop.answers[&again].clone().unwrap().replayed);
+    assert!((0..10).all(|n| shop.row(&n.to_string()).unwrap().starts_with(r#"{"n":8"#)));
+}
+
+#[test]
+fn a_commit_that_no_entry_can_hold_is_refused_alone_and_its_batch_goes_on() {
+    let mut shop = Shop::of_small_entries(1_000);
+    let before = shop.propose(json!([put("a", 1)]));
+    let large = shop.propose(json!([put_text("b", 600), put_text("c", 600)]));
+    let behind = shop.propose(json!([take("a")]));
+    let reads = shop.propose(json!([take("b")]));
+
+    shop.flush();
+
+    let refusal = shop.answers[&large].clone().unwrap_err();
+    assert_eq!(refusal.code(), "commit_too_large");
+    assert!(refusal.to_string().contains("entry of the log"), "{refusal}");
+    assert!(shop.answers[&before].is_ok() && shop.answers[&behind].is_ok());
+    assert_eq!(shop.answers[&reads].clone().unwrap_err().code(), "row_not_found");
+    assert_eq!(shop.row("a").unwrap(), r#"{"n":0}"#);
+}
+
+#[test]
+fn a_log_that_takes_less_than_it_said_gets_what_it_takes() {
+    let mut shop = Shop::new();
+    let tickets = [put("a", 1), put_text("b", 600)].map(|put| shop.propose(json!([put])));
+    let entry = shop.drain().unwrap();
+    let too_large = AppendError::TooLarge { bytes: entry.len(), limit: 500 };
+
+    shop.owner.handle(Event::AppendFailed(too_large), NOW);
+    shop.flush();
+
+    for ticket in tickets {
+        assert_eq!(shop.answers[&ticket].clone().unwrap_err().code(), "storage_full");
+    }
+    assert!(shop.commit(json!([put("a", 1)])).is_ok());
+    assert_eq!(shop.commit(json!([put_text("b", 600)])).unwrap_err().code(), "commit_too_large");
 }

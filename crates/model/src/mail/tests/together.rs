@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::House;
 use crate::commit::Operation;
+use crate::limits;
 use crate::mail::{Hold, Letter, MailOperation};
 use crate::name::Name;
 
@@ -55,6 +56,7 @@ proptest! {
     #[test]
     fn a_batch_decides_as_its_commits_would_alone(
         proposals in prop::collection::vec(prop::collection::vec(operation(), 1..4), 1..24),
+        largest_entry in prop_oneof![Just(limits::LOG_FRAME_BYTES), 150..600_usize],
     ) {
         let (mut together, mut alone) = (House::new(), House::new());
         for house in [&mut together, &mut alone] {
@@ -64,6 +66,7 @@ proptest! {
             for endpoint in ["org/1", "org/2", "org/1"] {
                 house.send(endpoint);
             }
+            house.log_takes(largest_entry);
         }
 
         let answers = together.propose_together(proposals.clone());
@@ -73,7 +76,21 @@ proptest! {
             prop_assert_eq!(answer.map(|one| one.results), other.map(|one| one.results));
         }
         prop_assert_eq!(&together.owner.state().mail, &alone.owner.state().mail);
+        let entries = &together.entries[6..];
+        prop_assert!(entries.iter().all(|entry| entry.len() <= largest_entry));
         together.check_books();
         together.check_copies();
     }
+}
+
+#[test]
+fn messages_count_among_what_a_commit_becomes() {
+    let mut house = House::new();
+    let body = json!("x".repeat(200_000));
+    let send = json!({"op": "send", "queue": "mail", "to": "org/1", "body": body});
+
+    let refusal = house.commit(json!(vec![send.clone(); 100])).unwrap_err();
+
+    assert_eq!(refusal.code(), "commit_too_large");
+    assert!(house.commit(json!([send])).is_ok());
 }

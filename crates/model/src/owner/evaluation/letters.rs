@@ -32,8 +32,9 @@ pub(super) struct Letters {
     begun: usize,
     /// The mail when it began, if the base has changed since.
     before: Option<Option<Arc<Mail>>>,
-    /// It has one operation, which is never refused once it has written.
-    is_single: bool,
+    /// It may be refused after it has written: never if it is one operation, unless its entry may
+    /// become too large.
+    may_be_undone: bool,
 }
 
 /// The digest of a message that was sent before.
@@ -53,10 +54,10 @@ pub(super) struct Below<'a> {
 
 impl Letters {
     /// A proposal begins.
-    pub(super) fn begin(&mut self, operations: usize) {
+    pub(super) fn begin(&mut self, may_be_undone: bool) {
         self.begun = self.noted.len();
         self.before = None;
-        self.is_single = operations == 1;
+        self.may_be_undone = may_be_undone;
     }
 
     /// It is refused: everything is as it was when it began.
@@ -174,7 +175,7 @@ impl Letters {
     /// The base is about to take in what this proposal does.
     fn keep_before(&mut self) {
         // A copy that is kept makes a change copy what it touches.
-        if !self.is_single && self.before.is_none() {
+        if self.may_be_undone && self.before.is_none() {
             self.before = Some(self.base.clone());
         }
     }

@@ -131,7 +131,7 @@ impl<'a> Evaluation<'a> {
             Some(Route { server, via, generation }) => (Some(server), via, generation),
             None => (None, None, 0),
         };
-        self.write(MailRecord::Stored {
+        let record = MailRecord::Stored {
             seq,
             queue,
             id,
@@ -144,7 +144,9 @@ impl<'a> Evaluation<'a> {
             expires: ttl_ms.map_or(0, |ttl| self.now_ms.saturating_add(ttl.max(1))),
             digest,
             body,
-        });
+        };
+        self.becomes(size_of(&record), 0)?;
+        self.write(record);
         if has_id {
             self.write(MailRecord::SentBy { seq, scope });
         }
