@@ -22,4 +22,4 @@ pub use credential::Credential;
 pub use gate::{Access, Gate};
 pub use principal::Principal;
 pub use refusal::Refusal;
-pub use rights::{Action, Resource, RightDeclaration, Rights};
+pub use rights::{Action, Resource, RightDeclaration, Rights, Wanted};

@@ -8,6 +8,7 @@
 //! | declared | anybody | what a right says whose `who`, `actions`, pattern and `when` all fit |
 
 mod declaration;
+mod wanted;
 
 use instep_model::expression::{CelValue, Meter, from_fields};
 use instep_model::feed::TABLE_PREFIX;
@@ -18,6 +19,7 @@ use serde_json::Value;
 
 pub use self::declaration::{GrantDeclaration, RightDeclaration, RightError};
 pub(crate) use self::declaration::{Right, Who};
+pub use self::wanted::Wanted;
 use crate::pattern::{Captures, Pattern};
 use crate::principal::{Kind, Principal};
 use crate::refusal::Refusal;

@@ -1,164 +1,25 @@
 //! Proposals, as clients make them; records, as the log holds them; entries, as they are flushed.
 //!
-//! The owner turns the first into the second, once. Nobody evaluates a proposal again.
+//! The owner turns the first into the second, once. Nobody evaluates a proposal again. Rights, weight
+//! and faults of an operation stand in the file of [`Operation`].
 
 use bytes::Bytes;
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::expression::Expression;
-use crate::mail::{Letter, MailOperation, MailRecord};
+use crate::mail::MailRecord;
 use crate::name::{Key, Name};
-use crate::position::Position;
-use crate::row::{Fields, Row};
+use crate::row::Row;
 
-/// One change that a client proposes. The JSON form has `op` and these fields, and no others.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Operation {
-    /// Writes a whole row.
-    Put {
-        /// The table.
-        table: Name,
-        /// The row's key.
-        key: Key,
-        /// The row.
-        row: Fields,
-    },
-    /// Merges fields into a row that exists (RFC 7386: null removes a field).
-    Patch {
-        /// The table.
-        table: Name,
-        /// The row's key.
-        key: Key,
-        /// The fields to merge.
-        fields: Fields,
-    },
-    /// Removes a row; no error when there is none.
-    Delete {
-        /// The table.
-        table: Name,
-        /// The row's key.
-        key: Key,
-    },
-    /// Adds to an integer field of a row that exists, within bounds.
-    Add {
-        /// The table.
-        table: Name,
-        /// The row's key.
-        key: Key,
-        /// The field.
-        field: String,
-        /// Number that is added.
-        by: i64,
-        /// The result may not be smaller.
-        #[serde(default)]
-        min: Option<i64>,
-        /// The result may not be larger.
-        #[serde(default)]
-        max: Option<i64>,
-    },
-    /// A condition on a row; if it fails, nothing of the commit happens.
-    Require {
-        /// The table.
-        table: Name,
-        /// The row's key.
-        key: Key,
-        /// The row must (not) exist. The other conditions imply that it does.
-        #[serde(default)]
-        exists: Option<bool>,
-        /// These fields must have exactly these values.
-        #[serde(default)]
-        equals: Option<Fields>,
-        /// A CEL expression over `row` and `key` that must be true.
-        #[serde(default)]
-        r#where: Option<Condition>,
-        /// The row must not have changed after this position.
-        #[serde(default)]
-        unchanged_since: Option<Position>,
-    },
-    /// Appends a record to a journal.
-    Append {
-        /// The journal.
-        journal: Name,
-        /// The record as text.
-        #[serde(default)]
-        text: Option<String>,
-        /// The record as bytes, in base64.
-        #[serde(default)]
-        base64: Option<String>,
-    },
-    /// Creates a table, or sets the options of one that exists.
-    CreateTable {
-        /// The table.
-        table: Name,
-        /// Anybody may join its `table:` topic.
-        #[serde(default)]
-        public: bool,
-    },
-    /// Removes a table with all its rows.
-    DropTable {
-        /// The table.
-        table: Name,
-    },
-    /// Creates a journal; no error when it exists.
-    CreateJournal {
-        /// The journal.
-        journal: Name,
-    },
-    /// Creates a queue of messages; no error when it exists.
-    CreateQueue {
-        /// The queue.
-        queue: Name,
-    },
-    /// Stores a message with its route.
-    Send(Letter),
-    /// Stores a message without looking at its route.
-    Import(Letter),
-    /// Routes an endpoint, and its unfinished messages, to a server.
-    Move {
-        /// The endpoint.
-        endpoint: String,
-        /// The server.
-        to: String,
-        /// The route must have this generation by now.
-        #[serde(default)]
-        generation: Option<u64>,
-    },
-    /// Gives the unfinished messages of an endpoint the route that it has now: for a mapping that
-    /// has changed.
-    Readdress {
-        /// The endpoint.
-        endpoint: String,
-    },
-    /// Queues a dead letter again.
-    Retry {
-        /// The message.
-        seq: u64,
-    },
-    /// Operation on messages, by servers or by the dataset itself.
-    #[serde(skip_deserializing)]
-    Mail(MailOperation),
-}
+mod condition;
+mod operation;
+mod proposal;
 
-/// A CEL condition over `row` and `key`, compiled when it is read: at the door, not by the owner.
-#[derive(Debug, Clone)]
-pub struct Condition(pub Expression);
-
-impl PartialEq for Condition {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.source() == other.0.source()
-    }
-}
-
-impl<'de> Deserialize<'de> for Condition {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let source = String::deserialize(deserializer)?;
-        Expression::compile(&source, &["row", "key"]).map(Self).map_err(D::Error::custom)
-    }
-}
+pub use condition::Condition;
+pub(crate) use operation::weigh_value;
+pub use operation::{Need, Operation, OperationError};
+pub use proposal::Proposal;
 
 /// Options of a table, set when it is created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -166,73 +27,6 @@ pub struct TableOptions {
     /// Anybody may join its `table:` topic.
     #[serde(default)]
     pub public: bool,
-}
-
-/// Operations that become visible together or not at all.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Proposal {
-    /// Under which id. Without one a retry may take effect twice.
-    pub signature: Option<Signature>,
-    /// The operations, in order.
-    pub operations: Vec<Operation>,
-}
-
-/// Operations without an id.
-impl From<Vec<Operation>> for Proposal {
-    fn from(operations: Vec<Operation>) -> Self {
-        Self { signature: None, operations }
-    }
-}
-
-impl Proposal {
-    /// True when it stores messages.
-    #[must_use]
-    pub fn stores_mail(&self) -> bool {
-        let stores =
-            |operation: &Operation| matches!(operation, Operation::Send(_) | Operation::Import(_));
-        self.operations.iter().any(stores)
-    }
-
-    /// About how many bytes the proposal takes while it waits.
-    #[must_use]
-    pub fn weight(&self) -> usize {
-        let operations = self.operations.iter().map(|operation| match operation {
-            Operation::Put { row: fields, .. } | Operation::Patch { fields, .. } => weigh(fields),
-            Operation::Require { equals, .. } => equals.as_ref().map_or(0, weigh),
-            Operation::Append { text, base64, .. } => {
-                text.as_ref().or(base64.as_ref()).map_or(0, String::len)
-            }
-            Operation::Send(letter) | Operation::Import(letter) => {
-                letter.to.len() + weigh_value(&letter.body)
-            }
-            Operation::Mail(MailOperation::Reject { reason, .. }) => reason.len(),
-            Operation::CreateQueue { .. }
-            | Operation::Move { .. }
-            | Operation::Readdress { .. }
-            | Operation::Retry { .. }
-            | Operation::Mail(_)
-            | Operation::Delete { .. }
-            | Operation::Add { .. }
-            | Operation::CreateTable { .. }
-            | Operation::DropTable { .. }
-            | Operation::CreateJournal { .. } => 0,
-        });
-        operations.map(|bytes| bytes + size_of::<Operation>()).sum::<usize>() + size_of::<Self>()
-    }
-}
-
-fn weigh(fields: &Fields) -> usize {
-    fields.iter().map(|(name, value)| name.len() + weigh_value(value)).sum()
-}
-
-pub(crate) fn weigh_value(value: &Value) -> usize {
-    size_of::<Value>()
-        + match value {
-            Value::String(text) => text.len(),
-            Value::Array(items) => items.iter().map(weigh_value).sum(),
-            Value::Object(fields) => weigh(fields),
-            Value::Null | Value::Bool(_) | Value::Number(_) => 0,
-        }
 }
 
 /// Record of a change, in final values.
@@ -504,15 +298,6 @@ mod tests {
         let error = Entry::decode(&[9, 0, 0]).unwrap_err();
 
         assert_eq!(error, EntryError::NewerFormat { found: 9, known: 1 });
-    }
-
-    #[test]
-    fn an_operation_with_an_unknown_field_is_refused() {
-        let parse = |text: &str| serde_json::from_str::<Operation>(text);
-
-        assert!(parse(r#"{"op":"delete","table":"t","key":"k"}"#).is_ok());
-        assert!(parse(r#"{"op":"delete","table":"t","key":"k","kez":1}"#).is_err());
-        assert!(parse(r#"{"op":"add","table":"t","key":"k","field":"n","by":1.5}"#).is_err());
     }
 
     #[test]

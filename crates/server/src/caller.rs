@@ -8,8 +8,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use axum::extract::{FromRequestParts, Query};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
-use instep_access::{Access, Action, Credential, Gate, Principal, Refusal, Resource};
+use instep_access::{Access, Action, Credential, Gate, Principal, Refusal, Resource, Wanted};
 use instep_edge::{Line, Peer};
+use instep_model::commit::Need;
 
 use crate::admission::Admission;
 use crate::problem::Problem;
@@ -67,6 +68,14 @@ impl Caller {
                 .map_err(|_| refusal.clone()),
         };
         Ok(decided?)
+    }
+
+    /// Checks that it has the right that an operation needs in a dataset.
+    ///
+    /// # Errors
+    /// See [`Caller::may`].
+    pub(crate) fn may_meet(&self, need: Need<'_>, dataset: &str) -> Result<(), Problem> {
+        Wanted::of(need, dataset).decide(|action, resource| self.may(action, resource))
     }
 
     /// Checks that it may do one of these actions.

@@ -4,8 +4,8 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use instep_access::{Action, Credential, Refusal, Resource};
-use instep_model::commit::Operation;
+use instep_access::{Action, Credential, Refusal, Resource, Wanted};
+use instep_model::commit::{Need, Operation};
 use instep_model::name::Name;
 use instep_node::mail::{
     MailError, QUEUE_PREFIX, Registration, SERVER_PREFIX, Told, Wish, letters,
@@ -93,11 +93,8 @@ impl<'a> Role<'a> {
             Self::Server { dataset: Some(dataset) } => {
                 house.may_do(credential, Action::Register, Resource::Mailbox { dataset, topic })
             }
-            Self::Queue { dataset, queue } => {
-                // A queue stands among the tables.
-                let queue = Resource::Table { dataset, name: queue, public: false };
-                house.may_do(credential, Action::Commit, queue)
-            }
+            Self::Queue { dataset, queue } => Wanted::of(Need::Write(queue), dataset)
+                .decide(|action, resource| house.may_do(credential, action, resource)),
         }
     }
 }

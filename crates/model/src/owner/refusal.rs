@@ -4,7 +4,9 @@ use std::fmt;
 
 use uuid::Uuid;
 
+use crate::commit::OperationError;
 use crate::json::INEXACT;
+use crate::limits;
 use crate::mail::EndpointError;
 use crate::name::{Key, Name};
 use crate::row::RowError;
@@ -157,6 +159,17 @@ fn way(row: Option<&str>) -> String {
 }
 
 impl Refusal {
+    /// Refusal of an operation that does not read.
+    #[must_use]
+    pub fn unread(operation: usize, error: OperationError) -> Self {
+        match error {
+            OperationError::TooDeep => {
+                Self::Row { operation, error: RowError::TooDeep { limit: limits::VALUE_DEPTH } }
+            }
+            OperationError::Malformed(detail) => Self::BadOperation { operation, detail },
+        }
+    }
+
     /// The stable code that clients see.
     #[must_use]
     pub fn code(&self) -> &'static str {

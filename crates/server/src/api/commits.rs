@@ -1,17 +1,13 @@
 //! Commits over HTTP.
 
-use std::collections::BTreeSet;
-
 use axum::Json;
 use axum::extract::{Path, State};
 use instep_access::{Action, Resource};
-use instep_model::commit::{Condition, Operation, Proposal, Signature, digest, digest_of_values};
+use instep_model::commit::{Operation, Proposal, Signature, digest, digest_of_values};
 use instep_model::limits;
 use instep_model::mail::sender;
-use instep_model::name::{Key, Name};
 use instep_model::owner::{Receipt, Refusal};
 use instep_model::position::Position;
-use instep_model::row::{Fields, RowError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -86,7 +82,7 @@ pub(super) async fn commit(
         // It asks for no right, so it must not tell which datasets there are.
         return Err(Refusal::Empty.into());
     }
-    check_rights(&caller, &name, &proposal.operations)?;
+    proposal.needs().into_iter().try_for_each(|need| caller.may_meet(need, &name))?;
     let dataset = found?;
     let Receipt { position, results, replayed } = dataset.commit(proposal).await?;
     let results = if results.is_empty() { vec![None; count] } else { results.into_vec() };
@@ -105,7 +101,8 @@ fn read_proposal(body: &[u8], principal: &str) -> Result<(Proposal, usize), Prob
     }
     let mut operations = Vec::with_capacity(found);
     for (operation, text) in list.into_iter().enumerate() {
-        let mut read = read_operation(operation, text.get())?;
+        let mut read =
+            Operation::read(text.get()).map_err(|error| Refusal::unread(operation, error))?;
         if let Operation::Send(letter) | Operation::Import(letter) = &mut read {
             letter.sender = sender(principal);
         }
@@ -121,90 +118,4 @@ fn read_proposal(body: &[u8], principal: &str) -> Result<(Proposal, usize), Prob
         None => None,
     };
     Ok((Proposal { signature, operations }, found))
-}
-
-/// Everything that a commit touches, once each, against the rights of who sends it.
-fn check_rights(caller: &Caller, dataset: &str, operations: &[Operation]) -> Result<(), Problem> {
-    #[derive(PartialEq, Eq, PartialOrd, Ord)]
-    enum Touched<'a> {
-        Dataset,
-        Written(&'a Name),
-        Tested(&'a Name),
-    }
-    let touched = operations.iter().map(|operation| match operation {
-        Operation::Put { table, .. }
-        | Operation::Patch { table, .. }
-        | Operation::Delete { table, .. }
-        | Operation::Add { table, .. } => Touched::Written(table),
-        Operation::Append { journal, .. } => Touched::Written(journal),
-        Operation::Require { table, .. } => Touched::Tested(table),
-        // A queue stands among the tables.
-        Operation::Send(letter) => Touched::Written(&letter.queue),
-        Operation::CreateTable { .. }
-        | Operation::DropTable { .. }
-        | Operation::CreateJournal { .. }
-        | Operation::CreateQueue { .. }
-        | Operation::Import(_)
-        | Operation::Move { .. }
-        | Operation::Readdress { .. }
-        | Operation::Retry { .. }
-        | Operation::Mail(_) => Touched::Dataset,
-    });
-    let named = |name| Resource::Table { dataset, name, public: false };
-    let touched: BTreeSet<Touched<'_>> = touched.collect();
-    touched.into_iter().try_for_each(|touched| match touched {
-        Touched::Dataset => caller.may(Action::Administer, Resource::Dataset(dataset)),
-        Touched::Written(name) => caller.may(Action::Commit, named(name.as_str())),
-        // A condition tells what is in a row, as reading it does.
-        Touched::Tested(name) => {
-            caller.may_one_of(Action::Commit, &[Action::Read], named(name.as_str()))
-        }
-    })
-}
-
-fn read_operation(operation: usize, text: &str) -> Result<Operation, Refusal> {
-    let bad = |detail: String| Refusal::BadOperation { operation, detail };
-    if !text.starts_with('{') {
-        // Serde would take a list of values as well.
-        return Err(bad("not a JSON object".into()));
-    }
-    serde_json::from_str(text).map_err(|error| {
-        let said = error.to_string();
-        // The library tells only by its words; its limit is far above ours.
-        if said.starts_with("recursion limit") {
-            let error = RowError::TooDeep { limit: limits::VALUE_DEPTH };
-            return Refusal::Row { operation, error };
-        }
-        bad(faulty_field(text).unwrap_or(said))
-    })
-}
-
-/// Finds the field that does not parse, and why: serde does not tell for a tagged object.
-fn faulty_field(text: &str) -> Option<String> {
-    fn fault<'a, T: Deserialize<'a>>(value: &'a Value) -> Option<String> {
-        T::deserialize(value).err().map(|error| error.to_string())
-    }
-    let fields: Fields = serde_json::from_str(text).ok()?;
-    fields.iter().find_map(|(name, value)| {
-        let fault = match name.as_str() {
-            "table" | "journal" | "queue" => fault::<Name>(value),
-            "to" | "endpoint" => fault::<String>(value),
-            "id" => fault::<Option<Uuid>>(value),
-            "priority" => fault::<Option<u8>>(value),
-            "ttl_ms" | "not_before" | "generation" => fault::<Option<u64>>(value),
-            "key" => fault::<Key>(value),
-            "row" | "fields" => fault::<Fields>(value),
-            "equals" => fault::<Option<Fields>>(value),
-            "field" => fault::<String>(value),
-            "text" | "base64" => fault::<Option<String>>(value),
-            "by" => fault::<i64>(value),
-            "min" | "max" => fault::<Option<i64>>(value),
-            "public" => fault::<bool>(value),
-            "exists" => fault::<Option<bool>>(value),
-            "where" => fault::<Option<Condition>>(value),
-            "unchanged_since" => fault::<Option<Position>>(value),
-            _ => None,
-        };
-        fault.map(|fault| format!("{name}: {fault}"))
-    })
 }

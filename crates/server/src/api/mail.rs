@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use instep_access::{Action, Resource};
-use instep_model::commit::Operation;
+use instep_model::commit::{Need, Operation};
 use instep_model::limits;
 use instep_model::mail::{Letter, Mail, Message, NOWHERE, Status};
 use instep_model::name::Name;
@@ -172,7 +172,10 @@ pub(super) async fn send(
     Path((name, queue)): Path<(String, String)>,
     body: Body<{ limits::COMMIT_BYTES }>,
 ) -> Result<(StatusCode, Json<Sent>), Problem> {
-    let read = body.read_as(&caller, Action::Commit, of_queue(&name, &queue)).await?;
+    let need = Need::Write(&queue);
+    caller.may_meet(need, &name)?;
+    let read = body.read().await?;
+    caller.may_meet(need, &name)?;
     let dataset = dataset(&shared.node, &name)?;
     let letters = read_letters(&dataset, (&queue, caller.name()), &read)?;
     let sent = dataset.store_mail(letters, Operation::Send).await?;

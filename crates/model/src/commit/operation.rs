@@ -1,0 +1,325 @@
+//! Operations: all that has to be known of one besides what it does, which the owner says.
+//!
+//! A new one takes a variant, its JSON form with that, an arm in [`Operation::need`] and in
+//! [`Operation::weight`], and a line in [`faulty_field`] for a field of a new name.
+
+use serde::Deserialize;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::Condition;
+use crate::limits;
+use crate::mail::{Letter, MailOperation};
+use crate::name::{Key, Name};
+use crate::position::Position;
+use crate::row::Fields;
+
+/// One change that a client proposes. The JSON form has `op` and these fields, and no others.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Operation {
+    /// Writes a whole row.
+    Put {
+        /// The table.
+        table: Name,
+        /// The row's key.
+        key: Key,
+        /// The row.
+        row: Fields,
+    },
+    /// Merges fields into a row that exists (RFC 7386: null removes a field).
+    Patch {
+        /// The table.
+        table: Name,
+        /// The row's key.
+        key: Key,
+        /// The fields to merge.
+        fields: Fields,
+    },
+    /// Removes a row; no error when there is none.
+    Delete {
+        /// The table.
+        table: Name,
+        /// The row's key.
+        key: Key,
+    },
+    /// Adds to an integer field of a row that exists, within bounds.
+    Add {
+        /// The table.
+        table: Name,
+        /// The row's key.
+        key: Key,
+        /// The field.
+        field: String,
+        /// Number that is added.
+        by: i64,
+        /// The result may not be smaller.
+        #[serde(default)]
+        min: Option<i64>,
+        /// The result may not be larger.
+        #[serde(default)]
+        max: Option<i64>,
+    },
+    /// A condition on a row; if it fails, nothing of the commit happens.
+    Require {
+        /// The table.
+        table: Name,
+        /// The row's key.
+        key: Key,
+        /// The row must (not) exist. The other conditions imply that it does.
+        #[serde(default)]
+        exists: Option<bool>,
+        /// These fields must have exactly these values.
+        #[serde(default)]
+        equals: Option<Fields>,
+        /// A CEL expression over `row` and `key` that must be true.
+        #[serde(default)]
+        r#where: Option<Condition>,
+        /// The row must not have changed after this position.
+        #[serde(default)]
+        unchanged_since: Option<Position>,
+    },
+    /// Appends a record to a journal.
+    Append {
+        /// The journal.
+        journal: Name,
+        /// The record as text.
+        #[serde(default)]
+        text: Option<String>,
+        /// The record as bytes, in base64.
+        #[serde(default)]
+        base64: Option<String>,
+    },
+    /// Creates a table, or sets the options of one that exists.
+    CreateTable {
+        /// The table.
+        table: Name,
+        /// Anybody may join its `table:` topic.
+        #[serde(default)]
+        public: bool,
+    },
+    /// Removes a table with all its rows.
+    DropTable {
+        /// The table.
+        table: Name,
+    },
+    /// Creates a journal; no error when it exists.
+    CreateJournal {
+        /// The journal.
+        journal: Name,
+    },
+    /// Creates a queue of messages; no error when it exists.
+    CreateQueue {
+        /// The queue.
+        queue: Name,
+    },
+    /// Stores a message with its route.
+    Send(Letter),
+    /// Stores a message without looking at its route.
+    Import(Letter),
+    /// Routes an endpoint, and its unfinished messages, to a server.
+    Move {
+        /// The endpoint.
+        endpoint: String,
+        /// The server.
+        to: String,
+        /// The route must have this generation by now.
+        #[serde(default)]
+        generation: Option<u64>,
+    },
+    /// Gives the unfinished messages of an endpoint the route that it has now: for a mapping that
+    /// has changed.
+    Readdress {
+        /// The endpoint.
+        endpoint: String,
+    },
+    /// Queues a dead letter again.
+    Retry {
+        /// The message.
+        seq: u64,
+    },
+    /// Operation on messages, by servers or by the dataset itself.
+    #[serde(skip_deserializing)]
+    Mail(MailOperation),
+}
+
+/// Right that an operation needs in its dataset. Tables, journals and queues share their names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Need<'a> {
+    /// To administer the dataset.
+    Administer,
+    /// To write to a table, a journal or a queue.
+    Write(&'a str),
+    /// To write to a table or to read it: a condition tells what is in a row, as reading it does.
+    Test(&'a str),
+}
+
+/// Error of a text that is no operation.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OperationError {
+    /// It is nested more deeply than any value may be.
+    #[error("nested deeper than {} levels", limits::VALUE_DEPTH)]
+    TooDeep,
+    /// A field does not read, or the whole; the field is named.
+    #[error("{0}")]
+    Malformed(String),
+}
+
+impl Operation {
+    /// Reads an operation from its JSON, whose values are exact.
+    ///
+    /// # Errors
+    /// [`OperationError`] with the field at fault.
+    pub fn read(text: &str) -> Result<Self, OperationError> {
+        if !text.starts_with('{') {
+            // Serde would take a list of values as well.
+            return Err(OperationError::Malformed("not a JSON object".into()));
+        }
+        serde_json::from_str(text).map_err(|error| {
+            let said = error.to_string();
+            // The library tells only by its words; its limit is far above ours.
+            match said.starts_with("recursion limit") {
+                true => OperationError::TooDeep,
+                false => OperationError::Malformed(faulty_field(text).unwrap_or(said)),
+            }
+        })
+    }
+
+    /// The right that it needs.
+    #[must_use]
+    pub fn need(&self) -> Need<'_> {
+        match self {
+            Self::Put { table, .. }
+            | Self::Patch { table, .. }
+            | Self::Delete { table, .. }
+            | Self::Add { table, .. } => Need::Write(table.as_str()),
+            Self::Append { journal, .. } => Need::Write(journal.as_str()),
+            Self::Send(letter) => Need::Write(letter.queue.as_str()),
+            Self::Require { table, .. } => Need::Test(table.as_str()),
+            Self::CreateTable { .. }
+            | Self::DropTable { .. }
+            | Self::CreateJournal { .. }
+            | Self::CreateQueue { .. }
+            | Self::Import(_)
+            | Self::Move { .. }
+            | Self::Readdress { .. }
+            | Self::Retry { .. }
+            | Self::Mail(_) => Need::Administer,
+        }
+    }
+
+    /// About how many bytes it takes beyond its own size.
+    pub(super) fn weight(&self) -> usize {
+        match self {
+            Self::Put { row: fields, .. } | Self::Patch { fields, .. } => weigh(fields),
+            Self::Require { equals, .. } => equals.as_ref().map_or(0, weigh),
+            Self::Append { text, base64, .. } => {
+                text.as_ref().or(base64.as_ref()).map_or(0, String::len)
+            }
+            Self::Send(letter) | Self::Import(letter) => {
+                letter.to.len() + weigh_value(&letter.body)
+            }
+            Self::Mail(MailOperation::Reject { reason, .. }) => reason.len(),
+            Self::CreateQueue { .. }
+            | Self::Move { .. }
+            | Self::Readdress { .. }
+            | Self::Retry { .. }
+            | Self::Mail(_)
+            | Self::Delete { .. }
+            | Self::Add { .. }
+            | Self::CreateTable { .. }
+            | Self::DropTable { .. }
+            | Self::CreateJournal { .. } => 0,
+        }
+    }
+}
+
+/// Finds the field that does not parse, and why: serde does not tell for a tagged object.
+fn faulty_field(text: &str) -> Option<String> {
+    fn fault<'a, T: Deserialize<'a>>(value: &'a Value) -> Option<String> {
+        T::deserialize(value).err().map(|error| error.to_string())
+    }
+    let fields: Fields = serde_json::from_str(text).ok()?;
+    fields.iter().find_map(|(name, value)| {
+        let fault = match name.as_str() {
+            "table" | "journal" | "queue" => fault::<Name>(value),
+            "to" | "endpoint" => fault::<String>(value),
+            "id" => fault::<Option<Uuid>>(value),
+            "priority" => fault::<Option<u8>>(value),
+            "ttl_ms" | "not_before" | "generation" => fault::<Option<u64>>(value),
+            "seq" => fault::<u64>(value),
+            "key" => fault::<Key>(value),
+            "row" | "fields" => fault::<Fields>(value),
+            "equals" => fault::<Option<Fields>>(value),
+            "field" => fault::<String>(value),
+            "text" | "base64" => fault::<Option<String>>(value),
+            "by" => fault::<i64>(value),
+            "min" | "max" => fault::<Option<i64>>(value),
+            "public" => fault::<bool>(value),
+            "exists" => fault::<Option<bool>>(value),
+            "where" => fault::<Option<Condition>>(value),
+            "unchanged_since" => fault::<Option<Position>>(value),
+            _ => None,
+        };
+        fault.map(|fault| format!("{name}: {fault}"))
+    })
+}
+
+fn weigh(fields: &Fields) -> usize {
+    fields.iter().map(|(name, value)| name.len() + weigh_value(value)).sum()
+}
+
+pub(crate) fn weigh_value(value: &Value) -> usize {
+    size_of::<Value>()
+        + match value {
+            Value::String(text) => text.len(),
+            Value::Array(items) => items.iter().map(weigh_value).sum(),
+            Value::Object(fields) => weigh(fields),
+            Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_operation_with_an_unknown_field_is_refused() {
+        let parse = |text: &str| serde_json::from_str::<Operation>(text);
+
+        assert!(parse(r#"{"op":"delete","table":"t","key":"k"}"#).is_ok());
+        assert!(parse(r#"{"op":"delete","table":"t","key":"k","kez":1}"#).is_err());
+        assert!(parse(r#"{"op":"add","table":"t","key":"k","field":"n","by":1.5}"#).is_err());
+    }
+
+    #[test]
+    fn an_operation_that_does_not_read_names_the_field_at_fault() {
+        let fault = |text: Value| Operation::read(&text.to_string()).unwrap_err().to_string();
+
+        assert_eq!(fault(json!(["delete", "t", "k"])), "not a JSON object");
+        assert!(fault(json!({"op": "delete", "table": 5, "key": "k"})).starts_with("table: "));
+        assert!(fault(json!({"op": "retry", "seq": -1})).starts_with("seq: "));
+        assert!(fault(json!({"op": "delete", "table": "t"})).contains("missing field `key`"));
+        let mail = fault(json!({"op": "mail", "tend": null}));
+        let (refused, known) = mail.split_once("expected one of").unwrap();
+        assert!(refused.contains("unknown variant `mail`") && !known.contains("`mail`"), "{mail}");
+        let deep = format!(r#"{{"op":"put","row":{}1{}}}"#, "[".repeat(200), "]".repeat(200));
+        assert_eq!(Operation::read(&deep), Err(OperationError::TooDeep));
+    }
+
+    #[test]
+    fn what_an_operation_needs_is_a_right_to_what_it_names() {
+        let need =
+            |text: Value| format!("{:?}", Operation::read(&text.to_string()).unwrap().need());
+
+        assert_eq!(need(json!({"op": "delete", "table": "t", "key": "k"})), r#"Write("t")"#);
+        assert_eq!(need(json!({"op": "append", "journal": "j", "text": ""})), r#"Write("j")"#);
+        assert_eq!(need(json!({"op": "require", "table": "t", "key": "k"})), r#"Test("t")"#);
+        let letter = |op: &str| json!({"op": op, "queue": "q", "to": "org/1", "body": 1});
+        assert_eq!(need(letter("send")), r#"Write("q")"#);
+        assert_eq!(need(letter("import")), "Administer");
+        assert_eq!(need(json!({"op": "drop_table", "table": "t"})), "Administer");
+    }
+}
