@@ -1,7 +1,7 @@
 //! Proposals, as clients make them; records, as the log holds them; entries, as they are flushed.
 //!
-//! The owner turns the first into the second, once. Nobody evaluates a proposal again. Rights, weight
-//! and faults of an operation stand in the file of [`Operation`].
+//! The owner turns the first into the second, once. Nobody evaluates a proposal again. Rights,
+//! weight and faults of an operation stand in the file of [`Operation`].
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -17,9 +17,11 @@ mod operation;
 mod proposal;
 
 pub use condition::Condition;
+#[cfg(test)]
+pub(crate) use operation::Plain;
 pub(crate) use operation::weigh_value;
 pub use operation::{Need, Operation, OperationError};
-pub use proposal::Proposal;
+pub use proposal::{PROPOSAL_FORMAT, Proposal};
 
 /// Options of a table, set when it is created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -1,4 +1,5 @@
-//! Golden vectors: everything that is stored, as bytes that are committed beside its value.
+//! Golden vectors: everything that is stored, or handed to another program, as bytes that are
+//! committed beside its value.
 //!
 //! Each file in `tests/golden` holds vectors of one type: a name, the value in readable form, and
 //! the bytes. Today's code must encode the value to these bytes and decode them to the value, and
@@ -17,6 +18,7 @@ use serde::de::{DeserializeOwned, Deserializer, Error as _, Visitor};
 use serde::{Serialize, forward_to_deserialize_any};
 
 mod history;
+pub(crate) mod messages;
 mod parts;
 mod records;
 

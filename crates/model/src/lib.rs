@@ -6,6 +6,7 @@
 //! What does not: sockets, threads, clocks, random sources. Time arrives as an argument.
 //! Start reading at [`position`], then [`commit`], then [`owner`] and [`mirror`].
 
+pub mod codec;
 pub mod commit;
 pub mod definition;
 pub mod disk;

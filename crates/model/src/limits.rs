@@ -22,6 +22,8 @@ pub const COMMIT_BYTES: usize = 1024 * 1024;
 pub const COMMIT_RESULT_BYTES: usize = 16 * 1024 * 1024;
 /// Most bytes of a commit in an entry: its records with what stands around them.
 pub const COMMIT_STORED_BYTES: usize = 2 * COMMIT_RESULT_BYTES;
+/// Largest proposal or answer that is read as bytes.
+pub const MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 /// Messages and endpoints that moves of one commit may look at, besides [`COMMIT_MOVES_OF_ALL`]
 /// times as many as there are.
 pub const COMMIT_MOVES: u64 = 100_000;

@@ -27,13 +27,15 @@ use crate::mirror::{EntryChanges, Mirror};
 use crate::position::{Place, Position, Revision};
 use crate::state::State;
 
+mod answer;
 mod evaluation;
 mod refusal;
 #[cfg(test)]
 mod tests;
 
+pub use answer::{ANSWER_FORMAT, Answer, Receipt, decode_answer, encode_answer};
 use evaluation::{Circumstances, Overlay};
-pub use refusal::{Excess, Refusal};
+pub use refusal::{Excess, Held, Refusal};
 
 /// Event of an owner: its input. `T` is whatever the shell answers a proposal by.
 #[derive(Debug)]
@@ -68,24 +70,13 @@ pub enum Effect<T> {
         /// Ticket of the proposal.
         ticket: T,
         /// Receipt or refusal.
-        answer: Result<Receipt, Refusal>,
+        answer: Answer,
     },
     /// The dataset has stopped (law 8); every later proposal is refused.
     Stop {
         /// Reason, for the operator.
         reason: String,
     },
-}
-
-/// The reply to a commit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Receipt {
-    /// Position of the commit.
-    pub position: Position,
-    /// For each operation the number that it computed, if it did. Empty: none did.
-    pub results: Box<[Option<i64>]>,
-    /// The reply of an earlier commit with the same id.
-    pub replayed: bool,
 }
 
 /// The owner of one dataset.
@@ -109,7 +100,7 @@ pub struct Owner<T> {
 /// A batch whose entry is being appended.
 struct Flush<T> {
     entry: Bytes,
-    answers: Vec<(T, Result<Receipt, Refusal>)>,
+    answers: Vec<(T, Answer)>,
 }
 
 /// A batch that is being built.
@@ -126,7 +117,7 @@ struct Batch {
 
 /// Outcome of judging a proposal.
 enum Judged {
-    Answered(Result<Receipt, Refusal>),
+    Answered(Answer),
     /// There is no room for it beside the others: it begins the next batch.
     Postponed(Proposal),
 }
@@ -401,12 +392,7 @@ impl<T> Owner<T> {
         }
     }
 
-    fn stop(
-        &mut self,
-        answers: Vec<(T, Result<Receipt, Refusal>)>,
-        reason: String,
-        refusal: Refusal,
-    ) {
+    fn stop(&mut self, answers: Vec<(T, Answer)>, reason: String, refusal: Refusal) {
         self.stopped = Some(reason.clone());
         self.effects.push_back(Effect::Stop { reason });
         let unknown = answers
@@ -415,7 +401,7 @@ impl<T> Owner<T> {
         self.effects.extend(unknown);
     }
 
-    fn answer(&mut self, answers: Vec<(T, Result<Receipt, Refusal>)>) {
+    fn answer(&mut self, answers: Vec<(T, Answer)>) {
         let effects = answers.into_iter().map(|(ticket, answer)| Effect::Answer { ticket, answer });
         self.effects.extend(effects);
     }

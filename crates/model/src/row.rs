@@ -20,7 +20,7 @@ pub type Fields = Map<String, Value>;
 pub struct Row(Arc<[u8]>);
 
 /// Error of a row that is over a limit.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum RowError {
     /// The row is over its size limit.
     #[error("the row is {bytes} bytes of JSON, the limit is {limit}")]

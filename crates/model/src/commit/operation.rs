@@ -3,20 +3,25 @@
 //! A new one takes a variant, its JSON form with that, an arm in [`Operation::need`] and in
 //! [`Operation::weight`], and a line in [`faulty_field`] for a field of a new name.
 
-use serde::Deserialize;
+use std::borrow::Borrow;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, forward_to_deserialize_any};
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::Condition;
+use crate::codec::json_text;
 use crate::limits;
 use crate::mail::{Letter, MailOperation};
 use crate::name::{Key, Name};
 use crate::position::Position;
 use crate::row::Fields;
 
-/// One change that a client proposes. The JSON form has `op` and these fields, and no others.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
+/// One change that a client proposes. The JSON form has `op` and these fields, and no others; in
+/// bytes a variant has its number ([`Plain`]), so new ones stand at the end.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Operation {
     /// Writes a whole row.
     Put {
@@ -25,6 +30,7 @@ pub enum Operation {
         /// The row's key.
         key: Key,
         /// The row.
+        #[serde(with = "json_text")]
         row: Fields,
     },
     /// Merges fields into a row that exists (RFC 7386: null removes a field).
@@ -34,6 +40,7 @@ pub enum Operation {
         /// The row's key.
         key: Key,
         /// The fields to merge.
+        #[serde(with = "json_text")]
         fields: Fields,
     },
     /// Removes a row; no error when there is none.
@@ -70,7 +77,7 @@ pub enum Operation {
         #[serde(default)]
         exists: Option<bool>,
         /// These fields must have exactly these values.
-        #[serde(default)]
+        #[serde(default, with = "json_text")]
         equals: Option<Fields>,
         /// A CEL expression over `row` and `key` that must be true.
         #[serde(default)]
@@ -114,8 +121,10 @@ pub enum Operation {
         queue: Name,
     },
     /// Stores a message with its route.
+    #[serde(with = "with_sender")]
     Send(Letter),
     /// Stores a message without looking at its route.
+    #[serde(with = "with_sender")]
     Import(Letter),
     /// Routes an endpoint, and its unfinished messages, to a server.
     Move {
@@ -138,9 +147,99 @@ pub enum Operation {
         /// The message.
         seq: u64,
     },
-    /// Operation on messages, by servers or by the dataset itself.
-    #[serde(skip_deserializing)]
+    /// Operation on messages, by servers or by the dataset itself: JSON has none.
     Mail(MailOperation),
+}
+
+/// The variant that has no JSON form.
+const MAIL: &str = "mail";
+
+impl<'de> Deserialize<'de> for Operation {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut fields = Fields::deserialize(deserializer)?;
+        match fields.remove("op") {
+            Some(Value::String(op)) => {
+                Operation::deserialize(Tagged { op, fields }).map_err(D::Error::custom)
+            }
+            Some(_) => Err(D::Error::custom("op: not a text")),
+            None => Err(D::Error::missing_field("op")),
+        }
+    }
+}
+
+/// The fields of an operation in JSON, by the word that says which one it is.
+struct Tagged {
+    op: String,
+    fields: Fields,
+}
+
+impl<'de> Deserializer<'de> for Tagged {
+    type Error = serde_json::Error;
+
+    fn deserialize_enum<V: serde::de::Visitor<'de>>(
+        self,
+        name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        let Self { op, fields } = self;
+        let known: Vec<&str> = variants.iter().copied().filter(|known| *known != MAIL).collect();
+        if !known.contains(&op.as_str()) {
+            let known: Vec<String> = known.iter().map(|known| format!("`{known}`")).collect();
+            let known = known.join(", ");
+            let said = format!("unknown variant `{op}`, expected one of {known}");
+            return Err(Self::Error::custom(said));
+        }
+        let named = Value::Object(Fields::from_iter([(op, Value::Object(fields))]));
+        named.deserialize_enum(name, variants, visitor)
+    }
+
+    fn deserialize_any<V: serde::de::Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+        Err(Self::Error::custom("an operation is one of several"))
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
+        unit unit_struct newtype_struct seq tuple tuple_struct map struct identifier ignored_any
+    }
+}
+
+/// An operation as it stands in bytes.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Plain<T = Operation>(pub(crate) T);
+
+impl<T: Borrow<Operation>> Serialize for Plain<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Operation::serialize(self.0.borrow(), serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Plain {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Operation::deserialize(deserializer).map(Self)
+    }
+}
+
+/// A letter in bytes has its sender beside it. In JSON nobody says whose letter it is.
+mod with_sender {
+    use super::{Deserialize, Deserializer, Letter, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        letter: &Letter,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        (letter, letter.sender).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Letter, D::Error> {
+        if deserializer.is_human_readable() {
+            return Letter::deserialize(deserializer);
+        }
+        let (letter, sender) = <(Letter, u64)>::deserialize(deserializer)?;
+        Ok(Letter { sender, ..letter })
+    }
 }
 
 /// Right that an operation needs in its dataset. Tables, journals and queues share their names.
@@ -212,7 +311,10 @@ impl Operation {
     pub(super) fn weight(&self) -> usize {
         match self {
             Self::Put { row: fields, .. } | Self::Patch { fields, .. } => weigh(fields),
-            Self::Require { equals, .. } => equals.as_ref().map_or(0, weigh),
+            Self::Require { equals, r#where, .. } => {
+                let source = r#where.as_ref().map_or(0, |condition| condition.source().len());
+                source + equals.as_ref().map_or(0, weigh)
+            }
             Self::Append { text, base64, .. } => {
                 text.as_ref().or(base64.as_ref()).map_or(0, String::len)
             }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::limits;
@@ -17,7 +18,7 @@ const SERVER_KIND: &str = "server";
 pub struct Endpoint(Arc<str>);
 
 /// Error in the text of an endpoint.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum EndpointError {
     /// It is not `kind/id`.
     #[error("{0:?} is not KIND/ID")]

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::codec::json_text;
 use crate::name::Name;
 
 /// A message as it is sent.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Letter {
     /// The queue.
@@ -17,6 +18,7 @@ pub struct Letter {
     /// The endpoint.
     pub to: String,
     /// The body.
+    #[serde(with = "json_text")]
     pub body: Value,
     /// Its permanent id.
     #[serde(default)]
@@ -43,7 +45,7 @@ pub fn sender(principal: &str) -> u64 {
 
 /// Operation on messages, by servers or by the dataset itself. The number that each computes is one
 /// of [`crate::mail::outcome`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MailOperation {
     /// Somebody takes the mail of a server. Computes the generation.
     Register {
@@ -82,7 +84,7 @@ pub enum MailOperation {
 }
 
 /// A message, and by what right somebody speaks of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hold {
     /// The server.
     pub server: Arc<str>,

@@ -11,9 +11,9 @@ mod conditions;
 mod letters;
 mod mail;
 
-use super::{Excess, Refusal};
+use super::{Excess, Held, Refusal};
 use crate::commit::{Commit, Condition, Operation, Record, TableOptions};
-use crate::expression::{CelValue, Meter, from_fields};
+use crate::expression::{CelValue, Expression, Meter, from_fields};
 use crate::limits;
 use crate::mail::MailRules;
 use crate::name::{Key, Name};
@@ -187,6 +187,7 @@ impl Evaluation<'_> {
                 return self.add(table, key, field, by, bounds).map(Some);
             }
             Operation::Require { table, key, exists, equals, r#where, unchanged_since } => {
+                let r#where = self.compiled(r#where)?;
                 let row = self.row(&table, &key)?;
                 let conditions = Conditions { exists, equals, r#where, unchanged_since };
                 conditions.check_sense(self.operation)?;
@@ -322,7 +323,7 @@ impl Evaluation<'_> {
         let mut row = self.read(&row)?;
         let held = row.get(&field);
         let Some(before) = held.and_then(Value::as_i64) else {
-            let found = held.map_or("nothing", type_of);
+            let found = Held::of(held);
             return Err(Refusal::WrongType { operation, table, key, field, found });
         };
         let value = i128::from(before) + i128::from(by);
@@ -407,7 +408,7 @@ impl Evaluation<'_> {
                     return Ok(Err(format!("field {name:?} is {held}, not {wanted}")));
                 }
             }
-            if let Some(Condition(expression)) = r#where {
+            if let Some(expression) = r#where {
                 let (row, key) = (from_fields(&fields), CelValue::from(key.as_str()));
                 match expression.is_true(&[("row", &row), ("key", &key)], self.meter) {
                     Ok(true) => {}
@@ -423,6 +424,13 @@ impl Evaluation<'_> {
         Ok(match unchanged_since {
             Some(position) => self.check_unchanged(table, key, position),
             None => Ok(()),
+        })
+    }
+
+    fn compiled(&self, condition: Option<Condition>) -> Result<Option<Expression>, Refusal> {
+        condition.map(Condition::expression).transpose().map_err(|error| {
+            let detail = format!("where: {error}");
+            Refusal::BadOperation { operation: self.operation, detail }
         })
     }
 
@@ -484,16 +492,5 @@ impl Evaluation<'_> {
             .into_iter()
             .find_map(|overlay| overlay.journals.get(journal).copied())
             .or_else(|| self.state.journals.get(journal).map(|journal| journal.last))
-    }
-}
-
-fn type_of(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number that is no 64-bit integer",
-        Value::String(_) => "a text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
     }
 }

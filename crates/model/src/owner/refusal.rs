@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::commit::OperationError;
@@ -13,8 +15,8 @@ use crate::row::RowError;
 
 /// Refusal of a proposal. Nothing of it happened, but for [`Refusal::OutcomeUnknown`].
 ///
-/// `operation` counts from 0.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+/// `operation` counts from 0. In bytes a variant has its number, so new ones stand at the end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say what the fields are")]
 pub enum Refusal {
     /// The commit has no operation.
@@ -60,7 +62,7 @@ pub enum Refusal {
     },
     /// An `add` met a field that holds no integer.
     #[error("ops[{operation}]: field {field:?} of row {key:?} holds {found}, not an integer")]
-    WrongType { operation: usize, table: Name, key: Key, field: String, found: &'static str },
+    WrongType { operation: usize, table: Name, key: Key, field: String, found: Held },
     /// The row that would result is over a limit.
     #[error("ops[{operation}]: {error}")]
     Row { operation: usize, error: RowError },
@@ -129,8 +131,49 @@ pub enum Refusal {
     OutcomeUnknown,
 }
 
+/// Value of a field where an integer is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "they are the types of JSON")]
+pub enum Held {
+    Nothing,
+    Null,
+    Boolean,
+    Number,
+    Text,
+    List,
+    Object,
+}
+
+impl Held {
+    pub(super) fn of(value: Option<&Value>) -> Self {
+        match value {
+            None => Self::Nothing,
+            Some(Value::Null) => Self::Null,
+            Some(Value::Bool(_)) => Self::Boolean,
+            Some(Value::Number(_)) => Self::Number,
+            Some(Value::String(_)) => Self::Text,
+            Some(Value::Array(_)) => Self::List,
+            Some(Value::Object(_)) => Self::Object,
+        }
+    }
+}
+
+impl fmt::Display for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nothing => "nothing",
+            Self::Null => "null",
+            Self::Boolean => "a boolean",
+            Self::Number => "a number that is no 64-bit integer",
+            Self::Text => "a text",
+            Self::List => "a list",
+            Self::Object => "an object",
+        })
+    }
+}
+
 /// Measure by which a commit is too large.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Excess {
     /// Bytes of its records.
     Records,

@@ -515,3 +515,27 @@ fn a_log_that_takes_less_than_it_said_gets_what_it_takes() {
     assert!(shop.commit(json!([put("a", 1)])).is_ok());
     assert_eq!(shop.commit(json!([put_text("b", 600)])).unwrap_err().code(), "commit_too_large");
 }
+
+#[test]
+fn a_condition_that_came_as_source_is_compiled_and_decided_by_the_owner() {
+    let mut shop = Shop::new();
+    shop.commit(json!([put("a", 3)])).unwrap();
+    let mut decide = |source: &str, instead: &str| {
+        let require = json!([{"op": "require", "table": "items", "key": "a", "where": source}]);
+        let operations = serde_json::from_value::<Vec<Operation>>(require).unwrap();
+        let bytes = Proposal::from(operations).encode();
+        let at = bytes.windows(source.len()).position(|part| part == source.as_bytes()).unwrap();
+        let bytes = [&bytes[..at], instead.as_bytes(), &bytes[at + source.len()..]].concat();
+        let proposal = Proposal::decode(&bytes).unwrap();
+        shop.tickets += 1;
+        shop.owner.handle(Event::Propose { ticket: shop.tickets, proposal }, NOW);
+        shop.flush();
+        shop.answers.remove(&shop.tickets).unwrap()
+    };
+
+    assert!(decide("row.n == 3", "row.n == 3").is_ok());
+    assert_eq!(decide("row.n == 3", "row.n == 4").unwrap_err().code(), "condition_failed");
+    let refusal = decide("row.n == 3", "rwo.n == 3").unwrap_err();
+    let said = "ops[0]: where: line 1, column 1: unknown name \"rwo\"; known are row, key";
+    assert_eq!((refusal.code(), refusal.to_string().as_str()), ("bad_operation", said));
+}

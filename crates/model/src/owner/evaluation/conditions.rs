@@ -1,14 +1,14 @@
 //! Conditions of a `require` on one row.
 
 use super::Refusal;
-use crate::commit::Condition;
+use crate::expression::Expression;
 use crate::position::Position;
 use crate::row::Fields;
 
 pub(super) struct Conditions {
     pub(super) exists: Option<bool>,
     pub(super) equals: Option<Fields>,
-    pub(super) r#where: Option<Condition>,
+    pub(super) r#where: Option<Expression>,
     pub(super) unchanged_since: Option<Position>,
 }
 
