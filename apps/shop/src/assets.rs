@@ -6,8 +6,8 @@ use std::sync::LazyLock;
 use axum::extract::Path;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use ring::digest::{Context, SHA256};
 use rust_embed::RustEmbed;
-use sha2::{Digest, Sha256};
 
 #[derive(RustEmbed)]
 #[folder = "assets"]
@@ -20,14 +20,14 @@ const VERSION_CHARS: usize = 16;
 static VERSION: LazyLock<String> = LazyLock::new(|| {
     let mut names: Vec<Cow<'static, str>> = Assets::iter().collect();
     names.sort();
-    let mut hash = Sha256::new();
+    let mut hash = Context::new(&SHA256);
     for name in names {
         if let Some(file) = Assets::get(&name) {
             hash.update(name.as_bytes());
-            hash.update(file.metadata.sha256_hash());
+            hash.update(&file.metadata.sha256_hash());
         }
     }
-    hex(&hash.finalize())[..VERSION_CHARS].to_owned()
+    hex(hash.finish().as_ref())[..VERSION_CHARS].to_owned()
 });
 
 /// The address of an asset.

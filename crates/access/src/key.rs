@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use instep_model::limits;
+use ring::digest;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use crate::principal::{ADMIN, Principal};
 
@@ -125,7 +125,8 @@ fn check_name(name: &str) -> Result<(), String> {
 }
 
 fn digest(key: &str) -> [u8; 32] {
-    Sha256::digest(key.as_bytes()).into()
+    let hash = digest::digest(&digest::SHA256, key.as_bytes());
+    hash.as_ref().try_into().expect("SHA-256 has 32 bytes")
 }
 
 /// Compares in a time that does not tell where they differ.

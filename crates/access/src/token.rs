@@ -1,8 +1,9 @@
-//! Tokens: JSON Web Tokens in the compact form, signed with HS256, EdDSA or ES256.
+//! Tokens: JSON Web Tokens in the compact form, signed with HS256, EdDSA, ES256, RS256 to RS512 or
+//! PS256 to PS512.
 //!
 //! ```text
 //! header . claims . signature        each in base64url
-//!   alg      exp, nbf, iss, aud        must be that of the key
+//!   alg      exp, nbf, iss, aud        must be one of the key's
 //!   kid      sub, roles, rights
 //! ```
 
@@ -10,18 +11,16 @@ use std::collections::BTreeSet;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hmac::{Hmac, Mac as _};
 use instep_model::json::read_value;
 use instep_model::limits;
 use instep_model::row::Fields;
 use jsonwebtoken::Header;
 use serde_json::Value;
-use sha2::Sha256;
 
 use crate::principal::{Principal, token_name};
 use crate::refusal::Refusal;
 use crate::rights::GrantDeclaration;
-use crate::verifier::Verifier;
+use crate::verifier::{self, KeySet, Verifier};
 
 /// Verification of tokens: what is asked of them, and the keys to check them with.
 #[derive(Debug, Clone)]
@@ -79,7 +78,7 @@ impl Tokens {
         let found = match source {
             KeySource::Secret(secret) => vec![Verifier::from_secret(secret)?],
             KeySource::Pem(pem) => vec![Verifier::from_pem(pem)?],
-            KeySource::Jwks(json) => Verifier::from_jwks(json)?,
+            KeySource::Jwks(json) => KeySet::from_json(json)?.verifiers,
         };
         if self.verifiers.len() + found.len() > limits::TOKEN_KEYS {
             return Err(format!("more than {} keys for tokens", limits::TOKEN_KEYS));
@@ -157,7 +156,7 @@ impl Tokens {
             return invalid("its key (kid) is not known here");
         }
         // The algorithm is that of the key: what a token says of itself only has to agree.
-        let mut fitting = fitting.filter(|verifier| verifier.algorithm() == header.alg).peekable();
+        let mut fitting = fitting.filter(|verifier| verifier.takes(header.alg)).peekable();
         if fitting.peek().is_none() {
             return invalid("no key here is of its algorithm");
         }
@@ -165,7 +164,7 @@ impl Tokens {
             Some((message.as_bytes(), URL_SAFE_NO_PAD.decode(signature).ok()?))
         });
         let found = parts.and_then(|(message, signature)| {
-            fitting.find(|verifier| verifier.verifies(message, &signature))
+            fitting.find(|verifier| verifier.verifies(header.alg, message, &signature))
         });
         match found {
             Some(verifier) => Ok(verifier.fingerprint),
@@ -221,13 +220,10 @@ pub(crate) fn is_token(text: &str) -> bool {
 /// # Errors
 /// A sentence, when the secret is too short.
 pub fn sign_hs256(secret: &[u8], claims: &Fields) -> Result<String, String> {
-    Verifier::from_secret(secret)?;
     let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256","typ":"JWT"}"#);
     let claims = URL_SAFE_NO_PAD.encode(Value::Object(claims.clone()).to_string());
     let message = format!("{header}.{claims}");
-    let mac = Hmac::<Sha256>::new_from_slice(secret.trim_ascii());
-    let mac = mac.map_err(|error| error.to_string())?.chain_update(message.as_bytes());
-    let signature = URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes());
+    let signature = URL_SAFE_NO_PAD.encode(verifier::sign(secret, message.as_bytes())?);
     Ok(format!("{message}.{signature}"))
 }
 

@@ -1,14 +1,32 @@
-//! The keys that tokens are checked with. The algorithm belongs to the key, never to the token.
+//! Verifier: a key that tokens are checked with. The algorithms belong to the key, never to the
+//! token.
+//!
+//! | key | algorithms |
+//! | --- | --- |
+//! | a secret | HS256 |
+//! | Ed25519 | EdDSA |
+//! | P-256 | ES256 |
+//! | RSA, 2048 to 8192 bits | RS256, RS384, RS512, PS256, PS384, PS512 |
+//!
+//! A key of a JWKS that names its algorithm (`alg`) takes only that one.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ed25519_dalek::pkcs8::DecodePublicKey as _;
-use hmac::{Hmac, Mac as _};
+mod jwks;
+mod pem;
+
 use instep_model::limits;
 use jsonwebtoken::Algorithm;
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, PublicKeyUse};
-use p256::ecdsa::signature::Verifier as _;
-use sha2::{Digest as _, Sha256};
+use ring::rsa::PublicKeyComponents;
+use ring::signature::{self, RsaParameters, UnparsedPublicKey};
+use ring::{digest, hmac};
+
+pub(crate) use jwks::KeySet;
+
+/// Bytes of a public key of Ed25519.
+const ED25519_BYTES: usize = 32;
+/// Bytes of a coordinate of P-256.
+const P256_BYTES: usize = 32;
+/// Largest exponent of RSA that is taken, in bits: that of ring.
+const RSA_EXPONENT_BITS: usize = 33;
 
 /// A key that tokens are checked with.
 #[derive(Clone)]
@@ -17,124 +35,155 @@ pub(crate) struct Verifier {
     pub(crate) id: Option<String>,
     /// Tells keys apart, without being one.
     pub(crate) fingerprint: [u8; 32],
+    /// The only algorithm that it takes, where its set says so.
+    only: Option<Algorithm>,
     key: Key,
 }
 
 #[derive(Clone)]
 enum Key {
-    Hs256(Vec<u8>),
-    EdDsa(Box<ed25519_dalek::VerifyingKey>),
-    Es256(Box<p256::ecdsa::VerifyingKey>),
+    Hs256(hmac::Key),
+    EdDsa(UnparsedPublicKey<Vec<u8>>),
+    Es256(UnparsedPublicKey<Vec<u8>>),
+    Rsa(PublicKeyComponents<Vec<u8>>),
 }
 
 impl Verifier {
-    fn new(id: Option<String>, key: Key) -> Self {
-        let mut hash = Sha256::new();
-        match &key {
-            Key::Hs256(secret) => hash.update([&b"HS256"[..], secret].concat()),
-            Key::EdDsa(key) => hash.update([&b"EdDSA"[..], key.as_bytes()].concat()),
-            Key::Es256(key) => {
-                hash.update([b"ES256", key.to_encoded_point(true).as_bytes()].concat())
-            }
-        }
-        Self { id, fingerprint: hash.finalize().into(), key }
+    fn new(kind: &str, bytes: &[u8], key: Key) -> Self {
+        let hash = digest::digest(&digest::SHA256, &[kind.as_bytes(), bytes].concat());
+        let fingerprint = hash.as_ref().try_into().expect("SHA-256 has 32 bytes");
+        Self { id: None, fingerprint, only: None, key }
     }
 
-    /// A secret that tokens are signed with.
+    /// A secret that tokens are signed with, from a file.
     pub(crate) fn from_secret(secret: &[u8]) -> Result<Self, String> {
         let secret = secret.trim_ascii();
-        if secret.len() < limits::TOKEN_SECRET_BYTES {
-            let (bytes, least) = (secret.len(), limits::TOKEN_SECRET_BYTES);
-            return Err(format!("a secret of {bytes} bytes; {least} are the least"));
-        }
         // What everybody may know must not become a secret by a slip of configuration.
         if secret.starts_with(b"-----BEGIN") || secret.starts_with(b"{") {
             return Err("this is a public key or a key set, not a secret".into());
         }
-        Ok(Self::new(None, Key::Hs256(secret.to_vec())))
+        Self::hs256(secret)
     }
 
-    /// A public key in PEM: Ed25519, or P-256.
-    pub(crate) fn from_pem(pem: &str) -> Result<Self, String> {
-        if let Ok(key) = ed25519_dalek::VerifyingKey::from_public_key_pem(pem) {
-            return Ok(Self::new(None, Key::EdDsa(Box::new(key))));
+    fn hs256(secret: &[u8]) -> Result<Self, String> {
+        if secret.len() < limits::TOKEN_SECRET_BYTES {
+            let (bytes, least) = (secret.len(), limits::TOKEN_SECRET_BYTES);
+            return Err(format!("a secret of {bytes} bytes; {least} are the least"));
         }
-        match p256::PublicKey::from_public_key_pem(pem) {
-            Ok(key) => Ok(Self::new(None, Key::Es256(Box::new(key.into())))),
-            Err(_) => {
-                Err("no public key of Ed25519 or P-256 in PEM (-----BEGIN PUBLIC KEY)".into())
-            }
-        }
+        let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+        Ok(Self::new("HS256", secret, Key::Hs256(key)))
     }
 
-    /// The usable keys of a JSON Web Key Set; others in it are passed over.
-    pub(crate) fn from_jwks(json: &str) -> Result<Vec<Self>, String> {
-        let set: JwkSet =
-            serde_json::from_str(json).map_err(|error| format!("no JWKS: {error}"))?;
-        let keys: Vec<Self> = set.keys.iter().filter_map(Self::from_jwk).collect();
-        match keys.len() {
-            0 => Err("no key of HS256, EdDSA (Ed25519) or ES256 (P-256) in this JWKS".into()),
-            count if count > limits::TOKEN_KEYS => {
-                Err(format!("{count} keys, at most {}", limits::TOKEN_KEYS))
-            }
-            _ => Ok(keys),
+    fn ed25519(key: &[u8]) -> Result<Self, String> {
+        if key.len() != ED25519_BYTES {
+            return Err(format!("a key of Ed25519 has {ED25519_BYTES} bytes"));
         }
+        let parsed = UnparsedPublicKey::new(&signature::ED25519 as _, key.to_vec());
+        Ok(Self::new("EdDSA", key, Key::EdDsa(parsed)))
     }
 
-    fn from_jwk(jwk: &Jwk) -> Option<Self> {
-        if jwk.common.public_key_use.as_ref().is_some_and(|of| *of != PublicKeyUse::Signature) {
-            return None;
+    /// A key of P-256: 4, and both coordinates.
+    fn p256(point: &[u8]) -> Result<Self, String> {
+        if point.len() != 1 + 2 * P256_BYTES || point[0] != 4 {
+            return Err("a key of P-256 is a point that is not compressed".into());
         }
-        let key = match &jwk.algorithm {
-            AlgorithmParameters::OctetKey(key) => {
-                let secret = URL_SAFE_NO_PAD.decode(&key.value).ok()?;
-                (secret.len() >= limits::TOKEN_SECRET_BYTES).then_some(Key::Hs256(secret))?
-            }
-            AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => {
-                let bytes: [u8; 32] = URL_SAFE_NO_PAD.decode(&key.x).ok()?.try_into().ok()?;
-                Key::EdDsa(Box::new(ed25519_dalek::VerifyingKey::from_bytes(&bytes).ok()?))
-            }
-            AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => {
-                let (x, y) =
-                    (URL_SAFE_NO_PAD.decode(&key.x).ok()?, URL_SAFE_NO_PAD.decode(&key.y).ok()?);
-                let point = [&[4][..], &x, &y].concat();
-                Key::Es256(Box::new(p256::ecdsa::VerifyingKey::from_sec1_bytes(&point).ok()?))
-            }
-            _ => return None,
-        };
-        let verifier = Self::new(jwk.common.key_id.clone(), key);
-        let declared = jwk.common.key_algorithm.map(|algorithm| algorithm.to_string());
-        match declared {
-            Some(declared) if declared != format!("{:?}", verifier.algorithm()) => None,
-            _ => Some(verifier),
-        }
+        let parsed =
+            UnparsedPublicKey::new(&signature::ECDSA_P256_SHA256_FIXED as _, point.to_vec());
+        Ok(Self::new("ES256", point, Key::Es256(parsed)))
     }
 
-    pub(crate) fn algorithm(&self) -> Algorithm {
-        match self.key {
-            Key::Hs256(_) => Algorithm::HS256,
-            Key::EdDsa(_) => Algorithm::EdDSA,
-            Key::Es256(_) => Algorithm::ES256,
+    /// A key of RSA, by its modulus and exponent.
+    fn rsa(n: &[u8], e: &[u8]) -> Result<Self, String> {
+        let (n, e) = (without_zeros(n), without_zeros(e));
+        let range = limits::TOKEN_RSA_BITS_LEAST..=limits::TOKEN_RSA_BITS_MOST;
+        if !range.contains(&bits(n)) || !is_odd(n) {
+            let (least, most) = (range.start(), range.end());
+            let bits = bits(n);
+            return Err(format!(
+                "an RSA key of {bits} bits; odd, from {least} to {most} are taken"
+            ));
         }
+        if bits(e) < 2 || bits(e) > RSA_EXPONENT_BITS || !is_odd(e) {
+            return Err(format!("an RSA exponent is odd, from 3 to {RSA_EXPONENT_BITS} bits"));
+        }
+        let key = PublicKeyComponents { n: n.to_vec(), e: e.to_vec() };
+        let length = (n.len() as u64).to_be_bytes();
+        Ok(Self::new("RSA", &[&length, n, e].concat(), Key::Rsa(key)))
     }
 
-    /// True when `signature` is that of this key over `message`.
-    pub(crate) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+    /// True when tokens of this algorithm may be checked with it.
+    pub(crate) fn takes(&self, algorithm: Algorithm) -> bool {
+        if self.only.is_some_and(|only| only != algorithm) {
+            return false;
+        }
         match &self.key {
-            Key::Hs256(secret) => {
-                let mac = Hmac::<Sha256>::new_from_slice(secret);
-                mac.is_ok_and(|mac| mac.chain_update(message).verify_slice(signature).is_ok())
-            }
-            Key::EdDsa(key) => ed25519_dalek::Signature::from_slice(signature)
-                .is_ok_and(|signature| key.verify_strict(message, &signature).is_ok()),
-            Key::Es256(key) => p256::ecdsa::Signature::from_slice(signature)
-                .is_ok_and(|signature| key.verify(message, &signature).is_ok()),
+            Key::Hs256(_) => algorithm == Algorithm::HS256,
+            Key::EdDsa(_) => algorithm == Algorithm::EdDSA,
+            Key::Es256(_) => algorithm == Algorithm::ES256,
+            Key::Rsa(_) => rsa_parameters(algorithm).is_some(),
+        }
+    }
+
+    /// True when `signature` is that of this key, by this algorithm, over `message`.
+    pub(crate) fn verifies(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
+        if !self.takes(algorithm) {
+            return false;
+        }
+        match &self.key {
+            Key::Hs256(secret) => hmac::verify(secret, message, signature).is_ok(),
+            Key::EdDsa(key) | Key::Es256(key) => key.verify(message, signature).is_ok(),
+            Key::Rsa(key) => rsa_parameters(algorithm)
+                .is_some_and(|parameters| key.verify(parameters, message, signature).is_ok()),
         }
     }
 }
 
 impl std::fmt::Debug for Verifier {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Verifier({:?}, {:?})", self.algorithm(), self.id)
+        let kind = match self.key {
+            Key::Hs256(_) => "HS256",
+            Key::EdDsa(_) => "EdDSA",
+            Key::Es256(_) => "ES256",
+            Key::Rsa(_) => "RSA",
+        };
+        write!(f, "Verifier({kind}, {:?}, {:?})", self.only, self.id)
     }
 }
+
+/// Signs with a secret, by HS256.
+pub(crate) fn sign(secret: &[u8], message: &[u8]) -> Result<impl AsRef<[u8]>, String> {
+    match Verifier::from_secret(secret)?.key {
+        Key::Hs256(key) => Ok(hmac::sign(&key, message)),
+        Key::EdDsa(_) | Key::Es256(_) | Key::Rsa(_) => Err("this is no secret".into()),
+    }
+}
+
+/// The parameters of an algorithm of RSA; none for other algorithms.
+fn rsa_parameters(algorithm: Algorithm) -> Option<&'static RsaParameters> {
+    match algorithm {
+        Algorithm::RS256 => Some(&signature::RSA_PKCS1_2048_8192_SHA256),
+        Algorithm::RS384 => Some(&signature::RSA_PKCS1_2048_8192_SHA384),
+        Algorithm::RS512 => Some(&signature::RSA_PKCS1_2048_8192_SHA512),
+        Algorithm::PS256 => Some(&signature::RSA_PSS_2048_8192_SHA256),
+        Algorithm::PS384 => Some(&signature::RSA_PSS_2048_8192_SHA384),
+        Algorithm::PS512 => Some(&signature::RSA_PSS_2048_8192_SHA512),
+        _ => None,
+    }
+}
+
+fn without_zeros(number: &[u8]) -> &[u8] {
+    let zeros = number.iter().take_while(|byte| **byte == 0).count();
+    &number[zeros..]
+}
+
+/// Bits of a number without leading zeros.
+fn bits(number: &[u8]) -> usize {
+    number.first().map_or(0, |first| 8 * number.len() - first.leading_zeros() as usize)
+}
+
+fn is_odd(number: &[u8]) -> bool {
+    number.last().is_some_and(|last| last % 2 == 1)
+}
+
+#[cfg(test)]
+mod tests;

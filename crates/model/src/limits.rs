@@ -94,6 +94,10 @@ pub const TOKEN_RIGHTS: usize = 32;
 pub const TOKEN_KEYS: usize = 64;
 /// Shortest secret that tokens are signed with.
 pub const TOKEN_SECRET_BYTES: usize = 32;
+/// Shortest modulus of a key of RSA, in bits (RFC 7518, 3.3).
+pub const TOKEN_RSA_BITS_LEAST: usize = 2_048;
+/// Longest modulus of a key of RSA, in bits: a signature costs its square.
+pub const TOKEN_RSA_BITS_MOST: usize = 8_192;
 /// Leeway for clocks that differ, when a token's times are checked.
 pub const TOKEN_LEEWAY_S: u64 = 30;
 /// Time in ms for which the keys of before hold while their changed file cannot be read.

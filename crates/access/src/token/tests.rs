@@ -44,41 +44,8 @@ fn problem(result: Result<Proven, Refusal>) -> String {
 fn with_header(header: &str) -> String {
     let claims = URL_SAFE_NO_PAD.encode(json!({"sub": "ann", "exp": LATER}).to_string());
     let message = format!("{}.{claims}", URL_SAFE_NO_PAD.encode(header));
-    let mac = Hmac::<Sha256>::new_from_slice(SECRET).unwrap().chain_update(message.as_bytes());
-    format!("{message}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
-}
-
-#[test]
-fn the_examples_of_the_rfcs_verify_and_a_changed_byte_does_not() {
-    let claims = "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc\
-                  19yb290Ijp0cnVlfQ";
-    let examples = [
-        (
-            format!("eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.{claims}"),
-            "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk",
-        ),
-        (
-            "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc".to_owned(),
-            "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_M\
-             uM0KAg",
-        ),
-        (
-            format!("eyJhbGciOiJFUzI1NiJ9.{claims}"),
-            "DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-K\
-             g6NU1Q",
-        ),
-    ];
-    let verifiers = Verifier::from_jwks(JWKS).unwrap();
-
-    assert_eq!(verifiers.len(), 3, "keys of other kinds are passed over");
-    for (verifier, (message, signature)) in verifiers.iter().zip(examples) {
-        let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
-        assert!(verifier.verifies(message.as_bytes(), &signature), "{verifier:?}");
-        let changed = message.replacen('e', "f", 1);
-        assert!(!verifier.verifies(changed.as_bytes(), &signature), "{verifier:?}");
-        assert!(!verifier.verifies(message.as_bytes(), &signature[1..]), "{verifier:?}");
-        assert!(!verifier.verifies(message.as_bytes(), &[]), "{verifier:?}");
-    }
+    let signature = verifier::sign(SECRET, message.as_bytes()).unwrap();
+    format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
 #[test]
@@ -134,8 +101,8 @@ fn a_claim_that_would_be_read_as_something_else_makes_no_token() {
         let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256"}"#);
         let claims = format!(r#"{{"sub":"ann","exp":{LATER}{more}}}"#);
         let message = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims));
-        let mac = Hmac::<Sha256>::new_from_slice(SECRET).unwrap().chain_update(message.as_bytes());
-        format!("{message}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
+        let signature = verifier::sign(SECRET, message.as_bytes()).unwrap();
+        format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
     };
 
     assert!(tokens().check(&signed(r#","org":18446744073709551615"#), NOW).is_ok());

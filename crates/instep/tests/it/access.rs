@@ -4,14 +4,18 @@ mod ending;
 mod pages;
 mod revoking;
 mod sockets;
+mod tokens;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ed25519_dalek::Signer as _;
 use instep::access::token::sign_hs256;
+use ring::rand::SystemRandom;
+use ring::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _,
+};
 use serde_json::{Value, json};
 
 use crate::running::{PATIENCE, Server, http, instep, stderr, stdout, text};
@@ -282,21 +286,21 @@ fn a_token_that_is_no_good_has_a_code_and_a_challenge() {
 #[test]
 fn tokens_are_checked_with_public_keys_and_those_are_no_secrets() {
     let directory = tempfile::tempdir().unwrap();
-    let ed = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);
-    let ec = p256::ecdsa::SigningKey::from_slice(&[9; 32]).unwrap();
-    let point = ec.verifying_key().to_encoded_point(false);
+    let random = SystemRandom::new();
+    let ed = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
+    let ec = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
+    let ec =
+        EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, ec.as_ref(), &random).unwrap();
+    let (x_of_ec, y_of_ec) = ec.public_key().as_ref()[1..].split_at(32);
     let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
-    let x = encode(ed.verifying_key().as_bytes());
+    let x = encode(ed.public_key().as_ref());
     let ed_jwk = json!({"kty": "OKP", "crv": "Ed25519", "kid": "ed", "x": x});
     let ec_jwk = json!({"kty": "EC", "crv": "P-256", "kid": "ec",
-        "x": encode(point.x().unwrap()), "y": encode(point.y().unwrap())});
+        "x": encode(x_of_ec), "y": encode(y_of_ec)});
     let jwks = json!({"keys": [ed_jwk.clone(), ec_jwk]}).to_string();
     let guarded = Guarded::start(directory.path(), "jwks", jwks.as_bytes());
-    let sign_ed = |message: &[u8]| ed.sign(message).to_bytes().to_vec();
-    let sign_ec = |message: &[u8]| {
-        let signature: p256::ecdsa::Signature = ec.sign(message);
-        signature.to_bytes().to_vec()
-    };
+    let sign_ed = |message: &[u8]| ed.sign(message).as_ref().to_vec();
+    let sign_ec = |message: &[u8]| ec.sign(&random, message).unwrap().as_ref().to_vec();
     let publish = |token: &str| {
         let hello = json!({"event": "hello", "payload": {}});
         guarded.answer(token, "POST", "/v1/topics/room:ann", hello)
@@ -308,7 +312,7 @@ fn tokens_are_checked_with_public_keys_and_those_are_no_secrets() {
     assert_eq!(publish(&forged(json!({"alg": "EdDSA", "kid": "ec"}), sign_ed)), "token_invalid");
     assert_eq!(publish(&forged(json!({"alg": "EdDSA", "kid": "no"}), sign_ed)), "token_invalid");
     assert_eq!(publish(&forged(json!({"alg": "ES256", "kid": "ec"}), sign_ed)), "token_invalid");
-    for public in [ed.verifying_key().as_bytes().to_vec(), x.into_bytes(), jwks.into_bytes()] {
+    for public in [ed.public_key().as_ref().to_vec(), x.into_bytes(), jwks.into_bytes()] {
         let claims = json!({"sub": "ann", "exp": seconds_from_now(600)});
         let Ok(confused) = sign_hs256(&public, claims.as_object().unwrap()) else { continue };
         assert_eq!(publish(&confused), "token_invalid");

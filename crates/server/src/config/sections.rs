@@ -46,7 +46,7 @@ pub struct TableConfig {
 pub struct TokensConfig {
     /// File of a secret that tokens are signed with (HS256).
     pub secret: Option<PathBuf>,
-    /// File of a public key in PEM (EdDSA, ES256).
+    /// File of a public key in PEM (RSA, Ed25519, P-256).
     pub public_key: Option<PathBuf>,
     /// File of a JSON Web Key Set.
     pub jwks: Option<PathBuf>,

@@ -1,0 +1,100 @@
+//! JSON Web Key Sets (RFC 7517). A key that is not understood, or not for signatures, is skipped;
+//! the others of its set are taken.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use instep_model::limits;
+use jsonwebtoken::Algorithm;
+use jsonwebtoken::jwk::{
+    AlgorithmParameters, CommonParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse,
+};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{P256_BYTES, Verifier};
+
+/// The keys of a set.
+#[derive(Debug, Default)]
+pub(crate) struct KeySet {
+    pub(crate) verifiers: Vec<Verifier>,
+    /// For each key that was skipped a sentence that says which and why.
+    pub(crate) skipped: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Document {
+    keys: Vec<Value>,
+}
+
+impl KeySet {
+    /// The keys of a set in JSON.
+    pub(crate) fn from_json(json: &str) -> Result<Self, String> {
+        let set: Document =
+            serde_json::from_str(json).map_err(|error| format!("no JWKS: {error}"))?;
+        let mut found = Self::default();
+        for (at, key) in set.keys.into_iter().enumerate() {
+            let id = key["kid"].as_str().map(|id| format!(" ({id:?})")).unwrap_or_default();
+            match Verifier::from_jwk(key) {
+                Ok(verifier) => found.verifiers.push(verifier),
+                Err(problem) => found.skipped.push(format!("keys[{at}]{id}: {problem}")),
+            }
+        }
+        match found.verifiers.len() {
+            0 => Err(match found.skipped.first() {
+                Some(first) => format!("no key for signatures in this JWKS; {first}"),
+                None => "no key in this JWKS".into(),
+            }),
+            count if count > limits::TOKEN_KEYS => {
+                Err(format!("{count} keys, at most {}", limits::TOKEN_KEYS))
+            }
+            _ => Ok(found),
+        }
+    }
+}
+
+impl Verifier {
+    fn from_jwk(key: Value) -> Result<Self, String> {
+        let jwk: Jwk = serde_json::from_value(key).map_err(|error| error.to_string())?;
+        let only = algorithm_of(&jwk.common)?;
+        let verifier = match &jwk.algorithm {
+            AlgorithmParameters::OctetKey(key) => Self::hs256(&decode("k", &key.value)?),
+            AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => {
+                Self::ed25519(&decode("x", &key.x)?)
+            }
+            AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => {
+                let (x, y) = (decode("x", &key.x)?, decode("y", &key.y)?);
+                if x.len() != P256_BYTES || y.len() != P256_BYTES {
+                    return Err(format!("x and y of P-256 have {P256_BYTES} bytes"));
+                }
+                Self::p256(&[&[4], &*x, &y].concat())
+            }
+            AlgorithmParameters::RSA(key) => {
+                Self::rsa(&decode("n", &key.n)?, &decode("e", &key.e)?)
+            }
+            _ => Err("kty is none of oct, RSA, EC (P-256) and OKP (Ed25519)".into()),
+        }?;
+        match only {
+            Some(only) if !verifier.takes(only) => {
+                Err(format!("alg {only:?} is not taken with its kty"))
+            }
+            _ => Ok(Self { id: jwk.common.key_id, only, ..verifier }),
+        }
+    }
+}
+
+/// The algorithm that a key names, if any, once it is known to be for checking signatures.
+fn algorithm_of(key: &CommonParameters) -> Result<Option<Algorithm>, String> {
+    if key.public_key_use.as_ref().is_some_and(|of| *of != PublicKeyUse::Signature) {
+        return Err("use is not sig".into());
+    }
+    let operations = key.key_operations.as_ref();
+    if operations.is_some_and(|all| !all.contains(&KeyOperations::Verify)) {
+        return Err("key_ops are without verify".into());
+    }
+    let named = key.key_algorithm.map(Algorithm::try_from).transpose();
+    named.map_err(|_| "alg is of no signature that is taken".into())
+}
+
+fn decode(name: &str, text: &str) -> Result<Vec<u8>, String> {
+    URL_SAFE_NO_PAD.decode(text).map_err(|_| format!("{name} is not base64url"))
+}

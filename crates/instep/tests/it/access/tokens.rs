@@ -1,0 +1,104 @@
+//! Tokens as identity providers sign them, shown to a real server.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::hmac;
+use ring::rand::SystemRandom;
+use ring::signature::{
+    KeyPair as _, RSA_PKCS1_SHA256, RSA_PKCS1_SHA512, RSA_PSS_SHA256, RsaEncoding, RsaKeyPair,
+    RsaPublicKeyComponents,
+};
+use serde_json::{Value, json};
+
+use super::{Guarded, forged};
+use crate::running::http;
+
+/// The key of RFC 7515 A.2, in PKCS#8.
+const PRIVATE: &[u8] = include_bytes!("rsa.der");
+/// Its public key.
+const PUBLIC: &str = include_str!("../../../../access/src/verifier/tests/spki.pem");
+
+/// A signer by RSA.
+fn rsa(padding: &'static dyn RsaEncoding) -> impl Fn(&[u8]) -> Vec<u8> {
+    let key = RsaKeyPair::from_pkcs8(PRIVATE).unwrap();
+    move |message| {
+        let mut signature = vec![0; key.public().modulus_len()];
+        key.sign(padding, &SystemRandom::new(), message, &mut signature).unwrap();
+        signature
+    }
+}
+
+fn rsa_jwk(kid: &str) -> Value {
+    let key = RsaKeyPair::from_pkcs8(PRIVATE).unwrap();
+    let RsaPublicKeyComponents::<Vec<u8>> { n, e } = key.public_key().into();
+    let encode = |number: Vec<u8>| URL_SAFE_NO_PAD.encode(number);
+    json!({"kty": "RSA", "use": "sig", "kid": kid, "n": encode(n), "e": encode(e)})
+}
+
+/// `ok`, or why a token is refused.
+fn publish(guarded: &Guarded, token: &str) -> String {
+    let hello = json!({"event": "hello", "payload": {}});
+    guarded.answer(token, "POST", "/v1/topics/room:ann", hello)
+}
+
+#[test]
+fn tokens_are_checked_with_a_public_key_of_rsa_and_it_is_no_secret() {
+    let directory = tempfile::tempdir().unwrap();
+    let guarded = Guarded::start(directory.path(), "public_key", PUBLIC.as_bytes());
+    let told = |header: Value, sign: &dyn Fn(&[u8]) -> Vec<u8>| {
+        publish(&guarded, &forged(header, |message| sign(message)))
+    };
+    let rs256 = rsa(&RSA_PKCS1_SHA256);
+
+    assert_eq!(told(json!({"alg": "RS256"}), &rs256), "ok");
+    assert_eq!(told(json!({"alg": "RS512"}), &rsa(&RSA_PKCS1_SHA512)), "ok");
+    assert_eq!(told(json!({"alg": "PS256"}), &rsa(&RSA_PSS_SHA256)), "ok");
+    assert_eq!(told(json!({"alg": "PS256"}), &rs256), "token_invalid");
+    assert_eq!(told(json!({"alg": "RS384"}), &rs256), "token_invalid");
+    assert_eq!(told(json!({"alg": "ES256"}), &rs256), "token_invalid");
+    assert_eq!(told(json!({"alg": "none"}), &|_| vec![]), "token_invalid");
+    let cut = |message: &[u8]| rs256(message)[..255].to_vec();
+    assert_eq!(told(json!({"alg": "RS256"}), &cut), "token_invalid");
+    let secret = hmac::Key::new(hmac::HMAC_SHA256, PUBLIC.as_bytes());
+    let confused = |message: &[u8]| hmac::sign(&secret, message).as_ref().to_vec();
+    assert_eq!(told(json!({"alg": "HS256"}), &confused), "token_invalid");
+}
+
+/// A provider announces its next key, signs with it, and takes the old one out.
+#[test]
+fn a_set_of_keys_is_rotated_without_a_restart_and_a_broken_one_changes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let unknown = json!({"kty": "EC", "crv": "secp256k1", "kid": "new", "x": "AA", "y": "AA"});
+    let set = |kid: &str| json!({"keys": [unknown.clone(), rsa_jwk(kid)]}).to_string();
+    let guarded = Guarded::start(directory.path(), "jwks", set("old").as_bytes());
+    let write = |text: &str| {
+        let next = guarded.directory.join("next");
+        std::fs::write(&next, text).unwrap();
+        std::fs::rename(next, guarded.directory.join("keys")).unwrap();
+    };
+    let sign = rsa(&RSA_PKCS1_SHA256);
+    let [old, new] = ["old", "new"].map(|kid| forged(json!({"alg": "RS256", "kid": kid}), &sign));
+
+    assert_eq!(publish(&guarded, &old), "ok");
+    assert_eq!(publish(&guarded, &new), "token_invalid");
+    write(&set("new"));
+    guarded.wait_until("the new key", || publish(&guarded, &new) == "ok");
+    assert_eq!(publish(&guarded, &old), "token_invalid");
+    write(r#"{"keys": ["#);
+    guarded.wait_until("the broken file", || unread(&guarded) == 1);
+    assert_eq!(publish(&guarded, &new), "ok");
+    write(&set("old"));
+    guarded.wait_until("the mended file", || publish(&guarded, &old) == "ok");
+    assert_eq!(unread(&guarded), 0);
+}
+
+/// Files of keys that cannot be read now, as the metrics say.
+fn unread(guarded: &Guarded) -> u64 {
+    let url = format!("{}/metrics", guarded.server.url);
+    let admin = std::fs::read_to_string(guarded.server.data.join("admin.key")).unwrap();
+    let request = http().get(url).bearer_auth(admin.trim());
+    let page =
+        guarded.runtime.block_on(async { request.send().await.unwrap().text().await.unwrap() });
+    let line = page.lines().find_map(|line| line.strip_prefix("instep_key_files_unread "));
+    line.unwrap().parse().unwrap()
+}
