@@ -4,10 +4,11 @@
 
 use std::sync::LazyLock;
 
-use instep_access::key::{self, KeyDeclaration, Keys};
 use instep_access::origin::Origins;
 use instep_access::pattern::Pattern;
-use instep_access::token::{KeySource, Tokens, sign_hs256};
+use instep_access::token::sign_hs256;
+use instep_access::issuer::{Issuer, KeySource};
+use instep_access::key::{self, KeyDeclaration, Keys};
 use instep_access::{Access, Action, Principal, Resource, RightDeclaration, Rights};
 use instep_fuzz::allowance::within;
 use instep_model::limits;
@@ -20,7 +21,9 @@ const NOW_MS: u64 = 1_000;
 
 static ACCESS: LazyLock<Access> = LazyLock::new(|| {
     let mut access = Access::default();
-    access.tokens.add(KeySource::Secret(SECRET)).expect("the secret is long enough");
+    let mut issuer = Issuer::default();
+    issuer.add(KeySource::Secret(SECRET)).expect("the secret is long enough");
+    access.tokens.add(issuer);
     access.keys.set_admin("the key of an admin");
     access
 });
@@ -118,9 +121,9 @@ fn check_right(declared: Value) {
 }
 
 fn check_keys(text: &str) {
-    let _ = Tokens::default().add(KeySource::Jwks(text));
-    let _ = Tokens::default().add(KeySource::Pem(text));
-    let _ = Tokens::default().add(KeySource::Secret(text.as_bytes()));
+    let _ = Issuer::default().add(KeySource::Jwks(text));
+    let _ = Issuer::default().add(KeySource::Pem(text));
+    let _ = Issuer::default().add(KeySource::Secret(text.as_bytes()));
     let mut keys = Keys::default();
     if let Ok(declaration) = serde_json::from_str::<KeyDeclaration>(text) {
         let _ = keys.add(&declaration);

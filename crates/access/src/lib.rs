@@ -6,8 +6,10 @@
 //! sockets, and what a topic or a table is.
 //! Start reading at [`rights`], then [`credential`], then [`token`].
 
+mod claims;
 pub mod credential;
 pub mod gate;
+pub mod issuer;
 pub mod key;
 pub mod names;
 pub mod origin;

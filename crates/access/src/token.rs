@@ -11,38 +11,20 @@ use std::collections::BTreeSet;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use instep_model::json::read_value;
 use instep_model::limits;
 use instep_model::row::Fields;
-use jsonwebtoken::Header;
 use serde_json::Value;
 
+use crate::claims::{claims_of, end_ms};
+use crate::issuer::Issuer;
 use crate::principal::{Principal, token_name};
 use crate::refusal::Refusal;
 use crate::rights::GrantDeclaration;
-use crate::verifier::{self, KeySet, Verifier};
+use crate::verifier;
 
-/// Verification of tokens: what is asked of them, and the keys to check them with.
-#[derive(Debug, Clone)]
-pub struct Tokens {
-    verifiers: Vec<Verifier>,
-    issuer: Option<String>,
-    audience: Option<String>,
-    leeway_s: u64,
-    /// Keys are configured, whether or not they can be read now.
-    expected: bool,
-}
-
-/// Source of keys for tokens.
-#[derive(Debug, Clone, Copy)]
-pub enum KeySource<'a> {
-    /// A secret of HS256.
-    Secret(&'a [u8]),
-    /// A public key in PEM.
-    Pem(&'a str),
-    /// A JSON Web Key Set.
-    Jwks(&'a str),
-}
+/// Verification of tokens: the issuers whose tokens are taken.
+#[derive(Debug, Clone, Default)]
+pub struct Tokens(Vec<Issuer>);
 
 /// A token that was found good.
 #[derive(Debug)]
@@ -52,45 +34,16 @@ pub(crate) struct Proven {
     pub(crate) fingerprint: [u8; 32],
 }
 
-impl Default for Tokens {
-    fn default() -> Self {
-        Self::new(None, None, limits::TOKEN_LEEWAY_S)
-    }
-}
-
 impl Tokens {
-    /// Asks for an issuer and an audience, and allows clocks to be `leeway_s` apart.
-    #[must_use]
-    pub fn new(issuer: Option<String>, audience: Option<String>, leeway_s: u64) -> Self {
-        Self { verifiers: vec![], issuer, audience, leeway_s, expected: false }
-    }
-
-    /// Says that tokens are checked here, even while none of the keys can be read.
-    pub fn expect_keys(&mut self) {
-        self.expected = true;
-    }
-
-    /// Adds keys.
-    ///
-    /// # Errors
-    /// A sentence that says what is wrong with them.
-    pub fn add(&mut self, source: KeySource<'_>) -> Result<(), String> {
-        let found = match source {
-            KeySource::Secret(secret) => vec![Verifier::from_secret(secret)?],
-            KeySource::Pem(pem) => vec![Verifier::from_pem(pem)?],
-            KeySource::Jwks(json) => KeySet::from_json(json)?.verifiers,
-        };
-        if self.verifiers.len() + found.len() > limits::TOKEN_KEYS {
-            return Err(format!("more than {} keys for tokens", limits::TOKEN_KEYS));
-        }
-        self.verifiers.extend(found);
-        Ok(())
+    /// Adds an issuer. Of several that take the same token the first checks it.
+    pub fn add(&mut self, issuer: Issuer) {
+        self.0.push(issuer);
     }
 
     /// True when tokens are checked here: there are keys, or some are configured and not readable.
     #[must_use]
     pub fn has_keys(&self) -> bool {
-        self.expected || !self.verifiers.is_empty()
+        self.0.iter().any(Issuer::has_keys)
     }
 
     /// True for a token whose time is over, whoever signed it: a look that costs no cryptography.
@@ -98,20 +51,27 @@ impl Tokens {
         if text.len() > limits::TOKEN_BYTES {
             return false;
         }
-        let end = claims_of(text).and_then(|claims| self.end_ms(&claims).ok());
+        let end = claims_of(text).and_then(|claims| {
+            let leeway_s = self.issuer_of(&claims).map(|issuer| issuer.terms().leeway_s);
+            end_ms(&claims, leeway_s.unwrap_or(limits::TOKEN_LEEWAY_S)).ok()
+        });
         end.is_some_and(|end| now_ms >= end)
-    }
-
-    /// Returns the expiry of a token with these claims, the leeway included.
-    fn end_ms(&self, claims: &Fields) -> Result<u64, Refusal> {
-        let none = || Refusal::TokenInvalid("it never expires: no exp".to_owned());
-        let expires = seconds(claims, "exp")?.ok_or_else(none)?;
-        Ok(expires.saturating_add(self.leeway_s).saturating_mul(1000))
     }
 
     /// True when the key that a token was checked with is still among these.
     pub(crate) fn trusts(&self, fingerprint: &[u8; 32]) -> bool {
-        self.verifiers.iter().any(|verifier| verifier.fingerprint == *fingerprint)
+        self.0.iter().any(|issuer| issuer.trusts(fingerprint))
+    }
+
+    /// True for a subject that another issuer's prefix makes its own.
+    fn is_of_another(&self, prefix: &str, principal: &Principal) -> bool {
+        let subject = principal.claims.get("sub").and_then(Value::as_str).unwrap_or_default();
+        let mut others = self.0.iter().map(|issuer| &issuer.terms().subject_prefix);
+        others.any(|other| other.len() > prefix.len() && subject.starts_with(other.as_str()))
+    }
+
+    fn issuer_of(&self, claims: &Fields) -> Option<&Issuer> {
+        self.0.iter().find(|issuer| issuer.claims(claims))
     }
 
     /// Checks a token.
@@ -120,93 +80,29 @@ impl Tokens {
         if text.len() > limits::TOKEN_BYTES {
             return Err(invalid(&format!("it is longer than {} bytes", limits::TOKEN_BYTES)));
         }
-        if self.verifiers.is_empty() {
-            return Err(invalid(match self.expected {
-                true => "this server cannot read its keys for tokens",
-                false => "this server has no keys for tokens",
-            }));
+        if !self.has_keys() {
+            return Err(invalid("this server has no keys for tokens"));
         }
         let header = jsonwebtoken::decode_header(text)
             .map_err(|_| invalid("its header is no JSON, or of an algorithm that is not taken"))?;
         // Read before the signature is checked, believed only afterwards.
         let claims = claims_of(text)
             .ok_or_else(|| invalid("its claims are no JSON object of exact values"))?;
-        let expires_at_ms = self.end_ms(&claims)?;
-        let fingerprint = self.check_signature(text, &header)?;
+        let other = || invalid("it is of another issuer (iss)");
+        let issuer = self.issuer_of(&claims).ok_or_else(other)?;
+        let expires_at_ms = end_ms(&claims, issuer.terms().leeway_s)?;
+        let fingerprint = issuer.check_signature(text, &header)?;
         // Only what was good once has expired.
         if now_ms >= expires_at_ms {
             return Err(Refusal::TokenExpired);
         }
-        self.check_claims(&claims, now_ms)?;
-        let principal = principal(claims)?;
+        issuer.check_claims(&claims, now_ms)?;
+        let prefix = &issuer.terms().subject_prefix;
+        let principal = principal(claims, prefix)?;
+        if self.is_of_another(prefix, &principal) {
+            return Err(invalid("its subject (sub) begins with the prefix of another issuer"));
+        }
         Ok(Proven { principal, expires_at_ms, fingerprint })
-    }
-
-    fn check_signature(&self, text: &str, header: &Header) -> Result<[u8; 32], Refusal> {
-        let invalid = |problem: &str| Err(Refusal::TokenInvalid(problem.to_owned()));
-        if header.crit.is_some() {
-            return invalid("its header asks for extensions (crit)");
-        }
-        let named = |verifier: &&Verifier| match (&header.kid, &verifier.id) {
-            (Some(wanted), Some(id)) => wanted == id,
-            (None, _) | (_, None) => true,
-        };
-        let mut fitting = self.verifiers.iter().filter(named).peekable();
-        if fitting.peek().is_none() {
-            return invalid("its key (kid) is not known here");
-        }
-        // The algorithm is that of the key: what a token says of itself only has to agree.
-        let mut fitting = fitting.filter(|verifier| verifier.takes(header.alg)).peekable();
-        if fitting.peek().is_none() {
-            return invalid("no key here is of its algorithm");
-        }
-        let parts = text.rsplit_once('.').and_then(|(message, signature)| {
-            Some((message.as_bytes(), URL_SAFE_NO_PAD.decode(signature).ok()?))
-        });
-        let found = parts.and_then(|(message, signature)| {
-            fitting.find(|verifier| verifier.verifies(header.alg, message, &signature))
-        });
-        match found {
-            Some(verifier) => Ok(verifier.fingerprint),
-            None => invalid("its signature is wrong"),
-        }
-    }
-
-    fn check_claims(&self, claims: &Fields, now_ms: u64) -> Result<(), Refusal> {
-        let invalid = |problem: &str| Err(Refusal::TokenInvalid(problem.to_owned()));
-        let not_before = seconds(claims, "nbf")?.unwrap_or(0).saturating_sub(self.leeway_s);
-        if now_ms < not_before.saturating_mul(1000) {
-            return invalid("it is not valid yet (nbf)");
-        }
-        if let Some(issuer) = &self.issuer
-            && claims.get("iss").and_then(Value::as_str) != Some(issuer)
-        {
-            return invalid("it is of another issuer (iss)");
-        }
-        let is_ours = match (claims.get("aud"), &self.audience) {
-            (None, None) => true,
-            (Some(Value::String(one)), Some(ours)) => one == ours,
-            (Some(Value::Array(all)), Some(ours)) => {
-                all.iter().any(|one| one.as_str() == Some(ours))
-            }
-            // One that is meant for somebody is not meant for who has no name.
-            (Some(_), _) | (None, Some(_)) => false,
-        };
-        if is_ours { Ok(()) } else { invalid("it is meant for another audience (aud)") }
-    }
-}
-
-/// The claims of a token, whoever signed it. What would be read as something else is no claim: a
-/// name that stands there twice, or an integer that is not held exactly, could be another right.
-fn claims_of(text: &str) -> Option<Fields> {
-    let mut parts = text.split('.');
-    let (_, claims, _, None) = (parts.next()?, parts.next()?, parts.next()?, parts.next()) else {
-        return None;
-    };
-    let claims = URL_SAFE_NO_PAD.decode(claims).ok()?;
-    match read_value(&claims, limits::CARRIED_DEPTH).ok()? {
-        Value::Object(claims) => Some(claims),
-        _ => None,
     }
 }
 
@@ -227,16 +123,19 @@ pub fn sign_hs256(secret: &[u8], claims: &Fields) -> Result<String, String> {
     Ok(format!("{message}.{signature}"))
 }
 
-fn principal(claims: Fields) -> Result<Principal, Refusal> {
+/// The principal that claims name, its subject behind the prefix of its issuer.
+fn principal(mut claims: Fields, prefix: &str) -> Result<Principal, Refusal> {
     let invalid = |problem: String| Refusal::TokenInvalid(problem);
     let subject = match claims.get("sub") {
-        Some(Value::String(subject)) if !subject.is_empty() => subject.clone(),
+        Some(Value::String(subject)) if !subject.is_empty() => format!("{prefix}{subject}"),
         _ => return Err(invalid("it names nobody (sub)".into())),
     };
     let limit = limits::PRINCIPAL_BYTES - token_name("").len();
     if subject.len() > limit {
         return Err(invalid(format!("its subject (sub) is longer than {limit} bytes")));
     }
+    // Rights and conditions see the subject as everything else does.
+    claims.insert("sub".to_owned(), Value::String(subject.clone()));
     let roles = roles(&claims).map_err(invalid)?;
     let rights: Vec<GrantDeclaration> = match claims.get("rights") {
         None => vec![],
@@ -270,20 +169,6 @@ fn roles(claims: &Fields) -> Result<BTreeSet<String>, String> {
     match roles.len() > limits::ROLES {
         true => Err(format!("it has more than {} roles", limits::ROLES)),
         false => Ok(roles),
-    }
-}
-
-/// A time among the claims; fractions are cut off.
-fn seconds(claims: &Fields, name: &str) -> Result<Option<u64>, Refusal> {
-    let invalid = || Refusal::TokenInvalid(format!("{name} is no time in seconds"));
-    match claims.get(name) {
-        None => Ok(None),
-        Some(Value::Number(number)) => match (number.as_u64(), number.as_f64()) {
-            (Some(whole), _) => Ok(Some(whole)),
-            (None, Some(part)) if (0.0..1e15).contains(&part) => Ok(Some(part as u64)),
-            _ => Err(invalid()),
-        },
-        Some(_) => Err(invalid()),
     }
 }
 

@@ -90,7 +90,11 @@ pub const PRINCIPAL_BYTES: usize = 128;
 pub const TOKEN_BYTES: usize = 8 * 1024;
 /// Rights that a token may carry itself.
 pub const TOKEN_RIGHTS: usize = 32;
-/// Keys that tokens are checked with.
+/// Issuers of tokens.
+pub const TOKEN_ISSUERS: usize = 16;
+/// Longest text that is put in front of the subjects of an issuer.
+pub const SUBJECT_PREFIX_BYTES: usize = 64;
+/// Keys that tokens of one issuer are checked with.
 pub const TOKEN_KEYS: usize = 64;
 /// Shortest secret that tokens are signed with.
 pub const TOKEN_SECRET_BYTES: usize = 32;

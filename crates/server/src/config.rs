@@ -5,6 +5,7 @@ mod fault;
 mod mail;
 mod sections;
 mod source;
+pub(crate) mod tokens;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -24,10 +25,9 @@ pub(crate) use self::checks::is_shown;
 pub use self::fault::Fault;
 pub(crate) use self::fault::KeyPath;
 pub use self::mail::{KindConfig, KindPreset, MailConfig};
-pub use self::sections::{
-    DatasetConfig, DoorName, LogConfig, RateConfig, TableConfig, TlsConfig, TokensConfig,
-};
+pub use self::sections::{DatasetConfig, DoorName, LogConfig, RateConfig, TableConfig, TlsConfig};
 pub use self::source::Source;
+pub use self::tokens::TokensConfig;
 use crate::keys;
 use crate::web::Web;
 
@@ -88,6 +88,7 @@ pub const KEYS: &[&str] = &[
     "tokens.jwks",
     "tokens.issuer",
     "tokens.audience",
+    "tokens.subject_prefix",
     "tokens.leeway_s",
     "key.name",
     "key.sha256",
@@ -171,8 +172,9 @@ pub struct Config {
     pub live: Vec<LivePattern>,
     /// Datasets that keep mail.
     pub mail: Vec<MailConfig>,
-    /// Verification of tokens.
-    pub tokens: TokensConfig,
+    /// Verification of tokens, for each issuer.
+    #[serde(deserialize_with = "tokens::one_or_several")]
+    pub tokens: Vec<TokensConfig>,
     /// Keys for programs.
     #[serde(rename = "key")]
     pub keys: Vec<KeyDeclaration>,
@@ -278,7 +280,7 @@ impl Default for Config {
             insecure_public: false,
             origins: vec![],
             names: vec![],
-            tokens: TokensConfig::default(),
+            tokens: vec![],
             keys: vec![],
             rights: vec![],
             log: LogConfig::default(),
@@ -346,6 +348,7 @@ impl Config {
         let views = checks::views(self)?;
         checks::live(self, &views)?;
         mail::check(&self.mail)?;
+        tokens::check(&self.tokens)?;
         checks::limits(self)?;
         Web::new(self)?;
         keys::rights(self)?;

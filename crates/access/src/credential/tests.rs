@@ -1,16 +1,21 @@
 use serde_json::json;
 
 use super::*;
+use crate::issuer::{Issuer, KeySource, Terms};
 use crate::key::{self, Keys};
 use crate::rights::{RightDeclaration, Rights};
-use crate::token::{KeySource, Tokens, sign_hs256};
+use crate::token::{Tokens, sign_hs256};
 
 const OLD: &[u8] = b"the old secret, of more than 32 bytes";
 const NEW: &[u8] = b"the new secret, of more than 32 bytes";
 
 fn access(secrets: &[&[u8]]) -> Access {
-    let mut tokens = Tokens::new(None, None, 0);
-    secrets.iter().for_each(|secret| tokens.add(KeySource::Secret(secret)).unwrap());
+    let mut issuer = Issuer::new(Terms { leeway_s: 0, ..Terms::default() });
+    for secret in secrets {
+        issuer.add(KeySource::Secret(secret)).unwrap();
+    }
+    let mut tokens = Tokens::default();
+    tokens.add(issuer);
     let right = json!({"who": "role:reader", "actions": ["join"], "topics": ["news"]});
     let right: RightDeclaration = serde_json::from_value(right).unwrap();
     let rights = Rights::compile(&[right]).unwrap();

@@ -2,8 +2,9 @@ use serde_json::json;
 
 use super::*;
 use crate::gate::Access;
+use crate::issuer::{Issuer, KeySource};
 use crate::key::{self, Keys};
-use crate::token::{KeySource, Tokens, sign_hs256};
+use crate::token::sign_hs256;
 
 const SECRET: &[u8] = b"a secret of more than 32 bytes, for tests";
 
@@ -25,9 +26,10 @@ fn refused(right: serde_json::Value) -> RightError {
 fn holder(claims: serde_json::Value) -> Principal {
     let mut claims = claims.as_object().unwrap().clone();
     claims.insert("exp".into(), 1.into());
-    let mut tokens = Tokens::default();
-    tokens.add(KeySource::Secret(SECRET)).unwrap();
-    let access = Access { tokens, ..Access::default() };
+    let mut issuer = Issuer::default();
+    issuer.add(KeySource::Secret(SECRET)).unwrap();
+    let mut access = Access::default();
+    access.tokens.add(issuer);
     let token = sign_hs256(SECRET, &claims).unwrap();
     access.credential(&token, 0).unwrap().principal().clone()
 }

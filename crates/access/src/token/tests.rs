@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::issuer::{KeySource, Terms};
 
 const SECRET: &[u8] = b"a secret of more than 32 bytes, for tests";
 const NOW: u64 = 1_700_000_000_000;
@@ -20,8 +21,17 @@ const JWKS: &str = r#"{"keys": [
 ]}"#;
 
 fn tokens() -> Tokens {
+    of(&[(Terms::default(), KeySource::Secret(SECRET))])
+}
+
+/// Tokens of these issuers, each with its keys.
+fn of(issuers: &[(Terms, KeySource<'_>)]) -> Tokens {
     let mut tokens = Tokens::default();
-    tokens.add(KeySource::Secret(SECRET)).unwrap();
+    for (terms, source) in issuers {
+        let mut issuer = Issuer::new(terms.clone());
+        issuer.add(*source).unwrap();
+        tokens.add(issuer);
+    }
     tokens
 }
 
@@ -143,8 +153,7 @@ fn the_token_does_not_choose_its_algorithm() {
 #[test]
 fn a_public_key_is_no_secret() {
     let x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
-    let mut tokens = Tokens::default();
-    tokens.add(KeySource::Jwks(JWKS)).unwrap();
+    let tokens = of(&[(Terms::default(), KeySource::Jwks(JWKS))]);
     let claims = json!({"sub": "ann", "exp": LATER});
     for public in [URL_SAFE_NO_PAD.decode(x).unwrap(), x.as_bytes().to_vec()] {
         let forged = sign_hs256(&public, claims.as_object().unwrap()).unwrap();
@@ -154,15 +163,14 @@ fn a_public_key_is_no_secret() {
     let pem = "-----BEGIN PUBLIC KEY-----\n\
                MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n\
                -----END PUBLIC KEY-----\n";
-    assert!(Tokens::default().add(KeySource::Secret(pem.as_bytes())).is_err());
-    assert!(Tokens::default().add(KeySource::Secret(JWKS.as_bytes())).is_err());
-    assert!(Tokens::default().add(KeySource::Pem(pem)).is_ok());
+    assert!(Issuer::default().add(KeySource::Secret(pem.as_bytes())).is_err());
+    assert!(Issuer::default().add(KeySource::Secret(JWKS.as_bytes())).is_err());
+    assert!(Issuer::default().add(KeySource::Pem(pem)).is_ok());
 }
 
 #[test]
 fn keys_are_found_by_their_id() {
-    let mut tokens = Tokens::default();
-    tokens.add(KeySource::Jwks(JWKS)).unwrap();
+    let tokens = of(&[(Terms::default(), KeySource::Jwks(JWKS))]);
 
     assert!(
         problem(tokens.check(&with_header(r#"{"alg":"HS256","kid":"x"}"#), NOW)).contains("kid")
@@ -175,8 +183,13 @@ fn keys_are_found_by_their_id() {
 
 #[test]
 fn issuer_and_audience_are_those_that_are_asked_for() {
-    let mut asking = Tokens::new(Some("me".into()), Some("us".into()), 0);
-    asking.add(KeySource::Secret(SECRET)).unwrap();
+    let terms = Terms {
+        name: Some("me".into()),
+        audience: Some("us".into()),
+        leeway_s: 0,
+        ..Terms::default()
+    };
+    let asking = of(&[(terms, KeySource::Secret(SECRET))]);
     let ask = |iss: Value, aud: Value| {
         let claims = json!({"sub": "a", "exp": LATER, "iss": iss, "aud": aud});
         asking.check(&sign(claims), NOW).map(|_| ())
@@ -195,7 +208,7 @@ fn issuer_and_audience_are_those_that_are_asked_for() {
 
 #[test]
 fn secrets_that_can_be_guessed_and_files_without_keys_are_refused() {
-    let add = |source: KeySource<'_>| Tokens::default().add(source).unwrap_err();
+    let add = |source: KeySource<'_>| Issuer::default().add(source).unwrap_err();
 
     assert!(add(KeySource::Secret(b"short\n")).contains("32"));
     assert!(
@@ -209,6 +222,93 @@ fn secrets_that_can_be_guessed_and_files_without_keys_are_refused() {
     );
     let encryption = JWKS.replace("\"kid\"", "\"use\":\"enc\",\"kid\"");
     assert!(add(KeySource::Jwks(&encryption)).contains("no key"));
+}
+
+const OTHER: &[u8] = b"another secret of more than 32 bytes, too";
+
+/// Two issuers that know different people by the same subject.
+fn two() -> Tokens {
+    let terms = |name: &str, audience: &str, leeway_s, prefix: &str| Terms {
+        name: Some(name.into()),
+        audience: Some(audience.into()),
+        leeway_s,
+        subject_prefix: prefix.into(),
+    };
+    of(&[
+        (terms("https://one", "a", 0, ""), KeySource::Secret(SECRET)),
+        (terms("https://two", "b", 60, "two-"), KeySource::Secret(OTHER)),
+    ])
+}
+
+#[test]
+fn a_token_is_checked_with_the_keys_and_terms_of_its_own_issuer_only() {
+    let tokens = two();
+    let told = |secret: &[u8], issuer: Value, audience: &str, exp: u64| {
+        let claims = json!({"sub": "ann", "iss": issuer, "aud": audience, "exp": exp});
+        let token = sign_hs256(secret, claims.as_object().unwrap()).unwrap();
+        let name = |proven: Proven| proven.principal.name().to_owned();
+        (tokens.check(&token, NOW).map(name), tokens.is_over(&token, NOW))
+    };
+    let refused = |secret: &[u8], issuer: Value, audience: &str| {
+        let (Err(Refusal::TokenInvalid(problem)), false) = told(secret, issuer, audience, LATER)
+        else {
+            panic!("it was taken, or seen as expired")
+        };
+        problem
+    };
+
+    let (one, two) = (json!("https://one"), json!("https://two"));
+    assert_eq!(told(SECRET, one.clone(), "a", LATER), (Ok("token:ann".into()), false));
+    assert_eq!(told(OTHER, two.clone(), "b", LATER), (Ok("token:two-ann".into()), false));
+    assert!(refused(OTHER, one.clone(), "a").contains("signature"));
+    assert!(refused(SECRET, two.clone(), "b").contains("signature"));
+    assert!(refused(SECRET, one.clone(), "b").contains("aud"));
+    for nobody in
+        [json!("https://three"), json!("https://one/"), json!(null), json!(["https://one"])]
+    {
+        assert!(refused(SECRET, nobody, "a").contains("iss"));
+    }
+    let just = NOW / 1000 - 1;
+    assert_eq!(told(SECRET, one, "a", just), (Err(Refusal::TokenExpired), true));
+    assert_eq!(told(OTHER, two, "b", just), (Ok("token:two-ann".into()), false));
+}
+
+#[test]
+fn a_prefix_stands_in_front_of_the_subject_wherever_it_is_seen() {
+    let long = "a".repeat(limits::PRINCIPAL_BYTES - token_name("").len() - "two-".len());
+    let check = |subject: &str| {
+        let claims = json!({"sub": subject, "iss": "https://two", "aud": "b", "exp": LATER});
+        two().check(&sign_hs256(OTHER, claims.as_object().unwrap()).unwrap(), NOW)
+    };
+
+    assert_eq!(check("ann").unwrap().principal.claims["sub"], "two-ann");
+    assert!(check(&long).is_ok());
+    assert!(problem(check(&format!("{long}a"))).contains("longer"));
+    assert!(problem(check("")).contains("sub"));
+}
+
+#[test]
+fn no_issuer_reaches_the_subjects_of_another_by_their_prefix() {
+    let of_one = |subject: &str| {
+        let claims = json!({"sub": subject, "iss": "https://one", "aud": "a", "exp": LATER});
+        two().check(&sign(claims), NOW)
+    };
+
+    assert!(problem(of_one("two-ann")).contains("prefix"));
+    assert_eq!(of_one("two_ann").unwrap().principal.name(), "token:two_ann");
+}
+
+#[test]
+fn keys_that_cannot_be_read_close_their_own_issuer_only() {
+    let mut tokens = two();
+    let mut unread = Issuer::new(Terms { name: Some("https://three".into()), ..Terms::default() });
+    unread.expect_keys();
+    tokens.add(unread);
+    let of_three = sign(json!({"sub": "ann", "iss": "https://three", "exp": LATER}));
+    let of_one = sign(json!({"sub": "ann", "iss": "https://one", "aud": "a", "exp": LATER}));
+
+    assert!(problem(tokens.check(&of_three, NOW)).contains("cannot read"));
+    assert!(tokens.check(&of_one, NOW).is_ok());
 }
 
 proptest::proptest! {

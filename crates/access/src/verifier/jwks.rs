@@ -52,6 +52,12 @@ impl KeySet {
     }
 }
 
+impl From<Verifier> for KeySet {
+    fn from(only: Verifier) -> Self {
+        Self { verifiers: vec![only], skipped: vec![] }
+    }
+}
+
 impl Verifier {
     fn from_jwk(key: Value) -> Result<Self, String> {
         let jwk: Jwk = serde_json::from_value(key).map_err(|error| error.to_string())?;

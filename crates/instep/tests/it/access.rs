@@ -106,18 +106,23 @@ impl Guarded {
     fn start_with(directory: &Path, [first, more]: [&str; 2], key: &str, file: &[u8]) -> Self {
         let keys = directory.join("keys");
         std::fs::write(&keys, file).unwrap();
-        let config = directory.join("instep.toml");
         let (rights, tokens) = RIGHTS.split_at(RIGHTS.find("[tokens]").unwrap());
-        std::fs::write(
-            &config,
-            format!("{first}{rights}{more}{tokens}{key} = {:?}\n", text(&keys)),
-        )
-        .unwrap();
+        let config = format!("{first}{rights}{more}{tokens}{key} = {:?}\n", text(&keys));
+        Self::start_by(directory, &config)
+    }
+
+    /// With these sections `[[tokens]]`.
+    fn start_for(directory: &Path, tokens: &str) -> Self {
+        let (rights, _) = RIGHTS.split_at(RIGHTS.find("[tokens]").unwrap());
+        Self::start_by(directory, &format!("{rights}{tokens}"))
+    }
+
+    fn start_by(directory: &Path, config: &str) -> Self {
+        let file = directory.join("instep.toml");
+        std::fs::write(&file, config).unwrap();
         let data = directory.join("data");
-        let server = Server::start(
-            &["serve", "--config", text(&config), "--data", text(&data)],
-            data.clone(),
-        );
+        let server =
+            Server::start(&["serve", "--config", text(&file), "--data", text(&data)], data.clone());
         let runtime = tokio::runtime::Runtime::new().unwrap();
         Self { server, directory: directory.to_owned(), runtime }
     }

@@ -23,7 +23,7 @@ pub(super) fn once(config: &Config) -> Result<(), Fault> {
     twice("key", keys.iter().map(|key| key.name.clone()))
 }
 
-fn twice(section: &str, all: impl Iterator<Item = String>) -> Result<(), Fault> {
+pub(super) fn twice(section: &str, all: impl Iterator<Item = String>) -> Result<(), Fault> {
     let mut seen = BTreeMap::new();
     for (at, identity) in all.enumerate() {
         if let Some(before) = seen.get(&identity) {
@@ -169,7 +169,7 @@ pub(super) fn limits(config: &Config) -> Result<(), Fault> {
 pub(super) fn exposure(config: &Config) -> Result<(), Fault> {
     let silent = config.rights.is_empty()
         && config.keys.is_empty()
-        && config.tokens.files().next().is_none();
+        && config.tokens.iter().all(|tokens| tokens.files().next().is_none());
     let doors = [("http", Some(config.http)), ("tcp", config.tcp), ("janus", config.janus)];
     let public = doors.iter().find_map(|(key, address)| {
         address.filter(|address| !address.ip().is_loopback()).map(|address| (*key, address))

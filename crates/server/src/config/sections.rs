@@ -40,24 +40,6 @@ pub struct TableConfig {
     pub public: bool,
 }
 
-/// Verification of tokens. Without one of the files no token is taken.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct TokensConfig {
-    /// File of a secret that tokens are signed with (HS256).
-    pub secret: Option<PathBuf>,
-    /// File of a public key in PEM (RSA, Ed25519, P-256).
-    pub public_key: Option<PathBuf>,
-    /// File of a JSON Web Key Set.
-    pub jwks: Option<PathBuf>,
-    /// Tokens must be of this issuer.
-    pub issuer: Option<String>,
-    /// Tokens must be meant for this audience.
-    pub audience: Option<String>,
-    /// Clock skew that is tolerated, in seconds.
-    pub leeway_s: u64,
-}
-
 /// Segments, retention and snapshots of logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -110,29 +92,6 @@ pub struct RateConfig {
     pub failures_burst: u32,
     /// All of this holds for clients on this machine as well.
     pub loopback: bool,
-}
-
-impl Default for TokensConfig {
-    fn default() -> Self {
-        Self {
-            secret: None,
-            public_key: None,
-            jwks: None,
-            issuer: None,
-            audience: None,
-            leeway_s: limits::TOKEN_LEEWAY_S,
-        }
-    }
-}
-
-impl TokensConfig {
-    /// The files of keys, each with its key of the configuration.
-    pub(crate) fn files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
-        let secret = self.secret.iter().map(|path| ("tokens.secret", path.as_path()));
-        let public = self.public_key.iter().map(|path| ("tokens.public_key", path.as_path()));
-        let jwks = self.jwks.iter().map(|path| ("tokens.jwks", path.as_path()));
-        secret.chain(public).chain(jwks)
-    }
 }
 
 impl Default for LogConfig {

@@ -68,6 +68,51 @@ fn every_error_of_meaning_names_its_line() {
     }
 }
 
+const ISSUER: &str = "[[tokens]]\njwks = 'a'\nissuer = 'a'\nsubject_prefix = ''\n";
+
+#[test]
+fn tokens_are_one_section_or_one_for_each_issuer() {
+    let one = read("[tokens]\njwks = 'a'\nleeway_s = 7").unwrap().tokens;
+    let two = read(&format!("{ISSUER}{}", ISSUER.replace("= 'a'", "= 'b'"))).unwrap().tokens;
+
+    assert_eq!((one.len(), one[0].leeway_s), (1, 7));
+    assert_eq!(
+        two.iter().map(|tokens| &**tokens.issuer.as_ref().unwrap()).collect::<Vec<_>>(),
+        ["a", "b"]
+    );
+}
+
+#[test]
+fn issuers_that_could_not_be_told_apart_are_refused_with_their_line() {
+    let prefix = |prefix: &str| format!("[tokens]\nsubject_prefix = '{prefix}'");
+    let many = |count: usize| -> String {
+        (0..count).map(|at| ISSUER.replace("issuer = 'a'", &format!("issuer = '{at}'"))).collect()
+    };
+
+    assert!(read(&prefix(&"a".repeat(64))).is_ok() && read(&many(16)).is_ok());
+    for (text, expected) in [
+        (prefix(&"a".repeat(65)), "line 2, column 18: tokens.subject_prefix: at most 64 bytes"),
+        (prefix("a:"), "line 2, column 18: tokens.subject_prefix: without :"),
+        (many(17), "line 1, column 1: tokens: at most 16 issuers"),
+        (ISSUER.repeat(2), "line 5, column 1: tokens[1]: [[tokens]] of a is declared already: see"),
+        (format!("{ISSUER}[[tokens]]\njwks = 'b'"), "line 5, column 1: tokens[1].issuer: needed"),
+        (
+            format!("{ISSUER}[[tokens]]\njwks = 'b'\nissuer = 'b'"),
+            "line 5, column 1: tokens[1].subject_prefix: needed where there are several",
+        ),
+        (
+            format!("{ISSUER}[[tokens]]\nissuer = 'b'\nsubject_prefix = 'b-'"),
+            "line 5, column 1: tokens[1].jwks: none of secret",
+        ),
+    ] {
+        let refused = refused(&text);
+        assert!(refused.starts_with(expected), "{refused}");
+    }
+    assert!(refused("[tokens]\nissuers = 'a'").contains("issuers"));
+    assert!(refused(&format!("{ISSUER}issuers = 'a'")).contains("line 5"));
+    assert!(refused("tokens = 7").contains("[tokens]"));
+}
+
 #[test]
 fn a_section_is_given_once_and_the_refusal_names_both_lines() {
     let key = format!("[[key]]\nname = 'k'\nsha256 = '{}'\n", "0".repeat(64));

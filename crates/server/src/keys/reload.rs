@@ -14,14 +14,16 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use instep_access::token::{KeySource, Tokens};
+use instep_access::issuer::{Issuer, KeySource};
+use instep_access::token::Tokens;
 use instep_access::{Access, Gate};
 use instep_edge::Door;
 use instep_model::limits;
 
-use super::{FILE, KeyFile, add_those_of, declared_keys, read, read_or_nothing, rights};
+use super::{KeyFile, add_those_of, declared_keys, read, read_or_nothing, rights};
 use crate::admin::AdminKey;
 use crate::clock::Steps;
+use crate::config::tokens::{KeyForm, path_of};
 use crate::config::{Config, Fault};
 
 /// Files of keys are looked at this often.
@@ -45,8 +47,7 @@ pub(crate) struct Files {
 }
 
 struct File {
-    /// Its key of the configuration, or its name.
-    key: &'static str,
+    holds: Holds,
     path: PathBuf,
     /// State of the file when it was last read, by which a change is found.
     seen: Option<State>,
@@ -54,6 +55,15 @@ struct File {
     text: Option<String>,
     /// Failure to read it, and since when.
     failing: Option<Failing>,
+}
+
+/// Content of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Holds {
+    /// Keys for programs.
+    Programs,
+    /// Keys for the tokens of the issuer of that number.
+    Keys { issuer: usize, form: KeyForm },
 }
 
 struct Failing {
@@ -76,54 +86,56 @@ impl Files {
     /// # Errors
     /// [`Fault`], naming the file that cannot be read, or is not good.
     pub(crate) fn read(config: &Config, admin: &AdminKey) -> Result<(Self, Access), Fault> {
-        let tokens = config.tokens.files().map(|(key, path)| (key, path.to_owned()));
-        let programs = (FILE, KeyFile::in_directory(&config.data).path().to_owned());
+        let tokens = config.tokens.iter().enumerate().flat_map(|(issuer, tokens)| {
+            let files = tokens.files();
+            files.map(move |(form, path)| (Holds::Keys { issuer, form }, path.to_owned()))
+        });
+        let programs = (Holds::Programs, KeyFile::in_directory(&config.data).path().to_owned());
         let mut files = vec![];
-        for (key, path) in tokens.chain([programs]) {
+        for (holds, path) in tokens.chain([programs]) {
             // Before it is read: what is changed meanwhile is noticed.
             let seen = state_of(&path).ok();
-            let text = text_of(key, &path).map_err(|problem| match key {
-                FILE => Fault::elsewhere(problem),
-                _ => Fault::new(key, problem),
-            })?;
-            if key == "tokens.secret" && text.trim_ascii() != text {
+            let text = text_of(holds, &path).map_err(|problem| fault(config, holds, problem))?;
+            if matches!(holds, Holds::Keys { form: KeyForm::Secret, .. })
+                && text.trim_ascii() != text
+            {
                 let (file, bytes) = (path.display(), text.trim_ascii().len());
                 tracing::info!(%file, bytes, "white space at the ends is not part of the secret");
             }
             let text = Some(text);
-            files.push(File { key, path, seen, text, failing: None });
+            files.push(File { holds, path, seen, text, failing: None });
         }
         let files = Self { config: config.clone(), admin: admin.clone(), files };
         let access = files.access()?;
+        files.files.iter().for_each(File::tell_skipped);
         Ok((files, access))
     }
 
     /// Everything by which a server decides, as far as it is known.
     fn access(&self) -> Result<Access, Fault> {
         let Self { config, admin, files } = self;
-        let asked = &config.tokens;
-        let mut tokens = Tokens::new(asked.issuer.clone(), asked.audience.clone(), asked.leeway_s);
+        let mut issuers: Vec<_> =
+            config.tokens.iter().map(|tokens| Issuer::new(tokens.terms())).collect();
         let mut keys = declared_keys(config)?;
         keys.set_admin(admin.as_str());
-        for File { key, path, text, .. } in files {
-            let key = *key;
-            if key != FILE {
-                tokens.expect_keys();
+        for file in files {
+            if let Holds::Keys { issuer, .. } = file.holds {
+                issuers[issuer].expect_keys();
             }
-            let Some(text) = text else { continue };
-            let source = match key {
-                FILE => {
-                    add_those_of(&mut keys, path, text)?;
-                    continue;
+            let Some(text) = &file.text else { continue };
+            match file.holds {
+                Holds::Programs => add_those_of(&mut keys, &file.path, text)?,
+                Holds::Keys { issuer, form } => {
+                    let added = issuers[issuer].add(source(form, text));
+                    added.map_err(|problem| {
+                        let problem = format!("{}: {problem}", file.path.display());
+                        fault(config, file.holds, problem)
+                    })?;
                 }
-                "tokens.jwks" => KeySource::Jwks(text),
-                "tokens.public_key" => KeySource::Pem(text),
-                _ => KeySource::Secret(text.as_bytes()),
-            };
-            let added = tokens.add(source);
-            let fault = |problem| Fault::new(key, format!("{}: {problem}", path.display()));
-            added.map_err(fault)?;
+            }
         }
+        let mut tokens = Tokens::default();
+        issuers.into_iter().for_each(|issuer| tokens.add(issuer));
         Ok(Access { rights: rights(config)?, tokens, keys })
     }
 
@@ -131,12 +143,12 @@ impl Files {
     fn look(&mut self, now: Instant) -> Looked {
         let mut looked = Looked::Same;
         for at in 0..self.files.len() {
-            let File { key, path, seen, failing, .. } = &self.files[at];
+            let File { holds, path, seen, failing, .. } = &self.files[at];
             let state = state_of(path);
             if failing.is_none() && matches!((&state, seen), (Ok(now), Some(seen)) if now == seen) {
                 continue;
             }
-            let read = state.and_then(|state| Ok((state, text_of(key, path)?)));
+            let read = state.and_then(|state| Ok((state, text_of(*holds, path)?)));
             let taken = read.and_then(|(state, text)| {
                 let before = self.files[at].text.replace(text);
                 match self.access() {
@@ -151,6 +163,7 @@ impl Files {
             let changed = match taken {
                 Ok(state) => {
                     tracing::info!(file = %file.path.display(), "keys were read again");
+                    file.tell_skipped();
                     (file.seen, file.failing) = (Some(state), None);
                     true
                 }
@@ -167,6 +180,17 @@ impl Files {
 }
 
 impl File {
+    /// Tells how many keys of a set are not for tokens here, and why the first is not.
+    fn tell_skipped(&self) {
+        let (Holds::Keys { form, .. }, Some(text)) = (self.holds, &self.text) else { return };
+        // It was good with the others.
+        let skipped = Issuer::default().add(source(form, text)).unwrap_or_default();
+        if let Some(first) = skipped.first() {
+            let (file, count) = (self.path.display(), skipped.len());
+            tracing::info!(%file, count, first, "keys of a set are skipped");
+        }
+    }
+
     /// It cannot be read; true when what it said before holds no more from now on.
     fn fails(&mut self, problem: String, now: Instant) -> bool {
         FAILED.fetch_add(1, Ordering::Relaxed);
@@ -210,8 +234,29 @@ pub(crate) async fn watch(gate: Gate, door: Door, mut files: Files) {
 }
 
 /// The text of a file. That of the keys for programs need not exist.
-fn text_of(key: &str, path: &Path) -> Result<String, String> {
-    if key == FILE { read_or_nothing(path) } else { read(path) }
+fn text_of(holds: Holds, path: &Path) -> Result<String, String> {
+    match holds {
+        Holds::Programs => read_or_nothing(path),
+        Holds::Keys { .. } => read(path),
+    }
+}
+
+fn source(form: KeyForm, text: &str) -> KeySource<'_> {
+    match form {
+        KeyForm::Secret => KeySource::Secret(text.as_bytes()),
+        KeyForm::Pem => KeySource::Pem(text),
+        KeyForm::Jwks => KeySource::Jwks(text),
+    }
+}
+
+/// A fault in a file, at the key of the configuration that names it, if one does.
+fn fault(config: &Config, holds: Holds, problem: String) -> Fault {
+    match holds {
+        Holds::Programs => Fault::elsewhere(problem),
+        Holds::Keys { issuer, form } => {
+            Fault::new(path_of(&config.tokens, issuer).key(form.key()), problem)
+        }
+    }
 }
 
 /// State of a file, by which a change is found.
@@ -241,6 +286,7 @@ fn state_of(path: &Path) -> Result<State, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::TokensConfig;
 
     const SECRET: &str = "a secret of more than 32 bytes, for tests";
 
@@ -256,7 +302,7 @@ mod tests {
             let mut config = Config::in_directory(directory.path());
             let secret = directory.path().join("secret");
             std::fs::write(&secret, SECRET).unwrap();
-            config.tokens.secret = Some(secret);
+            config.tokens = vec![TokensConfig { secret: Some(secret), ..TokensConfig::default() }];
             let admin = AdminKey::in_directory(directory.path()).unwrap();
             let (files, _) = Files::read(&config, &admin).unwrap();
             Self { directory, files, began: Instant::now() }
@@ -339,7 +385,7 @@ mod tests {
         let mut config = Config::in_directory(directory.path());
         let admin = AdminKey::in_directory(directory.path()).unwrap();
         let jwks = directory.path().join("jwks.json");
-        config.tokens.jwks = Some(jwks.clone());
+        config.tokens = vec![TokensConfig { jwks: Some(jwks.clone()), ..TokensConfig::default() }];
         std::fs::write(&jwks, "{").unwrap();
 
         let error = Files::read(&config, &admin).map(drop).unwrap_err().to_string();

@@ -10,8 +10,8 @@ use ring::signature::{
 };
 use serde_json::{Value, json};
 
-use super::{Guarded, forged};
-use crate::running::http;
+use super::{Guarded, SECRET, forged, seconds_from_now};
+use crate::running::{http, text};
 
 /// The key of RFC 7515 A.2, in PKCS#8.
 const PRIVATE: &[u8] = include_bytes!("rsa.der");
@@ -90,6 +90,55 @@ fn a_set_of_keys_is_rotated_without_a_restart_and_a_broken_one_changes_nothing()
     write(&set("old"));
     guarded.wait_until("the mended file", || publish(&guarded, &old) == "ok");
     assert_eq!(unread(&guarded), 0);
+}
+
+#[test]
+fn a_token_opens_nothing_with_the_key_of_another_issuer() {
+    let directory = tempfile::tempdir().unwrap();
+    let [set, secret] = ["set.json", "secret"].map(|name| directory.path().join(name));
+    std::fs::write(&set, json!({"keys": [rsa_jwk("a")]}).to_string()).unwrap();
+    std::fs::write(&secret, SECRET).unwrap();
+    let sections = format!(
+        "[[tokens]]\nissuer = 'https://id.example'\naudience = 'instep'\nsubject_prefix = ''\n\
+         jwks = {:?}\n[[tokens]]\nissuer = 'https://own.example'\nsubject_prefix = 'own-'\n\
+         secret = {:?}\n",
+        text(&set),
+        text(&secret)
+    );
+    let guarded = Guarded::start_for(directory.path(), &sections);
+    let by_rsa = |issuer: &str, audience: Value| {
+        let header = json!({"alg": "RS256", "kid": "a"});
+        signed(header, issuer, audience, rsa(&RSA_PKCS1_SHA256))
+    };
+    let by_secret = |issuer: &str| {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET);
+        let sign = |message: &[u8]| hmac::sign(&key, message).as_ref().to_vec();
+        signed(json!({"alg": "HS256"}), issuer, Value::Null, sign)
+    };
+    let hello = json!({"event": "hello", "payload": {}});
+    let own_room =
+        |token: &str| guarded.answer(token, "POST", "/v1/topics/room:own-ann", hello.clone());
+
+    let (id, own) = ("https://id.example", "https://own.example");
+    assert_eq!(publish(&guarded, &by_rsa(id, json!("instep"))), "ok");
+    assert_eq!(own_room(&by_rsa(id, json!("instep"))), "forbidden");
+    assert_eq!(own_room(&by_secret(own)), "ok");
+    assert_eq!(publish(&guarded, &by_secret(own)), "forbidden", "another ann");
+    assert_eq!(publish(&guarded, &by_rsa(id, json!("another"))), "token_invalid");
+    assert_eq!(publish(&guarded, &by_rsa(own, Value::Null)), "token_invalid");
+    assert_eq!(publish(&guarded, &by_secret(id)), "token_invalid");
+    assert_eq!(publish(&guarded, &by_secret("https://nobody.example")), "token_invalid");
+}
+
+/// A token of `ann`; without an audience if that is null.
+fn signed(header: Value, issuer: &str, audience: Value, sign: impl Fn(&[u8]) -> Vec<u8>) -> String {
+    let mut claims = json!({"sub": "ann", "iss": issuer, "exp": seconds_from_now(600)});
+    if !audience.is_null() {
+        claims["aud"] = audience;
+    }
+    let encoded = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string()));
+    let message = encoded.join(".");
+    format!("{message}.{}", URL_SAFE_NO_PAD.encode(sign(message.as_bytes())))
 }
 
 /// Files of keys that cannot be read now, as the metrics say.

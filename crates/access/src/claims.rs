@@ -1,0 +1,45 @@
+//! Claims of a token, as they are read before anybody knows who signed it.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use instep_model::json::read_value;
+use instep_model::limits;
+use instep_model::row::Fields;
+use serde_json::Value;
+
+use crate::refusal::Refusal;
+
+/// The claims of a token, whoever signed it. What would be read as something else is no claim: a
+/// name that stands there twice, or an integer that is not held exactly, could be another right.
+pub(crate) fn claims_of(text: &str) -> Option<Fields> {
+    let mut parts = text.split('.');
+    let (_, claims, _, None) = (parts.next()?, parts.next()?, parts.next()?, parts.next()) else {
+        return None;
+    };
+    let claims = URL_SAFE_NO_PAD.decode(claims).ok()?;
+    match read_value(&claims, limits::CARRIED_DEPTH).ok()? {
+        Value::Object(claims) => Some(claims),
+        _ => None,
+    }
+}
+
+/// Returns the expiry of a token with these claims, the leeway included.
+pub(crate) fn end_ms(claims: &Fields, leeway_s: u64) -> Result<u64, Refusal> {
+    let none = || Refusal::TokenInvalid("it never expires: no exp".to_owned());
+    let expires = seconds(claims, "exp")?.ok_or_else(none)?;
+    Ok(expires.saturating_add(leeway_s).saturating_mul(1000))
+}
+
+/// A time among the claims; fractions are cut off.
+pub(crate) fn seconds(claims: &Fields, name: &str) -> Result<Option<u64>, Refusal> {
+    let invalid = || Refusal::TokenInvalid(format!("{name} is no time in seconds"));
+    match claims.get(name) {
+        None => Ok(None),
+        Some(Value::Number(number)) => match (number.as_u64(), number.as_f64()) {
+            (Some(whole), _) => Ok(Some(whole)),
+            (None, Some(part)) if (0.0..1e15).contains(&part) => Ok(Some(part as u64)),
+            _ => Err(invalid()),
+        },
+        Some(_) => Err(invalid()),
+    }
+}
