@@ -64,7 +64,7 @@ impl Issuer {
         self.expected = true;
     }
 
-    /// Adds keys. Returns for each key of a set that was skipped a sentence that says which and why.
+    /// Adds keys. Returns a sentence for each key of a set that was skipped, with the reason.
     ///
     /// # Errors
     /// A sentence that says what is wrong with them.

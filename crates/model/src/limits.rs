@@ -1,6 +1,10 @@
-//! Every limit of Instep, in one file (law 6). Units are in the names; sizes are bytes.
+//! Every limit of Instep, in one file (law 6), those of tokens in one beside it. Units are in the names; sizes are bytes.
 //!
 //! A limit that an operator may change is the default of a configuration key with the same name.
+
+mod tokens;
+
+pub use self::tokens::*;
 
 /// Longest name of a dataset, table, journal or view.
 pub const NAME_BYTES: usize = 64;
@@ -86,26 +90,6 @@ pub const ID_MEMORY_PRINCIPALS: usize = 65_536;
 pub const ID_PRINCIPAL_MS: u64 = 10 * 60 * 1000;
 /// Longest name of a principal.
 pub const PRINCIPAL_BYTES: usize = 128;
-/// Longest token or key that a request may carry.
-pub const TOKEN_BYTES: usize = 8 * 1024;
-/// Rights that a token may carry itself.
-pub const TOKEN_RIGHTS: usize = 32;
-/// Issuers of tokens.
-pub const TOKEN_ISSUERS: usize = 16;
-/// Longest text that is put in front of the subjects of an issuer.
-pub const SUBJECT_PREFIX_BYTES: usize = 64;
-/// Keys that tokens of one issuer are checked with.
-pub const TOKEN_KEYS: usize = 64;
-/// Shortest secret that tokens are signed with.
-pub const TOKEN_SECRET_BYTES: usize = 32;
-/// Shortest modulus of a key of RSA, in bits (RFC 7518, 3.3).
-pub const TOKEN_RSA_BITS_LEAST: usize = 2_048;
-/// Longest modulus of a key of RSA, in bits: a signature costs its square.
-pub const TOKEN_RSA_BITS_MOST: usize = 8_192;
-/// Leeway for clocks that differ, when a token's times are checked.
-pub const TOKEN_LEEWAY_S: u64 = 30;
-/// Time in ms for which the keys of before hold while their changed file cannot be read.
-pub const KEYS_UNREAD_MS: u64 = 10_000;
 /// Shortest admin key.
 pub const ADMIN_KEY_BYTES: usize = 16;
 /// Rights in the configuration.

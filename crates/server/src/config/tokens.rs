@@ -76,7 +76,7 @@ impl TokensConfig {
         files.into_iter().filter_map(|(form, path)| Some((form, path.as_deref()?)))
     }
 
-    /// What tokens of the issuer have to say.
+    /// Terms of the issuer, which its tokens have to meet.
     pub(crate) fn terms(&self) -> Terms {
         Terms {
             name: self.issuer.clone(),

@@ -11,7 +11,8 @@ use ring::signature::{
 use serde_json::{Value, json};
 
 use super::{Guarded, SECRET, forged, seconds_from_now};
-use crate::running::{http, text};
+use crate::running::{Server, http, text};
+use crate::shims::until;
 
 /// The key of RFC 7515 A.2, in PKCS#8.
 const PRIVATE: &[u8] = include_bytes!("rsa.der");
@@ -90,6 +91,23 @@ fn a_set_of_keys_is_rotated_without_a_restart_and_a_broken_one_changes_nothing()
     write(&set("old"));
     guarded.wait_until("the mended file", || publish(&guarded, &old) == "ok");
     assert_eq!(unread(&guarded), 0);
+}
+
+#[test]
+fn keys_of_a_set_that_are_skipped_are_counted_in_the_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let set = directory.path().join("set.json");
+    let unknown = json!({"kty": "new", "kid": "x"});
+    let keys = json!({"keys": [unknown, rsa_jwk("a"), unknown]});
+    std::fs::write(&set, keys.to_string()).unwrap();
+    let config = format!("[tokens]\njwks = {:?}\n", text(&set));
+    let _server = Server::serve_logging(directory.path(), &config);
+
+    until("a line in the log", || {
+        let log = std::fs::read_to_string(directory.path().join("log")).unwrap();
+        let mut skipped = log.lines().filter(|line| line.contains("keys of a set are skipped"));
+        skipped.any(|line| line.contains("count=2") && line.contains("keys[0]"))
+    });
 }
 
 #[test]
