@@ -76,7 +76,7 @@ impl Credential {
             Proof::Token { expires_at_ms, .. } if now_ms >= *expires_at_ms => {
                 Err(Refusal::TokenExpired)
             }
-            Proof::Token { key, .. } if access.tokens.trusts(key) => Ok(()),
+            Proof::Token { key, .. } if access.tokens.trusts(principal, key) => Ok(()),
             Proof::Token { .. } => {
                 Err(Refusal::TokenInvalid("the key it was signed with is no longer good".into()))
             }

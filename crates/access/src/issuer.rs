@@ -91,8 +91,8 @@ impl Issuer {
 
     /// True when a token with these claims is one of its own, if it is good.
     pub(crate) fn claims(&self, claims: &Fields) -> bool {
-        let name = claims.get("iss").and_then(Value::as_str);
-        self.terms.name.is_none() || self.terms.name.as_deref() == name
+        let is_named = |name: &String| claims.get("iss").and_then(Value::as_str) == Some(name);
+        self.terms.name.as_ref().is_none_or(is_named)
     }
 
     /// True when this key is still among its own.

@@ -58,9 +58,9 @@ impl Tokens {
         end.is_some_and(|end| now_ms >= end)
     }
 
-    /// True when the key that a token was checked with is still among these.
-    pub(crate) fn trusts(&self, fingerprint: &[u8; 32]) -> bool {
-        self.0.iter().any(|issuer| issuer.trusts(fingerprint))
+    /// True when the key that a token was checked with is still one of its issuer's.
+    pub(crate) fn trusts(&self, principal: &Principal, fingerprint: &[u8; 32]) -> bool {
+        self.issuer_of(&principal.claims).is_some_and(|issuer| issuer.trusts(fingerprint))
     }
 
     /// True for a subject that another issuer's prefix makes its own.

@@ -288,6 +288,23 @@ fn a_prefix_stands_in_front_of_the_subject_wherever_it_is_seen() {
 }
 
 #[test]
+fn a_key_that_an_issuer_gave_up_is_not_trusted_because_another_has_it() {
+    let named = |name: &str| Terms { name: Some(name.into()), ..Terms::default() };
+    let proven = {
+        let claims = json!({"sub": "ann", "iss": "one", "exp": LATER});
+        of(&[(named("one"), KeySource::Secret(SECRET))]).check(&sign(claims), NOW).unwrap()
+    };
+    let trusts = |one: &[u8], two: &[u8]| {
+        let sources = [("one", one), ("two", two)];
+        let issuers = sources.map(|(name, secret)| (named(name), KeySource::Secret(secret)));
+        of(&issuers).trusts(&proven.principal, &proven.fingerprint)
+    };
+
+    assert!(trusts(SECRET, OTHER));
+    assert!(!trusts(OTHER, SECRET));
+}
+
+#[test]
 fn no_issuer_reaches_the_subjects_of_another_by_their_prefix() {
     let of_one = |subject: &str| {
         let claims = json!({"sub": subject, "iss": "https://one", "aud": "a", "exp": LATER});
