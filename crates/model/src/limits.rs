@@ -1,4 +1,5 @@
-//! Every limit of Instep, in one file (law 6), those of tokens in one beside it. Units are in the names; sizes are bytes.
+//! Every limit of Instep, in one file (law 6), those of tokens in one beside it. Units are in the
+//! names; sizes are bytes.
 //!
 //! A limit that an operator may change is the default of a configuration key with the same name.
 

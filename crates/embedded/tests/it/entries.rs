@@ -7,6 +7,7 @@ use instep_embedded::log::EmbeddedLog;
 use instep_embedded::real::RealDisk;
 use instep_model::commit::{Operation, Proposal};
 use instep_model::log::Log;
+use instep_model::mirror::Mirror;
 use instep_model::name::Name;
 use instep_model::owner::{Effect, Event, Owner, Receipt, Refusal};
 use instep_model::position::Revision;
@@ -34,8 +35,8 @@ fn commit_all(
     largest_entry: usize,
     proposals: Vec<Proposal>,
 ) -> Vec<Result<Receipt, Refusal>> {
-    let owner = Owner::new(incarnation(7), Uuid::from_u128(2), State::default());
-    let mut owner = owner.with_largest_entry(largest_entry);
+    let mirror = Mirror::new(incarnation(7), State::default());
+    let mut owner = Owner::new(mirror, Uuid::from_u128(2)).with_largest_entry(largest_entry);
     for (ticket, proposal) in proposals.into_iter().enumerate() {
         owner.handle(Event::Propose { ticket, proposal }, 0);
     }
@@ -52,7 +53,7 @@ fn commit_all(
                 assert_eq!(ticket, answers.len(), "in the order of the proposals");
                 answers.push(answer);
             }
-            Effect::Publish { .. } => {}
+            Effect::Publish(_) => {}
             Effect::Stop { reason } => panic!("stopped: {reason}"),
         }
     }
@@ -75,10 +76,11 @@ fn a_batch_that_was_cut_for_the_log_is_whole_after_a_restart() {
     assert_eq!(refused, [20]);
     assert_eq!(answers[20].clone().unwrap_err().code(), "commit_too_large");
     let log = open(root.path());
-    let mut state = State::default();
+    let mut mirror = Mirror::new(incarnation(7), State::default());
     for stored in log.reader().read(Revision(1), usize::MAX).unwrap() {
-        state.fold(stored.revision, &stored.bytes, &mut |_, _| {}).unwrap();
+        mirror.replay(stored.revision, &stored.bytes, &mut |_, _| {}).unwrap();
     }
+    let state = mirror.state();
     assert_eq!(state.journals[&journal()].last, 40);
     assert_eq!(state.applied, answers[41].clone().unwrap().position.place);
     assert!((5..20).contains(&log.bounds().head.0), "{}", log.bounds().head);

@@ -69,7 +69,7 @@ impl House {
 
     /// From here on the log takes entries of so many bytes.
     fn log_takes(&mut self, largest_entry: usize) {
-        let other = Owner::new(Incarnation(Uuid::nil()), Uuid::nil(), State::default());
+        let other = owner(State::default(), 4);
         self.owner = std::mem::replace(&mut self.owner, other).with_largest_entry(largest_entry);
     }
 
