@@ -1,22 +1,25 @@
 //! Operations: all that has to be known of one besides what it does, which the owner says.
 //!
-//! A new one takes a variant, its JSON form with that, an arm in [`Operation::need`] and in
-//! [`Operation::weight`], and a line in [`faulty_field`] for a field of a new name.
+//! A new one takes a variant, which is its form in JSON and in bytes, and an arm in
+//! [`Operation::need`] and in [`Operation::weight`].
 
-use std::borrow::Borrow;
+use std::borrow::{Borrow, Cow};
 
 use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, forward_to_deserialize_any};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
-use uuid::Uuid;
 
+use self::reading::{Parts, Tagged};
 use super::Condition;
 use crate::codec::json_text;
-use crate::limits;
 use crate::mail::{Letter, MailOperation};
 use crate::name::{Key, Name};
 use crate::position::Position;
 use crate::row::Fields;
+
+mod reading;
+
+pub use self::reading::OperationError;
 
 /// One change that a client proposes. The JSON form has `op` and these fields, and no others; in
 /// bytes a variant has its number ([`Plain`]), so new ones stand at the end.
@@ -151,56 +154,11 @@ pub enum Operation {
     Mail(MailOperation),
 }
 
-/// The variant that has no JSON form.
-const MAIL: &str = "mail";
-
 impl<'de> Deserialize<'de> for Operation {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut fields = Fields::deserialize(deserializer)?;
-        match fields.remove("op") {
-            Some(Value::String(op)) => {
-                Operation::deserialize(Tagged { op, fields }).map_err(D::Error::custom)
-            }
-            Some(_) => Err(D::Error::custom("op: not a text")),
-            None => Err(D::Error::missing_field("op")),
-        }
-    }
-}
-
-/// The fields of an operation in JSON, by the word that says which one it is.
-struct Tagged {
-    op: String,
-    fields: Fields,
-}
-
-impl<'de> Deserializer<'de> for Tagged {
-    type Error = serde_json::Error;
-
-    fn deserialize_enum<V: serde::de::Visitor<'de>>(
-        self,
-        name: &'static str,
-        variants: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, Self::Error> {
-        let Self { op, fields } = self;
-        let known: Vec<&str> = variants.iter().copied().filter(|known| *known != MAIL).collect();
-        if !known.contains(&op.as_str()) {
-            let known: Vec<String> = known.iter().map(|known| format!("`{known}`")).collect();
-            let known = known.join(", ");
-            let said = format!("unknown variant `{op}`, expected one of {known}");
-            return Err(Self::Error::custom(said));
-        }
-        let named = Value::Object(Fields::from_iter([(op, Value::Object(fields))]));
-        named.deserialize_enum(name, variants, visitor)
-    }
-
-    fn deserialize_any<V: serde::de::Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
-        Err(Self::Error::custom("an operation is one of several"))
-    }
-
-    forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
-        unit unit_struct newtype_struct seq tuple tuple_struct map struct identifier ignored_any
+        let fields = Fields::deserialize(deserializer)?.into_iter();
+        let fields = fields.map(|(name, value)| (Cow::Owned(name), value)).collect();
+        Tagged::read(fields).map_err(D::Error::custom)
     }
 }
 
@@ -253,17 +211,6 @@ pub enum Need<'a> {
     Test(&'a str),
 }
 
-/// Error of a text that is no operation.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum OperationError {
-    /// It is nested more deeply than any value may be.
-    #[error("nested deeper than {} levels", limits::VALUE_DEPTH)]
-    TooDeep,
-    /// A field does not read, or the whole; the field is named.
-    #[error("{0}")]
-    Malformed(String),
-}
-
 impl Operation {
     /// Reads an operation from its JSON, whose values are exact.
     ///
@@ -271,17 +218,11 @@ impl Operation {
     /// [`OperationError`] with the field at fault.
     pub fn read(text: &str) -> Result<Self, OperationError> {
         if !text.starts_with('{') {
-            // Serde would take a list of values as well.
             return Err(OperationError::Malformed("not a JSON object".into()));
         }
-        serde_json::from_str(text).map_err(|error| {
-            let said = error.to_string();
-            // The library tells only by its words; its limit is far above ours.
-            match said.starts_with("recursion limit") {
-                true => OperationError::TooDeep,
-                false => OperationError::Malformed(faulty_field(text).unwrap_or(said)),
-            }
-        })
+        let Parts(fields) = serde_json::from_str(text)
+            .map_err(|error| OperationError::Malformed(error.to_string()))?;
+        Tagged::read(fields)
     }
 
     /// The right that it needs.
@@ -336,37 +277,6 @@ impl Operation {
     }
 }
 
-/// Finds the field that does not parse, and why: serde does not tell for a tagged object.
-fn faulty_field(text: &str) -> Option<String> {
-    fn fault<'a, T: Deserialize<'a>>(value: &'a Value) -> Option<String> {
-        T::deserialize(value).err().map(|error| error.to_string())
-    }
-    let fields: Fields = serde_json::from_str(text).ok()?;
-    fields.iter().find_map(|(name, value)| {
-        let fault = match name.as_str() {
-            "table" | "journal" | "queue" => fault::<Name>(value),
-            "to" | "endpoint" => fault::<String>(value),
-            "id" => fault::<Option<Uuid>>(value),
-            "priority" => fault::<Option<u8>>(value),
-            "ttl_ms" | "not_before" | "generation" => fault::<Option<u64>>(value),
-            "seq" => fault::<u64>(value),
-            "key" => fault::<Key>(value),
-            "row" | "fields" => fault::<Fields>(value),
-            "equals" => fault::<Option<Fields>>(value),
-            "field" => fault::<String>(value),
-            "text" | "base64" => fault::<Option<String>>(value),
-            "by" => fault::<i64>(value),
-            "min" | "max" => fault::<Option<i64>>(value),
-            "public" => fault::<bool>(value),
-            "exists" => fault::<Option<bool>>(value),
-            "where" => fault::<Option<Condition>>(value),
-            "unchanged_since" => fault::<Option<Position>>(value),
-            _ => None,
-        };
-        fault.map(|fault| format!("{name}: {fault}"))
-    })
-}
-
 fn weigh(fields: &Fields) -> usize {
     fields.iter().map(|(name, value)| name.len() + weigh_value(value)).sum()
 }
@@ -407,8 +317,21 @@ mod tests {
         let mail = fault(json!({"op": "mail", "tend": null}));
         let (refused, known) = mail.split_once("expected one of").unwrap();
         assert!(refused.contains("unknown variant `mail`") && !known.contains("`mail`"), "{mail}");
-        let deep = format!(r#"{{"op":"put","row":{}1{}}}"#, "[".repeat(200), "]".repeat(200));
+        let deep =
+            format!(r#"{{"op":"put","row":{{"f":{}1{}}}}}"#, "[".repeat(200), "]".repeat(200));
         assert_eq!(Operation::read(&deep), Err(OperationError::TooDeep));
+    }
+
+    #[test]
+    fn an_operation_with_a_field_twice_is_refused_and_the_field_named() {
+        let fault = |text: &str| Operation::read(text).unwrap_err().to_string();
+
+        let twice = fault(r#"{"op":"delete","table":"t","key":"a","key":"b"}"#);
+        assert!(twice.contains("duplicate field `key`"), "{twice}");
+        let twice = fault(r#"{"op":"delete","table":"t","key":"a","op":"put"}"#);
+        assert!(twice.contains("`op`"), "{twice}");
+        let twice = fault(r#"{"op":"send","queue":"q","to":"a","body":1,"body":2}"#);
+        assert!(twice.contains("duplicate field `body`"), "{twice}");
     }
 
     #[test]
