@@ -3,6 +3,7 @@
 
 use instep_fuzz::allowance::within;
 use instep_model::commit::{Operation, Proposal};
+use instep_model::mirror::Mirror;
 use instep_model::owner::{Effect, Event, Owner, decode_answer, encode_answer};
 use instep_model::position::{Incarnation, Revision};
 use instep_model::state::State;
@@ -27,8 +28,8 @@ fuzz_target!(
 /// Lets an owner decide a proposal in a small dataset, with a log that takes small entries.
 fn decide(proposal: Proposal) {
     let _ = (proposal.needs(), proposal.weight());
-    let owner = Owner::new(Incarnation(Uuid::nil()), Uuid::nil(), State::default());
-    let mut owner = owner.with_largest_entry(4_096);
+    let mirror = Mirror::new(Incarnation(Uuid::nil()), State::default());
+    let mut owner = Owner::new(mirror, Uuid::nil()).with_largest_entry(4_096);
     for (ticket, proposal) in [before(), proposal.clone(), proposal].into_iter().enumerate() {
         owner.handle(Event::Propose { ticket, proposal }, 1_800_000_000_000);
     }
@@ -40,7 +41,7 @@ fn decide(proposal: Proposal) {
                 head = head.next();
                 owner.handle(Event::Appended, 1_800_000_000_000);
             }
-            Effect::Publish { .. } => {}
+            Effect::Publish(_) => {}
             Effect::Answer { ticket, answer } => {
                 assert_eq!(decode_answer(&encode_answer(&answer)), Ok(answer));
                 answers.push(ticket);
