@@ -58,7 +58,7 @@ const COMMANDS: &[Command] = &[
     Command {
         name: "deny",
         usage: "",
-        about: "bans, licences and sources of the dependencies, as deny.toml says",
+        about: "bans, licences, sources and advisories of the dependencies, as deny.toml says",
         run: deny::run,
     },
     Command {
