@@ -3,17 +3,6 @@
 //! A scanner of a hundred lines instead of a parser: the rules ask for lines and words, and a
 //! file that does not compile must still be measurable.
 
-/// A function and the lines from its `fn` to its closing brace.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Function {
-    /// The name after `fn`.
-    pub(crate) name: String,
-    /// The line of `fn`, from 1.
-    pub(crate) line: usize,
-    /// Number of its lines.
-    pub(crate) lines: usize,
-}
-
 /// The same text, line by line and column by column, with spaces for comments and literals.
 pub(crate) fn masked(text: &str) -> String {
     let chars: Vec<char> = text.chars().collect();
@@ -30,28 +19,6 @@ pub(crate) fn masked(text: &str) -> String {
         }
     }
     out
-}
-
-/// Every function of a masked text, nested ones too.
-pub(crate) fn functions(masked: &str) -> Vec<Function> {
-    let chars: Vec<char> = masked.chars().collect();
-    let mut found = Vec::new();
-    let mut line = 1;
-    for at in 0..chars.len() {
-        if chars[at] == '\n' {
-            line += 1;
-        }
-        let Some(name) = function_name(&chars, at) else {
-            continue;
-        };
-        let Some(open) = body_start(&chars, at) else {
-            continue;
-        };
-        let close = matching_brace(&chars, open);
-        let lines = chars[at..close].iter().filter(|&&c| c == '\n').count() + 1;
-        found.push(Function { name, line, lines });
-    }
-    found
 }
 
 /// The lines of a masked text that are not inside a `#[cfg(test)] mod … { … }`.
@@ -164,31 +131,6 @@ fn is_word(chars: &[char], at: usize) -> bool {
     chars.get(at).is_some_and(|c| c.is_alphanumeric() || *c == '_')
 }
 
-fn function_name(chars: &[char], at: usize) -> Option<String> {
-    let keyword = chars.get(at..at + 2)? == ['f', 'n'] && !is_word(chars, at.wrapping_sub(1));
-    if !keyword || !chars.get(at + 2)?.is_whitespace() {
-        return None;
-    }
-    let rest = chars[at + 2..].iter().skip_while(|c| c.is_whitespace());
-    let name: String = rest.take_while(|c| c.is_alphanumeric() || **c == '_').collect();
-    (!name.is_empty()).then_some(name)
-}
-
-/// The opening brace of the body; `None` for a function without one.
-fn body_start(chars: &[char], from: usize) -> Option<usize> {
-    let mut depth = 0_i32;
-    for (offset, c) in chars[from..].iter().enumerate() {
-        match c {
-            '(' | '[' => depth += 1,
-            ')' | ']' => depth -= 1,
-            ';' if depth == 0 => return None,
-            '{' if depth == 0 => return Some(from + offset),
-            _ => {}
-        }
-    }
-    None
-}
-
 /// One past the brace that closes the one at `open`.
 fn matching_brace(chars: &[char], open: usize) -> usize {
     let mut depth = 0_i32;
@@ -224,17 +166,6 @@ mod tests {
     #[test]
     fn an_escaped_quote_ends_nothing() {
         assert_eq!(masked(r#"f("\"{", '\'', b'\\')"#), "f(     ,     , b    )");
-    }
-
-    #[test]
-    fn a_function_is_counted_from_fn_to_its_brace() {
-        let text = "trait T { fn declared(&self) -> [u8; 4]; }\n\n\
-                    fn outer(f: fn(u8)) {\n    fn inner() {}\n}\n";
-        let expected = [
-            Function { name: "outer".into(), line: 3, lines: 3 },
-            Function { name: "inner".into(), line: 4, lines: 1 },
-        ];
-        assert_eq!(functions(&masked(text)), expected);
     }
 
     #[test]

@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn files_and_functions_stay_short() {
+    fn files_stay_short() {
         holds(sizes::check);
     }
 

@@ -1,4 +1,4 @@
-//! Length limits of lines, files and functions.
+//! Length limits of lines and files. That of functions is clippy's (`too_many_lines`).
 
 use std::collections::BTreeMap;
 
@@ -9,13 +9,12 @@ use crate::{Fallible, source};
 
 const COLUMNS: usize = 100;
 const FILE_LINES: usize = 500;
-const FUNCTION_LINES: usize = 70;
 
 /// Measures every Rust file.
 pub(crate) fn check(workspace: &Workspace) -> Fallible<Vec<Violation>> {
     let exceptions = Exceptions::read(workspace)?;
     let mut violations = Vec::new();
-    let (mut files, mut functions) = (BTreeMap::new(), BTreeMap::new());
+    let mut files = BTreeMap::new();
     for path in workspace.files_with("rs") {
         let text = workspace.text(path).ok_or_else(|| format!("{path} is not text"))?;
         for (index, line) in text.lines().enumerate() {
@@ -24,18 +23,11 @@ pub(crate) fn check(workspace: &Workspace) -> Fallible<Vec<Violation>> {
                 violations.push(format!("{path}:{}: {columns} columns of {COLUMNS}", index + 1));
             }
         }
-        let masked = source::masked(&text);
         if !is_test(path) {
-            files.insert(path.to_owned(), source::production_lines(&masked));
-        }
-        for function in source::functions(&masked) {
-            // Two functions of one name share an entry, and the longer one is measured.
-            let longest = functions.entry(format!("{path}::{}", function.name)).or_insert(0);
-            *longest = function.lines.max(*longest);
+            files.insert(path.to_owned(), source::production_lines(&source::masked(&text)));
         }
     }
     violations.extend(ratchet::hold(FILE_LINES, &files, &exceptions.files));
-    violations.extend(ratchet::hold(FUNCTION_LINES, &functions, &exceptions.functions));
     Ok(violations)
 }
 
