@@ -36,7 +36,7 @@ pub enum Fault {
     CountPrefetched,
     /// I40: an endpoint is moved by writing its row.
     EditTheDirectory,
-    /// I40: some of what changed is not told to the delivery.
+    /// I17, I40: some of what changed is not told to the delivery.
     DropNews,
     /// I37: a message is confirmed when it is written.
     ConfirmOnWrite,

@@ -8,6 +8,7 @@ mod ci;
 mod crash;
 mod deny;
 mod fuzz;
+mod index;
 mod process;
 mod requirements;
 mod sim;
@@ -54,6 +55,12 @@ const COMMANDS: &[Command] = &[
         usage: "",
         about: "docs/requirements.md against the tests it names, with a count per state",
         run: requirements::run,
+    },
+    Command {
+        name: "index",
+        usage: "[I8 | law5 | SMQ-17 …]",
+        about: "each law, invariant and row, and the tests that hold it",
+        run: index::run,
     },
     Command {
         name: "deny",

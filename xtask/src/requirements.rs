@@ -31,17 +31,22 @@ const FAMILIES: &[(&str, u32)] = &[
     ("JAN-U", 7),
 ];
 
-struct Row {
-    id: String,
-    state: String,
-    tests: Vec<String>,
+/// A row of the table.
+pub(crate) struct Row {
+    /// The id, such as `SNK-R1`.
+    pub(crate) id: String,
+    /// The capability, in a line.
+    pub(crate) capability: String,
+    /// One of [`STATES`].
+    pub(crate) state: String,
+    /// Names of tests.
+    pub(crate) tests: Vec<String>,
 }
 
 /// Prints how far the project is, then what is wrong with the table.
 pub(crate) fn run(workspace: &Workspace, _args: &[String]) -> Fallible<()> {
-    let text = workspace.text(TABLE).ok_or_else(|| format!("{TABLE} is missing"))?;
     let mut counts: BTreeMap<String, BTreeMap<String, u32>> = BTreeMap::new();
-    for row in rows(&text) {
+    for row in read(workspace)? {
         let family = row.id.split('-').next().unwrap_or_default().to_owned();
         *counts.entry(family).or_default().entry(row.state).or_default() += 1;
     }
@@ -58,8 +63,7 @@ pub(crate) fn run(workspace: &Workspace, _args: &[String]) -> Fallible<()> {
 
 /// Checks the table, as a rule of tidy.
 pub(crate) fn check(workspace: &Workspace) -> Fallible<Vec<String>> {
-    let text = workspace.text(TABLE).ok_or_else(|| format!("{TABLE} is missing"))?;
-    let rows = rows(&text);
+    let rows = read(workspace)?;
     let mut violations = missing_rows(&rows);
     let sources = test_sources(workspace);
     for row in &rows {
@@ -82,8 +86,10 @@ pub(crate) fn check(workspace: &Workspace) -> Fallible<Vec<String>> {
     Ok(violations)
 }
 
-fn rows(text: &str) -> Vec<Row> {
-    text.lines().filter_map(row).collect()
+/// Reads the rows.
+pub(crate) fn read(workspace: &Workspace) -> Fallible<Vec<Row>> {
+    let text = workspace.text(TABLE).ok_or_else(|| format!("{TABLE} is missing"))?;
+    Ok(text.lines().filter_map(row).collect())
 }
 
 fn row(line: &str) -> Option<Row> {
@@ -98,6 +104,7 @@ fn row(line: &str) -> Option<Row> {
     let tests = cells.get(4).copied().unwrap_or_default();
     Some(Row {
         id: id.to_owned(),
+        capability: cells.get(1).copied().unwrap_or_default().to_owned(),
         state: cells.get(3).copied().unwrap_or_default().trim().to_owned(),
         tests: tests.split('`').skip(1).step_by(2).map(str::to_owned).collect(),
     })

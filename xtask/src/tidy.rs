@@ -13,7 +13,7 @@ mod tables;
 mod words;
 
 use crate::workspace::Workspace;
-use crate::{Fallible, requirements};
+use crate::{Fallible, index, requirements};
 
 /// One sentence: where, what, and how to mend it.
 type Violation = String;
@@ -31,6 +31,7 @@ const RULES: &[(&str, Rule)] = &[
     ("reference tables", tables::check_reference),
     ("dependency reasons", tables::check_dependencies),
     ("requirements", requirements::check),
+    ("index of tests", index::check),
 ];
 
 /// Runs every rule and prints what each found.
@@ -100,6 +101,11 @@ mod tests {
     #[test]
     fn every_direct_dependency_has_its_reason() {
         holds(tables::check_dependencies);
+    }
+
+    #[test]
+    fn laws_and_invariants_that_are_held_are_carried_by_tests() {
+        holds(index::check);
     }
 
     #[test]

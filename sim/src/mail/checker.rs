@@ -39,7 +39,7 @@ pub const CHECKERS: &[(&str, &str, Check)] = &[
         giving::what_is_unconfirmed_is_asked_about_first,
     ),
     ("a_window_is_kept", "law 6, I44", giving::a_window_is_kept),
-    ("everything_is_done_in_the_end", "I34, I40, I44", everything_is_done_in_the_end),
+    ("everything_is_done_in_the_end", "I17, I34, I40, I44", everything_is_done_in_the_end),
 ];
 
 /// Runs every checker.

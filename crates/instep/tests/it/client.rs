@@ -8,7 +8,7 @@ use instep_client::{Change, Channel, Channels, Client, Error, Happening};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::running::{PATIENCE, Server};
+use crate::running::{CONFIG, PATIENCE, Server};
 
 fn put(key: &str, row: Value) -> Value {
     json!({"op": "put", "table": "t", "key": key, "row": row})
@@ -154,4 +154,30 @@ async fn a_snapshot_too_large_for_a_reply_arrives_in_chunks_and_then_resumes() {
     assert_eq!(next(&mut topic).await, Happening::Lost);
     let Happening::Joined(reply) = next(&mut topic).await else { panic!("not joined again") };
     assert_eq!(reply["mode"], "resume");
+}
+
+/// I29: commits elsewhere move a reader on whose own table is quiet.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_of_a_quiet_table_moves_on_while_another_is_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::serve_with(directory.path(), &format!("bookmark_ms = 100\n{CONFIG}"));
+    std::thread::scope(|scope| scope.spawn(|| server.wait_until_joinable("table:d/t")).join())
+        .unwrap();
+    let client = client_of(&server);
+    let channels = Channels::connect(&server.url).await.unwrap();
+    let (_, mut quiet) = channels.join("table:d/t", json!({})).await.unwrap();
+
+    let busy = [
+        json!({"op": "create_table", "table": "busy"}),
+        json!({"op": "put", "table": "busy", "key": "k", "row": {}}),
+    ];
+    let written = client.commit("d", &busy, None).await.unwrap().position;
+
+    loop {
+        let Happening::Event { event, payload } = next(&mut quiet).await else { panic!("lost") };
+        assert_eq!(event, "bookmark", "{payload}");
+        if payload["position"].as_str().unwrap() >= written.as_str() {
+            break;
+        }
+    }
 }

@@ -37,6 +37,7 @@ fn rows(server: &Server, name: &str) -> usize {
     rows["rows"].as_array().unwrap().len()
 }
 
+/// I13: a server is not ready before everything is open.
 #[test]
 fn a_dataset_whose_disk_does_not_answer_keeps_no_other_from_being_served_and_comes_up_later() {
     let directory = tempfile::tempdir().unwrap();

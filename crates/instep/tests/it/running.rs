@@ -24,6 +24,15 @@ topic = 'room:*'
 anyone_publishes = true
 ";
 
+/// A bound in time: told everywhere, and held where nothing else runs (`cargo xtask soak` sets
+/// `INSTEP_TIMED`).
+#[expect(clippy::print_stdout, reason = "a figure of the test, beside its verdict")]
+pub(crate) fn hold_time(what: &str, took: Duration, bound: Duration) {
+    println!("{what}: {took:?}, bound {bound:?}");
+    let is_held = std::env::var_os("INSTEP_TIMED").is_some();
+    assert!(!is_held || took <= bound, "{what}: {took:?}, bound {bound:?}");
+}
+
 /// The binary, with nothing of the environment that could reach another server.
 pub(crate) fn binary() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_instep"));
@@ -288,7 +297,7 @@ impl Server {
     }
 
     /// A table is acknowledged a moment before its topic can be joined.
-    fn wait_until_joinable(&self, topic: &str) {
+    pub(crate) fn wait_until_joinable(&self, topic: &str) {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(async {
             let channels = instep_client::Channels::connect(&self.url).await.unwrap();

@@ -21,7 +21,7 @@ fn remove_billing(guarded: &Guarded) {
 
 /// I24: a right lost while subscribed ends the subscription.
 #[test]
-fn i_24_a_key_that_is_taken_away_closes_the_channels_it_opened_and_no_others() {
+fn i24_a_key_that_is_taken_away_closes_the_channels_it_opened_and_no_others() {
     let directory = tempfile::tempdir().unwrap();
     let guarded = Guarded::with_secret(directory.path());
     let key = billing(&guarded);
@@ -49,7 +49,7 @@ fn i_24_a_key_that_is_taken_away_closes_the_channels_it_opened_and_no_others() {
 
 /// I24, for those who read without a socket.
 #[test]
-fn i_24_a_key_that_is_taken_away_ends_long_poll_channels_and_readers_of_events() {
+fn i24_a_key_that_is_taken_away_ends_long_poll_channels_and_readers_of_events() {
     let directory = tempfile::tempdir().unwrap();
     let guarded = Guarded::with_secret(directory.path());
     let key = billing(&guarded);
@@ -90,7 +90,7 @@ fn i_24_a_key_that_is_taken_away_ends_long_poll_channels_and_readers_of_events()
 
 /// I24: who has the old secret is out as soon as there is a new one, on every connection.
 #[test]
-fn i_24_a_secret_that_is_changed_closes_the_channels_of_its_tokens() {
+fn i24_a_secret_that_is_changed_closes_the_channels_of_its_tokens() {
     let directory = tempfile::tempdir().unwrap();
     let guarded = Guarded::with_secret(directory.path());
     guarded.runtime.block_on(async {

@@ -164,7 +164,7 @@ fn sockets_join_and_publish_as_rights_say() {
 
 /// I24: a right lost while subscribed ends the subscription.
 #[test]
-fn i_24_channels_are_closed_once_when_the_token_ends_and_the_socket_stays() {
+fn i24_channels_are_closed_once_when_the_token_ends_and_the_socket_stays() {
     let directory = tempfile::tempdir().unwrap();
     let guarded = Guarded::with_secret(directory.path());
     guarded.runtime.block_on(async {
@@ -189,7 +189,7 @@ fn i_24_channels_are_closed_once_when_the_token_ends_and_the_socket_stays() {
 
 /// I24
 #[test]
-fn i_24_a_new_token_moves_the_end_and_closes_what_it_does_not_allow() {
+fn i24_a_new_token_moves_the_end_and_closes_what_it_does_not_allow() {
     let directory = tempfile::tempdir().unwrap();
     let guarded = Guarded::with_secret(directory.path());
     guarded.runtime.block_on(async {

@@ -34,7 +34,7 @@ async fn route_round(house: &House, first: u64, endpoints: u64, server: &str) {
     }
 }
 
-// SMQ-R1: what once ate the database; `cargo xtask bench mail` measures it at ten million.
+// SMQ-R1, I47: what once ate the database; `cargo xtask bench mail` measures it at ten million.
 // 20,000 messages wait for others, a thousand for a server with 5,000 endpoints, as many for one
 // with a single endpoint.
 #[tokio::test(flavor = "multi_thread")]

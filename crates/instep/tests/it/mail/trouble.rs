@@ -135,7 +135,7 @@ async fn an_old_message_expires_whether_it_waits_or_was_given() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn i_35_a_message_that_kills_its_server_becomes_a_dead_letter_and_its_neighbours_do_not() {
+async fn i35_a_message_that_kills_its_server_becomes_a_dead_letter_and_its_neighbours_do_not() {
     let directory = tempfile::tempdir().unwrap();
     let house = House::open_with(
         directory.path(),
