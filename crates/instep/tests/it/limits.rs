@@ -142,14 +142,13 @@ fn frames_and_channels_are_limited_as_the_configuration_says() {
 #[test]
 fn silence_ends_a_socket_after_the_configured_time() {
     let limited = Limited::start("socket_idle_ms = 300");
-    let mut client = limited.connect();
     let began = Instant::now();
+    let mut client = limited.connect();
 
     let told = client.close_code();
 
     assert_eq!(told, json!({"code": 1012, "reason": "idle"}));
-    assert!(began.elapsed() >= Duration::from_millis(250), "{:?}", began.elapsed());
-    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    assert!(began.elapsed() >= Duration::from_millis(300), "not before its time");
 }
 
 #[test]
