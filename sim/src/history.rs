@@ -37,7 +37,7 @@ pub enum Event {
         /// Index of the declared set among those that are known.
         views: usize,
     },
-    /// Somebody asked for another dataset.
+    /// Another dataset was asked for.
     DatasetMade {
         /// Its name.
         dataset: String,
@@ -46,7 +46,7 @@ pub enum Event {
         /// It was acknowledged.
         done: bool,
     },
-    /// Somebody removed another dataset.
+    /// Another dataset was removed.
     DatasetRemoved {
         /// Its name.
         dataset: String,

@@ -288,7 +288,7 @@ impl World {
         }
     }
 
-    /// Somebody joins: over a new connection, or again over the one that is there.
+    /// Join of a subscriber: over a new connection, or again over the one that is there.
     fn return_one(&mut self, again: bool) {
         let Some(node) = &mut self.node else { return };
         let at = self.dice.below(self.subscribers.len());

@@ -9,6 +9,7 @@ mod links;
 mod lints;
 mod ratchet;
 mod sizes;
+mod subjects;
 mod tables;
 mod words;
 
@@ -26,6 +27,7 @@ const RULES: &[(&str, Rule)] = &[
     ("words", words::check),
     ("sizes", sizes::check),
     ("lints", lints::check),
+    ("subjects of commits", subjects::check),
     ("architecture", architecture::check),
     ("links", links::check),
     ("reference tables", tables::check_reference),
@@ -76,6 +78,11 @@ mod tests {
     #[test]
     fn files_stay_short() {
         holds(sizes::check);
+    }
+
+    #[test]
+    fn subjects_of_commits_are_short() {
+        holds(subjects::check);
     }
 
     #[test]

@@ -66,7 +66,7 @@ pub enum SaleError {
     /// Nothing is released.
     #[error("no product is released: release one first")]
     NothingReleased,
-    /// Nobody buys, or too many do.
+    /// Number of buyers out of bounds.
     #[error("a sale has 1 to {BUYERS_MAX} buyers")]
     BadBuyers,
     /// No rate, or beyond what can be asked for.

@@ -32,7 +32,7 @@ pub(crate) enum Kind {
 }
 
 impl Principal {
-    /// Nobody in particular.
+    /// Principal of a request without a credential.
     #[must_use]
     pub fn anonymous() -> Self {
         Self::plain(Kind::Anonymous, ANONYMOUS.to_owned(), BTreeSet::new())

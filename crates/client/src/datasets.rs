@@ -89,7 +89,7 @@ pub struct ViewFailure {
 pub struct TableStatus {
     /// Its name.
     pub name: String,
-    /// Anybody may read it.
+    /// Readable without any right.
     pub public: bool,
     /// Rows.
     pub rows: u64,

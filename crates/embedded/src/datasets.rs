@@ -36,7 +36,7 @@ pub enum Found {
     Dataset,
     /// Begun by a version that made datasets in place, and never finished: nothing was ever in it.
     Unfinished,
-    /// Somebody else's.
+    /// Directory that Instep did not make.
     Foreign,
 }
 

@@ -26,7 +26,7 @@ pub use proposal::{PROPOSAL_FORMAT, Proposal};
 /// Options of a table, set when it is created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct TableOptions {
-    /// Anybody may join its `table:` topic.
+    /// Public: its `table:` topic may be joined without any right.
     #[serde(default)]
     pub public: bool,
 }

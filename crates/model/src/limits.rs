@@ -223,7 +223,7 @@ pub const PRESENCE_METAS_PER_KEY: usize = 64;
 pub const PRESENCE_PIECE_BYTES: usize = 64 * 1024;
 /// Metas on one topic that are listed; beyond it only their count is told.
 pub const PRESENCE_LISTED: usize = 1_000;
-/// Everybody on a topic is told who came and went this often.
+/// Interval at which those on a topic are told who came and went.
 pub const PRESENCE_MS: u64 = 250;
 /// Live topics are looked at for what is too old this often.
 pub const LIVE_HOUSE_MS: u64 = 1_000;

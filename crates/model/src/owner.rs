@@ -40,7 +40,7 @@ pub use refusal::{Excess, Held, Refusal};
 /// Event of an owner: its input. `T` is whatever the shell answers a proposal by.
 #[derive(Debug)]
 pub enum Event<T> {
-    /// Somebody proposes a commit.
+    /// Proposal of a commit.
     Propose {
         /// Ticket by which the proposal is answered.
         ticket: T,

@@ -95,7 +95,7 @@ const META_BYTES: usize = 64;
 
 type Metas = BTreeMap<Arc<str>, Vec<Meta>>;
 
-/// Everybody on one topic.
+/// Presences of one topic.
 #[derive(Debug, Default, Clone)]
 pub struct Presence {
     present: Metas,
@@ -106,7 +106,7 @@ pub struct Presence {
     seen: bool,
     /// Too many to list: only the count is told, until half of them are gone.
     crowded: bool,
-    /// Nobody is ever listed.
+    /// Presences are counted and never listed.
     counts: bool,
     told_count: usize,
 }
@@ -137,13 +137,13 @@ pub struct After {
 }
 
 impl Presence {
-    /// Nobody yet; only how many there are will ever be told.
+    /// Empty; only how many there are will ever be told.
     #[must_use]
     pub fn counting() -> Self {
         Self { counts: true, crowded: true, ..Self::default() }
     }
 
-    /// Somebody is here. The reference must be new.
+    /// Adds a presence. The reference must be new.
     ///
     /// # Errors
     /// [`PresenceError`] when the key or the meta is over its limit.
@@ -179,7 +179,7 @@ impl Presence {
         Ok(true)
     }
 
-    /// Somebody is gone. False when nobody is tracked under the reference.
+    /// Removes a presence. False when none is tracked under the reference.
     pub fn untrack(&mut self, key: &str, reference: &str) -> bool {
         let Some(gone) = take(&mut self.present, key, reference) else {
             return false;

@@ -36,7 +36,7 @@ pub(super) fn memory(incarnation: Incarnation, state: &State, source: Source) ->
 }
 
 impl Node {
-    /// Somebody reads the node's memory.
+    /// Reads the node's memory, as any request does.
     pub(crate) fn look(&mut self, trace: &mut Vec<Event>) {
         self.remember_memory(trace);
     }

@@ -35,7 +35,7 @@ impl From<io::Error> for NotMade {
 }
 
 impl World {
-    /// Somebody asks for a dataset that is not there.
+    /// Makes a dataset that is not there.
     pub(super) fn make_dataset(&mut self) {
         let name = shop::name(self.dice.pick::<&str>(&NAMES));
         let Some(datasets) = self.datasets.clone() else { return };
@@ -59,7 +59,7 @@ impl World {
         self.trace.push(Event::DatasetMade { dataset, entries, done });
     }
 
-    /// Somebody removes a dataset.
+    /// Removes a dataset.
     pub(super) fn remove_dataset(&mut self) {
         let name = shop::name(self.dice.pick::<&str>(&NAMES));
         let Some(datasets) = self.datasets.clone() else { return };

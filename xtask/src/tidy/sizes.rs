@@ -27,7 +27,7 @@ pub(crate) fn check(workspace: &Workspace) -> Fallible<Vec<Violation>> {
             files.insert(path.to_owned(), source::production_lines(&source::masked(&text)));
         }
     }
-    violations.extend(ratchet::hold(FILE_LINES, &files, &exceptions.files));
+    violations.extend(ratchet::hold("lines", FILE_LINES, &files, &exceptions.files));
     Ok(violations)
 }
 

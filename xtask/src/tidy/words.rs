@@ -1,7 +1,10 @@
 //! Names that say nothing, doc comments that begin with a question, leftovers of work, and traces
 //! of the machine it was done on.
 
+use std::collections::BTreeMap;
+
 use super::Violation;
+use super::ratchet::{self, Exceptions};
 use crate::workspace::Workspace;
 use crate::{Fallible, source};
 
@@ -53,13 +56,34 @@ const MACHINE: &[&str] = &[
 
 /// First words of doc comments that name nothing a reader would search for.
 const QUESTIONS: &[&str] = &[
-    "What", "Whatever", "Who", "Whoever", "Whom", "Whose", "Which", "How", "When", "Where",
-    "Whether", "Why", "That", "Those",
+    "What",
+    "Whatever",
+    "Who",
+    "Whoever",
+    "Whom",
+    "Whose",
+    "Which",
+    "How",
+    "When",
+    "Where",
+    "Whether",
+    "Why",
+    "That",
+    "Those",
+    "Somebody",
+    "Nobody",
+    "Anybody",
+    "Everybody",
+    "Someone",
+    "Anyone",
+    "Everyone",
 ];
 
 /// Reads every text file once.
 pub(crate) fn check(workspace: &Workspace) -> Fallible<Vec<Violation>> {
     let mut violations = Vec::new();
+    let excused = Exceptions::read(workspace)?.openings;
+    let mut openings = BTreeMap::new();
     for path in &workspace.files {
         violations.extend(check_name(path));
         let Some(text) = workspace.text(path) else {
@@ -73,9 +97,15 @@ pub(crate) fn check(workspace: &Workspace) -> Fallible<Vec<Violation>> {
         }
         if path.ends_with(".rs") {
             violations.extend(check_rust(path, &source::masked(&text)));
-            violations.extend(check_docs(path, &text));
+            let found = check_docs(path, &text);
+            openings.insert(path.clone(), found.len());
+            if !excused.contains_key(path) {
+                violations.extend(found);
+            }
         }
     }
+    openings.retain(|path, _| excused.contains_key(path));
+    violations.extend(ratchet::hold("openings of doc comments", 0, &openings, &excused));
     Ok(violations)
 }
 

@@ -35,7 +35,7 @@ enum Action {
     Create {
         #[command(flatten)]
         table: Table,
-        /// Anybody may read it, and join its topic table:DATASET/TABLE.
+        /// Let everybody read it, and join its topic table:DATASET/TABLE.
         #[arg(long)]
         public: bool,
     },

@@ -76,7 +76,7 @@ fn who_waits_for_a_descriptor_is_served_when_there_is_one() {
     }
 }
 
-/// Nobody is kept from taking as much as there is, and each commit needs another file.
+/// Limits that keep no client from taking what there is; each commit needs another file.
 const OPEN_TO_ALL: &str = "sockets = 100000\nsockets_per_address = 0\nhandshake_ms = 60000\n";
 const WIDE: &str = "[rate]\nloopback = true\nconnections = 20000\nconnections_burst = 20000\n\
                     [log]\nsegment_bytes = 1024\n";

@@ -104,7 +104,7 @@ pub enum Operation {
     CreateTable {
         /// The table.
         table: Name,
-        /// Anybody may join its `table:` topic.
+        /// Public: its `table:` topic may be joined without any right.
         #[serde(default)]
         public: bool,
     },

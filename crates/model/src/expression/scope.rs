@@ -13,7 +13,7 @@ use super::functions::{self, Form};
 /// Problem for which an expression is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Problem<'a> {
-    /// Nobody knows this name, that of the node with this id.
+    /// Unknown name, that of the node with this id.
     Unknown(&'a str, u64),
     /// There is no function of this name that is called so, by the node with this id.
     NoFunction(&'a str, Form, u64),

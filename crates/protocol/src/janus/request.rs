@@ -67,7 +67,7 @@ pub enum Rejected {
     /// It is JSON, but not of the form of a request.
     #[error("the frame is no request: {0}")]
     BadFrame(String),
-    /// Nobody knows this action.
+    /// Unknown action.
     #[error("the actions are subscribe, unsubscribe and attach")]
     UnknownAction,
     /// A topic has a name.
