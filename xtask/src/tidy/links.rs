@@ -1,10 +1,18 @@
-//! Relative links in documents lead to something.
+//! Relative links in documents lead to something, and so do the paths of code that they name.
 
 use super::Violation;
 use crate::Fallible;
 use crate::workspace::Workspace;
 
-/// Follows every relative link of every Markdown file.
+/// Ends of what is a path of this tree when it stands in backticks.
+const CODE: &[&str] = &[".rs", ".mjs", ".md"];
+/// Folders of this tree, which are named with a `/` at their end.
+const FOLDERS: &[&str] =
+    &["apps/", "conformance/", "crates/", "docs/", "fuzz/", "sim/", "web/", "xtask/"];
+/// Documents of the past: what they name may be gone.
+const PAST: &[&str] = &["CHANGELOG.md"];
+
+/// Follows every relative link of every Markdown file, and looks for every path in backticks.
 pub(crate) fn check(workspace: &Workspace) -> Fallible<Vec<Violation>> {
     let mut violations = Vec::new();
     for path in workspace.files_with("md") {
@@ -17,8 +25,42 @@ pub(crate) fn check(workspace: &Workspace) -> Fallible<Vec<Violation>> {
                 violations.push(format!("{path}: `{target}` leads nowhere"));
             }
         }
+        let named = if PAST.contains(&path) { Vec::new() } else { paths(&text) };
+        for named in named.into_iter().filter(|named| !is_there(workspace, named)) {
+            violations.push(format!("{path}: there is no `{named}`"));
+        }
     }
     Ok(violations)
+}
+
+/// A path may be cut at the front: `model/src/owner.rs`.
+fn is_there(workspace: &Workspace, named: &str) -> bool {
+    if named.ends_with('/') {
+        return workspace.files.iter().any(|file| file.starts_with(named));
+    }
+    let end = format!("/{named}");
+    workspace.files.iter().any(|file| file == named || file.ends_with(&end))
+}
+
+/// Words in backticks, outside fenced code, that are paths of source files or documents.
+fn paths(text: &str) -> Vec<&str> {
+    let mut fenced = false;
+    let mut found = Vec::new();
+    for line in text.lines() {
+        if line.trim_start().starts_with("```") {
+            fenced = !fenced;
+        } else if !fenced {
+            let spans = line.split('`').skip(1).step_by(2);
+            found.extend(spans.filter(|span| span.contains('/') && is_path(span)));
+        }
+    }
+    found
+}
+
+fn is_path(span: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '-' | '_');
+    let folder = span.ends_with('/') && FOLDERS.iter().any(|folder| span.starts_with(folder));
+    (folder || CODE.iter().any(|end| span.ends_with(end))) && span.chars().all(plain)
 }
 
 /// Targets of links, `](…)` or `]: …`, outside code, that are no addresses of the web.
@@ -55,6 +97,12 @@ fn targets_of_line(line: &str) -> Vec<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_of_code_are_found_in_backticks_alone() {
+        let text = "`model/src/owner.rs` `Owner` `a/*.rs` b/c.rs `d.rs`\n```\n`e/f.rs`\n```\n";
+        assert_eq!(paths(text), ["model/src/owner.rs"]);
+    }
 
     #[test]
     fn relative_targets_are_found_and_addresses_and_code_are_not() {
