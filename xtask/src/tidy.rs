@@ -4,6 +4,7 @@
 //! that say how to mend it. The tests at the end are the rules by name.
 
 mod architecture;
+mod glossary;
 mod layers;
 mod links;
 mod lints;
@@ -30,6 +31,7 @@ const RULES: &[(&str, Rule)] = &[
     ("subjects of commits", subjects::check),
     ("architecture", architecture::check),
     ("links", links::check),
+    ("glossary", glossary::check),
     ("reference tables", tables::check_reference),
     ("dependency reasons", tables::check_dependencies),
     ("requirements", requirements::check),
@@ -96,8 +98,13 @@ mod tests {
     }
 
     #[test]
-    fn relative_links_resolve() {
+    fn relative_links_and_paths_of_code_resolve() {
         holds(links::check);
+    }
+
+    #[test]
+    fn the_glossary_names_types_that_exist() {
+        holds(glossary::check);
     }
 
     #[test]
