@@ -81,6 +81,7 @@ pub(crate) fn check(workspace: &Workspace) -> Fallible<Vec<String>> {
     for (id, tests) in tests::carriers(workspace).iter().filter(|(id, _)| !known.contains(id)) {
         violations.push(format!("{}: there is no {id}", tests[0]));
     }
+    violations.extend(tests::undocumented_faults(workspace));
     Ok(violations)
 }
 

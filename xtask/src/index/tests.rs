@@ -10,6 +10,25 @@ const CHECKERS: &[&str] = &["sim/src/checker.rs", "sim/src/mail/checker.rs"];
 /// Table of broken variants: `| law | fault | caught by |`.
 const FAULTS: &str = "docs/internals/simulator.md";
 
+/// Lists of broken variants: a variant, its name, the checker that must catch it.
+const FAULT_LISTS: &[&str] = &["sim/src/fault.rs", "sim/src/mail.rs"];
+
+/// Broken variants without a row in the table.
+pub(super) fn undocumented_faults(workspace: &Workspace) -> Vec<String> {
+    let table = workspace.text(FAULTS).unwrap_or_default();
+    let lists = FAULT_LISTS.iter().filter_map(|path| workspace.text(path));
+    let names: Vec<String> = lists.flat_map(|text| fault_names(&text)).collect();
+    let missing = names.into_iter().filter(|name| !table.contains(&format!("`{name}`")));
+    missing.map(|name| format!("{FAULTS}: the broken variant `{name}` has no row")).collect()
+}
+
+fn fault_names(text: &str) -> Vec<String> {
+    let literals = text.split('"').skip(1).step_by(2);
+    let plain = |c: char| c.is_ascii_lowercase() || c == '-';
+    let names = literals.filter(|name| name.contains('-') && name.chars().all(plain));
+    names.map(str::to_owned).collect()
+}
+
 /// Everything that carries an id: `path::name`, in the order of the files.
 pub(super) fn carriers(workspace: &Workspace) -> BTreeMap<Id, Vec<String>> {
     let mut carriers: BTreeMap<Id, Vec<String>> = BTreeMap::new();
@@ -137,6 +156,12 @@ mod carried {
 
         assert_eq!(shown(functions(text, false)), ["law_9_slow: law 9 I24", "i7_ahead: I7"]);
         assert_eq!(shown(functions("fn i7_suite(mut log: L) {\n", true)), ["i7_suite: I7"]);
+    }
+
+    #[test]
+    fn a_broken_variant_is_known_by_its_name() {
+        let list = "(AckEarly, \"ack-early\", \"a_rule\"),\n\"a sentence - of words\"";
+        assert_eq!(fault_names(list), ["ack-early"]);
     }
 
     #[test]
