@@ -7,7 +7,7 @@ use futures_util::FutureExt as _;
 use instep_model::limits;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::shard::Clock;
+use crate::times::Clock;
 
 /// Listener that measures how long those who came there have waited.
 pub struct Entrance {

@@ -31,13 +31,14 @@ use tokio::time::Instant;
 pub use self::form::Form;
 use self::form::Id;
 use crate::door::Door;
-use crate::house::{House, left_ms};
+use crate::house::House;
 use crate::line::Crowded;
 use crate::places::Place;
 use crate::rules::JoinRequest;
 use crate::talk::gap;
 use crate::talk::presence::{Seat, Wish};
 use crate::talk::rest::Rest;
+use crate::wall_clock::left_ms;
 
 /// Name of the first event.
 const JOINED_EVENT: &str = "joined";

@@ -4,7 +4,7 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use instep_access::{Action, Credential, Gate, Refusal, Resource};
 use instep_node::Node;
@@ -14,14 +14,15 @@ use instep_protocol::vsn::Vsn;
 use tokio::runtime::Handle;
 
 use crate::agents::Agents;
-use crate::door::DoorOptions;
+use crate::certificates::Handshakes;
+use crate::options::DoorOptions;
 use crate::places::{Full, Place, Places, Sort};
 use crate::rates::{self, Rates};
 use crate::refusals::Refusals;
 use crate::rules::Channel;
-use crate::shard::Sessions;
+use crate::sessions::Sessions;
 use crate::talk::Talk;
-use crate::tls::Handshakes;
+use crate::wall_clock::{left_ms, wall_ms};
 
 /// State behind the door.
 pub(crate) struct House {
@@ -242,20 +243,4 @@ fn session(vsn: Vsn, options: &DoorOptions) -> Options {
         held_bytes: options.frame_bytes,
         ..Options::websocket(vsn)
     }
-}
-
-/// Milliseconds until a credential ends; none when it does not end by itself.
-pub(crate) fn left_ms(credential: &Credential) -> Option<u64> {
-    Some(credential.next_deadline()?.saturating_sub(wall_ms()))
-}
-
-/// Milliseconds since 1970, by which tokens expire.
-pub(crate) fn wall_ms() -> u64 {
-    wall_us() / 1_000
-}
-
-/// Microseconds since 1970.
-pub(crate) fn wall_us() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }

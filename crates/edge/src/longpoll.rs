@@ -26,8 +26,8 @@ use self::polls::{Polls, Reply, put_back};
 pub(crate) use self::revoked::Revoked;
 use crate::door::Door;
 use crate::entry::{self, Refused};
-use crate::shard::{self, ConnectionState};
 use crate::socket::Peer;
+use crate::states::{self, ConnectionState};
 
 const WINDOW: Duration = Duration::from_millis(limits::LONGPOLL_WINDOW_MS);
 const TOKEN_HEADER: &str = "x-phoenix-longpoll-token";
@@ -282,7 +282,7 @@ pub(crate) async fn states(door: &Door, most: usize) -> Vec<ConnectionState> {
     for handle in handles {
         states.extend(state_of(&handle).await);
         if states.len() > most.saturating_mul(2) {
-            shard::sort(&mut states);
+            states::sort(&mut states);
             states.truncate(most);
         }
     }

@@ -19,9 +19,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use instep_model::limits;
 use tokio::sync::Notify;
 
-use crate::door::DoorOptions;
 use crate::house::House;
 use crate::listen::reserve;
+use crate::options::DoorOptions;
 use crate::rates;
 
 /// Kind of a place.

@@ -14,10 +14,10 @@ use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 use tokio_rustls::server::TlsStream;
 
+use crate::certificates::Certificates;
 use crate::door::Door;
 use crate::line::{self, Line};
 use crate::shard::{Stream, Tls};
-use crate::tls::Certificates;
 
 const VANISHED: Duration = Duration::from_millis(limits::VANISHED_MS);
 

@@ -40,8 +40,9 @@ use self::mail::{Part, Role};
 use self::presence::Wish;
 use self::rest::Rest;
 use self::speaker::Speaker;
-use crate::house::{House, left_ms, wall_us};
+use crate::house::House;
 use crate::longpoll::Revoked;
+use crate::wall_clock::{left_ms, wall_us};
 
 /// The event by which a client that is told to renew its token does so.
 const TOKEN_EVENT: &str = "access_token";

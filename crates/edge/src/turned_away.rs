@@ -7,9 +7,9 @@ use instep_protocol::session::{CLOSE_POLICY, CLOSE_TRY_LATER};
 use instep_protocol::vsn::Vsn;
 use instep_protocol::{janus, length};
 
-use crate::house::wall_us;
+use crate::counts::DoorKind;
 use crate::places::Full;
-use crate::shard::DoorKind;
+use crate::wall_clock::wall_us;
 
 /// Reason why a connection is not taken in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

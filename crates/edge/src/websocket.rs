@@ -27,6 +27,8 @@ use crate::door::Door;
 use crate::entry;
 use crate::line::Line;
 use crate::places::{Full, Place};
+use crate::raw::Raw;
+pub use crate::raw::RawMessage;
 use crate::shard::{Arrival, Side, Stream, Wire};
 use crate::socket::{Peer, Socket};
 
@@ -35,21 +37,6 @@ const KEY_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// Retry-After of a client that has too many sockets already, in seconds.
 const RETRY_S: u64 = 10;
-
-/// A message of a socket that does not speak Channels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RawMessage<'a> {
-    /// A text.
-    Text(&'a str),
-    /// Bytes.
-    Binary(&'a [u8]),
-}
-
-/// Answer function of a socket that does not speak Channels.
-pub(crate) struct Raw {
-    pub(crate) limit: usize,
-    pub(crate) answer: Box<dyn Fn(RawMessage<'_>) -> Option<Frame> + Send + Sync>,
-}
 
 /// Upgrades a request to a Channels socket, or refuses it with a plain HTTP status.
 pub async fn upgrade(

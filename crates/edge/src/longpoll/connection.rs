@@ -20,7 +20,7 @@ use super::revoked::{Revocations, Revoked};
 use crate::house::House;
 use crate::places::Place;
 use crate::rates::{Allowance, Meter, Refused};
-use crate::shard::ConnectionState;
+use crate::states::ConnectionState;
 use crate::talk::{Answer, Joined, News, Outside, Talk, Wait, Wants};
 
 /// Frames taken from one topic before the next topic has its turn.

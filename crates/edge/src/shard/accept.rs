@@ -12,12 +12,12 @@ use instep_protocol::length;
 use instep_protocol::vsn::Vsn;
 use mio::net::{TcpListener, TcpStream};
 
-use super::DoorKind;
 use super::connection::Side;
 use super::core::Core;
 use super::mail::Arrival;
 use super::stream::Stream;
 use super::wire::Wire;
+use crate::counts::DoorKind;
 use crate::listen::{is_scarce, reserve_begins};
 use crate::places::{Place, Sort};
 use crate::talk::Talk;

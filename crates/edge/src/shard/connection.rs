@@ -11,15 +11,16 @@ use std::sync::Arc;
 use instep_model::limits;
 use instep_protocol::session::{CLOSE_RESTART, ChannelId, Event, Incoming};
 
+use super::Arrival;
 use super::core::Core;
 use super::out::{Out, Written};
 use super::stream::Stream;
 use super::wire::{Form, Wire, write_ring_frame};
-use super::{Arrival, DoorKind};
+use crate::counts::DoorKind;
 use crate::places::Place;
 use crate::rates::Allowance;
+use crate::raw::Raw;
 use crate::talk::{Answer, News, Outside, Talk};
-use crate::websocket::Raw;
 
 /// Frames that one subscriber, which is behind, takes from one topic at a time.
 const CATCH_UP_FRAMES: usize = 64;

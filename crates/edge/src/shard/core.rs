@@ -9,11 +9,11 @@ use instep_protocol::session::Channel;
 
 use super::awaited::{Answered, Awaited};
 use super::connection::Marks;
-use super::counts::Counters;
 use super::fan_out::{Giving, Owed};
 use super::mail::{Mail, Post};
 use super::topics::Topics;
 use super::wheel::{Entry, Wheel};
+use crate::counts::Counters;
 use crate::house::House;
 use crate::rates::Meter;
 use crate::talk::{Joined, Outside, Wait, Wants};

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use instep_node::Bell;
 use instep_protocol::janus::Token;
 
-use super::DoorKind;
 use super::awaited::Answered;
 use super::connection::{Connection, Side};
 use super::stream::Stream;
 use super::survey::Question;
 use super::wire::Wire;
+use crate::counts::DoorKind;
 use crate::places::Place;
 
 pub(crate) enum Mail {

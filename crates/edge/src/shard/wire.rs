@@ -6,8 +6,8 @@ use instep_protocol::encode::{Frame, binary_named_broadcast, encode_broadcast};
 use instep_protocol::vsn::Vsn;
 use instep_protocol::{janus, length, websocket};
 
-use super::DoorKind;
-use crate::house::wall_us;
+use crate::counts::DoorKind;
+use crate::wall_clock::wall_us;
 
 /// Reads the stream of one connection.
 pub(crate) enum Wire {

@@ -11,7 +11,7 @@ use instep_protocol::session::{Channel, ChannelId};
 use super::mail::Part;
 use super::presence::Seat;
 use super::rest::Rest;
-use crate::shard::TopicState;
+use crate::states::TopicState;
 
 /// A topic that the client has joined. First what every message looks at and leaves behind: with
 /// many subscribers each line of memory is one more wait.

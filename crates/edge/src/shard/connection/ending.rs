@@ -13,10 +13,10 @@ use instep_protocol::websocket;
 use serde_json::json;
 
 use super::{Connection, Ending, Fate, Side};
-use crate::house::wall_us;
 use crate::shard::core::Core;
 use crate::shard::wheel::Entry;
 use crate::shard::wire::Wire;
+use crate::wall_clock::wall_us;
 
 impl Connection {
     /// True when nothing that the client says matters any more.

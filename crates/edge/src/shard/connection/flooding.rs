@@ -5,9 +5,9 @@ use instep_protocol::janus::codec::encode_error;
 use instep_protocol::session::CLOSE_POLICY;
 
 use super::Connection;
-use crate::house::wall_us;
 use crate::rates::Refused;
 use crate::shard::core::Core;
+use crate::wall_clock::wall_us;
 
 /// Error code for the client.
 const CODE: &str = "rate_limited";

@@ -13,9 +13,9 @@ use instep_protocol::websocket::{self, Decoded, Message};
 use instep_protocol::{encode, length};
 
 use super::{Connection, Ending, Fate, Side};
-use crate::house::wall_us;
 use crate::shard::core::Core;
 use crate::shard::wire::Wire;
+use crate::wall_clock::wall_us;
 use crate::websocket::RawMessage;
 
 impl Connection {

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::counts::Counter;
+use crate::counter::Counter;
 
 /// The longest time of each step, in microseconds; what takes longer stands in a step of its own.
 pub const STEPS_US: [u64; 13] = [

@@ -11,23 +11,23 @@ pub(crate) struct Sessions(Mutex<HashMap<Token, Home>>);
 
 /// Location of a session, for as long as it lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Home {
-    pub(super) shard: usize,
-    pub(super) slot: u32,
+pub(crate) struct Home {
+    pub(crate) shard: usize,
+    pub(crate) slot: u32,
     /// The number of the connection in that slot.
-    pub(super) number: u64,
+    pub(crate) number: u64,
 }
 
 impl Sessions {
-    pub(super) fn enter(&self, token: Token, home: Home) {
+    pub(crate) fn enter(&self, token: Token, home: Home) {
         self.lock().insert(token, home);
     }
 
-    pub(super) fn leave(&self, token: Token) {
+    pub(crate) fn leave(&self, token: Token) {
         self.lock().remove(&token);
     }
 
-    pub(super) fn find(&self, token: Token) -> Option<Home> {
+    pub(crate) fn find(&self, token: Token) -> Option<Home> {
         self.lock().get(&token).copied()
     }
 

@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::times::{Clock, Times};
+use crate::counter::Counter;
+use crate::times::{Clock, Times};
 
 /// The way by which a connection came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,65 +73,46 @@ pub struct Counts {
 
 /// The counters of one shard: written by its thread, read by anybody.
 #[derive(Debug, Default)]
-pub(super) struct Counters {
+pub(crate) struct Counters {
     websocket: AtomicU64,
     tcp: AtomicU64,
     janus: AtomicU64,
-    pub(super) accepted: Counter,
-    pub(super) refused: Counter,
-    pub(super) frames_in: Counter,
-    pub(super) deliveries: Counter,
-    pub(super) bytes_in: Counter,
-    pub(super) bytes_out: Counter,
-    pub(super) lagged: Counter,
-    pub(super) missed: Counter,
-    pub(super) evicted: Counter,
-    pub(super) overfull: Counter,
-    pub(super) unfinished: Counter,
-    pub(super) panics: Counter,
-    pub(super) handshakes: Clock,
-    pub(super) accepts: Clock,
-    pub(super) waits: Clock,
-    pub(super) turns: Clock,
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Counter(AtomicU64);
-
-impl Counter {
-    /// Adds without a locked instruction: only one thread may.
-    pub(super) fn add(&self, more: u64) {
-        self.0.store(self.0.load(Ordering::Relaxed) + more, Ordering::Relaxed);
-    }
-
-    /// Sets a gauge.
-    pub(super) fn set(&self, now: u64) {
-        self.0.store(now, Ordering::Relaxed);
-    }
-
-    pub(super) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
+    pub(crate) accepted: Counter,
+    pub(crate) refused: Counter,
+    pub(crate) frames_in: Counter,
+    pub(crate) deliveries: Counter,
+    pub(crate) bytes_in: Counter,
+    pub(crate) bytes_out: Counter,
+    pub(crate) lagged: Counter,
+    pub(crate) missed: Counter,
+    pub(crate) evicted: Counter,
+    pub(crate) overfull: Counter,
+    pub(crate) unfinished: Counter,
+    pub(crate) panics: Counter,
+    pub(crate) handshakes: Clock,
+    pub(crate) accepts: Clock,
+    pub(crate) waits: Clock,
+    pub(crate) turns: Clock,
 }
 
 impl Counters {
     /// Connections of this shard, those on their way to it included.
-    pub(super) fn open(&self, kind: DoorKind) {
+    pub(crate) fn open(&self, kind: DoorKind) {
         self.of(kind).fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn close(&self, kind: DoorKind) {
+    pub(crate) fn close(&self, kind: DoorKind) {
         self.of(kind).fetch_sub(1, Ordering::Relaxed);
     }
 
-    pub(super) fn connections(&self) -> u64 {
+    pub(crate) fn connections(&self) -> u64 {
         [&self.websocket, &self.tcp, &self.janus]
             .into_iter()
             .map(|count| count.load(Ordering::Relaxed))
             .sum()
     }
 
-    pub(super) fn read(&self) -> Counts {
+    pub(crate) fn read(&self) -> Counts {
         Counts {
             websocket: self.websocket.load(Ordering::Relaxed),
             tcp: self.tcp.load(Ordering::Relaxed),
