@@ -18,7 +18,6 @@ use crate::certificates::{Certificates, TlsCounts};
 use crate::counts::{Counts, DoorKind};
 use crate::entrance::Entrance;
 use crate::entry;
-use crate::house::House;
 use crate::listen::listen;
 use crate::longpoll::{self, SessionHandle};
 use crate::options::DoorOptions;
@@ -28,6 +27,7 @@ use crate::rates::{self, RateCounts};
 use crate::refusals::JOIN_REFUSALS;
 use crate::rules::Channel;
 use crate::shard::{self, Arrival, Mail, Shards};
+use crate::state::EdgeState;
 use crate::states::{self, ConnectionState, Lag};
 use crate::times::{Clock, Times};
 use crate::tls::{self, Greeting};
@@ -38,7 +38,7 @@ use crate::tls::{self, Greeting};
 pub struct Door(Arc<Shared>);
 
 struct Shared {
-    house: Arc<House>,
+    edge: Arc<EdgeState>,
     shards: Arc<Shards>,
     drain: watch::Sender<bool>,
     /// Counts how often keys or rights have changed.
@@ -64,11 +64,11 @@ impl Door {
         channels: Vec<Channel>,
         options: DoorOptions,
     ) -> io::Result<Self> {
-        let house = Arc::new(House::new(node, gate, channels, options));
-        let shards = Arc::new(Shards::start(&house)?);
+        let edge = Arc::new(EdgeState::new(node, gate, channels, options));
+        let shards = Arc::new(Shards::start(&edge)?);
         let (drain, review) = (watch::Sender::new(false), watch::Sender::new(0));
         let (longpoll, waits) = (Mutex::default(), Mutex::default());
-        Ok(Self(Arc::new(Shared { house, shards, drain, review, longpoll, waits })))
+        Ok(Self(Arc::new(Shared { edge, shards, drain, review, longpoll, waits })))
     }
 
     /// Takes in plain TCP connections: messages behind 4 bytes of length. Returns the address.
@@ -118,14 +118,14 @@ impl Door {
         let door = Arc::downgrade(&self.0);
         let find = move || door.upgrade().map(Self);
         let entrance = self.entrance(listener);
-        self.0.house.runtime.spawn(tls::accept(entrance, find, greeting, self.draining()));
+        self.0.edge.runtime.spawn(tls::accept(entrance, find, greeting, self.draining()));
         Ok(address)
     }
 
     /// Trusted proxies: their word on where a request comes from is believed.
     #[must_use]
     pub fn proxies(&self) -> &Proxies {
-        &self.0.house.options.proxies
+        &self.0.edge.options.proxies
     }
 
     /// Hears from a trusted proxy who is behind a connection, in the time for a handshake; none
@@ -135,7 +135,7 @@ impl Door {
             tracing::debug!(%peer, "this address is none of a trusted proxy");
             return None;
         }
-        let limit = Duration::from_millis(self.0.house.options.handshake_ms);
+        let limit = Duration::from_millis(self.0.edge.options.handshake_ms);
         match tokio::time::timeout(limit, read_proxy_header(stream)).await {
             Ok(Ok(client)) => Some(client.unwrap_or(peer)),
             Ok(Err(error)) => {
@@ -164,8 +164,8 @@ impl Door {
     /// Takes nobody in any more, and tells everybody to come back later (close code 1012): a few at
     /// once, many one after the other, within `drain_spread_ms`.
     pub fn drain(&self) {
-        let house = &self.0.house;
-        house.draining.store(true, Ordering::SeqCst);
+        let edge = &self.0.edge;
+        edge.draining.store(true, Ordering::SeqCst);
         let spread_ms = self.spread_ms();
         tracing::info!(connections = self.connections(), spread_ms, "sending everybody away");
         self.0.drain.send_replace(true);
@@ -182,24 +182,24 @@ impl Door {
     /// True when everybody is being sent away.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.0.house.draining.load(Ordering::SeqCst)
+        self.0.edge.draining.load(Ordering::SeqCst)
     }
 
     /// Duration of a drain with the connections of now, in milliseconds.
     pub(crate) fn spread_ms(&self) -> u64 {
         match self.connections() > limits::DRAIN_AT_ONCE {
-            true => self.0.house.options.drain_spread_ms,
+            true => self.0.edge.options.drain_spread_ms,
             false => 0,
         }
     }
 
     /// Waits until no connection is left; false when `limit` passes first.
     pub async fn empty(&self, limit: Duration) -> bool {
-        let house = &self.0.house;
+        let edge = &self.0.edge;
         let empty = async {
             loop {
-                let told = house.places.empty.notified();
-                if house.places.count(Sort::Socket) == 0 {
+                let told = edge.places.empty.notified();
+                if edge.places.count(Sort::Socket) == 0 {
                     return;
                 }
                 told.await;
@@ -211,7 +211,7 @@ impl Door {
     /// Connections now.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.0.house.places.count(Sort::Socket)
+        self.0.edge.places.count(Sort::Socket)
     }
 
     /// Counters of each shard.
@@ -243,13 +243,13 @@ impl Door {
     /// Connections at all doors now, whatever is spoken on them.
     #[must_use]
     pub fn lines(&self) -> usize {
-        self.0.house.places.count(Sort::Connection)
+        self.0.edge.places.count(Sort::Connection)
     }
 
     /// Bytes that wait for clients, or of clients are not complete.
     #[must_use]
     pub fn waiting_bytes(&self) -> usize {
-        self.0.house.places.bytes()
+        self.0.edge.places.bytes()
     }
 
     /// Long-poll sessions now.
@@ -261,13 +261,13 @@ impl Door {
     /// Counters of TLS handshakes, by outcome.
     #[must_use]
     pub fn tls_handshakes(&self) -> TlsCounts {
-        self.0.house.tls_handshakes.read()
+        self.0.edge.tls_handshakes.read()
     }
 
     /// Clients of HTTP that were sent away because they took nothing for too long.
     #[must_use]
     pub fn slow_readers(&self) -> u64 {
-        self.0.house.slow_readers.load(Ordering::Relaxed)
+        self.0.edge.slow_readers.load(Ordering::Relaxed)
     }
 
     /// Returns the credential of a key or token. An address that has shown too many invalid ones is
@@ -276,7 +276,7 @@ impl Door {
     /// # Errors
     /// Any [`Refusal`] of a key or a token, and [`Refusal::RateLimited`].
     pub fn credential(&self, text: &str, from: Option<IpAddr>) -> Result<Credential, Refusal> {
-        self.0.house.credential(text, from)
+        self.0.edge.credential(text, from)
     }
 
     /// Counts a connection of an address that was accepted; in `Err` how many seconds to wait for
@@ -285,7 +285,7 @@ impl Door {
     /// # Errors
     /// When there were too many.
     pub fn may_connect(&self, from: IpAddr) -> Result<(), u64> {
-        self.0.house.may_connect(from).map_err(rates::seconds)
+        self.0.edge.may_connect(from).map_err(rates::seconds)
     }
 
     /// Counts a request of an address behind a proxy; in `Err` how many seconds to wait.
@@ -293,8 +293,8 @@ impl Door {
     /// # Errors
     /// When there were too many.
     pub fn may_ask(&self, from: IpAddr) -> Result<(), u64> {
-        match self.0.house.counts(from) {
-            true => self.0.house.rates.may_ask(from).map_err(rates::seconds),
+        match self.0.edge.counts(from) {
+            true => self.0.edge.rates.may_ask(from).map_err(rates::seconds),
             false => Ok(()),
         }
     }
@@ -305,26 +305,26 @@ impl Door {
         entry::bearer(headers)
             .and_then(|shown| self.credential(shown, Some(from)).ok())
             .is_some_and(|credential| {
-                self.0.house.may_do(&credential, Action::Administer, Resource::Server).is_ok()
+                self.0.edge.may_do(&credential, Action::Administer, Resource::Server).is_ok()
             })
     }
 
     /// Timeout of a handshake, and then of the first request.
     #[must_use]
     pub fn handshake(&self) -> Duration {
-        Duration::from_millis(self.0.house.options.handshake_ms)
+        Duration::from_millis(self.0.edge.options.handshake_ms)
     }
 
     /// Counters of refusals by rate limits.
     #[must_use]
     pub fn rate_counts(&self) -> RateCounts {
-        self.0.house.rates.read()
+        self.0.edge.rates.read()
     }
 
     /// Counters of refused joins, by [`JOIN_REFUSALS`].
     #[must_use]
     pub fn joins_refused(&self) -> [u64; JOIN_REFUSALS.len()] {
-        self.0.house.refusals.read()
+        self.0.edge.refusals.read()
     }
 
     /// Sums up the lag of the subscribers on sockets.
@@ -354,13 +354,13 @@ impl Door {
         self.0.shards.admit(arrival);
     }
 
-    pub(crate) fn house(&self) -> &Arc<House> {
-        &self.0.house
+    pub(crate) fn edge(&self) -> &Arc<EdgeState> {
+        &self.0.edge
     }
 
     /// A place for one more connection, if there is one.
     pub(crate) fn enter(&self, from: Option<IpAddr>) -> Result<Place, Full> {
-        self.0.house.enter(from)
+        self.0.edge.enter(from)
     }
 
     /// Tells when everybody is being sent away.

@@ -77,13 +77,13 @@ pub(crate) fn admit(
     from: Option<IpAddr>,
 ) -> Result<Credential, Refused> {
     let page = page_of(headers);
-    if door.house().options().origins.is_strange(&page) {
+    if door.edge().options().origins.is_strange(&page) {
         return Err(Refused::Origin(page.origin.unwrap_or("another site").to_owned()));
     }
     let Some(shown) = shown_in(headers, shown) else {
         return Ok(Credential::anonymous());
     };
-    let shown = door.house().shown(&shown, from);
+    let shown = door.edge().shown(&shown, from);
     shown.map(Option::unwrap_or_default).map_err(|refusal| Refused::Shown { refusal })
 }
 

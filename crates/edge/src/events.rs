@@ -31,10 +31,10 @@ use tokio::time::Instant;
 pub use self::form::Form;
 use self::form::Id;
 use crate::door::Door;
-use crate::house::House;
 use crate::line::Crowded;
 use crate::places::Place;
 use crate::rules::JoinRequest;
+use crate::state::EdgeState;
 use crate::talk::gap;
 use crate::talk::presence::{Seat, Wish};
 use crate::talk::rest::Rest;
@@ -88,12 +88,12 @@ pub async fn follow(door: &Door, topic: &str, request: Request) -> Result<Body, 
     let Request { params, form, credential, from } = request;
     let place = door.enter(from).map_err(|full| Refused::Crowded(full.into()))?;
     if place.is_tight() {
-        return Err(Refused::Crowded(Crowded::House));
+        return Err(Refused::Crowded(Crowded::Server));
     }
-    let house = door.house();
-    let node = house.node();
-    let wish = Wish::of(&params, &credential, house, from);
-    if let Some(rule) = house.rules_for(topic).and_then(|rules| rules.join.clone()) {
+    let edge = door.edge();
+    let node = edge.node();
+    let wish = Wish::of(&params, &credential, edge, from);
+    if let Some(rule) = edge.rules_for(topic).and_then(|rules| rules.join.clone()) {
         let request = JoinRequest { topic: topic.to_owned(), params };
         rule(node.clone(), request).await.map_err(Refused::Rule)?;
     }
@@ -101,15 +101,15 @@ pub async fn follow(door: &Door, topic: &str, request: Request) -> Result<Body, 
     let waker = Arc::new(Notify::new());
     let listener = Listener::Task(Arc::clone(&waker));
     // It was asked before; since then it may have been lost.
-    house.may(&credential, Action::Join, topic, false).map_err(Refused::Right)?;
+    edge.may(&credential, Action::Join, topic, false).map_err(Refused::Right)?;
     let joined = node.join(topic, &wish.since, &listener).map_err(Refused::Topic)?;
-    let mut reader = Reader::new(joined, &wish, form, house)?;
+    let mut reader = Reader::new(joined, &wish, form, edge)?;
     if let Some(begin) = form.begin() {
         reader.out.push_front(begin);
     }
     let (draining, reviewing) = (door.draining(), door.reviewing());
-    let house = Arc::clone(house);
-    let mut following = Following { reader, waker, draining, reviewing, house, credential, place };
+    let edge = Arc::clone(edge);
+    let mut following = Following { reader, waker, draining, reviewing, edge, credential, place };
     following.weigh();
     let chunks = stream::unfold(following, |mut following| async move {
         let chunk = following.next().await?;
@@ -125,7 +125,7 @@ struct Following {
     draining: watch::Receiver<bool>,
     /// Notified when the rights of the reader may be fewer than before (I24).
     reviewing: watch::Receiver<u64>,
-    house: Arc<House>,
+    edge: Arc<EdgeState>,
     credential: Credential,
     /// Held until the reader has gone, with the weight of what it is owed.
     place: Place,
@@ -200,7 +200,7 @@ impl Following {
     fn review(&mut self) {
         self.reviewing.mark_unchanged();
         let topic = self.reader.subscription.topic().name().clone();
-        if let Err(refusal) = self.house.may(&self.credential, Action::Join, &topic, false) {
+        if let Err(refusal) = self.edge.may(&self.credential, Action::Join, &topic, false) {
             let told = json!({"reason": refusal.code()}).to_string();
             // Nothing that was there before is told behind the end.
             self.reader.out.clear();
@@ -212,7 +212,7 @@ impl Following {
 }
 
 impl Reader {
-    fn new(joined: NodeJoined, wish: &Wish, form: Form, house: &House) -> Result<Self, Refused> {
+    fn new(joined: NodeJoined, wish: &Wish, form: Form, edge: &EdgeState) -> Result<Self, Refused> {
         let mut out = VecDeque::new();
         let mut put = |id: Option<Id<'_>>, event: &str, payload: &[u8]| {
             out.push_back(form.event(id, event, payload));
@@ -231,7 +231,7 @@ impl Reader {
                 Ok(Self { form, seat, subscription, dataset, position, out, rest, ended })
             }
             NodeJoined::Live(joined) => {
-                let seat = Seat::take(joined.subscription.topic(), wish, house);
+                let seat = Seat::take(joined.subscription.topic(), wish, edge);
                 let seat = seat.map_err(|unseated| {
                     let (code, detail) = (unseated.code(), unseated.detail());
                     Refused::Presence(Absent { code, detail })

@@ -32,7 +32,7 @@ struct Shared {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Crowded {
     /// Limit of the server.
-    House,
+    Server,
     /// Limit of the client's address.
     Address,
 }
@@ -60,17 +60,17 @@ impl Door {
         peer: SocketAddr,
         is_scarce: bool,
     ) -> Result<(Line, Option<Crowded>), Crowded> {
-        let house = self.house();
+        let edge = self.edge();
         let from = Some(peer.ip());
         let taken = match is_scarce {
-            true => Err(Full::House),
-            false => house.take_place(Sort::Connection, from),
+            true => Err(Full::Server),
+            false => edge.take_place(Sort::Connection, from),
         };
         let (place, crowded) = match taken {
             Ok(place) => (place, None),
             Err(full) => {
                 let crowded = full.into();
-                let place = house.take_place(Sort::Extra, from).map_err(|_| crowded)?;
+                let place = edge.take_place(Sort::Extra, from).map_err(|_| crowded)?;
                 (place, Some(crowded))
             }
         };
@@ -80,7 +80,7 @@ impl Door {
     /// The place among few for a connection that has come too often.
     #[must_use]
     pub fn extra_line(&self, peer: SocketAddr) -> Option<Line> {
-        let place = self.house().take_place(Sort::Extra, Some(peer.ip())).ok()?;
+        let place = self.edge().take_place(Sort::Extra, Some(peer.ip())).ok()?;
         Some(self.line_in(peer, place, true))
     }
 
@@ -114,14 +114,14 @@ impl Door {
     }
 
     fn hold(&self, sort: Sort, from: Option<IpAddr>) -> Result<Held, Crowded> {
-        let place = self.house().take_place(sort, from);
+        let place = self.edge().take_place(sort, from);
         place.map(|place| Held { _place: place }).map_err(Crowded::from)
     }
 
     /// The weight of a request from that address.
     #[must_use]
     pub fn burden(&self, from: IpAddr) -> Option<Burden> {
-        let place = self.house().take_place(Sort::Weight, Some(from)).ok()?;
+        let place = self.edge().take_place(Sort::Weight, Some(from)).ok()?;
         Some(Burden { place, spared: limits::BODY_SPARED_BYTES })
     }
 }
@@ -182,7 +182,7 @@ impl fmt::Debug for Line {
 impl From<Crowded> for MailError {
     fn from(crowded: Crowded) -> Self {
         match crowded {
-            Crowded::House => Self::Full,
+            Crowded::Server => Self::Full,
             Crowded::Address => Self::Crowded,
         }
     }
@@ -191,7 +191,7 @@ impl From<Crowded> for MailError {
 impl From<Full> for Crowded {
     fn from(full: Full) -> Self {
         match full {
-            Full::House => Self::House,
+            Full::Server => Self::Server,
             Full::Address => Self::Address,
         }
     }

@@ -92,7 +92,7 @@ pub async fn serve(
                 let shown = query.get("token").filter(|token| !is_session_token(token));
                 let shown = shown.map(String::as_str);
                 let admitted = entry::admit(&door, &headers, shown, from);
-                let agent = door.house().agents().of(&headers);
+                let agent = door.edge().agents().of(&headers);
                 open(&door, query.get("vsn").map(String::as_str), admitted, agent, from)
             }
         },
@@ -144,8 +144,8 @@ fn open(
     let (sender, requests) = mpsc::channel(16);
     let sessions = &mut door.longpoll().lock().unwrap_or_else(PoisonError::into_inner);
     sessions.insert(token.clone(), SessionHandle(sender));
-    let connection = Connection::new(door.house().clone(), credential, vsn, from, place);
-    let (since, id) = (door.house().now(), public_id(&token));
+    let connection = Connection::new(door.edge().clone(), credential, vsn, from, place);
+    let (since, id) = (door.edge().now(), public_id(&token));
     tracing::debug!(session = id, "a long-poll session begins");
     let visitor = Visitor { id, agent, since };
     tokio::spawn(run(door.clone(), connection, visitor, token.clone(), requests));
@@ -231,7 +231,7 @@ async fn run(
                 }
                 // Whoever asked may have given up.
                 Some(Request::State(reply)) => {
-                    drop(reply.send(connection.state(&visitor, door.house().now())));
+                    drop(reply.send(connection.state(&visitor, door.edge().now())));
                 }
                 None => break,
             },

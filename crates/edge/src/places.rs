@@ -19,10 +19,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use instep_model::limits;
 use tokio::sync::Notify;
 
-use crate::house::House;
 use crate::listen::reserve;
 use crate::options::DoorOptions;
 use crate::rates;
+use crate::state::EdgeState;
 
 /// Kind of a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +51,7 @@ const SORTS: usize = 8;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Full {
     /// Limit of the server.
-    House,
+    Server,
     /// Limit of the client's address.
     Address,
 }
@@ -136,7 +136,7 @@ impl Places {
     fn take(self: &Arc<Self>, sort: Sort, counted: Option<IpAddr>) -> Result<Place, Full> {
         let (most, most_of_address) = self.bounds.most(sort);
         if !self.all.enter(sort, most) {
-            return Err(Full::House);
+            return Err(Full::Server);
         }
         let of = counted.map(|address| (address, self.account(address)));
         if let Some((address, account)) = &of
@@ -188,7 +188,7 @@ impl Account {
     }
 }
 
-impl House {
+impl EdgeState {
     /// A place, if there is one.
     pub(crate) fn take_place(&self, sort: Sort, from: Option<IpAddr>) -> Result<Place, Full> {
         self.places.take(sort, from.filter(|from| self.counts(*from)).map(rates::one_of))

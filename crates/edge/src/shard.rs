@@ -48,8 +48,8 @@ use self::leaving::Leaving;
 use self::mail::Post;
 use self::survey::Surveys;
 use crate::counts::{Counters, Counts, DoorKind};
-use crate::house::House;
 use crate::sessions::Home;
+use crate::state::EdgeState;
 
 pub(crate) use self::awaited::Answered;
 pub(crate) use self::connection::Side;
@@ -73,8 +73,8 @@ struct Handle {
 
 impl Shards {
     /// Starts a thread for each shard.
-    pub(crate) fn start(house: &Arc<House>) -> io::Result<Self> {
-        let count = match house.options().shards {
+    pub(crate) fn start(edge: &Arc<EdgeState>) -> io::Result<Self> {
+        let count = match edge.options().shards {
             0 => std::thread::available_parallelism()?.get(),
             count => count,
         };
@@ -95,7 +95,7 @@ impl Shards {
             shards.push(Shard {
                 poll,
                 mail,
-                core: Core::new(number, Arc::clone(house), post, counters),
+                core: Core::new(number, Arc::clone(edge), post, counters),
                 connections: Slab::new(),
                 accepts: vec![],
                 others: vec![],
@@ -189,7 +189,7 @@ impl Shard {
                 self.accepts.clear();
                 self.draining = true;
                 let slots = self.connections.iter().map(|(slot, _)| slot_number(slot));
-                self.leaving = Leaving::new(slots.collect(), self.core.house.now(), spread_ms);
+                self.leaving = Leaving::new(slots.collect(), self.core.edge.now(), spread_ms);
             }
             Mail::Review => self.review = Some(0),
             Mail::Question(question) => self.surveys.ask(question),
@@ -274,7 +274,7 @@ impl Shard {
         let slot = slot_number(slot);
         if let Some(token) = connection.token() {
             let home = Home { shard: self.core.shard, slot, number: connection.number };
-            self.core.house.janus_sessions().enter(token, home);
+            self.core.edge.janus_sessions().enter(token, home);
         }
         entry.insert(connection);
         Some(slot)
@@ -307,7 +307,7 @@ impl Shard {
             self.core.detached -= 1;
         }
         if let Some(token) = connection.token() {
-            self.core.house.janus_sessions().leave(token);
+            self.core.edge.janus_sessions().leave(token);
         }
         connection.tell(slot, Event::Lost, &mut self.core);
         let (shard, number) = (self.core.shard, connection.number);

@@ -73,9 +73,9 @@ impl Socket {
         let transport = match certificates {
             None => Transport::Plain(stream),
             Some(certificates) => {
-                let house = door.house();
-                let limit = Duration::from_millis(house.options().handshake_ms);
-                let shaken = house.tls_handshakes().shake(certificates, stream, limit).await?;
+                let edge = door.edge();
+                let limit = Duration::from_millis(edge.options().handshake_ms);
+                let shaken = edge.tls_handshakes().shake(certificates, stream, limit).await?;
                 Transport::Tls(Box::new(shaken))
             }
         };
@@ -128,7 +128,7 @@ impl Socket {
     }
 
     fn slow_reader(&self) -> Duration {
-        Duration::from_millis(self.door.house().options().slow_reader_ms)
+        Duration::from_millis(self.door.edge().options().slow_reader_ms)
     }
 
     /// Watches over a write that has not ended.
@@ -151,7 +151,7 @@ impl Socket {
             ready!(stall.as_mut().poll(cx));
         }
         self.stall = None;
-        self.door.house().note_slow_reader();
+        self.door.edge().note_slow_reader();
         tracing::warn!(peer = %self.peer, "a client of HTTP takes nothing and is sent away");
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }

@@ -40,8 +40,8 @@ use self::mail::{Part, Role};
 use self::presence::Wish;
 use self::rest::Rest;
 use self::speaker::Speaker;
-use crate::house::House;
 use crate::longpoll::Revoked;
+use crate::state::EdgeState;
 use crate::wall_clock::{left_ms, wall_us};
 
 /// The event by which a client that is told to renew its token does so.
@@ -149,25 +149,25 @@ pub(crate) struct Talk {
     speaker: Speaker,
     close: Option<Close>,
     credential: Credential,
-    /// Time at which the credential ends, in milliseconds of the house clock.
+    /// Time at which the credential ends, in milliseconds of the clock of the edge.
     ends: Option<u64>,
     /// Rights may be others than those by which topics were joined.
     renewed: bool,
 }
 
 impl Talk {
-    pub(crate) fn new(options: Arc<Options>, credential: Credential, house: &House) -> Self {
+    pub(crate) fn new(options: Arc<Options>, credential: Credential, edge: &EdgeState) -> Self {
         Self {
-            ends: house.end_of(&credential),
+            ends: edge.end_of(&credential),
             credential,
-            ..Self::of(Speaker::Channels(Session::new(options, house.now())))
+            ..Self::of(Speaker::Channels(Session::new(options, edge.now())))
         }
     }
 
     /// A client of the Janus wire. It is greeted with whatever it is told first.
-    pub(crate) fn janus(options: janus::Options, token: Token, house: &House) -> Self {
+    pub(crate) fn janus(options: janus::Options, token: Token, edge: &EdgeState) -> Self {
         let at = Timestamp(wall_us());
-        Self::of(Speaker::janus(JanusSession::new(options, token, at, house.now())))
+        Self::of(Speaker::janus(JanusSession::new(options, token, at, edge.now())))
     }
 
     fn of(speaker: Speaker) -> Self {
@@ -280,42 +280,42 @@ impl Talk {
     }
 
     /// Answers a question, or says how the answer will come.
-    pub(crate) fn answer(&mut self, ask: Ask, house: &House, from: Option<IpAddr>) -> Answer {
-        if let Err(reason) = self.look_at_key(house, from) {
+    pub(crate) fn answer(&mut self, ask: Ask, edge: &EdgeState, from: Option<IpAddr>) -> Answer {
+        if let Err(reason) = self.look_at_key(edge, from) {
             return Answer::Now(ask.refused(reason));
         }
         match ask {
-            Ask::Join { channel, params } => self.ask_join(channel, &params, house, from),
+            Ask::Join { channel, params } => self.ask_join(channel, &params, edge, from),
             // Who publishes over Janus has joined nothing.
             Ask::Push { channel, reply_to, event, payload } if self.token().is_some() => {
                 let push = pushing::Asked { channel, reply_to, event, payload };
-                Answer::Now(pushing::announce(push, &self.credential, house))
+                Answer::Now(pushing::announce(push, &self.credential, edge))
             }
             Ask::Push { reply_to, event, payload, .. } if event == TOKEN_EVENT => {
                 let renewed =
-                    pushing::token(payload).and_then(|token| self.renew(&token, house, from));
+                    pushing::token(payload).and_then(|token| self.renew(&token, edge, from));
                 Answer::Now(Outside::answered(reply_to, renewed.map(|()| json!({}))))
             }
             Ask::Push { channel, reply_to, event, payload } => {
                 let id = channel.id();
                 let joined = self.joined.iter_mut().find(|joined| joined.id == id);
                 let push = pushing::Asked { channel, reply_to, event, payload };
-                pushing::ask(joined, push, &self.credential, house)
+                pushing::ask(joined, push, &self.credential, edge)
             }
         }
     }
 
     /// Looks again at what was joined before, if another token has come since: whatever the answer
     /// to the message that brought it waits for.
-    pub(crate) fn look_again(&mut self, house: &House, wants: &mut Wants) {
+    pub(crate) fn look_again(&mut self, edge: &EdgeState, wants: &mut Wants) {
         if std::mem::take(&mut self.renewed) {
-            self.review(house, house.now(), wants);
+            self.review(edge, edge.now(), wants);
         }
     }
 
     /// Asks for the right again by which an answer was waited for: what was allowed before the wait
     /// may not be allowed any more.
-    pub(crate) fn ask_again(&self, outside: Outside, house: &House) -> Outside {
+    pub(crate) fn ask_again(&self, outside: Outside, edge: &EdgeState) -> Outside {
         let (channel, role) = match &outside {
             Outside::Allowed(channel, _) => {
                 (channel, Role::of(channel.topic(), self.speaker.is_channels()))
@@ -323,7 +323,7 @@ impl Talk {
             Outside::Entered(channel, part) => (channel, part.role()),
             Outside::Refused(..) | Outside::Answered(..) | Outside::Crashed(_) => return outside,
         };
-        match role.may(channel.topic(), &self.credential, house) {
+        match role.may(channel.topic(), &self.credential, edge) {
             Ok(()) => outside,
             Err(refusal) => Outside::Refused(channel.clone(), refused(&refusal)),
         }
@@ -333,22 +333,22 @@ impl Talk {
     pub(crate) fn take(
         &mut self,
         outside: Outside,
-        house: &House,
+        edge: &EdgeState,
         listener: impl FnOnce(&Arc<str>) -> Listener,
         wants: &mut Wants,
     ) -> Option<ChannelId> {
-        let now = house.now();
+        let now = edge.now();
         match outside {
             Outside::Allowed(channel, wish) => {
                 let listener = listener(channel.topic());
-                self.enter(channel, &wish, house, &listener, wants)
+                self.enter(channel, &wish, edge, &listener, wants)
             }
             Outside::Entered(channel, part) => {
                 let listener = listener(channel.topic());
-                self.enter_mail(channel, part, house, &listener, wants)
+                self.enter_mail(channel, part, edge, &listener, wants)
             }
             Outside::Refused(channel, reason) => {
-                house.refusals().count(&reason);
+                edge.refusals().count(&reason);
                 let response = Bytes::from(reason.to_string());
                 let outcome = JoinOutcome::Refused { response };
                 self.tell(Event::JoinAnswered { channel, outcome }, now, wants);
@@ -410,23 +410,23 @@ impl Talk {
     }
 
     /// Takes a new token. Nothing changes when it is refused.
-    fn renew(&mut self, token: &str, house: &House, from: Option<IpAddr>) -> Result<(), Value> {
-        let shown = house.shown(token, from).map_err(|refusal| refused(&refusal))?;
+    fn renew(&mut self, token: &str, edge: &EdgeState, from: Option<IpAddr>) -> Result<(), Value> {
+        let shown = edge.shown(token, from).map_err(|refusal| refused(&refusal))?;
         // Before anything is configured a token means nothing, as on other doors.
         let Some(new) = shown else { return Ok(()) };
         self.credential.renew(new).map_err(|refusal| refused(&refusal))?;
-        self.ends = house.end_of(&self.credential);
+        self.ends = edge.end_of(&self.credential);
         self.renewed = true;
         Ok(())
     }
 
     /// A key that came with a frame holds from there on, if it is good.
-    fn look_at_key(&mut self, house: &House, from: Option<IpAddr>) -> Result<(), Value> {
+    fn look_at_key(&mut self, edge: &EdgeState, from: Option<IpAddr>) -> Result<(), Value> {
         let Some(key) = self.speaker.new_key() else {
             return Ok(());
         };
-        if let Some(credential) = house.shown(key, from).map_err(|refusal| refused(&refusal))? {
-            self.ends = house.end_of(&credential);
+        if let Some(credential) = edge.shown(key, from).map_err(|refusal| refused(&refusal))? {
+            self.ends = edge.end_of(&credential);
             self.credential = credential;
             self.renewed = true;
         }

@@ -69,14 +69,14 @@ async fn take_in(
     busy: &Semaphore,
 ) {
     let began = Instant::now();
-    let house = door.house();
+    let edge = door.edge();
     if greeting.proxied {
         let Some(client) = door.proxied(&mut stream, peer).await else { return };
         peer = client;
     }
     let may = match greeting.proxied && door.may_connect(peer.ip()).is_err() {
         true => Err(TurnedAway::TooOften),
-        false => house.take_place(Sort::Connection, Some(peer.ip())).map_err(TurnedAway::from),
+        false => edge.take_place(Sort::Connection, Some(peer.ip())).map_err(TurnedAway::from),
     };
     let line = match may {
         Ok(line) => line,
@@ -100,12 +100,12 @@ async fn take_in(
         }
     };
     let (wire, talk) = match greeting.kind {
-        DoorKind::Janus => match house.janus_talk() {
+        DoorKind::Janus => match edge.janus_talk() {
             Ok(talk) => (Wire::Janus(Box::default()), talk),
             Err(error) => return tracing::error!(%error, "the system gives no random bytes"),
         },
         DoorKind::Tcp | DoorKind::WebSocket => {
-            let talk = house.talk(Vsn::V2, Credential::anonymous());
+            let talk = edge.talk(Vsn::V2, Credential::anonymous());
             (Wire::Length(length::Decoder::default()), talk)
         }
     };
@@ -148,7 +148,7 @@ async fn shake(
         return Socket::take(door, stream, peer, None).await;
     }
     let Ok(Ok(())) = tokio::time::timeout(door.handshake(), stream.readable()).await else {
-        door.house().tls_handshakes().note_late();
+        door.edge().tls_handshakes().note_late();
         return None;
     };
     let permit = busy.acquire().await.ok()?;

@@ -43,7 +43,7 @@ impl TurnedAway {
         let (code, reason) = match self {
             Self::TooOften => (CLOSE_POLICY, "rate_limited"),
             Self::Full(Full::Address) => (CLOSE_TRY_LATER, "too_many_sockets"),
-            Self::Full(Full::House) => (CLOSE_TRY_LATER, "overloaded"),
+            Self::Full(Full::Server) => (CLOSE_TRY_LATER, "overloaded"),
         };
         let payload = format!(r#"{{"code":{code},"reason":"{reason}"}}"#);
         let close = encode_broadcast(Vsn::V2, SOCKET_TOPIC, "close", payload.as_bytes());
@@ -59,7 +59,7 @@ impl TurnedAway {
             Self::Full(Full::Address) => {
                 ("too_many_sockets", "too many connections of this address at a time")
             }
-            Self::Full(Full::House) => ("overloaded", "there is no place for a connection"),
+            Self::Full(Full::Server) => ("overloaded", "there is no place for a connection"),
         }
     }
 }

@@ -66,7 +66,7 @@ pub async fn upgrade(
                 };
             }
         };
-    let side = Side::Channels(door.house().talk(vsn, credential));
+    let side = Side::Channels(door.edge().talk(vsn, credential));
     switch(&door, request, side, offered.answer)
 }
 
@@ -102,7 +102,7 @@ fn switch(
     };
     let place = match door.enter(Peer::address(request.extensions())) {
         Ok(place) => place,
-        Err(Full::House) => {
+        Err(Full::Server) => {
             let why = "no place for another socket";
             return (StatusCode::SERVICE_UNAVAILABLE, why).into_response();
         }
@@ -111,7 +111,7 @@ fn switch(
             return too_often(RETRY_S, why.into());
         }
     };
-    let agent = door.house().agents().of(request.headers());
+    let agent = door.edge().agents().of(request.headers());
     let line = Line::of(request.extensions()).and_then(Line::take_place);
     let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
     let incomer = Incomer { side, place, line, peer, agent, began };

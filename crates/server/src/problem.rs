@@ -139,7 +139,7 @@ impl Problem {
         [of_all, of_address]: [&str; 2],
     ) -> Self {
         match crowded {
-            Crowded::House => Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", of_all),
+            Crowded::Server => Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", of_all),
             Crowded::Address => Self::too_often(code, of_address, CROWDED_RETRY_S),
         }
     }

@@ -17,9 +17,9 @@ use tokio::sync::{Notify, watch};
 
 use super::Visitor;
 use super::revoked::{Revocations, Revoked};
-use crate::house::House;
 use crate::places::Place;
 use crate::rates::{Allowance, Meter, Refused};
+use crate::state::EdgeState;
 use crate::states::ConnectionState;
 use crate::talk::{Answer, Joined, News, Outside, Talk, Wait, Wants};
 
@@ -27,7 +27,7 @@ use crate::talk::{Answer, Joined, News, Outside, Talk, Wait, Wants};
 const FRAMES_PER_TURN: usize = 64;
 
 pub(super) struct Connection {
-    house: Arc<House>,
+    edge: Arc<EdgeState>,
     from: Option<IpAddr>,
     meter: Option<Meter>,
     allowance: Allowance,
@@ -44,19 +44,19 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn new(
-        house: Arc<House>,
+        edge: Arc<EdgeState>,
         credential: Credential,
         vsn: Vsn,
         from: Option<IpAddr>,
         place: Place,
     ) -> Self {
         let options =
-            Options { channels: house.options().socket_channels, ..Options::longpoll(vsn) };
-        let talk = Talk::new(Arc::new(options), credential, &house);
-        let counts = from.is_some_and(|from| !house.rates().is_exempt(from));
-        let meter = counts.then(|| house.rates().messages()).flatten();
+            Options { channels: edge.options().socket_channels, ..Options::longpoll(vsn) };
+        let talk = Talk::new(Arc::new(options), credential, &edge);
+        let counts = from.is_some_and(|from| !edge.rates().is_exempt(from));
+        let meter = counts.then(|| edge.rates().messages()).flatten();
         Self {
-            house,
+            edge,
             from,
             meter,
             allowance: Allowance::default(),
@@ -76,32 +76,32 @@ impl Connection {
     }
 
     pub(super) fn receive(&mut self, frame: Incoming<'_>) {
-        let now = self.house.now();
+        let now = self.edge.now();
         let may = self.meter.as_ref().map(|meter| meter.check(&mut self.allowance, now));
         if may.is_none_or(|may| may.is_ok()) {
             return self.tell(Event::Received(frame));
         }
-        self.house.rates().note(Refused::Message);
+        self.edge.rates().note(Refused::Message);
         self.tell(Event::Throttled(frame));
-        if self.allowance.refused > self.house.rates().refusals() {
+        if self.allowance.refused > self.edge.rates().refusals() {
             self.tell(Event::Lost);
         }
     }
 
     pub(super) fn tell(&mut self, event: Event<'_>) {
-        self.talk.tell(event, self.house.now(), &mut self.wants);
+        self.talk.tell(event, self.edge.now(), &mut self.wants);
         self.serve();
     }
 
     /// Reviews the rights of the client, which may be fewer than before.
     pub(super) fn review(&mut self) {
-        self.talk.review(&self.house, self.house.now(), &mut self.wants);
+        self.talk.review(&self.edge, self.edge.now(), &mut self.wants);
         self.serve();
     }
 
     /// Milliseconds until [`Event::Tick`] is due.
     pub(super) fn due_in(&self) -> u64 {
-        let now = self.house.now();
+        let now = self.edge.now();
         self.talk.next_deadline().map_or(u64::MAX, |deadline| deadline.saturating_sub(now))
     }
 
@@ -117,7 +117,7 @@ impl Connection {
     }
 
     pub(super) fn take_outside(&mut self, outside: Outside) {
-        self.take(self.talk.ask_again(outside, &self.house));
+        self.take(self.talk.ask_again(outside, &self.edge));
         self.serve();
     }
 
@@ -128,7 +128,7 @@ impl Connection {
             false => outside,
         };
         let listener = |_: &Arc<str>| Listener::Task(Arc::clone(&self.waker));
-        if self.talk.take(outside, &self.house, listener, &mut self.wants).is_some() {
+        if self.talk.take(outside, &self.edge, listener, &mut self.wants).is_some() {
             self.waker.notify_one();
         }
     }
@@ -169,13 +169,13 @@ impl Connection {
             return false;
         };
         if joined.is_server() {
-            let (within, now) = ((FRAMES_PER_TURN, limits::BATCH_BYTES), self.house.now());
+            let (within, now) = ((FRAMES_PER_TURN, limits::BATCH_BYTES), self.edge.now());
             let (_, more) = self.talk.tell_server(id, within, now, &mut self.wants);
             self.serve();
             return more;
         }
         if joined.owes() {
-            self.talk.tell_owed(id, limits::BATCH_BYTES, self.house.now(), &mut self.wants);
+            self.talk.tell_owed(id, limits::BATCH_BYTES, self.edge.now(), &mut self.wants);
             self.serve();
             return true;
         }
@@ -195,7 +195,7 @@ impl Connection {
                 !frames.is_empty()
             }
             News::Missed(missed) => {
-                if !self.talk.try_catch_up(id, missed, self.house.now(), &mut self.wants) {
+                if !self.talk.try_catch_up(id, missed, self.edge.now(), &mut self.wants) {
                     // It looks again when others have had a turn; whoever tells may need the core.
                     std::thread::yield_now();
                     self.waker.notify_one();
@@ -224,7 +224,7 @@ impl Connection {
         self.place.weigh(bytes + self.talk.owed());
         if bytes > limits::LONGPOLL_BYTES {
             self.outbox.clear();
-            self.talk.tell(Event::Lost, self.house.now(), &mut self.wants);
+            self.talk.tell(Event::Lost, self.edge.now(), &mut self.wants);
         }
     }
 
@@ -281,8 +281,8 @@ impl Connection {
             let Some(ask) = self.wants.asks.pop_front() else {
                 break;
             };
-            let answer = self.talk.answer(ask, &self.house, self.from);
-            self.talk.look_again(&self.house, &mut self.wants);
+            let answer = self.talk.answer(ask, &self.edge, self.from);
+            self.talk.look_again(&self.edge, &mut self.wants);
             match answer {
                 Answer::Now(outside) => self.take(outside),
                 Answer::Awaited(wait) | Answer::Later(wait) => self.outside.push(wait),

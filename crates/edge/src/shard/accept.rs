@@ -164,10 +164,10 @@ impl Accept {
         match self.kind {
             // A WebSocket comes from a handshake, never from here.
             DoorKind::Tcp | DoorKind::WebSocket => {
-                let talk = core.house.talk(Vsn::V2, Credential::anonymous());
+                let talk = core.edge.talk(Vsn::V2, Credential::anonymous());
                 Some((Wire::Length(length::Decoder::default()), talk))
             }
-            DoorKind::Janus => match core.house.janus_talk() {
+            DoorKind::Janus => match core.edge.janus_talk() {
                 Ok(talk) => Some((Wire::Janus(Box::default()), talk)),
                 Err(error) => {
                     tracing::error!(%error, "the system gives no random bytes");
@@ -194,9 +194,9 @@ impl Accept {
 /// A place for a connection, and one for its socket.
 fn let_in(peer: SocketAddr, core: &Core) -> Result<(Place, Place), TurnedAway> {
     let from = Some(peer.ip());
-    core.house.may_connect(peer.ip()).map_err(|_| TurnedAway::TooOften)?;
-    let line = core.house.take_place(Sort::Connection, from)?;
-    Ok((line, core.house.enter(from)?))
+    core.edge.may_connect(peer.ip()).map_err(|_| TurnedAway::TooOften)?;
+    let line = core.edge.take_place(Sort::Connection, from)?;
+    Ok((line, core.edge.enter(from)?))
 }
 
 /// True when the next connection would have one of the descriptors that are kept for others.

@@ -10,7 +10,7 @@ impl Shard {
     /// Brings connections that want another session to where that lives.
     pub(super) fn attach_some(&mut self) {
         while let Some((slot, token)) = self.core.attaching.pop() {
-            let home = self.core.house.janus_sessions().find(token);
+            let home = self.core.edge.janus_sessions().find(token);
             let connection = self.connections.get_mut(slot as usize);
             let Some(connection) = connection.filter(|connection| !connection.is_over()) else {
                 continue;
@@ -28,7 +28,7 @@ impl Shard {
             connection.unweigh(&mut self.core);
             connection.forget_lists();
             if let Some(own) = connection.token() {
-                self.core.house.janus_sessions().leave(own);
+                self.core.edge.janus_sessions().leave(own);
             }
             self.core.counters.close(connection.kind());
             match home.shard == self.core.shard {
@@ -41,7 +41,7 @@ impl Shard {
     /// Gives a session here the socket of a connection that has shown its token.
     pub(super) fn attach(&mut self, mut connection: Connection, token: janus::Token) {
         self.core.counters.open(connection.kind());
-        let home = self.core.house.janus_sessions().find(token);
+        let home = self.core.edge.janus_sessions().find(token);
         let slot = home.filter(|home| home.shard == self.core.shard).map(|home| home.slot);
         if let Some(slot) = slot {
             // Its connection only seems to live.

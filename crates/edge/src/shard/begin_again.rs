@@ -25,7 +25,7 @@ impl Shard {
         let old = &self.core;
         let core = Core::new(
             old.shard,
-            Arc::clone(&old.house),
+            Arc::clone(&old.edge),
             old.post.clone(),
             Arc::clone(&old.counters),
         );
@@ -36,7 +36,7 @@ impl Shard {
                 counters.close(connection.kind());
             }
             if let Some(token) = connection.token() {
-                self.core.house.janus_sessions().leave(token);
+                self.core.edge.janus_sessions().leave(token);
             }
             // What is broken may break again on its way out.
             let left = catch_unwind(AssertUnwindSafe(|| connection.abandon(CLOSE_RESTART)));

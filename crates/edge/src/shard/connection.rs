@@ -52,7 +52,7 @@ pub(crate) struct Connection {
     pub(super) number: u64,
     pub(super) peer: SocketAddr,
     pub(super) agent: Option<Arc<str>>,
-    /// Time of arrival, in milliseconds of the house clock.
+    /// Time of arrival, in milliseconds of the clock of the edge.
     pub(super) since: u64,
     wire: Wire,
     /// The tick at which its deadline is looked at.
@@ -67,7 +67,7 @@ pub(crate) struct Connection {
     line: Option<Place>,
     /// Bytes of a frame that is not complete, as the shard counts them.
     unfinished: usize,
-    /// Time at which that frame began, in milliseconds of the house clock.
+    /// Time at which that frame began, in milliseconds of the clock of the edge.
     unfinished_since: u64,
     /// Bytes of rows that a join owes it.
     owed: usize,
@@ -180,7 +180,7 @@ impl Connection {
     /// Reviews the rights of this client, which may be fewer than before.
     pub(super) fn review(&mut self, slot: u32, core: &mut Core) {
         if let Side::Channels(talk) = &mut self.side {
-            talk.review(&core.house, core.now, &mut core.wants);
+            talk.review(&core.edge, core.now, &mut core.wants);
             self.serve(slot, core);
             self.arm(slot, core);
         }
@@ -253,7 +253,7 @@ impl Connection {
     pub(super) fn answered(&mut self, slot: u32, outside: Outside, core: &mut Core) {
         self.awaited -= 1;
         let outside = match &self.side {
-            Side::Channels(talk) => talk.ask_again(outside, &core.house),
+            Side::Channels(talk) => talk.ask_again(outside, &core.edge),
             Side::Raw(_) => outside,
         };
         self.take(slot, outside, core);
@@ -281,7 +281,7 @@ impl Connection {
             mark = Some(at);
             listener
         };
-        let joined = talk.take(outside, &core.house, listener, &mut core.wants);
+        let joined = talk.take(outside, &core.edge, listener, &mut core.wants);
         if let Some(mark) = mark {
             match joined.and_then(|id| talk.find(id)) {
                 Some(joined) => {
@@ -326,8 +326,8 @@ impl Connection {
             };
             asked = true;
             let channel = ask.channel().clone();
-            let answer = talk.answer(ask, &core.house, Some(self.peer.ip()));
-            talk.look_again(&core.house, &mut core.wants);
+            let answer = talk.answer(ask, &core.edge, Some(self.peer.ip()));
+            talk.look_again(&core.edge, &mut core.wants);
             match answer {
                 Answer::Now(outside) => self.take(slot, outside, core),
                 Answer::Awaited(wait) => {

@@ -14,14 +14,14 @@ use super::mail::{Mail, Post};
 use super::topics::Topics;
 use super::wheel::{Entry, Wheel};
 use crate::counts::Counters;
-use crate::house::House;
 use crate::rates::Meter;
+use crate::state::EdgeState;
 use crate::talk::{Joined, Outside, Wait, Wants};
 
 pub(super) struct Core {
     /// The number of the shard.
     pub(super) shard: usize,
-    pub(super) house: Arc<House>,
+    pub(super) edge: Arc<EdgeState>,
     pub(super) post: Post,
     pub(super) counters: Arc<Counters>,
     pub(super) topics: Topics,
@@ -30,7 +30,7 @@ pub(super) struct Core {
     /// Frames of it that each of some subscribers has yet to get, for the moment.
     pub(super) owed: Vec<Owed>,
     pub(super) wheel: Wheel,
-    /// Time of this turn, in milliseconds of the house clock.
+    /// Time of this turn, in milliseconds of the clock of the edge.
     pub(super) now: u64,
     /// Duration of the turn before.
     pub(super) turn: Duration,
@@ -71,17 +71,17 @@ pub(super) enum Lane {
 impl Core {
     pub(super) fn new(
         shard: usize,
-        house: Arc<House>,
+        edge: Arc<EdgeState>,
         post: Post,
         counters: Arc<Counters>,
     ) -> Self {
-        let now = house.now();
+        let now = edge.now();
         let topics = Topics::new(Arc::clone(post.bell()));
         let awaited = Awaited::new(Arc::clone(post.bell()));
         Self {
             shard,
-            meter: house.rates().messages(),
-            house,
+            meter: edge.rates().messages(),
+            edge,
             post,
             counters,
             topics,
@@ -154,7 +154,7 @@ impl Core {
     pub(super) fn start(&self, slot: u32, number: u64, channel: Channel, answer: Wait) {
         let crashed = Some(Outside::Crashed(channel));
         let promise = Promise { post: self.post.clone(), slot, number, outside: crashed };
-        self.house.runtime().spawn(async move {
+        self.edge.runtime().spawn(async move {
             promise.keep(answer.await);
         });
     }

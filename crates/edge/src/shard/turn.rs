@@ -86,7 +86,7 @@ impl Shard {
             true => self.last_woken,
             false => self.woken,
         };
-        self.core.now = self.core.house.at(self.woken);
+        self.core.now = self.core.edge.at(self.woken);
         let mut told = self.take_events(events, earliest);
         // Everybody is heard of before anybody is served: whoever has been here for a while must
         // not wait behind a crowd.

@@ -19,8 +19,8 @@ use super::mail::{self, Role};
 use super::presence::{Seat, Wish};
 use super::rest::Rest;
 use super::{Answer, Joined, Outside, TOKEN_EVENT, Talk, Wants};
-use crate::house::House;
 use crate::rules::JoinRequest;
+use crate::state::EdgeState;
 
 impl Talk {
     /// Asks for the right, with the token that a join may bring along.
@@ -28,7 +28,7 @@ impl Talk {
         &mut self,
         channel: Channel,
         params: &[u8],
-        house: &House,
+        edge: &EdgeState,
         from: Option<IpAddr>,
     ) -> Answer {
         // Frames are checked as JSON, which may hold more than a value does: half a surrogate, a
@@ -45,26 +45,26 @@ impl Talk {
             },
         };
         let brought = params.get(TOKEN_EVENT).and_then(Value::as_str);
-        let renewed = brought.map_or(Ok(()), |token| self.renew(token, house, from));
+        let renewed = brought.map_or(Ok(()), |token| self.renew(token, edge, from));
         let role = Role::of(channel.topic(), self.speaker.is_channels());
         let may = renewed.and_then(|()| {
-            let may = role.may(channel.topic(), &self.credential, house);
+            let may = role.may(channel.topic(), &self.credential, edge);
             may.map_err(|refusal| super::refused(&refusal))
         });
         match (may, role) {
             (Err(reason), _) => Answer::Now(Outside::Refused(channel, reason)),
             (Ok(()), Role::Server { .. }) => {
-                mail::register(channel, &params, &self.credential, (house, from))
+                mail::register(channel, &params, &self.credential, (edge, from))
             }
             (Ok(()), Role::Queue { dataset, queue }) => {
-                Answer::Now(match mail::open(dataset, queue, house) {
+                Answer::Now(match mail::open(dataset, queue, edge) {
                     Ok(part) => Outside::Entered(channel, part),
                     Err(reason) => Outside::Refused(channel, reason),
                 })
             }
             (Ok(()), Role::Subscriber) => {
-                let wish = Wish::of(&params, &self.credential, house, from);
-                ask(channel, params, Box::new(wish), house)
+                let wish = Wish::of(&params, &self.credential, edge, from);
+                ask(channel, params, Box::new(wish), edge)
             }
         }
     }
@@ -72,9 +72,9 @@ impl Talk {
 
 /// Asks the rules, and waits for a topic that is not settled. Where nobody has a say and nothing
 /// is to be waited for, the answer is there at once.
-fn ask(channel: Channel, params: Value, wish: Box<Wish>, house: &House) -> Answer {
-    let rule = house.rules_for(channel.topic()).and_then(|rules| rules.join.clone());
-    let node = house.node().clone();
+fn ask(channel: Channel, params: Value, wish: Box<Wish>, edge: &EdgeState) -> Answer {
+    let rule = edge.rules_for(channel.topic()).and_then(|rules| rules.join.clone());
+    let node = edge.node().clone();
     if rule.is_none() && node.is_settled(channel.topic()) {
         return Answer::Now(Outside::Allowed(channel, wish));
     }
@@ -97,18 +97,18 @@ impl Talk {
         &mut self,
         channel: Channel,
         wish: &Wish,
-        house: &House,
+        edge: &EdgeState,
         listener: &Listener,
         wants: &mut Wants,
     ) -> Option<ChannelId> {
-        let (topic, now) = (channel.topic(), house.now());
+        let (topic, now) = (channel.topic(), edge.now());
         let refuse = |talk: &mut Self, reason: &Value, wants: &mut Wants| {
-            house.refusals().count(reason);
+            edge.refusals().count(reason);
             let (channel, response) = (channel.clone(), Bytes::from(reason.to_string()));
             let outcome = JoinOutcome::Refused { response };
             talk.tell(Event::JoinAnswered { channel, outcome }, now, wants);
         };
-        let joined = match house.node().join(topic, &wish.since, listener) {
+        let joined = match edge.node().join(topic, &wish.since, listener) {
             Ok(joined) => joined,
             Err(refused) => {
                 refuse(self, &refusal(topic, &refused), wants);
@@ -131,7 +131,7 @@ impl Talk {
             NodeJoined::Live(joined) => {
                 // The Janus wire has no word for who is there.
                 let seat = match self.speaker.is_channels() {
-                    true => Seat::take(joined.subscription.topic(), wish, house),
+                    true => Seat::take(joined.subscription.topic(), wish, edge),
                     false => Ok(None),
                 };
                 let seat = match seat {
@@ -144,7 +144,7 @@ impl Talk {
                 let response = joined.reply().to_string().into();
                 let entered = Joined {
                     seat,
-                    anyone_publishes: house.node().anyone_publishes(topic),
+                    anyone_publishes: edge.node().anyone_publishes(topic),
                     ..Joined::new(channel.clone(), joined.subscription)
                 };
                 let last = joined.last.map(|last| (last, wish.takes_named));

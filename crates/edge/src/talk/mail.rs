@@ -17,9 +17,9 @@ use serde_json::{Value, json};
 
 use super::pushing::Asked;
 use super::{Answer, Joined, Outside, Talk, Wait, Wants};
-use crate::house::House;
 use crate::line::Crowded;
 use crate::places::{Place, Sort};
+use crate::state::EdgeState;
 
 /// The event by which messages are sent.
 const SEND_EVENT: &str = "send";
@@ -85,25 +85,25 @@ impl<'a> Role<'a> {
         self,
         topic: &str,
         credential: &Credential,
-        house: &House,
+        edge: &EdgeState,
     ) -> Result<(), Refusal> {
         match self {
-            Self::Subscriber => house.may(credential, Action::Join, topic, false),
-            Self::Server { dataset: None } => house.may(credential, Action::Register, topic, false),
+            Self::Subscriber => edge.may(credential, Action::Join, topic, false),
+            Self::Server { dataset: None } => edge.may(credential, Action::Register, topic, false),
             Self::Server { dataset: Some(dataset) } => {
-                house.may_do(credential, Action::Register, Resource::Mailbox { dataset, topic })
+                edge.may_do(credential, Action::Register, Resource::Mailbox { dataset, topic })
             }
             Self::Queue { dataset, queue } => Wanted::of(Need::Write(queue), dataset)
-                .decide(|action, resource| house.may_do(credential, action, resource)),
+                .decide(|action, resource| edge.may_do(credential, action, resource)),
         }
     }
 }
 
 /// The queue of a dataset, for a client whose right to that was checked.
-pub(super) fn open(dataset: &str, queue: &str, house: &House) -> Result<Box<Part>, Value> {
+pub(super) fn open(dataset: &str, queue: &str, edge: &EdgeState) -> Result<Box<Part>, Value> {
     let refused = |reason: &str, detail: String| json!({"reason": reason, "detail": detail});
     let found =
-        house.node().dataset(dataset).ok_or_else(|| match house.node().why_unopened(dataset) {
+        edge.node().dataset(dataset).ok_or_else(|| match edge.node().why_unopened(dataset) {
             Some(_) => refused("dataset_unavailable", format!("dataset {dataset} is not open")),
             None => refused("unknown_dataset", format!("no dataset {dataset:?}")),
         })?;
@@ -117,13 +117,13 @@ pub(super) fn register(
     channel: Channel,
     params: &Value,
     credential: &Credential,
-    (house, from): (&House, Option<IpAddr>),
+    (edge, from): (&EdgeState, Option<IpAddr>),
 ) -> Answer {
-    let (wish, dataset) = match wish(channel.topic(), params, credential, house) {
+    let (wish, dataset) = match wish(channel.topic(), params, credential, edge) {
         Ok(found) => found,
         Err(reason) => return Answer::Now(Outside::Refused(channel, reason)),
     };
-    let place = match house.take_place(Sort::Registration, from) {
+    let place = match edge.take_place(Sort::Registration, from) {
         Ok(place) => place,
         Err(full) => {
             let error = MailError::from(Crowded::from(full));
@@ -146,25 +146,25 @@ fn wish(
     topic: &str,
     params: &Value,
     credential: &Credential,
-    house: &House,
+    edge: &EdgeState,
 ) -> Result<(Wish, Dataset), Value> {
     let wish = Wish::of(topic, params).map_err(|error| refused(&error))?;
     let may = |dataset: &str| {
-        let may = Role::Server { dataset: Some(dataset) }.may(topic, credential, house);
+        let may = Role::Server { dataset: Some(dataset) }.may(topic, credential, edge);
         may.map_err(|refusal| super::refused(&refusal))
     };
     // Before it is looked whether there is such a dataset.
     wish.dataset.as_deref().map_or(Ok(()), may)?;
-    let dataset = house.node().mail_of(wish.dataset.as_deref()).map_err(|error| refused(&error))?;
+    let dataset = edge.node().mail_of(wish.dataset.as_deref()).map_err(|error| refused(&error))?;
     may(dataset.name().as_str())?;
     Ok((wish, dataset))
 }
 
 /// Takes a push to a topic of mail that the client has joined.
-pub(super) fn push(part: &Part, push: Asked, credential: &Credential, house: &House) -> Answer {
+pub(super) fn push(part: &Part, push: Asked, credential: &Credential, edge: &EdgeState) -> Answer {
     let Asked { channel, reply_to, event, payload } = push;
     let now = |refusal| Answer::Now(Outside::Answered(reply_to.clone(), Err(refusal)));
-    if let Err(refusal) = part.role().may(channel.topic(), credential, house) {
+    if let Err(refusal) = part.role().may(channel.topic(), credential, edge) {
         return now(super::refused(&refusal));
     }
     let Body::Json(text) = payload else {
@@ -228,11 +228,11 @@ impl Talk {
         &mut self,
         channel: Channel,
         part: Box<Part>,
-        house: &House,
+        edge: &EdgeState,
         listener: &Listener,
         wants: &mut Wants,
     ) -> Option<ChannelId> {
-        let node: &Node = house.node();
+        let node: &Node = edge.node();
         let subscription = node.topics().subscribe(channel.topic(), listener);
         let greeting = match &*part {
             Part::Server { registration, .. } => registration.greeting(),
@@ -240,7 +240,7 @@ impl Talk {
         };
         let response = Bytes::from(greeting.to_string());
         let outcome = JoinOutcome::Accepted { response };
-        self.tell(Event::JoinAnswered { channel: channel.clone(), outcome }, house.now(), wants);
+        self.tell(Event::JoinAnswered { channel: channel.clone(), outcome }, edge.now(), wants);
         if !self.speaker.is_joined(&channel) {
             return None;
         }

@@ -11,8 +11,8 @@ use instep_node::{Present, Topic};
 use instep_protocol::payload::since::Since;
 use serde_json::{Map, Value, json};
 
-use crate::house::House;
 use crate::places::{Full, Place, Sort};
+use crate::state::EdgeState;
 
 /// The event by which a client says something else of itself, or that it is gone.
 pub(super) const EVENT: &str = "presence";
@@ -63,12 +63,12 @@ impl Wish {
     pub(crate) fn of(
         params: &Value,
         credential: &Credential,
-        house: &House,
+        edge: &EdgeState,
         from: Option<IpAddr>,
     ) -> Self {
         let principal = credential.principal();
         let subject = principal.claims().get("sub").and_then(Value::as_str);
-        let checked = house.gate().access().tokens.has_keys();
+        let checked = edge.gate().access().tokens.has_keys();
         let whose = match (principal.name(), checked) {
             (_, false) => String::new(),
             (ADMIN, true) => String::new(),
@@ -115,7 +115,7 @@ impl Seat {
     pub(crate) fn take(
         topic: &Arc<Topic>,
         wish: &Wish,
-        house: &House,
+        edge: &EdgeState,
     ) -> Result<Option<Box<Self>>, Unseated> {
         if topic.crowd().is_none() {
             return Ok(None);
@@ -123,7 +123,7 @@ impl Seat {
         let key = wish.key.as_deref().map(Box::from);
         let mut seat = Box::new(Self { key, present: None, from: wish.from });
         if wish.tracks {
-            seat.track(topic, wish.meta.clone().map_err(Unseated::Presence)?, house)?;
+            seat.track(topic, wish.meta.clone().map_err(Unseated::Presence)?, edge)?;
         }
         Ok(Some(seat))
     }
@@ -133,12 +133,12 @@ impl Seat {
         &mut self,
         topic: &Arc<Topic>,
         push: &Value,
-        house: &House,
+        edge: &EdgeState,
     ) -> Result<Value, Value> {
         match push["event"].as_str() {
             Some("track") => {
                 let tracked = meta_of(push.get("payload")).map_err(Unseated::Presence);
-                let tracked = tracked.and_then(|meta| self.track(topic, meta, house));
+                let tracked = tracked.and_then(|meta| self.track(topic, meta, edge));
                 tracked.map(|()| json!({})).map_err(|error| error.to_json())
             }
             Some("untrack") => {
@@ -153,7 +153,7 @@ impl Seat {
         &mut self,
         topic: &Arc<Topic>,
         meta: Map<String, Value>,
-        house: &House,
+        edge: &EdgeState,
     ) -> Result<(), Unseated> {
         let said = limits::PRESENCE_SPARED_BYTES
             + self.key.as_ref().map_or(0, |key| key.len())
@@ -164,7 +164,7 @@ impl Seat {
                 place.weigh(said);
             }
             None => {
-                let place = house.take_place(Sort::Presence, self.from);
+                let place = edge.take_place(Sort::Presence, self.from);
                 let mut place = place.map_err(Unseated::Full)?;
                 let present = topic.track(self.key.as_deref(), meta);
                 let present = present.map_err(Unseated::Presence)?;
@@ -181,7 +181,7 @@ impl Unseated {
     pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::Presence(error) => error.code(),
-            Self::Full(Full::House) => "overloaded",
+            Self::Full(Full::Server) => "overloaded",
             Self::Full(Full::Address) => "too_many_presences",
         }
     }
@@ -189,7 +189,7 @@ impl Unseated {
     pub(crate) fn detail(&self) -> String {
         match self {
             Self::Presence(error) => error.to_string(),
-            Self::Full(Full::House) => "there is no place for another presence".to_owned(),
+            Self::Full(Full::Server) => "there is no place for another presence".to_owned(),
             Self::Full(Full::Address) => {
                 "this address is present as often as it may be; join with `{\"presence\": false}`"
                     .to_owned()

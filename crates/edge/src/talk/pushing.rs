@@ -11,8 +11,8 @@ use instep_protocol::session::{Channel, ReplyTo};
 use serde_json::{Value, json};
 
 use super::{Answer, Joined, Outside, TOKEN_EVENT, mail, presence};
-use crate::house::House;
 use crate::rules::Push;
+use crate::state::EdgeState;
 
 /// A push that wants to be answered.
 pub(super) struct Asked {
@@ -26,14 +26,14 @@ pub(super) fn ask(
     mut joined: Option<&mut Joined>,
     push: Asked,
     credential: &Credential,
-    house: &House,
+    edge: &EdgeState,
 ) -> Answer {
     if let Some(part) = joined.as_deref().and_then(|joined| joined.mail.as_deref()) {
-        return mail::push(part, push, credential, house);
+        return mail::push(part, push, credential, edge);
     }
     let Asked { channel, reply_to, event, payload } = push;
     let now = |answer| Answer::Now(Outside::answered(reply_to.clone(), answer));
-    let rule = house.rules_for(channel.topic()).and_then(|rules| rules.push.clone());
+    let rule = edge.rules_for(channel.topic()).and_then(|rules| rules.push.clone());
     // Who may join may say that it is there.
     if let (None, presence::EVENT, Some(joined), Body::Json(text)) =
         (&rule, &*event, &mut joined, &payload)
@@ -41,20 +41,20 @@ pub(super) fn ask(
     {
         let topic = joined.subscription.topic();
         return now(
-            parse(text, limits::CARRIED_DEPTH).and_then(|push| seat.take_push(topic, &push, house))
+            parse(text, limits::CARRIED_DEPTH).and_then(|push| seat.take_push(topic, &push, edge))
         );
     }
     let joined = joined.as_deref();
     // Who answers a push decides about it as well, as long as no rights are declared.
     let open = rule.is_some() || joined.is_some_and(|joined| joined.anyone_publishes);
-    if let Err(refusal) = house.may(credential, Action::Publish, channel.topic(), open) {
+    if let Err(refusal) = edge.may(credential, Action::Publish, channel.topic(), open) {
         return now(Err(match refusal {
             Refusal::KeyRequired => closed(),
             refusal => super::refused(&refusal),
         }));
     }
     let Some(rule) = rule else {
-        return now(publish(joined, &event, payload, house));
+        return now(publish(joined, &event, payload, edge));
     };
     let Body::Json(text) = payload else {
         return now(Err(json!({"reason": "json_wanted"})));
@@ -62,7 +62,7 @@ pub(super) fn ask(
     match parse(&text, limits::VALUE_DEPTH) {
         Ok(payload) => {
             let topic = channel.topic().to_string();
-            let answer = rule(house.node().clone(), Push { topic, event, payload });
+            let answer = rule(edge.node().clone(), Push { topic, event, payload });
             Answer::Later(Box::pin(async move { Outside::answered(reply_to, answer.await) }))
         }
         Err(refusal) => now(Err(refusal)),
@@ -71,13 +71,13 @@ pub(super) fn ask(
 
 /// Publishes for somebody who has joined nothing. The rules of an application are for those who
 /// have, because a rule may have let them in.
-pub(super) fn announce(push: Asked, credential: &Credential, house: &House) -> Outside {
+pub(super) fn announce(push: Asked, credential: &Credential, edge: &EdgeState) -> Outside {
     let Asked { channel, reply_to, event, payload } = push;
-    let (topic, node) = (channel.topic(), house.node());
+    let (topic, node) = (channel.topic(), edge.node());
     let open = node.anyone_publishes(topic);
-    let answer = match house.may(credential, Action::Publish, topic, open) {
+    let answer = match edge.may(credential, Action::Publish, topic, open) {
         Err(refusal) => Err(super::refused(&refusal)),
-        Ok(()) if house.rules_for(topic).is_some_and(|rules| rules.push.is_some()) => Err(closed()),
+        Ok(()) if edge.rules_for(topic).is_some_and(|rules| rules.push.is_some()) => Err(closed()),
         Ok(()) => {
             let published = node.publish(topic, &event, of_body(payload));
             published.map(|_| json!({})).map_err(|error| refusal(&error))
@@ -111,13 +111,13 @@ fn publish(
     joined: Option<&Joined>,
     event: &str,
     payload: Body,
-    house: &House,
+    edge: &EdgeState,
 ) -> Result<Value, Value> {
     let Some(joined) = joined.filter(|joined| joined.dataset.is_none()) else {
         return Err(closed());
     };
     let payload = of_body(payload);
-    let published = house.node().publish_to(joined.subscription.topic(), event, payload);
+    let published = edge.node().publish_to(joined.subscription.topic(), event, payload);
     published.map(|()| json!({})).map_err(|error| refusal(&error))
 }
 

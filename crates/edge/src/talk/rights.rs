@@ -7,23 +7,23 @@ use instep_protocol::session::{Channel, Ending, Event};
 
 use super::mail::{Part, Role};
 use super::{ENDED_EVENT, Joined, Talk, Wants, refused};
-use crate::house::House;
 use crate::longpoll::Revoked;
+use crate::state::EdgeState;
 
 impl Talk {
     /// Closes the channels that the client may not have any more, or that have lost their dataset.
-    pub(crate) fn review(&mut self, house: &House, now: u64, wants: &mut Wants) {
+    pub(crate) fn review(&mut self, edge: &EdgeState, now: u64, wants: &mut Wants) {
         let credential = self.credential.clone();
         let is_channels = self.speaker.is_channels();
         let may = |joined: &Joined| {
             let topic = joined.channel.topic();
             let role = joined.mail.as_deref().map(Part::role);
-            role.unwrap_or_else(|| Role::of(topic, is_channels)).may(topic, &credential, house)
+            role.unwrap_or_else(|| Role::of(topic, is_channels)).may(topic, &credential, edge)
         };
         self.end_access(may, now, wants);
         self.end_removed(now, wants);
         // The clock may have been set.
-        self.ends = house.end_of(&self.credential);
+        self.ends = edge.end_of(&self.credential);
     }
 
     /// Ends the channels of datasets that were removed. Their clients join again and are told that

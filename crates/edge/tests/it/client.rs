@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 
 use serde_json::{Value, json};
 
-use crate::house::LIVENESS;
+use crate::fixture::LIVENESS;
 
 pub(crate) struct Client {
     pub(crate) stream: TcpStream,

@@ -9,7 +9,7 @@ use instep_model::ring::RingLimits;
 use serde_json::json;
 
 use crate::client::{Client, frame};
-use crate::house::{House, eventually};
+use crate::fixture::{Fixture, eventually};
 
 /// Connections of a storm, and what each of them joins as soon as it is there.
 const STORM: usize = 300;
@@ -18,8 +18,8 @@ const JOINS: usize = limits::SOCKET_CHANNELS;
 #[test]
 fn law_9_a_storm_of_newcomers_does_not_starve_heartbeats() {
     let options = DoorOptions { shards: 1, ..DoorOptions::default() };
-    let house = House::open(RingLimits::default(), options);
-    let mut steady = house.join("room:1");
+    let fixture = Fixture::open(RingLimits::default(), options);
+    let mut steady = fixture.join("room:1");
     // Until then it is a newcomer itself.
     std::thread::sleep(Duration::from_millis(limits::NEWCOMER_MS));
     let mut answered = 0;
@@ -30,20 +30,20 @@ fn law_9_a_storm_of_newcomers_does_not_starve_heartbeats() {
     };
     beat(&mut steady);
 
-    let mut storm: Vec<_> = (0..STORM).map(|_| house.connect()).collect();
+    let mut storm: Vec<_> = (0..STORM).map(|_| fixture.connect()).collect();
     let joins: Vec<u8> = (0..JOINS)
         .flat_map(|n| frame(&json!([n.to_string(), "1", format!("room:{n}"), "phx_join", {}])))
         .collect();
-    let heard = |house: &House| house.count(|counts| counts.frames_in);
-    let before = heard(&house);
+    let heard = |fixture: &Fixture| fixture.count(|counts| counts.frames_in);
+    let before = heard(&fixture);
     for client in &mut storm {
         client.stream.write_all(&joins).unwrap();
     }
     let all = before + (STORM * JOINS) as u64;
     let mut at_half = 0;
-    while heard(&house) < all {
+    while heard(&fixture) < all {
         beat(&mut steady);
-        if heard(&house) < all - (STORM * JOINS / 2) as u64 {
+        if heard(&fixture) < all - (STORM * JOINS / 2) as u64 {
             at_half += 1;
         }
     }
@@ -61,8 +61,8 @@ fn law_3_a_crowd_hears_everything_in_order_while_others_come_and_go() {
     const STAY: usize = 3 * limits::GIVEN_PER_TURN;
     const MESSAGES: usize = 300;
     let options = DoorOptions { shards: 1, ..DoorOptions::default() };
-    let house = House::open(RingLimits::default(), options);
-    let join = || house.join("room:1");
+    let fixture = Fixture::open(RingLimits::default(), options);
+    let join = || fixture.join("room:1");
     // Between those who stay stand some who leave, so that places change everywhere.
     let (mut stay, mut leave): (Vec<_>, Vec<_>) = (0..STAY).map(|_| (join(), join())).unzip();
 
@@ -70,7 +70,7 @@ fn law_3_a_crowd_hears_everything_in_order_while_others_come_and_go() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             for number in 0..MESSAGES {
-                house.publish(number, "");
+                fixture.publish(number, "");
                 std::thread::sleep(Duration::from_millis(2));
             }
         });
@@ -84,7 +84,7 @@ fn law_3_a_crowd_hears_everything_in_order_while_others_come_and_go() {
     for client in &mut stay {
         assert!((0..MESSAGES).all(|wanted| number(client) == wanted));
     }
-    house.publish(MESSAGES, "");
+    fixture.publish(MESSAGES, "");
     for client in &mut come {
         let first = number(client);
         assert!((first + 1..=MESSAGES).all(|wanted| number(client) == wanted));
@@ -95,8 +95,8 @@ fn law_3_a_crowd_hears_everything_in_order_while_others_come_and_go() {
 fn who_ends_its_side_still_hears_what_it_is_owed() {
     const BEATS: usize = 60_000;
     let options = DoorOptions { shards: 1, ..DoorOptions::default() };
-    let house = House::open(RingLimits::default(), options);
-    let mut client = house.connect();
+    let fixture = Fixture::open(RingLimits::default(), options);
+    let mut client = fixture.connect();
     let beats: Vec<u8> = (0..BEATS)
         .flat_map(|n| frame(&json!([null, n.to_string(), "phoenix", "heartbeat", {}])))
         .collect();
@@ -114,30 +114,30 @@ fn who_ends_its_side_still_hears_what_it_is_owed() {
 
     assert_eq!(heard.len(), BEATS);
     assert_eq!(heard.last().unwrap()[1], (BEATS - 1).to_string());
-    eventually("its place is free", || house.connections() == 0);
+    eventually("its place is free", || fixture.connections() == 0);
 }
 
 /// Law 6: unfinished frames have a limit together, too.
 #[test]
 fn law_6_large_messages_that_never_end_are_bounded_together() {
     let options = DoorOptions { shards: 1, ..DoorOptions::default() };
-    let house = House::open(RingLimits::default(), options);
+    let fixture = Fixture::open(RingLimits::default(), options);
     let most = limits::UNFINISHED_BYTES / limits::FRAME_BYTES;
     let large = limits::FRAME_BYTES - 4_096;
     let length = u32::try_from(large).unwrap().to_be_bytes();
     let begun = [&length[..], &vec![b'['; large - 1]].concat();
-    let unfinished = || house.count(|counts| counts.unfinished_bytes);
-    let refused = || house.count(|counts| counts.overfull);
+    let unfinished = || fixture.count(|counts| counts.unfinished_bytes);
+    let refused = || fixture.count(|counts| counts.overfull);
 
     let mut crowd = vec![];
     for _ in 0..most {
-        let mut client = house.connect();
+        let mut client = fixture.connect();
         client.stream.write_all(&begun).unwrap();
         crowd.push(client);
     }
     eventually("they all are unfinished", || unfinished() >= (most * large) as u64);
     assert_eq!(refused(), 0);
-    let mut late = house.connect();
+    let mut late = fixture.connect();
     late.stream.write_all(&begun).unwrap();
     let [_, _, _, event, payload] = crowd[0].next().unwrap();
     assert_eq!((event, &payload["code"]), (json!("close"), &json!(1013)));
@@ -147,7 +147,7 @@ fn law_6_large_messages_that_never_end_are_bounded_together() {
     assert!(unfinished() <= (limits::UNFINISHED_BYTES + limits::READ_BYTES) as u64);
 
     // A small message is taken even so, however it is cut.
-    let mut small = house.connect();
+    let mut small = fixture.connect();
     let beat = frame(&json!([null, "1", "phoenix", "heartbeat", {}]));
     let (front, rest) = beat.split_at(20);
     small.stream.write_all(front).unwrap();
@@ -157,7 +157,7 @@ fn law_6_large_messages_that_never_end_are_bounded_together() {
 
     drop(crowd);
     eventually("what was unfinished is forgotten", || unfinished() == 0);
-    let mut again = house.connect();
+    let mut again = fixture.connect();
     again.stream.write_all(&begun).unwrap();
     again.stream.write_all(b"]").unwrap();
     assert_eq!(again.next().unwrap()[3], "error", "it is read, and told that it is no message");

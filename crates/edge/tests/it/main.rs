@@ -4,7 +4,7 @@
 
 mod client;
 mod crowds;
-mod house;
+mod fixture;
 mod panics;
 mod slow_readers;
 mod streams;

@@ -7,7 +7,7 @@ use instep_edge::DoorOptions;
 use instep_model::ring::RingLimits;
 use serde_json::json;
 
-use crate::house::{House, LIVENESS, eventually};
+use crate::fixture::{Fixture, LIVENESS, eventually};
 
 /// A text in one frame, under a mask of zeros.
 fn text(text: &str) -> Vec<u8> {
@@ -16,8 +16,8 @@ fn text(text: &str) -> Vec<u8> {
 }
 
 /// A WebSocket whose handshake is done.
-fn websocket(house: &House, path: &str) -> TcpStream {
-    let mut stream = TcpStream::connect(house.http()).unwrap();
+fn websocket(fixture: &Fixture, path: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(fixture.http()).unwrap();
     stream.set_read_timeout(Some(LIVENESS)).unwrap();
     let ask = format!(
         "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
@@ -36,18 +36,18 @@ fn websocket(house: &House, path: &str) -> TcpStream {
 
 #[test]
 fn law_3_when_a_shard_panics_its_clients_are_told_to_come_back_and_it_begins_again() {
-    let house =
-        House::open(RingLimits::default(), DoorOptions { shards: 2, ..DoorOptions::default() });
-    let mut plain: Vec<_> = (0..10).map(|_| house.join("room:1")).collect();
-    let mut channels: Vec<_> = (0..10).map(|_| websocket(&house, "/channels")).collect();
-    let mut bug = websocket(&house, "/panics");
-    eventually("all are there", || house.connections() == 21);
+    let fixture =
+        Fixture::open(RingLimits::default(), DoorOptions { shards: 2, ..DoorOptions::default() });
+    let mut plain: Vec<_> = (0..10).map(|_| fixture.join("room:1")).collect();
+    let mut channels: Vec<_> = (0..10).map(|_| websocket(&fixture, "/channels")).collect();
+    let mut bug = websocket(&fixture, "/panics");
+    eventually("all are there", || fixture.connections() == 21);
 
     bug.write_all(&text("now")).unwrap();
-    eventually("the shard has panicked", || house.count(|counts| counts.panics) == 1);
-    let left = house.connections();
+    eventually("the shard has panicked", || fixture.count(|counts| counts.panics) == 1);
+    let left = fixture.connections();
     assert!((8..=13).contains(&left), "one shard of two: {left} of 21 stay");
-    house.publish(7, "");
+    fixture.publish(7, "");
 
     // Each of them hears on, or is told to come back.
     let mut lost = 0;
@@ -75,13 +75,13 @@ fn law_3_when_a_shard_panics_its_clients_are_told_to_come_back_and_it_begins_aga
     }
     // The one with the bug is the last of them.
     assert_eq!(lost + 1, 21 - left);
-    let gauges = || house.count(|counts| counts.tcp + counts.websocket);
+    let gauges = || fixture.count(|counts| counts.tcp + counts.websocket);
     assert_eq!(gauges(), left as u64);
 
     drop((plain, channels, bug));
-    eventually("nobody is left", || house.connections() == 0 && gauges() == 0);
-    let mut again: Vec<_> = (0..10).map(|_| house.join("room:1")).collect();
-    house.publish(8, "");
+    eventually("nobody is left", || fixture.connections() == 0 && gauges() == 0);
+    let mut again: Vec<_> = (0..10).map(|_| fixture.join("room:1")).collect();
+    fixture.publish(8, "");
     for client in &mut again {
         assert_eq!(client.next().unwrap()[4]["n"], 8);
     }

@@ -9,15 +9,15 @@ use serde_json::json;
 use socket2::SockRef;
 
 use crate::client::frame;
-use crate::house::{House, TABLE_TOPIC, eventually};
+use crate::fixture::{Fixture, TABLE_TOPIC, eventually};
 
-fn house() -> House {
-    House::open(RingLimits::default(), DoorOptions { shards: 2, ..DoorOptions::default() })
+fn fixture() -> Fixture {
+    Fixture::open(RingLimits::default(), DoorOptions { shards: 2, ..DoorOptions::default() })
 }
 
 #[test]
 fn ins_18_messages_over_tcp_mean_the_same_however_they_are_cut_or_glued() {
-    let house = house();
+    let fixture = fixture();
     let talk = [
         json!(["1", "1", "room:1", "phx_join", {}]),
         json!(["1", "2", "room:1", "a", {"euro": "€"}]),
@@ -27,7 +27,7 @@ fn ins_18_messages_over_tcp_mean_the_same_however_they_are_cut_or_glued() {
     let stream: Vec<u8> = talk.iter().flat_map(frame).collect();
 
     for piece in [1, 2, 3, 5, 50, stream.len()] {
-        let mut client = house.connect();
+        let mut client = fixture.connect();
         for piece in stream.chunks(piece) {
             client.stream.write_all(piece).unwrap();
         }
@@ -46,8 +46,8 @@ fn ins_18_messages_over_tcp_mean_the_same_however_they_are_cut_or_glued() {
 
 #[test]
 fn law_6_a_frame_over_the_limit_is_answered_with_the_limit_and_the_end() {
-    let house = house();
-    let mut client = house.connect();
+    let fixture = fixture();
+    let mut client = fixture.connect();
 
     let length = u32::try_from(limits::FRAME_BYTES + 1).unwrap().to_be_bytes();
     client.stream.write_all(&length).unwrap();
@@ -61,8 +61,8 @@ fn law_6_a_frame_over_the_limit_is_answered_with_the_limit_and_the_end() {
 /// JSON by its grammar, and no value: half a surrogate, a number beyond a double, lists in lists.
 #[test]
 fn a_join_whose_parameters_cannot_be_read_is_refused_and_the_next_one_is_not() {
-    let house = house();
-    let mut client = house.connect();
+    let fixture = fixture();
+    let mut client = fixture.connect();
     let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
 
     for (number, odd) in [r#""\ud83d""#, "1e999", &deep].into_iter().enumerate() {
@@ -80,9 +80,9 @@ fn a_join_whose_parameters_cannot_be_read_is_refused_and_the_next_one_is_not() {
 
 #[test]
 fn a_flood_is_taken_in_turns_and_others_are_served() {
-    let house = house();
-    let mut flood = house.join("room:flood");
-    let mut other = house.join("room:other");
+    let fixture = fixture();
+    let mut flood = fixture.join("room:flood");
+    let mut other = fixture.join("room:other");
     let push = frame(&json!(["1", "9", "room:flood", "a", {"filling": "x".repeat(900)}]));
     let many = push.repeat(64);
 
@@ -103,7 +103,7 @@ fn a_flood_is_taken_in_turns_and_others_are_served() {
     assert_eq!(other.next().unwrap()[4]["status"], "ok");
     // What one read brings is answered before the next look at the limit.
     let most = limits::OUTBOX_BYTES + 2 * limits::BATCH_BYTES + limits::READ_BYTES;
-    let waiting = house.waiting_bytes();
+    let waiting = fixture.waiting_bytes();
     assert!(waiting > 0, "the flood is not answered into the void");
     assert!(waiting <= most, "{waiting} bytes wait, more than {most}");
 }
@@ -111,8 +111,8 @@ fn a_flood_is_taken_in_turns_and_others_are_served() {
 #[test]
 fn connections_that_come_and_are_reset_leave_nothing_behind() {
     const CONNECTIONS: usize = 300;
-    let house = house();
-    let mut witness = house.join("room:1");
+    let fixture = fixture();
+    let mut witness = fixture.join("room:1");
     let files = || std::fs::read_dir("/proc/self/fd").unwrap().count();
     let before = files();
 
@@ -120,21 +120,21 @@ fn connections_that_come_and_are_reset_leave_nothing_behind() {
         let clients: Vec<_> = (0..CONNECTIONS)
             .map(|number| {
                 let topic = if number % 2 == 0 { "room:1" } else { TABLE_TOPIC };
-                house.join(topic)
+                fixture.join(topic)
             })
             .collect();
-        assert_eq!(house.connections(), CONNECTIONS + 1);
+        assert_eq!(fixture.connections(), CONNECTIONS + 1);
         for client in &clients {
             SockRef::from(&client.stream).set_linger(Some(std::time::Duration::ZERO)).unwrap();
         }
         drop(clients);
-        house.publish(round, "");
+        fixture.publish(round, "");
         assert_eq!(witness.next().unwrap()[4]["n"], round);
-        eventually("all are gone", || house.connections() == 1);
+        eventually("all are gone", || fixture.connections() == 1);
     }
 
     eventually("all descriptors are given back", || files() <= before);
-    assert_eq!(house.topics_joined(), 1);
-    assert_eq!(house.count(|counts| counts.tcp), 1);
-    assert_eq!(house.count(|counts| counts.accepted), 3 * CONNECTIONS as u64 + 1);
+    assert_eq!(fixture.topics_joined(), 1);
+    assert_eq!(fixture.count(|counts| counts.tcp), 1);
+    assert_eq!(fixture.count(|counts| counts.accepted), 3 * CONNECTIONS as u64 + 1);
 }

@@ -290,13 +290,13 @@ mod tests {
 
     const SECRET: &str = "a secret of more than 32 bytes, for tests";
 
-    struct House {
+    struct Fixture {
         directory: tempfile::TempDir,
         files: Files,
         began: Instant,
     }
 
-    impl House {
+    impl Fixture {
         fn new() -> Self {
             let directory = tempfile::tempdir().unwrap();
             let mut config = Config::in_directory(directory.path());
@@ -329,54 +329,54 @@ mod tests {
 
     #[test]
     fn a_change_is_seen_only_when_it_was_read_and_is_tried_again() {
-        let mut house = House::new();
-        let key = house.programs().create("billing", vec![]).unwrap();
-        assert_eq!((house.look(0), house.takes(&key)), (Looked::Changed, true));
-        let good = std::fs::read(house.programs().path()).unwrap();
-        std::fs::write(house.programs().path(), "[[key").unwrap();
-        assert_eq!((house.look(1_000), house.takes(&key)), (Looked::Same, true));
+        let mut fixture = Fixture::new();
+        let key = fixture.programs().create("billing", vec![]).unwrap();
+        assert_eq!((fixture.look(0), fixture.takes(&key)), (Looked::Changed, true));
+        let good = std::fs::read(fixture.programs().path()).unwrap();
+        std::fs::write(fixture.programs().path(), "[[key").unwrap();
+        assert_eq!((fixture.look(1_000), fixture.takes(&key)), (Looked::Same, true));
         assert_eq!(
-            (house.look(2_000), house.files.files[1].failing.is_some()),
+            (fixture.look(2_000), fixture.files.files[1].failing.is_some()),
             (Looked::Same, true)
         );
 
-        std::fs::write(house.programs().path(), &good).unwrap();
-        house.programs().remove("billing").unwrap();
+        std::fs::write(fixture.programs().path(), &good).unwrap();
+        fixture.programs().remove("billing").unwrap();
 
-        assert_eq!((house.look(3_000), house.takes(&key)), (Looked::Changed, false));
-        assert_eq!(house.look(4_000), Looked::Same);
+        assert_eq!((fixture.look(3_000), fixture.takes(&key)), (Looked::Changed, false));
+        assert_eq!(fixture.look(4_000), Looked::Same);
     }
 
     #[test]
     fn what_cannot_be_read_for_too_long_is_closed_and_only_that() {
-        let mut house = House::new();
-        let key = house.programs().create("billing", vec![]).unwrap();
-        house.look(0);
-        std::fs::remove_file(house.directory.path().join("secret")).unwrap();
+        let mut fixture = Fixture::new();
+        let key = fixture.programs().create("billing", vec![]).unwrap();
+        fixture.look(0);
+        std::fs::remove_file(fixture.directory.path().join("secret")).unwrap();
 
-        assert_eq!((house.look(1_000), house.takes(&token())), (Looked::Same, true));
+        assert_eq!((fixture.look(1_000), fixture.takes(&token())), (Looked::Same, true));
         let over = 1_000 + limits::KEYS_UNREAD_MS;
-        assert_eq!((house.look(over), house.takes(&token())), (Looked::Changed, false));
-        assert!(house.takes(&key) && house.takes(house.files.admin.as_str()));
-        assert!(house.files.access().unwrap().is_configured(), "tokens are checked all the same");
-        assert_eq!(house.look(over + 1_000), Looked::Same);
-        std::fs::write(house.directory.path().join("secret"), SECRET).unwrap();
-        assert_eq!((house.look(over + 2_000), house.takes(&token())), (Looked::Changed, true));
+        assert_eq!((fixture.look(over), fixture.takes(&token())), (Looked::Changed, false));
+        assert!(fixture.takes(&key) && fixture.takes(fixture.files.admin.as_str()));
+        assert!(fixture.files.access().unwrap().is_configured(), "tokens are checked all the same");
+        assert_eq!(fixture.look(over + 1_000), Looked::Same);
+        std::fs::write(fixture.directory.path().join("secret"), SECRET).unwrap();
+        assert_eq!((fixture.look(over + 2_000), fixture.takes(&token())), (Looked::Changed, true));
     }
 
     #[test]
     fn a_file_that_cannot_be_looked_at_is_not_taken_for_none() {
-        let mut house = House::new();
-        let key = house.programs().create("billing", vec![]).unwrap();
-        house.look(0);
-        let path = house.programs().path().to_owned();
+        let mut fixture = Fixture::new();
+        let key = fixture.programs().create("billing", vec![]).unwrap();
+        fixture.look(0);
+        let path = fixture.programs().path().to_owned();
         std::fs::remove_file(&path).unwrap();
         // A link to itself has no end.
         std::os::unix::fs::symlink(&path, &path).unwrap();
 
-        assert_eq!((house.look(1_000), house.takes(&key)), (Looked::Same, true));
-        assert!(house.files.files[1].failing.is_some());
-        assert!(house.programs().list().is_err());
+        assert_eq!((fixture.look(1_000), fixture.takes(&key)), (Looked::Same, true));
+        assert!(fixture.files.files[1].failing.is_some());
+        assert!(fixture.programs().list().is_err());
     }
 
     #[test]

@@ -41,7 +41,7 @@ impl Connection {
         self.marks.blocked = true;
         self.weigh_all();
         // It counts for its address until it ends, among those that wait, with what it keeps.
-        let place = core.house.take_place(Sort::Detached, Some(self.peer.ip()));
+        let place = core.edge.take_place(Sort::Detached, Some(self.peer.ip()));
         let is_full = core.detached >= limits::JANUS_DETACHED_SESSIONS;
         match place {
             Ok(place) if !is_full && !self.place.is_tight() => self.place = place,

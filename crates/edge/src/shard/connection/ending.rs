@@ -88,7 +88,7 @@ impl Connection {
     }
 
     fn next_deadline(&self, core: &Core) -> Option<u64> {
-        let slow_reader_ms = core.house.options().slow_reader_ms;
+        let slow_reader_ms = core.edge.options().slow_reader_ms;
         let slow = self.blocked_since.map(|since| since.saturating_add(slow_reader_ms));
         let idle = match &self.side {
             Side::Channels(talk) => talk.next_deadline(),
@@ -119,7 +119,7 @@ impl Connection {
     }
 
     fn tick_alive(&mut self, slot: u32, core: &mut Core) {
-        let slow_reader_ms = core.house.options().slow_reader_ms;
+        let slow_reader_ms = core.edge.options().slow_reader_ms;
         let is_slow = |since| core.now.saturating_sub(since) >= slow_reader_ms;
         if self.blocked_since.is_some_and(is_slow) {
             core.counters.evicted.add(1);

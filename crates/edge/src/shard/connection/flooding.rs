@@ -15,7 +15,7 @@ const CODE: &str = "rate_limited";
 impl Connection {
     /// Counts a message; false when it is one too many.
     pub(super) fn may_say(&mut self, core: &Core) -> bool {
-        let rates = core.house.rates();
+        let rates = core.edge.rates();
         let Some(meter) = core.meter.as_ref().filter(|_| !rates.is_exempt(self.peer.ip())) else {
             return true;
         };
@@ -37,7 +37,7 @@ impl Connection {
 
     /// Closes the connection of a client that goes on and on.
     pub(super) fn end_flood(&mut self, slot: u32, core: &mut Core) {
-        if self.allowance.refused > core.house.rates().refusals() && !self.is_over() {
+        if self.allowance.refused > core.edge.rates().refusals() && !self.is_over() {
             tracing::warn!(
                 shard = core.shard,
                 connection = self.number,

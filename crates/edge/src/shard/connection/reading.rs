@@ -127,7 +127,7 @@ impl Connection {
         self.end(slot, Some(CLOSE_TRY_LATER), why, core);
     }
 
-    /// Deadline of an unfinished message, in milliseconds of the house clock.
+    /// Deadline of an unfinished message, in milliseconds of the clock of the edge.
     pub(super) fn unfinished_until(&self) -> Option<u64> {
         let bytes = self.unfinished as u64;
         let takes = limits::UNFINISHED_MS + bytes * 1_000 / limits::BODY_BYTES_PER_S;
@@ -196,7 +196,7 @@ impl Connection {
             return input.len();
         };
         let limit = match &self.side {
-            Side::Channels(_) => core.house.options().frame_bytes,
+            Side::Channels(_) => core.edge.options().frame_bytes,
             Side::Raw(raw) => raw.limit,
         };
         match decoder.decode(input, limit) {
@@ -261,7 +261,7 @@ impl Connection {
         let Wire::Length(decoder) = &mut self.wire else {
             return input.len();
         };
-        match decoder.decode(input, core.house.options().frame_bytes) {
+        match decoder.decode(input, core.edge.options().frame_bytes) {
             Ok(decoded) => {
                 if let Some(frame) = decoded.frame {
                     self.receive(slot, length::incoming(&frame), core);

@@ -1,4 +1,4 @@
-//! House behind a door: the state that everything connected shares.
+//! State of the edge: what everything connected shares.
 
 use std::io;
 use std::net::IpAddr;
@@ -24,8 +24,8 @@ use crate::sessions::Sessions;
 use crate::talk::Talk;
 use crate::wall_clock::{left_ms, wall_ms};
 
-/// State behind the door.
-pub(crate) struct House {
+/// State that everything connected shares.
+pub(crate) struct EdgeState {
     pub(crate) node: Node,
     pub(crate) gate: Gate,
     pub(crate) channels: Vec<Channel>,
@@ -48,7 +48,7 @@ pub(crate) struct House {
     pub(crate) janus: Sessions,
 }
 
-impl House {
+impl EdgeState {
     pub(crate) fn new(
         node: Node,
         gate: Gate,
@@ -162,7 +162,7 @@ impl House {
         credential.may(&self.gate.access(), action, resource, wall_ms())
     }
 
-    /// Returns the time at which a credential ends, in milliseconds of the house clock.
+    /// Returns the time at which a credential ends, in milliseconds of the clock of the edge.
     pub(crate) fn end_of(&self, credential: &Credential) -> Option<u64> {
         Some(self.now().saturating_add(left_ms(credential)?))
     }
@@ -229,7 +229,7 @@ impl House {
     /// A place for a socket, a session without one, or a reader of events.
     pub(crate) fn enter(&self, from: Option<IpAddr>) -> Result<Place, Full> {
         if self.draining.load(Ordering::SeqCst) {
-            return Err(Full::House);
+            return Err(Full::Server);
         }
         self.take_place(Sort::Socket, from)
     }

@@ -25,7 +25,7 @@ use crate::client::Client;
 pub(crate) const LIVENESS: Duration = Duration::from_secs(60);
 pub(crate) const TABLE_TOPIC: &str = "table:d/t";
 
-pub(crate) struct House {
+pub(crate) struct Fixture {
     runtime: Runtime,
     node: Node,
     door: Door,
@@ -33,7 +33,7 @@ pub(crate) struct House {
     http: SocketAddr,
 }
 
-impl House {
+impl Fixture {
     pub(crate) fn open(rings: RingLimits, options: DoorOptions) -> Self {
         let runtime = Runtime::new().unwrap();
         let live = LivePattern {
@@ -49,9 +49,9 @@ impl House {
         let door = Door::open(node.clone(), Gate::default(), vec![], options).unwrap();
         let address = door.listen_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
         let http = serve_http(&runtime, &door);
-        let house = Self { runtime, node, door, address, http };
-        house.commit(Operation::CreateTable { table: name("t"), public: true });
-        house
+        let fixture = Self { runtime, node, door, address, http };
+        fixture.commit(Operation::CreateTable { table: name("t"), public: true });
+        fixture
     }
 
     pub(crate) fn connect(&self) -> Client {
@@ -106,7 +106,7 @@ impl House {
     }
 }
 
-impl Drop for House {
+impl Drop for Fixture {
     fn drop(&mut self) {
         self.node.close();
     }
