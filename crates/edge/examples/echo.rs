@@ -26,7 +26,7 @@ async fn main() -> std::io::Result<()> {
             RawMessage::Binary(bytes) => Frame::Binary(Bytes::copy_from_slice(bytes)),
         })
     };
-    let router = Router::new().route("/", websocket::raw(door, MESSAGE_BYTES, echo));
+    let router = Router::new().route("/", websocket::raw(door.http().clone(), MESSAGE_BYTES, echo));
     let listener = tokio::net::TcpListener::from_std(instep_edge::listen(address)?)?;
     eprintln!("listening ws://{}", listener.local_addr()?);
     axum::serve(listener, router).await

@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::times::Clock;
 
 /// Listener that measures how long those who came there have waited.
-pub struct Entrance {
+pub(crate) struct Entrance {
     listener: TcpListener,
     waits: Arc<Clock>,
     /// Time at which somebody was last let in, or seen to wait. Whoever is there now has waited
@@ -26,7 +26,7 @@ impl Entrance {
     }
 
     /// The next who comes. Cancel-safe.
-    pub async fn next(&mut self) -> TcpStream {
+    pub(crate) async fn next(&mut self) -> TcpStream {
         loop {
             let (accepted, has_waited) = match self.listener.accept().now_or_never() {
                 Some(accepted) => (accepted, true),

@@ -46,8 +46,7 @@ pub fn grow_descriptor_table() {
 /// True when a connection that was just accepted has one of the last descriptors of the process,
 /// which are kept for files, and for those who administer the server. The system always gives the
 /// lowest number that is free.
-#[must_use]
-pub fn is_scarce(connection: &impl AsRawFd) -> bool {
+pub(crate) fn is_scarce(connection: &impl AsRawFd) -> bool {
     connection.as_raw_fd() >= reserve_begins()
 }
 

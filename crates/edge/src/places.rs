@@ -21,8 +21,6 @@ use tokio::sync::Notify;
 
 use crate::listen::reserve;
 use crate::options::DoorOptions;
-use crate::rates;
-use crate::state::EdgeState;
 
 /// Kind of a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,7 +131,11 @@ impl Places {
     }
 
     /// A place for somebody of an address, if that is counted, and if there is one.
-    fn take(self: &Arc<Self>, sort: Sort, counted: Option<IpAddr>) -> Result<Place, Full> {
+    pub(crate) fn take(
+        self: &Arc<Self>,
+        sort: Sort,
+        counted: Option<IpAddr>,
+    ) -> Result<Place, Full> {
         let (most, most_of_address) = self.bounds.most(sort);
         if !self.all.enter(sort, most) {
             return Err(Full::Server);
@@ -185,13 +187,6 @@ impl Account {
 
     fn leave(&self, sort: Sort) -> usize {
         self.counts[sort as usize].fetch_sub(1, Ordering::SeqCst) - 1
-    }
-}
-
-impl EdgeState {
-    /// A place, if there is one.
-    pub(crate) fn take_place(&self, sort: Sort, from: Option<IpAddr>) -> Result<Place, Full> {
-        self.places.take(sort, from.filter(|from| self.counts(*from)).map(rates::one_of))
     }
 }
 

@@ -15,7 +15,7 @@ use std::net::IpAddr;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header as names};
 use instep_model::limits;
 
-pub use self::header::read_proxy_header;
+pub(crate) use self::header::read_proxy_header;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");

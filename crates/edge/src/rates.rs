@@ -8,7 +8,6 @@
 //! | requests | connection of HTTP | 429 |
 
 mod meter;
-mod requests;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -23,7 +22,6 @@ use governor::{Quota, RateLimiter};
 use instep_model::limits;
 
 pub(crate) use self::meter::{Allowance, Meter};
-pub use self::requests::RequestMeter;
 
 /// Rate limit, sustained and in a burst; `each` 0: no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -51,6 +51,7 @@ use crate::counts::{Counters, Counts, DoorKind};
 use crate::sessions::Home;
 use crate::state::EdgeState;
 
+pub(crate) use self::accept::begin;
 pub(crate) use self::awaited::Answered;
 pub(crate) use self::connection::Side;
 pub(crate) use self::mail::{Arrival, Mail};
@@ -62,7 +63,7 @@ const WAKER: Token = Token(0);
 /// Listeners come first, then connections.
 const LISTENERS: usize = 16;
 
-/// All shards of a door.
+/// All shards of a door. Their threads end when this is dropped.
 pub(crate) struct Shards(Vec<Handle>);
 
 #[derive(Clone)]
@@ -142,6 +143,12 @@ impl Shards {
 
     pub(crate) fn counts(&self) -> Vec<Counts> {
         self.0.iter().map(|handle| handle.counters.read()).collect()
+    }
+}
+
+impl Drop for Shards {
+    fn drop(&mut self) {
+        self.send_all(|| Mail::Stop);
     }
 }
 

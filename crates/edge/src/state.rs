@@ -1,27 +1,30 @@
 //! State of the edge: what everything connected shares.
 
-use std::io;
-use std::net::IpAddr;
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use instep_access::{Action, Credential, Gate, Refusal, Resource};
+use instep_model::limits;
 use instep_node::Node;
-use instep_protocol::janus::Token;
 use instep_protocol::session::Options;
 use instep_protocol::vsn::Vsn;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 
 use crate::agents::Agents;
 use crate::certificates::Handshakes;
+use crate::entrance::Entrance;
 use crate::options::DoorOptions;
 use crate::places::{Full, Place, Places, Sort};
+use crate::proxies::read_proxy_header;
 use crate::rates::{self, Rates};
 use crate::refusals::Refusals;
 use crate::rules::Channel;
 use crate::sessions::Sessions;
-use crate::talk::Talk;
+use crate::times::{Clock, Times};
 use crate::wall_clock::{left_ms, wall_ms};
 
 /// State that everything connected shares.
@@ -46,6 +49,11 @@ pub(crate) struct EdgeState {
     pub(crate) sessions: [Arc<Options>; 2],
     /// Registry of the sessions of the Janus wire.
     pub(crate) janus: Sessions,
+    drain: watch::Sender<bool>,
+    /// Counts how often keys or rights have changed.
+    review: watch::Sender<u64>,
+    /// Waiting times at the listeners beside the shards.
+    waits: Mutex<Vec<Arc<Clock>>>,
 }
 
 impl EdgeState {
@@ -70,6 +78,9 @@ impl EdgeState {
             runtime: Handle::current(),
             sessions: [Vsn::V1, Vsn::V2].map(|vsn| Arc::new(session(vsn, &options))),
             janus: Sessions::default(),
+            drain: watch::Sender::new(false),
+            review: watch::Sender::new(0),
+            waits: Mutex::default(),
             options,
         }
     }
@@ -175,22 +186,13 @@ impl EdgeState {
         &self.runtime
     }
 
-    /// A talk on a socket.
-    pub(crate) fn talk(&self, vsn: Vsn, credential: Credential) -> Talk {
+    /// Session options of sockets that speak that version.
+    pub(crate) fn session_options(&self, vsn: Vsn) -> &Arc<Options> {
         let [v1, v2] = &self.sessions;
-        let options = match vsn {
+        match vsn {
             Vsn::V1 => v1,
             Vsn::V2 => v2,
-        };
-        Talk::new(Arc::clone(options), credential, self)
-    }
-
-    /// A talk on the Janus wire, under a token that nobody guesses.
-    pub(crate) fn janus_talk(&self) -> io::Result<Talk> {
-        let mut random = [0; 16];
-        getrandom::fill(&mut random)?;
-        let token = Token::new(u128::from_be_bytes(random));
-        Ok(Talk::janus(self.options.janus, token, self))
+        }
     }
 
     pub(crate) fn janus_sessions(&self) -> &Sessions {
@@ -226,12 +228,100 @@ impl EdgeState {
         }
     }
 
+    /// Counts a request of an address behind a proxy; in `Err` how long to wait.
+    pub(crate) fn may_ask(&self, from: IpAddr) -> Result<(), Duration> {
+        match self.counts(from) {
+            true => self.rates.may_ask(from),
+            false => Ok(()),
+        }
+    }
+
     /// A place for a socket, a session without one, or a reader of events.
     pub(crate) fn enter(&self, from: Option<IpAddr>) -> Result<Place, Full> {
         if self.draining.load(Ordering::SeqCst) {
             return Err(Full::Server);
         }
         self.take_place(Sort::Socket, from)
+    }
+
+    /// A place, if there is one.
+    pub(crate) fn take_place(&self, sort: Sort, from: Option<IpAddr>) -> Result<Place, Full> {
+        Places::take(&self.places, sort, from.filter(|from| self.counts(*from)).map(rates::one_of))
+    }
+
+    /// Connections now.
+    pub(crate) fn connections(&self) -> usize {
+        self.places.count(Sort::Socket)
+    }
+
+    /// Duration of a drain with the connections of now, in milliseconds.
+    pub(crate) fn spread_ms(&self) -> u64 {
+        match self.connections() > limits::DRAIN_AT_ONCE {
+            true => self.options.drain_spread_ms,
+            false => 0,
+        }
+    }
+
+    /// Begins a drain: nobody comes in from here on.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+        self.drain.send_replace(true);
+    }
+
+    /// Tells when a drain begins.
+    pub(crate) fn draining(&self) -> watch::Receiver<bool> {
+        self.drain.subscribe()
+    }
+
+    /// Notes that keys or rights have changed, or the clock was set.
+    pub(crate) fn review(&self) {
+        self.review.send_modify(|times| *times += 1);
+    }
+
+    /// Tells when keys or rights have changed, or the clock was set.
+    pub(crate) fn reviewing(&self) -> watch::Receiver<u64> {
+        self.review.subscribe()
+    }
+
+    /// Timeout of a handshake, and then of the first request.
+    pub(crate) fn handshake(&self) -> Duration {
+        Duration::from_millis(self.options.handshake_ms)
+    }
+
+    /// A listener whose connections shake hands before they come to a shard.
+    pub(crate) fn entrance(&self, listener: TcpListener) -> Entrance {
+        let waits = Arc::new(Clock::default());
+        self.waits.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&waits));
+        Entrance::new(listener, waits)
+    }
+
+    /// For how long somebody may have waited at such listeners until the next was let in.
+    pub(crate) fn waits(&self) -> Times {
+        let mut all = Times::default();
+        let waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
+        waits.iter().for_each(|waits| all.add(&waits.read()));
+        all
+    }
+
+    /// Reads the header of a trusted proxy, in the time for a handshake: the client's address; none
+    /// when anybody else, or something else, comes.
+    pub(crate) async fn proxied(
+        &self,
+        stream: &mut TcpStream,
+        peer: SocketAddr,
+    ) -> Option<SocketAddr> {
+        if !self.options.proxies.contain(peer.ip()) {
+            tracing::debug!(%peer, "this address is none of a trusted proxy");
+            return None;
+        }
+        match tokio::time::timeout(self.handshake(), read_proxy_header(stream)).await {
+            Ok(Ok(client)) => Some(client.unwrap_or(peer)),
+            Ok(Err(error)) => {
+                tracing::debug!(%peer, %error, "this is no header of the PROXY protocol");
+                None
+            }
+            Err(_) => None,
+        }
     }
 }
 

@@ -15,6 +15,7 @@ mod speaker;
 
 use std::collections::VecDeque;
 use std::future::Future;
+use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -40,7 +41,6 @@ use self::mail::{Part, Role};
 use self::presence::Wish;
 use self::rest::Rest;
 use self::speaker::Speaker;
-use crate::longpoll::Revoked;
 use crate::state::EdgeState;
 use crate::wall_clock::{left_ms, wall_us};
 
@@ -134,6 +134,14 @@ pub(crate) struct Wants {
     pub(crate) attach: Option<Token>,
 }
 
+/// A channel that was closed because its right had ended.
+pub(crate) struct Revoked {
+    /// Its topic.
+    pub(crate) topic: String,
+    /// Reason code.
+    pub(crate) reason: &'static str,
+}
+
 /// Close code and reason of the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Close {
@@ -156,6 +164,19 @@ pub(crate) struct Talk {
 }
 
 impl Talk {
+    /// A client on a socket.
+    pub(crate) fn on_socket(vsn: Vsn, credential: Credential, edge: &EdgeState) -> Self {
+        Self::new(Arc::clone(edge.session_options(vsn)), credential, edge)
+    }
+
+    /// A client of the Janus wire, under a token that nobody guesses.
+    pub(crate) fn on_janus(edge: &EdgeState) -> io::Result<Self> {
+        let mut random = [0; 16];
+        getrandom::fill(&mut random)?;
+        let token = Token::new(u128::from_be_bytes(random));
+        Ok(Self::janus(edge.options().janus, token, edge))
+    }
+
     pub(crate) fn new(options: Arc<Options>, credential: Credential, edge: &EdgeState) -> Self {
         Self {
             ends: edge.end_of(&credential),
@@ -165,7 +186,7 @@ impl Talk {
     }
 
     /// A client of the Janus wire. It is greeted with whatever it is told first.
-    pub(crate) fn janus(options: janus::Options, token: Token, edge: &EdgeState) -> Self {
+    fn janus(options: janus::Options, token: Token, edge: &EdgeState) -> Self {
         let at = Timestamp(wall_us());
         Self::of(Speaker::janus(JanusSession::new(options, token, at, edge.now())))
     }

@@ -32,6 +32,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub(crate) use self::streaming::refuse;
 use crate::admission::{Admission, admit};
 use crate::caller::Caller;
 use crate::metrics;

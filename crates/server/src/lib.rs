@@ -28,7 +28,6 @@ mod config;
 mod directory;
 mod engine;
 mod formats;
-mod fronts;
 mod inspection;
 mod keys;
 #[cfg(test)]

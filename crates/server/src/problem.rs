@@ -2,8 +2,9 @@
 
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use instep_edge::Crowded;
+use instep_edge::{Crowded, RequestRefusal};
 use instep_model::disk::Shortage;
+use instep_model::limits;
 use instep_model::owner::Refusal;
 use instep_node::{FollowError, LiveError, blocking};
 use serde::Serialize;
@@ -283,5 +284,44 @@ impl From<LiveError> for Problem {
             LiveError::Payload(_) | LiveError::Event { .. } => StatusCode::BAD_REQUEST,
         };
         Self::new(status, error.code(), error.to_string())
+    }
+}
+impl From<RequestRefusal> for Problem {
+    fn from(refusal: RequestRefusal) -> Self {
+        let overloaded =
+            |detail: &str| Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail);
+        match refusal {
+            RequestRefusal::Connections { retry_s } => {
+                Self::too_often("rate_limited", "too many connections of this address", retry_s)
+            }
+            RequestRefusal::Requests { retry_s } => {
+                Self::too_often("rate_limited", "too many requests", retry_s)
+            }
+            RequestRefusal::Crowded(crowded) => {
+                let details = [
+                    "there is no place for another connection",
+                    "there is no place for another connection of this address",
+                ];
+                Self::crowded(crowded, "too_many_sockets", details)
+            }
+            RequestRefusal::SlowBody => {
+                let rate = limits::BODY_BYTES_PER_S;
+                let detail = format!("the body has to come with {rate} bytes in a second or more");
+                Self::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", detail)
+            }
+            RequestRefusal::BodyOverload => {
+                overloaded("too many bodies of this address, or of all, are under way")
+            }
+            RequestRefusal::CrumbledBody => {
+                Self::too_often("rate_limited", "the body comes in too many pieces", 1)
+            }
+            RequestRefusal::MalformedBody => {
+                let detail = "the body ends before its length, or its chunks do not read";
+                Self::bad_request("body_malformed", detail)
+            }
+            RequestRefusal::AnswerOverload => overloaded(
+                "too much waits for this address to take it, or for all; try again later",
+            ),
+        }
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use axum::Router;
 use instep_access::Gate;
-use instep_edge::Door;
+use instep_edge::{Door, HttpWorkers, Serving};
 use instep_embedded::error::OpenError as EngineError;
 use instep_embedded::real::RealDisk;
 use instep_model::disk::{Disk as _, DiskLock, Sharing, Shortage};
@@ -28,7 +28,6 @@ use crate::admin::AdminKey;
 use crate::app::App;
 use crate::config::{Config, ConfigError, DoorName, Fault};
 use crate::directory::make_private;
-use crate::fronts::{Fronts, Serving};
 use crate::opener::Opener;
 use crate::web::Web;
 use crate::{api, keys, metrics, tls, views};
@@ -198,7 +197,7 @@ pub struct Server {
     tcp: Option<SocketAddr>,
     janus: Option<SocketAddr>,
     stop: watch::Sender<bool>,
-    fronts: Fronts,
+    workers: HttpWorkers,
     loading: JoinHandle<Result<(), StartError>>,
     watching: Watching,
     is_tls: bool,
@@ -264,13 +263,12 @@ impl Server {
         let is_tls = certificates.is_some();
         let serving = Serving {
             router,
-            door: door.clone(),
             certificates,
-            handshake: Duration::from_millis(config.handshake_ms),
             proxied: config.proxy_protocol.contains(&DoorName::Http),
             idle: Duration::from_millis(config.socket_idle_ms),
+            refuse: api::refuse,
         };
-        let fronts = Fronts::start(listener, &serving, &stopping).map_err(listen)?;
+        let workers = door.http().serve(listener, &serving, &stopping).map_err(listen)?;
         let loading = tokio::spawn(load(node.clone(), opener, app, (config.data, stopping)));
         Ok(Self {
             node,
@@ -280,7 +278,7 @@ impl Server {
             tcp,
             janus,
             stop,
-            fronts,
+            workers,
             loading,
             watching,
             is_tls,
@@ -356,7 +354,7 @@ impl Server {
         self.stop.send_replace(true);
         drop(self.watching);
         let until = tokio::time::Instant::now() + self.drain;
-        if tokio::time::timeout_at(until, &mut self.fronts.serving).await.is_err() {
+        if tokio::time::timeout_at(until, &mut self.workers.serving).await.is_err() {
             tracing::warn!("some requests did not end in time");
         }
         let left = until.saturating_duration_since(tokio::time::Instant::now());

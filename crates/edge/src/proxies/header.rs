@@ -29,7 +29,7 @@ enum Parsed {
 ///
 /// # Errors
 /// When something else comes, or the connection ends.
-pub async fn read_proxy_header(stream: &mut TcpStream) -> io::Result<Option<SocketAddr>> {
+pub(crate) async fn read_proxy_header(stream: &mut TcpStream) -> io::Result<Option<SocketAddr>> {
     let mut bytes = [0; limits::PROXY_HEADER_BYTES];
     loop {
         let came = stream.peek(&mut bytes).await?;

@@ -20,6 +20,7 @@ use super::wire::Wire;
 use crate::counts::DoorKind;
 use crate::listen::{is_scarce, reserve_begins};
 use crate::places::{Place, Sort};
+use crate::state::EdgeState;
 use crate::talk::Talk;
 use crate::turned_away::TurnedAway;
 
@@ -112,7 +113,7 @@ impl Accept {
                     if let Err(error) = stream.set_nodelay(true) {
                         tracing::debug!(%error, "TCP_NODELAY is not set");
                     }
-                    let Some((wire, talk)) = self.begin(core) else {
+                    let Some((wire, talk)) = begin(self.kind, &core.edge) else {
                         core.counters.refused.add(1);
                         continue;
                     };
@@ -159,24 +160,6 @@ impl Accept {
         let _ = stream.read(&mut [0; 4096]);
     }
 
-    /// The wire of a client, and its talk.
-    fn begin(&self, core: &Core) -> Option<(Wire, Talk)> {
-        match self.kind {
-            // A WebSocket comes from a handshake, never from here.
-            DoorKind::Tcp | DoorKind::WebSocket => {
-                let talk = core.edge.talk(Vsn::V2, Credential::anonymous());
-                Some((Wire::Length(length::Decoder::default()), talk))
-            }
-            DoorKind::Janus => match core.edge.janus_talk() {
-                Ok(talk) => Some((Wire::Janus(Box::default()), talk)),
-                Err(error) => {
-                    tracing::error!(%error, "the system gives no random bytes");
-                    None
-                }
-            },
-        }
-    }
-
     /// Refuses one of those who wait, when the process has no descriptor for it: a client of the
     /// Janus wire waits for its greeting without end.
     fn refuse(&mut self, error: &io::Error) -> bool {
@@ -188,6 +171,24 @@ impl Accept {
         let refused = self.listener.accept().is_ok();
         self.spare = spare();
         refused
+    }
+}
+
+/// The wire of a client, and its talk; none when the system gives no random bytes for a token.
+pub(crate) fn begin(kind: DoorKind, edge: &EdgeState) -> Option<(Wire, Talk)> {
+    match kind {
+        // A WebSocket comes from a handshake, never from here.
+        DoorKind::Tcp | DoorKind::WebSocket => {
+            let talk = Talk::on_socket(Vsn::V2, Credential::anonymous(), edge);
+            Some((Wire::Length(length::Decoder::default()), talk))
+        }
+        DoorKind::Janus => match Talk::on_janus(edge) {
+            Ok(talk) => Some((Wire::Janus(Box::default()), talk)),
+            Err(error) => {
+                tracing::error!(%error, "the system gives no random bytes");
+                None
+            }
+        },
     }
 }
 

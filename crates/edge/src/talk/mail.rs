@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::pushing::Asked;
 use super::{Answer, Joined, Outside, Talk, Wait, Wants};
-use crate::line::Crowded;
+use crate::http::line::Crowded;
 use crate::places::{Place, Sort};
 use crate::state::EdgeState;
 

@@ -6,8 +6,7 @@ use instep_protocol::encode::Body;
 use instep_protocol::session::{Channel, Ending, Event};
 
 use super::mail::{Part, Role};
-use super::{ENDED_EVENT, Joined, Talk, Wants, refused};
-use crate::longpoll::Revoked;
+use super::{ENDED_EVENT, Joined, Revoked, Talk, Wants, refused};
 use crate::state::EdgeState;
 
 impl Talk {

@@ -122,7 +122,8 @@ pub(crate) fn eventually(what: &str, is_true: impl Fn() -> bool) {
 }
 
 fn serve_http(runtime: &Runtime, door: &Door) -> SocketAddr {
-    let panics = websocket::raw(door.clone(), 1_000, |_| panic!("a bug that the test put here"));
+    let panics =
+        websocket::raw(door.http().clone(), 1_000, |_| panic!("a bug that the test put here"));
     let router = axum::Router::new()
         .route("/channels", axum::routing::get(websocket::upgrade).with_state(door.clone()))
         .route("/panics", panics);

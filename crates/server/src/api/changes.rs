@@ -79,7 +79,7 @@ pub(super) async fn changes(
         Err(problem) if events => (Some(problem), (None, dataset.follow(None)?)),
         Err(problem) => return Err(problem),
     };
-    let place = shared.door.reader(caller.address()).map_err(no_place_to_read)?;
+    let place = shared.door.http().reader(caller.address()).map_err(no_place_to_read)?;
     caller.follows();
     let feed = Feed {
         _place: place,

@@ -108,7 +108,7 @@ async fn events_of(
         credential: caller.credential(),
         from: caller.address(),
     };
-    let mut body = events::follow(&shared.door, topic, request.clone()).await;
+    let mut body = events::follow(shared.door.http(), topic, request.clone()).await;
     if let Err(Refused::Topic(JoinRefusal::Ahead { .. })) = body
         && streaming::is_for_events(headers)
     {
@@ -116,7 +116,7 @@ async fn events_of(
         if let Value::Object(params) = &mut request.params {
             params.insert("since".into(), "ahead".into());
         }
-        body = events::follow(&shared.door, topic, request).await;
+        body = events::follow(shared.door.http(), topic, request).await;
     }
     let body = body.map_err(|refused| problem(topic, refused))?;
     caller.follows();

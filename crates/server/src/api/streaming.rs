@@ -2,8 +2,10 @@
 //! back, and refusals that a browser's `EventSource` survives.
 
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use axum::response::Response;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use instep_edge::RequestRefusal;
+pub(crate) use instep_edge::events::is_for_events;
 use instep_model::limits;
 use serde_json::json;
 
@@ -21,12 +23,6 @@ pub(super) fn headers(content_type: &'static str) -> [(HeaderName, &'static str)
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (BUFFERING, "no"),
     ]
-}
-
-/// Returns true if a request asks for server-sent events by name, as every `EventSource` does.
-pub(crate) fn is_for_events(headers: &HeaderMap) -> bool {
-    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
-    accept.is_some_and(|accept| accept.contains(EVENTS))
 }
 
 /// The same answer, unless it tells an `EventSource` to come again later: that gives up for good on
@@ -52,6 +48,11 @@ pub(crate) fn survivable(answer: Response, is_for_events: bool) -> Response {
     Response::from_parts(parts, Body::from(body))
 }
 
+/// Answer to a request that was refused before it came to a route.
+pub(crate) fn refuse(refusal: RequestRefusal, for_events: bool) -> Response {
+    survivable(Problem::from(refusal).into_response(), for_events)
+}
+
 /// Returns true if the same request may succeed later. A page that hears that its token has expired
 /// makes a new reader with a new one.
 fn is_passing(problem: &Problem) -> bool {
@@ -62,7 +63,7 @@ fn is_passing(problem: &Problem) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use axum::response::IntoResponse as _;
+    use axum::http::HeaderMap;
 
     use super::*;
 

@@ -162,13 +162,13 @@ pub(in crate::api) async fn pull(
     may_take(&caller, &name, &server)?;
     let from = caller.address();
     // Held while it waits.
-    let _place = shared.door.pull(from).map_err(|crowded| {
+    let _place = shared.door.http().pull(from).map_err(|crowded| {
         let details =
             ["there is no place for another pull", "as many pulls of this address wait as may"];
         Problem::crowded(crowded, "too_many_pulls", details)
     })?;
     let let_in = || {
-        let held = shared.door.registration(from);
+        let held = shared.door.http().registration(from);
         held.map(|held| Box::new(held) as Kept).map_err(MailError::from)
     };
     let pull = Pull { registration, max, wait: Duration::from_millis(wait_ms) };

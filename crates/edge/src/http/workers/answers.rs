@@ -5,25 +5,24 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use hyper::body::{Body as _, Frame, SizeHint};
-use instep_edge::{Burden, Door};
 use instep_model::limits;
 
-use crate::problem::Problem;
+use super::HttpWorker;
+use crate::http::line::Burden;
+use crate::http::refusal::RequestRefusal;
 
 /// Weighs an answer that is made as a whole; a refusal when too much waits for its address already,
 /// or for everybody. Streams are made piece by piece, and weigh little.
-pub(super) fn weighed(answer: Response, door: &Door, from: IpAddr) -> Response {
+pub(super) fn weighed(answer: Response, worker: &HttpWorker, from: IpAddr) -> Response {
     let bytes = answer.body().size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
     let Some(bytes) = bytes.filter(|bytes| *bytes > limits::BODY_SPARED_BYTES) else {
         return answer;
     };
-    let Some(mut burden) = door.burden(from) else { return answer };
+    let Some(mut burden) = worker.http.burden(from) else { return answer };
     if !burden.weigh(bytes) {
-        let detail = "too much waits for this address to take it, or for all; try again later";
-        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail).into_response();
+        return (worker.serving.refuse)(RequestRefusal::AnswerOverload, false);
     }
     answer.map(|body| Body::new(Weighed { body, burden: Some(burden) }))
 }

@@ -16,12 +16,12 @@ use instep_protocol::vsn::Vsn;
 use tokio::sync::{Notify, watch};
 
 use super::Visitor;
-use super::revoked::{Revocations, Revoked};
+use super::revoked::Revocations;
 use crate::places::Place;
 use crate::rates::{Allowance, Meter, Refused};
 use crate::state::EdgeState;
 use crate::states::ConnectionState;
-use crate::talk::{Answer, Joined, News, Outside, Talk, Wait, Wants};
+use crate::talk::{Answer, Joined, News, Outside, Revoked, Talk, Wait, Wants};
 
 /// Frames taken from one topic before the next topic has its turn.
 const FRAMES_PER_TURN: usize = 64;

@@ -9,14 +9,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::http::StatusCode;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use instep_edge::Burden;
 use instep_model::limits;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::requests::Asked;
-use crate::problem::Problem;
+use crate::http::line::Burden;
+use crate::http::refusal::RequestRefusal;
 
 /// Arrival of a body, and its weight until the request is answered.
 #[derive(Default)]
@@ -39,29 +38,16 @@ enum Failure {
 }
 
 impl Arriving {
-    /// Problem to answer with, if the body was not read to its end.
-    pub(super) fn problem(&self) -> Option<Problem> {
+    /// Refusal to answer with, if the body was not read to its end.
+    pub(super) fn refusal(&self) -> Option<RequestRefusal> {
         let (slow, overloaded, crumbs) =
             (Failure::Slow as u8, Failure::Overloaded as u8, Failure::Crumbs as u8);
         let malformed = Failure::Malformed as u8;
         match self.failed.load(Ordering::Relaxed) {
-            code if code == slow => {
-                let rate = limits::BODY_BYTES_PER_S;
-                let detail = format!("the body has to come with {rate} bytes in a second or more");
-                Some(Problem::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", detail))
-            }
-            code if code == overloaded => {
-                let detail = "too many bodies of this address, or of all, are under way";
-                Some(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail))
-            }
-            code if code == crumbs => {
-                let detail = "the body comes in too many pieces";
-                Some(Problem::too_often("rate_limited", detail, 1))
-            }
-            code if code == malformed => {
-                let detail = "the body ends before its length, or its chunks do not read";
-                Some(Problem::bad_request("body_malformed", detail))
-            }
+            code if code == slow => Some(RequestRefusal::SlowBody),
+            code if code == overloaded => Some(RequestRefusal::BodyOverload),
+            code if code == crumbs => Some(RequestRefusal::CrumbledBody),
+            code if code == malformed => Some(RequestRefusal::MalformedBody),
             _ => None,
         }
     }
@@ -105,7 +91,7 @@ impl Metered {
         }
         let mut burden = self.arriving.burden.lock().unwrap_or_else(PoisonError::into_inner);
         if burden.is_none() {
-            *burden = self.asked.door().burden(self.from);
+            *burden = self.asked.http().burden(self.from);
         }
         match burden.as_mut().is_none_or(|burden| burden.weigh(self.received)) {
             true => Ok(()),
@@ -115,7 +101,7 @@ impl Metered {
 
     /// Deadline of the next bytes: soon, and in the long run at a minimum rate.
     fn deadline(&self) -> Instant {
-        let patience = self.asked.door().handshake();
+        let patience = self.asked.http().edge().handshake();
         let takes = self.received as u64 * 1_000 / limits::BODY_BYTES_PER_S;
         let whole = self.began + patience + Duration::from_millis(takes);
         whole.min(Instant::now() + patience)

@@ -12,7 +12,7 @@ use instep_node::mail::MailError;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
-use crate::door::Door;
+use super::Http;
 use crate::places::{Full, Place, Sort};
 
 /// A connection that has come to a door of HTTP. Cloning gives another handle.
@@ -48,7 +48,7 @@ pub struct Burden {
     spared: usize,
 }
 
-impl Door {
+impl Http {
     /// A place for a connection of HTTP. Who is one too many may still come in, for a moment and
     /// among few, to be told so or to show that it administers the server; the reason is given
     /// beside the connection then.

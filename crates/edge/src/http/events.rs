@@ -28,10 +28,10 @@ use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-pub use self::form::Form;
 use self::form::Id;
-use crate::door::Door;
-use crate::line::Crowded;
+pub use self::form::{Form, is_for_events};
+use super::Http;
+use super::line::Crowded;
 use crate::places::Place;
 use crate::rules::JoinRequest;
 use crate::state::EdgeState;
@@ -84,13 +84,13 @@ pub struct Request {
 ///
 /// # Errors
 /// [`Refused`]; nothing is joined then.
-pub async fn follow(door: &Door, topic: &str, request: Request) -> Result<Body, Refused> {
+pub async fn follow(http: &Http, topic: &str, request: Request) -> Result<Body, Refused> {
     let Request { params, form, credential, from } = request;
-    let place = door.enter(from).map_err(|full| Refused::Crowded(full.into()))?;
+    let place = http.enter(from).map_err(|full| Refused::Crowded(full.into()))?;
     if place.is_tight() {
         return Err(Refused::Crowded(Crowded::Server));
     }
-    let edge = door.edge();
+    let edge = http.edge();
     let node = edge.node();
     let wish = Wish::of(&params, &credential, edge, from);
     if let Some(rule) = edge.rules_for(topic).and_then(|rules| rules.join.clone()) {
@@ -107,7 +107,7 @@ pub async fn follow(door: &Door, topic: &str, request: Request) -> Result<Body, 
     if let Some(begin) = form.begin() {
         reader.out.push_front(begin);
     }
-    let (draining, reviewing) = (door.draining(), door.reviewing());
+    let (draining, reviewing) = (edge.draining(), edge.reviewing());
     let edge = Arc::clone(edge);
     let mut following = Following { reader, waker, draining, reviewing, edge, credential, place };
     following.weigh();

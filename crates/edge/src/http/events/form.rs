@@ -3,12 +3,16 @@
 use std::fmt::{self, Display};
 
 use axum::body::Bytes;
+use axum::http::{HeaderMap, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use instep_model::limits;
 use instep_model::position::Position;
 use instep_node::live::LivePlace;
 use serde_json::{Value, json};
+
+/// Content type of server-sent events.
+const EVENTS: &str = "text/event-stream";
 
 /// Format of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +21,13 @@ pub enum Form {
     Events,
     /// `application/x-ndjson`: `{event, payload, id?}`.
     Lines,
+}
+
+/// Returns true if a request asks for server-sent events by name, as every `EventSource` does.
+#[must_use]
+pub fn is_for_events(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    accept.is_some_and(|accept| accept.contains(EVENTS))
 }
 
 /// Resume point of a reader that has the event.
@@ -40,7 +51,7 @@ impl Form {
     /// The form that a client accepts.
     #[must_use]
     pub fn accepted(accept: &str) -> Self {
-        match accept.contains("application/x-ndjson") && !accept.contains("text/event-stream") {
+        match accept.contains("application/x-ndjson") && !accept.contains(EVENTS) {
             true => Self::Lines,
             false => Self::Events,
         }
@@ -50,7 +61,7 @@ impl Form {
     #[must_use]
     pub fn content_type(self) -> &'static str {
         match self {
-            Self::Events => "text/event-stream",
+            Self::Events => EVENTS,
             Self::Lines => "application/x-ndjson",
         }
     }

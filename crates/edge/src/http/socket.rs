@@ -5,6 +5,7 @@ use std::future::Future as _;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -14,10 +15,10 @@ use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 use tokio_rustls::server::TlsStream;
 
+use super::line::{self, Line};
 use crate::certificates::Certificates;
-use crate::door::Door;
-use crate::line::{self, Line};
 use crate::shard::{Stream, Tls};
+use crate::state::EdgeState;
 
 const VANISHED: Duration = Duration::from_millis(limits::VANISHED_MS);
 
@@ -34,10 +35,10 @@ impl Peer {
 }
 
 /// One connection of HTTP.
-pub struct Socket {
+pub(crate) struct Socket {
     transport: Transport,
     peer: SocketAddr,
-    door: Door,
+    edge: Arc<EdgeState>,
     line: Option<Line>,
     /// True once an answer is a stream, whose reader may vanish unnoticed.
     is_stream: bool,
@@ -62,8 +63,8 @@ impl Transport {
 impl Socket {
     /// Takes a connection that was accepted, and shakes hands if there are certificates; none when
     /// that fails, or takes too long.
-    pub async fn take(
-        door: &Door,
+    pub(crate) async fn take(
+        edge: &Arc<EdgeState>,
         stream: TcpStream,
         peer: SocketAddr,
         certificates: Option<&Certificates>,
@@ -73,25 +74,22 @@ impl Socket {
         let transport = match certificates {
             None => Transport::Plain(stream),
             Some(certificates) => {
-                let edge = door.edge();
                 let limit = Duration::from_millis(edge.options().handshake_ms);
                 let shaken = edge.tls_handshakes().shake(certificates, stream, limit).await?;
                 Transport::Tls(Box::new(shaken))
             }
         };
-        let door = door.clone();
-        Some(Self { transport, peer, door, line: None, is_stream: false, stall: None })
+        let edge = Arc::clone(edge);
+        Some(Self { transport, peer, edge, line: None, is_stream: false, stall: None })
     }
 
     /// The same connection, as its requests know it.
-    #[must_use]
-    pub fn on(self, line: Line) -> Self {
+    pub(crate) fn on(self, line: Line) -> Self {
         Self { line: Some(line), ..self }
     }
 
     /// The other end.
-    #[must_use]
-    pub fn peer(&self) -> SocketAddr {
+    pub(crate) fn peer(&self) -> SocketAddr {
         self.peer
     }
 
@@ -128,7 +126,7 @@ impl Socket {
     }
 
     fn slow_reader(&self) -> Duration {
-        Duration::from_millis(self.door.edge().options().slow_reader_ms)
+        Duration::from_millis(self.edge.options().slow_reader_ms)
     }
 
     /// Watches over a write that has not ended.
@@ -151,7 +149,7 @@ impl Socket {
             ready!(stall.as_mut().poll(cx));
         }
         self.stall = None;
-        self.door.edge().note_slow_reader();
+        self.edge.note_slow_reader();
         tracing::warn!(peer = %self.peer, "a client of HTTP takes nothing and is sent away");
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }

@@ -7,42 +7,44 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
-use axum::Router;
 use axum::http::{HeaderValue, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use axum::routing::future::RouteFuture;
 use hyper::body::{Body as _, Incoming};
-use instep_edge::{Door, Line, Peer, RequestMeter, longpoll};
 use tower_service::Service as _;
 
-use super::Serving;
+use super::HttpWorker;
 use super::answers::weighed;
 use super::bodies::{Arriving, Metered};
-use crate::api::streaming::{is_for_events, survivable};
-use crate::problem::Problem;
+use crate::http::events::is_for_events;
+use crate::http::line::Line;
+use crate::http::refusal::RequestRefusal;
+use crate::http::request_meter::RequestMeter;
+use crate::http::socket::Peer;
+use crate::http::{Http, admission, longpoll};
+use crate::rates::seconds;
 
 /// Limit of the requests on one connection.
 pub(super) enum Requests {
     /// Not at all, but by those who administer the server: there are too many connections.
-    Refused(Problem),
+    Refused(RequestRefusal),
     /// As a count of them says.
     Counted(Option<RequestMeter>),
 }
 
 impl Requests {
     /// Counts those on a connection. On one of a proxy, those of each client are counted.
-    pub(super) fn counted(door: &Door, peer: SocketAddr) -> Self {
-        Self::Counted(door.requests(peer.ip()))
+    pub(super) fn counted(http: &Http, peer: SocketAddr) -> Self {
+        Self::Counted(http.requests(peer.ip()))
     }
 }
 
 /// State shared by all requests on a connection.
 pub(super) struct Asked {
     pub(super) has_asked: AtomicBool,
-    door: Door,
+    worker: Arc<HttpWorker>,
     line: Line,
     requests: Requests,
-    routes: Router,
 }
 
 /// Answer to a request, while it is made. A state of its own, and no `async` block, because that
@@ -68,10 +70,10 @@ impl Future for Answering {
             Step::Refused(refusal) => refusal.take().expect("it is polled until it is ready"),
             Step::Routed { answer, arriving } => {
                 let answer = ready!(Pin::new(answer).poll(cx))?;
-                match arriving.as_ref().and_then(|arriving| arriving.problem()) {
+                match arriving.as_ref().and_then(|arriving| arriving.refusal()) {
                     // Nothing behind a body that was not read can be read.
-                    Some(problem) => asked.closing(refusal(problem, *is_longpoll), true),
-                    None => weighed(answer, &asked.door, *from),
+                    Some(why) => asked.closing(asked.refusal(why, *is_longpoll, false), true),
+                    None => weighed(answer, &asked.worker, *from),
                 }
             }
         };
@@ -80,10 +82,8 @@ impl Future for Answering {
 }
 
 impl Asked {
-    pub(super) fn new(serving: &Serving, line: Line, requests: Requests) -> Self {
-        let (routes, door) = (serving.router.clone(), serving.door.clone());
-        let has_asked = AtomicBool::new(false);
-        Self { has_asked, door, line, requests, routes }
+    pub(super) fn new(worker: &Arc<HttpWorker>, line: Line, requests: Requests) -> Self {
+        Self { has_asked: AtomicBool::new(false), worker: Arc::clone(worker), line, requests }
     }
 
     /// Answers one of them. What can be decided at once is: the connection keeps the future.
@@ -92,16 +92,15 @@ impl Asked {
         let peer = self.client(&mut request);
         let is_longpoll = longpoll::is_at(request.uri().path());
         let (asked, from) = (Arc::clone(self), peer.ip());
-        if let Some(problem) = self.refuse(&request, from) {
-            let refusal = refusal(problem, is_longpoll);
-            let refusal = survivable(refusal, is_for_events(request.headers()));
+        if let Some(why) = self.refuse(&request, from) {
+            let refusal = self.refusal(why, is_longpoll, is_for_events(request.headers()));
             let refusal = self.closing(refusal, self.line.is_extra());
             return Answering { asked, from, is_longpoll, step: Step::Refused(Some(refusal)) };
         }
         let extensions = request.extensions_mut();
         extensions.insert(Peer(peer));
         extensions.insert(self.line.clone());
-        let mut routes = self.routes.clone();
+        let mut routes = self.worker.serving.router.clone();
         let (answer, arriving) = match request.body().is_end_stream() {
             true => (routes.call(request), None),
             false => {
@@ -115,7 +114,7 @@ impl Asked {
 
     /// Returns the address of the client and corrects the host: a trusted proxy tells both.
     fn client(&self, request: &mut hyper::Request<Incoming>) -> SocketAddr {
-        let (peer, proxies) = (self.line.peer(), self.door.proxies());
+        let (peer, proxies) = (self.line.peer(), &self.http().edge().options().proxies);
         if proxies.is_empty() {
             return peer;
         }
@@ -123,23 +122,21 @@ impl Asked {
         proxies.client(peer.ip(), request.headers()).map_or(peer, |client| (client, 0).into())
     }
 
-    /// Counts a request; what it is answered if it is one too many.
-    fn refuse(&self, request: &hyper::Request<Incoming>, from: IpAddr) -> Option<Problem> {
-        let asks = || {
-            let detail = "too many requests";
-            move |retry_s| Problem::too_often("rate_limited", detail, retry_s)
-        };
+    /// Counts a request; its refusal if it is one too many.
+    fn refuse(&self, request: &hyper::Request<Incoming>, from: IpAddr) -> Option<RequestRefusal> {
+        let edge = self.http().edge();
+        let too_often = |retry_s| RequestRefusal::Requests { retry_s };
         match &self.requests {
-            Requests::Refused(problem) => {
-                let administers = self.door.administers(request.headers(), from);
-                (!administers).then(|| problem.clone())
+            Requests::Refused(refusal) => {
+                let administers = admission::administers(edge, request.headers(), from);
+                (!administers).then_some(*refusal)
             }
-            Requests::Counted(Some(meter)) => meter.check().err().map(asks()),
+            Requests::Counted(Some(meter)) => meter.check().err().map(too_often),
             Requests::Counted(None) if from == self.line.peer().ip() => None,
             Requests::Counted(None) => {
                 let opens = request.headers().contains_key(header::UPGRADE);
-                let may = if opens { self.door.may_connect(from) } else { self.door.may_ask(from) };
-                may.err().map(asks())
+                let may = if opens { edge.may_connect(from) } else { edge.may_ask(from) };
+                may.err().map(|wait| too_often(seconds(wait)))
             }
         }
     }
@@ -152,8 +149,17 @@ impl Asked {
         }
     }
 
-    pub(super) fn door(&self) -> &Door {
-        &self.door
+    pub(super) fn http(&self) -> &Http {
+        &self.worker.http
+    }
+
+    /// A refusal as its client can read it: those of long-poll look into the body only, where a
+    /// status means what their protocol says.
+    fn refusal(&self, why: RequestRefusal, is_longpoll: bool, for_events: bool) -> Response {
+        match is_longpoll {
+            true => longpoll::not_yet(),
+            false => (self.worker.serving.refuse)(why, for_events),
+        }
     }
 
     fn closing(&self, mut answer: Response, closes: bool) -> Response {
@@ -161,14 +167,5 @@ impl Asked {
             answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         answer
-    }
-}
-
-/// A refusal as its client can read it: those of long-poll look into the body only, where a
-/// status means what their protocol says.
-fn refusal(problem: Problem, is_longpoll: bool) -> Response {
-    match is_longpoll {
-        true => longpoll::not_yet(),
-        false => problem.into_response(),
     }
 }

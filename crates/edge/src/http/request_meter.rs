@@ -1,27 +1,28 @@
-//! The requests on one connection of HTTP.
+//! Rate limit of the requests on one connection of HTTP.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use super::{Allowance, Meter, Rates, Refused, seconds};
-use crate::door::Door;
+use super::Http;
+use crate::rates::{Allowance, Meter, Refused, seconds};
+use crate::state::EdgeState;
 
 /// Counts the requests on one connection of HTTP.
 pub struct RequestMeter {
-    door: Door,
+    edge: Arc<EdgeState>,
     meter: Meter,
     began: Instant,
     allowance: Mutex<Allowance>,
 }
 
-impl Door {
+impl Http {
     /// Meter for the requests on a connection from that address; none if they do not count.
     #[must_use]
     pub fn requests(&self, from: std::net::IpAddr) -> Option<RequestMeter> {
         let edge = self.edge();
         let meter = edge.rates().requests(from).filter(|_| edge.counts(from))?;
         let (began, allowance) = (Instant::now(), Mutex::default());
-        Some(RequestMeter { door: self.clone(), meter, began, allowance })
+        Some(RequestMeter { edge: Arc::clone(edge), meter, began, allowance })
     }
 }
 
@@ -31,7 +32,7 @@ impl RequestMeter {
     /// # Errors
     /// When there were too many.
     pub fn check(&self) -> Result<(), u64> {
-        let rates: &Rates = self.door.edge().rates();
+        let rates = self.edge.rates();
         let now_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let allowance = &mut self.allowance.lock().unwrap_or_else(PoisonError::into_inner);
         self.meter.check(allowance, now_ms).map_err(|wait| {

@@ -9,14 +9,17 @@ use std::time::{Duration, Instant};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use instep_edge::{Crowded, Line, Socket, is_scarce};
 use instep_model::limits;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
+use super::HttpWorker;
 use super::requests::{Asked, Requests};
-use super::{Front, Serving};
-use crate::problem::Problem;
+use crate::http::line::Line;
+use crate::http::refusal::RequestRefusal;
+use crate::http::socket::Socket;
+use crate::listen::is_scarce;
+use crate::rates::seconds;
 
 /// A connection that has come to the door.
 struct Arrival {
@@ -31,57 +34,49 @@ struct Arrival {
 /// thousands at once would take the memory of all of them, and the core from a shard.
 pub(super) async fn serve_one(
     mut stream: TcpStream,
-    front: Arc<Front>,
+    worker: Arc<HttpWorker>,
     mut stopping: watch::Receiver<bool>,
 ) {
     let Ok(mut peer) = stream.peer_addr() else { return };
-    let serving = &front.serving;
+    let serving = &worker.serving;
     if serving.proxied {
         let client = tokio::select! {
-            client = serving.door.proxied(&mut stream, peer) => client,
+            client = worker.http.edge().proxied(&mut stream, peer) => client,
             _ = stopping.wait_for(|stop| *stop) => None,
         };
         let Some(client) = client else { return };
         peer = client;
     }
-    let Some(mut arrival) = arrive(serving, &stream, peer) else { return };
+    let Some(mut arrival) = arrive(&worker, &stream, peer) else { return };
     // A handshake of TLS begins at once, and is counted when it does not end in time.
     if serving.certificates.is_none() {
         let Some(left) = speaks(&stream, arrival.patience, &mut stopping).await else { return };
         arrival.patience = left;
     }
-    front.turns.lock().await.next().await;
-    Box::pin(serve_speaker(stream, &front, stopping, arrival)).await;
+    worker.pacer.lock().await.next().await;
+    Box::pin(serve_speaker(stream, &worker, stopping, arrival)).await;
 }
 
 /// Finds a place; none for one who goes without a word.
-fn arrive(serving: &Serving, stream: &TcpStream, peer: SocketAddr) -> Option<Arrival> {
-    let Serving { door, certificates, handshake, .. } = serving;
-    let extra = Duration::from_millis(limits::EXTRA_MS).min(*handshake);
-    if let Err(retry_s) = door.may_connect(peer.ip()) {
-        if certificates.is_some() {
+fn arrive(worker: &HttpWorker, stream: &TcpStream, peer: SocketAddr) -> Option<Arrival> {
+    let HttpWorker { http, serving, .. } = worker;
+    let handshake = http.edge().handshake();
+    let extra = Duration::from_millis(limits::EXTRA_MS).min(handshake);
+    if let Err(wait) = http.edge().may_connect(peer.ip()) {
+        if serving.certificates.is_some() {
             // A handshake costs too much to say why.
             return None;
         }
-        let detail = "too many connections of this address";
-        let problem = Problem::too_often("rate_limited", detail, retry_s);
-        let line = door.extra_line(peer)?;
-        return Some(Arrival { line, requests: Requests::Refused(problem), patience: extra });
+        let refusal = RequestRefusal::Connections { retry_s: seconds(wait) };
+        let line = http.extra_line(peer)?;
+        return Some(Arrival { line, requests: Requests::Refused(refusal), patience: extra });
     }
-    let (line, crowded) = door.line(peer, is_scarce(stream)).ok()?;
+    let (line, crowded) = http.line(peer, is_scarce(stream)).ok()?;
     let (requests, patience) = match crowded {
-        None => (Requests::counted(door, peer), *handshake),
-        Some(crowded) => (Requests::Refused(crowd(crowded)), extra),
+        None => (Requests::counted(http, peer), handshake),
+        Some(crowded) => (Requests::Refused(RequestRefusal::Crowded(crowded)), extra),
     };
     Some(Arrival { line, requests, patience })
-}
-
-fn crowd(crowded: Crowded) -> Problem {
-    let details = [
-        "there is no place for another connection",
-        "there is no place for another connection of this address",
-    ];
-    Problem::crowded(crowded, "too_many_sockets", details)
 }
 
 /// Waits for a client to say something; how much of its time is left then, none when it does not
@@ -102,13 +97,13 @@ async fn speaks(
     }
 }
 
-impl Front {
+impl HttpWorker {
     /// Shakes hands over TLS, if there are certificates. Whoever is slow does not keep others
     /// waiting.
     async fn take(&self, stream: TcpStream, line: Line) -> Option<Socket> {
         let place = self.places.acquire().await.ok()?;
-        let Serving { door, certificates, .. } = &self.serving;
-        let mut taking = pin!(Socket::take(door, stream, line.peer(), certificates.as_ref()));
+        let (edge, certificates) = (self.http.edge(), &self.serving.certificates);
+        let mut taking = pin!(Socket::take(edge, stream, line.peer(), certificates.as_ref()));
         let patience = Duration::from_millis(limits::TLS_PLACE_MS);
         let taken = match tokio::time::timeout(patience, taking.as_mut()).await {
             Ok(socket) => socket,
@@ -123,18 +118,18 @@ impl Front {
 
 async fn serve_speaker(
     stream: TcpStream,
-    front: &Front,
+    worker: &Arc<HttpWorker>,
     mut stopping: watch::Receiver<bool>,
     Arrival { line, requests, patience }: Arrival,
 ) {
-    let serving = &front.serving;
+    let serving = &worker.serving;
     let is_extra = line.is_extra();
     let socket = tokio::select! {
-        taken = front.take(stream, line.clone()) => taken,
+        taken = worker.take(stream, line.clone()) => taken,
         _ = stopping.wait_for(|stop| *stop) => return,
     };
     let Some(socket) = socket else { return };
-    let asked = Arc::new(Asked::new(serving, line, requests));
+    let asked = Arc::new(Asked::new(worker, line, requests));
     let service = {
         let asked = Arc::clone(&asked);
         service_fn(move |request| asked.answer(request))

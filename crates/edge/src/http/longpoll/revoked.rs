@@ -17,13 +17,7 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-/// A channel that was closed because its right had ended.
-pub(crate) struct Revoked {
-    /// Its topic.
-    pub(crate) topic: String,
-    /// Reason code.
-    pub(crate) reason: &'static str,
-}
+use crate::talk::{ENDED_EVENT, Revoked};
 
 /// Channels of one connection that were closed because their right had ended.
 pub(super) struct Revocations {
@@ -51,7 +45,7 @@ impl Revoked {
             return Some(frame);
         };
         match &*parts.event {
-            "phx_close" | "phx_error" | crate::talk::ENDED_EVENT => Some(frame),
+            "phx_close" | "phx_error" | ENDED_EVENT => Some(frame),
             "phx_reply" => match serde_json::from_str::<Answer<'_>>(parts.payload.get()) {
                 Ok(Answer { response: Response { rows: Some(_), .. } }) => {
                     Some(self.refusal(vsn, &parts))

@@ -23,14 +23,15 @@ use instep_protocol::websocket::Decoder;
 use sha1::{Digest as _, Sha1};
 use tokio::net::TcpStream;
 
-use crate::door::Door;
-use crate::entry;
-use crate::line::Line;
+use super::Http;
+use super::admission;
+use super::line::Line;
+use super::socket::{Peer, Socket};
 use crate::places::{Full, Place};
 use crate::raw::Raw;
 pub use crate::raw::RawMessage;
 use crate::shard::{Arrival, Side, Stream, Wire};
-use crate::socket::{Peer, Socket};
+use crate::talk::Talk;
 
 /// GUID that every server appends to the key of a handshake (RFC 6455, 1.3).
 const KEY_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -40,7 +41,7 @@ const RETRY_S: u64 = 10;
 
 /// Upgrades a request to a Channels socket, or refuses it with a plain HTTP status.
 pub async fn upgrade(
-    State(door): State<Door>,
+    State(http): State<Http>,
     Query(query): Query<HashMap<String, String>>,
     request: Request,
 ) -> Response {
@@ -56,24 +57,28 @@ pub async fn upgrade(
         Err(error) => return refuse(StatusCode::FORBIDDEN, error.to_string()),
     };
     let shown = offered.token.as_deref().or(query.get("token").map(String::as_str));
-    let credential =
-        match entry::admit(&door, request.headers(), shown, Peer::address(request.extensions())) {
-            Ok(credential) => credential,
-            Err(refused) => {
-                return match refused.retry_s() {
-                    Some(retry_s) => too_often(retry_s, refused.to_string()),
-                    None => refuse(StatusCode::FORBIDDEN, refused.to_string()),
-                };
-            }
-        };
-    let side = Side::Channels(door.edge().talk(vsn, credential));
-    switch(&door, request, side, offered.answer)
+    let credential = match admission::admit(
+        http.edge(),
+        request.headers(),
+        shown,
+        Peer::address(request.extensions()),
+    ) {
+        Ok(credential) => credential,
+        Err(refused) => {
+            return match refused.retry_s() {
+                Some(retry_s) => too_often(retry_s, refused.to_string()),
+                None => refuse(StatusCode::FORBIDDEN, refused.to_string()),
+            };
+        }
+    };
+    let side = Side::Channels(Talk::on_socket(vsn, credential, http.edge()));
+    switch(&http, request, side, offered.answer)
 }
 
 /// Serves a socket that does not speak Channels: every message, of up to `limit` bytes, is given
 /// to `answer`, on the thread that serves thousands of sockets, so that it must not wait.
 pub fn raw<S>(
-    door: Door,
+    http: Http,
     limit: usize,
     answer: impl Fn(RawMessage<'_>) -> Option<Frame> + Send + Sync + 'static,
 ) -> MethodRouter<S, Infallible>
@@ -81,12 +86,12 @@ where
     S: Clone + Send + Sync + 'static,
 {
     let raw = Arc::new(Raw { limit, answer: Box::new(answer) });
-    get(async move |request: Request| switch(&door, request, Side::Raw(Arc::clone(&raw)), None))
+    get(async move |request: Request| switch(&http, request, Side::Raw(Arc::clone(&raw)), None))
 }
 
 /// Answers the handshake; when the answer is written, the socket goes to a shard.
 fn switch(
-    door: &Door,
+    http: &Http,
     mut request: Request,
     side: Side,
     protocol: Option<&'static str>,
@@ -100,7 +105,7 @@ fn switch(
         let why = "this connection cannot be upgraded";
         return (StatusCode::UPGRADE_REQUIRED, why).into_response();
     };
-    let place = match door.enter(Peer::address(request.extensions())) {
+    let place = match http.enter(Peer::address(request.extensions())) {
         Ok(place) => place,
         Err(Full::Server) => {
             let why = "no place for another socket";
@@ -111,11 +116,11 @@ fn switch(
             return too_often(RETRY_S, why.into());
         }
     };
-    let agent = door.edge().agents().of(request.headers());
+    let agent = http.edge().agents().of(request.headers());
     let line = Line::of(request.extensions()).and_then(Line::take_place);
     let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
     let incomer = Incomer { side, place, line, peer, agent, began };
-    tokio::spawn(hand_over(door.clone(), on_upgrade, incomer));
+    tokio::spawn(hand_over(http.clone(), on_upgrade, incomer));
     let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
@@ -175,7 +180,7 @@ struct Incomer {
     began: Instant,
 }
 
-async fn hand_over(door: Door, on_upgrade: OnUpgrade, incomer: Incomer) {
+async fn hand_over(http: Http, on_upgrade: OnUpgrade, incomer: Incomer) {
     let upgraded = match on_upgrade.await {
         Ok(upgraded) => upgraded,
         Err(error) => return tracing::debug!(%error, "a handshake was not finished"),
@@ -191,7 +196,7 @@ async fn hand_over(door: Door, on_upgrade: OnUpgrade, incomer: Incomer) {
     let (ready, early) = (Instant::now(), early.to_vec());
     let handshake = Some(ready - began);
     let arrival = Arrival { stream, wire, side, peer, agent, handshake, ready, place, line, early };
-    door.admit(arrival);
+    http.admit(arrival);
 }
 
 /// The socket, its other end, and what the client sent behind the handshake; none when it is of

@@ -14,9 +14,9 @@ use std::net::IpAddr;
 
 use axum::http::{HeaderMap, HeaderName, header};
 use instep_access::origin::Page;
-use instep_access::{Credential, Refusal};
+use instep_access::{Action, Credential, Refusal, Resource};
 
-use crate::door::Door;
+use crate::state::EdgeState;
 
 /// The header in which phoenix.js shows a token over long-poll.
 const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-phoenix-authtoken");
@@ -71,24 +71,31 @@ pub fn shown_in<'a>(headers: &'a HeaderMap, other: Option<&'a str>) -> Option<Co
 /// Checks the origin of the page and returns the credential; `shown` is the key or token outside of
 /// the headers.
 pub(crate) fn admit(
-    door: &Door,
+    edge: &EdgeState,
     headers: &HeaderMap,
     shown: Option<&str>,
     from: Option<IpAddr>,
 ) -> Result<Credential, Refused> {
     let page = page_of(headers);
-    if door.edge().options().origins.is_strange(&page) {
+    if edge.options().origins.is_strange(&page) {
         return Err(Refused::Origin(page.origin.unwrap_or("another site").to_owned()));
     }
     let Some(shown) = shown_in(headers, shown) else {
         return Ok(Credential::anonymous());
     };
-    let shown = door.edge().shown(&shown, from);
+    let shown = edge.shown(&shown, from);
     shown.map(Option::unwrap_or_default).map_err(|refusal| Refused::Shown { refusal })
 }
 
+/// True when a request shows that it may administer the server.
+pub(crate) fn administers(edge: &EdgeState, headers: &HeaderMap, from: IpAddr) -> bool {
+    bearer(headers).and_then(|shown| edge.credential(shown, Some(from)).ok()).is_some_and(
+        |credential| edge.may_do(&credential, Action::Administer, Resource::Server).is_ok(),
+    )
+}
+
 /// Returns the key or token in `Authorization: Bearer …`.
-pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, shown) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then_some(shown)
 }

@@ -3,7 +3,7 @@
 //! A connection stays on the thread that it was given to. The answer of a dataset's owner then
 //! wakes that thread and nobody else; a runtime that steals work wakes a second thread for each
 //! answer, to look for more (measured in `docs/reference/benchmarks.md`). Sockets leave for the
-//! shards of `instep-edge` after their handshake.
+//! shards after their handshake.
 
 mod answers;
 mod bodies;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use instep_edge::{Certificates, Door, Entrance};
+use axum::response::Response;
 use instep_model::limits;
 use instep_node::Loans;
 use tokio::net::{TcpListener, TcpStream};
@@ -24,52 +24,69 @@ use tokio::sync::{Mutex, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use self::serving::serve_one;
+use super::Http;
+use super::refusal::RequestRefusal;
+use crate::certificates::Certificates;
+use crate::entrance::Entrance;
 
 /// Duration of a yield that shows that another thread wants the core.
 const IS_WANTED: Duration = Duration::from_micros(200);
 
-/// The threads. They end when this is dropped.
-pub(crate) struct Fronts {
+/// Threads that serve HTTP. They end when this is dropped.
+pub struct HttpWorkers {
     /// Ends when nothing is served any more, which is some time after the stop.
-    pub(crate) serving: JoinHandle<()>,
+    pub serving: JoinHandle<()>,
     _running: watch::Sender<()>,
 }
 
-/// Router, door and options of the connections that are served.
+/// Router and options of the connections that are served.
 #[derive(Clone)]
-pub(crate) struct Serving {
-    pub(crate) router: Router,
-    pub(crate) door: Door,
-    /// With TLS, if there are any.
-    pub(crate) certificates: Option<Certificates>,
-    /// Timeout of the first request.
-    pub(crate) handshake: Duration,
+pub struct Serving {
+    /// Routes of every request.
+    pub router: Router,
+    /// Certificates of TLS; none for plain HTTP.
+    pub certificates: Option<Certificates>,
     /// Connections begin with a header of the PROXY protocol.
-    pub(crate) proxied: bool,
+    pub proxied: bool,
     /// Timeout of an idle connection between two requests, and of the head of one.
-    pub(crate) idle: Duration,
+    pub idle: Duration,
+    /// Answer to a request that is refused; whether its client reads events and nothing else.
+    pub refuse: fn(RequestRefusal, bool) -> Response,
 }
 
-impl Fronts {
+impl Http {
     /// Serves until `stopping` is true; requests in flight are finished.
     ///
     /// # Errors
     /// When a thread or its runtime cannot be made.
-    pub(crate) fn start(
+    pub fn serve(
+        &self,
+        listener: TcpListener,
+        serving: &Serving,
+        stopping: &watch::Receiver<bool>,
+    ) -> io::Result<HttpWorkers> {
+        HttpWorkers::start(self, listener, serving, stopping)
+    }
+}
+
+impl HttpWorkers {
+    fn start(
+        http: &Http,
         listener: TcpListener,
         serving: &Serving,
         stopping: &watch::Receiver<bool>,
     ) -> io::Result<Self> {
         let (running, ended) = watch::channel(());
         let (served, mut all_served) = mpsc::channel::<()>(1);
-        let mut fronts = Vec::new();
+        let mut workers = Vec::new();
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let loans = Loans::new(threads);
         for number in 0..threads {
             let (give, connections) = mpsc::channel(limits::WAITING_CONNECTIONS);
             let runtime = Builder::new_current_thread().enable_all().build()?;
             let newcomers = Newcomers { connections, loans: Arc::clone(&loans), number };
-            let serve = serve(newcomers, serving.clone(), stopping.clone(), served.clone());
+            let serve =
+                serve(newcomers, (http.clone(), serving.clone()), stopping.clone(), served.clone());
             let (mut ended, loans) = (ended.clone(), Arc::clone(&loans));
             let run = move || {
                 loans.sit_down(number);
@@ -81,10 +98,10 @@ impl Fronts {
                 runtime.shutdown_background();
             };
             std::thread::Builder::new().name(format!("http:{number}")).spawn(run)?;
-            fronts.push(give);
+            workers.push(give);
         }
-        let entrance = serving.door.entrance(listener);
-        let accepting = accept(entrance, (fronts, loans), stopping.clone());
+        let entrance = http.edge().entrance(listener);
+        let accepting = accept(entrance, (workers, loans), stopping.clone());
         drop(served);
         let serving = tokio::spawn(async move {
             accepting.await;
@@ -95,13 +112,13 @@ impl Fronts {
     }
 }
 
-/// Turns of newcomers: so many in a row, then other threads go first.
-struct Turns {
+/// Pacer of newcomers: yields the core after so many in a row.
+struct Pacer {
     came: usize,
     in_a_row: usize,
 }
 
-impl Turns {
+impl Pacer {
     fn new(in_a_row: usize) -> Self {
         Self { came: 0, in_a_row }
     }
@@ -124,13 +141,13 @@ impl Turns {
 /// Gives the connections to the threads in turn, but to none that may be waiting for a disk.
 async fn accept(
     mut entrance: Entrance,
-    (fronts, loans): (Vec<mpsc::Sender<std::net::TcpStream>>, Arc<Loans>),
+    (workers, loans): (Vec<mpsc::Sender<std::net::TcpStream>>, Arc<Loans>),
     mut stopping: watch::Receiver<bool>,
 ) {
-    let mut turns = Turns::new(limits::ARRIVALS_IN_A_ROW);
-    let mut serving = (0..fronts.len()).cycle();
+    let mut pacer = Pacer::new(limits::ARRIVALS_IN_A_ROW);
+    let mut serving = (0..workers.len()).cycle();
     loop {
-        turns.next().await;
+        pacer.next().await;
         let stream = tokio::select! {
             biased;
             _ = stopping.wait_for(|stop| *stop) => return,
@@ -139,9 +156,9 @@ async fn accept(
         match stream.into_std() {
             // Fails only when the thread has ended, and with it the server.
             Ok(stream) => {
-                let front = serving.find(|number| loans.announce(*number));
-                let front = front.expect("one of the threads is never lent");
-                drop(fronts[front].send(stream).await);
+                let worker = serving.find(|number| loans.announce(*number));
+                let worker = worker.expect("one of the threads is never lent");
+                drop(workers[worker].send(stream).await);
             }
             Err(error) => tracing::warn!(%error, "a connection was lost on its way in"),
         }
@@ -149,12 +166,13 @@ async fn accept(
 }
 
 /// State shared by the connections of one thread.
-struct Front {
+struct HttpWorker {
+    http: Http,
     serving: Serving,
     /// For TLS handshakes under way.
     places: Semaphore,
     /// Of those who shake hands.
-    turns: Mutex<Turns>,
+    pacer: Mutex<Pacer>,
 }
 
 /// The connections that one thread is given.
@@ -167,15 +185,16 @@ struct Newcomers {
 /// Serves the connections that one thread is given.
 async fn serve(
     mut newcomers: Newcomers,
-    serving: Serving,
+    (http, serving): (Http, Serving),
     mut stopping: watch::Receiver<bool>,
     served: mpsc::Sender<()>,
 ) {
     let places = Semaphore::new(limits::TLS_PLACES);
-    let front = Arc::new(Front {
+    let worker = Arc::new(HttpWorker {
+        http,
         serving,
         places,
-        turns: Mutex::new(Turns::new(limits::NEWCOMERS_IN_A_ROW)),
+        pacer: Mutex::new(Pacer::new(limits::NEWCOMERS_IN_A_ROW)),
     });
     loop {
         let given = tokio::select! {
@@ -186,7 +205,7 @@ async fn serve(
         let Some(stream) = given else { return };
         match TcpStream::from_std(stream) {
             Ok(stream) => {
-                let serve = serve_one(stream, Arc::clone(&front), stopping.clone());
+                let serve = serve_one(stream, Arc::clone(&worker), stopping.clone());
                 let served = served.clone();
                 tokio::spawn(async move {
                     serve.await;

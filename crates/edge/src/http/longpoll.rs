@@ -6,7 +6,7 @@ mod revoked;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
@@ -19,14 +19,14 @@ use instep_protocol::longpoll::{Answer, decode_body, session_token};
 use instep_protocol::session::Event;
 use instep_protocol::vsn::Vsn;
 use sha1::{Digest as _, Sha1};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 use self::connection::Connection;
 use self::polls::{Polls, Reply, put_back};
-pub(crate) use self::revoked::Revoked;
-use crate::door::Door;
-use crate::entry::{self, Refused};
-use crate::socket::Peer;
+use super::Http;
+use super::admission::{self, Refused};
+use super::socket::Peer;
+use crate::state::EdgeState;
 use crate::states::{self, ConnectionState};
 
 const WINDOW: Duration = Duration::from_millis(limits::LONGPOLL_WINDOW_MS);
@@ -37,9 +37,56 @@ const HEADERS: [(HeaderName, &str); 3] = [
     (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
 ];
 
+/// Long-poll sessions by their tokens.
+#[derive(Default)]
+pub(crate) struct Sessions(Mutex<HashMap<String, SessionHandle>>);
+
+impl Sessions {
+    /// Sessions now.
+    pub(crate) fn count(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, SessionHandle>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn find(&self, token: &str) -> Option<SessionHandle> {
+        self.lock().get(token).cloned()
+    }
+
+    fn forget(&self, token: &str) {
+        self.lock().remove(token);
+    }
+
+    /// States of the sessions that are the furthest behind.
+    pub(crate) async fn furthest(&self, most: usize) -> Vec<ConnectionState> {
+        let handles: Vec<_> = self.lock().values().cloned().collect();
+        let mut states = vec![];
+        for handle in handles {
+            states.extend(handle.state().await);
+            if states.len() > most.saturating_mul(2) {
+                states::sort(&mut states);
+                states.truncate(most);
+            }
+        }
+        states
+    }
+
+    /// State of the session that has this token or public id.
+    pub(crate) async fn state(&self, name: &str) -> Option<ConnectionState> {
+        let handle = {
+            let sessions = self.lock();
+            let called = || sessions.iter().find(|(token, _)| public_id(token) == name);
+            sessions.get(name).or_else(|| called().map(|(_, handle)| handle)).cloned()
+        };
+        handle?.state().await
+    }
+}
+
 /// Reaches the session of one client.
 #[derive(Clone)]
-pub(crate) struct SessionHandle(mpsc::Sender<Request>);
+struct SessionHandle(mpsc::Sender<Request>);
 
 /// Client of a session, as it was when the session was opened.
 struct Visitor {
@@ -47,6 +94,14 @@ struct Visitor {
     id: String,
     agent: Option<Arc<str>>,
     since: u64,
+}
+
+impl SessionHandle {
+    async fn state(&self) -> Option<ConnectionState> {
+        let (reply, state) = oneshot::channel();
+        self.0.send(Request::State(reply)).await.ok()?;
+        state.await.ok()
+    }
 }
 
 enum Request {
@@ -59,7 +114,7 @@ enum Request {
 /// Serves GET, POST and OPTIONS of the long-poll address. The HTTP status is 200 always; the
 /// protocol's own status is in the body.
 pub async fn serve(
-    State(door): State<Door>,
+    State(http): State<Http>,
     method: Method,
     Query(query): Query<HashMap<String, String>>,
     headers: HeaderMap,
@@ -69,7 +124,7 @@ pub async fn serve(
     let from = peer.map(|Extension(peer)| peer.0.ip());
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let token = session_token(text(TOKEN_HEADER), query.get("token").map(String::as_str));
-    let session = token.and_then(|token| find(&door, token).map(|handle| (token, handle)));
+    let session = token.and_then(|token| http.longpoll().find(token).map(|handle| (token, handle)));
     match method {
         Method::OPTIONS => preflight(&headers),
         Method::POST => match session {
@@ -79,21 +134,21 @@ pub async fn serve(
                     return not_yet();
                 };
                 let content_type = text("content-type").map(str::to_owned);
-                post(&door, token, &handle, body, content_type).await
+                post(&http, token, &handle, body, content_type).await
             }
             None => answer(&Answer::Gone),
         },
         Method::GET => match session {
-            Some((token, handle)) => poll(&door, token, &handle).await,
+            Some((token, handle)) => poll(&http, token, &handle).await,
             // A session that is gone. phoenix.js 1.6 and 1.7 would take a new one for it, and
             // wait for ever on channels that nobody has joined there.
             None if token.is_some_and(is_session_token) => not_yet(),
             None => {
                 let shown = query.get("token").filter(|token| !is_session_token(token));
                 let shown = shown.map(String::as_str);
-                let admitted = entry::admit(&door, &headers, shown, from);
-                let agent = door.edge().agents().of(&headers);
-                open(&door, query.get("vsn").map(String::as_str), admitted, agent, from)
+                let admitted = admission::admit(http.edge(), &headers, shown, from);
+                let agent = http.edge().agents().of(&headers);
+                open(&http, query.get("vsn").map(String::as_str), admitted, agent, from)
             }
         },
         // Nothing else takes anything out of a session, or begins one.
@@ -123,7 +178,7 @@ pub fn not_yet() -> Response {
 }
 
 fn open(
-    door: &Door,
+    http: &Http,
     vsn: Option<&str>,
     admitted: Result<Credential, Refused>,
     agent: Option<Arc<str>>,
@@ -138,24 +193,23 @@ fn open(
     let Ok(vsn) = Vsn::parse(vsn) else {
         return answer(&Answer::Refused);
     };
-    let (Ok(place), Some(token)) = (door.enter(from), new_token()) else {
+    let (Ok(place), Some(token)) = (http.enter(from), new_token()) else {
         return not_yet();
     };
     let (sender, requests) = mpsc::channel(16);
-    let sessions = &mut door.longpoll().lock().unwrap_or_else(PoisonError::into_inner);
-    sessions.insert(token.clone(), SessionHandle(sender));
-    let connection = Connection::new(door.edge().clone(), credential, vsn, from, place);
-    let (since, id) = (door.edge().now(), public_id(&token));
+    http.longpoll().lock().insert(token.clone(), SessionHandle(sender));
+    let connection = Connection::new(http.edge().clone(), credential, vsn, from, place);
+    let (since, id) = (http.edge().now(), public_id(&token));
     tracing::debug!(session = id, "a long-poll session begins");
     let visitor = Visitor { id, agent, since };
-    tokio::spawn(run(door.clone(), connection, visitor, token.clone(), requests));
+    tokio::spawn(run(http.clone(), connection, visitor, token.clone(), requests));
     answer(&Answer::Opened { token: &token })
 }
 
-async fn poll(door: &Door, token: &str, handle: &SessionHandle) -> Response {
+async fn poll(http: &Http, token: &str, handle: &SessionHandle) -> Response {
     let (reply, frames) = oneshot::channel();
     if handle.0.send(Request::Poll(reply)).await.is_err() {
-        forget(door, token);
+        http.longpoll().forget(token);
         return answer(&Answer::Gone);
     }
     match frames.await {
@@ -172,7 +226,7 @@ async fn poll(door: &Door, token: &str, handle: &SessionHandle) -> Response {
 }
 
 async fn post(
-    door: &Door,
+    http: &Http,
     token: &str,
     handle: &SessionHandle,
     body: Bytes,
@@ -180,7 +234,7 @@ async fn post(
 ) -> Response {
     let (reply, done) = oneshot::channel();
     if handle.0.send(Request::Post(body, content_type, reply)).await.is_err() {
-        forget(door, token);
+        http.longpoll().forget(token);
         return answer(&Answer::Gone);
     }
     match tokio::time::timeout(WINDOW, done).await {
@@ -192,16 +246,16 @@ async fn post(
 
 /// The life of one session: requests in, frames out, until nobody polls any more.
 async fn run(
-    door: Door,
+    http: Http,
     mut connection: Connection,
     visitor: Visitor,
     token: String,
     mut requests: mpsc::Receiver<Request>,
 ) {
-    let sent_away = drained(door.draining(), door.clone(), token.clone());
+    let sent_away = drained(Arc::clone(http.edge()), token.clone());
     tokio::pin!(sent_away);
     let mut stays = true;
-    let mut reviewing = door.reviewing();
+    let mut reviewing = http.edge().reviewing();
     let waker = connection.waker();
     let mut polls = Polls::default();
     loop {
@@ -231,7 +285,7 @@ async fn run(
                 }
                 // Whoever asked may have given up.
                 Some(Request::State(reply)) => {
-                    drop(reply.send(connection.state(&visitor, door.edge().now())));
+                    drop(reply.send(connection.state(&visitor, http.edge().now())));
                 }
                 None => break,
             },
@@ -243,7 +297,7 @@ async fn run(
             frames = polls.returned() => put_back(frames, connection.outbox()),
             () = sleep_until(window) => polls.time_out(),
             () = tokio::time::sleep(due) => connection.tell(Event::Tick),
-            // Fails only when the door is gone, and this session with it.
+            // Fails only when the http is gone, and this session with it.
             Ok(()) = reviewing.changed() => connection.review(),
             () = &mut sent_away, if stays => {
                 stays = false;
@@ -252,16 +306,16 @@ async fn run(
         }
     }
     connection.tell(Event::Lost);
-    forget(&door, &token);
+    http.longpoll().forget(&token);
     tracing::debug!(session = visitor.id, "a long-poll session has gone");
 }
 
 /// Waits until it is this session's turn to be sent away. Sessions have their turns evenly within
 /// the time for all: what is random in a token says when.
-async fn drained(mut draining: watch::Receiver<bool>, door: Door, token: String) {
-    if draining.wait_for(|drain| *drain).await.is_ok() {
+async fn drained(edge: Arc<EdgeState>, token: String) {
+    if edge.draining().wait_for(|drain| *drain).await.is_ok() {
         let share = u64::from_str_radix(&token[..4], 16).unwrap_or(0);
-        let wait = door.spread_ms() * share / 0x1_0000;
+        let wait = edge.spread_ms() * share / 0x1_0000;
         tokio::time::sleep(Duration::from_millis(wait)).await;
     }
 }
@@ -272,52 +326,11 @@ fn public_id(token: &str) -> String {
     digest[..8].iter().fold("poll-".to_owned(), |id, byte| id + &format!("{byte:02x}"))
 }
 
-/// States of the sessions that are the furthest behind.
-pub(crate) async fn states(door: &Door, most: usize) -> Vec<ConnectionState> {
-    let handles: Vec<_> = {
-        let sessions = door.longpoll().lock().unwrap_or_else(PoisonError::into_inner);
-        sessions.values().cloned().collect()
-    };
-    let mut states = vec![];
-    for handle in handles {
-        states.extend(state_of(&handle).await);
-        if states.len() > most.saturating_mul(2) {
-            states::sort(&mut states);
-            states.truncate(most);
-        }
-    }
-    states
-}
-
-/// State of the session that has this token or public id.
-pub(crate) async fn state(door: &Door, name: &str) -> Option<ConnectionState> {
-    let handle = {
-        let sessions = door.longpoll().lock().unwrap_or_else(PoisonError::into_inner);
-        let called = || sessions.iter().find(|(token, _)| public_id(token) == name);
-        sessions.get(name).or_else(|| called().map(|(_, handle)| handle)).cloned()
-    };
-    state_of(&handle?).await
-}
-
-async fn state_of(handle: &SessionHandle) -> Option<ConnectionState> {
-    let (reply, state) = oneshot::channel();
-    handle.0.send(Request::State(reply)).await.ok()?;
-    state.await.ok()
-}
-
 async fn sleep_until(instant: Option<tokio::time::Instant>) {
     match instant {
         Some(instant) => tokio::time::sleep_until(instant).await,
         None => std::future::pending().await,
     }
-}
-
-fn find(door: &Door, token: &str) -> Option<SessionHandle> {
-    door.longpoll().lock().unwrap_or_else(PoisonError::into_inner).get(token).cloned()
-}
-
-fn forget(door: &Door, token: &str) {
-    door.longpoll().lock().unwrap_or_else(PoisonError::into_inner).remove(token);
 }
 
 /// True for what [`new_token`] makes, which pages show in the place of a token of their own.

@@ -2,25 +2,23 @@
 
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use instep_access::Credential;
 use instep_model::limits;
-use instep_protocol::length;
-use instep_protocol::vsn::Vsn;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 
 use crate::certificates::Certificates;
 use crate::counts::DoorKind;
-use crate::door::Door;
 use crate::entrance::Entrance;
+use crate::http::socket::Socket;
 use crate::listen::is_scarce;
 use crate::places::Sort;
-use crate::shard::{Arrival, Side, Wire};
-use crate::socket::Socket;
+use crate::shard::{Arrival, Shards, Side, begin};
+use crate::state::EdgeState;
+
 use crate::turned_away::TurnedAway;
 
 /// Preamble of TCP clients, before their messages.
@@ -37,44 +35,47 @@ pub(crate) struct Greeting {
 /// the door is gone.
 pub(crate) async fn accept(
     mut entrance: Entrance,
-    door: impl Fn() -> Option<Door>,
+    (edge, shards): (Arc<EdgeState>, Weak<Shards>),
     greeting: Greeting,
-    mut draining: watch::Receiver<bool>,
 ) {
+    let mut draining = edge.draining();
     let busy = Arc::new(Semaphore::new(limits::TLS_PLACES));
     loop {
         let stream = tokio::select! {
             stream = entrance.next() => stream,
             _ = draining.wait_for(|drain| *drain) => return,
         };
-        let Some(door) = door() else { return };
+        let Some(shards) = shards.upgrade() else { return };
         // Who has no address has gone again; who takes one of the last descriptors goes at once.
         let Ok(peer) = stream.peer_addr() else { continue };
         if is_scarce(&stream) {
             continue;
         }
         // A handshake costs too much to say why.
-        if greeting.proxied || door.may_connect(peer.ip()).is_ok() {
+        if greeting.proxied || edge.may_connect(peer.ip()).is_ok() {
             let (greeting, busy) = (greeting.clone(), Arc::clone(&busy));
-            tokio::spawn(async move { take_in(&door, (stream, peer), &greeting, &busy).await });
+            let edge = Arc::clone(&edge);
+            tokio::spawn(async move {
+                if let Some(arrival) = take_in(&edge, (stream, peer), &greeting, &busy).await {
+                    shards.admit(arrival);
+                }
+            });
         }
     }
 }
 
-/// Hears who it is, shakes hands, and gives the connection to a shard.
+/// Hears who it is and shakes hands: the connection for a shard, if it comes so far.
 async fn take_in(
-    door: &Door,
+    edge: &Arc<EdgeState>,
     (mut stream, mut peer): (TcpStream, SocketAddr),
     greeting: &Greeting,
     busy: &Semaphore,
-) {
+) -> Option<Arrival> {
     let began = Instant::now();
-    let edge = door.edge();
     if greeting.proxied {
-        let Some(client) = door.proxied(&mut stream, peer).await else { return };
-        peer = client;
+        peer = edge.proxied(&mut stream, peer).await?;
     }
-    let may = match greeting.proxied && door.may_connect(peer.ip()).is_err() {
+    let may = match greeting.proxied && edge.may_connect(peer.ip()).is_err() {
         true => Err(TurnedAway::TooOften),
         false => edge.take_place(Sort::Connection, Some(peer.ip())).map_err(TurnedAway::from),
     };
@@ -85,34 +86,25 @@ async fn take_in(
             if greeting.certificates.is_none() {
                 let _ = stream.try_write(&why.words(greeting.kind));
             }
-            return;
+            return None;
         }
     };
     let certificates = greeting.certificates.as_ref();
-    let Some(mut socket) = shake(door, stream, peer, certificates, busy).await else { return };
-    let place = match door.enter(Some(peer.ip())) {
+    let mut socket = shake(edge, stream, peer, certificates, busy).await?;
+    let place = match edge.enter(Some(peer.ip())) {
         Ok(place) => place,
         Err(full) => {
             let words = TurnedAway::from(full).words(greeting.kind);
             // Somebody who does not take it misses it.
-            let _ = tokio::time::timeout(door.handshake(), say(&mut socket, &words)).await;
-            return;
+            let _ = tokio::time::timeout(edge.handshake(), say(&mut socket, &words)).await;
+            return None;
         }
     };
-    let (wire, talk) = match greeting.kind {
-        DoorKind::Janus => match edge.janus_talk() {
-            Ok(talk) => (Wire::Janus(Box::default()), talk),
-            Err(error) => return tracing::error!(%error, "the system gives no random bytes"),
-        },
-        DoorKind::Tcp | DoorKind::WebSocket => {
-            let talk = edge.talk(Vsn::V2, Credential::anonymous());
-            (Wire::Length(length::Decoder::default()), talk)
-        }
-    };
+    let (wire, talk) = begin(greeting.kind, edge)?;
     match socket.into_stream() {
         Ok(stream) => {
             let ready = Instant::now();
-            door.admit(Arrival {
+            Some(Arrival {
                 stream,
                 wire,
                 side: Side::Channels(talk),
@@ -123,9 +115,12 @@ async fn take_in(
                 place,
                 line: Some(line),
                 early: vec![],
-            });
+            })
         }
-        Err(error) => tracing::debug!(%error, "a socket was lost behind its handshake"),
+        Err(error) => {
+            tracing::debug!(%error, "a socket was lost behind its handshake");
+            None
+        }
     }
 }
 
@@ -138,21 +133,21 @@ async fn say(socket: &mut Socket, words: &[u8]) -> std::io::Result<()> {
 /// Shakes hands, if there are certificates. Whoever says nothing keeps nobody from it, and who is
 /// slow at it not for long.
 async fn shake(
-    door: &Door,
+    edge: &Arc<EdgeState>,
     stream: TcpStream,
     peer: SocketAddr,
     certificates: Option<&Certificates>,
     busy: &Semaphore,
 ) -> Option<Socket> {
     if certificates.is_none() {
-        return Socket::take(door, stream, peer, None).await;
+        return Socket::take(edge, stream, peer, None).await;
     }
-    let Ok(Ok(())) = tokio::time::timeout(door.handshake(), stream.readable()).await else {
-        door.edge().tls_handshakes().note_late();
+    let Ok(Ok(())) = tokio::time::timeout(edge.handshake(), stream.readable()).await else {
+        edge.tls_handshakes().note_late();
         return None;
     };
     let permit = busy.acquire().await.ok()?;
-    let mut taking = pin!(Socket::take(door, stream, peer, certificates));
+    let mut taking = pin!(Socket::take(edge, stream, peer, certificates));
     let patience = Duration::from_millis(limits::TLS_PLACE_MS);
     match tokio::time::timeout(patience, taking.as_mut()).await {
         Ok(socket) => socket,
