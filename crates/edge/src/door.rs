@@ -20,7 +20,7 @@ use crate::counts::{Counts, DoorKind};
 use crate::http::Http;
 use crate::listen::listen;
 use crate::options::DoorOptions;
-use crate::places::Sort;
+use crate::permits::PermitKind;
 use crate::rates::RateCounts;
 use crate::refusals::JOIN_REFUSALS;
 use crate::rules::Channel;
@@ -156,8 +156,8 @@ impl Door {
         let edge = self.edge();
         let empty = async {
             loop {
-                let told = edge.places.empty.notified();
-                if edge.places.count(Sort::Socket) == 0 {
+                let told = edge.permits.empty.notified();
+                if edge.permits.count(PermitKind::Socket) == 0 {
                     return;
                 }
                 told.await;
@@ -187,13 +187,13 @@ impl Door {
     /// Connections at all doors now, whatever is spoken on them.
     #[must_use]
     pub fn lines(&self) -> usize {
-        self.edge().places.count(Sort::Connection)
+        self.edge().permits.count(PermitKind::Connection)
     }
 
     /// Bytes that wait for clients, or of clients are not complete.
     #[must_use]
     pub fn waiting_bytes(&self) -> usize {
-        self.edge().places.bytes()
+        self.edge().permits.bytes()
     }
 
     /// Long-poll sessions now.

@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use self::longpoll::Sessions;
-use crate::places::{Full, Place};
+use crate::permits::{NoPermit, Permit};
 use crate::shard::{Arrival, Shards};
 use crate::state::EdgeState;
 
@@ -52,7 +52,7 @@ impl Http {
     }
 
     /// A place for one more connection, if there is one.
-    pub(crate) fn enter(&self, from: Option<IpAddr>) -> Result<Place, Full> {
+    pub(crate) fn enter(&self, from: Option<IpAddr>) -> Result<Permit, NoPermit> {
         self.0.edge.enter(from)
     }
 }

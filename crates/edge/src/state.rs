@@ -18,7 +18,7 @@ use crate::agents::Agents;
 use crate::certificates::Handshakes;
 use crate::entrance::Entrance;
 use crate::options::DoorOptions;
-use crate::places::{Full, Place, Places, Sort};
+use crate::permits::{NoPermit, Permit, PermitKind, Permits};
 use crate::proxies::read_proxy_header;
 use crate::rates::{self, Rates};
 use crate::refusals::Refusals;
@@ -34,7 +34,7 @@ pub(crate) struct EdgeState {
     pub(crate) channels: Vec<Channel>,
     pub(crate) options: DoorOptions,
     pub(crate) began: Instant,
-    pub(crate) places: Arc<Places>,
+    pub(crate) permits: Arc<Permits>,
     pub(crate) rates: Rates,
     /// Drain flag: nobody comes in any more.
     pub(crate) draining: AtomicBool,
@@ -68,7 +68,7 @@ impl EdgeState {
             gate,
             channels,
             began: Instant::now(),
-            places: Arc::new(Places::new(&options)),
+            permits: Arc::new(Permits::new(&options)),
             rates: Rates::new(options.rates.clone()),
             draining: AtomicBool::new(false),
             refusals: Refusals::default(),
@@ -214,7 +214,7 @@ impl EdgeState {
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// True for an address whose places, rates and bytes are counted: that of a proxy is not its
+    /// True for an address whose permits, rates and bytes are counted: that of a proxy is not its
     /// clients'.
     pub(crate) fn counts(&self, address: IpAddr) -> bool {
         !self.rates.is_exempt(address) && !self.options.proxies.contain(address)
@@ -236,22 +236,30 @@ impl EdgeState {
         }
     }
 
-    /// A place for a socket, a session without one, or a reader of events.
-    pub(crate) fn enter(&self, from: Option<IpAddr>) -> Result<Place, Full> {
+    /// A permit for a socket, a session without one, or a reader of events.
+    pub(crate) fn enter(&self, from: Option<IpAddr>) -> Result<Permit, NoPermit> {
         if self.draining.load(Ordering::SeqCst) {
-            return Err(Full::Server);
+            return Err(NoPermit::Server);
         }
-        self.take_place(Sort::Socket, from)
+        self.take_permit(PermitKind::Socket, from)
     }
 
-    /// A place, if there is one.
-    pub(crate) fn take_place(&self, sort: Sort, from: Option<IpAddr>) -> Result<Place, Full> {
-        Places::take(&self.places, sort, from.filter(|from| self.counts(*from)).map(rates::one_of))
+    /// A permit, if there is one.
+    pub(crate) fn take_permit(
+        &self,
+        kind: PermitKind,
+        from: Option<IpAddr>,
+    ) -> Result<Permit, NoPermit> {
+        Permits::take(
+            &self.permits,
+            kind,
+            from.filter(|from| self.counts(*from)).map(rates::one_of),
+        )
     }
 
     /// Connections now.
     pub(crate) fn connections(&self) -> usize {
-        self.places.count(Sort::Socket)
+        self.permits.count(PermitKind::Socket)
     }
 
     /// Duration of a drain with the connections of now, in milliseconds.

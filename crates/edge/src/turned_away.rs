@@ -8,7 +8,7 @@ use instep_protocol::vsn::Vsn;
 use instep_protocol::{janus, length};
 
 use crate::counts::DoorKind;
-use crate::places::Full;
+use crate::permits::NoPermit;
 use crate::wall_clock::wall_us;
 
 /// Reason why a connection is not taken in.
@@ -17,11 +17,11 @@ pub(crate) enum TurnedAway {
     /// Rate limit of its address.
     TooOften,
     /// Limit of places.
-    Full(Full),
+    Full(NoPermit),
 }
 
-impl From<Full> for TurnedAway {
-    fn from(full: Full) -> Self {
+impl From<NoPermit> for TurnedAway {
+    fn from(full: NoPermit) -> Self {
         Self::Full(full)
     }
 }
@@ -42,8 +42,8 @@ impl TurnedAway {
     fn of_channels(self) -> Vec<u8> {
         let (code, reason) = match self {
             Self::TooOften => (CLOSE_POLICY, "rate_limited"),
-            Self::Full(Full::Address) => (CLOSE_TRY_LATER, "too_many_sockets"),
-            Self::Full(Full::Server) => (CLOSE_TRY_LATER, "overloaded"),
+            Self::Full(NoPermit::Address) => (CLOSE_TRY_LATER, "too_many_sockets"),
+            Self::Full(NoPermit::Server) => (CLOSE_TRY_LATER, "overloaded"),
         };
         let payload = format!(r#"{{"code":{code},"reason":"{reason}"}}"#);
         let close = encode_broadcast(Vsn::V2, SOCKET_TOPIC, "close", payload.as_bytes());
@@ -56,10 +56,10 @@ impl TurnedAway {
     fn of_janus(self) -> (&'static str, &'static str) {
         match self {
             Self::TooOften => ("rate_limited", "too many connections of this address"),
-            Self::Full(Full::Address) => {
+            Self::Full(NoPermit::Address) => {
                 ("too_many_sockets", "too many connections of this address at a time")
             }
-            Self::Full(Full::Server) => ("overloaded", "there is no place for a connection"),
+            Self::Full(NoPermit::Server) => ("overloaded", "there is no place for a connection"),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use instep_edge::{Crowded, RequestRefusal};
+use instep_edge::{NoPermit, RequestRefusal};
 use instep_model::disk::Shortage;
 use instep_model::limits;
 use instep_model::owner::Refusal;
@@ -135,13 +135,13 @@ impl Problem {
     /// There is no place for one more: of everybody, or of its address, which has a code of its own
     /// for that. What is said in either case comes in this order.
     pub(crate) fn crowded(
-        crowded: Crowded,
+        full: NoPermit,
         code: &'static str,
         [of_all, of_address]: [&str; 2],
     ) -> Self {
-        match crowded {
-            Crowded::Server => Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", of_all),
-            Crowded::Address => Self::too_often(code, of_address, CROWDED_RETRY_S),
+        match full {
+            NoPermit::Server => Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", of_all),
+            NoPermit::Address => Self::too_often(code, of_address, CROWDED_RETRY_S),
         }
     }
 
@@ -297,12 +297,12 @@ impl From<RequestRefusal> for Problem {
             RequestRefusal::Requests { retry_s } => {
                 Self::too_often("rate_limited", "too many requests", retry_s)
             }
-            RequestRefusal::Crowded(crowded) => {
+            RequestRefusal::Full(full) => {
                 let details = [
                     "there is no place for another connection",
                     "there is no place for another connection of this address",
                 ];
-                Self::crowded(crowded, "too_many_sockets", details)
+                Self::crowded(full, "too_many_sockets", details)
             }
             RequestRefusal::SlowBody => {
                 let rate = limits::BODY_BYTES_PER_S;

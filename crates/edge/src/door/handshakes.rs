@@ -15,7 +15,7 @@ use crate::counts::DoorKind;
 use crate::entrance::Entrance;
 use crate::http::socket::Socket;
 use crate::listen::is_scarce;
-use crate::places::Sort;
+use crate::permits::PermitKind;
 use crate::shard::{Arrival, Shards, Side, begin};
 use crate::state::EdgeState;
 
@@ -77,7 +77,9 @@ async fn take_in(
     }
     let may = match greeting.proxied && edge.may_connect(peer.ip()).is_err() {
         true => Err(TurnedAway::TooOften),
-        false => edge.take_place(Sort::Connection, Some(peer.ip())).map_err(TurnedAway::from),
+        false => {
+            edge.take_permit(PermitKind::Connection, Some(peer.ip())).map_err(TurnedAway::from)
+        }
     };
     let line = match may {
         Ok(line) => line,
@@ -91,8 +93,8 @@ async fn take_in(
     };
     let certificates = greeting.certificates.as_ref();
     let mut socket = shake(edge, stream, peer, certificates, busy).await?;
-    let place = match edge.enter(Some(peer.ip())) {
-        Ok(place) => place,
+    let permit = match edge.enter(Some(peer.ip())) {
+        Ok(permit) => permit,
         Err(full) => {
             let words = TurnedAway::from(full).words(greeting.kind);
             // Somebody who does not take it misses it.
@@ -112,7 +114,7 @@ async fn take_in(
                 agent: None,
                 handshake: Some(ready - began),
                 ready,
-                place,
+                permit,
                 line: Some(line),
                 early: vec![],
             })

@@ -31,8 +31,7 @@ use tokio::time::Instant;
 use self::form::Id;
 pub use self::form::{Form, is_for_events};
 use super::Http;
-use super::line::Crowded;
-use crate::places::Place;
+use crate::permits::{NoPermit, Permit};
 use crate::rules::JoinRequest;
 use crate::state::EdgeState;
 use crate::talk::gap;
@@ -55,7 +54,7 @@ pub enum Refused {
     /// The reader cannot be present there.
     Presence(Absent),
     /// There is no place for another reader.
-    Crowded(Crowded),
+    Full(NoPermit),
 }
 
 /// Refusal of a reader's presence.
@@ -86,9 +85,9 @@ pub struct Request {
 /// [`Refused`]; nothing is joined then.
 pub async fn follow(http: &Http, topic: &str, request: Request) -> Result<Body, Refused> {
     let Request { params, form, credential, from } = request;
-    let place = http.enter(from).map_err(|full| Refused::Crowded(full.into()))?;
-    if place.is_tight() {
-        return Err(Refused::Crowded(Crowded::Server));
+    let permit = http.enter(from).map_err(Refused::Full)?;
+    if permit.is_tight() {
+        return Err(Refused::Full(NoPermit::Server));
     }
     let edge = http.edge();
     let node = edge.node();
@@ -109,7 +108,7 @@ pub async fn follow(http: &Http, topic: &str, request: Request) -> Result<Body, 
     }
     let (draining, reviewing) = (edge.draining(), edge.reviewing());
     let edge = Arc::clone(edge);
-    let mut following = Following { reader, waker, draining, reviewing, edge, credential, place };
+    let mut following = Following { reader, waker, draining, reviewing, edge, credential, permit };
     following.weigh();
     let chunks = stream::unfold(following, |mut following| async move {
         let chunk = following.next().await?;
@@ -128,7 +127,7 @@ struct Following {
     edge: Arc<EdgeState>,
     credential: Credential,
     /// Held until the reader has gone, with the weight of what it is owed.
-    place: Place,
+    permit: Permit,
 }
 
 struct Reader {
@@ -191,8 +190,8 @@ impl Following {
     /// Counts anew what the reader is owed.
     fn weigh(&mut self) {
         let owed = self.reader.owed();
-        if owed != self.place.bytes() {
-            self.place.weigh(owed);
+        if owed != self.permit.bytes() {
+            self.permit.weigh(owed);
         }
     }
 

@@ -8,12 +8,11 @@ use std::time::Duration;
 
 use axum::http::Extensions;
 use instep_model::limits;
-use instep_node::mail::MailError;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use super::Http;
-use crate::places::{Full, Place, Sort};
+use crate::permits::{NoPermit, Permit, PermitKind};
 
 /// A connection that has come to a door of HTTP. Cloning gives another handle.
 #[derive(Clone)]
@@ -22,29 +21,20 @@ pub struct Line(Arc<Shared>);
 struct Shared {
     peer: SocketAddr,
     /// Taken along when the connection becomes a socket.
-    place: Mutex<Option<Place>>,
+    permit: Mutex<Option<Permit>>,
     is_extra: bool,
     /// Flag of a response that goes on without end.
     is_stream: AtomicBool,
 }
 
-/// Limit that is reached: there is no place for one more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Crowded {
-    /// Limit of the server.
-    Server,
-    /// Limit of the client's address.
-    Address,
-}
-
 /// The place of what goes on over HTTP, until this is dropped.
 pub struct Held {
-    _place: Place,
+    _permit: Permit,
 }
 
 /// Bytes that a request makes the server keep, until this is dropped.
 pub struct Burden {
-    place: Place,
+    permit: Permit,
     spared: usize,
 }
 
@@ -59,70 +49,69 @@ impl Http {
         &self,
         peer: SocketAddr,
         is_scarce: bool,
-    ) -> Result<(Line, Option<Crowded>), Crowded> {
+    ) -> Result<(Line, Option<NoPermit>), NoPermit> {
         let edge = self.edge();
         let from = Some(peer.ip());
         let taken = match is_scarce {
-            true => Err(Full::Server),
-            false => edge.take_place(Sort::Connection, from),
+            true => Err(NoPermit::Server),
+            false => edge.take_permit(PermitKind::Connection, from),
         };
-        let (place, crowded) = match taken {
-            Ok(place) => (place, None),
+        let (permit, crowded) = match taken {
+            Ok(permit) => (permit, None),
             Err(full) => {
-                let crowded = full.into();
-                let place = edge.take_place(Sort::Extra, from).map_err(|_| crowded)?;
-                (place, Some(crowded))
+                let permit = edge.take_permit(PermitKind::Extra, from).map_err(|_| full)?;
+                (permit, Some(full))
             }
         };
-        Ok((self.line_in(peer, place, crowded.is_some()), crowded))
+        Ok((self.line_in(peer, permit, crowded.is_some()), crowded))
     }
 
     /// The place among few for a connection that has come too often.
     #[must_use]
     pub fn extra_line(&self, peer: SocketAddr) -> Option<Line> {
-        let place = self.edge().take_place(Sort::Extra, Some(peer.ip())).ok()?;
-        Some(self.line_in(peer, place, true))
+        let permit = self.edge().take_permit(PermitKind::Extra, Some(peer.ip())).ok()?;
+        Some(self.line_in(peer, permit, true))
     }
 
-    fn line_in(&self, peer: SocketAddr, place: Place, is_extra: bool) -> Line {
-        let (place, is_stream) = (Mutex::new(Some(place)), AtomicBool::new(false));
-        Line(Arc::new(Shared { peer, place, is_extra, is_stream }))
+    fn line_in(&self, peer: SocketAddr, permit: Permit, is_extra: bool) -> Line {
+        let (permit, is_stream) = (Mutex::new(Some(permit)), AtomicBool::new(false));
+        Line(Arc::new(Shared { peer, permit, is_extra, is_stream }))
     }
 
     /// A place for somebody who follows something over HTTP.
     ///
     /// # Errors
     /// When there are too many.
-    pub fn reader(&self, from: Option<IpAddr>) -> Result<Held, Crowded> {
-        self.enter(from).map(|place| Held { _place: place }).map_err(Crowded::from)
+    pub fn reader(&self, from: Option<IpAddr>) -> Result<Held, NoPermit> {
+        self.enter(from).map(|permit| Held { _permit: permit })
     }
 
     /// A place for a pull that waits for mail.
     ///
     /// # Errors
     /// When there are too many.
-    pub fn pull(&self, from: Option<IpAddr>) -> Result<Held, Crowded> {
-        self.hold(Sort::Pull, from)
+    pub fn pull(&self, from: Option<IpAddr>) -> Result<Held, NoPermit> {
+        self.hold(PermitKind::Pull, from)
     }
 
     /// A place for a registration for mail, as long as somebody pulls by it.
     ///
     /// # Errors
     /// When there are too many.
-    pub fn registration(&self, from: Option<IpAddr>) -> Result<Held, Crowded> {
-        self.hold(Sort::Registration, from)
+    pub fn registration(&self, from: Option<IpAddr>) -> Result<Held, NoPermit> {
+        self.hold(PermitKind::Registration, from)
     }
 
-    fn hold(&self, sort: Sort, from: Option<IpAddr>) -> Result<Held, Crowded> {
-        let place = self.edge().take_place(sort, from);
-        place.map(|place| Held { _place: place }).map_err(Crowded::from)
+    fn hold(&self, kind: PermitKind, from: Option<IpAddr>) -> Result<Held, NoPermit> {
+        let permit = self.edge().take_permit(kind, from);
+        permit.map(|permit| Held { _permit: permit })
     }
 
     /// The weight of a request from that address.
     #[must_use]
     pub fn burden(&self, from: IpAddr) -> Option<Burden> {
-        let place = self.edge().take_place(Sort::Weight, Some(from)).ok()?;
-        Some(Burden { place, spared: limits::BODY_SPARED_BYTES })
+        let permit = self.edge().take_permit(PermitKind::Weight, Some(from)).ok()?;
+        Some(Burden { permit, spared: limits::BODY_SPARED_BYTES })
     }
 }
 
@@ -156,8 +145,8 @@ impl Line {
     }
 
     /// The place of the connection, for the socket that it becomes.
-    pub(crate) fn take_place(&self) -> Option<Place> {
-        self.0.place.lock().unwrap_or_else(PoisonError::into_inner).take()
+    pub(crate) fn take_permit(&self) -> Option<Permit> {
+        self.0.permit.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -168,32 +157,14 @@ impl Burden {
         if bytes <= self.spared {
             return true;
         }
-        self.place.weigh(bytes);
-        !self.place.is_tight()
+        self.permit.weigh(bytes);
+        !self.permit.is_tight()
     }
 }
 
 impl fmt::Debug for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Line").field("peer", &self.0.peer).finish_non_exhaustive()
-    }
-}
-
-impl From<Crowded> for MailError {
-    fn from(crowded: Crowded) -> Self {
-        match crowded {
-            Crowded::Server => Self::Full,
-            Crowded::Address => Self::Crowded,
-        }
-    }
-}
-
-impl From<Full> for Crowded {
-    fn from(full: Full) -> Self {
-        match full {
-            Full::Server => Self::Server,
-            Full::Address => Self::Address,
-        }
     }
 }
 

@@ -193,12 +193,12 @@ fn open(
     let Ok(vsn) = Vsn::parse(vsn) else {
         return answer(&Answer::Refused);
     };
-    let (Ok(place), Some(token)) = (http.enter(from), new_token()) else {
+    let (Ok(permit), Some(token)) = (http.enter(from), new_token()) else {
         return not_yet();
     };
     let (sender, requests) = mpsc::channel(16);
     http.longpoll().lock().insert(token.clone(), SessionHandle(sender));
-    let connection = Connection::new(http.edge().clone(), credential, vsn, from, place);
+    let connection = Connection::new(http.edge().clone(), credential, vsn, from, permit);
     let (since, id) = (http.edge().now(), public_id(&token));
     tracing::debug!(session = id, "a long-poll session begins");
     let visitor = Visitor { id, agent, since };

@@ -1,7 +1,7 @@
 //! Refusals of HTTP requests before they come to a route. What their clients read is worded by
 //! whoever serves the routes.
 
-use super::line::Crowded;
+use crate::permits::NoPermit;
 
 /// Reason why a request is refused before it comes to a route, or after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub enum RequestRefusal {
         retry_s: u64,
     },
     /// Limit of the connections, of all or of the address.
-    Crowded(Crowded),
+    Full(NoPermit),
     /// The body comes too slowly.
     SlowBody,
     /// Too much of the address, or of all, is under way.

@@ -27,7 +27,7 @@ use super::Http;
 use super::admission;
 use super::line::Line;
 use super::socket::{Peer, Socket};
-use crate::places::{Full, Place};
+use crate::permits::{NoPermit, Permit};
 use crate::raw::Raw;
 pub use crate::raw::RawMessage;
 use crate::shard::{Arrival, Side, Stream, Wire};
@@ -105,21 +105,21 @@ fn switch(
         let why = "this connection cannot be upgraded";
         return (StatusCode::UPGRADE_REQUIRED, why).into_response();
     };
-    let place = match http.enter(Peer::address(request.extensions())) {
-        Ok(place) => place,
-        Err(Full::Server) => {
-            let why = "no place for another socket";
+    let permit = match http.enter(Peer::address(request.extensions())) {
+        Ok(permit) => permit,
+        Err(NoPermit::Server) => {
+            let why = "no permit for another socket";
             return (StatusCode::SERVICE_UNAVAILABLE, why).into_response();
         }
-        Err(Full::Address) => {
-            let why = "too_many_sockets: no place for another socket of this address";
+        Err(NoPermit::Address) => {
+            let why = "too_many_sockets: no permit for another socket of this address";
             return too_often(RETRY_S, why.into());
         }
     };
     let agent = http.edge().agents().of(request.headers());
-    let line = Line::of(request.extensions()).and_then(Line::take_place);
+    let line = Line::of(request.extensions()).and_then(Line::take_permit);
     let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
-    let incomer = Incomer { side, place, line, peer, agent, began };
+    let incomer = Incomer { side, permit, line, peer, agent, began };
     tokio::spawn(hand_over(http.clone(), on_upgrade, incomer));
     let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
     let headers = response.headers_mut();
@@ -172,8 +172,8 @@ fn handshake_key(method: &Method, headers: &HeaderMap) -> Result<HeaderValue, Bo
 /// Client in its handshake.
 struct Incomer {
     side: Side,
-    place: Place,
-    line: Option<Place>,
+    permit: Permit,
+    line: Option<Permit>,
     /// Address of the client, if that is not the other end.
     peer: Option<SocketAddr>,
     agent: Option<Arc<str>>,
@@ -191,11 +191,12 @@ async fn hand_over(http: Http, on_upgrade: OnUpgrade, incomer: Incomer) {
         Err(error) => return tracing::debug!(%error, "a socket was lost in its handshake"),
     };
     let wire = Wire::WebSocket(Decoder::default());
-    let Incomer { side, place, line, peer, agent, began } = incomer;
+    let Incomer { side, permit, line, peer, agent, began } = incomer;
     let peer = peer.unwrap_or(other_end);
     let (ready, early) = (Instant::now(), early.to_vec());
     let handshake = Some(ready - began);
-    let arrival = Arrival { stream, wire, side, peer, agent, handshake, ready, place, line, early };
+    let arrival =
+        Arrival { stream, wire, side, peer, agent, handshake, ready, permit, line, early };
     http.admit(arrival);
 }
 

@@ -19,7 +19,7 @@ use super::stream::Stream;
 use super::wire::Wire;
 use crate::counts::DoorKind;
 use crate::listen::{is_scarce, reserve_begins};
-use crate::places::{Place, Sort};
+use crate::permits::{Permit, PermitKind};
 use crate::state::EdgeState;
 use crate::talk::Talk;
 use crate::turned_away::TurnedAway;
@@ -101,7 +101,7 @@ impl Accept {
                 Ok((stream, peer)) => {
                     self.is_failing = false;
                     self.is_near = stream.as_raw_fd() >= reserve_begins().saturating_sub(NEAR);
-                    let (line, place) = match let_in(peer, core) {
+                    let (line, permit) = match let_in(peer, core) {
                         Ok(places) => places,
                         Err(why) => {
                             core.counters.refused.add(1);
@@ -125,7 +125,7 @@ impl Accept {
                         agent: None,
                         handshake: None,
                         ready: Instant::now(),
-                        place,
+                        permit,
                         line: Some(line),
                         early: vec![],
                     });
@@ -193,10 +193,10 @@ pub(crate) fn begin(kind: DoorKind, edge: &EdgeState) -> Option<(Wire, Talk)> {
 }
 
 /// A place for a connection, and one for its socket.
-fn let_in(peer: SocketAddr, core: &Core) -> Result<(Place, Place), TurnedAway> {
+fn let_in(peer: SocketAddr, core: &Core) -> Result<(Permit, Permit), TurnedAway> {
     let from = Some(peer.ip());
     core.edge.may_connect(peer.ip()).map_err(|_| TurnedAway::TooOften)?;
-    let line = core.edge.take_place(Sort::Connection, from)?;
+    let line = core.edge.take_permit(PermitKind::Connection, from)?;
     Ok((line, core.edge.enter(from)?))
 }
 

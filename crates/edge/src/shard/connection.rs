@@ -17,7 +17,7 @@ use super::out::{Out, Written};
 use super::stream::Stream;
 use super::wire::{Form, Wire, write_ring_frame};
 use crate::counts::DoorKind;
-use crate::places::Place;
+use crate::permits::Permit;
 use crate::rates::Allowance;
 use crate::raw::Raw;
 use crate::talk::{Answer, News, Outside, Talk};
@@ -62,9 +62,9 @@ pub(crate) struct Connection {
     /// Rate state of its messages.
     allowance: Allowance,
     /// Place of its socket, or of its session while that waits for another connection.
-    place: Place,
+    permit: Permit,
     /// Place of its connection, if there is one.
-    line: Option<Place>,
+    line: Option<Permit>,
     /// Bytes of a frame that is not complete, as the shard counts them.
     unfinished: usize,
     /// Time at which that frame began, in milliseconds of the clock of the edge.
@@ -115,7 +115,7 @@ pub(super) enum Fate {
 
 impl Connection {
     pub(super) fn new(arrival: Arrival, now: u64) -> Self {
-        let Arrival { stream, wire, side, peer, agent, place, line, early, .. } = arrival;
+        let Arrival { stream, wire, side, peer, agent, permit, line, early, .. } = arrival;
         let form = match &side {
             Side::Channels(talk) => wire.form(talk.vsn()),
             Side::Raw(_) => Form::WebSocketV2,
@@ -138,7 +138,7 @@ impl Connection {
             form,
             allowance: Allowance::default(),
             marks,
-            place,
+            permit,
             line,
             unfinished: 0,
             unfinished_since: 0,
@@ -210,7 +210,7 @@ impl Connection {
     fn is_full(&self) -> bool {
         let bytes = self.out.bytes();
         bytes > limits::OUTBOX_BYTES
-            || bytes > limits::OUTBOX_SPARED_BYTES && self.marks.blocked && self.place.is_tight()
+            || bytes > limits::OUTBOX_SPARED_BYTES && self.marks.blocked && self.permit.is_tight()
     }
 
     /// Counts anew what waits for it: what its socket does not take, what joins owe it, and what
@@ -218,8 +218,8 @@ impl Connection {
     fn weigh_all(&mut self) {
         let out = if self.marks.blocked { self.out.bytes() } else { 0 };
         let bytes = out + self.owed + self.unfinished;
-        if bytes != self.place.bytes() {
-            self.place.weigh(bytes);
+        if bytes != self.permit.bytes() {
+            self.permit.weigh(bytes);
         }
     }
 
@@ -262,7 +262,7 @@ impl Connection {
     }
 
     fn take(&mut self, slot: u32, outside: Outside, core: &mut Core) {
-        let outside = match self.place.is_tight() {
+        let outside = match self.permit.is_tight() {
             true => outside.or_overloaded(),
             false => outside,
         };

@@ -14,7 +14,7 @@ use super::stream::Stream;
 use super::survey::Question;
 use super::wire::Wire;
 use crate::counts::DoorKind;
-use crate::places::Place;
+use crate::permits::Permit;
 
 pub(crate) enum Mail {
     /// A socket to serve.
@@ -47,9 +47,9 @@ pub(crate) struct Arrival {
     pub(crate) handshake: Option<Duration>,
     /// Since when a shard could serve it.
     pub(crate) ready: Instant,
-    pub(crate) place: Place,
+    pub(crate) permit: Permit,
     /// Place of its connection, where there is one besides that of the socket.
-    pub(crate) line: Option<Place>,
+    pub(crate) line: Option<Permit>,
     /// Bytes that the client sent behind its handshake.
     pub(crate) early: Vec<u8>,
 }

@@ -17,8 +17,7 @@ use serde_json::{Value, json};
 
 use super::pushing::Asked;
 use super::{Answer, Joined, Outside, Talk, Wait, Wants};
-use crate::http::line::Crowded;
-use crate::places::{Place, Sort};
+use crate::permits::{Permit, PermitKind};
 use crate::state::EdgeState;
 
 /// The event by which messages are sent.
@@ -38,7 +37,7 @@ pub(super) enum Role<'a> {
 /// Membership in a topic of mail.
 pub(crate) enum Part {
     /// It takes a server's mail, and has a place among those who do.
-    Server { registration: Registration, _place: Place },
+    Server { registration: Registration, _permit: Permit },
     /// It sends messages.
     Sender { dataset: Dataset, queue: Name },
 }
@@ -123,17 +122,17 @@ pub(super) fn register(
         Ok(found) => found,
         Err(reason) => return Answer::Now(Outside::Refused(channel, reason)),
     };
-    let place = match edge.take_place(Sort::Registration, from) {
-        Ok(place) => place,
+    let permit = match edge.take_permit(PermitKind::Registration, from) {
+        Ok(permit) => permit,
         Err(full) => {
-            let error = MailError::from(Crowded::from(full));
+            let error = MailError::from(full);
             return Answer::Now(Outside::Refused(channel, refused(&error)));
         }
     };
     Answer::Awaited(Box::pin(async move {
         match dataset.register(wish.server, wish.credit, wish.have).await {
             Ok(registration) => {
-                let part = Part::Server { registration, _place: place };
+                let part = Part::Server { registration, _permit: permit };
                 Outside::Entered(channel, Box::new(part))
             }
             Err(error) => Outside::Refused(channel, refused(&error)),

@@ -11,7 +11,7 @@ use instep_node::{Present, Topic};
 use instep_protocol::payload::since::Since;
 use serde_json::{Map, Value, json};
 
-use crate::places::{Full, Place, Sort};
+use crate::permits::{NoPermit, Permit, PermitKind};
 use crate::state::EdgeState;
 
 /// The event by which a client says something else of itself, or that it is gone.
@@ -43,7 +43,7 @@ pub(crate) struct Wish {
 /// A joiner's seat on a topic that keeps presence. With it goes who sits there.
 pub(crate) struct Seat {
     key: Option<Box<str>>,
-    present: Option<(Present, Place)>,
+    present: Option<(Present, Permit)>,
     /// Address of the client.
     from: Option<IpAddr>,
 }
@@ -54,7 +54,7 @@ pub(crate) enum Unseated {
     /// The key or the meta is refused.
     Presence(PresenceError),
     /// Limit of presences that is reached.
-    Full(Full),
+    Full(NoPermit),
 }
 
 impl Wish {
@@ -159,17 +159,17 @@ impl Seat {
             + self.key.as_ref().map_or(0, |key| key.len())
             + serde_json::to_vec(&meta).map_or(0, |text| text.len());
         match &mut self.present {
-            Some((present, place)) => {
+            Some((present, permit)) => {
                 present.update(meta).map_err(Unseated::Presence)?;
-                place.weigh(said);
+                permit.weigh(said);
             }
             None => {
-                let place = edge.take_place(Sort::Presence, self.from);
-                let mut place = place.map_err(Unseated::Full)?;
+                let permit = edge.take_permit(PermitKind::Presence, self.from);
+                let mut permit = permit.map_err(Unseated::Full)?;
                 let present = topic.track(self.key.as_deref(), meta);
                 let present = present.map_err(Unseated::Presence)?;
-                place.weigh(said);
-                self.present = present.map(|present| (present, place));
+                permit.weigh(said);
+                self.present = present.map(|present| (present, permit));
             }
         }
         Ok(())
@@ -181,16 +181,16 @@ impl Unseated {
     pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::Presence(error) => error.code(),
-            Self::Full(Full::Server) => "overloaded",
-            Self::Full(Full::Address) => "too_many_presences",
+            Self::Full(NoPermit::Server) => "overloaded",
+            Self::Full(NoPermit::Address) => "too_many_presences",
         }
     }
 
     pub(crate) fn detail(&self) -> String {
         match self {
             Self::Presence(error) => error.to_string(),
-            Self::Full(Full::Server) => "there is no place for another presence".to_owned(),
-            Self::Full(Full::Address) => {
+            Self::Full(NoPermit::Server) => "there is no permit for another presence".to_owned(),
+            Self::Full(NoPermit::Address) => {
                 "this address is present as often as it may be; join with `{\"presence\": false}`"
                     .to_owned()
             }

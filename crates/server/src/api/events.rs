@@ -6,7 +6,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use instep_access::{Action, Resource};
-use instep_edge::Crowded;
+use instep_edge::NoPermit;
 use instep_edge::events::{self, Absent, Form, Refused, Request};
 use instep_model::feed::JoinRefusal;
 use serde_json::Value;
@@ -148,14 +148,14 @@ fn problem(topic: &str, refused: Refused) -> Problem {
             "too_many_presences" => Problem::too_often(code, detail, CROWDED_RETRY_S),
             _ => Problem::bad_request(code, detail),
         },
-        Refused::Crowded(crowded) => no_place_to_read(crowded),
+        Refused::Full(full) => no_place_to_read(full),
     }
 }
 
-pub(super) fn no_place_to_read(crowded: Crowded) -> Problem {
+pub(super) fn no_place_to_read(full: NoPermit) -> Problem {
     let details = [
         "there is no place for another reader",
         "there is no place for another reader of this address",
     ];
-    Problem::crowded(crowded, "too_many_sockets", details)
+    Problem::crowded(full, "too_many_sockets", details)
 }

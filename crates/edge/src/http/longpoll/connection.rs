@@ -17,7 +17,7 @@ use tokio::sync::{Notify, watch};
 
 use super::Visitor;
 use super::revoked::Revocations;
-use crate::places::Place;
+use crate::permits::Permit;
 use crate::rates::{Allowance, Meter, Refused};
 use crate::state::EdgeState;
 use crate::states::ConnectionState;
@@ -39,7 +39,7 @@ pub(super) struct Connection {
     /// Topics whose right has ended since somebody asked.
     revoked: Vec<Revoked>,
     /// Its place, with the weight of what waits for a poll.
-    place: Place,
+    permit: Permit,
 }
 
 impl Connection {
@@ -48,7 +48,7 @@ impl Connection {
         credential: Credential,
         vsn: Vsn,
         from: Option<IpAddr>,
-        place: Place,
+        permit: Permit,
     ) -> Self {
         let options =
             Options { channels: edge.options().socket_channels, ..Options::longpoll(vsn) };
@@ -66,7 +66,7 @@ impl Connection {
             outside: FuturesUnordered::new(),
             outbox: VecDeque::new(),
             revoked: Vec::new(),
-            place,
+            permit,
         }
     }
 
@@ -215,13 +215,14 @@ impl Connection {
     /// Returns true if the client has to fetch something first.
     fn is_full(&self) -> bool {
         let bytes = self.waiting();
-        bytes > limits::OUTBOX_BYTES || bytes > limits::OUTBOX_SPARED_BYTES && self.place.is_tight()
+        bytes > limits::OUTBOX_BYTES
+            || bytes > limits::OUTBOX_SPARED_BYTES && self.permit.is_tight()
     }
 
     /// Counts anew what waits for it; what is more than any client that polls can have ends it.
     fn weigh(&mut self) {
         let bytes = self.waiting();
-        self.place.weigh(bytes + self.talk.owed());
+        self.permit.weigh(bytes + self.talk.owed());
         if bytes > limits::LONGPOLL_BYTES {
             self.outbox.clear();
             self.talk.tell(Event::Lost, self.edge.now(), &mut self.wants);

@@ -71,10 +71,10 @@ fn arrive(worker: &HttpWorker, stream: &TcpStream, peer: SocketAddr) -> Option<A
         let line = http.extra_line(peer)?;
         return Some(Arrival { line, requests: Requests::Refused(refusal), patience: extra });
     }
-    let (line, crowded) = http.line(peer, is_scarce(stream)).ok()?;
-    let (requests, patience) = match crowded {
+    let (line, full) = http.line(peer, is_scarce(stream)).ok()?;
+    let (requests, patience) = match full {
         None => (Requests::counted(http, peer), handshake),
-        Some(crowded) => (Requests::Refused(RequestRefusal::Crowded(crowded)), extra),
+        Some(full) => (Requests::Refused(RequestRefusal::Full(full)), extra),
     };
     Some(Arrival { line, requests, patience })
 }

@@ -9,7 +9,7 @@ use instep_protocol::janus::{Token, session as janus};
 use instep_protocol::session::Event;
 
 use super::{Connection, Marks, Side};
-use crate::places::Sort;
+use crate::permits::PermitKind;
 use crate::shard::core::Core;
 use crate::shard::stream::Stream;
 use crate::shard::wire::Wire;
@@ -41,10 +41,10 @@ impl Connection {
         self.marks.blocked = true;
         self.weigh_all();
         // It counts for its address until it ends, among those that wait, with what it keeps.
-        let place = core.edge.take_place(Sort::Detached, Some(self.peer.ip()));
+        let permit = core.edge.take_permit(PermitKind::Detached, Some(self.peer.ip()));
         let is_full = core.detached >= limits::JANUS_DETACHED_SESSIONS;
-        match place {
-            Ok(place) if !is_full && !self.place.is_tight() => self.place = place,
+        match permit {
+            Ok(permit) if !is_full && !self.permit.is_tight() => self.permit = permit,
             Ok(_) | Err(_) => self.tell(slot, Event::Drain, core),
         }
         if !self.is_detached() {
@@ -70,7 +70,7 @@ impl Connection {
         self.stream = other.stream;
         self.wire = other.wire;
         self.weigh(core);
-        self.place = other.place;
+        self.permit = other.permit;
         self.line = other.line;
         self.held = other.held;
         self.peer = other.peer;

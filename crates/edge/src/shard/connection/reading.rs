@@ -93,19 +93,19 @@ impl Connection {
         }
         let has_grown = self.unfinished > before.max(limits::UNFINISHED_SPARED_BYTES);
         core.is_overfull |=
-            has_grown && (core.unfinished > limits::UNFINISHED_BYTES || self.place.is_tight());
+            has_grown && (core.unfinished > limits::UNFINISHED_BYTES || self.permit.is_tight());
     }
 
     /// Bytes of its unfinished message, if they are worth a thought, with when it began and whose
     /// they are.
     pub(in crate::shard) fn holding(&self) -> Option<(usize, u64, Option<IpAddr>)> {
         let is_large = self.unfinished > limits::UNFINISHED_SPARED_BYTES && !self.is_over();
-        is_large.then(|| (self.unfinished, self.unfinished_since, self.place.address()))
+        is_large.then(|| (self.unfinished, self.unfinished_since, self.permit.address()))
     }
 
     /// True for one that should give what it holds, because its address has more than it may.
     pub(in crate::shard) fn is_tight(&self) -> bool {
-        self.place.is_tight()
+        self.permit.is_tight()
     }
 
     /// Ends the connection of a client that holds an unfinished message for too long, or for

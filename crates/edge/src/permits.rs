@@ -1,4 +1,4 @@
-//! Places and weights: how many connections and sockets there are, and how much the server keeps
+//! Permits and weights: how many connections and sockets there are, and how much the server keeps
 //! for them, of everybody together and of each address.
 //!
 //! | what | of one address | in all |
@@ -17,14 +17,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use instep_model::limits;
+use instep_node::mail::MailError;
 use tokio::sync::Notify;
 
 use crate::listen::reserve;
 use crate::options::DoorOptions;
 
-/// Kind of a place.
+/// Kind of a permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sort {
+pub(crate) enum PermitKind {
     /// A connection, whatever is spoken on it.
     Connection,
     /// A socket, a session without one, or a reader of events.
@@ -43,27 +44,27 @@ pub(crate) enum Sort {
     Weight,
 }
 
-const SORTS: usize = 8;
+const KINDS: usize = 8;
 
-/// Limit that is reached: there is no place for one more.
+/// Limit that is reached: there is no permit for one more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Full {
+pub enum NoPermit {
     /// Limit of the server.
     Server,
     /// Limit of the client's address.
     Address,
 }
 
-/// Account of one address, or of all: places and bytes in use.
+/// Account of one address, or of all: permits and bytes in use.
 #[derive(Debug, Default)]
 struct Account {
-    counts: [AtomicUsize; SORTS],
+    counts: [AtomicUsize; KINDS],
     bytes: AtomicUsize,
 }
 
 /// Accounts of all addresses, and their limits.
 #[derive(Debug, Default)]
-pub(crate) struct Places {
+pub(crate) struct Permits {
     bounds: Bounds,
     all: Account,
     of: Mutex<HashMap<IpAddr, Arc<Account>>>,
@@ -80,46 +81,57 @@ struct Bounds {
     waiting_bytes_per_address: usize,
 }
 
-/// The right to one connection or socket, until it is dropped, with the weight of what the server
+/// Permit for one connection or socket, until it is dropped, with the weight of what the server
 /// keeps for it.
-pub(crate) struct Place {
-    places: Arc<Places>,
-    sort: Sort,
+pub(crate) struct Permit {
+    permits: Arc<Permits>,
+    kind: PermitKind,
     /// Account of its address, where it counts besides in all.
     of: Option<(IpAddr, Arc<Account>)>,
     bytes: usize,
 }
 
+impl From<NoPermit> for MailError {
+    fn from(full: NoPermit) -> Self {
+        match full {
+            NoPermit::Server => Self::Full,
+            NoPermit::Address => Self::Crowded,
+        }
+    }
+}
+
 impl Bounds {
     /// Limits in all, and of one address.
-    fn most(&self, sort: Sort) -> (usize, usize) {
+    fn most(&self, kind: PermitKind) -> (usize, usize) {
         let of_address = |most: usize| match self.sockets_per_address {
             0 => usize::MAX,
             _ => most.max(1),
         };
         let (all, address) = (self.sockets, self.sockets_per_address);
-        match sort {
-            Sort::Connection => (all + limits::REQUESTS_BESIDE, of_address(address)),
-            Sort::Socket | Sort::Detached | Sort::Registration => (all, of_address(address)),
-            Sort::Pull => {
+        match kind {
+            PermitKind::Connection => (all + limits::REQUESTS_BESIDE, of_address(address)),
+            PermitKind::Socket | PermitKind::Detached | PermitKind::Registration => {
+                (all, of_address(address))
+            }
+            PermitKind::Pull => {
                 let part = limits::PULLS_PART;
                 ((all / part).max(1), of_address(address / part))
             }
-            Sort::Presence => {
+            PermitKind::Presence => {
                 let each = limits::PRESENCES_PER_SOCKET;
                 (all.saturating_mul(each), of_address(address.saturating_mul(each)))
             }
-            Sort::Extra => {
+            PermitKind::Extra => {
                 // The rest of the reserve is for files.
                 let most = limits::EXTRA_CONNECTIONS.min(reserve() / 2).max(1);
                 (most, (most / limits::EXTRA_OF_ADDRESS_PART).max(1))
             }
-            Sort::Weight => (usize::MAX, usize::MAX),
+            PermitKind::Weight => (usize::MAX, usize::MAX),
         }
     }
 }
 
-impl Places {
+impl Permits {
     pub(crate) fn new(options: &DoorOptions) -> Self {
         let bounds = Bounds {
             sockets: options.sockets,
@@ -130,29 +142,29 @@ impl Places {
         Self { bounds, ..Self::default() }
     }
 
-    /// A place for somebody of an address, if that is counted, and if there is one.
+    /// A permit for somebody of an address, if that is counted, and if there is one.
     pub(crate) fn take(
         self: &Arc<Self>,
-        sort: Sort,
+        kind: PermitKind,
         counted: Option<IpAddr>,
-    ) -> Result<Place, Full> {
-        let (most, most_of_address) = self.bounds.most(sort);
-        if !self.all.enter(sort, most) {
-            return Err(Full::Server);
+    ) -> Result<Permit, NoPermit> {
+        let (most, most_of_address) = self.bounds.most(kind);
+        if !self.all.enter(kind, most) {
+            return Err(NoPermit::Server);
         }
         let of = counted.map(|address| (address, self.account(address)));
         if let Some((address, account)) = &of
-            && !account.enter(sort, most_of_address)
+            && !account.enter(kind, most_of_address)
         {
-            self.all.leave(sort);
+            self.all.leave(kind);
             self.forget_unused(*address, account);
-            return Err(Full::Address);
+            return Err(NoPermit::Address);
         }
-        Ok(Place { places: Arc::clone(self), sort, of, bytes: 0 })
+        Ok(Permit { permits: Arc::clone(self), kind, of, bytes: 0 })
     }
 
-    pub(crate) fn count(&self, sort: Sort) -> usize {
-        self.all.counts[sort as usize].load(Ordering::SeqCst)
+    pub(crate) fn count(&self, kind: PermitKind) -> usize {
+        self.all.counts[kind as usize].load(Ordering::SeqCst)
     }
 
     /// Bytes that wait, or are not complete.
@@ -179,22 +191,22 @@ impl Places {
 }
 
 impl Account {
-    fn enter(&self, sort: Sort, most: usize) -> bool {
+    fn enter(&self, kind: PermitKind, most: usize) -> bool {
         let take = |now| (now < most).then_some(now + 1);
-        let count = &self.counts[sort as usize];
+        let count = &self.counts[kind as usize];
         count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).is_ok()
     }
 
-    fn leave(&self, sort: Sort) -> usize {
-        self.counts[sort as usize].fetch_sub(1, Ordering::SeqCst) - 1
+    fn leave(&self, kind: PermitKind) -> usize {
+        self.counts[kind as usize].fetch_sub(1, Ordering::SeqCst) - 1
     }
 }
 
-impl Place {
+impl Permit {
     /// Sets the bytes that the server keeps for it now.
     pub(crate) fn weigh(&mut self, bytes: usize) {
         let own = self.of.as_ref().map(|(_, account)| &**account);
-        for account in [Some(&self.places.all), own].into_iter().flatten() {
+        for account in [Some(&self.permits.all), own].into_iter().flatten() {
             match bytes.checked_sub(self.bytes) {
                 Some(more) => account.bytes.fetch_add(more, Ordering::Relaxed),
                 None => account.bytes.fetch_sub(self.bytes - bytes, Ordering::Relaxed),
@@ -210,12 +222,12 @@ impl Place {
 
     /// True while more is kept than may be, for its address or for everybody.
     pub(crate) fn is_tight(&self) -> bool {
-        let bounds = &self.places.bounds;
+        let bounds = &self.permits.bounds;
         let of_address = self.of.as_ref().is_some_and(|(_, account)| {
             let most = bounds.waiting_bytes_per_address;
             most > 0 && account.bytes.load(Ordering::Relaxed) > most
         });
-        of_address || self.places.bytes() > bounds.waiting_bytes
+        of_address || self.permits.bytes() > bounds.waiting_bytes
     }
 
     /// Address that it counts for.
@@ -224,16 +236,16 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         self.weigh(0);
         if let Some((address, account)) = self.of.take() {
-            account.leave(self.sort);
-            self.places.forget_unused(address, &account);
+            account.leave(self.kind);
+            self.permits.forget_unused(address, &account);
         }
-        let left = self.places.all.leave(self.sort);
-        if self.sort == Sort::Socket && left == 0 {
-            self.places.empty.notify_waiters();
+        let left = self.permits.all.leave(self.kind);
+        if self.kind == PermitKind::Socket && left == 0 {
+            self.permits.empty.notify_waiters();
         }
     }
 }
