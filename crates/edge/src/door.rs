@@ -108,7 +108,7 @@ impl Door {
         let edge = self.edge();
         let shards = Arc::downgrade(self.0.shards());
         let accept =
-            handshakes::accept(edge.entrance(listener), (Arc::clone(edge), shards), greeting);
+            handshakes::accept(edge.acceptor(listener), (Arc::clone(edge), shards), greeting);
         edge.runtime().spawn(accept);
         Ok(address)
     }

@@ -7,12 +7,11 @@
 //! mean (that is `instep-protocol`), what topics hold (`instep-node`), and which engine runs.
 //! Start reading at [`rules`], then `talk`, then `shard`.
 
-mod agents;
+mod acceptor;
 mod certificates;
 mod counter;
 mod counts;
 mod door;
-mod entrance;
 mod http;
 mod listen;
 mod options;
@@ -29,6 +28,7 @@ mod states;
 mod talk;
 mod times;
 mod turned_away;
+mod user_agents;
 mod wall_clock;
 
 pub use certificates::{CertificateError, Certificates, TlsCounts};

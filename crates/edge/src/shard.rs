@@ -14,17 +14,17 @@
 mod accept;
 mod attaching;
 mod awaited;
-mod begin_again;
 mod connection;
 mod core;
+mod drain;
 mod fan_out;
 mod holders;
-mod leaving;
+mod inspect;
 mod mail;
 mod out;
+mod restart;
 mod review;
 mod stream;
-mod survey;
 mod topics;
 mod turn;
 mod wheel;
@@ -44,9 +44,9 @@ use slab::Slab;
 use self::accept::Accept;
 use self::connection::Connection;
 use self::core::Core;
-use self::leaving::Leaving;
+use self::drain::Drain;
+use self::inspect::Inspections;
 use self::mail::Post;
-use self::survey::Surveys;
 use crate::counts::{Counters, Counts, DoorKind};
 use crate::sessions::Home;
 use crate::state::EdgeState;
@@ -54,9 +54,9 @@ use crate::state::EdgeState;
 pub(crate) use self::accept::begin;
 pub(crate) use self::awaited::Answered;
 pub(crate) use self::connection::Side;
+pub(crate) use self::inspect::read_id;
 pub(crate) use self::mail::{Arrival, Mail};
 pub(crate) use self::stream::{Stream, Tls};
-pub(crate) use self::survey::read_id;
 pub(crate) use self::wire::Wire;
 
 const WAKER: Token = Token(0);
@@ -103,10 +103,10 @@ impl Shards {
                 buffer: vec![0; limits::READ_BYTES],
                 next_number: 0,
                 round: 0,
-                leaving: Leaving::default(),
+                drain: Drain::default(),
                 draining: false,
                 review: None,
-                surveys: Surveys::default(),
+                inspections: Inspections::default(),
                 woken: Instant::now(),
                 last_woken: Instant::now(),
                 stopped: false,
@@ -173,12 +173,12 @@ struct Shard {
     /// Connections of this round that are still to be written.
     round: usize,
     /// Connections that are still to be sent away.
-    leaving: Leaving,
+    drain: Drain,
     /// Drain flag: whoever comes now is sent away.
     draining: bool,
     /// The slot of the connection whose rights are looked at next, if they may have changed.
     review: Option<usize>,
-    surveys: Surveys,
+    inspections: Inspections,
     /// Start of this turn, and of the one before.
     woken: Instant,
     last_woken: Instant,
@@ -196,10 +196,10 @@ impl Shard {
                 self.accepts.clear();
                 self.draining = true;
                 let slots = self.connections.iter().map(|(slot, _)| slot_number(slot));
-                self.leaving = Leaving::new(slots.collect(), self.core.edge.now(), spread_ms);
+                self.drain = Drain::new(slots.collect(), self.core.edge.now(), spread_ms);
             }
             Mail::Review => self.review = Some(0),
-            Mail::Question(question) => self.surveys.ask(question),
+            Mail::Question(question) => self.inspections.ask(question),
             Mail::Stop => self.stopped = true,
         }
     }
@@ -288,7 +288,7 @@ impl Shard {
     }
 
     fn send_some_away(&mut self) {
-        for slot in self.leaving.take(self.core.now, limits::WRITES_PER_TURN) {
+        for slot in self.drain.take(self.core.now, limits::WRITES_PER_TURN) {
             if let Some(connection) = self.connections.get_mut(slot as usize) {
                 connection.drain(slot, &mut self.core);
                 self.forget_left();

@@ -14,9 +14,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use crate::agents::Agents;
+use crate::acceptor::Acceptor;
 use crate::certificates::Handshakes;
-use crate::entrance::Entrance;
 use crate::options::DoorOptions;
 use crate::permits::{NoPermit, Permit, PermitKind, Permits};
 use crate::proxies::read_proxy_header;
@@ -25,6 +24,7 @@ use crate::refusals::Refusals;
 use crate::rules::Channel;
 use crate::sessions::Sessions;
 use crate::times::{Clock, Times};
+use crate::user_agents::UserAgents;
 use crate::wall_clock::{left_ms, wall_ms};
 
 /// State that everything connected shares.
@@ -39,7 +39,7 @@ pub(crate) struct EdgeState {
     /// Drain flag: nobody comes in any more.
     pub(crate) draining: AtomicBool,
     pub(crate) refusals: Refusals,
-    pub(crate) agents: Agents,
+    pub(crate) user_agents: UserAgents,
     pub(crate) tls_handshakes: Handshakes,
     /// Clients of HTTP that took nothing for too long.
     pub(crate) slow_readers: AtomicU64,
@@ -72,7 +72,7 @@ impl EdgeState {
             rates: Rates::new(options.rates.clone()),
             draining: AtomicBool::new(false),
             refusals: Refusals::default(),
-            agents: Agents::default(),
+            user_agents: UserAgents::default(),
             tls_handshakes: Handshakes::default(),
             slow_readers: AtomicU64::new(0),
             runtime: Handle::current(),
@@ -105,8 +105,8 @@ impl EdgeState {
         self.slow_readers.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn agents(&self) -> &Agents {
-        &self.agents
+    pub(crate) fn user_agents(&self) -> &UserAgents {
+        &self.user_agents
     }
 
     pub(crate) fn rates(&self) -> &Rates {
@@ -297,10 +297,10 @@ impl EdgeState {
     }
 
     /// A listener whose connections shake hands before they come to a shard.
-    pub(crate) fn entrance(&self, listener: TcpListener) -> Entrance {
+    pub(crate) fn acceptor(&self, listener: TcpListener) -> Acceptor {
         let waits = Arc::new(Clock::default());
         self.waits.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&waits));
-        Entrance::new(listener, waits)
+        Acceptor::new(listener, waits)
     }
 
     /// For how long somebody may have waited at such listeners until the next was let in.

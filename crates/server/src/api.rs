@@ -7,7 +7,7 @@ mod datasets;
 mod description;
 mod events;
 mod home;
-mod looking;
+mod inspect;
 mod mail;
 mod reference;
 mod rows;
@@ -89,13 +89,13 @@ pub(crate) fn router(shared: Shared, gate: Gate, web: Web, apps: Router) -> Rout
         .routes(routes!(rows::one))
         .routes(routes!(rows::snapshot))
         .routes(routes!(changes::changes))
-        .routes(routes!(topics::publish_all, looking::topics))
+        .routes(routes!(topics::publish_all, inspect::topics))
         .routes(routes!(topics::publish, topics::show))
         .routes(routes!(topics::presence))
         .routes(routes!(events::follow))
         .routes(routes!(events::follow_named))
-        .routes(routes!(looking::connections))
-        .routes(routes!(looking::session))
+        .routes(routes!(inspect::connections))
+        .routes(routes!(inspect::session))
         .routes(routes!(mail::create_queue))
         .routes(routes!(mail::send, mail::list))
         .routes(routes!(mail::show))

@@ -10,9 +10,9 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
+use crate::acceptor::Acceptor;
 use crate::certificates::Certificates;
 use crate::counts::DoorKind;
-use crate::entrance::Entrance;
 use crate::http::socket::Socket;
 use crate::listen::is_scarce;
 use crate::permits::PermitKind;
@@ -34,7 +34,7 @@ pub(crate) struct Greeting {
 /// Takes in clients who say something before a shard serves them, until everybody is sent away or
 /// the door is gone.
 pub(crate) async fn accept(
-    mut entrance: Entrance,
+    mut acceptor: Acceptor,
     (edge, shards): (Arc<EdgeState>, Weak<Shards>),
     greeting: Greeting,
 ) {
@@ -42,7 +42,7 @@ pub(crate) async fn accept(
     let busy = Arc::new(Semaphore::new(limits::TLS_PLACES));
     loop {
         let stream = tokio::select! {
-            stream = entrance.next() => stream,
+            stream = acceptor.next() => stream,
             _ = draining.wait_for(|drain| *drain) => return,
         };
         let Some(shards) = shards.upgrade() else { return };

@@ -147,7 +147,7 @@ pub async fn serve(
                 let shown = query.get("token").filter(|token| !is_session_token(token));
                 let shown = shown.map(String::as_str);
                 let admitted = admission::admit(http.edge(), &headers, shown, from);
-                let agent = http.edge().agents().of(&headers);
+                let agent = http.edge().user_agents().of(&headers);
                 open(&http, query.get("vsn").map(String::as_str), admitted, agent, from)
             }
         },

@@ -116,7 +116,7 @@ fn switch(
             return too_often(RETRY_S, why.into());
         }
     };
-    let agent = http.edge().agents().of(request.headers());
+    let agent = http.edge().user_agents().of(request.headers());
     let line = Line::of(request.extensions()).and_then(Line::take_permit);
     let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
     let incomer = Incomer { side, permit, line, peer, agent, began };

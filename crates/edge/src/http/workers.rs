@@ -26,8 +26,8 @@ use tokio::task::JoinHandle;
 use self::serving::serve_one;
 use super::Http;
 use super::refusal::RequestRefusal;
+use crate::acceptor::Acceptor;
 use crate::certificates::Certificates;
-use crate::entrance::Entrance;
 
 /// Duration of a yield that shows that another thread wants the core.
 const IS_WANTED: Duration = Duration::from_micros(200);
@@ -100,8 +100,8 @@ impl HttpWorkers {
             std::thread::Builder::new().name(format!("http:{number}")).spawn(run)?;
             workers.push(give);
         }
-        let entrance = http.edge().entrance(listener);
-        let accepting = accept(entrance, (workers, loans), stopping.clone());
+        let acceptor = http.edge().acceptor(listener);
+        let accepting = accept(acceptor, (workers, loans), stopping.clone());
         drop(served);
         let serving = tokio::spawn(async move {
             accepting.await;
@@ -140,7 +140,7 @@ impl Pacer {
 
 /// Gives the connections to the threads in turn, but to none that may be waiting for a disk.
 async fn accept(
-    mut entrance: Entrance,
+    mut acceptor: Acceptor,
     (workers, loans): (Vec<mpsc::Sender<std::net::TcpStream>>, Arc<Loans>),
     mut stopping: watch::Receiver<bool>,
 ) {
@@ -151,7 +151,7 @@ async fn accept(
         let stream = tokio::select! {
             biased;
             _ = stopping.wait_for(|stop| *stop) => return,
-            stream = entrance.next() => stream,
+            stream = acceptor.next() => stream,
         };
         match stream.into_std() {
             // Fails only when the thread has ended, and with it the server.

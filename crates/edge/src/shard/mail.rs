@@ -10,8 +10,8 @@ use instep_protocol::janus::Token;
 
 use super::awaited::Answered;
 use super::connection::{Connection, Side};
+use super::inspect::Question;
 use super::stream::Stream;
-use super::survey::Question;
 use super::wire::Wire;
 use crate::counts::DoorKind;
 use crate::permits::Permit;

@@ -50,7 +50,7 @@ impl Shard {
                 Ok(Err(error)) => {
                     return tracing::error!(%error, "a shard cannot wait for events");
                 }
-                Err(_) => self.begin_again(),
+                Err(_) => self.restart(),
             }
         }
     }
@@ -69,7 +69,7 @@ impl Shard {
             self.give_some();
             self.look_at_deadlines();
             self.review_some();
-            self.surveys.look(self.core.shard, &self.connections, self.core.now);
+            self.inspections.look(self.core.shard, &self.connections, self.core.now);
             ended = Instant::now();
             self.core.turn = ended - self.woken;
             self.core.counters.turns.note(self.core.turn);
@@ -112,7 +112,7 @@ impl Shard {
         let now = self.core.now;
         let bell = Arc::clone(self.core.post.bell());
         let ready = self.accepts.iter().any(|accept| accept.is_ready(now));
-        let looks = self.review.is_some() || !self.surveys.is_empty();
+        let looks = self.review.is_some() || !self.inspections.is_empty();
         let has_work = self.core.has_work() || ready || looks;
         if has_work || !bell.falls_asleep() {
             return Some(Duration::ZERO);
@@ -127,7 +127,7 @@ impl Shard {
         }
         let again = self.accepts.iter().filter_map(|accept| accept.due_in(now));
         let soon = self.core.wheel.due_in(now).into_iter();
-        soon.chain(again).chain(self.leaving.due_in(now)).min().map(Duration::from_millis)
+        soon.chain(again).chain(self.drain.due_in(now)).min().map(Duration::from_millis)
     }
 
     /// Takes events, and returns how many there were.

@@ -2,7 +2,7 @@
 
 /// Connections of one shard that are still to be sent away.
 #[derive(Debug, Default)]
-pub(super) struct Leaving {
+pub(super) struct Drain {
     slots: Vec<u32>,
     /// Connections at the beginning.
     all: usize,
@@ -14,7 +14,7 @@ pub(super) struct Leaving {
 /// Interval between two batches that are sent away, in milliseconds.
 const STEP_MS: u64 = 10;
 
-impl Leaving {
+impl Drain {
     pub(super) fn new(slots: Vec<u32>, began: u64, spread_ms: u64) -> Self {
         Self { all: slots.len(), slots, began, spread_ms }
     }
@@ -48,7 +48,7 @@ mod tests {
 
     #[test]
     fn a_crowd_leaves_evenly_and_nobody_is_forgotten() {
-        let mut leaving = Leaving::new((0..1_000).collect(), 50, 500);
+        let mut leaving = Drain::new((0..1_000).collect(), 50, 500);
 
         let by_time: Vec<_> =
             [50, 51, 100, 300, 549, 550].map(|now| leaving.take(now, 1_000).len()).into();
@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn without_a_spread_everybody_leaves_at_once_in_turns() {
-        let mut leaving = Leaving::new((0..10).collect(), 50, 0);
+        let mut leaving = Drain::new((0..10).collect(), 50, 0);
 
         assert_eq!((leaving.take(50, 6).len(), leaving.due_in(50)), (6, Some(0)));
         assert_eq!((leaving.take(50, 6).len(), leaving.due_in(50)), (4, None));

@@ -8,14 +8,14 @@ use instep_protocol::session::CLOSE_RESTART;
 
 use super::Shard;
 use super::core::Core;
-use super::leaving::Leaving;
-use super::survey::Surveys;
+use super::drain::Drain;
+use super::inspect::Inspections;
 
 impl Shard {
     /// Closes every connection, because nobody knows which of them the panic has left half done,
     /// and begins with none. Listeners stay, and so does mail that has not been opened: whoever is
     /// on the way in comes in.
-    pub(super) fn begin_again(&mut self) {
+    pub(super) fn restart(&mut self) {
         let counters = Arc::clone(&self.core.counters);
         tracing::error!(
             shard = self.core.shard,
@@ -51,8 +51,8 @@ impl Shard {
         self.buffer.resize(limits::READ_BYTES, 0);
         self.round = 0;
         self.review = None;
-        self.leaving = Leaving::default();
-        self.surveys = Surveys::default();
+        self.drain = Drain::default();
+        self.inspections = Inspections::default();
         // Whoever sees it counted sees the rest, too.
         counters.panics.add(1);
     }

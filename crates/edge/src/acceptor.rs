@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::times::Clock;
 
 /// Listener that measures how long those who came there have waited.
-pub(crate) struct Entrance {
+pub(crate) struct Acceptor {
     listener: TcpListener,
     waits: Arc<Clock>,
     /// Time at which somebody was last let in, or seen to wait. Whoever is there now has waited
@@ -20,7 +20,7 @@ pub(crate) struct Entrance {
     is_failing: bool,
 }
 
-impl Entrance {
+impl Acceptor {
     pub(crate) fn new(listener: TcpListener, waits: Arc<Clock>) -> Self {
         Self { listener, waits, last: Instant::now(), is_failing: false }
     }
@@ -66,9 +66,9 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let waits = Arc::new(Clock::default());
-        let mut entrance = Entrance::new(listener, Arc::clone(&waits));
+        let mut acceptor = Acceptor::new(listener, Arc::clone(&waits));
 
-        let (_first, ()) = tokio::join!(entrance.next(), async {
+        let (_first, ()) = tokio::join!(acceptor.next(), async {
             TcpStream::connect(address).await.unwrap();
         });
         assert_eq!(waits.read().steps.iter().sum::<u64>(), 0, "it was waited for");
@@ -76,7 +76,7 @@ mod tests {
         std::thread::sleep(Duration::from_millis(30));
         // The runtime hears of them.
         tokio::time::sleep(Duration::from_millis(1)).await;
-        let _second = entrance.next().await;
+        let _second = acceptor.next().await;
 
         assert_eq!(waits.read().steps.iter().sum::<u64>(), 1);
         assert!(waits.read().sum_us >= 30_000, "{:?}", waits.read());

@@ -8,9 +8,9 @@ use instep_model::limits;
 
 /// Set of the user agents in use.
 #[derive(Debug, Default)]
-pub(crate) struct Agents(Mutex<HashSet<Arc<str>>>);
+pub(crate) struct UserAgents(Mutex<HashSet<Arc<str>>>);
 
-impl Agents {
+impl UserAgents {
     /// Returns the client's user agent, cut where it is too long; none where it sends none, or
     /// where too many different ones are in use.
     pub(crate) fn of(&self, headers: &HeaderMap) -> Option<Arc<str>> {
@@ -38,18 +38,18 @@ mod tests {
 
     #[test]
     fn law_6_a_name_is_kept_once_while_somebody_has_it_and_never_too_many() {
-        let agents = Agents::default();
-        let first = agents.of(&headers("a")).unwrap();
+        let user_agents = UserAgents::default();
+        let first = user_agents.of(&headers("a")).unwrap();
 
-        let again = agents.of(&headers("a")).unwrap();
+        let again = user_agents.of(&headers("a")).unwrap();
         let others: Vec<_> =
-            (0..limits::AGENTS).map(|n| agents.of(&headers(&format!("other {n}")))).collect();
+            (0..limits::AGENTS).map(|n| user_agents.of(&headers(&format!("other {n}")))).collect();
 
         assert!(Arc::ptr_eq(&first, &again));
         assert_eq!(others.iter().flatten().count(), limits::AGENTS - 1);
         drop(others);
-        assert!(agents.of(&headers("new")).is_some());
-        let long = agents.of(&headers(&"x".repeat(limits::AGENT_BYTES + 1))).unwrap();
+        assert!(user_agents.of(&headers("new")).is_some());
+        let long = user_agents.of(&headers(&"x".repeat(limits::AGENT_BYTES + 1))).unwrap();
         assert_eq!(long.len(), limits::AGENT_BYTES);
     }
 }

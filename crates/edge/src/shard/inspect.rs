@@ -1,6 +1,6 @@
-//! Survey of connections and their lag, for operators.
+//! Inspection of connections and their lag, for operators.
 //!
-//! A shard looks at some of its connections in each turn, so that no client waits for a survey.
+//! A shard looks at some of its connections in each turn, so that no client waits for an inspection.
 
 use std::collections::VecDeque;
 
@@ -55,9 +55,9 @@ impl Shards {
 
 /// Questions that a shard has not answered yet.
 #[derive(Default)]
-pub(super) struct Surveys(VecDeque<Survey>);
+pub(super) struct Inspections(VecDeque<Inspection>);
 
-struct Survey {
+struct Inspection {
     question: Question,
     /// The slot to look at next.
     next: usize,
@@ -65,7 +65,7 @@ struct Survey {
     found: Vec<ConnectionState>,
 }
 
-impl Surveys {
+impl Inspections {
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -74,14 +74,14 @@ impl Surveys {
     pub(super) fn ask(&mut self, question: Question) {
         if self.0.len() < limits::SURVEYS {
             let (lag, found) = (Lag::default(), vec![]);
-            self.0.push_back(Survey { question, next: 0, lag, found });
+            self.0.push_back(Inspection { question, next: 0, lag, found });
         }
     }
 
     /// Looks at some connections for whoever asked first.
     pub(super) fn look(&mut self, shard: usize, connections: &Slab<Connection>, now: u64) {
-        if let Some(survey) = self.0.front_mut()
-            && survey.look(shard, connections, now)
+        if let Some(inspection) = self.0.front_mut()
+            && inspection.look(shard, connections, now)
             && let Some(done) = self.0.pop_front()
         {
             done.answer();
@@ -89,7 +89,7 @@ impl Surveys {
     }
 }
 
-impl Survey {
+impl Inspection {
     /// True when it has seen everybody, or nobody wants to know any more.
     fn look(&mut self, shard: usize, connections: &Slab<Connection>, now: u64) -> bool {
         let mut seen = 0;
