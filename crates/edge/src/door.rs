@@ -24,7 +24,7 @@ use crate::permits::PermitKind;
 use crate::rates::RateCounts;
 use crate::refusals::JOIN_REFUSALS;
 use crate::rules::Channel;
-use crate::shard::{self, Mail, Shards};
+use crate::shard::{self, Command, Shards};
 use crate::state::EdgeState;
 use crate::states::{self, ConnectionState, Lag};
 use crate::times::Times;
@@ -135,14 +135,14 @@ impl Door {
         let spread_ms = edge.spread_ms();
         tracing::info!(connections = self.connections(), spread_ms, "sending everybody away");
         edge.drain();
-        self.0.shards().send_all(|| Mail::Drain { spread_ms });
+        self.0.shards().send_all(|| Command::Drain { spread_ms });
     }
 
     /// Looks again at what everybody may, because what the gate decides by has changed: channels
     /// that are not allowed any more are closed (I24).
     pub fn review(&self) {
         self.edge().review();
-        self.0.shards().send_all(|| Mail::Review);
+        self.0.shards().send_all(|| Command::Review);
     }
 
     /// True when everybody is being sent away.

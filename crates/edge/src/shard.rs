@@ -1,9 +1,9 @@
 //! A shard: a thread that serves many sockets, without a task or a buffer for any of them.
 //!
 //! ```text
-//! wait ─▶ events ─▶ mail ─▶ accept ─▶ read some ─▶ answers ─▶ round ─▶ catch up ─┐
-//!   ▲                                                                              ▼
-//!   └── at once, if anything was left; else until an event ── deadlines ◀── write some
+//! wait ─▶ events ─▶ commands ─▶ accept ─▶ read some ─▶ answers ─▶ round ─▶ catch up ─┐
+//!   ▲                                                                                  ▼
+//!   └── at once, if anything was left; else until an event ──── deadlines ◀──── write some
 //! ```
 //!
 //! Everything is done in bounded turns ([`turn`]), so that nobody starves. A round ([`fan_out`])
@@ -14,13 +14,13 @@
 mod accept;
 mod attaching;
 mod awaited;
+mod command;
 mod connection;
 mod core;
 mod drain;
 mod fan_out;
 mod holders;
 mod inspect;
-mod mail;
 mod out;
 mod restart;
 mod review;
@@ -42,20 +42,20 @@ use mio::{Interest, Poll, Token, Waker};
 use slab::Slab;
 
 use self::accept::Accept;
+use self::command::ShardHandle;
 use self::connection::Connection;
 use self::core::Core;
 use self::drain::Drain;
 use self::inspect::Inspections;
-use self::mail::Post;
-use crate::counts::{Counters, Counts, DoorKind};
+use crate::counts::{Counts, DoorKind};
 use crate::sessions::Home;
 use crate::state::EdgeState;
 
 pub(crate) use self::accept::begin;
 pub(crate) use self::awaited::Answered;
+pub(crate) use self::command::{Arrival, Command};
 pub(crate) use self::connection::Side;
 pub(crate) use self::inspect::read_id;
-pub(crate) use self::mail::{Arrival, Mail};
 pub(crate) use self::stream::{Stream, Tls};
 pub(crate) use self::wire::Wire;
 
@@ -64,13 +64,7 @@ const WAKER: Token = Token(0);
 const LISTENERS: usize = 16;
 
 /// All shards of a door. Their threads end when this is dropped.
-pub(crate) struct Shards(Vec<Handle>);
-
-#[derive(Clone)]
-struct Handle {
-    post: Post,
-    counters: Arc<Counters>,
-}
+pub(crate) struct Shards(Vec<ShardHandle>);
 
 impl Shards {
     /// Starts a thread for each shard.
@@ -89,14 +83,13 @@ impl Shards {
                     tracing::error!(%error, "a shard cannot be woken");
                 }
             }));
-            let (sender, mail) = channel();
-            let post = Post::new(sender, bell);
-            let counters = Arc::new(Counters::default());
-            handles.push(Handle { post: post.clone(), counters: Arc::clone(&counters) });
+            let (sender, commands) = channel();
+            let handle = ShardHandle::new(sender, bell);
+            handles.push(handle.clone());
             shards.push(Shard {
                 poll,
-                mail,
-                core: Core::new(number, Arc::clone(edge), post, counters),
+                commands,
+                core: Core::new(number, Arc::clone(edge), handle),
                 connections: Slab::new(),
                 accepts: vec![],
                 others: vec![],
@@ -127,7 +120,7 @@ impl Shards {
         listener: &std::net::TcpListener,
     ) -> io::Result<()> {
         for handle in &self.0 {
-            handle.post.send(Mail::Listen(kind, listener.try_clone()?));
+            handle.send(Command::Listen(kind, listener.try_clone()?));
         }
         Ok(())
     }
@@ -137,37 +130,37 @@ impl Shards {
         admit(&self.0, arrival);
     }
 
-    pub(crate) fn send_all(&self, mail: impl Fn() -> Mail) {
-        self.0.iter().for_each(|handle| handle.post.send(mail()));
+    pub(crate) fn send_all(&self, command: impl Fn() -> Command) {
+        self.0.iter().for_each(|handle| handle.send(command()));
     }
 
     pub(crate) fn counts(&self) -> Vec<Counts> {
-        self.0.iter().map(|handle| handle.counters.read()).collect()
+        self.0.iter().map(|handle| handle.counters().read()).collect()
     }
 }
 
 impl Drop for Shards {
     fn drop(&mut self) {
-        self.send_all(|| Mail::Stop);
+        self.send_all(|| Command::Stop);
     }
 }
 
-fn admit(handles: &[Handle], arrival: Arrival) {
-    let fewest = handles.iter().min_by_key(|handle| handle.counters.connections());
+fn admit(handles: &[ShardHandle], arrival: Arrival) {
+    let fewest = handles.iter().min_by_key(|handle| handle.counters().connections());
     if let Some(handle) = fewest {
-        handle.counters.open(arrival.wire.kind());
-        handle.post.send(Mail::Arrival(Box::new(arrival)));
+        handle.counters().open(arrival.wire.kind());
+        handle.send(Command::Arrival(Box::new(arrival)));
     }
 }
 
 struct Shard {
     poll: Poll,
-    mail: Receiver<Mail>,
+    commands: Receiver<Command>,
     core: Core,
     connections: Slab<Connection>,
     accepts: Vec<Accept>,
     /// All shards, this one included.
-    others: Vec<Handle>,
+    others: Vec<ShardHandle>,
     buffer: Vec<u8>,
     next_number: u64,
     /// Connections of this round that are still to be written.
@@ -186,21 +179,21 @@ struct Shard {
 }
 
 impl Shard {
-    fn open(&mut self, mail: Mail) {
-        match mail {
-            Mail::Arrival(arrival) => self.take_in(*arrival),
-            Mail::Answer(answered) => self.answered(answered),
-            Mail::Listen(kind, listener) => self.listen(kind, listener),
-            Mail::Attach(connection, token) => self.attach(*connection, token),
-            Mail::Drain { spread_ms } => {
+    fn execute(&mut self, command: Command) {
+        match command {
+            Command::Arrival(arrival) => self.take_in(*arrival),
+            Command::Answer(answered) => self.answered(answered),
+            Command::Listen(kind, listener) => self.listen(kind, listener),
+            Command::Attach(connection, token) => self.attach(*connection, token),
+            Command::Drain { spread_ms } => {
                 self.accepts.clear();
                 self.draining = true;
                 let slots = self.connections.iter().map(|(slot, _)| slot_number(slot));
                 self.drain = Drain::new(slots.collect(), self.core.edge.now(), spread_ms);
             }
-            Mail::Review => self.review = Some(0),
-            Mail::Question(question) => self.inspections.ask(question),
-            Mail::Stop => self.stopped = true,
+            Command::Review => self.review = Some(0),
+            Command::Question(question) => self.inspections.ask(question),
+            Command::Stop => self.stopped = true,
         }
     }
 
@@ -232,7 +225,7 @@ impl Shard {
         }
         for arrival in arrivals {
             let own = self.core.counters.connections();
-            let has_fewer = |other: &Handle| other.counters.connections() + 1 < own;
+            let has_fewer = |other: &ShardHandle| other.counters().connections() + 1 < own;
             if self.others.iter().any(has_fewer) {
                 admit(&self.others, arrival);
             } else {

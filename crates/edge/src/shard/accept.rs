@@ -12,9 +12,9 @@ use instep_protocol::length;
 use instep_protocol::vsn::Vsn;
 use mio::net::{TcpListener, TcpStream};
 
+use super::command::Arrival;
 use super::connection::Side;
 use super::core::Core;
-use super::mail::Arrival;
 use super::stream::Stream;
 use super::wire::Wire;
 use crate::counts::DoorKind;

@@ -4,7 +4,7 @@ use instep_protocol::janus;
 use mio::Token;
 
 use super::connection::Connection;
-use super::{LISTENERS, Mail, Shard};
+use super::{Command, LISTENERS, Shard};
 
 impl Shard {
     /// Brings connections that want another session to where that lives.
@@ -33,7 +33,7 @@ impl Shard {
             self.core.counters.close(connection.kind());
             match home.shard == self.core.shard {
                 true => self.attach(connection, token),
-                false => self.others[home.shard].post.send(Mail::Attach(connection.into(), token)),
+                false => self.others[home.shard].send(Command::Attach(connection.into(), token)),
             }
         }
     }

@@ -8,9 +8,9 @@ use instep_protocol::janus::Token;
 use instep_protocol::session::Channel;
 
 use super::awaited::{Answered, Awaited};
+use super::command::{Command, ShardHandle};
 use super::connection::Marks;
 use super::fan_out::{Giving, Owed};
-use super::mail::{Mail, Post};
 use super::topics::Topics;
 use super::wheel::{Entry, Wheel};
 use crate::counts::Counters;
@@ -22,7 +22,7 @@ pub(super) struct Core {
     /// The number of the shard.
     pub(super) shard: usize,
     pub(super) edge: Arc<EdgeState>,
-    pub(super) post: Post,
+    pub(super) handle: ShardHandle,
     pub(super) counters: Arc<Counters>,
     pub(super) topics: Topics,
     /// Fan-out under way: new frames of one topic, not given to everybody yet.
@@ -69,21 +69,16 @@ pub(super) enum Lane {
 }
 
 impl Core {
-    pub(super) fn new(
-        shard: usize,
-        edge: Arc<EdgeState>,
-        post: Post,
-        counters: Arc<Counters>,
-    ) -> Self {
+    pub(super) fn new(shard: usize, edge: Arc<EdgeState>, handle: ShardHandle) -> Self {
         let now = edge.now();
-        let topics = Topics::new(Arc::clone(post.bell()));
-        let awaited = Awaited::new(Arc::clone(post.bell()));
+        let topics = Topics::new(Arc::clone(handle.bell()));
+        let awaited = Awaited::new(Arc::clone(handle.bell()));
         Self {
             shard,
             meter: edge.rates().messages(),
             edge,
-            post,
-            counters,
+            counters: Arc::clone(handle.counters()),
+            handle,
             topics,
             giving: None,
             owed: vec![],
@@ -150,10 +145,10 @@ impl Core {
         }
     }
 
-    /// Lets an application answer; the answer comes by mail, also if it fails.
+    /// Lets an application answer; the answer comes as a command, also if it fails.
     pub(super) fn start(&self, slot: u32, number: u64, channel: Channel, answer: Wait) {
         let crashed = Some(Outside::Crashed(channel));
-        let promise = Promise { post: self.post.clone(), slot, number, outside: crashed };
+        let promise = Promise { handle: self.handle.clone(), slot, number, outside: crashed };
         self.edge.runtime().spawn(async move {
             promise.keep(answer.await);
         });
@@ -162,7 +157,7 @@ impl Core {
 
 /// Sends an answer when it is dropped, so that a panic is an answer too.
 struct Promise {
-    post: Post,
+    handle: ShardHandle,
     slot: u32,
     number: u64,
     outside: Option<Outside>,
@@ -178,7 +173,7 @@ impl Drop for Promise {
     fn drop(&mut self) {
         if let Some(outside) = self.outside.take() {
             let (slot, number) = (self.slot, self.number);
-            self.post.send(Mail::Answer(Answered { slot, number, outside }));
+            self.handle.send(Command::Answer(Answered { slot, number, outside }));
         }
     }
 }

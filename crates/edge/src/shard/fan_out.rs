@@ -57,7 +57,7 @@ struct LaidOut {
 
 /// Gives out what is new on the topics that are marked, to so many that they are soon written to.
 pub(super) fn fan_out(core: &mut Core, connections: &mut Slab<Connection>) {
-    core.post.bell().take(&mut core.topics.marked);
+    core.handle.bell().take(&mut core.topics.marked);
     let mut room = limits::GIVEN_AT_ONCE;
     while room > 0 {
         let Some(mut giving) = core.giving.take() else {

@@ -9,7 +9,7 @@ use slab::Slab;
 use tokio::sync::oneshot;
 
 use super::connection::{Connection, Side};
-use super::{Mail, Shards};
+use super::{Command, Shards};
 use crate::states::{ConnectionState, Lag, sort};
 
 /// Question to a shard.
@@ -28,7 +28,7 @@ impl Shards {
         let mut all = Lag::default();
         for handle in &self.0 {
             let (reply, answer) = oneshot::channel();
-            handle.post.send(Mail::Question(Question::Lag(reply)));
+            handle.send(Command::Question(Question::Lag(reply)));
             all.add(&answer.await.unwrap_or_default());
         }
         all
@@ -39,7 +39,7 @@ impl Shards {
         let mut states = vec![];
         for handle in &self.0 {
             let (reply, answer) = oneshot::channel();
-            handle.post.send(Mail::Question(Question::Furthest { most, reply }));
+            handle.send(Command::Question(Question::Furthest { most, reply }));
             states.extend(answer.await.unwrap_or_default());
         }
         states
@@ -48,7 +48,7 @@ impl Shards {
     /// One connection of a shard.
     pub(crate) async fn numbered(&self, shard: usize, number: u64) -> Option<ConnectionState> {
         let (reply, answer) = oneshot::channel();
-        self.0.get(shard)?.post.send(Mail::Question(Question::Numbered { number, reply }));
+        self.0.get(shard)?.send(Command::Question(Question::Numbered { number, reply }));
         answer.await.unwrap_or_default().pop()
     }
 }

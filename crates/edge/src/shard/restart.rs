@@ -13,7 +13,7 @@ use super::inspect::Inspections;
 
 impl Shard {
     /// Closes every connection, because nobody knows which of them the panic has left half done,
-    /// and begins with none. Listeners stay, and so does mail that has not been opened: whoever is
+    /// and begins with none. Listeners stay, and so do commands that were not executed: whoever is
     /// on the way in comes in.
     pub(super) fn restart(&mut self) {
         let counters = Arc::clone(&self.core.counters);
@@ -23,12 +23,7 @@ impl Shard {
             "a shard has panicked: its connections are closed, and it begins again"
         );
         let old = &self.core;
-        let core = Core::new(
-            old.shard,
-            Arc::clone(&old.edge),
-            old.post.clone(),
-            Arc::clone(&old.counters),
-        );
+        let core = Core::new(old.shard, Arc::clone(&old.edge), old.handle.clone());
         let old = std::mem::replace(&mut self.core, core);
         for connection in std::mem::take(&mut self.connections) {
             let (_, connection) = connection;

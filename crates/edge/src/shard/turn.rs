@@ -59,7 +59,7 @@ impl Shard {
         let mut ended = Instant::now();
         while !self.stopped {
             self.wait(events, ended)?;
-            self.take_mail();
+            self.take_commands();
             self.accept_some();
             self.send_some_away();
             self.read_some();
@@ -102,7 +102,7 @@ impl Shard {
 
     fn ask(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
         let asked = self.poll.poll(events, timeout);
-        self.core.post.bell().is_awake();
+        self.core.handle.bell().is_awake();
         self.last_woken = std::mem::replace(&mut self.woken, Instant::now());
         asked.or_else(if_interrupted)
     }
@@ -110,16 +110,16 @@ impl Shard {
     /// Timeout of the next wait; none: until something happens.
     fn time_to_wait(&mut self) -> Option<Duration> {
         let now = self.core.now;
-        let bell = Arc::clone(self.core.post.bell());
+        let bell = Arc::clone(self.core.handle.bell());
         let ready = self.accepts.iter().any(|accept| accept.is_ready(now));
         let looks = self.review.is_some() || !self.inspections.is_empty();
         let has_work = self.core.has_work() || ready || looks;
         if has_work || !bell.falls_asleep() {
             return Some(Duration::ZERO);
         }
-        // Whoever sends mail from here on finds the bell asleep, and wakes this thread.
-        if let Ok(mail) = self.mail.try_recv() {
-            self.open(mail);
+        // Whoever sends a command from here on finds the bell asleep, and wakes this thread.
+        if let Ok(command) = self.commands.try_recv() {
+            self.execute(command);
             return Some(Duration::ZERO);
         }
         if self.core.awaited.may_have_news() {
@@ -149,10 +149,10 @@ impl Shard {
         told
     }
 
-    fn take_mail(&mut self) {
+    fn take_commands(&mut self) {
         let mut part = Part::of(limits::MAIL_US_PER_TURN, self.core.turn / 16);
-        while let Ok(mail) = self.mail.try_recv() {
-            self.open(mail);
+        while let Ok(command) = self.commands.try_recv() {
+            self.execute(command);
             if part.is_over() {
                 return;
             }

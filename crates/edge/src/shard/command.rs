@@ -1,4 +1,4 @@
-//! Mail of a shard: messages from other threads.
+//! Commands to a shard from other threads.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,10 +13,11 @@ use super::connection::{Connection, Side};
 use super::inspect::Question;
 use super::stream::Stream;
 use super::wire::Wire;
-use crate::counts::DoorKind;
+use crate::counts::{Counters, DoorKind};
 use crate::permits::Permit;
 
-pub(crate) enum Mail {
+/// Command to a shard.
+pub(crate) enum Command {
     /// A socket to serve.
     Arrival(Box<Arrival>),
     /// An answer that an application owed to a connection.
@@ -54,23 +55,28 @@ pub(crate) struct Arrival {
     pub(crate) early: Vec<u8>,
 }
 
-/// The way to a shard.
+/// Handle of a shard: the way to it, and what it counts.
 #[derive(Clone)]
-pub(super) struct Post {
-    sender: Sender<Mail>,
+pub(super) struct ShardHandle {
+    sender: Sender<Command>,
     bell: Arc<Bell>,
+    counters: Arc<Counters>,
 }
 
-impl Post {
-    pub(super) fn new(sender: Sender<Mail>, bell: Arc<Bell>) -> Self {
-        Self { sender, bell }
+impl ShardHandle {
+    pub(super) fn new(sender: Sender<Command>, bell: Arc<Bell>) -> Self {
+        Self { sender, bell, counters: Arc::default() }
     }
 
     /// A shard that has ended reads nothing, and nothing has to be told to it.
-    pub(super) fn send(&self, mail: Mail) {
-        if self.sender.send(mail).is_ok() {
+    pub(super) fn send(&self, command: Command) {
+        if self.sender.send(command).is_ok() {
             self.bell.ring();
         }
+    }
+
+    pub(super) fn counters(&self) -> &Arc<Counters> {
+        &self.counters
     }
 
     pub(super) fn bell(&self) -> &Arc<Bell> {
