@@ -13,7 +13,6 @@
 
 mod accept;
 mod attaching;
-mod awaited;
 mod command;
 mod connection;
 mod core;
@@ -21,7 +20,7 @@ mod drain;
 mod fan_out;
 mod holders;
 mod inspect;
-mod out;
+mod pending;
 mod restart;
 mod review;
 mod stream;
@@ -29,6 +28,7 @@ mod topics;
 mod turn;
 mod wheel;
 mod wire;
+mod write_queue;
 
 use std::io;
 use std::sync::Arc;
@@ -52,10 +52,10 @@ use crate::sessions::Home;
 use crate::state::EdgeState;
 
 pub(crate) use self::accept::begin;
-pub(crate) use self::awaited::Answered;
 pub(crate) use self::command::{Arrival, Command};
 pub(crate) use self::connection::Side;
 pub(crate) use self::inspect::read_id;
+pub(crate) use self::pending::Answered;
 pub(crate) use self::stream::{Stream, Tls};
 pub(crate) use self::wire::Wire;
 

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use instep_node::Bell;
 use instep_protocol::janus::Token;
 
-use super::awaited::Answered;
 use super::connection::{Connection, Side};
 use super::inspect::Question;
+use super::pending::Answered;
 use super::stream::Stream;
 use super::wire::Wire;
 use crate::counts::{Counters, DoorKind};

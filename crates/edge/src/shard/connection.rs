@@ -12,10 +12,10 @@ use instep_model::limits;
 use instep_protocol::session::{CLOSE_RESTART, ChannelId, Event, Incoming};
 
 use super::Arrival;
-use super::core::Core;
-use super::out::{Out, Written};
+use super::core::{Core, Flags};
 use super::stream::Stream;
 use super::wire::{Form, Wire, write_ring_frame};
+use super::write_queue::{WriteQueue, Written};
 use crate::counts::DoorKind;
 use crate::permits::Permit;
 use crate::rates::Allowance;
@@ -38,9 +38,9 @@ pub(crate) enum Side {
 /// memory as can be: with many connections each of them is out of the cache when its turn comes.
 #[repr(C)]
 pub(crate) struct Connection {
-    pub(super) marks: Marks,
+    pub(super) flags: Flags,
     form: Form,
-    pub(super) out: Out,
+    pub(super) out: WriteQueue,
     pub(super) stream: Stream,
     /// Bytes that were read, and are not decoded while too much waits to be written.
     held: Option<Box<[u8]>>,
@@ -73,27 +73,6 @@ pub(crate) struct Connection {
     owed: usize,
 }
 
-/// Flags of a connection in its shard, most of them for its lists.
-#[derive(Debug, Default)]
-pub(super) struct Marks {
-    /// The system may have bytes for it.
-    pub(super) readable: bool,
-    /// Newcomer: it has come a moment ago.
-    pub(super) is_new: bool,
-    /// The last of these bytes may be the end.
-    pub(super) read_closed: bool,
-    /// In the list of those to be read.
-    pub(super) reading: bool,
-    /// In the list of those to be written.
-    pub(super) due: bool,
-    /// The socket takes no more for now.
-    pub(super) blocked: bool,
-    /// Lag: some topic has news that it has not been given.
-    pub(super) behind: bool,
-    /// In the list of those that catch up.
-    pub(super) catching: bool,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ending {
     /// Open.
@@ -120,7 +99,7 @@ impl Connection {
             Side::Channels(talk) => wire.form(talk.vsn()),
             Side::Raw(_) => Form::WebSocketV2,
         };
-        let marks = Marks { is_new: true, readable: stream.holds_bytes(), ..Marks::default() };
+        let flags = Flags { is_new: true, readable: stream.holds_bytes(), ..Flags::default() };
         Self {
             number: 0,
             peer,
@@ -129,7 +108,7 @@ impl Connection {
             stream,
             wire,
             side,
-            out: Out::default(),
+            out: WriteQueue::default(),
             held: (!early.is_empty()).then(|| early.into()),
             blocked_since: None,
             ending: Ending::None,
@@ -137,7 +116,7 @@ impl Connection {
             awaited: 0,
             form,
             allowance: Allowance::default(),
-            marks,
+            flags,
             permit,
             line,
             unfinished: 0,
@@ -161,7 +140,7 @@ impl Connection {
 
     /// Looks at what came with it, and sets its first deadline.
     pub(super) fn begin(&mut self, slot: u32, core: &mut Core) {
-        core.read(slot, &mut self.marks);
+        core.read(slot, &mut self.flags);
         if self.token().is_some() {
             // Nothing has happened; it is greeted.
             self.tell(slot, Event::Alive, core);
@@ -188,15 +167,15 @@ impl Connection {
 
     /// The system says that something has changed.
     pub(super) fn woken(&mut self, slot: u32, event: &mio::event::Event, core: &mut Core) {
-        self.marks.is_new &= core.now.saturating_sub(self.since) < limits::NEWCOMER_MS;
+        self.flags.is_new &= core.now.saturating_sub(self.since) < limits::NEWCOMER_MS;
         if event.is_readable() || event.is_read_closed() || event.is_error() {
-            self.marks.readable = true;
-            self.marks.read_closed |= event.is_read_closed() || event.is_error();
-            core.read(slot, &mut self.marks);
+            self.flags.readable = true;
+            self.flags.read_closed |= event.is_read_closed() || event.is_error();
+            core.read(slot, &mut self.flags);
         }
-        if self.marks.blocked && (event.is_writable() || event.is_write_closed()) {
-            self.marks.blocked = false;
-            core.write(slot, &mut self.marks);
+        if self.flags.blocked && (event.is_writable() || event.is_write_closed()) {
+            self.flags.blocked = false;
+            core.write(slot, &mut self.flags);
         }
     }
 
@@ -210,13 +189,13 @@ impl Connection {
     fn is_full(&self) -> bool {
         let bytes = self.out.bytes();
         bytes > limits::OUTBOX_BYTES
-            || bytes > limits::OUTBOX_SPARED_BYTES && self.marks.blocked && self.permit.is_tight()
+            || bytes > limits::OUTBOX_SPARED_BYTES && self.flags.blocked && self.permit.is_tight()
     }
 
     /// Counts anew what waits for it: what its socket does not take, what joins owe it, and what
     /// it has not finished.
     fn weigh_all(&mut self) {
-        let out = if self.marks.blocked { self.out.bytes() } else { 0 };
+        let out = if self.flags.blocked { self.out.bytes() } else { 0 };
         let bytes = out + self.owed + self.unfinished;
         if bytes != self.permit.bytes() {
             self.permit.weigh(bytes);
@@ -225,8 +204,8 @@ impl Connection {
 
     /// Reads on when nothing stands against it any more.
     fn resume(&mut self, slot: u32, core: &mut Core) {
-        if (self.marks.readable || self.held.is_some()) && !self.is_paused() {
-            core.read(slot, &mut self.marks);
+        if (self.flags.readable || self.held.is_some()) && !self.is_paused() {
+            core.read(slot, &mut self.flags);
         }
     }
 
@@ -289,8 +268,8 @@ impl Connection {
                     if joined.subscription.lag() > 0 || joined.owes() {
                         // It has come back to what it missed, and reads that by itself; rows that
                         // did not fit the answer come as its socket takes them.
-                        self.marks.behind = true;
-                        core.catch_up(slot, &mut self.marks);
+                        self.flags.behind = true;
+                        core.catch_up(slot, &mut self.flags);
                     }
                 }
                 None => core.topics.forget_unused(mark),
@@ -332,7 +311,7 @@ impl Connection {
                 Answer::Now(outside) => self.take(slot, outside, core),
                 Answer::Awaited(wait) => {
                     self.awaited += 1;
-                    core.awaited.push(slot, self.number, wait);
+                    core.pending.push(slot, self.number, wait);
                 }
                 Answer::Later(answer) => {
                     self.awaited += 1;
@@ -345,7 +324,7 @@ impl Connection {
             self.arm(slot, core);
         }
         if !self.out.is_empty() {
-            core.write(slot, &mut self.marks);
+            core.write(slot, &mut self.flags);
         }
         if let Side::Channels(talk) = &self.side
             && let Some(close) = talk.close()
@@ -356,7 +335,7 @@ impl Connection {
 
     /// Writes what waits.
     pub(super) fn write(&mut self, slot: u32, core: &mut Core) -> Fate {
-        if self.marks.blocked {
+        if self.flags.blocked {
             return Fate::Stays;
         }
         match self.out.write(&mut self.stream) {
@@ -370,7 +349,7 @@ impl Connection {
             }
             Ok(Written::Blocked(bytes)) => {
                 core.counters.bytes_out.add(bytes as u64);
-                self.marks.blocked = true;
+                self.flags.blocked = true;
                 self.weigh_all();
                 if bytes > 0 || self.blocked_since.is_none() {
                     self.blocked_since = Some(core.now);
@@ -380,11 +359,11 @@ impl Connection {
             }
             // What it has sent counts even if it is reset behind it: read to the end first.
             Err(_) if self.token().is_some() && !self.is_over() && !self.is_paused() => {
-                self.marks.blocked = true;
-                self.marks.readable = true;
-                self.marks.read_closed = true;
+                self.flags.blocked = true;
+                self.flags.readable = true;
+                self.flags.read_closed = true;
                 self.blocked_since = Some(core.now);
-                core.read(slot, &mut self.marks);
+                core.read(slot, &mut self.flags);
                 self.arm(slot, core);
                 Fate::Stays
             }
@@ -396,45 +375,45 @@ impl Connection {
         if let Ending::Closing { until } = self.ending {
             self.stream.finish();
             self.ending = Ending::Finished { until };
-            if self.marks.read_closed {
+            if self.flags.read_closed {
                 // The client has ended before; nothing is left to wait for.
-                self.marks.readable = true;
-                core.read(slot, &mut self.marks);
+                self.flags.readable = true;
+                core.read(slot, &mut self.flags);
             }
             return;
         }
-        if self.marks.behind {
-            core.catch_up(slot, &mut self.marks);
+        if self.flags.behind {
+            core.catch_up(slot, &mut self.flags);
         }
         self.resume(slot, core);
     }
 
     /// Takes a turn of what each topic has for this connection alone, because it was behind.
     pub(super) fn catch_up(&mut self, slot: u32, core: &mut Core) {
-        if self.marks.blocked || self.is_full() {
+        if self.flags.blocked || self.is_full() {
             // It goes on when everything is written.
             return;
         }
-        self.marks.behind = false;
+        self.flags.behind = false;
         let Side::Channels(talk) = &self.side else {
             return;
         };
         let ids: Vec<ChannelId> = talk.joined().iter().map(|joined| joined.id()).collect();
         for id in ids {
             if self.out.bytes() > limits::OUTBOX_BYTES {
-                self.marks.behind = true;
+                self.flags.behind = true;
                 break;
             }
-            self.marks.behind |= self.read_topic(slot, id, core);
+            self.flags.behind |= self.read_topic(slot, id, core);
         }
         if self.owed > 0 {
             self.look_at_owed();
             self.resume(slot, core);
         }
         if !self.out.is_empty() {
-            core.write(slot, &mut self.marks);
-        } else if self.marks.behind {
-            core.catch_up(slot, &mut self.marks);
+            core.write(slot, &mut self.flags);
+        } else if self.flags.behind {
+            core.catch_up(slot, &mut self.flags);
         }
     }
 

@@ -7,10 +7,9 @@ use std::time::Duration;
 use instep_protocol::janus::Token;
 use instep_protocol::session::Channel;
 
-use super::awaited::{Answered, Awaited};
 use super::command::{Command, ShardHandle};
-use super::connection::Marks;
-use super::fan_out::{Giving, Owed};
+use super::fan_out::{Broadcast, Due};
+use super::pending::{Answered, PendingReplies};
 use super::topics::Topics;
 use super::wheel::{Entry, Wheel};
 use crate::counts::Counters;
@@ -26,9 +25,9 @@ pub(super) struct Core {
     pub(super) counters: Arc<Counters>,
     pub(super) topics: Topics,
     /// Fan-out under way: new frames of one topic, not given to everybody yet.
-    pub(super) giving: Option<Giving>,
+    pub(super) broadcast: Option<Broadcast>,
     /// Frames of it that each of some subscribers has yet to get, for the moment.
-    pub(super) owed: Vec<Owed>,
+    pub(super) dues: Vec<Due>,
     pub(super) wheel: Wheel,
     /// Time of this turn, in milliseconds of the clock of the edge.
     pub(super) now: u64,
@@ -46,7 +45,7 @@ pub(super) struct Core {
     pub(super) due: VecDeque<u32>,
     pub(super) catching: VecDeque<u32>,
     /// Answers that others are at work on.
-    pub(super) awaited: Awaited,
+    pub(super) pending: PendingReplies,
     /// Connections that want another session.
     pub(super) attaching: Vec<(u32, Token)>,
     /// Deadlines that have passed and have not been looked at.
@@ -68,11 +67,32 @@ pub(super) enum Lane {
     Crowd,
 }
 
+/// Flags of a connection in its shard, most of them for its lists.
+#[derive(Debug, Default)]
+pub(super) struct Flags {
+    /// The system may have bytes for it.
+    pub(super) readable: bool,
+    /// Newcomer: it has come a moment ago.
+    pub(super) is_new: bool,
+    /// The last of these bytes may be the end.
+    pub(super) read_closed: bool,
+    /// In the list of those to be read.
+    pub(super) reading: bool,
+    /// In the list of those to be written.
+    pub(super) due: bool,
+    /// The socket takes no more for now.
+    pub(super) blocked: bool,
+    /// Lag: some topic has news that it has not been given.
+    pub(super) behind: bool,
+    /// In the list of those that catch up.
+    pub(super) catching: bool,
+}
+
 impl Core {
     pub(super) fn new(shard: usize, edge: Arc<EdgeState>, handle: ShardHandle) -> Self {
         let now = edge.now();
         let topics = Topics::new(Arc::clone(handle.bell()));
-        let awaited = Awaited::new(Arc::clone(handle.bell()));
+        let pending = PendingReplies::new(Arc::clone(handle.bell()));
         Self {
             shard,
             meter: edge.rates().messages(),
@@ -80,8 +100,8 @@ impl Core {
             counters: Arc::clone(handle.counters()),
             handle,
             topics,
-            giving: None,
-            owed: vec![],
+            broadcast: None,
+            dues: vec![],
             wheel: Wheel::new(now),
             now,
             turn: Duration::ZERO,
@@ -91,7 +111,7 @@ impl Core {
             crowd: VecDeque::new(),
             due: VecDeque::new(),
             catching: VecDeque::new(),
-            awaited,
+            pending,
             attaching: vec![],
             over: VecDeque::new(),
             detached: 0,
@@ -108,18 +128,18 @@ impl Core {
             && self.due.is_empty()
             && self.catching.is_empty()
             && !self.has_news()
-            && !self.awaited.may_have_news())
+            && !self.pending.may_have_news())
     }
 
     /// True when something is new on a topic here.
     pub(super) fn has_news(&self) -> bool {
-        self.giving.is_some() || !self.topics.is_quiet()
+        self.broadcast.is_some() || !self.topics.is_quiet()
     }
 
     /// Puts a connection on the list of those to be read.
-    pub(super) fn read(&mut self, slot: u32, marks: &mut Marks) {
-        if !std::mem::replace(&mut marks.reading, true) {
-            let lane = if marks.is_new || marks.read_closed { Lane::Crowd } else { Lane::Steady };
+    pub(super) fn read(&mut self, slot: u32, flags: &mut Flags) {
+        if !std::mem::replace(&mut flags.reading, true) {
+            let lane = if flags.is_new || flags.read_closed { Lane::Crowd } else { Lane::Steady };
             self.lane(lane).push_back(slot);
         }
     }
@@ -132,15 +152,15 @@ impl Core {
     }
 
     /// Puts a connection on the list of those to be written.
-    pub(super) fn write(&mut self, slot: u32, marks: &mut Marks) {
-        if !marks.blocked && !std::mem::replace(&mut marks.due, true) {
+    pub(super) fn write(&mut self, slot: u32, flags: &mut Flags) {
+        if !flags.blocked && !std::mem::replace(&mut flags.due, true) {
             self.due.push_back(slot);
         }
     }
 
     /// Puts a connection on the list of those that read their topics on their own.
-    pub(super) fn catch_up(&mut self, slot: u32, marks: &mut Marks) {
-        if !std::mem::replace(&mut marks.catching, true) {
+    pub(super) fn catch_up(&mut self, slot: u32, flags: &mut Flags) {
+        if !std::mem::replace(&mut flags.catching, true) {
             self.catching.push_back(slot);
         }
     }

@@ -22,7 +22,7 @@ use super::topics::Member;
 use super::wire::{Form, write_ring_frame};
 
 /// New frames of one topic, on their way to everybody who has joined it.
-pub(super) struct Giving {
+pub(super) struct Broadcast {
     mark: u32,
     topic: Arc<Topic>,
     frames: Vec<Arc<Frame>>,
@@ -40,7 +40,7 @@ pub(super) struct Giving {
 }
 
 /// Frames that one subscriber has yet to get.
-pub(super) enum Owed {
+pub(super) enum Due {
     /// All behind so many frames.
     From(usize),
     /// It has everything, or has left.
@@ -60,20 +60,20 @@ pub(super) fn fan_out(core: &mut Core, connections: &mut Slab<Connection>) {
     core.handle.bell().take(&mut core.topics.marked);
     let mut room = limits::GIVEN_AT_ONCE;
     while room > 0 {
-        let Some(mut giving) = core.giving.take() else {
+        let Some(mut broadcast) = core.broadcast.take() else {
             let Some(mark) = core.topics.marked.pop_front() else { return };
-            core.giving = begin(mark, core, connections);
+            core.broadcast = begin(mark, core, connections);
             continue;
         };
-        room -= giving.go_on(room, core, connections);
-        if giving.left > 0 {
-            core.giving = Some(giving);
+        room -= broadcast.go_on(room, core, connections);
+        if broadcast.left > 0 {
+            core.broadcast = Some(broadcast);
         }
     }
 }
 
 /// Reads what is new on a topic. What is not for everybody, those whom it is for read themselves.
-fn begin(mark: u32, core: &mut Core, connections: &mut Slab<Connection>) -> Option<Giving> {
+fn begin(mark: u32, core: &mut Core, connections: &mut Slab<Connection>) -> Option<Broadcast> {
     let bell = Arc::clone(core.topics.bell());
     let members = core.topics.get(mark)?;
     let (topic, from) = (members.topic.clone()?, members.cursor?);
@@ -88,7 +88,7 @@ fn begin(mark: u32, core: &mut Core, connections: &mut Slab<Connection>) -> Opti
             let mut from_the_last = frames.iter().enumerate().rev();
             let position = from_the_last.find_map(|(at, frame)| Some((at, frame.position?)));
             let laid_out = Default::default();
-            Some(Giving { mark, topic, frames, from, to, position, laid_out, left })
+            Some(Broadcast { mark, topic, frames, from, to, position, laid_out, left })
         }
         Read::Frames(_) if topic.name().starts_with(SERVER_PREFIX) => {
             // A server is told by its registration. An answer to it may wait to be written: they
@@ -97,8 +97,8 @@ fn begin(mark: u32, core: &mut Core, connections: &mut Slab<Connection>) -> Opti
                 if let Side::Channels(talk) = &mut connection.side
                     && talk.find(member.channel).is_some_and(|joined| joined.is_server())
                 {
-                    connection.marks.behind = true;
-                    core.catch_up(member.slot, &mut connection.marks);
+                    connection.flags.behind = true;
+                    core.catch_up(member.slot, &mut connection.flags);
                 }
             });
             None
@@ -133,7 +133,7 @@ fn each(
     }
 }
 
-impl Giving {
+impl Broadcast {
     /// Gives it to at most so many more; how many that were.
     fn go_on(&mut self, most: usize, core: &mut Core, connections: &mut Slab<Connection>) -> usize {
         let members = core.topics.get(self.mark).filter(|members| {
@@ -149,40 +149,40 @@ impl Giving {
         let some = self.left..end;
         // All are looked at before any of them is given something: what has to come from memory
         // for one is waited for together with what has to come for the others.
-        let mut all_owed = std::mem::take(&mut core.owed);
+        let mut all_owed = std::mem::take(&mut core.dues);
         each((self.mark, some.clone()), core, connections, |connection, member, _| {
             all_owed.push(self.owed(connection, member));
         });
         let (mut owed, mut delivered) = (all_owed.iter(), 0);
         each((self.mark, some), core, connections, |connection, member, core| match owed.next() {
-            Some(Owed::From(skip)) => {
+            Some(Due::From(skip)) => {
                 self.give(connection, member, *skip, core);
                 delivered += self.frames.len() - skip;
             }
-            Some(Owed::CatchesUp) => fall_behind(connection, member.slot, core),
-            Some(Owed::Nothing) | None => {}
+            Some(Due::CatchesUp) => fall_behind(connection, member.slot, core),
+            Some(Due::Nothing) | None => {}
         });
         all_owed.clear();
-        core.owed = all_owed;
+        core.dues = all_owed;
         core.counters.deliveries.add(delivered as u64);
         end - self.left
     }
 
     /// Returns the frames that one subscriber has yet to get.
-    fn owed(&self, connection: &mut Connection, member: Member) -> Owed {
-        if connection.marks.blocked
-            || connection.marks.behind
+    fn owed(&self, connection: &mut Connection, member: Member) -> Due {
+        if connection.flags.blocked
+            || connection.flags.behind
             || connection.out.bytes() > limits::OUTBOX_BYTES
         {
-            return Owed::CatchesUp;
+            return Due::CatchesUp;
         }
-        let Side::Channels(talk) = &mut connection.side else { return Owed::Nothing };
-        let Some(joined) = talk.find(member.channel) else { return Owed::Nothing };
+        let Side::Channels(talk) = &mut connection.side else { return Due::Nothing };
+        let Some(joined) = talk.find(member.channel) else { return Due::Nothing };
         let Some(skip) = joined.subscription.cursor().since(self.from) else {
-            return Owed::CatchesUp;
+            return Due::CatchesUp;
         };
         let skip = usize::try_from(skip).unwrap_or(usize::MAX);
-        if skip < self.frames.len() { Owed::From(skip) } else { Owed::Nothing }
+        if skip < self.frames.len() { Due::From(skip) } else { Due::Nothing }
     }
 
     /// Gives one subscriber the frames behind the first `skip`.
@@ -196,7 +196,7 @@ impl Giving {
         let bytes = self.bytes(connection.form(), skip);
         if !bytes.is_empty() {
             connection.out.share(bytes);
-            core.write(member.slot, &mut connection.marks);
+            core.write(member.slot, &mut connection.flags);
         }
     }
 
@@ -215,9 +215,9 @@ impl Giving {
 
 /// The connection reads on by itself when its socket has taken what waits.
 fn fall_behind(connection: &mut Connection, slot: u32, core: &mut Core) {
-    connection.marks.behind = true;
-    if !connection.marks.blocked && connection.out.is_empty() {
-        core.catch_up(slot, &mut connection.marks);
+    connection.flags.behind = true;
+    if !connection.flags.blocked && connection.out.is_empty() {
+        core.catch_up(slot, &mut connection.flags);
     }
 }
 

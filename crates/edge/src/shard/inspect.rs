@@ -118,7 +118,7 @@ impl Inspection {
             Question::Lag(_) => {
                 joined(connection).iter().for_each(|one| self.lag.note(one.subscription.lag()));
                 self.lag.waiting_bytes += connection.out.bytes() as u64;
-                self.lag.blocked += u64::from(connection.marks.blocked);
+                self.lag.blocked += u64::from(connection.flags.blocked);
             }
             Question::Furthest { most, .. } => {
                 self.found.push(state_of(shard, connection, now));

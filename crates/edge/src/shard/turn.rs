@@ -122,7 +122,7 @@ impl Shard {
             self.execute(command);
             return Some(Duration::ZERO);
         }
-        if self.core.awaited.may_have_news() {
+        if self.core.pending.may_have_news() {
             return Some(Duration::ZERO);
         }
         let again = self.accepts.iter().filter_map(|accept| accept.due_in(now));
@@ -162,7 +162,7 @@ impl Shard {
     /// Lets what was just asked begin, and takes what was answered.
     fn take_answers(&mut self) {
         let mut part = Part::of(limits::READ_US_PER_TURN, self.core.turn / 4);
-        while let Some(answered) = self.core.awaited.next() {
+        while let Some(answered) = self.core.pending.next() {
             self.answered(answered);
             if part.is_over() {
                 return;
@@ -189,7 +189,7 @@ impl Shard {
             let Some(connection) = self.connections.get_mut(slot as usize) else {
                 continue;
             };
-            if !std::mem::take(&mut connection.marks.reading) {
+            if !std::mem::take(&mut connection.flags.reading) {
                 continue;
             }
             if connection.read(slot, buffer, &mut self.core) == Fate::Gone {
@@ -228,7 +228,7 @@ impl Shard {
             let Some(connection) = self.connections.get_mut(slot as usize) else {
                 continue;
             };
-            if std::mem::take(&mut connection.marks.catching) {
+            if std::mem::take(&mut connection.flags.catching) {
                 connection.catch_up(slot, &mut self.core);
                 self.forget_left();
             }
@@ -247,7 +247,7 @@ impl Shard {
             let Some(connection) = self.connections.get_mut(slot as usize) else {
                 continue;
             };
-            if !std::mem::take(&mut connection.marks.due) {
+            if !std::mem::take(&mut connection.flags.due) {
                 continue;
             }
             if connection.write(slot, &mut self.core) == Fate::Gone {

@@ -8,9 +8,9 @@ use instep_protocol::janus::codec::{Decoder, SERVER_END};
 use instep_protocol::janus::{Token, session as janus};
 use instep_protocol::session::Event;
 
-use super::{Connection, Marks, Side};
+use super::{Connection, Side};
 use crate::permits::PermitKind;
-use crate::shard::core::Core;
+use crate::shard::core::{Core, Flags};
 use crate::shard::stream::Stream;
 use crate::shard::wire::Wire;
 
@@ -38,7 +38,7 @@ impl Connection {
         }
         self.tell(slot, Event::Lost, core);
         // Its topics stay where they are: who is blocked is given nothing.
-        self.marks.blocked = true;
+        self.flags.blocked = true;
         self.weigh_all();
         // It counts for its address until it ends, among those that wait, with what it keeps.
         let permit = core.edge.take_permit(PermitKind::Detached, Some(self.peer.ip()));
@@ -58,7 +58,7 @@ impl Connection {
         self.held = None;
         self.blocked_since = None;
         self.out.rewind(SERVER_END);
-        self.marks.readable = false;
+        self.flags.readable = false;
         self.weigh_all();
         self.arm(slot, core);
         true
@@ -75,10 +75,10 @@ impl Connection {
         self.held = other.held;
         self.peer = other.peer;
         self.since = other.since;
-        self.marks.readable = other.marks.readable;
-        self.marks.read_closed = other.marks.read_closed;
-        self.marks.blocked = false;
-        self.marks.behind = true;
+        self.flags.readable = other.flags.readable;
+        self.flags.read_closed = other.flags.read_closed;
+        self.flags.blocked = false;
+        self.flags.behind = true;
         self.hear(janus::Event::Attached, core);
         // The greeting, the acknowledgement, what had not been written, what is owed.
         let unwritten = std::mem::replace(&mut self.out, other.out);
@@ -90,9 +90,9 @@ impl Connection {
         core.wants.frames.extend(frames);
         self.serve(slot, core);
         self.weigh_all();
-        core.write(slot, &mut self.marks);
-        core.catch_up(slot, &mut self.marks);
-        core.read(slot, &mut self.marks);
+        core.write(slot, &mut self.flags);
+        core.catch_up(slot, &mut self.flags);
+        core.read(slot, &mut self.flags);
         self.arm(slot, core);
     }
 
@@ -104,8 +104,8 @@ impl Connection {
 
     /// Forgets the lists of the shard that it leaves.
     pub(in crate::shard) fn forget_lists(&mut self) {
-        let Marks { readable, read_closed, .. } = self.marks;
-        self.marks = Marks { readable, read_closed, ..Marks::default() };
+        let Flags { readable, read_closed, .. } = self.flags;
+        self.flags = Flags { readable, read_closed, ..Flags::default() };
         self.timer = u32::MAX;
         self.awaited = 0;
     }

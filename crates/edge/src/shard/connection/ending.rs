@@ -41,7 +41,7 @@ impl Connection {
         self.tell(slot, event, core);
         let goodbye = self.goodbye(code, reason);
         self.out.append(|out| out.extend_from_slice(&goodbye));
-        core.write(slot, &mut self.marks);
+        core.write(slot, &mut self.flags);
         self.arm(slot, core);
     }
 
@@ -139,7 +139,7 @@ impl Connection {
         }
         // Nobody listens to a client that does not take its answers, so its silence says nothing.
         // Nor is it silent while what it said waits to be read.
-        let unheard = self.marks.reading && self.marks.readable;
+        let unheard = self.flags.reading && self.flags.readable;
         let deaf = (self.is_paused() || unheard) && self.has_socket();
         if self.unfinished_until().is_some_and(|until| core.now >= until) {
             match deaf {

@@ -54,7 +54,7 @@ impl Connection {
         let (at, why) = (Timestamp(wall_us()), "too many messages; this one was not taken");
         let error = encode_error(at, CODE, why, None);
         self.out.append(|out| out.extend_from_slice(&error));
-        core.write(slot, &mut self.marks);
+        core.write(slot, &mut self.flags);
         self.end_flood(slot, core);
     }
 }

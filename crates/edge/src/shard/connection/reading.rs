@@ -26,7 +26,7 @@ impl Connection {
             self.decode(slot, &mut held, core);
             self.bound(slot, core.counters.frames_in.get() > before, core);
         }
-        if self.is_paused() || !self.marks.readable {
+        if self.is_paused() || !self.flags.readable {
             return Fate::Stays;
         }
         match self.stream.read(buffer) {
@@ -35,8 +35,8 @@ impl Connection {
                 core.counters.bytes_in.add(bytes as u64);
                 // A read that falls short has emptied the socket; it tells when more comes.
                 let is_full = bytes == buffer.len();
-                self.marks.readable =
-                    is_full || self.marks.read_closed || self.stream.holds_bytes();
+                self.flags.readable =
+                    is_full || self.flags.read_closed || self.stream.holds_bytes();
                 let before = core.counters.frames_in.get();
                 self.decode(slot, &mut buffer[..bytes], core);
                 let has_said = core.counters.frames_in.get() > before;
@@ -48,7 +48,7 @@ impl Connection {
                 Fate::Stays
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.marks.readable = false;
+                self.flags.readable = false;
                 Fate::Stays
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
@@ -65,14 +65,14 @@ impl Connection {
         match self.ending {
             Ending::None if is_owed => {
                 self.ending = Ending::Closing { until: core.now + limits::LINGER_MS };
-                self.marks.readable = false;
+                self.flags.readable = false;
                 self.tell(slot, Event::Lost, core);
-                core.write(slot, &mut self.marks);
+                core.write(slot, &mut self.flags);
                 self.arm(slot, core);
                 Fate::Stays
             }
             Ending::Closing { .. } if is_owed => {
-                self.marks.readable = false;
+                self.flags.readable = false;
                 Fate::Stays
             }
             Ending::None | Ending::Closing { .. } | Ending::Finished { .. } => Fate::Gone,
@@ -242,7 +242,7 @@ impl Connection {
             }
             (_, Message::Ping(payload)) => {
                 self.out.append(|out| out.extend_from_slice(&websocket::encode_pong(&payload)));
-                core.write(slot, &mut self.marks);
+                core.write(slot, &mut self.flags);
                 self.tell(slot, Event::Alive, core);
             }
             (_, Message::Pong) => self.tell(slot, Event::Alive, core),
@@ -253,7 +253,7 @@ impl Connection {
     fn answer_raw(&mut self, slot: u32, answer: Option<encode::Frame>, core: &mut Core) {
         if let Some(frame) = answer {
             self.out.append(|out| self.wire.write(out, &frame));
-            core.write(slot, &mut self.marks);
+            core.write(slot, &mut self.flags);
         }
     }
 

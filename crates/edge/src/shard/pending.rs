@@ -14,7 +14,7 @@ use instep_node::Bell;
 use crate::talk::{Outside, Wait};
 
 /// Answers that a shard waits for.
-pub(super) struct Awaited {
+pub(super) struct PendingReplies {
     waits: FuturesUnordered<Entry>,
     signal: Arc<Signal>,
     waker: Waker,
@@ -39,7 +39,7 @@ struct Signal {
     bell: Arc<Bell>,
 }
 
-impl Awaited {
+impl PendingReplies {
     pub(super) fn new(bell: Arc<Bell>) -> Self {
         let signal = Arc::new(Signal { raised: AtomicBool::new(false), bell });
         let waker = Waker::from(Arc::clone(&signal));
@@ -102,13 +102,13 @@ mod tests {
 
     use super::*;
 
-    fn awaited() -> (Awaited, Arc<Bell>, Arc<AtomicUsize>) {
+    fn awaited() -> (PendingReplies, Arc<Bell>, Arc<AtomicUsize>) {
         let rung = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&rung);
         let bell = Arc::new(Bell::new(move || {
             count.fetch_add(1, Ordering::SeqCst);
         }));
-        (Awaited::new(Arc::clone(&bell)), bell, rung)
+        (PendingReplies::new(Arc::clone(&bell)), bell, rung)
     }
 
     fn wait(answer: oneshot::Receiver<()>) -> Wait {
@@ -119,7 +119,7 @@ mod tests {
     }
 
     /// Answers that a shard finds before it sleeps.
-    fn look(awaited: &mut Awaited) -> Vec<(u32, u64)> {
+    fn look(awaited: &mut PendingReplies) -> Vec<(u32, u64)> {
         let mut found = vec![];
         while awaited.may_have_news() {
             found.extend(awaited.next().map(|one| (one.slot, one.number)));

@@ -17,7 +17,7 @@ const OWN_AT_FIRST: usize = 512;
 /// Bytes in order: some shared with other sockets, some of this one alone. Empty, it owns nothing,
 /// and one piece, which is what mostly waits, takes no memory of its own.
 #[derive(Default)]
-pub(super) struct Out {
+pub(super) struct WriteQueue {
     first: Option<Piece>,
     rest: VecDeque<Piece>,
     /// Bytes of the first piece that are written.
@@ -39,7 +39,7 @@ pub(super) enum Written {
     Blocked(usize),
 }
 
-impl Out {
+impl WriteQueue {
     /// Bytes that wait.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn pieces_arrive_in_order_however_often_the_socket_is_full() {
         let (mut stream, mut theirs) = pair();
-        let (mut out, mut expected) = (Out::default(), vec![]);
+        let (mut out, mut expected) = (WriteQueue::default(), vec![]);
         for at in 0..400_usize {
             let bytes = vec![at as u8; at * 7 % 3_000 + 1];
             expected.extend_from_slice(&bytes);
@@ -237,7 +237,7 @@ mod tests {
     #[test]
     fn a_frame_that_is_begun_can_be_written_again_from_its_start() {
         for rest in [&b""[..], b"four;"] {
-            let mut out = Out::default();
+            let mut out = WriteQueue::default();
             out.append(|own| own.extend_from_slice(b"one;two;three;"));
             if !rest.is_empty() {
                 out.share(Bytes::copy_from_slice(rest));
@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn what_waited_for_one_connection_goes_before_what_came_later() {
-        let (mut out, mut later) = (Out::default(), Out::default());
+        let (mut out, mut later) = (WriteQueue::default(), WriteQueue::default());
         out.share(Bytes::from_static(b"a"));
         later.append(|own| own.push(b'b'));
         later.share(Bytes::from_static(b"c"));
