@@ -1,17 +1,19 @@
 //! The doors: sockets and long-poll requests on one side, sessions and topics on the other.
 //!
-//! What lives here: [`Door`] (what all connections share), the talk that drives a session machine
-//! with its topics, the shards (threads that serve sockets: WebSocket after its handshake in
-//! [`websocket`], plain TCP), the task of a [`longpoll`] session, readers of [`events`], and the
-//! rules by which an application takes part in a channel ([`rules`]). What does not: what messages
-//! mean (that is `instep-protocol`), what topics hold (`instep-node`), and which engine runs.
-//! Start reading at [`rules`], then `talk`, then `shard`.
+//! What lives here, from the ground up: options, limits of addresses, certificates and counters;
+//! `state`, which everything connected shares; `driver`, which drives a session machine with its
+//! topics; `shard`, the threads that serve sockets (WebSocket after its handshake in [`websocket`],
+//! plain TCP); [`Http`], with the threads that serve it, [`longpoll`] sessions and readers of
+//! [`events`]; [`Door`] on top. A floor knows those below it. What does not: what messages mean
+//! (that is `instep-protocol`), what topics hold (`instep-node`), and which engine runs.
+//! Start reading at [`rules`], then `driver`, then `shard`.
 
 mod acceptor;
 mod certificates;
 mod counter;
 mod counts;
 mod door;
+mod driver;
 mod http;
 mod listen;
 mod options;
@@ -25,7 +27,6 @@ mod sessions;
 mod shard;
 mod state;
 mod states;
-mod talk;
 mod times;
 mod turned_away;
 mod user_agents;

@@ -198,10 +198,10 @@ impl Shard {
     }
 
     /// Gives an answer to whoever wanted it, if it is still there.
-    fn answered(&mut self, Answered { slot, number, outside }: Answered) {
+    fn answered(&mut self, Answered { slot, number, completion }: Answered) {
         let connection = self.connections.get_mut(slot as usize);
         if let Some(connection) = connection.filter(|other| other.number == number) {
-            connection.answered(slot, outside, &mut self.core);
+            connection.answered(slot, completion, &mut self.core);
         }
         self.forget_left();
     }

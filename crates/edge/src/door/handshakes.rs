@@ -102,14 +102,14 @@ async fn take_in(
             return None;
         }
     };
-    let (wire, talk) = begin(greeting.kind, edge)?;
+    let (wire, driver) = begin(greeting.kind, edge)?;
     match socket.into_stream() {
         Ok(stream) => {
             let ready = Instant::now();
             Some(Arrival {
                 stream,
                 wire,
-                side: Side::Channels(talk),
+                side: Side::Channels(driver),
                 peer,
                 agent: None,
                 handshake: Some(ready - began),

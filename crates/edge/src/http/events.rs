@@ -31,12 +31,12 @@ use tokio::time::Instant;
 use self::form::Id;
 pub use self::form::{Form, is_for_events};
 use super::Http;
+use crate::driver::gap;
+use crate::driver::presence::{JoinParams, PresenceHandle};
+use crate::driver::rest::Rest;
 use crate::permits::{NoPermit, Permit};
 use crate::rules::JoinRequest;
 use crate::state::EdgeState;
-use crate::talk::gap;
-use crate::talk::presence::{Seat, Wish};
-use crate::talk::rest::Rest;
 use crate::wall_clock::left_ms;
 
 /// Name of the first event.
@@ -91,7 +91,7 @@ pub async fn follow(http: &Http, topic: &str, request: Request) -> Result<Body, 
     }
     let edge = http.edge();
     let node = edge.node();
-    let wish = Wish::of(&params, &credential, edge, from);
+    let join = JoinParams::of(&params, &credential, edge, from);
     if let Some(rule) = edge.rules_for(topic).and_then(|rules| rules.join.clone()) {
         let request = JoinRequest { topic: topic.to_owned(), params };
         rule(node.clone(), request).await.map_err(Refused::Rule)?;
@@ -101,8 +101,8 @@ pub async fn follow(http: &Http, topic: &str, request: Request) -> Result<Body, 
     let listener = Listener::Task(Arc::clone(&waker));
     // It was asked before; since then it may have been lost.
     edge.may(&credential, Action::Join, topic, false).map_err(Refused::Right)?;
-    let joined = node.join(topic, &wish.since, &listener).map_err(Refused::Topic)?;
-    let mut reader = Reader::new(joined, &wish, form, edge)?;
+    let joined = node.join(topic, &join.since, &listener).map_err(Refused::Topic)?;
+    let mut reader = Reader::new(joined, &join, form, edge)?;
     if let Some(begin) = form.begin() {
         reader.out.push_front(begin);
     }
@@ -132,7 +132,7 @@ struct Following {
 
 struct Reader {
     form: Form,
-    seat: Option<Box<Seat>>,
+    presence: Option<Box<PresenceHandle>>,
     subscription: Subscription,
     /// None for live topics.
     dataset: Option<Dataset>,
@@ -211,14 +211,19 @@ impl Following {
 }
 
 impl Reader {
-    fn new(joined: NodeJoined, wish: &Wish, form: Form, edge: &EdgeState) -> Result<Self, Refused> {
+    fn new(
+        joined: NodeJoined,
+        join: &JoinParams,
+        form: Form,
+        edge: &EdgeState,
+    ) -> Result<Self, Refused> {
         let mut out = VecDeque::new();
         let mut put = |id: Option<Id<'_>>, event: &str, payload: &[u8]| {
             out.push_back(form.event(id, event, payload));
         };
         match joined {
             NodeJoined::View { dataset, joined, subscription } => {
-                let since = wish.since.position().flatten();
+                let since = join.since.position().flatten();
                 let limits = JoinLimits::default();
                 let Reply { response, is_pending } = reply(&joined, since, limits);
                 let id = (!is_pending).then_some(Id::Position(joined.position));
@@ -226,13 +231,13 @@ impl Reader {
                 let position = Some(joined.position);
                 let rest =
                     is_pending.then(|| Box::new(Rest::Rows(Pushes::of_join(joined, limits))));
-                let (seat, dataset, ended) = (None, Some(dataset), false);
-                Ok(Self { form, seat, subscription, dataset, position, out, rest, ended })
+                let (presence, dataset, ended) = (None, Some(dataset), false);
+                Ok(Self { form, presence, subscription, dataset, position, out, rest, ended })
             }
             NodeJoined::Live(joined) => {
-                let seat = Seat::take(joined.subscription.topic(), wish, edge);
-                let seat = seat.map_err(|unseated| {
-                    let (code, detail) = (unseated.code(), unseated.detail());
+                let presence = PresenceHandle::take(joined.subscription.topic(), join, edge);
+                let presence = presence.map_err(|refusal| {
+                    let (code, detail) = (refusal.code(), refusal.detail());
                     Refused::Presence(Absent { code, detail })
                 })?;
                 let place = &joined.place;
@@ -241,7 +246,7 @@ impl Reader {
                 let (subscription, dataset) = (joined.subscription, None);
                 let (position, rest, ended) = (None, None, false);
                 let mut reader =
-                    Self { form, seat, subscription, dataset, position, out, rest, ended };
+                    Self { form, presence, subscription, dataset, position, out, rest, ended };
                 reader.put_frames(joined.last.as_slice(), Some(&epoch));
                 reader.greet();
                 Ok(reader)
@@ -338,7 +343,8 @@ impl Reader {
 
     fn greet(&mut self) {
         let topic = self.subscription.topic();
-        let Some(Greeting { told, rest }) = self.seat.as_ref().and_then(|_| topic.greet()) else {
+        let Some(Greeting { told, rest }) = self.presence.as_ref().and_then(|_| topic.greet())
+        else {
             return;
         };
         let rest = rest.map(|after| Box::new(Rest::of_presence(Arc::clone(topic), after)));

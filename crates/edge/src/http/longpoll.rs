@@ -289,7 +289,7 @@ async fn run(
                 }
                 None => break,
             },
-            outside = connection.outside() => connection.take_outside(outside),
+            completion = connection.completion() => connection.take_outside(completion),
             // Without a poll the ring keeps the news, and memory stays bounded.
             () = waker.notified(), if is_waited_for => {
                 connection.read_allowed(&mut reviewing);

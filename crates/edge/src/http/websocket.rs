@@ -27,11 +27,11 @@ use super::Http;
 use super::admission;
 use super::line::Line;
 use super::socket::{Peer, Socket};
+use crate::driver::SessionDriver;
 use crate::permits::{NoPermit, Permit};
 use crate::raw::Raw;
 pub use crate::raw::RawMessage;
 use crate::shard::{Arrival, Side, Stream, Wire};
-use crate::talk::Talk;
 
 /// GUID that every server appends to the key of a handshake (RFC 6455, 1.3).
 const KEY_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -71,7 +71,7 @@ pub async fn upgrade(
             };
         }
     };
-    let side = Side::Channels(Talk::on_socket(vsn, credential, http.edge()));
+    let side = Side::Channels(SessionDriver::on_socket(vsn, credential, http.edge()));
     switch(&http, request, side, offered.answer)
 }
 

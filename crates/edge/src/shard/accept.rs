@@ -18,10 +18,10 @@ use super::core::Core;
 use super::stream::Stream;
 use super::wire::Wire;
 use crate::counts::DoorKind;
+use crate::driver::SessionDriver;
 use crate::listen::{is_scarce, reserve_begins};
 use crate::permits::{Permit, PermitKind};
 use crate::state::EdgeState;
-use crate::talk::Talk;
 use crate::turned_away::TurnedAway;
 
 /// Error numbers for a lack of descriptors: of the system, of this process.
@@ -113,14 +113,14 @@ impl Accept {
                     if let Err(error) = stream.set_nodelay(true) {
                         tracing::debug!(%error, "TCP_NODELAY is not set");
                     }
-                    let Some((wire, talk)) = begin(self.kind, &core.edge) else {
+                    let Some((wire, driver)) = begin(self.kind, &core.edge) else {
                         core.counters.refused.add(1);
                         continue;
                     };
                     arrivals.push(Arrival {
                         stream: Stream::Plain(stream),
                         wire,
-                        side: Side::Channels(talk),
+                        side: Side::Channels(driver),
                         peer,
                         agent: None,
                         handshake: None,
@@ -174,16 +174,17 @@ impl Accept {
     }
 }
 
-/// The wire of a client, and its talk; none when the system gives no random bytes for a token.
-pub(crate) fn begin(kind: DoorKind, edge: &EdgeState) -> Option<(Wire, Talk)> {
+/// The wire of a client, and its session driver; none when the system gives no random bytes for
+/// a token.
+pub(crate) fn begin(kind: DoorKind, edge: &EdgeState) -> Option<(Wire, SessionDriver)> {
     match kind {
         // A WebSocket comes from a handshake, never from here.
         DoorKind::Tcp | DoorKind::WebSocket => {
-            let talk = Talk::on_socket(Vsn::V2, Credential::anonymous(), edge);
-            Some((Wire::Length(length::Decoder::default()), talk))
+            let driver = SessionDriver::on_socket(Vsn::V2, Credential::anonymous(), edge);
+            Some((Wire::Length(length::Decoder::default()), driver))
         }
-        DoorKind::Janus => match Talk::on_janus(edge) {
-            Ok(talk) => Some((Wire::Janus(Box::default()), talk)),
+        DoorKind::Janus => match SessionDriver::on_janus(edge) {
+            Ok(driver) => Some((Wire::Janus(Box::default()), driver)),
             Err(error) => {
                 tracing::error!(%error, "the system gives no random bytes");
                 None

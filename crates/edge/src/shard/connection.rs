@@ -17,10 +17,10 @@ use super::stream::Stream;
 use super::wire::{Form, Wire, write_ring_frame};
 use super::write_queue::{WriteQueue, Written};
 use crate::counts::DoorKind;
+use crate::driver::{Answer, Completion, News, SessionDriver};
 use crate::permits::Permit;
 use crate::rates::Allowance;
 use crate::raw::Raw;
-use crate::talk::{Answer, News, Outside, Talk};
 
 /// Frames that one subscriber, which is behind, takes from one topic at a time.
 const CATCH_UP_FRAMES: usize = 64;
@@ -29,7 +29,7 @@ const CATCH_UP_FRAMES: usize = 64;
 #[expect(clippy::large_enum_variant, reason = "nearly all are clients; a box is a wait for memory")]
 pub(crate) enum Side {
     /// A client of topics, by Channels or over the Janus wire.
-    Channels(Talk),
+    Channels(SessionDriver),
     /// A program's own function, message by message.
     Raw(Arc<Raw>),
 }
@@ -96,7 +96,7 @@ impl Connection {
     pub(super) fn new(arrival: Arrival, now: u64) -> Self {
         let Arrival { stream, wire, side, peer, agent, permit, line, early, .. } = arrival;
         let form = match &side {
-            Side::Channels(talk) => wire.form(talk.vsn()),
+            Side::Channels(driver) => wire.form(driver.vsn()),
             Side::Raw(_) => Form::WebSocketV2,
         };
         let flags = Flags { is_new: true, readable: stream.holds_bytes(), ..Flags::default() };
@@ -158,8 +158,8 @@ impl Connection {
 
     /// Reviews the rights of this client, which may be fewer than before.
     pub(super) fn review(&mut self, slot: u32, core: &mut Core) {
-        if let Side::Channels(talk) = &mut self.side {
-            talk.review(&core.edge, core.now, &mut core.wants);
+        if let Side::Channels(driver) = &mut self.side {
+            driver.review(&core.edge, core.now, &mut core.actions);
             self.serve(slot, core);
             self.arm(slot, core);
         }
@@ -222,34 +222,34 @@ impl Connection {
     }
 
     pub(super) fn tell(&mut self, slot: u32, event: Event<'_>, core: &mut Core) {
-        if let Side::Channels(talk) = &mut self.side {
-            talk.tell(event, core.now, &mut core.wants);
+        if let Side::Channels(driver) = &mut self.side {
+            driver.tell(event, core.now, &mut core.actions);
             self.serve(slot, core);
         }
     }
 
     /// Takes an answer that it waited for.
-    pub(super) fn answered(&mut self, slot: u32, outside: Outside, core: &mut Core) {
+    pub(super) fn answered(&mut self, slot: u32, completion: Completion, core: &mut Core) {
         self.awaited -= 1;
-        let outside = match &self.side {
-            Side::Channels(talk) => talk.ask_again(outside, &core.edge),
-            Side::Raw(_) => outside,
+        let completion = match &self.side {
+            Side::Channels(driver) => driver.ask_again(completion, &core.edge),
+            Side::Raw(_) => completion,
         };
-        self.take(slot, outside, core);
+        self.take(slot, completion, core);
         self.serve(slot, core);
         self.resume(slot, core);
     }
 
-    fn take(&mut self, slot: u32, outside: Outside, core: &mut Core) {
-        let outside = match self.permit.is_tight() {
-            true => outside.or_overloaded(),
-            false => outside,
+    fn take(&mut self, slot: u32, completion: Completion, core: &mut Core) {
+        let completion = match self.permit.is_tight() {
+            true => completion.or_overloaded(),
+            false => completion,
         };
-        let Side::Channels(talk) = &mut self.side else {
+        let Side::Channels(driver) = &mut self.side else {
             return;
         };
-        if let Outside::Allowed(_, wish) = &outside
-            && wish.takes_named
+        if let Completion::Allowed(_, join) = &completion
+            && join.takes_named
         {
             self.form = self.form.named();
         }
@@ -260,9 +260,9 @@ impl Connection {
             mark = Some(at);
             listener
         };
-        let joined = talk.take(outside, &core.edge, listener, &mut core.wants);
+        let joined = driver.take(completion, &core.edge, listener, &mut core.actions);
         if let Some(mark) = mark {
-            match joined.and_then(|id| talk.find(id)) {
+            match joined.and_then(|id| driver.find(id)) {
                 Some(joined) => {
                     core.topics.enter(mark, slot, joined);
                     if joined.subscription.lag() > 0 || joined.owes() {
@@ -280,35 +280,35 @@ impl Connection {
 
     /// Counts anew what joins owe it.
     fn look_at_owed(&mut self) {
-        if let Side::Channels(talk) = &self.side {
-            self.owed = talk.owed();
+        if let Side::Channels(driver) = &self.side {
+            self.owed = driver.owed();
             self.weigh_all();
         }
     }
 
-    /// Does what the talk wants.
+    /// Does what the session driver wants.
     fn serve(&mut self, slot: u32, core: &mut Core) {
         let mut asked = false;
         loop {
-            for frame in core.wants.frames.drain(..) {
+            for frame in core.actions.frames.drain(..) {
                 self.out.append(|out| self.wire.write(out, &frame));
             }
-            core.left.extend(core.wants.left.drain(..).map(|joined| (slot, joined)));
+            core.left.extend(core.actions.left.drain(..).map(|joined| (slot, joined)));
             // What is laid out for its socket is as good as written.
-            core.wants.revoked.clear();
-            core.attaching.extend(core.wants.attach.take().map(|token| (slot, token)));
-            let Some(ask) = core.wants.asks.pop_front() else {
+            core.actions.revoked.clear();
+            core.attaching.extend(core.actions.attach.take().map(|token| (slot, token)));
+            let Some(request) = core.actions.requests.pop_front() else {
                 break;
             };
-            let Side::Channels(talk) = &mut self.side else {
+            let Side::Channels(driver) = &mut self.side else {
                 break;
             };
             asked = true;
-            let channel = ask.channel().clone();
-            let answer = talk.answer(ask, &core.edge, Some(self.peer.ip()));
-            talk.look_again(&core.edge, &mut core.wants);
+            let channel = request.channel().clone();
+            let answer = driver.answer(request, &core.edge, Some(self.peer.ip()));
+            driver.look_again(&core.edge, &mut core.actions);
             match answer {
-                Answer::Now(outside) => self.take(slot, outside, core),
+                Answer::Now(completion) => self.take(slot, completion, core),
                 Answer::Awaited(wait) => {
                     self.awaited += 1;
                     core.pending.push(slot, self.number, wait);
@@ -326,8 +326,8 @@ impl Connection {
         if !self.out.is_empty() {
             core.write(slot, &mut self.flags);
         }
-        if let Side::Channels(talk) = &self.side
-            && let Some(close) = talk.close()
+        if let Side::Channels(driver) = &self.side
+            && let Some(close) = driver.close()
         {
             self.end(slot, Some(close.code), close.reason, core);
         }
@@ -395,10 +395,10 @@ impl Connection {
             return;
         }
         self.flags.behind = false;
-        let Side::Channels(talk) = &self.side else {
+        let Side::Channels(driver) = &self.side else {
             return;
         };
-        let ids: Vec<ChannelId> = talk.joined().iter().map(|joined| joined.id()).collect();
+        let ids: Vec<ChannelId> = driver.joined().iter().map(|joined| joined.id()).collect();
         for id in ids {
             if self.out.bytes() > limits::OUTBOX_BYTES {
                 self.flags.behind = true;
@@ -419,21 +419,21 @@ impl Connection {
 
     /// Reads one topic; true when it may have more.
     fn read_topic(&mut self, slot: u32, id: ChannelId, core: &mut Core) -> bool {
-        let Side::Channels(talk) = &mut self.side else {
+        let Side::Channels(driver) = &mut self.side else {
             return false;
         };
-        let Some(joined) = talk.find(id) else {
+        let Some(joined) = driver.find(id) else {
             return false;
         };
         if joined.is_server() {
             let within = (CATCH_UP_FRAMES, limits::BATCH_BYTES);
-            let (told, more) = talk.tell_server(id, within, core.now, &mut core.wants);
+            let (told, more) = driver.tell_server(id, within, core.now, &mut core.actions);
             core.counters.deliveries.add(told as u64);
             self.serve(slot, core);
             return more;
         }
         if joined.owes() {
-            talk.tell_owed(id, limits::BATCH_BYTES, core.now, &mut core.wants);
+            driver.tell_owed(id, limits::BATCH_BYTES, core.now, &mut core.actions);
             self.serve(slot, core);
             return true;
         }
@@ -447,7 +447,7 @@ impl Connection {
                 !frames.is_empty()
             }
             News::Missed(missed) => {
-                if !talk.try_catch_up(id, missed, core.now, &mut core.wants) {
+                if !driver.try_catch_up(id, missed, core.now, &mut core.actions) {
                     // The shard's others go on; whoever tells may need the core.
                     std::thread::yield_now();
                     return true;

@@ -13,9 +13,9 @@ use super::pending::{Answered, PendingReplies};
 use super::topics::Topics;
 use super::wheel::{Entry, Wheel};
 use crate::counts::Counters;
+use crate::driver::{Actions, Completion, Joined, Wait};
 use crate::rates::Meter;
 use crate::state::EdgeState;
-use crate::talk::{Joined, Outside, Wait, Wants};
 
 pub(super) struct Core {
     /// The number of the shard.
@@ -33,7 +33,7 @@ pub(super) struct Core {
     pub(super) now: u64,
     /// Duration of the turn before.
     pub(super) turn: Duration,
-    pub(super) wants: Wants,
+    pub(super) actions: Actions,
     /// Counts the messages of each connection, if that matters.
     pub(super) meter: Option<Meter>,
     /// Subscriptions that ended, still noted with their topics.
@@ -105,7 +105,7 @@ impl Core {
             wheel: Wheel::new(now),
             now,
             turn: Duration::ZERO,
-            wants: Wants::default(),
+            actions: Actions::default(),
             left: vec![],
             steady: VecDeque::new(),
             crowd: VecDeque::new(),
@@ -167,8 +167,8 @@ impl Core {
 
     /// Lets an application answer; the answer comes as a command, also if it fails.
     pub(super) fn start(&self, slot: u32, number: u64, channel: Channel, answer: Wait) {
-        let crashed = Some(Outside::Crashed(channel));
-        let promise = Promise { handle: self.handle.clone(), slot, number, outside: crashed };
+        let crashed = Some(Completion::Crashed(channel));
+        let promise = Promise { handle: self.handle.clone(), slot, number, completion: crashed };
         self.edge.runtime().spawn(async move {
             promise.keep(answer.await);
         });
@@ -180,20 +180,20 @@ struct Promise {
     handle: ShardHandle,
     slot: u32,
     number: u64,
-    outside: Option<Outside>,
+    completion: Option<Completion>,
 }
 
 impl Promise {
-    fn keep(mut self, outside: Outside) {
-        self.outside = Some(outside);
+    fn keep(mut self, completion: Completion) {
+        self.completion = Some(completion);
     }
 }
 
 impl Drop for Promise {
     fn drop(&mut self) {
-        if let Some(outside) = self.outside.take() {
+        if let Some(completion) = self.completion.take() {
             let (slot, number) = (self.slot, self.number);
-            self.handle.send(Command::Answer(Answered { slot, number, outside }));
+            self.handle.send(Command::Answer(Answered { slot, number, completion }));
         }
     }
 }

@@ -94,8 +94,8 @@ fn begin(mark: u32, core: &mut Core, connections: &mut Slab<Connection>) -> Opti
             // A server is told by its registration. An answer to it may wait to be written: they
             // go together.
             each((mark, 0..left), core, connections, |connection, member, core| {
-                if let Side::Channels(talk) = &mut connection.side
-                    && talk.find(member.channel).is_some_and(|joined| joined.is_server())
+                if let Side::Channels(driver) = &mut connection.side
+                    && driver.find(member.channel).is_some_and(|joined| joined.is_server())
                 {
                     connection.flags.behind = true;
                     core.catch_up(member.slot, &mut connection.flags);
@@ -176,8 +176,8 @@ impl Broadcast {
         {
             return Due::CatchesUp;
         }
-        let Side::Channels(talk) = &mut connection.side else { return Due::Nothing };
-        let Some(joined) = talk.find(member.channel) else { return Due::Nothing };
+        let Side::Channels(driver) = &mut connection.side else { return Due::Nothing };
+        let Some(joined) = driver.find(member.channel) else { return Due::Nothing };
         let Some(skip) = joined.subscription.cursor().since(self.from) else {
             return Due::CatchesUp;
         };
@@ -188,8 +188,8 @@ impl Broadcast {
     /// Gives one subscriber the frames behind the first `skip`.
     fn give(&mut self, connection: &mut Connection, member: Member, skip: usize, core: &mut Core) {
         let position = self.position.filter(|(at, _)| skip <= *at);
-        if let Side::Channels(talk) = &mut connection.side
-            && let Some(joined) = talk.find(member.channel)
+        if let Side::Channels(driver) = &mut connection.side
+            && let Some(joined) = driver.find(member.channel)
         {
             joined.go_to(self.to, position.map(|(_, position)| position));
         }

@@ -148,16 +148,16 @@ impl Inspection {
     }
 }
 
-fn joined(connection: &Connection) -> &[crate::talk::Joined] {
+fn joined(connection: &Connection) -> &[crate::driver::Joined] {
     match &connection.side {
-        Side::Channels(talk) => talk.joined(),
+        Side::Channels(driver) => driver.joined(),
         Side::Raw(_) => &[],
     }
 }
 
 fn state_of(shard: usize, connection: &Connection, now: u64) -> ConnectionState {
     let principal = match &connection.side {
-        Side::Channels(talk) => talk.principal().to_owned(),
+        Side::Channels(driver) => driver.principal().to_owned(),
         Side::Raw(_) => instep_access::principal::ANONYMOUS.to_owned(),
     };
     ConnectionState {
@@ -169,7 +169,7 @@ fn state_of(shard: usize, connection: &Connection, now: u64) -> ConnectionState 
         age_ms: now.saturating_sub(connection.since),
         waiting_bytes: connection.out.bytes(),
         blocked_ms: connection.blocked_ms(now),
-        topics: joined(connection).iter().map(crate::talk::Joined::state).collect(),
+        topics: joined(connection).iter().map(crate::driver::Joined::state).collect(),
     }
 }
 

@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use instep_node::Bell;
 
-use crate::talk::{Outside, Wait};
+use crate::driver::{Completion, Wait};
 
 /// Answers that a shard waits for.
 pub(super) struct PendingReplies {
@@ -24,7 +24,7 @@ pub(super) struct PendingReplies {
 pub(crate) struct Answered {
     pub(super) slot: u32,
     pub(super) number: u64,
-    pub(super) outside: Outside,
+    pub(super) completion: Completion,
 }
 
 struct Entry {
@@ -78,7 +78,7 @@ impl Future for Entry {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Answered> {
         let (slot, number) = (self.slot, self.number);
-        self.wait.as_mut().poll(context).map(|outside| Answered { slot, number, outside })
+        self.wait.as_mut().poll(context).map(|completion| Answered { slot, number, completion })
     }
 }
 
@@ -114,7 +114,7 @@ mod tests {
     fn wait(answer: oneshot::Receiver<()>) -> Wait {
         Box::pin(async move {
             let _ = answer.await;
-            Outside::Answered(None, Ok(b"{}"[..].into()))
+            Completion::Answered(None, Ok(b"{}"[..].into()))
         })
     }
 

@@ -9,7 +9,7 @@ use instep_protocol::session::ChannelId;
 use slab::Slab;
 
 use super::connection::{Connection, Side};
-use crate::talk::Joined;
+use crate::driver::Joined;
 
 pub(super) struct Topics {
     bell: Arc<Bell>,
@@ -96,8 +96,8 @@ impl Topics {
             topic.members.swap_remove(place);
             if let Some(moved) = topic.members.get(place)
                 && let Some(connection) = connections.get_mut(moved.slot as usize)
-                && let Side::Channels(talk) = &mut connection.side
-                && let Some(other) = talk.find(moved.channel)
+                && let Side::Channels(driver) = &mut connection.side
+                && let Some(other) = driver.find(moved.channel)
             {
                 other.place = u32::try_from(place).unwrap_or(u32::MAX);
             }

@@ -1,4 +1,4 @@
-//! The talk of one long-poll session, with what waits for its next poll.
+//! Session driver of one long-poll session, with what waits for its next poll.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -17,11 +17,11 @@ use tokio::sync::{Notify, watch};
 
 use super::Visitor;
 use super::revoked::Revocations;
+use crate::driver::{Actions, Answer, Completion, Joined, News, Revoked, SessionDriver, Wait};
 use crate::permits::Permit;
 use crate::rates::{Allowance, Meter, Refused};
 use crate::state::EdgeState;
 use crate::states::ConnectionState;
-use crate::talk::{Answer, Joined, News, Outside, Revoked, Talk, Wait, Wants};
 
 /// Frames taken from one topic before the next topic has its turn.
 const FRAMES_PER_TURN: usize = 64;
@@ -31,10 +31,10 @@ pub(super) struct Connection {
     from: Option<IpAddr>,
     meter: Option<Meter>,
     allowance: Allowance,
-    talk: Talk,
-    wants: Wants,
+    driver: SessionDriver,
+    actions: Actions,
     waker: Arc<Notify>,
-    outside: FuturesUnordered<Wait>,
+    completion: FuturesUnordered<Wait>,
     outbox: VecDeque<Frame>,
     /// Topics whose right has ended since somebody asked.
     revoked: Vec<Revoked>,
@@ -52,7 +52,7 @@ impl Connection {
     ) -> Self {
         let options =
             Options { channels: edge.options().socket_channels, ..Options::longpoll(vsn) };
-        let talk = Talk::new(Arc::new(options), credential, &edge);
+        let driver = SessionDriver::new(Arc::new(options), credential, &edge);
         let counts = from.is_some_and(|from| !edge.rates().is_exempt(from));
         let meter = counts.then(|| edge.rates().messages()).flatten();
         Self {
@@ -60,10 +60,10 @@ impl Connection {
             from,
             meter,
             allowance: Allowance::default(),
-            talk,
-            wants: Wants::default(),
+            driver,
+            actions: Actions::default(),
             waker: Arc::default(),
-            outside: FuturesUnordered::new(),
+            completion: FuturesUnordered::new(),
             outbox: VecDeque::new(),
             revoked: Vec::new(),
             permit,
@@ -89,46 +89,46 @@ impl Connection {
     }
 
     pub(super) fn tell(&mut self, event: Event<'_>) {
-        self.talk.tell(event, self.edge.now(), &mut self.wants);
+        self.driver.tell(event, self.edge.now(), &mut self.actions);
         self.serve();
     }
 
     /// Reviews the rights of the client, which may be fewer than before.
     pub(super) fn review(&mut self) {
-        self.talk.review(&self.edge, self.edge.now(), &mut self.wants);
+        self.driver.review(&self.edge, self.edge.now(), &mut self.actions);
         self.serve();
     }
 
     /// Milliseconds until [`Event::Tick`] is due.
     pub(super) fn due_in(&self) -> u64 {
         let now = self.edge.now();
-        self.talk.next_deadline().map_or(u64::MAX, |deadline| deadline.saturating_sub(now))
+        self.driver.next_deadline().map_or(u64::MAX, |deadline| deadline.saturating_sub(now))
     }
 
     /// Waits for what was started elsewhere; for ever when nothing was. Cancel-safe.
-    pub(super) async fn outside(&mut self) -> Outside {
-        match self.outside.is_empty() {
+    pub(super) async fn completion(&mut self) -> Completion {
+        match self.completion.is_empty() {
             true => std::future::pending().await,
-            false => match self.outside.next().await {
-                Some(outside) => outside,
+            false => match self.completion.next().await {
+                Some(completion) => completion,
                 None => std::future::pending().await,
             },
         }
     }
 
-    pub(super) fn take_outside(&mut self, outside: Outside) {
-        self.take(self.talk.ask_again(outside, &self.edge));
+    pub(super) fn take_outside(&mut self, completion: Completion) {
+        self.take(self.driver.ask_again(completion, &self.edge));
         self.serve();
     }
 
-    fn take(&mut self, outside: Outside) {
+    fn take(&mut self, completion: Completion) {
         // What it does not fetch is bounded, whatever it asks for.
-        let outside = match self.is_full() {
-            true => outside.or_overloaded(),
-            false => outside,
+        let completion = match self.is_full() {
+            true => completion.or_overloaded(),
+            false => completion,
         };
         let listener = |_: &Arc<str>| Listener::Task(Arc::clone(&self.waker));
-        if self.talk.take(outside, &self.edge, listener, &mut self.wants).is_some() {
+        if self.driver.take(completion, &self.edge, listener, &mut self.actions).is_some() {
             self.waker.notify_one();
         }
     }
@@ -144,7 +144,7 @@ impl Connection {
 
     /// Takes what the topics have, until about `most` frames wait to be written.
     fn read_topics(&mut self, most: usize) {
-        let ids: Vec<ChannelId> = self.talk.joined().iter().map(|joined| joined.id()).collect();
+        let ids: Vec<ChannelId> = self.driver.joined().iter().map(|joined| joined.id()).collect();
         let mut news = true;
         while news && self.outbox.len() < most && !self.is_full() {
             news = false;
@@ -164,18 +164,18 @@ impl Connection {
 
     /// Takes a turn of one topic's frames; true when there were any.
     fn read_topic(&mut self, id: ChannelId) -> bool {
-        let vsn = self.talk.vsn();
-        let Some(joined) = self.talk.find(id) else {
+        let vsn = self.driver.vsn();
+        let Some(joined) = self.driver.find(id) else {
             return false;
         };
         if joined.is_server() {
             let (within, now) = ((FRAMES_PER_TURN, limits::BATCH_BYTES), self.edge.now());
-            let (_, more) = self.talk.tell_server(id, within, now, &mut self.wants);
+            let (_, more) = self.driver.tell_server(id, within, now, &mut self.actions);
             self.serve();
             return more;
         }
         if joined.owes() {
-            self.talk.tell_owed(id, limits::BATCH_BYTES, self.edge.now(), &mut self.wants);
+            self.driver.tell_owed(id, limits::BATCH_BYTES, self.edge.now(), &mut self.actions);
             self.serve();
             return true;
         }
@@ -195,7 +195,7 @@ impl Connection {
                 !frames.is_empty()
             }
             News::Missed(missed) => {
-                if !self.talk.try_catch_up(id, missed, self.edge.now(), &mut self.wants) {
+                if !self.driver.try_catch_up(id, missed, self.edge.now(), &mut self.actions) {
                     // It looks again when others have had a turn; whoever tells may need the core.
                     std::thread::yield_now();
                     self.waker.notify_one();
@@ -222,21 +222,21 @@ impl Connection {
     /// Counts anew what waits for it; what is more than any client that polls can have ends it.
     fn weigh(&mut self) {
         let bytes = self.waiting();
-        self.permit.weigh(bytes + self.talk.owed());
+        self.permit.weigh(bytes + self.driver.owed());
         if bytes > limits::LONGPOLL_BYTES {
             self.outbox.clear();
-            self.talk.tell(Event::Lost, self.edge.now(), &mut self.wants);
+            self.driver.tell(Event::Lost, self.edge.now(), &mut self.actions);
         }
     }
 
     /// Takes out what waits for a poll on topics whose right has ended: who polls late is not told
     /// more than who polls in time.
     fn revoke(&mut self) {
-        if self.wants.revoked.is_empty() {
+        if self.actions.revoked.is_empty() {
             return;
         }
-        let topics = std::mem::take(&mut self.wants.revoked);
-        let revocations = Revocations { vsn: self.talk.vsn(), topics };
+        let topics = std::mem::take(&mut self.actions.revoked);
+        let revocations = Revocations { vsn: self.driver.vsn(), topics };
         let outbox = std::mem::take(&mut self.outbox);
         self.outbox = revocations.of(outbox).collect();
         self.revoked.extend(revocations.topics);
@@ -244,7 +244,7 @@ impl Connection {
 
     /// Topics whose right has ended since this was asked last.
     pub(super) fn take_revoked(&mut self) -> Revocations {
-        Revocations { vsn: self.talk.vsn(), topics: std::mem::take(&mut self.revoked) }
+        Revocations { vsn: self.driver.vsn(), topics: std::mem::take(&mut self.revoked) }
     }
 
     /// The frames to write; empty when there are none.
@@ -259,34 +259,34 @@ impl Connection {
             door: "longpoll",
             // Its requests may come on any number of connections.
             peer: self.from.map(|from| (from, 0).into()),
-            principal: self.talk.principal().to_owned(),
+            principal: self.driver.principal().to_owned(),
             agent: visitor.agent.clone(),
             age_ms: now.saturating_sub(visitor.since),
             waiting_bytes: self.waiting(),
             blocked_ms: None,
-            topics: self.talk.joined().iter().map(Joined::state).collect(),
+            topics: self.driver.joined().iter().map(Joined::state).collect(),
         }
     }
 
     /// True when the session is over, once the outbox is written.
     pub(super) fn is_closed(&self) -> bool {
-        self.talk.close().is_some()
+        self.driver.close().is_some()
     }
 
-    /// Does what the talk wants.
+    /// Does what the session driver wants.
     fn serve(&mut self) {
         loop {
             self.revoke();
-            self.outbox.extend(self.wants.frames.drain(..));
-            self.wants.left.clear();
-            let Some(ask) = self.wants.asks.pop_front() else {
+            self.outbox.extend(self.actions.frames.drain(..));
+            self.actions.left.clear();
+            let Some(request) = self.actions.requests.pop_front() else {
                 break;
             };
-            let answer = self.talk.answer(ask, &self.edge, self.from);
-            self.talk.look_again(&self.edge, &mut self.wants);
+            let answer = self.driver.answer(request, &self.edge, self.from);
+            self.driver.look_again(&self.edge, &mut self.actions);
             match answer {
-                Answer::Now(outside) => self.take(outside),
-                Answer::Awaited(wait) | Answer::Later(wait) => self.outside.push(wait),
+                Answer::Now(completion) => self.take(completion),
+                Answer::Awaited(wait) | Answer::Later(wait) => self.completion.push(wait),
             }
         }
         self.weigh();

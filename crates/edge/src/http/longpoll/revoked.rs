@@ -17,7 +17,7 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use crate::talk::{ENDED_EVENT, Revoked};
+use crate::driver::{ENDED_EVENT, Revoked};
 
 /// Channels of one connection that were closed because their right had ended.
 pub(super) struct Revocations {

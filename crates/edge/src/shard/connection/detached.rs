@@ -22,13 +22,13 @@ impl Connection {
     /// The token of the session, on the Janus wire.
     pub(in crate::shard) fn token(&self) -> Option<Token> {
         match &self.side {
-            Side::Channels(talk) => talk.token(),
+            Side::Channels(driver) => driver.token(),
             Side::Raw(_) => None,
         }
     }
 
     pub(in crate::shard) fn is_detached(&self) -> bool {
-        matches!(&self.side, Side::Channels(talk) if talk.is_detached())
+        matches!(&self.side, Side::Channels(driver) if driver.is_detached())
     }
 
     /// The socket is gone; true when the session stays and waits for another one.
@@ -82,12 +82,12 @@ impl Connection {
         self.hear(janus::Event::Attached, core);
         // The greeting, the acknowledgement, what had not been written, what is owed.
         let unwritten = std::mem::replace(&mut self.out, other.out);
-        let mut frames = std::mem::take(&mut core.wants.frames).into_iter();
+        let mut frames = std::mem::take(&mut core.actions.frames).into_iter();
         for frame in frames.by_ref().take(1) {
             self.out.append(|out| self.wire.write(out, &frame));
         }
         self.out.append_all(unwritten);
-        core.wants.frames.extend(frames);
+        core.actions.frames.extend(frames);
         self.serve(slot, core);
         self.weigh_all();
         core.write(slot, &mut self.flags);
@@ -111,8 +111,8 @@ impl Connection {
     }
 
     pub(super) fn hear(&mut self, event: janus::Event<'_>, core: &mut Core) {
-        if let Side::Channels(talk) = &mut self.side {
-            talk.hear(event, core.now, &mut core.wants);
+        if let Side::Channels(driver) = &mut self.side {
+            driver.hear(event, core.now, &mut core.actions);
         }
     }
 }

@@ -91,7 +91,7 @@ impl Connection {
         let slow_reader_ms = core.edge.options().slow_reader_ms;
         let slow = self.blocked_since.map(|since| since.saturating_add(slow_reader_ms));
         let idle = match &self.side {
-            Side::Channels(talk) => talk.next_deadline(),
+            Side::Channels(driver) => driver.next_deadline(),
             Side::Raw(_) => None,
         };
         match self.ending {

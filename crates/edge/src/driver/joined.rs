@@ -8,8 +8,8 @@ use instep_model::ring::{Cursor, Frame as RingFrame, Read, complete_up_to};
 use instep_node::{Dataset, Subscription};
 use instep_protocol::session::{Channel, ChannelId};
 
-use super::mail::Part;
-use super::presence::Seat;
+use super::mail::MailRole;
+use super::presence::PresenceHandle;
 use super::rest::Rest;
 use crate::states::TopicState;
 
@@ -20,11 +20,11 @@ pub(crate) struct Joined {
     pub(super) id: ChannelId,
     /// Seat, on a live topic that keeps presence. It is dropped before the subscription: who leaves
     /// is told while there is a topic.
-    pub(super) seat: Option<Box<Seat>>,
+    pub(super) presence: Option<Box<PresenceHandle>>,
     pub(crate) subscription: Subscription,
     pub(super) channel: Channel,
     /// Membership, on a topic of mail.
-    pub(super) mail: Option<Box<Part>>,
+    pub(super) mail: Option<Box<MailRole>>,
     /// Dataset behind the topic; none for live topics.
     pub(super) dataset: Option<Dataset>,
     /// Rest of the join, to be sent before it reads on.
@@ -50,7 +50,7 @@ impl Joined {
     pub(super) fn new(channel: Channel, subscription: Subscription) -> Self {
         Self {
             id: channel.id(),
-            seat: None,
+            presence: None,
             subscription,
             channel,
             mail: None,
@@ -65,7 +65,7 @@ impl Joined {
 
     /// Presence that a joiner gets first, where presence is kept.
     pub(super) fn greeting(&self) -> Option<Greeting> {
-        self.seat.as_ref()?;
+        self.presence.as_ref()?;
         self.subscription.topic().greet()
     }
 

@@ -16,13 +16,13 @@ use instep_protocol::session::{Channel, ChannelId, Event, JoinOutcome};
 use serde_json::{Value, json};
 
 use super::mail::{self, Role};
-use super::presence::{Seat, Wish};
+use super::presence::{JoinParams, PresenceHandle};
 use super::rest::Rest;
-use super::{Answer, Joined, Outside, TOKEN_EVENT, Talk, Wants};
+use super::{Actions, Answer, Completion, Joined, SessionDriver, TOKEN_EVENT};
 use crate::rules::JoinRequest;
 use crate::state::EdgeState;
 
-impl Talk {
+impl SessionDriver {
     /// Asks for the right, with the token that a join may bring along.
     pub(super) fn ask_join(
         &mut self,
@@ -40,31 +40,31 @@ impl Talk {
                 Err(inexact) => {
                     let detail = format!("the parameters of the join: {inexact}");
                     let reason = json!({"reason": INEXACT, "detail": detail});
-                    return Answer::Now(Outside::Refused(channel, reason));
+                    return Answer::Now(Completion::Refused(channel, reason));
                 }
             },
         };
         let brought = params.get(TOKEN_EVENT).and_then(Value::as_str);
         let renewed = brought.map_or(Ok(()), |token| self.renew(token, edge, from));
-        let role = Role::of(channel.topic(), self.speaker.is_channels());
+        let role = Role::of(channel.topic(), self.machine.is_channels());
         let may = renewed.and_then(|()| {
             let may = role.may(channel.topic(), &self.credential, edge);
             may.map_err(|refusal| super::refused(&refusal))
         });
         match (may, role) {
-            (Err(reason), _) => Answer::Now(Outside::Refused(channel, reason)),
+            (Err(reason), _) => Answer::Now(Completion::Refused(channel, reason)),
             (Ok(()), Role::Server { .. }) => {
                 mail::register(channel, &params, &self.credential, (edge, from))
             }
             (Ok(()), Role::Queue { dataset, queue }) => {
                 Answer::Now(match mail::open(dataset, queue, edge) {
-                    Ok(part) => Outside::Entered(channel, part),
-                    Err(reason) => Outside::Refused(channel, reason),
+                    Ok(mail_role) => Completion::Entered(channel, mail_role),
+                    Err(reason) => Completion::Refused(channel, reason),
                 })
             }
             (Ok(()), Role::Subscriber) => {
-                let wish = Wish::of(&params, &self.credential, edge, from);
-                ask(channel, params, Box::new(wish), edge)
+                let join = JoinParams::of(&params, &self.credential, edge, from);
+                ask(channel, params, Box::new(join), edge)
             }
         }
     }
@@ -72,53 +72,53 @@ impl Talk {
 
 /// Asks the rules, and waits for a topic that is not settled. Where nobody has a say and nothing
 /// is to be waited for, the answer is there at once.
-fn ask(channel: Channel, params: Value, wish: Box<Wish>, edge: &EdgeState) -> Answer {
+fn ask(channel: Channel, params: Value, join: Box<JoinParams>, edge: &EdgeState) -> Answer {
     let rule = edge.rules_for(channel.topic()).and_then(|rules| rules.join.clone());
     let node = edge.node().clone();
     if rule.is_none() && node.is_settled(channel.topic()) {
-        return Answer::Now(Outside::Allowed(channel, wish));
+        return Answer::Now(Completion::Allowed(channel, join));
     }
     Answer::Later(Box::pin(async move {
         let topic = channel.topic().to_string();
         if let Some(rule) = rule {
             let request = JoinRequest { topic: topic.clone(), params };
             if let Err(reason) = rule(node.clone(), request).await {
-                return Outside::Refused(channel, reason);
+                return Completion::Refused(channel, reason);
             }
         }
         node.settled(&topic).await;
-        Outside::Allowed(channel, wish)
+        Completion::Allowed(channel, join)
     }))
 }
 
-impl Talk {
+impl SessionDriver {
     /// Joins the topic and answers, then tells what did not fit the answer.
     pub(super) fn enter(
         &mut self,
         channel: Channel,
-        wish: &Wish,
+        join: &JoinParams,
         edge: &EdgeState,
         listener: &Listener,
-        wants: &mut Wants,
+        actions: &mut Actions,
     ) -> Option<ChannelId> {
         let (topic, now) = (channel.topic(), edge.now());
-        let refuse = |talk: &mut Self, reason: &Value, wants: &mut Wants| {
+        let refuse = |driver: &mut Self, reason: &Value, actions: &mut Actions| {
             edge.refusals().count(reason);
             let (channel, response) = (channel.clone(), Bytes::from(reason.to_string()));
             let outcome = JoinOutcome::Refused { response };
-            talk.tell(Event::JoinAnswered { channel, outcome }, now, wants);
+            driver.tell(Event::JoinAnswered { channel, outcome }, now, actions);
         };
-        let joined = match edge.node().join(topic, &wish.since, listener) {
+        let joined = match edge.node().join(topic, &join.since, listener) {
             Ok(joined) => joined,
             Err(refused) => {
-                refuse(self, &refusal(topic, &refused), wants);
+                refuse(self, &refusal(topic, &refused), actions);
                 return None;
             }
         };
         let (response, entered) = match joined {
             NodeJoined::View { dataset, joined, subscription } => {
                 let limits = JoinLimits::default();
-                let since = wish.since.position().flatten();
+                let since = join.since.position().flatten();
                 let Reply { response, is_pending } = reply(&joined, since, limits);
                 let entered = Joined {
                     position: Some(joined.position),
@@ -130,30 +130,30 @@ impl Talk {
             }
             NodeJoined::Live(joined) => {
                 // The Janus wire has no word for who is there.
-                let seat = match self.speaker.is_channels() {
-                    true => Seat::take(joined.subscription.topic(), wish, edge),
+                let presence = match self.machine.is_channels() {
+                    true => PresenceHandle::take(joined.subscription.topic(), join, edge),
                     false => Ok(None),
                 };
-                let seat = match seat {
-                    Ok(seat) => seat,
-                    Err(unseated) => {
-                        refuse(self, &unseated.to_json(), wants);
+                let presence = match presence {
+                    Ok(presence) => presence,
+                    Err(refusal) => {
+                        refuse(self, &refusal.to_json(), actions);
                         return None;
                     }
                 };
                 let response = joined.reply().to_string().into();
                 let entered = Joined {
-                    seat,
+                    presence,
                     anyone_publishes: edge.node().anyone_publishes(topic),
                     ..Joined::new(channel.clone(), joined.subscription)
                 };
-                let last = joined.last.map(|last| (last, wish.takes_named));
+                let last = joined.last.map(|last| (last, join.takes_named));
                 (response, (entered, Behind::Live(last)))
             }
         };
         let outcome = JoinOutcome::Accepted { response };
-        self.tell(Event::JoinAnswered { channel: channel.clone(), outcome }, now, wants);
-        self.speaker.is_joined(&channel).then(|| self.follow(entered, now, wants))
+        self.tell(Event::JoinAnswered { channel: channel.clone(), outcome }, now, actions);
+        self.machine.is_joined(&channel).then(|| self.follow(entered, now, actions))
     }
 
     /// Follows a topic that was joined, after what did not fit the answer.
@@ -161,7 +161,7 @@ impl Talk {
         &mut self,
         (mut joined, behind): (Joined, Behind),
         now: u64,
-        wants: &mut Wants,
+        actions: &mut Actions,
     ) -> ChannelId {
         let behind = match behind {
             Behind::View(rest) => {
@@ -180,7 +180,7 @@ impl Talk {
             Some((last, true))
                 if self.takes_bytes() && matches!(last.payload, Payload::Binary(_)) =>
             {
-                wants.frames.extend(named(channel.topic(), &last));
+                actions.frames.extend(named(channel.topic(), &last));
             }
             Some((last, _)) => {
                 let payload = match &last.payload {
@@ -188,10 +188,10 @@ impl Talk {
                     Payload::Binary(bytes) => Body::Binary(bytes.clone()),
                 };
                 let (channel, event) = (channel.clone(), &*last.event);
-                self.tell(Event::Pushed { channel, event, payload }, now, wants);
+                self.tell(Event::Pushed { channel, event, payload }, now, actions);
             }
         }
-        self.greet(&channel, greeting, now, wants);
+        self.greet(&channel, greeting, now, actions);
         channel.id()
     }
 
@@ -201,7 +201,13 @@ impl Talk {
     }
 
     /// Tells the next of what a join owes, about so many bytes.
-    pub(crate) fn tell_owed(&mut self, id: ChannelId, most: usize, now: u64, wants: &mut Wants) {
+    pub(crate) fn tell_owed(
+        &mut self,
+        id: ChannelId,
+        most: usize,
+        now: u64,
+        actions: &mut Actions,
+    ) {
         let Some(joined) = self.find(id) else { return };
         let Some(mut rest) = joined.rest.take() else { return };
         let (channel, mut told, mut is_over) = (joined.channel.clone(), 0, false);
@@ -209,7 +215,7 @@ impl Talk {
             match rest.next() {
                 Some(Push { event, payload, .. }) => {
                     told += payload.len();
-                    self.push(&channel, &event, payload, now, wants);
+                    self.push(&channel, &event, payload, now, actions);
                 }
                 None => is_over = true,
             }

@@ -10,7 +10,7 @@ use instep_protocol::encode::Body;
 use instep_protocol::session::{Channel, ReplyTo};
 use serde_json::{Value, json};
 
-use super::{Answer, Joined, Outside, TOKEN_EVENT, mail, presence};
+use super::{Answer, Completion, Joined, TOKEN_EVENT, mail, presence};
 use crate::rules::Push;
 use crate::state::EdgeState;
 
@@ -28,21 +28,20 @@ pub(super) fn ask(
     credential: &Credential,
     edge: &EdgeState,
 ) -> Answer {
-    if let Some(part) = joined.as_deref().and_then(|joined| joined.mail.as_deref()) {
-        return mail::push(part, push, credential, edge);
+    if let Some(mail_role) = joined.as_deref().and_then(|joined| joined.mail.as_deref()) {
+        return mail::push(mail_role, push, credential, edge);
     }
     let Asked { channel, reply_to, event, payload } = push;
-    let now = |answer| Answer::Now(Outside::answered(reply_to.clone(), answer));
+    let now = |answer| Answer::Now(Completion::answered(reply_to.clone(), answer));
     let rule = edge.rules_for(channel.topic()).and_then(|rules| rules.push.clone());
     // Who may join may say that it is there.
     if let (None, presence::EVENT, Some(joined), Body::Json(text)) =
         (&rule, &*event, &mut joined, &payload)
-        && let Some(seat) = &mut joined.seat
+        && let Some(presence) = &mut joined.presence
     {
         let topic = joined.subscription.topic();
-        return now(
-            parse(text, limits::CARRIED_DEPTH).and_then(|push| seat.take_push(topic, &push, edge))
-        );
+        return now(parse(text, limits::CARRIED_DEPTH)
+            .and_then(|push| presence.take_push(topic, &push, edge)));
     }
     let joined = joined.as_deref();
     // Who answers a push decides about it as well, as long as no rights are declared.
@@ -63,7 +62,7 @@ pub(super) fn ask(
         Ok(payload) => {
             let topic = channel.topic().to_string();
             let answer = rule(edge.node().clone(), Push { topic, event, payload });
-            Answer::Later(Box::pin(async move { Outside::answered(reply_to, answer.await) }))
+            Answer::Later(Box::pin(async move { Completion::answered(reply_to, answer.await) }))
         }
         Err(refusal) => now(Err(refusal)),
     }
@@ -71,7 +70,7 @@ pub(super) fn ask(
 
 /// Publishes for somebody who has joined nothing. The rules of an application are for those who
 /// have, because a rule may have let them in.
-pub(super) fn announce(push: Asked, credential: &Credential, edge: &EdgeState) -> Outside {
+pub(super) fn announce(push: Asked, credential: &Credential, edge: &EdgeState) -> Completion {
     let Asked { channel, reply_to, event, payload } = push;
     let (topic, node) = (channel.topic(), edge.node());
     let open = node.anyone_publishes(topic);
@@ -83,7 +82,7 @@ pub(super) fn announce(push: Asked, credential: &Credential, edge: &EdgeState) -
             published.map(|_| json!({})).map_err(|error| refusal(&error))
         }
     };
-    Outside::answered(reply_to, answer)
+    Completion::answered(reply_to, answer)
 }
 
 /// The token that a push brings: `{"access_token": "…"}`.

@@ -25,7 +25,7 @@ const PREFIXES: [&str; 4] = [UNPROVEN, "token:", "key:", "phx_"];
 
 /// Parameters of a join.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Wish {
+pub(crate) struct JoinParams {
     /// Resume point.
     pub(crate) since: Since,
     /// Presence key; none for one of its own.
@@ -41,7 +41,7 @@ pub(crate) struct Wish {
 }
 
 /// A joiner's seat on a topic that keeps presence. With it goes who sits there.
-pub(crate) struct Seat {
+pub(crate) struct PresenceHandle {
     key: Option<Box<str>>,
     present: Option<(Present, Permit)>,
     /// Address of the client.
@@ -50,14 +50,14 @@ pub(crate) struct Seat {
 
 /// Refusal of a seat.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Unseated {
+pub(crate) enum PresenceRefusal {
     /// The key or the meta is refused.
     Presence(PresenceError),
     /// Limit of presences that is reached.
     Full(NoPermit),
 }
 
-impl Wish {
+impl JoinParams {
     /// Reads the parameters of a join. Who shows a token is present under its subject, whatever
     /// they say.
     pub(crate) fn of(
@@ -110,22 +110,22 @@ impl Wish {
     }
 }
 
-impl Seat {
+impl PresenceHandle {
     /// Takes a seat; none where presence is not kept.
     pub(crate) fn take(
         topic: &Arc<Topic>,
-        wish: &Wish,
+        join: &JoinParams,
         edge: &EdgeState,
-    ) -> Result<Option<Box<Self>>, Unseated> {
+    ) -> Result<Option<Box<Self>>, PresenceRefusal> {
         if topic.crowd().is_none() {
             return Ok(None);
         }
-        let key = wish.key.as_deref().map(Box::from);
-        let mut seat = Box::new(Self { key, present: None, from: wish.from });
-        if wish.tracks {
-            seat.track(topic, wish.meta.clone().map_err(Unseated::Presence)?, edge)?;
+        let key = join.key.as_deref().map(Box::from);
+        let mut presence = Box::new(Self { key, present: None, from: join.from });
+        if join.tracks {
+            presence.track(topic, join.meta.clone().map_err(PresenceRefusal::Presence)?, edge)?;
         }
-        Ok(Some(seat))
+        Ok(Some(presence))
     }
 
     /// Takes a push of the event `presence`: `{event: "track" | "untrack", payload}`.
@@ -137,7 +137,7 @@ impl Seat {
     ) -> Result<Value, Value> {
         match push["event"].as_str() {
             Some("track") => {
-                let tracked = meta_of(push.get("payload")).map_err(Unseated::Presence);
+                let tracked = meta_of(push.get("payload")).map_err(PresenceRefusal::Presence);
                 let tracked = tracked.and_then(|meta| self.track(topic, meta, edge));
                 tracked.map(|()| json!({})).map_err(|error| error.to_json())
             }
@@ -154,20 +154,20 @@ impl Seat {
         topic: &Arc<Topic>,
         meta: Map<String, Value>,
         edge: &EdgeState,
-    ) -> Result<(), Unseated> {
+    ) -> Result<(), PresenceRefusal> {
         let said = limits::PRESENCE_SPARED_BYTES
             + self.key.as_ref().map_or(0, |key| key.len())
             + serde_json::to_vec(&meta).map_or(0, |text| text.len());
         match &mut self.present {
             Some((present, permit)) => {
-                present.update(meta).map_err(Unseated::Presence)?;
+                present.update(meta).map_err(PresenceRefusal::Presence)?;
                 permit.weigh(said);
             }
             None => {
                 let permit = edge.take_permit(PermitKind::Presence, self.from);
-                let mut permit = permit.map_err(Unseated::Full)?;
+                let mut permit = permit.map_err(PresenceRefusal::Full)?;
                 let present = topic.track(self.key.as_deref(), meta);
-                let present = present.map_err(Unseated::Presence)?;
+                let present = present.map_err(PresenceRefusal::Presence)?;
                 permit.weigh(said);
                 self.present = present.map(|present| (present, permit));
             }
@@ -176,7 +176,7 @@ impl Seat {
     }
 }
 
-impl Unseated {
+impl PresenceRefusal {
     /// The stable code that clients see.
     pub(crate) fn code(&self) -> &'static str {
         match self {
@@ -218,37 +218,38 @@ mod tests {
 
     #[test]
     fn a_joiner_is_present_under_its_key_unless_it_only_watches() {
-        let wish = |params: Value| Wish::read(&params, None, "");
-        let key = |params: Value| wish(params).key;
+        let join = |params: Value| JoinParams::read(&params, None, "");
+        let key = |params: Value| join(params).key;
 
         assert_eq!(key(json!({"key": "a"})).as_deref(), Some("a"));
         assert_eq!(key(json!({"key": "a", "presence": {"key": "b"}})).as_deref(), Some("b"));
         assert_eq!(key(json!({"config": {"presence": {"key": "c"}}})).as_deref(), Some("c"));
         assert_eq!(key(json!({"key": ""})), None);
-        assert!(wish(json!({})).tracks && wish(json!({"presence": {"meta": {}}})).tracks);
+        assert!(join(json!({})).tracks && join(json!({"presence": {"meta": {}}})).tracks);
         for watcher in [
             json!({"presence": false}),
             json!({"presence": "false"}),
             json!({"presence": {"track": false}}),
             json!({"config": {"presence": {"key": ""}}}),
         ] {
-            assert!(!wish(watcher.clone()).tracks, "{watcher}");
+            assert!(!join(watcher.clone()).tracks, "{watcher}");
         }
-        let meta = wish(json!({"presence": {"meta": {"at": "desk"}}})).meta;
+        let meta = join(json!({"presence": {"meta": {"at": "desk"}}})).meta;
         assert_eq!(Value::Object(meta.unwrap()), json!({"at": "desk"}));
-        assert_eq!(wish(json!({"presence": {"meta": null}})).meta, Ok(Map::new()));
-        assert!(wish(json!({"presence": {"meta": "desk"}})).meta.is_err(), "it is not dropped");
+        assert_eq!(join(json!({"presence": {"meta": null}})).meta, Ok(Map::new()));
+        assert!(join(json!({"presence": {"meta": "desk"}})).meta.is_err(), "it is not dropped");
     }
 
     #[test]
     fn nobody_takes_the_key_of_a_subject_by_saying_it() {
-        let key = |subject, whose| Wish::read(&json!({"key": "ann"}), subject, whose).key.unwrap();
+        let key =
+            |subject, whose| JoinParams::read(&json!({"key": "ann"}), subject, whose).key.unwrap();
 
         assert_eq!(key(Some("bob"), ""), "bob", "the subject is the key");
         assert_eq!(key(None, UNPROVEN), "anonymous:ann");
         assert_eq!(key(None, "key:billing:"), "key:billing:ann");
         assert_eq!(key(None, ""), "ann", "where there are no subjects, or of the operator");
-        assert_eq!(Wish::read(&json!({}), None, UNPROVEN).key, None);
+        assert_eq!(JoinParams::read(&json!({}), None, UNPROVEN).key, None);
     }
 
     #[test]
@@ -263,7 +264,8 @@ mod tests {
             "token:key:billing:ann",
             "phx_1",
         ];
-        let key = |subject, whose| Wish::read(&json!({"key": "ann"}), subject, whose).key.unwrap();
+        let key =
+            |subject, whose| JoinParams::read(&json!({"key": "ann"}), subject, whose).key.unwrap();
         let mut keys: Vec<String> = subjects.map(|subject| key(Some(subject), "")).into();
         keys.extend([key(None, UNPROVEN), key(None, "key:billing:")]);
 

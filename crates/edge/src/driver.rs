@@ -1,17 +1,17 @@
-//! Talk of one client: a session machine with the topics that it has joined.
+//! Driver of one client's session: the session machine with the topics that it has joined.
 //!
-//! Nothing here does I/O or waits. Whoever drives a talk hands events in, takes frames and
-//! questions out ([`Wants`]), and brings the answers back ([`Outside`]). A shard drives thousands
-//! of them, a long-poll session one.
+//! Nothing here does I/O or waits. A shard or a long-poll session hands events in, takes frames and
+//! requests out ([`Actions`]), and brings the answers back ([`Completion`]). A shard has thousands
+//! of these, a long-poll session one.
 
 mod joined;
 pub(crate) mod joining;
+mod machine;
 mod mail;
 pub(crate) mod presence;
 mod pushing;
 pub(crate) mod rest;
 mod rights;
-mod speaker;
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -37,10 +37,10 @@ use serde_json::{Value, json};
 use smallvec::SmallVec;
 
 pub(crate) use self::joined::{Joined, News};
-use self::mail::{Part, Role};
-use self::presence::Wish;
+use self::machine::SessionMachine;
+use self::mail::{MailRole, Role};
+use self::presence::JoinParams;
 use self::rest::Rest;
-use self::speaker::Speaker;
 use crate::state::EdgeState;
 use crate::wall_clock::{left_ms, wall_us};
 
@@ -49,21 +49,21 @@ const TOKEN_EVENT: &str = "access_token";
 /// The event by which a client is told, once, why a channel is closed to it.
 pub(crate) const ENDED_EVENT: &str = "access_ended";
 
-/// Event from outside, mostly an answer that the talk has waited for.
-pub(crate) enum Outside {
+/// Completion of what a session driver has waited for.
+pub(crate) enum Completion {
     /// The rules let a client join, and the topic is settled.
-    Allowed(Channel, Box<Wish>),
+    Allowed(Channel, Box<JoinParams>),
     /// A join was refused.
     Refused(Channel, Value),
     /// A join has registered a server, or found the queue to send to.
-    Entered(Channel, Box<Part>),
+    Entered(Channel, Box<MailRole>),
     /// A push was answered, with JSON if that was good.
     Answered(Option<ReplyTo>, Result<Bytes, Value>),
     /// A rule failed in the middle.
     Crashed(Channel),
 }
 
-impl Outside {
+impl Completion {
     /// The same, but nobody joins while more waits than may: a client that is refused tries again.
     pub(crate) fn or_overloaded(self) -> Self {
         match self {
@@ -83,25 +83,25 @@ impl Outside {
     }
 }
 
-/// Question that has to be answered before the talk goes on with a channel.
-pub(crate) enum Ask {
+/// Request that has to be answered before the session driver goes on with a channel.
+pub(crate) enum Request {
     /// Join to be allowed.
     Join { channel: Channel, params: Bytes },
     /// Push to be answered.
     Push { channel: Channel, reply_to: Option<ReplyTo>, event: String, payload: Body },
 }
 
-impl Ask {
+impl Request {
     pub(crate) fn channel(&self) -> &Channel {
         match self {
             Self::Join { channel, .. } | Self::Push { channel, .. } => channel,
         }
     }
 
-    fn refused(self, reason: Value) -> Outside {
+    fn refused(self, reason: Value) -> Completion {
         match self {
-            Self::Join { channel, .. } => Outside::Refused(channel, reason),
-            Self::Push { reply_to, .. } => Outside::Answered(reply_to, Err(reason)),
+            Self::Join { channel, .. } => Completion::Refused(channel, reason),
+            Self::Push { reply_to, .. } => Completion::Answered(reply_to, Err(reason)),
         }
     }
 }
@@ -109,7 +109,7 @@ impl Ask {
 /// An answer, or the wait for one.
 pub(crate) enum Answer {
     /// Known at once.
-    Now(Outside),
+    Now(Completion),
     /// Awaited: a commit, which is another thread's work; nothing is done here but to wait.
     Awaited(Wait),
     /// Computed by an application, which may take long.
@@ -117,15 +117,15 @@ pub(crate) enum Answer {
 }
 
 /// The wait for an answer.
-pub(crate) type Wait = Pin<Box<dyn Future<Output = Outside> + Send>>;
+pub(crate) type Wait = Pin<Box<dyn Future<Output = Completion> + Send>>;
 
-/// Output of a talk for its driver, in order: first the frames, then the questions.
+/// Actions that a session driver wants done, in order: first the frames, then the requests.
 #[derive(Default)]
-pub(crate) struct Wants {
+pub(crate) struct Actions {
     /// Frames to be sent.
     pub(crate) frames: Vec<Frame>,
-    /// Questions to be answered.
-    pub(crate) asks: VecDeque<Ask>,
+    /// Requests to be answered.
+    pub(crate) requests: VecDeque<Request>,
     /// Topics that were left.
     pub(crate) left: Vec<Joined>,
     /// Topics whose right has ended: what was queued of them is not for this client any more.
@@ -151,10 +151,10 @@ pub(crate) struct Close {
 
 /// One client's side of its channels. First what every message needs.
 #[repr(C)]
-pub(crate) struct Talk {
+pub(crate) struct SessionDriver {
     /// Mostly one, and then at hand with the rest.
     joined: SmallVec<[Joined; 1]>,
-    speaker: Speaker,
+    machine: SessionMachine,
     close: Option<Close>,
     credential: Credential,
     /// Time at which the credential ends, in milliseconds of the clock of the edge.
@@ -163,7 +163,7 @@ pub(crate) struct Talk {
     renewed: bool,
 }
 
-impl Talk {
+impl SessionDriver {
     /// A client on a socket.
     pub(crate) fn on_socket(vsn: Vsn, credential: Credential, edge: &EdgeState) -> Self {
         Self::new(Arc::clone(edge.session_options(vsn)), credential, edge)
@@ -181,19 +181,19 @@ impl Talk {
         Self {
             ends: edge.end_of(&credential),
             credential,
-            ..Self::of(Speaker::Channels(Session::new(options, edge.now())))
+            ..Self::of(SessionMachine::Channels(Session::new(options, edge.now())))
         }
     }
 
     /// A client of the Janus wire. It is greeted with whatever it is told first.
     fn janus(options: janus::Options, token: Token, edge: &EdgeState) -> Self {
         let at = Timestamp(wall_us());
-        Self::of(Speaker::janus(JanusSession::new(options, token, at, edge.now())))
+        Self::of(SessionMachine::janus(JanusSession::new(options, token, at, edge.now())))
     }
 
-    fn of(speaker: Speaker) -> Self {
+    fn of(machine: SessionMachine) -> Self {
         Self {
-            speaker,
+            machine,
             joined: SmallVec::new(),
             close: None,
             credential: Credential::anonymous(),
@@ -204,21 +204,21 @@ impl Talk {
 
     /// The token by which this session is found, on the Janus wire.
     pub(crate) fn token(&self) -> Option<Token> {
-        self.speaker.token()
+        self.machine.token()
     }
 
     /// Returns true if the session waits for another connection.
     pub(crate) fn is_detached(&self) -> bool {
-        self.speaker.is_detached()
+        self.machine.is_detached()
     }
 
     /// Milliseconds of the clock at which [`Event::Tick`] is due.
     pub(crate) fn next_deadline(&self) -> Option<u64> {
-        self.speaker.next_deadline().into_iter().chain(self.ends).min()
+        self.machine.next_deadline().into_iter().chain(self.ends).min()
     }
 
     pub(crate) fn vsn(&self) -> Vsn {
-        self.speaker.vsn()
+        self.machine.vsn()
     }
 
     /// Returns true if the wire can carry bytes: neither version 1 nor the Janus wire can.
@@ -245,55 +245,55 @@ impl Talk {
     }
 
     /// Hands an event to the session and sorts what it wants.
-    pub(crate) fn tell(&mut self, event: Event<'_>, now: u64, wants: &mut Wants) {
-        self.step(event, now, wants);
-        self.look_at_end(now, wants);
+    pub(crate) fn tell(&mut self, event: Event<'_>, now: u64, actions: &mut Actions) {
+        self.step(event, now, actions);
+        self.look_at_end(now, actions);
     }
 
     /// The same for what only clients of the Janus wire say.
-    pub(crate) fn hear(&mut self, event: janus::Event<'_>, now: u64, wants: &mut Wants) {
-        self.speaker.hear(event, now);
-        self.sort(wants);
-        self.look_at_end(now, wants);
+    pub(crate) fn hear(&mut self, event: janus::Event<'_>, now: u64, actions: &mut Actions) {
+        self.machine.hear(event, now);
+        self.sort(actions);
+        self.look_at_end(now, actions);
     }
 
-    fn look_at_end(&mut self, now: u64, wants: &mut Wants) {
+    fn look_at_end(&mut self, now: u64, actions: &mut Actions) {
         if self.ends.is_some_and(|ends| now >= ends) {
             // It ends at a time of day, and the clock may have been set back.
             self.ends = left_ms(&self.credential).filter(|left| *left > 0).map(|left| now + left);
             if self.ends.is_none() {
-                self.end_access(|_| Err(Refusal::TokenExpired), now, wants);
+                self.end_access(|_| Err(Refusal::TokenExpired), now, actions);
             }
         }
     }
 
-    fn step(&mut self, event: Event<'_>, now: u64, wants: &mut Wants) {
-        self.speaker.handle(event, now);
-        self.sort(wants);
+    fn step(&mut self, event: Event<'_>, now: u64, actions: &mut Actions) {
+        self.machine.handle(event, now);
+        self.sort(actions);
     }
 
-    fn sort(&mut self, wants: &mut Wants) {
-        while let Some(effect) = self.speaker.next_effect() {
+    fn sort(&mut self, actions: &mut Actions) {
+        while let Some(effect) = self.machine.next_effect() {
             let effect = match effect {
                 janus::Effect::Shared(effect) => effect,
                 janus::Effect::Attach { token } => {
-                    wants.attach = Some(token);
+                    actions.attach = Some(token);
                     continue;
                 }
             };
             match effect {
-                Effect::Send(frame) => wants.frames.push(frame),
+                Effect::Send(frame) => actions.frames.push(frame),
                 Effect::Join { channel, params } => {
-                    wants.asks.push_back(Ask::Join { channel, params });
+                    actions.requests.push_back(Request::Join { channel, params });
                 }
-                Effect::Leave { channel } => wants.left.extend(self.leave(channel.id())),
+                Effect::Leave { channel } => actions.left.extend(self.leave(channel.id())),
                 Effect::Push { channel, reply_to, event, payload } => {
-                    wants.asks.push_back(Ask::Push { channel, reply_to, event, payload });
+                    actions.requests.push_back(Request::Push { channel, reply_to, event, payload });
                 }
                 Effect::Close { code, reason } => self.close = Some(Close { code, reason }),
                 Effect::Ended => {
-                    wants.left.extend(self.joined.drain(..));
-                    wants.asks.clear();
+                    actions.left.extend(self.joined.drain(..));
+                    actions.requests.clear();
                     self.close.get_or_insert(Close { code: 1012, reason: "ended" });
                 }
             }
@@ -301,23 +301,28 @@ impl Talk {
     }
 
     /// Answers a question, or says how the answer will come.
-    pub(crate) fn answer(&mut self, ask: Ask, edge: &EdgeState, from: Option<IpAddr>) -> Answer {
+    pub(crate) fn answer(
+        &mut self,
+        request: Request,
+        edge: &EdgeState,
+        from: Option<IpAddr>,
+    ) -> Answer {
         if let Err(reason) = self.look_at_key(edge, from) {
-            return Answer::Now(ask.refused(reason));
+            return Answer::Now(request.refused(reason));
         }
-        match ask {
-            Ask::Join { channel, params } => self.ask_join(channel, &params, edge, from),
+        match request {
+            Request::Join { channel, params } => self.ask_join(channel, &params, edge, from),
             // Who publishes over Janus has joined nothing.
-            Ask::Push { channel, reply_to, event, payload } if self.token().is_some() => {
+            Request::Push { channel, reply_to, event, payload } if self.token().is_some() => {
                 let push = pushing::Asked { channel, reply_to, event, payload };
                 Answer::Now(pushing::announce(push, &self.credential, edge))
             }
-            Ask::Push { reply_to, event, payload, .. } if event == TOKEN_EVENT => {
+            Request::Push { reply_to, event, payload, .. } if event == TOKEN_EVENT => {
                 let renewed =
                     pushing::token(payload).and_then(|token| self.renew(&token, edge, from));
-                Answer::Now(Outside::answered(reply_to, renewed.map(|()| json!({}))))
+                Answer::Now(Completion::answered(reply_to, renewed.map(|()| json!({}))))
             }
-            Ask::Push { channel, reply_to, event, payload } => {
+            Request::Push { channel, reply_to, event, payload } => {
                 let id = channel.id();
                 let joined = self.joined.iter_mut().find(|joined| joined.id == id);
                 let push = pushing::Asked { channel, reply_to, event, payload };
@@ -328,65 +333,67 @@ impl Talk {
 
     /// Looks again at what was joined before, if another token has come since: whatever the answer
     /// to the message that brought it waits for.
-    pub(crate) fn look_again(&mut self, edge: &EdgeState, wants: &mut Wants) {
+    pub(crate) fn look_again(&mut self, edge: &EdgeState, actions: &mut Actions) {
         if std::mem::take(&mut self.renewed) {
-            self.review(edge, edge.now(), wants);
+            self.review(edge, edge.now(), actions);
         }
     }
 
     /// Asks for the right again by which an answer was waited for: what was allowed before the wait
     /// may not be allowed any more.
-    pub(crate) fn ask_again(&self, outside: Outside, edge: &EdgeState) -> Outside {
-        let (channel, role) = match &outside {
-            Outside::Allowed(channel, _) => {
-                (channel, Role::of(channel.topic(), self.speaker.is_channels()))
+    pub(crate) fn ask_again(&self, completion: Completion, edge: &EdgeState) -> Completion {
+        let (channel, role) = match &completion {
+            Completion::Allowed(channel, _) => {
+                (channel, Role::of(channel.topic(), self.machine.is_channels()))
             }
-            Outside::Entered(channel, part) => (channel, part.role()),
-            Outside::Refused(..) | Outside::Answered(..) | Outside::Crashed(_) => return outside,
+            Completion::Entered(channel, mail_role) => (channel, mail_role.role()),
+            Completion::Refused(..) | Completion::Answered(..) | Completion::Crashed(_) => {
+                return completion;
+            }
         };
         match role.may(channel.topic(), &self.credential, edge) {
-            Ok(()) => outside,
-            Err(refusal) => Outside::Refused(channel.clone(), refused(&refusal)),
+            Ok(()) => completion,
+            Err(refusal) => Completion::Refused(channel.clone(), refused(&refusal)),
         }
     }
 
     /// Takes an answer in. The channel that the client has joined by it, if it has.
     pub(crate) fn take(
         &mut self,
-        outside: Outside,
+        completion: Completion,
         edge: &EdgeState,
         listener: impl FnOnce(&Arc<str>) -> Listener,
-        wants: &mut Wants,
+        actions: &mut Actions,
     ) -> Option<ChannelId> {
         let now = edge.now();
-        match outside {
-            Outside::Allowed(channel, wish) => {
+        match completion {
+            Completion::Allowed(channel, join) => {
                 let listener = listener(channel.topic());
-                self.enter(channel, &wish, edge, &listener, wants)
+                self.enter(channel, &join, edge, &listener, actions)
             }
-            Outside::Entered(channel, part) => {
+            Completion::Entered(channel, mail_role) => {
                 let listener = listener(channel.topic());
-                self.enter_mail(channel, part, edge, &listener, wants)
+                self.enter_mail(channel, mail_role, edge, &listener, actions)
             }
-            Outside::Refused(channel, reason) => {
+            Completion::Refused(channel, reason) => {
                 edge.refusals().count(&reason);
                 let response = Bytes::from(reason.to_string());
                 let outcome = JoinOutcome::Refused { response };
-                self.tell(Event::JoinAnswered { channel, outcome }, now, wants);
+                self.tell(Event::JoinAnswered { channel, outcome }, now, actions);
                 None
             }
-            Outside::Answered(None, _) => None,
-            Outside::Answered(Some(reply_to), answer) => {
+            Completion::Answered(None, _) => None,
+            Completion::Answered(Some(reply_to), answer) => {
                 let (status, response) = match answer {
                     Ok(response) => ("ok", response),
                     Err(response) => ("error", response.to_string().into()),
                 };
                 let response = Body::Json(response);
-                self.tell(Event::Replied { reply_to, status, response }, now, wants);
+                self.tell(Event::Replied { reply_to, status, response }, now, actions);
                 None
             }
-            Outside::Crashed(channel) => {
-                self.end_channel(channel, now, wants);
+            Completion::Crashed(channel) => {
+                self.end_channel(channel, now, actions);
                 None
             }
         }
@@ -399,7 +406,7 @@ impl Talk {
         id: ChannelId,
         missed: u64,
         now: u64,
-        wants: &mut Wants,
+        actions: &mut Actions,
     ) -> bool {
         let Some(joined) = self.find(id) else {
             return true;
@@ -409,9 +416,9 @@ impl Talk {
             let (place, greeting) = (joined.subscription.place(), joined.greeting());
             if let Some(place) = place.filter(|_| missed > 0) {
                 let gap = gap(missed, &place).to_string();
-                self.push(&channel, GAP_EVENT, gap.into(), now, wants);
+                self.push(&channel, GAP_EVENT, gap.into(), now, actions);
             }
-            self.greet(&channel, greeting, now, wants);
+            self.greet(&channel, greeting, now, actions);
             return true;
         };
         let Some(caught_up) = dataset.try_catch_up(&mut joined.subscription, joined.position)
@@ -425,7 +432,7 @@ impl Talk {
                 joined.rest = Some(Box::new(Rest::Rows(pushes)));
             }
             // The topic is gone or has grown too large: the client joins again and is told why.
-            Err(_) => self.end_channel(channel, now, wants),
+            Err(_) => self.end_channel(channel, now, actions),
         }
         true
     }
@@ -443,7 +450,7 @@ impl Talk {
 
     /// A key that came with a frame holds from there on, if it is good.
     fn look_at_key(&mut self, edge: &EdgeState, from: Option<IpAddr>) -> Result<(), Value> {
-        let Some(key) = self.speaker.new_key() else {
+        let Some(key) = self.machine.new_key() else {
             return Ok(());
         };
         if let Some(credential) = edge.shown(key, from).map_err(|refusal| refused(&refusal))? {
@@ -451,7 +458,7 @@ impl Talk {
             self.credential = credential;
             self.renewed = true;
         }
-        self.speaker.know_key();
+        self.machine.know_key();
         Ok(())
     }
 
@@ -461,10 +468,10 @@ impl Talk {
         event: &str,
         payload: Bytes,
         now: u64,
-        wants: &mut Wants,
+        actions: &mut Actions,
     ) {
         let (channel, payload) = (channel.clone(), Body::Json(payload));
-        self.tell(Event::Pushed { channel, event, payload }, now, wants);
+        self.tell(Event::Pushed { channel, event, payload }, now, actions);
     }
 
     /// Tells who is present on the topic: the first of them now, the others as the client takes
@@ -474,10 +481,10 @@ impl Talk {
         channel: &Channel,
         greeting: Option<Greeting>,
         now: u64,
-        wants: &mut Wants,
+        actions: &mut Actions,
     ) {
         let Some(Greeting { told: Told { event, payload }, rest }) = greeting else { return };
-        self.push(channel, event, payload.into(), now, wants);
+        self.push(channel, event, payload.into(), now, actions);
         if let Some(after) = rest
             && let Some(joined) = self.find(channel.id())
         {
@@ -486,9 +493,9 @@ impl Talk {
         }
     }
 
-    fn end_channel(&mut self, channel: Channel, now: u64, wants: &mut Wants) {
-        wants.left.extend(self.leave(channel.id()));
-        self.tell(Event::ChannelEnded { channel, how: Ending::Crashed }, now, wants);
+    fn end_channel(&mut self, channel: Channel, now: u64, actions: &mut Actions) {
+        actions.left.extend(self.leave(channel.id()));
+        self.tell(Event::ChannelEnded { channel, how: Ending::Crashed }, now, actions);
     }
 
     fn leave(&mut self, id: ChannelId) -> Option<Joined> {

@@ -5,33 +5,33 @@ use instep_node::Dataset;
 use instep_protocol::encode::Body;
 use instep_protocol::session::{Channel, Ending, Event};
 
-use super::mail::{Part, Role};
-use super::{ENDED_EVENT, Joined, Revoked, Talk, Wants, refused};
+use super::mail::{MailRole, Role};
+use super::{Actions, ENDED_EVENT, Joined, Revoked, SessionDriver, refused};
 use crate::state::EdgeState;
 
-impl Talk {
+impl SessionDriver {
     /// Closes the channels that the client may not have any more, or that have lost their dataset.
-    pub(crate) fn review(&mut self, edge: &EdgeState, now: u64, wants: &mut Wants) {
+    pub(crate) fn review(&mut self, edge: &EdgeState, now: u64, actions: &mut Actions) {
         let credential = self.credential.clone();
-        let is_channels = self.speaker.is_channels();
+        let is_channels = self.machine.is_channels();
         let may = |joined: &Joined| {
             let topic = joined.channel.topic();
-            let role = joined.mail.as_deref().map(Part::role);
+            let role = joined.mail.as_deref().map(MailRole::role);
             role.unwrap_or_else(|| Role::of(topic, is_channels)).may(topic, &credential, edge)
         };
-        self.end_access(may, now, wants);
-        self.end_removed(now, wants);
+        self.end_access(may, now, actions);
+        self.end_removed(now, actions);
         // The clock may have been set.
         self.ends = edge.end_of(&self.credential);
     }
 
     /// Ends the channels of datasets that were removed. Their clients join again and are told that
     /// nothing is there, or what is there now.
-    fn end_removed(&mut self, now: u64, wants: &mut Wants) {
+    fn end_removed(&mut self, now: u64, actions: &mut Actions) {
         let is_removed = |joined: &&Joined| joined.dataset().is_some_and(Dataset::is_removed);
         let channels = self.joined.iter().filter(is_removed).map(|joined| joined.channel.clone());
         for channel in channels.collect::<Vec<_>>() {
-            self.end_channel(channel, now, wants);
+            self.end_channel(channel, now, actions);
         }
     }
 
@@ -41,7 +41,7 @@ impl Talk {
         &mut self,
         may: impl Fn(&Joined) -> Result<(), Refusal>,
         now: u64,
-        wants: &mut Wants,
+        actions: &mut Actions,
     ) {
         let lost: Vec<(Channel, Refusal)> = self
             .joined
@@ -51,11 +51,11 @@ impl Talk {
         for (channel, refusal) in lost {
             let payload = Body::Json(refused(&refusal).to_string().into());
             let told = Event::Pushed { channel: channel.clone(), event: ENDED_EVENT, payload };
-            self.step(told, now, wants);
+            self.step(told, now, actions);
             let (topic, reason) = (channel.topic().to_string(), refusal.code());
-            wants.revoked.push(Revoked { topic, reason });
-            wants.left.extend(self.leave(channel.id()));
-            self.step(Event::ChannelEnded { channel, how: Ending::Closed }, now, wants);
+            actions.revoked.push(Revoked { topic, reason });
+            actions.left.extend(self.leave(channel.id()));
+            self.step(Event::ChannelEnded { channel, how: Ending::Closed }, now, actions);
         }
     }
 }

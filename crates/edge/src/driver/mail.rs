@@ -16,7 +16,7 @@ use instep_protocol::session::{Channel, ChannelId, Ending, Event, JoinOutcome, R
 use serde_json::{Value, json};
 
 use super::pushing::Asked;
-use super::{Answer, Joined, Outside, Talk, Wait, Wants};
+use super::{Actions, Answer, Completion, Joined, SessionDriver, Wait};
 use crate::permits::{Permit, PermitKind};
 use crate::state::EdgeState;
 
@@ -35,14 +35,14 @@ pub(super) enum Role<'a> {
 }
 
 /// Membership in a topic of mail.
-pub(crate) enum Part {
+pub(crate) enum MailRole {
     /// It takes a server's mail, and has a place among those who do.
     Server { registration: Registration, _permit: Permit },
     /// It sends messages.
     Sender { dataset: Dataset, queue: Name },
 }
 
-impl Part {
+impl MailRole {
     pub(super) fn dataset(&self) -> &Dataset {
         match self {
             Self::Server { registration, .. } => registration.dataset(),
@@ -99,7 +99,7 @@ impl<'a> Role<'a> {
 }
 
 /// The queue of a dataset, for a client whose right to that was checked.
-pub(super) fn open(dataset: &str, queue: &str, edge: &EdgeState) -> Result<Box<Part>, Value> {
+pub(super) fn open(dataset: &str, queue: &str, edge: &EdgeState) -> Result<Box<MailRole>, Value> {
     let refused = |reason: &str, detail: String| json!({"reason": reason, "detail": detail});
     let found =
         edge.node().dataset(dataset).ok_or_else(|| match edge.node().why_unopened(dataset) {
@@ -108,7 +108,7 @@ pub(super) fn open(dataset: &str, queue: &str, edge: &EdgeState) -> Result<Box<P
         })?;
     let name = Name::new(queue).ok().filter(|name| found.state().mail.queue(name).is_some());
     let name = name.ok_or_else(|| refused("unknown_queue", format!("there is no queue {queue:?}")));
-    Ok(Box::new(Part::Sender { dataset: found, queue: name? }))
+    Ok(Box::new(MailRole::Sender { dataset: found, queue: name? }))
 }
 
 /// Registers a server, for a client that may do that somewhere.
@@ -120,22 +120,22 @@ pub(super) fn register(
 ) -> Answer {
     let (wish, dataset) = match wish(channel.topic(), params, credential, edge) {
         Ok(found) => found,
-        Err(reason) => return Answer::Now(Outside::Refused(channel, reason)),
+        Err(reason) => return Answer::Now(Completion::Refused(channel, reason)),
     };
     let permit = match edge.take_permit(PermitKind::Registration, from) {
         Ok(permit) => permit,
         Err(full) => {
             let error = MailError::from(full);
-            return Answer::Now(Outside::Refused(channel, refused(&error)));
+            return Answer::Now(Completion::Refused(channel, refused(&error)));
         }
     };
     Answer::Awaited(Box::pin(async move {
         match dataset.register(wish.server, wish.credit, wish.have).await {
             Ok(registration) => {
-                let part = Part::Server { registration, _permit: permit };
-                Outside::Entered(channel, Box::new(part))
+                let mail_role = MailRole::Server { registration, _permit: permit };
+                Completion::Entered(channel, Box::new(mail_role))
             }
-            Err(error) => Outside::Refused(channel, refused(&error)),
+            Err(error) => Completion::Refused(channel, refused(&error)),
         }
     }))
 }
@@ -160,18 +160,25 @@ fn wish(
 }
 
 /// Takes a push to a topic of mail that the client has joined.
-pub(super) fn push(part: &Part, push: Asked, credential: &Credential, edge: &EdgeState) -> Answer {
+pub(super) fn push(
+    mail_role: &MailRole,
+    push: Asked,
+    credential: &Credential,
+    edge: &EdgeState,
+) -> Answer {
     let Asked { channel, reply_to, event, payload } = push;
-    let now = |refusal| Answer::Now(Outside::Answered(reply_to.clone(), Err(refusal)));
-    if let Err(refusal) = part.role().may(channel.topic(), credential, edge) {
+    let now = |refusal| Answer::Now(Completion::Answered(reply_to.clone(), Err(refusal)));
+    if let Err(refusal) = mail_role.role().may(channel.topic(), credential, edge) {
         return now(super::refused(&refusal));
     }
     let Body::Json(text) = payload else {
         return now(json!({"reason": "json_wanted"}));
     };
-    let wait = match part {
-        Part::Server { registration, .. } => answer(registration, reply_to.clone(), &event, &text),
-        Part::Sender { dataset, queue } => {
+    let wait = match mail_role {
+        MailRole::Server { registration, .. } => {
+            answer(registration, reply_to.clone(), &event, &text)
+        }
+        MailRole::Sender { dataset, queue } => {
             let principal = credential.principal().name();
             send(dataset, (queue, principal), reply_to.clone(), (&event, &text))
         }
@@ -189,7 +196,7 @@ fn answer(
     let said = registration.say(event, text)?;
     Ok(Box::pin(async move {
         let said = said.await.map(|reply| reply.to_json());
-        Outside::Answered(reply_to, said.map_err(|error| refused(&error)))
+        Completion::Answered(reply_to, said.map_err(|error| refused(&error)))
     }))
 }
 
@@ -212,7 +219,7 @@ fn send(
             let text = serde_json::to_vec(&sent);
             text.map(Bytes::from).map_err(|error| MailError::Bad(error.to_string()))
         });
-        Outside::Answered(reply_to, answer.map_err(|error| refused(&error)))
+        Completion::Answered(reply_to, answer.map_err(|error| refused(&error)))
     }))
 }
 
@@ -221,32 +228,32 @@ fn refused(error: &MailError) -> Value {
     json!({"reason": error.code(), "detail": error.to_string()})
 }
 
-impl Talk {
+impl SessionDriver {
     /// Enters somebody on a topic of mail.
     pub(super) fn enter_mail(
         &mut self,
         channel: Channel,
-        part: Box<Part>,
+        mail_role: Box<MailRole>,
         edge: &EdgeState,
         listener: &Listener,
-        wants: &mut Wants,
+        actions: &mut Actions,
     ) -> Option<ChannelId> {
         let node: &Node = edge.node();
         let subscription = node.topics().subscribe(channel.topic(), listener);
-        let greeting = match &*part {
-            Part::Server { registration, .. } => registration.greeting(),
-            Part::Sender { .. } => json!({}),
+        let greeting = match &*mail_role {
+            MailRole::Server { registration, .. } => registration.greeting(),
+            MailRole::Sender { .. } => json!({}),
         };
         let response = Bytes::from(greeting.to_string());
         let outcome = JoinOutcome::Accepted { response };
-        self.tell(Event::JoinAnswered { channel: channel.clone(), outcome }, edge.now(), wants);
-        if !self.speaker.is_joined(&channel) {
+        self.tell(Event::JoinAnswered { channel: channel.clone(), outcome }, edge.now(), actions);
+        if !self.machine.is_joined(&channel) {
             return None;
         }
-        if let Part::Server { registration, .. } = &*part {
+        if let MailRole::Server { registration, .. } = &*mail_role {
             registration.listen(listener.clone());
         }
-        let joined = Joined { mail: Some(part), ..Joined::new(channel.clone(), subscription) };
+        let joined = Joined { mail: Some(mail_role), ..Joined::new(channel.clone(), subscription) };
         self.joined.push(joined);
         Some(channel.id())
     }
@@ -258,7 +265,7 @@ impl Talk {
         id: ChannelId,
         (most, bytes): (usize, usize),
         now: u64,
-        wants: &mut Wants,
+        actions: &mut Actions,
     ) -> (usize, bool) {
         let (mut count, mut size) = (0, 0);
         while count < most && size < bytes {
@@ -270,10 +277,10 @@ impl Talk {
             let (event, payload) = told.event();
             size += payload.len();
             count += 1;
-            self.push(&channel, event, payload, now, wants);
+            self.push(&channel, event, payload, now, actions);
             if told == Told::Replaced {
-                wants.left.extend(self.leave(id));
-                self.tell(Event::ChannelEnded { channel, how: Ending::Closed }, now, wants);
+                actions.left.extend(self.leave(id));
+                self.tell(Event::ChannelEnded { channel, how: Ending::Closed }, now, actions);
                 return (count, false);
             }
         }
@@ -289,8 +296,8 @@ impl Joined {
 
     fn server(&self) -> Option<&Registration> {
         match self.mail.as_deref() {
-            Some(Part::Server { registration, .. }) => Some(registration),
-            Some(Part::Sender { .. }) | None => None,
+            Some(MailRole::Server { registration, .. }) => Some(registration),
+            Some(MailRole::Sender { .. }) | None => None,
         }
     }
 }

@@ -1,11 +1,11 @@
-//! Speaker for a client: the session machine of its wire.
+//! Session machine of a client, by the wire that it speaks.
 
 use instep_protocol::janus::Token;
 use instep_protocol::janus::session::{self as janus, JanusSession};
 use instep_protocol::session::{Channel, Event, Session};
 use instep_protocol::vsn::Vsn;
 
-pub(super) enum Speaker {
+pub(super) enum SessionMachine {
     /// The messages of Channels.
     Channels(Session),
     /// The Janus wire. Elsewhere: the others are many, and smaller.
@@ -18,7 +18,7 @@ pub(super) struct Janus {
     known: Option<Box<str>>,
 }
 
-impl Speaker {
+impl SessionMachine {
     pub(super) fn janus(session: JanusSession) -> Self {
         Self::Janus(Box::new(Janus { session, known: None }))
     }
