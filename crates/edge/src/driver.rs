@@ -10,14 +10,13 @@ mod machine;
 mod mail;
 pub(crate) mod presence;
 mod pushing;
+mod request;
 pub(crate) mod rest;
 mod rights;
+mod role;
 
-use std::collections::VecDeque;
-use std::future::Future;
 use std::io;
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -25,12 +24,12 @@ use instep_access::{Credential, Refusal};
 use instep_model::presence::{Greeting, Told};
 use instep_node::Listener;
 use instep_node::live::{GAP_EVENT, LivePlace};
-use instep_protocol::encode::{Body, Frame};
+use instep_protocol::encode::Body;
 use instep_protocol::janus::session::{self as janus, JanusSession};
 use instep_protocol::janus::{Timestamp, Token};
 use instep_protocol::payload::rows::Pushes;
 use instep_protocol::session::{
-    Channel, ChannelId, Effect, Ending, Event, JoinOutcome, Options, ReplyTo, Session,
+    Channel, ChannelId, Effect, Ending, Event, JoinOutcome, Options, Session,
 };
 use instep_protocol::vsn::Vsn;
 use serde_json::{Value, json};
@@ -38,9 +37,11 @@ use smallvec::SmallVec;
 
 pub(crate) use self::joined::{Joined, News};
 use self::machine::SessionMachine;
-use self::mail::{MailRole, Role};
-use self::presence::JoinParams;
+pub(crate) use self::request::{
+    Actions, Answer, Close, Completion, PushRequest, Request, Revoked, Wait,
+};
 use self::rest::Rest;
+use self::role::Role;
 use crate::state::EdgeState;
 use crate::wall_clock::{left_ms, wall_us};
 
@@ -48,106 +49,6 @@ use crate::wall_clock::{left_ms, wall_us};
 const TOKEN_EVENT: &str = "access_token";
 /// The event by which a client is told, once, why a channel is closed to it.
 pub(crate) const ENDED_EVENT: &str = "access_ended";
-
-/// Completion of what a session driver has waited for.
-pub(crate) enum Completion {
-    /// The rules let a client join, and the topic is settled.
-    Allowed(Channel, Box<JoinParams>),
-    /// A join was refused.
-    Refused(Channel, Value),
-    /// A join has registered a server, or found the queue to send to.
-    Entered(Channel, Box<MailRole>),
-    /// A push was answered, with JSON if that was good.
-    Answered(Option<ReplyTo>, Result<Bytes, Value>),
-    /// A rule failed in the middle.
-    Crashed(Channel),
-}
-
-impl Completion {
-    /// The same, but nobody joins while more waits than may: a client that is refused tries again.
-    pub(crate) fn or_overloaded(self) -> Self {
-        match self {
-            Self::Allowed(channel, _) => Self::Refused(channel, overloaded()),
-            Self::Refused(..) | Self::Entered(..) | Self::Answered(..) | Self::Crashed(_) => self,
-        }
-    }
-
-    fn answered(reply_to: Option<ReplyTo>, answer: Result<Value, Value>) -> Self {
-        let text = |response: Value| match &reply_to {
-            Some(_) => response.to_string().into(),
-            // Nobody hears it.
-            None => Bytes::new(),
-        };
-        let answer = answer.map(text);
-        Self::Answered(reply_to, answer)
-    }
-}
-
-/// Request that has to be answered before the session driver goes on with a channel.
-pub(crate) enum Request {
-    /// Join to be allowed.
-    Join { channel: Channel, params: Bytes },
-    /// Push to be answered.
-    Push { channel: Channel, reply_to: Option<ReplyTo>, event: String, payload: Body },
-}
-
-impl Request {
-    pub(crate) fn channel(&self) -> &Channel {
-        match self {
-            Self::Join { channel, .. } | Self::Push { channel, .. } => channel,
-        }
-    }
-
-    fn refused(self, reason: Value) -> Completion {
-        match self {
-            Self::Join { channel, .. } => Completion::Refused(channel, reason),
-            Self::Push { reply_to, .. } => Completion::Answered(reply_to, Err(reason)),
-        }
-    }
-}
-
-/// An answer, or the wait for one.
-pub(crate) enum Answer {
-    /// Known at once.
-    Now(Completion),
-    /// Awaited: a commit, which is another thread's work; nothing is done here but to wait.
-    Awaited(Wait),
-    /// Computed by an application, which may take long.
-    Later(Wait),
-}
-
-/// The wait for an answer.
-pub(crate) type Wait = Pin<Box<dyn Future<Output = Completion> + Send>>;
-
-/// Actions that a session driver wants done, in order: first the frames, then the requests.
-#[derive(Default)]
-pub(crate) struct Actions {
-    /// Frames to be sent.
-    pub(crate) frames: Vec<Frame>,
-    /// Requests to be answered.
-    pub(crate) requests: VecDeque<Request>,
-    /// Topics that were left.
-    pub(crate) left: Vec<Joined>,
-    /// Topics whose right has ended: what was queued of them is not for this client any more.
-    pub(crate) revoked: Vec<Revoked>,
-    /// The session that should have this client's connection.
-    pub(crate) attach: Option<Token>,
-}
-
-/// A channel that was closed because its right had ended.
-pub(crate) struct Revoked {
-    /// Its topic.
-    pub(crate) topic: String,
-    /// Reason code.
-    pub(crate) reason: &'static str,
-}
-
-/// Close code and reason of the connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Close {
-    pub(crate) code: u16,
-    pub(crate) reason: &'static str,
-}
 
 /// One client's side of its channels. First what every message needs.
 #[repr(C)]
@@ -288,7 +189,8 @@ impl SessionDriver {
                 }
                 Effect::Leave { channel } => actions.left.extend(self.leave(channel.id())),
                 Effect::Push { channel, reply_to, event, payload } => {
-                    actions.requests.push_back(Request::Push { channel, reply_to, event, payload });
+                    let push = PushRequest { channel, reply_to, event, payload };
+                    actions.requests.push_back(Request::Push(push));
                 }
                 Effect::Close { code, reason } => self.close = Some(Close { code, reason }),
                 Effect::Ended => {
@@ -313,19 +215,17 @@ impl SessionDriver {
         match request {
             Request::Join { channel, params } => self.ask_join(channel, &params, edge, from),
             // Who publishes over Janus has joined nothing.
-            Request::Push { channel, reply_to, event, payload } if self.token().is_some() => {
-                let push = pushing::Asked { channel, reply_to, event, payload };
+            Request::Push(push) if self.token().is_some() => {
                 Answer::Now(pushing::announce(push, &self.credential, edge))
             }
-            Request::Push { reply_to, event, payload, .. } if event == TOKEN_EVENT => {
+            Request::Push(PushRequest { reply_to, event, payload, .. }) if event == TOKEN_EVENT => {
                 let renewed =
                     pushing::token(payload).and_then(|token| self.renew(&token, edge, from));
                 Answer::Now(Completion::answered(reply_to, renewed.map(|()| json!({}))))
             }
-            Request::Push { channel, reply_to, event, payload } => {
-                let id = channel.id();
+            Request::Push(push) => {
+                let id = push.channel.id();
                 let joined = self.joined.iter_mut().find(|joined| joined.id == id);
-                let push = pushing::Asked { channel, reply_to, event, payload };
                 pushing::ask(joined, push, &self.credential, edge)
             }
         }

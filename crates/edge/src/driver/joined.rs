@@ -5,12 +5,13 @@ use std::sync::Arc;
 use instep_model::position::Position;
 use instep_model::presence::Greeting;
 use instep_model::ring::{Cursor, Frame as RingFrame, Read, complete_up_to};
+use instep_node::mail::Registration;
 use instep_node::{Dataset, Subscription};
 use instep_protocol::session::{Channel, ChannelId};
 
-use super::mail::MailRole;
 use super::presence::PresenceHandle;
 use super::rest::Rest;
+use super::role::MailRole;
 use crate::states::TopicState;
 
 /// A topic that the client has joined. First what every message looks at and leaves behind: with
@@ -87,6 +88,18 @@ impl Joined {
     pub(crate) fn state(&self) -> TopicState {
         let topic = self.subscription.topic().name().to_string();
         TopicState { topic, lag: self.subscription.lag() }
+    }
+
+    /// True when it is a server that takes its mail.
+    pub(crate) fn is_server(&self) -> bool {
+        self.server().is_some()
+    }
+
+    pub(super) fn server(&self) -> Option<&Registration> {
+        match self.mail.as_deref() {
+            Some(MailRole::Server { registration, .. }) => Some(registration),
+            Some(MailRole::Sender { .. }) | None => None,
+        }
     }
 
     /// Reads on for this subscriber alone.

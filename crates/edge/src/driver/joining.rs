@@ -15,9 +15,10 @@ use instep_protocol::payload::rows::{Push, Pushes};
 use instep_protocol::session::{Channel, ChannelId, Event, JoinOutcome};
 use serde_json::{Value, json};
 
-use super::mail::{self, Role};
+use super::mail;
 use super::presence::{JoinParams, PresenceHandle};
 use super::rest::Rest;
+use super::role::Role;
 use super::{Actions, Answer, Completion, Joined, SessionDriver, TOKEN_EVENT};
 use crate::rules::JoinRequest;
 use crate::state::EdgeState;

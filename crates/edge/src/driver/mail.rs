@@ -4,99 +4,22 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use instep_access::{Action, Credential, Refusal, Resource, Wanted};
-use instep_model::commit::{Need, Operation};
+use instep_access::Credential;
+use instep_model::commit::Operation;
 use instep_model::name::Name;
-use instep_node::mail::{
-    MailError, QUEUE_PREFIX, Registration, SERVER_PREFIX, Told, Wish, letters,
-};
+use instep_node::mail::{MailError, Registration, Told, Wish, letters};
 use instep_node::{Dataset, Listener, Node};
 use instep_protocol::encode::Body;
 use instep_protocol::session::{Channel, ChannelId, Ending, Event, JoinOutcome, ReplyTo};
 use serde_json::{Value, json};
 
-use super::pushing::Asked;
-use super::{Actions, Answer, Completion, Joined, SessionDriver, Wait};
-use crate::permits::{Permit, PermitKind};
+use super::role::{MailRole, Role};
+use super::{Actions, Answer, Completion, Joined, PushRequest, SessionDriver, Wait};
+use crate::permits::PermitKind;
 use crate::state::EdgeState;
 
 /// The event by which messages are sent.
 const SEND_EVENT: &str = "send";
-
-/// Role that a client takes by joining a topic.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Role<'a> {
-    /// It gets what is published there.
-    Subscriber,
-    /// It takes a server's mail, in a dataset that is known or not yet.
-    Server { dataset: Option<&'a str> },
-    /// It sends messages.
-    Queue { dataset: &'a str, queue: &'a str },
-}
-
-/// Membership in a topic of mail.
-pub(crate) enum MailRole {
-    /// It takes a server's mail, and has a place among those who do.
-    Server { registration: Registration, _permit: Permit },
-    /// It sends messages.
-    Sender { dataset: Dataset, queue: Name },
-}
-
-impl MailRole {
-    pub(super) fn dataset(&self) -> &Dataset {
-        match self {
-            Self::Server { registration, .. } => registration.dataset(),
-            Self::Sender { dataset, .. } => dataset,
-        }
-    }
-
-    /// Role of the client, by which its right is checked again.
-    pub(super) fn role(&self) -> Role<'_> {
-        match self {
-            Self::Server { registration, .. } => {
-                Role::Server { dataset: Some(registration.dataset().name().as_str()) }
-            }
-            Self::Sender { dataset, queue } => {
-                Role::Queue { dataset: dataset.name().as_str(), queue: queue.as_str() }
-            }
-        }
-    }
-}
-
-impl<'a> Role<'a> {
-    /// Reads the role from the topic. On the Janus wire everybody is a subscriber: it has no word
-    /// for a message that is confirmed.
-    pub(super) fn of(topic: &'a str, is_channels: bool) -> Self {
-        if !is_channels {
-            return Self::Subscriber;
-        }
-        if topic.starts_with(SERVER_PREFIX) {
-            return Self::Server { dataset: None };
-        }
-        match topic.strip_prefix(QUEUE_PREFIX).and_then(|path| path.split_once('/')) {
-            Some((dataset, queue)) => Self::Queue { dataset, queue },
-            None => Self::Subscriber,
-        }
-    }
-
-    /// The right to it.
-    pub(super) fn may(
-        self,
-        topic: &str,
-        credential: &Credential,
-        edge: &EdgeState,
-    ) -> Result<(), Refusal> {
-        match self {
-            Self::Subscriber => edge.may(credential, Action::Join, topic, false),
-            Self::Server { dataset: None } => edge.may(credential, Action::Register, topic, false),
-            Self::Server { dataset: Some(dataset) } => {
-                edge.may_do(credential, Action::Register, Resource::Mailbox { dataset, topic })
-            }
-            Self::Queue { dataset, queue } => Wanted::of(Need::Write(queue), dataset)
-                .decide(|action, resource| edge.may_do(credential, action, resource)),
-        }
-    }
-}
 
 /// The queue of a dataset, for a client whose right to that was checked.
 pub(super) fn open(dataset: &str, queue: &str, edge: &EdgeState) -> Result<Box<MailRole>, Value> {
@@ -162,11 +85,11 @@ fn wish(
 /// Takes a push to a topic of mail that the client has joined.
 pub(super) fn push(
     mail_role: &MailRole,
-    push: Asked,
+    push: PushRequest,
     credential: &Credential,
     edge: &EdgeState,
 ) -> Answer {
-    let Asked { channel, reply_to, event, payload } = push;
+    let PushRequest { channel, reply_to, event, payload } = push;
     let now = |refusal| Answer::Now(Completion::Answered(reply_to.clone(), Err(refusal)));
     if let Err(refusal) = mail_role.role().may(channel.topic(), credential, edge) {
         return now(super::refused(&refusal));
@@ -285,19 +208,5 @@ impl SessionDriver {
             }
         }
         (count, true)
-    }
-}
-
-impl Joined {
-    /// True when it is a server that takes its mail.
-    pub(crate) fn is_server(&self) -> bool {
-        self.server().is_some()
-    }
-
-    fn server(&self) -> Option<&Registration> {
-        match self.mail.as_deref() {
-            Some(MailRole::Server { registration, .. }) => Some(registration),
-            Some(MailRole::Sender { .. }) | None => None,
-        }
     }
 }

@@ -7,31 +7,22 @@ use instep_model::limits;
 use instep_model::ring::Payload;
 use instep_node::LiveError;
 use instep_protocol::encode::Body;
-use instep_protocol::session::{Channel, ReplyTo};
 use serde_json::{Value, json};
 
-use super::{Answer, Completion, Joined, TOKEN_EVENT, mail, presence};
+use super::{Answer, Completion, Joined, PushRequest, TOKEN_EVENT, mail, presence};
 use crate::rules::Push;
 use crate::state::EdgeState;
 
-/// A push that wants to be answered.
-pub(super) struct Asked {
-    pub(super) channel: Channel,
-    pub(super) reply_to: Option<ReplyTo>,
-    pub(super) event: String,
-    pub(super) payload: Body,
-}
-
 pub(super) fn ask(
     mut joined: Option<&mut Joined>,
-    push: Asked,
+    push: PushRequest,
     credential: &Credential,
     edge: &EdgeState,
 ) -> Answer {
     if let Some(mail_role) = joined.as_deref().and_then(|joined| joined.mail.as_deref()) {
         return mail::push(mail_role, push, credential, edge);
     }
-    let Asked { channel, reply_to, event, payload } = push;
+    let PushRequest { channel, reply_to, event, payload } = push;
     let now = |answer| Answer::Now(Completion::answered(reply_to.clone(), answer));
     let rule = edge.rules_for(channel.topic()).and_then(|rules| rules.push.clone());
     // Who may join may say that it is there.
@@ -70,8 +61,8 @@ pub(super) fn ask(
 
 /// Publishes for somebody who has joined nothing. The rules of an application are for those who
 /// have, because a rule may have let them in.
-pub(super) fn announce(push: Asked, credential: &Credential, edge: &EdgeState) -> Completion {
-    let Asked { channel, reply_to, event, payload } = push;
+pub(super) fn announce(push: PushRequest, credential: &Credential, edge: &EdgeState) -> Completion {
+    let PushRequest { channel, reply_to, event, payload } = push;
     let (topic, node) = (channel.topic(), edge.node());
     let open = node.anyone_publishes(topic);
     let answer = match edge.may(credential, Action::Publish, topic, open) {

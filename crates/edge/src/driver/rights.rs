@@ -5,7 +5,7 @@ use instep_node::Dataset;
 use instep_protocol::encode::Body;
 use instep_protocol::session::{Channel, Ending, Event};
 
-use super::mail::{MailRole, Role};
+use super::role::{MailRole, Role};
 use super::{Actions, ENDED_EVENT, Joined, Revoked, SessionDriver, refused};
 use crate::state::EdgeState;
 
