@@ -6,7 +6,7 @@ use reqwest::{Method, Response, Url, header};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::error::{Error, Problem};
+use crate::error::{Error, Problem, reason};
 use crate::lines::Lines;
 use crate::trust::Trust;
 
@@ -185,15 +185,6 @@ impl Client {
     pub(crate) fn unexpected(&self, reason: String) -> Error {
         Error::Unexpected { address: self.base_url().to_owned(), reason }
     }
-}
-
-/// Returns the innermost source of an error: the layers above it only say that something failed.
-pub(crate) fn reason(error: &dyn std::error::Error) -> String {
-    let mut bottom = error;
-    while let Some(source) = bottom.source() {
-        bottom = source;
-    }
-    bottom.to_string()
 }
 
 #[cfg(test)]

@@ -3,8 +3,7 @@
 use reqwest::Response;
 use serde::de::DeserializeOwned;
 
-use crate::error::Error;
-use crate::http::reason;
+use crate::error::{Error, reason};
 
 /// Longest line: a commit of 1,000 rows of the largest size fits.
 pub const LINE_BYTES: usize = 320 * 1024 * 1024;

@@ -17,6 +17,7 @@ mod format;
 #[cfg(test)]
 mod golden;
 pub mod identity;
+mod lock;
 pub mod log;
 mod newer;
 pub mod preallocator;

@@ -16,7 +16,8 @@ use crate::preallocator::{Preallocator, Spare};
 use crate::reader::{Segment, Shared};
 use crate::recovery;
 use crate::scan::TornTail;
-use crate::segment;
+pub use crate::segment::SEGMENT_BYTES_MIN;
+use crate::segment::{self, name_segment};
 use crate::snapshot::SnapshotStore;
 use tail::Step;
 
@@ -24,8 +25,6 @@ mod tail;
 
 /// A good size of a segment: large enough to be cheap, small enough to trim closely.
 pub const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
-/// Smallest segment; less would be all headers.
-pub const SEGMENT_BYTES_MIN: u64 = 1024;
 /// A buffer that grew beyond this for one entry is given back.
 const BUFFER_BYTES: usize = 8 * 1024 * 1024;
 /// Name of a trimmed segment until it is removed.
@@ -270,23 +269,6 @@ impl EmbeddedLog {
             self.doomed.pop_front();
         }
         Ok(())
-    }
-}
-
-/// Gives a zero-filled file its header and its name, durably in this order.
-pub(crate) fn name_segment(
-    disk: &dyn Disk,
-    file: &dyn DiskFile,
-    header: &Header,
-    unnamed: &Path,
-    path: &Path,
-) -> io::Result<()> {
-    file.write_all_at(&header.encode(), 0)?;
-    file.sync_data()?;
-    disk.rename(unnamed, path)?;
-    match path.parent() {
-        Some(directory) => disk.sync_directory(directory),
-        None => Ok(()),
     }
 }
 

@@ -10,22 +10,21 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use instep_model::disk::{Access, Disk, DiskFile, DiskLock, Sharing};
+use instep_model::disk::{Access, Disk, DiskFile, DiskLock};
 use instep_model::position::{Incarnation, Revision};
 
 use crate::error::OpenError;
 use crate::format::{HEADER_BYTES, Header, SEGMENT_MAGIC, digest};
 use crate::identity;
-use crate::log::{Active, EmbeddedLog, Options, Recovery, SEGMENT_BYTES_MIN, name_segment};
+use crate::lock::take_lock;
+use crate::log::{Active, EmbeddedLog, Options, Recovery};
 use crate::newer;
 use crate::preallocator::Spare;
 use crate::reader::{Segment, Shared};
 use crate::repair;
-use crate::scan::{self, Rules, Scan, Scanned};
-use crate::segment;
+use crate::scan::{self, Rules, Scan, Scanned, zero_rest};
+use crate::segment::{self, SEGMENT_BYTES_MIN, make_segment};
 use crate::snapshot::SnapshotStore;
-
-const FIRST: &str = "first.tmp";
 
 pub(crate) fn open(disk: Arc<dyn Disk>, options: Options) -> Result<EmbeddedLog, OpenError> {
     let lock = enter(&*disk, &options.directory)?;
@@ -116,18 +115,6 @@ fn rules(options: &Options) -> Rules {
     Rules { newest_entry: options.newest_entry, ..Rules::CHAIN }
 }
 
-/// Takes the directory for this process alone.
-pub(crate) fn take_lock(disk: &dyn Disk, directory: &Path) -> Result<Arc<dyn DiskLock>, OpenError> {
-    let path = directory.join(segment::LOCK);
-    match disk.lock(&path, Sharing::Exclusive) {
-        Ok(lock) => Ok(Arc::from(lock)),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            Err(OpenError::Locked { directory: directory.to_owned() })
-        }
-        Err(error) => Err(OpenError::of(&path)(error)),
-    }
-}
-
 /// Removes what a crash left half-made.
 fn remove_unfinished(disk: &dyn Disk, directory: &Path) -> Result<(), OpenError> {
     for name in disk.list(directory).map_err(OpenError::of(directory))? {
@@ -150,19 +137,6 @@ fn begin(disk: &dyn Disk, options: &Options) -> Result<(), OpenError> {
         bytes: options.segment_bytes,
     };
     make_segment(disk, &options.directory, &header)
-}
-
-/// Makes a segment without entries, durably.
-pub(crate) fn make_segment(
-    disk: &dyn Disk,
-    directory: &Path,
-    header: &Header,
-) -> Result<(), OpenError> {
-    let unnamed = directory.join(FIRST);
-    let path = segment::path(directory, header.revision);
-    let file =
-        segment::make_zeroed(disk, &unnamed, header.bytes).map_err(OpenError::of(&unnamed))?;
-    name_segment(disk, &*file, header, &unnamed, &path).map_err(OpenError::of(&path))
 }
 
 fn assemble(
@@ -233,15 +207,6 @@ fn rewrite(file: &dyn DiskFile, last: &Scanned) -> io::Result<()> {
         file.write_all_at(&frame, start)?;
     }
     zero_rest(file, last)
-}
-
-/// Writes zeros over everything behind the last good frame that is not zero, and makes the file
-/// as long as it was made.
-pub(crate) fn zero_rest(file: &dyn DiskFile, last: &Scanned) -> io::Result<()> {
-    let mut walk = segment::Walk::new(file)?;
-    let dirty_end = walk.tail(last.end, digest(last.header.incarnation))?.dirty_end;
-    segment::write_zeros(file, last.end, dirty_end)?;
-    segment::write_zeros(file, last.length.max(last.end), last.header.bytes)
 }
 
 fn segments_of(scan: Scan, active: &Active) -> BTreeMap<Revision, Segment> {

@@ -7,6 +7,7 @@
 //! for a whole frame of a higher revision. None: an unfinished write, which nobody was promised.
 //! Any, or a later segment: damage.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -87,6 +88,7 @@ impl Rules {
 pub(crate) enum Chain {
     Checked,
     /// The broken variant that a test must catch.
+
     #[cfg(test)]
     Ignored,
 }
@@ -380,6 +382,15 @@ pub(crate) fn damage(file: &Path, offset: u64, revision: Revision, detail: &str)
         detail: detail.to_owned(),
         newest_seen: Revision(revision.0.saturating_sub(1)),
     }
+}
+
+/// Writes zeros over everything behind the last good frame that is not zero, and makes the file
+/// as long as it was made.
+pub(crate) fn zero_rest(file: &dyn DiskFile, last: &Scanned) -> io::Result<()> {
+    let mut walk = segment::Walk::new(file)?;
+    let dirty_end = walk.tail(last.end, digest(last.header.incarnation))?.dirty_end;
+    segment::write_zeros(file, last.end, dirty_end)?;
+    segment::write_zeros(file, last.length.max(last.end), last.header.bytes)
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use instep_model::disk::{Disk, DiskFile};
 use instep_model::position::Revision;
 
-use crate::format::{ALIGNMENT, FRAME_HEADER_BYTES, Found, Frame};
+use crate::error::OpenError;
+use crate::format::{ALIGNMENT, FRAME_HEADER_BYTES, Found, Frame, Header};
 
 /// Files that are not finished yet; they are removed at open.
 pub(crate) const UNFINISHED: &str = ".tmp";
@@ -21,6 +22,11 @@ const ENDING: &str = ".segment";
 const BLOCK_BYTES: usize = 1024 * 1024;
 /// Zeros are passed over in pieces of this size.
 const BLANK_BYTES: usize = 256;
+
+/// Smallest segment; less would be all headers.
+pub const SEGMENT_BYTES_MIN: u64 = 1024;
+/// A segment that has no name yet, of a log that has none.
+const FIRST: &str = "first.tmp";
 
 /// A place in a segment that can be found without reading from its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -209,5 +215,34 @@ impl<'a> Walk<'a> {
         self.base = offset;
         self.filled = self.file.read_full_at(&mut self.block[..wanted], offset)?;
         Ok(())
+    }
+}
+
+/// Makes a segment without entries, durably.
+pub(crate) fn make_segment(
+    disk: &dyn Disk,
+    directory: &Path,
+    header: &Header,
+) -> Result<(), OpenError> {
+    let unnamed = directory.join(FIRST);
+    let path = path(directory, header.revision);
+    let file = make_zeroed(disk, &unnamed, header.bytes).map_err(OpenError::of(&unnamed))?;
+    name_segment(disk, &*file, header, &unnamed, &path).map_err(OpenError::of(&path))
+}
+
+/// Gives a zero-filled file its header and its name, durably in this order.
+pub(crate) fn name_segment(
+    disk: &dyn Disk,
+    file: &dyn DiskFile,
+    header: &Header,
+    unnamed: &Path,
+    path: &Path,
+) -> io::Result<()> {
+    file.write_all_at(&header.encode(), 0)?;
+    file.sync_data()?;
+    disk.rename(unnamed, path)?;
+    match path.parent() {
+        Some(directory) => disk.sync_directory(directory),
+        None => Ok(()),
     }
 }

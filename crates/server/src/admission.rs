@@ -10,7 +10,6 @@ use instep_access::Gate;
 use instep_edge::{Door, longpoll};
 use instep_node::Node;
 
-use crate::api::loading;
 use crate::api::streaming::{is_for_events, survivable};
 use crate::problem::Problem;
 use crate::web::{self, Reader, Web};
@@ -70,7 +69,7 @@ impl Admission {
         if !is_health && self.node.waiting_for().is_some() {
             return Err(match is_longpoll {
                 true => longpoll::not_yet().into(),
-                false => refused(loading()),
+                false => refused(Problem::loading()),
             });
         }
         if !is_text(path) {

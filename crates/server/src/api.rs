@@ -135,13 +135,6 @@ pub(crate) fn router(shared: Shared, gate: Gate, web: Web, apps: Router) -> Rout
         .layer(middleware::from_fn_with_state(admission, admit))
 }
 
-/// Problem while not everything is in memory. It names no dataset, because not everybody may know
-/// which there are; the log has the name.
-pub(crate) fn loading() -> Problem {
-    let detail = "not everything is in memory yet";
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "loading", detail)
-}
-
 async fn not_found(request: Request) -> Response {
     let path = request.uri().path();
     if path == "/" && [Method::GET, Method::HEAD].contains(request.method()) {
@@ -174,7 +167,7 @@ async fn readyz(caller: Caller, State(shared): State<Shared>) -> Result<&'static
     // Names and paths are told to who may operate the server, and to nobody else.
     let operates = caller.may(Action::Administer, Resource::Server).is_ok();
     if let Some(what) = shared.node.waiting_for() {
-        let problem = loading();
+        let problem = Problem::loading();
         let detail = format!("{}: {what}", problem.detail);
         return Err(if operates { Problem { detail, ..problem } } else { problem });
     }

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use axum::extract::{FromRequestParts, Query};
 use axum::http::StatusCode;
@@ -13,6 +13,7 @@ use instep_edge::{Line, Peer};
 use instep_model::commit::Need;
 
 use crate::admission::Admission;
+use crate::clock::now_ms;
 use crate::problem::Problem;
 
 /// Caller of a request, by the credential shown as `Authorization: Bearer <key or token>`. Use it
@@ -192,10 +193,4 @@ impl From<Refusal> for Problem {
         };
         Self::new(status, refusal.code(), refusal.to_string())
     }
-}
-
-/// Milliseconds since 1970.
-pub(crate) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -6,7 +6,8 @@ use std::path::Path;
 use instep_model::disk::Sharing;
 
 use crate::admin::AdminKey;
-use crate::server::{StartError, take};
+use crate::server::take;
+use crate::start_error::StartError;
 use crate::{keys, tables};
 
 /// Looks at what a data directory holds besides datasets, as a start does, and changes nothing.

@@ -37,6 +37,7 @@ mod opener;
 mod private_file;
 mod problem;
 pub mod server;
+mod start_error;
 mod tables;
 mod tls;
 mod views;
@@ -61,4 +62,5 @@ pub use instep_node::{
 };
 pub use keys::{KeyError, KeyFile};
 pub use problem::{CODES, Problem};
-pub use server::{Server, StartError};
+pub use server::Server;
+pub use start_error::StartError;

@@ -24,7 +24,8 @@ use prometheus_client::registry::Registry;
 use self::page::Page;
 use self::process::Process;
 use crate::accept;
-use crate::caller::{Admin, now_ms};
+use crate::caller::Admin;
+use crate::clock::now_ms;
 use crate::problem::Problem;
 
 /// The forms of the page, the usual one first.

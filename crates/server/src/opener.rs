@@ -34,7 +34,7 @@ use self::turns::{NoTurn, Turns};
 use crate::app::App;
 use crate::config::{Config, MailConfig};
 use crate::problem::Problem;
-use crate::server::StartError;
+use crate::start_error::StartError;
 use crate::tables::{self, Publics};
 use crate::{directory, engine};
 

@@ -175,6 +175,13 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "unknown_table", detail)
     }
 
+    /// Problem while not everything is in memory. It names no dataset, because not everybody may
+    /// know which there are; the log has the name.
+    pub(crate) fn loading() -> Self {
+        let detail = "not everything is in memory yet";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "loading", detail)
+    }
+
     pub(crate) fn bad_request(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, code, detail)
     }

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::private_file;
-use crate::server::StartError;
+use crate::start_error::StartError;
 
 /// The name of the note in the data directory.
 const FILE: &str = "public.toml";

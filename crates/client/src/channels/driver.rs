@@ -376,7 +376,7 @@ async fn open(way: &Way, shown: Option<&str>) -> Result<Socket, ChannelError> {
         Ok(Err(tungstenite::Error::Url(error))) => {
             Err(ChannelError::Address { address: address.to_owned(), problem: error.to_string() })
         }
-        Ok(Err(error)) => Err(unreachable(crate::http::reason(&error))),
+        Ok(Err(error)) => Err(unreachable(crate::error::reason(&error))),
         Err(_) => Err(unreachable(format!("no connection within {} seconds", CONNECT.as_secs()))),
     }
 }

@@ -1,6 +1,7 @@
 //! Inspection of connections and their lag, for operators.
 //!
-//! A shard looks at some of its connections in each turn, so that no client waits for an inspection.
+//! A shard looks at some of its connections in each turn, so that no client waits
+//! for an inspection.
 
 use std::collections::VecDeque;
 

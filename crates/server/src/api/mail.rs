@@ -23,7 +23,8 @@ use uuid::Uuid;
 
 use super::shapes::{MailReply, MessageReply, MessageStatus, RetryReply, SendRequest};
 use super::{Answer, Body, Query, Shared, dataset, new_name};
-use crate::caller::{Caller, now_ms};
+use crate::caller::Caller;
+use crate::clock::now_ms;
 use crate::problem::{Problem, on_disk};
 
 /// A message to be sent. Which server it goes to is not for the sender to say.

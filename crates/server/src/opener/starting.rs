@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 
 use super::{Opener, PATIENCE};
 use crate::directory;
-use crate::server::StartError;
+use crate::start_error::StartError;
 
 impl Opener {
     /// Opens every dataset that is declared or lies in the directory, until it is told to stop.

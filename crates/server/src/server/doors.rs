@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use instep_edge::{Certificates, Door, DoorKind};
 
-use super::StartError;
 use crate::config::{Config, DoorName};
+use crate::start_error::StartError;
 
 type Listen<'a> = dyn Fn(&Door, SocketAddr) -> std::io::Result<SocketAddr> + 'a;
 

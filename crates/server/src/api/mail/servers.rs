@@ -18,7 +18,8 @@ use utoipa::{IntoParams, ToSchema};
 use super::super::shapes::{AnswersReply, PullReply};
 use super::super::{Answer, Body, Query, Shared, dataset, read_json, still_there};
 use super::server_of;
-use crate::caller::{Caller, now_ms};
+use crate::caller::Caller;
+use crate::clock::now_ms;
 use crate::problem::{CROWDED_RETRY_S, Problem};
 
 /// Headers of a body that is JSON text already.
