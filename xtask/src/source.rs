@@ -21,27 +21,36 @@ pub(crate) fn masked(text: &str) -> String {
     out
 }
 
-/// The lines of a masked text that are not inside a `#[cfg(test)] mod … { … }`.
-pub(crate) fn production_lines(masked: &str) -> usize {
-    let mut lines = masked.lines().count();
-    let mut rest = masked;
-    while let Some(start) = rest.find("#[cfg(test)]") {
-        rest = &rest[start..];
-        let after = rest["#[cfg(test)]".len()..].trim_start();
-        let open = rest.find('{');
-        let declared = rest.find(';').unwrap_or(usize::MAX);
+/// Returns a masked text without each `#[cfg(test)] mod … { … }`.
+pub(crate) fn production(masked: &str) -> String {
+    const TEST: &str = "#[cfg(test)]";
+    let (mut kept, mut rest) = (String::new(), masked);
+    while let Some(start) = rest.find(TEST) {
+        let (before, from) = rest.split_at(start);
+        kept.push_str(before);
+        let after = from[TEST.len()..].trim_start();
+        let open = from.find('{');
+        let declared = from.find(';').unwrap_or(usize::MAX);
         match open {
             Some(open) if after.starts_with("mod ") && open < declared => {
-                let chars: Vec<char> = rest.chars().collect();
-                let open = rest[..open].chars().count();
+                let chars: Vec<char> = from.chars().collect();
+                let open = from[..open].chars().count();
                 let block: String = chars[..matching_brace(&chars, open)].iter().collect();
-                lines -= block.lines().count();
-                rest = &rest[block.len()..];
+                rest = &from[block.len()..];
+                rest = rest.strip_prefix('\n').unwrap_or(rest);
             }
-            _ => rest = after,
+            _ => {
+                kept.push_str(TEST);
+                rest = &from[TEST.len()..];
+            }
         }
     }
-    lines
+    kept + rest
+}
+
+/// Returns the number of lines of a masked text that are not inside a `#[cfg(test)] mod … { … }`.
+pub(crate) fn production_lines(masked: &str) -> usize {
+    production(masked).lines().count()
 }
 
 /// End of the comment or literal that starts at `at`; `at` itself when none starts there.

@@ -4,6 +4,7 @@
 //! that say how to mend it. The tests at the end are the rules by name.
 
 mod architecture;
+mod circles;
 mod glossary;
 mod layers;
 mod links;
@@ -25,6 +26,7 @@ type Rule = fn(&Workspace) -> Fallible<Vec<Violation>>;
 const RULES: &[(&str, Rule)] = &[
     ("layers", layers::check),
     ("runtime-free crates", layers::check_runtime),
+    ("circles", circles::check),
     ("words", words::check),
     ("sizes", sizes::check),
     ("lints", lints::check),
@@ -70,6 +72,11 @@ mod tests {
     #[test]
     fn pure_crates_have_no_runtime_in_their_tree() {
         holds(layers::check_runtime);
+    }
+
+    #[test]
+    fn no_circle_has_more_than_three_files() {
+        holds(circles::check);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Wall clock, and its steps: what ends at a time of day is looked at again when the clock is set, or
-//! the machine has slept.
+//! Wall clock, and its steps: what ends at a time of day is looked at again when the clock is set,
+//! or the machine has slept.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 

@@ -19,8 +19,20 @@ pub(crate) struct Exceptions {
     pub(crate) files: BTreeMap<String, usize>,
     /// `path` to doc comments that begin with a word that names nothing.
     pub(crate) openings: BTreeMap<String, usize>,
+    /// First file to its circle of files.
+    pub(crate) circles: BTreeMap<String, Circle>,
     /// Package to the runtime crates in its tree.
     pub(crate) runtime: BTreeMap<String, Vec<String>>,
+}
+
+/// Files that need each other in a ring, and why they are one thing.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Circle {
+    /// Number of the files.
+    pub(crate) files: usize,
+    /// Reason.
+    pub(crate) reason: String,
 }
 
 impl Exceptions {

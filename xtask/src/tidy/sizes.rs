@@ -32,6 +32,6 @@ pub(crate) fn check(workspace: &Workspace) -> Fallible<Vec<Violation>> {
 }
 
 /// Test files have no line limit: a specification is as long as what it specifies.
-fn is_test(path: &str) -> bool {
+pub(super) fn is_test(path: &str) -> bool {
     path.split('/').any(|part| matches!(part, "tests" | "tests.rs" | "benches"))
 }
