@@ -13,6 +13,7 @@ mod ratchet;
 mod sizes;
 mod subjects;
 mod tables;
+mod walks;
 mod words;
 
 use crate::workspace::Workspace;
@@ -32,6 +33,7 @@ const RULES: &[(&str, Rule)] = &[
     ("lints", lints::check),
     ("subjects of commits", subjects::check),
     ("architecture", architecture::check),
+    ("walks", walks::check),
     ("links", links::check),
     ("glossary", glossary::check),
     ("reference tables", tables::check_reference),
@@ -102,6 +104,11 @@ mod tests {
     #[test]
     fn the_architecture_names_every_crate_and_every_law() {
         holds(architecture::check);
+    }
+
+    #[test]
+    fn the_walks_name_functions_that_exist() {
+        holds(walks::check);
     }
 
     #[test]
