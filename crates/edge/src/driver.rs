@@ -10,6 +10,7 @@ mod machine;
 mod mail;
 pub(crate) mod presence;
 mod pushing;
+mod refusal;
 mod request;
 pub(crate) mod rest;
 mod rights;
@@ -20,23 +21,26 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use instep_access::{Credential, Refusal};
+use instep_access::Credential;
 use instep_model::presence::{Greeting, Told};
 use instep_node::Listener;
-use instep_node::live::{GAP_EVENT, LivePlace};
+use instep_node::live::GAP_EVENT;
 use instep_protocol::encode::Body;
 use instep_protocol::janus::session::{self as janus, JanusSession};
 use instep_protocol::janus::{Timestamp, Token};
+use instep_protocol::payload::live::Gap;
+use instep_protocol::payload::params::TOKEN_FIELD;
 use instep_protocol::payload::rows::Pushes;
 use instep_protocol::session::{
     Channel, ChannelId, Effect, Ending, Event, JoinOutcome, Options, Session,
 };
 use instep_protocol::vsn::Vsn;
-use serde_json::{Value, json};
+use serde_json::json;
 use smallvec::SmallVec;
 
 pub(crate) use self::joined::{Joined, News};
 use self::machine::SessionMachine;
+use self::refusal::Refusal;
 pub(crate) use self::request::{
     Actions, Answer, Close, Completion, PushRequest, Request, Revoked, Wait,
 };
@@ -46,7 +50,7 @@ use crate::state::EdgeState;
 use crate::wall_clock::{left_ms, wall_us};
 
 /// The event by which a client that is told to renew its token does so.
-const TOKEN_EVENT: &str = "access_token";
+const TOKEN_EVENT: &str = TOKEN_FIELD;
 /// The event by which a client is told, once, why a channel is closed to it.
 pub(crate) const ENDED_EVENT: &str = "access_ended";
 
@@ -163,7 +167,7 @@ impl SessionDriver {
             // It ends at a time of day, and the clock may have been set back.
             self.ends = left_ms(&self.credential).filter(|left| *left > 0).map(|left| now + left);
             if self.ends.is_none() {
-                self.end_access(|_| Err(Refusal::TokenExpired), now, actions);
+                self.end_access(|_| Err(instep_access::Refusal::TokenExpired), now, actions);
             }
         }
     }
@@ -253,7 +257,7 @@ impl SessionDriver {
         };
         match role.may(channel.topic(), &self.credential, edge) {
             Ok(()) => completion,
-            Err(refusal) => Completion::Refused(channel.clone(), refused(&refusal)),
+            Err(refusal) => Completion::Refused(channel.clone(), refusal.into()),
         }
     }
 
@@ -275,10 +279,9 @@ impl SessionDriver {
                 let listener = listener(channel.topic());
                 self.enter_mail(channel, mail_role, edge, &listener, actions)
             }
-            Completion::Refused(channel, reason) => {
-                edge.refusals().count(&reason);
-                let response = Bytes::from(reason.to_string());
-                let outcome = JoinOutcome::Refused { response };
+            Completion::Refused(channel, refusal) => {
+                edge.refusals().count(refusal.reason());
+                let outcome = JoinOutcome::Refused { response: refusal.payload() };
                 self.tell(Event::JoinAnswered { channel, outcome }, now, actions);
                 None
             }
@@ -286,7 +289,7 @@ impl SessionDriver {
             Completion::Answered(Some(reply_to), answer) => {
                 let (status, response) = match answer {
                     Ok(response) => ("ok", response),
-                    Err(response) => ("error", response.to_string().into()),
+                    Err(refusal) => ("error", refusal.payload()),
                 };
                 let response = Body::Json(response);
                 self.tell(Event::Replied { reply_to, status, response }, now, actions);
@@ -315,8 +318,8 @@ impl SessionDriver {
         let Some(dataset) = &joined.dataset else {
             let (place, greeting) = (joined.subscription.place(), joined.greeting());
             if let Some(place) = place.filter(|_| missed > 0) {
-                let gap = gap(missed, &place).to_string();
-                self.push(&channel, GAP_EVENT, gap.into(), now, actions);
+                let gap = Gap::new(missed, &place).encode();
+                self.push(&channel, GAP_EVENT, gap, now, actions);
             }
             self.greet(&channel, greeting, now, actions);
             return true;
@@ -338,22 +341,27 @@ impl SessionDriver {
     }
 
     /// Takes a new token. Nothing changes when it is refused.
-    fn renew(&mut self, token: &str, edge: &EdgeState, from: Option<IpAddr>) -> Result<(), Value> {
-        let shown = edge.shown(token, from).map_err(|refusal| refused(&refusal))?;
+    fn renew(
+        &mut self,
+        token: &str,
+        edge: &EdgeState,
+        from: Option<IpAddr>,
+    ) -> Result<(), Refusal> {
+        let shown = edge.shown(token, from)?;
         // Before anything is configured a token means nothing, as on other doors.
         let Some(new) = shown else { return Ok(()) };
-        self.credential.renew(new).map_err(|refusal| refused(&refusal))?;
+        self.credential.renew(new)?;
         self.ends = edge.end_of(&self.credential);
         self.renewed = true;
         Ok(())
     }
 
     /// A key that came with a frame holds from there on, if it is good.
-    fn look_at_key(&mut self, edge: &EdgeState, from: Option<IpAddr>) -> Result<(), Value> {
+    fn look_at_key(&mut self, edge: &EdgeState, from: Option<IpAddr>) -> Result<(), Refusal> {
         let Some(key) = self.machine.new_key() else {
             return Ok(());
         };
-        if let Some(credential) = edge.shown(key, from).map_err(|refusal| refused(&refusal))? {
+        if let Some(credential) = edge.shown(key, from)? {
             self.ends = edge.end_of(&credential);
             self.credential = credential;
             self.renewed = true;
@@ -402,22 +410,4 @@ impl SessionDriver {
         let at = self.joined.iter().position(|joined| joined.id == id)?;
         Some(self.joined.swap_remove(at))
     }
-}
-
-/// Refusal of a joiner while too much waits for its address, or for everybody.
-pub(crate) fn overloaded() -> Value {
-    json!({
-        "reason": "overloaded",
-        "detail": "too much waits for this address to take it; try again when it has",
-    })
-}
-
-/// Payload for a reader of a live topic that missed messages, and is at `place` now.
-pub(crate) fn gap(missed: u64, place: &LivePlace) -> Value {
-    json!({"missed": missed, "epoch": place.epoch, "offset": place.offset})
-}
-
-/// Refusal of a right, as the client sees it.
-fn refused(refusal: &Refusal) -> Value {
-    json!({"reason": refusal.code(), "detail": refusal.to_string()})
 }

@@ -4,22 +4,23 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use instep_model::json::{INEXACT, read_value};
+use instep_model::json::read_value;
 use instep_model::limits;
 use instep_model::ring::{Frame as RingFrame, Payload};
 use instep_node::{Listener, NodeJoined};
 use instep_protocol::encode::{Body, Frame, binary_named_broadcast};
-use instep_protocol::payload::join::{JoinLimits, Reply, refusal, reply};
+use instep_protocol::payload::join::{JoinLimits, Reply, reply};
+use instep_protocol::payload::params;
 use instep_protocol::payload::rows::{Push, Pushes};
 use instep_protocol::session::{Channel, ChannelId, Event, JoinOutcome};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::mail;
-use super::presence::{JoinParams, PresenceHandle};
+use super::presence::{Joiner, PresenceHandle};
+use super::refusal::Refusal;
 use super::rest::Rest;
 use super::role::Role;
-use super::{Actions, Answer, Completion, Joined, SessionDriver, TOKEN_EVENT};
+use super::{Actions, Answer, Completion, Joined, SessionDriver};
 use crate::rules::JoinRequest;
 use crate::state::EdgeState;
 
@@ -39,18 +40,17 @@ impl SessionDriver {
             params => match read_value(params, limits::CARRIED_DEPTH) {
                 Ok(params) => params,
                 Err(inexact) => {
-                    let detail = format!("the parameters of the join: {inexact}");
-                    let reason = json!({"reason": INEXACT, "detail": detail});
-                    return Answer::Now(Completion::Refused(channel, reason));
+                    let refusal = Refusal::InexactParams(inexact);
+                    return Answer::Now(Completion::Refused(channel, refusal));
                 }
             },
         };
-        let brought = params.get(TOKEN_EVENT).and_then(Value::as_str);
+        let brought = params::token_of(&params);
         let renewed = brought.map_or(Ok(()), |token| self.renew(token, edge, from));
         let role = Role::of(channel.topic(), self.machine.is_channels());
         let may = renewed.and_then(|()| {
             let may = role.may(channel.topic(), &self.credential, edge);
-            may.map_err(|refusal| super::refused(&refusal))
+            may.map_err(Refusal::from)
         });
         match (may, role) {
             (Err(reason), _) => Answer::Now(Completion::Refused(channel, reason)),
@@ -64,7 +64,7 @@ impl SessionDriver {
                 })
             }
             (Ok(()), Role::Subscriber) => {
-                let join = JoinParams::of(&params, &self.credential, edge, from);
+                let join = Joiner::of(&params, &self.credential, edge, from);
                 ask(channel, params, Box::new(join), edge)
             }
         }
@@ -73,7 +73,7 @@ impl SessionDriver {
 
 /// Asks the rules, and waits for a topic that is not settled. Where nobody has a say and nothing
 /// is to be waited for, the answer is there at once.
-fn ask(channel: Channel, params: Value, join: Box<JoinParams>, edge: &EdgeState) -> Answer {
+fn ask(channel: Channel, params: Value, join: Box<Joiner>, edge: &EdgeState) -> Answer {
     let rule = edge.rules_for(channel.topic()).and_then(|rules| rules.join.clone());
     let node = edge.node().clone();
     if rule.is_none() && node.is_settled(channel.topic()) {
@@ -84,7 +84,7 @@ fn ask(channel: Channel, params: Value, join: Box<JoinParams>, edge: &EdgeState)
         if let Some(rule) = rule {
             let request = JoinRequest { topic: topic.clone(), params };
             if let Err(reason) = rule(node.clone(), request).await {
-                return Completion::Refused(channel, reason);
+                return Completion::Refused(channel, Refusal::Rule(reason));
             }
         }
         node.settled(&topic).await;
@@ -97,29 +97,29 @@ impl SessionDriver {
     pub(super) fn enter(
         &mut self,
         channel: Channel,
-        join: &JoinParams,
+        join: &Joiner,
         edge: &EdgeState,
         listener: &Listener,
         actions: &mut Actions,
     ) -> Option<ChannelId> {
         let (topic, now) = (channel.topic(), edge.now());
-        let refuse = |driver: &mut Self, reason: &Value, actions: &mut Actions| {
-            edge.refusals().count(reason);
-            let (channel, response) = (channel.clone(), Bytes::from(reason.to_string()));
+        let refuse = |driver: &mut Self, refusal: &Refusal, actions: &mut Actions| {
+            edge.refusals().count(refusal.reason());
+            let (channel, response) = (channel.clone(), refusal.payload());
             let outcome = JoinOutcome::Refused { response };
             driver.tell(Event::JoinAnswered { channel, outcome }, now, actions);
         };
-        let joined = match edge.node().join(topic, &join.since, listener) {
+        let joined = match edge.node().join(topic, &join.params.since, listener) {
             Ok(joined) => joined,
             Err(refused) => {
-                refuse(self, &refusal(topic, &refused), actions);
+                refuse(self, &Refusal::Topic((**topic).into(), refused), actions);
                 return None;
             }
         };
         let (response, entered) = match joined {
             NodeJoined::View { dataset, joined, subscription } => {
                 let limits = JoinLimits::default();
-                let since = join.since.position().flatten();
+                let since = join.params.since.position().flatten();
                 let Reply { response, is_pending } = reply(&joined, since, limits);
                 let entered = Joined {
                     position: Some(joined.position),
@@ -138,7 +138,7 @@ impl SessionDriver {
                 let presence = match presence {
                     Ok(presence) => presence,
                     Err(refusal) => {
-                        refuse(self, &refusal.to_json(), actions);
+                        refuse(self, &refusal.into(), actions);
                         return None;
                     }
                 };
@@ -148,7 +148,7 @@ impl SessionDriver {
                     anyone_publishes: edge.node().anyone_publishes(topic),
                     ..Joined::new(channel.clone(), joined.subscription)
                 };
-                let last = joined.last.map(|last| (last, join.takes_named));
+                let last = joined.last.map(|last| (last, join.params.takes_named));
                 (response, (entered, Behind::Live(last)))
             }
         };

@@ -13,6 +13,7 @@ use instep_protocol::encode::Body;
 use instep_protocol::session::{Channel, ChannelId, Ending, Event, JoinOutcome, ReplyTo};
 use serde_json::{Value, json};
 
+use super::refusal::Refusal;
 use super::role::{MailRole, Role};
 use super::{Actions, Answer, Completion, Joined, PushRequest, SessionDriver, Wait};
 use crate::permits::PermitKind;
@@ -22,15 +23,14 @@ use crate::state::EdgeState;
 const SEND_EVENT: &str = "send";
 
 /// The queue of a dataset, for a client whose right to that was checked.
-pub(super) fn open(dataset: &str, queue: &str, edge: &EdgeState) -> Result<Box<MailRole>, Value> {
-    let refused = |reason: &str, detail: String| json!({"reason": reason, "detail": detail});
+pub(super) fn open(dataset: &str, queue: &str, edge: &EdgeState) -> Result<Box<MailRole>, Refusal> {
     let found =
         edge.node().dataset(dataset).ok_or_else(|| match edge.node().why_unopened(dataset) {
-            Some(_) => refused("dataset_unavailable", format!("dataset {dataset} is not open")),
-            None => refused("unknown_dataset", format!("no dataset {dataset:?}")),
+            Some(_) => Refusal::DatasetUnavailable(dataset.into()),
+            None => Refusal::UnknownDataset(dataset.into()),
         })?;
     let name = Name::new(queue).ok().filter(|name| found.state().mail.queue(name).is_some());
-    let name = name.ok_or_else(|| refused("unknown_queue", format!("there is no queue {queue:?}")));
+    let name = name.ok_or_else(|| Refusal::UnknownQueue(queue.into()));
     Ok(Box::new(MailRole::Sender { dataset: found, queue: name? }))
 }
 
@@ -49,7 +49,7 @@ pub(super) fn register(
         Ok(permit) => permit,
         Err(full) => {
             let error = MailError::from(full);
-            return Answer::Now(Completion::Refused(channel, refused(&error)));
+            return Answer::Now(Completion::Refused(channel, error.into()));
         }
     };
     Answer::Awaited(Box::pin(async move {
@@ -58,7 +58,7 @@ pub(super) fn register(
                 let mail_role = MailRole::Server { registration, _permit: permit };
                 Completion::Entered(channel, Box::new(mail_role))
             }
-            Err(error) => Completion::Refused(channel, refused(&error)),
+            Err(error) => Completion::Refused(channel, error.into()),
         }
     }))
 }
@@ -69,15 +69,15 @@ fn wish(
     params: &Value,
     credential: &Credential,
     edge: &EdgeState,
-) -> Result<(Wish, Dataset), Value> {
-    let wish = Wish::of(topic, params).map_err(|error| refused(&error))?;
+) -> Result<(Wish, Dataset), Refusal> {
+    let wish = Wish::of(topic, params)?;
     let may = |dataset: &str| {
         let may = Role::Server { dataset: Some(dataset) }.may(topic, credential, edge);
-        may.map_err(|refusal| super::refused(&refusal))
+        may.map_err(Refusal::from)
     };
     // Before it is looked whether there is such a dataset.
     wish.dataset.as_deref().map_or(Ok(()), may)?;
-    let dataset = edge.node().mail_of(wish.dataset.as_deref()).map_err(|error| refused(&error))?;
+    let dataset = edge.node().mail_of(wish.dataset.as_deref())?;
     may(dataset.name().as_str())?;
     Ok((wish, dataset))
 }
@@ -92,10 +92,10 @@ pub(super) fn push(
     let PushRequest { channel, reply_to, event, payload } = push;
     let now = |refusal| Answer::Now(Completion::Answered(reply_to.clone(), Err(refusal)));
     if let Err(refusal) = mail_role.role().may(channel.topic(), credential, edge) {
-        return now(super::refused(&refusal));
+        return now(refusal.into());
     }
     let Body::Json(text) = payload else {
-        return now(json!({"reason": "json_wanted"}));
+        return now(Refusal::JsonWanted);
     };
     let wait = match mail_role {
         MailRole::Server { registration, .. } => {
@@ -106,7 +106,7 @@ pub(super) fn push(
             send(dataset, (queue, principal), reply_to.clone(), (&event, &text))
         }
     };
-    wait.map_or_else(|error| now(refused(&error)), Answer::Awaited)
+    wait.map_or_else(|error| now(error.into()), Answer::Awaited)
 }
 
 /// Takes an event of a registered server about its messages.
@@ -119,7 +119,7 @@ fn answer(
     let said = registration.say(event, text)?;
     Ok(Box::pin(async move {
         let said = said.await.map(|reply| reply.to_json());
-        Completion::Answered(reply_to, said.map_err(|error| refused(&error)))
+        Completion::Answered(reply_to, said.map_err(Refusal::from))
     }))
 }
 
@@ -142,13 +142,8 @@ fn send(
             let text = serde_json::to_vec(&sent);
             text.map(Bytes::from).map_err(|error| MailError::Bad(error.to_string()))
         });
-        Completion::Answered(reply_to, answer.map_err(|error| refused(&error)))
+        Completion::Answered(reply_to, answer.map_err(Refusal::from))
     }))
-}
-
-/// A refusal as clients see it.
-fn refused(error: &MailError) -> Value {
-    json!({"reason": error.code(), "detail": error.to_string()})
 }
 
 impl SessionDriver {

@@ -8,9 +8,10 @@ use instep_access::principal::ADMIN;
 use instep_model::limits;
 use instep_model::presence::PresenceError;
 use instep_node::{Present, Topic};
-use instep_protocol::payload::since::Since;
-use serde_json::{Map, Value, json};
+use instep_protocol::payload::params::{JoinParams, PresencePush};
+use serde_json::{Map, Value};
 
+use super::refusal::Refusal;
 use crate::permits::{NoPermit, Permit, PermitKind};
 use crate::state::EdgeState;
 
@@ -23,19 +24,13 @@ const UNPROVEN: &str = "anonymous:";
 /// principals have the same key.
 const PREFIXES: [&str; 4] = [UNPROVEN, "token:", "key:", "phx_"];
 
-/// Parameters of a join.
+/// A client that wants to join: what it says, and under which key it would be present.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct JoinParams {
-    /// Resume point.
-    pub(crate) since: Since,
+pub(crate) struct Joiner {
+    /// Parameters of the join.
+    pub(crate) params: JoinParams,
     /// Presence key; none for one of its own.
     key: Option<String>,
-    /// Presence meta that others are told.
-    meta: Result<Map<String, Value>, PresenceError>,
-    /// True for a client that is present as soon as it has joined.
-    tracks: bool,
-    /// True for a client of Supabase's, which takes broadcasts of bytes under a name (kind 4).
-    pub(crate) takes_named: bool,
     /// Address of the client.
     from: Option<IpAddr>,
 }
@@ -57,7 +52,7 @@ pub(crate) enum PresenceRefusal {
     Full(NoPermit),
 }
 
-impl JoinParams {
+impl Joiner {
     /// Reads the parameters of a join. Who shows a token is present under its subject, whatever
     /// they say.
     pub(crate) fn of(
@@ -75,38 +70,19 @@ impl JoinParams {
             (_, true) if principal.is_anonymous() => UNPROVEN.to_owned(),
             (name, true) => format!("{name}:"),
         };
-        Self { from, ..Self::read(params, subject, &whose) }
+        Self { from, ..Self::of_subject(JoinParams::read(params), subject, &whose) }
     }
 
-    /// Reads the parameters. Where tokens are checked, nobody takes the key of a subject by
-    /// claiming it: a claimed key is put behind `whose`.
-    fn read(params: &Value, subject: Option<&str>, whose: &str) -> Self {
-        let ours = params.get("presence");
-        // So joins whoever tracks itself later, by a push.
-        let theirs = params.pointer("/config/presence");
-        let text = |value: Option<&Value>| {
-            let text = value.and_then(Value::as_str).filter(|text| !text.is_empty());
-            text.map(str::to_owned)
-        };
-        let field = |name: &str| ours.and_then(|ours| ours.get(name));
-        let keys = [field("key"), params.get("key"), theirs.and_then(|theirs| theirs.get("key"))];
-        let claimed = || keys.into_iter().find_map(text).map(|key| format!("{whose}{key}"));
+    /// The key. Where tokens are checked, nobody takes the key of a subject by claiming it: a
+    /// claimed key is put behind `whose`.
+    fn of_subject(params: JoinParams, subject: Option<&str>, whose: &str) -> Self {
+        let claimed = || params.key.as_ref().map(|key| format!("{whose}{key}"));
         let is_like = |subject: &str| PREFIXES.iter().any(|prefix| subject.starts_with(prefix));
         let proven = subject.map(|subject| match is_like(subject) {
             true => format!("token:{subject}"),
             false => subject.to_owned(),
         });
-        let key = proven.or_else(claimed);
-        let is_off = |value: &Value| *value == json!(false) || *value == json!("false");
-        let watches = ours.is_some_and(is_off) || field("track").is_some_and(is_off);
-        Self {
-            since: Since::of(params),
-            key,
-            meta: meta_of(field("meta")),
-            tracks: !watches && theirs.is_none(),
-            takes_named: params.pointer("/config/broadcast").is_some_and(Value::is_object),
-            from: None,
-        }
+        Self { key: proven.or_else(claimed), params, from: None }
     }
 }
 
@@ -114,7 +90,7 @@ impl PresenceHandle {
     /// Takes a seat; none where presence is not kept.
     pub(crate) fn take(
         topic: &Arc<Topic>,
-        join: &JoinParams,
+        join: &Joiner,
         edge: &EdgeState,
     ) -> Result<Option<Box<Self>>, PresenceRefusal> {
         if topic.crowd().is_none() {
@@ -122,8 +98,12 @@ impl PresenceHandle {
         }
         let key = join.key.as_deref().map(Box::from);
         let mut presence = Box::new(Self { key, present: None, from: join.from });
-        if join.tracks {
-            presence.track(topic, join.meta.clone().map_err(PresenceRefusal::Presence)?, edge)?;
+        if join.params.tracks {
+            presence.track(
+                topic,
+                join.params.meta.clone().map_err(PresenceRefusal::Presence)?,
+                edge,
+            )?;
         }
         Ok(Some(presence))
     }
@@ -134,18 +114,15 @@ impl PresenceHandle {
         topic: &Arc<Topic>,
         push: &Value,
         edge: &EdgeState,
-    ) -> Result<Value, Value> {
-        match push["event"].as_str() {
-            Some("track") => {
-                let tracked = meta_of(push.get("payload")).map_err(PresenceRefusal::Presence);
-                let tracked = tracked.and_then(|meta| self.track(topic, meta, edge));
-                tracked.map(|()| json!({})).map_err(|error| error.to_json())
+    ) -> Result<(), Refusal> {
+        match PresencePush::read(push).ok_or(Refusal::UnknownPresence)? {
+            PresencePush::Track(meta) => {
+                Ok(self.track(topic, meta.map_err(PresenceRefusal::Presence)?, edge)?)
             }
-            Some("untrack") => {
+            PresencePush::Untrack => {
                 self.present = None;
-                Ok(json!({}))
+                Ok(())
             }
-            _ => Err(json!({"reason": "bad_presence", "detail": "event: track or untrack"})),
         }
     }
 
@@ -196,60 +173,27 @@ impl PresenceRefusal {
             }
         }
     }
-
-    /// The refusal as the client sees it.
-    pub(super) fn to_json(&self) -> Value {
-        json!({"reason": self.code(), "detail": self.detail()})
-    }
-}
-
-/// A meta that was said; nothing said is an empty one.
-fn meta_of(said: Option<&Value>) -> Result<Map<String, Value>, PresenceError> {
-    match said {
-        None | Some(Value::Null) => Ok(Map::new()),
-        Some(Value::Object(meta)) => Ok(meta.clone()),
-        Some(_) => Err(PresenceError::NoObject),
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
-    #[test]
-    fn a_joiner_is_present_under_its_key_unless_it_only_watches() {
-        let join = |params: Value| JoinParams::read(&params, None, "");
-        let key = |params: Value| join(params).key;
-
-        assert_eq!(key(json!({"key": "a"})).as_deref(), Some("a"));
-        assert_eq!(key(json!({"key": "a", "presence": {"key": "b"}})).as_deref(), Some("b"));
-        assert_eq!(key(json!({"config": {"presence": {"key": "c"}}})).as_deref(), Some("c"));
-        assert_eq!(key(json!({"key": ""})), None);
-        assert!(join(json!({})).tracks && join(json!({"presence": {"meta": {}}})).tracks);
-        for watcher in [
-            json!({"presence": false}),
-            json!({"presence": "false"}),
-            json!({"presence": {"track": false}}),
-            json!({"config": {"presence": {"key": ""}}}),
-        ] {
-            assert!(!join(watcher.clone()).tracks, "{watcher}");
-        }
-        let meta = join(json!({"presence": {"meta": {"at": "desk"}}})).meta;
-        assert_eq!(Value::Object(meta.unwrap()), json!({"at": "desk"}));
-        assert_eq!(join(json!({"presence": {"meta": null}})).meta, Ok(Map::new()));
-        assert!(join(json!({"presence": {"meta": "desk"}})).meta.is_err(), "it is not dropped");
+    fn ann() -> JoinParams {
+        JoinParams::read(&json!({"key": "ann"}))
     }
 
     #[test]
     fn nobody_takes_the_key_of_a_subject_by_saying_it() {
-        let key =
-            |subject, whose| JoinParams::read(&json!({"key": "ann"}), subject, whose).key.unwrap();
+        let key = |subject, whose| Joiner::of_subject(ann(), subject, whose).key.unwrap();
 
         assert_eq!(key(Some("bob"), ""), "bob", "the subject is the key");
         assert_eq!(key(None, UNPROVEN), "anonymous:ann");
         assert_eq!(key(None, "key:billing:"), "key:billing:ann");
         assert_eq!(key(None, ""), "ann", "where there are no subjects, or of the operator");
-        assert_eq!(JoinParams::read(&json!({}), None, UNPROVEN).key, None);
+        assert_eq!(Joiner::of_subject(JoinParams::read(&json!({})), None, UNPROVEN).key, None);
     }
 
     #[test]
@@ -264,8 +208,7 @@ mod tests {
             "token:key:billing:ann",
             "phx_1",
         ];
-        let key =
-            |subject, whose| JoinParams::read(&json!({"key": "ann"}), subject, whose).key.unwrap();
+        let key = |subject, whose| Joiner::of_subject(ann(), subject, whose).key.unwrap();
         let mut keys: Vec<String> = subjects.map(|subject| key(Some(subject), "")).into();
         keys.extend([key(None, UNPROVEN), key(None, "key:billing:")]);
 

@@ -1,15 +1,16 @@
 //! Pushes of clients, and their answers.
 
 use bytes::Bytes;
-use instep_access::{Action, Credential, Refusal};
-use instep_model::json::{INEXACT, read_value};
+use instep_access::{Action, Credential};
+use instep_model::json::read_value;
 use instep_model::limits;
 use instep_model::ring::Payload;
-use instep_node::LiveError;
 use instep_protocol::encode::Body;
+use instep_protocol::payload::params;
 use serde_json::{Value, json};
 
-use super::{Answer, Completion, Joined, PushRequest, TOKEN_EVENT, mail, presence};
+use super::refusal::Refusal;
+use super::{Answer, Completion, Joined, PushRequest, mail, presence};
 use crate::rules::Push;
 use crate::state::EdgeState;
 
@@ -31,29 +32,32 @@ pub(super) fn ask(
         && let Some(presence) = &mut joined.presence
     {
         let topic = joined.subscription.topic();
-        return now(parse(text, limits::CARRIED_DEPTH)
-            .and_then(|push| presence.take_push(topic, &push, edge)));
+        let taken = parse(text, limits::CARRIED_DEPTH)
+            .and_then(|push| presence.take_push(topic, &push, edge));
+        return now(taken.map(|()| json!({})));
     }
     let joined = joined.as_deref();
     // Who answers a push decides about it as well, as long as no rights are declared.
     let open = rule.is_some() || joined.is_some_and(|joined| joined.anyone_publishes);
     if let Err(refusal) = edge.may(credential, Action::Publish, channel.topic(), open) {
         return now(Err(match refusal {
-            Refusal::KeyRequired => closed(),
-            refusal => super::refused(&refusal),
+            instep_access::Refusal::KeyRequired => Refusal::Closed,
+            refusal => refusal.into(),
         }));
     }
     let Some(rule) = rule else {
         return now(publish(joined, &event, payload, edge));
     };
     let Body::Json(text) = payload else {
-        return now(Err(json!({"reason": "json_wanted"})));
+        return now(Err(Refusal::JsonWanted));
     };
     match parse(&text, limits::VALUE_DEPTH) {
         Ok(payload) => {
             let topic = channel.topic().to_string();
             let answer = rule(edge.node().clone(), Push { topic, event, payload });
-            Answer::Later(Box::pin(async move { Completion::answered(reply_to, answer.await) }))
+            Answer::Later(Box::pin(async move {
+                Completion::answered(reply_to, answer.await.map_err(Refusal::Rule))
+            }))
         }
         Err(refusal) => now(Err(refusal)),
     }
@@ -66,34 +70,29 @@ pub(super) fn announce(push: PushRequest, credential: &Credential, edge: &EdgeSt
     let (topic, node) = (channel.topic(), edge.node());
     let open = node.anyone_publishes(topic);
     let answer = match edge.may(credential, Action::Publish, topic, open) {
-        Err(refusal) => Err(super::refused(&refusal)),
-        Ok(()) if edge.rules_for(topic).is_some_and(|rules| rules.push.is_some()) => Err(closed()),
+        Err(refusal) => Err(refusal.into()),
+        Ok(()) if edge.rules_for(topic).is_some_and(|rules| rules.push.is_some()) => {
+            Err(Refusal::Closed)
+        }
         Ok(()) => {
             let published = node.publish(topic, &event, of_body(payload));
-            published.map(|_| json!({})).map_err(|error| refusal(&error))
+            published.map(|_| json!({})).map_err(Refusal::from)
         }
     };
     Completion::answered(reply_to, answer)
 }
 
 /// The token that a push brings: `{"access_token": "…"}`.
-pub(super) fn token(payload: Body) -> Result<String, Value> {
+pub(super) fn token(payload: Body) -> Result<String, Refusal> {
     let Body::Json(text) = payload else {
-        return Err(json!({"reason": "json_wanted"}));
+        return Err(Refusal::JsonWanted);
     };
-    match parse(&text, limits::CARRIED_DEPTH)?.get(TOKEN_EVENT) {
-        Some(Value::String(token)) => Ok(token.clone()),
-        _ => Err(json!({"reason": "bad_json", "detail": "access_token: a text is wanted"})),
-    }
+    let payload = parse(&text, limits::CARRIED_DEPTH)?;
+    params::token_of(&payload).map(str::to_owned).ok_or(Refusal::TokenWanted)
 }
 
-fn closed() -> Value {
-    json!({"reason": "push_refused", "detail": "this topic takes nothing from clients"})
-}
-
-fn parse(text: &Bytes, levels: usize) -> Result<Value, Value> {
-    read_value(text, levels)
-        .map_err(|inexact| json!({"reason": INEXACT, "detail": inexact.to_string()}))
+fn parse(text: &Bytes, levels: usize) -> Result<Value, Refusal> {
+    read_value(text, levels).map_err(Refusal::Inexact)
 }
 
 /// Without a rule, a push is published to the topic if it is a live one.
@@ -102,13 +101,13 @@ fn publish(
     event: &str,
     payload: Body,
     edge: &EdgeState,
-) -> Result<Value, Value> {
+) -> Result<Value, Refusal> {
     let Some(joined) = joined.filter(|joined| joined.dataset.is_none()) else {
-        return Err(closed());
+        return Err(Refusal::Closed);
     };
     let payload = of_body(payload);
     let published = edge.node().publish_to(joined.subscription.topic(), event, payload);
-    published.map(|()| json!({})).map_err(|error| refusal(&error))
+    published.map(|()| json!({})).map_err(Refusal::from)
 }
 
 fn of_body(body: Body) -> Payload {
@@ -116,8 +115,4 @@ fn of_body(body: Body) -> Payload {
         Body::Json(bytes) => Payload::Json(bytes),
         Body::Binary(bytes) => Payload::Binary(bytes),
     }
-}
-
-fn refusal(error: &LiveError) -> Value {
-    json!({"reason": error.code(), "detail": error.to_string()})
 }

@@ -11,20 +11,20 @@ use instep_protocol::session::{Channel, ReplyTo};
 use serde_json::Value;
 
 use super::joined::Joined;
-use super::overloaded;
-use super::presence::JoinParams;
+use super::presence::Joiner;
+use super::refusal::Refusal;
 use super::role::MailRole;
 
 /// Completion of what a session driver has waited for.
 pub(crate) enum Completion {
     /// The rules let a client join, and the topic is settled.
-    Allowed(Channel, Box<JoinParams>),
+    Allowed(Channel, Box<Joiner>),
     /// A join was refused.
-    Refused(Channel, Value),
+    Refused(Channel, Refusal),
     /// A join has registered a server, or found the queue to send to.
     Entered(Channel, Box<MailRole>),
     /// A push was answered, with JSON if that was good.
-    Answered(Option<ReplyTo>, Result<Bytes, Value>),
+    Answered(Option<ReplyTo>, Result<Bytes, Refusal>),
     /// A rule failed in the middle.
     Crashed(Channel),
 }
@@ -33,12 +33,12 @@ impl Completion {
     /// The same, but nobody joins while more waits than may: a client that is refused tries again.
     pub(crate) fn or_overloaded(self) -> Self {
         match self {
-            Self::Allowed(channel, _) => Self::Refused(channel, overloaded()),
+            Self::Allowed(channel, _) => Self::Refused(channel, Refusal::Overloaded),
             Self::Refused(..) | Self::Entered(..) | Self::Answered(..) | Self::Crashed(_) => self,
         }
     }
 
-    pub(super) fn answered(reply_to: Option<ReplyTo>, answer: Result<Value, Value>) -> Self {
+    pub(super) fn answered(reply_to: Option<ReplyTo>, answer: Result<Value, Refusal>) -> Self {
         let text = |response: Value| match &reply_to {
             Some(_) => response.to_string().into(),
             // Nobody hears it.
@@ -73,7 +73,7 @@ impl Request {
         }
     }
 
-    pub(super) fn refused(self, reason: Value) -> Completion {
+    pub(super) fn refused(self, reason: Refusal) -> Completion {
         match self {
             Self::Join { channel, .. } => Completion::Refused(channel, reason),
             Self::Push(push) => Completion::Answered(push.reply_to, Err(reason)),

@@ -5,8 +5,9 @@ use instep_node::Dataset;
 use instep_protocol::encode::Body;
 use instep_protocol::session::{Channel, Ending, Event};
 
+use super::refusal::Refusal as ToldRefusal;
 use super::role::{MailRole, Role};
-use super::{Actions, ENDED_EVENT, Joined, Revoked, SessionDriver, refused};
+use super::{Actions, ENDED_EVENT, Joined, Revoked, SessionDriver};
 use crate::state::EdgeState;
 
 impl SessionDriver {
@@ -49,10 +50,11 @@ impl SessionDriver {
             .filter_map(|joined| Some((joined.channel.clone(), may(joined).err()?)))
             .collect();
         for (channel, refusal) in lost {
-            let payload = Body::Json(refused(&refusal).to_string().into());
+            let code = refusal.code();
+            let payload = Body::Json(ToldRefusal::from(refusal).payload());
             let told = Event::Pushed { channel: channel.clone(), event: ENDED_EVENT, payload };
             self.step(told, now, actions);
-            let (topic, reason) = (channel.topic().to_string(), refusal.code());
+            let (topic, reason) = (channel.topic().to_string(), code);
             actions.revoked.push(Revoked { topic, reason });
             actions.left.extend(self.leave(channel.id()));
             self.step(Event::ChannelEnded { channel, how: Ending::Closed }, now, actions);

@@ -23,6 +23,7 @@ use instep_model::ring::{Frame, Payload, Read, complete_up_to};
 use instep_node::live::{GAP_EVENT, LivePlace};
 use instep_node::{Dataset, Listener, NodeJoined, Subscription};
 use instep_protocol::payload::join::{JoinLimits, Reply, reply};
+use instep_protocol::payload::live::Gap;
 use instep_protocol::payload::rows::{Push, Pushes};
 use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
@@ -31,8 +32,7 @@ use tokio::time::Instant;
 use self::form::Id;
 pub use self::form::{Form, is_for_events};
 use super::Http;
-use crate::driver::gap;
-use crate::driver::presence::{JoinParams, PresenceHandle};
+use crate::driver::presence::{Joiner, PresenceHandle};
 use crate::driver::rest::Rest;
 use crate::permits::{NoPermit, Permit};
 use crate::rules::JoinRequest;
@@ -91,7 +91,7 @@ pub async fn follow(http: &Http, topic: &str, request: Request) -> Result<Body, 
     }
     let edge = http.edge();
     let node = edge.node();
-    let join = JoinParams::of(&params, &credential, edge, from);
+    let join = Joiner::of(&params, &credential, edge, from);
     if let Some(rule) = edge.rules_for(topic).and_then(|rules| rules.join.clone()) {
         let request = JoinRequest { topic: topic.to_owned(), params };
         rule(node.clone(), request).await.map_err(Refused::Rule)?;
@@ -101,7 +101,7 @@ pub async fn follow(http: &Http, topic: &str, request: Request) -> Result<Body, 
     let listener = Listener::Task(Arc::clone(&waker));
     // It was asked before; since then it may have been lost.
     edge.may(&credential, Action::Join, topic, false).map_err(Refused::Right)?;
-    let joined = node.join(topic, &join.since, &listener).map_err(Refused::Topic)?;
+    let joined = node.join(topic, &join.params.since, &listener).map_err(Refused::Topic)?;
     let mut reader = Reader::new(joined, &join, form, edge)?;
     if let Some(begin) = form.begin() {
         reader.out.push_front(begin);
@@ -213,7 +213,7 @@ impl Following {
 impl Reader {
     fn new(
         joined: NodeJoined,
-        join: &JoinParams,
+        join: &Joiner,
         form: Form,
         edge: &EdgeState,
     ) -> Result<Self, Refused> {
@@ -223,7 +223,7 @@ impl Reader {
         };
         match joined {
             NodeJoined::View { dataset, joined, subscription } => {
-                let since = join.since.position().flatten();
+                let since = join.params.since.position().flatten();
                 let limits = JoinLimits::default();
                 let Reply { response, is_pending } = reply(&joined, since, limits);
                 let id = (!is_pending).then_some(Id::Position(joined.position));
@@ -321,8 +321,8 @@ impl Reader {
     fn catch_up(&mut self, missed: u64) {
         let Some(dataset) = &self.dataset else {
             if let Some(place) = self.subscription.place().filter(|_| missed > 0) {
-                let gap = gap(missed, &place).to_string();
-                self.put(Some(Id::Live(&place)), GAP_EVENT, gap.as_bytes());
+                let gap = Gap::new(missed, &place).encode();
+                self.put(Some(Id::Live(&place)), GAP_EVENT, &gap);
             }
             return self.greet();
         };

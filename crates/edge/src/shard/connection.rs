@@ -249,7 +249,7 @@ impl Connection {
             return;
         };
         if let Completion::Allowed(_, join) = &completion
-            && join.takes_named
+            && join.params.takes_named
         {
             self.form = self.form.named();
         }

@@ -77,23 +77,35 @@ pub fn reply(joined: &Joined, since: Option<Position>, limits: JoinLimits) -> Re
     Reply { response: response.into(), is_pending: false }
 }
 
+/// Stable code of a refusal.
+#[must_use]
+pub fn reason(refusal: &JoinRefusal) -> &'static str {
+    match refusal {
+        JoinRefusal::Unmatched => "unmatched topic",
+        JoinRefusal::Unavailable => "dataset_unavailable",
+        JoinRefusal::Ahead { .. } => "position_ahead",
+        JoinRefusal::TooLarge { .. } => "too_large",
+    }
+}
+
 /// Reply to a join of `topic` that was refused.
 #[must_use]
 pub fn refusal(topic: &str, refusal: &JoinRefusal) -> Value {
+    let reason = reason(refusal);
     match refusal {
-        JoinRefusal::Unmatched => json!({"reason": "unmatched topic"}),
+        JoinRefusal::Unmatched => json!({"reason": reason}),
         JoinRefusal::Unavailable => {
-            json!({"reason": "dataset_unavailable", "detail": refusal.to_string()})
+            json!({"reason": reason, "detail": refusal.to_string()})
         }
         JoinRefusal::Ahead { head } => json!({
-            "reason": "position_ahead", "detail": refusal.to_string(), "position": head,
+            "reason": reason, "detail": refusal.to_string(), "position": head,
         }),
         JoinRefusal::TooLarge { rows, bytes } => {
             let path = topic.strip_prefix(TABLE_PREFIX).and_then(|name| name.split_once('/'));
             let snapshot = path
                 .map(|(dataset, table)| format!("/v1/datasets/{dataset}/tables/{table}/snapshot"));
             json!({
-                "reason": "too_large", "detail": refusal.to_string(),
+                "reason": reason, "detail": refusal.to_string(),
                 "rows": rows, "bytes": bytes, "snapshot": snapshot,
             })
         }
