@@ -1,6 +1,7 @@
 //! HTTP on the edge: sockets in their handshake, long-poll sessions, readers of events.
 
 pub(crate) mod admission;
+pub mod event_stream;
 pub mod events;
 pub(crate) mod line;
 pub mod longpoll;

@@ -41,7 +41,7 @@ pub use http::line::{Held, Line};
 pub use http::refusal::RequestRefusal;
 pub use http::socket::Peer;
 pub use http::workers::{HttpWorkers, Serving};
-pub use http::{events, longpoll, websocket};
+pub use http::{event_stream, events, longpoll, websocket};
 pub use instep_protocol::janus::session::Options as JanusOptions;
 pub use listen::{grow_descriptor_table, listen};
 pub use options::DoorOptions;

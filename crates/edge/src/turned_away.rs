@@ -3,6 +3,7 @@
 
 use instep_protocol::encode::encode_broadcast;
 use instep_protocol::message::SOCKET_TOPIC;
+use instep_protocol::payload::ended::ConnectionClosed;
 use instep_protocol::session::{CLOSE_POLICY, CLOSE_TRY_LATER};
 use instep_protocol::vsn::Vsn;
 use instep_protocol::{janus, length};
@@ -45,8 +46,8 @@ impl TurnedAway {
             Self::Full(NoPermit::Address) => (CLOSE_TRY_LATER, "too_many_sockets"),
             Self::Full(NoPermit::Server) => (CLOSE_TRY_LATER, "overloaded"),
         };
-        let payload = format!(r#"{{"code":{code},"reason":"{reason}"}}"#);
-        let close = encode_broadcast(Vsn::V2, SOCKET_TOPIC, "close", payload.as_bytes());
+        let payload = ConnectionClosed { code: Some(code), reason }.encode();
+        let close = encode_broadcast(Vsn::V2, SOCKET_TOPIC, "close", &payload);
         let mut said = vec![];
         length::write_head(&mut said, close.len());
         said.extend_from_slice(&close);

@@ -22,16 +22,17 @@ use instep_model::presence::Greeting;
 use instep_model::ring::{Frame, Payload, Read, complete_up_to};
 use instep_node::live::{GAP_EVENT, LivePlace};
 use instep_node::{Dataset, Listener, NodeJoined, Subscription};
+use instep_protocol::payload::ended::StreamEnded;
 use instep_protocol::payload::join::{JoinLimits, Reply, reply};
 use instep_protocol::payload::live::Gap;
 use instep_protocol::payload::rows::{Push, Pushes};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use self::form::Id;
-pub use self::form::{Form, is_for_events};
 use super::Http;
+use super::event_stream::Form;
 use crate::driver::presence::{Joiner, PresenceHandle};
 use crate::driver::rest::Rest;
 use crate::permits::{NoPermit, Permit};
@@ -200,11 +201,11 @@ impl Following {
         self.reviewing.mark_unchanged();
         let topic = self.reader.subscription.topic().name().clone();
         if let Err(refusal) = self.edge.may(&self.credential, Action::Join, &topic, false) {
-            let told = json!({"reason": refusal.code()}).to_string();
+            let ended = StreamEnded { detail: None, reason: refusal.code(), retry_ms: None };
             // Nothing that was there before is told behind the end.
             self.reader.out.clear();
             self.reader.rest = None;
-            self.reader.put(None, "ended", told.as_bytes());
+            self.reader.put(None, "ended", &ended.encode());
             self.reader.ended = true;
         }
     }
@@ -334,8 +335,9 @@ impl Reader {
             }
             // The topic is gone or has grown too large: whoever joins again is told why.
             Err(refusal) => {
-                let told = json!({"reason": refusal.to_string()}).to_string();
-                self.put(None, "ended", told.as_bytes());
+                let reason = refusal.to_string();
+                let ended = StreamEnded { detail: None, reason: &reason, retry_ms: None };
+                self.put(None, "ended", &ended.encode());
                 self.ended = true;
             }
         }

@@ -12,10 +12,12 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use futures_util::stream;
 use instep_access::{Action, Resource};
 use instep_edge::Held;
+use instep_edge::event_stream::{EventId, Form, write_event, write_line};
 use instep_model::commit::Record;
 use instep_model::mail::MailRecord;
 use instep_model::position::Position;
 use instep_node::{Dataset, Follow, FollowError, FollowedCommit};
+use instep_protocol::payload::refusal::RefusalPayload;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::IntoParams;
@@ -81,6 +83,7 @@ pub(super) async fn changes(
     };
     let place = shared.door.http().reader(caller.address()).map_err(no_place_to_read)?;
     caller.follows();
+    let form = if events { Form::Events } else { Form::Lines };
     let feed = Feed {
         _place: place,
         caller,
@@ -88,7 +91,7 @@ pub(super) async fn changes(
         follow,
         reset,
         dataset,
-        form: if events { Form::Events } else { Form::Lines },
+        form,
         endless: query.follow || events,
         draining: shared.door.draining(),
         reviewing: shared.door.reviewing(),
@@ -98,8 +101,7 @@ pub(super) async fn changes(
         let (chunk, goes_on) = feed.chunk().await;
         Some((Ok::<_, Infallible>(Bytes::from(chunk)), goes_on.then_some(feed)))
     });
-    let content_type = if events { "text/event-stream" } else { "application/x-ndjson" };
-    Ok((streaming::headers(content_type), Body::from_stream(chunks)).into_response())
+    Ok((streaming::headers(form.content_type()), Body::from_stream(chunks)).into_response())
 }
 
 fn position_of(since: Option<&str>) -> Result<Option<Position>, Problem> {
@@ -107,12 +109,6 @@ fn position_of(since: Option<&str>) -> Result<Option<Position>, Problem> {
         let given = since.unwrap_or_default();
         Problem::bad_request("bad_position", format!("since: {given:?} is {error}"))
     })
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Form {
-    Lines,
-    Events,
 }
 
 struct Feed {
@@ -155,8 +151,9 @@ impl Feed {
         let mut out = Vec::new();
         if let Some(problem) = self.reset.take() {
             // An empty id: the browser forgets the one that is of no use.
-            let text = json!({"reason": problem.code, "detail": problem.detail});
-            out.extend_from_slice(format!("id\nevent: reset\ndata: {text}\n\n").as_bytes());
+            let (reason, detail) = (problem.code.as_str(), Some(problem.detail.as_str()));
+            let told = RefusalPayload { detail, reason }.encode();
+            write_event(&mut out, Some(EventId::Forget), "reset", &told);
             return (out, true);
         }
         let patience = self.caller.ends_in().map_or(BOOKMARK, |end| BOOKMARK.min(end));
@@ -225,14 +222,13 @@ impl Feed {
     }
 
     fn put(&self, out: &mut Vec<u8>, event: &str, id: Option<Position>, text: &str) {
-        if self.form == Form::Events {
-            if let Some(id) = id {
-                out.extend_from_slice(format!("id: {id}\n").as_bytes());
+        match self.form {
+            Form::Events => {
+                let id = id.as_ref().map(|id| EventId::At(id));
+                write_event(out, id, event, text.as_bytes());
             }
-            out.extend_from_slice(format!("event: {event}\ndata: ").as_bytes());
+            Form::Lines => write_line(out, |out| out.extend_from_slice(text.as_bytes())),
         }
-        out.extend_from_slice(text.as_bytes());
-        out.extend_from_slice(if self.form == Form::Events { b"\n\n" } else { b"\n" });
     }
 }
 

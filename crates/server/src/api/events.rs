@@ -7,7 +7,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use instep_access::{Action, Resource};
 use instep_edge::NoPermit;
-use instep_edge::events::{self, Absent, Form, Refused, Request};
+use instep_edge::event_stream::Form;
+use instep_edge::events::{self, Absent, Refused, Request};
 use instep_model::feed::JoinRefusal;
 use serde_json::Value;
 

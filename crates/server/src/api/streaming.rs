@@ -5,13 +5,13 @@ use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use instep_edge::RequestRefusal;
-pub(crate) use instep_edge::events::is_for_events;
+pub(crate) use instep_edge::event_stream::is_for_events;
+use instep_edge::event_stream::{Form, write_event, write_retry};
 use instep_model::limits;
-use serde_json::json;
+use instep_protocol::payload::ended::StreamEnded;
 
 use crate::problem::Problem;
 
-const EVENTS: &str = "text/event-stream";
 const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// Headers of a stream of this content type. nginx gathers what it passes on unless it is told not
@@ -36,13 +36,16 @@ pub(crate) fn survivable(answer: Response, is_for_events: bool) -> Response {
     let spread = u64::from(std::time::UNIX_EPOCH.elapsed().unwrap_or_default().subsec_micros());
     let least = problem.retry_after_s.unwrap_or(1).saturating_mul(1000);
     let retry_ms = least.max(limits::EVENTS_RETRY_MS) * (100 + spread % 100) / 100;
-    let ended = json!({"reason": problem.code, "detail": problem.detail, "retry_ms": retry_ms});
-    let body = format!("retry: {retry_ms}\nevent: ended\ndata: {ended}\n\n");
+    let (reason, detail) = (problem.code.as_str(), Some(problem.detail.as_str()));
+    let ended = StreamEnded { detail, reason, retry_ms: Some(retry_ms) };
+    let mut body = vec![];
+    write_retry(&mut body, retry_ms);
+    write_event(&mut body, None, "ended", &ended.encode());
     let (mut parts, _) = answer.into_parts();
     parts.status = StatusCode::OK;
     parts.headers.remove(header::CONTENT_LENGTH);
     parts.headers.remove(header::WWW_AUTHENTICATE);
-    for (name, value) in headers(EVENTS) {
+    for (name, value) in headers(Form::Events.content_type()) {
         parts.headers.insert(name, HeaderValue::from_static(value));
     }
     Response::from_parts(parts, Body::from(body))
@@ -66,6 +69,8 @@ mod tests {
     use axum::http::HeaderMap;
 
     use super::*;
+
+    const EVENTS: &str = "text/event-stream";
 
     async fn told(problem: Problem, accept: &'static str) -> (u16, String, String) {
         let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(accept))]);

@@ -11,10 +11,10 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use instep_protocol::encode::{Address, Frame, encode_reply};
+use instep_protocol::payload::refusal::RefusalPayload;
 use instep_protocol::reference::Ref;
 use instep_protocol::vsn::Vsn;
 use serde::Deserialize;
-use serde_json::json;
 use serde_json::value::RawValue;
 
 use crate::driver::{ENDED_EVENT, Revoked};
@@ -59,8 +59,8 @@ impl Revoked {
     fn refusal(&self, vsn: Vsn, parts: &Parts<'_>) -> Frame {
         let (join_ref, reference) = (parts.join_ref.as_ref(), parts.reference.as_ref());
         let to = Address { join_ref, reference, topic: &self.topic };
-        let response = json!({"reason": self.reason}).to_string();
-        Frame::Text(encode_reply(vsn, &to, "error", response.as_bytes()))
+        let response = RefusalPayload { detail: None, reason: self.reason }.encode();
+        Frame::Text(encode_reply(vsn, &to, "error", &response))
     }
 }
 

@@ -16,7 +16,7 @@ use tower_service::Service as _;
 use super::HttpWorker;
 use super::answers::weighed;
 use super::bodies::{Arriving, Metered};
-use crate::http::events::is_for_events;
+use crate::http::event_stream::is_for_events;
 use crate::http::line::Line;
 use crate::http::refusal::RequestRefusal;
 use crate::http::request_meter::RequestMeter;

@@ -7,10 +7,10 @@ use instep_protocol::encode::{Frame, encode_broadcast};
 use instep_protocol::janus::Timestamp;
 use instep_protocol::janus::codec::encode_error;
 use instep_protocol::message::SOCKET_TOPIC;
+use instep_protocol::payload::ended::ConnectionClosed;
 use instep_protocol::session::{CLOSE_RESTART, Event};
 use instep_protocol::vsn::Vsn;
 use instep_protocol::websocket;
-use serde_json::json;
 
 use super::{Connection, Ending, Fate, Side};
 use crate::shard::core::Core;
@@ -50,8 +50,8 @@ impl Connection {
         match &self.wire {
             Wire::WebSocket(_) => websocket::encode_close(code, reason).to_vec(),
             Wire::Length(_) => {
-                let payload = json!({"code": code, "reason": reason}).to_string();
-                let close = encode_broadcast(Vsn::V2, SOCKET_TOPIC, "close", payload.as_bytes());
+                let payload = ConnectionClosed { code, reason }.encode();
+                let close = encode_broadcast(Vsn::V2, SOCKET_TOPIC, "close", &payload);
                 let mut goodbye = vec![];
                 self.wire.write(&mut goodbye, &Frame::Text(close));
                 goodbye
