@@ -11,6 +11,7 @@ use instep_model::limits;
 use instep_protocol::length;
 use instep_protocol::vsn::Vsn;
 use mio::net::{TcpListener, TcpStream};
+use rustix::io::Errno;
 
 use super::command::Arrival;
 use super::connection::Side;
@@ -24,8 +25,8 @@ use crate::permits::{Permit, PermitKind};
 use crate::state::EdgeState;
 use crate::turned_away::TurnedAway;
 
-/// Error numbers for a lack of descriptors: of the system, of this process.
-const NO_DESCRIPTORS: [i32; 2] = [23, 24];
+/// Errors for a lack of descriptors: of the system, of this process.
+const NO_DESCRIPTORS: [Errno; 2] = [Errno::NFILE, Errno::MFILE];
 /// Distance to the reserve of descriptors within which it is checked before each connection.
 const NEAR: RawFd = 16;
 
@@ -94,7 +95,7 @@ impl Accept {
                 break;
             }
             let accepted = match self.is_near && is_reserve_reached() {
-                true => Err(io::Error::from_raw_os_error(NO_DESCRIPTORS[1])),
+                true => Err(Errno::MFILE.into()),
                 false => self.listener.accept(),
             };
             match accepted {
@@ -163,7 +164,8 @@ impl Accept {
     /// Refuses one of those who wait, when the process has no descriptor for it: a client of the
     /// Janus wire waits for its greeting without end.
     fn refuse(&mut self, error: &io::Error) -> bool {
-        let is_full = error.raw_os_error().is_some_and(|code| NO_DESCRIPTORS.contains(&code));
+        let is_full =
+            Errno::from_io_error(error).is_some_and(|errno| NO_DESCRIPTORS.contains(&errno));
         if self.spare.is_none() || !is_full {
             return false;
         }
