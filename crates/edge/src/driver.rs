@@ -178,14 +178,7 @@ impl SessionDriver {
     }
 
     fn sort(&mut self, actions: &mut Actions) {
-        while let Some(effect) = self.machine.next_effect() {
-            let effect = match effect {
-                janus::Effect::Shared(effect) => effect,
-                janus::Effect::Attach { token } => {
-                    actions.attach = Some(token);
-                    continue;
-                }
-            };
+        while let Some(effect) = self.machine.next_effect(&mut actions.attach) {
             match effect {
                 Effect::Send(frame) => actions.frames.push(frame),
                 Effect::Join { channel, params } => {

@@ -2,7 +2,7 @@
 
 use instep_protocol::janus::Token;
 use instep_protocol::janus::session::{self as janus, JanusSession};
-use instep_protocol::session::{Channel, Event, Session};
+use instep_protocol::session::{Channel, Effect, Event, Session};
 use instep_protocol::vsn::Vsn;
 
 pub(super) enum SessionMachine {
@@ -46,10 +46,17 @@ impl SessionMachine {
         }
     }
 
-    pub(super) fn next_effect(&mut self) -> Option<janus::Effect> {
+    /// The next effect. `attach` is given the session that should have this client's connection,
+    /// which only the Janus wire knows.
+    pub(super) fn next_effect(&mut self, attach: &mut Option<Token>) -> Option<Effect> {
         match self {
-            Self::Channels(session) => session.next_effect().map(janus::Effect::Shared),
-            Self::Janus(janus) => janus.session.next_effect(),
+            Self::Channels(session) => session.next_effect(),
+            Self::Janus(janus) => loop {
+                match janus.session.next_effect()? {
+                    janus::Effect::Shared(effect) => return Some(effect),
+                    janus::Effect::Attach { token } => *attach = Some(token),
+                }
+            },
         }
     }
 
