@@ -5,7 +5,6 @@ mod handshakes;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::extract::FromRef;
@@ -148,7 +147,7 @@ impl Door {
     /// True when everybody is being sent away.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.edge().draining.load(Ordering::SeqCst)
+        self.edge().is_draining()
     }
 
     /// Waits until no connection is left; false when `limit` passes first.
@@ -156,8 +155,8 @@ impl Door {
         let edge = self.edge();
         let empty = async {
             loop {
-                let told = edge.permits.empty.notified();
-                if edge.permits.count(PermitKind::Socket) == 0 {
+                let told = edge.permits().empty.notified();
+                if edge.permits().count(PermitKind::Socket) == 0 {
                     return;
                 }
                 told.await;
@@ -187,13 +186,13 @@ impl Door {
     /// Connections at all doors now, whatever is spoken on them.
     #[must_use]
     pub fn lines(&self) -> usize {
-        self.edge().permits.count(PermitKind::Connection)
+        self.edge().permits().count(PermitKind::Connection)
     }
 
     /// Bytes that wait for clients, or of clients are not complete.
     #[must_use]
     pub fn waiting_bytes(&self) -> usize {
-        self.edge().permits.bytes()
+        self.edge().permits().bytes()
     }
 
     /// Long-poll sessions now.
@@ -205,13 +204,13 @@ impl Door {
     /// Counters of TLS handshakes, by outcome.
     #[must_use]
     pub fn tls_handshakes(&self) -> TlsCounts {
-        self.edge().tls_handshakes.read()
+        self.edge().tls_handshakes().read()
     }
 
     /// Clients of HTTP that were sent away because they took nothing for too long.
     #[must_use]
     pub fn slow_readers(&self) -> u64 {
-        self.edge().slow_readers.load(Ordering::Relaxed)
+        self.edge().slow_readers()
     }
 
     /// Returns the credential of a key or token. An address that has shown too many invalid ones is
@@ -226,13 +225,13 @@ impl Door {
     /// Counters of refusals by rate limits.
     #[must_use]
     pub fn rate_counts(&self) -> RateCounts {
-        self.edge().rates.read()
+        self.edge().rates().read()
     }
 
     /// Counters of refused joins, by [`JOIN_REFUSALS`].
     #[must_use]
     pub fn joins_refused(&self) -> [u64; JOIN_REFUSALS.len()] {
-        self.edge().refusals.read()
+        self.edge().refusals().read()
     }
 
     /// Sums up the lag of the subscribers on sockets.

@@ -29,26 +29,26 @@ use crate::wall_clock::{left_ms, wall_ms};
 
 /// State that everything connected shares.
 pub(crate) struct EdgeState {
-    pub(crate) node: Node,
-    pub(crate) gate: Gate,
-    pub(crate) channels: Vec<Channel>,
-    pub(crate) options: DoorOptions,
-    pub(crate) began: Instant,
-    pub(crate) permits: Arc<Permits>,
-    pub(crate) rates: Rates,
+    node: Node,
+    gate: Gate,
+    channels: Vec<Channel>,
+    options: DoorOptions,
+    began: Instant,
+    permits: Arc<Permits>,
+    rates: Rates,
     /// Drain flag: nobody comes in any more.
-    pub(crate) draining: AtomicBool,
-    pub(crate) refusals: Refusals,
-    pub(crate) user_agents: UserAgents,
-    pub(crate) tls_handshakes: Handshakes,
+    draining: AtomicBool,
+    refusals: Refusals,
+    user_agents: UserAgents,
+    tls_handshakes: Handshakes,
     /// Clients of HTTP that took nothing for too long.
-    pub(crate) slow_readers: AtomicU64,
+    slow_readers: AtomicU64,
     /// Runtime on which rules of applications run.
-    pub(crate) runtime: Handle,
+    runtime: Handle,
     /// Session options, shared by all sessions of one version.
-    pub(crate) sessions: [Arc<Options>; 2],
+    sessions: [Arc<Options>; 2],
     /// Registry of the sessions of the Janus wire.
-    pub(crate) janus: Sessions,
+    janus: Sessions,
     drain: watch::Sender<bool>,
     /// Counts how often keys or rights have changed.
     review: watch::Sender<u64>,
@@ -99,6 +99,19 @@ impl EdgeState {
 
     pub(crate) fn tls_handshakes(&self) -> &Handshakes {
         &self.tls_handshakes
+    }
+
+    pub(crate) fn permits(&self) -> &Arc<Permits> {
+        &self.permits
+    }
+
+    /// True once a drain has begun.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn slow_readers(&self) -> u64 {
+        self.slow_readers.load(Ordering::Relaxed)
     }
 
     pub(crate) fn note_slow_reader(&self) {
@@ -238,7 +251,7 @@ impl EdgeState {
 
     /// A permit for a socket, a session without one, or a reader of events.
     pub(crate) fn enter(&self, from: Option<IpAddr>) -> Result<Permit, NoPermit> {
-        if self.draining.load(Ordering::SeqCst) {
+        if self.is_draining() {
             return Err(NoPermit::Server);
         }
         self.take_permit(PermitKind::Socket, from)
