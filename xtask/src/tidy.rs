@@ -28,6 +28,7 @@ const RULES: &[(&str, Rule)] = &[
     ("layers", layers::check),
     ("runtime-free crates", layers::check_runtime),
     ("circles", circles::check),
+    ("floors", circles::check_floors),
     ("words", words::check),
     ("sizes", sizes::check),
     ("lints", lints::check),
@@ -79,6 +80,11 @@ mod tests {
     #[test]
     fn no_circle_has_more_than_three_files() {
         holds(circles::check);
+    }
+
+    #[test]
+    fn the_floors_of_a_crate_know_those_below_only() {
+        holds(circles::check_floors);
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! where everything up to it has been told (decision 3). That is decided here and nowhere else:
 //! what the reply to a join carries ([`join`]), what is pushed behind it and to a subscriber that
 //! fell off the ring ([`rows`]), and what the frames of a ring are ([`frame`]). What a joiner says
-//! is read by [`params`] and [`since`]; what it is refused with is a [`refusal`], and what it is told last stands in [`ended`].
+//! is read by [`params`] and [`since`]; what it is refused with is a [`refusal`], and what it is
+//! told last stands in [`ended`].
 
 pub mod ended;
 pub mod frame;

@@ -4,13 +4,15 @@
 //! first name was imported. What a module hands on (`use` of a name) is followed to where it is
 //! defined. A module and what lies below it may need each other; any other circle of more than
 //! three files is a room that is missing.
+//!
+//! Where a crate has floors, a module needs its own floor and those below it, and none above.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Violation;
 use super::ratchet::{self, Circle, Exceptions};
 use super::sizes::is_test;
-use crate::workspace::Workspace;
+use crate::workspace::{Package, Workspace};
 use crate::{Fallible, source};
 
 /// Files that a circle may have.
@@ -18,6 +20,10 @@ const FILES: usize = 3;
 
 /// Steps from one name to the next, so that names that lead to each other end.
 const HANDED_ON: usize = 8;
+
+/// Floors of a package above its ground, from the lowest.
+const FLOORS: &[(&str, &[&str])] =
+    &[("instep-edge", &["state", "driver", "shard", "http", "door"])];
 
 /// Segments below the root of the crate.
 type Path = Vec<String>;
@@ -37,21 +43,31 @@ struct Modules(BTreeMap<Path, Module>);
 pub(crate) fn check(workspace: &Workspace) -> Fallible<Vec<Violation>> {
     let mut found = BTreeMap::new();
     for package in &workspace.packages {
-        let directory = workspace.directory_of(package).unwrap_or(&package.name);
-        let prefix = format!("{directory}/src/");
-        let mut modules = Modules::default();
-        for file in workspace.files_with("rs").filter(|file| !is_test(file)) {
-            if let Some(name) = file.strip_prefix(&prefix) {
-                let text = workspace.text(file).ok_or_else(|| format!("{file} is not text"))?;
-                modules.add(name, &text);
-            }
-        }
+        let (prefix, modules) = Modules::of(workspace, package)?;
         for circle in modules.circles() {
             let name = |path: &Path| format!("{prefix}{}.rs", name_of(path));
             found.insert(name(&circle[0]), circle.iter().map(name).collect::<Vec<_>>());
         }
     }
     Ok(hold(&found, &Exceptions::read(workspace)?.circles))
+}
+
+/// Holds the modules of crates with floors to what lies below them.
+pub(crate) fn check_floors(workspace: &Workspace) -> Fallible<Vec<Violation>> {
+    let mut violations = Vec::new();
+    for (name, floors) in FLOORS {
+        let package = workspace.package(name).ok_or_else(|| format!("there is no {name}"))?;
+        let (prefix, modules) = Modules::of(workspace, package)?;
+        for floor in floors.iter().filter(|floor| !modules.0.contains_key(&vec![floor.to_string()]))
+        {
+            violations.push(format!("{name}: there is no {floor}: see FLOORS (xtask)"));
+        }
+        for (from, to) in modules.upward(floors) {
+            let (from, to) = (name_of(&from), name_of(&to));
+            violations.push(format!("{prefix}{from}.rs: {to} lies above it"));
+        }
+    }
+    Ok(violations)
 }
 
 /// Holds circles, by their first file, against the exceptions.
@@ -90,6 +106,33 @@ fn name_of(path: &Path) -> String {
 }
 
 impl Modules {
+    /// The modules of a package, and the path of its sources.
+    fn of(workspace: &Workspace, package: &Package) -> Fallible<(String, Self)> {
+        let directory = workspace.directory_of(package).unwrap_or(&package.name);
+        let prefix = format!("{directory}/src/");
+        let mut modules = Self::default();
+        for file in workspace.files_with("rs").filter(|file| !is_test(file)) {
+            if let Some(name) = file.strip_prefix(&prefix) {
+                let text = workspace.text(file).ok_or_else(|| format!("{file} is not text"))?;
+                modules.add(name, &text);
+            }
+        }
+        Ok((prefix, modules))
+    }
+
+    /// Modules that need one above them, with that.
+    fn upward(&self, floors: &[&str]) -> Vec<(Path, Path)> {
+        let height = |path: &Path| {
+            let floor = floors.iter().position(|floor| path.first().is_some_and(|at| at == floor));
+            floor.map_or(0, |floor| floor + 1)
+        };
+        let pairs = self.0.keys().filter(|from| !from.is_empty()).flat_map(|from| {
+            let needed = self.needed_by(from).into_iter();
+            needed.filter(|to| height(to) > height(from)).map(|to| (from.clone(), to.clone()))
+        });
+        pairs.collect()
+    }
+
     /// Adds a file, by its path below `src`.
     fn add(&mut self, file: &str, text: &str) {
         let name = file.trim_end_matches(".rs");
@@ -329,6 +372,23 @@ mod tests {
         ];
 
         assert!(circles(&files).is_empty());
+    }
+
+    #[test]
+    fn a_module_that_needs_a_floor_above_it_is_found() {
+        let mut modules = Modules::default();
+        modules.add("lib.rs", "mod ground; mod state; mod door; pub use door::Door;");
+        modules.add("ground.rs", "use crate::state::part::S;");
+        modules.add("state.rs", "use crate::ground::G; mod part;");
+        modules.add("state/part.rs", "fn f(door: crate::Door) {}");
+        modules.add("door.rs", "use crate::{ground::G, state::S};");
+
+        let upward: Vec<_> = modules.upward(&["state", "door"]);
+
+        let named = |(from, to): &(Path, Path)| (name_of(from), name_of(to));
+        let found: Vec<_> = upward.iter().map(named).collect();
+        let pair = |from: &str, to: &str| (from.to_owned(), to.to_owned());
+        assert_eq!(found, [pair("ground", "state/part"), pair("state/part", "door")]);
     }
 
     #[test]
