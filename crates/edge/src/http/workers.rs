@@ -186,7 +186,7 @@ struct Newcomers {
 async fn serve(
     mut newcomers: Newcomers,
     (http, serving): (Http, Serving),
-    mut stopping: watch::Receiver<bool>,
+    stopping: watch::Receiver<bool>,
     served: mpsc::Sender<()>,
 ) {
     let places = Semaphore::new(limits::TLS_PLACES);
@@ -196,13 +196,8 @@ async fn serve(
         places,
         pacer: Mutex::new(Pacer::new(limits::NEWCOMERS_IN_A_ROW)),
     });
-    loop {
-        let given = tokio::select! {
-            given = newcomers.connections.recv() => given,
-            _ = stopping.wait_for(|stop| *stop) => return,
-        };
-        // Nobody gives any more: the server stops.
-        let Some(stream) = given else { return };
+    // Until nobody gives any more: what came before a stop is looked at behind it.
+    while let Some(stream) = newcomers.connections.recv().await {
         match TcpStream::from_std(stream) {
             Ok(stream) => {
                 let serve = serve_one(stream, Arc::clone(&worker), stopping.clone());

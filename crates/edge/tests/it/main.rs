@@ -7,4 +7,5 @@ mod crowds;
 mod fixture;
 mod panics;
 mod slow_readers;
+mod stopping;
 mod streams;

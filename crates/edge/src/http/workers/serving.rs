@@ -1,5 +1,6 @@
 //! One connection of HTTP: whether there is a place for it, its handshakes, its deadlines.
 
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use instep_model::limits;
+use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
@@ -41,6 +43,7 @@ pub(super) async fn serve_one(
     let serving = &worker.serving;
     if serving.proxied {
         let client = tokio::select! {
+            biased;
             client = worker.http.edge().proxied(&mut stream, peer) => client,
             _ = stopping.wait_for(|stop| *stop) => None,
         };
@@ -87,14 +90,28 @@ async fn speaks(
     stopping: &mut watch::Receiver<bool>,
 ) -> Option<Duration> {
     let began = Instant::now();
-    tokio::select! {
-        ready = stream.readable() => ready.ok().map(|()| patience.saturating_sub(began.elapsed())),
+    let ready = tokio::select! {
+        biased;
+        ready = stream.readable() => Some(ready),
         () = tokio::time::sleep(patience) => {
             tracing::debug!("a client of HTTP said nothing in time");
-            None
+            return None;
         }
         _ = stopping.wait_for(|stop| *stop) => None,
-    }
+    };
+    let ready = match ready {
+        Some(ready) => ready,
+        // It came before the stop, and nobody was told of it yet.
+        None if has_said(stream) => stream.readable().await,
+        None => return None,
+    };
+    ready.ok().map(|()| patience.saturating_sub(began.elapsed()))
+}
+
+/// True when bytes of the client are there.
+fn has_said(stream: &TcpStream) -> bool {
+    let mut first = [MaybeUninit::uninit()];
+    SockRef::from(stream).peek(&mut first).is_ok_and(|bytes| bytes > 0)
 }
 
 impl HttpWorker {
@@ -125,6 +142,7 @@ async fn serve_speaker(
     let serving = &worker.serving;
     let is_extra = line.is_extra();
     let socket = tokio::select! {
+        biased;
         taken = worker.take(stream, line.clone()) => taken,
         _ = stopping.wait_for(|stop| *stop) => return,
     };
@@ -142,6 +160,8 @@ async fn serve_speaker(
     let (mut is_young, mut stays) = (true, true);
     loop {
         tokio::select! {
+            // A request that has come is read before a stop ends what has none.
+            biased;
             ended = &mut connection => {
                 if let Err(error) = ended {
                     tracing::debug!(%error, "a connection of HTTP failed");
