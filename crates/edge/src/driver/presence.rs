@@ -166,7 +166,7 @@ impl PresenceRefusal {
     pub(crate) fn detail(&self) -> String {
         match self {
             Self::Presence(error) => error.to_string(),
-            Self::Full(NoPermit::Server) => "there is no permit for another presence".to_owned(),
+            Self::Full(NoPermit::Server) => "there is no place for another presence".to_owned(),
             Self::Full(NoPermit::Address) => {
                 "this address is present as often as it may be; join with `{\"presence\": false}`"
                     .to_owned()

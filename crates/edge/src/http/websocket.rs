@@ -108,11 +108,11 @@ fn switch(
     let permit = match http.enter(Peer::address(request.extensions())) {
         Ok(permit) => permit,
         Err(NoPermit::Server) => {
-            let why = "no permit for another socket";
+            let why = "no place for another socket";
             return (StatusCode::SERVICE_UNAVAILABLE, why).into_response();
         }
         Err(NoPermit::Address) => {
-            let why = "too_many_sockets: no permit for another socket of this address";
+            let why = "too_many_sockets: no place for another socket of this address";
             return too_often(RETRY_S, why.into());
         }
     };
