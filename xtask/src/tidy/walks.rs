@@ -43,7 +43,9 @@ fn has_function(masked: &str, name: &str) -> bool {
     let is_of = |of: &str| {
         masked.lines().any(|line| line.trim_start().starts_with("impl") && mentions(line, of))
     };
-    of.is_none_or(is_of) && source::functions(masked).iter().any(|found| found.name == name)
+    let is_named =
+        |rest: &str| rest.strip_prefix(name).is_some_and(|after| after.starts_with(['(', '<']));
+    of.is_none_or(is_of) && masked.split("fn ").skip(1).any(is_named)
 }
 
 fn mentions(line: &str, word: &str) -> bool {
