@@ -50,6 +50,14 @@ pub const LARGE_SNAPSHOT_BYTES: u64 = 64 * 1024 * 1024;
 pub const DATASET_TABLES: usize = 1_024;
 /// Datasets on one node.
 pub const NODE_DATASETS: usize = 64;
+/// Threads of a node for owners of datasets: so many logs are written to at the same time.
+pub const OWNER_THREADS: usize = 128;
+/// Threads of a node for views and mail.
+pub const DELIVERY_THREADS: usize = 64;
+/// Threads of a node for snapshots, segments that are prepared, and bodies of messages.
+pub const STORAGE_THREADS: usize = 64;
+/// A thread of a pool that is idle for this long ends, unless it is the last one.
+pub const POOL_IDLE_MS: u64 = 5_000;
 /// Datasets that are opened at a time.
 pub const OPENINGS: usize = 4;
 /// Time after which the others have their turn and are served; a slow one comes up when it is done.

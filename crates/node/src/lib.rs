@@ -16,6 +16,8 @@ pub mod live;
 mod loans;
 pub mod mail;
 mod node;
+#[allow(dead_code, reason = "datasets move onto it one by one")]
+mod pool;
 mod topics;
 
 pub use blocking::{blocking, on_a_thread};
