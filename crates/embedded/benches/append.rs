@@ -5,6 +5,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use instep_embedded::log::{EmbeddedLog, Options, SEGMENT_BYTES, Trimming};
@@ -45,16 +46,26 @@ fn main() {
 fn measure(root: &Path, batch: usize, seconds: f64) -> Rates {
     let entry = records(batch);
     let mut log = open(&root.join(format!("log-{batch}")));
-    let preallocator = log.preallocator();
-    let background = std::thread::spawn(move || {
-        while preallocator.wait() {
-            preallocator.prepare().expect("space for the bench");
-        }
-    });
+    let (preallocator, is_over) = (log.preallocator(), AtomicBool::new(false));
     let mut head = Revision::ZERO;
-    let ours = timed(seconds, || head = log.append(head, &entry).expect("an append"));
-    drop(log);
-    background.join().expect("the preallocator ends with the log");
+    let ours = std::thread::scope(|scope| {
+        let background = scope.spawn(|| {
+            while !is_over.load(Ordering::SeqCst) {
+                preallocator.prepare().expect("space for the bench");
+                std::thread::park();
+            }
+        });
+        let ours = timed(seconds, || {
+            head = log.append(head, &entry).expect("an append");
+            if preallocator.is_wanted() {
+                background.thread().unpark();
+            }
+        });
+        is_over.store(true, Ordering::SeqCst);
+        background.thread().unpark();
+        ours
+    });
+    drop((log, preallocator));
 
     let connection = Connection::open(root.join(format!("{batch}.db"))).expect("a database");
     connection

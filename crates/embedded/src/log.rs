@@ -146,7 +146,7 @@ impl EmbeddedLog {
         self.snapshots.clone()
     }
 
-    /// Returns the preallocator of segments; run it on a thread of its own.
+    /// Returns the preallocator of segments; run it on another thread than the appends.
     #[must_use]
     pub fn preallocator(&self) -> Preallocator {
         let (disk, lock) = (Arc::clone(&self.disk), Arc::clone(&self.lock));

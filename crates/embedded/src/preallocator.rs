@@ -1,10 +1,11 @@
 //! Prepares the next segment beside the appender, so that an append never waits for zeros.
 //!
-//! The engine starts no thread: whoever owns the log runs [`Preallocator::prepare`] on one, in
-//! a loop over [`Preallocator::wait`]. Without it the appender prepares its segments itself.
+//! The engine starts no thread: whoever owns the log asks [`Preallocator::is_wanted`] behind an
+//! append, and runs [`Preallocator::prepare`] on another thread. Without it the appender prepares its
+//! segments itself.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use instep_model::disk::{Disk, DiskFile, DiskLock};
 
@@ -26,7 +27,6 @@ pub struct Preallocator {
 #[derive(Default)]
 pub(crate) struct Spare {
     stock: Mutex<Stock>,
-    changed: Condvar,
 }
 
 #[derive(Default)]
@@ -55,13 +55,10 @@ impl Preallocator {
         Self { disk, path: directory.join(PREPARED), bytes, spare, _lock: lock }
     }
 
-    /// Waits until a segment is wanted; `false` once the log is closed.
+    /// Returns true if a segment is wanted, and nobody prepares it yet.
     #[must_use]
-    pub fn wait(&self) -> bool {
-        let stock = self.spare.stock();
-        let waiting = |stock: &mut Stock| !matches!(stock, Stock::Wanted | Stock::Closed);
-        let stock = self.spare.changed.wait_while(stock, waiting);
-        !matches!(*stock.unwrap_or_else(PoisonError::into_inner), Stock::Closed)
+    pub fn is_wanted(&self) -> bool {
+        matches!(*self.spare.stock(), Stock::Wanted)
     }
 
     /// Prepares a segment if one is wanted, and says whether it did.
@@ -112,7 +109,6 @@ impl Spare {
         let mut stock = self.stock();
         if matches!(*stock, Stock::Unasked) {
             *stock = Stock::Wanted;
-            self.changed.notify_all();
         }
     }
 
@@ -136,7 +132,6 @@ impl Spare {
 
     pub(crate) fn close(&self) {
         *self.stock() = Stock::Closed;
-        self.changed.notify_all();
     }
 
     // Each change of the stock is one assignment, so a poisoned lock is whole.

@@ -1,16 +1,17 @@
 //! One dataset on this node: its owner, its memory, its subscribers.
 //!
-//! | thread | input | bound | ends when |
+//! | task | input | bound | ends when |
 //! | --- | --- | --- | --- |
 //! | owner | proposals that no caller works on | OWNER_QUEUE_COMMITS | the dataset is closed |
 //! | views | entries that their callers do not tell | VIEWS_QUEUE_ENTRIES | the owner ends |
-//! | prepare | the engine's wishes | one segment | the log is dropped |
-//! | house | a tick: snapshots, bookmarks | – | the dataset is closed |
+//! | prepare | the engine's wishes | one segment | the dataset is closed |
+//! | house | commits, deadlines: snapshots, bookmarks | – | the dataset is closed |
+//!
+//! The tasks run on the threads of [`Pools`], which all datasets of a node share.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use instep_model::commit::Proposal;
@@ -33,10 +34,11 @@ use crate::follow::{Follow, FollowError};
 use crate::hub::Hub;
 use crate::journals::{JournalRecords, Oldest};
 use crate::mail::{MailOptions, Post};
+use crate::pool::{Pool, Pools, Task};
 use crate::topics::{Listener, Subscription, Topics, lock};
 use appending::Appending;
 use backlog::Backlog;
-use housekeeping::Closing;
+use housekeeping::House;
 use inbox::{Inbox, Put};
 use ownership::Ownership;
 
@@ -47,6 +49,7 @@ mod inbox;
 mod ownership;
 mod recovery;
 
+pub(crate) use housekeeping::TICK;
 pub use recovery::OpenError;
 
 /// Timeout of a joiner that waits for views that are behind.
@@ -106,8 +109,11 @@ struct Shared {
     post: Post,
     /// Oldest records of journals that the log still has.
     journals: Mutex<Oldest>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
-    closing: Closing,
+    prepare: Task,
+    house: House,
+    closing: AtomicBool,
+    /// Has the threads of the tasks.
+    _pools: Pools,
 }
 
 /// Counters since the dataset was opened.
@@ -146,7 +152,7 @@ enum Request {
 
 type Ticket = oneshot::Sender<Result<Receipt, Refusal>>;
 
-/// Entry for the thread of the views.
+/// Entry for the views.
 struct Committed {
     commits: Vec<CommitChanges>,
     tables: Tables,
@@ -154,15 +160,24 @@ struct Committed {
 }
 
 impl Dataset {
-    /// Recovers a dataset from its engine and starts its threads. Blocks until it is in memory.
+    /// Recovers a dataset from its engine, and lets its tasks run in `pools`. Blocks until it is in
+    /// memory.
     ///
     /// # Errors
     /// [`OpenError`] when the engine's content cannot be read or folded.
-    pub fn open(engine: Engine, options: Options, topics: Topics) -> Result<Self, OpenError> {
+    pub fn open(
+        engine: Engine,
+        options: Options,
+        topics: Topics,
+        pools: &Pools,
+    ) -> Result<Self, OpenError> {
         let Engine { mut log, snapshots, bodies, definitions, prepare } = engine;
         let bounds = log.bounds();
         let reader = log.reader();
-        let post = Post::new(bodies, options.mail.clone());
+        let task = |pool: &Pool, what| pool.task(format!("{what}:{}", options.name));
+        let house = House::new(task(pools.storage(), "house"));
+        let mail = (task(pools.delivery(), "mail"), task(pools.storage(), "bodies"));
+        let post = Post::new(bodies, options.mail.clone(), mail, house.task());
         let mut recovery = recovery::recover(
             &options,
             reader.as_ref(),
@@ -181,10 +196,10 @@ impl Dataset {
             head: watch::Sender::new(mirror.state().applied),
             hub: Hub::new(feed, topics),
             reader,
-            inbox: Inbox::new(limits::OWNER_QUEUE_COMMITS),
+            inbox: Inbox::new(limits::OWNER_QUEUE_COMMITS, task(pools.owners(), "owner")),
             queued_bytes: AtomicUsize::new(0),
             ownership: Mutex::default(),
-            views: Backlog::new(limits::VIEWS_QUEUE_ENTRIES),
+            views: Backlog::new(limits::VIEWS_QUEUE_ENTRIES, task(pools.delivery(), "views")),
             brisk: AtomicBool::new(false),
             brisk_views: AtomicBool::new(false),
             calm: AtomicBool::new(true),
@@ -195,17 +210,16 @@ impl Dataset {
             snapshot_at: Mutex::new(Instant::now()),
             post,
             journals: Mutex::default(),
-            threads: Mutex::default(),
-            closing: Closing::default(),
+            prepare: task(pools.storage(), "prepare"),
+            house,
+            closing: AtomicBool::new(false),
+            _pools: pools.clone(),
         });
         let dataset = Self(shared);
         let owner = Owner::new(mirror, options.writer)
             .with_mail(options.mail.rules.clone())
             .with_largest_entry(log.largest_entry());
-        dataset
-            .start(owner, log, retention, &options, snapshots, prepare)
-            .inspect_err(|_| dataset.give_up())
-            .map_err(OpenError::Thread)?;
+        dataset.begin((owner, log, retention), &options, snapshots, prepare);
         Ok(dataset)
     }
 
@@ -467,22 +481,28 @@ impl Dataset {
         self.0.hub.has_ended()
     }
 
-    /// Tells the threads to end once what is queued is done. Does not wait for them.
+    /// Tells the tasks to end once what is queued is done. Does not wait for them.
     pub fn begin_to_close(&self) {
-        self.0.closing.close();
+        self.0.closing.store(true, Ordering::SeqCst);
+        self.0.house.task().wake();
+        self.0.prepare.wake();
         self.0.post.close();
         self.0.inbox.close();
     }
 
-    /// Finishes what is queued, ends the threads and releases the engine. Blocks.
+    /// Finishes what is queued, ends the tasks and releases the engine. Blocks, so it must not be
+    /// called by a task.
     pub fn close(&self) {
         self.begin_to_close();
-        let threads = std::mem::take(&mut *lock(&self.0.threads));
-        for thread in threads {
-            if thread.join().is_err() {
-                tracing::error!(dataset = %self.0.name, "a thread of the dataset panicked");
-            }
-        }
+        let tasks = [self.0.inbox.owner(), self.0.views.reader(), &self.0.prepare];
+        tasks.into_iter().chain([self.0.house.task()]).for_each(Task::join);
+        self.0.post.join();
+    }
+}
+
+impl Shared {
+    fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::SeqCst)
     }
 }
 

@@ -1,5 +1,4 @@
-//! Engine contract: a log, stores for snapshots and for bodies of messages, and a function that
-//! prepares ahead.
+//! Engine contract: a log, stores for snapshots and for bodies of messages, and what prepares ahead.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -23,8 +22,16 @@ pub struct Engine {
     pub bodies: Arc<dyn BodyStore>,
     /// Store of the definitions of the views that readers have been shown.
     pub definitions: Arc<dyn DefinitionStore>,
-    /// Runs on a thread of its own until the log is dropped: prepares what appends will need.
-    pub prepare: Option<Box<dyn FnOnce() + Send>>,
+    /// What prepares ahead; none: appends make what they need.
+    pub prepare: Option<Prepare>,
+}
+
+/// Preparation of what the next appends of a log will need, beside the appends.
+pub struct Prepare {
+    /// Says, behind an append, whether there is something to prepare. Must not block.
+    pub wants: Box<dyn Fn() -> bool + Send>,
+    /// Prepares it, and blocks meanwhile. Dropped when the dataset is closed.
+    pub prepare: Box<dyn FnMut() + Send>,
 }
 
 /// Bodies of messages by their number. The log is the truth: what is written here again is the

@@ -229,6 +229,11 @@ impl Hub {
         self.place.subscribe()
     }
 
+    /// True when a bookmark would say something new.
+    pub(crate) fn has_news(&self) -> bool {
+        *self.place.borrow() != *lock(&self.bookmarked) && !self.has_ended()
+    }
+
     /// Tells every joined topic up to where it is complete, if that moved since the last time
     /// (I16).
     pub(crate) fn bookmark(&self) {

@@ -16,7 +16,6 @@ pub mod live;
 mod loans;
 pub mod mail;
 mod node;
-#[allow(dead_code, reason = "datasets move onto it one by one")]
 mod pool;
 mod topics;
 
@@ -26,4 +25,5 @@ pub use follow::{Follow, FollowError, FollowedCommit};
 pub use live::{LiveError, LivePattern, PresenceMode};
 pub use loans::Loans;
 pub use node::{Node, NodeError, NodeJoined, Unopened};
+pub use pool::Pools;
 pub use topics::{Audience, Bell, Crowd, Listener, Present, Subscription, Topic, Topics};

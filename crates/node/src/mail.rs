@@ -1,4 +1,4 @@
-//! Mail on one node: bodies, registrations of servers, and the thread that gives messages out.
+//! Mail on one node: bodies, registrations of servers, and the task that gives messages out.
 
 pub(crate) mod bodies;
 mod outbox;
@@ -7,7 +7,6 @@ mod pulling;
 mod registration;
 mod sending;
 mod words;
-mod workers;
 
 use std::fmt::Write;
 use std::io;
@@ -29,7 +28,6 @@ pub use self::pulling::{Kept, Pull, Pulled};
 pub use self::registration::{Registration, Said};
 pub use self::sending::{QUEUE_PREFIX, Sent, SentMessage, letters};
 pub use self::words::{Answers, Nack, Reject};
-pub(crate) use self::workers::Worker;
 use crate::dataset::Dataset;
 use crate::engine::StoredBody;
 

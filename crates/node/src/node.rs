@@ -17,6 +17,7 @@ use instep_protocol::payload::since::Since;
 use crate::dataset::Dataset;
 use crate::live::{self, Ids, LiveError, LiveJoined, LivePattern, Once, PublishId, Published};
 use crate::mail::SERVER_PREFIX;
+use crate::pool::Pools;
 use crate::topics::{Listener, Subscription, Topic, Topics};
 
 /// One node. Cloning gives another handle.
@@ -27,6 +28,7 @@ struct Shared {
     datasets: RwLock<BTreeMap<Name, Dataset>>,
     unopened: RwLock<BTreeMap<Name, Arc<Unopened>>>,
     topics: Topics,
+    pools: Pools,
     live: Vec<Arc<LivePattern>>,
     /// Counts changes after which a live topic may be none any more.
     generation: AtomicU64,
@@ -85,6 +87,7 @@ impl Node {
             datasets: RwLock::default(),
             unopened: RwLock::default(),
             topics: Topics::new(rings),
+            pools: Pools::new()?,
             live: live.into_iter().map(Arc::new).collect(),
             generation: AtomicU64::new(1),
             ids: Ids::default(),
@@ -98,6 +101,12 @@ impl Node {
     #[must_use]
     pub fn topics(&self) -> &Topics {
         &self.0.topics
+    }
+
+    /// The threads that its datasets share.
+    #[must_use]
+    pub fn pools(&self) -> &Pools {
+        &self.0.pools
     }
 
     /// Marks the node as ready: everything is in memory.

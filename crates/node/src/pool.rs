@@ -48,15 +48,16 @@ pub(crate) enum Step {
     Ended,
 }
 
-/// Pools of a node, in the order in which a step may wait for tasks of another one.
+/// Thread pools and clock of a node. Cloning gives another handle; the threads end with the last one.
+#[derive(Debug, Clone)]
+pub struct Pools(Arc<All>);
+
+/// The pools, in the order in which a step may wait for tasks of another one.
 #[derive(Debug)]
-pub(crate) struct Pools {
-    /// Owners of datasets: a step waits for the log, and for the two pools below.
-    pub(crate) owners: Pool,
-    /// Delivery of what is committed: views and mail. A step may read bodies from the disk.
-    pub(crate) delivery: Pool,
-    /// Work that waits for disks and for no other task: snapshots, segments ahead, bodies.
-    pub(crate) storage: Pool,
+struct All {
+    owners: Pool,
+    delivery: Pool,
+    storage: Pool,
     clock: Clock,
 }
 
@@ -65,19 +66,36 @@ impl Pools {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub(crate) fn new() -> io::Result<Self> {
+    pub fn new() -> io::Result<Self> {
         let clock = Clock::start()?;
         let pool = |name, most| Pool::start(name, most, &clock);
-        Ok(Self {
-            owners: pool("owners", limits::OWNER_THREADS)?,
-            delivery: pool("delivery", limits::DELIVERY_THREADS)?,
-            storage: pool("storage", limits::STORAGE_THREADS)?,
-            clock,
-        })
+        let pools = || -> io::Result<_> {
+            let owners = pool("owners", limits::OWNER_THREADS)?;
+            let delivery = pool("delivery", limits::DELIVERY_THREADS)?;
+            Ok((owners, delivery, pool("storage", limits::STORAGE_THREADS)?))
+        };
+        let (owners, delivery, storage) = pools().inspect_err(|_| clock.stop())?;
+        Ok(Self(Arc::new(All { owners, delivery, storage, clock })))
+    }
+
+    /// Pool of owners of datasets: a step waits for the log, and for the two pools below.
+    pub(crate) fn owners(&self) -> &Pool {
+        &self.0.owners
+    }
+
+    /// Pool of what tells others: views and mail. A step may read bodies from the disk.
+    pub(crate) fn delivery(&self) -> &Pool {
+        &self.0.delivery
+    }
+
+    /// Pool of work that waits for disks and for no other task: snapshots, segments that are
+    /// prepared, bodies.
+    pub(crate) fn storage(&self) -> &Pool {
+        &self.0.storage
     }
 }
 
-impl Drop for Pools {
+impl Drop for All {
     fn drop(&mut self) {
         self.clock.stop();
     }

@@ -51,7 +51,7 @@ fn dataset(node: &Node, view: View) -> Dataset {
         mail: MailOptions::default(),
     };
     let engine = Engine::memory(Incarnation(Uuid::from_u128(1)));
-    Dataset::open(engine, options, node.topics().clone()).unwrap()
+    Dataset::open(engine, options, node.topics().clone(), node.pools()).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

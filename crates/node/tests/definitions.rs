@@ -17,7 +17,7 @@ use instep_model::view::View;
 use instep_node::dataset::Options;
 use instep_node::engine::{Engine, MemoryDefinitions};
 use instep_node::mail::MailOptions;
-use instep_node::{Dataset, Listener, Topics};
+use instep_node::{Dataset, Listener, Pools, Topics};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -94,7 +94,7 @@ impl Kept {
         let definitions = Arc::clone(&self.definitions) as _;
         let log = Box::new(self.clone());
         let engine = Engine { log, definitions, ..Engine::memory(incarnation()) };
-        Running(Dataset::open(engine, options, Topics::default()).unwrap())
+        Running(Dataset::open(engine, options, Topics::default(), &Pools::new().unwrap()).unwrap())
     }
 }
 

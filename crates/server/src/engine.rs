@@ -15,7 +15,7 @@ use instep_model::log::{AppendError, Bounds, Log, LogReader, Promise};
 use instep_model::name::Name;
 use instep_model::position::{Incarnation, Revision};
 use instep_model::view::View;
-use instep_node::engine::{BodyStore, Engine, MemoryBodies, StoredBody};
+use instep_node::engine::{BodyStore, Engine, MemoryBodies, Prepare, StoredBody};
 use uuid::Uuid;
 
 use crate::formats::{self, NEWEST_ENTRY};
@@ -53,14 +53,15 @@ pub(crate) fn open(directory: &Path, segment_bytes: u64) -> Result<Engine, OpenE
         "log opened"
     );
     let snapshots = Arc::new(log.snapshots());
-    let preallocator = log.preallocator();
-    let prepare = Box::new(move || {
-        while preallocator.wait() {
-            if let Err(error) = preallocator.prepare() {
-                tracing::warn!(%error, "no segment could be prepared ahead");
-            }
+    let preallocator = Arc::new(log.preallocator());
+    let wanting = Arc::clone(&preallocator);
+    let prepare = move || {
+        if let Err(error) = preallocator.prepare() {
+            tracing::warn!(%error, "no segment could be prepared ahead");
         }
-    });
+    };
+    let wants = Box::new(move || wanting.is_wanted());
+    let prepare = Prepare { wants, prepare: Box::new(prepare) };
     let bodies = Arc::new(Bodies(BodyFile::in_directory(directory)));
     let definitions = Arc::new(DefinitionFile::in_directory(Arc::new(RealDisk), directory));
     let log = Box::new(Identified { log, directory: directory.to_owned() });

@@ -26,7 +26,7 @@ use instep_model::retention::Keep;
 use instep_model::view::View;
 use instep_node::dataset::Options;
 use instep_node::mail::MailOptions;
-use instep_node::{Dataset, Node, NodeError, Topics, Unopened, on_a_thread};
+use instep_node::{Dataset, Node, NodeError, Unopened, on_a_thread};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -113,7 +113,7 @@ impl Opener {
             return Err(NodeError::TooMany { limit: limits::NODE_DATASETS }.into());
         }
         let made = self.make(name)?;
-        let opened = self.open_made(name, node.topics().clone());
+        let opened = self.open_made(name, node);
         let added = opened.and_then(|dataset| {
             node.add(dataset.clone()).inspect_err(|_| dataset.close())?;
             Ok(dataset)
@@ -149,7 +149,7 @@ impl Opener {
         }
     }
 
-    fn open_made(&self, name: &Name, topics: Topics) -> Result<Dataset, StartError> {
+    fn open_made(&self, name: &Name, node: &Node) -> Result<Dataset, StartError> {
         let config = &self.0.config;
         let log = config.log;
         let directory = self.0.datasets.path(name);
@@ -166,10 +166,13 @@ impl Opener {
             bookmark_every: Duration::from_millis(config.bookmark_ms),
             mail: self.mail_of(name),
         };
-        let dataset = Dataset::open(engine, options, topics).map_err(|error| {
-            let file = error.entry().and_then(|entry| check::file_of(&RealDisk, &directory, entry));
-            StartError::Open { dataset: name.clone(), file, error: Box::new(error) }
-        })?;
+        let dataset = Dataset::open(engine, options, node.topics().clone(), node.pools()).map_err(
+            |error| {
+                let file =
+                    error.entry().and_then(|entry| check::file_of(&RealDisk, &directory, entry));
+                StartError::Open { dataset: name.clone(), file, error: Box::new(error) }
+            },
+        )?;
         // Before anybody can read it.
         let closed = self.0.publics.close_undeclared(&dataset);
         closed.inspect_err(|_| dataset.close())?;
@@ -315,7 +318,7 @@ impl Opener {
                 continue;
             }
             match dataset.commit(Proposal::from(operations)).await {
-                Ok(_) => dataset.start_mail(),
+                Ok(_) => {}
                 // A full disk at the start must not keep what is in memory from being read.
                 Err(refusal) => {
                     tracing::warn!(dataset = %name, %refusal, "tables or queues are missing");

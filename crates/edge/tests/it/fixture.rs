@@ -146,7 +146,7 @@ fn dataset(node: &Node) -> Dataset {
         bookmark_every: Duration::MAX,
         mail: MailOptions::default(),
     };
-    Dataset::open(engine, options, node.topics().clone()).unwrap()
+    Dataset::open(engine, options, node.topics().clone(), node.pools()).unwrap()
 }
 
 fn name(text: &str) -> Name {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use instep_embedded::error::OpenError;
 use instep_embedded::log::EmbeddedLog;
@@ -225,32 +226,37 @@ fn a_preallocator_without_space_leaves_the_appender_to_try_itself() {
         head += 1;
         append(&mut log, head, head);
     }
-    assert!(preallocator.wait(), "a segment is wanted again");
+    assert!(preallocator.is_wanted(), "a segment is wanted again");
     assert!(preallocator.prepare().unwrap());
     drop(log);
-    assert!(!preallocator.wait(), "the log is closed");
+    assert!(!preallocator.is_wanted(), "the log is closed");
     assert!(matches!(try_open(&disk), Err(OpenError::Locked { .. })), "until it is dropped");
     drop(preallocator);
     assert_eq!(held(&open(&disk)), 40);
 }
 
 #[test]
-fn a_preallocator_on_its_own_thread_prepares_and_ends_with_the_log() {
+fn a_preallocator_on_another_thread_prepares_what_the_appender_needs() {
     let root = tempfile::tempdir().unwrap();
     let mut log = EmbeddedLog::open(Arc::new(RealDisk), options(root.path(), 4096)).unwrap();
     let preallocator = log.preallocator();
-    let background = std::thread::spawn(move || {
-        let mut prepared = 0;
-        while preallocator.wait() {
-            prepared += u32::from(preallocator.prepare().unwrap());
-        }
-        prepared
+    let is_over = AtomicBool::new(false);
+    let prepared = std::thread::scope(|scope| {
+        let background = scope.spawn(|| {
+            let mut prepared = 0;
+            while !is_over.load(Ordering::SeqCst) {
+                prepared += u32::from(preallocator.prepare().unwrap());
+            }
+            prepared
+        });
+        append(&mut log, 1, 300);
+        is_over.store(true, Ordering::SeqCst);
+        background.join().unwrap()
     });
-    append(&mut log, 1, 300);
     assert_eq!(held(&log), 300);
-    drop(log);
+    drop((log, preallocator));
 
-    assert!(background.join().unwrap() > 0);
+    assert!(prepared > 0);
     let log = EmbeddedLog::open(Arc::new(RealDisk), options(root.path(), 4096)).unwrap();
     assert_eq!(held(&log), 300);
 }

@@ -1,18 +1,19 @@
-//! Backlog of committed entries that the views have not processed. Their thread takes them, or a
+//! Backlog of committed entries that the views have not processed. Their task takes them, or a
 //! caller that has just made the only entry there is.
 //!
 //! Waking a thread takes as long as a good part of a commit, so a caller processes a little itself,
-//! and wakes the thread for the rest only after the answers are sent.
+//! and wakes the task for the rest only after the answers are sent.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, PoisonError};
 
+use crate::pool::Task;
 use crate::topics::lock;
 
 /// Entries for one reader at a time, in order.
 pub(super) struct Backlog<T> {
     state: Mutex<State<T>>,
-    arrived: Condvar,
+    reader: Task,
     left: Condvar,
     limit: usize,
 }
@@ -21,7 +22,6 @@ struct State<T> {
     entries: VecDeque<T>,
     /// Reader that processes an entry now: all others wait, or entries would change places.
     teller: Teller,
-    asleep: bool,
     closed: bool,
 }
 
@@ -32,36 +32,45 @@ enum Teller {
     Reader,
 }
 
+/// What there is for the reader.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next<T> {
+    /// The next entry.
+    Entry(T),
+    /// Nothing, until the reader is woken.
+    Nothing,
+    /// Nothing, and nothing comes any more.
+    Closed,
+}
+
 impl<T> Backlog<T> {
-    pub(super) fn new(limit: usize) -> Self {
-        let state = State {
-            entries: VecDeque::new(),
-            teller: Teller::Nobody,
-            asleep: false,
-            closed: false,
-        };
-        let (arrived, left) = (Condvar::new(), Condvar::new());
-        Self { state: Mutex::new(state), arrived, left, limit }
+    pub(super) fn new(limit: usize, reader: Task) -> Self {
+        let state = State { entries: VecDeque::new(), teller: Teller::Nobody, closed: false };
+        Self { state: Mutex::new(state), reader, left: Condvar::new(), limit }
+    }
+
+    /// The task that tells the entries.
+    pub(super) fn reader(&self) -> &Task {
+        &self.reader
     }
 
     /// Adds an entry without waking the reader; blocks while the backlog is full.
     pub(super) fn push(&self, entry: T) {
         let mut state = lock(&self.state);
         while state.entries.len() >= self.limit {
-            state.asleep = false;
-            self.arrived.notify_one();
+            self.reader.wake();
             state = self.left.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.entries.push_back(entry);
     }
 
-    /// Wakes the reader if it sleeps and there is something.
+    /// Wakes the reader if there is something that nobody tells.
     pub(super) fn wake(&self) {
-        let mut state = lock(&self.state);
-        if state.asleep && state.teller == Teller::Nobody && !state.entries.is_empty() {
-            state.asleep = false;
-            drop(state);
-            self.arrived.notify_one();
+        let state = lock(&self.state);
+        let is_left = state.teller == Teller::Nobody && !state.entries.is_empty();
+        drop(state);
+        if is_left {
+            self.reader.wake();
         }
     }
 
@@ -93,98 +102,104 @@ impl<T> Backlog<T> {
         let left = !state.entries.is_empty() || state.closed;
         drop(state);
         if left {
-            self.arrived.notify_one();
+            self.reader.wake();
         }
     }
 
-    /// Waits for the next entry; `None` when there will be no more. The reader has told the one
-    /// before.
-    pub(super) fn next(&self) -> Option<T> {
+    /// The next entry, for the reader, which has told the one before.
+    pub(super) fn next(&self) -> Next<T> {
         let mut state = lock(&self.state);
-        if state.teller == Teller::Reader {
-            state.teller = Teller::Nobody;
+        if state.teller == Teller::Caller {
+            return Next::Nothing;
         }
-        while state.teller == Teller::Caller || (state.entries.is_empty() && !state.closed) {
-            state.asleep = true;
-            state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        state.asleep = false;
         let full = state.entries.len() >= self.limit;
-        let entry = state.entries.pop_front();
-        if entry.is_some() {
-            state.teller = Teller::Reader;
-        }
+        let Some(entry) = state.entries.pop_front() else {
+            state.teller = Teller::Nobody;
+            return if state.closed { Next::Closed } else { Next::Nothing };
+        };
+        state.teller = Teller::Reader;
         drop(state);
         if full {
             self.left.notify_one();
         }
-        entry
+        Next::Entry(entry)
     }
 
     /// Closes the backlog: nothing is to come.
     pub(super) fn close(&self) {
         lock(&self.state).closed = true;
-        self.arrived.notify_one();
+        self.reader.wake();
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::pool::{Pools, Step};
+
+    /// A backlog whose reader puts what it is told into a list.
+    fn told(pools: &Pools, limit: usize) -> (Arc<Backlog<u32>>, Arc<Mutex<Vec<u32>>>) {
+        let backlog = Arc::new(Backlog::new(limit, pools.delivery().task("views")));
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let (entries, list) = (Arc::clone(&backlog), Arc::clone(&told));
+        backlog.reader().begin(move || match entries.next() {
+            Next::Entry(entry) => {
+                lock(&list).push(entry);
+                Step::Again
+            }
+            Next::Nothing => Step::Idle,
+            Next::Closed => Step::Ended,
+        });
+        (backlog, told)
+    }
 
     #[test]
     fn a_reader_gets_everything_in_order_and_then_the_end() {
         const ENTRIES: u32 = 50_000;
-        let backlog = Backlog::new(16);
+        let pools = Pools::new().unwrap();
+        let (backlog, told) = told(&pools, 16);
 
-        let read = std::thread::scope(|scope| {
-            let reader = scope.spawn(|| std::iter::from_fn(|| backlog.next()).collect::<Vec<_>>());
-            for entry in 0..ENTRIES {
-                backlog.push(entry);
-                // The wake-up may come for several.
-                if entry % 3 == 0 {
-                    backlog.wake();
-                }
+        for entry in 0..ENTRIES {
+            backlog.push(entry);
+            // The wake-up may come for several.
+            if entry % 3 == 0 {
+                backlog.wake();
             }
-            backlog.close();
-            reader.join().expect("the reader")
-        });
+        }
+        backlog.close();
+        backlog.reader().join();
 
-        assert!(read.into_iter().eq(0..ENTRIES));
+        assert!(lock(&told).iter().copied().eq(0..ENTRIES));
     }
 
     #[test]
     fn a_caller_and_the_reader_tell_everything_once_and_in_order() {
         const ENTRIES: u32 = 50_000;
-        let (backlog, told) = (Backlog::new(16), Mutex::new(Vec::new()));
+        let pools = Pools::new().unwrap();
+        let (backlog, told) = told(&pools, 16);
 
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                while let Some(entry) = backlog.next() {
-                    lock(&told).push(entry);
-                }
-            });
-            for entry in 0..ENTRIES {
-                backlog.push(entry);
-                match backlog.take_only() {
-                    // Now and then others come while the caller tells.
-                    Some(only) => {
-                        if only % 7 == 0 {
-                            backlog.push(ENTRIES + entry);
-                            backlog.wake();
-                        }
-                        lock(&told).push(only);
-                        backlog.rest();
+        for entry in 0..ENTRIES {
+            backlog.push(entry);
+            match backlog.take_only() {
+                // Now and then others come while the caller tells.
+                Some(only) => {
+                    if only % 7 == 0 {
+                        backlog.push(ENTRIES + entry);
+                        backlog.wake();
                     }
-                    None => backlog.wake(),
+                    lock(&told).push(only);
+                    backlog.rest();
                 }
+                None => backlog.wake(),
             }
-            backlog.close();
-        });
+        }
+        backlog.close();
+        backlog.reader().join();
 
-        let told = told.into_inner().expect("nobody panicked");
         let (mut last, mut extra) = (None, 0);
-        for entry in told {
+        for entry in lock(&told).drain(..) {
             match entry.checked_sub(ENTRIES) {
                 // Pushed while its own entry was told, so it comes right behind it.
                 Some(of) => {
@@ -203,15 +218,17 @@ mod tests {
 
     #[test]
     fn what_was_pushed_without_a_wake_up_is_told_at_the_next() {
-        let backlog = Backlog::new(2);
+        let pools = Pools::new().unwrap();
+        let backlog = Backlog::new(2, pools.delivery().task("views"));
         backlog.push(1);
         assert!(backlog.has_room());
         backlog.push(2);
         assert!(!backlog.has_room());
 
-        assert_eq!(backlog.next(), Some(1));
-        assert_eq!(backlog.next(), Some(2));
+        assert_eq!(backlog.next(), Next::Entry(1));
+        assert_eq!(backlog.next(), Next::Entry(2));
+        assert_eq!(backlog.next(), Next::Nothing);
         backlog.close();
-        assert_eq!(backlog.next(), None);
+        assert_eq!(backlog.next(), Next::Closed);
     }
 }

@@ -1,28 +1,26 @@
-//! The housekeeping thread: snapshots, trimming, bookmarks.
+//! Housekeeping of a dataset: snapshots, trimming, bookmarks. The task sleeps while nothing is due: a
+//! commit wakes it a tick later, and it is woken for what is due by itself.
 
 use std::io;
-use std::sync::Condvar;
+use std::sync::atomic::fence;
 
 use instep_model::{limits, snapshot};
 
 use crate::engine::BodyStore;
+use crate::pool::{Step, Task};
 
 use super::recovery::{self, OpenError};
 use super::{
-    Arc, Dataset, Duration, Instant, Mutex, Options, PoisonError, Request, Revision, Shared,
+    Arc, AtomicBool, Dataset, Duration, Instant, Options, Ordering, Request, Revision, Shared,
     Snapshots, lock,
 };
 
-/// Interval of housekeeping.
-const TICK: Duration = Duration::from_millis(250);
+/// Interval of housekeeping while something changes.
+pub(crate) const TICK: Duration = Duration::from_millis(250);
 
 impl Dataset {
-    pub(super) fn keep_house(
-        &self,
-        options: &Options,
-        snapshots: Arc<dyn Snapshots>,
-    ) -> io::Result<()> {
-        let mut house = House {
+    pub(super) fn keep_house(&self, options: &Options, snapshots: Arc<dyn Snapshots>) {
+        let mut chores = Chores {
             shared: Arc::clone(&self.0),
             snapshots,
             snapshot_after_bytes: options.snapshot_after_bytes,
@@ -32,15 +30,11 @@ impl Dataset {
             snapshot_bytes: 0,
             snapshot_size: 0,
             snapshot_at: Instant::now(),
-            bookmark_at: Instant::now(),
+            bookmark_at: None,
             bodies_before: None,
             failures_told_at: None,
         };
-        self.spawn("house", move || {
-            while !house.shared.closing.within(TICK) {
-                house.look();
-            }
-        })
+        self.0.house.task.begin(move || chores.step());
     }
 
     /// Writes a snapshot now. Blocks.
@@ -52,24 +46,40 @@ impl Dataset {
     }
 }
 
-/// Close flag of the dataset. Setting it wakes everybody who waits in [`Closing::within`].
-#[derive(Default)]
-pub(super) struct Closing(Mutex<bool>, Condvar);
+/// The task of housekeeping, for those who have changed something.
+pub(super) struct House {
+    task: Task,
+    /// It has looked, and nobody has told it of a change since then.
+    rests: AtomicBool,
+}
 
-impl Closing {
-    pub(super) fn close(&self) {
-        *lock(&self.0) = true;
-        self.1.notify_all();
+impl House {
+    pub(super) fn new(task: Task) -> Self {
+        Self { task, rests: AtomicBool::new(true) }
     }
 
-    /// Waits for `nap`, or less if the dataset is closed meanwhile; returns true if it is closed.
-    fn within(&self, nap: Duration) -> bool {
-        let waited = self.1.wait_timeout_while(lock(&self.0), nap, |closing| !*closing);
-        *waited.unwrap_or_else(PoisonError::into_inner).0
+    pub(super) fn task(&self) -> &Task {
+        &self.task
+    }
+
+    /// Notices a change: housekeeping looks within a tick. Costs next to nothing where it does so
+    /// anyway.
+    pub(super) fn notice(&self) {
+        // The change before the look at the flag, as the task sets the flag before it looks.
+        fence(Ordering::SeqCst);
+        if self.rests.load(Ordering::Relaxed) && self.rests.swap(false, Ordering::Relaxed) {
+            self.task.wake_at(Instant::now() + TICK);
+        }
+    }
+
+    fn rest(&self) {
+        self.rests.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
     }
 }
 
-struct House {
+/// What housekeeping knows from one look to the next.
+struct Chores {
     shared: Arc<Shared>,
     snapshots: Arc<dyn Snapshots>,
     snapshot_after_bytes: u64,
@@ -81,7 +91,8 @@ struct House {
     /// Bytes of the last snapshot.
     snapshot_size: u64,
     snapshot_at: Instant,
-    bookmark_at: Instant,
+    /// When the next bookmark is due; none while there is nothing new to say.
+    bookmark_at: Option<Instant>,
     /// Earlier store of bodies, still readable, of a store that had to begin anew, until everything
     /// is in the new one.
     bodies_before: Option<Arc<dyn BodyStore>>,
@@ -89,35 +100,73 @@ struct House {
     failures_told_at: Option<Instant>,
 }
 
-impl House {
-    fn look(&mut self) {
-        Dataset(Arc::clone(&self.shared)).start_mail();
-        if self.shared.post.bodies.wants_care()
-            && let Err(error) = self.care_for_bodies()
-        {
+impl Chores {
+    fn step(&mut self) -> Step {
+        if self.shared.is_closing() {
+            return Step::Ended;
+        }
+        self.shared.house.rest();
+        let due = [self.care(), self.bookmark(), self.tell_failures(), self.snapshot()];
+        due.into_iter().flatten().min().map_or(Step::Idle, Step::At)
+    }
+
+    /// Each chore does what is due, and answers when it is due next.
+    fn care(&mut self) -> Option<Instant> {
+        if !self.shared.post.bodies.wants_care() {
+            return None;
+        }
+        if let Err(error) = self.care_for_bodies() {
             let dataset = &self.shared.name;
             tracing::warn!(%dataset, %error, "bodies of messages are not restored yet");
         }
-        if self.bookmark_at.elapsed() >= self.bookmark_every {
-            self.bookmark_at = Instant::now();
+        Some(Instant::now() + TICK)
+    }
+
+    fn bookmark(&mut self) -> Option<Instant> {
+        if !self.shared.hub.has_news() {
+            self.bookmark_at = None;
+            return None;
+        }
+        let now = Instant::now();
+        let due = self.bookmark_at.or_else(|| now.checked_add(self.bookmark_every))?;
+        if due <= now {
+            self.bookmark_at = None;
             self.shared.hub.bookmark();
+            return None;
         }
-        let quiet = Duration::from_millis(limits::VIEW_FAILURES_TOLD_MS);
-        if self.failures_told_at.is_none_or(|at| at.elapsed() >= quiet)
-            && self.shared.hub.tell_failures(&self.shared.name)
-        {
-            self.failures_told_at = Some(Instant::now());
+        self.bookmark_at = Some(due);
+        self.bookmark_at
+    }
+
+    fn tell_failures(&mut self) -> Option<Instant> {
+        let (now, quiet) = (Instant::now(), Duration::from_millis(limits::VIEW_FAILURES_TOLD_MS));
+        let due = self.failures_told_at.map(|at| at + quiet).filter(|due| *due > now);
+        if due.is_none() && self.shared.hub.tell_failures(&self.shared.name) {
+            self.failures_told_at = Some(now);
+            return Some(now + quiet);
         }
+        due
+    }
+
+    fn snapshot(&mut self) -> Option<Instant> {
         let head = self.shared.head.borrow().revision;
+        if head == self.snapshot_revision {
+            return None;
+        }
         let bytes = lock(&self.shared.counters).bytes;
         let after = log_before_next(self.snapshot_after_bytes, self.snapshot_size);
-        let due = bytes - self.snapshot_bytes >= after
+        let is_due = bytes - self.snapshot_bytes >= after
             || self.snapshot_at.elapsed() >= self.snapshot_after;
-        if head == self.snapshot_revision || !due {
-            return;
+        if is_due {
+            self.snapshot_at = Instant::now();
+            self.snapshot_bytes = bytes;
+            self.write_snapshot();
         }
-        self.snapshot_at = Instant::now();
-        self.snapshot_bytes = bytes;
+        let is_covered = self.snapshot_revision == self.shared.head.borrow().revision;
+        if is_covered { None } else { self.snapshot_at.checked_add(self.snapshot_after) }
+    }
+
+    fn write_snapshot(&mut self) {
         match self.shared.write_snapshot(self.snapshots.as_ref()) {
             Ok((revision, size)) => {
                 self.snapshot_revision = revision;
@@ -133,9 +182,7 @@ impl House {
             }
         }
     }
-}
 
-impl House {
     /// Looks whether the store of bodies can be used, and fills one that had to begin anew.
     fn care_for_bodies(&mut self) -> Result<(), OpenError> {
         let Shared { name, post, reader, .. } = &*self.shared;
@@ -190,20 +237,6 @@ fn log_before_next(wanted: u64, last: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn whoever_naps_until_a_dataset_is_closed_is_woken_by_its_end() {
-        let closing = Closing::default();
-
-        // A nap that lasts would hold up this test for as long.
-        let woken = std::thread::scope(|scope| {
-            let napping = scope.spawn(|| closing.within(Duration::from_secs(24 * 60 * 60)));
-            closing.close();
-            napping.join().unwrap()
-        });
-
-        assert!(woken && closing.within(TICK));
-    }
 
     #[test]
     fn a_large_snapshot_waits_for_as_much_log() {

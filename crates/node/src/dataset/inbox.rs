@@ -2,21 +2,23 @@
 //!
 //! | turn | works now | ends with |
 //! | --- | --- | --- |
-//! | `Nobody` | nobody, and nothing waits | `put`: its caller's turn if it may, else the thread's |
-//! | `Caller` | the caller of a `put`, on what it put | `rest`: nobody's, or the thread's |
-//! | `Thread` | the owner's thread, on all that waits | `wait`: nobody's once nothing waits |
+//! | `Nobody` | nobody, and nothing waits | `put`: its caller's turn if it may, else the task's |
+//! | `Caller` | the caller of a `put`, on what it put | `rest`: nobody's, or the task's |
+//! | `Task` | the owner's task, on all that waits | `take`: nobody's once nothing waits |
 //!
-//! So at most one thread works at a time, and nothing waits in nobody's turn.
+//! So at most one thread works at a time, and nothing waits in nobody's turn. The task is woken
+//! when the turn becomes its own.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::Mutex;
 
+use crate::pool::Task;
 use crate::topics::lock;
 
 /// Bounded queue, worked off by whoever has the turn.
 pub(super) struct Inbox<T> {
     state: Mutex<State<T>>,
-    turned: Condvar,
+    owner: Task,
     limit: usize,
 }
 
@@ -30,7 +32,18 @@ struct State<T> {
 enum Turn {
     Nobody,
     Caller,
-    Thread,
+    Task,
+}
+
+/// What there is for the owner's task.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// Requests.
+    Some,
+    /// Nothing, until the task is woken.
+    Nothing,
+    /// Nothing, and nothing comes any more.
+    Closed,
 }
 
 /// Outcome of putting a request.
@@ -47,9 +60,14 @@ pub(super) enum Put<T> {
 }
 
 impl<T> Inbox<T> {
-    pub(super) fn new(limit: usize) -> Self {
+    pub(super) fn new(limit: usize, owner: Task) -> Self {
         let state = State { waiting: VecDeque::new(), turn: Turn::Nobody, closed: false };
-        Self { state: Mutex::new(state), turned: Condvar::new(), limit }
+        Self { state: Mutex::new(state), owner, limit }
+    }
+
+    /// The task that works when it is its turn.
+    pub(super) fn owner(&self) -> &Task {
+        &self.owner
     }
 
     /// Takes a request; gives it back to a caller that `may_work` when nobody does.
@@ -67,9 +85,9 @@ impl<T> Inbox<T> {
         }
         state.waiting.push_back(request);
         if state.turn == Turn::Nobody {
-            state.turn = Turn::Thread;
+            state.turn = Turn::Task;
             drop(state);
-            self.turned.notify_one();
+            self.owner.wake();
         }
         Put::Queued
     }
@@ -78,84 +96,88 @@ impl<T> Inbox<T> {
         lock(&self.state).waiting.len()
     }
 
-    /// Ends a caller's turn. What has come meanwhile is left to the thread.
+    /// Ends a caller's turn. What has come meanwhile is left to the task.
     pub(super) fn rest(&self) {
         let mut state = lock(&self.state);
         if state.waiting.is_empty() && !state.closed {
             state.turn = Turn::Nobody;
             return;
         }
-        state.turn = Turn::Thread;
+        state.turn = Turn::Task;
         drop(state);
-        self.turned.notify_one();
+        self.owner.wake();
     }
 
-    /// Waits for the thread's turn and swaps everything that waits into `taken`; false when
-    /// nothing is left and nothing comes any more.
-    pub(super) fn wait(&self, taken: &mut VecDeque<T>) -> bool {
+    /// Swaps everything that waits into `taken`, if it is the task's turn; else ends that turn.
+    pub(super) fn take(&self, taken: &mut VecDeque<T>) -> Taken {
         let mut state = lock(&self.state);
-        loop {
-            if state.turn == Turn::Thread {
-                if !state.waiting.is_empty() {
-                    std::mem::swap(&mut state.waiting, taken);
-                    return true;
-                }
-                if state.closed {
-                    return false;
-                }
-                state.turn = Turn::Nobody;
-            }
-            state = self.turned.wait(state).unwrap_or_else(PoisonError::into_inner);
+        if state.turn != Turn::Task {
+            return Taken::Nothing;
         }
+        if !state.waiting.is_empty() {
+            std::mem::swap(&mut state.waiting, taken);
+            return Taken::Some;
+        }
+        if state.closed {
+            return Taken::Closed;
+        }
+        state.turn = Turn::Nobody;
+        Taken::Nothing
     }
 
-    /// Takes nothing any more. What waits is still worked off, by the thread.
+    /// Takes nothing any more. What waits is still worked off, by the task.
     pub(super) fn close(&self) {
         let mut state = lock(&self.state);
         state.closed = true;
         if state.turn == Turn::Nobody {
-            state.turn = Turn::Thread;
+            state.turn = Turn::Task;
         }
         drop(state);
-        self.turned.notify_one();
+        self.owner.wake();
     }
 
     /// Takes nothing any more and drops what waits, for one that cannot go on with its turn.
     pub(super) fn abandon(&self) {
         let mut state = lock(&self.state);
         state.closed = true;
-        state.turn = Turn::Thread;
+        state.turn = Turn::Task;
         let dropped = std::mem::take(&mut state.waiting);
         drop(state);
-        self.turned.notify_one();
+        self.owner.wake();
         drop(dropped);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
     use super::*;
+    use crate::pool::{Pools, Step};
+
+    fn inbox<T>(limit: usize) -> Inbox<T> {
+        Inbox::new(limit, Pools::new().unwrap().owners().task("owner"))
+    }
 
     #[test]
     fn the_turn_is_the_callers_only_while_nobody_works() {
-        let inbox = Inbox::new(2);
+        let inbox = inbox(2);
 
         assert_eq!(inbox.put(1, true), Put::YourTurn(1));
         assert_eq!(inbox.put(2, true), Put::Queued);
         inbox.rest();
-        assert_eq!(inbox.put(3, true), Put::Queued, "it is the thread's turn now");
+        assert_eq!(inbox.put(3, true), Put::Queued, "it is the task's turn now");
         assert_eq!(inbox.put(4, true), Put::Full);
         let mut taken = VecDeque::new();
-        assert!(inbox.wait(&mut taken));
+        assert_eq!(inbox.take(&mut taken), Taken::Some);
         assert_eq!(taken, [2, 3]);
-        assert_eq!(inbox.put(5, true), Put::Queued, "the thread has not rested");
+        assert_eq!(inbox.put(5, true), Put::Queued, "the task has not rested");
     }
 
     #[test]
     fn what_waits_is_worked_off_after_the_close() {
-        let inbox = Inbox::new(9);
+        let inbox = inbox(9);
         assert_eq!(inbox.put(1, true), Put::YourTurn(1));
         assert_eq!(inbox.put(2, true), Put::Queued);
 
@@ -164,68 +186,80 @@ mod tests {
 
         assert_eq!(inbox.put(3, true), Put::Closed);
         let mut taken = VecDeque::new();
-        assert!(inbox.wait(&mut taken));
+        assert_eq!(inbox.take(&mut taken), Taken::Some);
         assert_eq!(taken, [2]);
         taken.clear();
-        assert!(!inbox.wait(&mut taken) && taken.is_empty());
+        assert_eq!(inbox.take(&mut taken), Taken::Closed);
+        assert!(taken.is_empty());
     }
 
     #[test]
     fn an_abandoned_inbox_drops_what_waits() {
-        let inbox = Inbox::new(9);
+        let inbox = inbox(9);
         assert_eq!(inbox.put(1, true), Put::YourTurn(1));
         assert_eq!(inbox.put(2, true), Put::Queued);
 
         inbox.abandon();
 
         assert_eq!(inbox.put(3, true), Put::Closed);
-        assert!(!inbox.wait(&mut VecDeque::new()));
+        assert_eq!(inbox.take(&mut VecDeque::new()), Taken::Closed);
     }
 
     #[test]
     fn one_works_at_a_time_and_nothing_is_left_or_done_twice() {
         const EACH: u64 = 20_000;
-        let inbox = Inbox::new(usize::MAX);
-        let (busy, done, sum) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
-        let work = |request: u64| {
-            assert!(!busy.swap(true, Ordering::AcqRel), "two at work");
-            done.fetch_add(1, Ordering::Relaxed);
-            sum.fetch_add(request, Ordering::Relaxed);
-            busy.store(false, Ordering::Release);
-        };
-
-        std::thread::scope(|scope| {
-            let callers: Vec<_> = (0..4)
-                .map(|caller| {
-                    let (inbox, work) = (&inbox, &work);
-                    scope.spawn(move || {
-                        for request in 0..EACH {
-                            // One of them never works itself.
-                            match inbox.put(request, caller > 0) {
-                                Put::Queued => {}
-                                Put::YourTurn(request) => {
-                                    work(request);
-                                    inbox.rest();
-                                }
-                                Put::Full | Put::Closed => panic!("neither full nor closed"),
-                            }
-                        }
-                    })
-                })
-                .collect();
-            scope.spawn(|| {
-                let mut taken = VecDeque::new();
-                while inbox.wait(&mut taken) {
-                    taken.drain(..).for_each(&work);
-                }
-            });
-            for caller in callers {
-                caller.join().expect("a caller");
+        let pools = Pools::new().unwrap();
+        let inbox = Arc::new(Inbox::new(usize::MAX, pools.owners().task("owner")));
+        let works = Arc::new(Works::default());
+        let (owned, working) = (Arc::clone(&inbox), Arc::clone(&works));
+        let mut taken = VecDeque::new();
+        inbox.owner().begin(move || match owned.take(&mut taken) {
+            Taken::Some => {
+                taken.drain(..).for_each(|request| working.work(request));
+                Step::Again
             }
-            inbox.close();
+            Taken::Nothing => Step::Idle,
+            Taken::Closed => Step::Ended,
         });
 
-        assert_eq!(done.into_inner(), 4 * EACH);
-        assert_eq!(sum.into_inner(), 4 * (EACH * (EACH - 1) / 2));
+        std::thread::scope(|scope| {
+            for caller in 0..4 {
+                let (inbox, works) = (&inbox, &works);
+                scope.spawn(move || {
+                    for request in 0..EACH {
+                        // One of them never works itself.
+                        match inbox.put(request, caller > 0) {
+                            Put::Queued => {}
+                            Put::YourTurn(request) => {
+                                works.work(request);
+                                inbox.rest();
+                            }
+                            Put::Full | Put::Closed => panic!("neither full nor closed"),
+                        }
+                    }
+                });
+            }
+        });
+        inbox.close();
+        inbox.owner().join();
+
+        assert_eq!(works.done.load(Ordering::Relaxed), 4 * EACH);
+        assert_eq!(works.sum.load(Ordering::Relaxed), 4 * (EACH * (EACH - 1) / 2));
+    }
+
+    #[derive(Default)]
+    struct Works {
+        busy: AtomicBool,
+        done: AtomicU64,
+        sum: AtomicU64,
+    }
+
+    impl Works {
+        fn work(&self, request: u64) {
+            assert!(!self.busy.swap(true, Ordering::AcqRel), "two at work");
+            self.done.fetch_add(1, Ordering::Relaxed);
+            self.sum.fetch_add(request, Ordering::Relaxed);
+            self.busy.store(false, Ordering::Release);
+        }
     }
 }

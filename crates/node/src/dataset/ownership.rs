@@ -1,15 +1,17 @@
-//! The shell around the owner machine, for the thread that has the turn, and the views' thread.
+//! The shell around the owner machine, for whoever has the turn, and the views' task.
 
 use std::collections::VecDeque;
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::backlog::Next;
+use super::inbox::Taken;
 use super::{
     Arc, Committed, Dataset, Duration, Instant, Options, Ordering, Owner, PoisonError, Request,
     Revision, Shared, Snapshots, Ticket, limits, lock, now_ms,
 };
+use crate::engine::Prepare;
 use crate::loans::Loan;
-use crate::mail::Worker;
+use crate::pool::Step;
 use instep_model::log::{AppendError, Log};
 use instep_model::mirror::EntryChanges;
 use instep_model::owner::{Effect, Event};
@@ -25,88 +27,79 @@ pub(super) struct Ownership {
     retention: Retention,
     keep: Keep,
     began: Instant,
+    /// Whether the log wants something prepared that its next appends need.
+    wants: Option<Box<dyn Fn() -> bool + Send>>,
 }
 
 impl Dataset {
-    #[allow(clippy::too_many_arguments, reason = "called once, by open")]
-    pub(super) fn start(
+    /// Says what the tasks of the dataset do.
+    pub(super) fn begin(
         &self,
-        owner: Owner<Ticket>,
-        log: Box<dyn Log>,
-        retention: Retention,
+        (owner, log, retention): (Owner<Ticket>, Box<dyn Log>, Retention),
         options: &Options,
         snapshots: Arc<dyn Snapshots>,
-        prepare: Option<Box<dyn FnOnce() + Send>>,
-    ) -> io::Result<()> {
-        let ownership =
-            Ownership { owner, log, retention, keep: options.keep, began: Instant::now() };
+        prepare: Option<Prepare>,
+    ) {
+        let wants = prepare.map(|Prepare { wants, prepare }| {
+            self.0.begin_to_prepare(prepare);
+            wants
+        });
+        let (keep, began) = (options.keep, Instant::now());
+        let ownership = Ownership { owner, log, retention, keep, began, wants };
         *lock(&self.0.ownership) = Some(ownership);
+        let (shared, mut requests) = (Arc::clone(&self.0), VecDeque::new());
+        self.0.inbox.owner().begin(move || shared.work_as_task(&mut requests));
         let shared = Arc::clone(&self.0);
-        self.spawn("owner", move || shared.work_as_thread())?;
-        let shared = Arc::clone(&self.0);
-        self.spawn("views", move || {
-            while let Some(entry) = shared.views.next() {
-                shared.tell(entry);
-            }
-        })?;
-        if let Some(prepare) = prepare {
-            self.spawn("prepare", prepare)?;
-        }
-        self.keep_house(options, snapshots)?;
-        self.start_mail();
-        Ok(())
-    }
-
-    /// Ends the threads of a dataset that could not start all of them, whichever do run.
-    pub(super) fn give_up(&self) {
-        self.begin_to_close();
-        self.0.release();
-        self.close();
-    }
-
-    /// Starts the threads of mail if there is any and they do not run. The house does so by
-    /// itself a little later, and again where the system gave no thread.
-    pub fn start_mail(&self) {
-        if self.state().mail.is_empty() {
-            return;
-        }
-        let workers = &self.post().workers;
-        let giving = self.clone();
-        let started = workers
-            .start(Worker::Giving, |name| self.spawn(name, move || giving.post().run(&giving)))
-            .and_then(|()| {
-                let spilling = self.clone();
-                workers.start(Worker::Spilling, |name| {
-                    self.spawn(name, move || spilling.post().bodies.spill_until_closed())
-                })
-            });
-        workers.note(started, self.name());
-    }
-
-    pub(super) fn spawn(&self, what: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
-        let name = format!("{what}:{}", self.0.name);
-        let thread = std::thread::Builder::new().name(name).spawn(run)?;
-        lock(&self.0.threads).push(thread);
-        Ok(())
+        self.0.views.reader().begin(move || shared.tell_next());
+        self.keep_house(options, snapshots);
+        self.post().begin(self);
     }
 }
 
 impl Shared {
-    /// The owner's thread: works whenever it is its turn, until the dataset is closed.
-    fn work_as_thread(&self) {
-        let mut requests = VecDeque::new();
-        while self.inbox.wait(&mut requests) {
-            // Everything that arrived meanwhile goes into the same batch.
-            let worked = self.work(requests.drain(..));
-            if worked.is_err() {
-                break;
+    fn begin_to_prepare(self: &Arc<Self>, mut prepare: Box<dyn FnMut() + Send>) {
+        let shared = Arc::clone(self);
+        self.prepare.begin(move || {
+            if shared.is_closing() {
+                return Step::Ended;
             }
-            self.views.wake();
-        }
-        self.release();
+            prepare();
+            Step::Idle
+        });
     }
 
-    /// Releases the engine, and ends the views' thread.
+    /// The owner's task: works whenever it is its turn, until the dataset is closed.
+    fn work_as_task(&self, requests: &mut VecDeque<Request>) -> Step {
+        match self.inbox.take(requests) {
+            Taken::Some => {
+                // Everything that arrived meanwhile goes into the same batch.
+                let worked = self.work(requests.drain(..));
+                if worked.is_ok() {
+                    self.views.wake();
+                }
+                Step::Again
+            }
+            Taken::Nothing => Step::Idle,
+            Taken::Closed => {
+                self.release();
+                Step::Ended
+            }
+        }
+    }
+
+    /// The views' task: tells what is committed, until nothing comes any more.
+    fn tell_next(&self) -> Step {
+        match self.views.next() {
+            Next::Entry(entry) => {
+                self.tell(entry);
+                Step::Again
+            }
+            Next::Nothing => Step::Idle,
+            Next::Closed => Step::Ended,
+        }
+    }
+
+    /// Releases the engine, and ends the views' task.
     fn release(&self) {
         drop(lock(&self.ownership).take());
         self.views.close();
@@ -155,7 +148,7 @@ impl Shared {
 
 struct Panicked;
 
-/// Tells what a caller has committed, itself if that is short, else by the views' thread. When it
+/// Tells what a caller has committed, itself if that is short, else by the views' task. When it
 /// is dropped, so also when the runtime ends before its task begins.
 struct Tell(Arc<Shared>);
 
@@ -227,6 +220,9 @@ impl Ownership {
 
     fn appended(&mut self, shared: &Shared, revision: Revision, bytes: u64) {
         self.retention.appended(revision, bytes, now_ms());
+        if self.wants.as_ref().is_some_and(|wants| wants()) {
+            shared.prepare.wake();
+        }
         let mut counters = lock(&shared.counters);
         counters.entries += 1;
         counters.bytes += bytes;
@@ -241,6 +237,7 @@ impl Ownership {
         let given = (!mail.is_empty()).then(|| (Arc::clone(&state), mail));
         *shared.state.write().unwrap_or_else(PoisonError::into_inner) = state;
         shared.head.send_replace(place);
+        shared.house.notice();
         if let Some((state, mail)) = given {
             shared.post.committed(state, mail);
         }
@@ -286,6 +283,7 @@ impl Shared {
             self.hub.apply(&commits, tables.clone(), place);
         }));
         self.brisk_views.store(begin.elapsed() <= BRISK_TELLING, Ordering::Relaxed);
+        self.house.notice();
         if told.is_ok() {
             return;
         }

@@ -21,9 +21,6 @@ pub enum OpenError {
     /// Failure of the recovery from what the engine holds.
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
-    /// A thread could not be started.
-    #[error("a thread could not be started: {0}")]
-    Thread(std::io::Error),
 }
 
 impl OpenError {
@@ -33,7 +30,6 @@ impl OpenError {
     pub fn is_damage(&self) -> bool {
         match self {
             Self::Recovery(error) => error.is_damage(),
-            Self::Thread(_) => false,
         }
     }
 
@@ -42,7 +38,6 @@ impl OpenError {
     pub fn entry(&self) -> Option<Revision> {
         match self {
             Self::Recovery(error) => error.entry(),
-            Self::Thread(_) => None,
         }
     }
 
@@ -51,7 +46,6 @@ impl OpenError {
     pub fn is_exhausted(&self) -> bool {
         match self {
             Self::Recovery(error) => error.is_exhausted(),
-            Self::Thread(_) => true,
         }
     }
 }

@@ -13,12 +13,14 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use instep_model::limits;
 
+use crate::dataset::TICK;
 use crate::engine::{BodyStore, StoredBody};
+use crate::pool::{Step, Task};
 use crate::topics::lock;
 
 /// Overhead of a body in memory, besides its bytes.
@@ -31,8 +33,10 @@ pub(crate) struct Bodies {
     store: Arc<dyn BodyStore>,
     limit: usize,
     state: Mutex<State>,
-    /// Notified when there is something to spill, or when nothing will come any more.
-    full: Condvar,
+    /// Woken when there is something to spill, or when nothing will come any more.
+    spiller: Task,
+    /// Woken when the store has refused something.
+    care: Task,
     /// Notified when something was spilled.
     spilled: Condvar,
     /// Lock of spilling: one spills at a time.
@@ -77,14 +81,19 @@ pub struct BodyCounts {
 }
 
 impl Bodies {
-    pub(crate) fn new(store: Arc<dyn BodyStore>) -> Self {
-        Self::within(store, limits::MAIL_YOUNG_BYTES)
+    pub(crate) fn new(store: Arc<dyn BodyStore>, spiller: Task, care: Task) -> Self {
+        Self::within(store, limits::MAIL_YOUNG_BYTES, spiller, care)
     }
 
-    fn within(store: Arc<dyn BodyStore>, limit: usize) -> Self {
-        let (full, spilled) = (Condvar::new(), Condvar::new());
+    fn within(store: Arc<dyn BodyStore>, limit: usize, spiller: Task, care: Task) -> Self {
         let (state, spilling) = (Mutex::default(), Mutex::default());
-        Self { store, limit, state, full, spilled, spilling, reading: RwLock::default() }
+        let (spilled, reading) = (Condvar::new(), RwLock::default());
+        Self { store, limit, state, spiller, care, spilled, spilling, reading }
+    }
+
+    /// The task whose steps are those of [`Bodies::step`].
+    pub(crate) fn spiller(&self) -> &Task {
+        &self.spiller
     }
 
     /// Looks whether the store can be used; see [`BodyStore::begin`]. If it begins anew, nothing is
@@ -99,7 +108,7 @@ impl Bodies {
             Ok(Some(_)) => state.restoring = true,
             Ok(None) if !state.failing => state.trouble = None,
             Ok(None) => {}
-            Err(error) => state.note(error),
+            Err(error) => self.note(&mut state, error),
         }
         begun
     }
@@ -138,7 +147,7 @@ impl Bodies {
             state.bytes -= weight(&before);
         }
         if state.bytes > self.limit {
-            self.full.notify_one();
+            self.spiller.wake();
         }
     }
 
@@ -150,7 +159,7 @@ impl Bodies {
             None => {
                 state.ended.push(seq);
                 if state.ended.len() > limits::MAIL_ENDED_BODIES {
-                    self.full.notify_one();
+                    self.spiller.wake();
                 }
             }
         }
@@ -170,35 +179,32 @@ impl Bodies {
         state.failing && state.bytes > 2 * self.limit
     }
 
-    /// Spills whenever too much is in memory, until the bodies are closed. For a thread.
-    pub(crate) fn spill_until_closed(&self) {
-        loop {
-            let mut state = lock(&self.state);
-            while !state.closed
-                && state.bytes <= self.limit
-                && state.ended.len() <= limits::MAIL_ENDED_BODIES
-            {
-                state = self.full.wait(state).unwrap_or_else(PoisonError::into_inner);
-            }
-            if state.closed {
-                return;
-            }
-            drop(state);
-            if let Err(error) = self.spill_some() {
-                tracing::warn!(%error, "bodies of messages stay in memory");
-                let state = lock(&self.state);
-                drop(self.full.wait_timeout(state, ROOM).unwrap_or_else(PoisonError::into_inner));
-            }
+    /// Spills some if too much is in memory, until the bodies are closed. For a task.
+    pub(crate) fn step(&self) -> Step {
+        let state = lock(&self.state);
+        let is_closed = state.closed;
+        let is_full = state.bytes > self.limit || state.ended.len() > limits::MAIL_ENDED_BODIES;
+        drop(state);
+        match (is_closed, is_full) {
+            (true, _) => Step::Ended,
+            (false, false) => Step::Idle,
+            (false, true) => match self.spill_some() {
+                Ok(_) => Step::Again,
+                Err(error) => {
+                    tracing::warn!(%error, "bodies of messages stay in memory");
+                    Step::At(Instant::now() + ROOM)
+                }
+            },
         }
     }
 
-    /// Ends [`Bodies::spill_until_closed`].
+    /// Ends the task.
     pub(crate) fn close(&self) {
         lock(&self.state).closed = true;
-        self.full.notify_all();
+        self.spiller.wake();
     }
 
-    /// Spills until no more is in memory than may be: for a start, which has no thread yet.
+    /// Spills until no more is in memory than may be: for a start, whose tasks do not run yet.
     pub(crate) fn spill_surplus(&self) -> io::Result<()> {
         while lock(&self.state).bytes > self.limit {
             self.spill_some()?;
@@ -246,7 +252,7 @@ impl Bodies {
         match &written {
             Ok(()) => state.bytes -= bytes,
             Err(error) => {
-                state.note(error);
+                self.note(&mut state, error);
                 // Those that ended meanwhile are in the list behind these.
                 state.young.extend(spilled);
                 let later = std::mem::replace(&mut state.ended, ended);
@@ -291,7 +297,12 @@ impl Bodies {
         }
         let _reading = self.reading.read().unwrap_or_else(PoisonError::into_inner);
         self.check_restored()?;
-        self.store.read(seqs).inspect_err(|error| lock(&self.state).note(error))
+        self.store.read(seqs).inspect_err(|error| self.note(&mut lock(&self.state), error))
+    }
+
+    fn note(&self, state: &mut State, error: &io::Error) {
+        state.note(error);
+        self.care.wake_at(Instant::now() + TICK);
     }
 
     fn check_restored(&self) -> io::Result<()> {
@@ -334,6 +345,7 @@ mod tests {
 
     use super::*;
     use crate::engine::MemoryBodies;
+    use crate::pool::Pools;
 
     /// A store that counts, and refuses while it is told to.
     #[derive(Default)]
@@ -372,8 +384,12 @@ mod tests {
     }
 
     fn bodies(limit: usize) -> (Arc<Fake>, Bodies) {
-        let fake = Arc::new(Fake::default());
-        (Arc::clone(&fake), Bodies::within(fake, limit))
+        bodies_of(&Pools::new().unwrap(), limit)
+    }
+
+    fn bodies_of(pools: &Pools, limit: usize) -> (Arc<Fake>, Bodies) {
+        let (fake, task) = (Arc::new(Fake::default()), |name| pools.storage().task(name));
+        (Arc::clone(&fake), Bodies::within(fake, limit, task("bodies"), task("care")))
     }
 
     fn whole(seqs: &[u64]) -> Vec<StoredBody> {
@@ -442,24 +458,26 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_spills_while_messages_come_and_end() {
+    fn a_task_spills_while_messages_come_and_end() {
         const MESSAGES: u64 = 20_000;
-        let (fake, bodies) = bodies(100 * weight(&body(0)));
+        let pools = Pools::new().unwrap();
+        let (fake, bodies) = bodies_of(&pools, 100 * weight(&body(0)));
+        let bodies = Arc::new(bodies);
+        let spilling = Arc::clone(&bodies);
+        bodies.spiller().begin(move || spilling.step());
 
-        std::thread::scope(|scope| {
-            scope.spawn(|| bodies.spill_until_closed());
-            for seq in 1..=MESSAGES {
-                bodies.put(seq, body(seq));
-                bodies.wait_for_room();
-                if seq % 2 == 0 {
-                    bodies.end(seq - 1);
-                }
-                if seq % 1_000 == 0 {
-                    assert_eq!(bodies.read(&[seq, 2]).unwrap(), whole(&[seq, 2]));
-                }
+        for seq in 1..=MESSAGES {
+            bodies.put(seq, body(seq));
+            bodies.wait_for_room();
+            if seq % 2 == 0 {
+                bodies.end(seq - 1);
             }
-            bodies.close();
-        });
+            if seq % 1_000 == 0 {
+                assert_eq!(bodies.read(&[seq, 2]).unwrap(), whole(&[seq, 2]));
+            }
+        }
+        bodies.close();
+        bodies.spiller().join();
         bodies.secure().unwrap();
 
         let kept: Vec<u64> = (1..=MESSAGES).filter(|seq| seq % 2 == 0).collect();

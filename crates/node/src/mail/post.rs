@@ -1,4 +1,4 @@
-//! The thread that gives messages out: a shell around the delivery machine.
+//! The task that gives messages out: a shell around the delivery machine.
 
 mod chores;
 
@@ -20,9 +20,9 @@ use super::MailOptions;
 use super::bodies::Bodies;
 use super::outbox::{Delivery, SharedOutbox, Told};
 use super::pulling::Pulls;
-use super::workers::{Worker, Workers};
 use crate::dataset::{Dataset, now_ms};
 use crate::engine::{BodyStore, StoredBody};
+use crate::pool::{Step, Task};
 use crate::topics::lock;
 
 /// After a refusal, the next try comes later.
@@ -36,10 +36,9 @@ pub(crate) struct Post {
     pub(super) pulls: Pulls,
     pub(crate) options: MailOptions,
     inbox: Mutex<Inbox>,
-    arrived: Condvar,
+    task: Task,
     taken: Condvar,
     desk: Mutex<Desk>,
-    pub(crate) workers: Workers,
     damaged: AtomicU64,
     fenced: AtomicU64,
     began: (Instant, u64),
@@ -78,27 +77,50 @@ impl Desk {
 }
 
 impl Post {
-    pub(crate) fn new(store: Arc<dyn BodyStore>, options: MailOptions) -> Self {
+    /// The mail of a dataset: `giving` gives it out, `spilling` puts bodies to the disk, and `care`
+    /// is woken when their store needs some.
+    pub(crate) fn new(
+        store: Arc<dyn BodyStore>,
+        options: MailOptions,
+        (giving, spilling): (Task, Task),
+        care: &Task,
+    ) -> Self {
         let machine = Machine::new(options.times);
         let desk = Desk { machine, state: Arc::default(), outboxes: HashMap::new() };
         Self {
-            bodies: Bodies::new(store),
+            bodies: Bodies::new(store, spilling, care.clone()),
             pulls: Pulls::default(),
             options,
             inbox: Mutex::default(),
-            arrived: Condvar::new(),
+            task: giving,
             taken: Condvar::new(),
             desk: Mutex::new(desk),
-            workers: Workers::default(),
             damaged: AtomicU64::new(0),
             fenced: AtomicU64::new(0),
             began: (Instant::now(), now_ms()),
         }
     }
 
+    /// Says what the tasks of mail do. They run as soon as there is any.
+    pub(crate) fn begin(&self, dataset: &Dataset) {
+        let (giving, mut chores) = (dataset.clone(), None);
+        self.task.begin(move || giving.post().step(&giving, &mut chores));
+        let spilling = dataset.clone();
+        self.bodies.spiller().begin(move || spilling.post().bodies.step());
+        if !dataset.state().mail.is_empty() {
+            self.task.wake();
+        }
+    }
+
+    /// Waits until the tasks have ended that [`Post::close`] ends.
+    pub(crate) fn join(&self) {
+        self.task.join();
+        self.bodies.spiller().join();
+    }
+
     /// Fault that is being retried, if there is one.
     pub(crate) fn degraded(&self) -> Option<String> {
-        self.workers.lacking().or_else(|| self.bodies.degraded())
+        self.bodies.degraded()
     }
 
     /// Bodies that are not what was stored, so far.
@@ -146,15 +168,8 @@ impl Post {
                 MailChange::Stored { .. } | MailChange::BodyEnded { .. } => false,
             })
             .collect();
-        // The thread begins with what is visible when it does.
-        if self.workers.run(Worker::Giving) {
-            self.put(Arrival::Committed(state, changes), true);
-        }
-        if self.workers.run(Worker::Spilling) {
-            self.bodies.wait_for_room();
-        } else if let Err(error) = self.bodies.spill_surplus() {
-            tracing::warn!(%error, "bodies of messages stay in memory");
-        }
+        self.put(Arrival::Committed(state, changes), true);
+        self.bodies.wait_for_room();
     }
 
     pub(super) fn registered(
@@ -182,23 +197,19 @@ impl Post {
 
     fn put(&self, arrival: Arrival, waits: bool) {
         let mut inbox = lock(&self.inbox);
-        while waits
-            && inbox.arrivals.len() >= limits::MAIL_QUEUE_ENTRIES
-            && !inbox.closed
-            && self.workers.run(Worker::Giving)
-        {
+        while waits && inbox.arrivals.len() >= limits::MAIL_QUEUE_ENTRIES && !inbox.closed {
             let waited = self.taken.wait_timeout(inbox, AGAIN);
             inbox = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         inbox.arrivals.push_back(arrival);
         drop(inbox);
-        self.arrived.notify_one();
+        self.task.wake();
     }
 
-    /// Ends the threads.
+    /// Ends the tasks.
     pub(crate) fn close(&self) {
         lock(&self.inbox).closed = true;
-        self.arrived.notify_all();
+        self.task.wake();
         self.taken.notify_all();
         self.bodies.close();
         self.pulls.clear();
@@ -230,30 +241,28 @@ impl Post {
         lock(&self.desk).machine.counts()
     }
 
-    /// Works until the dataset is closed.
-    pub(crate) fn run(&self, dataset: &Dataset) {
-        lock(&self.desk).state = dataset.state();
-        let now = Instant::now();
-        let mut chores = Chores::new(now);
-        while let Some(arrivals) = self.wait(&chores) {
-            self.taken.notify_all();
-            for arrival in arrivals {
-                self.take(arrival, dataset);
-            }
-            self.do_chores(&mut chores, dataset);
+    /// Works on what has arrived and what is due, until the dataset is closed.
+    fn step(&self, dataset: &Dataset, chores: &mut Option<Chores>) -> Step {
+        let Some(arrivals) = self.arrived() else { return Step::Ended };
+        let chores = chores.get_or_insert_with(|| {
+            // What arrives is newer, or tells the same.
+            lock(&self.desk).state = dataset.state();
+            Chores::new(Instant::now())
+        });
+        self.taken.notify_all();
+        for arrival in arrivals {
+            self.take(arrival, dataset);
         }
-    }
-
-    /// Waits for something to do; none when the dataset is closed.
-    fn wait(&self, chores: &Chores) -> Option<VecDeque<Arrival>> {
+        self.do_chores(chores, dataset);
         let deadline = lock(&self.desk).machine.next_deadline();
         let due = deadline.map(|at| Duration::from_millis(at.saturating_sub(self.now())));
-        let due = due.unwrap_or(LOOK).min(chores.tend_at.saturating_duration_since(Instant::now()));
+        let due = Instant::now() + due.unwrap_or(LOOK).max(Duration::from_millis(1));
+        Step::At(due.min(chores.tend_at))
+    }
+
+    /// Takes what has arrived; none when the dataset is closed.
+    fn arrived(&self) -> Option<VecDeque<Arrival>> {
         let mut inbox = lock(&self.inbox);
-        if inbox.arrivals.is_empty() && !inbox.closed {
-            let waited = self.arrived.wait_timeout(inbox, due.max(Duration::from_millis(1)));
-            inbox = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
         match inbox.closed {
             true => None,
             false => Some(std::mem::take(&mut inbox.arrivals)),
@@ -264,7 +273,7 @@ impl Post {
         let mut desk = lock(&self.desk);
         let event = match arrival {
             Arrival::Committed(state, changes) => {
-                // One that came while the thread began may be older than what it began with.
+                // One that came while the task began may be older than what it began with.
                 if state.applied >= desk.state.applied {
                     desk.state = state;
                     changes.iter().for_each(|change| desk.forget(change));

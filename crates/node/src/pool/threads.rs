@@ -81,6 +81,10 @@ impl Threads {
             seat.give(Given::Task(task));
             return;
         }
+        // Nobody would ever take it out.
+        if state.closed && state.count == 0 {
+            return;
+        }
         self.queue(&mut state, task);
         self.grow(state);
     }

@@ -442,10 +442,10 @@ mod tests {
     use instep_model::commit::{Operation, Proposal};
     use instep_model::position::Incarnation;
     use instep_model::retention::Keep;
-    use instep_node::Topics;
     use instep_node::dataset::Options;
     use instep_node::engine::Engine;
     use instep_node::mail::MailOptions;
+    use instep_node::{Pools, Topics};
 
     use super::*;
 
@@ -461,7 +461,7 @@ mod tests {
             mail: MailOptions::default(),
         };
         let engine = Engine::memory(Incarnation(Uuid::from_u128(1)));
-        Dataset::open(engine, options, Topics::default()).unwrap()
+        Dataset::open(engine, options, Topics::default(), &Pools::new().unwrap()).unwrap()
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -472,7 +472,6 @@ mod tests {
         let operations = [json!({"op": "create_queue", "queue": "mail"}), send];
         let operations = operations.map(|one| serde_json::from_value::<Operation>(one).unwrap());
         dataset.commit(Proposal::from(operations.to_vec())).await.unwrap();
-        dataset.start_mail();
         let before = dataset.state();
         let body = dataset.mail_body(1).unwrap();
 
