@@ -12,7 +12,7 @@ use instep_model::position::{Incarnation, Revision};
 
 use crate::error::OpenError;
 use crate::format::{HEADER_BYTES, Header, SEGMENT_MAGIC, digest, encode_frame, frame_bytes};
-use crate::preallocator::{Preallocator, Spare};
+use crate::preallocator::{Preallocator, Prepared, Spare};
 use crate::reader::{Segment, Shared};
 use crate::recovery;
 use crate::scan::TornTail;
@@ -25,6 +25,11 @@ mod tail;
 
 /// A good size of a segment: large enough to be cheap, small enough to trim closely.
 pub const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
+/// Size of a log's first segment, if segments are not smaller: a dataset with little in it takes
+/// little room, and is read at once when it is opened.
+pub const FIRST_SEGMENT_BYTES: u64 = 64 * 1024;
+/// Each segment may be so many times as large as the one before, until it has its full size.
+const SEGMENT_GROWTH: u64 = 4;
 /// A buffer that grew beyond this for one entry is given back.
 const BUFFER_BYTES: usize = 8 * 1024 * 1024;
 /// Name of a trimmed segment until it is removed.
@@ -36,8 +41,9 @@ const INLINE: &str = "inline.tmp";
 pub struct Options {
     /// The directory; it is created when it is missing, and belongs to this log alone.
     pub directory: PathBuf,
-    /// Bytes of a segment file, [`SEGMENT_BYTES`] unless there is a reason. An entry that does
-    /// not fit gets a segment of its own size.
+    /// Bytes of a segment file, [`SEGMENT_BYTES`] unless there is a reason. The first ones of a log
+    /// are smaller, from [`FIRST_SEGMENT_BYTES`] on. An entry that does not fit gets a segment of
+    /// its own size.
     pub segment_bytes: u64,
     /// The identity of the history if one begins here. Nothing in the engine is random.
     pub new_incarnation: Incarnation,
@@ -150,8 +156,7 @@ impl EmbeddedLog {
     #[must_use]
     pub fn preallocator(&self) -> Preallocator {
         let (disk, lock) = (Arc::clone(&self.disk), Arc::clone(&self.lock));
-        let bytes = self.options.segment_bytes;
-        Preallocator::new(disk, &self.options.directory, bytes, Arc::clone(&self.spare), lock)
+        Preallocator::new(disk, &self.options.directory, Arc::clone(&self.spare), lock)
     }
 
     /// The segments, oldest first. The last one is appended to and never trimmed.
@@ -196,17 +201,16 @@ impl EmbeddedLog {
     fn roll(&mut self, first: Revision, frame: usize) -> Result<(), AppendError> {
         let directory = self.options.directory.clone();
         let needed = (HEADER_BYTES + frame) as u64;
-        let capacity = needed.max(self.options.segment_bytes);
-        let prepared = (needed <= self.options.segment_bytes).then(|| self.spare.take(&directory));
-        let (unnamed, file) = match prepared.flatten() {
-            Some(prepared) => prepared,
-            None => {
-                let unnamed = directory.join(INLINE);
-                let made = segment::make_zeroed(&*self.disk, &unnamed, capacity);
-                let file = made.map_err(|error| self.refuse("prepare", &unnamed, &error))?;
-                (unnamed, file)
-            }
-        };
+        let (unnamed, Prepared { file, bytes: capacity }) =
+            match self.spare.take(&directory, needed) {
+                Some(prepared) => prepared,
+                None => {
+                    let (unnamed, bytes) = (directory.join(INLINE), needed.max(self.next_bytes()));
+                    let made = segment::make_zeroed(&*self.disk, &unnamed, bytes);
+                    let file = made.map_err(|error| self.refuse("prepare", &unnamed, &error))?;
+                    (unnamed, Prepared { file, bytes })
+                }
+            };
         let incarnation = self.active.incarnation;
         let header = Header {
             magic: SEGMENT_MAGIC,
@@ -247,6 +251,12 @@ impl EmbeddedLog {
         Ok(())
     }
 
+    /// Bytes of the segment behind the active one.
+    fn next_bytes(&self) -> u64 {
+        let least = first_segment_bytes(&self.options);
+        self.active.capacity.saturating_mul(SEGMENT_GROWTH).clamp(least, self.options.segment_bytes)
+    }
+
     /// Removes trimmed files, oldest first, each durably before the next: a gap is damage.
     fn remove_doomed(&mut self) -> Result<(), AppendError> {
         let directory = self.options.directory.clone();
@@ -270,6 +280,11 @@ impl EmbeddedLog {
         }
         Ok(())
     }
+}
+
+/// Bytes of the first segment of a log.
+pub(crate) fn first_segment_bytes(options: &Options) -> u64 {
+    options.segment_bytes.min(FIRST_SEGMENT_BYTES)
 }
 
 impl Log for EmbeddedLog {
@@ -316,7 +331,7 @@ impl Log for EmbeddedLog {
         self.active.chain = checksum;
         self.shared.change().publish(revision, offset, self.active.end);
         if self.active.end > self.active.capacity / 2 {
-            self.spare.want();
+            self.spare.want(self.next_bytes());
         }
         if self.buffer.capacity() > BUFFER_BYTES {
             self.buffer = Vec::new();

@@ -18,7 +18,6 @@ const PREPARED: &str = "prepared.tmp";
 pub struct Preallocator {
     disk: Arc<dyn Disk>,
     path: PathBuf,
-    bytes: u64,
     spare: Arc<Spare>,
     _lock: Arc<dyn DiskLock>,
 }
@@ -34,9 +33,10 @@ enum Stock {
     /// The active segment is less than half full: a quiet log prepares nothing.
     #[default]
     Unasked,
-    Wanted,
+    /// Of so many bytes.
+    Wanted(u64),
     Preparing,
-    Ready(Arc<dyn DiskFile>),
+    Ready(Prepared),
     /// The appender is giving the file its name.
     Taken,
     /// The last attempt failed; the next segment that begins asks again.
@@ -44,21 +44,26 @@ enum Stock {
     Closed,
 }
 
+/// A file of zeros that becomes a segment.
+pub(crate) struct Prepared {
+    pub(crate) file: Arc<dyn DiskFile>,
+    pub(crate) bytes: u64,
+}
+
 impl Preallocator {
     pub(crate) fn new(
         disk: Arc<dyn Disk>,
         directory: &Path,
-        bytes: u64,
         spare: Arc<Spare>,
         lock: Arc<dyn DiskLock>,
     ) -> Self {
-        Self { disk, path: directory.join(PREPARED), bytes, spare, _lock: lock }
+        Self { disk, path: directory.join(PREPARED), spare, _lock: lock }
     }
 
     /// Returns true if a segment is wanted, and nobody prepares it yet.
     #[must_use]
     pub fn is_wanted(&self) -> bool {
-        matches!(*self.spare.stock(), Stock::Wanted)
+        matches!(*self.spare.stock(), Stock::Wanted(_))
     }
 
     /// Prepares a segment if one is wanted, and says whether it did.
@@ -67,18 +72,15 @@ impl Preallocator {
     /// [`OpenError::StorageFull`] and what else the disk refuses. Harmless: the appender tries for
     /// itself when it needs the segment, and asks here again after that.
     pub fn prepare(&self) -> Result<bool, OpenError> {
-        {
-            let mut stock = self.spare.stock();
-            if !matches!(*stock, Stock::Wanted) {
-                return Ok(false);
-            }
-            *stock = Stock::Preparing;
-        }
-        let made = segment::make_zeroed(&*self.disk, &self.path, self.bytes);
+        let mut stock = self.spare.stock();
+        let Stock::Wanted(bytes) = *stock else { return Ok(false) };
+        *stock = Stock::Preparing;
+        drop(stock);
+        let made = segment::make_zeroed(&*self.disk, &self.path, bytes);
         let mut stock = self.spare.stock();
         let closed = matches!(*stock, Stock::Closed);
         match made {
-            Ok(file) if !closed => *stock = Stock::Ready(file),
+            Ok(file) if !closed => *stock = Stock::Ready(Prepared { file, bytes }),
             // Best effort: the next open removes what stays.
             Ok(_) => drop(self.disk.remove(&self.path)),
             Err(_) if closed => {}
@@ -92,23 +94,24 @@ impl Preallocator {
 }
 
 impl Spare {
-    /// Takes the prepared segment, if there is one, with the path it has until it is renamed.
-    pub(crate) fn take(&self, directory: &Path) -> Option<(PathBuf, Arc<dyn DiskFile>)> {
+    /// Takes the prepared segment, if there is one of at least so many bytes, with the path it has
+    /// until it is renamed.
+    pub(crate) fn take(&self, directory: &Path, needed: u64) -> Option<(PathBuf, Prepared)> {
         let mut stock = self.stock();
-        if !matches!(*stock, Stock::Ready(_)) {
+        if !matches!(&*stock, Stock::Ready(prepared) if prepared.bytes >= needed) {
             return None;
         }
         match std::mem::replace(&mut *stock, Stock::Taken) {
-            Stock::Ready(file) => Some((directory.join(PREPARED), file)),
+            Stock::Ready(prepared) => Some((directory.join(PREPARED), prepared)),
             _ => None,
         }
     }
 
     /// Asks for the next segment, once for each that begins.
-    pub(crate) fn want(&self) {
+    pub(crate) fn want(&self, bytes: u64) {
         let mut stock = self.stock();
         if matches!(*stock, Stock::Unasked) {
-            *stock = Stock::Wanted;
+            *stock = Stock::Wanted(bytes);
         }
     }
 
@@ -122,8 +125,8 @@ impl Spare {
 
     /// Removes the prepared segment: its room is wanted. The appender makes its next one itself.
     pub(crate) fn give_up(&self, disk: &dyn Disk, directory: &Path) {
-        if let Some((path, file)) = self.take(directory) {
-            drop(file);
+        if let Some((path, prepared)) = self.take(directory, 0) {
+            drop(prepared);
             // Best effort: the next open removes what stays.
             let _ = disk.remove(&path);
             *self.stock() = Stock::Failed;

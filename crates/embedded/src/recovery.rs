@@ -17,7 +17,7 @@ use crate::error::OpenError;
 use crate::format::{HEADER_BYTES, Header, SEGMENT_MAGIC, digest};
 use crate::identity;
 use crate::lock::take_lock;
-use crate::log::{Active, EmbeddedLog, Options, Recovery};
+use crate::log::{self, Active, EmbeddedLog, Options, Recovery};
 use crate::newer;
 use crate::preallocator::Spare;
 use crate::reader::{Segment, Shared};
@@ -134,7 +134,7 @@ fn begin(disk: &dyn Disk, options: &Options) -> Result<(), OpenError> {
         predecessor: options.new_incarnation,
         revision: Revision(1),
         chain: 0,
-        bytes: options.segment_bytes,
+        bytes: log::first_segment_bytes(options),
     };
     make_segment(disk, &options.directory, &header)
 }

@@ -210,7 +210,8 @@ impl<'a> Walk<'a> {
     fn refill(&mut self, offset: u64, needed: usize) -> io::Result<()> {
         let wanted = needed.max(BLOCK_BYTES.min(length_of(self.length.saturating_sub(offset))));
         if self.block.len() < wanted {
-            self.block.resize(wanted, 0);
+            // All of it is read anew.
+            self.block = vec![0; wanted];
         }
         self.base = offset;
         self.filled = self.file.read_full_at(&mut self.block[..wanted], offset)?;

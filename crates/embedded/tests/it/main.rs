@@ -8,6 +8,7 @@ mod crash;
 mod damage;
 mod entries;
 mod faults;
+mod growing;
 mod harm;
 mod one_thing;
 mod repairing;
