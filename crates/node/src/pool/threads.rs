@@ -35,6 +35,9 @@ struct State {
     parked: Vec<Arc<Seat>>,
     /// Threads that are there or about to begin.
     count: usize,
+    /// One of them has not begun yet. It makes the next one, if there is still need then: what is
+    /// short is done before a thread has begun.
+    begins: bool,
     closed: bool,
 }
 
@@ -120,13 +123,17 @@ impl Threads {
     /// little later; until then the threads that are there do what is ready.
     fn grow(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
         let Some(next) = state.ready.front().cloned() else { return };
-        if state.count >= self.most || state.closed {
+        if state.count >= self.most || state.begins || state.closed {
             return;
         }
         state.count += 1;
+        state.begins = true;
         drop(state);
         if let Err(error) = self.spawn(false) {
-            lock(&self.state).count -= 1;
+            let mut state = lock(&self.state);
+            state.count -= 1;
+            state.begins = false;
+            drop(state);
             tracing::warn!(pool = self.name, %error, "no thread begins; those there are go on");
             next.wake_at(Instant::now() + AGAIN);
         }
@@ -140,11 +147,24 @@ impl Threads {
     }
 
     /// Runs tasks until the pool is closed, or the thread has been idle for long.
-    fn work(&self, is_kept: bool) {
+    fn work(self: &Arc<Self>, is_kept: bool) {
         let (thread, given) = (std::thread::current(), Mutex::default());
         let seat = Arc::new(Seat { thread, given, is_kept });
+        if !is_kept {
+            self.begun();
+        }
         while let Some(task) = self.next(&seat) {
             self.run(task);
+        }
+    }
+
+    /// The thread that was to begin is there, and takes what has waited for longest: the next one is
+    /// for what is behind that.
+    fn begun(self: &Arc<Self>) {
+        let mut state = lock(&self.state);
+        state.begins = false;
+        if state.ready.len() > 1 {
+            self.grow(state);
         }
     }
 
