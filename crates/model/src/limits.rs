@@ -49,7 +49,9 @@ pub const LARGE_SNAPSHOT_BYTES: u64 = 64 * 1024 * 1024;
 /// Tables and journals in one dataset.
 pub const DATASET_TABLES: usize = 1_024;
 /// Datasets on one node.
-pub const NODE_DATASETS: usize = 64;
+pub const NODE_DATASETS: usize = 1_024;
+/// The most that an operator may allow: each has three descriptors, and a directory of its own.
+pub const NODE_DATASETS_MOST: usize = 4_096;
 /// Threads of a node for owners of datasets: so many logs are written to at the same time.
 pub const OWNER_THREADS: usize = 128;
 /// Threads of a node for views and mail.
@@ -58,8 +60,8 @@ pub const DELIVERY_THREADS: usize = 64;
 pub const STORAGE_THREADS: usize = 64;
 /// A thread of a pool that is idle for this long ends, unless it is the last one.
 pub const POOL_IDLE_MS: u64 = 5_000;
-/// Datasets that are opened at a time.
-pub const OPENINGS: usize = 4;
+/// Datasets that are opened at a time: each waits for its disk several times.
+pub const OPENINGS: usize = 16;
 /// Time after which the others have their turn and are served; a slow one comes up when it is done.
 pub const OPENING_MS: u64 = 10_000;
 /// A dataset that could not be opened, and is not damaged, is tried again this often.

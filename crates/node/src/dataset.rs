@@ -200,7 +200,8 @@ impl Dataset {
             queued_bytes: AtomicUsize::new(0),
             ownership: Mutex::default(),
             views: Backlog::new(limits::VIEWS_QUEUE_ENTRIES, task(pools.delivery(), "views")),
-            brisk: AtomicBool::new(false),
+            // As long as no append says otherwise: who does its own commit keeps nobody waiting.
+            brisk: AtomicBool::new(true),
             brisk_views: AtomicBool::new(false),
             calm: AtomicBool::new(true),
             several_cores: std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1),

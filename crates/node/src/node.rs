@@ -27,6 +27,8 @@ pub struct Node(Arc<Shared>);
 struct Shared {
     datasets: RwLock<BTreeMap<Name, Dataset>>,
     unopened: RwLock<BTreeMap<Name, Arc<Unopened>>>,
+    /// Datasets that it takes.
+    limit: usize,
     topics: Topics,
     pools: Pools,
     live: Vec<Arc<LivePattern>>,
@@ -78,14 +80,23 @@ pub enum NodeJoined {
 }
 
 impl Node {
-    /// A node without datasets.
+    /// A node without datasets, which takes [`limits::NODE_DATASETS`].
     ///
     /// # Errors
-    /// When the system gives no thread: nobody would be told who comes and goes on live topics.
+    /// As of [`Node::bounded`].
     pub fn new(live: Vec<LivePattern>, rings: RingLimits) -> io::Result<Self> {
+        Self::bounded(live, rings, limits::NODE_DATASETS)
+    }
+
+    /// A node without datasets, which takes `limit` of them.
+    ///
+    /// # Errors
+    /// When the system does not give the few threads that all datasets and topics share.
+    pub fn bounded(live: Vec<LivePattern>, rings: RingLimits, limit: usize) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             datasets: RwLock::default(),
             unopened: RwLock::default(),
+            limit,
             topics: Topics::new(rings),
             pools: Pools::new()?,
             live: live.into_iter().map(Arc::new).collect(),
@@ -129,13 +140,25 @@ impl Node {
         if datasets.contains_key(dataset.name()) {
             return Err(NodeError::Exists(dataset.name().clone()));
         }
-        if datasets.len() >= limits::NODE_DATASETS {
-            return Err(NodeError::TooMany { limit: limits::NODE_DATASETS });
+        if datasets.len() >= self.0.limit {
+            return Err(NodeError::TooMany { limit: self.0.limit });
         }
         self.forget_unopened(dataset.name());
         datasets.insert(dataset.name().clone(), dataset);
         self.0.generation.fetch_add(1, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Datasets that it takes.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.0.limit
+    }
+
+    /// Datasets that are open.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.datasets.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// The names of all datasets. One that cannot be opened has a place of its own.

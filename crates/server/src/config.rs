@@ -99,6 +99,7 @@ pub const KEYS: &[&str] = &[
     "rights.datasets",
     "rights.tables",
     "rights.when",
+    "max_datasets",
     "log.segment_bytes",
     "log.keep_bytes",
     "log.keep_hours",
@@ -180,6 +181,8 @@ pub struct Config {
     pub keys: Vec<KeyDeclaration>,
     /// Rights: the actions that principals may do.
     pub rights: Vec<RightDeclaration>,
+    /// Datasets at a time.
+    pub max_datasets: usize,
     /// Segments, retention and snapshots of logs.
     pub log: LogConfig,
     /// Topics without news get a bookmark this often, in milliseconds.
@@ -283,6 +286,7 @@ impl Default for Config {
             tokens: vec![],
             keys: vec![],
             rights: vec![],
+            max_datasets: limits::NODE_DATASETS,
             log: LogConfig::default(),
             bookmark_ms: limits::BOOKMARK_MS,
             drain_ms: 15_000,
@@ -341,9 +345,6 @@ impl Config {
     }
 
     fn check_all(&self) -> Result<(), ConfigError> {
-        if self.dataset_names().len() > limits::NODE_DATASETS {
-            return Err(Fault::new("dataset", format!("at most {}", limits::NODE_DATASETS)).into());
-        }
         checks::once(self)?;
         let views = checks::views(self)?;
         checks::live(self, &views)?;

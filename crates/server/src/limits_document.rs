@@ -21,6 +21,12 @@ fn what_a_stranger_can_cost_is_what_the_document_says() {
         assert!(document.contains(&part), "docs/reference/limits.md does not say {part}");
     }
     let stated: Vec<(&str, String)> = vec![
+        ("max_datasets", thousands(limits::NODE_DATASETS)),
+        ("NODE_DATASETS_MOST", thousands(limits::NODE_DATASETS_MOST)),
+        ("OWNER_THREADS", limits::OWNER_THREADS.to_string()),
+        ("DELIVERY_THREADS", limits::DELIVERY_THREADS.to_string()),
+        ("STORAGE_THREADS", limits::STORAGE_THREADS.to_string()),
+        ("OPENINGS", limits::OPENINGS.to_string()),
         ("sockets", thousands(limits::NODE_SOCKETS)),
         ("sockets_per_address", thousands(limits::ADDRESS_SOCKETS)),
         ("waiting_bytes", mib(limits::WAITING_BYTES)),

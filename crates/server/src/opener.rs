@@ -109,8 +109,8 @@ impl Opener {
     /// Opens a dataset, and makes it where there is none. What was made is removed again when it
     /// does not open.
     fn open(&self, node: &Node, name: &Name) -> Result<Dataset, StartError> {
-        if node.datasets().len() >= limits::NODE_DATASETS {
-            return Err(NodeError::TooMany { limit: limits::NODE_DATASETS }.into());
+        if node.count() >= node.limit() {
+            return Err(NodeError::TooMany { limit: node.limit() }.into());
         }
         let made = self.make(name)?;
         let opened = self.open_made(name, node);
@@ -220,11 +220,11 @@ impl Opener {
         let is_known =
             || node.dataset(name.as_str()).is_some() || node.why_unopened(name.as_str()).is_some();
         let turn = self.0.turns.take(name, PATIENCE, |taken| {
-            is_known() || node.names().union(taken).count() < limits::NODE_DATASETS
+            is_known() || node.names().union(taken).count() < node.limit()
         });
         let _turn = turn.map_err(|why| match why {
             NoTurn::Taken => Problem::unavailable_dataset(name.as_str()),
-            NoTurn::Refused => too_many(),
+            NoTurn::Refused => too_many(node),
         })?;
         if let Some(dataset) = node.dataset(name.as_str()) {
             return Ok(dataset);
@@ -239,7 +239,7 @@ impl Opener {
                     error.to_string(),
                 )
             }
-            (false, StartError::Node(NodeError::TooMany { .. })) => too_many(),
+            (false, StartError::Node(NodeError::TooMany { .. })) => too_many(node),
             (false, error) if error.is_full() => {
                 Problem::new(StatusCode::INSUFFICIENT_STORAGE, "storage_full", error.to_string())
             }
@@ -356,8 +356,8 @@ impl Opener {
     }
 }
 
-fn too_many() -> Problem {
-    let error = NodeError::TooMany { limit: limits::NODE_DATASETS };
+fn too_many(node: &Node) -> Problem {
+    let error = NodeError::TooMany { limit: node.limit() };
     Problem::new(StatusCode::CONFLICT, "too_many_datasets", error.to_string())
 }
 

@@ -87,7 +87,8 @@ impl Server {
         let (files, access) = keys::reload::Files::read(&config, &key)?;
         let gate = Gate::new(access);
         let live = config.live.iter().chain(&app.live).cloned().collect();
-        let node = Node::new(live, config.rings()).map_err(StartError::Threads)?;
+        let node = Node::bounded(live, config.rings(), config.max_datasets);
+        let node = node.map_err(StartError::Threads)?;
         let door = Door::open(node.clone(), gate.clone(), app.channels.clone(), config.door());
         let door = door.map_err(StartError::Threads)?;
         let (tcp, janus) = listen_beside(&door, &config, certificates.clone())?;

@@ -11,6 +11,8 @@ use crate::shims::until;
 
 /// Small segments: these datasets hold next to nothing.
 const SMALL: &str = "\n[log]\nsegment_bytes = 1024\n";
+/// Datasets that the server takes where that is to be seen.
+const FEW: usize = 8;
 
 fn threads(server: &Server) -> usize {
     std::fs::read_dir(format!("/proc/{}/task", server.process())).unwrap().count()
@@ -33,14 +35,15 @@ fn state(server: &Server, name: &str) -> (String, String) {
 #[test]
 fn a_refused_dataset_leaves_nothing_behind() {
     let directory = tempfile::tempdir().unwrap();
-    let mut server = Server::serve_with(directory.path(), &format!("{CONFIG}{SMALL}"));
-    for n in 1..64 {
+    let limit = format!("max_datasets = {FEW}\n");
+    let mut server = Server::serve_with(directory.path(), &format!("{limit}{CONFIG}{SMALL}"));
+    for n in 1..FEW {
         assert_eq!(server.request("PUT", &format!("/v1/datasets/n{n}")).0, 200);
     }
     let datasets = server.data.join("datasets");
     let (before, running) = (names(&datasets), threads(&server));
 
-    for n in 64..70 {
+    for n in FEW..FEW + 6 {
         for _ in 0..2 {
             let (status, body) = server.request("PUT", &format!("/v1/datasets/n{n}"));
             assert_eq!(status, 409, "{body}");
@@ -59,11 +62,12 @@ fn a_refused_dataset_leaves_nothing_behind() {
 #[test]
 fn more_datasets_than_the_limit_keep_nobody_from_starting() {
     let directory = tempfile::tempdir().unwrap();
-    let mut server = Server::serve_with(directory.path(), &format!("{CONFIG}{SMALL}"));
+    let limit = format!("max_datasets = {FEW}\n");
+    let mut server = Server::serve_with(directory.path(), &format!("{limit}{CONFIG}{SMALL}"));
     server.must(&["dataset", "create", "one"]);
     assert_eq!(server.signal("-TERM"), Some(0));
-    // As an older version left them: made, and refused then.
-    for n in 0..64 {
+    // As a server with another limit left them.
+    for n in 0..FEW {
         let name = server.data.join(format!("datasets/more{n:02}"));
         let mut copy = Command::new("cp");
         copy.arg("-a").arg(server.data.join("datasets/one")).arg(name);
@@ -76,7 +80,7 @@ fn more_datasets_than_the_limit_keep_nobody_from_starting() {
     assert_eq!(state(&server, "one").0, "unopened");
     server.must(&["dataset", "remove", "one"]);
     server.must(&["dataset", "remove", "more00"]);
-    server.must(&["dataset", "create", "more63"]);
+    server.must(&["dataset", "create", &format!("more{:02}", FEW - 1)]);
     assert_eq!(server.request("GET", "/readyz").0, 200);
 }
 

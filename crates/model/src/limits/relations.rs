@@ -4,6 +4,7 @@ use super::*;
 
 const _: () = assert!(PRESENCE_META_BYTES + PRESENCE_KEY_BYTES < PRESENCE_PIECE_BYTES);
 const _: () = assert!(ROW_BYTES < COMMIT_BYTES);
+const _: () = assert!(NODE_DATASETS <= NODE_DATASETS_MOST);
 const _: () = assert!(JOIN_INLINE_BYTES <= JOIN_BYTES && JOIN_INLINE_ROWS <= JOIN_ROWS);
 const _: () = assert!(ENTRY_BYTES + COMMIT_STORED_BYTES + ROW_BYTES < LOG_FRAME_BYTES);
 const _: () = assert!(COMMIT_BYTES < COMMIT_RESULT_BYTES);

@@ -136,6 +136,15 @@ pub(super) fn limits(config: &Config) -> Result<(), Fault> {
         let problem = format!("from {} to {} bytes", range.start(), range.end());
         return Err(Fault::new("log.segment_bytes", problem));
     }
+    let range = 1..=limits::NODE_DATASETS_MOST;
+    if !range.contains(&config.max_datasets) {
+        let problem = format!("from {} to {}", range.start(), range.end());
+        return Err(Fault::new("max_datasets", problem));
+    }
+    if config.dataset_names().len() > config.max_datasets {
+        let problem = format!("at most {} (max_datasets)", config.max_datasets);
+        return Err(Fault::new("dataset", problem));
+    }
     let numbers = [
         ("ring_frames", config.ring_frames as u64),
         ("janus_ping_ms", config.janus_ping_ms),

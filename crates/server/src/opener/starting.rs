@@ -51,8 +51,7 @@ impl Opener {
         for name in names {
             // Who comes first has the place that is left.
             while opening.len() >= limits::OPENINGS
-                || (!opening.is_empty()
-                    && node.datasets().len() + opening.len() >= limits::NODE_DATASETS)
+                || (!opening.is_empty() && node.count() + opening.len() >= node.limit())
             {
                 next_of(&mut opening).await;
             }
