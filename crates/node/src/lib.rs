@@ -1,6 +1,6 @@
 //! Drives datasets on one node.
 //!
-//! What lives here: [`Dataset`] (the threads around the owner machine, the memory that readers
+//! What lives here: [`Dataset`] (the tasks around the owner machine, the memory that readers
 //! see, changefeeds), [`Topics`] with their rings, [`live`] topics, and [`Node`], which holds them
 //! together.
 //! What does not: sockets, HTTP, and which engine runs.

@@ -25,6 +25,7 @@ mod journals;
 mod limits;
 mod looking;
 mod mail;
+mod many;
 mod metrics;
 mod names;
 mod newer;

@@ -38,9 +38,6 @@ int pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*run)(void *), 
 }
 "#;
 
-/// Threads that a dataset takes at most, with the one that opens it.
-const MOST: usize = 12;
-
 struct House {
     server: Server,
     left: PathBuf,
@@ -91,24 +88,23 @@ fn a_dataset_that_is_given_no_thread_is_refused_and_made_as_soon_as_there_is_one
     house.goes_on();
     let running = house.running();
 
-    let mut refused = 0;
-    for threads in 0..=MOST {
-        house.leave(threads);
+    house.leave(0);
+    for _ in 0..3 {
         let (status, body) = house.server.request("PUT", "/v1/datasets/new");
-        house.give();
+        assert!(status == 503 && body.contains("resources_exhausted"), "{status}: {body}");
         house.goes_on();
-        if status == 200 {
-            break;
-        }
-        assert!(status == 503 && body.contains("resources_exhausted"), "{threads}: {body}");
-        assert_eq!(house.server.request("GET", "/v1/datasets/new").0, 404, "{threads}");
-        assert_eq!(house.ready().0, 200, "it is nobody's dataset: {threads}");
-        until("the threads of what was refused have ended", || house.running() <= running);
-        refused += 1;
+        assert_eq!(house.server.request("GET", "/v1/datasets/new").0, 404);
+        assert_eq!(house.ready().0, 200, "it is nobody's dataset");
     }
+    // The thread that opens it is all that a dataset needs.
+    house.leave(1);
+    let (status, body) = house.server.request("PUT", "/v1/datasets/new");
+    assert_eq!(status, 200, "{body}");
 
-    assert!((5..MOST).contains(&refused), "{refused}");
-    assert_eq!(house.server.request("GET", "/v1/datasets/new").0, 200);
+    let put = r#"{"op":"create_table","table":"t"}"#;
+    let (status, body) = house.commit("new", put);
+    assert_eq!(status, 200, "{body}");
+    until("the thread that opened it has ended", || house.running() <= running);
 }
 
 #[test]
@@ -121,18 +117,17 @@ fn a_dataset_that_is_given_no_thread_at_a_start_is_tried_again_until_it_is() {
     let lock = house.server.data.join("datasets/e/lock");
     let held = RealDisk.lock(&lock, Sharing::Exclusive).unwrap();
     house.server.start_unready();
-    house.leave(3);
+    house.leave(0);
     drop(held);
 
-    for _ in 0..2 {
-        house.leave(3);
-        assert_eq!(house.server.request("PUT", "/v1/datasets/e").0, 503);
-        let (status, body) = house.ready();
-        assert!(status == 503 && body.contains("dataset_unavailable"), "{body}");
-        let shown = house.server.request("GET", "/v1/datasets/e").1;
-        assert!(shown.contains("unopened") && shown.contains("thread"), "{shown}");
-        house.goes_on();
-    }
+    let shown = || house.server.request("GET", "/v1/datasets/e").1;
+    until("it is tried again, without a thread", || shown().contains("thread"));
+    let (status, body) = house.server.request("PUT", "/v1/datasets/e");
+    assert!(status == 503, "{status}: {body}");
+    let (status, body) = house.ready();
+    assert!(status == 503 && body.contains("dataset_unavailable"), "{body}");
+    assert!(shown().contains("unopened"), "{}", shown());
+    house.goes_on();
     house.give();
 
     until("it is opened by itself", || house.ready().0 == 200);
@@ -141,33 +136,30 @@ fn a_dataset_that_is_given_no_thread_at_a_start_is_tried_again_until_it_is() {
 }
 
 #[test]
-fn mail_that_is_given_no_thread_is_stored_and_given_out_as_soon_as_there_is_one() {
+fn commits_and_mail_go_on_with_the_threads_that_there_are() {
     let directory = tempfile::tempdir().unwrap();
     let house = House::open(directory.path(), CONFIG);
-    let metric = || house.server.request("GET", "/metrics").1;
-    assert!(metric().contains("instep_dataset_degraded{dataset=\"d\"} 0"));
-    for threads in 0..2 {
-        house.leave(threads);
-        if threads == 0 {
-            let queue = r#"{"op":"create_queue","queue":"mail"}"#;
-            let message = r#"{"op":"send","queue":"mail","to":"server/7","body":1}"#;
-            let (status, body) = house.commit("d", queue);
-            assert_eq!(status, 200, "{body}");
-            let (status, body) = house.commit("d", message);
-            assert_eq!(status, 200, "{body}");
-        }
-
-        until("the lack shows", || house.ready().1.contains("degraded"));
-        let (status, body) = house.ready();
-        assert!(status == 503 && body.contains("thread"), "{body}");
-        let shown = house.server.request("GET", "/v1/datasets/d").1;
-        assert!(shown.contains("\"degraded\"") && shown.contains("thread"), "{shown}");
-        house.goes_on();
+    for dataset in ["d", "e", "f"] {
+        assert_eq!(house.server.request("PUT", &format!("/v1/datasets/{dataset}")).0, 200);
     }
-    house.give();
+    house.leave(0);
 
-    until("it has its threads", || house.ready().0 == 200);
-    assert!(metric().contains("instep_dataset_degraded{dataset=\"d\"} 0"));
-    let pulled = house.server.must(&["mail", "pull", "7", "--dataset", "d"]);
+    std::thread::scope(|scope| {
+        for dataset in ["d", "e", "f"] {
+            let house = &house;
+            scope.spawn(move || {
+                let queue = r#"{"op":"create_queue","queue":"mail"}"#;
+                let message = r#"{"op":"send","queue":"mail","to":"server/7","body":1}"#;
+                for operation in [queue, message, message] {
+                    let (status, body) = house.commit(dataset, operation);
+                    assert_eq!(status, 200, "{body}");
+                }
+            });
+        }
+    });
+
+    assert_eq!(house.ready().0, 200, "nothing is lacking");
+    house.give();
+    let pulled = house.server.must(&["mail", "pull", "7", "--dataset", "e"]);
     assert!(pulled.contains("server/7"), "{pulled}");
 }
