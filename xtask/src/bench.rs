@@ -21,6 +21,12 @@ const BENCHES: &[Bench] = &[
         question: "how long does a commit take until it is durable, by clients at once?",
     },
     Bench {
+        name: "datasets",
+        package: "instep",
+        target: "datasets",
+        question: "what do a thousand idle datasets cost, and a commit to one of them?",
+    },
+    Bench {
         name: "mirror",
         package: "instep",
         target: "mirror",

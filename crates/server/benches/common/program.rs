@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 /// A process that ends with its standard input, at the latest when this is dropped.
 pub(crate) struct Program {
     child: Child,
-    _lifeline: ChildStdin,
+    lifeline: Option<ChildStdin>,
     lines: Lines<BufReader<ChildStdout>>,
 }
 
@@ -17,14 +17,21 @@ impl Program {
         let mut command = Command::new(program);
         command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("a process of its own");
-        let lifeline = child.stdin.take().expect("it was asked for");
+        let lifeline = child.stdin.take();
         let lines = BufReader::new(child.stdout.take().expect("it was asked for")).lines();
-        Self { child, _lifeline: lifeline, lines }
+        Self { child, lifeline, lines }
     }
 
     /// Reads the next line of its output.
     pub(crate) fn line(&mut self) -> String {
         self.lines.next().expect("it says something").expect("text")
+    }
+
+    /// Ends it in order, and waits for that.
+    #[allow(dead_code, reason = "each bench asks for other things")]
+    pub(crate) fn finish(mut self) {
+        drop(self.lifeline.take());
+        self.child.wait().expect("it was started");
     }
 
     pub(crate) fn id(&self) -> u32 {
