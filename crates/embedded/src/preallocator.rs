@@ -1,8 +1,8 @@
 //! Prepares the next segment beside the appender, so that an append never waits for zeros.
 //!
 //! The engine starts no thread: whoever owns the log asks [`Preallocator::is_wanted`] behind an
-//! append, and runs [`Preallocator::prepare`] on another thread. Without it the appender prepares its
-//! segments itself.
+//! append, and runs [`Preallocator::prepare`] on another thread. Without it the appender prepares
+//! its segments itself.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

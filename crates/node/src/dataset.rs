@@ -44,6 +44,7 @@ use ownership::Ownership;
 
 mod appending;
 mod backlog;
+mod closing;
 mod housekeeping;
 mod inbox;
 mod ownership;
@@ -480,30 +481,6 @@ impl Dataset {
     #[must_use]
     pub fn is_removed(&self) -> bool {
         self.0.hub.has_ended()
-    }
-
-    /// Tells the tasks to end once what is queued is done. Does not wait for them.
-    pub fn begin_to_close(&self) {
-        self.0.closing.store(true, Ordering::SeqCst);
-        self.0.house.task().wake();
-        self.0.prepare.wake();
-        self.0.post.close();
-        self.0.inbox.close();
-    }
-
-    /// Finishes what is queued, ends the tasks and releases the engine. Blocks, so it must not be
-    /// called by a task.
-    pub fn close(&self) {
-        self.begin_to_close();
-        let tasks = [self.0.inbox.owner(), self.0.views.reader(), &self.0.prepare];
-        tasks.into_iter().chain([self.0.house.task()]).for_each(Task::join);
-        self.0.post.join();
-    }
-}
-
-impl Shared {
-    fn is_closing(&self) -> bool {
-        self.closing.load(Ordering::SeqCst)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Engine contract: a log, stores for snapshots and for bodies of messages, and what prepares ahead.
+//! Engine contract: a log, stores for snapshots and for bodies of messages, and preparation ahead.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -22,7 +22,7 @@ pub struct Engine {
     pub bodies: Arc<dyn BodyStore>,
     /// Store of the definitions of the views that readers have been shown.
     pub definitions: Arc<dyn DefinitionStore>,
-    /// What prepares ahead; none: appends make what they need.
+    /// Preparation ahead; none: appends make what they need.
     pub prepare: Option<Prepare>,
 }
 

@@ -48,7 +48,7 @@ pub(crate) enum Step {
     Ended,
 }
 
-/// Thread pools and clock of a node. Cloning gives another handle; the threads end with the last one.
+/// Thread pools and clock of a node. Cloning gives another handle; the threads end with the last.
 #[derive(Debug, Clone)]
 pub struct Pools(Arc<All>);
 

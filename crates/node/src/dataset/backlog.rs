@@ -32,7 +32,7 @@ enum Teller {
     Reader,
 }
 
-/// What there is for the reader.
+/// Work for the reader.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next<T> {
     /// The next entry.

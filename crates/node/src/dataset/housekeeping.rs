@@ -1,5 +1,5 @@
-//! Housekeeping of a dataset: snapshots, trimming, bookmarks. The task sleeps while nothing is due: a
-//! commit wakes it a tick later, and it is woken for what is due by itself.
+//! Housekeeping of a dataset: snapshots, trimming, bookmarks. The task sleeps while nothing is due:
+//! a commit wakes it a tick later, and it is woken for what is due by itself.
 
 use std::io;
 use std::sync::atomic::fence;
@@ -78,7 +78,7 @@ impl House {
     }
 }
 
-/// What housekeeping knows from one look to the next.
+/// State of housekeeping from one look to the next.
 struct Chores {
     shared: Arc<Shared>,
     snapshots: Arc<dyn Snapshots>,
@@ -91,7 +91,7 @@ struct Chores {
     /// Bytes of the last snapshot.
     snapshot_size: u64,
     snapshot_at: Instant,
-    /// When the next bookmark is due; none while there is nothing new to say.
+    /// Time of the next bookmark; none while there is nothing new to say.
     bookmark_at: Option<Instant>,
     /// Earlier store of bodies, still readable, of a store that had to begin anew, until everything
     /// is in the new one.
@@ -110,7 +110,8 @@ impl Chores {
         due.into_iter().flatten().min().map_or(Step::Idle, Step::At)
     }
 
-    /// Each chore does what is due, and answers when it is due next.
+    // Each chore does what is due, and answers when it is due next.
+
     fn care(&mut self) -> Option<Instant> {
         if !self.shared.post.bodies.wants_care() {
             return None;

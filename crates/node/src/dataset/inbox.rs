@@ -35,7 +35,7 @@ enum Turn {
     Task,
 }
 
-/// What there is for the owner's task.
+/// Work for the owner's task.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Taken {
     /// Requests.

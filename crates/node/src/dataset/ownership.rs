@@ -27,7 +27,7 @@ pub(super) struct Ownership {
     retention: Retention,
     keep: Keep,
     began: Instant,
-    /// Whether the log wants something prepared that its next appends need.
+    /// Answers whether the log wants something prepared that its next appends need.
     wants: Option<Box<dyn Fn() -> bool + Send>>,
 }
 

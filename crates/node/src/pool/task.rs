@@ -36,12 +36,12 @@ enum Work {
     /// It was not said yet.
     Unknown,
     Steps(Steps),
-    /// What the steps held is being released.
+    /// It is being released what the steps held.
     Ending,
     Ended,
 }
 
-/// What a thread does with a task behind a step.
+/// Use of a thread for a task behind a step.
 pub(super) enum Outcome {
     /// Another step.
     Again,

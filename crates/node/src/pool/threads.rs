@@ -158,8 +158,8 @@ impl Threads {
         }
     }
 
-    /// The thread that was to begin is there, and takes what has waited for longest: the next one is
-    /// for what is behind that.
+    /// The thread that was to begin is there, and takes what has waited for longest: the next one
+    /// is for what is behind that.
     fn begun(self: &Arc<Self>) {
         let mut state = lock(&self.state);
         state.begins = false;

@@ -102,7 +102,7 @@ impl Process {
         (Self { program, address, key }, begin.elapsed())
     }
 
-    /// What it takes when it has been left alone for a while.
+    /// Resources that it takes when it has been left alone for a while.
     fn rested(&self) -> Resources {
         let process = self.program.id();
         std::thread::sleep(REST);
@@ -220,7 +220,10 @@ fn report(found: &Found, facts: &serde_json::Value) {
         ),
     ];
     goals.iter().for_each(Goal::print);
-    let resources = |of: &Resources| json!({"threads": of.threads, "bytes": of.bytes, "descriptors": of.descriptors, "cpu": of.cpu});
+    let resources = |of: &Resources| {
+        let Resources { threads, bytes, descriptors, cpu } = of;
+        json!({"threads": threads, "bytes": bytes, "descriptors": descriptors, "cpu": cpu})
+    };
     let goals: Vec<_> = goals.iter().map(Goal::json).collect();
     println!(
         "{}",
