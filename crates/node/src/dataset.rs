@@ -376,6 +376,11 @@ impl Dataset {
         let loan = self.0.caller_may_work();
         match self.0.inbox.put(request, loan.is_some()) {
             Put::Queued => Ok(()),
+            // Another turn may have filled the last room since it was looked.
+            Put::YourTurn(request) if !self.0.publishes_at_once() => {
+                self.0.inbox.hand_over(request);
+                Ok(())
+            }
             Put::YourTurn(request) => {
                 self.0.work_as_caller(request, loan);
                 Ok(())

@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | `Nobody` | nobody, and nothing waits | `put`: its caller's turn if it may, else the task's |
 //! | `Caller` | the caller of a `put`, on what it put | `rest`: nobody's, or the task's |
+//! | | | `hand_over`: the task's |
 //! | `Task` | the owner's task, on all that waits | `take`: nobody's once nothing waits |
 //!
 //! So at most one thread works at a time, and nothing waits in nobody's turn. The task is woken
@@ -108,6 +109,15 @@ impl<T> Inbox<T> {
         self.owner.wake();
     }
 
+    /// Ends a caller's turn before it began: its request is the task's, in its place.
+    pub(super) fn hand_over(&self, request: T) {
+        let mut state = lock(&self.state);
+        state.waiting.push_front(request);
+        state.turn = Turn::Task;
+        drop(state);
+        self.owner.wake();
+    }
+
     /// Swaps everything that waits into `taken`, if it is the task's turn; else ends that turn.
     pub(super) fn take(&self, taken: &mut VecDeque<T>) -> Taken {
         let mut state = lock(&self.state);
@@ -173,6 +183,19 @@ mod tests {
         assert_eq!(inbox.take(&mut taken), Taken::Some);
         assert_eq!(taken, [2, 3]);
         assert_eq!(inbox.put(5, true), Put::Queued, "the task has not rested");
+    }
+
+    #[test]
+    fn a_turn_that_is_handed_over_leaves_its_request_in_front_of_what_came_behind_it() {
+        let inbox = inbox(9);
+        assert_eq!(inbox.put(1, true), Put::YourTurn(1));
+        assert_eq!(inbox.put(2, true), Put::Queued);
+
+        inbox.hand_over(1);
+
+        let mut taken = VecDeque::new();
+        assert_eq!(inbox.take(&mut taken), Taken::Some);
+        assert_eq!(taken, [1, 2]);
     }
 
     #[test]

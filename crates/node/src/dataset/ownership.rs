@@ -141,8 +141,14 @@ impl Shared {
         let is_worth_it = self.several_cores
             && self.brisk.load(Ordering::Relaxed)
             && self.calm.load(Ordering::Relaxed)
-            && self.views.has_room();
+            && self.publishes_at_once();
         is_worth_it.then(Loan::of_this_thread).flatten()
+    }
+
+    /// True when views and mail take one more entry without a wait. It stays so for whoever has the
+    /// turn: only an owner adds entries.
+    pub(super) fn publishes_at_once(&self) -> bool {
+        self.views.has_room() && self.post.has_room()
     }
 }
 

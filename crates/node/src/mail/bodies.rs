@@ -173,6 +173,11 @@ impl Bodies {
         }
     }
 
+    /// True when the bodies of one more entry fit without a wait.
+    pub(crate) fn has_room(&self) -> bool {
+        lock(&self.state).bytes.saturating_add(limits::ENTRY_BYTES) <= 2 * self.limit
+    }
+
     /// True when no body may come any more: the store refuses, and memory is full.
     pub(crate) fn is_full(&self) -> bool {
         let state = lock(&self.state);

@@ -172,6 +172,11 @@ impl Post {
         self.bodies.wait_for_room();
     }
 
+    /// True when [`Post::committed`] takes one more entry without a wait.
+    pub(crate) fn has_room(&self) -> bool {
+        lock(&self.inbox).arrivals.len() < limits::MAIL_QUEUE_ENTRIES && self.bodies.has_room()
+    }
+
     pub(super) fn registered(
         &self,
         (server, generation): (u32, u64),
