@@ -6,6 +6,7 @@
 //! What does not: sockets, threads, clocks, random sources. Time arrives as an argument.
 //! Start reading at [`position`], then [`commit`], then [`owner`] and [`mirror`].
 
+pub mod backoff;
 pub mod codec;
 pub mod commit;
 pub mod definition;
@@ -33,4 +34,5 @@ pub mod row;
 pub mod snapshot;
 pub mod state;
 pub mod store;
+pub mod sweep;
 pub mod view;
