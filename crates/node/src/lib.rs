@@ -8,6 +8,7 @@
 
 mod blocking;
 pub mod dataset;
+mod driver;
 pub mod engine;
 mod follow;
 mod hub;
@@ -17,6 +18,7 @@ mod loans;
 pub mod mail;
 mod node;
 mod pool;
+mod quota;
 mod topics;
 
 pub use blocking::{blocking, on_a_thread};

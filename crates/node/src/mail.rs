@@ -98,6 +98,9 @@ pub enum MailError {
     /// Limit of registrations in all.
     #[error("there is no place for another registration")]
     Full,
+    /// Limit of what waits for the delivery.
+    #[error("too much waits for the mail of this dataset: try again")]
+    Busy,
     /// The owner refused.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -117,7 +120,7 @@ impl MailError {
             Self::NotRegistered { .. } => "not_registered",
             Self::Fenced => "fenced",
             Self::Crowded => "too_many_registrations",
-            Self::Full => "overloaded",
+            Self::Full | Self::Busy => "overloaded",
             Self::Refused(refusal) => refusal.code(),
         }
     }

@@ -24,6 +24,10 @@ use uuid::Uuid;
 
 #[path = "mail/callers.rs"]
 mod callers;
+#[path = "mail/events.rs"]
+mod events;
+#[path = "mail/settling.rs"]
+mod settling;
 
 /// Timeout of what only has to happen at some time.
 const LIVENESS: Duration = Duration::from_secs(60);

@@ -83,6 +83,22 @@ pub enum MailOperation {
     ForgetServers(Vec<(Arc<str>, u64)>),
 }
 
+impl MailOperation {
+    /// The message that it is about, and the registration that speaks of it.
+    #[must_use]
+    pub fn hold(&self) -> Option<&Hold> {
+        match self {
+            Self::Ack(hold)
+            | Self::Nack { hold, .. }
+            | Self::Reject { hold, .. }
+            | Self::Broke(hold) => Some(hold),
+            Self::Register { .. } | Self::Route { .. } | Self::Tend | Self::ForgetServers(_) => {
+                None
+            }
+        }
+    }
+}
+
 /// A message, and by what right somebody speaks of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hold {

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use super::words::{Answers, Nack, Reject};
 use super::{Answer, Answered, Delivery, MailError, Registration, Told};
 use crate::dataset::Dataset;
+use crate::quota::Quota;
 use crate::topics::{Listener, lock};
 
 const IDLE: Duration = Duration::from_millis(limits::MAIL_PULL_IDLE_MS);
@@ -84,14 +85,13 @@ impl Pulls {
         drop(all);
     }
 
-    /// Notes a sign of life of the puller of this registration.
-    fn saw(&self, server: &str, generation: u64) {
+    /// Notes a sign of life of the puller of this registration; gives the quota of its events.
+    fn saw(&self, server: &str, generation: u64) -> Option<Arc<Quota>> {
         let mut pulls = lock(&self.0);
-        if let Some(puller) = pulls.get_mut(server)
-            && puller.registration.generation() == generation
-        {
-            puller.seen = Instant::now();
-        }
+        let known = pulls.get_mut(server);
+        let puller = known.filter(|known| known.registration.generation() == generation)?;
+        puller.seen = Instant::now();
+        Some(Arc::clone(puller.registration.quota()))
     }
 
     /// The puller of this registration, or else another one that `resume` makes of it.
@@ -135,7 +135,7 @@ impl Dataset {
     /// called unless the puller is known already.
     ///
     /// # Errors
-    /// [`MailError::Fenced`] when another registration has taken over.
+    /// [`MailError::Fenced`] when another registration has taken over, and [`MailError::Busy`].
     pub async fn pull(
         &self,
         server: &str,
@@ -152,7 +152,7 @@ impl Dataset {
                 self.post().pulls.put(server, Puller::new(registration, kept))
             }
         };
-        let mut turn = Turn::begin(puller, max);
+        let mut turn = Turn::begin(puller, max)?;
         let mut over = pin!(over);
         let began = tokio::time::Instant::now();
         let until = began + wait;
@@ -187,7 +187,7 @@ impl Dataset {
     ///
     /// # Errors
     /// [`MailError::NotRegistered`] when there was no such registration yet, and
-    /// [`MailError::Refused`] when nothing of it was stored.
+    /// [`MailError::Refused`] and [`MailError::Busy`] when nothing of it was stored.
     pub async fn answer_pulled(
         &self,
         server: &str,
@@ -199,7 +199,9 @@ impl Dataset {
         if registration > newest {
             return Err(MailError::NotRegistered { generation: registration, newest });
         }
-        self.post().pulls.saw(server, registration);
+        let quota = self.post().pulls.saw(server, registration);
+        // Before anything is stored: an answer is taken whole, or refused.
+        let permit = self.post().permit(quota.as_ref(), not.len())?;
         let acks = ack.into_iter().map(|seq| (seq, Answer::Ack));
         let nacks = nack.into_iter();
         let nacks =
@@ -208,7 +210,7 @@ impl Dataset {
         let rejects = rejects.map(|Reject { seq, reason }| (seq, Answer::Reject { reason }));
         let all = acks.chain(nacks).chain(rejects);
         let mut answered = self.answer_mail(&server.into(), registration, all).await?;
-        answered.extend(self.has_not(server, registration, not));
+        answered.extend(self.has_not((server, registration), not, permit));
         Ok(answered)
     }
 
@@ -237,15 +239,13 @@ struct Turn {
 }
 
 impl Turn {
-    fn begin(puller: Puller, most: usize) -> Self {
+    fn begin(puller: Puller, most: usize) -> Result<Self, MailError> {
         let registration = puller.registration.generation();
-        puller.registration.happened(|server, generation| Event::PullBegan {
-            server,
-            generation,
-            most,
-        });
+        let permit = puller.registration.permit(0)?;
+        let event = |server, generation| Event::PullBegan { server, generation, most };
+        puller.registration.happened(Some(permit), event);
         let pulled = Pulled { registration, ..Pulled::default() };
-        Self { puller, pulled, left: most, handed_over: false }
+        Ok(Self { puller, pulled, left: most, handed_over: false })
     }
 
     /// Takes what there is; true when another registration has taken over.
@@ -300,12 +300,9 @@ impl Drop for Turn {
             true => vec![],
             false => self.pulled.messages.iter().map(|message| message.seq).collect(),
         };
-        self.puller.registration.happened(|server, generation| Event::PullEnded {
-            server,
-            generation,
-            unused,
-            back,
-        });
+        // It needs no permit: each pull that began has one end.
+        let event = |server, generation| Event::PullEnded { server, generation, unused, back };
+        self.puller.registration.happened(None, event);
         // What is left is another pull's.
         if self.puller.registration.has_news() {
             self.puller.notify.notify_one();

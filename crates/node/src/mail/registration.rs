@@ -16,6 +16,7 @@ use super::words::{Which, Words, few};
 use super::{Answer, Answered, Delivery, MailError, Reply, Told};
 use crate::Node;
 use crate::dataset::{Dataset, now_ms};
+use crate::quota::{Permit, Quota};
 use crate::topics::{Listener, lock};
 
 /// Reply to an event of a server, once its outcome is known.
@@ -30,6 +31,8 @@ pub struct Registration {
     generation: u64,
     pending: u64,
     outbox: SharedOutbox,
+    /// Quota of its events that wait for the delivery.
+    quota: Arc<Quota>,
     /// Messages written to this connection.
     given: Arc<Mutex<Given>>,
 }
@@ -79,6 +82,7 @@ impl Dataset {
         have: Option<Vec<u64>>,
     ) -> Result<Registration, MailError> {
         self.keeps_mail()?;
+        let permit = self.post().permit_to_begin()?;
         let operation = MailOperation::Register { server: server.clone() };
         let receipt = self.commit(vec![Operation::Mail(operation)].into()).await?;
         let generation = receipt.results.first().copied().flatten().unwrap_or_default();
@@ -87,9 +91,10 @@ impl Dataset {
         let number = state.mail.server_number(&server).ok_or(MailError::Fenced)?;
         let pending = state.mail.server(number).map_or(0, |server| server.pending);
         let outbox = SharedOutbox::default();
-        self.post().registered((number, generation), credit, have, outbox.clone());
+        self.post().registered((number, generation), (credit, have), outbox.clone(), permit);
         let (dataset, server, given) = (self.clone(), server.into(), Arc::default());
-        Ok(Registration { dataset, server, number, generation, pending, outbox, given })
+        let quota = self.post().quota();
+        Ok(Registration { dataset, server, number, generation, pending, outbox, quota, given })
     }
 
     /// Goes on as the newest registration of a server, which pulled before it was silent for long
@@ -104,15 +109,21 @@ impl Dataset {
         let number = number.ok_or(MailError::Fenced)?;
         let pending = state.mail.server(number).map_or(0, |server| server.pending);
         let outbox = SharedOutbox::default();
-        self.post().resumed((number, generation), outbox.clone());
+        let permit = self.post().permit_to_begin()?;
+        self.post().resumed((number, generation), outbox.clone(), permit);
         let (dataset, server, given) = (self.clone(), server.into(), Arc::default());
-        Ok(Registration { dataset, server, number, generation, pending, outbox, given })
+        let quota = self.post().quota();
+        Ok(Registration { dataset, server, number, generation, pending, outbox, quota, given })
     }
 
     /// Takes in that a registration has not got messages that it was asked about; for each what
     /// becomes of that.
-    #[must_use]
-    pub fn has_not(&self, server: &str, generation: u64, seqs: Vec<u64>) -> Vec<Answered> {
+    pub(super) fn has_not(
+        &self,
+        (server, generation): (&str, u64),
+        seqs: Vec<u64>,
+        permit: Permit,
+    ) -> Vec<Answered> {
         let state = self.state();
         let mail = &state.mail;
         let is_newest = mail.generation(server) == generation && generation > 0;
@@ -121,7 +132,7 @@ impl Dataset {
         let all = seqs.iter().map(|seq| Answered { seq: *seq, outcome: outcome(*seq) });
         let all = all.collect();
         if let Some(server) = mail.server_number(server).filter(|_| is_newest) {
-            self.post().happened(Event::HasNot { server, generation, seqs });
+            self.post().happened(Event::HasNot { server, generation, seqs }, Some(permit));
         }
         all
     }
@@ -222,14 +233,25 @@ impl Registration {
         pending > self.dataset.post().in_hand(self.number, self.generation) as u64
     }
 
-    pub(super) fn happened(&self, event: impl FnOnce(u32, u64) -> Event) {
-        self.dataset.post().happened(event(self.number, self.generation));
+    /// Quota of its events.
+    pub(super) fn quota(&self) -> &Arc<Quota> {
+        &self.quota
+    }
+
+    /// Permits an event about so many messages.
+    pub(super) fn permit(&self, messages: usize) -> Result<Permit, MailError> {
+        self.dataset.post().permit(Some(&self.quota), messages)
+    }
+
+    pub(super) fn happened(&self, permit: Option<Permit>, event: impl FnOnce(u32, u64) -> Event) {
+        self.dataset.post().happened(event(self.number, self.generation), permit);
     }
 
     /// Takes what the server says of its messages: an event with a JSON object.
     ///
     /// # Errors
-    /// [`MailError::Bad`] and [`MailError::Event`] when that makes no sense.
+    /// [`MailError::Bad`] and [`MailError::Event`] when that makes no sense, and
+    /// [`MailError::Busy`]; nothing has happened then.
     pub fn say(&self, event: &str, text: &[u8]) -> Result<Said, MailError> {
         match Words::read(event, text)? {
             Words::Answer(which, answer) => {
@@ -237,21 +259,26 @@ impl Registration {
                 Ok(self.answers(seqs, answer, self.outcomes(&unknown, outcome::NOT_GIVEN)))
             }
             Words::Have { have, not } => {
+                let permit = self.permit(not.len())?;
                 lock(&self.given).gone(&not);
                 let said = self.outcomes(&not, outcome::OK);
-                self.happened(|server, generation| {
+                self.happened(Some(permit), |server, generation| {
                     let seqs = not;
                     Event::HasNot { server, generation, seqs }
                 });
                 Ok(self.answers(have, Answer::Ack, said))
             }
             Words::Started(which) => {
+                self.dataset.post().permit_work()?;
                 let Meant { seqs, .. } = self.meant(which)?;
-                self.happened(|server, generation| Event::Started { server, generation, seqs });
+                let permit = self.permit(seqs.len())?;
+                let event = |server, generation| Event::Started { server, generation, seqs };
+                self.happened(Some(permit), event);
                 Ok(Box::pin(async { Ok(Reply::Noted) }))
             }
             Words::Credit(credit) => {
-                self.happened(|server, generation| Event::Credit { server, generation, credit });
+                let event = |server, generation| Event::Credit { server, generation, credit };
+                self.happened(Some(self.permit(0)?), event);
                 Ok(Box::pin(async { Ok(Reply::Noted) }))
             }
         }

@@ -4,105 +4,92 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use instep_model::commit::Operation;
 use instep_model::limits;
 use instep_model::mail::MailOperation;
-use instep_model::mail::delivery::Event;
-use instep_model::owner::{Receipt, Refusal};
-use instep_model::state::State;
-use tokio::sync::oneshot;
+use instep_model::owner::Receipt;
 
-use super::{AGAIN, LOOK, Post, propose};
-use crate::dataset::{Dataset, now_ms};
+use super::LOOK;
+use super::dispatcher::Dispatcher;
+use super::settling::Sweeping;
+use crate::dataset::now_ms;
 use crate::topics::lock;
-
-/// Interval of looking for messages that are due.
-const TEND: Duration = Duration::from_millis(limits::MAIL_TEND_MS);
 
 /// State of the chores between two rounds.
 pub(super) struct Chores {
     /// Servers without mail and without a registration: the generation of each, and since when.
     idle: HashMap<Arc<str>, (u64, Instant)>,
-    pub(super) tend_at: Instant,
-    tending: Option<oneshot::Receiver<Result<Receipt, Refusal>>>,
+    /// Expiry, the end of rests, forgetting.
+    tending: Sweeping,
     look_at: Instant,
     alarmed: bool,
 }
 
 impl Chores {
     pub(super) fn new(now: Instant) -> Self {
-        let (idle, tending, alarmed) = (HashMap::new(), None, false);
-        Self { idle, tend_at: now, tending, look_at: now, alarmed }
+        let tending = Sweeping::new(limits::MAIL_TEND_MS);
+        Self { idle: HashMap::new(), tending, look_at: now, alarmed: false }
+    }
+
+    pub(super) fn next_deadline(&self, now_ms: u64) -> Option<u64> {
+        Some(self.tending.next_deadline(now_ms))
     }
 }
 
-impl Post {
-    pub(super) fn do_chores(&self, chores: &mut Chores, dataset: &Dataset) {
+/// True when of much that is due only the first was done.
+fn is_partial(receipt: &Receipt) -> bool {
+    let done = receipt.results.first().copied().flatten().unwrap_or_default();
+    usize::try_from(done).is_ok_and(|done| done >= limits::MAIL_TENDED)
+}
+
+impl Dispatcher {
+    pub(super) fn do_chores(&mut self) {
+        let dataset = self.dataset.clone();
+        let at = (&dataset, self.post().now());
+        self.chores.tending.end(at, is_partial);
+        let is_due = self.is_due();
+        let due = || if is_due { vec![MailOperation::Tend] } else { vec![] };
+        self.chores.tending.begin(at, due);
         let now = Instant::now();
-        let mut desk = lock(&self.desk);
-        self.handle(&mut desk, Event::Tick, dataset);
-        let state = Arc::clone(&desk.state);
-        drop(desk);
-        if let Some(answer) = &mut chores.tending {
-            match answer.try_recv() {
-                Err(oneshot::error::TryRecvError::Empty) => return,
-                Ok(Ok(receipt)) => {
-                    chores.tending = None;
-                    // Of much that is due only the first was done.
-                    let done = receipt.results.first().copied().flatten().unwrap_or_default();
-                    if usize::try_from(done).is_ok_and(|done| done >= limits::MAIL_TENDED) {
-                        chores.tend_at = now;
-                    }
-                }
-                Ok(Err(_)) | Err(oneshot::error::TryRecvError::Closed) => {
-                    chores.tending = None;
-                    chores.tend_at = now + AGAIN;
-                    return;
-                }
-            }
-        }
-        if now >= chores.tend_at {
-            chores.tend_at = now + TEND;
-            if self.is_due(&state) {
-                chores.tending = propose(dataset, [MailOperation::Tend]);
-            }
-        }
-        if now >= chores.look_at {
-            chores.look_at = now + LOOK;
-            self.pulls.forget_silent();
-            self.look_for_alarms(chores, &state, dataset);
-            self.forget_idle(chores, &state, dataset);
+        if now >= self.chores.look_at {
+            self.chores.look_at = now + LOOK;
+            self.post().pulls.forget_silent();
+            self.look_for_alarms();
+            self.forget_idle(now);
         }
     }
 
     /// Forgets the servers that have had neither mail nor anybody to take it for as long as what
     /// has ended is remembered: names that were used once must not stay for ever.
-    fn forget_idle(&self, chores: &mut Chores, state: &State, dataset: &Dataset) {
-        let (now, keep) = (Instant::now(), Duration::from_millis(self.options.rules.keep_ms));
-        let desk = lock(&self.desk);
-        let idle = state.mail.idle_servers();
-        let idle = idle.filter(|(number, _)| !desk.machine.is_registered(*number));
+    fn forget_idle(&mut self, now: Instant) {
+        let keep = Duration::from_millis(self.post().options.rules.keep_ms);
+        let machine = lock(&self.post().machine);
+        let idle = self.state.mail.idle_servers();
+        let idle = idle.filter(|(number, _)| !machine.is_registered(*number));
         let idle = idle.map(|(_, server)| {
             let (name, generation) = (Arc::clone(&server.server), server.generation);
-            let known = chores.idle.get(&name).filter(|(known, _)| *known == generation);
+            let known = self.chores.idle.get(&name).filter(|(known, _)| *known == generation);
             (name, (generation, known.map_or(now, |(_, since)| *since)))
         });
         let idle: HashMap<_, _> = idle.collect();
-        drop(desk);
-        chores.idle = idle;
+        drop(machine);
+        self.chores.idle = idle;
         let over = |since: &Instant| now.saturating_duration_since(*since) >= keep;
-        let over = chores.idle.iter().filter(|(_, (_, since))| over(since));
+        let over = self.chores.idle.iter().filter(|(_, (_, since))| over(since));
         let over: Vec<_> = over
             .map(|(name, (generation, _))| (Arc::clone(name), *generation))
             .take(limits::MAIL_TENDED)
             .collect();
         if !over.is_empty() {
-            drop(propose(dataset, [MailOperation::ForgetServers(over)]));
+            // What is refused is found again by the next look.
+            let forget = Operation::Mail(MailOperation::ForgetServers(over));
+            drop(self.dataset.propose(vec![forget].into()));
         }
     }
 
-    fn is_due(&self, state: &State) -> bool {
-        let now = now_ms();
-        let rules = &self.options.rules;
+    fn is_due(&self) -> bool {
+        let (state, now) = (&self.state, now_ms());
+        let rules = &self.post().options.rules;
         let (kept, oldest) = state.mail.kept();
         // What is reckoned by a clock that was set back is reckoned anew by the next commit.
         let set_back = now.saturating_add(limits::CLOCK_BACK_MS) < state.time_ms;
@@ -113,13 +100,14 @@ impl Post {
     }
 
     /// Warns once when something is wrong, and says once that it is right again.
-    fn look_for_alarms(&self, chores: &mut Chores, state: &State, dataset: &Dataset) {
+    fn look_for_alarms(&mut self) {
+        let state = &self.state;
         let unrouted: u64 = state.mail.queues().map(|queue| queue.unrouted).sum();
         let oldest = state.mail.oldest_ms(None).map_or(0, |at| now_ms().saturating_sub(at));
-        let is_old = u128::from(oldest) > self.options.alarm_age.as_millis();
+        let is_old = u128::from(oldest) > self.post().options.alarm_age.as_millis();
         let alarmed = unrouted > 0 || is_old;
-        if alarmed != std::mem::replace(&mut chores.alarmed, alarmed) {
-            let dataset = dataset.name();
+        if alarmed != std::mem::replace(&mut self.chores.alarmed, alarmed) {
+            let dataset = self.dataset.name();
             match alarmed {
                 true => tracing::warn!(%dataset, unrouted, oldest_ms = oldest, "mail needs care"),
                 false => tracing::info!(%dataset, "mail needs no care any more"),

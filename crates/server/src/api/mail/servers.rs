@@ -141,7 +141,8 @@ pub(in crate::api) async fn list(
               (status = 409, description = "`fenced`: another registration has taken over; \
                `not_registered`: there was no such registration", body = Problem),
               (status = 429, description = "`too_many_pulls`, `too_many_registrations`",
-               body = Problem)))]
+               body = Problem),
+              (status = 503, description = "`overloaded`: try again", body = Problem)))]
 pub(in crate::api) async fn pull(
     caller: Caller,
     State(shared): State<Shared>,
@@ -217,7 +218,8 @@ fn over(shared: &Shared, may_go_on: impl Fn() -> bool) -> impl Future<Output = (
     responses((status = 200, description = "What became of each answer", body = AnswersReply),
               (status = 404, description = "`unknown_dataset`, `no_mail`", body = Problem),
               (status = 409, description = "`not_registered`: there was no such registration",
-               body = Problem)))]
+               body = Problem),
+              (status = 503, description = "`overloaded`: try again", body = Problem)))]
 pub(in crate::api) async fn answers(
     caller: Caller,
     State(shared): State<Shared>,
@@ -245,7 +247,7 @@ fn refused(error: MailError) -> Problem {
             Problem::new(StatusCode::CONFLICT, error.code(), error.to_string())
         }
         MailError::Crowded => Problem::too_often(error.code(), error.to_string(), CROWDED_RETRY_S),
-        MailError::Full => {
+        MailError::Full | MailError::Busy => {
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.code(), error.to_string())
         }
         MailError::Unavailable => {

@@ -1,0 +1,243 @@
+//! Dispatcher: the shell around the delivery machine, for the task that gives messages out.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use instep_model::mail::delivery::{Effect, Event, Now};
+use instep_model::mail::{Hold, MailChange, MailOperation, Status};
+use instep_model::state::State;
+
+use super::chores::Chores;
+use super::settling::Unsettled;
+use super::{Arrival, LOOK, Post};
+use crate::dataset::{Dataset, now_ms};
+use crate::engine::StoredBody;
+use crate::mail::outbox::{Delivery, SharedOutbox, Told};
+use crate::topics::lock;
+
+/// State of the task.
+pub(super) struct Dispatcher {
+    pub(super) dataset: Dataset,
+    pub(super) state: Arc<State>,
+    pub(super) chores: Chores,
+    pub(super) unsettled: Unsettled,
+    outboxes: HashMap<u32, (u64, SharedOutbox)>,
+}
+
+impl Dispatcher {
+    pub(super) fn new(dataset: Dataset) -> Self {
+        let (state, chores) = (dataset.state(), Chores::new(Instant::now()));
+        let (unsettled, outboxes) = (Unsettled::default(), HashMap::new());
+        Self { dataset, state, chores, unsettled, outboxes }
+    }
+
+    pub(super) fn post(&self) -> &Post {
+        self.dataset.post()
+    }
+
+    /// Takes what has come, and does what is due. Returns the time until the next turn.
+    pub(super) fn turn(&mut self, arrivals: VecDeque<Arrival>) -> Duration {
+        for arrival in arrivals {
+            self.take(arrival);
+        }
+        self.handle(Event::Tick);
+        self.settle();
+        self.do_chores();
+        self.patience()
+    }
+
+    fn patience(&self) -> Duration {
+        let now = self.post().now();
+        let machine = lock(&self.post().machine).next_deadline();
+        let chores = self.chores.next_deadline(now);
+        let unsettled = self.unsettled.next_deadline(now);
+        let due = [machine, chores, unsettled].into_iter().flatten().min();
+        let due = due.map(|at| Duration::from_millis(at.saturating_sub(now)));
+        due.unwrap_or(LOOK).clamp(Duration::from_millis(1), LOOK)
+    }
+
+    fn take(&mut self, arrival: Arrival) {
+        let event = match arrival {
+            Arrival::Committed(state, changes) => {
+                // One that came while the task began may be older than what it began with.
+                if state.applied >= self.state.applied {
+                    self.state = state;
+                    changes.iter().for_each(|change| self.forget(change));
+                }
+                Event::Changed(changes)
+            }
+            Arrival::Registered(event, server, generation, outbox) => {
+                let known = self.outboxes.get(&server);
+                if known.is_some_and(|(known, _)| *known >= generation) {
+                    outbox.tell([Told::Replaced]);
+                } else if let Some((_, before)) = self.outboxes.insert(server, (generation, outbox))
+                {
+                    before.tell([Told::Replaced]);
+                }
+                event
+            }
+            Arrival::Resumed(server, generation, outbox) => {
+                if self.outboxes.get(&server).is_some_and(|(known, _)| *known >= generation) {
+                    // It is somebody else's, who is there.
+                    outbox.tell([Told::Replaced]);
+                    return;
+                }
+                self.outboxes.insert(server, (generation, outbox));
+                Event::Resumed { server, generation }
+            }
+            Arrival::Left(server, generation, outbox) => {
+                let known = self.outboxes.get(&server);
+                if known.is_none_or(|(_, known)| !Arc::ptr_eq(known, &outbox)) {
+                    return;
+                }
+                self.outboxes.remove(&server);
+                Event::Left { server, generation }
+            }
+            Arrival::Happened(event) => event,
+        };
+        let ended = match event {
+            Event::PullEnded { server, generation, .. } => Some((server, generation)),
+            _ => None,
+        };
+        self.handle(event);
+        if let Some((server, generation)) = ended {
+            self.take_back((server, generation));
+        }
+    }
+
+    /// A server is forgotten: whoever came back for it at that very moment registers again.
+    fn forget(&mut self, change: &MailChange) {
+        if let MailChange::Forgotten { server, generation } = change
+            && self.outboxes.get(server).is_some_and(|(known, _)| known <= generation)
+            && let Some((_, outbox)) = self.outboxes.remove(server)
+        {
+            outbox.tell([Told::Replaced]);
+        }
+    }
+
+    /// Takes back what waits for a registration whose pulls have all ended, and gives it to the
+    /// next one.
+    fn take_back(&mut self, (server, generation): (u32, u64)) {
+        let Some((known, outbox)) = self.outboxes.get(&server) else { return };
+        if *known != generation || lock(&self.post().machine).is_there(server, generation) {
+            return;
+        }
+        let seqs = outbox.take_back();
+        if !seqs.is_empty() {
+            self.handle(Event::HasNot { server, generation, seqs });
+        }
+    }
+
+    /// Lets the machine take an event. What follows from it may wait for the disk, so whoever asks
+    /// the machine something does not wait for that.
+    fn handle(&mut self, event: Event) {
+        let now = Now { steady_ms: self.post().now(), wall_ms: now_ms() };
+        let mut machine = lock(&self.post().machine);
+        machine.handle(event, &self.state.mail, now);
+        let effects: Vec<Effect> = std::iter::from_fn(|| machine.next_effect()).collect();
+        drop(machine);
+        for effect in effects {
+            match effect {
+                Effect::Give { server, generation, seqs, lease_until } => {
+                    self.give((server, generation), &seqs, lease_until);
+                }
+                Effect::Ask { server, generation, seqs } => {
+                    self.tell((server, generation), [Told::Ask(seqs)]);
+                }
+                Effect::Gone { server, generation, seqs } => {
+                    self.tell((server, generation), [Told::Gone(seqs)]);
+                }
+                Effect::Broke { server, generation, seqs } => {
+                    for hold in self.holds((server, generation), seqs) {
+                        self.unsettled.keep(MailOperation::Broke(hold.clone()), &hold);
+                    }
+                }
+            }
+        }
+    }
+
+    fn give(&mut self, (server, generation): (u32, u64), seqs: &[u64], lease_until: u64) {
+        let bodies = self.read_bodies(seqs);
+        let mail = &self.state.mail;
+        let (mut told, mut damaged) = (vec![], vec![]);
+        for (seq, body) in seqs.iter().zip(bodies) {
+            let Some(message) = mail.message(*seq) else { continue };
+            let body = match body {
+                Some(StoredBody::Whole(body)) => body,
+                Some(StoredBody::Missing | StoredBody::Damaged) => {
+                    // It may have ended since it was chosen.
+                    damaged.extend(is_pending(&self.dataset.state(), *seq).then_some(*seq));
+                    continue;
+                }
+                // It is asked about when its lease ends, and given again.
+                None => continue,
+            };
+            told.push(Told::Message(Box::new(Delivery {
+                seq: *seq,
+                id: message.id.to_string(),
+                queue: mail.queue_name(message.queue).to_owned(),
+                to: mail.endpoint(message.endpoint).to_owned(),
+                route: message.generation,
+                attempt: u32::from(message.attempts) + 1,
+                lease_until,
+                lease_ms: 0,
+                body,
+            })));
+        }
+        self.tell((server, generation), told);
+        if !damaged.is_empty() {
+            self.reject((server, generation), damaged);
+        }
+    }
+
+    /// Makes messages whose bodies are damaged dead letters.
+    fn reject(&mut self, of: (u32, u64), damaged: Vec<u64>) {
+        self.post().damaged.fetch_add(damaged.len() as u64, Ordering::Relaxed);
+        tracing::error!(
+            dataset = %self.dataset.name(), ?damaged, "bodies of messages are damaged"
+        );
+        for hold in self.holds(of, damaged) {
+            let reason = "damaged: its body on disk is not what was stored".into();
+            self.unsettled.keep(MailOperation::Reject { hold: hold.clone(), reason }, &hold);
+        }
+    }
+
+    fn holds(&self, (server, generation): (u32, u64), seqs: Vec<u64>) -> Vec<Hold> {
+        // A server that has been given a message is known.
+        let Some(server) = self.state.mail.server(server) else { return vec![] };
+        let hold = |seq| Hold { server: Arc::clone(&server.server), generation, seq };
+        seqs.into_iter().map(hold).collect()
+    }
+
+    /// Bodies of messages. One that cannot be read now holds up no other.
+    fn read_bodies(&self, seqs: &[u64]) -> Vec<Option<StoredBody>> {
+        let bodies = &self.post().bodies;
+        if let Ok(bodies) = bodies.read(seqs) {
+            return bodies.into_iter().map(Some).collect();
+        }
+        let read = |seq: &u64| match bodies.read(&[*seq]) {
+            Ok(mut bodies) => bodies.pop(),
+            Err(error) => {
+                let dataset = self.dataset.name();
+                tracing::warn!(%dataset, seq, %error, "a body cannot be read");
+                None
+            }
+        };
+        seqs.iter().map(read).collect()
+    }
+
+    /// Tells a registration something, unless another one has taken over.
+    fn tell(&self, (server, generation): (u32, u64), told: impl IntoIterator<Item = Told>) {
+        if let Some((newest, outbox)) = self.outboxes.get(&server)
+            && *newest == generation
+        {
+            outbox.tell(told);
+        }
+    }
+}
+
+fn is_pending(state: &State, seq: u64) -> bool {
+    state.mail.message(seq).is_some_and(|message| message.status == Status::Pending)
+}
