@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use rand::Rng as _;
+use instep_model::backoff;
 
 /// Exponential backoff with jitter: waits that double up to a longest one. Each is somewhere
 /// between a half and the whole, so that clients which lost the same server do not come back in the
 /// same moment.
 #[derive(Debug, Clone)]
 pub struct Backoff {
-    first: Duration,
-    longest: Duration,
+    waits: backoff::Backoff,
     attempts: u32,
 }
 
@@ -18,14 +17,16 @@ impl Backoff {
     /// Waits from `first` to `longest`.
     #[must_use]
     pub fn new(first: Duration, longest: Duration) -> Self {
-        Self { first, longest, attempts: 0 }
+        let ms = |wait: Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        let waits = backoff::Backoff { first_ms: ms(first), most_ms: ms(longest) };
+        Self { waits, attempts: 0 }
     }
 
     /// The next wait.
     pub fn next_wait(&mut self) -> Duration {
-        let whole = self.first.saturating_mul(1 << self.attempts.min(16)).min(self.longest);
+        let wait_ms = self.waits.wait_ms(self.attempts, rand::random());
         self.attempts = self.attempts.saturating_add(1);
-        whole.mul_f64(rand::rng().random_range(0.5..=1.0))
+        Duration::from_millis(wait_ms)
     }
 
     /// Waits taken since the start or the last success.

@@ -17,6 +17,7 @@ pub mod live;
 mod loans;
 pub mod mail;
 mod node;
+mod outbox;
 mod pool;
 mod quota;
 mod topics;

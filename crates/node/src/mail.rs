@@ -1,11 +1,11 @@
 //! Mail on one node: bodies, registrations of servers, and the task that gives messages out.
 
 pub(crate) mod bodies;
-mod outbox;
 mod post;
 mod pulling;
 mod registration;
 mod sending;
+mod told;
 mod words;
 
 use std::fmt::Write;
@@ -22,11 +22,11 @@ use instep_model::owner::Refusal;
 use serde_json::Value;
 
 pub use self::bodies::BodyCounts;
-pub use self::outbox::{Delivery, Told};
 pub(crate) use self::post::Post;
 pub use self::pulling::{Kept, Pull, Pulled};
 pub use self::registration::{Registration, Said};
 pub use self::sending::{QUEUE_PREFIX, Sent, SentMessage, letters};
+pub use self::told::{Delivery, Told};
 pub use self::words::{Answers, Nack, Reject};
 use crate::dataset::Dataset;
 use crate::engine::StoredBody;

@@ -157,7 +157,12 @@ impl House {
 
     /// Sends a message to a server; gives its number.
     async fn send(&self, server: &str) -> u64 {
-        let sent = self.dataset.store_mail(vec![letter(server)], Operation::Send).await;
+        self.send_to(&format!("server/{server}")).await
+    }
+
+    /// Sends a message to an endpoint; gives its number.
+    async fn send_to(&self, endpoint: &str) -> u64 {
+        let sent = self.dataset.store_mail(vec![letter(endpoint)], Operation::Send).await;
         sent.unwrap().messages[0].seq
     }
 
@@ -182,10 +187,10 @@ fn name(text: &str) -> Name {
     Name::new(text).unwrap()
 }
 
-fn letter(server: &str) -> Letter {
+fn letter(to: &str) -> Letter {
     Letter {
         queue: name("mail"),
-        to: format!("server/{server}"),
+        to: to.into(),
         body: json!({}),
         id: None,
         priority: None,

@@ -19,6 +19,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{Mail, MailChange, Message, Status};
+use crate::backoff::Backoff;
 use crate::limits;
 
 mod desk;
@@ -27,7 +28,7 @@ mod given;
 mod pulls;
 mod writing;
 
-use desk::{Desk, Flight, Moment, Pulling, Taken};
+use desk::{Desk, InFlight, Moment, Taken};
 pub use events::{Counts, Effect, Event, Now, Times};
 pub use given::{Closed, Given, Meant};
 
@@ -84,14 +85,14 @@ impl Delivery {
             Event::Left { server, generation } => self.left(server, generation),
             Event::Credit { server, generation, credit } => {
                 if let Some(desk) = self.desk(server, generation) {
-                    desk.credit = credit;
+                    desk.window.set_credit(credit);
                     self.hungry.insert(server);
                 }
             }
             Event::Started { server, generation, seqs } => {
                 if let Some(desk) = self.desk(server, generation) {
                     for seq in seqs {
-                        if let Some(flight) = desk.flights.get_mut(&seq) {
+                        if let Some(flight) = desk.window.get_mut(seq) {
                             flight.started = true;
                         }
                     }
@@ -131,16 +132,19 @@ impl Delivery {
     /// Messages between two numbers that a registration was given and did not confirm.
     #[must_use]
     pub fn unconfirmed(&self, server: u32, generation: u64, first: u64, last: u64) -> Vec<u64> {
-        let desk = self.desks.get(&server).filter(|desk| desk.generation == generation);
-        let Some(desk) = desk.filter(|_| first <= last) else { return vec![] };
-        desk.flights.range(first..=last).map(|(seq, _)| *seq).collect()
+        let desk = self.newest(server, generation).filter(|_| first <= last);
+        desk.map_or_else(Vec::new, |desk| desk.window.range(first..=last).collect())
     }
 
     /// Counts the messages that a registration was given and did not confirm.
     #[must_use]
     pub fn in_hand(&self, server: u32, generation: u64) -> usize {
-        let desk = self.desks.get(&server).filter(|desk| desk.generation == generation);
-        desk.map_or(0, |desk| desk.flights.len())
+        self.newest(server, generation).map_or(0, |desk| desk.window.len())
+    }
+
+    /// The desk of a server, if this is its newest registration, there or not.
+    fn newest(&self, server: u32, generation: u64) -> Option<&Desk> {
+        self.desks.get(&server).filter(|desk| desk.registration.newest() == generation)
     }
 
     /// Returns true if somebody takes the mail of a server now.
@@ -151,21 +155,21 @@ impl Delivery {
 
     /// The generation of whoever takes the mail of a server now.
     fn registration(&self, server: u32) -> Option<u64> {
-        let desk = self.desks.get(&server).filter(|desk| desk.registered)?;
-        Some(desk.generation)
+        self.desks.get(&server)?.registration.holder()
     }
 
     /// Returns the counters of its work.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        let registered = self.desks.values().filter(|desk| desk.registered).count() as u64;
-        let unconfirmed = self.desks.values().map(|desk| desk.flights.len() as u64).sum();
+        let holders = self.desks.values().filter_map(|desk| desk.registration.holder());
+        let registered = holders.count() as u64;
+        let unconfirmed = self.desks.values().map(|desk| desk.window.len() as u64).sum();
         Counts { registered, unconfirmed, ..self.counts }
     }
 
     fn desk(&mut self, server: u32, generation: u64) -> Option<&mut Desk> {
         let desk = self.desks.get_mut(&server)?;
-        (desk.registered && desk.generation == generation).then_some(desk)
+        desk.registration.is_held_by(generation).then_some(desk)
     }
 
     fn register(
@@ -176,20 +180,20 @@ impl Delivery {
         mail: &Mail,
         now_ms: u64,
     ) {
-        if self.desks.get(&server).is_some_and(|desk| desk.generation >= generation) {
-            return;
+        let mut registration = self.desks.entry(server).or_default().registration;
+        let Ok(replaced) = registration.register(generation) else {
+            // Another one was quicker.
+            return self.tell_replaced(server, Some(generation));
+        };
+        if let Some(replaced) = replaced {
+            self.left(server, replaced);
         }
-        // Whoever was there is there no more.
-        if let Some(before) = self.desks.get(&server).map(|desk| desk.generation) {
-            self.left(server, before);
-        }
+        self.tell_replaced(server, replaced);
         let desk = self.desks.entry(server).or_default();
-        desk.generation = generation;
-        desk.registered = true;
-        desk.credit = credit;
-        desk.pulling = None;
+        desk.registration = registration;
+        desk.window.begin(credit);
         self.hungry.insert(server);
-        let all: Vec<u64> = desk.flights.keys().copied().collect();
+        let all: Vec<u64> = desk.window.iter().map(|(seq, _)| seq).collect();
         let have = have
             .map(|have| have.into_iter().take(limits::MAIL_CREDIT_MOST).collect::<BTreeSet<u64>>());
         for seq in have.iter().flatten() {
@@ -207,20 +211,16 @@ impl Delivery {
 
     fn left(&mut self, server: u32, generation: u64) {
         let Some(desk) = self.desk(server, generation) else { return };
-        desk.registered = false;
-        if let Some(pulling) = &mut desk.pulling {
-            *pulling = Pulling::default();
-        }
-        let mut broke = vec![];
-        for (seq, flight) in &mut desk.flights {
+        desk.registration.leave(generation);
+        desk.window.end_pulls();
+        let (mut broke, mut deadlines) = (vec![], vec![]);
+        for (seq, flight) in desk.window.iter_mut() {
+            deadlines.push((flight.deadline, server, seq));
             if std::mem::take(&mut flight.started) {
-                broke.push(*seq);
+                broke.push(seq);
             }
         }
         self.doubt.extend(broke.iter().map(|seq| (*seq, server)));
-        let Some(desk) = self.desks.get(&server) else { return };
-        let deadlines: Vec<_> =
-            desk.flights.iter().map(|(seq, flight)| (flight.deadline, server, *seq)).collect();
         deadlines.iter().for_each(|deadline| {
             self.deadlines.remove(deadline);
         });
@@ -231,20 +231,20 @@ impl Delivery {
 
     /// A message that its server has, and that this machine has not given.
     fn take_over(&mut self, server: u32, seq: u64, mail: &Mail, now_ms: u64) {
-        let known = self.desks.get(&server).is_some_and(|desk| desk.flights.contains_key(&seq));
+        let known = self.desks.get(&server).is_some_and(|desk| desk.window.contains(seq));
         let ours = |message: &Message| {
             message.server == server && message.status == Status::Pending && message.not_before == 0
         };
         let Some(message) = mail.message(seq).filter(ours).filter(|_| !known) else { return };
         let deadline = now_ms.saturating_add(self.times.lease_ms);
         self.doubt.remove(&seq);
-        self.put(server, seq, Flight::new(&message, deadline));
+        self.put(server, seq, InFlight::new(&message, deadline));
     }
 
     /// A message of an earlier registration: it is asked about at once.
     fn hold(&mut self, server: u32, seq: u64, now_ms: u64) {
         let Some(desk) = self.desks.get_mut(&server) else { return };
-        let Some(flight) = desk.flights.get_mut(&seq) else { return };
+        let Some(flight) = desk.window.get_mut(seq) else { return };
         if !std::mem::replace(&mut flight.earlier, true) {
             *desk.held.entry(flight.endpoint).or_default() += 1;
         }
@@ -272,10 +272,9 @@ impl Delivery {
         }
     }
 
-    fn take(&mut self, server: u32, seq: u64) -> Option<Flight> {
+    fn take(&mut self, server: u32, seq: u64) -> Option<InFlight> {
         let desk = self.desks.get_mut(&server)?;
-        let flight = desk.flights.remove(&seq)?;
-        desk.bytes -= flight.bytes;
+        let flight = desk.window.end(seq)?;
         if desk.given.get(&flight.endpoint).is_some_and(|given| given.seq == seq) {
             desk.given.remove(&flight.endpoint);
         }
@@ -292,10 +291,9 @@ impl Delivery {
         Some(flight)
     }
 
-    fn put(&mut self, server: u32, seq: u64, flight: Flight) {
+    fn put(&mut self, server: u32, seq: u64, flight: InFlight) {
         let desk = self.desks.entry(server).or_default();
-        desk.bytes += flight.bytes;
-        desk.flights.insert(seq, flight);
+        desk.window.hold(seq, flight.bytes, flight);
         self.deadlines.insert((flight.deadline, server, seq));
     }
 
@@ -315,7 +313,7 @@ impl Delivery {
                         if desk.given.get(&slot.endpoint).is_some_and(|given| slot <= *given) {
                             desk.given.remove(&slot.endpoint);
                         }
-                        if desk.registered {
+                        if desk.registration.holder().is_some() {
                             self.hungry.insert(slot.server);
                         }
                     }
@@ -325,8 +323,10 @@ impl Delivery {
                 }
                 MailChange::Forgotten { server, generation } => {
                     // The number may be another's by now, who has registered.
-                    if self.desks.get(&server).is_some_and(|desk| desk.generation <= generation) {
-                        self.left(server, generation);
+                    let known = self.desks.get(&server).map(|desk| desk.registration);
+                    if let Some(known) = known.filter(|known| known.newest() <= generation) {
+                        self.left(server, known.newest());
+                        self.tell_replaced(server, known.holder());
                         self.desks.remove(&server);
                         self.hungry.remove(&server);
                     }
@@ -334,6 +334,11 @@ impl Delivery {
                 MailChange::Stored { .. } => {}
             }
         }
+    }
+
+    fn tell_replaced(&mut self, server: u32, replaced: Option<u64>) {
+        let effect = |generation| Effect::Replaced { server, generation };
+        self.effects.extend(replaced.map(effect));
     }
 
     fn tell_gone(&mut self, (server, generation): (u32, u64), seq: u64) {
@@ -356,22 +361,23 @@ impl Delivery {
             }
             self.deadlines.pop_first();
             // Who pulls is asked when it does so again.
-            let Some(desk) = self.desks.get_mut(&server).filter(|desk| desk.is_there()) else {
-                continue;
-            };
-            let Some(flight) = desk.flights.get_mut(&seq) else { continue };
+            let desk = self.desks.get_mut(&server).filter(|desk| desk.is_there());
+            let Some(desk) = desk else { continue };
+            let generation = desk.registration.newest();
+            let Some(flight) = desk.window.get_mut(seq) else { continue };
             if flight.asks >= limits::MAIL_ASKS {
                 self.give_again(server, seq);
                 continue;
             }
-            let wait = self.times.ask_ms.saturating_mul(1 << flight.asks.min(10));
+            let ask = Backoff { first_ms: self.times.ask_ms, most_ms: u64::MAX };
             // Different for each server, so that they are not all asked at once.
             let jitter =
                 crate::commit::digest(&[server.to_le_bytes(), flight.asks.to_le_bytes()].concat());
+            let wait = ask.timeout_ms(flight.asks, jitter);
             flight.asks += 1;
-            flight.deadline = now_ms.saturating_add(wait + jitter % (wait / 4 + 1));
+            flight.deadline = now_ms.saturating_add(wait);
             self.deadlines.insert((flight.deadline, server, seq));
-            asked.entry((server, desk.generation)).or_default().push(seq);
+            asked.entry((server, generation)).or_default().push(seq);
         }
         for ((server, generation), seqs) in asked {
             self.counts.asked += seqs.len() as u64;
@@ -397,8 +403,8 @@ impl Delivery {
     fn give(&mut self, server: u32, mail: &Mail, now: Now) {
         let lease_until = now.steady_ms.saturating_add(self.times.lease_ms);
         let at = Moment { lease_until, wall_ms: now.wall_ms };
-        let Some(desk) = self.desks.get_mut(&server).filter(|desk| desk.registered) else { return };
-        let generation = desk.generation;
+        let Some(desk) = self.desks.get_mut(&server) else { return };
+        let Some(generation) = desk.registration.holder() else { return };
         let pending = mail.server(server).map_or(0, |server| server.pending);
         desk.remember_little();
         let mut taken = Taken { pending, ..Taken::default() };

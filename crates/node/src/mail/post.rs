@@ -16,8 +16,8 @@ use instep_model::state::State;
 
 use self::dispatcher::Dispatcher;
 use super::bodies::Bodies;
-use super::outbox::{Delivery, SharedOutbox};
 use super::pulling::Pulls;
+use super::told::{Delivery, SharedOutbox};
 use super::{MailError, MailOptions};
 use crate::dataset::{Dataset, now_ms};
 use crate::driver::Driver;

@@ -11,7 +11,7 @@ use instep_model::mail::delivery::{Event, Given, Meant};
 use instep_model::mail::{Hold, Mail, MailOperation, Status, outcome};
 use serde_json::{Value, json};
 
-use super::outbox::SharedOutbox;
+use super::told::SharedOutbox;
 use super::words::{Which, Words, few};
 use super::{Answer, Answered, Delivery, MailError, Reply, Told};
 use crate::Node;

@@ -1,5 +1,6 @@
 //! Events of servers while the delivery has no turn: they are refused rather than piled up.
 
+use instep_model::commit::Operation;
 use instep_model::limits;
 use instep_node::mail::{MailError, Registration, Told};
 use tokio::time::timeout;
@@ -102,4 +103,40 @@ async fn until_replaced(registration: &Registration) {
     while registration.take() != Some(Told::Replaced) {
         tokio::task::yield_now().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn law_6_a_mailbox_that_moves_to_and_fro_leaves_nothing_at_a_server_that_reads_nothing() {
+    let house = House::open().await;
+    let to = |server: &str| {
+        let (endpoint, to) = ("org/1".to_owned(), server.to_owned());
+        house.dataset.commit(vec![Operation::Move { endpoint, to, generation: None }].into())
+    };
+    to("7").await.unwrap();
+    house.send_to("org/1").await;
+    let silent = house.dataset.register("7".into(), 9, None).await.unwrap();
+    let number = house.dataset.state().mail.server_number("7").unwrap();
+    let is_given = |given: usize| {
+        let house = &house;
+        async move {
+            while house.dataset.mail_counts().delivery.unconfirmed != given as u64 {
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    timeout(LIVENESS, is_given(1)).await.expect("it is given");
+
+    for _ in 0..20 {
+        to("8").await.unwrap();
+        timeout(LIVENESS, is_given(0)).await.expect("it is taken back");
+        to("7").await.unwrap();
+        timeout(LIVENESS, is_given(1)).await.expect("it is given again");
+    }
+
+    assert!(house.dataset.is_registered(number));
+    let mut all = std::iter::from_fn(|| silent.take());
+    assert!(matches!(all.next(), Some(Told::Message(_))));
+    assert_eq!(all.next(), None, "nothing else is waiting");
+    drop(silent);
+    tokio::task::spawn_blocking(move || house.close()).await.unwrap();
 }

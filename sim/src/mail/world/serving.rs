@@ -103,6 +103,8 @@ impl World {
                     self.links[at].outbox.push_back(Down::Gone(seqs));
                 }
             }
+            // A link that is replaced finds out by the answers that it gets.
+            Effect::Replaced { .. } => {}
             Effect::Broke { server, generation, seqs } => {
                 let Some(server) = self.hub.shown.server(server) else { return };
                 let server = Arc::clone(&server.server);

@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 
 use crate::limits;
 use crate::mail::{Mail, Message, Slot, Status};
+use crate::registration::Registration;
+use crate::window::{Most, Window};
+
+/// Bounds of the window of every server.
+const MOST: Most = Most { items: limits::MAIL_CREDIT_MOST, bytes: limits::MAIL_WINDOW_BYTES };
 
 /// Desk of one server: the messages that it was given.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Desk {
-    pub(super) generation: u64,
-    pub(super) registered: bool,
-    pub(super) credit: usize,
-    /// It pulls: its pulls take the place of a window.
-    pub(super) pulling: Option<Pulling>,
-    pub(super) flights: BTreeMap<u64, Flight>,
-    pub(super) bytes: u64,
+    pub(super) registration: Registration,
+    pub(super) window: Window<u64, InFlight>,
     /// The endpoint whose turn was last.
     pub(super) cursor: u32,
     /// By endpoint: the last place that was given, behind which there may be more.
@@ -23,13 +23,16 @@ pub(super) struct Desk {
     pub(super) held: BTreeMap<u32, u32>,
 }
 
-/// The pulls of a registration.
-#[derive(Debug, Default)]
-pub(super) struct Pulling {
-    /// Pulls that wait now.
-    pub(super) pulls: usize,
-    /// Messages that they may still be given.
-    pub(super) allowed: usize,
+impl Default for Desk {
+    fn default() -> Self {
+        Self {
+            registration: Registration::default(),
+            window: Window::new(MOST),
+            cursor: 0,
+            given: BTreeMap::new(),
+            held: BTreeMap::new(),
+        }
+    }
 }
 
 /// Times for messages that are given now: the end of their leases, and the wall clock.
@@ -40,7 +43,7 @@ pub(super) struct Moment {
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Flight {
+pub(super) struct InFlight {
     pub(super) endpoint: u32,
     pub(super) bytes: u64,
     pub(super) deadline: u64,
@@ -73,7 +76,7 @@ impl Taken {
     }
 }
 
-impl Flight {
+impl InFlight {
     pub(super) fn new(message: &Message, deadline: u64) -> Self {
         let bytes = u64::from(message.body_bytes);
         let endpoint = message.endpoint;
@@ -84,28 +87,19 @@ impl Flight {
 impl Desk {
     /// True when it may be given more, and there may be more.
     pub(super) fn wants(&self, taken: &Taken) -> bool {
-        let has_room = match &self.pulling {
-            Some(Pulling { allowed, .. }) => {
-                *allowed > 0 && self.flights.len() < limits::MAIL_CREDIT_MOST
-            }
-            None => self.flights.len() < self.credit,
-        };
-        has_room
-            && (self.flights.len() as u64) < taken.pending
-            && !taken.is_enough()
-            && (self.bytes < limits::MAIL_WINDOW_BYTES || self.flights.is_empty())
+        self.window.has_room() && (self.window.len() as u64) < taken.pending && !taken.is_enough()
     }
 
     /// Places among messages that have ended are forgotten; the search begins at the front then.
     pub(super) fn remember_little(&mut self) {
-        if self.given.len() > self.flights.len() + 2 * limits::MAIL_CREDIT_MOST {
+        if self.given.len() > self.window.len() + 2 * limits::MAIL_CREDIT_MOST {
             self.given.clear();
         }
     }
 
     /// True when somebody takes what it is given.
     pub(super) fn is_there(&self) -> bool {
-        self.registered && self.pulling.as_ref().is_none_or(|pulling| pulling.pulls > 0)
+        self.registration.holder().is_some() && self.window.is_open()
     }
 
     /// Gives every endpoint a turn, from the one behind the last on; false if none took it.
@@ -157,7 +151,7 @@ impl Desk {
             taken.looked_at += 1;
             debug_assert_eq!(slot.server, server, "a range of one server");
             let message = mail.message(slot.seq).filter(|m| m.status == Status::Pending);
-            let (Some(message), false) = (message, self.flights.contains_key(&slot.seq)) else {
+            let (Some(message), false) = (message, self.window.contains(slot.seq)) else {
                 continue;
             };
             // It has had its time, whoever finds that out first.
@@ -165,22 +159,16 @@ impl Desk {
                 self.given.insert(endpoint, slot);
                 continue;
             }
-            let mut flight = Flight::new(&message, at.lease_until);
-            match doubt.get(&slot.seq) == Some(&server) {
-                true => {
-                    flight.earlier = true;
-                    *self.held.entry(endpoint).or_default() += 1;
-                    taken.doubted.push(slot.seq);
-                }
-                false => {
-                    taken.given.push(slot.seq);
-                    if let Some(pulling) = &mut self.pulling {
-                        pulling.allowed -= 1;
-                    }
-                }
+            let mut flight = InFlight::new(&message, at.lease_until);
+            if doubt.get(&slot.seq) == Some(&server) {
+                flight.earlier = true;
+                *self.held.entry(endpoint).or_default() += 1;
+                taken.doubted.push(slot.seq);
+                self.window.hold(slot.seq, flight.bytes, flight);
+            } else {
+                taken.given.push(slot.seq);
+                self.window.give(slot.seq, flight.bytes, flight);
             }
-            self.bytes += flight.bytes;
-            self.flights.insert(slot.seq, flight);
             self.given.insert(endpoint, slot);
             count += 1;
         }

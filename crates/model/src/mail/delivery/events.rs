@@ -107,6 +107,14 @@ pub enum Effect {
         /// The messages.
         seqs: Vec<u64>,
     },
+    /// Tell a registration that another one has taken over, or that its server is forgotten:
+    /// nothing follows.
+    Replaced {
+        /// The server.
+        server: u32,
+        /// The registration.
+        generation: u64,
+    },
     /// Tell a server that messages are not its own any more.
     Gone {
         /// The server.

@@ -11,6 +11,7 @@
 //! larger generations than all that were forgotten: a number that was given out never fits another.
 
 use super::{Mail, MailChange, NOWHERE};
+use crate::registration;
 
 impl Mail {
     /// A message has come to an endpoint and a server.
@@ -126,9 +127,6 @@ impl Mail {
     /// The generation of the next registration of a server.
     #[must_use]
     pub fn next_generation(&self, server: &str) -> u64 {
-        match self.generation(server) {
-            0 => self.generations + 1,
-            known => known + 1,
-        }
+        registration::above(self.generation(server), self.generations)
     }
 }

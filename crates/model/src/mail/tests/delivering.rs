@@ -168,7 +168,7 @@ impl Post {
                     self.asked.extend(seqs.into_iter().map(|seq| (at, seq)));
                 }
                 Effect::Gone { server, generation, .. } => self.is_for(self.at(server), generation),
-                Effect::Broke { .. } => {}
+                Effect::Broke { .. } | Effect::Replaced { .. } => {}
             }
         }
         self.each_is_in_one_hand();

@@ -357,3 +357,21 @@ fn i43_what_was_moved_away_and_back_before_it_was_written_comes_anew_and_in_orde
     assert!(effects.contains(&gone), "{effects:?}");
     assert_eq!(given(&effects), all[..2]);
 }
+
+#[test]
+fn a_registration_that_a_newer_one_has_overtaken_is_told_though_that_one_is_gone() {
+    let mut post = Post::new();
+    post.send("org/1");
+    let register = MailOperation::Register { server: "7".into() };
+    let older = u64::try_from(post.house.mail(register)).unwrap();
+    let (newer, _) = post.join("7", 1, None);
+    post.leave("7", newer);
+    let server = post.number("7");
+
+    let late = Event::Registered { server, generation: older, credit: 1, have: None };
+    let effects = post.handle(late);
+    let back = post.handle(Event::Resumed { server, generation: older });
+
+    let replaced = Effect::Replaced { server, generation: older };
+    assert_eq!((effects, back), (vec![replaced.clone()], vec![replaced]));
+}

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::Evaluation;
 use super::letters::{Before, Below};
+use crate::backoff::Backoff;
 use crate::commit::{Record, digest, weigh_value};
 use crate::json::is_deeper;
 use crate::limits;
@@ -376,11 +377,11 @@ impl<'a> Evaluation<'a> {
             self.write(MailRecord::Died { seq, attempts, reason });
             return outcome::OK;
         }
-        let doubled = self.rules.retry_ms.saturating_mul(1 << (attempts - 1).min(20));
-        let rest = doubled.min(limits::MAIL_RETRY_MS_MOST);
+        let backoff =
+            Backoff { first_ms: self.rules.retry_ms, most_ms: limits::MAIL_RETRY_MS_MOST };
         // Different for each message, and the same on every machine.
         let spread = digest(&[seq.to_le_bytes(), u64::from(attempts).to_le_bytes()].concat());
-        let rest = rest / 2 + spread % (rest / 2 + 1);
+        let rest = backoff.wait_ms(u32::from(attempts - 1), spread);
         let not_before = self.now_ms.saturating_add(rest.max(delay_ms).max(1));
         self.write(MailRecord::Rests { seq, attempts, not_before });
         outcome::OK

@@ -1,12 +1,12 @@
 //! Dispatcher: the shell around the delivery machine, for the task that gives messages out.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use instep_model::mail::delivery::{Effect, Event, Now};
-use instep_model::mail::{Hold, MailChange, MailOperation, Status};
+use instep_model::mail::{Hold, MailOperation, Status};
 use instep_model::state::State;
 
 use super::chores::Chores;
@@ -14,7 +14,7 @@ use super::settling::Unsettled;
 use super::{Arrival, LOOK, Post};
 use crate::dataset::{Dataset, now_ms};
 use crate::engine::StoredBody;
-use crate::mail::outbox::{Delivery, SharedOutbox, Told};
+use crate::mail::told::{Delivery, SharedOutbox, Told};
 use crate::topics::lock;
 
 /// State of the task.
@@ -23,7 +23,7 @@ pub(super) struct Dispatcher {
     pub(super) state: Arc<State>,
     pub(super) chores: Chores,
     pub(super) unsettled: Unsettled,
-    outboxes: HashMap<u32, (u64, SharedOutbox)>,
+    outboxes: HashMap<(u32, u64), SharedOutbox>,
 }
 
 impl Dispatcher {
@@ -64,35 +64,27 @@ impl Dispatcher {
                 // One that came while the task began may be older than what it began with.
                 if state.applied >= self.state.applied {
                     self.state = state;
-                    changes.iter().for_each(|change| self.forget(change));
                 }
                 Event::Changed(changes)
             }
             Arrival::Registered(event, server, generation, outbox) => {
-                let known = self.outboxes.get(&server);
-                if known.is_some_and(|(known, _)| *known >= generation) {
-                    outbox.tell([Told::Replaced]);
-                } else if let Some((_, before)) = self.outboxes.insert(server, (generation, outbox))
-                {
-                    before.tell([Told::Replaced]);
-                }
+                self.outboxes.insert((server, generation), outbox);
                 event
             }
             Arrival::Resumed(server, generation, outbox) => {
-                if self.outboxes.get(&server).is_some_and(|(known, _)| *known >= generation) {
-                    // It is somebody else's, who is there.
-                    outbox.tell([Told::Replaced]);
-                    return;
+                // What has not left yet, or is gone without a word, is replaced by itself.
+                if let Some(before) = self.outboxes.insert((server, generation), outbox) {
+                    before.end(Told::Replaced);
+                    self.handle(Event::Left { server, generation });
                 }
-                self.outboxes.insert(server, (generation, outbox));
                 Event::Resumed { server, generation }
             }
             Arrival::Left(server, generation, outbox) => {
-                let known = self.outboxes.get(&server);
-                if known.is_none_or(|(_, known)| !Arc::ptr_eq(known, &outbox)) {
+                let known = self.outboxes.get(&(server, generation));
+                if known.is_none_or(|known| !Arc::ptr_eq(known, &outbox)) {
                     return;
                 }
-                self.outboxes.remove(&server);
+                self.outboxes.remove(&(server, generation));
                 Event::Left { server, generation }
             }
             Arrival::Happened(event) => event,
@@ -107,24 +99,15 @@ impl Dispatcher {
         }
     }
 
-    /// A server is forgotten: whoever came back for it at that very moment registers again.
-    fn forget(&mut self, change: &MailChange) {
-        if let MailChange::Forgotten { server, generation } = change
-            && self.outboxes.get(server).is_some_and(|(known, _)| known <= generation)
-            && let Some((_, outbox)) = self.outboxes.remove(server)
-        {
-            outbox.tell([Told::Replaced]);
-        }
-    }
-
     /// Takes back what waits for a registration whose pulls have all ended, and gives it to the
     /// next one.
     fn take_back(&mut self, (server, generation): (u32, u64)) {
-        let Some((known, outbox)) = self.outboxes.get(&server) else { return };
-        if *known != generation || lock(&self.post().machine).is_there(server, generation) {
+        let Some(outbox) = self.outboxes.get(&(server, generation)) else { return };
+        if lock(&self.post().machine).is_there(server, generation) {
             return;
         }
-        let seqs = outbox.take_back();
+        let back = outbox.withdraw(|told| told.seq().is_some());
+        let seqs: Vec<u64> = back.iter().filter_map(Told::seq).collect();
         if !seqs.is_empty() {
             self.handle(Event::HasNot { server, generation, seqs });
         }
@@ -147,7 +130,12 @@ impl Dispatcher {
                     self.tell((server, generation), [Told::Ask(seqs)]);
                 }
                 Effect::Gone { server, generation, seqs } => {
-                    self.tell((server, generation), [Told::Gone(seqs)]);
+                    self.withdraw((server, generation), seqs);
+                }
+                Effect::Replaced { server, generation } => {
+                    if let Some(outbox) = self.outboxes.remove(&(server, generation)) {
+                        outbox.end(Told::Replaced);
+                    }
                 }
                 Effect::Broke { server, generation, seqs } => {
                     for hold in self.holds((server, generation), seqs) {
@@ -228,11 +216,21 @@ impl Dispatcher {
         seqs.iter().map(read).collect()
     }
 
-    /// Tells a registration something, unless another one has taken over.
-    fn tell(&self, (server, generation): (u32, u64), told: impl IntoIterator<Item = Told>) {
-        if let Some((newest, outbox)) = self.outboxes.get(&server)
-            && *newest == generation
-        {
+    /// Takes messages from a registration: it is told of those that it has fetched.
+    fn withdraw(&self, registration: (u32, u64), mut seqs: Vec<u64>) {
+        let Some(outbox) = self.outboxes.get(&registration) else { return };
+        let gone: BTreeSet<u64> = seqs.iter().copied().collect();
+        let is_gone = |told: &Told| told.seq().is_some_and(|seq| gone.contains(&seq));
+        let unread: BTreeSet<u64> = outbox.withdraw(is_gone).iter().filter_map(Told::seq).collect();
+        seqs.retain(|seq| !unread.contains(seq));
+        if !seqs.is_empty() {
+            outbox.tell([Told::Gone(seqs)]);
+        }
+    }
+
+    /// Tells a registration something, if it is there.
+    fn tell(&self, registration: (u32, u64), told: impl IntoIterator<Item = Told>) {
+        if let Some(outbox) = self.outboxes.get(&registration) {
             outbox.tell(told);
         }
     }
