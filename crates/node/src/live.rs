@@ -6,14 +6,11 @@ mod ids;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use instep_model::json::{INEXACT, Inexact, check_object};
 use instep_model::limits;
 pub use instep_model::live::{GAP_EVENT, LivePlace, UNCOUNTED_EVENTS};
 use instep_model::reserved;
-use instep_model::ring::{Frame, Message, Payload, RingLimits};
-use instep_protocol::encode::{binary_broadcast, encode_broadcast};
-use instep_protocol::vsn::Vsn;
+use instep_model::ring::{Frame, Payload, RingLimits};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -193,29 +190,6 @@ pub(crate) fn check(event: &str, payload: &Payload) -> Result<(), LiveError> {
         Payload::Json(text) => check_object(text, limits::VALUE_DEPTH).map_err(LiveError::Payload),
         Payload::Binary(_) => Ok(()),
     }
-}
-
-/// Encodes a message for everybody. Its payload is kept once, inside what is encoded.
-pub(crate) fn encode(topic: &str, event: &str, payload: &Payload) -> Message {
-    let encoded = match payload {
-        Payload::Json(json) => encode_broadcast(Vsn::V2, topic, event, json),
-        Payload::Binary(bytes) => {
-            binary_broadcast(topic, event, bytes).unwrap_or_else(|_| Bytes::new())
-        }
-    };
-    let within = |payload: &Bytes, behind: usize| {
-        let end = encoded.len().saturating_sub(behind);
-        let start = end.saturating_sub(payload.len());
-        match encoded.get(start..end) {
-            Some(same) if same == payload => encoded.slice(start..end),
-            _ => payload.clone(),
-        }
-    };
-    let payload = match payload {
-        Payload::Json(json) => Payload::Json(within(json, 1)),
-        Payload::Binary(bytes) => Payload::Binary(within(bytes, 0)),
-    };
-    Message { payload, encoded }
 }
 
 #[cfg(test)]

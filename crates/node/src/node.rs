@@ -12,6 +12,7 @@ use instep_model::limits;
 use instep_model::name::Name;
 use instep_model::ring::{Payload, RingLimits};
 use instep_model::view::View;
+use instep_protocol::payload::frame;
 use instep_protocol::payload::since::Since;
 
 use crate::dataset::Dataset;
@@ -333,7 +334,7 @@ impl Node {
                 self.0.topics.live(topic, found)
             }
         };
-        let put = topic.publish(event, live::encode(topic.name(), event, &payload));
+        let put = topic.publish(event, frame::message(topic.name(), event, payload));
         Ok(topic.told(&put))
     }
 
@@ -349,7 +350,7 @@ impl Node {
         payload: Payload,
     ) -> Result<(), LiveError> {
         live::check(event, &payload)?;
-        topic.publish(event, live::encode(topic.name(), event, &payload));
+        topic.publish(event, frame::message(topic.name(), event, payload));
         Ok(())
     }
 
