@@ -7,6 +7,7 @@
 pub mod delivery;
 pub(crate) mod derived;
 pub mod kinds;
+mod numbers;
 mod operation;
 pub mod record;
 mod state;
@@ -14,13 +15,14 @@ mod state;
 mod tests;
 
 pub use kinds::{Endpoint, EndpointError, Kind, MailRules, Mapping, Origin};
+pub use numbers::{RegistrationId, ServerNo};
 pub use operation::{Hold, Letter, MailOperation, sender};
 pub use record::MailRecord;
 pub use state::{
     Due, Keep, Mail, MailChange, MailPart, Message, QueueState, ServerState, Slot, Status,
 };
 
-/// A server without a number: the message has no route.
+/// The number of no endpoint.
 pub const NOWHERE: u32 = u32::MAX;
 /// The priority of a message that says none.
 pub const PRIORITY: u8 = 4;

@@ -6,13 +6,22 @@
 //! | held | held by a newer one; the one before is replaced | a registration that is newer |
 //! | held | free, and its generation is remembered | its holder leaves |
 //!
-//! Everything else is fenced, and changes nothing. Generations come from the log ([`above`]), so
-//! they tell registrations apart on every node and behind every restart.
+//! Everything else is fenced, and changes nothing. Generations come from the log
+//! ([`Generation::next`]), so they tell registrations apart on every node and behind every restart.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Generation of a registration of a name, from 1, stored and sent as the bare number.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Generation(pub u64);
 
 /// State of one name.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Registration {
-    newest: u64,
+    newest: Generation,
     is_held: bool,
 }
 
@@ -26,7 +35,7 @@ impl Registration {
     ///
     /// # Errors
     /// [`Fenced`] when its generation, or a newer one, is known.
-    pub fn register(&mut self, generation: u64) -> Result<Option<u64>, Fenced> {
+    pub fn register(&mut self, generation: Generation) -> Result<Option<Generation>, Fenced> {
         if generation <= self.newest {
             return Err(Fenced);
         }
@@ -40,7 +49,7 @@ impl Registration {
     ///
     /// # Errors
     /// [`Fenced`] when a newer one is known, or it is there.
-    pub fn resume(&mut self, generation: u64) -> Result<Option<u64>, Fenced> {
+    pub fn resume(&mut self, generation: Generation) -> Result<Option<Generation>, Fenced> {
         if generation < self.newest || self.is_held_by(generation) {
             return Err(Fenced);
         }
@@ -50,7 +59,7 @@ impl Registration {
     }
 
     /// Frees the name, if this generation holds it; returns true if so.
-    pub fn leave(&mut self, generation: u64) -> bool {
+    pub fn leave(&mut self, generation: Generation) -> bool {
         let leaves = self.is_held_by(generation);
         self.is_held &= !leaves;
         leaves
@@ -58,28 +67,52 @@ impl Registration {
 
     /// The generation that holds the name.
     #[must_use]
-    pub fn holder(&self) -> Option<u64> {
+    pub fn holder(&self) -> Option<Generation> {
         self.is_held.then_some(self.newest)
     }
 
     /// True when this generation holds the name.
     #[must_use]
-    pub fn is_held_by(&self, generation: u64) -> bool {
+    pub fn is_held_by(&self, generation: Generation) -> bool {
         self.holder() == Some(generation)
     }
 
-    /// The newest generation that was ever here; 0: there was none.
+    /// The newest generation that was ever here.
     #[must_use]
-    pub fn newest(&self) -> u64 {
+    pub fn newest(&self) -> Generation {
         self.newest
     }
 }
 
-/// The generation of the next registration of a name: above its newest one, or, of a name that is
-/// not known, above those of all names that were forgotten.
-#[must_use]
-pub fn above(newest: u64, forgotten: u64) -> u64 {
-    if newest > 0 { newest + 1 } else { forgotten + 1 }
+impl Generation {
+    /// Before the first registration.
+    pub const NONE: Self = Self(0);
+
+    /// The generation of the next registration of a name, of which this is the newest: of a name
+    /// that is not known, above those of all names that were forgotten.
+    #[must_use]
+    pub fn next(self, forgotten: Self) -> Self {
+        Self(if self == Self::NONE { forgotten.0 + 1 } else { self.0 + 1 })
+    }
+
+    /// True when this is the newest generation of a name, and one that was given.
+    #[must_use]
+    pub fn is_newest(self, newest: Self) -> bool {
+        self == newest && newest > Self::NONE
+    }
+}
+
+/// The bare number, as it is stored.
+impl fmt::Debug for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
 }
 
 #[cfg(test)]
@@ -92,40 +125,48 @@ mod tests {
     fn the_newest_registration_wins_and_is_told_whom_it_replaces() {
         let mut name = Registration::default();
 
-        assert_eq!(name.register(1), Ok(None));
-        assert_eq!(name.register(3), Ok(Some(1)));
-        assert_eq!(name.register(2), Err(Fenced), "it was overtaken on its way");
-        assert_eq!(name.holder(), Some(3));
+        assert_eq!(name.register(Generation(1)), Ok(None));
+        assert_eq!(name.register(Generation(3)), Ok(Some(Generation(1))));
+        assert_eq!(name.register(Generation(2)), Err(Fenced), "it was overtaken on its way");
+        assert_eq!(name.holder(), Some(Generation(3)));
     }
 
     #[test]
     fn whoever_was_replaced_ends_nothing_by_leaving() {
         let mut name = Registration::default();
-        name.register(1).unwrap();
-        name.register(2).unwrap();
+        name.register(Generation(1)).unwrap();
+        name.register(Generation(2)).unwrap();
 
-        assert!(!name.leave(1));
-        assert!(name.is_held_by(2));
-        assert!(name.leave(2) && !name.leave(2));
-        assert_eq!((name.holder(), name.newest()), (None, 2));
+        assert!(!name.leave(Generation(1)));
+        assert!(name.is_held_by(Generation(2)));
+        assert!(name.leave(Generation(2)) && !name.leave(Generation(2)));
+        assert_eq!((name.holder(), name.newest()), (None, Generation(2)));
     }
 
     #[test]
     fn the_newest_may_come_back_as_long_as_there_is_no_newer_one() {
         let mut name = Registration::default();
-        name.register(2).unwrap();
+        name.register(Generation(2)).unwrap();
 
-        assert_eq!(name.resume(2), Err(Fenced), "it is there");
-        name.leave(2);
-        assert_eq!(name.register(2), Err(Fenced), "a generation registers once");
-        assert_eq!(name.resume(1), Err(Fenced));
-        assert_eq!(name.resume(2), Ok(None));
-        assert_eq!(name.resume(5), Ok(Some(2)), "this process has not seen it register");
+        assert_eq!(name.resume(Generation(2)), Err(Fenced), "it is there");
+        name.leave(Generation(2));
+        assert_eq!(name.register(Generation(2)), Err(Fenced), "a generation registers once");
+        assert_eq!(name.resume(Generation(1)), Err(Fenced));
+        assert_eq!(name.resume(Generation(2)), Ok(None));
+        assert_eq!(
+            name.resume(Generation(5)),
+            Ok(Some(Generation(2))),
+            "this process has not seen it register"
+        );
     }
 
     #[test]
     fn a_name_that_was_forgotten_never_has_a_generation_again() {
-        assert_eq!((above(0, 0), above(4, 9), above(0, 9)), (1, 5, 10));
+        let next = |newest, forgotten| Generation(newest).next(Generation(forgotten)).0;
+
+        assert_eq!((next(0, 0), next(4, 9), next(0, 9)), (1, 5, 10));
+        assert!(Generation(4).is_newest(Generation(4)) && !Generation(4).is_newest(Generation(5)));
+        assert!(!Generation::NONE.is_newest(Generation::NONE), "nobody has registered");
     }
 
     proptest! {
@@ -135,6 +176,7 @@ mod tests {
         ) {
             let mut name = Registration::default();
             for (step, generation) in steps {
+                let generation = Generation(generation);
                 let before = name;
                 let taken = match step {
                     0 => name.register(generation).is_ok(),

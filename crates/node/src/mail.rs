@@ -16,9 +16,10 @@ use bytes::Bytes;
 use instep_model::limits;
 use instep_model::mail::delivery::{Counts, Times};
 use instep_model::mail::kinds::is_server;
-use instep_model::mail::{Hold, MailOperation, MailRules, outcome};
+use instep_model::mail::{Hold, MailOperation, MailRules, ServerNo, outcome};
 use instep_model::name::Name;
 use instep_model::owner::Refusal;
+use instep_model::registration::Generation;
 use serde_json::Value;
 
 pub use self::bodies::BodyCounts;
@@ -85,9 +86,9 @@ pub enum MailError {
     #[error("this server has no registration {generation}: the newest is {newest}")]
     NotRegistered {
         /// Generation that was shown.
-        generation: u64,
+        generation: Generation,
         /// The newest of the server.
-        newest: u64,
+        newest: Generation,
     },
     /// Fenced: another registration has taken over.
     #[error("another registration of this server has taken over")]
@@ -168,7 +169,7 @@ impl Dataset {
 
     /// Returns true if somebody takes the mail of a server now.
     #[must_use]
-    pub fn is_registered(&self, server: u32) -> bool {
+    pub fn is_registered(&self, server: ServerNo) -> bool {
         self.post().is_registered(server)
     }
 

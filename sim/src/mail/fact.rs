@@ -3,6 +3,7 @@
 use instep_model::commit::Record;
 use instep_model::mail::MailRecord;
 use instep_model::position::Place;
+use instep_model::registration::Generation;
 use uuid::Uuid;
 
 /// One thing that happened.
@@ -43,7 +44,7 @@ pub enum Fact {
         /// The server.
         server: &'static str,
         /// The registration.
-        generation: u64,
+        generation: Generation,
         /// Credit: messages that it takes at a time.
         credit: usize,
         /// The messages that it says it has.
@@ -54,14 +55,14 @@ pub enum Fact {
         /// The server.
         server: &'static str,
         /// The registration.
-        generation: u64,
+        generation: Generation,
     },
     /// The delivery has chosen messages for a server.
     Chosen {
         /// The server.
         server: &'static str,
         /// The registration.
-        generation: u64,
+        generation: Generation,
         /// The messages.
         seqs: Vec<u64>,
         /// Messages that the registration has been given now and has not answered.
@@ -74,7 +75,7 @@ pub enum Fact {
         /// The server.
         server: &'static str,
         /// The registration.
-        generation: u64,
+        generation: Generation,
         /// The message.
         seq: u64,
         /// Time of the clock.
@@ -85,7 +86,7 @@ pub enum Fact {
         /// The server.
         server: &'static str,
         /// The registration.
-        generation: u64,
+        generation: Generation,
         /// The messages.
         seqs: Vec<u64>,
     },
@@ -94,7 +95,7 @@ pub enum Fact {
         /// The server.
         server: &'static str,
         /// The registration.
-        generation: u64,
+        generation: Generation,
         /// The messages.
         seqs: Vec<u64>,
     },
@@ -124,7 +125,7 @@ pub enum Fact {
         /// The server.
         server: &'static str,
         /// The registration that spoke.
-        generation: u64,
+        generation: Generation,
         /// The message.
         seq: u64,
         /// It was a failure.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use instep_model::mail::delivery::Given;
+use instep_model::registration::Generation;
 
 /// Messages of the hub to a program.
 #[derive(Debug, Clone)]
@@ -32,7 +33,7 @@ pub(super) enum Up {
 pub(super) struct Link {
     pub(super) server: usize,
     /// None until the registration is durable.
-    pub(super) generation: Option<u64>,
+    pub(super) generation: Option<Generation>,
     pub(super) credit: usize,
     pub(super) have: Option<Vec<u64>>,
     /// In the hub: what waits for the socket.

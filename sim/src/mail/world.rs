@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use instep_model::commit::Operation;
 use instep_model::mail::delivery::{Effect, Event};
-use instep_model::mail::{Hold, Letter, MailOperation, NOWHERE, Status};
+use instep_model::mail::{Hold, Letter, MailOperation, RegistrationId, ServerNo, Status};
 use instep_model::name::{Key, Name};
+use instep_model::registration::Generation;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -76,7 +77,7 @@ const STEPS: &[(Step, usize)] = &[
 pub(super) enum Want {
     Letter(usize),
     Register(usize),
-    Judge { link: usize, generation: u64, seq: u64, failed: bool },
+    Judge { link: usize, generation: Generation, seq: u64, failed: bool },
     Nothing,
 }
 
@@ -256,7 +257,7 @@ impl World {
     }
 
     fn backfill(&mut self) {
-        let unrouted = self.hub.shown.pending_of(NOWHERE, 0).take(4);
+        let unrouted = self.hub.shown.pending_of(ServerNo::NOWHERE, 0).take(4);
         let operations: Vec<_> =
             unrouted.map(|seq| Operation::Mail(MailOperation::Route { seq })).collect();
         if !operations.is_empty() {

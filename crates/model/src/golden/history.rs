@@ -14,6 +14,7 @@ use crate::mail::{Hold, MailOperation, MailRules, sender};
 use crate::mirror::Mirror;
 use crate::owner::{Effect, Event, Owner};
 use crate::position::{Incarnation, Place, Position, Revision};
+use crate::registration::Generation;
 use crate::snapshot;
 use crate::state::State;
 use crate::view::View;
@@ -152,8 +153,11 @@ fn write_mail(all: &mut Written) {
 }
 
 fn write_clocks(all: &mut Written) {
-    let hold =
-        |server: &str, generation: u64, seq: u64| Hold { server: server.into(), generation, seq };
+    let hold = |server: &str, generation: u64, seq: u64| Hold {
+        server: server.into(),
+        generation: Generation(generation),
+        seq,
+    };
     all.commit(
         "a message with an id",
         json!([{

@@ -9,6 +9,7 @@ use crate::mail::{EndpointError, Hold, Letter, MailOperation, sender};
 use crate::name::{Key, Name};
 use crate::owner::{Answer, Excess, Held, Receipt, Refusal, decode_answer, encode_answer};
 use crate::position::{Incarnation, Place, Position, Revision};
+use crate::registration::Generation;
 use crate::row::{Fields, RowError};
 
 fn id() -> Uuid {
@@ -45,7 +46,7 @@ fn letter() -> Letter {
 }
 
 fn mail_operations() -> Vec<(&'static str, MailOperation)> {
-    let hold = || Hold { server: "7".into(), generation: 2, seq: 300 };
+    let hold = || Hold { server: "7".into(), generation: Generation(2), seq: 300 };
     let reason = "why".to_owned();
     vec![
         ("", MailOperation::Register { server: "7".into() }),
@@ -55,7 +56,13 @@ fn mail_operations() -> Vec<(&'static str, MailOperation)> {
         ("", MailOperation::Broke(hold())),
         ("", MailOperation::Route { seq: 300 }),
         ("", MailOperation::Tend),
-        ("", MailOperation::ForgetServers(vec![("7".into(), 2), ("8".into(), 300)])),
+        (
+            "",
+            MailOperation::ForgetServers(vec![
+                ("7".into(), Generation(2)),
+                ("8".into(), Generation(300)),
+            ]),
+        ),
     ]
 }
 

@@ -3,8 +3,9 @@
 use uuid::Uuid;
 
 use super::{hold_enum, variants_of};
-use crate::mail::{MailPart, Message, NOWHERE, QueueState, ServerState, Status};
+use crate::mail::{MailPart, Message, QueueState, ServerNo, ServerState, Status};
 use crate::name::Name;
+use crate::registration::Generation;
 
 fn message(status: Status) -> Message {
     Message {
@@ -14,7 +15,7 @@ fn message(status: Status) -> Message {
         not_before: 1_700_000_000_001,
         expires: 1_700_000_000_002,
         endpoint: 3,
-        server: NOWHERE,
+        server: ServerNo::NOWHERE,
         generation: 4,
         body_bytes: 500,
         attempts: 600,
@@ -37,7 +38,7 @@ fn every_part_of_mail_in_a_snapshot_is_stored_as_it_always_was() {
         dead: 7,
         kept: 300,
     };
-    let server = ServerState { server: "7".into(), generation: 8, pending: 9, held: 0 };
+    let server = ServerState { server: "7".into(), generation: Generation(8), pending: 9, held: 0 };
     let parts = [
         ("", MailPart::Queue(queue)),
         ("", MailPart::Server(server)),
@@ -52,7 +53,7 @@ fn every_part_of_mail_in_a_snapshot_is_stored_as_it_always_was() {
         ("", MailPart::SentBy(7, u64::MAX)),
         ("", MailPart::VacantServer),
         ("", MailPart::VacantEndpoint),
-        ("", MailPart::Generations(300)),
+        ("", MailPart::Generations(Generation(300))),
     ];
 
     hold_enum("mail_parts.txt", &parts);

@@ -7,6 +7,7 @@ use super::{Vector, hold, hold_enum};
 use crate::commit::{Commit, Entry, Record, Signature, TableOptions};
 use crate::mail::MailRecord;
 use crate::name::{Key, Name};
+use crate::registration::Generation;
 use crate::row::Row;
 
 fn name(text: &str) -> Name {
@@ -68,7 +69,7 @@ fn every_record_of_mail_is_stored_as_it_always_was() {
         ("without a route", stored(None, None)),
         ("", MailRecord::Routed { seq: 1, server: server.clone(), via: by.clone(), generation: 3 }),
         ("", MailRecord::Moved { via: to.clone(), server: server.clone(), generation: 4 }),
-        ("", MailRecord::Registered { server: server.clone(), generation: 5 }),
+        ("", MailRecord::Registered { server: server.clone(), generation: Generation(5) }),
         ("", MailRecord::Confirmed { seq: 6 }),
         ("", MailRecord::Expired { seq: 7 }),
         ("", MailRecord::Rests { seq: 8, attempts: 1, not_before: 1_700_000_000_000 }),

@@ -18,9 +18,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::{Mail, MailChange, Message, Status};
+use super::{Mail, MailChange, Message, RegistrationId, ServerNo, Status};
 use crate::backoff::Backoff;
 use crate::limits;
+use crate::registration::Generation;
 
 mod desk;
 mod events;
@@ -35,14 +36,14 @@ pub use given::{Closed, Given, Meant};
 /// The machine.
 pub struct Delivery {
     times: Times,
-    desks: BTreeMap<u32, Desk>,
+    desks: BTreeMap<ServerNo, Desk>,
     /// Deadlines after which servers are asked about messages.
-    deadlines: BTreeSet<(u64, u32, u64)>,
+    deadlines: BTreeSet<(u64, ServerNo, u64)>,
     /// Servers that may be given something.
-    hungry: BTreeSet<u32>,
+    hungry: BTreeSet<ServerNo>,
     /// Messages that a server had begun with when its connection died, and the server: it may have
     /// done them.
-    doubt: BTreeMap<u64, u32>,
+    doubt: BTreeMap<u64, ServerNo>,
     effects: VecDeque<Effect>,
     counts: Counts,
     /// The clock when something happened last.
@@ -79,18 +80,18 @@ impl Delivery {
 
     fn take_event(&mut self, event: Event, mail: &Mail, now_ms: u64) {
         match event {
-            Event::Registered { server, generation, credit, have } => {
-                self.register((server, generation), credit, have, mail, now_ms);
+            Event::Registered { registration, credit, have } => {
+                self.register(registration, credit, have, mail, now_ms);
             }
-            Event::Left { server, generation } => self.left(server, generation),
-            Event::Credit { server, generation, credit } => {
-                if let Some(desk) = self.desk(server, generation) {
+            Event::Left { registration } => self.left(registration),
+            Event::Credit { registration, credit } => {
+                if let Some(desk) = self.desk(registration) {
                     desk.window.set_credit(credit);
-                    self.hungry.insert(server);
+                    self.hungry.insert(registration.server);
                 }
             }
-            Event::Started { server, generation, seqs } => {
-                if let Some(desk) = self.desk(server, generation) {
+            Event::Started { registration, seqs } => {
+                if let Some(desk) = self.desk(registration) {
                     for seq in seqs {
                         if let Some(flight) = desk.window.get_mut(seq) {
                             flight.started = true;
@@ -98,20 +99,20 @@ impl Delivery {
                     }
                 }
             }
-            Event::HasNot { server, generation, seqs } => {
-                if self.desk(server, generation).is_some() {
+            Event::HasNot { registration, seqs } => {
+                if self.desk(registration).is_some() {
                     for seq in seqs {
                         self.doubt.remove(&seq);
-                        self.give_again(server, seq);
+                        self.give_again(registration.server, seq);
                     }
                 }
             }
-            Event::Resumed { server, generation } => self.resume(server, generation, now_ms),
-            Event::PullBegan { server, generation, most } => {
-                self.pull_began((server, generation), most, now_ms);
+            Event::Resumed { registration } => self.resume(registration, now_ms),
+            Event::PullBegan { registration, most } => {
+                self.pull_began(registration, most, now_ms);
             }
-            Event::PullEnded { server, generation, unused, back } => {
-                self.pull_ended((server, generation), unused, &back);
+            Event::PullEnded { registration, unused, back } => {
+                self.pull_ended(registration, unused, &back);
             }
             Event::Changed(changes) => self.changed(changes),
             Event::Tick => {}
@@ -131,30 +132,31 @@ impl Delivery {
 
     /// Messages between two numbers that a registration was given and did not confirm.
     #[must_use]
-    pub fn unconfirmed(&self, server: u32, generation: u64, first: u64, last: u64) -> Vec<u64> {
-        let desk = self.newest(server, generation).filter(|_| first <= last);
+    pub fn unconfirmed(&self, of: RegistrationId, first: u64, last: u64) -> Vec<u64> {
+        let desk = self.newest(of).filter(|_| first <= last);
         desk.map_or_else(Vec::new, |desk| desk.window.range(first..=last).collect())
     }
 
     /// Counts the messages that a registration was given and did not confirm.
     #[must_use]
-    pub fn in_hand(&self, server: u32, generation: u64) -> usize {
-        self.newest(server, generation).map_or(0, |desk| desk.window.len())
+    pub fn in_hand(&self, of: RegistrationId) -> usize {
+        self.newest(of).map_or(0, |desk| desk.window.len())
     }
 
     /// The desk of a server, if this is its newest registration, there or not.
-    fn newest(&self, server: u32, generation: u64) -> Option<&Desk> {
-        self.desks.get(&server).filter(|desk| desk.registration.newest() == generation)
+    fn newest(&self, of: RegistrationId) -> Option<&Desk> {
+        let desk = self.desks.get(&of.server)?;
+        (desk.registration.newest() == of.generation).then_some(desk)
     }
 
     /// Returns true if somebody takes the mail of a server now.
     #[must_use]
-    pub fn is_registered(&self, server: u32) -> bool {
+    pub fn is_registered(&self, server: ServerNo) -> bool {
         self.registration(server).is_some()
     }
 
     /// The generation of whoever takes the mail of a server now.
-    fn registration(&self, server: u32) -> Option<u64> {
+    fn registration(&self, server: ServerNo) -> Option<Generation> {
         self.desks.get(&server)?.registration.holder()
     }
 
@@ -167,14 +169,14 @@ impl Delivery {
         Counts { registered, unconfirmed, ..self.counts }
     }
 
-    fn desk(&mut self, server: u32, generation: u64) -> Option<&mut Desk> {
-        let desk = self.desks.get_mut(&server)?;
-        desk.registration.is_held_by(generation).then_some(desk)
+    fn desk(&mut self, of: RegistrationId) -> Option<&mut Desk> {
+        let desk = self.desks.get_mut(&of.server)?;
+        desk.registration.is_held_by(of.generation).then_some(desk)
     }
 
     fn register(
         &mut self,
-        (server, generation): (u32, u64),
+        RegistrationId { server, generation }: RegistrationId,
         credit: usize,
         have: Option<Vec<u64>>,
         mail: &Mail,
@@ -186,7 +188,7 @@ impl Delivery {
             return self.tell_replaced(server, Some(generation));
         };
         if let Some(replaced) = replaced {
-            self.left(server, replaced);
+            self.left(server.at(replaced));
         }
         self.tell_replaced(server, replaced);
         let desk = self.desks.entry(server).or_default();
@@ -209,8 +211,9 @@ impl Delivery {
         }
     }
 
-    fn left(&mut self, server: u32, generation: u64) {
-        let Some(desk) = self.desk(server, generation) else { return };
+    fn left(&mut self, registration: RegistrationId) {
+        let RegistrationId { server, generation } = registration;
+        let Some(desk) = self.desk(registration) else { return };
         desk.registration.leave(generation);
         desk.window.end_pulls();
         let (mut broke, mut deadlines) = (vec![], vec![]);
@@ -225,12 +228,12 @@ impl Delivery {
             self.deadlines.remove(deadline);
         });
         if !broke.is_empty() {
-            self.effects.push_back(Effect::Broke { server, generation, seqs: broke });
+            self.effects.push_back(Effect::Broke { registration, seqs: broke });
         }
     }
 
     /// A message that its server has, and that this machine has not given.
-    fn take_over(&mut self, server: u32, seq: u64, mail: &Mail, now_ms: u64) {
+    fn take_over(&mut self, server: ServerNo, seq: u64, mail: &Mail, now_ms: u64) {
         let known = self.desks.get(&server).is_some_and(|desk| desk.window.contains(seq));
         let ours = |message: &Message| {
             message.server == server && message.status == Status::Pending && message.not_before == 0
@@ -242,7 +245,7 @@ impl Delivery {
     }
 
     /// A message of an earlier registration: it is asked about at once.
-    fn hold(&mut self, server: u32, seq: u64, now_ms: u64) {
+    fn hold(&mut self, server: ServerNo, seq: u64, now_ms: u64) {
         let Some(desk) = self.desks.get_mut(&server) else { return };
         let Some(flight) = desk.window.get_mut(seq) else { return };
         if !std::mem::replace(&mut flight.earlier, true) {
@@ -254,7 +257,7 @@ impl Delivery {
     }
 
     /// The server has the message: its lease begins anew.
-    fn renew(&mut self, server: u32, seq: u64, now_ms: u64) {
+    fn renew(&mut self, server: ServerNo, seq: u64, now_ms: u64) {
         let Some(mut flight) = self.take(server, seq) else { return };
         flight.asks = 0;
         flight.earlier = false;
@@ -263,7 +266,7 @@ impl Delivery {
     }
 
     /// The message is given again, in its place.
-    fn give_again(&mut self, server: u32, seq: u64) {
+    fn give_again(&mut self, server: ServerNo, seq: u64) {
         if let Some(flight) = self.take(server, seq)
             && let Some(desk) = self.desks.get_mut(&server)
         {
@@ -272,7 +275,7 @@ impl Delivery {
         }
     }
 
-    fn take(&mut self, server: u32, seq: u64) -> Option<InFlight> {
+    fn take(&mut self, server: ServerNo, seq: u64) -> Option<InFlight> {
         let desk = self.desks.get_mut(&server)?;
         let flight = desk.window.end(seq)?;
         if desk.given.get(&flight.endpoint).is_some_and(|given| given.seq == seq) {
@@ -291,7 +294,7 @@ impl Delivery {
         Some(flight)
     }
 
-    fn put(&mut self, server: u32, seq: u64, flight: InFlight) {
+    fn put(&mut self, server: ServerNo, seq: u64, flight: InFlight) {
         let desk = self.desks.entry(server).or_default();
         desk.window.hold(seq, flight.bytes, flight);
         self.deadlines.insert((flight.deadline, server, seq));
@@ -305,7 +308,7 @@ impl Delivery {
                     if let (Some(_), Some(generation)) = (self.take(server, seq), registration)
                         && !quiet
                     {
-                        self.tell_gone((server, generation), seq);
+                        self.tell_gone(server.at(generation), seq);
                     }
                 }
                 MailChange::Ready(slot) => {
@@ -325,7 +328,7 @@ impl Delivery {
                     // The number may be another's by now, who has registered.
                     let known = self.desks.get(&server).map(|desk| desk.registration);
                     if let Some(known) = known.filter(|known| known.newest() <= generation) {
-                        self.left(server, known.newest());
+                        self.left(server.at(known.newest()));
                         self.tell_replaced(server, known.holder());
                         self.desks.remove(&server);
                         self.hungry.remove(&server);
@@ -336,25 +339,24 @@ impl Delivery {
         }
     }
 
-    fn tell_replaced(&mut self, server: u32, replaced: Option<u64>) {
-        let effect = |generation| Effect::Replaced { server, generation };
+    fn tell_replaced(&mut self, server: ServerNo, replaced: Option<Generation>) {
+        let effect = |generation| Effect::Replaced { registration: server.at(generation) };
         self.effects.extend(replaced.map(effect));
     }
 
-    fn tell_gone(&mut self, (server, generation): (u32, u64), seq: u64) {
-        if let Some(Effect::Gone { server: last, generation: newest, seqs }) =
-            self.effects.back_mut()
-            && (*last, *newest) == (server, generation)
+    fn tell_gone(&mut self, registration: RegistrationId, seq: u64) {
+        if let Some(Effect::Gone { registration: last, seqs }) = self.effects.back_mut()
+            && *last == registration
             && seqs.len() < limits::MAIL_PUSH
         {
             seqs.push(seq);
         } else {
-            self.effects.push_back(Effect::Gone { server, generation, seqs: vec![seq] });
+            self.effects.push_back(Effect::Gone { registration, seqs: vec![seq] });
         }
     }
 
     fn ask_due(&mut self, now_ms: u64) {
-        let mut asked: BTreeMap<(u32, u64), Vec<u64>> = BTreeMap::new();
+        let mut asked: BTreeMap<RegistrationId, Vec<u64>> = BTreeMap::new();
         while let Some(&(at, server, seq)) = self.deadlines.first() {
             if at > now_ms {
                 break;
@@ -371,17 +373,18 @@ impl Delivery {
             }
             let ask = Backoff { first_ms: self.times.ask_ms, most_ms: u64::MAX };
             // Different for each server, so that they are not all asked at once.
-            let jitter =
-                crate::commit::digest(&[server.to_le_bytes(), flight.asks.to_le_bytes()].concat());
+            let jitter = crate::commit::digest(
+                &[server.0.to_le_bytes(), flight.asks.to_le_bytes()].concat(),
+            );
             let wait = ask.timeout_ms(flight.asks, jitter);
             flight.asks += 1;
             flight.deadline = now_ms.saturating_add(wait);
             self.deadlines.insert((flight.deadline, server, seq));
-            asked.entry((server, generation)).or_default().push(seq);
+            asked.entry(server.at(generation)).or_default().push(seq);
         }
-        for ((server, generation), seqs) in asked {
+        for (registration, seqs) in asked {
             self.counts.asked += seqs.len() as u64;
-            self.effects.push_back(Effect::Ask { server, generation, seqs });
+            self.effects.push_back(Effect::Ask { registration, seqs });
         }
     }
 
@@ -400,11 +403,12 @@ impl Delivery {
     }
 
     /// Gives a server what its window has room for: some of an endpoint, then some of the next.
-    fn give(&mut self, server: u32, mail: &Mail, now: Now) {
+    fn give(&mut self, server: ServerNo, mail: &Mail, now: Now) {
         let lease_until = now.steady_ms.saturating_add(self.times.lease_ms);
         let at = Moment { lease_until, wall_ms: now.wall_ms };
         let Some(desk) = self.desks.get_mut(&server) else { return };
         let Some(generation) = desk.registration.holder() else { return };
+        let registration = server.at(generation);
         let pending = mail.server(server).map_or(0, |server| server.pending);
         desk.remember_little();
         let mut taken = Taken { pending, ..Taken::default() };
@@ -424,7 +428,7 @@ impl Delivery {
         self.counts.looked_at += taken.looked_at;
         for seqs in taken.given.chunks(limits::MAIL_PUSH) {
             let seqs = seqs.to_vec();
-            self.effects.push_back(Effect::Give { server, generation, seqs, lease_until });
+            self.effects.push_back(Effect::Give { registration, seqs, lease_until });
         }
     }
 }

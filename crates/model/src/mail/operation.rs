@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::codec::json_text;
 use crate::name::Name;
+use crate::registration::Generation;
 
 /// A message as it is sent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -80,7 +81,7 @@ pub enum MailOperation {
     /// Does what is due by now: expiry, the end of rests, forgetting.
     Tend,
     /// Forgets servers that hold no mail, if these are still their newest registrations.
-    ForgetServers(Vec<(Arc<str>, u64)>),
+    ForgetServers(Vec<(Arc<str>, Generation)>),
 }
 
 impl MailOperation {
@@ -105,7 +106,7 @@ pub struct Hold {
     /// The server.
     pub server: Arc<str>,
     /// The generation of its registration.
-    pub generation: u64,
+    pub generation: Generation,
     /// The message.
     pub seq: u64,
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::name::Name;
+use crate::registration::Generation;
 
 /// Record of a change of messages, in final values.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,7 +69,7 @@ pub enum MailRecord {
         /// The server.
         server: String,
         /// Generation, which tells the registration from all before.
-        generation: u64,
+        generation: Generation,
     },
     /// A message is done.
     Confirmed {

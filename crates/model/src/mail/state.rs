@@ -7,10 +7,11 @@ use imbl::{OrdMap, OrdSet, Vector};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::NOWHERE;
 use super::derived::number_in;
 use super::record::MailRecord;
+use super::{NOWHERE, ServerNo};
 use crate::name::Name;
+use crate::registration::Generation;
 use clocks::Clocks;
 use pages::Pages;
 pub use parts::MailPart;
@@ -53,8 +54,8 @@ pub struct Message {
     pub expires: u64,
     /// Its endpoint.
     pub endpoint: u32,
-    /// Its server; [`NOWHERE`] when it has no route.
-    pub server: u32,
+    /// Its server; [`ServerNo::NOWHERE`] when it has no route.
+    pub server: ServerNo,
     /// The generation of the route.
     pub generation: u32,
     /// Bytes of its body.
@@ -74,8 +75,8 @@ pub struct Message {
 pub struct ServerState {
     /// Its id.
     pub server: Arc<str>,
-    /// Generation of its newest registration, told from all before; 0: there was none.
-    pub generation: u64,
+    /// Generation of its newest registration.
+    pub generation: Generation,
     /// Messages that are routed to it and pending.
     pub pending: u64,
     /// Messages that were routed to it last and are remembered.
@@ -117,7 +118,7 @@ struct EndpointState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Slot {
     /// The server.
-    pub server: u32,
+    pub server: ServerNo,
     /// The endpoint.
     pub endpoint: u32,
     /// Smaller for higher priorities.
@@ -131,11 +132,11 @@ pub struct Slot {
 pub struct Mail {
     queues: Vector<QueueState>,
     servers: Vector<ServerState>,
-    server_numbers: OrdMap<Arc<str>, u32>,
+    server_numbers: OrdMap<Arc<str>, ServerNo>,
     /// Numbers that have no name, and are the next to have one.
-    vacant_servers: OrdSet<u32>,
+    vacant_servers: OrdSet<ServerNo>,
     /// The largest generation of a server that is forgotten.
-    generations: u64,
+    generations: Generation,
     endpoints: Vector<EndpointState>,
     endpoint_numbers: OrdMap<Arc<str>, u32>,
     vacant_endpoints: OrdSet<u32>,
@@ -154,7 +155,7 @@ pub struct Mail {
     /// Pending, by server (or none) in order.
     by_server: Runs<Numbered>,
     /// Number of pending messages, by endpoint and server (or none).
-    counts: OrdMap<(u32, u32), u64>,
+    counts: OrdMap<(u32, ServerNo), u64>,
     resting: Runs<(u64, u64)>,
     /// The same, where they would be if they did not rest.
     aside: Runs<Place>,
@@ -179,7 +180,7 @@ pub enum MailChange {
     /// A message is not this server's to work on, for now or for ever.
     Off {
         /// The server.
-        server: u32,
+        server: ServerNo,
         /// The message.
         seq: u64,
         /// It was its own decision, or the message comes again: it need not be told.
@@ -193,9 +194,9 @@ pub enum MailChange {
     /// A server without mail is forgotten, and its number may be another's.
     Forgotten {
         /// The server.
-        server: u32,
+        server: ServerNo,
         /// The generation of its newest registration.
-        generation: u64,
+        generation: Generation,
     },
 }
 
@@ -225,27 +226,27 @@ impl Mail {
     }
 
     /// The servers that mail was routed to, or that have registered.
-    pub fn servers(&self) -> impl Iterator<Item = (u32, &ServerState)> {
-        (0..).zip(self.servers.iter()).filter(|(_, server)| !server.server.is_empty())
+    pub fn servers(&self) -> impl Iterator<Item = (ServerNo, &ServerState)> {
+        (0..).map(ServerNo).zip(self.servers.iter()).filter(|(_, server)| !server.server.is_empty())
     }
 
     /// The number of a server.
     #[must_use]
-    pub fn server_number(&self, server: &str) -> Option<u32> {
+    pub fn server_number(&self, server: &str) -> Option<ServerNo> {
         self.server_numbers.get(server).copied()
     }
 
     /// A server by its number.
     #[must_use]
-    pub fn server(&self, number: u32) -> Option<&ServerState> {
-        self.servers.get(number as usize)
+    pub fn server(&self, number: ServerNo) -> Option<&ServerState> {
+        self.servers.get(number.index())
     }
 
     /// The generation of a server's newest registration.
     #[must_use]
-    pub fn generation(&self, server: &str) -> u64 {
-        let number = self.server_number(server);
-        number.and_then(|number| self.server(number)).map_or(0, |server| server.generation)
+    pub fn generation(&self, server: &str) -> Generation {
+        let state = self.server_number(server).and_then(|number| self.server(number));
+        state.map_or(Generation::NONE, |state| state.generation)
     }
 
     /// The number of an endpoint.
@@ -318,9 +319,9 @@ impl Mail {
     }
 
     /// The pending messages of a server behind a number, in order; of none: those without a route.
-    pub fn pending_of(&self, server: u32, after: u64) -> impl Iterator<Item = u64> + '_ {
-        let from = Numbered::new(server, after.saturating_add(1));
-        self.by_server.range(from, Numbered::new(server, u64::MAX)).map(Numbered::seq)
+    pub fn pending_of(&self, server: ServerNo, after: u64) -> impl Iterator<Item = u64> + '_ {
+        let from = Numbered::new(server.0, after.saturating_add(1));
+        self.by_server.range(from, Numbered::new(server.0, u64::MAX)).map(Numbered::seq)
     }
 
     /// Dead letters behind a number.
@@ -348,20 +349,21 @@ impl Mail {
     }
 
     /// Lists the numbers of pending messages, by endpoint and server (or none).
-    pub fn pending_routes(&self) -> impl Iterator<Item = (u32, u32, u64)> + '_ {
+    pub fn pending_routes(&self) -> impl Iterator<Item = (u32, ServerNo, u64)> + '_ {
         self.counts.iter().map(|((endpoint, server), count)| (*endpoint, *server, *count))
     }
 
     /// Returns the time at which the oldest pending message was stored; of one server, or of all.
     #[must_use]
-    pub fn oldest_ms(&self, server: Option<u32>) -> Option<u64> {
+    pub fn oldest_ms(&self, server: Option<ServerNo>) -> Option<u64> {
         match server {
             Some(server) => {
                 let seq = self.pending_of(server, 0).next()?;
                 self.message(seq).map(|message| message.stored_ms)
             }
             None => {
-                let servers = (0..).take(self.servers.len()).chain([NOWHERE]);
+                let servers =
+                    (0..).take(self.servers.len()).map(ServerNo).chain([ServerNo::NOWHERE]);
                 servers.filter_map(|server| self.oldest_ms(Some(server))).min()
             }
         }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Hold, MailChange, MailOperation, MailRules, NOWHERE, Origin, Slot, Status, outcome};
+use super::{Hold, MailChange, MailOperation, MailRules, Origin, ServerNo, Slot, Status, outcome};
 use crate::commit::{Operation, Proposal};
 use crate::limits;
 use crate::mirror::Mirror;
 use crate::owner::{Effect, Event, Owner, Receipt, Refusal};
 use crate::position::{Incarnation, Revision};
+use crate::registration::Generation;
 use crate::snapshot;
 use crate::state::State;
 
@@ -117,8 +118,8 @@ impl House {
         self.propose(vec![Operation::Mail(wanted)]).unwrap().results[0].unwrap()
     }
 
-    fn register(&mut self, server: &str) -> u64 {
-        self.mail(MailOperation::Register { server: server.into() }) as u64
+    fn register(&mut self, server: &str) -> Generation {
+        Generation(self.mail(MailOperation::Register { server: server.into() }) as u64)
     }
 
     fn tend(&mut self) -> i64 {
@@ -171,11 +172,11 @@ impl House {
     }
 }
 
-fn hold(server: &str, generation: u64, seq: u64) -> Hold {
+fn hold(server: &str, generation: Generation, seq: u64) -> Hold {
     Hold { server: server.into(), generation, seq }
 }
 
-fn ack(server: &str, generation: u64, seq: u64) -> MailOperation {
+fn ack(server: &str, generation: Generation, seq: u64) -> MailOperation {
     MailOperation::Ack(hold(server, generation, seq))
 }
 
@@ -188,7 +189,7 @@ fn i8_who_registered_before_there_is_a_queue_is_in_a_snapshot() {
 
     house.register("7");
 
-    assert_eq!(house.owner.state().mail.generation("7"), 1);
+    assert_eq!(house.owner.state().mail.generation("7"), Generation(1));
     house.check_copies();
 }
 
@@ -334,7 +335,7 @@ fn i38_only_the_newest_registration_confirms_and_only_what_is_its_own() {
     let new = house.register("7");
 
     assert_eq!(house.mail(ack("7", old, seq)), outcome::FENCED);
-    assert_eq!(house.mail(ack("8", 1, seq)), outcome::NOT_YOURS);
+    assert_eq!(house.mail(ack("8", Generation(1), seq)), outcome::NOT_YOURS);
     assert_eq!(house.mail(ack("7", new, 99)), outcome::UNKNOWN);
     assert_eq!(house.mail(ack("7", new, 0)), outcome::UNKNOWN);
     assert_eq!(house.mail(ack("7", new, seq)), outcome::OK);
@@ -459,7 +460,7 @@ fn smq_13_imported_messages_wait_for_their_route_and_are_in_nobodys_way() {
     let unknown = house.result(import("org/77")) as u64;
     assert_eq!(house.ready("7"), []);
     assert_eq!(
-        house.owner.state().mail.pending_of(NOWHERE, 0).collect::<Vec<_>>(),
+        house.owner.state().mail.pending_of(ServerNo::NOWHERE, 0).collect::<Vec<_>>(),
         [known, unknown]
     );
 
@@ -535,6 +536,6 @@ fn i40_a_mapping_that_has_changed_re_addresses_what_was_routed_by_the_old_one() 
     assert_eq!(servers, [server("9"), server("8"), server("9"), server("9")]);
     let of_user = |seq: u64| ("user/1/a".to_owned(), seq);
     assert_eq!(house.ready("9"), [waiting[0], waiting[2], later].map(of_user));
-    assert_eq!(house.mail(ack("7", 1, waiting[0])), outcome::NOT_YOURS);
+    assert_eq!(house.mail(ack("7", Generation(1), waiting[0])), outcome::NOT_YOURS);
     house.check_copies();
 }

@@ -7,6 +7,7 @@ use super::*;
 use crate::commit::{Operation, Proposal, Signature};
 use crate::mail::MailOperation;
 use crate::owner::{Effect, Event, Owner};
+use crate::registration::Generation;
 use crate::snapshot;
 
 fn here() -> Incarnation {
@@ -145,9 +146,11 @@ fn operation() -> impl Strategy<Value = Operation> {
         Operation::Mail(match what {
             0 => MailOperation::Register { server },
             1 => MailOperation::Tend,
-            _ => {
-                MailOperation::Ack(crate::mail::Hold { server: server.into(), generation: 1, seq })
-            }
+            _ => MailOperation::Ack(crate::mail::Hold {
+                server: server.into(),
+                generation: Generation(1),
+                seq,
+            }),
         })
     });
     prop_oneof![5 => of_json, 1 => said]

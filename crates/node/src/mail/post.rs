@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use instep_model::limits;
-use instep_model::mail::MailChange;
 use instep_model::mail::delivery::{Counts, Delivery as Machine, Event};
+use instep_model::mail::{MailChange, RegistrationId, ServerNo};
 use instep_model::state::State;
 
 use self::dispatcher::Dispatcher;
@@ -56,9 +56,9 @@ pub(crate) struct Post {
 
 enum Arrival {
     Committed(Arc<State>, Vec<MailChange>),
-    Registered(Event, u32, u64, SharedOutbox),
-    Resumed(u32, u64, SharedOutbox),
-    Left(u32, u64, SharedOutbox),
+    Registered(Event, RegistrationId, SharedOutbox),
+    Resumed(RegistrationId, SharedOutbox),
+    Left(RegistrationId, SharedOutbox),
     Happened(Event),
 }
 
@@ -204,28 +204,28 @@ impl Post {
 
     pub(super) fn registered(
         &self,
-        (server, generation): (u32, u64),
+        registration: RegistrationId,
         (credit, have): (usize, Option<Vec<u64>>),
         outbox: SharedOutbox,
         permit: Permit,
     ) {
-        let event = Event::Registered { server, generation, credit, have };
-        let arrival = Arrival::Registered(event, server, generation, outbox);
+        let event = Event::Registered { registration, credit, have };
+        let arrival = Arrival::Registered(event, registration, outbox);
         self.driver.put(arrival, Some(permit));
     }
 
     pub(super) fn resumed(
         &self,
-        (server, generation): (u32, u64),
+        registration: RegistrationId,
         outbox: SharedOutbox,
         permit: Permit,
     ) {
-        self.driver.put(Arrival::Resumed(server, generation, outbox), Some(permit));
+        self.driver.put(Arrival::Resumed(registration, outbox), Some(permit));
     }
 
     /// Takes the end of a registration. It needs no permit: each has one end.
-    pub(super) fn left(&self, (server, generation): (u32, u64), outbox: SharedOutbox) {
-        self.driver.put(Arrival::Left(server, generation, outbox), None);
+    pub(super) fn left(&self, registration: RegistrationId, outbox: SharedOutbox) {
+        self.driver.put(Arrival::Left(registration, outbox), None);
     }
 
     pub(super) fn happened(&self, event: Event, permit: Option<Permit>) {
@@ -253,11 +253,11 @@ impl Post {
     }
 
     /// Returns how many messages a registration was given and did not confirm.
-    pub(super) fn in_hand(&self, server: u32, generation: u64) -> usize {
-        lock(&self.machine).in_hand(server, generation)
+    pub(super) fn in_hand(&self, of: RegistrationId) -> usize {
+        lock(&self.machine).in_hand(of)
     }
 
-    pub(crate) fn is_registered(&self, server: u32) -> bool {
+    pub(crate) fn is_registered(&self, server: ServerNo) -> bool {
         lock(&self.machine).is_registered(server)
     }
 

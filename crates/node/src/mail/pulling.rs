@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use instep_model::limits;
 use instep_model::mail::delivery::Event;
+use instep_model::registration::Generation;
 use tokio::sync::Notify;
 
 use super::words::{Answers, Nack, Reject};
@@ -22,7 +23,7 @@ const IDLE: Duration = Duration::from_millis(limits::MAIL_PULL_IDLE_MS);
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pulled {
     /// The generation of the registration.
-    pub registration: u64,
+    pub registration: Generation,
     /// Messages to work on.
     pub messages: Vec<Delivery>,
     /// Messages that the server is asked about.
@@ -41,7 +42,7 @@ pub type Kept = Box<dyn Any + Send + Sync>;
 #[derive(Debug, Clone, Copy)]
 pub struct Pull {
     /// Registration, as the first pull returned it; without it a new registration takes over.
-    pub registration: Option<u64>,
+    pub registration: Option<Generation>,
     /// Limit of messages.
     pub max: usize,
     /// Timeout of waiting for the first message.
@@ -86,7 +87,7 @@ impl Pulls {
     }
 
     /// Notes a sign of life of the puller of this registration; gives the quota of its events.
-    fn saw(&self, server: &str, generation: u64) -> Option<Arc<Quota>> {
+    fn saw(&self, server: &str, generation: Generation) -> Option<Arc<Quota>> {
         let mut pulls = lock(&self.0);
         let known = pulls.get_mut(server);
         let puller = known.filter(|known| known.registration.generation() == generation)?;
@@ -98,7 +99,7 @@ impl Pulls {
     fn find_or(
         &self,
         server: &str,
-        generation: u64,
+        generation: Generation,
         resume: impl FnOnce() -> Result<Puller, MailError>,
     ) -> Result<Puller, MailError> {
         let mut pulls = lock(&self.0);
@@ -121,7 +122,7 @@ impl Pulls {
         puller
     }
 
-    fn remove(&self, server: &str, generation: u64) {
+    fn remove(&self, server: &str, generation: Generation) {
         let mut pulls = lock(&self.0);
         let ours = |puller: &Puller| puller.registration.generation() == generation;
         let gone = pulls.get(server).is_some_and(ours).then(|| pulls.remove(server));
@@ -219,7 +220,7 @@ impl Dataset {
     fn puller(
         &self,
         server: &str,
-        generation: u64,
+        generation: Generation,
         let_in: impl FnOnce() -> Result<Kept, MailError>,
     ) -> Result<Puller, MailError> {
         self.post().pulls.find_or(server, generation, || {
@@ -242,7 +243,7 @@ impl Turn {
     fn begin(puller: Puller, most: usize) -> Result<Self, MailError> {
         let registration = puller.registration.generation();
         let permit = puller.registration.permit(0)?;
-        let event = |server, generation| Event::PullBegan { server, generation, most };
+        let event = |registration| Event::PullBegan { registration, most };
         puller.registration.happened(Some(permit), event);
         let pulled = Pulled { registration, ..Pulled::default() };
         Ok(Self { puller, pulled, left: most, handed_over: false })
@@ -301,7 +302,7 @@ impl Drop for Turn {
             false => self.pulled.messages.iter().map(|message| message.seq).collect(),
         };
         // It needs no permit: each pull that began has one end.
-        let event = |server, generation| Event::PullEnded { server, generation, unused, back };
+        let event = |registration| Event::PullEnded { registration, unused, back };
         self.puller.registration.happened(None, event);
         // What is left is another pull's.
         if self.puller.registration.has_news() {

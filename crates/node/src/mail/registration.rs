@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex};
 use instep_model::commit::Operation;
 use instep_model::limits;
 use instep_model::mail::delivery::{Event, Given, Meant};
-use instep_model::mail::{Hold, Mail, MailOperation, Status, outcome};
+use instep_model::mail::{Hold, Mail, MailOperation, RegistrationId, Status, outcome};
+use instep_model::registration::Generation;
 use serde_json::{Value, json};
 
 use super::told::SharedOutbox;
@@ -27,8 +28,7 @@ pub type Said = Pin<Box<dyn Future<Output = Result<Reply, MailError>> + Send>>;
 pub struct Registration {
     dataset: Dataset,
     server: Arc<str>,
-    number: u32,
-    generation: u64,
+    id: RegistrationId,
     pending: u64,
     outbox: SharedOutbox,
     /// Quota of its events that wait for the delivery.
@@ -86,20 +86,25 @@ impl Dataset {
         let operation = MailOperation::Register { server: server.clone() };
         let receipt = self.commit(vec![Operation::Mail(operation)].into()).await?;
         let generation = receipt.results.first().copied().flatten().unwrap_or_default();
-        let generation = u64::try_from(generation).unwrap_or_default();
+        let generation = Generation(u64::try_from(generation).unwrap_or_default());
         let state = self.state();
         let number = state.mail.server_number(&server).ok_or(MailError::Fenced)?;
         let pending = state.mail.server(number).map_or(0, |server| server.pending);
         let outbox = SharedOutbox::default();
-        self.post().registered((number, generation), (credit, have), outbox.clone(), permit);
+        let id = number.at(generation);
+        self.post().registered(id, (credit, have), outbox.clone(), permit);
         let (dataset, server, given) = (self.clone(), server.into(), Arc::default());
         let quota = self.post().quota();
-        Ok(Registration { dataset, server, number, generation, pending, outbox, quota, given })
+        Ok(Registration { dataset, server, id, pending, outbox, quota, given })
     }
 
     /// Goes on as the newest registration of a server, which pulled before it was silent for long
     /// or this process began.
-    pub(super) fn resume(&self, server: &str, generation: u64) -> Result<Registration, MailError> {
+    pub(super) fn resume(
+        &self,
+        server: &str,
+        generation: Generation,
+    ) -> Result<Registration, MailError> {
         let state = self.state();
         let newest = state.mail.generation(server);
         if generation > newest {
@@ -110,29 +115,31 @@ impl Dataset {
         let pending = state.mail.server(number).map_or(0, |server| server.pending);
         let outbox = SharedOutbox::default();
         let permit = self.post().permit_to_begin()?;
-        self.post().resumed((number, generation), outbox.clone(), permit);
+        let id = number.at(generation);
+        self.post().resumed(id, outbox.clone(), permit);
         let (dataset, server, given) = (self.clone(), server.into(), Arc::default());
         let quota = self.post().quota();
-        Ok(Registration { dataset, server, number, generation, pending, outbox, quota, given })
+        Ok(Registration { dataset, server, id, pending, outbox, quota, given })
     }
 
     /// Takes in that a registration has not got messages that it was asked about; for each what
     /// becomes of that.
     pub(super) fn has_not(
         &self,
-        (server, generation): (&str, u64),
+        (server, generation): (&str, Generation),
         seqs: Vec<u64>,
         permit: Permit,
     ) -> Vec<Answered> {
         let state = self.state();
         let mail = &state.mail;
-        let is_newest = mail.generation(server) == generation && generation > 0;
+        let is_newest = generation.is_newest(mail.generation(server));
         let otherwise = if is_newest { outcome::OK } else { outcome::FENCED };
         let outcome = |seq| standing(mail, server, seq).unwrap_or(otherwise);
         let all = seqs.iter().map(|seq| Answered { seq: *seq, outcome: outcome(*seq) });
         let all = all.collect();
         if let Some(server) = mail.server_number(server).filter(|_| is_newest) {
-            self.post().happened(Event::HasNot { server, generation, seqs }, Some(permit));
+            let registration = server.at(generation);
+            self.post().happened(Event::HasNot { registration, seqs }, Some(permit));
         }
         all
     }
@@ -144,7 +151,7 @@ impl Dataset {
     pub async fn answer_mail(
         &self,
         server: &Arc<str>,
-        generation: u64,
+        generation: Generation,
         answers: impl IntoIterator<Item = (u64, Answer)>,
     ) -> Result<Vec<Answered>, MailError> {
         let hold = |seq| Hold { server: Arc::clone(server), generation, seq };
@@ -170,8 +177,8 @@ impl Dataset {
 impl Registration {
     /// Generation, which tells it from all registrations before.
     #[must_use]
-    pub fn generation(&self) -> u64 {
-        self.generation
+    pub fn generation(&self) -> Generation {
+        self.id.generation
     }
 
     /// Greeting: the first message to a client that has registered.
@@ -179,7 +186,7 @@ impl Registration {
     pub fn greeting(&self) -> Value {
         json!({
             "dataset": self.dataset.name().as_str(), "server": &*self.server,
-            "generation": self.generation, "pending": self.pending,
+            "generation": self.id.generation, "pending": self.pending,
         })
     }
 
@@ -213,13 +220,13 @@ impl Registration {
     /// Returns true if a message is still to be given to it.
     pub(super) fn is_its_own(&self, delivery: &Delivery) -> bool {
         let state = self.dataset.state();
-        state.mail.is_its_own(delivery.seq, self.number, delivery.route, now_ms())
+        state.mail.is_its_own(delivery.seq, self.id.server, delivery.route, now_ms())
     }
 
     /// Returns true if it is still to be asked about a message.
     pub(super) fn is_asked(&self, seq: u64) -> bool {
         let message = self.dataset.state().mail.message(seq);
-        message.is_some_and(|one| one.status == Status::Pending && one.server == self.number)
+        message.is_some_and(|one| one.status == Status::Pending && one.server == self.id.server)
     }
 
     pub(super) fn has_news(&self) -> bool {
@@ -229,8 +236,8 @@ impl Registration {
     /// True when more messages are pending than are given and not confirmed.
     pub(super) fn is_owed(&self) -> bool {
         let state = self.dataset.state();
-        let pending = state.mail.server(self.number).map_or(0, |server| server.pending);
-        pending > self.dataset.post().in_hand(self.number, self.generation) as u64
+        let pending = state.mail.server(self.id.server).map_or(0, |server| server.pending);
+        pending > self.dataset.post().in_hand(self.id) as u64
     }
 
     /// Quota of its events.
@@ -243,8 +250,12 @@ impl Registration {
         self.dataset.post().permit(Some(&self.quota), messages)
     }
 
-    pub(super) fn happened(&self, permit: Option<Permit>, event: impl FnOnce(u32, u64) -> Event) {
-        self.dataset.post().happened(event(self.number, self.generation), permit);
+    pub(super) fn happened(
+        &self,
+        permit: Option<Permit>,
+        event: impl FnOnce(RegistrationId) -> Event,
+    ) {
+        self.dataset.post().happened(event(self.id), permit);
     }
 
     /// Takes what the server says of its messages: an event with a JSON object.
@@ -262,22 +273,20 @@ impl Registration {
                 let permit = self.permit(not.len())?;
                 lock(&self.given).gone(&not);
                 let said = self.outcomes(&not, outcome::OK);
-                self.happened(Some(permit), |server, generation| {
-                    let seqs = not;
-                    Event::HasNot { server, generation, seqs }
-                });
+                let event = |registration| Event::HasNot { registration, seqs: not };
+                self.happened(Some(permit), event);
                 Ok(self.answers(have, Answer::Ack, said))
             }
             Words::Started(which) => {
                 self.dataset.post().permit_work()?;
                 let Meant { seqs, .. } = self.meant(which)?;
                 let permit = self.permit(seqs.len())?;
-                let event = |server, generation| Event::Started { server, generation, seqs };
+                let event = |registration| Event::Started { registration, seqs };
                 self.happened(Some(permit), event);
                 Ok(Box::pin(async { Ok(Reply::Noted) }))
             }
             Words::Credit(credit) => {
-                let event = |server, generation| Event::Credit { server, generation, credit };
+                let event = |registration| Event::Credit { registration, credit };
                 self.happened(Some(self.permit(0)?), event);
                 Ok(Box::pin(async { Ok(Reply::Noted) }))
             }
@@ -314,7 +323,7 @@ impl Registration {
     /// Stores an answer for each message and returns the outcomes; `said` are known already.
     fn answers(&self, seqs: Vec<u64>, answer: Answer, said: Vec<Answered>) -> Said {
         let (dataset, server) = (self.dataset.clone(), Arc::clone(&self.server));
-        let (generation, given) = (self.generation, Arc::clone(&self.given));
+        let (generation, given) = (self.id.generation, Arc::clone(&self.given));
         let closed = lock(&given).answer(&seqs);
         Box::pin(async move {
             let mut all = Vec::with_capacity(seqs.len() + said.len());
@@ -350,6 +359,6 @@ fn standing(mail: &Mail, server: &str, seq: u64) -> Option<i64> {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.dataset.post().left((self.number, self.generation), Arc::clone(&self.outbox));
+        self.dataset.post().left(self.id, Arc::clone(&self.outbox));
     }
 }

@@ -2,6 +2,7 @@
 //! word has one meaning: unknown fields are refused, and numbers are whole ones.
 
 use instep_model::limits;
+use instep_model::registration::Generation;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -56,7 +57,7 @@ pub struct Reject {
 #[serde(deny_unknown_fields)]
 pub struct Answers {
     /// Registration, as the first pull returned it.
-    pub registration: u64,
+    pub registration: Generation,
     /// Messages that are done.
     #[serde(default)]
     pub ack: Vec<u64>,

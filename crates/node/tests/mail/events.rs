@@ -72,13 +72,13 @@ async fn law_6_registrations_that_wait_to_begin_are_bounded_and_each_hears_its_e
             Ok(registration) => last = Some(registration),
             Err(error) => break error,
         }
-        let generation = last.as_ref().map_or(0, Registration::generation);
+        let generation = last.as_ref().map_or(0, |one| one.generation().0);
         assert!(generation <= limits::MAIL_REGISTRATIONS_WAITING as u64, "without end");
     };
 
     let last = last.unwrap();
     assert_eq!(refused.code(), "overloaded");
-    assert_eq!(last.generation(), limits::MAIL_REGISTRATIONS_WAITING as u64);
+    assert_eq!(last.generation().0, limits::MAIL_REGISTRATIONS_WAITING as u64);
     assert_eq!(house.dataset.state().mail.generation("8"), last.generation(), "nothing is stored");
     house.bodies.door.shut(false);
     let (newer, told) = timeout(LIVENESS, async {
@@ -93,7 +93,7 @@ async fn law_6_registrations_that_wait_to_begin_are_bounded_and_each_hears_its_e
     .map(|newer| (newer, async { until_replaced(&last).await }))
     .expect("there is room again");
     timeout(LIVENESS, told).await.expect("the one before is told");
-    assert_eq!(newer.generation(), last.generation() + 1);
+    assert_eq!(newer.generation().0, last.generation().0 + 1);
 
     drop((first, newer));
     tokio::task::spawn_blocking(move || house.close()).await.unwrap();

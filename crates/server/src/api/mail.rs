@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use instep_access::{Action, Resource};
 use instep_model::commit::{Need, Operation};
 use instep_model::limits;
-use instep_model::mail::{Letter, Mail, Message, NOWHERE, Status};
+use instep_model::mail::{Letter, Mail, Message, NOWHERE, ServerNo, Status};
 use instep_model::name::Name;
 use instep_model::position::Position;
 use instep_model::state::State as Memory;
@@ -232,13 +232,13 @@ pub(super) async fn list(
         }
     };
     let server = query.server.as_deref().map(|text| server_of(&dataset, text)).transpose()?;
-    let server = server.map(|id| mail.server_number(&id).unwrap_or(NOWHERE));
+    let server = server.map(|id| mail.server_number(&id).unwrap_or(ServerNo::NOWHERE));
     let wanted = query.state.as_deref();
     let fits = |seq: u64| {
         let message = mail.message(seq)?;
         let fits = message.queue == queue
             && endpoint.is_none_or(|endpoint| message.endpoint == endpoint)
-            && server.is_none_or(|server| message.server == server && server != NOWHERE)
+            && server.is_none_or(|server| message.server == server && server != ServerNo::NOWHERE)
             && wanted.is_none_or(|state| state_of(mail, seq, &message, now) == state)
             && query.older_than_ms.is_none_or(|ms| message.stored_ms.saturating_add(ms) <= now);
         fits.then(|| status(mail, seq, &message, now))
@@ -268,13 +268,13 @@ const STATES: [&str; 6] = ["pending", "delayed", "unrouted", "dead", "confirmed"
 /// The shortest list that has all that fit.
 fn candidates<'a>(
     mail: &'a Mail,
-    server: Option<u32>,
+    server: Option<ServerNo>,
     state: Option<&str>,
     after: u64,
 ) -> Box<dyn Iterator<Item = u64> + 'a> {
     match (server, state) {
         (_, Some("dead")) => Box::new(mail.dead_after(after)),
-        (_, Some("unrouted")) => Box::new(mail.pending_of(NOWHERE, after)),
+        (_, Some("unrouted")) => Box::new(mail.pending_of(ServerNo::NOWHERE, after)),
         (Some(server), Some("pending" | "delayed")) => Box::new(mail.pending_of(server, after)),
         _ => Box::new(mail.messages_after(after).map(|(seq, _)| seq)),
     }
@@ -284,7 +284,7 @@ fn state_of(mail: &Mail, seq: u64, message: &Message, now: u64) -> &'static str 
     match message.status {
         // Its time is over, also when the log does not say so yet.
         Status::Pending if mail.has_expired(seq, message, now) => "expired",
-        Status::Pending if message.server == NOWHERE => "unrouted",
+        Status::Pending if message.server == ServerNo::NOWHERE => "unrouted",
         Status::Pending if message.not_before > 0 => "delayed",
         Status::Pending => "pending",
         Status::Dead => "dead",

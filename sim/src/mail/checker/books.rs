@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use instep_model::mail::MailRecord;
+use instep_model::registration::Generation;
 use uuid::Uuid;
 
 use super::notes_of;
@@ -55,9 +56,9 @@ pub(super) struct Books {
     /// Every message that ever was.
     pub(super) ids: BTreeMap<u64, Uuid>,
     pub(super) directory: BTreeMap<String, String>,
-    pub(super) generations: BTreeMap<String, u64>,
+    pub(super) generations: BTreeMap<String, Generation>,
     /// By commit and message: whose it was when it was confirmed or put back.
-    pub(super) verdicts: BTreeMap<(u64, usize, u64), (String, u64)>,
+    pub(super) verdicts: BTreeMap<(u64, usize, u64), (String, Generation)>,
     /// Confirmed since somebody looked, with the server.
     pub(super) confirmed: Vec<(u64, String)>,
     /// Failures counted, by message.
@@ -210,7 +211,7 @@ impl Books {
     fn verdict(&mut self, (revision, index): (u64, usize), seq: u64) {
         let server = self.messages.get(&seq).and_then(|message| message.server.clone());
         let server = server.unwrap_or_default();
-        let generation = self.generations.get(&server).copied().unwrap_or(0);
+        let generation = self.generations.get(&server).copied().unwrap_or_default();
         self.verdicts.insert((revision, index, seq), (server, generation));
     }
 }

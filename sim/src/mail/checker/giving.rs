@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use instep_model::registration::Generation;
+
 use super::Finding;
 use super::books::{Books, State};
 use crate::mail::fact::Fact;
@@ -62,8 +64,8 @@ impl<'a> Shown<'a> {
 pub(super) fn each_endpoint_keeps_its_order(facts: &[Fact]) -> Result<(), Finding> {
     let mut shown = Shown::default();
     // What a registration has been given or asked about, and what is still to be written to it.
-    let mut known = BTreeMap::<(&str, u64), BTreeSet<u64>>::new();
-    let mut chosen = BTreeMap::<(&str, u64), Outbox>::new();
+    let mut known = BTreeMap::<(&str, Generation), BTreeSet<u64>>::new();
+    let mut chosen = BTreeMap::<(&str, Generation), Outbox>::new();
     let mut books = Books::default();
     // What was over once by the clock may have been left out then.
     let mut latest = 0;
@@ -169,10 +171,10 @@ fn overtaken(books: &Books, seq: u64, known: &BTreeSet<u64>, latest: u64) -> Opt
 
 pub(super) fn what_is_unconfirmed_is_asked_about_first(facts: &[Fact]) -> Result<(), Finding> {
     // By server and message: the registration that was given it last, since the hub came up.
-    let mut given = BTreeMap::<(&str, u64), u64>::new();
-    let mut asked = BTreeMap::<(&str, u64, u64), u32>::new();
-    let mut newest = BTreeMap::<&str, u64>::new();
-    let mut declared = BTreeSet::<(&str, u64)>::new();
+    let mut given = BTreeMap::<(&str, u64), Generation>::new();
+    let mut asked = BTreeMap::<(&str, Generation, u64), u32>::new();
+    let mut newest = BTreeMap::<&str, Generation>::new();
+    let mut declared = BTreeSet::<(&str, Generation)>::new();
     let mut shown = Shown::default();
     for (at, fact) in facts.iter().enumerate() {
         let before: BTreeMap<u64, _> = match fact {
@@ -229,7 +231,7 @@ fn takings(books: &Books) -> BTreeMap<u64, u64> {
 }
 
 pub(super) fn a_window_is_kept(facts: &[Fact]) -> Result<(), Finding> {
-    let mut credits = BTreeMap::<(&str, u64), usize>::new();
+    let mut credits = BTreeMap::<(&str, Generation), usize>::new();
     for (at, fact) in facts.iter().enumerate() {
         match fact {
             Fact::Joined { server, generation, credit, .. } => {

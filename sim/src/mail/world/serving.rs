@@ -46,7 +46,7 @@ impl World {
                 sent.accepted = true;
                 self.facts.push(Fact::Accepted { id: sent.id, seq: result as u64 });
             }
-            Want::Register(at) => self.registered(at, result as u64),
+            Want::Register(at) => self.registered(at, Generation(result as u64)),
             Want::Judge { link, generation, seq, failed } => {
                 let server = SERVERS[self.links[link].server];
                 let outcome = result;
@@ -57,7 +57,7 @@ impl World {
         }
     }
 
-    fn registered(&mut self, at: usize, generation: u64) {
+    fn registered(&mut self, at: usize, generation: Generation) {
         // A registration is told to the delivery with a state that knows it.
         while self.show(false) {}
         let link = &mut self.links[at];
@@ -73,39 +73,48 @@ impl World {
             _ => have,
         };
         let credit = if self.fault == Some(Fault::IgnoreCredit) { credit * 10 } else { credit };
-        self.hub.tell(Event::Registered { server: number, generation, credit, have }, self.now_ms);
+        self.hub.tell(
+            Event::Registered { registration: number.at(generation), credit, have },
+            self.now_ms,
+        );
     }
 
     fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::Give { server, generation, seqs, .. } => {
-                let Some(at) = self.link_of(server, generation) else { return };
+            Effect::Give { registration, seqs, .. } => {
+                let Some(at) = self.link_of(registration) else { return };
                 let link = &mut self.links[at];
                 let mail = &self.hub.shown;
                 let route = |seq: &u64| mail.message(*seq).map_or(0, |message| message.generation);
                 let give = |seq: &u64| Down::Give { seq: *seq, route: route(seq) };
                 link.outbox.extend(seqs.iter().map(give));
-                let unconfirmed =
-                    self.hub.delivery.unconfirmed(server, generation, 0, u64::MAX).len();
+                let unconfirmed = self.hub.delivery.unconfirmed(registration, 0, u64::MAX).len();
                 let server = SERVERS[link.server];
                 let now_ms = self.now_ms;
-                self.facts.push(Fact::Chosen { server, generation, seqs, unconfirmed, now_ms });
+                self.facts.push(Fact::Chosen {
+                    server,
+                    generation: registration.generation,
+                    seqs,
+                    unconfirmed,
+                    now_ms,
+                });
             }
-            Effect::Ask { server, generation, seqs } => {
-                let Some(at) = self.link_of(server, generation) else { return };
+            Effect::Ask { registration, seqs } => {
+                let Some(at) = self.link_of(registration) else { return };
                 let link = &mut self.links[at];
                 let server = SERVERS[link.server];
                 link.outbox.push_back(Down::Ask(seqs.clone()));
-                self.facts.push(Fact::Asked { server, generation, seqs });
+                self.facts.push(Fact::Asked { server, generation: registration.generation, seqs });
             }
-            Effect::Gone { server, generation, seqs } => {
-                if let Some(at) = self.link_of(server, generation) {
+            Effect::Gone { registration, seqs } => {
+                if let Some(at) = self.link_of(registration) {
                     self.links[at].outbox.push_back(Down::Gone(seqs));
                 }
             }
             // A link that is replaced finds out by the answers that it gets.
             Effect::Replaced { .. } => {}
-            Effect::Broke { server, generation, seqs } => {
+            Effect::Broke { registration, seqs } => {
+                let RegistrationId { server, generation } = registration;
                 let Some(server) = self.hub.shown.server(server) else { return };
                 let server = Arc::clone(&server.server);
                 let broke = seqs.into_iter().map(|seq| {
@@ -119,7 +128,8 @@ impl World {
     }
 
     /// The link by which a server has registered, while the hub takes it for there.
-    fn link_of(&self, server: u32, generation: u64) -> Option<usize> {
+    fn link_of(&self, of: RegistrationId) -> Option<usize> {
+        let RegistrationId { server, generation } = of;
         let server = self.hub.shown.server(server)?;
         let at = SERVERS.iter().position(|known| **known == *server.server)?;
         self.links
@@ -257,7 +267,7 @@ impl World {
             Up::AckRange(first, last) => {
                 let meant = match self.fault {
                     Some(Fault::RangesByTheBooks) => {
-                        self.hub.delivery.unconfirmed(number, generation, first, last)
+                        self.hub.delivery.unconfirmed(number.at(generation), first, last)
                     }
                     _ => link.given.range(first, last).seqs,
                 };
@@ -281,12 +291,13 @@ impl World {
             }),
             Up::Started(seq) => {
                 self.facts.push(Fact::Began { server, seq });
-                let event = Event::Started { server: number, generation, seqs: vec![seq] };
+                let event = Event::Started { registration: number.at(generation), seqs: vec![seq] };
                 self.hub.tell(event, self.now_ms);
             }
             Up::HasNot(seqs) => {
                 self.facts.push(Fact::HasNot { server, generation, seqs: seqs.clone() });
-                self.hub.tell(Event::HasNot { server: number, generation, seqs }, self.now_ms);
+                self.hub
+                    .tell(Event::HasNot { registration: number.at(generation), seqs }, self.now_ms);
             }
         }
         self.settle_up();
@@ -296,7 +307,7 @@ impl World {
     fn judge(
         &mut self,
         link: usize,
-        generation: u64,
+        generation: Generation,
         seq: u64,
         what: impl FnOnce(Hold) -> MailOperation,
     ) {
@@ -339,11 +350,12 @@ impl World {
         let Some(generation) = link.generation else { return };
         let Some(number) = self.hub.shown.server_number(server) else { return };
         if self.fault == Some(Fault::CountPrefetched) {
-            let seqs = self.hub.delivery.unconfirmed(number, generation, 0, u64::MAX);
-            self.hub.tell(Event::Started { server: number, generation, seqs }, self.now_ms);
+            let seqs = self.hub.delivery.unconfirmed(number.at(generation), 0, u64::MAX);
+            self.hub
+                .tell(Event::Started { registration: number.at(generation), seqs }, self.now_ms);
         }
         self.facts.push(Fact::Left { server, generation });
-        self.hub.tell(Event::Left { server: number, generation }, self.now_ms);
+        self.hub.tell(Event::Left { registration: number.at(generation) }, self.now_ms);
         self.settle_up();
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::limits;
-use crate::mail::{Mail, Message, Slot, Status};
+use crate::mail::{Mail, Message, ServerNo, Slot, Status};
 use crate::registration::Registration;
 use crate::window::{Most, Window};
 
@@ -105,10 +105,10 @@ impl Desk {
     /// Gives every endpoint a turn, from the one behind the last on; false if none took it.
     pub(super) fn take_round(
         &mut self,
-        server: u32,
+        server: ServerNo,
         mail: &Mail,
         at: Moment,
-        doubt: &BTreeMap<u64, u32>,
+        doubt: &BTreeMap<u64, ServerNo>,
         taken: &mut Taken,
     ) -> bool {
         let start = self.cursor;
@@ -135,7 +135,7 @@ impl Desk {
         first: Slot,
         mail: &Mail,
         at: Moment,
-        doubt: &BTreeMap<u64, u32>,
+        doubt: &BTreeMap<u64, ServerNo>,
         taken: &mut Taken,
     ) -> bool {
         let Slot { server, endpoint, .. } = first;

@@ -1,17 +1,15 @@
 //! Events and effects of the delivery.
 
 use crate::limits;
-use crate::mail::MailChange;
+use crate::mail::{MailChange, RegistrationId};
 
 /// Event of the delivery: its input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// Somebody has registered for a server.
     Registered {
-        /// The server.
-        server: u32,
-        /// Generation, which tells the registration from all before.
-        generation: u64,
+        /// The registration.
+        registration: RegistrationId,
         /// Messages that it may have unconfirmed.
         credit: usize,
         /// The messages that it has, if it says so: it need not be asked.
@@ -19,60 +17,46 @@ pub enum Event {
     },
     /// A registration is gone.
     Left {
-        /// The server.
-        server: u32,
         /// The registration.
-        generation: u64,
+        registration: RegistrationId,
     },
     /// A registration may have so many messages unconfirmed.
     Credit {
-        /// The server.
-        server: u32,
         /// The registration.
-        generation: u64,
+        registration: RegistrationId,
         /// Messages.
         credit: usize,
     },
     /// A registration begins with messages.
     Started {
-        /// The server.
-        server: u32,
         /// The registration.
-        generation: u64,
+        registration: RegistrationId,
         /// The messages.
         seqs: Vec<u64>,
     },
     /// A registration has not got these messages.
     HasNot {
-        /// The server.
-        server: u32,
         /// The registration.
-        generation: u64,
+        registration: RegistrationId,
         /// The messages.
         seqs: Vec<u64>,
     },
     /// A registration that pulls is back: nobody has taken over meanwhile.
     Resumed {
-        /// The server.
-        server: u32,
         /// The registration.
-        generation: u64,
+        registration: RegistrationId,
     },
     /// A pull has begun.
     PullBegan {
-        /// The server.
-        server: u32,
         /// The registration.
-        generation: u64,
+        registration: RegistrationId,
         /// Messages that it takes.
         most: usize,
     },
     /// A pull has ended, and with it what it was still allowed to be given.
     PullEnded {
-        /// The server.
-        server: u32,
         /// The registration.
-        generation: u64,
+        registration: RegistrationId,
         /// Messages that it did not take.
         unused: usize,
         /// Messages that it took, and that nobody has got.
@@ -89,10 +73,8 @@ pub enum Event {
 pub enum Effect {
     /// Give messages to a server, until their leases end.
     Give {
-        /// The server.
-        server: u32,
         /// The registration.
-        generation: u64,
+        registration: RegistrationId,
         /// The messages.
         seqs: Vec<u64>,
         /// End of their leases.
@@ -100,36 +82,28 @@ pub enum Effect {
     },
     /// Ask a server which of these it has.
     Ask {
-        /// The server.
-        server: u32,
         /// The registration.
-        generation: u64,
+        registration: RegistrationId,
         /// The messages.
         seqs: Vec<u64>,
     },
     /// Tell a registration that another one has taken over, or that its server is forgotten:
     /// nothing follows.
     Replaced {
-        /// The server.
-        server: u32,
         /// The registration.
-        generation: u64,
+        registration: RegistrationId,
     },
     /// Tell a server that messages are not its own any more.
     Gone {
-        /// The server.
-        server: u32,
         /// The registration.
-        generation: u64,
+        registration: RegistrationId,
         /// The messages.
         seqs: Vec<u64>,
     },
     /// Count a failure of messages that their server had begun with.
     Broke {
-        /// The server.
-        server: u32,
         /// The registration.
-        generation: u64,
+        registration: RegistrationId,
         /// The messages.
         seqs: Vec<u64>,
     },

@@ -2,10 +2,12 @@
 //! it asked for, and nothing between two pulls: a window would fill an outbox that nobody empties.
 
 use super::Delivery;
+use crate::mail::RegistrationId;
 
 impl Delivery {
     /// A registration that pulls is back. What it was given before it is asked about.
-    pub(super) fn resume(&mut self, server: u32, generation: u64, now_ms: u64) {
+    pub(super) fn resume(&mut self, id: RegistrationId, now_ms: u64) {
+        let RegistrationId { server, generation } = id;
         let desk = self.desks.entry(server).or_default();
         let Ok(replaced) = desk.registration.resume(generation) else {
             // It is there, unless another one has taken over.
@@ -21,31 +23,31 @@ impl Delivery {
     }
 
     /// It may be given so many more.
-    pub(super) fn pull_began(&mut self, of: (u32, u64), most: usize, now_ms: u64) {
-        let Some(desk) = self.desk(of.0, of.1) else { return };
+    pub(super) fn pull_began(&mut self, of: RegistrationId, most: usize, now_ms: u64) {
+        let Some(desk) = self.desk(of) else { return };
         if desk.window.pull(most) {
             // What became due while nobody was there.
             let due = desk.window.iter().filter(|(_, flight)| flight.deadline <= now_ms);
-            let due: Vec<_> = due.map(|(seq, flight)| (flight.deadline, of.0, seq)).collect();
+            let due: Vec<_> = due.map(|(seq, flight)| (flight.deadline, of.server, seq)).collect();
             self.deadlines.extend(due);
         }
-        self.hungry.insert(of.0);
+        self.hungry.insert(of.server);
     }
 
     /// It may be given no more than the other pulls of the registration take.
-    pub(super) fn pull_ended(&mut self, of: (u32, u64), unused: usize, back: &[u64]) {
-        let Some(desk) = self.desk(of.0, of.1) else { return };
+    pub(super) fn pull_ended(&mut self, of: RegistrationId, unused: usize, back: &[u64]) {
+        let Some(desk) = self.desk(of) else { return };
         desk.window.end_pull(unused);
         for seq in back {
-            self.give_again(of.0, *seq);
+            self.give_again(of.server, *seq);
         }
     }
 
     /// Returns true if somebody takes what a registration is given now.
     #[must_use]
-    pub fn is_there(&self, server: u32, generation: u64) -> bool {
-        let desk = self.desks.get(&server);
-        let desk = desk.filter(|desk| desk.registration.is_held_by(generation));
+    pub fn is_there(&self, of: RegistrationId) -> bool {
+        let desk = self.desks.get(&of.server);
+        let desk = desk.filter(|desk| desk.registration.is_held_by(of.generation));
         desk.is_some_and(|desk| desk.window.is_open())
     }
 }

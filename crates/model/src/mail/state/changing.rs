@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     EndpointState, Mail, MailChange, MailRecord, Message, NOWHERE, Numbered, Place, QueueState,
-    ServerState, Slot, Status, number_in,
+    ServerNo, ServerState, Slot, Status, number_in,
 };
 use crate::name::Name;
 
@@ -103,7 +103,7 @@ impl Mail {
         if server.is_some() {
             self.is_routed_by(endpoint, via.as_deref());
         }
-        let server = server.map_or(NOWHERE, |server| self.intern_server(&server));
+        let server = server.map_or(ServerNo::NOWHERE, |server| self.intern_server(&server));
         let message = Message {
             id,
             digest,
@@ -131,7 +131,7 @@ impl Mail {
     }
 
     /// Routes a message to a server.
-    fn reroute(&mut self, seq: u64, (server, generation): (u32, u32), see: Sink<'_>) -> bool {
+    fn reroute(&mut self, seq: u64, (server, generation): (ServerNo, u32), see: Sink<'_>) -> bool {
         let Some(before) = self.messages.get(seq).map(|message| message.server) else {
             return false;
         };
@@ -230,7 +230,7 @@ impl Mail {
 
     /// Pending messages of an endpoint that have a server.
     fn pending_to(&self, endpoint: u32) -> u64 {
-        let of = (endpoint, 0)..=(endpoint, NOWHERE - 1);
+        let of = (endpoint, ServerNo(0))..=(endpoint, ServerNo::LAST);
         self.counts.range(of).map(|(_, count)| *count).sum()
     }
 
@@ -241,9 +241,10 @@ impl Mail {
         pending + self.endpoints.len() as u64
     }
 
-    fn readdress(&mut self, endpoint: u32, (server, generation): (u32, u32), see: Sink<'_>) {
-        let of = (endpoint, 0)..=(endpoint, NOWHERE - 1);
-        let servers: Vec<u32> = self.counts.range(of).map(|((_, server), _)| *server).collect();
+    fn readdress(&mut self, endpoint: u32, (server, generation): (ServerNo, u32), see: Sink<'_>) {
+        let of = (endpoint, ServerNo(0))..=(endpoint, ServerNo::LAST);
+        let servers: Vec<ServerNo> =
+            self.counts.range(of).map(|((_, server), _)| *server).collect();
         // What is at this server stays, by the route that brought it: whoever has it keeps it.
         for from in servers.into_iter().filter(|from| *from != server) {
             for seq in self.pending_at(from, endpoint) {
@@ -253,7 +254,7 @@ impl Mail {
     }
 
     /// The pending messages of an endpoint at a server, resting ones too.
-    fn pending_at(&self, server: u32, endpoint: u32) -> Vec<u64> {
+    fn pending_at(&self, server: ServerNo, endpoint: u32) -> Vec<u64> {
         let from = Place::new(Slot { server, endpoint, rank: 0, seq: 0 });
         let to = Place::new(Slot { server, endpoint, rank: u8::MAX, seq: u64::MAX });
         let ready = self.ready.range(from, to);
@@ -282,23 +283,23 @@ impl Mail {
         match message.status {
             Status::Pending => {
                 queue.pending += 1;
-                queue.unrouted += u64::from(server == NOWHERE);
-                self.by_server.insert(Numbered::new(server, seq));
+                queue.unrouted += u64::from(server == ServerNo::NOWHERE);
+                self.by_server.insert(Numbered::new(server.0, seq));
                 *self.counts.entry((endpoint, server)).or_default() += 1;
                 if expires > 0 {
                     self.expiring.insert((expires, seq));
                 }
                 if not_before > 0 {
                     self.resting.insert((not_before, seq));
-                    if server != NOWHERE {
+                    if server != ServerNo::NOWHERE {
                         self.aside.insert(Place::new(message.slot(seq)));
                     }
-                } else if server != NOWHERE {
+                } else if server != ServerNo::NOWHERE {
                     let slot = message.slot(seq);
                     self.ready.insert(Place::new(slot));
                     see(MailChange::Ready(slot));
                 }
-                if server != NOWHERE {
+                if server != ServerNo::NOWHERE {
                     self.update_server(server, |server| server.pending += 1);
                 }
             }
@@ -316,8 +317,8 @@ impl Mail {
         match message.status {
             Status::Pending => {
                 queue.pending -= 1;
-                queue.unrouted -= u64::from(server == NOWHERE);
-                self.by_server.remove(Numbered::new(server, seq));
+                queue.unrouted -= u64::from(server == ServerNo::NOWHERE);
+                self.by_server.remove(Numbered::new(server.0, seq));
                 let left = self.counts.get_mut(&(endpoint, server)).map(|count| {
                     *count -= 1;
                     *count
@@ -327,7 +328,7 @@ impl Mail {
                 }
                 self.expiring.remove((expires, seq));
                 self.resting.remove((not_before, seq));
-                if server != NOWHERE {
+                if server != ServerNo::NOWHERE {
                     self.ready.remove(Place::new(message.slot(seq)));
                     self.aside.remove(Place::new(message.slot(seq)));
                     self.update_server(server, |server| server.pending -= 1);
@@ -389,7 +390,7 @@ impl Mail {
         }
     }
 
-    pub(super) fn intern_server(&mut self, server: &str) -> u32 {
+    pub(super) fn intern_server(&mut self, server: &str) -> ServerNo {
         if let Some(number) = self.server_numbers.get(server) {
             return *number;
         }
@@ -403,7 +404,7 @@ impl Mail {
             }
             None => {
                 self.servers.push_back(state);
-                u32::try_from(self.servers.len() - 1).unwrap_or(NOWHERE - 1)
+                ServerNo::of(self.servers.len() - 1)
             }
         };
         self.server_numbers.insert(name, number);
@@ -431,8 +432,12 @@ impl Mail {
         number
     }
 
-    pub(super) fn update_server(&mut self, number: u32, update: impl FnOnce(&mut ServerState)) {
-        if let Some(server) = self.servers.get_mut(number as usize) {
+    pub(super) fn update_server(
+        &mut self,
+        number: ServerNo,
+        update: impl FnOnce(&mut ServerState),
+    ) {
+        if let Some(server) = self.servers.get_mut(number.index()) {
             update(server);
         }
     }

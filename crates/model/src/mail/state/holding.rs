@@ -10,22 +10,22 @@
 //! ([`MailRecord::ServersForgotten`](super::MailRecord)). The registrations that come after it have
 //! larger generations than all that were forgotten: a number that was given out never fits another.
 
-use super::{Mail, MailChange, NOWHERE};
-use crate::registration;
+use super::{Mail, MailChange, NOWHERE, ServerNo};
+use crate::registration::Generation;
 
 impl Mail {
     /// A message has come to an endpoint and a server.
-    pub(super) fn hold(&mut self, endpoint: u32, server: u32) {
+    pub(super) fn hold(&mut self, endpoint: u32, server: ServerNo) {
         *self.held.entry(endpoint).or_default() += 1;
         self.hold_server(server);
     }
 
-    pub(super) fn hold_server(&mut self, server: u32) {
+    pub(super) fn hold_server(&mut self, server: ServerNo) {
         self.update_server(server, |server| server.held += 1);
     }
 
     /// A message of them is forgotten.
-    pub(super) fn let_go(&mut self, endpoint: u32, server: u32) {
+    pub(super) fn let_go(&mut self, endpoint: u32, server: ServerNo) {
         let left = self.held.get_mut(&endpoint).map(|count| {
             *count -= 1;
             *count
@@ -37,7 +37,7 @@ impl Mail {
         self.let_go_server(server);
     }
 
-    pub(super) fn let_go_server(&mut self, server: u32) {
+    pub(super) fn let_go_server(&mut self, server: ServerNo) {
         self.update_server(server, |server| server.held -= 1);
         self.release_server(server);
     }
@@ -68,9 +68,9 @@ impl Mail {
     }
 
     /// Forgets a server that nothing holds.
-    pub(super) fn release_server(&mut self, number: u32) {
-        let state = self.servers.get(number as usize);
-        if state.is_some_and(|state| state.held == 0 && state.generation == 0) {
+    pub(super) fn release_server(&mut self, number: ServerNo) {
+        let state = self.servers.get(number.index());
+        if state.is_some_and(|state| state.held == 0 && state.generation == Generation::NONE) {
             self.vacate_server(number);
         }
     }
@@ -78,7 +78,7 @@ impl Mail {
     /// Forgets a server without mail that had registered, and that nobody registers for any more.
     pub(super) fn forget_server(&mut self, server: &str, see: &mut dyn FnMut(MailChange)) {
         let Some(number) = self.server_number(server) else { return };
-        let Some(state) = self.servers.get(number as usize).filter(|state| state.held == 0) else {
+        let Some(state) = self.servers.get(number.index()).filter(|state| state.held == 0) else {
             return;
         };
         let generation = state.generation;
@@ -87,8 +87,8 @@ impl Mail {
         see(MailChange::Forgotten { server: number, generation });
     }
 
-    fn vacate_server(&mut self, number: u32) {
-        let Some(state) = self.servers.get_mut(number as usize) else { return };
+    fn vacate_server(&mut self, number: ServerNo) {
+        let Some(state) = self.servers.get_mut(number.index()) else { return };
         let gone = std::mem::take(state);
         if gone.server.is_empty() {
             return;
@@ -96,7 +96,7 @@ impl Mail {
         self.server_numbers.remove(&gone.server);
         self.vacant_servers.insert(number);
         while let Some(last) = self.servers.len().checked_sub(1)
-            && self.vacant_servers.remove(&(last as u32)).is_some()
+            && self.vacant_servers.remove(&ServerNo::of(last)).is_some()
         {
             self.servers.pop_back();
         }
@@ -108,7 +108,7 @@ impl Mail {
             self.release_endpoint(number as u32);
         }
         for number in 0..self.servers.len() {
-            self.release_server(number as u32);
+            self.release_server(ServerNo::of(number));
         }
     }
 
@@ -116,17 +116,17 @@ impl Mail {
     #[must_use]
     pub fn has_forgotten_names(&self) -> bool {
         let vacant = !self.vacant_endpoints.is_empty() || !self.vacant_servers.is_empty();
-        vacant || self.generations > 0
+        vacant || self.generations > Generation::NONE
     }
 
     /// The registered servers that nothing holds but their registration, and its generation.
-    pub fn idle_servers(&self) -> impl Iterator<Item = (u32, &super::ServerState)> {
-        self.servers().filter(|(_, state)| state.held == 0 && state.generation > 0)
+    pub fn idle_servers(&self) -> impl Iterator<Item = (ServerNo, &super::ServerState)> {
+        self.servers().filter(|(_, state)| state.held == 0 && state.generation > Generation::NONE)
     }
 
     /// The generation of the next registration of a server.
     #[must_use]
-    pub fn next_generation(&self, server: &str) -> u64 {
-        registration::above(self.generation(server), self.generations)
+    pub fn next_generation(&self, server: &str) -> Generation {
+        self.generation(server).next(self.generations)
     }
 }

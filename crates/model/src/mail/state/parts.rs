@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{EndpointState, Mail, Message, NOWHERE, QueueState, ServerState};
+use super::{EndpointState, Mail, Message, NOWHERE, QueueState, ServerNo, ServerState};
+use crate::registration::Generation;
 
 /// The parts of which a snapshot is made: everything else follows from them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,7 +31,7 @@ pub enum MailPart {
     /// The number of an endpoint that is forgotten.
     VacantEndpoint,
     /// The largest generation of a server that is forgotten.
-    Generations(u64),
+    Generations(Generation),
 }
 
 impl Mail {
@@ -45,7 +46,8 @@ impl Mail {
             true => MailPart::VacantEndpoint,
             false => MailPart::Endpoint(Arc::clone(&endpoint.name), endpoint.via),
         });
-        let generations = (self.generations > 0).then_some(MailPart::Generations(self.generations));
+        let generations = (self.generations > Generation::NONE)
+            .then_some(MailPart::Generations(self.generations));
         let messages = self
             .messages
             .range(0)
@@ -69,12 +71,12 @@ impl Mail {
                 });
             }
             MailPart::Server(server) => {
-                let number = self.servers.len() as u32;
+                let number = ServerNo::of(self.servers.len());
                 self.server_numbers.insert(Arc::clone(&server.server), number);
                 self.servers.push_back(ServerState { pending: 0, held: 0, ..server });
             }
             MailPart::VacantServer => {
-                self.vacant_servers.insert(self.servers.len() as u32);
+                self.vacant_servers.insert(ServerNo::of(self.servers.len()));
                 self.servers.push_back(ServerState::default());
             }
             MailPart::Endpoint(name, via) => {

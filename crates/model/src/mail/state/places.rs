@@ -1,6 +1,6 @@
 //! Members of the indexes, as small as they can be.
 
-use super::Slot;
+use super::{ServerNo, Slot};
 
 /// Numbers of messages below this have an order; a million a second reach it in two thousand years.
 const SEQS: u64 = (1 << 56) - 1;
@@ -8,7 +8,7 @@ const SEQS: u64 = (1 << 56) - 1;
 /// A [`Slot`] in 16 bytes instead of 24.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
-    server: u32,
+    server: ServerNo,
     endpoint: u32,
     /// The rank, then the number.
     order: u64,

@@ -1,10 +1,11 @@
 //! A clock that is set, forward or back, while messages rest or have a time to live.
 
 use super::*;
+use crate::registration::Generation;
 
 const HOUR: u64 = 60 * 60 * 1_000;
 
-fn resting(house: &mut House, seq: u64, server: &str, generation: u64, delay_ms: u64) {
+fn resting(house: &mut House, seq: u64, server: &str, generation: Generation, delay_ms: u64) {
     let hold = Hold { server: server.into(), generation, seq };
     let nack = MailOperation::Nack { hold, delay_ms, failed: false };
     assert_eq!(house.mail(nack), outcome::OK);

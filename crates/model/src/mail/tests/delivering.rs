@@ -7,9 +7,11 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use crate::limits;
+use crate::mail::ServerNo;
 use crate::mail::delivery::{Delivery, Effect, Event, Times};
 use crate::mail::{Mail, MailChange, MailRecord, Message, Status};
 use crate::name::Name;
+use crate::registration::Generation;
 
 const SERVERS: [&str; 3] = ["7", "8", "9"];
 const ENDPOINTS: [&str; 4] = ["org/1", "org/2", "org/3", "org/4"];
@@ -66,7 +68,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 /// A registration, as whoever holds it sees it.
 #[derive(Default)]
 struct Registration {
-    generation: u64,
+    generation: Generation,
     is_there: bool,
     credit: usize,
     /// Messages that it was given, was asked about, or said that it has, and has still.
@@ -100,7 +102,10 @@ impl Post {
             asked: vec![],
         };
         let queue = MailRecord::Queue { queue: Name::new("mail").unwrap() };
-        let known = |server: &str| MailRecord::Registered { server: server.into(), generation: 1 };
+        let known = |server: &str| MailRecord::Registered {
+            server: server.into(),
+            generation: Generation(1),
+        };
         for record in std::iter::once(queue).chain(SERVERS.map(known)) {
             post.mail.apply(record, post.now_ms, &mut |_| {});
         }
@@ -121,17 +126,17 @@ impl Post {
         self.handle(Event::Changed(changes));
     }
 
-    fn register(&mut self, server: usize) -> u64 {
-        let generation = self.registrations[server].generation.max(1) + 1;
+    fn register(&mut self, server: usize) -> Generation {
+        let generation = Generation(self.registrations[server].generation.0.max(1) + 1);
         self.write(MailRecord::Registered { server: SERVERS[server].into(), generation });
         generation
     }
 
-    fn number(&self, server: usize) -> u32 {
+    fn number(&self, server: usize) -> ServerNo {
         self.mail.server_number(SERVERS[server]).unwrap()
     }
 
-    fn at(&self, number: u32) -> usize {
+    fn at(&self, number: ServerNo) -> usize {
         let server = self.mail.server(number).unwrap();
         SERVERS.iter().position(|known| **known == *server.server).unwrap()
     }
@@ -142,7 +147,7 @@ impl Post {
 
     fn unconfirmed(&self, server: usize) -> Vec<u64> {
         let generation = self.registrations[server].generation;
-        self.delivery.unconfirmed(self.number(server), generation, 0, u64::MAX)
+        self.delivery.unconfirmed(self.number(server).at(generation), 0, u64::MAX)
     }
 
     /// One of what a server has unconfirmed.
@@ -156,18 +161,20 @@ impl Post {
         let mut given = vec![];
         while let Some(effect) = self.delivery.next_effect() {
             match effect {
-                Effect::Give { server, generation, seqs, .. } => {
-                    let at = self.at(server);
-                    self.is_for(at, generation);
+                Effect::Give { registration, seqs, .. } => {
+                    let at = self.at(registration.server);
+                    self.is_for(at, registration.generation);
                     given.extend(seqs.into_iter().map(|seq| (at, seq)));
                 }
-                Effect::Ask { server, generation, seqs } => {
-                    let at = self.at(server);
-                    self.is_for(at, generation);
+                Effect::Ask { registration, seqs } => {
+                    let at = self.at(registration.server);
+                    self.is_for(at, registration.generation);
                     self.registrations[at].known.extend(&seqs);
                     self.asked.extend(seqs.into_iter().map(|seq| (at, seq)));
                 }
-                Effect::Gone { server, generation, .. } => self.is_for(self.at(server), generation),
+                Effect::Gone { registration, .. } => {
+                    self.is_for(self.at(registration.server), registration.generation);
+                }
                 Effect::Broke { .. } | Effect::Replaced { .. } => {}
             }
         }
@@ -177,7 +184,7 @@ impl Post {
     }
 
     /// Asserts that an effect is for the registration that is there.
-    fn is_for(&self, server: usize, generation: u64) {
+    fn is_for(&self, server: usize, generation: Generation) {
         let registration = &self.registrations[server];
         assert!(registration.is_there && registration.generation == generation);
     }
@@ -248,20 +255,20 @@ impl Post {
                 let Registration { generation, is_there, .. } = &mut self.registrations[server];
                 *is_there = false;
                 let (server, generation) = (self.mail.server_number(SERVERS[server]), *generation);
-                self.handle(Event::Left { server: server.unwrap(), generation });
+                self.handle(Event::Left { registration: server.unwrap().at(generation) });
             }
             Step::Credit { server, credit } => {
                 let registration = &mut self.registrations[server];
                 registration.credit = credit;
                 let generation = registration.generation;
                 let server = self.number(server);
-                self.handle(Event::Credit { server, generation, credit });
+                self.handle(Event::Credit { registration: server.at(generation), credit });
             }
             Step::Start { server, nth } => {
                 let seqs = self.nth(server, nth).into_iter().collect();
                 let generation = self.registrations[server].generation;
                 let server = self.number(server);
-                self.handle(Event::Started { server, generation, seqs });
+                self.handle(Event::Started { registration: server.at(generation), seqs });
             }
             Step::HasNot { server, nth } => {
                 let seqs = self.nth(server, nth).into_iter().collect();
@@ -320,7 +327,7 @@ impl Post {
             unanswered: if have.is_none() { held.into_iter().collect() } else { BTreeSet::new() },
         };
         let number = self.number(server);
-        self.handle(Event::Registered { server: number, generation, credit, have });
+        self.handle(Event::Registered { registration: number.at(generation), credit, have });
     }
 
     fn has_not(&mut self, server: usize, seqs: Vec<u64>) {
@@ -334,7 +341,7 @@ impl Post {
         }
         let generation = registration.generation;
         let server = self.number(server);
-        self.handle(Event::HasNot { server, generation, seqs });
+        self.handle(Event::HasNot { registration: server.at(generation), seqs });
     }
 
     fn release(&mut self) {

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::{House, ack};
 use crate::mail::{MailOperation, MailRules};
+use crate::registration::Generation;
 
 /// Forgets what has ended as soon as it has.
 fn forgetful() -> MailRules {
@@ -19,14 +20,14 @@ impl House {
     }
 
     /// A message that is sent, done and forgotten.
-    fn used_once(&mut self, to: &str, server: &str, generation: u64) {
+    fn used_once(&mut self, to: &str, server: &str, generation: Generation) {
         let seq = self.send(to);
         self.mail(ack(server, generation, seq));
         self.now_ms += 1;
         assert_eq!(self.tend(), 1);
     }
 
-    fn forget(&mut self, server: &str, generation: u64) -> i64 {
+    fn forget(&mut self, server: &str, generation: Generation) -> i64 {
         self.mail(MailOperation::ForgetServers(vec![(server.into(), generation)]))
     }
 
@@ -91,7 +92,7 @@ fn a_server_without_mail_is_forgotten_when_it_has_not_registered_since() {
     house.mail(ack("7", generation, seq));
     house.now_ms += 1;
     house.tend();
-    assert_eq!(house.forget("7", generation - 1), 0, "somebody has registered since");
+    assert_eq!(house.forget("7", Generation(generation.0 - 1)), 0, "somebody has registered since");
     assert_eq!(house.forget("7", generation), 1);
     assert_eq!(house.servers(), [""; 0]);
     house.check_copies();

@@ -4,8 +4,10 @@ use serde_json::json;
 
 use super::{House, hold};
 use crate::limits;
+use crate::mail::ServerNo;
 use crate::mail::delivery::{Delivery, Effect, Event, Times};
 use crate::mail::{MailOperation, Status};
+use crate::registration::Generation;
 
 const NOTHING: [u64; 0] = [];
 const TIMES: Times = Times { lease_ms: 1_000, ask_ms: 100 };
@@ -38,7 +40,7 @@ impl Post {
         self.handle(Event::Changed(changes))
     }
 
-    pub(super) fn number(&self, server: &str) -> u32 {
+    pub(super) fn number(&self, server: &str) -> ServerNo {
         self.house.owner.state().mail.server_number(server).unwrap()
     }
 
@@ -47,20 +49,21 @@ impl Post {
         server: &str,
         credit: usize,
         have: Option<Vec<u64>>,
-    ) -> (u64, Vec<Effect>) {
+    ) -> (Generation, Vec<Effect>) {
         let generation = self.house.register(server);
         self.house.changes.clear();
         let server = self.number(server);
-        let effects = self.handle(Event::Registered { server, generation, credit, have });
+        let effects =
+            self.handle(Event::Registered { registration: server.at(generation), credit, have });
         (generation, effects)
     }
 
-    pub(super) fn leave(&mut self, server: &str, generation: u64) -> Vec<Effect> {
+    pub(super) fn leave(&mut self, server: &str, generation: Generation) -> Vec<Effect> {
         let server = self.number(server);
-        self.handle(Event::Left { server, generation })
+        self.handle(Event::Left { registration: server.at(generation) })
     }
 
-    pub(super) fn ack(&mut self, server: &str, generation: u64, seq: u64) -> Vec<Effect> {
+    pub(super) fn ack(&mut self, server: &str, generation: Generation, seq: u64) -> Vec<Effect> {
         assert_eq!(self.house.mail(super::ack(server, generation, seq)), 0);
         self.learn()
     }
@@ -123,8 +126,12 @@ fn a_window_bounds_what_is_unconfirmed_and_each_confirmation_makes_room() {
     assert_eq!(given(&post.ack("7", generation, 2)), [4]);
     assert_eq!(given(&post.ack("7", generation, 1)), [5]);
     let server = post.number("7");
-    assert_eq!(given(&post.handle(Event::Credit { server, generation, credit: 5 })), [6, 7]);
-    assert_eq!(given(&post.handle(Event::Credit { server, generation: 99, credit: 50 })), NOTHING);
+    assert_eq!(
+        given(&post.handle(Event::Credit { registration: server.at(generation), credit: 5 })),
+        [6, 7]
+    );
+    let other = server.at(Generation(99));
+    assert_eq!(given(&post.handle(Event::Credit { registration: other, credit: 50 })), NOTHING);
 }
 
 #[test]
@@ -182,7 +189,7 @@ fn i39_after_another_registration_what_is_unconfirmed_is_asked_about_before_anyt
     // It has the first, and has not the second, which then comes before the third.
     assert_eq!(given(&post.ack("7", second, all[0])), NOTHING);
     let server = post.number("7");
-    let no = Event::HasNot { server, generation: second, seqs: vec![all[1]] };
+    let no = Event::HasNot { registration: server.at(second), seqs: vec![all[1]] };
     assert_eq!(given(&post.handle(no)), all[1..]);
     assert_eq!(post.leave("7", first), []);
 }
@@ -234,19 +241,19 @@ fn i35_only_what_was_begun_with_counts_as_failed_when_its_server_dies() {
             taken.extend(given(&post.pass(ms)));
             let doubted = asked(&post.pass(0));
             let server = post.number("7");
-            let no = Event::HasNot { server, generation, seqs: doubted };
+            let no = Event::HasNot { registration: server.at(generation), seqs: doubted };
             taken.extend(given(&post.handle(no)));
         }
         if !taken.contains(&all[2]) {
             continue;
         }
         let server = post.number("7");
-        post.handle(Event::Started { server, generation, seqs: vec![all[2]] });
+        post.handle(Event::Started { registration: server.at(generation), seqs: vec![all[2]] });
         for effect in post.leave("7", generation) {
-            if let Effect::Broke { generation, seqs, .. } = effect {
+            if let Effect::Broke { registration, seqs } = effect {
                 assert_eq!(seqs, [all[2]]);
                 poison_deaths += 1;
-                post.house.mail(MailOperation::Broke(hold("7", generation, all[2])));
+                post.house.mail(MailOperation::Broke(hold("7", registration.generation, all[2])));
                 post.learn();
             }
         }
@@ -263,7 +270,7 @@ fn i39_what_was_begun_with_is_asked_about_before_it_is_given_again() {
     let seq = post.send("org/1");
     let (first, _) = post.join("7", 64, None);
     let server = post.number("7");
-    post.handle(Event::Started { server, generation: first, seqs: vec![seq] });
+    post.handle(Event::Started { registration: server.at(first), seqs: vec![seq] });
     post.leave("7", first);
     post.house.mail(MailOperation::Broke(hold("7", first, seq)));
     post.learn();
@@ -274,7 +281,7 @@ fn i39_what_was_begun_with_is_asked_about_before_it_is_given_again() {
 
     assert_eq!((asked(&effects), given(&effects)), (vec![seq], vec![]));
     assert_eq!(
-        given(&post.handle(Event::HasNot { server, generation: second, seqs: vec![seq] })),
+        given(&post.handle(Event::HasNot { registration: server.at(second), seqs: vec![seq] })),
         [seq]
     );
 }
@@ -291,13 +298,13 @@ fn i41_after_a_move_the_old_server_is_told_and_the_new_one_is_given_the_rest_in_
     let effects = post.learn();
 
     let (seven, nine) = (post.number("7"), post.number("9"));
-    let gone = Effect::Gone { server: seven, generation, seqs: all[1..3].to_vec() };
+    let gone = Effect::Gone { registration: seven.at(generation), seqs: all[1..3].to_vec() };
     assert!(effects.contains(&gone), "{effects:?}");
     let lease_until = post.house.now_ms + TIMES.lease_ms;
     let seqs = all[1..].to_vec();
-    let give = Effect::Give { server: nine, generation: other, seqs, lease_until };
+    let give = Effect::Give { registration: nine.at(other), seqs, lease_until };
     assert!(effects.contains(&give), "{effects:?}");
-    assert_eq!(post.delivery.unconfirmed(seven, generation, 0, u64::MAX), Vec::<u64>::new());
+    assert_eq!(post.delivery.unconfirmed(seven.at(generation), 0, u64::MAX), Vec::<u64>::new());
 }
 
 #[test]
@@ -331,7 +338,7 @@ fn a_move_to_where_an_endpoint_is_takes_nothing_from_its_server() {
 
     assert_eq!(post.learn(), []);
     let seven = post.number("7");
-    assert_eq!(post.delivery.unconfirmed(seven, generation, 0, u64::MAX), [seq]);
+    assert_eq!(post.delivery.unconfirmed(seven.at(generation), 0, u64::MAX), [seq]);
     let mail = &post.house.owner.state().mail;
     assert!(mail.is_its_own(seq, seven, 1, 0), "by the route that brought it");
 }
@@ -353,7 +360,7 @@ fn i43_what_was_moved_away_and_back_before_it_was_written_comes_anew_and_in_orde
     let effects = post.learn();
 
     assert!(!before && now, "what waits to be written by the old route is left out");
-    let gone = Effect::Gone { server: seven, generation, seqs: all[..2].to_vec() };
+    let gone = Effect::Gone { registration: seven.at(generation), seqs: all[..2].to_vec() };
     assert!(effects.contains(&gone), "{effects:?}");
     assert_eq!(given(&effects), all[..2]);
 }
@@ -363,15 +370,15 @@ fn a_registration_that_a_newer_one_has_overtaken_is_told_though_that_one_is_gone
     let mut post = Post::new();
     post.send("org/1");
     let register = MailOperation::Register { server: "7".into() };
-    let older = u64::try_from(post.house.mail(register)).unwrap();
+    let older = Generation(u64::try_from(post.house.mail(register)).unwrap());
     let (newer, _) = post.join("7", 1, None);
     post.leave("7", newer);
     let server = post.number("7");
 
-    let late = Event::Registered { server, generation: older, credit: 1, have: None };
+    let late = Event::Registered { registration: server.at(older), credit: 1, have: None };
     let effects = post.handle(late);
-    let back = post.handle(Event::Resumed { server, generation: older });
+    let back = post.handle(Event::Resumed { registration: server.at(older) });
 
-    let replaced = Effect::Replaced { server, generation: older };
+    let replaced = Effect::Replaced { registration: server.at(older) };
     assert_eq!((effects, back), (vec![replaced.clone()], vec![replaced]));
 }

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::{House, Status, ack, hold};
 use crate::mail::MailOperation;
+use crate::registration::Generation;
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -59,7 +60,7 @@ struct Known {
 #[derive(Default)]
 struct Naive {
     directory: BTreeMap<usize, String>,
-    generations: BTreeMap<String, u64>,
+    generations: BTreeMap<String, Generation>,
     messages: Vec<Known>,
 }
 
@@ -75,8 +76,8 @@ impl Naive {
         }
     }
 
-    fn generation(&self, server: &str) -> u64 {
-        self.generations.get(server).copied().unwrap_or(0)
+    fn generation(&self, server: &str) -> Generation {
+        self.generations.get(server).copied().unwrap_or_default()
     }
 
     fn ready(&self, server: &str) -> Vec<(&'static str, u8, usize)> {
@@ -144,7 +145,8 @@ impl Both {
             Step::Ack { nth, server, stale } => {
                 let server = SERVERS[server];
                 let generation = self.naive.generation(server);
-                let generation = if stale { generation.wrapping_sub(1) } else { generation };
+                let generation =
+                    if stale { Generation(generation.0.wrapping_sub(1)) } else { generation };
                 let outcome = self.house.mail(ack(server, generation, nth as u64 + 1));
                 let own = self.pending(nth).filter(|(_, m)| m.server.as_deref() == Some(server));
                 if own.is_some() && !stale {

@@ -6,18 +6,19 @@ use super::giving::{Post, asked, given};
 use super::{MailOperation, ack, hold};
 use crate::mail::delivery::{Effect, Event};
 use crate::mail::{Status, outcome};
+use crate::registration::Generation;
 
 const NOTHING: [u64; 0] = [];
 
 impl Post {
-    fn pull(&mut self, generation: u64, most: usize) -> Vec<Effect> {
+    fn pull(&mut self, generation: Generation, most: usize) -> Vec<Effect> {
         let server = self.number("7");
-        self.handle(Event::PullBegan { server, generation, most })
+        self.handle(Event::PullBegan { registration: server.at(generation), most })
     }
 
-    fn pulled(&mut self, generation: u64, unused: usize, back: &[u64]) -> Vec<Effect> {
+    fn pulled(&mut self, generation: Generation, unused: usize, back: &[u64]) -> Vec<Effect> {
         let (server, back) = (self.number("7"), back.to_vec());
-        self.handle(Event::PullEnded { server, generation, unused, back })
+        self.handle(Event::PullEnded { registration: server.at(generation), unused, back })
     }
 
     fn expiring(&mut self, to: &str, ttl_ms: u64) -> u64 {
@@ -97,14 +98,14 @@ fn a_registration_that_nobody_has_replaced_goes_on() {
     post.leave("7", generation);
 
     let server = post.number("7");
-    post.handle(Event::Resumed { server, generation });
+    post.handle(Event::Resumed { registration: server.at(generation) });
     let effects = post.pull(generation, 10);
 
     assert_eq!(asked(&effects), all[..1]);
     post.ack("7", generation, all[0]);
     let (newer, effects) = post.join("7", 0, None);
     assert_eq!(asked(&effects), all[1..]);
-    post.handle(Event::Resumed { server, generation });
+    post.handle(Event::Resumed { registration: server.at(generation) });
     assert_eq!(given(&post.pull(generation, 10)), NOTHING);
     assert_eq!(given(&post.pull(newer, 10)), NOTHING);
 }

@@ -9,6 +9,7 @@ use crate::commit::Operation;
 use crate::limits;
 use crate::mail::{Hold, Letter, MailOperation};
 use crate::name::Name;
+use crate::registration::Generation;
 
 fn operation() -> impl Strategy<Value = Operation> {
     let letter =
@@ -26,7 +27,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         });
     let hold = (0..8_u64, 7..9_u64, 1..3_u64).prop_map(|(seq, server, generation)| Hold {
         server: server.to_string().into(),
-        generation,
+        generation: Generation(generation),
         seq,
     });
     let said = (hold, 0..4_u8).prop_map(|(hold, said)| {

@@ -16,10 +16,11 @@ use crate::mail::derived::derived_id;
 use crate::mail::kinds::Route;
 use crate::mail::{
     Endpoint, HIGHEST_PRIORITY, Hold, Keep, Letter, Mail, MailOperation, MailRecord, MailRules,
-    Message, NOWHERE, Origin, PRIORITY, Status, outcome,
+    Message, Origin, PRIORITY, ServerNo, Status, outcome,
 };
 use crate::name::Name;
 use crate::owner::Refusal;
+use crate::registration::Generation;
 use crate::row::Fields;
 
 impl<'a> Evaluation<'a> {
@@ -300,13 +301,13 @@ impl<'a> Evaluation<'a> {
         }
         let generation = self.books().next_generation(&server);
         self.write(MailRecord::Registered { server, generation });
-        Ok(number(generation))
+        Ok(number(generation.0))
     }
 
     /// Forgets servers; computes how many.
-    fn forget_servers(&mut self, servers: &[(Arc<str>, u64)]) -> i64 {
+    fn forget_servers(&mut self, servers: &[(Arc<str>, Generation)]) -> i64 {
         let mail = self.mail();
-        let is_idle = |(server, generation): &&(Arc<str>, u64)| {
+        let is_idle = |(server, generation): &&(Arc<str>, Generation)| {
             let number = mail.server_number(server);
             let state = number.and_then(|number| mail.server(number));
             state.is_some_and(|state| state.held == 0 && state.generation == *generation)
@@ -323,11 +324,11 @@ impl<'a> Evaluation<'a> {
     /// A pending message that the newest registration of its server speaks of.
     fn held(&mut self, hold: &Hold) -> Result<Message, i64> {
         let message = self.its_own(hold)?;
-        let newest = self.books().server(message.server).map_or(0, |server| server.generation);
-        // Nobody has registered before the first generation.
-        match newest == hold.generation && newest > 0 {
-            true => Ok(message),
-            false => Err(outcome::FENCED),
+        let newest = self.books().server(message.server).map(|server| server.generation);
+        if newest.is_some_and(|newest| hold.generation.is_newest(newest)) {
+            Ok(message)
+        } else {
+            Err(outcome::FENCED)
         }
     }
 
@@ -345,7 +346,7 @@ impl<'a> Evaluation<'a> {
             Status::Pending => {}
         }
         let server = self.books().server(message.server).map(|server| &*server.server);
-        if message.server == NOWHERE || server != Some(&*hold.server) {
+        if message.server == ServerNo::NOWHERE || server != Some(&*hold.server) {
             return Err(outcome::NOT_YOURS);
         }
         // Its time is over, also when the house has not got round to it.
@@ -390,7 +391,7 @@ impl<'a> Evaluation<'a> {
     fn fill_in(&mut self, seq: u64) -> Result<i64, Refusal> {
         let Some(message) = self.message(seq) else { return Ok(outcome::UNKNOWN) };
         let is_over = self.books().has_expired(seq, &message, self.now_ms);
-        if message.server != NOWHERE || message.status != Status::Pending || is_over {
+        if message.server != ServerNo::NOWHERE || message.status != Status::Pending || is_over {
             return Ok(outcome::DONE);
         }
         let text = self.mail().endpoint(message.endpoint).to_owned();

@@ -8,6 +8,7 @@ use instep_model::commit::Operation;
 use instep_model::limits;
 use instep_model::mail::MailOperation;
 use instep_model::owner::Receipt;
+use instep_model::registration::Generation;
 
 use super::LOOK;
 use super::dispatcher::Dispatcher;
@@ -18,7 +19,7 @@ use crate::topics::lock;
 /// State of the chores between two rounds.
 pub(super) struct Chores {
     /// Servers without mail and without a registration: the generation of each, and since when.
-    idle: HashMap<Arc<str>, (u64, Instant)>,
+    idle: HashMap<Arc<str>, (Generation, Instant)>,
     /// Expiry, the end of rests, forgetting.
     tending: Sweeping,
     look_at: Instant,

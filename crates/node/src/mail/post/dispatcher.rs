@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use instep_model::mail::delivery::{Effect, Event, Now};
-use instep_model::mail::{Hold, MailOperation, Status};
+use instep_model::mail::{Hold, MailOperation, RegistrationId, Status};
 use instep_model::state::State;
 
 use super::chores::Chores;
@@ -23,7 +23,7 @@ pub(super) struct Dispatcher {
     pub(super) state: Arc<State>,
     pub(super) chores: Chores,
     pub(super) unsettled: Unsettled,
-    outboxes: HashMap<(u32, u64), SharedOutbox>,
+    outboxes: HashMap<RegistrationId, SharedOutbox>,
 }
 
 impl Dispatcher {
@@ -67,49 +67,49 @@ impl Dispatcher {
                 }
                 Event::Changed(changes)
             }
-            Arrival::Registered(event, server, generation, outbox) => {
-                self.outboxes.insert((server, generation), outbox);
+            Arrival::Registered(event, registration, outbox) => {
+                self.outboxes.insert(registration, outbox);
                 event
             }
-            Arrival::Resumed(server, generation, outbox) => {
+            Arrival::Resumed(registration, outbox) => {
                 // What has not left yet, or is gone without a word, is replaced by itself.
-                if let Some(before) = self.outboxes.insert((server, generation), outbox) {
+                if let Some(before) = self.outboxes.insert(registration, outbox) {
                     before.end(Told::Replaced);
-                    self.handle(Event::Left { server, generation });
+                    self.handle(Event::Left { registration });
                 }
-                Event::Resumed { server, generation }
+                Event::Resumed { registration }
             }
-            Arrival::Left(server, generation, outbox) => {
-                let known = self.outboxes.get(&(server, generation));
+            Arrival::Left(registration, outbox) => {
+                let known = self.outboxes.get(&registration);
                 if known.is_none_or(|known| !Arc::ptr_eq(known, &outbox)) {
                     return;
                 }
-                self.outboxes.remove(&(server, generation));
-                Event::Left { server, generation }
+                self.outboxes.remove(&registration);
+                Event::Left { registration }
             }
             Arrival::Happened(event) => event,
         };
         let ended = match event {
-            Event::PullEnded { server, generation, .. } => Some((server, generation)),
+            Event::PullEnded { registration, .. } => Some(registration),
             _ => None,
         };
         self.handle(event);
-        if let Some((server, generation)) = ended {
-            self.take_back((server, generation));
+        if let Some(registration) = ended {
+            self.take_back(registration);
         }
     }
 
     /// Takes back what waits for a registration whose pulls have all ended, and gives it to the
     /// next one.
-    fn take_back(&mut self, (server, generation): (u32, u64)) {
-        let Some(outbox) = self.outboxes.get(&(server, generation)) else { return };
-        if lock(&self.post().machine).is_there(server, generation) {
+    fn take_back(&mut self, registration: RegistrationId) {
+        let Some(outbox) = self.outboxes.get(&registration) else { return };
+        if lock(&self.post().machine).is_there(registration) {
             return;
         }
         let back = outbox.withdraw(|told| told.seq().is_some());
         let seqs: Vec<u64> = back.iter().filter_map(Told::seq).collect();
         if !seqs.is_empty() {
-            self.handle(Event::HasNot { server, generation, seqs });
+            self.handle(Event::HasNot { registration, seqs });
         }
     }
 
@@ -123,22 +123,22 @@ impl Dispatcher {
         drop(machine);
         for effect in effects {
             match effect {
-                Effect::Give { server, generation, seqs, lease_until } => {
-                    self.give((server, generation), &seqs, lease_until);
+                Effect::Give { registration, seqs, lease_until } => {
+                    self.give(registration, &seqs, lease_until);
                 }
-                Effect::Ask { server, generation, seqs } => {
-                    self.tell((server, generation), [Told::Ask(seqs)]);
+                Effect::Ask { registration, seqs } => {
+                    self.tell(registration, [Told::Ask(seqs)]);
                 }
-                Effect::Gone { server, generation, seqs } => {
-                    self.withdraw((server, generation), seqs);
+                Effect::Gone { registration, seqs } => {
+                    self.withdraw(registration, seqs);
                 }
-                Effect::Replaced { server, generation } => {
-                    if let Some(outbox) = self.outboxes.remove(&(server, generation)) {
+                Effect::Replaced { registration } => {
+                    if let Some(outbox) = self.outboxes.remove(&registration) {
                         outbox.end(Told::Replaced);
                     }
                 }
-                Effect::Broke { server, generation, seqs } => {
-                    for hold in self.holds((server, generation), seqs) {
+                Effect::Broke { registration, seqs } => {
+                    for hold in self.holds(registration, seqs) {
                         self.unsettled.keep(MailOperation::Broke(hold.clone()), &hold);
                     }
                 }
@@ -146,7 +146,7 @@ impl Dispatcher {
         }
     }
 
-    fn give(&mut self, (server, generation): (u32, u64), seqs: &[u64], lease_until: u64) {
+    fn give(&mut self, registration: RegistrationId, seqs: &[u64], lease_until: u64) {
         let bodies = self.read_bodies(seqs);
         let mail = &self.state.mail;
         let (mut told, mut damaged) = (vec![], vec![]);
@@ -174,14 +174,14 @@ impl Dispatcher {
                 body,
             })));
         }
-        self.tell((server, generation), told);
+        self.tell(registration, told);
         if !damaged.is_empty() {
-            self.reject((server, generation), damaged);
+            self.reject(registration, damaged);
         }
     }
 
     /// Makes messages whose bodies are damaged dead letters.
-    fn reject(&mut self, of: (u32, u64), damaged: Vec<u64>) {
+    fn reject(&mut self, of: RegistrationId, damaged: Vec<u64>) {
         self.post().damaged.fetch_add(damaged.len() as u64, Ordering::Relaxed);
         tracing::error!(
             dataset = %self.dataset.name(), ?damaged, "bodies of messages are damaged"
@@ -192,8 +192,9 @@ impl Dispatcher {
         }
     }
 
-    fn holds(&self, (server, generation): (u32, u64), seqs: Vec<u64>) -> Vec<Hold> {
+    fn holds(&self, registration: RegistrationId, seqs: Vec<u64>) -> Vec<Hold> {
         // A server that has been given a message is known.
+        let RegistrationId { server, generation } = registration;
         let Some(server) = self.state.mail.server(server) else { return vec![] };
         let hold = |seq| Hold { server: Arc::clone(&server.server), generation, seq };
         seqs.into_iter().map(hold).collect()
@@ -217,7 +218,7 @@ impl Dispatcher {
     }
 
     /// Takes messages from a registration: it is told of those that it has fetched.
-    fn withdraw(&self, registration: (u32, u64), mut seqs: Vec<u64>) {
+    fn withdraw(&self, registration: RegistrationId, mut seqs: Vec<u64>) {
         let Some(outbox) = self.outboxes.get(&registration) else { return };
         let gone: BTreeSet<u64> = seqs.iter().copied().collect();
         let is_gone = |told: &Told| told.seq().is_some_and(|seq| gone.contains(&seq));
@@ -229,7 +230,7 @@ impl Dispatcher {
     }
 
     /// Tells a registration something, if it is there.
-    fn tell(&self, registration: (u32, u64), told: impl IntoIterator<Item = Told>) {
+    fn tell(&self, registration: RegistrationId, told: impl IntoIterator<Item = Told>) {
         if let Some(outbox) = self.outboxes.get(&registration) {
             outbox.tell(told);
         }

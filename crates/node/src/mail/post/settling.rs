@@ -14,6 +14,7 @@ use instep_model::commit::{Operation, Proposal, digest};
 use instep_model::limits;
 use instep_model::mail::{Hold, MailOperation, Status};
 use instep_model::owner::{Receipt, Refusal};
+use instep_model::registration::Generation;
 use instep_model::state::State;
 use instep_model::sweep::{Outcome, Sweep};
 use tokio::sync::oneshot;
@@ -96,8 +97,8 @@ fn jitter(dataset: &Dataset, now_ms: u64) -> u64 {
 
 /// Operations on messages that the owner has not settled, by message and generation.
 pub(super) struct Unsettled {
-    waiting: BTreeMap<(u64, u64), MailOperation>,
-    proposed: Vec<(u64, u64)>,
+    waiting: BTreeMap<(u64, Generation), MailOperation>,
+    proposed: Vec<(u64, Generation)>,
     sweeping: Sweeping,
 }
 

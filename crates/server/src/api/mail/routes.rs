@@ -10,7 +10,7 @@ use instep_access::{Action, Resource};
 use instep_model::commit::Operation;
 use instep_model::limits;
 use instep_model::mail::kinds::Route;
-use instep_model::mail::{MailOperation, MailRules, NOWHERE, Origin, outcome};
+use instep_model::mail::{MailOperation, MailRules, Origin, ServerNo, outcome};
 use instep_model::owner::Receipt;
 use instep_model::position::Position;
 use instep_model::state;
@@ -233,7 +233,7 @@ pub(in crate::api) async fn backfill(
     let state = dataset.state();
     let queue = queue_of(&state.mail, &queue)?;
     let of_queue = |seq: &u64| state.mail.message(*seq).is_some_and(|one| one.queue == queue);
-    let mut waiting = state.mail.pending_of(NOWHERE, after.unwrap_or(0)).filter(of_queue);
+    let mut waiting = state.mail.pending_of(ServerNo::NOWHERE, after.unwrap_or(0)).filter(of_queue);
     let seqs: Vec<u64> = waiting.by_ref().take(limits::COMMIT_PROPOSALS).collect();
     let next = waiting.next().and(seqs.last().copied());
     let mut reply = BackfillReply { routed: 0, failed: vec![], next };
@@ -292,8 +292,10 @@ pub(in crate::api) async fn audit(
     let dataset = dataset(&shared.node, &name)?;
     let (rules, state) = (dataset.mail_rules(), dataset.state());
     let mail = &state.mail;
-    let mut stale: BTreeMap<(String, u32, Option<&str>), Stale> = BTreeMap::new();
-    for (number, server, count) in mail.pending_routes().filter(|route| route.1 != NOWHERE) {
+    let mut stale: BTreeMap<(String, ServerNo, Option<&str>), Stale> = BTreeMap::new();
+    for (number, server, count) in
+        mail.pending_routes().filter(|route| route.1 != ServerNo::NOWHERE)
+    {
         let endpoint = mail.endpoint(number);
         let mapped = route(rules, &state, endpoint).map(|route| route.server);
         let stored = mail.server(server).map(|server| server.server.to_string());

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use instep_access::{Action, Resource};
 use instep_model::limits;
 use instep_model::mail::kinds::id_of_server;
+use instep_model::registration::Generation;
 use instep_node::mail::{Answers, Kept, MailError, Pull, Reply, SERVER_PREFIX};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -173,6 +174,7 @@ pub(in crate::api) async fn pull(
         let held = shared.door.http().registration(from);
         held.map(|held| Box::new(held) as Kept).map_err(MailError::from)
     };
+    let registration = registration.map(Generation);
     let pull = Pull { registration, max, wait: Duration::from_millis(wait_ms) };
     let may_go_on = || may_take(&caller, &name, &server).and_then(|()| still_there(&dataset));
     let over = over(&shared, || may_go_on().is_ok());

@@ -1,0 +1,57 @@
+//! Numbers of mail: each counts something of its own, and is stored and sent as the bare number.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::NOWHERE;
+use crate::registration::Generation;
+
+/// Number of a server of a dataset, in the order in which they were first seen.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ServerNo(pub u32);
+
+/// Registration of a server: unique in the dataset, although numbers are given again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RegistrationId {
+    /// The server.
+    pub server: ServerNo,
+    /// Its generation.
+    pub generation: Generation,
+}
+
+impl ServerNo {
+    /// No server: the message has no route.
+    pub const NOWHERE: Self = Self(NOWHERE);
+    /// The last number that a server may have.
+    pub(super) const LAST: Self = Self(NOWHERE - 1);
+
+    /// Number of the server at this place of the list of all.
+    pub(super) fn of(index: usize) -> Self {
+        u32::try_from(index).map_or(Self::LAST, |number| Self(number.min(Self::LAST.0)))
+    }
+
+    pub(super) fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    /// A registration of it.
+    #[must_use]
+    pub fn at(self, generation: Generation) -> RegistrationId {
+        RegistrationId { server: self, generation }
+    }
+}
+
+/// The bare number, as it is stored.
+impl fmt::Debug for ServerNo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Display for ServerNo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
