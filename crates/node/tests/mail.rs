@@ -176,6 +176,15 @@ impl House {
         self.dataset.state().mail.message(seq).unwrap()
     }
 
+    async fn until(&self, what: &str, is: impl Fn(&Self) -> bool) {
+        let waited = tokio::time::timeout(LIVENESS, async {
+            while !is(self) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+        waited.await.unwrap_or_else(|_| panic!("{what}"));
+    }
+
     fn close(&self) {
         self.log.shut(false);
         self.bodies.door.shut(false);

@@ -34,15 +34,6 @@ impl House {
         assert_eq!(propose().await, Err(Refusal::Overloaded));
         waiting
     }
-
-    async fn until(&self, what: &str, is: impl Fn(&Self) -> bool) {
-        let waited = timeout(LIVENESS, async {
-            while !is(self) {
-                sleep(Duration::from_millis(5)).await;
-            }
-        });
-        waited.await.unwrap_or_else(|_| panic!("{what}"));
-    }
 }
 
 async fn next_message(registration: &Registration) -> u64 {

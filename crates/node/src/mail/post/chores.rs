@@ -9,6 +9,7 @@ use instep_model::limits;
 use instep_model::mail::MailOperation;
 use instep_model::owner::Receipt;
 use instep_model::registration::Generation;
+use instep_model::state::State;
 
 use super::LOOK;
 use super::dispatcher::Dispatcher;
@@ -30,10 +31,6 @@ impl Chores {
     pub(super) fn new(now: Instant) -> Self {
         let tending = Sweeping::new(limits::MAIL_TEND_MS);
         Self { idle: HashMap::new(), tending, look_at: now, alarmed: false }
-    }
-
-    pub(super) fn next_deadline(&self, now_ms: u64) -> Option<u64> {
-        Some(self.tending.next_deadline(now_ms))
     }
 }
 
@@ -89,15 +86,34 @@ impl Dispatcher {
     }
 
     fn is_due(&self) -> bool {
-        let (state, now) = (&self.state, now_ms());
-        let rules = &self.post().options.rules;
-        let (kept, oldest) = state.mail.kept();
+        let (state, now) = (self.dataset.state(), now_ms());
         // What is reckoned by a clock that was set back is reckoned anew by the next commit.
         let set_back = now.saturating_add(limits::CLOCK_BACK_MS) < state.time_ms;
-        state.mail.next_due().is_some_and(|at| at <= now || set_back)
-            || kept > rules.keep_finished.saturating_add(rules.keep_finished / 16)
-            || state.mail.dead() > rules.keep_dead.saturating_add(rules.keep_dead / 16)
-            || oldest.is_some_and(|ended| ended.saturating_add(rules.keep_ms) < now)
+        let is_due = |at| at <= now;
+        self.due_at(&state).is_some_and(is_due) || (set_back && state.mail.next_due().is_some())
+    }
+
+    /// Time at which something is due, in milliseconds since 1970; none while nothing is.
+    fn due_at(&self, state: &State) -> Option<u64> {
+        let rules = &self.post().options.rules;
+        let (kept, oldest) = state.mail.kept();
+        let is_surplus = kept > rules.keep_finished.saturating_add(rules.keep_finished / 16)
+            || state.mail.dead() > rules.keep_dead.saturating_add(rules.keep_dead / 16);
+        let forgotten = oldest.map(|ended| ended.saturating_add(rules.keep_ms).saturating_add(1));
+        let times = [state.mail.next_due(), forgotten, is_surplus.then_some(0)];
+        times.into_iter().flatten().min()
+    }
+
+    /// Time of the next chore, by the clock of the machine: no earlier than the next look, and no
+    /// earlier than something is due.
+    pub(super) fn next_chore(&self, now_ms: u64) -> Option<u64> {
+        let look = self.chores.tending.next_deadline(now_ms);
+        if self.chores.tending.is_under_way() {
+            return Some(look);
+        }
+        let wait = |at: u64| at.saturating_sub(crate::dataset::now_ms());
+        let due = self.due_at(&self.dataset.state()).map(wait);
+        due.map(|wait| look.max(now_ms.saturating_add(wait)))
     }
 
     /// Warns once when something is wrong, and says once that it is right again.

@@ -51,7 +51,7 @@ impl Dispatcher {
     fn patience(&self) -> Duration {
         let now = self.post().now();
         let machine = lock(&self.post().machine).next_deadline();
-        let chores = self.chores.next_deadline(now);
+        let chores = self.next_chore(now);
         let unsettled = self.unsettled.next_deadline(now);
         let due = [machine, chores, unsettled].into_iter().flatten().min();
         let due = due.map(|at| Duration::from_millis(at.saturating_sub(now)));

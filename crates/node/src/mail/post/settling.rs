@@ -85,6 +85,10 @@ impl Sweeping {
         }
     }
 
+    pub(super) fn is_under_way(&self) -> bool {
+        self.answer.is_some()
+    }
+
     pub(super) fn next_deadline(&self, now_ms: u64) -> u64 {
         self.sweep.next_deadline().unwrap_or(now_ms.saturating_add(ANSWER_MS))
     }
