@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Hold, MailChange, MailOperation, MailRules, Origin, ServerNo, Slot, Status, outcome};
+use super::{Hold, MailChange, MailOperation, MailRules, Slot, Status, outcome};
 use crate::commit::{Operation, Proposal};
 use crate::limits;
 use crate::mirror::Mirror;
@@ -15,6 +15,7 @@ use crate::registration::Generation;
 use crate::snapshot;
 use crate::state::State;
 
+mod answering;
 mod clocks;
 mod delivering;
 mod forgetting;
@@ -22,6 +23,7 @@ mod giving;
 mod model;
 mod moving;
 mod pulling;
+mod routing;
 mod scopes;
 mod together;
 
@@ -228,59 +230,6 @@ fn what_is_refused_leaves_nothing_in_the_batch_that_others_share() {
 }
 
 #[test]
-fn smq_01_kinds_have_names_and_numbers_and_7_10_and_99_are_none() {
-    let mut house = House::new();
-
-    assert_eq!(house.result(json!({"op": "send", "queue": "mail", "to": "1/1", "body": 1})), 1);
-    assert_eq!(house.owner.state().mail.endpoint(0), "org/1");
-    for to in ["7/1", "10/1", "99/1", "No/1", "org", "org/", "/1", "org/\n"] {
-        let refused = house.commit(json!([{"op": "send", "queue": "mail", "to": to, "body": 1}]));
-        assert_eq!(refused.unwrap_err().code(), "bad_endpoint", "{to}");
-    }
-}
-
-#[test]
-fn any_name_is_a_kind_by_the_directory_unless_rules_say_which_there_are() {
-    let any = MailRules::default();
-    let numbered = MailRules { any_kind: false, ..MailRules::default() };
-    let device = any.endpoint("device/a7").unwrap();
-
-    assert!(matches!(any.origin(&device), Origin::Row { key, .. } if key.as_str() == "device/a7"));
-    assert!(any.endpoint("Device/a7").is_err() && numbered.endpoint("device/a7").is_err());
-    for rules in [&any, &numbered] {
-        let old = ["1/1", "3/1", "5/1", "6/1", "8/1", "9/1", "11/1"].map(|old| {
-            let endpoint = rules.endpoint(old).unwrap();
-            assert!(matches!(rules.origin(&endpoint), Origin::Row { .. }), "{endpoint}");
-            endpoint.to_string()
-        });
-        let names = ["org", "central", "pserver", "data_node", "papp", "puser", "lss"];
-        assert_eq!(old, names.map(|name| format!("{name}/1")));
-    }
-}
-
-#[test]
-fn smq_03_a_user_has_the_server_of_its_organisation_and_a_server_is_itself() {
-    let mut house = House::new();
-    let all = [house.send("org/1"), house.send("user/1/42"), house.send("server/9")];
-
-    assert_eq!(all.map(|seq| house.server_of(seq).unwrap()), ["7", "7", "9"]);
-}
-
-#[test]
-fn smq_04_without_a_route_nothing_of_the_commit_is_stored() {
-    let mut house = House::new();
-    let before = house.entries.len();
-
-    let refused = house.commit(json!([
-        {"op": "create_table", "table": "orders"},
-        {"op": "send", "queue": "mail", "to": "org/77", "body": 1},
-    ]));
-
-    assert!(matches!(refused, Err(Refusal::NoRoute { operation: 1, .. })), "{refused:?}");
-    assert_eq!(house.entries.len(), before);
-}
-
-#[test]
 fn a_commit_that_moves_and_sends_sees_itself() {
     let mut house = House::new();
 
@@ -328,152 +277,6 @@ fn i45_the_same_id_is_stored_once_and_another_body_under_it_is_a_conflict() {
 }
 
 #[test]
-fn i38_only_the_newest_registration_confirms_and_only_what_is_its_own() {
-    let mut house = House::new();
-    let seq = house.send("org/1");
-    let old = house.register("7");
-    let new = house.register("7");
-
-    assert_eq!(house.mail(ack("7", old, seq)), outcome::FENCED);
-    assert_eq!(house.mail(ack("8", Generation(1), seq)), outcome::NOT_YOURS);
-    assert_eq!(house.mail(ack("7", new, 99)), outcome::UNKNOWN);
-    assert_eq!(house.mail(ack("7", new, 0)), outcome::UNKNOWN);
-    assert_eq!(house.mail(ack("7", new, seq)), outcome::OK);
-    assert_eq!(house.mail(ack("7", new, seq)), outcome::DONE);
-    house.check_books();
-}
-
-#[test]
-fn i41_i43_a_move_fences_the_old_server_and_keeps_the_order_of_each_endpoint() {
-    let mut house = House::new();
-    let all = ["org/1", "user/1/5", "org/1", "user/1/5"].map(|to| house.send(to));
-    let generation = house.register("7");
-    house.mail(ack("7", generation, all[0]));
-    house.mail(MailOperation::Nack {
-        hold: hold("7", generation, all[3]),
-        delay_ms: 500,
-        failed: false,
-    });
-
-    house.commit(json!([{"op": "move", "endpoint": "org/1", "to": "9"}])).unwrap();
-
-    assert_eq!(house.mail(ack("7", generation, all[1])), outcome::NOT_YOURS);
-    assert_eq!(house.ready("7"), []);
-    assert_eq!(house.ready("9"), [("org/1".into(), all[2]), ("user/1/5".into(), all[1])]);
-    house.now_ms += 501;
-    house.tend();
-    // What rested has moved as well, and a confirmed one has not.
-    assert_eq!(house.ready("9").last().unwrap().1, all[3]);
-    assert_eq!(house.server_of(all[0]).unwrap(), "7");
-    house.check_copies();
-    house.check_books();
-}
-
-#[test]
-fn a_move_of_an_expected_generation_is_refused_when_somebody_was_faster() {
-    let mut house = House::new();
-
-    let late = json!([{"op": "move", "endpoint": "org/1", "to": "9", "generation": 0}]);
-    let right = json!([{"op": "move", "endpoint": "org/1", "to": "9", "generation": 1}]);
-
-    assert!(matches!(house.commit(late), Err(Refusal::ConditionFailed { .. })));
-    assert_eq!(house.commit(right).unwrap().results[0], Some(2));
-    let server = house.commit(json!([{"op": "move", "endpoint": "server/1", "to": "9"}]));
-    assert!(matches!(server, Err(Refusal::NotMovable { .. })));
-    let user = house.commit(json!([{"op": "move", "endpoint": "user/1/5", "to": "9"}]));
-    assert!(matches!(user, Err(Refusal::BadOperation { .. })));
-}
-
-#[test]
-fn i40_a_dead_letter_that_is_given_again_goes_where_its_endpoint_is_now() {
-    let mut house = House::new();
-    let seq = house.send("org/1");
-    let generation = house.register("7");
-    house.mail(MailOperation::Reject { hold: hold("7", generation, seq), reason: "no".into() });
-    assert_eq!(house.status(seq), Some(Status::Dead));
-    assert_eq!(house.owner.state().mail.reason(seq), Some("no"));
-    house.commit(json!([{"op": "move", "endpoint": "org/1", "to": "9"}])).unwrap();
-
-    house.commit(json!([{"op": "retry", "seq": seq}])).unwrap();
-
-    assert_eq!(
-        (house.status(seq), house.server_of(seq)),
-        (Some(Status::Pending), Some("9".into()))
-    );
-    assert_eq!(house.ready("9"), [("org/1".into(), seq)]);
-    house.check_copies();
-}
-
-#[test]
-fn i35_a_nack_for_later_is_no_failure_and_failures_rest_for_longer_until_the_letter_is_dead() {
-    let mut house = House::new();
-    let seq = house.send("org/1");
-    let generation = house.register("7");
-    let nack =
-        |failed| MailOperation::Nack { hold: hold("7", generation, seq), delay_ms: 10, failed };
-    let attempts = |house: &House| house.owner.state().mail.message(seq).unwrap().attempts;
-
-    for _ in 0..50 {
-        house.mail(nack(false));
-    }
-    assert_eq!((attempts(&house), house.status(seq)), (0, Some(Status::Pending)));
-    let mut rests = vec![];
-    for _ in 0..2 {
-        house.mail(nack(true));
-        rests.push(house.owner.state().mail.message(seq).unwrap().not_before - house.now_ms);
-        assert_eq!(house.ready("7"), []);
-    }
-    house.mail(MailOperation::Broke(hold("7", generation, seq)));
-
-    assert!(rests[0] >= 500 && rests[0] <= 1_000 && rests[1] >= 1_000 && rests[1] <= 2_000);
-    assert_eq!((attempts(&house), house.status(seq)), (3, Some(Status::Dead)));
-    house.check_books();
-}
-
-#[test]
-fn i46_what_is_in_flight_expires_like_what_waits_and_the_clock_only_decides_when_it_is_logged() {
-    let mut house = House::new();
-    let send = json!({"op": "send", "queue": "mail", "to": "org/1", "body": 1, "ttl_ms": 100});
-    let seq = house.result(send) as u64;
-    let generation = house.register("7");
-    house.now_ms += 100;
-
-    assert_eq!(house.status(seq), Some(Status::Pending));
-    assert_eq!(house.tend(), 1);
-
-    assert_eq!(house.status(seq), Some(Status::Expired));
-    assert_eq!(house.mail(ack("7", generation, seq)), outcome::DONE);
-    assert!(house.changes.contains(&MailChange::BodyEnded { seq }));
-    // A clock that goes back brings nothing back.
-    house.now_ms -= 50;
-    house.tend();
-    assert_eq!(house.status(seq), Some(Status::Expired));
-    house.check_copies();
-    house.check_books();
-}
-
-#[test]
-fn smq_13_imported_messages_wait_for_their_route_and_are_in_nobodys_way() {
-    let mut house = House::new();
-    let import = |to| json!({"op": "import", "queue": "mail", "to": to, "body": 1});
-    let known = house.result(import("org/1")) as u64;
-    let unknown = house.result(import("org/77")) as u64;
-    assert_eq!(house.ready("7"), []);
-    assert_eq!(
-        house.owner.state().mail.pending_of(ServerNo::NOWHERE, 0).collect::<Vec<_>>(),
-        [known, unknown]
-    );
-
-    assert_eq!(house.mail(MailOperation::Route { seq: known }), outcome::OK);
-    assert_eq!(house.mail(MailOperation::Route { seq: known }), outcome::DONE);
-    assert_eq!(house.mail(MailOperation::Route { seq: unknown }), outcome::NO_ROUTE);
-
-    assert_eq!(house.ready("7"), [("org/1".into(), known)]);
-    assert_eq!(house.owner.state().mail.queues().next().unwrap().unrouted, 1);
-    house.check_copies();
-}
-
-#[test]
 fn smq_17_what_has_ended_is_remembered_within_limits() {
     let mut house = House::new();
     let generation = house.register("7");
@@ -507,35 +310,4 @@ fn bad_messages_are_refused_and_the_limit_named() {
     assert_eq!(refusal(json!({"queue": "other"})), "unknown_queue");
     assert_eq!(refusal(json!({"priority": 10})), "bad_operation");
     assert_eq!(refusal(json!({"to": format!("org/{}", "x".repeat(300))})), "bad_endpoint");
-}
-
-#[test]
-fn i40_a_mapping_that_has_changed_re_addresses_what_was_routed_by_the_old_one() {
-    use super::{Kind, Mapping};
-    let mut house = House::new();
-    let waiting = [house.send("user/1/a"), house.send("org/1"), house.send("user/1/a")];
-    house.register("7");
-    // Users are their own servers from now on, so to say.
-    let rules = MailRules::default();
-    let own = |kind: Kind| match kind.name.as_str() {
-        "user" => Kind { mapping: Mapping::Function(Arc::new(|_| Some("9".into()))), ..kind },
-        _ => kind,
-    };
-    let kinds = rules.kinds.into_iter().map(own).collect();
-    house.restart(MailRules { kinds, ..MailRules::default() });
-
-    // A move of the organisation does not take along what does not follow it any more.
-    let later = house.send("user/1/a");
-    let gone = house.commit(json!([{"op": "readdress", "endpoint": "org/3"}])).unwrap_err();
-    house.result(json!({"op": "readdress", "endpoint": "user/1/a"}));
-    house.result(json!({"op": "move", "endpoint": "org/1", "to": "8"}));
-
-    assert!(matches!(gone, Refusal::NoRoute { .. }));
-    let servers: Vec<_> = waiting.iter().chain([&later]).map(|seq| house.server_of(*seq)).collect();
-    let server = |text: &str| Some(text.to_owned());
-    assert_eq!(servers, [server("9"), server("8"), server("9"), server("9")]);
-    let of_user = |seq: u64| ("user/1/a".to_owned(), seq);
-    assert_eq!(house.ready("9"), [waiting[0], waiting[2], later].map(of_user));
-    assert_eq!(house.mail(ack("7", Generation(1), waiting[0])), outcome::NOT_YOURS);
-    house.check_copies();
 }
