@@ -15,15 +15,13 @@ mod state;
 mod tests;
 
 pub use kinds::{Endpoint, EndpointError, Kind, MailRules, Mapping, Origin};
-pub use numbers::{RegistrationId, ServerNo};
+pub use numbers::{EndpointNo, RegistrationId, ServerNo};
 pub use operation::{Hold, Letter, MailOperation, sender};
 pub use record::MailRecord;
 pub use state::{
     Due, Keep, Mail, MailChange, MailPart, Message, QueueState, ServerState, Slot, Status,
 };
 
-/// The number of no endpoint.
-pub const NOWHERE: u32 = u32::MAX;
 /// The priority of a message that says none.
 pub const PRIORITY: u8 = 4;
 /// The highest priority.

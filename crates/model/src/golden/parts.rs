@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::{hold_enum, variants_of};
-use crate::mail::{MailPart, Message, QueueState, ServerNo, ServerState, Status};
+use crate::mail::{EndpointNo, MailPart, Message, QueueState, ServerNo, ServerState, Status};
 use crate::name::Name;
 use crate::registration::Generation;
 
@@ -14,7 +14,7 @@ fn message(status: Status) -> Message {
         stored_ms: 1_700_000_000_000,
         not_before: 1_700_000_000_001,
         expires: 1_700_000_000_002,
-        endpoint: 3,
+        endpoint: EndpointNo(3),
         server: ServerNo::NOWHERE,
         generation: 4,
         body_bytes: 500,
@@ -42,7 +42,7 @@ fn every_part_of_mail_in_a_snapshot_is_stored_as_it_always_was() {
     let parts = [
         ("", MailPart::Queue(queue)),
         ("", MailPart::Server(server)),
-        ("", MailPart::Endpoint("org/1".into(), 300)),
+        ("", MailPart::Endpoint("org/1".into(), EndpointNo(300))),
         ("pending", MailPart::Message(1, message(Status::Pending), None)),
         ("dead", MailPart::Message(2, message(Status::Dead), Some("why".into()))),
         ("confirmed", MailPart::Message(3, message(Status::Confirmed), None)),

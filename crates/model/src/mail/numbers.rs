@@ -4,13 +4,17 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::NOWHERE;
 use crate::registration::Generation;
 
 /// Number of a server of a dataset, in the order in which they were first seen.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ServerNo(pub u32);
+
+/// Number of an endpoint of a dataset, in the order in which they were first seen.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct EndpointNo(pub u32);
 
 /// Registration of a server: unique in the dataset, although numbers are given again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,9 +27,9 @@ pub struct RegistrationId {
 
 impl ServerNo {
     /// No server: the message has no route.
-    pub const NOWHERE: Self = Self(NOWHERE);
+    pub const NOWHERE: Self = Self(u32::MAX);
     /// The last number that a server may have.
-    pub(super) const LAST: Self = Self(NOWHERE - 1);
+    pub(super) const LAST: Self = Self(u32::MAX - 1);
 
     /// Number of the server at this place of the list of all.
     pub(super) fn of(index: usize) -> Self {
@@ -40,6 +44,33 @@ impl ServerNo {
     #[must_use]
     pub fn at(self, generation: Generation) -> RegistrationId {
         RegistrationId { server: self, generation }
+    }
+}
+
+impl EndpointNo {
+    /// No endpoint: no row routes the message, or there is none of that name.
+    pub const NOWHERE: Self = Self(u32::MAX);
+
+    /// Number of the endpoint at this place of the list of all.
+    pub(super) fn of(index: usize) -> Self {
+        let last = Self::NOWHERE.0 - 1;
+        Self(u32::try_from(index).map_or(last, |number| number.min(last)))
+    }
+
+    pub(super) fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    /// The number behind it.
+    pub(in crate::mail) fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+/// The bare number, as it is stored.
+impl fmt::Debug for EndpointNo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
     }
 }
 

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::derived::number_in;
 use super::record::MailRecord;
-use super::{NOWHERE, ServerNo};
+use super::{EndpointNo, ServerNo};
 use crate::name::Name;
 use crate::registration::Generation;
 use clocks::Clocks;
@@ -53,7 +53,7 @@ pub struct Message {
     /// It expires then, or ended then if it has; 0: never.
     pub expires: u64,
     /// Its endpoint.
-    pub endpoint: u32,
+    pub endpoint: EndpointNo,
     /// Its server; [`ServerNo::NOWHERE`] when it has no route.
     pub server: ServerNo,
     /// The generation of the route.
@@ -110,8 +110,8 @@ pub struct QueueState {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct EndpointState {
     name: Arc<str>,
-    /// The endpoint whose row routes it; [`NOWHERE`] when none does.
-    via: u32,
+    /// The endpoint whose row routes it; [`EndpointNo::NOWHERE`] when none does.
+    via: EndpointNo,
 }
 
 /// A message's place among those of its server: by endpoint, priority and number.
@@ -120,7 +120,7 @@ pub struct Slot {
     /// The server.
     pub server: ServerNo,
     /// The endpoint.
-    pub endpoint: u32,
+    pub endpoint: EndpointNo,
     /// Smaller for higher priorities.
     pub rank: u8,
     /// The message.
@@ -138,12 +138,12 @@ pub struct Mail {
     /// The largest generation of a server that is forgotten.
     generations: Generation,
     endpoints: Vector<EndpointState>,
-    endpoint_numbers: OrdMap<Arc<str>, u32>,
-    vacant_endpoints: OrdSet<u32>,
+    endpoint_numbers: OrdMap<Arc<str>, EndpointNo>,
+    vacant_endpoints: OrdSet<EndpointNo>,
     /// Number of remembered messages, by endpoint.
-    held: OrdMap<u32, u32>,
+    held: OrdMap<EndpointNo, u32>,
     /// Pairs of an endpoint and one that its row routes.
-    followers: OrdSet<(u32, u32)>,
+    followers: OrdSet<(EndpointNo, EndpointNo)>,
     last: u64,
     messages: Pages,
     /// Ids that do not tell the number of their message, with it.
@@ -155,7 +155,7 @@ pub struct Mail {
     /// Pending, by server (or none) in order.
     by_server: Runs<Numbered>,
     /// Number of pending messages, by endpoint and server (or none).
-    counts: OrdMap<(u32, ServerNo), u64>,
+    counts: OrdMap<(EndpointNo, ServerNo), u64>,
     resting: Runs<(u64, u64)>,
     /// The same, where they would be if they did not rest.
     aside: Runs<Place>,
@@ -251,14 +251,14 @@ impl Mail {
 
     /// The number of an endpoint.
     #[must_use]
-    pub fn endpoint_number(&self, endpoint: &str) -> Option<u32> {
+    pub fn endpoint_number(&self, endpoint: &str) -> Option<EndpointNo> {
         self.endpoint_numbers.get(endpoint).copied()
     }
 
     /// An endpoint by its number.
     #[must_use]
-    pub fn endpoint(&self, number: u32) -> &str {
-        self.endpoints.get(number as usize).map_or("", |endpoint| &endpoint.name)
+    pub fn endpoint(&self, number: EndpointNo) -> &str {
+        self.endpoints.get(number.index()).map_or("", |endpoint| &endpoint.name)
     }
 
     /// A message by its number.
@@ -349,7 +349,7 @@ impl Mail {
     }
 
     /// Lists the numbers of pending messages, by endpoint and server (or none).
-    pub fn pending_routes(&self) -> impl Iterator<Item = (u32, ServerNo, u64)> + '_ {
+    pub fn pending_routes(&self) -> impl Iterator<Item = (EndpointNo, ServerNo, u64)> + '_ {
         self.counts.iter().map(|((endpoint, server), count)| (*endpoint, *server, *count))
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Hold, MailChange, MailOperation, MailRules, Slot, Status, outcome};
+use super::{EndpointNo, Hold, MailChange, MailOperation, MailRules, Slot, Status, outcome};
 use crate::commit::{Operation, Proposal};
 use crate::limits;
 use crate::mirror::Mirror;
@@ -142,7 +142,7 @@ impl House {
     fn ready(&self, server: &str) -> Vec<(String, u64)> {
         let mail = &self.owner.state().mail;
         let Some(server) = mail.server_number(server) else { return vec![] };
-        let mut at = Slot { server, endpoint: 0, rank: 0, seq: 0 };
+        let mut at = Slot { server, endpoint: EndpointNo(0), rank: 0, seq: 0 };
         let mut all = vec![];
         while let Some(slot) = mail.next_ready(at) {
             all.push((mail.endpoint(slot.endpoint).to_owned(), slot.seq));

@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use instep_access::{Action, Resource};
 use instep_model::commit::{Need, Operation};
 use instep_model::limits;
-use instep_model::mail::{Letter, Mail, Message, NOWHERE, ServerNo, Status};
+use instep_model::mail::{EndpointNo, Letter, Mail, Message, ServerNo, Status};
 use instep_model::name::Name;
 use instep_model::position::Position;
 use instep_model::state::State as Memory;
@@ -228,7 +228,7 @@ pub(super) async fn list(
                 .mail_rules()
                 .endpoint(text)
                 .map_err(|error| Problem::bad_request("bad_endpoint", error.to_string()))?;
-            Some(mail.endpoint_number(endpoint.as_str()).unwrap_or(NOWHERE))
+            Some(mail.endpoint_number(endpoint.as_str()).unwrap_or(EndpointNo::NOWHERE))
         }
     };
     let server = query.server.as_deref().map(|text| server_of(&dataset, text)).transpose()?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::limits;
-use crate::mail::{Mail, Message, ServerNo, Slot, Status};
+use crate::mail::{EndpointNo, Mail, Message, ServerNo, Slot, Status};
 use crate::registration::Registration;
 use crate::window::{Most, Window};
 
@@ -16,11 +16,11 @@ pub(super) struct Desk {
     pub(super) registration: Registration,
     pub(super) window: Window<u64, InFlight>,
     /// The endpoint whose turn was last.
-    pub(super) cursor: u32,
+    pub(super) cursor: EndpointNo,
     /// By endpoint: the last place that was given, behind which there may be more.
-    pub(super) given: BTreeMap<u32, Slot>,
+    pub(super) given: BTreeMap<EndpointNo, Slot>,
     /// By endpoint: messages of an earlier registration that are asked about.
-    pub(super) held: BTreeMap<u32, u32>,
+    pub(super) held: BTreeMap<EndpointNo, u32>,
 }
 
 impl Default for Desk {
@@ -28,7 +28,7 @@ impl Default for Desk {
         Self {
             registration: Registration::default(),
             window: Window::new(MOST),
-            cursor: 0,
+            cursor: EndpointNo(0),
             given: BTreeMap::new(),
             held: BTreeMap::new(),
         }
@@ -44,7 +44,7 @@ pub(super) struct Moment {
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct InFlight {
-    pub(super) endpoint: u32,
+    pub(super) endpoint: EndpointNo,
     pub(super) bytes: u64,
     pub(super) deadline: u64,
     /// Questions so far.
@@ -118,11 +118,13 @@ impl Desk {
                 Some(first) if !wrapped || first.endpoint < start => {
                     taken.turns += 1;
                     any |= self.take_turn(first, mail, at, doubt, taken);
-                    endpoint = first.endpoint.saturating_add(1);
+                    endpoint = first.endpoint.next();
                     self.cursor = endpoint;
                 }
                 // Behind the last endpoint comes the first one.
-                _ if !wrapped && start > 0 => (wrapped, endpoint) = (true, 0),
+                _ if !wrapped && start > EndpointNo(0) => {
+                    (wrapped, endpoint) = (true, EndpointNo(0))
+                }
                 _ => break,
             }
         }

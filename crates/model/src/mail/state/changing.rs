@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    EndpointState, Mail, MailChange, MailRecord, Message, NOWHERE, Numbered, Place, QueueState,
+    EndpointNo, EndpointState, Mail, MailChange, MailRecord, Message, Numbered, Place, QueueState,
     ServerNo, ServerState, Slot, Status, number_in,
 };
 use crate::name::Name;
@@ -196,9 +196,9 @@ impl Mail {
         // Where nobody is routed by it there is nothing to move.
         let Some(via) = self.endpoint_number(via) else { return };
         let server = self.intern_server(server);
-        let all: Vec<u32> = self
+        let all: Vec<EndpointNo> = self
             .followers
-            .range((via, 0)..=(via, u32::MAX))
+            .range((via, EndpointNo(0))..=(via, EndpointNo::NOWHERE))
             .map(|(_, endpoint)| *endpoint)
             .collect();
         for endpoint in all {
@@ -213,7 +213,8 @@ impl Mail {
     pub fn moves(&self, via: &str, most: u64) -> u64 {
         let Some(via) = self.endpoint_number(via) else { return 1 };
         let mut count = 1;
-        for (_, endpoint) in self.followers.range((via, 0)..=(via, u32::MAX)) {
+        for (_, endpoint) in self.followers.range((via, EndpointNo(0))..=(via, EndpointNo::NOWHERE))
+        {
             count += 1 + self.pending_to(*endpoint);
             if count > most {
                 break;
@@ -229,7 +230,7 @@ impl Mail {
     }
 
     /// Pending messages of an endpoint that have a server.
-    fn pending_to(&self, endpoint: u32) -> u64 {
+    fn pending_to(&self, endpoint: EndpointNo) -> u64 {
         let of = (endpoint, ServerNo(0))..=(endpoint, ServerNo::LAST);
         self.counts.range(of).map(|(_, count)| *count).sum()
     }
@@ -241,7 +242,12 @@ impl Mail {
         pending + self.endpoints.len() as u64
     }
 
-    fn readdress(&mut self, endpoint: u32, (server, generation): (ServerNo, u32), see: Sink<'_>) {
+    fn readdress(
+        &mut self,
+        endpoint: EndpointNo,
+        (server, generation): (ServerNo, u32),
+        see: Sink<'_>,
+    ) {
         let of = (endpoint, ServerNo(0))..=(endpoint, ServerNo::LAST);
         let servers: Vec<ServerNo> =
             self.counts.range(of).map(|((_, server), _)| *server).collect();
@@ -254,7 +260,7 @@ impl Mail {
     }
 
     /// The pending messages of an endpoint at a server, resting ones too.
-    fn pending_at(&self, server: ServerNo, endpoint: u32) -> Vec<u64> {
+    fn pending_at(&self, server: ServerNo, endpoint: EndpointNo) -> Vec<u64> {
         let from = Place::new(Slot { server, endpoint, rank: 0, seq: 0 });
         let to = Place::new(Slot { server, endpoint, rank: u8::MAX, seq: u64::MAX });
         let ready = self.ready.range(from, to);
@@ -361,26 +367,26 @@ impl Mail {
 
     /// The endpoint whose row routes an endpoint, as far as was said when its messages were routed.
     #[must_use]
-    pub fn routed_by(&self, endpoint: u32) -> Option<&str> {
-        let via = self.endpoints.get(endpoint as usize)?.via;
-        (via != NOWHERE).then(|| self.endpoint(via))
+    pub fn routed_by(&self, endpoint: EndpointNo) -> Option<&str> {
+        let via = self.endpoints.get(endpoint.index())?.via;
+        (via != EndpointNo::NOWHERE).then(|| self.endpoint(via))
     }
 
     /// From now on an endpoint is routed by this one's row, or by none.
-    fn is_routed_by(&mut self, endpoint: u32, via: Option<&str>) {
-        let via = via.map_or(NOWHERE, |via| self.intern_endpoint(via));
+    fn is_routed_by(&mut self, endpoint: EndpointNo, via: Option<&str>) {
+        let via = via.map_or(EndpointNo::NOWHERE, |via| self.intern_endpoint(via));
         self.follow(endpoint, via);
     }
 
-    pub(super) fn follow(&mut self, endpoint: u32, via: u32) {
+    pub(super) fn follow(&mut self, endpoint: EndpointNo, via: EndpointNo) {
         // Looked at first: taking it to change it copies what stands around it.
-        let before = self.endpoints.get(endpoint as usize).map(|state| state.via);
+        let before = self.endpoints.get(endpoint.index()).map(|state| state.via);
         if before.is_some_and(|before| before != via)
-            && let Some(state) = self.endpoints.get_mut(endpoint as usize)
+            && let Some(state) = self.endpoints.get_mut(endpoint.index())
         {
             let before = std::mem::replace(&mut state.via, via);
             self.followers.remove(&(before, endpoint));
-            if via != NOWHERE {
+            if via != EndpointNo::NOWHERE {
                 self.followers.insert((via, endpoint));
             }
             // What is routed anew may have been the last that needed the other's name.
@@ -411,21 +417,21 @@ impl Mail {
         number
     }
 
-    pub(super) fn intern_endpoint(&mut self, endpoint: &str) -> u32 {
+    pub(super) fn intern_endpoint(&mut self, endpoint: &str) -> EndpointNo {
         if let Some(number) = self.endpoint_numbers.get(endpoint) {
             return *number;
         }
         let name: Arc<str> = endpoint.into();
-        let state = EndpointState { name: Arc::clone(&name), via: NOWHERE };
+        let state = EndpointState { name: Arc::clone(&name), via: EndpointNo::NOWHERE };
         let number = match self.vacant_endpoints.get_min().copied() {
             Some(vacant) => {
                 self.vacant_endpoints.remove(&vacant);
-                self.endpoints.set(vacant as usize, state);
+                self.endpoints.set(vacant.index(), state);
                 vacant
             }
             None => {
                 self.endpoints.push_back(state);
-                u32::try_from(self.endpoints.len() - 1).unwrap_or(NOWHERE - 1)
+                EndpointNo::of(self.endpoints.len() - 1)
             }
         };
         self.endpoint_numbers.insert(name, number);

@@ -10,12 +10,12 @@
 //! ([`MailRecord::ServersForgotten`](super::MailRecord)). The registrations that come after it have
 //! larger generations than all that were forgotten: a number that was given out never fits another.
 
-use super::{Mail, MailChange, NOWHERE, ServerNo};
+use super::{EndpointNo, Mail, MailChange, ServerNo};
 use crate::registration::Generation;
 
 impl Mail {
     /// A message has come to an endpoint and a server.
-    pub(super) fn hold(&mut self, endpoint: u32, server: ServerNo) {
+    pub(super) fn hold(&mut self, endpoint: EndpointNo, server: ServerNo) {
         *self.held.entry(endpoint).or_default() += 1;
         self.hold_server(server);
     }
@@ -25,7 +25,7 @@ impl Mail {
     }
 
     /// A message of them is forgotten.
-    pub(super) fn let_go(&mut self, endpoint: u32, server: ServerNo) {
+    pub(super) fn let_go(&mut self, endpoint: EndpointNo, server: ServerNo) {
         let left = self.held.get_mut(&endpoint).map(|count| {
             *count -= 1;
             *count
@@ -43,26 +43,27 @@ impl Mail {
     }
 
     /// Forgets an endpoint that nothing holds, and by whose row it was routed if that is the last.
-    pub(super) fn release_endpoint(&mut self, number: u32) {
-        let Some(state) = self.endpoints.get(number as usize) else { return };
+    pub(super) fn release_endpoint(&mut self, number: EndpointNo) {
+        let Some(state) = self.endpoints.get(number.index()) else { return };
         let (name, via) = (state.name.clone(), state.via);
-        let mut followers = self.followers.range((number, 0)..=(number, u32::MAX));
+        let mut followers =
+            self.followers.range((number, EndpointNo(0))..=(number, EndpointNo::NOWHERE));
         let is_followed = followers.any(|(_, follower)| *follower != number);
         if name.is_empty() || is_followed || self.held.contains_key(&number) {
             return;
         }
         self.followers.remove(&(via, number));
         self.endpoint_numbers.remove(&name);
-        if let Some(state) = self.endpoints.get_mut(number as usize) {
-            (state.name, state.via) = ("".into(), NOWHERE);
+        if let Some(state) = self.endpoints.get_mut(number.index()) {
+            (state.name, state.via) = ("".into(), EndpointNo::NOWHERE);
         }
         self.vacant_endpoints.insert(number);
         while let Some(last) = self.endpoints.len().checked_sub(1)
-            && self.vacant_endpoints.remove(&(last as u32)).is_some()
+            && self.vacant_endpoints.remove(&EndpointNo::of(last)).is_some()
         {
             self.endpoints.pop_back();
         }
-        if via != NOWHERE && via != number {
+        if via != EndpointNo::NOWHERE && via != number {
             self.release_endpoint(via);
         }
     }
@@ -105,7 +106,7 @@ impl Mail {
     /// A snapshot of before may hold names that nothing needs.
     pub(crate) fn release_unused(&mut self) {
         for number in 0..self.endpoints.len() {
-            self.release_endpoint(number as u32);
+            self.release_endpoint(EndpointNo::of(number));
         }
         for number in 0..self.servers.len() {
             self.release_server(ServerNo::of(number));

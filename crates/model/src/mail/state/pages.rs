@@ -6,7 +6,7 @@ use imbl::OrdMap;
 use uuid::Uuid;
 
 use super::{Message, Status};
-use crate::mail::ServerNo;
+use crate::mail::{EndpointNo, ServerNo};
 
 /// Numbers of one page. It is copied when it changes, so it stays below the kilobyte up to which an
 /// allocator has pieces at hand.
@@ -25,7 +25,7 @@ pub(super) struct Pages {
 struct Line {
     id: Uuid,
     digest: u64,
-    endpoint: u32,
+    endpoint: EndpointNo,
     server: ServerNo,
     generation: u32,
     body_bytes: u32,

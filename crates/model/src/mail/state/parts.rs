@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{EndpointState, Mail, Message, NOWHERE, QueueState, ServerNo, ServerState};
+use super::{EndpointNo, EndpointState, Mail, Message, QueueState, ServerNo, ServerState};
 use crate::registration::Generation;
 
 /// The parts of which a snapshot is made: everything else follows from them.
@@ -15,7 +15,7 @@ pub enum MailPart {
     /// A server.
     Server(ServerState),
     /// An endpoint, and whose row routes it.
-    Endpoint(Arc<str>, u32),
+    Endpoint(Arc<str>, EndpointNo),
     /// A message, and why it is a dead letter if it is one.
     Message(u64, Message, Option<Arc<str>>),
     /// The number of the newest message.
@@ -80,17 +80,17 @@ impl Mail {
                 self.servers.push_back(ServerState::default());
             }
             MailPart::Endpoint(name, via) => {
-                let number = self.endpoints.len() as u32;
+                let number = EndpointNo::of(self.endpoints.len());
                 self.endpoint_numbers.insert(Arc::clone(&name), number);
                 self.endpoints.push_back(EndpointState { name, via });
-                if via != NOWHERE {
+                if via != EndpointNo::NOWHERE {
                     self.followers.insert((via, number));
                 }
             }
             MailPart::VacantEndpoint => {
-                self.vacant_endpoints.insert(self.endpoints.len() as u32);
+                self.vacant_endpoints.insert(EndpointNo::of(self.endpoints.len()));
                 let name = "".into();
-                self.endpoints.push_back(EndpointState { name, via: NOWHERE });
+                self.endpoints.push_back(EndpointState { name, via: EndpointNo::NOWHERE });
             }
             MailPart::Message(seq, message, reason) => {
                 if let Some(reason) = reason {

@@ -1,6 +1,6 @@
 //! Members of the indexes, as small as they can be.
 
-use super::{ServerNo, Slot};
+use super::{EndpointNo, ServerNo, Slot};
 
 /// Numbers of messages below this have an order; a million a second reach it in two thousand years.
 const SEQS: u64 = (1 << 56) - 1;
@@ -9,7 +9,7 @@ const SEQS: u64 = (1 << 56) - 1;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     server: ServerNo,
-    endpoint: u32,
+    endpoint: EndpointNo,
     /// The rank, then the number.
     order: u64,
 }

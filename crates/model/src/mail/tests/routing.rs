@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::{House, ack, hold};
-use crate::mail::{MailOperation, MailRules, Origin, ServerNo, outcome};
+use crate::mail::{EndpointNo, MailOperation, MailRules, Origin, ServerNo, outcome};
 use crate::owner::Refusal;
 use crate::registration::Generation;
 
@@ -14,7 +14,7 @@ fn smq_01_kinds_have_names_and_numbers_and_7_10_and_99_are_none() {
     let mut house = House::new();
 
     assert_eq!(house.result(json!({"op": "send", "queue": "mail", "to": "1/1", "body": 1})), 1);
-    assert_eq!(house.owner.state().mail.endpoint(0), "org/1");
+    assert_eq!(house.owner.state().mail.endpoint(EndpointNo(0)), "org/1");
     for to in ["7/1", "10/1", "99/1", "No/1", "org", "org/", "/1", "org/\n"] {
         let refused = house.commit(json!([{"op": "send", "queue": "mail", "to": to, "body": 1}]));
         assert_eq!(refused.unwrap_err().code(), "bad_endpoint", "{to}");
