@@ -64,7 +64,7 @@ pub enum Event {
         reason: String,
     },
     /// The process died.
-    Died {
+    DeadLettered {
         /// The power went too.
         power: bool,
     },
@@ -286,7 +286,7 @@ pub enum ReadOutcome {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StoredCommit {
     /// Principal and idempotency id.
-    pub signature: Option<(String, Uuid)>,
+    pub commit_id: Option<(String, Uuid)>,
     /// Results of its operations.
     pub results: Vec<Option<i64>>,
     /// Changes that it made.
@@ -333,9 +333,9 @@ impl Event {
 
 impl From<&Commit> for StoredCommit {
     fn from(commit: &Commit) -> Self {
-        let signature = commit.signature.as_ref();
+        let commit_id = commit.commit_id.as_ref();
         Self {
-            signature: signature.map(|signature| (signature.principal.clone(), signature.id)),
+            commit_id: commit_id.map(|commit_id| (commit_id.principal.clone(), commit_id.id)),
             results: commit.results.clone(),
             changes: commit.records.iter().map(Change::from).collect(),
         }

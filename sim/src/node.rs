@@ -198,9 +198,9 @@ impl Node {
             return trace.push(answered(ticket, &refused));
         }
         if self.fault == Some(Fault::IgnoreBodies)
-            && let Some(signature) = &mut proposal.signature
+            && let Some(commit_id) = &mut proposal.commit_id
         {
-            signature.digest = 0;
+            commit_id.digest = 0;
         }
         self.waiting += 1;
         self.hold("proposals", self.waiting, QUEUE_LIMIT, trace);

@@ -40,7 +40,7 @@ pub struct Request<'a> {
     /// Names the proposal.
     pub ticket: u64,
     /// Principal and idempotency id.
-    pub signature: Option<(String, Uuid)>,
+    pub commit_id: Option<(String, Uuid)>,
     /// The operations.
     pub operations: &'a [serde_json::Value],
     /// The answer and the index of its event.
@@ -96,7 +96,7 @@ impl<'a> Timeline<'a> {
                     timeline.requests.push(Request {
                         event: at,
                         ticket: *ticket,
-                        signature: id.map(|id| (principal.clone(), id)),
+                        commit_id: id.map(|id| (principal.clone(), id)),
                         operations,
                         answer: None,
                         incarnation: current,

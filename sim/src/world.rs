@@ -361,7 +361,7 @@ impl World {
     /// The process dies, with the machine or alone, and comes up again.
     fn die(&mut self, power: bool) {
         self.node = None;
-        self.trace.push(Event::Died { power });
+        self.trace.push(Event::DeadLettered { power });
         match power {
             true => self.disk.crash(),
             false => self.disk.kill(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use instep_model::commit::{Operation, Proposal, Signature, digest};
+use instep_model::commit::{CommitId, Operation, Proposal, digest};
 use instep_model::limits::{ID_AHEAD_MS, ID_MEMORY_MS};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -198,12 +198,12 @@ impl Attempted {
             }
             serde_json::from_value::<Operation>(operation).expect("writers know the operations")
         };
-        let signature = self.attempt.id.map(|id| Signature {
+        let commit_id = self.attempt.id.map(|id| CommitId {
             principal: self.attempt.principal.to_owned(),
             id,
             digest: digest(body.as_bytes()),
             earlier: None,
         });
-        Proposal { signature, operations: self.attempt.operations.iter().map(read).collect() }
+        Proposal { commit_id, operations: self.attempt.operations.iter().map(read).collect() }
     }
 }

@@ -1,6 +1,6 @@
 //! The names of the shop's tables, and reading rows out of them.
 
-use instep::model::commit::{Operation, Proposal, Signature, digest};
+use instep::model::commit::{CommitId, Operation, Proposal, digest};
 use instep::model::name::{Key, Name};
 use instep::model::row::Fields;
 use instep::model::state::Tables;
@@ -110,8 +110,8 @@ pub(crate) fn signed_proposal(
     operations: Vec<Operation>,
 ) -> Proposal {
     let digest = digest(meaning);
-    let signature = Some(Signature { principal: PRINCIPAL.into(), id, digest, earlier: None });
-    Proposal { signature, operations }
+    let commit_id = Some(CommitId { principal: PRINCIPAL.into(), id, digest, earlier: None });
+    Proposal { commit_id, operations }
 }
 
 /// One principal for all shoppers: ids are remembered per principal, and principals are few.

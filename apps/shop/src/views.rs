@@ -134,7 +134,7 @@ mod tests {
     use instep::model::position::Place;
     use instep::model::row::Row;
     use instep::model::state::{StoredRow, Table};
-    use instep::model::view::{Failures, Sight};
+    use instep::model::view::{Failures, ViewChange};
 
     use super::*;
 
@@ -219,8 +219,8 @@ mod tests {
         let told: Vec<Value> = sights
             .into_iter()
             .map(|sight| match sight {
-                Sight::Shown(visible) => visible.fields["level"].clone(),
-                Sight::Left { topic } => panic!("left {topic}"),
+                ViewChange::Shown(visible) => visible.fields["level"].clone(),
+                ViewChange::Left { topic } => panic!("left {topic}"),
             })
             .collect();
         assert!(told.len() <= 1);

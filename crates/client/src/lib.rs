@@ -45,8 +45,8 @@ pub use http::Client;
 pub use lines::{LINE_BYTES, Lines};
 pub use looking::{ConnectionStatus, Connections, JoinedTopic, TopicStatus, Topics};
 pub use mail::{
-    Answered, Answers, Backfilled, Letter, MessagePage, MessageQuery, MessageStatus, Moved, Nack,
-    Pulled, Reject, Sent, ServerStatus, Stale, Taken, Unroutable,
+    Answered, Answers, Backfilled, MessagePage, MessageQuery, MessageStatus, Moved, Nack,
+    NewMessage, Pulled, Reject, Sent, ServerStatus, Stale, Taken, Unroutable,
 };
 pub use publish::{Message, Published};
 pub use reqwest::Method;

@@ -10,7 +10,7 @@ use crate::http::Client;
 /// A message to be sent.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Letter {
+pub struct NewMessage {
     /// The endpoint, `kind/id`.
     pub to: String,
     /// The body, any JSON.
@@ -300,7 +300,7 @@ impl Client {
         &self,
         dataset: &str,
         queue: &str,
-        letters: &[Letter],
+        letters: &[NewMessage],
     ) -> Result<Vec<Sent>, Error> {
         let path = ["v1", "datasets", dataset, "queues", queue, "messages"];
         let body = json!({"messages": letters});
@@ -419,7 +419,7 @@ impl Client {
         &self,
         dataset: &str,
         queue: &str,
-        letters: &[Letter],
+        letters: &[NewMessage],
     ) -> Result<Vec<Sent>, Error> {
         let path = ["v1", "datasets", dataset, "queues", queue, "import"];
         let body = json!({"messages": letters});

@@ -22,8 +22,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use instep_access::Credential;
-use instep_model::presence::{Greeting, Told};
-use instep_node::Listener;
+use instep_model::presence::{Announcement, Greeting};
+use instep_node::Subscriber;
 use instep_node::live::GAP_EVENT;
 use instep_protocol::encode::Body;
 use instep_protocol::janus::session::{self as janus, JanusSession};
@@ -259,7 +259,7 @@ impl SessionDriver {
         &mut self,
         completion: Completion,
         edge: &EdgeState,
-        listener: impl FnOnce(&Arc<str>) -> Listener,
+        listener: impl FnOnce(&Arc<str>) -> Subscriber,
         actions: &mut Actions,
     ) -> Option<ChannelId> {
         let now = edge.now();
@@ -384,7 +384,9 @@ impl SessionDriver {
         now: u64,
         actions: &mut Actions,
     ) {
-        let Some(Greeting { told: Told { event, payload }, rest }) = greeting else { return };
+        let Some(Greeting { told: Announcement { event, payload }, rest }) = greeting else {
+            return;
+        };
         self.push(channel, event, payload.into(), now, actions);
         if let Some(after) = rest
             && let Some(joined) = self.find(channel.id())

@@ -36,7 +36,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
 
 use instep_model::limits;
-use instep_node::Bell;
+use instep_node::Notifier;
 use instep_protocol::session::Event;
 use mio::{Interest, Poll, Token, Waker};
 use slab::Slab;
@@ -78,13 +78,13 @@ impl Shards {
         for number in 0..count {
             let poll = Poll::new()?;
             let waker = Waker::new(poll.registry(), WAKER)?;
-            let bell = Arc::new(Bell::new(move || {
+            let notifier = Arc::new(Notifier::new(move || {
                 if let Err(error) = waker.wake() {
                     tracing::error!(%error, "a shard cannot be woken");
                 }
             }));
             let (sender, commands) = channel();
-            let handle = ShardHandle::new(sender, bell);
+            let handle = ShardHandle::new(sender, notifier);
             handles.push(handle.clone());
             shards.push(Shard {
                 poll,
@@ -113,14 +113,14 @@ impl Shards {
         Ok(Self(handles))
     }
 
-    /// Lets every shard take connections from a listener.
+    /// Lets every shard take connections from a subscriber.
     pub(crate) fn listen(
         &self,
         kind: DoorKind,
-        listener: &std::net::TcpListener,
+        subscriber: &std::net::TcpListener,
     ) -> io::Result<()> {
         for handle in &self.0 {
-            handle.send(Command::Listen(kind, listener.try_clone()?));
+            handle.send(Command::Listen(kind, subscriber.try_clone()?));
         }
         Ok(())
     }
@@ -183,7 +183,7 @@ impl Shard {
         match command {
             Command::Arrival(arrival) => self.take_in(*arrival),
             Command::Answer(answered) => self.answered(answered),
-            Command::Listen(kind, listener) => self.listen(kind, listener),
+            Command::Listen(kind, subscriber) => self.listen(kind, subscriber),
             Command::Attach(connection, token) => self.attach(*connection, token),
             Command::Drain { spread_ms } => {
                 self.accepts.clear();
@@ -206,11 +206,11 @@ impl Shard {
         self.forget_left();
     }
 
-    fn listen(&mut self, kind: DoorKind, listener: std::net::TcpListener) {
-        let mut accept = Accept::new(kind, mio::net::TcpListener::from_std(listener));
+    fn listen(&mut self, kind: DoorKind, subscriber: std::net::TcpListener) {
+        let mut accept = Accept::new(kind, mio::net::TcpListener::from_std(subscriber));
         let token = Token(self.accepts.len() + 1);
         let registry = self.poll.registry();
-        match registry.register(accept.listener(), token, Interest::READABLE) {
+        match registry.register(accept.subscriber(), token, Interest::READABLE) {
             Ok(()) => self.accepts.push(accept),
             Err(error) => tracing::error!(%error, "a shard cannot listen"),
         }

@@ -81,9 +81,9 @@ pub enum Record {
     Mail(MailRecord),
 }
 
-/// Signature of a commit: its principal and id, by which its reply is replayed.
+/// Commit id: the commit's principal and id, by which its reply is replayed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Signature {
+pub struct CommitId {
     /// The principal. Ids are remembered per principal.
     pub principal: String,
     /// The id that the principal gave, a UUIDv7.
@@ -96,7 +96,7 @@ pub struct Signature {
     pub earlier: Option<u64>,
 }
 
-impl Signature {
+impl CommitId {
     /// Returns true if the digest that was remembered under its id is that of these operations.
     #[must_use]
     pub fn is_of(&self, remembered: u64) -> bool {
@@ -107,8 +107,8 @@ impl Signature {
 /// Records that became visible together.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Commit {
-    /// Signature, when an id was given.
-    pub signature: Option<Signature>,
+    /// Id under which it takes effect once, when one was given.
+    pub commit_id: Option<CommitId>,
     /// For each operation the number that it computed, if it did.
     pub results: Vec<Option<i64>>,
     /// Records of what changed, in order.
@@ -267,7 +267,7 @@ mod tests {
             time_ms: 3,
             history: 4,
             commits: vec![Commit {
-                signature: Some(Signature {
+                commit_id: Some(CommitId {
                     principal: "admin".into(),
                     id: Uuid::from_u128(5),
                     digest: 6,
@@ -329,9 +329,9 @@ mod tests {
         let before = Before { principal: "p".into(), id: Uuid::from_u128(5), digest: 6 };
         let bytes = postcard::to_allocvec(&before).unwrap();
 
-        let read: Signature = postcard::from_bytes(&bytes).unwrap();
+        let read: CommitId = postcard::from_bytes(&bytes).unwrap();
 
         let Before { principal, id, digest } = before;
-        assert_eq!(read, Signature { principal, id, digest, earlier: None });
+        assert_eq!(read, CommitId { principal, id, digest, earlier: None });
     }
 }

@@ -17,7 +17,7 @@ use crate::name::{Key, Name};
 use crate::position::{Incarnation, Place, Position};
 use crate::row::Row;
 use crate::state::{Change, CommitChanges, Tables};
-use crate::view::{Failures, Sight, View, Visible};
+use crate::view::{Failures, View, ViewChange, Visible};
 
 pub use self::behind::Behind;
 pub use self::listing::Listing;
@@ -292,10 +292,10 @@ impl Feed {
             for sight in sights {
                 let view = &self.views[index];
                 let (topic, event, body, visible) = match sight {
-                    Sight::Shown(Visible { topic, fields }) => {
+                    ViewChange::Shown(Visible { topic, fields }) => {
                         (topic, Arc::clone(&view.event), Body::Fields(fields), true)
                     }
-                    Sight::Left { topic } => (topic, LEAVE_EVENT.into(), left(view), false),
+                    ViewChange::Left { topic } => (topic, LEAVE_EVENT.into(), left(view), false),
                 };
                 let topic: Arc<str> = topic.into();
                 self.set_visible(&topic, source.clone(), visible);

@@ -16,7 +16,7 @@ use imbl::{OrdMap, OrdSet};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::commit::Signature;
+use crate::commit::CommitId;
 use crate::limits;
 use crate::position::Place;
 
@@ -33,7 +33,7 @@ pub struct Remembered {
 
 /// Result of looking up an id.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Recall {
+pub enum Lookup {
     /// Never seen: go on.
     Fresh,
     /// Seen with the same operations: replay the reply.
@@ -48,7 +48,7 @@ pub enum Recall {
 
 /// The ids of one dataset. Cloning is cheap and shares.
 #[derive(Debug, Clone, Default)]
-pub struct IdMemory {
+pub struct DedupWindow {
     principals: OrdMap<Arc<str>, PrincipalIds>,
     /// The same by ids that are no newer than their newest ones, and are brought up to date when
     /// somebody looks.
@@ -58,7 +58,7 @@ pub struct IdMemory {
     forgotten: Vec<(Uuid, Uuid)>,
 }
 
-impl PartialEq for IdMemory {
+impl PartialEq for DedupWindow {
     fn eq(&self, other: &Self) -> bool {
         // Whatever bounds are out of date.
         self.principals == other.principals
@@ -67,7 +67,7 @@ impl PartialEq for IdMemory {
     }
 }
 
-impl Eq for IdMemory {}
+impl Eq for DedupWindow {}
 
 /// The ids of one principal.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -95,30 +95,30 @@ const SPANS: usize = 8;
 /// About what an id takes besides the numbers of its reply.
 const ID_BYTES: usize = 128;
 
-impl IdMemory {
-    /// Looks up the id of `signature`, at `now_ms`.
+impl DedupWindow {
+    /// Looks up the id of `commit_id`, at `now_ms`.
     #[must_use]
-    pub fn recall(&self, signature: &Signature, now_ms: u64) -> Recall {
-        let Some(id_ms) = time_of(signature.id) else {
-            return Recall::Invalid;
+    pub fn recall(&self, commit_id: &CommitId, now_ms: u64) -> Lookup {
+        let Some(id_ms) = time_of(commit_id.id) else {
+            return Lookup::Invalid;
         };
-        let known = self.principals.get(&*signature.principal);
+        let known = self.principals.get(&*commit_id.principal);
         // Whatever the clock says by now: what took effect did so once.
-        if let Some(remembered) = known.and_then(|principal| principal.ids.get(&signature.id)) {
-            return match signature.is_of(remembered.digest) {
-                true => Recall::Known(remembered.clone()),
-                false => Recall::Conflict,
+        if let Some(remembered) = known.and_then(|principal| principal.ids.get(&commit_id.id)) {
+            return match commit_id.is_of(remembered.digest) {
+                true => Lookup::Known(remembered.clone()),
+                false => Lookup::Conflict,
             };
         }
         if id_ms > now_ms.saturating_add(limits::ID_AHEAD_MS) {
-            return Recall::Invalid;
+            return Lookup::Invalid;
         }
         let spans = known.map_or(&self.forgotten, |principal| &principal.forgotten);
-        let forgotten = is_within(spans, signature.id);
+        let forgotten = is_within(spans, commit_id.id);
         if forgotten || id_ms.saturating_add(limits::ID_MEMORY_MS) < now_ms {
-            return Recall::Expired;
+            return Lookup::Expired;
         }
-        Recall::Fresh
+        Lookup::Fresh
     }
 
     /// True when `principal` can be remembered at `now_ms`: it is known, there is room for one
@@ -136,14 +136,14 @@ impl IdMemory {
     }
 
     /// Remembers a commit, and forgets what is over the limits at `now_ms`, the entry's time.
-    pub fn remember(&mut self, signature: &Signature, remembered: Remembered, now_ms: u64) {
-        self.forget_principals(&signature.principal, now_ms, limits::ID_MEMORY_PRINCIPALS);
+    pub fn remember(&mut self, commit_id: &CommitId, remembered: Remembered, now_ms: u64) {
+        self.forget_principals(&commit_id.principal, now_ms, limits::ID_MEMORY_PRINCIPALS);
         let most = Most {
             ids: limits::ID_MEMORY_PER_PRINCIPAL,
             bytes: limits::ID_MEMORY_BYTES_PER_PRINCIPAL,
         };
-        self.change(&signature.principal, |principal| {
-            principal.insert(signature.id, remembered);
+        self.change(&commit_id.principal, |principal| {
+            principal.insert(commit_id.id, remembered);
             principal.forget(now_ms, most);
         });
         if self.bytes > limits::ID_MEMORY_BYTES {

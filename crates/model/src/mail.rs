@@ -16,7 +16,7 @@ mod tests;
 
 pub use kinds::{Endpoint, EndpointError, Kind, MailRules, Mapping, Origin};
 pub use numbers::{EndpointNo, RegistrationId, ServerNo};
-pub use operation::{Hold, Letter, MailOperation, sender};
+pub use operation::{Lease, MailOperation, NewMessage, sender};
 pub use record::MailRecord;
 pub use state::{
     Due, Keep, Mail, MailChange, MailPart, Message, QueueState, ServerState, Slot, Status,

@@ -17,9 +17,9 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::commit::{Commit, EntryHead, Proposal, Signature};
+use crate::commit::{Commit, CommitId, EntryHead, Proposal};
 use crate::expression::Meter;
-use crate::ids::Recall;
+use crate::ids::Lookup;
 use crate::limits;
 use crate::log::AppendError;
 use crate::mail::MailRules;
@@ -34,7 +34,7 @@ mod refusal;
 mod tests;
 
 pub use answer::{ANSWER_FORMAT, Answer, Receipt, decode_answer, encode_answer};
-use evaluation::{Circumstances, Overlay};
+use evaluation::{Context, Overlay};
 pub use refusal::{Excess, Held, Refusal};
 
 /// Event of an owner: its input. `T` is whatever the shell answers a proposal by.
@@ -273,13 +273,13 @@ impl<T> Owner<T> {
         batch: &mut Batch,
         may_overflow: bool,
     ) -> Result<Receipt, Refusal> {
-        let Proposal { signature, operations } = proposal;
-        if let Some(signature) = &signature
-            && let Some(receipt) = self.recall(signature, batch)?
+        let Proposal { commit_id, operations } = proposal;
+        if let Some(commit_id) = &commit_id
+            && let Some(receipt) = self.recall(commit_id, batch)?
         {
             return Ok(receipt);
         }
-        let circumstances = Circumstances {
+        let context = Context {
             incarnation: self.mirror.incarnation(),
             rules: &self.rules,
             now_ms: self.now_ms,
@@ -288,51 +288,51 @@ impl<T> Owner<T> {
         let overlay = &mut batch.overlay;
         let mut meter = Meter::new(limits::EXPRESSION_STEPS);
         let evaluated =
-            evaluation::evaluate(self.state(), circumstances, overlay, operations, &mut meter);
+            evaluation::evaluate(self.state(), context, overlay, operations, &mut meter);
         batch.steps += limits::EXPRESSION_STEPS - meter.left();
         let (commit, own) = evaluated?;
         let place = self.place_of_next(batch.commits);
-        let commit = Commit { signature, ..commit };
+        let commit = Commit { commit_id, ..commit };
         if let Err(refusal) = batch.push(&commit, self.largest_entry) {
             batch.overlay.undo(own);
             return Err(refusal);
         }
         batch.overlay.merge(own);
-        let Commit { signature, results, .. } = commit;
+        let Commit { commit_id, results, .. } = commit;
         let computed = results.iter().any(Option::is_some);
         let receipt = Receipt {
             position: Position { incarnation: self.mirror.incarnation(), place },
             results: if computed { results.into() } else { Box::default() },
             replayed: false,
         };
-        if let Some(Signature { principal, id, digest, .. }) = signature {
+        if let Some(CommitId { principal, id, digest, .. }) = commit_id {
             let replay = Receipt { replayed: true, ..receipt.clone() };
             batch.ids.insert((principal, id), (digest, replay));
         }
         Ok(receipt)
     }
 
-    fn recall(&self, signature: &Signature, batch: &Batch) -> Result<Option<Receipt>, Refusal> {
-        let named = (signature.principal.clone(), signature.id);
+    fn recall(&self, commit_id: &CommitId, batch: &Batch) -> Result<Option<Receipt>, Refusal> {
+        let named = (commit_id.principal.clone(), commit_id.id);
         if let Some((digest, receipt)) = batch.ids.get(&named) {
-            return match signature.is_of(*digest) {
+            return match commit_id.is_of(*digest) {
                 true => Ok(Some(receipt.clone())),
                 false => Err(Refusal::IdConflict),
             };
         }
-        match self.state().ids.recall(signature, self.now_ms) {
-            Recall::Known(known) => Ok(Some(Receipt {
+        match self.state().ids.recall(commit_id, self.now_ms) {
+            Lookup::Known(known) => Ok(Some(Receipt {
                 position: Position { incarnation: self.mirror.incarnation(), place: known.place },
                 results: known.results,
                 replayed: true,
             })),
-            Recall::Conflict => Err(Refusal::IdConflict),
-            Recall::Expired => Err(Refusal::IdExpired),
-            Recall::Invalid => Err(Refusal::IdInvalid),
-            Recall::Fresh if self.state().ids.has_room_for(&signature.principal, self.now_ms) => {
+            Lookup::Conflict => Err(Refusal::IdConflict),
+            Lookup::Expired => Err(Refusal::IdExpired),
+            Lookup::Invalid => Err(Refusal::IdInvalid),
+            Lookup::Fresh if self.state().ids.has_room_for(&commit_id.principal, self.now_ms) => {
                 Ok(None)
             }
-            Recall::Fresh => Err(Refusal::TooManyPrincipals),
+            Lookup::Fresh => Err(Refusal::TooManyPrincipals),
         }
     }
 

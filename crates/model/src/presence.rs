@@ -113,7 +113,7 @@ pub struct Presence {
 
 /// Message to subscribers about those who are present.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Told {
+pub struct Announcement {
     /// The event.
     pub event: &'static str,
     /// The payload, as JSON.
@@ -124,7 +124,7 @@ pub struct Told {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Greeting {
     /// Message to send now.
-    pub told: Told,
+    pub told: Announcement,
     /// Place behind which the rest begins; none at the end.
     pub rest: Option<After>,
 }
@@ -218,7 +218,7 @@ impl Presence {
             true => Greeting { told: self.count(), rest: None },
             false => {
                 let (payload, rest) = piece(&self.present, None);
-                Greeting { told: Told { event: STATE_EVENT, payload }, rest }
+                Greeting { told: Announcement { event: STATE_EVENT, payload }, rest }
             }
         }
     }
@@ -241,7 +241,7 @@ impl Presence {
     }
 
     /// Returns the messages to everybody, in pieces; none when nothing changed since the last time.
-    pub fn tell(&mut self) -> Vec<Told> {
+    pub fn tell(&mut self) -> Vec<Announcement> {
         let (joins, leaves) = (std::mem::take(&mut self.joins), std::mem::take(&mut self.leaves));
         let changed = !joins.is_empty() || !leaves.is_empty();
         self.seen = false;
@@ -255,7 +255,7 @@ impl Presence {
         }
         if was_crowded {
             let mut all = pieces(&self.present).into_iter();
-            let first = all.next().map(|payload| Told { event: STATE_EVENT, payload });
+            let first = all.next().map(|payload| Announcement { event: STATE_EVENT, payload });
             return first.into_iter().chain(all.map(|joins| diff(&joins, "{}"))).collect();
         }
         if !changed {
@@ -267,9 +267,9 @@ impl Presence {
         joins.chain([last]).chain(leaves.map(|leaves| diff("{}", &leaves))).collect()
     }
 
-    fn count(&self) -> Told {
+    fn count(&self) -> Announcement {
         let payload = json!({"count": self.metas, "keys": self.present.len()}).to_string();
-        Told { event: COUNT_EVENT, payload }
+        Announcement { event: COUNT_EVENT, payload }
     }
 
     /// Checks a meta, and returns its fields as they are kept.
@@ -311,9 +311,9 @@ impl Presence {
     }
 }
 
-fn diff(joins: &str, leaves: &str) -> Told {
+fn diff(joins: &str, leaves: &str) -> Announcement {
     let payload = format!("{{\"joins\":{joins},\"leaves\":{leaves}}}");
-    Told { event: DIFF_EVENT, payload }
+    Announcement { event: DIFF_EVENT, payload }
 }
 
 fn take(metas: &mut Metas, key: &str, reference: &str) -> Option<Meta> {

@@ -332,7 +332,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::commit::{Commit, Entry, Record, Signature};
+    use crate::commit::{Commit, CommitId, Entry, Record};
     use crate::position::Revision;
 
     fn state() -> State {
@@ -351,13 +351,13 @@ mod tests {
             records.push(Record::Put { table: name("items"), key, row });
         }
         let id = Uuid::from_u128((1_u128 << 80) | (7 << 76) | (2 << 62));
-        let signature = Some(Signature { principal: "p".into(), id, digest: 4, earlier: None });
+        let commit_id = Some(CommitId { principal: "p".into(), id, digest: 4, earlier: None });
         let entry = Entry {
             writer: Uuid::nil(),
             sequence: 1,
             time_ms: 1,
             history: 0,
-            commits: vec![Commit { signature, results: vec![Some(3)], records }],
+            commits: vec![Commit { commit_id, results: vec![Some(3)], records }],
         };
         let mut state = State::default();
         state.fold(Revision(1), &entry.encode(), &mut |_, _| {}).unwrap();
@@ -392,13 +392,13 @@ mod tests {
         let mut state = state();
         let later = 3 * crate::limits::ID_MEMORY_MS;
         let id = Uuid::from_u128((u128::from(later) << 80) | (7 << 76) | (2 << 62));
-        let signature = Some(Signature { principal: "q".into(), id, digest: 4, earlier: None });
+        let commit_id = Some(CommitId { principal: "q".into(), id, digest: 4, earlier: None });
         let entry = Entry {
             writer: Uuid::nil(),
             sequence: 2,
             time_ms: later,
             history: state.history,
-            commits: vec![Commit { signature, results: vec![], records: vec![] }],
+            commits: vec![Commit { commit_id, results: vec![], records: vec![] }],
         };
         state.fold(Revision(2), &entry.encode(), &mut |_, _| {}).unwrap();
         state.ids.forget_principals("q", later, 2);

@@ -7,7 +7,7 @@ use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
 use crate::commit::{Commit, Entry, EntryError, Record, TableOptions, history_after};
-use crate::ids::{IdMemory, Remembered};
+use crate::ids::{DedupWindow, Remembered};
 use crate::limits;
 use crate::mail::{Mail, MailChange};
 use crate::name::{Key, Name};
@@ -59,7 +59,7 @@ pub struct State {
     /// The journals.
     pub journals: OrdMap<Name, Journal>,
     /// The commit ids.
-    pub ids: IdMemory,
+    pub ids: DedupWindow,
     /// The mail.
     pub mail: Arc<Mail>,
 }
@@ -225,11 +225,11 @@ impl State {
                 })?,
             }
         }
-        if let Some(signature) = commit.signature {
+        if let Some(commit_id) = commit.commit_id {
             let computed = commit.results.iter().any(Option::is_some);
             let results = if computed { commit.results.into() } else { Box::default() };
-            let remembered = Remembered { digest: signature.digest, place, results };
-            self.ids.remember(&signature, remembered, time_ms);
+            let remembered = Remembered { digest: commit_id.digest, place, results };
+            self.ids.remember(&commit_id, remembered, time_ms);
         }
         Ok(())
     }

@@ -148,7 +148,7 @@ enum Kind {
 
 /// Effect of a write on what subscribers see.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Sight {
+pub enum ViewChange {
     /// The row is visible on this topic as this, newly or differently.
     Shown(Visible),
     /// The row left this topic.
@@ -325,21 +325,21 @@ impl View {
         new: Option<&Row>,
         tables: &Tables,
         failures: &mut Failures,
-    ) -> Vec<Sight> {
+    ) -> Vec<ViewChange> {
         // What fails on the old row was noted when it was written.
         let before = old.and_then(|row| self.see(key, row, tables, &mut Failures::default()));
         let after = new.and_then(|row| self.see(key, row, tables, failures));
         match (before, after) {
             (None, None) => vec![],
-            (None, Some(after)) => vec![Sight::Shown(after)],
-            (Some(before), None) => vec![Sight::Left { topic: before.topic }],
+            (None, Some(after)) => vec![ViewChange::Shown(after)],
+            (Some(before), None) => vec![ViewChange::Left { topic: before.topic }],
             (Some(before), Some(after)) if before.topic != after.topic => {
-                vec![Sight::Left { topic: before.topic }, Sight::Shown(after)]
+                vec![ViewChange::Left { topic: before.topic }, ViewChange::Shown(after)]
             }
             (Some(before), Some(after)) => {
                 let told = before.fields != after.fields
                     || new.is_some_and(|row| self.announces(key, row, failures));
-                if told { vec![Sight::Shown(after)] } else { vec![] }
+                if told { vec![ViewChange::Shown(after)] } else { vec![] }
             }
         }
     }

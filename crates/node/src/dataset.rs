@@ -33,12 +33,12 @@ use crate::engine::Engine;
 use crate::follow::{Follow, FollowError};
 use crate::hub::Hub;
 use crate::journals::{JournalRecords, Oldest};
-use crate::mail::{MailOptions, Post};
+use crate::mail::{MailDispatcher, MailOptions};
 use crate::pool::{Pool, Pools, Task};
-use crate::topics::{Listener, Subscription, Topics, lock};
+use crate::topics::{Subscriber, Subscription, Topics, lock};
 use appending::Appending;
 use backlog::Backlog;
-use housekeeping::House;
+use housekeeping::Housekeeper;
 use inbox::{Inbox, Put};
 use ownership::Ownership;
 
@@ -107,11 +107,11 @@ struct Shared {
     /// Time of the newest snapshot; before one is written, of opening the dataset.
     snapshot_at: Mutex<Instant>,
     /// Mail: bodies of messages, and registrations of servers.
-    post: Post,
+    post: MailDispatcher,
     /// Oldest records of journals that the log still has.
     journals: Mutex<Oldest>,
     prepare: Task,
-    house: House,
+    house: Housekeeper,
     closing: AtomicBool,
     /// Has the threads of the tasks.
     _pools: Pools,
@@ -176,9 +176,9 @@ impl Dataset {
         let bounds = log.bounds();
         let reader = log.reader();
         let task = |pool: &Pool, what| pool.task(format!("{what}:{}", options.name));
-        let house = House::new(task(pools.storage(), "house"));
+        let house = Housekeeper::new(task(pools.storage(), "house"));
         let mail = (task(pools.delivery(), "mail"), task(pools.storage(), "bodies"));
-        let post = Post::new(bodies, options.mail.clone(), mail, house.task());
+        let post = MailDispatcher::new(bodies, options.mail.clone(), mail, house.task());
         let mut recovery = recovery::recover(
             &options,
             reader.as_ref(),
@@ -443,7 +443,7 @@ impl Dataset {
         &self,
         topic: &str,
         since: Option<Option<Position>>,
-        listener: &Listener,
+        listener: &Subscriber,
     ) -> Result<(Joined, Subscription), JoinRefusal> {
         self.0.hub.join(topic, since, listener)
     }
@@ -473,7 +473,7 @@ impl Dataset {
         self.0.hub.catch_up(subscription, since)
     }
 
-    pub(crate) fn post(&self) -> &Post {
+    pub(crate) fn post(&self) -> &MailDispatcher {
         &self.0.post
     }
 

@@ -185,7 +185,7 @@ mod tests {
     fn log(floor: u64) -> MemoryLog {
         let mut log = MemoryLog::new(here());
         for revision in 0..3 {
-            let commit = Commit { records: vec![], signature: None, results: vec![] };
+            let commit = Commit { records: vec![], commit_id: None, results: vec![] };
             let entry = Entry {
                 writer: Uuid::nil(),
                 sequence: revision,

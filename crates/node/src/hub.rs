@@ -14,7 +14,7 @@ use instep_model::view::{Failure, Failures, View};
 use instep_protocol::payload::frame;
 use tokio::sync::watch;
 
-use crate::topics::{Listener, Subscription, Topics, lock};
+use crate::topics::{Subscriber, Subscription, Topics, lock};
 
 /// The feed of one dataset with the topics that it tells.
 pub(crate) struct Hub {
@@ -111,7 +111,7 @@ impl Hub {
         &self,
         topic: &str,
         since: Option<Option<Position>>,
-        listener: &Listener,
+        listener: &Subscriber,
     ) -> Result<(Joined, Subscription), JoinRefusal> {
         let feed = self.living()?;
         let listing = feed.list(topic, since)?;

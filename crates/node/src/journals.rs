@@ -173,7 +173,7 @@ mod tests {
                 let bytes = Bytes::from_static(b"x");
                 records.push(Record::Append { journal, ordinal: last + 1, bytes });
             }
-            let commit = Commit { records, signature: None, results: vec![] };
+            let commit = Commit { records, commit_id: None, results: vec![] };
             let state = self.mirror.state();
             let head = state.applied.revision;
             let entry = Entry {

@@ -29,4 +29,4 @@ pub use live::{LiveError, LivePattern, PresenceMode};
 pub use loans::Loans;
 pub use node::{Node, NodeError, NodeJoined, Unopened};
 pub use pool::Pools;
-pub use topics::{Audience, Bell, Crowd, Listener, Present, Subscription, Topic, Topics};
+pub use topics::{Audience, Crowd, Notifier, Present, Subscriber, Subscription, Topic, Topics};

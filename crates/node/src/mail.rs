@@ -16,18 +16,18 @@ use bytes::Bytes;
 use instep_model::limits;
 use instep_model::mail::delivery::{Counts, Times};
 use instep_model::mail::kinds::is_server;
-use instep_model::mail::{Hold, MailOperation, MailRules, ServerNo, outcome};
+use instep_model::mail::{Lease, MailOperation, MailRules, ServerNo, outcome};
 use instep_model::name::Name;
 use instep_model::owner::Refusal;
 use instep_model::registration::Generation;
 use serde_json::Value;
 
 pub use self::bodies::BodyCounts;
-pub(crate) use self::post::Post;
+pub(crate) use self::post::MailDispatcher;
 pub use self::pulling::{Kept, Pull, Pulled};
 pub use self::registration::{Registration, Said};
 pub use self::sending::{QUEUE_PREFIX, Sent, SentMessage, letters};
-pub use self::told::{Delivery, Told};
+pub use self::told::{Delivery, Push};
 pub use self::words::{Answers, Nack, Reject};
 use crate::dataset::Dataset;
 use crate::engine::StoredBody;
@@ -191,7 +191,7 @@ impl Dataset {
 
 /// Registration request: a server, and how its mail is to be given.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wish {
+pub struct RegisterParams {
     /// The server.
     pub server: String,
     /// The dataset, if it was said.
@@ -202,7 +202,7 @@ pub struct Wish {
     pub have: Option<Vec<u64>>,
 }
 
-impl Wish {
+impl RegisterParams {
     /// Reads a topic and the parameters of a join.
     ///
     /// # Errors
@@ -252,11 +252,11 @@ pub enum Answer {
 }
 
 impl Answer {
-    fn operation(self, hold: Hold) -> MailOperation {
+    fn operation(self, lease: Lease) -> MailOperation {
         match self {
-            Self::Ack => MailOperation::Ack(hold),
-            Self::Nack { delay_ms, failed } => MailOperation::Nack { hold, delay_ms, failed },
-            Self::Reject { reason } => MailOperation::Reject { hold, reason },
+            Self::Ack => MailOperation::Ack(lease),
+            Self::Nack { delay_ms, failed } => MailOperation::Nack { lease, delay_ms, failed },
+            Self::Reject { reason } => MailOperation::Reject { lease, reason },
         }
     }
 }

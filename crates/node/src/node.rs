@@ -19,7 +19,7 @@ use crate::dataset::Dataset;
 use crate::live::{self, Ids, LiveError, LiveJoined, LivePattern, Once, PublishId, Published};
 use crate::mail::SERVER_PREFIX;
 use crate::pool::Pools;
-use crate::topics::{Listener, Subscription, Topic, Topics};
+use crate::topics::{Subscriber, Subscription, Topic, Topics};
 
 /// One node. Cloning gives another handle.
 #[derive(Clone)]
@@ -237,7 +237,7 @@ impl Node {
         &self,
         topic: &str,
         since: &Since,
-        listener: &Listener,
+        listener: &Subscriber,
     ) -> Result<NodeJoined, JoinRefusal> {
         if let Some(dataset) = self.behind(topic) {
             let (joined, subscription) = dataset.join(topic, since.position(), listener)?;

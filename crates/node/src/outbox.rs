@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Mutex;
 
-use crate::topics::{Listener, lock};
+use crate::topics::{Subscriber, lock};
 
 /// Events for one registration, in order.
 pub(crate) struct Outbox<T>(Mutex<State<T>>);
@@ -15,7 +15,7 @@ pub(crate) struct Outbox<T>(Mutex<State<T>>);
 struct State<T> {
     events: VecDeque<T>,
     ended: bool,
-    listener: Option<Listener>,
+    listener: Option<Subscriber>,
 }
 
 impl<T> Default for Outbox<T> {
@@ -44,7 +44,7 @@ impl<T> Outbox<T> {
     }
 
     /// Wakes `listener` from now on, and at once if there is anything.
-    pub(crate) fn listen(&self, listener: Listener) {
+    pub(crate) fn listen(&self, listener: Subscriber) {
         let mut state = lock(&self.0);
         state.listener = Some(listener);
         if !state.events.is_empty() {
@@ -94,7 +94,7 @@ mod tests {
         let (outbox, notify) = (Outbox::default(), Arc::new(Notify::new()));
         outbox.tell([1, 2]);
 
-        outbox.listen(Listener::Task(Arc::clone(&notify)));
+        outbox.listen(Subscriber::Task(Arc::clone(&notify)));
 
         notify.notified().await;
         assert_eq!((outbox.take(), outbox.take()), (Some(1), Some(2)));

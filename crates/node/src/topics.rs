@@ -1,12 +1,12 @@
 //! The topics of a node that somebody has joined: a ring each, and whom to wake.
 //!
 //! A connection that is a task of its own is woken by itself. Connections that share a thread are
-//! woken together: the thread has one [`Bell`], and each of its topics is marked on it once,
+//! woken together: the thread has one [`Notifier`], and each of its topics is marked on it once,
 //! however many of its connections have joined and however many frames have come since.
 
-mod bell;
 mod kept;
 mod live;
+mod notifier;
 mod presence;
 
 use std::collections::HashMap;
@@ -17,34 +17,34 @@ use std::time::Instant;
 use instep_model::ring::{Cursor, Frame, Read, Ring, RingBudget, RingLimits};
 use tokio::sync::Notify;
 
-pub use self::bell::Bell;
 use self::kept::Kept;
 use self::live::LiveState;
+pub use self::notifier::Notifier;
 pub use self::presence::{Audience, Crowd, Present};
 use crate::dataset::now_ms;
 use crate::live::LivePlace;
 
 /// Listener of a topic, which it wakes. A wake-up carries no data and is only a hint.
 #[derive(Clone)]
-pub enum Listener {
+pub enum Subscriber {
     /// One connection.
     Task(Arc<Notify>),
     /// All connections of a thread, for a topic that the thread knows as `mark`. All of its
     /// subscriptions of one topic carry the same mark.
     Shared {
-        /// The thread's bell.
-        bell: Arc<Bell>,
-        /// Mark that is put on the bell.
+        /// The thread's notifier.
+        notifier: Arc<Notifier>,
+        /// Mark that is put on the notifier.
         mark: u32,
     },
 }
 
-impl Listener {
+impl Subscriber {
     /// Wakes whoever listens.
     pub(crate) fn wake(&self) {
         match self {
             Self::Task(notify) => notify.notify_one(),
-            Self::Shared { bell, mark } => bell.mark(*mark),
+            Self::Shared { notifier, mark } => notifier.mark(*mark),
         }
     }
 }
@@ -93,23 +93,23 @@ struct TopicState {
 }
 
 struct Shared {
-    bell: Arc<Bell>,
+    notifier: Arc<Notifier>,
     mark: u32,
     subscribers: usize,
-    /// The mark is on the bell, and nobody has looked since.
+    /// The mark is on the notifier, and nobody has looked since.
     marked: bool,
 }
 
 /// A subscriber's place in a topic. Dropping it leaves the topic.
 pub struct Subscription {
     topic: Arc<Topic>,
-    seat: Seat,
+    seat: PresenceHandle,
     cursor: Cursor,
 }
 
-enum Seat {
+enum PresenceHandle {
     Task(u64),
-    Shared(Arc<Bell>),
+    Shared(Arc<Notifier>),
 }
 
 impl Default for Topics {
@@ -136,11 +136,11 @@ impl Topics {
 
     /// Subscribes to what is pushed from now on.
     #[must_use]
-    pub fn subscribe(&self, name: &str, listener: &Listener) -> Subscription {
+    pub fn subscribe(&self, name: &str, subscriber: &Subscriber) -> Subscription {
         let mut map = lock(&self.0.map);
         let topic = self.open(&mut map, name);
         let mut state = lock(&topic.state);
-        let seat = state.seat(listener);
+        let seat = state.seat(subscriber);
         let cursor = state.ring.end();
         drop(state);
         Subscription { topic, seat, cursor }
@@ -248,10 +248,10 @@ impl Topic {
 
     /// Reads for all subscribers of a thread at once: at most `most` frames and about `bytes`
     /// bytes, from `cursor` on. Also says whether there is more, which the thread comes back to by
-    /// itself; otherwise new frames mark its bell again from here on.
+    /// itself; otherwise new frames mark its notifier again from here on.
     pub fn read_shared(
         &self,
-        bell: &Arc<Bell>,
+        notifier: &Arc<Notifier>,
         cursor: &mut Cursor,
         most: usize,
         bytes: usize,
@@ -259,7 +259,8 @@ impl Topic {
         let mut state = lock(&self.state);
         let read = state.ring.read_within(cursor, most, bytes);
         let more = state.ring.end().since(*cursor).is_some_and(|left| left > 0);
-        if let Some(shared) = state.shared.iter_mut().find(|shared| Arc::ptr_eq(&shared.bell, bell))
+        if let Some(shared) =
+            state.shared.iter_mut().find(|shared| Arc::ptr_eq(&shared.notifier, notifier))
         {
             shared.marked = more;
         }
@@ -268,38 +269,39 @@ impl Topic {
 }
 
 impl TopicState {
-    fn seat(&mut self, listener: &Listener) -> Seat {
+    fn seat(&mut self, subscriber: &Subscriber) -> PresenceHandle {
         self.subscribers += 1;
-        match listener {
-            Listener::Task(notify) => {
+        match subscriber {
+            Subscriber::Task(notify) => {
                 let number = self.next_task;
                 self.next_task += 1;
                 self.tasks.insert(number, Arc::clone(notify));
-                Seat::Task(number)
+                PresenceHandle::Task(number)
             }
-            Listener::Shared { bell, mark } => {
-                match self.shared.iter_mut().find(|shared| Arc::ptr_eq(&shared.bell, bell)) {
+            Subscriber::Shared { notifier, mark } => {
+                match self.shared.iter_mut().find(|shared| Arc::ptr_eq(&shared.notifier, notifier))
+                {
                     Some(shared) => shared.subscribers += 1,
                     None => self.shared.push(Shared {
-                        bell: Arc::clone(bell),
+                        notifier: Arc::clone(notifier),
                         mark: *mark,
                         subscribers: 1,
                         marked: false,
                     }),
                 }
-                Seat::Shared(Arc::clone(bell))
+                PresenceHandle::Shared(Arc::clone(notifier))
             }
         }
     }
 
-    fn leave(&mut self, seat: &Seat) {
+    fn leave(&mut self, seat: &PresenceHandle) {
         self.subscribers -= 1;
         match seat {
-            Seat::Task(number) => {
+            PresenceHandle::Task(number) => {
                 self.tasks.remove(number);
             }
-            Seat::Shared(bell) => {
-                let of = |shared: &Shared| Arc::ptr_eq(&shared.bell, bell);
+            PresenceHandle::Shared(notifier) => {
+                let of = |shared: &Shared| Arc::ptr_eq(&shared.notifier, notifier);
                 if let Some(at) = self.shared.iter().position(of) {
                     self.shared[at].subscribers -= 1;
                     if self.shared[at].subscribers == 0 {
@@ -314,7 +316,7 @@ impl TopicState {
         self.tasks.values().for_each(|task| task.notify_one());
         for shared in self.shared.iter_mut().filter(|shared| !shared.marked) {
             shared.marked = true;
-            shared.bell.mark(shared.mark);
+            shared.notifier.mark(shared.mark);
         }
     }
 }
@@ -414,48 +416,49 @@ mod tests {
         frames.iter().map(text).collect()
     }
 
-    fn bell() -> (Arc<Bell>, Arc<AtomicUsize>) {
+    fn notifier() -> (Arc<Notifier>, Arc<AtomicUsize>) {
         let rung = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&rung);
-        let bell = Bell::new(move || {
+        let notifier = Notifier::new(move || {
             counter.fetch_add(1, Ordering::SeqCst);
         });
-        (Arc::new(bell), rung)
+        (Arc::new(notifier), rung)
     }
 
     #[test]
     fn a_publisher_pays_once_for_a_thread_however_many_of_its_connections_have_joined() {
         let topics = Topics::default();
-        let (bell, rung) = bell();
-        let listener = Listener::Shared { bell: Arc::clone(&bell), mark: 7 };
-        let joined: Vec<_> = (0..100).map(|_| topics.subscribe("t", &listener)).collect();
+        let (notifier, rung) = notifier();
+        let subscriber = Subscriber::Shared { notifier: Arc::clone(&notifier), mark: 7 };
+        let joined: Vec<_> = (0..100).map(|_| topics.subscribe("t", &subscriber)).collect();
         let topic = topics.get("t").unwrap();
         let mut cursor = joined[0].cursor();
-        assert!(bell.falls_asleep());
+        assert!(notifier.falls_asleep());
 
         let told: Vec<_> = ["a", "b", "c"].map(|text| topic.push([frame(text)])).into();
 
         let mut marks = vec![];
-        bell.take(&mut marks);
+        notifier.take(&mut marks);
         assert_eq!((told, marks, rung.load(Ordering::SeqCst)), (vec![100; 3], vec![7], 1));
-        assert_eq!(texts(topic.read_shared(&bell, &mut cursor, 9, 999).0), ["a", "b", "c"]);
+        assert_eq!(texts(topic.read_shared(&notifier, &mut cursor, 9, 999).0), ["a", "b", "c"]);
     }
 
     #[test]
     fn a_thread_that_has_looked_is_marked_again_and_rung_only_when_it_sleeps() {
         let topics = Topics::default();
-        let (bell, rung) = bell();
-        let joined = topics.subscribe("t", &Listener::Shared { bell: Arc::clone(&bell), mark: 1 });
+        let (notifier, rung) = notifier();
+        let joined =
+            topics.subscribe("t", &Subscriber::Shared { notifier: Arc::clone(&notifier), mark: 1 });
         let topic = Arc::clone(joined.topic());
         let mut cursor = joined.cursor();
         let mut marks = vec![];
 
         topic.push([frame("a")]);
-        bell.take(&mut marks);
-        topic.read_shared(&bell, &mut cursor, 9, 999);
+        notifier.take(&mut marks);
+        topic.read_shared(&notifier, &mut cursor, 9, 999);
         topic.push([frame("b")]);
-        let sleeps = bell.falls_asleep();
-        bell.take(&mut marks);
+        let sleeps = notifier.falls_asleep();
+        notifier.take(&mut marks);
 
         assert_eq!((marks, sleeps, rung.load(Ordering::SeqCst)), (vec![1, 1], false, 0));
     }
@@ -463,10 +466,10 @@ mod tests {
     #[test]
     fn a_topic_is_forgotten_with_its_last_subscriber() {
         let topics = Topics::default();
-        let (bell, _) = bell();
-        let listener = Listener::Shared { bell, mark: 1 };
-        let first = topics.subscribe("t", &listener);
-        let second = topics.subscribe("t", &Listener::Task(Arc::default()));
+        let (notifier, _) = notifier();
+        let subscriber = Subscriber::Shared { notifier, mark: 1 };
+        let first = topics.subscribe("t", &subscriber);
+        let second = topics.subscribe("t", &Subscriber::Task(Arc::default()));
 
         drop(first);
         assert_eq!(topics.get("t").unwrap().subscribers(), 1);

@@ -15,7 +15,7 @@ use instep_model::view::View;
 use instep_node::dataset::Options;
 use instep_node::engine::Engine;
 use instep_node::mail::MailOptions;
-use instep_node::{Dataset, Listener, LivePattern, Node};
+use instep_node::{Dataset, LivePattern, Node, Subscriber};
 use instep_protocol::payload::since::Since;
 use serde_json::json;
 use uuid::Uuid;
@@ -65,7 +65,7 @@ async fn live_topics_do_not_wait_for_a_feed_that_is_busy_with_an_entry() {
     let make = Operation::CreateTable { table: table.clone(), public: true };
     dataset.commit(vec![make].into()).await.unwrap();
     dataset.settled().await;
-    let listener = Listener::Task(Arc::default());
+    let listener = Subscriber::Task(Arc::default());
     let (joined, mut subscription) = dataset.join("table:d/t", None, &listener).unwrap();
     let row = json!({"x": 1}).as_object().cloned().unwrap();
     let put = Operation::Put { table, key: Key::new("k").unwrap(), row };
@@ -77,7 +77,7 @@ async fn live_topics_do_not_wait_for_a_feed_that_is_busy_with_an_entry() {
     std::thread::spawn(move || {
         let payload = || Payload::Json("{}".into());
         others.publish("room:a", "said", payload()).unwrap();
-        let listener = Listener::Task(Arc::default());
+        let listener = Subscriber::Task(Arc::default());
         others.join("room:b", &Since::Nothing, &listener).map(drop).unwrap();
         others.publish("room:b", "said", payload()).unwrap();
         assert!(others.is_live("room:c") && !others.is_live("slow:1"));

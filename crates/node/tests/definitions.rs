@@ -17,7 +17,7 @@ use instep_model::view::View;
 use instep_node::dataset::Options;
 use instep_node::engine::{Engine, MemoryDefinitions};
 use instep_node::mail::MailOptions;
-use instep_node::{Dataset, Listener, Pools, Topics};
+use instep_node::{Dataset, Pools, Subscriber, Topics};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -114,7 +114,7 @@ impl Running {
     }
 
     fn join(&self, topic: &str, since: Option<Position>) -> Joined {
-        let listener = Listener::Task(Arc::default());
+        let listener = Subscriber::Task(Arc::default());
         self.0.join(topic, since.map(Some), &listener).unwrap().0
     }
 }

@@ -11,7 +11,7 @@ use instep_model::commit::Operation;
 use instep_model::log::memory::MemoryLog;
 use instep_model::log::{AppendError, Bounds, Log, LogReader, Promise};
 use instep_model::mail::delivery::Times;
-use instep_model::mail::{Letter, MailRules, Message};
+use instep_model::mail::{MailRules, Message, NewMessage};
 use instep_model::name::Name;
 use instep_model::position::{Incarnation, Revision};
 use instep_model::retention::Keep;
@@ -121,13 +121,13 @@ impl BodyStore for SlowBodies {
 }
 
 /// A dataset with the queue `mail`, whose log and bodies wait at doors.
-struct House {
+struct Fixture {
     dataset: Dataset,
     log: Arc<Door>,
     bodies: Arc<SlowBodies>,
 }
 
-impl House {
+impl Fixture {
     async fn open() -> Self {
         let (log, bodies) = (Arc::<Door>::default(), Arc::<SlowBodies>::default());
         let incarnation = Incarnation(Uuid::from_u128(1));
@@ -196,8 +196,8 @@ fn name(text: &str) -> Name {
     Name::new(text).unwrap()
 }
 
-fn letter(to: &str) -> Letter {
-    Letter {
+fn letter(to: &str) -> NewMessage {
+    NewMessage {
         queue: name("mail"),
         to: to.into(),
         body: json!({}),

@@ -15,7 +15,7 @@ use instep_model::retention::Keep;
 use instep_node::dataset::Options;
 use instep_node::engine::Engine;
 use instep_node::mail::MailOptions;
-use instep_node::{Dataset, Listener, Pools, Topics};
+use instep_node::{Dataset, Pools, Subscriber, Topics};
 use uuid::Uuid;
 
 /// Timeout of what only has to happen at some time.
@@ -69,13 +69,13 @@ impl Log for Observed {
     }
 }
 
-struct House {
+struct Fixture {
     dataset: Dataset,
     threads: Arc<Mutex<Vec<String>>>,
     mood: Arc<Mutex<Mood>>,
 }
 
-impl House {
+impl Fixture {
     fn open() -> Self {
         let (threads, mood) = (Arc::default(), Arc::new(Mutex::new(Mood::Quick)));
         let log = MemoryLog::new(Incarnation(Uuid::from_u128(1)));
@@ -136,7 +136,7 @@ fn key() -> Key {
 
 #[tokio::test]
 async fn a_caller_alone_does_its_own_commit_and_subscribers_are_told() {
-    let house = Arc::new(House::open());
+    let house = Arc::new(Fixture::open());
     house.make_counter().await;
 
     let alone = Arc::clone(&house);
@@ -154,7 +154,7 @@ async fn a_caller_alone_does_its_own_commit_and_subscribers_are_told() {
     tokio::time::timeout(LIVENESS, own).await.expect("a commit by its caller").unwrap();
     // Nothing follows that commit, and yet the views get to it.
     let place = house.dataset.position().place;
-    let listener = Listener::Task(Arc::default());
+    let listener = Subscriber::Task(Arc::default());
     house.dataset.settled().await;
     let (joined, _) = house.dataset.join("table:d/t", None, &listener).unwrap();
     assert_eq!(joined.position.place, place);
@@ -163,7 +163,7 @@ async fn a_caller_alone_does_its_own_commit_and_subscribers_are_told() {
 
 #[tokio::test]
 async fn on_a_slow_disk_only_the_owners_thread_waits() {
-    let house = House::open();
+    let house = Fixture::open();
     house.make_counter().await;
     house.is(Mood::Slow);
     house.count().await.unwrap();
@@ -179,7 +179,7 @@ async fn on_a_slow_disk_only_the_owners_thread_waits() {
 async fn law_2_turns_of_callers_and_thread_make_one_order() {
     const TASKS: i64 = 8;
     const EACH: i64 = 500;
-    let house = Arc::new(House::open());
+    let house = Arc::new(Fixture::open());
     house.make_counter().await;
 
     let tasks: Vec<_> = (0..TASKS)
@@ -212,7 +212,7 @@ async fn law_2_turns_of_callers_and_thread_make_one_order() {
 
 #[tokio::test]
 async fn a_caller_beside_whom_others_are_served_leaves_its_commit_to_the_thread() {
-    let house = House::open();
+    let house = Fixture::open();
     house.make_counter().await;
     let others = [(); 2].map(|()| tokio::spawn(std::future::pending::<()>()));
 
@@ -227,7 +227,7 @@ async fn a_caller_beside_whom_others_are_served_leaves_its_commit_to_the_thread(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn law_8_a_panic_of_the_owner_stops_the_dataset() {
-    let house = House::open();
+    let house = Fixture::open();
     house.make_counter().await;
     house.is(Mood::Panicking);
 

@@ -29,11 +29,11 @@ pub(super) fn an_id_takes_effect_at_most_once(case: &Case<'_>) -> Result<(), Vio
     for (_, line) in case.timeline.lines() {
         let mut seen = BTreeMap::new();
         for (place, known) in &line.commits {
-            let Some(signature) = &known.commit.signature else {
+            let Some(commit_id) = &known.commit.commit_id else {
                 continue;
             };
-            if let Some(first) = seen.insert(signature.clone(), place) {
-                let (principal, id) = signature;
+            if let Some(first) = seen.insert(commit_id.clone(), place) {
+                let (principal, id) = commit_id;
                 let what = format!("{principal}'s {id} took effect at {first:?} and {place:?}");
                 return Err(violation(known.event, what));
             }
@@ -57,17 +57,17 @@ pub(super) fn a_reply_is_replayed_equal(case: &Case<'_>) -> Result<(), Violation
             let what = format!("the reply says {results:?}, the commit {computed:?}");
             return Err(violation(at, what));
         }
-        let Some(signature) = &request.signature else {
+        let Some(commit_id) = &request.commit_id else {
             continue;
         };
-        if stored.and_then(|known| known.commit.signature.as_ref()) != Some(signature) {
-            let what = format!("the commit at {position} is not that of {signature:?}");
+        if stored.and_then(|known| known.commit.commit_id.as_ref()) != Some(commit_id) {
+            let what = format!("the commit at {position} is not that of {commit_id:?}");
             return Err(violation(at, what));
         }
-        let key = (position.incarnation.0, signature.clone());
+        let key = (position.incarnation.0, commit_id.clone());
         let known = first.entry(key).or_insert((position, results));
         if *known != (position, results) {
-            let what = format!("{signature:?} was told {known:?}, then {position} {results:?}");
+            let what = format!("{commit_id:?} was told {known:?}, then {position} {results:?}");
             return Err(violation(at, what));
         }
     }
@@ -78,14 +78,14 @@ pub(super) fn a_reply_is_replayed_equal(case: &Case<'_>) -> Result<(), Violation
 pub(super) fn an_id_with_another_body_is_refused(case: &Case<'_>) -> Result<(), Violation> {
     let mut bodies: BTreeMap<_, &[Value]> = BTreeMap::new();
     for request in &case.timeline.requests {
-        let (Some((at, position, _)), Some(signature)) = (committed(request), &request.signature)
+        let (Some((at, position, _)), Some(commit_id)) = (committed(request), &request.commit_id)
         else {
             continue;
         };
-        let key = (position.incarnation.0, signature.clone());
+        let key = (position.incarnation.0, commit_id.clone());
         let body = *bodies.entry(key).or_insert(request.operations);
         if body != request.operations {
-            let what = format!("{signature:?} was acknowledged for two bodies");
+            let what = format!("{commit_id:?} was acknowledged for two bodies");
             return Err(violation(at, what));
         }
     }
@@ -104,30 +104,30 @@ pub(super) fn an_id_is_judged_by_the_clock(case: &Case<'_>) -> Result<(), Violat
     let clock: BTreeMap<usize, u64> = clock.collect();
     let used = case.timeline.lines().flat_map(|(_, line)| line.commits.values());
     let used: BTreeMap<_, _> =
-        used.filter_map(|known| Some((known.commit.signature.as_ref()?, known.event))).collect();
+        used.filter_map(|known| Some((known.commit.commit_id.as_ref()?, known.event))).collect();
     for request in &case.timeline.requests {
-        let (Some((at, Answer::Refused { code })), Some(signature)) =
-            (request.answer, &request.signature)
+        let (Some((at, Answer::Refused { code })), Some(commit_id)) =
+            (request.answer, &request.commit_id)
         else {
             continue;
         };
-        if !["id_expired", "id_invalid"].contains(&code.as_str()) || used.contains_key(signature) {
+        if !["id_expired", "id_invalid"].contains(&code.as_str()) || used.contains_key(commit_id) {
             continue;
         }
         let before = clock.range(..request.event).next_back();
         let mut shown = before.into_iter().chain(clock.range(request.event..at)).peekable();
-        let id_ms = time_in(signature.1);
+        let id_ms = time_in(commit_id.1);
         let is_known = shown.peek().is_some();
         let mut others = used.iter().filter(|((who, id), at)| {
             let then = clock.range(..**at).next_back().map_or(0, |(_, now_ms)| *now_ms);
             let then = then.max(time_in(*id));
-            *who == signature.0 && then > id_ms + ID_MEMORY_MS && **at < request.event
+            *who == commit_id.0 && then > id_ms + ID_MEMORY_MS && **at < request.event
         });
         if is_known
             && others.next().is_none()
             && shown.all(|(_, now_ms)| now_ms.abs_diff(id_ms) <= NEAR_MS)
         {
-            return Err(violation(at, format!("{signature:?} is of now, and was {code}")));
+            return Err(violation(at, format!("{commit_id:?} is of now, and was {code}")));
         }
     }
     Ok(())
@@ -141,14 +141,14 @@ fn time_in(id: Uuid) -> u64 {
 pub(super) fn what_is_refused_leaves_nothing(case: &Case<'_>) -> Result<(), Violation> {
     let mut attempts: BTreeMap<_, Vec<&Request<'_>>> = BTreeMap::new();
     for request in &case.timeline.requests {
-        if let Some(signature) = &request.signature {
-            attempts.entry(signature).or_default().push(request);
+        if let Some(commit_id) = &request.commit_id {
+            attempts.entry(commit_id).or_default().push(request);
         }
     }
     for (_, line) in case.timeline.lines() {
         let signed = line.commits.values();
         for known in signed {
-            let Some(requests) = known.commit.signature.as_ref().and_then(|s| attempts.get(s))
+            let Some(requests) = known.commit.commit_id.as_ref().and_then(|s| attempts.get(s))
             else {
                 continue;
             };
@@ -157,7 +157,7 @@ pub(super) fn what_is_refused_leaves_nothing(case: &Case<'_>) -> Result<(), Viol
                 _ => false,
             };
             if requests.iter().all(refused) {
-                let what = format!("{:?} was refused, but is stored", known.commit.signature);
+                let what = format!("{:?} was refused, but is stored", known.commit.commit_id);
                 return Err(violation(known.event, what));
             }
         }
@@ -259,8 +259,8 @@ fn for_each_known_commit(
             let key = (position.incarnation.0, position.place);
             by_place.entry(key).or_insert(request);
         }
-        if let Some(signature) = &request.signature {
-            by_id.entry(signature).or_default().push(request);
+        if let Some(commit_id) = &request.commit_id {
+            by_id.entry(commit_id).or_default().push(request);
         }
     }
     for (incarnation, line) in case.timeline.lines() {
@@ -273,7 +273,7 @@ fn for_each_known_commit(
             };
             let answered = by_place.get(&(incarnation.0, *place)).copied();
             // Without an answer the id tells, but only if it was never used for two bodies.
-            let named = known.commit.signature.as_ref().and_then(|s| by_id.get(s));
+            let named = known.commit.commit_id.as_ref().and_then(|s| by_id.get(s));
             let named = named.and_then(|all| {
                 let first = all.first()?;
                 let same = all.iter().all(|one| one.operations == first.operations);

@@ -80,7 +80,7 @@ pub(super) fn a_failed_write_stops_the_dataset(case: &Case<'_>) -> Result<(), Vi
         match event {
             Event::Failed { .. } => failed = true,
             // A recovery begins with the entries that it found.
-            Event::Died { .. } | Event::Began { .. } => failed = false,
+            Event::DeadLettered { .. } | Event::Began { .. } => failed = false,
             Event::Stored { .. } if failed => {
                 return Err(violation(at, "an entry was stored after the log had failed"));
             }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use instep_model::commit::Operation;
 use instep_model::mail::delivery::{Effect, Event};
-use instep_model::mail::{Hold, Letter, MailOperation, RegistrationId, ServerNo, Status};
+use instep_model::mail::{Lease, MailOperation, NewMessage, RegistrationId, ServerNo, Status};
 use instep_model::name::{Key, Name};
 use instep_model::registration::Generation;
 use serde_json::{Value, json};
@@ -75,7 +75,7 @@ const STEPS: &[(Step, usize)] = &[
 
 /// Request whose answer somebody waits for.
 pub(super) enum Want {
-    Letter(usize),
+    NewMessage(usize),
     Register(usize),
     Judge { link: usize, generation: Generation, seq: u64, failed: bool },
     Nothing,
@@ -83,7 +83,7 @@ pub(super) enum Want {
 
 /// A letter as its sender keeps it.
 struct Sent {
-    letter: Letter,
+    letter: NewMessage,
     id: Uuid,
     accepted: bool,
 }
@@ -215,7 +215,7 @@ impl World {
         self.hub.propose(self.tickets, operations, self.now_ms);
     }
 
-    fn letter(&mut self) -> Letter {
+    fn letter(&mut self) -> NewMessage {
         let to = (*self.dice.pick(&ENDPOINTS)).to_owned();
         let ttl_ms = self.dice.chance(10).then(|| 1 + self.dice.below(2_000) as u64);
         let rests = self.dice.chance(10);
@@ -223,7 +223,7 @@ impl World {
         let priority = self.dice.chance(20).then_some(7);
         let body = Value::from(self.dice.below(1_000));
         let id = Some(self.dice.uuid());
-        Letter { queue: name("mail"), to, body, id, priority, ttl_ms, not_before, sender: 0 }
+        NewMessage { queue: name("mail"), to, body, id, priority, ttl_ms, not_before, sender: 0 }
     }
 
     fn send(&mut self) {
@@ -253,7 +253,7 @@ impl World {
         let Sent { letter, id, .. } = &self.letters[at];
         self.facts.push(Fact::Sent { letter: at as u64, id: *id });
         let operations = vec![Operation::Send(letter.clone())];
-        self.propose(Want::Letter(at), operations);
+        self.propose(Want::NewMessage(at), operations);
     }
 
     fn backfill(&mut self) {
@@ -283,7 +283,7 @@ impl World {
 
     fn wait(&mut self, most: usize) {
         self.now_ms += self.dice.below(most) as u64;
-        self.propose(Want::Nothing, vec![Operation::Mail(MailOperation::Tend)]);
+        self.propose(Want::Nothing, vec![Operation::Mail(MailOperation::Sweep)]);
         self.hub.tell(Event::Tick, self.now_ms);
     }
 

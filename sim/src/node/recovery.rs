@@ -9,7 +9,7 @@ use instep_embedded::error::OpenError;
 use instep_embedded::log::{EmbeddedLog, Options};
 use instep_embedded::snapshot::SnapshotStore;
 use instep_model::disk::simulated::SimulatedDisk;
-use instep_model::ids::IdMemory;
+use instep_model::ids::DedupWindow;
 use instep_model::log::{Bounds, Log, LogReader, ReadError, StoredEntry};
 use instep_model::mirror::Mirror;
 use instep_model::position::Revision;
@@ -82,7 +82,7 @@ pub(super) fn recover(
         return Err(failed("the newest snapshot is newer than the log"));
     }
     if start.fault == Some(Fault::ForgetIdsAtRestart) {
-        state.ids = IdMemory::default();
+        state.ids = DedupWindow::default();
     }
     let (mirror, views) = (Mirror::new(incarnation, state), shop::views(start.views));
     let retention = Retention::in_steps_of(RETENTION_STEP_BYTES);

@@ -25,7 +25,7 @@ impl World {
             return;
         }
         self.node = None;
-        self.trace.push(Event::Died { power: true });
+        self.trace.push(Event::DeadLettered { power: true });
         self.disk.crash();
         for subscriber in &mut self.subscribers {
             subscriber.lose(&mut self.trace);

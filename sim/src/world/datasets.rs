@@ -89,7 +89,7 @@ impl World {
             return;
         }
         self.node = None;
-        self.trace.push(Event::Died { power: false });
+        self.trace.push(Event::DeadLettered { power: false });
         self.disk.kill();
         for subscriber in &mut self.subscribers {
             subscriber.lose(&mut self.trace);

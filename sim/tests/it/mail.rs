@@ -47,7 +47,7 @@ fn the_world_of_mail_is_full_of_trouble() {
                     let text = format!("{commits:?}");
                     moved += usize::from(text.contains("Moved"));
                     expired += usize::from(text.contains("Expired"));
-                    died += usize::from(text.contains("Died"));
+                    died += usize::from(text.contains("DeadLettered"));
                 }
                 _ => {}
             }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use instep_model::json::read_value;
 use instep_model::limits;
 use instep_model::ring::{Frame as RingFrame, Payload};
-use instep_node::{Listener, NodeJoined};
+use instep_node::{NodeJoined, Subscriber};
 use instep_protocol::encode::{Body, Frame, binary_named_broadcast};
 use instep_protocol::payload::join::{JoinLimits, Reply, reply};
 use instep_protocol::payload::params;
@@ -99,7 +99,7 @@ impl SessionDriver {
         channel: Channel,
         join: &Joiner,
         edge: &EdgeState,
-        listener: &Listener,
+        listener: &Subscriber,
         actions: &mut Actions,
     ) -> Option<ChannelId> {
         let (topic, now) = (channel.topic(), edge.now());

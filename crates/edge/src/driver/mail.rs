@@ -7,8 +7,8 @@ use bytes::Bytes;
 use instep_access::Credential;
 use instep_model::commit::Operation;
 use instep_model::name::Name;
-use instep_node::mail::{MailError, Registration, Told, Wish, letters};
-use instep_node::{Dataset, Listener, Node};
+use instep_node::mail::{MailError, Push, RegisterParams, Registration, letters};
+use instep_node::{Dataset, Node, Subscriber};
 use instep_protocol::encode::Body;
 use instep_protocol::session::{Channel, ChannelId, Ending, Event, JoinOutcome, ReplyTo};
 use serde_json::{Value, json};
@@ -69,8 +69,8 @@ fn wish(
     params: &Value,
     credential: &Credential,
     edge: &EdgeState,
-) -> Result<(Wish, Dataset), Refusal> {
-    let wish = Wish::of(topic, params)?;
+) -> Result<(RegisterParams, Dataset), Refusal> {
+    let wish = RegisterParams::of(topic, params)?;
     let may = |dataset: &str| {
         let may = Role::Server { dataset: Some(dataset) }.may(topic, credential, edge);
         may.map_err(Refusal::from)
@@ -153,7 +153,7 @@ impl SessionDriver {
         channel: Channel,
         mail_role: Box<MailRole>,
         edge: &EdgeState,
-        listener: &Listener,
+        listener: &Subscriber,
         actions: &mut Actions,
     ) -> Option<ChannelId> {
         let node: &Node = edge.node();
@@ -196,7 +196,7 @@ impl SessionDriver {
             size += payload.len();
             count += 1;
             self.push(&channel, event, payload, now, actions);
-            if told == Told::Replaced {
+            if told == Push::Replaced {
                 actions.left.extend(self.leave(id));
                 self.tell(Event::ChannelEnded { channel, how: Ending::Closed }, now, actions);
                 return (count, false);

@@ -21,7 +21,7 @@ use instep_model::position::Position;
 use instep_model::presence::Greeting;
 use instep_model::ring::{Frame, Payload, Read, complete_up_to};
 use instep_node::live::{GAP_EVENT, LivePlace};
-use instep_node::{Dataset, Listener, NodeJoined, Subscription};
+use instep_node::{Dataset, NodeJoined, Subscriber, Subscription};
 use instep_protocol::payload::ended::StreamEnded;
 use instep_protocol::payload::join::{JoinLimits, Reply, reply};
 use instep_protocol::payload::live::Gap;
@@ -99,7 +99,7 @@ pub async fn follow(http: &Http, topic: &str, request: Request) -> Result<Body, 
     }
     node.settled(topic).await;
     let waker = Arc::new(Notify::new());
-    let listener = Listener::Task(Arc::clone(&waker));
+    let listener = Subscriber::Task(Arc::clone(&waker));
     // It was asked before; since then it may have been lost.
     edge.may(&credential, Action::Join, topic, false).map_err(Refused::Right)?;
     let joined = node.join(topic, &join.params.since, &listener).map_err(Refused::Topic)?;

@@ -30,10 +30,10 @@ const NO_DESCRIPTORS: [Errno; 2] = [Errno::NFILE, Errno::MFILE];
 /// Distance to the reserve of descriptors within which it is checked before each connection.
 const NEAR: RawFd = 16;
 
-/// A listener, edge-triggered: the system tells once that somebody waits.
+/// A subscriber, edge-triggered: the system tells once that somebody waits.
 pub(super) struct Accept {
     kind: DoorKind,
-    listener: TcpListener,
+    subscriber: TcpListener,
     /// Given up for a moment when there is no other descriptor, so that somebody can be refused.
     spare: Option<File>,
     /// Earliest time since which somebody may wait; none when nobody does.
@@ -47,14 +47,14 @@ pub(super) struct Accept {
 }
 
 impl Accept {
-    pub(super) fn new(kind: DoorKind, listener: TcpListener) -> Self {
+    pub(super) fn new(kind: DoorKind, subscriber: TcpListener) -> Self {
         let spare = if kind == DoorKind::Janus { spare() } else { None };
         let waiting = Some(Instant::now());
-        Self { kind, listener, spare, waiting, again_at: None, is_failing: false, is_near: false }
+        Self { kind, subscriber, spare, waiting, again_at: None, is_failing: false, is_near: false }
     }
 
-    pub(super) fn listener(&mut self) -> &mut TcpListener {
-        &mut self.listener
+    pub(super) fn subscriber(&mut self) -> &mut TcpListener {
+        &mut self.subscriber
     }
 
     /// Notes that somebody has come, not before `earliest`.
@@ -96,7 +96,7 @@ impl Accept {
             }
             let accepted = match self.is_near && is_reserve_reached() {
                 true => Err(Errno::MFILE.into()),
-                false => self.listener.accept(),
+                false => self.subscriber.accept(),
             };
             match accepted {
                 Ok((stream, peer)) => {
@@ -170,7 +170,7 @@ impl Accept {
             return false;
         }
         self.spare = None;
-        let refused = self.listener.accept().is_ok();
+        let refused = self.subscriber.accept().is_ok();
         self.spare = spare();
         refused
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use instep_node::Bell;
+use instep_node::Notifier;
 use instep_protocol::janus::Token;
 
 use super::connection::{Connection, Side};
@@ -22,7 +22,7 @@ pub(crate) enum Command {
     Arrival(Box<Arrival>),
     /// An answer that an application owed to a connection.
     Answer(Answered),
-    /// A listener to take connections from.
+    /// A subscriber to take connections from.
     Listen(DoorKind, std::net::TcpListener),
     /// A connection that wants the session of this token, which lives here.
     Attach(Box<Connection>, Token),
@@ -59,19 +59,19 @@ pub(crate) struct Arrival {
 #[derive(Clone)]
 pub(super) struct ShardHandle {
     sender: Sender<Command>,
-    bell: Arc<Bell>,
+    notifier: Arc<Notifier>,
     counters: Arc<Counters>,
 }
 
 impl ShardHandle {
-    pub(super) fn new(sender: Sender<Command>, bell: Arc<Bell>) -> Self {
-        Self { sender, bell, counters: Arc::default() }
+    pub(super) fn new(sender: Sender<Command>, notifier: Arc<Notifier>) -> Self {
+        Self { sender, notifier, counters: Arc::default() }
     }
 
     /// A shard that has ended reads nothing, and nothing has to be told to it.
     pub(super) fn send(&self, command: Command) {
         if self.sender.send(command).is_ok() {
-            self.bell.ring();
+            self.notifier.ring();
         }
     }
 
@@ -79,7 +79,7 @@ impl ShardHandle {
         &self.counters
     }
 
-    pub(super) fn bell(&self) -> &Arc<Bell> {
-        &self.bell
+    pub(super) fn notifier(&self) -> &Arc<Notifier> {
+        &self.notifier
     }
 }

@@ -255,12 +255,12 @@ impl Connection {
         }
         let mut mark = None;
         let topics = &mut core.topics;
-        let listener = |topic: &Arc<str>| {
-            let (listener, at) = topics.listener(topic);
+        let subscriber = |topic: &Arc<str>| {
+            let (subscriber, at) = topics.subscriber(topic);
             mark = Some(at);
-            listener
+            subscriber
         };
-        let joined = driver.take(completion, &core.edge, listener, &mut core.actions);
+        let joined = driver.take(completion, &core.edge, subscriber, &mut core.actions);
         if let Some(mark) = mark {
             match joined.and_then(|id| driver.find(id)) {
                 Some(joined) => {

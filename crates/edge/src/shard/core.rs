@@ -91,8 +91,8 @@ pub(super) struct Flags {
 impl Core {
     pub(super) fn new(shard: usize, edge: Arc<EdgeState>, handle: ShardHandle) -> Self {
         let now = edge.now();
-        let topics = Topics::new(Arc::clone(handle.bell()));
-        let pending = PendingReplies::new(Arc::clone(handle.bell()));
+        let topics = Topics::new(Arc::clone(handle.notifier()));
+        let pending = PendingReplies::new(Arc::clone(handle.notifier()));
         Self {
             shard,
             meter: edge.rates().messages(),

@@ -57,7 +57,7 @@ struct LaidOut {
 
 /// Gives out what is new on the topics that are marked, to so many that they are soon written to.
 pub(super) fn fan_out(core: &mut Core, connections: &mut Slab<Connection>) {
-    core.handle.bell().take(&mut core.topics.marked);
+    core.handle.notifier().take(&mut core.topics.marked);
     let mut room = limits::GIVEN_AT_ONCE;
     while room > 0 {
         let Some(mut broadcast) = core.broadcast.take() else {
@@ -74,11 +74,12 @@ pub(super) fn fan_out(core: &mut Core, connections: &mut Slab<Connection>) {
 
 /// Reads what is new on a topic. What is not for everybody, those whom it is for read themselves.
 fn begin(mark: u32, core: &mut Core, connections: &mut Slab<Connection>) -> Option<Broadcast> {
-    let bell = Arc::clone(core.topics.bell());
+    let notifier = Arc::clone(core.topics.notifier());
     let members = core.topics.get(mark)?;
     let (topic, from) = (members.topic.clone()?, members.cursor?);
     let (mut to, left) = (from, members.members.len());
-    let (read, more) = topic.read_shared(&bell, &mut to, limits::BATCH_FRAMES, limits::BATCH_BYTES);
+    let (read, more) =
+        topic.read_shared(&notifier, &mut to, limits::BATCH_FRAMES, limits::BATCH_BYTES);
     members.cursor = Some(to);
     if more {
         core.topics.marked.push_back(mark);

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use instep_node::Bell;
+use instep_node::Notifier;
 
 use crate::driver::{Completion, Wait};
 
@@ -36,12 +36,12 @@ struct Entry {
 /// Waker for answers: says that one may be there.
 struct Signal {
     raised: AtomicBool,
-    bell: Arc<Bell>,
+    notifier: Arc<Notifier>,
 }
 
 impl PendingReplies {
-    pub(super) fn new(bell: Arc<Bell>) -> Self {
-        let signal = Arc::new(Signal { raised: AtomicBool::new(false), bell });
+    pub(super) fn new(notifier: Arc<Notifier>) -> Self {
+        let signal = Arc::new(Signal { raised: AtomicBool::new(false), notifier });
         let waker = Waker::from(Arc::clone(&signal));
         Self { waits: FuturesUnordered::new(), signal, waker }
     }
@@ -52,7 +52,7 @@ impl PendingReplies {
         self.signal.raised.store(true, Ordering::SeqCst);
     }
 
-    /// True when a look may find something. The bell is rung once it becomes true.
+    /// True when a look may find something. The notifier is rung once it becomes true.
     pub(super) fn may_have_news(&self) -> bool {
         self.signal.raised.load(Ordering::SeqCst)
     }
@@ -89,7 +89,7 @@ impl Wake for Signal {
 
     fn wake_by_ref(self: &Arc<Self>) {
         if !self.raised.swap(true, Ordering::SeqCst) {
-            self.bell.ring();
+            self.notifier.ring();
         }
     }
 }
@@ -102,13 +102,13 @@ mod tests {
 
     use super::*;
 
-    fn awaited() -> (PendingReplies, Arc<Bell>, Arc<AtomicUsize>) {
+    fn awaited() -> (PendingReplies, Arc<Notifier>, Arc<AtomicUsize>) {
         let rung = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&rung);
-        let bell = Arc::new(Bell::new(move || {
+        let notifier = Arc::new(Notifier::new(move || {
             count.fetch_add(1, Ordering::SeqCst);
         }));
-        (PendingReplies::new(Arc::clone(&bell)), bell, rung)
+        (PendingReplies::new(Arc::clone(&notifier)), notifier, rung)
     }
 
     fn wait(answer: oneshot::Receiver<()>) -> Wait {
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_shard_that_sleeps_is_woken_once_for_answers_that_come_together() {
-        let (mut awaited, bell, rung) = awaited();
+        let (mut awaited, notifier, rung) = awaited();
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..3).map(|_| oneshot::channel()).unzip();
         for (slot, receiver) in receivers.into_iter().enumerate() {
             awaited.push(slot as u32, 7, wait(receiver));
@@ -138,7 +138,7 @@ mod tests {
         assert!(awaited.may_have_news(), "they have to begin");
         assert_eq!(look(&mut awaited), []);
 
-        assert!(bell.falls_asleep());
+        assert!(notifier.falls_asleep());
         for sender in senders {
             sender.send(()).unwrap();
         }
@@ -150,14 +150,14 @@ mod tests {
 
     #[test]
     fn an_answer_between_two_looks_is_not_lost() {
-        let (mut awaited, bell, rung) = awaited();
+        let (mut awaited, notifier, rung) = awaited();
         let (sender, receiver) = oneshot::channel();
         awaited.push(1, 1, wait(receiver));
         assert_eq!(look(&mut awaited), []);
 
         // The shard is awake, so nobody rings; it looks again before it sleeps.
         sender.send(()).unwrap();
-        assert!(bell.falls_asleep());
+        assert!(notifier.falls_asleep());
 
         assert!(awaited.may_have_news());
         assert_eq!(rung.load(Ordering::SeqCst), 0);

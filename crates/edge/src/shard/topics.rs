@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use instep_model::ring::Cursor;
-use instep_node::{Bell, Listener, Topic};
+use instep_node::{Notifier, Subscriber, Topic};
 use instep_protocol::session::ChannelId;
 use slab::Slab;
 
@@ -12,7 +12,7 @@ use super::connection::{Connection, Side};
 use crate::driver::Joined;
 
 pub(super) struct Topics {
-    bell: Arc<Bell>,
+    notifier: Arc<Notifier>,
     by_name: HashMap<Arc<str>, u32>,
     topics: Slab<Members>,
     /// Topics to look at, in the order in which something came.
@@ -36,24 +36,24 @@ pub(super) struct Member {
 }
 
 impl Topics {
-    pub(super) fn new(bell: Arc<Bell>) -> Self {
-        Self { bell, by_name: HashMap::new(), topics: Slab::new(), marked: VecDeque::new() }
+    pub(super) fn new(notifier: Arc<Notifier>) -> Self {
+        Self { notifier, by_name: HashMap::new(), topics: Slab::new(), marked: VecDeque::new() }
     }
 
     pub(super) fn is_quiet(&self) -> bool {
         self.marked.is_empty()
     }
 
-    pub(super) fn bell(&self) -> &Arc<Bell> {
-        &self.bell
+    pub(super) fn notifier(&self) -> &Arc<Notifier> {
+        &self.notifier
     }
 
     pub(super) fn get(&mut self, mark: u32) -> Option<&mut Members> {
         self.topics.get_mut(mark as usize)
     }
 
-    /// Returns the listener of a topic for this shard, and its mark.
-    pub(super) fn listener(&mut self, name: &Arc<str>) -> (Listener, u32) {
+    /// Returns the subscriber of a topic for this shard, and its mark.
+    pub(super) fn subscriber(&mut self, name: &Arc<str>) -> (Subscriber, u32) {
         let mark = match self.by_name.get(name) {
             Some(mark) => *mark,
             None => {
@@ -64,7 +64,7 @@ impl Topics {
                 mark
             }
         };
-        (Listener::Shared { bell: Arc::clone(&self.bell), mark }, mark)
+        (Subscriber::Shared { notifier: Arc::clone(&self.notifier), mark }, mark)
     }
 
     /// Notes that a connection has joined.

@@ -102,7 +102,7 @@ impl Shard {
 
     fn ask(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
         let asked = self.poll.poll(events, timeout);
-        self.core.handle.bell().is_awake();
+        self.core.handle.notifier().is_awake();
         self.last_woken = std::mem::replace(&mut self.woken, Instant::now());
         asked.or_else(if_interrupted)
     }
@@ -110,14 +110,14 @@ impl Shard {
     /// Timeout of the next wait; none: until something happens.
     fn time_to_wait(&mut self) -> Option<Duration> {
         let now = self.core.now;
-        let bell = Arc::clone(self.core.handle.bell());
+        let notifier = Arc::clone(self.core.handle.notifier());
         let ready = self.accepts.iter().any(|accept| accept.is_ready(now));
         let looks = self.review.is_some() || !self.inspections.is_empty();
         let has_work = self.core.has_work() || ready || looks;
-        if has_work || !bell.falls_asleep() {
+        if has_work || !notifier.falls_asleep() {
             return Some(Duration::ZERO);
         }
-        // Whoever sends a command from here on finds the bell asleep, and wakes this thread.
+        // Whoever sends a command from here on finds the notifier asleep, and wakes this thread.
         if let Ok(command) = self.commands.try_recv() {
             self.execute(command);
             return Some(Duration::ZERO);

@@ -196,9 +196,9 @@ mod tests {
     use super::*;
 
     fn pair() -> (Stream, TcpStream) {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (theirs, _) = listener.accept().unwrap();
+        let subscriber = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let ours = TcpStream::connect(subscriber.local_addr().unwrap()).unwrap();
+        let (theirs, _) = subscriber.accept().unwrap();
         socket2::SockRef::from(&ours).set_send_buffer_size(4 * 1024).unwrap();
         ours.set_nonblocking(true).unwrap();
         (Stream::Plain(mio::net::TcpStream::from_std(ours)), theirs)

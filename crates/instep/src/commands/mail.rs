@@ -8,7 +8,7 @@ mod taking;
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use instep_client::{Client, Letter, MessageQuery, MessageStatus, Sent};
+use instep_client::{Client, MessageQuery, MessageStatus, NewMessage, Sent};
 use serde_json::{Value, json};
 
 use crate::access::Access;
@@ -203,7 +203,7 @@ async fn send_mail(send: Send, json: bool) -> Result<(), Failure> {
     let letters = match (to, body) {
         (Some(to), Some(body)) => {
             let body = input::value_or_text("BODY", body)?;
-            vec![Letter { to, body, id, priority, ttl_ms, not_before }]
+            vec![NewMessage { to, body, id, priority, ttl_ms, not_before }]
         }
         _ => letters_of(&file.unwrap_or_default())?,
     };
@@ -215,10 +215,10 @@ async fn send_mail(send: Send, json: bool) -> Result<(), Failure> {
 }
 
 /// Messages of a file: objects, one after the other or in lists.
-fn letters_of(file: &std::path::Path) -> Result<Vec<Letter>, Failure> {
+fn letters_of(file: &std::path::Path) -> Result<Vec<NewMessage>, Failure> {
     let content = input::file(file, INPUT_BYTES)?;
     let read = |(at, object): (usize, Value)| {
-        let letter = serde_json::from_value::<Letter>(object);
+        let letter = serde_json::from_value::<NewMessage>(object);
         letter.map_err(|error| Failure::Usage(format!("messages[{at}]: {error}")))
     };
     input::objects("messages", &content)?.into_iter().enumerate().map(read).collect()
@@ -226,14 +226,14 @@ fn letters_of(file: &std::path::Path) -> Result<Vec<Letter>, Failure> {
 
 /// Runs `work` on messages, as many at a time as one request carries.
 async fn in_batches(
-    letters: &[Letter],
-    mut work: impl AsyncFnMut(&[Letter]) -> Result<(), Failure>,
+    letters: &[NewMessage],
+    mut work: impl AsyncFnMut(&[NewMessage]) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let bar = output::bar(letters.len() as u64, "{spinner} {bar:30} {pos} of {len} messages");
     let mut rest = letters;
     while !rest.is_empty() {
         let mut bytes = 0;
-        let fits = |letter: &&Letter| {
+        let fits = |letter: &&NewMessage| {
             bytes += letter.body.to_string().len() + letter.to.len() + 128;
             bytes <= BYTES
         };

@@ -56,7 +56,7 @@ history = 4
 presence = 'list'
 ";
 
-struct House {
+struct Fixture {
     server: Server,
     tcp: SocketAddr,
     janus: SocketAddr,
@@ -64,7 +64,7 @@ struct House {
     _directory: tempfile::TempDir,
 }
 
-impl House {
+impl Fixture {
     fn open() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (tcp, janus) = (free_address(), free_address());
@@ -170,7 +170,7 @@ impl Talker {
     }
 }
 
-fn bodies(house: &House, value: &str) -> Vec<(&'static str, Told)> {
+fn bodies(house: &Fixture, value: &str) -> Vec<(&'static str, Told)> {
     let letter = format!(r#"{{"to":"org/1","body":{{"v":{value}}}}}"#);
     let sent = |sent: Value| house.message(&sent)["v"].clone();
     let over_http = house.post("/v1/datasets/m/queues/mail/messages", &letter).map(sent);
@@ -190,7 +190,7 @@ fn bodies(house: &House, value: &str) -> Vec<(&'static str, Told)> {
     vec![("message", over_http), ("send", channels()), ("ops send", by_commit)]
 }
 
-fn rows(house: &House, value: &str) -> Vec<(&'static str, Told)> {
+fn rows(house: &Fixture, value: &str) -> Vec<(&'static str, Told)> {
     let put = format!(r#"{{"op":"put","table":"t","key":"k","row":{{"v":{value}}}}}"#);
     let patch = format!(r#"{{"op":"patch","table":"t","key":"k","fields":{{"v":{value}}}}}"#);
     let equals =
@@ -202,7 +202,7 @@ fn rows(house: &House, value: &str) -> Vec<(&'static str, Told)> {
     ]
 }
 
-fn publications(house: &House, value: &str) -> Vec<(&'static str, Told)> {
+fn publications(house: &Fixture, value: &str) -> Vec<(&'static str, Told)> {
     let payload = format!(r#"{{"v":{value}}}"#);
     let mut reader = house.join("room:1", "{}").unwrap();
     let mut heard = |told: Told| told.map(|_| reader.hear("said")["v"].clone());
@@ -231,7 +231,7 @@ fn publications(house: &House, value: &str) -> Vec<(&'static str, Told)> {
 }
 
 /// Joins and pushes over long-poll.
-fn poll(house: &House, payload: &str) -> Told {
+fn poll(house: &Fixture, payload: &str) -> Told {
     let (_, opened) = house.server.request("GET", "/socket/longpoll?vsn=2.0.0");
     let opened: Value = serde_json::from_str(&opened).unwrap();
     let path = format!("/socket/longpoll?vsn=2.0.0&token={}", opened["token"].as_str().unwrap());
@@ -255,7 +255,7 @@ fn poll(house: &House, payload: &str) -> Told {
     }
 }
 
-fn heard_by_janus(house: &House, value: &str) -> Told {
+fn heard_by_janus(house: &Fixture, value: &str) -> Told {
     let mut reader = house.join("room:1", "{}").unwrap();
     let mut publisher = TcpStream::connect(house.janus).unwrap();
     publisher.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -273,7 +273,7 @@ fn heard_by_janus(house: &House, value: &str) -> Told {
     }
 }
 
-fn presences(house: &House, value: &str) -> Vec<(&'static str, Told)> {
+fn presences(house: &Fixture, value: &str) -> Vec<(&'static str, Told)> {
     let meta = format!(r#"{{"presence":{{"key":"ann","meta":{{"v":{value}}}}}}}"#);
     let (one, two) = (house.new_room(), house.new_room());
     let joined = house.join(&one, &meta).map(|_talker| house.present(&one));
@@ -286,7 +286,7 @@ fn presences(house: &House, value: &str) -> Vec<(&'static str, Told)> {
     vec![("meta of a join", joined), ("track", tracked())]
 }
 
-fn commands(house: &House, value: &str) -> Vec<(&'static str, Told)> {
+fn commands(house: &Fixture, value: &str) -> Vec<(&'static str, Told)> {
     let payload = format!(r#"{{"v":{value}}}"#);
     let operation = format!(r#"{{"op":"put","table":"t","key":"k","row":{payload}}}"#);
     let run = |arguments: &[&str]| {
@@ -313,7 +313,7 @@ fn commands(house: &House, value: &str) -> Vec<(&'static str, Told)> {
     ]
 }
 
-fn every_door(house: &House, value: &str) -> Vec<(&'static str, Told)> {
+fn every_door(house: &Fixture, value: &str) -> Vec<(&'static str, Told)> {
     [rows, bodies, publications, presences, commands]
         .iter()
         .flat_map(|go| go(house, value))
@@ -322,7 +322,7 @@ fn every_door(house: &House, value: &str) -> Vec<(&'static str, Told)> {
 
 #[test]
 fn a_value_is_exact_or_refused_at_every_door_and_the_same_way() {
-    let house = House::open();
+    let house = Fixture::open();
 
     for value in EXACT {
         let sent: Value = serde_json::from_str(value).unwrap();
@@ -351,7 +351,7 @@ fn a_value_is_exact_or_refused_at_every_door_and_the_same_way() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_rust_client_cannot_show_as_json_is_told_and_counted() {
-    let house = House::open();
+    let house = Fixture::open();
     let channels = Channels::connect(&house.server.url).await.unwrap();
     let (_, mut room) = channels.join("room:1", json!({"presence": false})).await.unwrap();
     let mut talker = house.join("room:1", r#"{"presence":false}"#).unwrap();

@@ -29,12 +29,12 @@ int fsync(int fd) {
 "#;
 
 /// A server whose disk hangs when it is told to.
-struct House {
+struct Fixture {
     server: Server,
     switch: PathBuf,
 }
 
-impl House {
+impl Fixture {
     fn open(directory: &Path, more: &str) -> Self {
         let library = compile(directory, "hanging", HANGING);
         let switch = directory.join("hangs");
@@ -79,7 +79,7 @@ impl House {
 #[test]
 fn law_9_a_disk_that_hangs_keeps_nobody_from_reading_or_coming_in() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path(), "[[table]]\ndataset = 'other'\nname = 't'\n");
+    let house = Fixture::open(directory.path(), "[[table]]\ndataset = 'other'\nname = 't'\n");
     house.warm_up();
 
     house.hang();
@@ -108,7 +108,7 @@ fn law_9_a_disk_that_hangs_keeps_nobody_from_reading_or_coming_in() {
 #[test]
 fn a_stop_ends_though_a_disk_hangs() {
     let directory = tempfile::tempdir().unwrap();
-    let mut house = House::open(directory.path(), "drain_ms = 200\n");
+    let mut house = Fixture::open(directory.path(), "drain_ms = 200\n");
     house.warm_up();
     house.hang();
     let mut commit = house.begin_commit("d");

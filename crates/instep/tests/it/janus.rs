@@ -17,12 +17,12 @@ use crate::running::{PATIENCE, Server, free_address};
 const TAG: &str = "<regular-socket/>\0";
 
 /// A server with a Janus door that stays where it is over a restart.
-struct House {
+struct Fixture {
     server: Server,
     janus: String,
 }
 
-impl House {
+impl Fixture {
     /// With live topics: anybody publishes to `room:*`, nobody without a key to `closed:*`.
     fn open(directory: &Path, more: &str) -> Self {
         let janus = free_address().to_string();

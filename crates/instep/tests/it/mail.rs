@@ -15,10 +15,10 @@ mod tcp;
 mod tenants;
 mod trouble;
 
-use instep_client::{Error, Letter, MessageQuery};
+use instep_client::{Error, MessageQuery, NewMessage};
 use serde_json::{Value, json};
 
-use local::House;
+use local::Fixture;
 
 /// The code of a refusal, and its status.
 fn refused<T: std::fmt::Debug>(answer: Result<T, Error>) -> (String, u16) {
@@ -28,20 +28,20 @@ fn refused<T: std::fmt::Debug>(answer: Result<T, Error>) -> (String, u16) {
     }
 }
 
-async fn count(house: &House) -> usize {
+async fn count(house: &Fixture) -> usize {
     let query = MessageQuery { limit: Some(1_000), ..MessageQuery::default() };
     house.client.messages("mail", "mail", &query).await.unwrap().messages.len()
 }
 
-fn letter(to: &str) -> Letter {
-    Letter { to: to.into(), body: json!({"hello": to}), ..Letter::default() }
+fn letter(to: &str) -> NewMessage {
+    NewMessage { to: to.into(), body: json!({"hello": to}), ..NewMessage::default() }
 }
 
 // SMQ-R5: a kind without a route is refused by name, and never silently undeliverable.
 #[tokio::test(flavor = "multi_thread")]
 async fn smq_01_each_type_is_stored_or_refused_by_name() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path());
+    let house = Fixture::open(directory.path());
     let routed = ["org/1", "central/1", "pserver/1", "data_node/1", "papp/1", "puser/1", "lss/1"];
     for endpoint in routed {
         house.route(&[(endpoint, "7")]).await;
@@ -76,7 +76,7 @@ async fn smq_01_each_type_is_stored_or_refused_by_name() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_of_messages_refuses_what_it_does_not_know_and_ends_where_the_rest_does() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path());
+    let house = Fixture::open(directory.path());
     house.route(&[("org/1", "7")]).await;
     house.send_many("org/1", 4).await;
     let list = |query: &str| {
@@ -102,7 +102,7 @@ async fn a_list_of_messages_refuses_what_it_does_not_know_and_ends_where_the_res
 async fn any_name_is_a_kind_unless_kinds_are_declared_or_a_preset_is_chosen() {
     let directory = tempfile::tempdir().unwrap();
     let sent = async |configuration: &str, to: &str| {
-        let house = House::open_with(directory.path(), configuration);
+        let house = Fixture::open_with(directory.path(), configuration);
         // Where it is no kind it has no route either.
         let _ = house.client.move_endpoint("mail", "device/a7", "7", None).await;
         house.route(&[("org/1", "7")]).await;
@@ -122,7 +122,7 @@ async fn any_name_is_a_kind_unless_kinds_are_declared_or_a_preset_is_chosen() {
 #[tokio::test(flavor = "multi_thread")]
 async fn smq_02_the_server_is_stored_with_the_message_and_survives_a_kill() {
     let directory = tempfile::tempdir().unwrap();
-    let mut house = House::open(directory.path());
+    let mut house = Fixture::open(directory.path());
     house.route(&[("org/42", "7")]).await;
 
     let sent = house.send("org/42", json!({"text": "good morning"})).await;
@@ -137,7 +137,7 @@ async fn smq_02_the_server_is_stored_with_the_message_and_survives_a_kill() {
 #[tokio::test(flavor = "multi_thread")]
 async fn smq_03_users_share_the_server_of_their_organisation_and_a_server_is_its_own() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path());
+    let house = Fixture::open(directory.path());
     house.route(&[("org/42", "7")]).await;
 
     let org = house.send("org/42", json!(1)).await;
@@ -151,7 +151,7 @@ async fn smq_03_users_share_the_server_of_their_organisation_and_a_server_is_its
 #[tokio::test(flavor = "multi_thread")]
 async fn smq_04_without_a_route_nothing_of_the_commit_is_stored() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path());
+    let house = Fixture::open(directory.path());
     house.route(&[("org/42", "7")]).await;
     house.client.create_table("mail", "orders", false).await.unwrap();
 
@@ -180,7 +180,7 @@ async fn smq_04_without_a_route_nothing_of_the_commit_is_stored() {
 #[tokio::test(flavor = "multi_thread")]
 async fn smq_15_queues_stand_side_by_side() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path());
+    let house = Fixture::open(directory.path());
     house.route(&[("org/1", "7")]).await;
     house.client.create_queue("mail", "invoices").await.unwrap();
 
@@ -201,7 +201,7 @@ async fn smq_15_queues_stand_side_by_side() {
 #[tokio::test(flavor = "multi_thread")]
 async fn smq_16_a_forged_server_is_refused() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path());
+    let house = Fixture::open(directory.path());
     house.route(&[("org/1", "7")]).await;
     let http = crate::running::http();
     let post = async |path: &str, body: Value| {
@@ -222,11 +222,11 @@ async fn smq_16_a_forged_server_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_id_is_stored_once_and_with_another_body_is_a_conflict() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path());
+    let house = Fixture::open(directory.path());
     house.route(&[("org/1", "7")]).await;
     let id = Some("018f3a5e-0000-7000-8000-000000000001".to_owned());
-    let first = Letter { id: id.clone(), ..letter("org/1") };
-    let other = Letter { id, body: json!("something else"), ..letter("org/1") };
+    let first = NewMessage { id: id.clone(), ..letter("org/1") };
+    let other = NewMessage { id, body: json!("something else"), ..letter("org/1") };
 
     let sent = house.client.send_mail("mail", "mail", std::slice::from_ref(&first)).await.unwrap();
     let again = house.client.send_mail("mail", "mail", &[first]).await.unwrap();
@@ -239,12 +239,12 @@ async fn the_same_id_is_stored_once_and_with_another_body_is_a_conflict() {
 #[tokio::test(flavor = "multi_thread")]
 async fn smq_u1_messages_are_found_by_endpoint_server_state_and_age() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path());
+    let house = Fixture::open(directory.path());
     house.route(&[("org/1", "7"), ("org/2", "8")]).await;
     let far = u64::MAX / 1_000_000;
     let first = house.send("org/1", json!(1)).await;
     house.send("org/2", json!(2)).await;
-    let later = Letter { not_before: Some(4_000_000_000_000.min(far)), ..letter("org/2") };
+    let later = NewMessage { not_before: Some(4_000_000_000_000.min(far)), ..letter("org/2") };
     let later = house.client.send_mail("mail", "mail", &[later]).await.unwrap();
     let find = async |query: MessageQuery| {
         let page = house.client.messages("mail", "mail", &query).await.unwrap();

@@ -207,7 +207,7 @@ fn an_entry_with_a_record_that_nobody_knows_is_refused_and_kept() {
     let mut server = served(directory.path());
     let dataset = server.data.join("datasets/store");
     let record = Record::CreateJournal { journal: Name::new("zz").unwrap() };
-    let commit = Commit { signature: None, results: vec![], records: vec![record] };
+    let commit = Commit { commit_id: None, results: vec![], records: vec![record] };
     let entry =
         Entry { writer: Uuid::nil(), sequence: 1, time_ms: 1, history: 0, commits: vec![commit] };
     let mut bytes = entry.encode();

@@ -38,12 +38,12 @@ fn payload_bytes() -> usize {
     if seconds() < 30 { 60_000 } else { 4_096 }
 }
 
-struct House {
+struct Fixture {
     server: Server,
     tcp: String,
 }
 
-impl House {
+impl Fixture {
     fn open(directory: &std::path::Path) -> Self {
         let tcp = free_address().to_string();
         let config = format!("tcp = '{tcp}'\n{}", crate::running::CONFIG);
@@ -72,7 +72,7 @@ impl House {
 struct Reader(TcpStream);
 
 impl Reader {
-    fn join(house: &House, topic: &str) -> Self {
+    fn join(house: &Fixture, topic: &str) -> Self {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket.set_recv_buffer_size(16 * 1024).unwrap();
         let address: std::net::SocketAddr = house.tcp.parse().unwrap();
@@ -122,7 +122,7 @@ impl Reader {
 }
 
 /// Loads a live topic from a process of its own.
-fn bench(house: &House, topic: &str) -> Value {
+fn bench(house: &Fixture, topic: &str) -> Value {
     let arguments = [
         format!("--bots={}", readers() - 1),
         format!("--seconds={}", seconds()),
@@ -135,7 +135,7 @@ fn bench(house: &House, topic: &str) -> Value {
 }
 
 /// Publishes a message to the topic of the one that is stuck; how many there were by then.
-fn publish(house: &House, event: &str) -> u64 {
+fn publish(house: &Fixture, event: &str) -> u64 {
     let body = json!({"event": event, "payload": {}});
     let (status, answer) = house.server.post("/v1/topics/room:stuck", "", &body.to_string());
     assert_eq!(status, 200, "{answer}");
@@ -149,7 +149,7 @@ fn p99_ms(measured: &Value) -> f64 {
 #[test]
 fn law_9_a_reader_of_a_live_topic_that_stops_reading_hurts_nobody_and_comes_back() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path());
+    let house = Fixture::open(directory.path());
     let (memory, alone) = house.most_memory(|| bench(&house, "room:alone"));
     let mut stuck = Reader::join(&house, "room:stuck");
 
@@ -194,7 +194,7 @@ fn law_9_a_reader_of_a_live_topic_that_stops_reading_hurts_nobody_and_comes_back
 fn law_9_a_reader_of_a_table_that_stops_reading_hurts_nobody_and_ends_with_the_right_rows() {
     const KEYS: u64 = 20;
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path());
+    let house = Fixture::open(directory.path());
     let filling = "x".repeat(payload_bytes());
     let put = |number: u64| {
         let row = json!({"n": number, "filling": filling});

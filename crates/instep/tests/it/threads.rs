@@ -38,12 +38,12 @@ int pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*run)(void *), 
 }
 "#;
 
-struct House {
+struct Fixture {
     server: Server,
     left: PathBuf,
 }
 
-impl House {
+impl Fixture {
     fn open(directory: &Path, config: &str) -> Self {
         let library = compile(directory, "few_threads", FEW_THREADS);
         let left = directory.join("left");
@@ -84,7 +84,7 @@ impl House {
 #[test]
 fn a_dataset_that_is_given_no_thread_is_refused_and_made_as_soon_as_there_is_one() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path(), CONFIG);
+    let house = Fixture::open(directory.path(), CONFIG);
     house.goes_on();
     let running = house.running();
 
@@ -111,7 +111,7 @@ fn a_dataset_that_is_given_no_thread_is_refused_and_made_as_soon_as_there_is_one
 fn a_dataset_that_is_given_no_thread_at_a_start_is_tried_again_until_it_is() {
     let directory = tempfile::tempdir().unwrap();
     let config = format!("{CONFIG}[[table]]\ndataset = 'e'\nname = 't'\n");
-    let mut house = House::open(directory.path(), &config);
+    let mut house = Fixture::open(directory.path(), &config);
     assert_eq!(house.server.signal("-TERM"), Some(0));
     // The start meets a dataset that somebody has, and goes on without it.
     let lock = house.server.data.join("datasets/e/lock");
@@ -138,7 +138,7 @@ fn a_dataset_that_is_given_no_thread_at_a_start_is_tried_again_until_it_is() {
 #[test]
 fn commits_and_mail_go_on_with_the_threads_that_there_are() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path(), CONFIG);
+    let house = Fixture::open(directory.path(), CONFIG);
     for dataset in ["d", "e", "f"] {
         assert_eq!(house.server.request("PUT", &format!("/v1/datasets/{dataset}")).0, 200);
     }

@@ -12,7 +12,7 @@ use serde_json::Value;
 use self::reading::{Parts, Tagged};
 use super::Condition;
 use crate::codec::json_text;
-use crate::mail::{Letter, MailOperation};
+use crate::mail::{MailOperation, NewMessage};
 use crate::name::{Key, Name};
 use crate::position::Position;
 use crate::row::Fields;
@@ -125,10 +125,10 @@ pub enum Operation {
     },
     /// Stores a message with its route.
     #[serde(with = "with_sender")]
-    Send(Letter),
+    Send(NewMessage),
     /// Stores a message without looking at its route.
     #[serde(with = "with_sender")]
-    Import(Letter),
+    Import(NewMessage),
     /// Routes an endpoint, and its unfinished messages, to a server.
     Move {
         /// The endpoint.
@@ -180,10 +180,10 @@ impl<'de> Deserialize<'de> for Plain {
 
 /// A letter in bytes has its sender beside it. In JSON nobody says whose letter it is.
 mod with_sender {
-    use super::{Deserialize, Deserializer, Letter, Serialize, Serializer};
+    use super::{Deserialize, Deserializer, NewMessage, Serialize, Serializer};
 
     pub(super) fn serialize<S: Serializer>(
-        letter: &Letter,
+        letter: &NewMessage,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         (letter, letter.sender).serialize(serializer)
@@ -191,12 +191,12 @@ mod with_sender {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
-    ) -> Result<Letter, D::Error> {
+    ) -> Result<NewMessage, D::Error> {
         if deserializer.is_human_readable() {
-            return Letter::deserialize(deserializer);
+            return NewMessage::deserialize(deserializer);
         }
-        let (letter, sender) = <(Letter, u64)>::deserialize(deserializer)?;
-        Ok(Letter { sender, ..letter })
+        let (letter, sender) = <(NewMessage, u64)>::deserialize(deserializer)?;
+        Ok(NewMessage { sender, ..letter })
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::operation::Plain;
-use super::{Need, Operation, Signature};
+use super::{CommitId, Need, Operation};
 use crate::codec::{self, CodecError};
 
 /// First byte of every encoded proposal: the newest format that this program reads, and the one
@@ -16,7 +16,7 @@ pub const PROPOSAL_FORMAT: u8 = 1;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Proposal {
     /// Under which id. Without one a retry may take effect twice.
-    pub signature: Option<Signature>,
+    pub commit_id: Option<CommitId>,
     /// The operations, in order.
     pub operations: Vec<Operation>,
 }
@@ -24,14 +24,14 @@ pub struct Proposal {
 /// Operations without an id.
 impl From<Vec<Operation>> for Proposal {
     fn from(operations: Vec<Operation>) -> Self {
-        Self { signature: None, operations }
+        Self { commit_id: None, operations }
     }
 }
 
 /// A proposal in bytes. What versions before called the same operations travels with its signature.
 #[derive(Serialize)]
 struct Sent<'a> {
-    signature: Option<(&'a Signature, Option<u64>)>,
+    commit_id: Option<(&'a CommitId, Option<u64>)>,
     #[serde(serialize_with = "write_all")]
     operations: &'a [Operation],
 }
@@ -39,7 +39,7 @@ struct Sent<'a> {
 /// The same as it arrives.
 #[derive(Deserialize)]
 struct Received {
-    signature: Option<(Signature, Option<u64>)>,
+    commit_id: Option<(CommitId, Option<u64>)>,
     #[serde(deserialize_with = "codec::list")]
     operations: Vec<Plain>,
 }
@@ -53,8 +53,8 @@ impl Proposal {
     /// are in it as their source.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let signature = self.signature.as_ref().map(|signature| (signature, signature.earlier));
-        codec::encode(PROPOSAL_FORMAT, &Sent { signature, operations: &self.operations })
+        let commit_id = self.commit_id.as_ref().map(|commit_id| (commit_id, commit_id.earlier));
+        codec::encode(PROPOSAL_FORMAT, &Sent { commit_id, operations: &self.operations })
     }
 
     /// Reads a proposal back. Whoever decides it finds what is wrong with its values.
@@ -63,10 +63,10 @@ impl Proposal {
     /// [`CodecError`] when the format is newer, the bytes do not decode, or there are more of them
     /// than [`crate::limits::MESSAGE_BYTES`].
     pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
-        let Received { signature, operations } = codec::decode(PROPOSAL_FORMAT, bytes)?;
-        let signature = signature.map(|(signature, earlier)| Signature { earlier, ..signature });
+        let Received { commit_id, operations } = codec::decode(PROPOSAL_FORMAT, bytes)?;
+        let commit_id = commit_id.map(|(commit_id, earlier)| CommitId { earlier, ..commit_id });
         let operations = operations.into_iter().map(|Plain(operation)| operation).collect();
-        Ok(Self { signature, operations })
+        Ok(Self { commit_id, operations })
     }
 
     /// The rights that it needs, each once.
@@ -150,16 +150,16 @@ mod tests {
     }
 
     fn proposal() -> impl Strategy<Value = Proposal> {
-        let signature = (any::<String>(), any::<u128>(), any::<u64>(), any::<Option<u64>>())
-            .prop_map(|(principal, id, digest, earlier)| Signature {
+        let commit_id = (any::<String>(), any::<u128>(), any::<u64>(), any::<Option<u64>>())
+            .prop_map(|(principal, id, digest, earlier)| CommitId {
                 principal,
                 id: Uuid::from_u128(id),
                 digest,
                 earlier,
             });
         let operations = prop::collection::vec(operation(), 0..8);
-        (prop::option::of(signature), operations)
-            .prop_map(|(signature, operations)| Proposal { signature, operations })
+        (prop::option::of(commit_id), operations)
+            .prop_map(|(commit_id, operations)| Proposal { commit_id, operations })
     }
 
     proptest! {

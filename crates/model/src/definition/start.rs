@@ -67,7 +67,7 @@ impl Start {
     /// An entry with one commit that changes nothing.
     #[must_use]
     pub fn boundary(state: &State, writer: Uuid, now_ms: u64) -> Vec<u8> {
-        let commit = Commit { records: vec![], signature: None, results: vec![] };
+        let commit = Commit { records: vec![], commit_id: None, results: vec![] };
         let history = state.history;
         Entry { writer, sequence: 0, time_ms: now_ms, history, commits: vec![commit] }.encode()
     }

@@ -202,7 +202,7 @@ impl Folded {
 
     /// One commit in an entry of its own.
     fn commit(&mut self, records: Vec<Record>) -> Vec<Notice> {
-        let commit = Commit { signature: None, results: vec![], records };
+        let commit = Commit { commit_id: None, results: vec![], records };
         let State { history, applied, .. } = *self.mirror.state();
         let writer = Uuid::nil();
         let entry = Entry { writer, sequence: 0, time_ms: 0, history, commits: vec![commit] };

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{Vector, hold};
-use crate::commit::{Operation, Proposal, Signature, digest_of_values};
+use crate::commit::{CommitId, Operation, Proposal, digest_of_values};
 use crate::definition::Definitions;
-use crate::mail::{Hold, MailOperation, MailRules, sender};
+use crate::mail::{Lease, MailOperation, MailRules, sender};
 use crate::mirror::Mirror;
 use crate::owner::{Effect, Event, Owner};
 use crate::position::{Incarnation, Place, Position, Revision};
@@ -67,13 +67,13 @@ impl Written {
         }
         let number = self.entries.len() as u128 + 1;
         let time = u128::from(self.now_ms) << 80;
-        let signature = Signature {
+        let commit_id = CommitId {
             principal: "shop".into(),
             id: Uuid::from_u128(time | 7 << 76 | 2 << 62 | number),
             digest: digest_of_values(operations.as_array().unwrap()),
             earlier: None,
         };
-        let proposal = Proposal { signature: Some(signature), operations: parsed };
+        let proposal = Proposal { commit_id: Some(commit_id), operations: parsed };
         self.propose(name, &operations, proposal);
     }
 
@@ -153,7 +153,7 @@ fn write_mail(all: &mut Written) {
 }
 
 fn write_clocks(all: &mut Written) {
-    let hold = |server: &str, generation: u64, seq: u64| Hold {
+    let lease = |server: &str, generation: u64, seq: u64| Lease {
         server: server.into(),
         generation: Generation(generation),
         seq,
@@ -166,9 +166,9 @@ fn write_clocks(all: &mut Written) {
         }]),
     );
     all.mail("a registration", MailOperation::Register { server: "7".into() });
-    all.mail("an end", MailOperation::Ack(hold("7", 1, 1)));
+    all.mail("an end", MailOperation::Ack(lease("7", 1, 1)));
     let reason = "no such customer".to_owned();
-    all.mail("a dead letter", MailOperation::Reject { hold: hold("7", 1, 2), reason });
+    all.mail("a dead letter", MailOperation::Reject { lease: lease("7", 1, 2), reason });
     all.commit("a move", json!([{"op": "move", "endpoint": "org/1", "to": "8"}]));
     all.commit("a retry", json!([{"op": "retry", "seq": 2}]));
     all.commit("a route", json!([{"op": "readdress", "endpoint": "org/2"}]));
@@ -176,7 +176,7 @@ fn write_clocks(all: &mut Written) {
 
 fn write_forgotten(all: &mut Written) {
     all.now_ms += 2 * HOUR_MS;
-    all.mail("what is due", MailOperation::Tend);
+    all.mail("what is due", MailOperation::Sweep);
     all.mail("a registration without mail", MailOperation::Register { server: "9".into() });
     let servers = vec![("9".into(), all.owner.state().mail.generation("9"))];
     all.mail("servers without mail", MailOperation::ForgetServers(servers));

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{Vector, hold, hold_enum, variants_of};
-use crate::commit::{Condition, Operation, Plain, Proposal, Signature};
-use crate::mail::{EndpointError, Hold, Letter, MailOperation, sender};
+use crate::commit::{CommitId, Condition, Operation, Plain, Proposal};
+use crate::mail::{EndpointError, Lease, MailOperation, NewMessage, sender};
 use crate::name::{Key, Name};
 use crate::owner::{Answer, Excess, Held, Receipt, Refusal, decode_answer, encode_answer};
 use crate::position::{Incarnation, Place, Position, Revision};
@@ -32,8 +32,8 @@ fn position() -> Position {
     Position { incarnation: Incarnation(id()), place: Place { revision: Revision(300), index: 7 } }
 }
 
-fn letter() -> Letter {
-    Letter {
+fn letter() -> NewMessage {
+    NewMessage {
         queue: name("mail"),
         to: "org/1".into(),
         body: json!({"n": 1.5, "l": [null, u64::MAX, "ä"]}),
@@ -46,16 +46,16 @@ fn letter() -> Letter {
 }
 
 fn mail_operations() -> Vec<(&'static str, MailOperation)> {
-    let hold = || Hold { server: "7".into(), generation: Generation(2), seq: 300 };
+    let lease = || Lease { server: "7".into(), generation: Generation(2), seq: 300 };
     let reason = "why".to_owned();
     vec![
         ("", MailOperation::Register { server: "7".into() }),
-        ("", MailOperation::Ack(hold())),
-        ("", MailOperation::Nack { hold: hold(), delay_ms: 1_000, failed: true }),
-        ("", MailOperation::Reject { hold: hold(), reason }),
-        ("", MailOperation::Broke(hold())),
+        ("", MailOperation::Ack(lease())),
+        ("", MailOperation::Nack { lease: lease(), delay_ms: 1_000, failed: true }),
+        ("", MailOperation::Reject { lease: lease(), reason }),
+        ("", MailOperation::WorkerDied(lease())),
         ("", MailOperation::Route { seq: 300 }),
-        ("", MailOperation::Tend),
+        ("", MailOperation::Sweep),
         (
             "",
             MailOperation::ForgetServers(vec![
@@ -92,7 +92,7 @@ pub(crate) fn operations() -> Vec<(&'static str, Operation)> {
         text: text.map(str::to_owned),
         base64: base64.map(str::to_owned),
     };
-    let bare = Letter { id: None, priority: None, ttl_ms: None, body: Value::Null, ..letter() };
+    let bare = NewMessage { id: None, priority: None, ttl_ms: None, body: Value::Null, ..letter() };
     let (endpoint, to) = ("org/1".to_owned(), "7".to_owned());
     vec![
         ("", Operation::Put { table: table.clone(), key: key(), row: row.clone() }),
@@ -114,7 +114,7 @@ pub(crate) fn operations() -> Vec<(&'static str, Operation)> {
         ("", Operation::Move { endpoint: endpoint.clone(), to, generation: Some(3) }),
         ("", Operation::Readdress { endpoint }),
         ("", Operation::Retry { seq: 300 }),
-        ("", Operation::Mail(MailOperation::Tend)),
+        ("", Operation::Mail(MailOperation::Sweep)),
     ]
 }
 
@@ -222,12 +222,12 @@ fn every_refusal_travels_as_it_always_did() {
 
 #[test]
 fn a_proposal_and_its_answer_travel_as_they_always_did() {
-    let signature = Signature { principal: "shop".into(), id: id(), digest: 300, earlier: Some(5) };
+    let commit_id = CommitId { principal: "shop".into(), id: id(), digest: 300, earlier: Some(5) };
     // As many as there were when the vector was written; one that is added has one of its own.
     let operations = operations().into_iter().take(20).map(|(_, one)| one).collect();
     let proposals = [
-        ("signed", Proposal { signature: Some(signature), operations }),
-        ("empty", Proposal { signature: None, operations: vec![] }),
+        ("signed", Proposal { commit_id: Some(commit_id), operations }),
+        ("empty", Proposal { commit_id: None, operations: vec![] }),
     ];
     let results = [None, Some(-7)].into();
     let receipt = Receipt { position: position(), results, replayed: false };

@@ -48,7 +48,7 @@ fn every_part_of_mail_in_a_snapshot_is_stored_as_it_always_was() {
         ("confirmed", MailPart::Message(3, message(Status::Confirmed), None)),
         ("expired", MailPart::Message(4, message(Status::Expired), None)),
         ("", MailPart::Last(300)),
-        ("", MailPart::Rests(5, 1_700_000_000_000)),
+        ("", MailPart::Delayed(5, 1_700_000_000_000)),
         ("", MailPart::Overtaken(6, 1_700_000_000_000)),
         ("", MailPart::SentBy(7, u64::MAX)),
         ("", MailPart::VacantServer),

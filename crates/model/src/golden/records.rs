@@ -4,7 +4,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::{Vector, hold, hold_enum};
-use crate::commit::{Commit, Entry, Record, Signature, TableOptions};
+use crate::commit::{Commit, CommitId, Entry, Record, TableOptions};
 use crate::mail::MailRecord;
 use crate::name::{Key, Name};
 use crate::registration::Generation;
@@ -72,9 +72,9 @@ fn every_record_of_mail_is_stored_as_it_always_was() {
         ("", MailRecord::Registered { server: server.clone(), generation: Generation(5) }),
         ("", MailRecord::Confirmed { seq: 6 }),
         ("", MailRecord::Expired { seq: 7 }),
-        ("", MailRecord::Rests { seq: 8, attempts: 1, not_before: 1_700_000_000_000 }),
+        ("", MailRecord::Delayed { seq: 8, attempts: 1, not_before: 1_700_000_000_000 }),
         ("", MailRecord::Released { seq: 9 }),
-        ("", MailRecord::Died { seq: 10, attempts: 300, reason: "why".into() }),
+        ("", MailRecord::DeadLettered { seq: 10, attempts: 300, reason: "why".into() }),
         ("", MailRecord::Retried { seq: 11 }),
         ("", MailRecord::Forgotten { seqs: vec![1, 300] }),
         (
@@ -95,7 +95,7 @@ fn every_record_of_mail_is_stored_as_it_always_was() {
 
 #[test]
 fn an_entry_is_stored_as_it_always_was() {
-    let signature = Signature {
+    let commit_id = CommitId {
         principal: "admin".into(),
         id: Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001),
         digest: 0x0102_0304_0506_0708,
@@ -107,8 +107,8 @@ fn an_entry_is_stored_as_it_always_was() {
         row: row(r#"{"text":"ä"}"#),
     };
     let commits = vec![
-        Commit { signature: Some(signature), results: vec![None, Some(-7)], records: vec![put] },
-        Commit { signature: None, results: vec![], records: vec![] },
+        Commit { commit_id: Some(commit_id), results: vec![None, Some(-7)], records: vec![put] },
+        Commit { commit_id: None, results: vec![], records: vec![] },
     ];
     let entry = |commits: Vec<Commit>| Entry {
         writer: Uuid::from_u128(0x0102_0304_0506_4708_890a_0b0c_0d0e_0f10),

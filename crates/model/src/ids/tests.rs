@@ -4,8 +4,8 @@ fn id(ms: u64, tail: u64) -> Uuid {
     Uuid::from_u128((u128::from(ms) << 80) | (0x7 << 76) | (0b10 << 62) | u128::from(tail & 0xffff))
 }
 
-fn signature(id: Uuid, digest: u64) -> Signature {
-    Signature { principal: "p".into(), id, digest, earlier: None }
+fn commit_id(id: Uuid, digest: u64) -> CommitId {
+    CommitId { principal: "p".into(), id, digest, earlier: None }
 }
 
 fn remembered(digest: u64) -> Remembered {
@@ -14,30 +14,30 @@ fn remembered(digest: u64) -> Remembered {
 
 #[test]
 fn law_5_a_known_id_is_replayed_and_with_other_operations_a_conflict() {
-    let mut memory = IdMemory::default();
-    let mine = signature(id(1_000, 1), 7);
+    let mut memory = DedupWindow::default();
+    let mine = commit_id(id(1_000, 1), 7);
 
-    assert_eq!(memory.recall(&mine, 1_000), Recall::Fresh);
+    assert_eq!(memory.recall(&mine, 1_000), Lookup::Fresh);
     memory.remember(&mine, remembered(7), 1_000);
 
-    assert_eq!(memory.recall(&mine, 1_500), Recall::Known(remembered(7)));
-    assert_eq!(memory.recall(&signature(mine.id, 8), 1_500), Recall::Conflict);
-    let other = Signature { principal: "q".into(), ..mine };
-    assert_eq!(memory.recall(&other, 1_500), Recall::Fresh);
+    assert_eq!(memory.recall(&mine, 1_500), Lookup::Known(remembered(7)));
+    assert_eq!(memory.recall(&commit_id(mine.id, 8), 1_500), Lookup::Conflict);
+    let other = CommitId { principal: "q".into(), ..mine };
+    assert_eq!(memory.recall(&other, 1_500), Lookup::Fresh);
 }
 
 #[test]
 fn law_5_an_id_that_may_have_been_forgotten_is_refused() {
     let day = limits::ID_MEMORY_MS;
-    let mut memory = IdMemory::default();
-    memory.remember(&signature(id(1_000, 1), 7), remembered(7), 1_000);
+    let mut memory = DedupWindow::default();
+    memory.remember(&commit_id(id(1_000, 1), 7), remembered(7), 1_000);
 
-    memory.remember(&signature(id(day + 1_002, 2), 7), remembered(7), day + 1_002);
+    memory.remember(&commit_id(id(day + 1_002, 2), 7), remembered(7), day + 1_002);
 
-    assert_eq!(memory.recall(&signature(id(1_000, 1), 7), day + 1_002), Recall::Expired);
-    assert_eq!(memory.recall(&signature(id(1_000, 0), 7), day + 1_002), Recall::Expired);
-    assert_eq!(memory.recall(&signature(id(1_001, 0), 7), day + 1_002), Recall::Expired);
-    assert_eq!(memory.recall(&signature(id(1_002, 0), 7), day + 1_002), Recall::Fresh);
+    assert_eq!(memory.recall(&commit_id(id(1_000, 1), 7), day + 1_002), Lookup::Expired);
+    assert_eq!(memory.recall(&commit_id(id(1_000, 0), 7), day + 1_002), Lookup::Expired);
+    assert_eq!(memory.recall(&commit_id(id(1_001, 0), 7), day + 1_002), Lookup::Expired);
+    assert_eq!(memory.recall(&commit_id(id(1_002, 0), 7), day + 1_002), Lookup::Fresh);
 }
 
 #[test]
@@ -58,11 +58,11 @@ fn ids_and_their_replies_are_bounded_by_bytes_for_a_principal_and_in_all() {
     let one = size_of_one(&large());
     let mut ids = PrincipalIds::default();
     (0..10).for_each(|tail| ids.insert(id(1_000 + tail, tail), large()));
-    let mut memory = IdMemory::default();
+    let mut memory = DedupWindow::default();
     for (principal, count) in [("much", 9), ("little", 1)] {
         for tail in 0..count {
-            let signature = Signature { principal: principal.into(), ..signature(id(9, tail), 0) };
-            memory.remember(&signature, large(), 9);
+            let commit_id = CommitId { principal: principal.into(), ..commit_id(id(9, tail), 0) };
+            memory.remember(&commit_id, large(), 9);
         }
     }
 
@@ -73,53 +73,53 @@ fn ids_and_their_replies_are_bounded_by_bytes_for_a_principal_and_in_all() {
     assert!(memory.bytes() <= 4 * one && memory.bytes() > one, "{}", memory.bytes());
     let held = memory.principals().map(|(name, ids)| (name, ids.bytes / one));
     assert_eq!(held.collect::<Vec<_>>(), [("little", 1), ("much", memory.bytes() / one - 1)]);
-    let again = Signature { principal: "much".into(), ..signature(id(9, 0), 0) };
-    assert_eq!(memory.recall(&again, 9), Recall::Expired);
+    let again = CommitId { principal: "much".into(), ..commit_id(id(9, 0), 0) };
+    assert_eq!(memory.recall(&again, 9), Lookup::Expired);
 }
 
 #[test]
 fn ids_of_a_time_ahead_cost_nothing_when_the_clock_is_right_again() {
     const HOUR: u64 = 60 * 60 * 1_000;
     let now = 1_000 * HOUR;
-    let mut memory = IdMemory::default();
-    let at = |hours: u64, tail| signature(id(now + hours * HOUR, tail), 0);
+    let mut memory = DedupWindow::default();
+    let at = |hours: u64, tail| commit_id(id(now + hours * HOUR, tail), 0);
     memory.remember(&at(0, 1), remembered(0), now);
     // The clock is ahead for two days, so that even ids of that time are forgotten.
     for hours in [25, 26, 51, 76] {
         memory.remember(&at(hours, 0), remembered(0), now + hours * HOUR);
     }
 
-    assert_eq!(memory.recall(&at(0, 2), now), Recall::Fresh);
-    assert_eq!(memory.recall(&at(0, 1), now), Recall::Expired, "it took effect");
-    assert_eq!(memory.recall(&at(76, 0), now), Recall::Known(remembered(0)));
-    assert_eq!(memory.recall(&at(25, 1), now), Recall::Invalid);
-    assert_eq!(memory.recall(&at(26, 0), now + 26 * HOUR), Recall::Expired, "it took effect");
+    assert_eq!(memory.recall(&at(0, 2), now), Lookup::Fresh);
+    assert_eq!(memory.recall(&at(0, 1), now), Lookup::Expired, "it took effect");
+    assert_eq!(memory.recall(&at(76, 0), now), Lookup::Known(remembered(0)));
+    assert_eq!(memory.recall(&at(25, 1), now), Lookup::Invalid);
+    assert_eq!(memory.recall(&at(26, 0), now + 26 * HOUR), Lookup::Expired, "it took effect");
     memory.remember(&at(1, 0), remembered(0), now + HOUR);
-    assert_eq!(memory.recall(&at(1, 0), now + HOUR), Recall::Known(remembered(0)));
-    assert_eq!(memory.recall(&at(2, 0), now + 2 * HOUR), Recall::Fresh);
+    assert_eq!(memory.recall(&at(1, 0), now + HOUR), Lookup::Known(remembered(0)));
+    assert_eq!(memory.recall(&at(2, 0), now + 2 * HOUR), Lookup::Fresh);
 }
 
 #[test]
 fn an_id_from_the_future_or_of_another_version_is_invalid() {
-    let memory = IdMemory::default();
+    let memory = DedupWindow::default();
     let ahead = id(limits::ID_AHEAD_MS + 1_001, 0);
 
-    assert_eq!(memory.recall(&signature(ahead, 0), 1_000), Recall::Invalid);
-    assert_eq!(memory.recall(&signature(Uuid::from_u128(5), 0), 1_000), Recall::Invalid);
+    assert_eq!(memory.recall(&commit_id(ahead, 0), 1_000), Lookup::Invalid);
+    assert_eq!(memory.recall(&commit_id(Uuid::from_u128(5), 0), 1_000), Lookup::Invalid);
 }
 
-fn of(principal: &str, id: Uuid) -> Signature {
-    Signature { principal: principal.into(), ..signature(id, 0) }
+fn of(principal: &str, id: Uuid) -> CommitId {
+    CommitId { principal: principal.into(), ..commit_id(id, 0) }
 }
 
-fn names(memory: &IdMemory) -> Vec<&str> {
+fn names(memory: &DedupWindow) -> Vec<&str> {
     memory.principals().map(|(name, _)| name).collect()
 }
 
 #[test]
 fn a_principal_whose_ids_are_all_too_old_is_forgotten_and_nothing_of_it_takes_effect_again() {
     let day = limits::ID_MEMORY_MS;
-    let mut memory = IdMemory::default();
+    let mut memory = DedupWindow::default();
     for number in 0..40 {
         memory.remember(&of(&format!("once-{number}"), id(1_000, number)), remembered(0), 1_000);
     }
@@ -134,18 +134,18 @@ fn a_principal_whose_ids_are_all_too_old_is_forgotten_and_nothing_of_it_takes_ef
     }
 
     assert_eq!(names(&memory), ["stays"]);
-    assert_eq!(memory.recall(&of("once-7", id(1_000, 7)), later), Recall::Expired);
+    assert_eq!(memory.recall(&of("once-7", id(1_000, 7)), later), Lookup::Expired);
     // The clock is set back: what took effect then did so once, whoever says so.
-    assert_eq!(memory.recall(&of("once-7", id(1_000, 7)), 1_000), Recall::Expired);
+    assert_eq!(memory.recall(&of("once-7", id(1_000, 7)), 1_000), Lookup::Expired);
     memory.remember(&of("once-7", id(later, 7)), remembered(0), later);
-    assert_eq!(memory.recall(&of("once-7", id(1_000, 7)), 1_000), Recall::Expired);
-    assert_eq!(memory.recall(&of("once-7", id(later, 8)), later), Recall::Fresh);
+    assert_eq!(memory.recall(&of("once-7", id(1_000, 7)), 1_000), Lookup::Expired);
+    assert_eq!(memory.recall(&of("once-7", id(later, 8)), later), Lookup::Fresh);
 }
 
 #[test]
 fn where_there_are_too_many_principals_the_one_that_was_silent_for_longest_gives_way() {
     let minute = 60 * 1_000;
-    let mut memory = IdMemory::default();
+    let mut memory = DedupWindow::default();
     for (number, name) in ["silent", "busy", "new"].into_iter().enumerate() {
         let at = number as u64 * minute;
         memory.remember(&of(name, id(at + 1, 0)), remembered(0), at + 1);
@@ -160,9 +160,9 @@ fn where_there_are_too_many_principals_the_one_that_was_silent_for_longest_gives
     memory.forget_principals("other", now + minute, 3);
     assert_eq!(names(&memory), ["busy", "new"]);
 
-    assert_eq!(memory.recall(&of("silent", id(1, 0)), now), Recall::Expired);
-    assert_eq!(memory.recall(&of("silent", id(now, 0)), now), Recall::Fresh);
-    let busy = Recall::Known(remembered(0));
+    assert_eq!(memory.recall(&of("silent", id(1, 0)), now), Lookup::Expired);
+    assert_eq!(memory.recall(&of("silent", id(now, 0)), now), Lookup::Fresh);
+    let busy = Lookup::Known(remembered(0));
     assert_eq!(memory.recall(&of("busy", id(minute + 1, 0)), now), busy);
     assert_eq!(memory.bytes(), 3 * size_of_one(&remembered(0)));
 }
@@ -194,7 +194,7 @@ proptest::proptest! {
         cut in 0..60_usize,
     ) {
         const HOUR: u64 = 60 * 60 * 1_000;
-        let (mut memory, mut copy) = (IdMemory::default(), None);
+        let (mut memory, mut copy) = (DedupWindow::default(), None);
         let mut now = 100 * HOUR;
         for (at, (principal, hours, age)) in steps.into_iter().enumerate() {
             if at == cut {
@@ -208,7 +208,7 @@ proptest::proptest! {
             let name = format!("p{principal}");
             let one = of(&name, id(now - age * HOUR, at as u64));
             for memory in std::iter::once(&mut memory).chain(&mut copy) {
-                if memory.recall(&one, now) == Recall::Fresh {
+                if memory.recall(&one, now) == Lookup::Fresh {
                     memory.remember(&one, remembered(0), now);
                     memory.forget_principals("other", now, 4);
                 }
@@ -222,8 +222,8 @@ proptest::proptest! {
 }
 
 /// The same from its parts, as a snapshot has them.
-fn again(memory: &IdMemory) -> IdMemory {
-    let mut copy = IdMemory::default();
+fn again(memory: &DedupWindow) -> DedupWindow {
+    let mut copy = DedupWindow::default();
     for (name, principal) in memory.principals() {
         copy.restore(name, principal.horizon());
         copy.restore_spans(name, principal.spans().to_vec());

@@ -23,20 +23,20 @@ use crate::backoff::Backoff;
 use crate::limits;
 use crate::registration::Generation;
 
-mod desk;
 mod events;
 mod given;
 mod pulls;
+mod server_window;
 mod writing;
 
-use desk::{Desk, InFlight, Moment, Taken};
 pub use events::{Counts, Effect, Event, Now, Times};
 pub use given::{Closed, Given, Meant};
+use server_window::{InFlight, Moment, ServerWindow, Taken};
 
 /// The machine.
 pub struct Delivery {
     times: Times,
-    desks: BTreeMap<ServerNo, Desk>,
+    desks: BTreeMap<ServerNo, ServerWindow>,
     /// Deadlines after which servers are asked about messages.
     deadlines: BTreeSet<(u64, ServerNo, u64)>,
     /// Servers that may be given something.
@@ -144,7 +144,7 @@ impl Delivery {
     }
 
     /// The desk of a server, if this is its newest registration, there or not.
-    fn newest(&self, of: RegistrationId) -> Option<&Desk> {
+    fn newest(&self, of: RegistrationId) -> Option<&ServerWindow> {
         let desk = self.desks.get(&of.server)?;
         (desk.registration.newest() == of.generation).then_some(desk)
     }
@@ -169,7 +169,7 @@ impl Delivery {
         Counts { registered, unconfirmed, ..self.counts }
     }
 
-    fn desk(&mut self, of: RegistrationId) -> Option<&mut Desk> {
+    fn desk(&mut self, of: RegistrationId) -> Option<&mut ServerWindow> {
         let desk = self.desks.get_mut(&of.server)?;
         desk.registration.is_held_by(of.generation).then_some(desk)
     }
@@ -228,7 +228,7 @@ impl Delivery {
             self.deadlines.remove(deadline);
         });
         if !broke.is_empty() {
-            self.effects.push_back(Effect::Broke { registration, seqs: broke });
+            self.effects.push_back(Effect::WorkerDied { registration, seqs: broke });
         }
     }
 
@@ -303,7 +303,7 @@ impl Delivery {
     fn changed(&mut self, changes: Vec<MailChange>) {
         for change in changes {
             match change {
-                MailChange::Off { server, seq, quiet } => {
+                MailChange::Withdrawn { server, seq, quiet } => {
                     let registration = self.registration(server);
                     if let (Some(_), Some(generation)) = (self.take(server, seq), registration)
                         && !quiet

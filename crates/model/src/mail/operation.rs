@@ -13,7 +13,7 @@ use crate::registration::Generation;
 /// A message as it is sent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Letter {
+pub struct NewMessage {
     /// The queue.
     pub queue: Name,
     /// The endpoint.
@@ -54,11 +54,11 @@ pub enum MailOperation {
         server: String,
     },
     /// A message is done.
-    Ack(Hold),
+    Ack(Lease),
     /// A message is not done now.
     Nack {
         /// Message, and the registration that has it.
-        hold: Hold,
+        lease: Lease,
         /// It rests for so long.
         delay_ms: u64,
         /// It was tried, and failed.
@@ -67,19 +67,19 @@ pub enum MailOperation {
     /// A message is never done.
     Reject {
         /// Message, and the registration that has it.
-        hold: Hold,
+        lease: Lease,
         /// Reason of the rejection.
         reason: String,
     },
     /// The registration that had started a message is gone.
-    Broke(Hold),
+    WorkerDied(Lease),
     /// Looks for the route of a message that has none.
     Route {
         /// The message.
         seq: u64,
     },
     /// Does what is due by now: expiry, the end of rests, forgetting.
-    Tend,
+    Sweep,
     /// Forgets servers that hold no mail, if these are still their newest registrations.
     ForgetServers(Vec<(Arc<str>, Generation)>),
 }
@@ -87,13 +87,13 @@ pub enum MailOperation {
 impl MailOperation {
     /// The message that it is about, and the registration that speaks of it.
     #[must_use]
-    pub fn hold(&self) -> Option<&Hold> {
+    pub fn hold(&self) -> Option<&Lease> {
         match self {
-            Self::Ack(hold)
-            | Self::Nack { hold, .. }
-            | Self::Reject { hold, .. }
-            | Self::Broke(hold) => Some(hold),
-            Self::Register { .. } | Self::Route { .. } | Self::Tend | Self::ForgetServers(_) => {
+            Self::Ack(lease)
+            | Self::Nack { lease, .. }
+            | Self::Reject { lease, .. }
+            | Self::WorkerDied(lease) => Some(lease),
+            Self::Register { .. } | Self::Route { .. } | Self::Sweep | Self::ForgetServers(_) => {
                 None
             }
         }
@@ -102,7 +102,7 @@ impl MailOperation {
 
 /// A message, and by what right somebody speaks of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Hold {
+pub struct Lease {
     /// The server.
     pub server: Arc<str>,
     /// The generation of its registration.

@@ -82,7 +82,7 @@ pub enum MailRecord {
         seq: u64,
     },
     /// A message rests.
-    Rests {
+    Delayed {
         /// The message.
         seq: u64,
         /// Failures so far.
@@ -96,7 +96,7 @@ pub enum MailRecord {
         seq: u64,
     },
     /// A message is a dead letter.
-    Died {
+    DeadLettered {
         /// The message.
         seq: u64,
         /// Failures so far.

@@ -13,18 +13,18 @@ use super::{EndpointNo, ServerNo};
 use crate::name::Name;
 use crate::registration::Generation;
 use clocks::Clocks;
-use pages::Pages;
+use message_table::MessageTable;
 pub use parts::MailPart;
 use places::{Numbered, Place};
-use runs::Runs;
+use run_set::RunSet;
 
 mod changing;
 mod clocks;
 mod holding;
-mod pages;
+mod message_table;
 mod parts;
 mod places;
-mod runs;
+mod run_set;
 
 /// Status of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -145,22 +145,22 @@ pub struct Mail {
     /// Pairs of an endpoint and one that its row routes.
     followers: OrdSet<(EndpointNo, EndpointNo)>,
     last: u64,
-    messages: Pages,
+    messages: MessageTable,
     /// Ids that do not tell the number of their message, with it.
-    ids: Runs<(Uuid, u64)>,
+    ids: RunSet<(Uuid, u64)>,
     /// Scopes of messages whose ids are their senders' own; older messages have none.
-    scopes: Runs<(u64, u64)>,
+    scopes: RunSet<(u64, u64)>,
     /// Pending, routed and not resting: what can be given.
-    ready: Runs<Place>,
+    ready: RunSet<Place>,
     /// Pending, by server (or none) in order.
-    by_server: Runs<Numbered>,
+    by_server: RunSet<Numbered>,
     /// Number of pending messages, by endpoint and server (or none).
     counts: OrdMap<(EndpointNo, ServerNo), u64>,
-    resting: Runs<(u64, u64)>,
+    resting: RunSet<(u64, u64)>,
     /// The same, where they would be if they did not rest.
-    aside: Runs<Place>,
-    expiring: Runs<(u64, u64)>,
-    finished: Runs<(u64, u64)>,
+    aside: RunSet<Place>,
+    expiring: RunSet<(u64, u64)>,
+    finished: RunSet<(u64, u64)>,
     dead: OrdMap<u64, Arc<str>>,
     clocks: Clocks,
 }
@@ -178,7 +178,7 @@ pub enum MailChange {
     /// A message can be given.
     Ready(Slot),
     /// A message is not this server's to work on, for now or for ever.
-    Off {
+    Withdrawn {
         /// The server.
         server: ServerNo,
         /// The message.
@@ -373,7 +373,7 @@ impl Mail {
     /// are forgotten; at most so many of each.
     #[must_use]
     pub fn due(&self, now_ms: u64, keep: Keep, most: usize) -> Due {
-        let until = |set: &Runs<(u64, u64)>, until: u64| {
+        let until = |set: &RunSet<(u64, u64)>, until: u64| {
             set.range((0, 0), (until, u64::MAX)).take(most).map(|(_, seq)| seq).collect::<Vec<_>>()
         };
         let over = |found: usize, keep: u64| {
@@ -396,7 +396,7 @@ impl Mail {
     /// Returns the time at which something is due next, apart from what is forgotten.
     #[must_use]
     pub fn next_due(&self) -> Option<u64> {
-        let first = |set: &Runs<(u64, u64)>| set.first().map(|(at, _)| at);
+        let first = |set: &RunSet<(u64, u64)>| set.first().map(|(at, _)| at);
         let times = first(&self.expiring).into_iter().chain(first(&self.resting));
         times.chain(self.clocks.next_overtaken()).min()
     }

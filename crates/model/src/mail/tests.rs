@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{EndpointNo, Hold, MailChange, MailOperation, MailRules, Slot, Status, outcome};
+use super::{EndpointNo, Lease, MailChange, MailOperation, MailRules, Slot, Status, outcome};
 use crate::commit::{Operation, Proposal};
 use crate::limits;
 use crate::mirror::Mirror;
@@ -36,14 +36,14 @@ fn owner(state: State, writer: u128) -> Owner<u64> {
 }
 
 /// An owner with a log in memory.
-struct House {
+struct Fixture {
     owner: Owner<u64>,
     entries: Vec<bytes::Bytes>,
     changes: Vec<MailChange>,
     now_ms: u64,
 }
 
-impl House {
+impl Fixture {
     /// `org/1` is at server 7, `org/2` at server 8.
     fn new() -> Self {
         let rules =
@@ -125,7 +125,7 @@ impl House {
     }
 
     fn tend(&mut self) -> i64 {
-        self.mail(MailOperation::Tend)
+        self.mail(MailOperation::Sweep)
     }
 
     fn status(&self, seq: u64) -> Option<Status> {
@@ -174,12 +174,12 @@ impl House {
     }
 }
 
-fn hold(server: &str, generation: Generation, seq: u64) -> Hold {
-    Hold { server: server.into(), generation, seq }
+fn lease(server: &str, generation: Generation, seq: u64) -> Lease {
+    Lease { server: server.into(), generation, seq }
 }
 
 fn ack(server: &str, generation: Generation, seq: u64) -> MailOperation {
-    MailOperation::Ack(hold(server, generation, seq))
+    MailOperation::Ack(lease(server, generation, seq))
 }
 
 // The fuzz target `snapshot` found it: a snapshot without a queue was one without mail.
@@ -187,7 +187,7 @@ fn ack(server: &str, generation: Generation, seq: u64) -> MailOperation {
 fn i8_who_registered_before_there_is_a_queue_is_in_a_snapshot() {
     let owner = owner(State::default(), 2);
     let (entries, changes) = (vec![], vec![]);
-    let mut house = House { owner, entries, changes, now_ms: 1_700_000_000_000 };
+    let mut house = Fixture { owner, entries, changes, now_ms: 1_700_000_000_000 };
 
     house.register("7");
 
@@ -197,7 +197,7 @@ fn i8_who_registered_before_there_is_a_queue_is_in_a_snapshot() {
 
 #[test]
 fn what_is_refused_leaves_nothing_in_the_batch_that_others_share() {
-    let mut house = House::new();
+    let mut house = Fixture::new();
     let send = |to: &str| json!({"op": "send", "queue": "mail", "to": to, "body": to});
     let entries = house.entries.len();
     let together = [
@@ -231,7 +231,7 @@ fn what_is_refused_leaves_nothing_in_the_batch_that_others_share() {
 
 #[test]
 fn a_commit_that_moves_and_sends_sees_itself() {
-    let mut house = House::new();
+    let mut house = Fixture::new();
 
     let receipt = house.commit(json!([
         {"op": "move", "endpoint": "org/5", "to": "9"},
@@ -254,7 +254,7 @@ fn smq_16_a_forged_server_is_refused() {
 
 #[test]
 fn i45_the_same_id_is_stored_once_and_another_body_under_it_is_a_conflict() {
-    let mut house = House::new();
+    let mut house = Fixture::new();
     let id = Uuid::from_u128(77);
     let letter = |to: &str, id: Uuid, body: i64| {
         let letter = json!({"op": "send", "queue": "mail", "to": to, "id": id, "body": body});
@@ -278,13 +278,16 @@ fn i45_the_same_id_is_stored_once_and_another_body_under_it_is_a_conflict() {
 
 #[test]
 fn smq_17_what_has_ended_is_remembered_within_limits() {
-    let mut house = House::new();
+    let mut house = Fixture::new();
     let generation = house.register("7");
     for _ in 0..10 {
         let seq = house.send("org/1");
         house.mail(ack("7", generation, seq));
         let seq = house.send("org/1");
-        house.mail(MailOperation::Reject { hold: hold("7", generation, seq), reason: "no".into() });
+        house.mail(MailOperation::Reject {
+            lease: lease("7", generation, seq),
+            reason: "no".into(),
+        });
     }
 
     house.tend();
@@ -299,7 +302,7 @@ fn smq_17_what_has_ended_is_remembered_within_limits() {
 
 #[test]
 fn bad_messages_are_refused_and_the_limit_named() {
-    let mut house = House::new();
+    let mut house = Fixture::new();
     let mut refusal = |fields: Value| {
         let mut letter = json!({"op": "send", "queue": "mail", "to": "org/1", "body": 1});
         letter.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::*;
-use crate::commit::{Operation, Proposal, Signature};
+use crate::commit::{CommitId, Operation, Proposal};
 use crate::mail::MailOperation;
 use crate::owner::{Effect, Event, Owner};
 use crate::registration::Generation;
@@ -145,8 +145,8 @@ fn operation() -> impl Strategy<Value = Operation> {
         let server = server.to_string();
         Operation::Mail(match what {
             0 => MailOperation::Register { server },
-            1 => MailOperation::Tend,
-            _ => MailOperation::Ack(crate::mail::Hold {
+            1 => MailOperation::Sweep,
+            _ => MailOperation::Ack(crate::mail::Lease {
                 server: server.into(),
                 generation: Generation(1),
                 seq,
@@ -191,8 +191,8 @@ proptest! {
                     Uuid::from_u128((u128::from(now_ms) << 80) | (7 << 76) | (2 << 62) | id)
                 });
                 let principal = "p".to_owned();
-                let signature = id.map(|id| Signature { principal, id, digest: 1, earlier: None });
-                Proposal { signature, ..Proposal::from(operations) }
+                let commit_id = id.map(|id| CommitId { principal, id, digest: 1, earlier: None });
+                Proposal { commit_id, ..Proposal::from(operations) }
             }));
         }
         let (before, behind) = shop.log.split_at(split.index(shop.log.len() + 1));

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use serde_json::Value;
 
 mod conditions;
-mod letters;
 mod mail;
+mod mail_overlay;
 
 use super::{Excess, Held, Refusal};
 use crate::commit::{Commit, Condition, Operation, Record, TableOptions};
@@ -21,7 +21,7 @@ use crate::position::{Incarnation, Position};
 use crate::row::{Fields, Row, merge};
 use crate::state::State;
 use conditions::Conditions;
-use letters::Letters;
+use mail_overlay::MailOverlay;
 
 /// Overlay of changes by commits that are not durable yet.
 #[derive(Debug, Default)]
@@ -33,7 +33,7 @@ pub(super) struct Overlay {
     rows: BTreeMap<(Name, Key), Option<Row>>,
     /// Ordinal of each touched journal's newest record.
     journals: BTreeMap<Name, u64>,
-    letters: Letters,
+    letters: MailOverlay,
 }
 
 impl Overlay {
@@ -56,9 +56,9 @@ impl Overlay {
     }
 }
 
-/// Circumstances of an evaluation: its inputs besides what it reads.
+/// Context of an evaluation: its inputs besides what it reads.
 #[derive(Clone, Copy)]
-pub(super) struct Circumstances<'a> {
+pub(super) struct Context<'a> {
     pub(super) incarnation: Incarnation,
     pub(super) rules: &'a MailRules,
     pub(super) now_ms: u64,
@@ -70,7 +70,7 @@ pub(super) struct Circumstances<'a> {
 /// goes on top of the batch ([`Overlay::merge`]) or is given up ([`Overlay::undo`]).
 pub(super) fn evaluate(
     state: &State,
-    circumstances: Circumstances<'_>,
+    context: Context<'_>,
     batch: &mut Overlay,
     operations: Vec<Operation>,
     meter: &mut Meter,
@@ -82,7 +82,7 @@ pub(super) fn evaluate(
     if found > limits::COMMIT_PROPOSALS {
         return Err(Refusal::TooManyOperations { found, limit: limits::COMMIT_PROPOSALS });
     }
-    let Circumstances { incarnation, rules, now_ms, may_be_undone } = circumstances;
+    let Context { incarnation, rules, now_ms, may_be_undone } = context;
     let mut letters = std::mem::take(&mut batch.letters);
     letters.begin(found > 1 || may_be_undone);
     let mut evaluation = Evaluation {
@@ -104,7 +104,7 @@ pub(super) fn evaluate(
     let evaluated = evaluation.apply_all(operations);
     let Evaluation { own, records, .. } = evaluation;
     match evaluated {
-        Ok(results) => Ok((Commit { signature: None, results, records }, own)),
+        Ok(results) => Ok((Commit { commit_id: None, results, records }, own)),
         Err(refusal) => {
             debug_assert!(
                 found > 1 || !records.iter().any(|record| matches!(record, Record::Mail(_))),

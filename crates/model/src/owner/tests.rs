@@ -39,7 +39,7 @@ impl Shop {
         self.tickets += 1;
         let digest = digest(operations.to_string().as_bytes());
         let proposal = Proposal {
-            signature: id.map(|id| Signature {
+            commit_id: id.map(|id| CommitId {
                 principal: "tester".into(),
                 id,
                 digest,
@@ -425,8 +425,8 @@ fn a_digest_that_an_earlier_version_stored_is_still_that_of_the_same_operations(
     shop.flush();
     let stored = digest(json!([put("a", 1)]).to_string().as_bytes());
     let operations = serde_json::from_value(json!([put("a", 1)])).unwrap();
-    let signature = Signature { principal: "tester".into(), id, digest: 77, earlier: Some(stored) };
-    let proposal = Proposal { signature: Some(signature), operations };
+    let commit_id = CommitId { principal: "tester".into(), id, digest: 77, earlier: Some(stored) };
+    let proposal = Proposal { commit_id: Some(commit_id), operations };
 
     shop.owner.handle(Event::Propose { ticket: 99, proposal }, NOW);
     shop.flush();

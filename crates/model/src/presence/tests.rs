@@ -10,7 +10,7 @@ fn diff(joins: Value, leaves: Value) -> Option<(&'static str, Value)> {
     Some((DIFF_EVENT, json!({"joins": joins, "leaves": leaves})))
 }
 
-fn read(told: &Told) -> (&'static str, Value) {
+fn read(told: &Announcement) -> (&'static str, Value) {
     (told.event, serde_json::from_str(&told.payload).unwrap())
 }
 
@@ -142,7 +142,7 @@ fn a_crowd_is_counted_and_listed_again_when_half_of_it_is_gone() {
 struct Client(BTreeMap<String, std::collections::BTreeSet<String>>);
 
 impl Client {
-    fn take(&mut self, told: &Told) {
+    fn take(&mut self, told: &Announcement) {
         let (event, payload) = read(told);
         match event {
             STATE_EVENT => self.0 = refs(&payload),
@@ -177,7 +177,8 @@ fn law_6_lists_are_told_in_pieces_that_add_up_whoever_comes_and_goes_between_the
         let key = if number % 2 == 0 { "many".to_owned() } else { format!("one-{number}") };
         presence.track(&key, &number.to_string(), large()).unwrap();
     }
-    let fits = |told: &Told| assert!(told.payload.len() <= limits::PRESENCE_PIECE_BYTES + 64);
+    let fits =
+        |told: &Announcement| assert!(told.payload.len() <= limits::PRESENCE_PIECE_BYTES + 64);
     let everybody = presence.tell();
     let mut watching = Client::default();
     everybody.iter().for_each(|told| watching.take(told));

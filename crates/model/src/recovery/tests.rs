@@ -61,7 +61,7 @@ fn log(entries: u64) -> MemoryLog {
                 Record::Put { table, key, row: Row::from_canonical(b"{}") }
             }
         };
-        let commit = Commit { signature: None, results: vec![], records: vec![record] };
+        let commit = Commit { commit_id: None, results: vec![], records: vec![record] };
         let State { history, applied, .. } = *mirror.state();
         let (writer, commits) = (Uuid::nil(), vec![commit]);
         let entry = Entry { writer, sequence: number, time_ms: 0, history, commits };

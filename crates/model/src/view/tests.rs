@@ -24,7 +24,7 @@ fn sights(
     view: &View,
     old: Option<serde_json::Value>,
     new: Option<serde_json::Value>,
-) -> Vec<Sight> {
+) -> Vec<ViewChange> {
     let (old, new) = (old.map(row), new.map(row));
     let key = Key::new("7").unwrap();
     view.sights(&key, old.as_ref(), new.as_ref(), &Tables::new(), &mut Failures::default())
@@ -34,9 +34,9 @@ fn item(product: i64, n: i64) -> Option<serde_json::Value> {
     Some(json!({"product_id": product, "n": n, "released": true}))
 }
 
-fn shown(topic: &str, level: &str) -> Sight {
+fn shown(topic: &str, level: &str) -> ViewChange {
     let fields = json!({"item_id": "7", "level": level}).as_object().unwrap().clone();
-    Sight::Shown(Visible { topic: topic.into(), fields })
+    ViewChange::Shown(Visible { topic: topic.into(), fields })
 }
 
 #[test]
@@ -55,10 +55,13 @@ fn i23_a_row_that_leaves_the_filter_is_told_as_leaving() {
 
     assert_eq!(
         sights(&stock(), item(1, 5), hidden.clone()),
-        [Sight::Left { topic: "product:1".into() }]
+        [ViewChange::Left { topic: "product:1".into() }]
     );
     assert_eq!(sights(&stock(), hidden.clone(), item(1, 5)), [shown("product:1", "low")]);
-    assert_eq!(sights(&stock(), item(1, 5), None), [Sight::Left { topic: "product:1".into() }]);
+    assert_eq!(
+        sights(&stock(), item(1, 5), None),
+        [ViewChange::Left { topic: "product:1".into() }]
+    );
     assert_eq!(sights(&stock(), hidden, None), []);
 }
 
@@ -66,7 +69,7 @@ fn i23_a_row_that_leaves_the_filter_is_told_as_leaving() {
 fn a_row_that_moves_leaves_one_topic_and_enters_the_other() {
     let moved = sights(&stock(), item(1, 5), item(2, 5));
 
-    assert_eq!(moved, [Sight::Left { topic: "product:1".into() }, shown("product:2", "low")]);
+    assert_eq!(moved, [ViewChange::Left { topic: "product:1".into() }, shown("product:2", "low")]);
 }
 
 #[test]

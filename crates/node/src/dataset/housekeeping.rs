@@ -47,13 +47,13 @@ impl Dataset {
 }
 
 /// The task of housekeeping, for those who have changed something.
-pub(super) struct House {
+pub(super) struct Housekeeper {
     task: Task,
     /// It has looked, and nobody has told it of a change since then.
     rests: AtomicBool,
 }
 
-impl House {
+impl Housekeeper {
     pub(super) fn new(task: Task) -> Self {
         Self { task, rests: AtomicBool::new(true) }
     }

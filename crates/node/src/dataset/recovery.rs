@@ -9,7 +9,7 @@ use instep_model::retention::Retention;
 use instep_model::state::FoldError;
 
 use super::{Options, Snapshots};
-use crate::mail::Post;
+use crate::mail::MailDispatcher;
 
 mod bodies;
 
@@ -73,7 +73,7 @@ pub(super) fn recover(
     options: &Options,
     log: &dyn LogReader,
     snapshots: &dyn Snapshots,
-    (incarnation, post): (Incarnation, &Post),
+    (incarnation, post): (Incarnation, &MailDispatcher),
 ) -> Result<Recovery, OpenError> {
     let mut warn = |revision: Revision, problem: &str| {
         tracing::warn!(%revision, problem, "a snapshot cannot be used");

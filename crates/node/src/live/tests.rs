@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::node::{Node, NodeJoined};
-use crate::topics::{Listener, Subscription, Topics};
+use crate::topics::{Subscriber, Subscription, Topics};
 
 fn node(pattern: LivePattern) -> Node {
     let topic = "room:*".into();
@@ -19,7 +19,7 @@ fn join(node: &Node, since: &Since) -> LiveJoined {
 }
 
 fn join_as(node: &Node, topic: &str, since: &Since) -> LiveJoined {
-    match node.join(topic, since, &Listener::Task(Arc::default())) {
+    match node.join(topic, since, &Subscriber::Task(Arc::default())) {
         Ok(NodeJoined::Live(joined)) => joined,
         Ok(NodeJoined::View { .. }) | Err(_) => panic!("not live"),
     }
@@ -195,7 +195,7 @@ fn who_joins_and_leaves_is_told_at_intervals_and_is_no_message() {
     let pattern = LivePattern { presence: Some(PresenceMode::List), ..LivePattern::default() };
     let pattern = Arc::new(pattern);
     let join = |since: &Since| {
-        topics.join_live("room:a", (&pattern, 1), since, &Listener::Task(Arc::default()))
+        topics.join_live("room:a", (&pattern, 1), since, &Subscriber::Task(Arc::default()))
     };
     let mut watching = join(&Since::Nothing);
     let topic = Arc::clone(watching.subscription.topic());

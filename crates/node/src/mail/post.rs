@@ -39,11 +39,11 @@ const OF_ALL: Most = Most { events: limits::MAIL_EVENTS, bytes: limits::MAIL_EVE
 const BEGINNING: Most = Most { events: limits::MAIL_REGISTRATIONS_WAITING, bytes: usize::MAX };
 
 /// The mail of one dataset on this node.
-pub(crate) struct Post {
+pub(crate) struct MailDispatcher {
     pub(crate) bodies: Bodies,
     pub(super) pulls: Pulls,
     pub(crate) options: MailOptions,
-    driver: Driver<Arrival>,
+    driver: Driver<Input>,
     events: Arc<Quota>,
     beginning: Arc<Quota>,
     /// So many failures wait to be counted that no server may begin with more messages.
@@ -54,7 +54,7 @@ pub(crate) struct Post {
     began: (Instant, u64),
 }
 
-enum Arrival {
+enum Input {
     Committed(Arc<State>, Vec<MailChange>),
     Registered(Event, RegistrationId, SharedOutbox),
     Resumed(RegistrationId, SharedOutbox),
@@ -62,7 +62,7 @@ enum Arrival {
     Happened(Event),
 }
 
-impl Post {
+impl MailDispatcher {
     /// The mail of a dataset: `giving` gives it out, `spilling` puts bodies to the disk, and `care`
     /// is woken when their store needs some.
     pub(crate) fn new(
@@ -103,7 +103,7 @@ impl Post {
         }
     }
 
-    /// Waits until the tasks have ended that [`Post::close`] ends.
+    /// Waits until the tasks have ended that [`MailDispatcher::close`] ends.
     pub(crate) fn join(&self) {
         self.driver.task().join();
         self.bodies.spiller().join();
@@ -153,17 +153,17 @@ impl Post {
         let changes: Vec<MailChange> = changes
             .into_iter()
             .filter(|change| match change {
-                MailChange::Ready(_) | MailChange::Off { .. } | MailChange::Forgotten { .. } => {
-                    true
-                }
+                MailChange::Ready(_)
+                | MailChange::Withdrawn { .. }
+                | MailChange::Forgotten { .. } => true,
                 MailChange::Stored { .. } | MailChange::BodyEnded { .. } => false,
             })
             .collect();
-        self.driver.put_entry(Arrival::Committed(state, changes));
+        self.driver.put_entry(Input::Committed(state, changes));
         self.bodies.wait_for_room();
     }
 
-    /// True when [`Post::committed`] takes one more entry without a wait.
+    /// True when [`MailDispatcher::committed`] takes one more entry without a wait.
     pub(crate) fn has_room(&self) -> bool {
         self.driver.has_room() && self.bodies.has_room()
     }
@@ -210,7 +210,7 @@ impl Post {
         permit: Permit,
     ) {
         let event = Event::Registered { registration, credit, have };
-        let arrival = Arrival::Registered(event, registration, outbox);
+        let arrival = Input::Registered(event, registration, outbox);
         self.driver.put(arrival, Some(permit));
     }
 
@@ -220,16 +220,16 @@ impl Post {
         outbox: SharedOutbox,
         permit: Permit,
     ) {
-        self.driver.put(Arrival::Resumed(registration, outbox), Some(permit));
+        self.driver.put(Input::Resumed(registration, outbox), Some(permit));
     }
 
     /// Takes the end of a registration. It needs no permit: each has one end.
     pub(super) fn left(&self, registration: RegistrationId, outbox: SharedOutbox) {
-        self.driver.put(Arrival::Left(registration, outbox), None);
+        self.driver.put(Input::Left(registration, outbox), None);
     }
 
     pub(super) fn happened(&self, event: Event, permit: Option<Permit>) {
-        self.driver.put(Arrival::Happened(event), permit);
+        self.driver.put(Input::Happened(event), permit);
     }
 
     /// Ends the tasks.

@@ -12,10 +12,10 @@ use instep_model::registration::Generation;
 use tokio::sync::Notify;
 
 use super::words::{Answers, Nack, Reject};
-use super::{Answer, Answered, Delivery, MailError, Registration, Told};
+use super::{Answer, Answered, Delivery, MailError, Push, Registration};
 use crate::dataset::Dataset;
 use crate::quota::Quota;
-use crate::topics::{Listener, lock};
+use crate::topics::{Subscriber, lock};
 
 const IDLE: Duration = Duration::from_millis(limits::MAIL_PULL_IDLE_MS);
 
@@ -60,7 +60,7 @@ struct Puller {
 impl Puller {
     fn new(registration: Registration, kept: Kept) -> Self {
         let notify = Arc::new(Notify::new());
-        registration.listen(Listener::Task(Arc::clone(&notify)));
+        registration.listen(Subscriber::Task(Arc::clone(&notify)));
         let (registration, _kept) = (Arc::new(registration), Arc::new(kept));
         Self { registration, notify, seen: Instant::now(), _kept }
     }
@@ -254,16 +254,16 @@ impl Turn {
         let Self { puller, pulled, left, .. } = self;
         while puller.registration.has_news() && *left > 0 {
             match puller.registration.take() {
-                Some(Told::Message(delivery)) => {
+                Some(Push::Message(delivery)) => {
                     *left -= 1;
                     pulled.messages.push(*delivery);
                 }
-                Some(Told::Ask(seqs)) => pulled.ask.extend(seqs),
-                Some(Told::Gone(seqs)) => {
+                Some(Push::Ask(seqs)) => pulled.ask.extend(seqs),
+                Some(Push::Gone(seqs)) => {
                     pulled.messages.retain(|message| !seqs.contains(&message.seq));
                     pulled.ask.retain(|seq| !seqs.contains(seq));
                 }
-                Some(Told::Replaced) => return true,
+                Some(Push::Replaced) => return true,
                 None => break,
             }
         }

@@ -8,17 +8,17 @@ use std::sync::{Arc, Mutex};
 use instep_model::commit::Operation;
 use instep_model::limits;
 use instep_model::mail::delivery::{Event, Given, Meant};
-use instep_model::mail::{Hold, Mail, MailOperation, RegistrationId, Status, outcome};
+use instep_model::mail::{Lease, Mail, MailOperation, RegistrationId, Status, outcome};
 use instep_model::registration::Generation;
 use serde_json::{Value, json};
 
 use super::told::SharedOutbox;
 use super::words::{Which, Words, few};
-use super::{Answer, Answered, Delivery, MailError, Reply, Told};
+use super::{Answer, Answered, Delivery, MailError, Push, Reply};
 use crate::Node;
 use crate::dataset::{Dataset, now_ms};
 use crate::quota::{Permit, Quota};
-use crate::topics::{Listener, lock};
+use crate::topics::{Subscriber, lock};
 
 /// Reply to an event of a server, once its outcome is known.
 pub type Said = Pin<Box<dyn Future<Output = Result<Reply, MailError>> + Send>>;
@@ -154,11 +154,11 @@ impl Dataset {
         generation: Generation,
         answers: impl IntoIterator<Item = (u64, Answer)>,
     ) -> Result<Vec<Answered>, MailError> {
-        let hold = |seq| Hold { server: Arc::clone(server), generation, seq };
+        let lease = |seq| Lease { server: Arc::clone(server), generation, seq };
         let mut answered = vec![];
         let operations = answers.into_iter().map(|(seq, answer)| {
             answered.push(Answered { seq, outcome: outcome::OK });
-            Operation::Mail(answer.operation(hold(seq)))
+            Operation::Mail(answer.operation(lease(seq)))
         });
         let operations: Vec<_> = operations.collect();
         if operations.is_empty() {
@@ -191,28 +191,28 @@ impl Registration {
     }
 
     /// Wakes `listener` whenever there is something to be told.
-    pub fn listen(&self, listener: Listener) {
+    pub fn listen(&self, listener: Subscriber) {
         self.outbox.listen(listener);
     }
 
     /// Returns the next event for the registration.
     #[must_use]
-    pub fn take(&self) -> Option<Told> {
+    pub fn take(&self) -> Option<Push> {
         loop {
             match self.outbox.take()? {
-                Told::Message(mut delivery) => {
+                Push::Message(mut delivery) => {
                     // It was moved, or has ended, while it waited here: nobody gets it after that.
                     if self.is_its_own(&delivery) {
                         lock(&self.given).give(delivery.seq);
                         self.dataset.post().date(&mut delivery);
-                        return Some(Told::Message(delivery));
+                        return Some(Push::Message(delivery));
                     }
                 }
-                Told::Gone(seqs) => {
+                Push::Gone(seqs) => {
                     lock(&self.given).gone(&seqs);
-                    return Some(Told::Gone(seqs));
+                    return Some(Push::Gone(seqs));
                 }
-                told @ (Told::Ask(_) | Told::Replaced) => return Some(told),
+                told @ (Push::Ask(_) | Push::Replaced) => return Some(told),
             }
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use instep_model::commit::Operation;
 use instep_model::json::read_object;
-use instep_model::mail::{Letter, sender};
+use instep_model::mail::{NewMessage, sender};
 use instep_model::name::Name;
 use instep_model::owner::Refusal;
 use instep_model::position::Position;
@@ -42,7 +42,7 @@ pub struct SentMessage {
 ///
 /// # Errors
 /// What is wrong with the JSON, or with a field.
-pub fn letters(queue: &Name, principal: &str, text: &[u8]) -> serde_json::Result<Vec<Letter>> {
+pub fn letters(queue: &Name, principal: &str, text: &[u8]) -> serde_json::Result<Vec<NewMessage>> {
     #[derive(Deserialize)]
     struct Either {
         #[serde(default)]
@@ -61,7 +61,7 @@ pub fn letters(queue: &Name, principal: &str, text: &[u8]) -> serde_json::Result
     Ok(ones.into_iter().map(|one| one.to(queue, sender)).collect())
 }
 
-/// A [`Letter`] of a queue that is said elsewhere.
+/// A [`NewMessage`] of a queue that is said elsewhere.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct One {
@@ -78,9 +78,9 @@ struct One {
 }
 
 impl One {
-    fn to(self, queue: &Name, sender: u64) -> Letter {
+    fn to(self, queue: &Name, sender: u64) -> NewMessage {
         let Self { to, body, id, priority, ttl_ms, not_before } = self;
-        Letter { queue: queue.clone(), to, body, id, priority, ttl_ms, not_before, sender }
+        NewMessage { queue: queue.clone(), to, body, id, priority, ttl_ms, not_before, sender }
     }
 }
 
@@ -92,8 +92,8 @@ impl Dataset {
     /// [`Refusal`].
     pub async fn store_mail(
         &self,
-        letters: Vec<Letter>,
-        operation: fn(Letter) -> Operation,
+        letters: Vec<NewMessage>,
+        operation: fn(NewMessage) -> Operation,
     ) -> Result<Sent, Refusal> {
         let operations: Vec<_> = letters.into_iter().map(operation).collect();
         let receipt = self.commit(operations.into()).await?;

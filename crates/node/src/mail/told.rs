@@ -33,7 +33,7 @@ pub struct Delivery {
 
 /// Event for a registration, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Told {
+pub enum Push {
     /// Message to work on.
     Message(Box<Delivery>),
     /// Query: which of these have arrived?
@@ -44,7 +44,7 @@ pub enum Told {
     Replaced,
 }
 
-impl Told {
+impl Push {
     /// The message, if it is one.
     pub(crate) fn seq(&self) -> Option<u64> {
         match self {
@@ -93,7 +93,7 @@ impl Delivery {
 }
 
 /// Outbox of a registration.
-pub(crate) type SharedOutbox = Arc<Outbox<Told>>;
+pub(crate) type SharedOutbox = Arc<Outbox<Push>>;
 
 #[cfg(test)]
 mod tests {
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_message_is_json_with_its_body_as_it_was_sent() {
-        let message = Told::Message(Box::new(Delivery {
+        let message = Push::Message(Box::new(Delivery {
             seq: 7,
             id: "an id".into(),
             queue: "mail".into(),

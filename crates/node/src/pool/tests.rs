@@ -9,11 +9,11 @@ use crate::topics::lock;
 /// Longer than any test: what is to be seen is seen before, or the test hangs.
 const NEVER: Duration = Duration::from_secs(24 * 60 * 60);
 
-struct House {
+struct Fixture {
     clock: Clock,
 }
 
-impl House {
+impl Fixture {
     fn open() -> Self {
         Self { clock: Clock::start().unwrap() }
     }
@@ -27,7 +27,7 @@ impl House {
     }
 }
 
-impl Drop for House {
+impl Drop for Fixture {
     fn drop(&mut self) {
         self.clock.stop();
     }
@@ -57,7 +57,7 @@ fn until(mut is_so: impl FnMut() -> bool) {
 #[test]
 fn no_wake_is_lost_and_one_thread_at_a_time_runs_a_task() {
     const PUTS: usize = 20_000;
-    let house = House::open();
+    let house = Fixture::open();
     let pool = house.pool(4);
     let inboxes: Vec<_> = (0..3).map(|_| Arc::new(Mutex::new(VecDeque::new()))).collect();
     let (taken, inside) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
@@ -95,7 +95,7 @@ fn no_wake_is_lost_and_one_thread_at_a_time_runs_a_task() {
 
 #[test]
 fn a_task_that_was_woken_before_it_begins_runs_and_others_do_not() {
-    let house = House::open();
+    let house = Fixture::open();
     let pool = house.pool(1);
     let (woken, other) = (pool.task("woken"), pool.task("other"));
     let (told, runs) = mpsc::channel();
@@ -118,7 +118,7 @@ fn a_task_that_was_woken_before_it_begins_runs_and_others_do_not() {
 
 #[test]
 fn who_waits_for_a_thread_has_a_step_though_others_never_rest() {
-    let house = House::open();
+    let house = Fixture::open();
     let pool = house.pool(2);
     let stop = Arc::new(AtomicBool::new(false));
     let busy: Vec<_> = (0..2).map(|_| pool.task("busy")).collect();
@@ -144,7 +144,7 @@ fn who_waits_for_a_thread_has_a_step_though_others_never_rest() {
 #[test]
 fn owners_that_all_wait_for_their_views_go_on_at_the_bound_of_every_pool() {
     const OWNERS: usize = 50;
-    let house = House::open();
+    let house = Fixture::open();
     let (owners, delivery) = (house.pool(2), house.pool(1));
     let waiting = Arc::new(AtomicUsize::new(0));
     let all: Vec<_> = (0..OWNERS)
@@ -174,7 +174,7 @@ fn owners_that_all_wait_for_their_views_go_on_at_the_bound_of_every_pool() {
 
 #[test]
 fn a_task_is_woken_at_its_deadline_and_at_an_earlier_one_that_comes_later() {
-    let house = House::open();
+    let house = Fixture::open();
     let pool = house.pool(1);
     let task = pool.task("task");
     let (told, runs) = mpsc::channel();
@@ -204,7 +204,7 @@ fn a_task_is_woken_at_its_deadline_and_at_an_earlier_one_that_comes_later() {
 
 #[test]
 fn threads_are_made_when_all_are_busy_and_end_when_they_idle_but_for_one() {
-    let house = House::open();
+    let house = Fixture::open();
     let pool = house.pool_that_idles(8, Duration::from_millis(1));
     let gate = Arc::new(Gate::default());
     let inside = Arc::new(AtomicUsize::new(0));
@@ -230,7 +230,7 @@ fn threads_are_made_when_all_are_busy_and_end_when_they_idle_but_for_one() {
 
 #[test]
 fn whoever_waits_for_the_end_of_a_task_finds_released_what_it_held() {
-    let house = House::open();
+    let house = Fixture::open();
     let pool = house.pool(2);
     for _ in 0..200 {
         let (task, held) = (pool.task("task"), Arc::new(()));
@@ -250,7 +250,7 @@ fn whoever_waits_for_the_end_of_a_task_finds_released_what_it_held() {
 
 #[test]
 fn a_task_that_panics_ends_and_its_thread_goes_on() {
-    let house = House::open();
+    let house = Fixture::open();
     let pool = house.pool(1);
     let (broken, sound) = (pool.task("broken"), pool.task("sound"));
     broken.begin(|| panic!("as it is told"));
@@ -266,7 +266,7 @@ fn a_task_that_panics_ends_and_its_thread_goes_on() {
 
 #[test]
 fn threads_end_with_their_pool_behind_what_is_ready() {
-    let house = House::open();
+    let house = Fixture::open();
     let pool = house.pool(3);
     let threads = Arc::downgrade(&pool.0);
     let runs = Arc::new(AtomicUsize::new(0));

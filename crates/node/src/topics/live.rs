@@ -8,7 +8,7 @@ use instep_model::ring::{Cursor, Frame, Message};
 use instep_protocol::payload::since::Since;
 
 use super::kept::Keep;
-use super::{Listener, Map, Subscription, Topic, TopicState, Topics, lock};
+use super::{Map, Subscriber, Subscription, Topic, TopicState, Topics, lock};
 use crate::live::{LiveJoined, LivePattern, LivePlace, Published};
 
 pub(super) struct LiveState {
@@ -41,7 +41,7 @@ impl Topics {
         name: &str,
         (pattern, generation): (&Arc<LivePattern>, u64),
         since: &Since,
-        listener: &Listener,
+        subscriber: &Subscriber,
     ) -> LiveJoined {
         let mut map = lock(&self.0.map);
         let topic = self.open(&mut map, name);
@@ -56,7 +56,7 @@ impl Topics {
         let last = live.and_then(|live| live.last.clone()).filter(|_| missed.is_none());
         let epoch = self.epoch_text(live.map_or(0, |live| live.epoch));
         let cursor = missed.unwrap_or(state.ring.end());
-        let seat = state.seat(listener);
+        let seat = state.seat(subscriber);
         drop(state);
         LiveJoined {
             place: LivePlace { epoch, offset: cursor.offset() - u64::from(last.is_some()) },

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use instep_model::limits;
-use instep_model::presence::{After, Greeting, Presence, PresenceError, Told};
+use instep_model::presence::{After, Announcement, Greeting, Presence, PresenceError};
 use instep_protocol::payload::frame;
 use serde_json::{Map, Value, json};
 
@@ -149,7 +149,7 @@ impl Topic {
             live.presence = None;
         }
         let is_told = !told.is_empty();
-        for Told { event, payload } in told {
+        for Announcement { event, payload } in told {
             let frame = frame::of_json(&self.name, event, payload.into(), None);
             state.ring.push(Arc::new(frame), now);
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use instep_model::limits;
 
-use super::{House, LIVENESS};
+use super::{Fixture, LIVENESS};
 
 #[test]
 fn a_caller_never_waits_for_room_of_mail_on_a_thread_that_serves_others() {
@@ -14,7 +14,7 @@ fn a_caller_never_waits_for_room_of_mail_on_a_thread_that_serves_others() {
     let serving = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let house = Arc::new(House::open().await);
+            let house = Arc::new(Fixture::open().await);
             house.send("7").await;
             house.shut_bodies();
             let registered = house.dataset.register("7".into(), 1, None).await.unwrap();

@@ -2,10 +2,10 @@
 
 use instep_model::commit::Operation;
 use instep_model::limits;
-use instep_node::mail::{MailError, Registration, Told};
+use instep_node::mail::{MailError, Push, Registration};
 use tokio::time::timeout;
 
-use super::{House, LIVENESS};
+use super::{Fixture, LIVENESS};
 
 /// Begins with messages again and again until that is refused; returns how often it was not.
 fn say_until_refused(server: &Registration, text: &str) -> (usize, MailError) {
@@ -28,7 +28,7 @@ async fn until_taken(server: &Registration, text: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn law_6_events_that_wait_for_the_delivery_are_bounded_for_each_server_by_number_and_bytes() {
-    let house = House::open().await;
+    let house = Fixture::open().await;
     let seq = house.send("7").await;
     house.shut_bodies();
     let greedy = house.dataset.register("7".into(), 1, None).await.unwrap();
@@ -60,7 +60,7 @@ async fn law_6_events_that_wait_for_the_delivery_are_bounded_for_each_server_by_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn law_6_registrations_that_wait_to_begin_are_bounded_and_each_hears_its_end() {
-    let house = House::open().await;
+    let house = Fixture::open().await;
     house.send("7").await;
     house.shut_bodies();
     let first = house.dataset.register("7".into(), 1, None).await.unwrap();
@@ -100,14 +100,14 @@ async fn law_6_registrations_that_wait_to_begin_are_bounded_and_each_hears_its_e
 }
 
 async fn until_replaced(registration: &Registration) {
-    while registration.take() != Some(Told::Replaced) {
+    while registration.take() != Some(Push::Replaced) {
         tokio::task::yield_now().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn law_6_a_mailbox_that_moves_to_and_fro_leaves_nothing_at_a_server_that_reads_nothing() {
-    let house = House::open().await;
+    let house = Fixture::open().await;
     let to = |server: &str| {
         let (endpoint, to) = ("org/1".to_owned(), server.to_owned());
         house.dataset.commit(vec![Operation::Move { endpoint, to, generation: None }].into())
@@ -135,7 +135,7 @@ async fn law_6_a_mailbox_that_moves_to_and_fro_leaves_nothing_at_a_server_that_r
 
     assert!(house.dataset.is_registered(number));
     let mut all = std::iter::from_fn(|| silent.take());
-    assert!(matches!(all.next(), Some(Told::Message(_))));
+    assert!(matches!(all.next(), Some(Push::Message(_))));
     assert_eq!(all.next(), None, "nothing else is waiting");
     drop(silent);
     tokio::task::spawn_blocking(move || house.close()).await.unwrap();

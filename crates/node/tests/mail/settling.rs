@@ -7,13 +7,13 @@ use instep_model::commit::Operation;
 use instep_model::limits;
 use instep_model::mail::{MailOperation, Status};
 use instep_model::owner::Refusal;
-use instep_node::mail::{Registration, Told};
+use instep_node::mail::{Push, Registration};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::{House, LIVENESS};
+use super::{Fixture, LIVENESS};
 
-impl House {
+impl Fixture {
     /// Has the owner wait for its log, behind a queue that is full.
     async fn overload(&self) -> JoinSet<Result<(), Refusal>> {
         self.log.shut(true);
@@ -39,7 +39,7 @@ impl House {
 async fn next_message(registration: &Registration) -> u64 {
     let got = timeout(LIVENESS, async {
         loop {
-            if let Some(Told::Message(delivery)) = registration.take() {
+            if let Some(Push::Message(delivery)) = registration.take() {
                 return delivery.seq;
             }
             sleep(Duration::from_millis(1)).await;
@@ -50,7 +50,7 @@ async fn next_message(registration: &Registration) -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i35_a_failure_is_counted_once_however_long_the_owner_takes_nothing() {
-    let house = Arc::new(House::open().await);
+    let house = Arc::new(Fixture::open().await);
     let (seq, other) = (house.send("7").await, house.send("7").await);
     let registration = house.dataset.register("7".into(), 2, None).await.unwrap();
     assert_eq!(next_message(&registration).await, seq);
@@ -78,7 +78,7 @@ async fn i35_a_failure_is_counted_once_however_long_the_owner_takes_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_message_is_a_dead_letter_however_long_the_owner_takes_nothing() {
-    let house = Arc::new(House::open().await);
+    let house = Arc::new(Fixture::open().await);
     let seq = house.send("7").await;
     house.shut_bodies();
     *house.bodies.damaged.lock().unwrap() = true;
@@ -91,7 +91,7 @@ async fn a_damaged_message_is_a_dead_letter_however_long_the_owner_takes_nothing
     house.log.shut(false);
     waiting.join_all().await;
 
-    let is_dead = |house: &House| house.message(seq).status == Status::Dead;
+    let is_dead = |house: &Fixture| house.message(seq).status == Status::Dead;
     house.until("it is a dead letter", |house| is_dead(house)).await;
     tokio::task::spawn_blocking(move || house.close()).await.unwrap();
 }

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use instep_access::{Action, Resource};
-use instep_model::commit::{Operation, Proposal, Signature, digest, digest_of_values};
+use instep_model::commit::{CommitId, Operation, Proposal, digest, digest_of_values};
 use instep_model::limits;
 use instep_model::mail::sender;
 use instep_model::owner::{Receipt, Refusal};
@@ -108,14 +108,14 @@ fn read_proposal(body: &[u8], principal: &str) -> Result<(Proposal, usize), Prob
         }
         operations.push(read);
     }
-    let signature = match id {
+    let commit_id = match id {
         Some(id) => {
             let bad = |_| Problem::bad_request("bad_json", "ops: not a list of operations");
             let values: Vec<Value> = serde_json::from_str(ops.get()).map_err(bad)?;
             let (digest, earlier) = (digest_of_values(&values), digest(ops.get().as_bytes()));
-            Some(Signature { principal: principal.to_owned(), id, digest, earlier: Some(earlier) })
+            Some(CommitId { principal: principal.to_owned(), id, digest, earlier: Some(earlier) })
         }
         None => None,
     };
-    Ok((Proposal { signature, operations }, found))
+    Ok((Proposal { commit_id, operations }, found))
 }

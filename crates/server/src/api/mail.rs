@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use instep_access::{Action, Resource};
 use instep_model::commit::{Need, Operation};
 use instep_model::limits;
-use instep_model::mail::{EndpointNo, Letter, Mail, Message, ServerNo, Status};
+use instep_model::mail::{EndpointNo, Mail, Message, NewMessage, ServerNo, Status};
 use instep_model::name::Name;
 use instep_model::position::Position;
 use instep_model::state::State as Memory;
@@ -188,7 +188,7 @@ fn read_letters(
     dataset: &Dataset,
     (queue, principal): (&str, &str),
     body: &[u8],
-) -> Result<Vec<Letter>, Problem> {
+) -> Result<Vec<NewMessage>, Problem> {
     queue_of(&dataset.state().mail, queue)?;
     letters(&new_name(queue)?, principal, body)
         .map_err(|error| Problem::bad_request("bad_json", format!("the body: {error}")))

@@ -130,7 +130,7 @@ impl Books {
                 self.confirmed.push((*seq, server.unwrap_or_default()));
             }
             MailRecord::Expired { seq } => self.end(*seq, State::Expired),
-            MailRecord::Rests { seq, attempts, .. } => {
+            MailRecord::Delayed { seq, attempts, .. } => {
                 self.verdict((revision, index), *seq);
                 self.attempts(*seq, *attempts);
                 self.with(*seq, |message| {
@@ -139,7 +139,7 @@ impl Books {
                 });
             }
             MailRecord::Released { seq } => self.with(*seq, |message| message.rests = false),
-            MailRecord::Died { seq, attempts, .. } => {
+            MailRecord::DeadLettered { seq, attempts, .. } => {
                 self.verdict((revision, index), *seq);
                 self.attempts(*seq, *attempts);
                 self.end(*seq, State::Dead);

@@ -41,7 +41,7 @@ impl World {
 
     fn answered(&mut self, want: Want, result: i64, place: instep_model::position::Place) {
         match want {
-            Want::Letter(at) => {
+            Want::NewMessage(at) => {
                 let sent = &mut self.letters[at];
                 sent.accepted = true;
                 self.facts.push(Fact::Accepted { id: sent.id, seq: result as u64 });
@@ -113,13 +113,13 @@ impl World {
             }
             // A link that is replaced finds out by the answers that it gets.
             Effect::Replaced { .. } => {}
-            Effect::Broke { registration, seqs } => {
+            Effect::WorkerDied { registration, seqs } => {
                 let RegistrationId { server, generation } = registration;
                 let Some(server) = self.hub.shown.server(server) else { return };
                 let server = Arc::clone(&server.server);
                 let broke = seqs.into_iter().map(|seq| {
-                    let hold = Hold { server: Arc::clone(&server), generation, seq };
-                    Operation::Mail(MailOperation::Broke(hold))
+                    let lease = Lease { server: Arc::clone(&server), generation, seq };
+                    Operation::Mail(MailOperation::WorkerDied(lease))
                 });
                 let broke = broke.collect();
                 self.propose(Want::Nothing, broke);
@@ -279,14 +279,14 @@ impl World {
             Up::Ack(seq) => self.judge(at, generation, seq, MailOperation::Ack),
             Up::Nack { seq, failed } => {
                 let delay_ms = self.dice.below(300) as u64;
-                self.judge(at, generation, seq, |hold| MailOperation::Nack {
-                    hold,
+                self.judge(at, generation, seq, |lease| MailOperation::Nack {
+                    lease,
                     delay_ms,
                     failed,
                 });
             }
-            Up::Reject(seq) => self.judge(at, generation, seq, |hold| MailOperation::Reject {
-                hold,
+            Up::Reject(seq) => self.judge(at, generation, seq, |lease| MailOperation::Reject {
+                lease,
                 reason: "it cannot be done".into(),
             }),
             Up::Started(seq) => {
@@ -309,15 +309,15 @@ impl World {
         link: usize,
         generation: Generation,
         seq: u64,
-        what: impl FnOnce(Hold) -> MailOperation,
+        what: impl FnOnce(Lease) -> MailOperation,
     ) {
         let server = SERVERS[self.links[link].server];
         let shown = match self.fault {
             Some(Fault::ForgetGenerations) => self.hub.owner.state().mail.generation(server),
             _ => generation,
         };
-        let hold = Hold { server: server.into(), generation: shown, seq };
-        let wanted = what(hold);
+        let lease = Lease { server: server.into(), generation: shown, seq };
+        let wanted = what(lease);
         let failed = match &wanted {
             MailOperation::Nack { failed, .. } => *failed,
             MailOperation::Reject { .. } => true,

@@ -9,7 +9,7 @@ use futures_util::stream::FuturesUnordered;
 use instep_access::Credential;
 use instep_model::limits;
 use instep_model::ring::Payload;
-use instep_node::Listener;
+use instep_node::Subscriber;
 use instep_protocol::encode::{Frame, encode_broadcast};
 use instep_protocol::session::{ChannelId, Event, Incoming, Options};
 use instep_protocol::vsn::Vsn;
@@ -127,7 +127,7 @@ impl Connection {
             true => completion.or_overloaded(),
             false => completion,
         };
-        let listener = |_: &Arc<str>| Listener::Task(Arc::clone(&self.waker));
+        let listener = |_: &Arc<str>| Subscriber::Task(Arc::clone(&self.waker));
         if self.driver.take(completion, &self.edge, listener, &mut self.actions).is_some() {
             self.waker.notify_one();
         }

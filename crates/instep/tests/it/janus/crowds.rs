@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Client, House, TAG, eventually, request};
+use super::{Client, Fixture, TAG, eventually, request};
 
 /// JAN-03, JAN-04: a hundred that talk nonsense are told so; a thousand others hear everything,
 /// and the process lives on.
 #[test]
 fn jan_03_nonsense_on_a_hundred_connections_touches_nobody_else() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path(), "");
+    let house = Fixture::open(directory.path(), "");
     let mut crowd: Vec<_> = (0..1000).map(|_| house.subscriber(&["room:a"])).collect();
 
     for n in 0..100u8 {
@@ -36,7 +36,7 @@ fn jan_03_nonsense_on_a_hundred_connections_touches_nobody_else() {
 #[test]
 fn jan_05_errors_at_accept_do_not_stop_accepting() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path(), "");
+    let house = Fixture::open(directory.path(), "");
     let process = house.server.process().to_string();
     let limited = Command::new("prlimit").args(["--pid", &process, "--nofile=256:256"]).status();
     assert!(limited.unwrap().success());
@@ -64,7 +64,7 @@ fn jan_05_errors_at_accept_do_not_stop_accepting() {
 #[test]
 fn jan_06_bursts_are_greeted_and_the_port_is_there_again() {
     let directory = tempfile::tempdir().unwrap();
-    let mut house = House::open(directory.path(), "");
+    let mut house = Fixture::open(directory.path(), "");
     let mut crowd: Vec<_> = (0..1000).map(|_| house.client()).collect();
     for client in &mut crowd {
         assert_eq!(client.greeting().len(), 32);
@@ -82,7 +82,7 @@ fn jan_06_bursts_are_greeted_and_the_port_is_there_again() {
 fn jan_08_floods_are_bounded_and_others_are_served_meanwhile() {
     const FLOOD_BYTES: usize = 1024 * 1024 * 1024;
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path(), "");
+    let house = Fixture::open(directory.path(), "");
     let mut other = house.subscriber(&["room:a"]);
     let frame = {
         let spaces = " ".repeat(512 * 1024);
@@ -119,7 +119,7 @@ fn jan_08_floods_are_bounded_and_others_are_served_meanwhile() {
 #[test]
 fn jan_08_who_does_not_take_its_answers_is_not_listened_to() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path(), "");
+    let house = Fixture::open(directory.path(), "");
     let before = house.memory();
     let client = house.subscriber(&[]);
     let stream = &client.stream;
@@ -145,7 +145,7 @@ fn jan_08_who_does_not_take_its_answers_is_not_listened_to() {
 #[test]
 fn jan_12_closed_connections_leave_nothing_behind() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path(), "janus_detached_ms = 100");
+    let house = Fixture::open(directory.path(), "janus_detached_ms = 100");
     let come_and_go = || {
         for n in 0..10_000 {
             let client = house.subscriber(&["room:a"]);
@@ -171,7 +171,7 @@ fn jan_12_closed_connections_leave_nothing_behind() {
 #[test]
 fn jan_r8_resets_at_accept_do_not_stop_accepting() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path(), "");
+    let house = Fixture::open(directory.path(), "");
     let descriptors = house.descriptors();
 
     for _ in 0..1000 {
@@ -190,7 +190,7 @@ fn jan_r8_resets_at_accept_do_not_stop_accepting() {
 fn jan_r9_who_does_not_read_is_dropped_and_hurts_nobody() {
     const MESSAGES: u64 = 800;
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path(), "slow_reader_ms = 1500");
+    let house = Fixture::open(directory.path(), "slow_reader_ms = 1500");
     let mut stuck = house.subscriber(&["room:a"]);
     let mut others: Vec<_> = (0..4).map(|_| house.subscriber(&["room:a"])).collect();
     let large = "x".repeat(60 * 1024);
@@ -226,7 +226,7 @@ fn jan_r9_who_does_not_read_is_dropped_and_hurts_nobody() {
 fn jan_14_one_message_reaches_everybody() {
     let bots = std::env::var("JANUS_BOTS").map_or(500, |bots| bots.parse().unwrap());
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path(), "");
+    let house = Fixture::open(directory.path(), "");
     let (address, bots) = (format!("--address={}", house.janus), format!("--bots={bots}"));
     let run = ["bench", "room:a", "--door=janus", &address, &bots, "--rate=1", "--seconds=5"];
 

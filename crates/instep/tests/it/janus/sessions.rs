@@ -2,13 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::{House, eventually};
+use super::{Fixture, eventually};
 
 /// JAN-R6, JAN-U4: everybody is asked each interval; who does not answer is dropped.
 #[test]
 fn jan_r6_everybody_is_asked_each_interval_and_the_dead_are_dropped() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path(), "janus_ping_ms = 300\njanus_detached_ms = 0");
+    let house = Fixture::open(directory.path(), "janus_ping_ms = 300\njanus_detached_ms = 0");
     let mut quiet = house.subscriber(&[]);
     let mut listening = house.subscriber(&["room:a"]);
     let mut dead = house.subscriber(&["room:b"]);
@@ -31,7 +31,7 @@ fn jan_r6_everybody_is_asked_each_interval_and_the_dead_are_dropped() {
 #[test]
 fn jan_u5_a_session_outlives_its_connection() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path(), "");
+    let house = Fixture::open(directory.path(), "");
     for ends in ["closes", "resets", "seems to live"] {
         let mut first = house.client();
         let token = first.greeting();
@@ -84,7 +84,7 @@ fn jan_u5_a_session_outlives_its_connection() {
 #[test]
 fn jan_u5_a_session_is_taken_over_again_and_again() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path(), "");
+    let house = Fixture::open(directory.path(), "");
     let mut client = house.client();
     let token = client.greeting();
     client.asks("subscribe", "room:a");
@@ -107,7 +107,7 @@ fn jan_u5_a_session_is_taken_over_again_and_again() {
 #[test]
 fn jan_u5_a_session_that_waited_too_long_is_expired() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path(), "janus_detached_ms = 300");
+    let house = Fixture::open(directory.path(), "janus_detached_ms = 300");
     let mut first = house.client();
     let token = first.greeting();
     first.asks("subscribe", "room:a");
@@ -129,7 +129,7 @@ fn jan_u5_a_session_that_waited_too_long_is_expired() {
 #[test]
 fn jan_u2_a_publisher_that_resets_behind_its_message_has_published() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path(), "");
+    let house = Fixture::open(directory.path(), "");
     let mut subscriber = house.subscriber(&["room:a"]);
 
     for n in 0..200 {
@@ -148,9 +148,10 @@ fn jan_u2_a_publisher_that_resets_behind_its_message_has_published() {
 fn jan_16_after_a_kill_clients_return_and_subscribe_again() {
     const CLIENTS: usize = 1000;
     let directory = tempfile::tempdir().unwrap();
-    let mut house = House::open(directory.path(), "");
-    let crowd =
-        |house: &House| -> Vec<_> { (0..CLIENTS).map(|_| house.subscriber(&["room:a"])).collect() };
+    let mut house = Fixture::open(directory.path(), "");
+    let crowd = |house: &Fixture| -> Vec<_> {
+        (0..CLIENTS).map(|_| house.subscriber(&["room:a"])).collect()
+    };
     let before = crowd(&house);
 
     house.server.signal("-KILL");

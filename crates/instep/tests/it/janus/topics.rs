@@ -2,13 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::{House, TAG, eventually, publication, request};
+use super::{Fixture, TAG, eventually, publication, request};
 
 /// JAN-07, JAN-U1: what is sent in the same instant as the connection is made is answered.
 #[test]
 fn jan_07_what_is_sent_early_is_not_lost() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path(), "");
+    let house = Fixture::open(directory.path(), "");
 
     for _ in 0..100 {
         let mut client = house.client();
@@ -23,7 +23,7 @@ fn jan_07_what_is_sent_early_is_not_lost() {
 #[test]
 fn jan_13_each_message_reaches_each_subscriber_once() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path(), "");
+    let house = Fixture::open(directory.path(), "");
     let mut a = house.subscriber(&["room:a"]);
     let mut b = house.subscriber(&["room:b"]);
     let mut both = house.subscriber(&["room:a", "room:b"]);
@@ -62,7 +62,7 @@ fn jan_13_each_message_reaches_each_subscriber_once() {
 #[test]
 fn jan_15_what_is_said_on_one_door_is_heard_on_the_other() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path(), "");
+    let house = Fixture::open(directory.path(), "");
     let mut janus = house.subscriber(&["room:a"]);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let joined = async {
@@ -92,7 +92,7 @@ fn jan_15_what_is_said_on_one_door_is_heard_on_the_other() {
 #[test]
 fn jan_17_subscribing_twice_is_acknowledged_and_gives_one_copy() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path(), "");
+    let house = Fixture::open(directory.path(), "");
     let mut client = house.subscriber(&["room:a", "room:a"]);
 
     house.publish("room:a", "e", &json!(1));
@@ -104,7 +104,7 @@ fn jan_17_subscribing_twice_is_acknowledged_and_gives_one_copy() {
 #[test]
 fn jan_18_publishing_can_need_a_key() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path(), "");
+    let house = Fixture::open(directory.path(), "");
     let mut subscriber = house.subscriber(&["closed:a"]);
     let code = |told: Vec<String>| -> Value {
         assert_eq!(told.len(), 1, "{told:?}");
@@ -127,7 +127,7 @@ fn jan_18_publishing_can_need_a_key() {
 fn jan_18_a_key_counts_from_the_frame_that_shows_it() {
     let directory = tempfile::tempdir().unwrap();
     let rights = "[[rights]]\nwho = 'token'\nactions = ['join']\ntopics = ['room:*']\n";
-    let house = House::open(directory.path(), rights);
+    let house = Fixture::open(directory.path(), rights);
     let key = house.admin_key();
     let subscribe = |key: Option<&str>| {
         let mut frame = json!({"action": "subscribe", "data": "room:a"});
@@ -152,7 +152,7 @@ fn jan_18_a_key_counts_from_the_frame_that_shows_it() {
 #[test]
 fn jan_r1_who_left_or_died_gets_nothing_and_is_not_counted() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path(), "janus_detached_ms = 200");
+    let house = Fixture::open(directory.path(), "janus_detached_ms = 200");
     let mut client = house.subscriber(&["room:a", "room:b"]);
     assert_eq!(house.subscribers("room:a"), 1);
     assert_eq!(client.json()["event"], "count");
@@ -176,7 +176,7 @@ fn jan_r1_who_left_or_died_gets_nothing_and_is_not_counted() {
 #[test]
 fn jan_r2_every_request_is_answered() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path(), "");
+    let house = Fixture::open(directory.path(), "");
     let mut client = house.subscriber(&[]);
 
     client.asks("unsubscribe", "room:never");
@@ -195,7 +195,7 @@ fn jan_r2_every_request_is_answered() {
 #[test]
 fn jan_u2_a_publisher_is_greeted_and_closed() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path(), "");
+    let house = Fixture::open(directory.path(), "");
     let mut subscriber = house.subscriber(&["room:a"]);
     let mut publisher = house.client();
 
@@ -222,7 +222,7 @@ fn jan_u2_a_publisher_is_greeted_and_closed() {
 fn jan_r7_ten_thousand_messages_of_one_connection_stay_in_order() {
     const MESSAGES: u64 = 10_000;
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path(), "ring_frames = 20000");
+    let house = Fixture::open(directory.path(), "ring_frames = 20000");
     let subscribers: Vec<_> = (0..4).map(|_| house.subscriber(&["room:a"])).collect();
     let runtime = tokio::runtime::Runtime::new().unwrap();
 

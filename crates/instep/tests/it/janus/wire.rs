@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use super::{Client, House, TAG, publication, request};
+use super::{Client, Fixture, TAG, publication, request};
 use crate::running::{binary, instep, stderr, text};
 
 /// JAN-01: the port stands in the configuration or on the command line; 8081 if only the door is
@@ -14,7 +14,7 @@ use crate::running::{binary, instep, stderr, text};
 #[test]
 fn jan_01_the_port_is_chosen_or_8081() {
     let directory = tempfile::tempdir().unwrap();
-    let configured = House::open(directory.path(), "");
+    let configured = Fixture::open(directory.path(), "");
     configured.client().greeting();
 
     for (option, address) in [("--janus=127.0.0.1:0", None), ("--janus", Some("127.0.0.1:8081"))] {
@@ -64,7 +64,7 @@ fn jan_02_a_port_that_somebody_has_fails_the_start_with_a_reason() {
 #[test]
 fn jan_09_the_server_speaks_first_with_time_and_token() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path(), "");
+    let house = Fixture::open(directory.path(), "");
     let since_1970 = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros();
     let before = since_1970();
 
@@ -85,7 +85,7 @@ fn jan_09_the_server_speaks_first_with_time_and_token() {
 #[test]
 fn jan_10_tokens_are_unique_and_go_with_their_session() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path(), "janus_detached_ms = 200");
+    let house = Fixture::open(directory.path(), "janus_detached_ms = 200");
     let mut tokens = HashSet::new();
     for _ in 0..20_000 {
         let mut client = house.client();
@@ -120,7 +120,7 @@ fn jan_10_tokens_are_unique_and_go_with_their_session() {
 #[test]
 fn jan_11_frames_come_in_pieces_and_in_heaps() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path(), "");
+    let house = Fixture::open(directory.path(), "");
     let frames = ["room:a", "room:b", "room:c"].map(|topic| request("subscribe", topic)).concat();
     let frames = [&frames[..], &request("unsubscribe", "room:b")].concat();
 
@@ -149,7 +149,7 @@ fn jan_11_frames_come_in_pieces_and_in_heaps() {
 #[test]
 fn jan_r3_a_frame_that_is_split_anywhere_is_one_frame() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path(), "");
+    let house = Fixture::open(directory.path(), "");
     let mut subscriber = house.subscriber(&["room:a"]);
     let subscribe = request("subscribe", "room:b");
     let message = publication("room:a", "e", &json!("}\"\\{"), None);
@@ -178,7 +178,7 @@ fn jan_r3_a_frame_that_is_split_anywhere_is_one_frame() {
 #[test]
 fn jan_r4_keys_come_in_any_order() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path(), "");
+    let house = Fixture::open(directory.path(), "");
     let mut subscriber = house.subscriber(&["room:a"]);
     let keys = ["\"topic\":\"room:a\"", "\"event\":\"e\"", "\"message_id\":7", "\"data\":[1]"];
 
@@ -208,7 +208,7 @@ fn orders<'a>(keys: &[&'a str]) -> Vec<Vec<&'a str>> {
 #[test]
 fn jan_r5_bad_input_is_told_and_closes_its_own_connection_alone() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path(), "");
+    let house = Fixture::open(directory.path(), "");
     let mut other = house.subscriber(&["room:a"]);
     let cases: &[(&[u8], &str)] = &[
         (b"GET / HTTP/1.1\r\n\r\n", "no_tag"),

@@ -1,29 +1,29 @@
 //! Cost of giving messages to a server, by the messages that are looked at.
 
-use instep_client::Letter;
+use instep_client::NewMessage;
 use serde_json::{Value, json};
 
-use super::local::House;
+use super::local::Fixture;
 
 /// Messages that were looked at to find those to give, and those given.
-async fn counters(house: &House) -> [u64; 2] {
+async fn counters(house: &Fixture) -> [u64; 2] {
     let mail = house.client.mail("mail").await.unwrap();
     ["looked_at", "given"].map(|name| mail[name].as_u64().unwrap())
 }
 
 /// Sends a message to each of so many endpoints in turn, `count` in all.
-async fn send_round(house: &House, first: u64, endpoints: u64, count: u64) {
+async fn send_round(house: &Fixture, first: u64, endpoints: u64, count: u64) {
     let letter = |n: u64| {
         let to = format!("org/{}", first + n % endpoints);
-        Letter { to, body: json!({"n": n}), ..Letter::default() }
+        NewMessage { to, body: json!({"n": n}), ..NewMessage::default() }
     };
-    let letters: Vec<Letter> = (0..count).map(letter).collect();
+    let letters: Vec<NewMessage> = (0..count).map(letter).collect();
     for letters in letters.chunks(1_000) {
         house.client.send_mail("mail", "mail", letters).await.unwrap();
     }
 }
 
-async fn route_round(house: &House, first: u64, endpoints: u64, server: &str) {
+async fn route_round(house: &Fixture, first: u64, endpoints: u64, server: &str) {
     let routes = (first..first + endpoints).map(|org| {
         json!({"op": "put", "table": "directory", "key": format!("org/{org}"),
                "row": {"server": server, "generation": 1}})
@@ -40,7 +40,7 @@ async fn route_round(house: &House, first: u64, endpoints: u64, server: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn smq_06_what_is_looked_at_is_what_is_given_however_much_waits_for_others() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path());
+    let house = Fixture::open(directory.path());
     route_round(&house, 1, 5_000, "7").await;
     route_round(&house, 10_000, 1, "8").await;
     route_round(&house, 20_000, 100, "9").await;

@@ -12,10 +12,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use instep_client::{Client, Letter, Uuid};
+use instep_client::{Client, NewMessage, Uuid};
 use serde_json::{Value, json};
 
-use super::local::House;
+use super::local::Fixture;
 
 const ROUNDS: u64 = 10;
 const WRITERS: usize = 3;
@@ -44,13 +44,13 @@ struct Taker {
 }
 
 impl Taker {
-    fn start(house: &House, directory: &Path, id: u64) -> Self {
+    fn start(house: &Fixture, directory: &Path, id: u64) -> Self {
         let file = directory.join(format!("taken-{id}.ndjson"));
         let child = Self::spawn(house, &file, id);
         Self { id, file, child }
     }
 
-    fn spawn(house: &House, file: &Path, id: u64) -> Child {
+    fn spawn(house: &Fixture, file: &Path, id: u64) -> Child {
         let out = std::fs::OpenOptions::new().create(true).append(true).open(file).unwrap();
         let id = id.to_string();
         let mut command = house.server.command(&["mail", "take", &id, "--json"]);
@@ -63,7 +63,7 @@ impl Taker {
     }
 
     /// Starts it again if it has gone: a hub that is away refuses the first connection.
-    fn keep(&mut self, house: &House) {
+    fn keep(&mut self, house: &Fixture) {
         if self.child.try_wait().unwrap().is_some() {
             self.child = Self::spawn(house, &self.file, self.id);
         }
@@ -87,7 +87,7 @@ async fn write(client: Client, writer: usize, done: Arc<AtomicBool>) -> BTreeSet
         let id = Uuid::now_v7().to_string();
         let imported = n.is_multiple_of(20);
         let body = json!({"n": n, "imported": imported, "pad": "x".repeat(200)});
-        let letter = Letter { to, body, id: Some(id.clone()), ..Letter::default() };
+        let letter = NewMessage { to, body, id: Some(id.clone()), ..NewMessage::default() };
         while !done.load(Ordering::SeqCst) {
             let letters = [letter.clone()];
             let sent = match imported {
@@ -129,7 +129,7 @@ async fn crash_mail_is_confirmed_exactly_once_and_kept_in_order_whoever_is_kille
     let rounds = std::env::var("INSTEP_CRASH_ROUNDS");
     let rounds: u64 = rounds.map_or(ROUNDS, |text| text.parse().unwrap());
     let directory = tempfile::tempdir().unwrap();
-    let mut house = House::open_with(directory.path(), CONFIG);
+    let mut house = Fixture::open_with(directory.path(), CONFIG);
     for org in 0..ORGS {
         let server = (org % SERVERS).to_string();
         house.client.move_endpoint("mail", &format!("org/{org}"), &server, None).await.unwrap();
@@ -171,7 +171,7 @@ async fn crash_mail_is_confirmed_exactly_once_and_kept_in_order_whoever_is_kille
 }
 
 /// Waits until nothing is pending any more.
-async fn settle(house: &House, takers: &mut [Taker]) {
+async fn settle(house: &Fixture, takers: &mut [Taker]) {
     let mut books = Value::Null;
     for _ in 0..600 {
         takers.iter_mut().for_each(|taker| taker.keep(house));

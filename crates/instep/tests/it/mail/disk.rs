@@ -5,11 +5,11 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use instep_client::{ChannelError, Letter};
+use instep_client::{ChannelError, NewMessage};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
-use super::local::{House, Local, got, seqs};
+use super::local::{Fixture, Local, got, seqs};
 use super::{letter, refused};
 use crate::running::{PATIENCE, instep, stdout, text};
 use crate::shims::until;
@@ -72,12 +72,12 @@ impl Drop for Disk {
     }
 }
 
-impl House {
+impl Fixture {
     /// Sends less and less until the log takes nothing any more.
     async fn fill_log(&self, to: &str) {
         let mut bytes = 60_000;
         while bytes > 0 {
-            let letter = Letter { body: json!("x".repeat(bytes)), ..letter(to) };
+            let letter = NewMessage { body: json!("x".repeat(bytes)), ..letter(to) };
             match self.client.send_mail("mail", "mail", &[letter]).await {
                 Ok(_) => {}
                 refusal => {
@@ -97,15 +97,15 @@ impl House {
 #[tokio::test(flavor = "multi_thread")]
 async fn smq_27_a_message_that_finds_no_room_is_refused_and_nothing_of_it_is_stored() {
     let Some(disk) = Disk::mount() else { return };
-    let mut house = House::open_with(disk.path(), CONFIG);
+    let mut house = Fixture::open_with(disk.path(), CONFIG);
     house.route(&[("org/1", "1")]).await;
     house.client.create_table("mail", "orders", false).await.unwrap();
     disk.fill();
     house.fill_log("org/1").await;
     let before = house.books().await;
     let id = Some("018f3a5e-0000-7000-8000-000000000027".to_owned());
-    let wanted = Letter { id, ..letter("org/1") };
-    let send = async |letters: &[Letter]| house.client.send_mail("mail", "mail", letters).await;
+    let wanted = NewMessage { id, ..letter("org/1") };
+    let send = async |letters: &[NewMessage]| house.client.send_mail("mail", "mail", letters).await;
 
     let alone = send(std::slice::from_ref(&wanted)).await;
     let several = send(&[letter("org/1"), wanted.clone(), letter("org/1")]).await;
@@ -138,7 +138,7 @@ async fn smq_27_a_message_that_finds_no_room_is_refused_and_nothing_of_it_is_sto
 async fn smq_27_a_confirmation_that_finds_no_room_is_asked_for_again_and_counts_once() {
     const MESSAGES: u64 = 200;
     let Some(disk) = Disk::mount() else { return };
-    let house = House::open_with(disk.path(), CONFIG);
+    let house = Fixture::open_with(disk.path(), CONFIG);
     house.route(&[("org/1", "1"), ("org/9", "9")]).await;
     house.send_many("org/1", MESSAGES).await;
     let mut local = house.register_with("1", json!({"credit": 1_024})).await.unwrap();
@@ -224,7 +224,7 @@ async fn bodies_whose_file_is_gone_or_cannot_be_read_come_from_the_log() {
     const MESSAGES: u64 = 60;
     for damage in ["gone", "garbage", "empty"] {
         let directory = tempfile::tempdir().unwrap();
-        let mut house = House::open_with(directory.path(), SNAPSHOTS);
+        let mut house = Fixture::open_with(directory.path(), SNAPSHOTS);
         house.route(&[("org/1", "1")]).await;
         house.send_many("org/1", MESSAGES).await;
         let mail = house.server.data.join("datasets").join("mail");
@@ -269,10 +269,10 @@ async fn bodies_whose_file_breaks_under_a_running_server_come_from_the_log_as_we
     for damage in ["gone", "garbage"] {
         let directory = tempfile::tempdir().unwrap();
         let short = "lease_ms = 1000\nask_ms = 500\n[log]";
-        let mut house = House::open_with(directory.path(), &SNAPSHOTS.replace("[log]", short));
+        let mut house = Fixture::open_with(directory.path(), &SNAPSHOTS.replace("[log]", short));
         house.route(&[("org/1", "1")]).await;
         house.send_many("org/1", MESSAGES).await;
-        let metric = |house: &House, line: &str| {
+        let metric = |house: &Fixture, line: &str| {
             house.server.request("GET", "/metrics").1.lines().any(|found| found == line)
         };
         let spilled = "instep_mail_young_bytes{dataset=\"mail\"} 0";

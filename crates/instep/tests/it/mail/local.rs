@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use instep_client::{Channel, ChannelError, Channels, Client, Happening, Letter, Sent};
+use instep_client::{Channel, ChannelError, Channels, Client, Happening, NewMessage, Sent};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -16,7 +16,7 @@ dataset = 'mail'
 ";
 
 /// A server with mail, and the admin's client of it.
-pub(crate) struct House {
+pub(crate) struct Fixture {
     pub(crate) server: Server,
     pub(crate) client: Client,
 }
@@ -40,7 +40,7 @@ pub(crate) struct Got {
     pub(crate) body: Value,
 }
 
-impl House {
+impl Fixture {
     pub(crate) fn open(directory: &Path) -> Self {
         Self::open_with(directory, CONFIG)
     }
@@ -65,14 +65,15 @@ impl House {
 
     /// Sends a body to an endpoint.
     pub(crate) async fn send(&self, to: &str, body: Value) -> Sent {
-        let letter = Letter { to: to.into(), body, ..Letter::default() };
+        let letter = NewMessage { to: to.into(), body, ..NewMessage::default() };
         self.client.send_mail("mail", "mail", &[letter]).await.unwrap().remove(0)
     }
 
     /// Sends `count` bodies `0..count` to an endpoint, together.
     pub(crate) async fn send_many(&self, to: &str, count: u64) -> Vec<Sent> {
-        let letter = |n: u64| Letter { to: to.into(), body: json!({"n": n}), ..Letter::default() };
-        let letters: Vec<Letter> = (0..count).map(letter).collect();
+        let letter =
+            |n: u64| NewMessage { to: to.into(), body: json!({"n": n}), ..NewMessage::default() };
+        let letters: Vec<NewMessage> = (0..count).map(letter).collect();
         let mut sent = vec![];
         for letters in letters.chunks(500) {
             sent.extend(self.client.send_mail("mail", "mail", letters).await.unwrap());
@@ -209,7 +210,7 @@ pub(crate) fn of(messages: &[Got], to: &str) -> Vec<Value> {
     messages.iter().filter(|message| message.to == to).map(|message| message.body.clone()).collect()
 }
 
-impl House {
+impl Fixture {
     pub(crate) async fn metrics(&self) -> String {
         let url = format!("{}/metrics", self.server.url);
         let http = crate::running::http();
@@ -241,7 +242,7 @@ pub(crate) struct Deaf(
 );
 
 impl Deaf {
-    pub(crate) async fn join(house: &House, id: &str) -> Self {
+    pub(crate) async fn join(house: &Fixture, id: &str) -> Self {
         use futures_util::SinkExt as _;
         use tokio_tungstenite::tungstenite::Message;
         let address = house.server.address();

@@ -3,14 +3,14 @@
 use instep_client::{MessageQuery, Method};
 use serde_json::{Value, json};
 
-use super::local::House;
+use super::local::Fixture;
 use super::refused;
 use crate::running::{stderr, stdout};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_is_its_id_or_its_endpoint_at_every_door() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path());
+    let house = Fixture::open(directory.path());
     let client = &house.client;
 
     let moved = client.move_endpoint("mail", "org/1", "server/7", None).await.unwrap();
@@ -48,7 +48,7 @@ async fn a_server_is_its_id_or_its_endpoint_at_every_door() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_server_is_refused_by_name_at_every_door() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path());
+    let house = Fixture::open(directory.path());
     let client = &house.client;
     client.create_table("mail", "directory", false).await.unwrap();
 
@@ -74,7 +74,7 @@ async fn what_is_no_server_is_refused_by_name_at_every_door() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_route_is_refused_with_the_command_that_makes_it() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path());
+    let house = Fixture::open(directory.path());
 
     let output = house.server.instep(&["mail", "send", "user/42/9", "hello"]);
     let said = stderr(&output);
@@ -89,7 +89,7 @@ async fn a_missing_route_is_refused_with_the_command_that_makes_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_status_of_mail_is_a_table_for_people_and_json_for_programs() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path());
+    let house = Fixture::open(directory.path());
     let server = &house.server;
 
     let quiet = server.must(&["mail", "status"]);
@@ -121,7 +121,7 @@ async fn the_status_of_mail_is_a_table_for_people_and_json_for_programs() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_pull_asks_about_is_answered_on_the_command_line_too() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path());
+    let house = Fixture::open(directory.path());
     house.route(&[("org/42", "7")]).await;
     house.send("org/42", json!("lost on its way")).await;
     let lost = house.server.json(&["mail", "pull", "7"]);

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use instep_client::{Letter, MessageQuery};
+use instep_client::{MessageQuery, NewMessage};
 use serde_json::{Value, json};
 
-use super::local::{CONFIG, House, seqs};
+use super::local::{CONFIG, Fixture, seqs};
 use super::{letter, refused};
 use crate::running::hold_time;
 
@@ -13,7 +13,7 @@ use crate::running::hold_time;
 #[tokio::test(flavor = "multi_thread")]
 async fn smq_11_a_moved_endpoints_unfinished_messages_move_in_order_with_their_ids() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path());
+    let house = Fixture::open(directory.path());
     house.route(&[("org/1", "1"), ("org/9", "1")]).await;
     let sent = house.send_many("org/1", 1_000).await;
     house.send("org/9", json!("stays")).await;
@@ -60,7 +60,7 @@ async fn smq_11_a_moved_endpoints_unfinished_messages_move_in_order_with_their_i
 async fn smq_12_a_move_that_is_cut_by_a_kill_ends_on_one_side() {
     for pause in [0, 1, 3, 8] {
         let directory = tempfile::tempdir().unwrap();
-        let mut house = House::open(directory.path());
+        let mut house = Fixture::open(directory.path());
         house.route(&[("org/1", "1")]).await;
         house.send_many("org/1", 2_000).await;
 
@@ -91,14 +91,14 @@ async fn smq_12_a_move_that_is_cut_by_a_kill_ends_on_one_side() {
 #[tokio::test(flavor = "multi_thread")]
 async fn smq_13_routes_are_filled_in_repeatably_and_failures_are_listed() {
     let directory = tempfile::tempdir().unwrap();
-    let mut house = House::open(directory.path());
+    let mut house = Fixture::open(directory.path());
     house.route(&[("org/1", "1")]).await;
     let letter = |n: usize| {
         let to = if n % 3_000 == 500 { format!("org/none{n}") } else { "org/1".into() };
-        Letter { to, body: json!({"n": n}), ..Letter::default() }
+        NewMessage { to, body: json!({"n": n}), ..NewMessage::default() }
     };
     // 3 of 10,000 have no route: 500, 3,500, 6,500 (9,500 is one of the routed ones).
-    let letters: Vec<Letter> =
+    let letters: Vec<NewMessage> =
         (0..10_000).map(|n| if n == 9_500 { letter(1) } else { letter(n) }).collect();
     for letters in letters.chunks(500) {
         house.client.import_mail("mail", "mail", letters).await.unwrap();
@@ -126,7 +126,7 @@ async fn smq_13_routes_are_filled_in_repeatably_and_failures_are_listed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn smq_14_unrouted_messages_are_seen_and_never_skipped() {
     let directory = tempfile::tempdir().unwrap();
-    let mut house = House::open(directory.path());
+    let mut house = Fixture::open(directory.path());
     house.client.import_mail("mail", "mail", &[letter("org/1"), letter("org/2")]).await.unwrap();
     house.server.signal("-KILL");
     house.server.start_again();
@@ -144,7 +144,7 @@ async fn smq_14_unrouted_messages_are_seen_and_never_skipped() {
 #[tokio::test(flavor = "multi_thread")]
 async fn smq_25_an_assignment_edited_without_a_move_is_found_and_repaired() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path());
+    let house = Fixture::open(directory.path());
     house.route(&[("org/1", "1")]).await;
     house.send_many("org/1", 3).await;
     let edit = json!({
@@ -174,7 +174,7 @@ async fn smq_09_the_mapping_is_given_from_outside() {
              [[mail.kind]]\nname = 'shop'\nnumber = 1\ntable = 'assignments'\nfield = '{field}'\n"
         )
     };
-    let mut house = House::open_with(directory.path(), &config("primary"));
+    let mut house = Fixture::open_with(directory.path(), &config("primary"));
     let row = json!({
         "op": "put", "table": "assignments", "key": "shop/1",
         "row": {"primary": "1", "backup": "2"},
@@ -202,7 +202,7 @@ async fn smq_09_what_an_old_mapping_has_routed_is_found_and_re_addressed() {
              [[mail.kind]]\nname = 'user'\nnumber = 2\n{user}\n"
         )
     };
-    let mut house = House::open_with(directory.path(), &config("follows = 'org'"));
+    let mut house = Fixture::open_with(directory.path(), &config("follows = 'org'"));
     house.route(&[("org/1", "1")]).await;
     for user in ["user/1/a", "user/1/b"] {
         house.send(user, json!(1)).await;
@@ -252,8 +252,8 @@ fn smq_09_without_a_map_nothing_starts() {
 #[tokio::test(flavor = "multi_thread")]
 async fn smq_08_a_list_of_a_thousand_servers_is_cheap() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open_with(directory.path(), CONFIG);
-    let letters: Vec<Letter> = (0..1_000).map(|n| letter(&format!("server/{n}"))).collect();
+    let house = Fixture::open_with(directory.path(), CONFIG);
+    let letters: Vec<NewMessage> = (0..1_000).map(|n| letter(&format!("server/{n}"))).collect();
     for letters in letters.chunks(500) {
         house.client.send_mail("mail", "mail", letters).await.unwrap();
     }

@@ -5,9 +5,9 @@ use std::time::Duration;
 use instep_client::Answers;
 use serde_json::{Value, json};
 
-use super::local::{House, Local};
+use super::local::{Fixture, Local};
 
-async fn given(house: &House, credit: u64) -> Local {
+async fn given(house: &Fixture, credit: u64) -> Local {
     house.register_with("7", json!({"credit": credit, "have": []})).await.unwrap()
 }
 
@@ -20,7 +20,7 @@ fn outcome_of(reply: &Value, seq: u64) -> &str {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_range_ack_confirms_only_what_this_registration_was_given() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path());
+    let house = Fixture::open(directory.path());
     house.route(&[("org/1", "7"), ("org/2", "7")]).await;
     let first = house.send("org/1", json!(1)).await.seq;
     let second = house.send("org/2", json!(2)).await.seq;
@@ -47,7 +47,7 @@ async fn a_range_ack_confirms_only_what_this_registration_was_given() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_range_stands_for_what_was_read_and_not_for_what_is_on_its_way() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path());
+    let house = Fixture::open(directory.path());
     house.route(&[("org/1", "7"), ("org/2", "7")]).await;
     let mut all = vec![];
     for n in 0..20 {
@@ -72,7 +72,7 @@ async fn a_range_stands_for_what_was_read_and_not_for_what_is_on_its_way() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_word_has_one_meaning_at_every_door() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path());
+    let house = Fixture::open(directory.path());
     house.route(&[("org/1", "7")]).await;
     let seq = house.send("org/1", json!(1)).await.seq;
     let mut local = house.register("7").await;
@@ -104,7 +104,7 @@ async fn a_word_has_one_meaning_at_every_door() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pull_that_is_over_is_given_nothing_more() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path());
+    let house = Fixture::open(directory.path());
     house.route(&[("org/1", "7")]).await;
     let first = house.send("org/1", json!(1)).await.seq;
     let pulled = house.client.pull("mail", "7", None, (10, 0)).await.unwrap();
@@ -129,7 +129,7 @@ async fn a_pull_that_is_over_is_given_nothing_more() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pull_beside_another_takes_nothing_from_it() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path());
+    let house = Fixture::open(directory.path());
     house.route(&[("org/1", "7")]).await;
     let registration = house.client.pull("mail", "7", None, (10, 0)).await.unwrap().registration;
     let client = house.client.clone();
@@ -149,7 +149,7 @@ async fn a_pull_beside_another_takes_nothing_from_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_pulls_goes_on_after_a_restart_when_nobody_has_taken_over() {
     let directory = tempfile::tempdir().unwrap();
-    let mut house = House::open(directory.path());
+    let mut house = Fixture::open(directory.path());
     house.route(&[("org/1", "7")]).await;
     let sent = house.send_many("org/1", 2).await;
     let first = house.client.pull("mail", "7", None, (10, 2_000)).await.unwrap();
@@ -171,7 +171,7 @@ async fn who_pulls_goes_on_after_a_restart_when_nobody_has_taken_over() {
 async fn who_pulls_says_what_it_has_not_got_and_gets_it_in_its_place() {
     let directory = tempfile::tempdir().unwrap();
     let config = "[[mail]]\ndataset = 'mail'\nlease_ms = 200\nask_ms = 100\n";
-    let house = House::open_with(directory.path(), config);
+    let house = Fixture::open_with(directory.path(), config);
     house.route(&[("org/1", "7")]).await;
     let sent = house.send_many("org/1", 3).await;
     let first = house.client.pull("mail", "7", None, (2, 2_000)).await.unwrap();
@@ -196,7 +196,7 @@ async fn who_pulls_says_what_it_has_not_got_and_gets_it_in_its_place() {
 #[tokio::test(flavor = "multi_thread")]
 async fn i46_what_has_expired_while_the_server_was_away_is_not_given() {
     let directory = tempfile::tempdir().unwrap();
-    let mut house = House::open(directory.path());
+    let mut house = Fixture::open(directory.path());
     house.route(&[("org/1", "7")]).await;
     let body = |n: u64| json!({"to": "org/1", "body": n, "ttl_ms": 1_500});
     let http = crate::running::http();

@@ -9,12 +9,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, stream};
-use instep_client::Letter;
+use instep_client::NewMessage;
 use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 
 use super::letter;
-use super::local::House;
+use super::local::Fixture;
 use crate::running::{PATIENCE, hold_time};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -22,12 +22,12 @@ async fn smq_18_one_process_reaches_a_thousand_servers() {
     const SERVERS: usize = 1_000;
     const AT_ONCE: usize = 32;
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path());
+    let house = Fixture::open(directory.path());
     let began = Instant::now();
     let joining = (0..SERVERS).map(async |n| house.register(&n.to_string()).await);
     let mut locals: Vec<_> = stream::iter(joining).buffered(AT_ONCE).collect().await;
     let joined = began.elapsed();
-    let letters: Vec<Letter> = (0..SERVERS).map(|n| letter(&format!("server/{n}"))).collect();
+    let letters: Vec<NewMessage> = (0..SERVERS).map(|n| letter(&format!("server/{n}"))).collect();
 
     let began = Instant::now();
     house.client.send_mail("mail", "mail", &letters).await.unwrap();
@@ -74,7 +74,7 @@ async fn smq_17_finished_messages_are_cleaned_away() {
     let messages = std::env::var("SOAK_MESSAGES").map_or(20_000, |text| text.parse().unwrap());
     let rounds = messages / ROUND;
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open_with(directory.path(), &config());
+    let house = Fixture::open_with(directory.path(), &config());
     house.route(&[("org/1", "1")]).await;
     house.put_rows("y").await;
     let mut held = Held::begin(&house);
@@ -84,7 +84,8 @@ async fn smq_17_finished_messages_are_cleaned_away() {
 
     for round in 0..rounds {
         let bodies = (0..ROUND).map(|n| json!({"n": n, "pad": "x".repeat(BODY_BYTES)}));
-        let letters: Vec<Letter> = bodies.map(|body| Letter { body, ..letter("org/1") }).collect();
+        let letters: Vec<NewMessage> =
+            bodies.map(|body| NewMessage { body, ..letter("org/1") }).collect();
         let began = Instant::now();
         for letters in letters.chunks(ROUND / 4) {
             house.client.send_mail("mail", "mail", letters).await.unwrap();
@@ -126,12 +127,12 @@ async fn smq_17_the_bodies_of_a_backlog_leave_the_disk_when_it_is_worked_off() {
     const ROUNDS: usize = 20;
     const MORE_BYTES: usize = 4_000;
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open_with(directory.path(), &config());
+    let house = Fixture::open_with(directory.path(), &config());
     house.route(&[("org/1", "1")]).await;
     for round in 0..ROUNDS {
         let body = |n: usize| json!({"n": round * ROUND + n, "pad": "x".repeat(MORE_BYTES)});
-        let letters = (0..ROUND).map(|n| Letter { body: body(n), ..letter("org/1") });
-        let letters: Vec<Letter> = letters.collect();
+        let letters = (0..ROUND).map(|n| NewMessage { body: body(n), ..letter("org/1") });
+        let letters: Vec<NewMessage> = letters.collect();
         for letters in letters.chunks(ROUND / 5) {
             house.client.send_mail("mail", "mail", letters).await.unwrap();
         }
@@ -168,7 +169,7 @@ fn bytes_of(directory: &Path) -> u64 {
     sizes.sum()
 }
 
-impl House {
+impl Fixture {
     /// Waits until what has ended is forgotten, and its bodies are; how the mail is then.
     async fn until_cleaned(&self) -> Value {
         let began = Instant::now();
@@ -215,7 +216,7 @@ impl House {
 struct Held(BufReader<TcpStream>);
 
 impl Held {
-    fn begin(house: &House) -> Self {
+    fn begin(house: &Fixture) -> Self {
         let address = house.server.address();
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket.set_recv_buffer_size(16 * 1024).unwrap();

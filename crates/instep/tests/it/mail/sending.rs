@@ -3,7 +3,7 @@
 use instep_client::{Channel, ChannelError, Channels};
 use serde_json::{Value, json};
 
-use super::local::{CONFIG, House};
+use super::local::{CONFIG, Fixture};
 use super::{count, tcp};
 use crate::running::{free_address, instep, stdout, text};
 
@@ -25,7 +25,7 @@ async fn send(channel: &Channel, letter: Value) -> Result<Value, String> {
     }
 }
 
-async fn joined(house: &House, key: Option<String>, topic: &str) -> Result<Channel, String> {
+async fn joined(house: &Fixture, key: Option<String>, topic: &str) -> Result<Channel, String> {
     let socket = Channels::connect_with(&house.server.url, key).await.unwrap();
     match socket.join(topic, json!({})).await {
         Ok((_, channel)) => Ok(channel),
@@ -37,7 +37,7 @@ async fn joined(house: &House, key: Option<String>, topic: &str) -> Result<Chann
 #[tokio::test(flavor = "multi_thread")]
 async fn a_program_sends_over_its_socket_and_is_answered_when_that_is_durable() {
     let directory = tempfile::tempdir().unwrap();
-    let mut house = House::open(directory.path());
+    let mut house = Fixture::open(directory.path());
     house.route(&[("org/1", "7"), ("org/2", "8")]).await;
     let channel = joined(&house, Some(house.key()), QUEUE).await.unwrap();
 
@@ -65,7 +65,7 @@ async fn a_program_sends_over_its_socket_and_is_answered_when_that_is_durable() 
 #[tokio::test(flavor = "multi_thread")]
 async fn smq_16_what_is_refused_over_a_socket_stores_nothing_and_keeps_the_channel() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path());
+    let house = Fixture::open(directory.path());
     house.route(&[("org/1", "7")]).await;
     let channel = joined(&house, Some(house.key()), QUEUE).await.unwrap();
     let letter = json!({"to": "org/1", "body": 1});
@@ -96,7 +96,7 @@ async fn smq_16_what_is_refused_over_a_socket_stores_nothing_and_keeps_the_chann
 #[tokio::test(flavor = "multi_thread")]
 async fn who_may_send_is_who_may_commit_to_the_queue() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open_with(directory.path(), &format!("{CONFIG}{RIGHTS}"));
+    let house = Fixture::open_with(directory.path(), &format!("{CONFIG}{RIGHTS}"));
     house.route(&[("org/1", "7")]).await;
     house.client.create_queue("mail", "invoices").await.unwrap();
     let data = text(&house.server.data).to_owned();
@@ -144,7 +144,7 @@ async fn who_may_send_is_who_may_commit_to_the_queue() {
 async fn one_connection_over_plain_tcp_sends_and_takes() {
     let directory = tempfile::tempdir().unwrap();
     let address = free_address();
-    let house = House::open_with(directory.path(), &format!("tcp = '{address}'\n{CONFIG}"));
+    let house = Fixture::open_with(directory.path(), &format!("tcp = '{address}'\n{CONFIG}"));
     let mut framed = tcp::Framed::connect(address);
     let (status, _) = framed.join(json!({"access_token": house.key()}));
     assert_eq!(status, "ok");

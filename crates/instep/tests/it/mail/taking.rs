@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use instep_client::{Answers, Channels, Nack, Reject};
 use serde_json::json;
 
-use super::local::{House, got, of, seqs};
+use super::local::{Fixture, got, of, seqs};
 use super::refused;
 use crate::running::hold_time;
 
@@ -14,7 +14,7 @@ use crate::running::hold_time;
 #[tokio::test(flavor = "multi_thread")]
 async fn smq_05_a_server_that_registers_gets_everything_that_waits_in_order_per_endpoint() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path());
+    let house = Fixture::open(directory.path());
     house.route(&[("org/1", "7"), ("org/2", "7"), ("org/3", "7"), ("org/4", "8")]).await;
     for org in 1..=4 {
         house.send(&format!("org/{org}"), json!(0)).await;
@@ -40,7 +40,7 @@ async fn smq_05_a_server_that_registers_gets_everything_that_waits_in_order_per_
 #[tokio::test(flavor = "multi_thread")]
 async fn order_is_kept_per_endpoint_and_a_long_mailbox_holds_up_no_other() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path());
+    let house = Fixture::open(directory.path());
     house.route(&[("org/1", "7"), ("org/2", "7")]).await;
     house.send_many("org/1", 300).await;
     house.send_many("org/2", 5).await;
@@ -66,7 +66,7 @@ async fn order_is_kept_per_endpoint_and_a_long_mailbox_holds_up_no_other() {
 #[tokio::test(flavor = "multi_thread")]
 async fn smq_07_a_server_is_asked_about_what_it_did_not_confirm() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open_with(
+    let house = Fixture::open_with(
         directory.path(),
         "[[mail]]\ndataset = 'mail'\nlease_ms = 600\nask_ms = 200\n",
     );
@@ -96,7 +96,7 @@ async fn smq_19_and_23_a_server_that_is_away_is_waited_for_and_one_that_is_there
     let directory = tempfile::tempdir().unwrap();
     // What only a deadline would give comes too late for anybody's patience.
     let hour = "[[mail]]\ndataset = 'mail'\nlease_ms = 3600000\nask_ms = 3600000\n";
-    let house = House::open_with(directory.path(), hour);
+    let house = Fixture::open_with(directory.path(), hour);
     house.route(&[("org/1", "7")]).await;
     let before = house.send("org/1", json!("before")).await;
     assert_eq!(house.message(before.seq).await["state"], "pending");
@@ -119,7 +119,7 @@ async fn smq_19_and_23_a_server_that_is_away_is_waited_for_and_one_that_is_there
 #[tokio::test(flavor = "multi_thread")]
 async fn smq_20_a_server_that_dies_in_the_middle_gets_what_it_did_not_confirm_again() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path());
+    let house = Fixture::open(directory.path());
     house.route(&[("org/1", "7")]).await;
     house.send_many("org/1", 10).await;
     let mut local = house.register("7").await;
@@ -141,7 +141,7 @@ async fn smq_20_a_server_that_dies_in_the_middle_gets_what_it_did_not_confirm_ag
 #[tokio::test(flavor = "multi_thread")]
 async fn smq_21_a_hub_that_dies_in_the_middle_loses_nothing_and_its_servers_return() {
     let directory = tempfile::tempdir().unwrap();
-    let mut house = House::open(directory.path());
+    let mut house = Fixture::open(directory.path());
     house.route(&[("org/1", "7")]).await;
     house.send_many("org/1", 10).await;
     let mut local = house.register("7").await;
@@ -162,7 +162,7 @@ async fn smq_21_a_hub_that_dies_in_the_middle_loses_nothing_and_its_servers_retu
 #[tokio::test(flavor = "multi_thread")]
 async fn smq_22_a_second_registration_replaces_the_first_which_is_told_and_fenced() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path());
+    let house = Fixture::open(directory.path());
     house.route(&[("org/1", "7")]).await;
     house.send_many("org/1", 4).await;
     let mut first = house.register("7").await;
@@ -185,7 +185,7 @@ async fn smq_22_a_second_registration_replaces_the_first_which_is_told_and_fence
 async fn smq_24_a_server_that_registers_at_another_door_gets_its_messages_there() {
     let directory = tempfile::tempdir().unwrap();
     let config = "[[mail]]\ndataset = 'mail'\nlease_ms = 300\nask_ms = 100\n";
-    let house = House::open_with(directory.path(), config);
+    let house = Fixture::open_with(directory.path(), config);
     house.route(&[("org/1", "7")]).await;
     let before = house.send("org/1", json!("before")).await;
     let mut old = house.register("7").await;
@@ -208,7 +208,7 @@ async fn smq_24_a_server_that_registers_at_another_door_gets_its_messages_there(
 #[tokio::test(flavor = "multi_thread")]
 async fn smq_26_a_rejected_message_holds_up_no_other_and_shows_its_reason() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path());
+    let house = Fixture::open(directory.path());
     house.route(&[("org/1", "7")]).await;
     house.send_many("org/1", 3).await;
     let mut local = house.register("7").await;
@@ -230,7 +230,7 @@ async fn smq_26_a_rejected_message_holds_up_no_other_and_shows_its_reason() {
 #[tokio::test(flavor = "multi_thread")]
 async fn smq_u3_a_dead_letter_is_listed_and_delivered_after_a_retry() {
     let directory = tempfile::tempdir().unwrap();
-    let mut house = House::open(directory.path());
+    let mut house = Fixture::open(directory.path());
     house.route(&[("org/1", "7")]).await;
     let sent = house.send("org/1", json!({"keep": "this body"})).await;
     let mut local = house.register("7").await;
@@ -255,7 +255,7 @@ async fn smq_u3_a_dead_letter_is_listed_and_delivered_after_a_retry() {
 async fn a_nack_comes_back_later_and_only_failures_are_counted() {
     let directory = tempfile::tempdir().unwrap();
     let house =
-        House::open_with(directory.path(), "[[mail]]\ndataset = 'mail'\nmax_attempts = 2\n");
+        Fixture::open_with(directory.path(), "[[mail]]\ndataset = 'mail'\nmax_attempts = 2\n");
     house.route(&[("org/1", "7")]).await;
     let sent = house.send_many("org/1", 2).await;
     let mut local = house.register("7").await;
@@ -278,7 +278,7 @@ async fn a_nack_comes_back_later_and_only_failures_are_counted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn only_who_may_register_takes_the_mail_of_a_server() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path());
+    let house = Fixture::open(directory.path());
 
     let socket = Channels::connect(&house.server.url).await.unwrap();
     let nobody = socket.join("server:7", json!({})).await;
@@ -290,7 +290,7 @@ async fn only_who_may_register_takes_the_mail_of_a_server() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_program_without_a_socket_pulls_and_answers() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path());
+    let house = Fixture::open(directory.path());
     house.route(&[("org/1", "7")]).await;
     let sent = house.send_many("org/1", 5).await;
     let client = &house.client;
@@ -331,7 +331,7 @@ async fn a_program_without_a_socket_pulls_and_answers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn mail_is_taken_over_long_poll_too() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path());
+    let house = Fixture::open(directory.path());
     house.route(&[("org/1", "7")]).await;
     let sent = house.send("org/1", json!("hello")).await;
     let http = crate::running::http();

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::local::{CONFIG, Got, House, got, seqs};
+use super::local::{CONFIG, Fixture, Got, got, seqs};
 use crate::limits::Client;
 use crate::running::free_address;
 
@@ -63,7 +63,7 @@ impl Framed {
 async fn a_server_takes_its_mail_over_plain_tcp_and_a_newer_registration_fences_it() {
     let directory = tempfile::tempdir().unwrap();
     let tcp = free_address();
-    let house = House::open_with(directory.path(), &format!("tcp = '{tcp}'\n{CONFIG}"));
+    let house = Fixture::open_with(directory.path(), &format!("tcp = '{tcp}'\n{CONFIG}"));
     house.route(&[("org/1", "7")]).await;
     let sent = house.send_many("org/1", 6).await;
     let mut framed = Framed::connect(tcp);

@@ -2,24 +2,24 @@
 
 use std::time::Duration;
 
-use instep_client::{Answers, Letter};
+use instep_client::{Answers, NewMessage};
 use serde_json::{Value, json};
 
-use super::local::House;
+use super::local::Fixture;
 use super::{letter, refused};
 use crate::running::PATIENCE;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_messages_are_refused_by_name_and_store_nothing() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path());
+    let house = Fixture::open(directory.path());
     house.route(&[("org/1", "7")]).await;
     let send =
-        async |letter: Letter| refused(house.client.send_mail("mail", "mail", &[letter]).await);
+        async |letter: NewMessage| refused(house.client.send_mail("mail", "mail", &[letter]).await);
 
-    let large = Letter { body: json!("x".repeat(300 * 1024)), ..letter("org/1") };
+    let large = NewMessage { body: json!("x".repeat(300 * 1024)), ..letter("org/1") };
     assert_eq!(send(large).await.1, 413);
-    let bad_id = Letter { id: Some("not a uuid".into()), ..letter("org/1") };
+    let bad_id = NewMessage { id: Some("not a uuid".into()), ..letter("org/1") };
     assert_eq!(send(bad_id).await.1, 400);
     let long = letter(&format!("org/{}", "1".repeat(1_000)));
     assert_eq!(send(long).await.1, 400);
@@ -29,7 +29,7 @@ async fn bad_messages_are_refused_by_name_and_store_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_messages_of_strangers_are_not_confirmed_and_one_bad_number_spoils_no_other() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path());
+    let house = Fixture::open(directory.path());
     house.route(&[("org/1", "1"), ("org/2", "2")]).await;
     let mine = house.send("org/1", json!(1)).await;
     let theirs = house.send("org/2", json!(2)).await;
@@ -56,7 +56,7 @@ async fn the_messages_of_strangers_are_not_confirmed_and_one_bad_number_spoils_n
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_never_reads_costs_only_itself() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path());
+    let house = Fixture::open(directory.path());
     house.route(&[("org/1", "1"), ("org/2", "2")]).await;
     let big = json!("x".repeat(100 * 1024));
     for _ in 0..60 {
@@ -81,7 +81,7 @@ async fn a_server_that_never_reads_costs_only_itself() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_refuses_everything_is_given_less_and_less_and_others_all() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open_with(
+    let house = Fixture::open_with(
         directory.path(),
         "[[mail]]\ndataset = 'mail'\nretry_ms = 100\nmax_attempts = 100\n",
     );
@@ -113,10 +113,10 @@ async fn a_server_that_refuses_everything_is_given_less_and_less_and_others_all(
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_message_expires_whether_it_waits_or_was_given() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path());
+    let house = Fixture::open(directory.path());
     house.route(&[("org/1", "1"), ("org/2", "2")]).await;
     let mut local = house.register("1").await;
-    let short = |to: &str| Letter { ttl_ms: Some(700), ..letter(to) };
+    let short = |to: &str| NewMessage { ttl_ms: Some(700), ..letter(to) };
     let sent = house
         .client
         .send_mail("mail", "mail", &[short("org/1"), short("org/2"), letter("org/2")])
@@ -137,7 +137,7 @@ async fn an_old_message_expires_whether_it_waits_or_was_given() {
 #[tokio::test(flavor = "multi_thread")]
 async fn i35_a_message_that_kills_its_server_becomes_a_dead_letter_and_its_neighbours_do_not() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open_with(
+    let house = Fixture::open_with(
         directory.path(),
         "[[mail]]\ndataset = 'mail'\nmax_attempts = 3\nretry_ms = 20\n",
     );
@@ -169,7 +169,7 @@ async fn i35_a_message_that_kills_its_server_becomes_a_dead_letter_and_its_neigh
 #[tokio::test(flavor = "multi_thread")]
 async fn smq_u2_old_and_dead_messages_show_in_the_metrics() {
     let directory = tempfile::tempdir().unwrap();
-    let house = House::open(directory.path());
+    let house = Fixture::open(directory.path());
     house.route(&[("org/1", "1")]).await;
     let sent = house.send_many("org/1", 2).await;
     let client = &house.client;
@@ -195,7 +195,7 @@ async fn smq_u2_old_and_dead_messages_show_in_the_metrics() {
 async fn servers_that_were_used_once_are_forgotten_and_their_numbers_fit_nobody_else() {
     let directory = tempfile::tempdir().unwrap();
     let config = "[[mail]]\ndataset = 'mail'\nkeep_hours = 0\n";
-    let mut house = House::open_with(directory.path(), config);
+    let mut house = Fixture::open_with(directory.path(), config);
     house.route(&[("org/1", "7")]).await;
     let mut newest = 0;
     for number in 0..20 {
@@ -206,7 +206,7 @@ async fn servers_that_were_used_once_are_forgotten_and_their_numbers_fit_nobody_
     house.send("user/1/a", json!(1)).await;
     let got = stays.next().await;
     stays.ack(&[got.seq]).await;
-    let servers = async |house: &House| {
+    let servers = async |house: &Fixture| {
         let (status, told) = house.server.request("GET", "/v1/datasets/mail/servers");
         assert_eq!(status, 200, "{told}");
         serde_json::from_str::<Value>(&told).unwrap()["servers"].clone()

@@ -101,7 +101,7 @@ pub enum Effect {
         seqs: Vec<u64>,
     },
     /// Count a failure of messages that their server had begun with.
-    Broke {
+    WorkerDied {
         /// The registration.
         registration: RegistrationId,
         /// The messages.

@@ -42,7 +42,7 @@ impl Mail {
             MailRecord::SentBy { seq, scope } => drop(self.scopes.insert((seq, scope))),
             MailRecord::Confirmed { seq } => return self.end(seq, Status::Confirmed, now_ms, see),
             MailRecord::Expired { seq } => return self.end(seq, Status::Expired, now_ms, see),
-            MailRecord::Rests { seq, attempts, not_before } => {
+            MailRecord::Delayed { seq, attempts, not_before } => {
                 self.clocks.rests(seq, now_ms);
                 return self.change(seq, see, true, |message| {
                     message.attempts = attempts;
@@ -53,7 +53,7 @@ impl Mail {
                 self.clocks.rested(seq);
                 return self.change(seq, see, true, |message| message.not_before = 0);
             }
-            MailRecord::Died { seq, attempts, reason } => {
+            MailRecord::DeadLettered { seq, attempts, reason } => {
                 self.clocks.forget(seq);
                 self.dead.insert(seq, reason.into());
                 return self.change(seq, see, true, |message| {
@@ -338,7 +338,7 @@ impl Mail {
                     self.ready.remove(Place::new(message.slot(seq)));
                     self.aside.remove(Place::new(message.slot(seq)));
                     self.update_server(server, |server| server.pending -= 1);
-                    see(MailChange::Off { server, seq, quiet });
+                    see(MailChange::Withdrawn { server, seq, quiet });
                 }
             }
             Status::Dead => queue.dead -= 1,

@@ -64,7 +64,7 @@ impl Clocks {
     }
 
     pub(super) fn parts(&self) -> impl Iterator<Item = MailPart> + '_ {
-        let rests = self.rests.iter().map(|(seq, since)| MailPart::Rests(*seq, *since));
+        let rests = self.rests.iter().map(|(seq, since)| MailPart::Delayed(*seq, *since));
         let ends = self.overtaken.iter().map(|(seq, until)| MailPart::Overtaken(*seq, *until));
         rests.chain(ends)
     }

@@ -21,7 +21,7 @@ pub enum MailPart {
     /// The number of the newest message.
     Last(u64),
     /// A message rests, since then.
-    Rests(u64, u64),
+    Delayed(u64, u64),
     /// A message expires then by a clock that was set back.
     Overtaken(u64, u64),
     /// The scope of a message's id.
@@ -103,7 +103,7 @@ impl Mail {
             MailPart::Last(last) => self.last = last,
             MailPart::Generations(generations) => self.generations = generations,
             MailPart::SentBy(seq, scope) => drop(self.scopes.insert((seq, scope))),
-            MailPart::Rests(seq, since) => self.clocks.rests(seq, since),
+            MailPart::Delayed(seq, since) => self.clocks.rests(seq, since),
             MailPart::Overtaken(seq, until) => self.clocks.overtake(seq, until),
         }
     }

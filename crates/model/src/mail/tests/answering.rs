@@ -2,13 +2,13 @@
 
 use serde_json::json;
 
-use super::{House, ack, hold};
+use super::{Fixture, ack, lease};
 use crate::mail::{MailChange, MailOperation, Status, outcome};
 use crate::registration::Generation;
 
 #[test]
 fn i38_only_the_newest_registration_confirms_and_only_what_is_its_own() {
-    let mut house = House::new();
+    let mut house = Fixture::new();
     let seq = house.send("org/1");
     let old = house.register("7");
     let new = house.register("7");
@@ -24,10 +24,10 @@ fn i38_only_the_newest_registration_confirms_and_only_what_is_its_own() {
 
 #[test]
 fn i40_a_dead_letter_that_is_given_again_goes_where_its_endpoint_is_now() {
-    let mut house = House::new();
+    let mut house = Fixture::new();
     let seq = house.send("org/1");
     let generation = house.register("7");
-    house.mail(MailOperation::Reject { hold: hold("7", generation, seq), reason: "no".into() });
+    house.mail(MailOperation::Reject { lease: lease("7", generation, seq), reason: "no".into() });
     assert_eq!(house.status(seq), Some(Status::Dead));
     assert_eq!(house.owner.state().mail.reason(seq), Some("no"));
     house.commit(json!([{"op": "move", "endpoint": "org/1", "to": "9"}])).unwrap();
@@ -44,12 +44,12 @@ fn i40_a_dead_letter_that_is_given_again_goes_where_its_endpoint_is_now() {
 
 #[test]
 fn i35_a_nack_for_later_is_no_failure_and_failures_rest_for_longer_until_the_letter_is_dead() {
-    let mut house = House::new();
+    let mut house = Fixture::new();
     let seq = house.send("org/1");
     let generation = house.register("7");
     let nack =
-        |failed| MailOperation::Nack { hold: hold("7", generation, seq), delay_ms: 10, failed };
-    let attempts = |house: &House| house.owner.state().mail.message(seq).unwrap().attempts;
+        |failed| MailOperation::Nack { lease: lease("7", generation, seq), delay_ms: 10, failed };
+    let attempts = |house: &Fixture| house.owner.state().mail.message(seq).unwrap().attempts;
 
     for _ in 0..50 {
         house.mail(nack(false));
@@ -61,7 +61,7 @@ fn i35_a_nack_for_later_is_no_failure_and_failures_rest_for_longer_until_the_let
         rests.push(house.owner.state().mail.message(seq).unwrap().not_before - house.now_ms);
         assert_eq!(house.ready("7"), []);
     }
-    house.mail(MailOperation::Broke(hold("7", generation, seq)));
+    house.mail(MailOperation::WorkerDied(lease("7", generation, seq)));
 
     assert!(rests[0] >= 500 && rests[0] <= 1_000 && rests[1] >= 1_000 && rests[1] <= 2_000);
     assert_eq!((attempts(&house), house.status(seq)), (3, Some(Status::Dead)));
@@ -70,7 +70,7 @@ fn i35_a_nack_for_later_is_no_failure_and_failures_rest_for_longer_until_the_let
 
 #[test]
 fn i46_what_is_in_flight_expires_like_what_waits_and_the_clock_only_decides_when_it_is_logged() {
-    let mut house = House::new();
+    let mut house = Fixture::new();
     let send = json!({"op": "send", "queue": "mail", "to": "org/1", "body": 1, "ttl_ms": 100});
     let seq = house.result(send) as u64;
     let generation = house.register("7");

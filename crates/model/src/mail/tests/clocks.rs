@@ -5,18 +5,18 @@ use crate::registration::Generation;
 
 const HOUR: u64 = 60 * 60 * 1_000;
 
-fn resting(house: &mut House, seq: u64, server: &str, generation: Generation, delay_ms: u64) {
-    let hold = Hold { server: server.into(), generation, seq };
-    let nack = MailOperation::Nack { hold, delay_ms, failed: false };
+fn resting(house: &mut Fixture, seq: u64, server: &str, generation: Generation, delay_ms: u64) {
+    let lease = Lease { server: server.into(), generation, seq };
+    let nack = MailOperation::Nack { lease, delay_ms, failed: false };
     assert_eq!(house.mail(nack), outcome::OK);
 }
 
-fn is_ready(house: &House, seq: u64) -> bool {
+fn is_ready(house: &Fixture, seq: u64) -> bool {
     house.owner.state().mail.message(seq).unwrap().not_before == 0
 }
 
 /// The state of this house as another process finds it.
-fn restored(house: &House) -> State {
+fn restored(house: &Fixture) -> State {
     let mut reader = snapshot::Reader::default();
     snapshot::write(house.owner.state(), &mut |bytes| reader.push(bytes)).unwrap();
     reader.finish().unwrap()
@@ -24,7 +24,7 @@ fn restored(house: &House) -> State {
 
 #[test]
 fn a_rest_that_was_asked_for_while_the_clock_was_ahead_is_no_longer_when_it_is_right() {
-    let mut house = House::new();
+    let mut house = Fixture::new();
     let seq = house.send("org/1");
     let generation = house.register("7");
     house.now_ms += 25 * HOUR;
@@ -41,7 +41,7 @@ fn a_rest_that_was_asked_for_while_the_clock_was_ahead_is_no_longer_when_it_is_r
 
 #[test]
 fn a_time_to_live_is_no_longer_because_the_clock_was_ahead() {
-    let mut house = House::new();
+    let mut house = Fixture::new();
     house.now_ms += 25 * HOUR;
     let letter = json!({"op": "send", "queue": "mail", "to": "org/1", "body": 1, "ttl_ms": 500});
     let seq = house.result(letter) as u64;
@@ -59,7 +59,7 @@ fn a_time_to_live_is_no_longer_because_the_clock_was_ahead() {
 
 #[test]
 fn a_clock_that_was_behind_ends_nobodys_life_when_it_is_put_right() {
-    let mut house = House::new();
+    let mut house = Fixture::new();
     let letter = json!({"op": "send", "queue": "mail", "to": "org/1", "body": 1, "ttl_ms": HOUR});
     let seq = house.result(letter) as u64;
     let right = house.now_ms;
@@ -77,7 +77,7 @@ fn a_clock_that_was_behind_ends_nobodys_life_when_it_is_put_right() {
 
 #[test]
 fn not_before_is_a_time_of_the_clock_whatever_the_log_says() {
-    let mut house = House::new();
+    let mut house = Fixture::new();
     let right = house.now_ms;
     house.now_ms += 25 * HOUR;
     house.tend();
@@ -96,7 +96,7 @@ fn not_before_is_a_time_of_the_clock_whatever_the_log_says() {
 
 #[test]
 fn what_a_clock_that_was_set_back_has_done_survives_a_snapshot() {
-    let mut house = House::new();
+    let mut house = Fixture::new();
     let generation = house.register("7");
     let rests = house.send("org/1");
     house.now_ms += 25 * HOUR;

@@ -117,7 +117,7 @@ impl Post {
         let mut changes = vec![];
         assert!(self.mail.apply(record, self.now_ms, &mut |change| changes.push(change)));
         for change in &changes {
-            if let MailChange::Off { server, seq, .. } = change {
+            if let MailChange::Withdrawn { server, seq, .. } = change {
                 let at = self.at(*server);
                 self.registrations[at].known.remove(seq);
                 self.registrations[at].unanswered.remove(seq);
@@ -175,7 +175,7 @@ impl Post {
                 Effect::Gone { registration, .. } => {
                     self.is_for(self.at(registration.server), registration.generation);
                 }
-                Effect::Broke { .. } | Effect::Replaced { .. } => {}
+                Effect::WorkerDied { .. } | Effect::Replaced { .. } => {}
             }
         }
         self.each_is_in_one_hand();
@@ -282,7 +282,7 @@ impl Post {
             Step::PutBack { server, nth } => {
                 if let Some(seq) = self.nth(server, nth) {
                     let not_before = self.now_ms + 500;
-                    self.write(MailRecord::Rests { seq, attempts: 0, not_before });
+                    self.write(MailRecord::Delayed { seq, attempts: 0, not_before });
                 }
             }
             Step::Release => self.release(),

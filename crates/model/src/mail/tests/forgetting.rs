@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use super::{House, ack};
+use super::{Fixture, ack};
 use crate::mail::{MailOperation, MailRules};
 use crate::registration::Generation;
 
@@ -12,7 +12,7 @@ fn forgetful() -> MailRules {
     MailRules { keep_finished: 0, keep_ms: 0, ..MailRules::default() }
 }
 
-impl House {
+impl Fixture {
     fn forgetful() -> Self {
         let mut house = Self::new();
         house.restart(forgetful());
@@ -43,7 +43,7 @@ impl House {
 
 #[test]
 fn an_endpoint_is_forgotten_with_its_last_message_and_its_number_is_another_ones() {
-    let mut house = House::forgetful();
+    let mut house = Fixture::forgetful();
     let generation = house.register("7");
     let stays = house.send("user/1/stays");
 
@@ -71,7 +71,7 @@ fn an_endpoint_is_forgotten_with_its_last_message_and_its_number_is_another_ones
 
 #[test]
 fn an_endpoint_that_is_routed_anew_lets_go_of_the_row_that_routed_it() {
-    let mut house = House::forgetful();
+    let mut house = Fixture::forgetful();
     let seq = house.send("org/1");
 
     house.commit(json!([{"op": "move", "endpoint": "org/1", "to": "9"}])).unwrap();
@@ -84,7 +84,7 @@ fn an_endpoint_that_is_routed_anew_lets_go_of_the_row_that_routed_it() {
 
 #[test]
 fn a_server_without_mail_is_forgotten_when_it_has_not_registered_since() {
-    let mut house = House::forgetful();
+    let mut house = Fixture::forgetful();
     let generation = house.register("7");
     let seq = house.send("org/1");
 
@@ -108,7 +108,7 @@ fn a_server_without_mail_is_forgotten_when_it_has_not_registered_since() {
 
 #[test]
 fn messages_that_move_take_their_server_along_and_leave_none_behind() {
-    let mut house = House::forgetful();
+    let mut house = Fixture::forgetful();
     let seqs: Vec<u64> = (0..10).map(|number| house.send(&format!("user/1/{number}"))).collect();
 
     for server in ["a", "b", "c", "a", "7"] {

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{House, hold};
+use super::{Fixture, lease};
 use crate::limits;
 use crate::mail::ServerNo;
 use crate::mail::delivery::{Delivery, Effect, Event, Times};
@@ -14,13 +14,13 @@ const TIMES: Times = Times { lease_ms: 1_000, ask_ms: 100 };
 
 /// A house whose mail is given out.
 pub(super) struct Post {
-    pub(super) house: House,
+    pub(super) house: Fixture,
     pub(super) delivery: Delivery,
 }
 
 impl Post {
     pub(super) fn new() -> Self {
-        let mut house = House::new();
+        let mut house = Fixture::new();
         house.changes.clear();
         Self { house, delivery: Delivery::new(TIMES) }
     }
@@ -167,7 +167,7 @@ fn i34_a_message_that_fails_rests_and_the_others_go_on() {
     let all: Vec<u64> = (0..3).map(|_| post.send("org/1")).collect();
     let (generation, _) = post.join("7", 1, None);
     let nack =
-        MailOperation::Nack { hold: hold("7", generation, all[0]), delay_ms: 0, failed: true };
+        MailOperation::Nack { lease: lease("7", generation, all[0]), delay_ms: 0, failed: true };
 
     post.house.mail(nack);
 
@@ -250,10 +250,14 @@ fn i35_only_what_was_begun_with_counts_as_failed_when_its_server_dies() {
         let server = post.number("7");
         post.handle(Event::Started { registration: server.at(generation), seqs: vec![all[2]] });
         for effect in post.leave("7", generation) {
-            if let Effect::Broke { registration, seqs } = effect {
+            if let Effect::WorkerDied { registration, seqs } = effect {
                 assert_eq!(seqs, [all[2]]);
                 poison_deaths += 1;
-                post.house.mail(MailOperation::Broke(hold("7", registration.generation, all[2])));
+                post.house.mail(MailOperation::WorkerDied(lease(
+                    "7",
+                    registration.generation,
+                    all[2],
+                )));
                 post.learn();
             }
         }
@@ -272,7 +276,7 @@ fn i39_what_was_begun_with_is_asked_about_before_it_is_given_again() {
     let server = post.number("7");
     post.handle(Event::Started { registration: server.at(first), seqs: vec![seq] });
     post.leave("7", first);
-    post.house.mail(MailOperation::Broke(hold("7", first, seq)));
+    post.house.mail(MailOperation::WorkerDied(lease("7", first, seq)));
     post.learn();
     let (second, effects) = post.join("7", 64, None);
     assert_eq!((asked(&effects), given(&effects)), (vec![], vec![]));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::{House, Status, ack, hold};
+use super::{Fixture, Status, ack, lease};
 use crate::mail::MailOperation;
 use crate::registration::Generation;
 
@@ -93,7 +93,7 @@ impl Naive {
 }
 
 struct Both {
-    house: House,
+    house: Fixture,
     naive: Naive,
 }
 
@@ -101,7 +101,7 @@ impl Both {
     fn new() -> Self {
         let mut naive = Naive::default();
         naive.directory.extend([(1, "7".to_owned()), (2, "8".to_owned())]);
-        let mut house = House::new();
+        let mut house = Fixture::new();
         for server in SERVERS {
             naive.generations.insert(server.to_owned(), house.register(server));
         }
@@ -160,8 +160,8 @@ impl Both {
             Step::Reject { nth } => {
                 let Some((seq, known)) = self.pending(nth) else { return };
                 let Some(server) = known.server else { return };
-                let hold = hold(&server, self.naive.generation(&server), seq);
-                self.house.mail(MailOperation::Reject { hold, reason: "no".into() });
+                let lease = lease(&server, self.naive.generation(&server), seq);
+                self.house.mail(MailOperation::Reject { lease, reason: "no".into() });
                 let known = &mut self.naive.messages[nth];
                 (known.status, known.rests) = (Status::Dead, false);
             }
@@ -209,8 +209,8 @@ impl Both {
     fn nack(&mut self, nth: usize, failed: bool) {
         let Some((seq, known)) = self.pending(nth) else { return };
         let Some(server) = known.server else { return };
-        let hold = hold(&server, self.naive.generation(&server), seq);
-        self.house.mail(MailOperation::Nack { hold, delay_ms: 100, failed });
+        let lease = lease(&server, self.naive.generation(&server), seq);
+        self.house.mail(MailOperation::Nack { lease, delay_ms: 100, failed });
         let known = &mut self.naive.messages[nth];
         known.attempts += u16::from(failed);
         let dead = known.attempts == 3;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::House;
+use super::Fixture;
 use crate::mail::MailChange;
 use crate::owner::Refusal;
 
@@ -14,7 +14,7 @@ fn moves(count: usize) -> Value {
     (0..count).map(one).collect()
 }
 
-impl House {
+impl Fixture {
     fn with_pending(count: usize) -> Self {
         let mut house = Self::new();
         for at in (0..count).step_by(500) {
@@ -32,7 +32,7 @@ impl House {
 
 #[test]
 fn moves_of_one_endpoint_in_one_commit_become_no_more_than_is_there_to_move() {
-    let mut house = House::with_pending(4_000);
+    let mut house = Fixture::with_pending(4_000);
 
     let refused = house.commit(moves(1_000));
     assert!(matches!(refused, Err(Refusal::TooManyMoves { .. })), "{refused:?}");
@@ -50,7 +50,7 @@ fn moves_of_one_endpoint_in_one_commit_become_no_more_than_is_there_to_move() {
 
 #[test]
 fn moves_to_and_fro_cannot_be_hidden_between_other_operations() {
-    let mut house = House::with_pending(4_000);
+    let mut house = Fixture::with_pending(4_000);
     let mut operations = moves(400).as_array().unwrap().clone();
     for at in (0..400).rev() {
         operations.insert(at, json!({"op": "readdress", "endpoint": "user/1/0"}));

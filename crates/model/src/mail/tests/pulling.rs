@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::giving::{Post, asked, given};
-use super::{MailOperation, ack, hold};
+use super::{MailOperation, ack, lease};
 use crate::mail::delivery::{Effect, Event};
 use crate::mail::{Status, outcome};
 use crate::registration::Generation;
@@ -134,8 +134,8 @@ fn i46_what_has_expired_is_not_confirmed_either() {
     post.house.now_ms += 500;
 
     assert_eq!(post.house.mail(ack("7", generation, seq)), outcome::DONE);
-    let hold = hold("7", generation, seq);
-    let nack = MailOperation::Nack { hold, delay_ms: 1, failed: true };
+    let lease = lease("7", generation, seq);
+    let nack = MailOperation::Nack { lease, delay_ms: 1, failed: true };
     assert_eq!(post.house.mail(nack), outcome::DONE);
     assert_eq!(post.house.status(seq), Some(Status::Pending));
     post.pass(0);

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{House, ack, hold};
+use super::{Fixture, ack, lease};
 use crate::mail::{EndpointNo, MailOperation, MailRules, Origin, ServerNo, outcome};
 use crate::owner::Refusal;
 use crate::registration::Generation;
 
 #[test]
 fn smq_01_kinds_have_names_and_numbers_and_7_10_and_99_are_none() {
-    let mut house = House::new();
+    let mut house = Fixture::new();
 
     assert_eq!(house.result(json!({"op": "send", "queue": "mail", "to": "1/1", "body": 1})), 1);
     assert_eq!(house.owner.state().mail.endpoint(EndpointNo(0)), "org/1");
@@ -42,7 +42,7 @@ fn any_name_is_a_kind_by_the_directory_unless_rules_say_which_there_are() {
 
 #[test]
 fn smq_03_a_user_has_the_server_of_its_organisation_and_a_server_is_itself() {
-    let mut house = House::new();
+    let mut house = Fixture::new();
     let all = [house.send("org/1"), house.send("user/1/42"), house.send("server/9")];
 
     assert_eq!(all.map(|seq| house.server_of(seq).unwrap()), ["7", "7", "9"]);
@@ -50,7 +50,7 @@ fn smq_03_a_user_has_the_server_of_its_organisation_and_a_server_is_itself() {
 
 #[test]
 fn smq_04_without_a_route_nothing_of_the_commit_is_stored() {
-    let mut house = House::new();
+    let mut house = Fixture::new();
     let before = house.entries.len();
 
     let refused = house.commit(json!([
@@ -64,12 +64,12 @@ fn smq_04_without_a_route_nothing_of_the_commit_is_stored() {
 
 #[test]
 fn i41_i43_a_move_fences_the_old_server_and_keeps_the_order_of_each_endpoint() {
-    let mut house = House::new();
+    let mut house = Fixture::new();
     let all = ["org/1", "user/1/5", "org/1", "user/1/5"].map(|to| house.send(to));
     let generation = house.register("7");
     house.mail(ack("7", generation, all[0]));
     house.mail(MailOperation::Nack {
-        hold: hold("7", generation, all[3]),
+        lease: lease("7", generation, all[3]),
         delay_ms: 500,
         failed: false,
     });
@@ -90,7 +90,7 @@ fn i41_i43_a_move_fences_the_old_server_and_keeps_the_order_of_each_endpoint() {
 
 #[test]
 fn a_move_of_an_expected_generation_is_refused_when_somebody_was_faster() {
-    let mut house = House::new();
+    let mut house = Fixture::new();
 
     let late = json!([{"op": "move", "endpoint": "org/1", "to": "9", "generation": 0}]);
     let right = json!([{"op": "move", "endpoint": "org/1", "to": "9", "generation": 1}]);
@@ -105,7 +105,7 @@ fn a_move_of_an_expected_generation_is_refused_when_somebody_was_faster() {
 
 #[test]
 fn smq_13_imported_messages_wait_for_their_route_and_are_in_nobodys_way() {
-    let mut house = House::new();
+    let mut house = Fixture::new();
     let import = |to| json!({"op": "import", "queue": "mail", "to": to, "body": 1});
     let known = house.result(import("org/1")) as u64;
     let unknown = house.result(import("org/77")) as u64;
@@ -127,7 +127,7 @@ fn smq_13_imported_messages_wait_for_their_route_and_are_in_nobodys_way() {
 #[test]
 fn i40_a_mapping_that_has_changed_re_addresses_what_was_routed_by_the_old_one() {
     use crate::mail::{Kind, Mapping};
-    let mut house = House::new();
+    let mut house = Fixture::new();
     let waiting = [house.send("user/1/a"), house.send("org/1"), house.send("user/1/a")];
     house.register("7");
     // Users are their own servers from now on, so to say.

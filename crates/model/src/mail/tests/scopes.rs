@@ -1,14 +1,14 @@
 //! Ids of messages: whose they are, and what makes a message the same one.
 
 use super::*;
-use crate::mail::{Letter, MailRecord, sender};
+use crate::mail::{MailRecord, NewMessage, sender};
 use crate::name::Name;
 
 /// It says the number of the first message, as an id that the server derives does.
 const ID: Uuid = Uuid::from_u128(1);
 
-fn letter(queue: &str, principal: &str) -> Letter {
-    Letter {
+fn letter(queue: &str, principal: &str) -> NewMessage {
+    NewMessage {
         queue: Name::new(queue).unwrap(),
         to: "org/1".into(),
         body: json!(1),
@@ -20,13 +20,13 @@ fn letter(queue: &str, principal: &str) -> Letter {
     }
 }
 
-fn send(house: &mut House, letter: &Letter) -> Result<i64, Refusal> {
+fn send(house: &mut Fixture, letter: &NewMessage) -> Result<i64, Refusal> {
     let sent = house.propose(vec![Operation::Send(letter.clone())]);
     sent.map(|receipt| receipt.results[0].unwrap())
 }
 
-fn house() -> House {
-    let mut house = House::new();
+fn house() -> Fixture {
+    let mut house = Fixture::new();
     house.commit(json!([{"op": "create_queue", "queue": "bills"}])).unwrap();
     house
 }
@@ -60,14 +60,14 @@ fn the_same_message_is_the_same_in_everything_that_was_said_of_it() {
     let first = letter("mail", "ann");
     send(&mut house, &first).unwrap();
 
-    assert_eq!(send(&mut house, &Letter { priority: Some(4), ..first.clone() }), Ok(1));
+    assert_eq!(send(&mut house, &NewMessage { priority: Some(4), ..first.clone() }), Ok(1));
     for other in [
-        Letter { to: "org/2".into(), ..first.clone() },
-        Letter { body: json!(2), ..first.clone() },
-        Letter { priority: Some(9), ..first.clone() },
-        Letter { ttl_ms: Some(1_000), ..first.clone() },
-        Letter { not_before: Some(1), ..first.clone() },
-        Letter { ttl_ms: Some(0), ..first.clone() },
+        NewMessage { to: "org/2".into(), ..first.clone() },
+        NewMessage { body: json!(2), ..first.clone() },
+        NewMessage { priority: Some(9), ..first.clone() },
+        NewMessage { ttl_ms: Some(1_000), ..first.clone() },
+        NewMessage { not_before: Some(1), ..first.clone() },
+        NewMessage { ttl_ms: Some(0), ..first.clone() },
     ] {
         let refused = send(&mut house, &other).unwrap_err();
         assert_eq!(refused.code(), "message_conflict", "{other:?}");
@@ -99,7 +99,7 @@ fn what_was_stored_before_ids_had_scopes_is_known_by_its_endpoint_and_body() {
 
     assert_eq!(send(&mut house, &first), Ok(1));
     assert_eq!(send(&mut house, &letter("mail", "bob")), Ok(1));
-    let other = send(&mut house, &Letter { body: json!(2), ..first });
+    let other = send(&mut house, &NewMessage { body: json!(2), ..first });
     assert_eq!(other.unwrap_err().code(), "message_conflict");
     assert_eq!(send(&mut house, &letter("bills", "ann")), Ok(2));
 }

@@ -4,17 +4,17 @@ use proptest::prelude::*;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::House;
+use super::Fixture;
 use crate::commit::Operation;
 use crate::limits;
-use crate::mail::{Hold, Letter, MailOperation};
+use crate::mail::{Lease, MailOperation, NewMessage};
 use crate::name::Name;
 use crate::registration::Generation;
 
 fn operation() -> impl Strategy<Value = Operation> {
     let letter =
         (0..4_u64, any::<bool>(), 0..4_u128, 0..2_u64).prop_map(|(org, named, id, ttl)| {
-            Operation::Send(Letter {
+            Operation::Send(NewMessage {
                 queue: Name::new("mail").unwrap(),
                 to: format!("org/{org}"),
                 body: json!(org),
@@ -25,16 +25,16 @@ fn operation() -> impl Strategy<Value = Operation> {
                 sender: 0,
             })
         });
-    let hold = (0..8_u64, 7..9_u64, 1..3_u64).prop_map(|(seq, server, generation)| Hold {
+    let lease = (0..8_u64, 7..9_u64, 1..3_u64).prop_map(|(seq, server, generation)| Lease {
         server: server.to_string().into(),
         generation: Generation(generation),
         seq,
     });
-    let said = (hold, 0..4_u8).prop_map(|(hold, said)| {
+    let said = (lease, 0..4_u8).prop_map(|(lease, said)| {
         Operation::Mail(match said {
-            0 | 1 => MailOperation::Ack(hold),
-            2 => MailOperation::Nack { hold, delay_ms: 0, failed: true },
-            _ => MailOperation::Reject { hold, reason: "no".into() },
+            0 | 1 => MailOperation::Ack(lease),
+            2 => MailOperation::Nack { lease, delay_ms: 0, failed: true },
+            _ => MailOperation::Reject { lease, reason: "no".into() },
         })
     });
     let server = (7..9_u64).prop_map(|server| server.to_string());
@@ -45,7 +45,7 @@ fn operation() -> impl Strategy<Value = Operation> {
             2 => Operation::Move { endpoint, to: server, generation: None },
             3 => Operation::Readdress { endpoint },
             4 => Operation::Retry { seq },
-            _ => Operation::Mail(MailOperation::Tend),
+            _ => Operation::Mail(MailOperation::Sweep),
         }
     });
     prop_oneof![4 => letter, 4 => said, 2 => other]
@@ -59,7 +59,7 @@ proptest! {
         proposals in prop::collection::vec(prop::collection::vec(operation(), 1..4), 1..24),
         largest_entry in prop_oneof![Just(limits::LOG_FRAME_BYTES), 150..600_usize],
     ) {
-        let (mut together, mut alone) = (House::new(), House::new());
+        let (mut together, mut alone) = (Fixture::new(), Fixture::new());
         for house in [&mut together, &mut alone] {
             for server in ["7", "8"] {
                 house.register(server);
@@ -86,7 +86,7 @@ proptest! {
 
 #[test]
 fn messages_count_among_what_a_commit_becomes() {
-    let mut house = House::new();
+    let mut house = Fixture::new();
     let body = json!("x".repeat(200_000));
     let send = json!({"op": "send", "queue": "mail", "to": "org/1", "body": body});
 

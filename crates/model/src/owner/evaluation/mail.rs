@@ -1,5 +1,5 @@
 //! From operations on messages to records. What a record does is seen by the operations behind it
-//! ([`Letters`](super::letters::Letters)).
+//! ([`MailOverlay`](super::mail_overlay::Letters)).
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::Evaluation;
-use super::letters::{Before, Below};
+use super::mail_overlay::{Before, Below};
 use crate::backoff::Backoff;
 use crate::commit::{Record, digest, weigh_value};
 use crate::json::is_deeper;
@@ -15,8 +15,8 @@ use crate::limits;
 use crate::mail::derived::derived_id;
 use crate::mail::kinds::Route;
 use crate::mail::{
-    Endpoint, HIGHEST_PRIORITY, Hold, Keep, Letter, Mail, MailOperation, MailRecord, MailRules,
-    Message, Origin, PRIORITY, ServerNo, Status, outcome,
+    Endpoint, HIGHEST_PRIORITY, Keep, Lease, Mail, MailOperation, MailRecord, MailRules, Message,
+    NewMessage, Origin, PRIORITY, ServerNo, Status, outcome,
 };
 use crate::name::Name;
 use crate::owner::Refusal;
@@ -88,9 +88,9 @@ impl<'a> Evaluation<'a> {
     }
 
     /// Stores a message; computes its number.
-    pub(super) fn send(&mut self, letter: Letter, routed: bool) -> Result<i64, Refusal> {
+    pub(super) fn send(&mut self, letter: NewMessage, routed: bool) -> Result<i64, Refusal> {
         let operation = self.operation;
-        let Letter { queue, to, body, id, priority, ttl_ms, not_before, sender } = letter;
+        let NewMessage { queue, to, body, id, priority, ttl_ms, not_before, sender } = letter;
         let Some(number_of_queue) = self.books().queue(&queue) else {
             return Err(Refusal::UnknownQueue { operation, queue });
         };
@@ -261,33 +261,33 @@ impl<'a> Evaluation<'a> {
     pub(super) fn do_mail(&mut self, wanted: MailOperation) -> Result<i64, Refusal> {
         match wanted {
             MailOperation::Register { server } => self.register(server),
-            MailOperation::Ack(hold) => Ok(match self.held(&hold) {
+            MailOperation::Ack(lease) => Ok(match self.held(&lease) {
                 Ok(_) => {
-                    self.write(MailRecord::Confirmed { seq: hold.seq });
+                    self.write(MailRecord::Confirmed { seq: lease.seq });
                     outcome::OK
                 }
                 Err(outcome) => outcome,
             }),
-            MailOperation::Nack { hold, delay_ms, failed } => {
-                Ok(self.nack(&hold, delay_ms, failed))
+            MailOperation::Nack { lease, delay_ms, failed } => {
+                Ok(self.nack(&lease, delay_ms, failed))
             }
-            MailOperation::Reject { hold, mut reason } => Ok(match self.held(&hold) {
+            MailOperation::Reject { lease, mut reason } => Ok(match self.held(&lease) {
                 Ok(message) => {
                     let attempts = message.attempts.saturating_add(1);
                     cut(&mut reason, limits::MAIL_REASON_BYTES);
-                    self.write(MailRecord::Died { seq: hold.seq, attempts, reason });
+                    self.write(MailRecord::DeadLettered { seq: lease.seq, attempts, reason });
                     outcome::OK
                 }
                 Err(outcome) => outcome,
             }),
-            MailOperation::Broke(hold) => Ok(match self.its_own(&hold) {
+            MailOperation::WorkerDied(lease) => Ok(match self.its_own(&lease) {
                 Ok(message) => {
-                    self.failed(hold.seq, &message, 0, "its server died while working on it")
+                    self.failed(lease.seq, &message, 0, "its server died while working on it")
                 }
                 Err(outcome) => outcome,
             }),
             MailOperation::Route { seq } => self.fill_in(seq),
-            MailOperation::Tend => Ok(self.tend()),
+            MailOperation::Sweep => Ok(self.tend()),
             MailOperation::ForgetServers(servers) => Ok(self.forget_servers(&servers)),
         }
     }
@@ -322,10 +322,10 @@ impl<'a> Evaluation<'a> {
     }
 
     /// A pending message that the newest registration of its server speaks of.
-    fn held(&mut self, hold: &Hold) -> Result<Message, i64> {
-        let message = self.its_own(hold)?;
+    fn held(&mut self, lease: &Lease) -> Result<Message, i64> {
+        let message = self.its_own(lease)?;
         let newest = self.books().server(message.server).map(|server| server.generation);
-        if newest.is_some_and(|newest| hold.generation.is_newest(newest)) {
+        if newest.is_some_and(|newest| lease.generation.is_newest(newest)) {
             Ok(message)
         } else {
             Err(outcome::FENCED)
@@ -333,9 +333,9 @@ impl<'a> Evaluation<'a> {
     }
 
     /// A pending message of that server.
-    fn its_own(&mut self, hold: &Hold) -> Result<Message, i64> {
+    fn its_own(&mut self, lease: &Lease) -> Result<Message, i64> {
         let last = self.own.letters.last(self.below());
-        let message = self.message(hold.seq).ok_or(match hold.seq <= last && hold.seq > 0 {
+        let message = self.message(lease.seq).ok_or(match lease.seq <= last && lease.seq > 0 {
             // It has ended so long ago that it is forgotten.
             true => outcome::DONE,
             false => outcome::UNKNOWN,
@@ -346,27 +346,27 @@ impl<'a> Evaluation<'a> {
             Status::Pending => {}
         }
         let server = self.books().server(message.server).map(|server| &*server.server);
-        if message.server == ServerNo::NOWHERE || server != Some(&*hold.server) {
+        if message.server == ServerNo::NOWHERE || server != Some(&*lease.server) {
             return Err(outcome::NOT_YOURS);
         }
         // Its time is over, also when the house has not got round to it.
-        match self.books().has_expired(hold.seq, &message, self.now_ms) {
+        match self.books().has_expired(lease.seq, &message, self.now_ms) {
             true => Err(outcome::DONE),
             false => Ok(message),
         }
     }
 
-    fn nack(&mut self, hold: &Hold, delay_ms: u64, failed: bool) -> i64 {
-        let message = match self.held(hold) {
+    fn nack(&mut self, lease: &Lease, delay_ms: u64, failed: bool) -> i64 {
+        let message = match self.held(lease) {
             Ok(message) => message,
             Err(outcome) => return outcome,
         };
         if failed {
-            return self.failed(hold.seq, &message, delay_ms, "it failed too often");
+            return self.failed(lease.seq, &message, delay_ms, "it failed too often");
         }
         let not_before = self.now_ms.saturating_add(delay_ms.max(1));
         let attempts = message.attempts;
-        self.write(MailRecord::Rests { seq: hold.seq, attempts, not_before });
+        self.write(MailRecord::Delayed { seq: lease.seq, attempts, not_before });
         outcome::OK
     }
 
@@ -375,7 +375,7 @@ impl<'a> Evaluation<'a> {
         let attempts = message.attempts.saturating_add(1);
         if attempts >= self.rules.max_attempts {
             let reason = format!("{reason} ({attempts} attempts)");
-            self.write(MailRecord::Died { seq, attempts, reason });
+            self.write(MailRecord::DeadLettered { seq, attempts, reason });
             return outcome::OK;
         }
         let backoff =
@@ -384,7 +384,7 @@ impl<'a> Evaluation<'a> {
         let spread = digest(&[seq.to_le_bytes(), u64::from(attempts).to_le_bytes()].concat());
         let rest = backoff.wait_ms(u32::from(attempts - 1), spread);
         let not_before = self.now_ms.saturating_add(rest.max(delay_ms).max(1));
-        self.write(MailRecord::Rests { seq, attempts, not_before });
+        self.write(MailRecord::Delayed { seq, attempts, not_before });
         outcome::OK
     }
 

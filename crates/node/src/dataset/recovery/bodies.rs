@@ -10,7 +10,7 @@ use instep_model::state::{FoldError, State};
 
 use super::OpenError;
 use crate::engine::{BodyStore, StoredBody};
-use crate::mail::Post;
+use crate::mail::MailDispatcher;
 
 /// Bytes of the log read at a time: what the caches of a core hold.
 const READ_BYTES: usize = 512 * 1024;
@@ -26,7 +26,7 @@ pub(in crate::dataset) fn restore(
     state: &State,
     log: &dyn LogReader,
     before: &dyn BodyStore,
-    post: &Post,
+    post: &MailDispatcher,
 ) -> Result<Vec<u64>, OpenError> {
     let messages = state.mail.messages_after(0);
     let mut missing: BTreeSet<u64> =

@@ -46,7 +46,7 @@ impl Dispatcher {
         let at = (&dataset, self.post().now());
         self.chores.tending.end(at, is_partial);
         let is_due = self.is_due();
-        let due = || if is_due { vec![MailOperation::Tend] } else { vec![] };
+        let due = || if is_due { vec![MailOperation::Sweep] } else { vec![] };
         self.chores.tending.begin(at, due);
         let now = Instant::now();
         if now >= self.chores.look_at {

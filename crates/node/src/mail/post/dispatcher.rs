@@ -6,15 +6,15 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use instep_model::mail::delivery::{Effect, Event, Now};
-use instep_model::mail::{Hold, MailOperation, RegistrationId, Status};
+use instep_model::mail::{Lease, MailOperation, RegistrationId, Status};
 use instep_model::state::State;
 
 use super::chores::Chores;
 use super::settling::Unsettled;
-use super::{Arrival, LOOK, Post};
+use super::{Input, LOOK, MailDispatcher};
 use crate::dataset::{Dataset, now_ms};
 use crate::engine::StoredBody;
-use crate::mail::told::{Delivery, SharedOutbox, Told};
+use crate::mail::told::{Delivery, Push, SharedOutbox};
 use crate::topics::lock;
 
 /// State of the task.
@@ -33,12 +33,12 @@ impl Dispatcher {
         Self { dataset, state, chores, unsettled, outboxes }
     }
 
-    pub(super) fn post(&self) -> &Post {
+    pub(super) fn post(&self) -> &MailDispatcher {
         self.dataset.post()
     }
 
     /// Takes what has come, and does what is due. Returns the time until the next turn.
-    pub(super) fn turn(&mut self, arrivals: VecDeque<Arrival>) -> Duration {
+    pub(super) fn turn(&mut self, arrivals: VecDeque<Input>) -> Duration {
         for arrival in arrivals {
             self.take(arrival);
         }
@@ -58,28 +58,28 @@ impl Dispatcher {
         due.unwrap_or(LOOK).clamp(Duration::from_millis(1), LOOK)
     }
 
-    fn take(&mut self, arrival: Arrival) {
+    fn take(&mut self, arrival: Input) {
         let event = match arrival {
-            Arrival::Committed(state, changes) => {
+            Input::Committed(state, changes) => {
                 // One that came while the task began may be older than what it began with.
                 if state.applied >= self.state.applied {
                     self.state = state;
                 }
                 Event::Changed(changes)
             }
-            Arrival::Registered(event, registration, outbox) => {
+            Input::Registered(event, registration, outbox) => {
                 self.outboxes.insert(registration, outbox);
                 event
             }
-            Arrival::Resumed(registration, outbox) => {
+            Input::Resumed(registration, outbox) => {
                 // What has not left yet, or is gone without a word, is replaced by itself.
                 if let Some(before) = self.outboxes.insert(registration, outbox) {
-                    before.end(Told::Replaced);
+                    before.end(Push::Replaced);
                     self.handle(Event::Left { registration });
                 }
                 Event::Resumed { registration }
             }
-            Arrival::Left(registration, outbox) => {
+            Input::Left(registration, outbox) => {
                 let known = self.outboxes.get(&registration);
                 if known.is_none_or(|known| !Arc::ptr_eq(known, &outbox)) {
                     return;
@@ -87,7 +87,7 @@ impl Dispatcher {
                 self.outboxes.remove(&registration);
                 Event::Left { registration }
             }
-            Arrival::Happened(event) => event,
+            Input::Happened(event) => event,
         };
         let ended = match event {
             Event::PullEnded { registration, .. } => Some(registration),
@@ -107,7 +107,7 @@ impl Dispatcher {
             return;
         }
         let back = outbox.withdraw(|told| told.seq().is_some());
-        let seqs: Vec<u64> = back.iter().filter_map(Told::seq).collect();
+        let seqs: Vec<u64> = back.iter().filter_map(Push::seq).collect();
         if !seqs.is_empty() {
             self.handle(Event::HasNot { registration, seqs });
         }
@@ -127,19 +127,19 @@ impl Dispatcher {
                     self.give(registration, &seqs, lease_until);
                 }
                 Effect::Ask { registration, seqs } => {
-                    self.tell(registration, [Told::Ask(seqs)]);
+                    self.tell(registration, [Push::Ask(seqs)]);
                 }
                 Effect::Gone { registration, seqs } => {
                     self.withdraw(registration, seqs);
                 }
                 Effect::Replaced { registration } => {
                     if let Some(outbox) = self.outboxes.remove(&registration) {
-                        outbox.end(Told::Replaced);
+                        outbox.end(Push::Replaced);
                     }
                 }
-                Effect::Broke { registration, seqs } => {
-                    for hold in self.holds(registration, seqs) {
-                        self.unsettled.keep(MailOperation::Broke(hold.clone()), &hold);
+                Effect::WorkerDied { registration, seqs } => {
+                    for lease in self.holds(registration, seqs) {
+                        self.unsettled.keep(MailOperation::WorkerDied(lease.clone()), &lease);
                     }
                 }
             }
@@ -162,7 +162,7 @@ impl Dispatcher {
                 // It is asked about when its lease ends, and given again.
                 None => continue,
             };
-            told.push(Told::Message(Box::new(Delivery {
+            told.push(Push::Message(Box::new(Delivery {
                 seq: *seq,
                 id: message.id.to_string(),
                 queue: mail.queue_name(message.queue).to_owned(),
@@ -186,18 +186,18 @@ impl Dispatcher {
         tracing::error!(
             dataset = %self.dataset.name(), ?damaged, "bodies of messages are damaged"
         );
-        for hold in self.holds(of, damaged) {
+        for lease in self.holds(of, damaged) {
             let reason = "damaged: its body on disk is not what was stored".into();
-            self.unsettled.keep(MailOperation::Reject { hold: hold.clone(), reason }, &hold);
+            self.unsettled.keep(MailOperation::Reject { lease: lease.clone(), reason }, &lease);
         }
     }
 
-    fn holds(&self, registration: RegistrationId, seqs: Vec<u64>) -> Vec<Hold> {
+    fn holds(&self, registration: RegistrationId, seqs: Vec<u64>) -> Vec<Lease> {
         // A server that has been given a message is known.
         let RegistrationId { server, generation } = registration;
         let Some(server) = self.state.mail.server(server) else { return vec![] };
-        let hold = |seq| Hold { server: Arc::clone(&server.server), generation, seq };
-        seqs.into_iter().map(hold).collect()
+        let lease = |seq| Lease { server: Arc::clone(&server.server), generation, seq };
+        seqs.into_iter().map(lease).collect()
     }
 
     /// Bodies of messages. One that cannot be read now holds up no other.
@@ -221,16 +221,16 @@ impl Dispatcher {
     fn withdraw(&self, registration: RegistrationId, mut seqs: Vec<u64>) {
         let Some(outbox) = self.outboxes.get(&registration) else { return };
         let gone: BTreeSet<u64> = seqs.iter().copied().collect();
-        let is_gone = |told: &Told| told.seq().is_some_and(|seq| gone.contains(&seq));
-        let unread: BTreeSet<u64> = outbox.withdraw(is_gone).iter().filter_map(Told::seq).collect();
+        let is_gone = |told: &Push| told.seq().is_some_and(|seq| gone.contains(&seq));
+        let unread: BTreeSet<u64> = outbox.withdraw(is_gone).iter().filter_map(Push::seq).collect();
         seqs.retain(|seq| !unread.contains(seq));
         if !seqs.is_empty() {
-            outbox.tell([Told::Gone(seqs)]);
+            outbox.tell([Push::Gone(seqs)]);
         }
     }
 
     /// Tells a registration something, if it is there.
-    fn tell(&self, registration: RegistrationId, told: impl IntoIterator<Item = Told>) {
+    fn tell(&self, registration: RegistrationId, told: impl IntoIterator<Item = Push>) {
         if let Some(outbox) = self.outboxes.get(&registration) {
             outbox.tell(told);
         }

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use instep_model::backoff::Backoff;
 use instep_model::commit::{Operation, Proposal, digest};
 use instep_model::limits;
-use instep_model::mail::{Hold, MailOperation, Status};
+use instep_model::mail::{Lease, MailOperation, Status};
 use instep_model::owner::{Receipt, Refusal};
 use instep_model::registration::Generation;
 use instep_model::state::State;
@@ -113,8 +113,8 @@ impl Default for Unsettled {
 }
 
 impl Unsettled {
-    pub(super) fn keep(&mut self, operation: MailOperation, hold: &Hold) {
-        self.waiting.insert((hold.seq, hold.generation), operation);
+    pub(super) fn keep(&mut self, operation: MailOperation, lease: &Lease) {
+        self.waiting.insert((lease.seq, lease.generation), operation);
     }
 
     pub(super) fn next_deadline(&self, now_ms: u64) -> Option<u64> {
@@ -147,10 +147,10 @@ fn is_moot(state: &State, seq: u64, operation: &MailOperation) -> bool {
     let message = state.mail.message(seq).filter(|message| message.status == Status::Pending);
     let server = message.and_then(|message| state.mail.server(message.server));
     server.is_none_or(|server| match operation {
-        MailOperation::Reject { hold, .. } => {
-            (&server.server, server.generation) != (&hold.server, hold.generation)
+        MailOperation::Reject { lease, .. } => {
+            (&server.server, server.generation) != (&lease.server, lease.generation)
         }
-        operation => operation.hold().is_none_or(|hold| server.server != hold.server),
+        operation => operation.hold().is_none_or(|lease| server.server != lease.server),
     })
 }
 

@@ -12,7 +12,7 @@ const MOST: Most = Most { items: limits::MAIL_CREDIT_MOST, bytes: limits::MAIL_W
 
 /// Desk of one server: the messages that it was given.
 #[derive(Debug)]
-pub(super) struct Desk {
+pub(super) struct ServerWindow {
     pub(super) registration: Registration,
     pub(super) window: Window<u64, InFlight>,
     /// The endpoint whose turn was last.
@@ -23,7 +23,7 @@ pub(super) struct Desk {
     pub(super) held: BTreeMap<EndpointNo, u32>,
 }
 
-impl Default for Desk {
+impl Default for ServerWindow {
     fn default() -> Self {
         Self {
             registration: Registration::default(),
@@ -84,7 +84,7 @@ impl InFlight {
     }
 }
 
-impl Desk {
+impl ServerWindow {
     /// True when it may be given more, and there may be more.
     pub(super) fn wants(&self, taken: &Taken) -> bool {
         self.window.has_room() && (self.window.len() as u64) < taken.pending && !taken.is_enough()

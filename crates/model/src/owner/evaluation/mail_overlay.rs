@@ -17,7 +17,7 @@ use crate::mail::{Mail, MailRecord, Message};
 
 /// Mail on top of the state's.
 #[derive(Debug, Default)]
-pub(super) struct Letters {
+pub(super) struct MailOverlay {
     /// The mail without what is noted; none: it is the state's.
     base: Option<Arc<Mail>>,
     noted: Vec<MailRecord>,
@@ -52,7 +52,7 @@ pub(super) struct Below<'a> {
     pub(super) now_ms: u64,
 }
 
-impl Letters {
+impl MailOverlay {
     /// A proposal begins.
     pub(super) fn begin(&mut self, may_be_undone: bool) {
         self.begun = self.noted.len();

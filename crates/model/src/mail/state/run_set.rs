@@ -25,13 +25,13 @@ const JOINED: usize = FULL / 4 * 3;
 
 /// The set.
 #[derive(Clone)]
-pub(super) struct Runs<T> {
+pub(super) struct RunSet<T> {
     /// By what no member of the run is less than, and all of the runs before are.
     runs: OrdMap<T, Arc<[T]>>,
     len: usize,
 }
 
-impl<T: Ord + Copy> Runs<T> {
+impl<T: Ord + Copy> RunSet<T> {
     pub(super) fn len(&self) -> usize {
         self.len
     }
@@ -148,22 +148,22 @@ fn joined<T: Copy>(left: &[T], right: &[T]) -> Arc<[T]> {
     left.iter().chain(right).copied().collect()
 }
 
-impl<T: Ord + Copy> Default for Runs<T> {
+impl<T: Ord + Copy> Default for RunSet<T> {
     fn default() -> Self {
         Self { runs: OrdMap::new(), len: 0 }
     }
 }
 
 /// By its members: where the runs end follows from the history.
-impl<T: Ord + Copy> PartialEq for Runs<T> {
+impl<T: Ord + Copy> PartialEq for RunSet<T> {
     fn eq(&self, other: &Self) -> bool {
         self.len == other.len && self.iter().eq(other.iter())
     }
 }
 
-impl<T: Ord + Copy> Eq for Runs<T> {}
+impl<T: Ord + Copy> Eq for RunSet<T> {}
 
-impl<T: Ord + Copy + Debug> Debug for Runs<T> {
+impl<T: Ord + Copy + Debug> Debug for RunSet<T> {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
         formatter.debug_set().entries(self.iter()).finish()
     }
@@ -177,7 +177,7 @@ mod tests {
 
     use super::*;
 
-    impl<T: Ord + Copy + Debug> Runs<T> {
+    impl<T: Ord + Copy + Debug> RunSet<T> {
         fn check(&self) {
             let mut before = None;
             for (key, run) in &self.runs {
@@ -189,8 +189,8 @@ mod tests {
         }
     }
 
-    fn of(members: impl IntoIterator<Item = u32>) -> Runs<u32> {
-        let mut runs = Runs::default();
+    fn of(members: impl IntoIterator<Item = u32>) -> RunSet<u32> {
+        let mut runs = RunSet::default();
         members.into_iter().for_each(|member| assert!(runs.insert(member)));
         runs
     }
@@ -236,7 +236,7 @@ mod tests {
 
         #[test]
         fn it_is_a_set(steps in prop::collection::vec((any::<bool>(), 0..600_u32), 1..3_000)) {
-            let (mut runs, mut naive) = (Runs::default(), BTreeSet::new());
+            let (mut runs, mut naive) = (RunSet::default(), BTreeSet::new());
             for (inserts, member) in steps {
                 match inserts {
                     true => prop_assert_eq!(runs.insert(member), naive.insert(member)),

@@ -16,13 +16,13 @@ const LATEST: u64 = (1 << 48) - 1;
 
 /// The messages that are remembered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Pages {
-    pages: OrdMap<u64, Arc<[Line]>>,
+pub(super) struct MessageTable {
+    pages: OrdMap<u64, Arc<[PackedMessage]>>,
 }
 
 /// A message as it is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Line {
+struct PackedMessage {
     id: Uuid,
     digest: u64,
     endpoint: EndpointNo,
@@ -40,21 +40,21 @@ struct Line {
     standing: u8,
 }
 
-const _: () = assert!(size_of::<Line>() == 64);
+const _: () = assert!(size_of::<PackedMessage>() == 64);
 
 /// Milliseconds in six bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Time([u16; 3]);
 
-impl Pages {
+impl MessageTable {
     pub(super) fn get(&self, seq: u64) -> Option<Message> {
         let page = self.pages.get(&(seq / PAGE))?;
-        page.get(find(page, seq).ok()?).map(Line::message)
+        page.get(find(page, seq).ok()?).map(PackedMessage::message)
     }
 
     /// Puts a message in its place, instead of the one that is there; gives it as it comes back.
     pub(super) fn insert(&mut self, seq: u64, message: &Message) -> Message {
-        let line = Line::new(seq, message);
+        let line = PackedMessage::new(seq, message);
         let Some(page) = self.pages.get_mut(&(seq / PAGE)) else {
             self.pages.insert(seq / PAGE, [line].into());
             return line.message();
@@ -74,7 +74,8 @@ impl Pages {
         let page = self.pages.get(&(seq / PAGE))?;
         let at = find(page, seq).ok()?;
         let message = page[at].message();
-        let less: Arc<[Line]> = page[..at].iter().chain(&page[at + 1..]).copied().collect();
+        let less: Arc<[PackedMessage]> =
+            page[..at].iter().chain(&page[at + 1..]).copied().collect();
         match less.is_empty() {
             true => self.pages.remove(&(seq / PAGE)),
             false => self.pages.insert(seq / PAGE, less),
@@ -92,7 +93,7 @@ impl Pages {
     }
 }
 
-fn find(page: &[Line], seq: u64) -> Result<usize, usize> {
+fn find(page: &[PackedMessage], seq: u64) -> Result<usize, usize> {
     let place = place(seq);
     // Nothing is missing from most pages.
     match page.get(usize::from(place)) {
@@ -105,7 +106,7 @@ fn place(seq: u64) -> u8 {
     (seq % PAGE) as u8
 }
 
-impl Line {
+impl PackedMessage {
     fn new(seq: u64, message: &Message) -> Self {
         let Message { id, digest, endpoint, server, generation, body_bytes, .. } = *message;
         let standing = match message.status {

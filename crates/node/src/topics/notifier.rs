@@ -1,4 +1,4 @@
-//! Bell of a thread that serves many connections: tells it which of its topics have news.
+//! Notifier of a thread that serves many connections: tells it which of its topics have news.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::lock;
 
 /// Wakes a thread, if it sleeps, and keeps the marks of the topics that it should look at.
-pub struct Bell {
+pub struct Notifier {
     marks: Mutex<Vec<u32>>,
     asleep: AtomicBool,
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
-impl Bell {
-    /// A bell whose thread is woken by `wake`.
+impl Notifier {
+    /// A notifier whose thread is woken by `wake`.
     pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
         Self { marks: Mutex::default(), asleep: AtomicBool::new(false), wake: Box::new(wake) }
     }
