@@ -28,11 +28,22 @@ struct Inbox<I> {
     inputs: VecDeque<(I, Option<Permit>)>,
     entries: usize,
     closed: bool,
+    broken: bool,
+}
+
+/// Guard of a turn: one that panics closes the inputs, so that their sources do not wait for ever.
+struct Broken<'a, I>(&'a Driver<I>);
+
+impl<I> Drop for Broken<'_, I> {
+    fn drop(&mut self) {
+        lock(&self.0.inbox).broken = true;
+        self.0.close();
+    }
 }
 
 impl<I> Driver<I> {
     pub(crate) fn new(limit: usize, task: Task) -> Self {
-        let inbox = Inbox { inputs: VecDeque::new(), entries: 0, closed: false };
+        let inbox = Inbox { inputs: VecDeque::new(), entries: 0, closed: false, broken: false };
         Self { inbox: Mutex::new(inbox), task, left: Condvar::new(), limit }
     }
 
@@ -43,8 +54,11 @@ impl<I> Driver<I> {
 
     /// Takes an event that was permitted, or the end of something.
     pub(crate) fn put(&self, event: I, permit: Option<Permit>) {
-        lock(&self.inbox).inputs.push_back((event, permit));
-        self.task.wake();
+        let mut inbox = lock(&self.inbox);
+        if !inbox.closed {
+            inbox.inputs.push_back((event, permit));
+            self.task.wake();
+        }
     }
 
     /// Takes a committed entry. Waits while too many wait.
@@ -52,6 +66,9 @@ impl<I> Driver<I> {
         let is_full = |inbox: &mut Inbox<I>| inbox.entries >= self.limit && !inbox.closed;
         let waited = self.left.wait_while(lock(&self.inbox), is_full);
         let mut inbox = waited.unwrap_or_else(PoisonError::into_inner);
+        if inbox.closed {
+            return;
+        }
         inbox.entries += 1;
         inbox.inputs.push_back((entry, None));
         drop(inbox);
@@ -61,6 +78,11 @@ impl<I> Driver<I> {
     /// True when [`Driver::put_entry`] would not wait.
     pub(crate) fn has_room(&self) -> bool {
         lock(&self.inbox).entries < self.limit
+    }
+
+    /// True when a turn panicked: the task has ended, and no entry waits for it any more.
+    pub(crate) fn is_broken(&self) -> bool {
+        lock(&self.inbox).broken
     }
 
     /// Ends the task. What waits is dropped.
@@ -74,7 +96,9 @@ impl<I> Driver<I> {
     /// the next one comes at the latest.
     pub(crate) fn step(&self, turn: impl FnOnce(VecDeque<I>) -> Duration) -> Step {
         let Some(inputs) = self.take() else { return Step::Ended };
+        let broken = Broken(self);
         let patience = turn(inputs);
+        std::mem::forget(broken);
         Step::At(Instant::now() + patience)
     }
 
@@ -146,6 +170,22 @@ mod tests {
         driver.close();
         driver.task().join();
         assert_eq!(all, [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_turn_that_panics_lets_no_entry_wait_for_ever() {
+        let pools = Pools::new().unwrap();
+        let driver = driver(1, &pools);
+        driver.put_entry(1);
+        let own = Arc::clone(&driver);
+
+        driver.task().begin(move || own.step(|_| panic!("a fault")));
+        driver.task().join();
+        driver.put_entry(2);
+        driver.put_entry(3);
+
+        assert!(driver.is_broken());
+        assert!(lock(&driver.inbox).inputs.is_empty(), "nothing is kept for nobody");
     }
 
     #[test]

@@ -109,9 +109,10 @@ impl MailDispatcher {
         self.bodies.spiller().join();
     }
 
-    /// Fault that is being retried, if there is one.
+    /// Fault that is being retried, or that has ended the giving until a restart, if there is one.
     pub(crate) fn degraded(&self) -> Option<String> {
-        self.bodies.degraded()
+        let broken = self.driver.is_broken().then(|| "mail is not given out any more".to_owned());
+        broken.or_else(|| self.bodies.degraded())
     }
 
     /// Bodies that are not what was stored, so far.
