@@ -1,4 +1,4 @@
-//! Claims of a token, as they are read before anybody knows who signed it.
+//! Claims of a token, read before its signature is checked.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,8 +9,9 @@ use serde_json::Value;
 
 use crate::refusal::Refusal;
 
-/// The claims of a token, whoever signed it. What would be read as something else is no claim: a
-/// name that stands there twice, or an integer that is not held exactly, could be another right.
+/// Claims of a token whose signature is not checked yet. A claim whose value is ambiguous is
+/// refused: a name that stands there twice, or an integer that is not held exactly, could be
+/// another right.
 pub(crate) fn claims_of(text: &str) -> Option<Fields> {
     let mut parts = text.split('.');
     let (_, claims, _, None) = (parts.next()?, parts.next()?, parts.next()?, parts.next()) else {

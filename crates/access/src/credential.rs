@@ -26,7 +26,7 @@ struct Shown {
     proof: Proof,
 }
 
-static NOBODY: LazyLock<Principal> = LazyLock::new(Principal::anonymous);
+static ANONYMOUS: LazyLock<Principal> = LazyLock::new(Principal::anonymous);
 
 /// Proof of the principal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl Credential {
     /// Returns the principal.
     #[must_use]
     pub fn principal(&self) -> &Principal {
-        self.0.as_ref().map_or_else(|| &*NOBODY, |shown| &shown.principal)
+        self.0.as_ref().map_or_else(|| &*ANONYMOUS, |shown| &shown.principal)
     }
 
     /// Returns the time of expiry; none when it does not expire by itself.
@@ -83,8 +83,8 @@ impl Credential {
         }
     }
 
-    /// Takes a new token, while connected. Who is nobody yet may become somebody; who is somebody
-    /// stays who it is. What it may has to be asked again.
+    /// Takes a new token, while connected. An anonymous client may get an identity; a client that
+    /// has one keeps it. Its rights have to be asked for again.
     ///
     /// # Errors
     /// Any [`Refusal`] of a token, and [`Refusal::OtherSubject`]; nothing has changed then.

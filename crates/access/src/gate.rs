@@ -43,8 +43,7 @@ impl Access {
         Ok(Credential::new(principal, Proof::Key { digest }))
     }
 
-    /// True for what is no good by a look that costs next to nothing: a token whose time is over,
-    /// whoever signed it.
+    /// True for an expired token. Costs next to nothing: the signature is not checked.
     #[must_use]
     pub fn is_over(&self, text: &str, now_ms: u64) -> bool {
         let text = text.trim();

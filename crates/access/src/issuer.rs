@@ -26,7 +26,7 @@ pub struct Issuer {
 pub struct Terms {
     /// Its name, which is the `iss` of its tokens; none: tokens of any name are its own.
     pub name: Option<String>,
-    /// Audience (`aud`) that tokens must be meant for; none: they must be meant for nobody.
+    /// Audience (`aud`) that tokens must be meant for; none: tokens must have no audience.
     pub audience: Option<String>,
     /// Clock skew that is tolerated, in seconds.
     pub leeway_s: u64,
@@ -147,7 +147,7 @@ impl Issuer {
             (Some(Value::Array(all)), Some(ours)) => {
                 all.iter().any(|one| one.as_str() == Some(ours))
             }
-            // One that is meant for somebody is not meant for who has no name.
+            // A token with an audience is not meant for a server without one.
             (Some(_), _) | (None, Some(_)) => false,
         };
         if is_ours { Ok(()) } else { invalid("it is meant for another audience (aud)") }

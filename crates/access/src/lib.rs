@@ -1,10 +1,9 @@
 //! Authentication and authorization: principals, their credentials and their rights.
 //!
-//! What lives here: principals (nobody in particular, holders of tokens, programs with keys), how
-//! they prove who they are, and [`Rights`], the one place that answers "may this principal do this
-//! to that?". What does not: files (the server reads them), clocks (`now_ms` is an argument),
-//! sockets, and what a topic or a table is.
-//! Start reading at [`rights`], then [`credential`], then [`token`].
+//! What lives here: principals (anonymous clients, holders of tokens, programs with keys), their
+//! credentials, and [`Rights`], the one place that answers "may this principal do this to that?".
+//! What does not: files (the server reads them), clocks (`now_ms` is an argument), sockets, and
+//! what a topic or a table is. Start reading at [`rights`], then [`credential`], then [`token`].
 
 mod claims;
 pub mod credential;

@@ -7,7 +7,7 @@
 //! | --- | --- |
 //! | any | addresses, names without a dot, `….localhost`, `names`, hosts of `origins` |
 //! | with `names`, or on a loopback address without TLS | no others |
-//! | else | every name: whoever may reach it, may reach it without the visitor |
+//! | else | every name: a page that reaches the server gains nothing by a visitor's browser |
 
 use std::net::IpAddr;
 
@@ -31,8 +31,8 @@ enum Known {
 }
 
 impl Names {
-    /// Reads a list such as `instep.example` or `*.example`. `is_private` is a server that nobody
-    /// but its own machine reaches.
+    /// Reads a list such as `instep.example` or `*.example`. `is_private` is a server that is
+    /// reached from its own machine only.
     ///
     /// # Errors
     /// A sentence that names the entry and says what is wrong with it.

@@ -1,4 +1,4 @@
-//! Principals: the proven identity of those who make requests.
+//! Principals: proven identities of clients.
 
 use std::collections::BTreeSet;
 
@@ -6,9 +6,9 @@ use instep_model::row::Fields;
 
 use crate::rights::Right;
 
-/// The principal of those who show nothing.
+/// Principal of clients without a credential.
 pub const ANONYMOUS: &str = "anonymous";
-/// The principal of those who hold the admin key.
+/// Principal of holders of the admin key.
 pub const ADMIN: &str = "admin";
 
 /// Principal of a request, once it is proven.
@@ -68,7 +68,7 @@ impl Principal {
         &self.name
     }
 
-    /// True for nobody in particular.
+    /// True for the anonymous principal.
     #[must_use]
     pub fn is_anonymous(&self) -> bool {
         self.kind == Kind::Anonymous

@@ -15,7 +15,7 @@ pub enum Refusal {
     /// The token is not, or not yet, good.
     #[error("the token is refused: {0}")]
     TokenInvalid(String),
-    /// A connection may get a new token, but not become somebody else.
+    /// A connection may get a new token, but not another subject.
     #[error("the new token is of another subject; connect again with it")]
     OtherSubject,
     /// Too much that is no good was shown from the same address.
@@ -51,7 +51,7 @@ impl Refusal {
         }
     }
 
-    /// True when what was shown is no good, whoever shows it.
+    /// True when the credential itself is invalid.
     #[must_use]
     pub fn is_of_a_proof(&self) -> bool {
         match self {
@@ -63,7 +63,8 @@ impl Refusal {
         }
     }
 
-    /// True when another key or token could help; false when who asks is known and may not.
+    /// True when another key or token could help; false when the principal is known and lacks the
+    /// right.
     #[must_use]
     pub fn asks_for_another(&self) -> bool {
         match self {

@@ -1,11 +1,11 @@
 //! Rights: the one place that answers whether a principal may do something.
 //!
-//! | rights | who asks | may |
+//! | rights | principal | may |
 //! | --- | --- | --- |
 //! | any | holder of the admin key | everything |
-//! | none declared | anybody | join; read what is public; publish where everybody publishes |
+//! | none declared | any | join; read public tables; publish where every member publishes |
 //! | none declared | a token with rights of its own | that too |
-//! | declared | anybody | what a right says whose `who`, `actions`, pattern and `when` all fit |
+//! | declared | any | what a right says whose `who`, `actions`, pattern and `when` all fit |
 
 mod declaration;
 mod wanted;
@@ -50,7 +50,7 @@ pub enum Resource<'a> {
     Topic {
         /// Its name.
         name: &'a str,
-        /// True when everybody who has joined it may publish, if no rights are declared.
+        /// True when every member may publish, if no rights are declared.
         anyone_publishes: bool,
     },
     /// The mail of a server in a dataset.
@@ -66,7 +66,7 @@ pub enum Resource<'a> {
         dataset: &'a str,
         /// Its name.
         name: &'a str,
-        /// True when anybody may read it, if no rights are declared.
+        /// True when every client may read it, if no rights are declared.
         public: bool,
     },
     /// A dataset with everything in it.
@@ -75,7 +75,7 @@ pub enum Resource<'a> {
     Server,
 }
 
-/// The rights of everybody on one server.
+/// Rights of all principals on one server.
 #[derive(Debug, Clone, Default)]
 pub struct Rights {
     /// None: what holds on a server for which no rights are declared.
@@ -172,7 +172,7 @@ impl std::fmt::Display for Resource<'_> {
     }
 }
 
-/// Returns true if anybody may do this while no rights are declared.
+/// Returns true if every client may do this while no rights are declared.
 fn may_undeclared(action: Action, resource: Resource<'_>) -> bool {
     match (action, resource) {
         (Action::Join, Resource::Topic { .. }) => true,

@@ -46,7 +46,7 @@ impl Tokens {
         self.0.iter().any(Issuer::has_keys)
     }
 
-    /// True for a token whose time is over, whoever signed it: a look that costs no cryptography.
+    /// True for an expired token. Costs no cryptography: the signature is not checked.
     pub(crate) fn is_over(&self, text: &str, now_ms: u64) -> bool {
         if text.len() > limits::TOKEN_BYTES {
             return false;
@@ -128,7 +128,7 @@ fn principal(mut claims: Fields, prefix: &str) -> Result<Principal, Refusal> {
     let invalid = |problem: String| Refusal::TokenInvalid(problem);
     let subject = match claims.get("sub") {
         Some(Value::String(subject)) if !subject.is_empty() => format!("{prefix}{subject}"),
-        _ => return Err(invalid("it names nobody (sub)".into())),
+        _ => return Err(invalid("it has no subject (sub)".into())),
     };
     let limit = limits::PRINCIPAL_BYTES - token_name("").len();
     if subject.len() > limit {

@@ -58,7 +58,7 @@ impl Verifier {
     /// A secret that tokens are signed with, from a file.
     pub(crate) fn from_secret(secret: &[u8]) -> Result<Self, String> {
         let secret = secret.trim_ascii();
-        // What everybody may know must not become a secret by a slip of configuration.
+        // A public key must not become a secret by a slip of configuration.
         if secret.starts_with(b"-----BEGIN") || secret.starts_with(b"{") {
             return Err("this is a public key or a key set, not a secret".into());
         }

@@ -60,7 +60,7 @@ fn a_new_token_moves_the_deadline_even_behind_it_and_keeps_the_subject() {
 }
 
 #[test]
-fn who_is_nobody_may_become_somebody_but_not_the_other_way_round() {
+fn an_anonymous_client_may_get_an_identity_and_keeps_it() {
     let access = access(&[OLD]);
     let mut credential = Credential::anonymous();
 

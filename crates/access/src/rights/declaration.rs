@@ -116,7 +116,7 @@ fn compile(
     if actions.is_empty() {
         return Err(("actions", "at least one".into()));
     }
-    // A right that can never be used is a mistake that nobody would notice.
+    // A right that can never be used is a mistake that would go unnoticed.
     for action in actions {
         let (wanted, usable) = match action {
             Action::Join => ("topics", !topics.is_empty()),

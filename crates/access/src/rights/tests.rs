@@ -54,7 +54,7 @@ fn table<'a>(dataset: &'a str, name: &'a str) -> Resource<'a> {
 #[test]
 fn without_declared_rights_the_admin_key_writes_and_what_is_public_is_public() {
     let rights = Rights::compile(&[]).unwrap();
-    let (nobody, admin) = (Principal::anonymous(), Principal::admin());
+    let (anonymous, admin) = (Principal::anonymous(), Principal::admin());
     let public = Resource::Table { dataset: "d", name: "t", public: true };
     let open = Resource::Topic { name: "room:1", anyone_publishes: true };
     let open_to_all =
@@ -70,10 +70,10 @@ fn without_declared_rights_the_admin_key_writes_and_what_is_public_is_public() {
     ];
 
     for (action, resource) in open_to_all {
-        assert_eq!(rights.decide(&nobody, action, resource), Ok(()), "{action:?} {resource:?}");
+        assert_eq!(rights.decide(&anonymous, action, resource), Ok(()), "{action:?} {resource:?}");
     }
     for (action, resource) in closed {
-        assert_eq!(rights.decide(&nobody, action, resource), Err(Refusal::KeyRequired));
+        assert_eq!(rights.decide(&anonymous, action, resource), Err(Refusal::KeyRequired));
         assert!(matches!(
             rights.decide(&program("p", &[]), action, resource),
             Err(Refusal::Forbidden { .. })
@@ -85,14 +85,14 @@ fn without_declared_rights_the_admin_key_writes_and_what_is_public_is_public() {
 #[test]
 fn declared_rights_are_all_there_is() {
     let rights = rights("[[rights]]\nwho = 'role:x'\nactions = ['join']\ntopics = ['a']");
-    let nobody = Principal::anonymous();
+    let anonymous = Principal::anonymous();
     let public = Resource::Table { dataset: "d", name: "t", public: true };
     let open = Resource::Topic { name: "room:1", anyone_publishes: true };
 
     for (action, resource) in
         [(Action::Join, topic("a")), (Action::Read, public), (Action::Publish, open)]
     {
-        assert_eq!(rights.decide(&nobody, action, resource), Err(Refusal::KeyRequired));
+        assert_eq!(rights.decide(&anonymous, action, resource), Err(Refusal::KeyRequired));
         assert_eq!(rights.decide(&Principal::admin(), action, resource), Ok(()));
     }
 }
@@ -101,7 +101,7 @@ fn declared_rights_are_all_there_is() {
 #[test]
 fn a_right_is_for_those_it_names() {
     let who = ["anyone", "anonymous", "token", "role:editor", "key:billing"];
-    let everybody = [
+    let principals = [
         (Principal::anonymous(), [true, true, false, false, false]),
         (holder(json!({"sub": "ann"})), [true, false, true, false, false]),
         (holder(json!({"sub": "eve", "roles": ["editor"]})), [true, false, true, true, false]),
@@ -110,7 +110,7 @@ fn a_right_is_for_those_it_names() {
         (program("other", &["editor"]), [true, false, false, true, false]),
         (Principal::admin(), [true; 5]),
     ];
-    for (principal, expected) in &everybody {
+    for (principal, expected) in &principals {
         for (who, expected) in who.iter().zip(expected) {
             let rights =
                 rights(&format!("[[rights]]\nwho = '{who}'\nactions = ['join']\ntopics = ['a']"));
@@ -221,7 +221,7 @@ fn rights_that_make_no_sense_are_refused_with_their_key() {
         refused(right)
     };
 
-    assert_eq!(with("who", json!("everybody")).key, "who");
+    assert_eq!(with("who", json!("everything")).key, "who");
     assert_eq!(with("who", json!("role:")).key, "who");
     assert_eq!(with("actions", json!([])).key, "actions");
     assert_eq!(with("topics", json!([])).key, "actions");

@@ -263,10 +263,10 @@ fn a_token_is_checked_with_the_keys_and_terms_of_its_own_issuer_only() {
     assert!(refused(OTHER, one.clone(), "a").contains("signature"));
     assert!(refused(SECRET, two.clone(), "b").contains("signature"));
     assert!(refused(SECRET, one.clone(), "b").contains("aud"));
-    for nobody in
+    for issuer in
         [json!("https://three"), json!("https://one/"), json!(null), json!(["https://one"])]
     {
-        assert!(refused(SECRET, nobody, "a").contains("iss"));
+        assert!(refused(SECRET, issuer, "a").contains("iss"));
     }
     let just = NOW / 1000 - 1;
     assert_eq!(told(SECRET, one, "a", just), (Err(Refusal::TokenExpired), true));
