@@ -1,8 +1,8 @@
 //! The Janus door: the wire of 2009, kept for its clients.
 //!
 //! A client subscribes to live topics over plain TCP and gets every message once; another one
-//! publishes and is closed. What the frames look like is in [`codec`], what they mean in
-//! [`request`], what follows from them in [`session`].
+//! publishes and is closed. The form of frames is in [`codec`], their meaning in [`request`], the
+//! state machine in [`session`].
 
 pub mod codec;
 pub mod request;
@@ -29,8 +29,8 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// The name of a session: 128 bits that nobody guesses. Who knows it may take the session over,
-/// so only [`Display`](fmt::Display) shows it.
+/// Token of a session: 128 bits that cannot be guessed. A client that has it may take the session
+/// over, so only [`Display`](fmt::Display) shows it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(u128);
 

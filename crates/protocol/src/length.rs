@@ -32,7 +32,7 @@ pub struct Decoded<'a> {
     pub frame: Option<Cow<'a, [u8]>>,
 }
 
-/// Reads what the other side sends. It owns memory only while a frame is unfinished.
+/// Decoder of the other side's frames. It owns memory only while a frame is unfinished.
 #[derive(Debug, Default)]
 #[allow(clippy::box_collection, reason = "an idle connection has one word for it")]
 pub struct Decoder(Option<Box<Vec<u8>>>);

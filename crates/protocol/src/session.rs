@@ -1,4 +1,4 @@
-//! The session machine: what one client has joined, and what each of its messages leads to.
+//! Session machine: the channels of one client, and the effects of each of its messages.
 //!
 //! The socket is *open* until it is *over*; a topic on it is *absent*, *joining* or *joined*.
 //!
@@ -16,10 +16,10 @@
 //! | ended | – | error to the join; absent | `phx_close` or `phx_error`; absent |
 //!
 //! A new channel beyond the limit is refused: error "too many channels joined".
-//! What comes too often ([`Event::Throttled`]) is a request that is refused: error "rate_limited".
-//! On the socket itself: a heartbeat is answered at once; a malformed frame is answered and
-//! counted, and too many in a row end the session; so do silence, a drain and a lost connection.
-//! The end emits Leave for every channel, then Close (unless the connection is lost), then Ended.
+//! A message over the rate limit ([`Event::Throttled`]) is refused: error "rate_limited". On the
+//! socket itself: a heartbeat is answered at once; a malformed frame is answered and counted, and
+//! too many in a row end the session; so do silence, a drain and a lost connection. The end emits
+//! Leave for every channel, then Close (unless the connection is lost), then Ended.
 //!
 //! Three rules hold for every order of events:
 //! - Each request is answered exactly once, unless its join_ref is stale or the session ends. A
@@ -195,7 +195,7 @@ pub enum Effect {
         /// The text of the JSON object that came with the join.
         params: Bytes,
     },
-    /// Let a channel do what the client asks.
+    /// Allow a channel's request.
     Push {
         /// The channel.
         channel: Channel,
@@ -260,7 +260,7 @@ impl Session {
         }
     }
 
-    /// Takes in what happened. Drain [`Session::next_effect`] before the next event.
+    /// Takes in an event. Drain [`Session::next_effect`] before the next event.
     pub fn handle(&mut self, event: Event<'_>, now: u64) {
         if self.is_over {
             return;
@@ -360,7 +360,7 @@ impl Session {
         }
     }
 
-    /// Tells the client what was wrong, in the form it can make most of, and lives on.
+    /// Tells the client its mistake, in the form it can make most of, and lives on.
     fn reject(&mut self, rejected: &Rejected) {
         let Rejected { error, origin } = rejected;
         match origin.as_deref() {

@@ -3,7 +3,7 @@
 /// A version of the Channels protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Vsn {
-    /// Messages are JSON objects; no binary frames. What a client without `vsn` speaks.
+    /// Messages are JSON objects; no binary frames. Default of clients without `vsn`.
     V1,
     /// Messages are JSON arrays of five elements; binary frames exist.
     V2,

@@ -6,8 +6,8 @@
 //! then     the mask, 4 bytes, from clients only; then the payload
 //! ```
 //!
-//! A [`Decoder`] owns memory only while a frame or a message is unfinished. What arrives whole is
-//! unmasked where it lies and borrowed from there.
+//! A [`Decoder`] owns memory only while a frame or a message is unfinished. A message that arrives
+//! whole is unmasked where it lies and borrowed from there.
 
 mod head;
 #[cfg(test)]
@@ -84,7 +84,7 @@ pub struct Decoded<'a> {
     pub crumbs: u32,
 }
 
-/// Reads what one client sends.
+/// Decoder of the frames of one client.
 #[derive(Debug, Default)]
 pub struct Decoder(Option<Box<Unfinished>>);
 

@@ -287,7 +287,7 @@ struct Parts<'a> {
     data: &'a RawValue,
 }
 
-/// Encodes what went wrong, with the topic if it is about one.
+/// Encodes an error, with the topic if it is about one.
 #[must_use]
 pub fn encode_error(at: Timestamp, code: &str, message: &str, topic: Option<&str>) -> Bytes {
     let mut out = format!("{{\"timestamp\":{at},\"error\":{{\"code\":").into_bytes();

@@ -2,11 +2,11 @@
 //!
 //! ```text
 //! {"action":"subscribe"|"unsubscribe","data":topic}    answered by ACK
-//! {"action":"attach","data":token}                     answered by ACK and what was missed
+//! {"action":"attach","data":token}                     answered by ACK and the missed messages
 //! {"topic","event","message_id","data"}                after PUBLISH; then the server hangs up
 //! ```
 //!
-//! Each of them may have a `key` as well: the secret of one who may do more than anybody may.
+//! Each of them may have a `key` as well: the secret of a client with more rights.
 
 use std::borrow::Cow;
 

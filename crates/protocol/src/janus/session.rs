@@ -24,9 +24,9 @@
 //! | tick | PING; unanswered since the last one: error, Close | error, Close | over |
 //! | drain | Close | Close | over |
 //!
-//! The end emits Leave for every topic, then Close (unless nobody is there to be closed), then
-//! Ended. Every subscribe and unsubscribe is answered once, in the order of its topic. Nothing of
-//! a topic is written before its ACK, and nothing after Leave.
+//! The end emits Leave for every topic, then Close (unless no connection is left to close), then
+//! Ended. Every subscribe and unsubscribe is answered once, in the order of its topic. Nothing of a
+//! topic is written before its ACK, and nothing after Leave.
 //!
 //! A session that is taken over is told [`Event::Lost`] first, if its connection seems to live,
 //! and then [`Event::Attached`]. The session that asked for it is dropped: it has no topics.
@@ -88,7 +88,7 @@ impl Default for Options {
 pub enum Event<'a> {
     /// The client sent a frame.
     Received(Frame<'a>),
-    /// The client sent what is no frame.
+    /// Bytes of the client are no frame.
     Malformed(codec::DecodeError),
     /// A join has been decided. Every `Join` is answered by this or by `ChannelEnded`, except
     /// after `Leave`.
@@ -195,7 +195,7 @@ impl JanusSession {
         session
     }
 
-    /// Takes in what happened. Drain [`JanusSession::next_effect`] before the next event.
+    /// Takes in an event. Drain [`JanusSession::next_effect`] before the next event.
     pub fn handle(&mut self, event: Event<'_>, now: u64) {
         self.now = self.now.max(now);
         if self.life == Life::Over {
@@ -387,7 +387,7 @@ impl JanusSession {
         }
     }
 
-    /// Keeps a frame for the next connection. Who does not come for that much starts anew.
+    /// Keeps a frame for the next connection. A client that leaves too many unread starts anew.
     fn owe(&mut self, frame: Bytes) {
         self.owed_bytes += frame.len();
         self.owed.push_back(frame);

@@ -131,7 +131,7 @@ fn a_payload_that_is_no_object_is_refused_with_the_ref_of_its_request() {
 }
 
 #[test]
-fn a_frame_cut_in_its_payload_still_tells_whom_to_answer() {
+fn a_frame_cut_in_its_payload_still_tells_its_reference() {
     let rejected = v2(r#"["3","7","t","e",{"a":"#).unwrap_err();
 
     assert_eq!(rejected.error.code(), "bad_json");

@@ -1,5 +1,5 @@
 //! Text frames. The five parts are found first, as raw JSON, and understood afterwards, so that a
-//! frame with a fault still tells whom to answer.
+//! frame with a fault still tells its reference.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -18,8 +18,8 @@ use crate::vsn::Vsn;
 pub(super) fn decode(vsn: Vsn, frame: &str) -> Result<Message<'_>, Rejected> {
     let mut parts = Parts::default();
     if frame.len() > limits::FRAME_BYTES {
-        // Only whom to answer is of interest, so the array is not read beyond the topic, and
-        // what follows is no error.
+        // Only the reference is of interest, so the array is not read beyond the topic, and what
+        // follows is no error.
         let _ = parts.find(vsn, frame, TOPIC + 1);
         return Err(parts.reject(DecodeError::FrameTooLarge));
     }

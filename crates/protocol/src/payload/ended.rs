@@ -1,4 +1,4 @@
-//! Ends: what a client is told last, of a stream of events or of a connection.
+//! Ends: last message of a stream of events or of a connection.
 
 use bytes::Bytes;
 use serde::Serialize;

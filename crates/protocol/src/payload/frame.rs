@@ -1,5 +1,5 @@
-//! Frames of rings: what all subscribers of a topic are told alike, encoded once, with the payload
-//! kept once inside what is encoded.
+//! Frames of rings: messages to all subscribers of a topic, encoded once, with the payload kept
+//! once inside the encoded bytes.
 
 use bytes::Bytes;
 use instep_model::feed::{BOOKMARK_EVENT, Notice};
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn a_payload_is_kept_once_inside_what_is_encoded_whoever_makes_the_frame() {
+    fn every_maker_of_frames_keeps_the_payload_once_inside_the_encoded_bytes() {
         let json = Bytes::from_static(br#"{"a":"]"}"#);
 
         let frame = of_json("room:a", "said", json.clone(), None);

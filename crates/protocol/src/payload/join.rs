@@ -1,4 +1,4 @@
-//! Replies to joins: what they carry, and what they leave to pushes.
+//! Replies to joins: rows that they carry, and rows that they leave to pushes.
 //!
 //! The reply carries the new position when it is complete in itself. When rows follow as pushes it
 //! carries the client's own position, or none, and `pending: true`; the last push carries the new
@@ -15,7 +15,7 @@ use super::rows::Rows;
 #[cfg(test)]
 mod tests;
 
-/// Limits of what joins carry in one message.
+/// Limits of rows in one message behind a join.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JoinLimits {
     /// Rows of a reply.

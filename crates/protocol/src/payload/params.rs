@@ -1,4 +1,4 @@
-//! Parameters of joins, and pushes about presence: what is read of what clients say.
+//! Parameters of joins, and pushes about presence, parsed.
 //!
 //! | said | read as |
 //! | --- | --- |
@@ -9,7 +9,7 @@
 //! | `config.broadcast` | messages of bytes come under a name |
 //! | `access_token` | the token to go on with |
 //!
-//! What is of another kind than expected is as if it was not said, but for a meta.
+//! A field of another kind than expected counts as absent, except a meta.
 
 use instep_model::presence::PresenceError;
 use serde_json::{Map, Value, json};
@@ -48,7 +48,7 @@ impl JoinParams {
     #[must_use]
     pub fn read(params: &Value) -> Self {
         let ours = params.get("presence");
-        // So joins whoever tracks itself later, by a push.
+        // So joins a client that tracks itself later, by a push.
         let theirs = params.pointer("/config/presence");
         let field = |name: &str| ours.and_then(|ours| ours.get(name));
         let keys = [field("key"), params.get("key"), theirs.and_then(|theirs| theirs.get("key"))];

@@ -1,8 +1,8 @@
 //! Rows that follow a reply or a gap: changes, or a whole topic in chunks, cut as the client takes
 //! them.
 //!
-//! Rows of tables are shared with the state of the dataset, so that what waits here is little more
-//! than a list of them; what views show is made for the joiner.
+//! Rows of tables are shared with the state of the dataset, so that a queue of them is little more
+//! than a list of pointers; rows of views are made for the joiner.
 
 use std::sync::Arc;
 use std::vec::IntoIter;

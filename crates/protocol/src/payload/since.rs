@@ -1,4 +1,4 @@
-//! Resume points: what a joiner shows to go on from.
+//! Resume points: positions that a joiner shows to go on from.
 
 use instep_model::live::LivePlace;
 use instep_model::position::Position;

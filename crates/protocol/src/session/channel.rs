@@ -1,4 +1,4 @@
-//! A channel: one join of one topic on one socket, and what waits for it.
+//! A channel: one join of one topic on one socket, and the messages that wait for it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

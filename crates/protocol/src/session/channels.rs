@@ -221,7 +221,7 @@ impl Session {
         self.decline(channel, held);
     }
 
-    /// Answers what waited for a join that came to nothing.
+    /// Answers the messages that waited for a join that failed.
     fn decline(&mut self, channel: &Channel, held: VecDeque<Held>) {
         for held in held {
             match held {
@@ -303,7 +303,7 @@ impl Session {
         }
     }
 
-    /// Removes the channel of a topic; what it held no longer counts.
+    /// Removes the channel of a topic; messages that it held no longer count.
     fn take(&mut self, topic: &str) -> Option<Entry> {
         let entry = self.channels.remove(topic)?;
         if let Phase::Joining { held, .. } = &entry.phase {

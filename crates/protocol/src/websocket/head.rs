@@ -57,7 +57,7 @@ pub(super) struct Head {
 }
 
 impl Head {
-    /// Reads a head; none when it is not complete. What is wrong is said as soon as it is seen.
+    /// Reads a head; none when it is not complete. A mistake is told as soon as it is seen.
     pub(super) fn parse(input: &[u8]) -> Result<Option<Self>, Violation> {
         let Some(&first) = input.first() else {
             return Ok(None);

@@ -201,7 +201,7 @@ struct World {
     publish: Option<ReplyTo>,
     /// True when a topic is joined, false while it is joining; absent topics are not in it.
     topics: BTreeMap<String, bool>,
-    /// Answers that are due, and those that came: ACKs and errors.
+    /// Answers that are due, and answers that came: ACKs and errors.
     due: usize,
     answered: usize,
     publishing: bool,

@@ -101,7 +101,7 @@ struct World {
     requests: BTreeMap<String, usize>,
     /// The joins without an answer, by topic.
     joining: BTreeMap<String, String>,
-    /// The joins that have been answered, and those that have ended.
+    /// Joins that have been answered, and joins that have ended.
     answered: BTreeSet<String>,
     ended: BTreeMap<String, u64>,
     left: BTreeSet<String>,

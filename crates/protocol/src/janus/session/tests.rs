@@ -396,7 +396,7 @@ fn jan_u5_a_session_is_taken_up_again_and_goes_on_with_what_it_is_owed() {
 }
 
 #[test]
-fn jan_u5_a_session_that_nobody_takes_up_expires() {
+fn jan_u5_a_session_without_a_connection_expires() {
     let mut client = Client::subscribed();
 
     client.takes(Event::Lost, &[]);

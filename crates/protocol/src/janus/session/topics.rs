@@ -11,7 +11,7 @@ use crate::encode::Body;
 use crate::janus::codec;
 use crate::session::{CLOSE_POLICY, Channel, Effect, Ending, JoinOutcome};
 
-/// The event of what a topic tells at the join, where it tells anything.
+/// Event of the rows that a topic tells at the join, where it tells any.
 const JOINED_EVENT: &str = "joined";
 
 /// A topic of a session.
