@@ -1,9 +1,9 @@
-//! Bodies of messages on disk, by their number: what does not belong in memory and outlives the
-//! log's entries.
+//! Bodies of messages on disk, by their number: they do not belong in memory, and outlive the log's
+//! entries.
 //!
-//! The log is the truth, and this file is derived from it: whoever drives it writes a body again
-//! as often as it likes, and says with [`BodyFile::sync`] when what it has written must be there
-//! after a power failure. It is an `SQLite` database, made with the first body.
+//! The log is the truth, and this file is derived from it: the caller may write a body again as
+//! often as it likes, and says with [`BodyFile::sync`] when its writes must survive a power
+//! failure. It is an `SQLite` database, made with the first body.
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Write as _};
@@ -66,7 +66,7 @@ pub enum BodyError {
         /// The file.
         file: PathBuf,
     },
-    /// Something else than a file has its name, or that of what waits beside it.
+    /// Something else than a file has its name, or the name of its write-ahead log.
     #[error("{}: {error}", file.display())]
     Irregular {
         /// The path.
@@ -85,7 +85,7 @@ pub enum BodyError {
 /// A body as it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
-    /// It is what was written.
+    /// The body is intact.
     Whole(Bytes),
     /// It is not there.
     Missing,
@@ -185,7 +185,7 @@ impl BodyFile {
         })
     }
 
-    /// Bytes of the file and of what waits beside it.
+    /// Bytes of the file and of its write-ahead log.
     #[must_use]
     pub fn size(&self) -> u64 {
         let size = |file: &Path| std::fs::metadata(file).map_or(0, |found| found.len());
@@ -248,13 +248,13 @@ impl BodyFile {
         self.file.with_extension("db-damaged")
     }
 
-    /// Moves a file that cannot be read to the folder of what is damaged, so that the next write
+    /// Moves a file that cannot be read to the folder of damaged files, so that the next write
     /// begins another one.
     ///
     /// # Errors
     /// When the disk refuses.
     pub fn move_aside(&self) -> io::Result<PathBuf> {
-        // Held meanwhile: whoever opened the file now would write to what is put aside.
+        // Held meanwhile: a process that opened the file now would write to the copy put aside.
         let _closed = self.close();
         move_aside(&self.file)
     }
@@ -321,8 +321,8 @@ fn is_of_another_layout(error: &rusqlite::Error) -> bool {
         && error.to_string().contains("no such table")
 }
 
-/// Moves the file of the bodies in a directory to the folder of what is damaged, under a name that
-/// is not taken, with what waits beside it.
+/// Moves the file of the bodies in a directory to the folder of damaged files, under a name that is
+/// not taken, with its write-ahead log.
 fn move_aside(file: &Path) -> io::Result<PathBuf> {
     let directory = file.parent().unwrap_or_else(|| Path::new("."));
     let damaged = directory.join(crate::repair::ASIDE);
@@ -386,7 +386,7 @@ fn write_private(file: &Path, text: &str) -> io::Result<()> {
     options.open(file)?.write_all(text.as_bytes())
 }
 
-/// Refuses what `SQLite` would wait for: only files are opened, and beside them no links.
+/// Refuses paths that `SQLite` would block on: only files are opened, and no links beside them.
 fn regular_files(file: &Path) -> Result<(), BodyError> {
     for ending in ["db", "db-wal", "db-journal"] {
         let file = file.with_extension(ending);
@@ -402,8 +402,8 @@ fn regular_files(file: &Path) -> Result<(), BodyError> {
 fn open(file: &Path) -> Result<Connection, BodyError> {
     regular_files(file)?;
     let failed = |error| BodyError::Database { file: file.to_owned(), error };
-    // `SQLite` makes files for everybody to read, as far as the umask lets it, and gives those
-    // beside a file its mode. Where this fails, it says why.
+    // `SQLite` makes files that every user can read, as far as the umask lets it, and gives its
+    // side files the same mode. Where this fails, it says why.
     drop(OpenOptions::new().append(true).create(true).mode(FILE_MODE).open(file));
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE

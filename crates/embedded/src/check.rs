@@ -1,4 +1,4 @@
-//! Looks at a directory without changing it: what `instep check` shows.
+//! Check of a directory, without changing it: `instep check`.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ pub struct Report {
     pub segments: usize,
     /// Bytes of good frames.
     pub bytes: u64,
-    /// An unfinished write, which the next open cuts off. Nobody was promised that entry.
+    /// An unfinished write, which the next open cuts off. That entry was never acknowledged.
     pub torn: Option<TornTail>,
     /// The log does not open because of this.
     pub damage: Option<Damage>,
@@ -123,7 +123,7 @@ pub fn check(
     let lock = directory.join(segment::LOCK);
     let _held = match disk.lock(&lock, Sharing::Shared) {
         Ok(held) => Some(held),
-        // Nobody ever opened it, so nobody has it open.
+        // Never opened, so no process has it open.
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
             return Err(OpenError::Locked { directory: directory.to_owned() });

@@ -25,7 +25,7 @@ pub struct Datasets {
     root: PathBuf,
 }
 
-/// Kind of what lies at the path of a dataset.
+/// Kind of a dataset's path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
     /// Nothing at all.
@@ -60,8 +60,8 @@ pub struct Listing {
 }
 
 impl Datasets {
-    /// Takes a directory in hand, and makes it where it is missing: what was left half-made or
-    /// half-removed is removed. What has a name is not looked at.
+    /// Opens a directory, and makes it where it is missing: datasets left half-made or half-removed
+    /// are removed. Those with a final name are not looked at.
     ///
     /// # Errors
     /// When the directory cannot be made or listed.
@@ -122,7 +122,7 @@ impl Datasets {
         Ok(listing)
     }
 
-    /// Checks what lies at the path of a dataset.
+    /// Looks up the kind of a dataset's path.
     ///
     /// # Errors
     /// When it cannot be looked at.
@@ -133,7 +133,7 @@ impl Datasets {
     /// Makes a dataset, whole or not at all: `fill` fills a directory, which then gets its name.
     ///
     /// # Errors
-    /// What `fill` or the system answers; nothing is left then.
+    /// Error of `fill` or of the system; nothing is left then.
     pub fn make<E: From<io::Error>>(
         &self,
         name: &Name,
@@ -149,14 +149,14 @@ impl Datasets {
             Ok(())
         });
         if made.is_err() {
-            // Best effort: what stays is removed at the next start.
+            // Best effort: leftovers are removed at the next start.
             let _ = self.empty(&unnamed);
         }
         made?;
         let synced = self.disk.sync_directory(&self.root);
         if synced.is_err() {
-            // Whoever is told that it failed must not find it there later; if that fails too, the
-            // dataset is there, whole and empty.
+            // A caller that was told of the failure must not find it there later; if that fails
+            // too, the dataset is there, whole and empty.
             let _ = self.remove(name);
         }
         Ok(synced?)
@@ -191,14 +191,14 @@ impl Datasets {
         let aside = self.root.join(aside);
         self.disk.rename(path, &aside)?;
         if let Err(error) = self.disk.sync_directory(&self.root) {
-            // Whoever is told that it failed finds it there; where that fails too, it is gone.
+            // A caller that was told of the failure finds it there; if that fails too, it is gone.
             let _ = self.disk.rename(&aside, path);
             return Err(error);
         }
         Ok(self.empty(&aside).err().map(|error| Leftover { path: aside, error }))
     }
 
-    /// Removes a directory with all that is in it, if it is there. What a link leads to stays.
+    /// Removes a directory with all that is in it, if it is there. Targets of links stay.
     fn empty(&self, path: &Path) -> io::Result<()> {
         let (parent, name) = (path.parent().unwrap_or(path), path.file_name().unwrap_or_default());
         if self.disk.list(parent)?.iter().any(|file| file.as_str() == name) {
@@ -213,7 +213,7 @@ impl Datasets {
         self.disk.remove_directory(path)
     }
 
-    /// Checks what lies at a path.
+    /// Looks up the kind of a path.
     fn look(&self, path: &Path) -> io::Result<Found> {
         let directories = match self.disk.directories(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),

@@ -1,8 +1,7 @@
-//! The file that says by which views the readers of a dataset were told: `views.json` beside the
-//! log.
+//! Definitions of the views by which readers of a dataset were told: `views.json` beside the log.
 //!
-//! It is small, and replaced as a whole: written under a temporary name, synced, renamed. Whoever
-//! finds none, or one that it cannot read, takes every view for a changed one.
+//! It is small, and replaced as a whole: written under a temporary name, synced, renamed. If it is
+//! missing or cannot be read, every view counts as changed.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -19,7 +19,7 @@ use instep_model::position::{Incarnation, Revision};
 pub struct Damage {
     /// The file.
     pub file: PathBuf,
-    /// The first byte that is not what was written.
+    /// Offset of the first damaged byte.
     pub offset: u64,
     /// The first entry that cannot be read.
     pub revision: Revision,
@@ -112,7 +112,7 @@ pub enum OpenError {
         /// The directory.
         directory: PathBuf,
     },
-    /// A sync failed: what was recovered may not be durable.
+    /// A sync failed: recovered entries may not be durable.
     #[error("cannot sync {}: {source}", path.display())]
     SyncFailed {
         /// The file or directory.
@@ -137,8 +137,8 @@ impl From<Damage> for OpenError {
 }
 
 impl OpenError {
-    /// True when what is stored is not what was written, or cannot be read by this program:
-    /// another try would find the same.
+    /// True when the stored data is damaged, or cannot be read by this program: another try would
+    /// find the same.
     #[must_use]
     pub fn is_damage(&self) -> bool {
         match self {
@@ -156,7 +156,7 @@ impl OpenError {
         }
     }
 
-    /// Sorts what the operating system said about `path`.
+    /// Sorts an error of the operating system about `path`.
     pub fn of(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| match (Shortage::of(&source), source.kind()) {

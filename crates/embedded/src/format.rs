@@ -164,7 +164,7 @@ impl Frame {
     }
 }
 
-/// Replaces what is in `buffer` by one frame, and returns its checksum.
+/// Replaces the content of `buffer` by one frame, and returns its checksum.
 pub(crate) fn encode_frame(
     buffer: &mut Vec<u8>,
     incarnation: u64,

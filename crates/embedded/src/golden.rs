@@ -30,7 +30,7 @@ fn text_of(bytes: &[u8]) -> String {
     bytes.chunks(LINE).map(|bytes| line(bytes) + "\n").collect()
 }
 
-/// Holds the bytes of a file against those that are committed, which it answers.
+/// Compares the bytes of a file with the committed ones, and returns these.
 pub(crate) fn hold(name: &str, now: &[u8]) -> Vec<u8> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
     if !path.exists() && std::env::var_os("WRITE_GOLDEN").is_some() {

@@ -1,9 +1,9 @@
 //! Identity of a directory: whether it is the one that was written here, or a copy.
 //!
-//! A copy that is put back is another history: what was committed after it was made is gone, and
-//! numbers are given a second time. So the identity is a file that names what no copy can have:
-//! its own inode and the moment in which it was made. It is made anew at each opening and at each
-//! orderly closing, so that even a copy over the same files is told from them.
+//! A copy that is put back is another history: later commits are gone, and numbers are given a
+//! second time. So the identity is a file that names properties that no copy can have: its own
+//! inode and the moment in which it was made. It is made anew at each opening and at each orderly
+//! closing, so that even a copy over the same files is told from them.
 //!
 //! ```text
 //! instep identity 1
@@ -12,7 +12,7 @@
 //! ```
 //!
 //! A move within a file system keeps both. A snapshot of a whole file system keeps them as well and
-//! cannot be told: `instep restore` is for whoever puts one back.
+//! cannot be told: `instep restore` is for an operator who puts one back.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -51,7 +51,7 @@ struct Marks {
     born: Option<u128>,
 }
 
-/// Looks whether a directory is what was written here.
+/// Checks the identity of a directory: the original or a copy.
 ///
 /// # Errors
 /// When the file cannot be read, or a newer Instep wrote it.
@@ -63,7 +63,7 @@ pub fn look(directory: &Path) -> Result<Identity, OpenError> {
         file => file.map_err(of)?,
     };
     let mut text = String::new();
-    // What is not text is no identity, and so that of a copy.
+    // A file that is not text is no identity, so the directory is a copy.
     let read = Read::by_ref(&mut file).take(BYTES).read_to_string(&mut text);
     if let Err(error) = read
         && error.kind() != io::ErrorKind::InvalidData
@@ -77,10 +77,10 @@ pub fn look(directory: &Path) -> Result<Identity, OpenError> {
     }
 }
 
-/// Says that a directory is what is written here, now.
+/// Writes the identity of a directory as it is now.
 ///
 /// # Errors
-/// When the file cannot be written. The identity is then what it was.
+/// When the file cannot be written. The identity is then unchanged.
 pub fn write(directory: &Path) -> io::Result<()> {
     let unfinished = directory.join(UNFINISHED);
     match std::fs::remove_file(&unfinished) {

@@ -4,9 +4,9 @@
 //! [`preallocator`], [`snapshot`] files, [`bodies`] of messages, [`definitions`] of views,
 //! [`datasets`] as directories, [`check`] and [`repair`], [`identity`] (whether a directory is a
 //! copy), and [`real::RealDisk`].
-//! What does not: threads (whoever owns the log runs the preallocator), clocks, random sources,
-//! and the meaning of an entry. The format is drawn in `docs/internals/log-format.md`.
-//! Start reading at [`log`], then [`scan`], then [`format`](mod@format).
+//! What does not: threads (the owner of the log runs the preallocator), clocks, random sources, and
+//! the meaning of an entry. The format is drawn in `docs/internals/log-format.md`. Start reading at
+//! [`log`], then [`scan`], then [`format`](mod@format).
 
 pub mod bodies;
 pub mod check;

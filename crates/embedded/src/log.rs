@@ -59,7 +59,7 @@ pub struct Options {
 pub enum Trimming {
     /// Only below [`SnapshotStore::safe_floor`], whatever is asked.
     BelowSnapshots,
-    /// As far as it is asked: the caller knows that nobody needs more.
+    /// As far as it is asked: the caller knows that no reader needs more.
     AsAsked,
 }
 
@@ -76,7 +76,7 @@ pub struct Recovery {
     pub torn: Option<TornTail>,
 }
 
-/// A segment file, for deciding what to trim.
+/// A segment file, for trimming.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SegmentInfo {
     /// Its first entry.
@@ -131,8 +131,8 @@ impl EmbeddedLog {
         recovery::open(disk, options)
     }
 
-    /// Opens the log of a directory that is a copy, and gives what is in it another identity: from
-    /// here on it is `options.new_incarnation`. An empty directory begins its first history.
+    /// Opens the log of a directory that is a copy, and gives it another identity: from here on it
+    /// is `options.new_incarnation`. An empty directory begins its first history.
     ///
     /// # Errors
     /// See [`OpenError`]. Doing it again is safe, and gives another identity again.

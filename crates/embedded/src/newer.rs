@@ -2,9 +2,10 @@
 //! is changed.
 //!
 //! Every header keeps its length and the place of its version, so an older program can tell a
-//! newer file from a damaged one. All of them are looked at, also those that nothing would be read
-//! from: a repair must not move aside what only looks useless to a program that cannot read it.
-//! What a file contains has formats of its own; who knows them looks with [`snapshot::beginnings`].
+//! newer file from a damaged one. All files are looked at, also those that no data would be read
+//! from: a repair must not move aside a file that only looks useless to a program that cannot read
+//! it. The contents of a file have formats of their own; a caller that knows them looks with
+//! [`snapshot::beginnings`].
 //!
 //! [`snapshot::beginnings`]: crate::snapshot::beginnings
 
@@ -21,7 +22,7 @@ use crate::{segment, snapshot};
 /// Refuses a directory in which the header of any file is of a newer version.
 ///
 /// # Errors
-/// [`OpenError::NewerFormat`], and what the disk refuses.
+/// [`OpenError::NewerFormat`], and errors of the disk.
 pub(crate) fn refuse(disk: &dyn Disk, directory: &Path) -> Result<(), OpenError> {
     let names = match disk.list(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -54,7 +55,7 @@ fn refuse_file(disk: &dyn Disk, path: &Path, magic: [u8; 8]) -> Result<(), OpenE
         Err(HeaderFault::Newer(found)) => {
             Err(OpenError::NewerFormat { file: path.to_owned(), found, known: VERSION })
         }
-        // Damage is found, and told with its place, by whoever reads the rest.
+        // Damage is found, and told with its place, when the rest is read.
         Ok(_) | Err(HeaderFault::Damaged(_)) => Ok(()),
     }
 }

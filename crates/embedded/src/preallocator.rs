@@ -1,6 +1,6 @@
 //! Prepares the next segment beside the appender, so that an append never waits for zeros.
 //!
-//! The engine starts no thread: whoever owns the log asks [`Preallocator::is_wanted`] behind an
+//! The engine starts no thread: the owner of the log asks [`Preallocator::is_wanted`] behind an
 //! append, and runs [`Preallocator::prepare`] on another thread. Without it the appender prepares
 //! its segments itself.
 
@@ -60,7 +60,7 @@ impl Preallocator {
         Self { disk, path: directory.join(PREPARED), spare, _lock: lock }
     }
 
-    /// Returns true if a segment is wanted, and nobody prepares it yet.
+    /// Returns true if a segment is wanted, and none is being prepared.
     #[must_use]
     pub fn is_wanted(&self) -> bool {
         matches!(*self.spare.stock(), Stock::Wanted(_))
@@ -69,7 +69,7 @@ impl Preallocator {
     /// Prepares a segment if one is wanted, and says whether it did.
     ///
     /// # Errors
-    /// [`OpenError::StorageFull`] and what else the disk refuses. Harmless: the appender tries for
+    /// [`OpenError::StorageFull`] and other errors of the disk. Harmless: the appender tries for
     /// itself when it needs the segment, and asks here again after that.
     pub fn prepare(&self) -> Result<bool, OpenError> {
         let mut stock = self.spare.stock();
@@ -81,7 +81,7 @@ impl Preallocator {
         let closed = matches!(*stock, Stock::Closed);
         match made {
             Ok(file) if !closed => *stock = Stock::Ready(Prepared { file, bytes }),
-            // Best effort: the next open removes what stays.
+            // Best effort: the next open removes leftovers.
             Ok(_) => drop(self.disk.remove(&self.path)),
             Err(_) if closed => {}
             Err(error) => {
@@ -127,7 +127,7 @@ impl Spare {
     pub(crate) fn give_up(&self, disk: &dyn Disk, directory: &Path) {
         if let Some((path, prepared)) = self.take(directory, 0) {
             drop(prepared);
-            // Best effort: the next open removes what stays.
+            // Best effort: the next open removes leftovers.
             let _ = disk.remove(&path);
             *self.stock() = Stock::Failed;
         }

@@ -1,6 +1,6 @@
 //! The real disk: `std::fs`, with the syncs that the contract asks for.
 //!
-//! What it makes is for its owner alone, whatever the umask: rows are not for every local user.
+//! Files are readable by their owner alone, whatever the umask: rows are not for every local user.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
@@ -33,7 +33,7 @@ impl Disk for RealDisk {
         let write = access == Access::Write;
         let mut options = OpenOptions::new();
         options.read(true).write(write);
-        // Readers wait for descriptors like everybody else: the reserve is for what is written.
+        // Readers wait for descriptors like all other threads: the reserve is for writes.
         let file = match access {
             Access::Read => options.open(path),
             Access::Write => reserve::with(|| options.open(path)),
@@ -90,8 +90,8 @@ impl Disk for RealDisk {
         Ok(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// Locks the directory of the file as well: the file can be deleted under its holder, and
-    /// whoever came then would lock another one of that name.
+    /// Locks the directory of the file as well: the file can be deleted under its holder, and the
+    /// next process would lock another one of that name.
     fn lock(&self, path: &Path, sharing: Sharing) -> io::Result<Box<dyn DiskLock>> {
         let directory = lock_directory(path.parent().unwrap_or(Path::new("")), sharing)?;
         regular_or_none(path)?;
@@ -102,7 +102,7 @@ impl Disk for RealDisk {
         }
         let file = match sharing {
             Sharing::Exclusive => {
-                // Who takes a directory alone is going to write to it.
+                // A process that takes a directory exclusively is going to write to it.
                 reserve::fill();
                 let mut options = OpenOptions::new();
                 options.write(true).create(true).truncate(false).mode(FILE_MODE).open(path)?
@@ -114,11 +114,11 @@ impl Disk for RealDisk {
     }
 }
 
-/// Regular file: refuses everything else at a path without opening it. Opening a pipe waits for
-/// somebody at its other end, and opening a device may do anything.
+/// Regular file: refuses everything else at a path without opening it. Opening a pipe waits for a
+/// process at its other end, and opening a device may do anything.
 ///
 /// # Errors
-/// The operating system's; what lies there instead.
+/// The operating system's; the kind of file found instead.
 pub fn regular(path: &Path) -> io::Result<()> {
     let kind = std::fs::metadata(path)?.file_type();
     let found = match kind {

@@ -1,9 +1,9 @@
-//! Opening: what a crash left becomes a log again, or is refused.
+//! Recovery: makes a log again of the files that a crash left, or refuses them.
 //!
 //! Nothing that recovery finds is published before it is durable. After a kill the newest frame
 //! may exist only in the page cache, and after a failed sync the kernel may believe that it is
-//! written when it is not. So the newest frame is written once more, and synced, before anybody
-//! can read it: a crash right after open must not take it back (I5).
+//! written when it is not. So the newest frame is written once more, and synced, before any reader
+//! can see it: a crash right after open must not take it back (I5).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -61,7 +61,7 @@ pub(crate) fn open_anew(disk: Arc<dyn Disk>, options: Options) -> Result<Embedde
     open_locked(disk, options, lock)
 }
 
-/// Makes what is missing of a directory, and takes it.
+/// Makes missing files of a directory, and locks it.
 fn enter(disk: &dyn Disk, directory: &Path) -> Result<Arc<dyn DiskLock>, OpenError> {
     newer::refuse(disk, directory)?;
     let snapshots = directory.join(segment::SNAPSHOTS);
@@ -81,7 +81,7 @@ fn open_locked(
     if repaired && !repair::is_done_but_for_its_marker(&*disk, &directory)? {
         return Err(OpenError::RepairUnfinished { directory });
     }
-    // Before anything changes: what a newer program has written is refused as it is.
+    // Before anything changes: files of a newer program are refused as they are.
     let mut scan = scan::scan(&*disk, &directory, rules(&options))?;
     if let Some(damage) = scan.damage.take() {
         return Err(damage.into());
@@ -115,7 +115,7 @@ fn rules(options: &Options) -> Rules {
     Rules { newest_entry: options.newest_entry, ..Rules::CHAIN }
 }
 
-/// Removes what a crash left half-made.
+/// Removes files that a crash left half-made.
 fn remove_unfinished(disk: &dyn Disk, directory: &Path) -> Result<(), OpenError> {
     for name in disk.list(directory).map_err(OpenError::of(directory))? {
         if name.ends_with(segment::UNFINISHED) {

@@ -1,13 +1,12 @@
-//! Keeps of a damaged log what can be read: what `instep check --repair` does.
+//! Repair: keeps the readable entries of a damaged log, for `instep check --repair`.
 //!
-//! What is kept is decided in `choice`: as many entries as possible behind a state that is whole.
-//! If these are all that there were, only history is given up, and all goes on as before. If
-//! entries behind them are lost, continuity cannot be proven there, so a new incarnation begins
-//! (I2): every reader starts anew.
+//! `choice` decides what to keep: as many entries as possible behind a state that is whole. If
+//! these are all that there were, only history is given up, and all goes on as before. If entries
+//! behind them are lost, continuity cannot be proven there, so a new incarnation begins (I2): every
+//! reader starts anew.
 //!
 //! The plan is written into a marker before anything is touched, and the marker is removed last.
-//! Nothing is deleted: what is of no use to the log is moved to a folder of its own under
-//! `damaged`.
+//! Nothing is deleted: files of no use to the log are moved to a folder of its own under `damaged`.
 //!
 //! Every step can be done twice, so a crash in a repair is repaired by running it again; a log
 //! with a marker does not open. Doing a step twice is more than looking whether it is done: a name
@@ -38,7 +37,7 @@ use marker::{MARKER, read_marker, write_marker};
 mod choice;
 mod marker;
 
-/// The folder that keeps what was cut off.
+/// Folder of the parts that were cut off.
 pub(crate) const ASIDE: &str = "damaged";
 const BLOCK_BYTES: usize = 1024 * 1024;
 
@@ -105,7 +104,7 @@ pub(crate) fn is_unfinished(disk: &dyn Disk, directory: &Path) -> Result<bool, O
     Ok(names.iter().any(|name| name == MARKER))
 }
 
-/// Keeps what can be read, moves the rest aside, and completes a repair that was interrupted. A log
+/// Keeps readable entries, moves the rest aside, and completes a repair that was interrupted. A log
 /// that is not damaged is left alone.
 ///
 /// # Errors
@@ -187,7 +186,7 @@ fn take(disk: &dyn Disk, directory: &Path) -> Result<Arc<dyn DiskLock>, OpenErro
     take_lock(disk, directory)
 }
 
-/// Ends a repair, and reads what it made before anybody is told that it is whole.
+/// Ends a repair, and reads the result before it is reported as whole.
 fn finish(disk: &dyn Disk, directory: &Path) -> Result<(), OpenError> {
     remove_marker(disk, directory)?;
     let left = scan::scan(disk, directory, Rules::CHAIN)?.damage;
@@ -360,7 +359,7 @@ fn progress(disk: &dyn Disk, directory: &Path, plan: &Plan) -> Result<Progress, 
     Ok(progress)
 }
 
-/// Takes back what an earlier attempt moved aside.
+/// Moves back the files that an earlier attempt moved aside.
 fn take_back(disk: &dyn Disk, directory: &Path, aside: &Path) -> Result<(), OpenError> {
     let snapshots = directory.join(segment::SNAPSHOTS);
     for first in behind(disk, aside, segment::firsts, Revision::ZERO)? {
@@ -372,7 +371,7 @@ fn take_back(disk: &dyn Disk, directory: &Path, aside: &Path) -> Result<(), Open
     Ok(())
 }
 
-/// Moves aside what lies behind the newest entry that is kept.
+/// Moves aside everything behind the newest entry that is kept.
 fn cut_off(
     disk: &dyn Disk,
     directory: &Path,
@@ -409,8 +408,8 @@ fn behind(
     Ok(of_kind(&names).into_iter().filter(|revision| *revision > head).collect())
 }
 
-/// Takes back what an earlier attempt moved aside, to be moved once more: its name there may not
-/// be durable.
+/// Moves back the files that an earlier attempt moved aside, to be moved once more: its name there
+/// may not be durable.
 fn restore(disk: &dyn Disk, path: &Path, aside: &Path) -> Result<(), OpenError> {
     match disk.open(path, Access::Read) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {

@@ -1,10 +1,10 @@
-//! Reads a whole directory once and says what is good, what is torn and what is damaged.
+//! Scan of a whole directory, once: which entries are good, torn or damaged.
 //!
 //! Only reading happens here; [`crate::recovery`] and [`crate::repair`] act on the outcome.
 //!
 //! A segment's successor appears only after the segment's last frame was synced. So only the end
 //! of the last segment can be torn: at the first bad frame the rest of that segment is searched
-//! for a whole frame of a higher revision. None: an unfinished write, which nobody was promised.
+//! for a whole frame of a higher revision. None: an unfinished write, which was never acknowledged.
 //! Any, or a later segment: damage.
 
 use std::io;
@@ -57,7 +57,7 @@ pub(crate) struct Scanned {
     pub(crate) length: u64,
 }
 
-/// An unfinished write that was cut off at open: nobody was promised that entry.
+/// An unfinished write that was cut off at open: that entry was never acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TornTail {
     /// The segment.
@@ -123,7 +123,7 @@ pub(crate) fn lineage_of<'a>(headers: impl Iterator<Item = &'a Header>) -> Vec<H
 }
 
 /// Reads everything. Damage is an outcome, not an error; a file of another history is one: it was
-/// put there, and whoever did that decides.
+/// put there, and the operator who did that decides.
 pub(crate) fn scan(disk: &dyn Disk, directory: &Path, rules: Rules) -> Result<Scan, OpenError> {
     let scan = scan_to_repair(disk, directory, rules)?;
     match scan.foreign {

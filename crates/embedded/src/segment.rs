@@ -1,4 +1,4 @@
-//! One segment file: its name, its frames in order, and what lies behind them.
+//! One segment file: its name, its frames in order, and its tail.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -99,7 +99,7 @@ pub(crate) fn write_zeros(file: &dyn DiskFile, start: u64, end: u64) -> io::Resu
     Ok(())
 }
 
-/// A count of bytes as a length in memory; what does not fit is as good as endless.
+/// A count of bytes as a length in memory; one that does not fit is as good as endless.
 pub(crate) fn length_of(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
@@ -122,7 +122,7 @@ pub(crate) struct Walk<'a> {
     filled: usize,
 }
 
-/// Tail of a segment: what lies behind the last good frame.
+/// Tail of a segment: bytes behind the last good frame.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Tail {
     /// The newest whole frame found there.

@@ -45,7 +45,7 @@ pub enum SnapshotError {
         /// The revision that was asked for.
         revision: Revision,
     },
-    /// The file is not what was written.
+    /// The file is damaged.
     #[error("the snapshot {} is damaged: {detail}", file.display())]
     Damaged {
         /// The file.
@@ -84,7 +84,7 @@ pub enum SnapshotError {
     /// No space is left; nothing was changed.
     #[error("no space left for a snapshot: {0}")]
     StorageFull(io::Error),
-    /// The storage refused; what was there before is unchanged.
+    /// The storage refused; earlier files are unchanged.
     #[error("cannot use {}: {source}", path.display())]
     Storage {
         /// The file or directory.
@@ -102,7 +102,7 @@ impl SnapshotError {
     #[must_use]
     pub fn kind(&self) -> io::ErrorKind {
         match self {
-            // Nobody but the system knows a kind for a lack of descriptors.
+            // `io::ErrorKind` has none for a lack of descriptors.
             Self::Storage { source, .. } if Shortage::is_of_descriptors(source) => {
                 io::ErrorKind::WouldBlock
             }
@@ -249,7 +249,8 @@ impl SnapshotStore {
         place.disk.rename(unfinished, &path).map_err(storage(&path))?;
         let synced = place.disk.sync_directory(&place.directory);
         if synced.is_err() && !was_usable {
-            // Its name looks durable now and may not be: nobody may trim on the strength of it.
+            // Its name looks durable now and may not be: the log must not be trimmed on the
+            // strength of it.
             let _ = place.disk.remove(&path);
         }
         synced.map_err(storage(&place.directory))
@@ -405,7 +406,7 @@ pub(crate) fn path(directory: &Path, revision: Revision) -> PathBuf {
 }
 
 /// The first chunk of each snapshot in the directory of a log, as far as it can be read, with its
-/// file: who knows what snapshots contain sees there in which format.
+/// file: a caller that knows the contents of snapshots sees their format there.
 ///
 /// # Errors
 /// [`OpenError`], when they cannot be listed or opened.
@@ -418,7 +419,7 @@ pub fn beginnings(disk: &dyn Disk, directory: &Path) -> Result<Vec<(PathBuf, Byt
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             file => file.map_err(OpenError::of(&path))?,
         };
-        // What is damaged says nothing, and is not used.
+        // A damaged file says nothing, and is not used.
         let reader = SnapshotReader::start(file, &path, revision, None);
         if let Ok(Some(first)) = reader.and_then(|mut reader| reader.next_chunk()) {
             found.push((path, first));

@@ -77,7 +77,7 @@ pub fn check(directory: &Path) -> Result<Option<BodyReport>, BodyError> {
 /// Refuses a directory whose file of bodies is of a newer format; changes nothing in it.
 ///
 /// # Errors
-/// [`OpenError::NewerFormat`]. What cannot be read is found when it is opened.
+/// [`OpenError::NewerFormat`]. Damage is found when the file is opened.
 pub fn refuse_newer(directory: &Path) -> Result<(), OpenError> {
     let file = directory.join(FILE);
     if !file.exists() || regular_files(&file).is_err() {
@@ -91,14 +91,14 @@ pub fn refuse_newer(directory: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// VFS of `SQLite` for whoever only reads: an exclusive lock wants a file that can be written. The
-/// lock of the dataset keeps others out.
+/// VFS of `SQLite` for a process that only reads: an exclusive lock wants a file that can be
+/// written. The lock of the dataset keeps others out.
 const WITHOUT_LOCKS: &str = "unix-none";
 /// Problems that a report lists.
 const PROBLEMS: usize = 100;
 
-/// Opens a file to look at it, and changes nothing on the disk. What waits in a write-ahead log is
-/// seen; where there is none, none is made.
+/// Opens a file to look at it, and changes nothing on the disk. The write-ahead log is seen; where
+/// there is none, none is made.
 fn open_to_look(file: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let waits = std::fs::metadata(file.with_extension("db-wal")).is_ok_and(|wal| wal.len() > 0);
@@ -117,7 +117,7 @@ fn open_to_look(file: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// The address of a file that nobody changes.
+/// URI of a file that does not change.
 fn immutable(file: &Path) -> String {
     use std::fmt::Write as _;
     use std::os::unix::ffi::OsStrExt as _;

@@ -166,7 +166,7 @@ fn only_what_holds_a_dataset_is_one() {
     let found = ["begun", "empty", "notes", "file"].map(|of| here.find(&name(of)).unwrap());
     assert_eq!(found, [Found::Nothing, Found::Empty, Found::Foreign, Found::Foreign]);
     assert!(here.make::<io::Error>(&name("notes"), fill(&RealDisk)).is_err());
-    assert!(root.join("notes/todo").exists(), "what is somebody else's stays");
+    assert!(root.join("notes/todo").exists(), "a directory of another program stays");
     here.make::<io::Error>(&name("empty"), fill(&RealDisk)).unwrap();
 }
 

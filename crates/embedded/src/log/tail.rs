@@ -49,7 +49,7 @@ impl EmbeddedLog {
         }
     }
 
-    /// Writes zeros over what an earlier append left half-written.
+    /// Writes zeros over an entry that an earlier append left half-written.
     pub(super) fn clear_tail(&mut self) -> Result<(), AppendError> {
         let Some(end) = self.active.dirty_end else {
             return Ok(());

@@ -1,5 +1,5 @@
-//! Descriptors kept in reserve for what is written: a log needs one for its next segment and one
-//! for a moment to sync a directory, also while a crowd of connections has taken all the others.
+//! Descriptors kept in reserve for writes: a log needs one for its next segment and one for a
+//! moment to sync a directory, also while a crowd of connections has taken all the others.
 
 use std::fs::File;
 use std::io;
@@ -17,7 +17,8 @@ static WANTING: AtomicBool = AtomicBool::new(true);
 pub(super) fn with<T>(open: impl Fn() -> io::Result<T>) -> io::Result<T> {
     loop {
         match open() {
-            // Somebody else may be quicker to take what was given up; then the next one follows.
+            // Another thread may be quicker to take the descriptor given up; then the next one
+            // follows.
             Err(error) if Shortage::is_of_descriptors(&error) && give_up_one() => {}
             opened => return opened,
         }

@@ -58,7 +58,7 @@ pub(super) struct Choice {
     pub(super) incarnation: Option<Incarnation>,
     /// The histories that snapshots name.
     of_snapshots: Vec<Incarnation>,
-    /// Snapshots that are not what was written.
+    /// Damaged snapshots.
     pub(super) bad_snapshots: Vec<PathBuf>,
 }
 
@@ -119,7 +119,7 @@ impl Choice {
             ids.copied().find(|id| digest(*id) == history)
         };
         let incarnation = named(run.history)?;
-        // What lies between them in the directory may be anybody's.
+        // Files between them in the directory may be of any other history.
         let place = self.path.iter().position(|kept| *kept == (at, *run));
         let before = place.and_then(|place| self.path.get(place.checked_sub(1)?));
         let predecessor = match (before, self.parts[at].header.as_ref()) {
@@ -138,7 +138,7 @@ impl Choice {
     }
 }
 
-/// Decides what is kept.
+/// Chooses the entries to keep.
 pub(super) fn choose(disk: &dyn Disk, directory: &Path) -> Result<Choice, OpenError> {
     let names = disk.list(directory).map_err(OpenError::of(directory))?;
     let mut parts = Vec::new();

@@ -1,4 +1,4 @@
-//! The marker of a repair: what is going to be done, written before and removed after.
+//! Marker of a repair: its plan, written before and removed after.
 
 use std::io;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! The reference: the same damage, byte by byte, to SQLite in its durable mode and to our log.
 //!
 //! A silent loss: the store opens without a word and an acknowledged entry is not there. The last
-//! entry is left out on both sides, because nobody can tell it from an unfinished write.
+//! entry is left out on both sides, because it cannot be told from an unfinished write.
 
 use std::fs;
 use std::path::Path;
