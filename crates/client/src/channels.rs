@@ -49,8 +49,8 @@ pub enum Happening {
         /// The bytes.
         bytes: Vec<u8>,
     },
-    /// The server said something that cannot be read here: what it carried is lost to this reader.
-    /// On a live topic it counts as a message, and is not told again.
+    /// A message of the server cannot be read here: it is lost to this reader. On a live topic it
+    /// counts as a message, and is not told again.
     Unreadable {
         /// The event; none when it may have been of any topic of the socket.
         event: Option<String>,
@@ -94,7 +94,7 @@ pub enum ChannelError {
     /// No answer came in time.
     #[error("no answer came within {} seconds", driver::ANSWER.as_secs())]
     Timeout,
-    /// The connection is lost at the moment. What was pushed may or may not have arrived.
+    /// The connection is lost at the moment. Pushed messages may or may not have arrived.
     #[error("the connection is lost")]
     Disconnected,
     /// The topic is joined on this socket already.
@@ -203,7 +203,7 @@ impl Channel {
 impl Drop for Channel {
     fn drop(&mut self) {
         self.events.close();
-        // If there is no room, the topic is left when the next event finds nobody.
+        // If there is no room, the topic is left when the next event finds no reader.
         let _ = self.commands.try_send(Command::Leave { topic: self.topic.clone(), reply: None });
     }
 }

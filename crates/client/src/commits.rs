@@ -62,7 +62,7 @@ impl Client {
                 Err(error) => error,
             };
             unknown |= leaves_open(&error);
-            // Who never reached the server is told at once: nothing can have happened.
+            // A request that never reached the server is told at once: nothing can have happened.
             let in_vain = matches!(error, Error::Unreachable { .. }) && !unknown;
             let again = error.is_transient() && !in_vain && backoff.attempts() + 1 < ATTEMPTS;
             match again {

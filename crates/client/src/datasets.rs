@@ -154,7 +154,7 @@ impl Client {
         self.request(Method::GET, &["v1", "datasets", dataset, "tables", table], None).await
     }
 
-    /// Creates a table, or sets whether anybody may read one that exists.
+    /// Creates a table, or sets whether an existing one is public.
     ///
     /// # Errors
     /// [`Error::Refused`] with `bad_name`, `too_many_tables` …

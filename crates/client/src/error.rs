@@ -50,7 +50,7 @@ pub enum Error {
         /// Failure of the last attempt.
         last: Box<Error>,
     },
-    /// The answer is not what this client understands.
+    /// The answer is not understood by this client.
     #[error("an answer of {address} is not understood: {reason}")]
     Unexpected {
         /// The address.

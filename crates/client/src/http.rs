@@ -38,7 +38,7 @@ impl Client {
     /// Makes a client with other trust anchors than those of this machine.
     ///
     /// # Errors
-    /// As [`Client::new`], also when what to trust is no certificate.
+    /// As [`Client::new`], or an error when a trust anchor is no certificate.
     pub fn trusting(base_url: &str, key: Option<String>, trust: &Trust) -> Result<Self, Error> {
         let address = |problem: String| Error::Address {
             what: "the server's address",

@@ -2,8 +2,8 @@
 //!
 //! What lives here: [`Client`] (HTTP: commits that are safe to retry, rows, snapshots,
 //! changefeeds that resume, administration) and [`Channels`] (WebSocket: topics that are joined
-//! again where they were left). What does not: what a program does with what it reads.
-//! Start reading at [`Client`], then [`Channels`].
+//! again where they were left). What does not: how a program uses the messages. Start reading at
+//! [`Client`], then [`Channels`].
 //!
 //! ```no_run
 //! use instep_client::Client;

@@ -30,7 +30,7 @@ impl Lines {
     ///
     /// # Errors
     /// [`Error::Lost`] when the answer ends in the middle of a line or before its time,
-    /// [`Error::Unexpected`] when the line is not what is wanted.
+    /// [`Error::Unexpected`] when the line has another form.
     pub async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, Error> {
         let unexpected =
             |address: &str, reason| Error::Unexpected { address: address.to_owned(), reason };

@@ -97,7 +97,7 @@ pub struct ServerStatus {
     pub pending: u64,
     /// Milliseconds since the oldest of them was stored.
     pub oldest_ms: Option<u64>,
-    /// True while somebody takes its mail.
+    /// True while a registration takes its mail.
     pub registered: bool,
     /// Generation of its newest registration.
     pub generation: u64,
@@ -284,7 +284,7 @@ impl Client {
         self.request::<Value>(Method::PUT, &path, None).await.map(drop)
     }
 
-    /// Status of a dataset's mail: its queues with their counters, and what is wrong.
+    /// Status of a dataset's mail: its queues with their counters, and its faults.
     ///
     /// # Errors
     /// [`Error::Refused`] with `unknown_dataset` …
@@ -448,8 +448,8 @@ impl Client {
         self.request(Method::POST, &path, Some(&body)).await
     }
 
-    /// Takes up to `max` messages of a server, and waits up to `wait_ms` for the first. Without
-    /// a `registration` a new one takes over from whoever has the server's mail.
+    /// Takes up to `max` messages of a server, and waits up to `wait_ms` for the first. Without a
+    /// `registration` a new one replaces the server's present one.
     ///
     /// # Errors
     /// [`Error::Refused`] with `fenced` when another registration has taken over,

@@ -34,7 +34,7 @@ impl Trust {
 
     /// Builds the configuration of TLS; without `tls` no roots are read for it.
     pub(crate) fn config(&self, tls: bool) -> Result<ClientConfig, String> {
-        // Said outright, because nobody installs one for the whole process.
+        // Said outright, because none is installed for the whole process.
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
@@ -45,7 +45,9 @@ impl Trust {
             (true, None) => {
                 roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
                 if roots.is_empty() {
-                    return Err("this machine trusts nobody; name a certificate to trust".into());
+                    return Err(
+                        "this machine has no trusted certificates; name one to trust".into()
+                    );
                 }
                 vec![]
             }

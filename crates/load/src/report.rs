@@ -65,7 +65,7 @@ pub struct Measured {
     pub lost: u64,
     /// Deliveries that took longer than five seconds.
     pub late: u64,
-    /// Deliveries that came twice, out of order, or on a topic of somebody else.
+    /// Deliveries that came twice, out of order, or on a topic that was not joined.
     pub wrong: u64,
     /// Connections that the server ended.
     pub dropped: usize,
@@ -136,7 +136,7 @@ pub struct Made {
     pub machine: Machine,
 }
 
-/// A run as a whole: what was asked for, and what was found.
+/// Report of a whole run: its plan and its results.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
     /// Origin of the report: its time, version and machine.

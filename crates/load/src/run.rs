@@ -1,4 +1,4 @@
-//! A run: connect, wait until everybody has subscribed, publish, drain, report.
+//! A run: connect, wait until all have subscribed, publish, drain, report.
 //!
 //! ```text
 //! connect ─▶ barrier ─▶ warm-up ─▶ measured ─▶ drain
@@ -90,7 +90,7 @@ pub enum Error {
         /// Reasons that were given.
         said: String,
     },
-    /// Not everybody has subscribed in time.
+    /// Some bots have not subscribed in time.
     #[error("{live} of {bots} connections were set up in {}", Seconds(*patience))]
     Patience {
         /// Connections that were set up.
@@ -110,7 +110,7 @@ impl std::fmt::Display for Seconds {
     }
 }
 
-/// Connections to a server, and what they have seen. They end when this is dropped.
+/// Connections to a server, and what they have received. They end when this is dropped.
 pub struct Run {
     plan: Plan,
     poll: Poll,
@@ -127,7 +127,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// Connects everybody and waits until all have subscribed.
+    /// Connects all bots and waits until all have subscribed.
     ///
     /// # Errors
     /// [`Error`]: descriptors are missing, the server refuses, or it takes too long.
@@ -398,11 +398,11 @@ impl Run {
         Ok(())
     }
 
-    /// Heartbeats of those whose turn it is, spread over the time in which everybody has one.
+    /// Heartbeats that are due, spread over one interval.
     fn beat(&mut self) {
         let round = HEARTBEAT.as_nanos() as u64;
         let gone = self.traffic.now - self.beats_from;
-        // Nobody beats in the first round: the handshake was a sign of life.
+        // None in the first round: the handshake was a sign of life.
         let Some(gone) = gone.checked_sub(round) else { return };
         let due =
             (self.bots.len() as u128 * u128::from(gone.min(round)) / u128::from(round)) as usize;

@@ -41,7 +41,7 @@ struct Topic {
     subscribers: u32,
     /// The number of the next message.
     next: u32,
-    /// Messages that have not reached everybody, the oldest first.
+    /// Messages that have not reached all subscribers, the oldest first.
     pending: VecDeque<Pending>,
 }
 
@@ -155,7 +155,7 @@ impl Traffic {
         stamp
     }
 
-    /// Messages of a topic that have not reached everybody.
+    /// Messages of a topic that have not reached all its subscribers.
     pub(crate) fn pending(&self, topic: usize) -> usize {
         self.topics[topic].pending.len()
     }
@@ -232,7 +232,7 @@ impl Traffic {
         }
     }
 
-    /// The number that a subscriber who comes now gets first.
+    /// Number that a new subscriber gets first.
     pub(crate) fn next_of(&self, topic: u32) -> u32 {
         self.topics.get(topic as usize).map_or(0, |topic| topic.next)
     }

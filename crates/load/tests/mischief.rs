@@ -53,7 +53,7 @@ fn what_falls_due_while_the_load_is_held_up_leaves_late_and_counts() {
 }
 
 #[test]
-fn a_window_goes_on_as_fast_as_messages_reach_everybody() {
+fn a_window_goes_on_as_fast_as_messages_reach_all_subscribers() {
     let measured = measured(Mischief::None, Pace::Window(4));
 
     assert_eq!(measured.bad(), 0);
@@ -131,7 +131,7 @@ fn plan(address: SocketAddr) -> Plan {
     }
 }
 
-/// A server for one topic: a thread for each connection, everybody who joins hears everybody.
+/// A server for one topic: a thread for each connection, and every member gets every message.
 fn serve(mischief: Mischief) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -153,7 +153,8 @@ fn connection(mut stream: TcpStream, mischief: Mischief, joined: &Mutex<Vec<TcpS
                 Mischief::RefusesJoins => r#"{"status":"error","response":{"reason":"not today"}}"#,
                 _ => r#"{"status":"ok","response":{}}"#,
             };
-            // Whoever hears that it has joined misses nothing that is published from then on.
+            // A client that was told that it has joined misses nothing that is published from then
+            // on.
             let mut joined = joined.lock().unwrap();
             write(&mut stream, &format!(r#"["1","1","t","phx_reply",{status}]"#));
             joined.push(stream.try_clone().unwrap());

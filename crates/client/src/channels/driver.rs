@@ -141,7 +141,7 @@ impl Driver {
         })
     }
 
-    /// Works until nobody holds the socket any more.
+    /// Works until the last handle of the socket is dropped.
     pub(super) async fn run(mut self) {
         loop {
             if self.socket.is_none() && !self.reconnect().await {
@@ -212,7 +212,7 @@ impl Driver {
                 Waiting::Push { reply } | Waiting::Leave { reply: Some(reply) } => {
                     let _ = reply.send(Err(ChannelError::Timeout));
                 }
-                // Nobody reads the socket while a reader is full: the answer may lie in it.
+                // The socket is not read while a reader is full: the answer may lie in it.
                 Waiting::Heartbeat if self.undelivered.is_empty() => return self.lost(),
                 Waiting::Leave { reply: None } | Waiting::Heartbeat => {}
             }
@@ -268,8 +268,8 @@ impl Driver {
         self.topics_lost();
     }
 
-    /// Connects again, however long it takes, and joins all topics. False when nobody holds the
-    /// socket any more.
+    /// Connects again, however long it takes, and joins all topics. False when the last handle of
+    /// the socket is dropped.
     async fn reconnect(&mut self) -> bool {
         loop {
             let at = Instant::now() + self.backoff.next_wait();
@@ -298,7 +298,7 @@ impl Driver {
         true
     }
 
-    /// Takes a frame. One that cannot be read may have been for anybody, so everybody is told.
+    /// Takes a frame. One that cannot be read may have been for any reader, so all are told.
     async fn take(&mut self, frame: Result<Heard, String>) {
         match frame {
             Ok(heard) => self.hear(heard),

@@ -1,8 +1,8 @@
 //! Verification of a server whose own certificate is among those to trust.
 //!
 //! A self-signed certificate as `openssl req -x509` makes it says that it is an authority, and an
-//! authority is no server to the library of chains. Whoever names that very certificate has said
-//! that it is. Its time, its purpose and its name are checked all the same.
+//! authority is no server to the library of chains. An operator who names that very certificate has
+//! said that it is. Its time, its purpose and its name are checked all the same.
 
 use std::sync::Arc;
 
@@ -46,7 +46,7 @@ impl ServerCertVerifier for Named {
         if !self.named.iter().any(|named| named.as_ref() == shown.as_ref()) {
             return self.chains.verify_server_cert(shown, more, name, ocsp, now);
         }
-        // Also refuses extensions that nobody here understands.
+        // Also refuses extensions that are not understood here.
         let parsed = ParsedCertificate::try_from(shown)?;
         is_for_servers_now(shown, now)?;
         verify_server_name(&parsed, name)?;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! core 0   the server
-//! core 1   this process: those whose messages must flow, first   (nice -20, where that is allowed)
+//! core 1   this process: its subscribers are served first   (nice -20, where it is allowed)
 //!          the prober: connects steadily, one after the other    (nice -20)
 //!          the burst: a process of its own                       (nice 19)
 //! ```
@@ -25,7 +25,7 @@ use crate::scrape::Scrape;
 /// Subscribers beside the bursts, whose messages must flow.
 const OTHERS: usize = 1_000;
 const RATE: f64 = 100.0;
-/// The longest that nobody may be let in.
+/// Longest time without an accepted connection.
 const STALL_MS: f64 = 100.0;
 /// Others may take so many times their quiet p99.
 const SLOWER: f64 = 2.0;
@@ -54,7 +54,7 @@ pub(crate) fn run(servers: &[String], quick: bool) {
     }
 }
 
-/// Sets the priority of this process and of those that it starts.
+/// Sets the priority of this process and of its children.
 pub(crate) fn prefer(nice: i32) {
     let process = std::process::id().to_string();
     let renice = std::process::Command::new("renice")

@@ -185,7 +185,7 @@ fn prober(door: Door, address: SocketAddr) {
                 seen.1.clear();
                 continue;
             }
-            // Whoever is still on its way in counts, too.
+            // Connections on their way in count, too.
             let under_way = seen.0.elapsed().as_secs_f64() * 1e3;
             let mut ways = seen.1.clone();
             if under_way > 50.0 {
@@ -201,7 +201,7 @@ fn prober(door: Door, address: SocketAddr) {
                 ways.len()
             ));
         }
-        // Nobody asks any more: the other thread never ends by itself.
+        // Not joined: the other thread never ends by itself.
         std::process::exit(0);
     });
 }

@@ -1,8 +1,8 @@
-//! The floors: the least that a server can do who writes to every subscriber by itself.
+//! The floors: the least that a server can do that writes to every subscriber by itself.
 //!
 //! One thread, epoll, and Instep's TCP wire: four bytes of length, then a message. `plain` writes
 //! one prepared buffer to every socket per message; `coalescing` takes all messages that are there
-//! and then writes to each socket once. No rights, no history, nobody is slow.
+//! and then writes to each socket once. No rights, no history, no slow subscribers.
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};

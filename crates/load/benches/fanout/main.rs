@@ -23,7 +23,7 @@ use crate::scenarios::{Outcome, Scenario};
 /// The core that the load runs on.
 const CORE: &str = "1";
 
-/// Of each scenario, what each server did.
+/// Results of each scenario, by server.
 pub(crate) type Results = BTreeMap<&'static str, BTreeMap<Rival, Outcome>>;
 
 struct Choice {
@@ -87,7 +87,7 @@ fn measure(choice: &Choice) -> Results {
         print_line(&format!("\n{}: {}", scenario.name, scenario.words));
         print_line(HEADING);
         let outcomes = results.entry(scenario.name).or_default();
-        // Everybody takes turns, so that what else happens on the machine falls on all of them.
+        // Servers take turns, so that other load of the machine falls on all of them.
         for _ in 0..choice.rounds.unwrap_or(scenario.rounds()) {
             for rival in rivals::ALL {
                 let named = choice.servers.iter().any(|server| rival.name().starts_with(&**server));

@@ -30,7 +30,7 @@ pub(crate) struct Scenario {
 pub(crate) enum Kind {
     /// Messages a second on each topic.
     Paced(f64),
-    /// So many messages that have not reached everybody.
+    /// So many messages that have not reached all subscribers.
     Closed(usize),
     /// Nothing is published.
     Idle { subscribe: bool },

@@ -1,4 +1,4 @@
-//! RESP2: arrays of bulk strings. What a subscriber and a publisher get, and nothing else.
+//! RESP2: arrays of bulk strings, as far as subscribers and publishers get them.
 
 use memchr::memchr;
 

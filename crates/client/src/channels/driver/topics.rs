@@ -17,8 +17,7 @@ use crate::channels::{ChannelError, Happening};
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
-/// Refusals that pass by themselves: the server is on its way to what it will be, or was asked too
-/// much at once.
+/// Refusals that pass by themselves: the server is not ready yet, or was asked too much at once.
 const PASSING: &[&str] = &["loading", "overloaded", "position_ahead", "rate_limited", "stopped"];
 
 /// Place up to which a reader is complete.
@@ -32,7 +31,7 @@ pub(super) struct Topic {
     params: Value,
     /// Complete up to here: a position, or the place in a live topic.
     since: Option<Place>,
-    /// The ref of the newest join; what belongs to another one is of the past.
+    /// Ref of the newest join; messages of another one are of the past.
     join_ref: u64,
     joined: bool,
     /// Reply to the caller of the first join; none once it was sent.
@@ -248,7 +247,7 @@ impl Driver {
         self.topics.remove(topic);
     }
 
-    /// Hands over what happened, behind what waits already.
+    /// Hands over an event, behind those that wait already.
     fn happen(&mut self, topic: &str, happening: Happening) {
         let Some(entry) = self.topics.get(topic) else { return };
         let happening = match self.undelivered.is_empty() {
