@@ -1,6 +1,6 @@
 //! Proposals, as clients make them; records, as the log holds them; entries, as they are flushed.
 //!
-//! The owner turns the first into the second, once. Nobody evaluates a proposal again. Rights,
+//! The owner turns the first into the second, once. A proposal is never evaluated again. Rights,
 //! weight and faults of an operation stand in the file of [`Operation`].
 
 use bytes::Bytes;

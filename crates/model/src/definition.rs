@@ -1,7 +1,7 @@
-//! Definitions: what readers of a dataset's topics were told by, and from which place on it held.
+//! Definitions: the views by which readers of a dataset's topics were told, and since which place.
 //!
 //! A position says up to where a reader is complete, not what it was shown. When a view is changed,
-//! added or taken away, whoever comes back with an older position may hold rows that it should not
+//! added or removed, a reader that resumes from an older position may hold rows that it should not
 //! see, or lack some that it should: on the topics of such a view, positions from before the change
 //! are of no use (a reset). So a dataset keeps, beside its log, which views it was opened with.
 
@@ -59,7 +59,7 @@ pub fn format_of(bytes: &[u8]) -> Option<u32> {
 }
 
 impl Definitions {
-    /// The definitions of views that nobody was told by before.
+    /// Definitions of views by which no reader was told before.
     #[must_use]
     pub fn of(views: &[View]) -> Self {
         let views = views.iter().map(|view| (view.topic.to_string(), view.digest()));
@@ -191,7 +191,7 @@ mod tests {
         let moved = views(&[json!({"topic": "b:{x}"})]).changed_since(Some(&before));
         assert_eq!(moved.len(), 2, "the topics that it left, and those that it came to");
         assert_eq!(views(&[]).changed_since(Some(&before)).len(), 1, "it was taken away");
-        assert_eq!(before.changed_since(None).len(), 1, "nobody knows what was before");
+        assert_eq!(before.changed_since(None).len(), 1, "earlier views are not known");
     }
 
     #[test]

@@ -135,8 +135,8 @@ pub trait Disk: Send + Sync {
     /// The operating system's.
     fn modified_ms(&self, path: &Path) -> io::Result<u64>;
 
-    /// Takes a lock that ends with its holder, also when the holder is killed; `WouldBlock` when
-    /// somebody else has it.
+    /// Takes a lock that ends with its holder, also when the holder is killed; `WouldBlock` when it
+    /// is held elsewhere.
     ///
     /// # Errors
     /// The operating system's.

@@ -2,8 +2,8 @@
 //!
 //! JSON integers become CEL `int` wherever they fit, so that `row.count - 1 > 0` works as it reads.
 //!
-//! Whoever may commit may send an expression, so what it costs is bounded by what is run: the depth
-//! of the tree that was parsed, and the steps that it takes ([`Meter`]).
+//! Every client that may commit may send an expression, so its cost is bounded by the work done:
+//! the depth of the tree that was parsed, and the steps that it takes ([`Meter`]).
 
 mod functions;
 mod metered;
@@ -33,7 +33,7 @@ pub use cel::Value as CelValue;
 pub struct Expression {
     source: Arc<str>,
     tree: Arc<IdedExpr>,
-    /// Nodes of the tree: what a run costs at least.
+    /// Nodes of the tree: the least cost of a run.
     nodes: u64,
     /// The interpreter recurses for each level.
     is_deep: bool,

@@ -1,9 +1,9 @@
-//! Feeds: what the subscribers of a dataset's topics have to be told, and where they can resume.
+//! Feeds: the notices for subscribers of a dataset's topics, and where they can resume.
 //!
-//! A feed follows the fold. For every commit it says who sees what change ([`Feed::apply`]); for
-//! every joiner it gives the topic's rows, or what changed since the joiner's position
-//! ([`Feed::join`]). It keeps no rows of its own: per topic the keys that are visible, and the
-//! last visible changes by key.
+//! A feed follows the fold. For every commit it says which topics see which change
+//! ([`Feed::apply`]); for every joiner it gives the topic's rows, or the changes since the joiner's
+//! position ([`Feed::join`]). It keeps no rows of its own: per topic the keys that are visible, and
+//! the last visible changes by key.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -51,7 +51,7 @@ pub struct Joined {
     pub mode: Mode,
     /// Complete up to here, once `notices` are told.
     pub position: Position,
-    /// The topic's rows, or in [`Mode::Resume`] what changed since.
+    /// The topic's rows, or in [`Mode::Resume`] the changes since.
     pub notices: Vec<Notice>,
 }
 
@@ -61,7 +61,7 @@ pub struct Joined {
 pub enum Mode {
     /// No position was given: here is everything.
     Snapshot,
-    /// The position was good: here is what changed since.
+    /// The position was good: the changes since.
     Resume,
     /// The position is of no use: forget what you have, here is everything.
     Reset,
@@ -76,7 +76,7 @@ pub enum JoinRefusal {
     /// The dataset behind the topic is there, and not open.
     #[error("the dataset behind the topic is not open")]
     Unavailable,
-    /// The position lies ahead of what this node has.
+    /// The position lies ahead of this node's history.
     #[error("the position is ahead of {head}")]
     Ahead {
         /// Position of this node.
@@ -176,8 +176,8 @@ impl Feed {
         self.views.iter().zip(&self.failures)
     }
 
-    /// Takes the commits of an entry, in order, and says what to tell whom. `tables` and `place`
-    /// are what the dataset is at the entry's end.
+    /// Applies the commits of an entry, in order, and returns the notices for subscribers. `tables`
+    /// and `place` are those at the entry's end.
     pub fn apply(
         &mut self,
         commits: &[CommitChanges],
@@ -198,9 +198,9 @@ impl Feed {
         notices
     }
 
-    /// Takes a change that nobody has to be told, in a feed without views: keeps from where
-    /// `table:` topics can be resumed. Telling costs several times the fold itself, and a start
-    /// folds a whole log. Follow up with [`Feed::apply`], which brings the tables.
+    /// Takes a change without notices, in a feed without views: keeps from where `table:` topics
+    /// can be resumed. Telling costs several times the fold itself, and a start folds a whole log.
+    /// Follow up with [`Feed::apply`], which brings the tables.
     pub fn replay(&mut self, place: Place, change: &Change) {
         if change.is_public() {
             let topic = self.topic_of(&change.table);

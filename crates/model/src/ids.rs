@@ -8,7 +8,7 @@
 //! A principal whose newest id is older than ids are remembered holds nothing, and is forgotten
 //! where half of the room for principals is used. Where there are too many principals, the one
 //! whose newest id is the oldest gives way to a new one, if that id is not of the last minutes.
-//! What it had is then forgotten for everybody who is not known.
+//! Its ids then count as forgotten for every principal that is not known.
 
 use std::sync::Arc;
 
@@ -51,7 +51,7 @@ pub enum Lookup {
 pub struct DedupWindow {
     principals: OrdMap<Arc<str>, PrincipalIds>,
     /// The same by ids that are no newer than their newest ones, and are brought up to date when
-    /// somebody looks.
+    /// they are read.
     by_newest: OrdSet<(Uuid, Arc<str>)>,
     bytes: usize,
     /// Ids that principals had who are forgotten themselves, as in [`PrincipalIds`].
@@ -79,7 +79,7 @@ pub struct PrincipalIds {
     forgotten: Vec<(Uuid, Uuid)>,
 }
 
-/// Limits on what is remembered of one principal.
+/// Limits on the ids of one principal.
 #[derive(Debug, Clone, Copy)]
 struct Most {
     ids: usize,
@@ -135,7 +135,7 @@ impl DedupWindow {
         oldest.any(|(_, name)| self.principals.get(name).is_some_and(|p| may_give_way(p.newest())))
     }
 
-    /// Remembers a commit, and forgets what is over the limits at `now_ms`, the entry's time.
+    /// Remembers a commit, and forgets ids over the limits at `now_ms`, the entry's time.
     pub fn remember(&mut self, commit_id: &CommitId, remembered: Remembered, now_ms: u64) {
         self.forget_principals(&commit_id.principal, now_ms, limits::ID_MEMORY_PRINCIPALS);
         let most = Most {
@@ -155,8 +155,9 @@ impl DedupWindow {
     /// if there is no room for `principal`.
     pub(crate) fn forget_principals(&mut self, principal: &str, now_ms: u64, most: usize) {
         for _ in 0..FORGOTTEN_AT_ONCE {
-            // While there is room nobody goes: a clock that is ahead for a moment makes all of them
-            // look old, and those who come back would have lost the ids of that moment.
+            // While there is room none is forgotten: a clock that is ahead for a moment makes all
+            // of them look old, and principals that come back would have lost the ids of that
+            // moment.
             let is_roomy = self.principals.len() <= most / 2;
             if is_roomy || !self.forget_oldest(limits::ID_MEMORY_MS, now_ms) {
                 break;

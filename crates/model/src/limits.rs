@@ -79,7 +79,7 @@ pub const ID_AHEAD_MS: u64 = 10 * 60 * 1000;
 pub const ID_MEMORY_PER_PRINCIPAL: usize = 1_000_000;
 /// Bytes of commit ids and their replies of one principal; the oldest go first.
 pub const ID_MEMORY_BYTES_PER_PRINCIPAL: usize = 128 * 1024 * 1024;
-/// Bytes of commit ids and their replies in one dataset; those of whoever has most go first.
+/// Bytes of commit ids and their replies in one dataset; those of the principal with most go first.
 pub const ID_MEMORY_BYTES: usize = 512 * 1024 * 1024;
 /// Principals whose commit ids are remembered in one dataset.
 pub const ID_MEMORY_PRINCIPALS: usize = 65_536;
@@ -205,23 +205,23 @@ pub const LIVE_HISTORY_BYTES: usize = 1024 * 1024;
 pub const LIVE_HISTORY_BYTES_MOST: usize = 16 * 1024 * 1024;
 /// Retention of a live topic's history.
 pub const LIVE_HISTORY_MS: u64 = 5 * 60_000;
-/// Live topics with a history that are kept on one node when nobody has joined them.
+/// Live topics with a history that are kept on one node without members.
 pub const LIVE_TOPICS_KEPT: usize = 100_000;
-/// Bytes of those.
+/// Bytes of these topics.
 pub const LIVE_TOPICS_KEPT_BYTES: usize = 256 * 1024 * 1024;
-/// Longest key of somebody who is present on a topic.
+/// Longest presence key.
 pub const PRESENCE_KEY_BYTES: usize = 128;
-/// Largest meta of somebody who is present, as JSON.
+/// Largest meta of a presence, as JSON.
 pub const PRESENCE_META_BYTES: usize = 4 * 1024;
 /// Metas under one presence key: the same user on several screens.
 pub const PRESENCE_METAS_PER_KEY: usize = 64;
-/// Largest piece of the list of those who are present, as JSON.
+/// Largest piece of a presence list, as JSON.
 pub const PRESENCE_PIECE_BYTES: usize = 64 * 1024;
 /// Metas on one topic that are listed; beyond it only their count is told.
 pub const PRESENCE_LISTED: usize = 1_000;
-/// Interval at which those on a topic are told who came and went.
+/// Interval of presence diffs on a topic.
 pub const PRESENCE_MS: u64 = 250;
-/// Live topics are looked at for what is too old this often.
+/// Interval at which live topics drop messages that are too old.
 pub const LIVE_HOUSE_MS: u64 = 1_000;
 /// A reader of events without news gets a sign of life this often.
 pub const EVENTS_BEAT_MS: u64 = 15_000;
@@ -231,7 +231,7 @@ pub const EVENTS_RETRY_MS: u64 = 1_000;
 pub const NODE_SOCKETS: usize = 19_000;
 /// Sockets of one address: behind one there may be a whole office, but not the whole node.
 pub const ADDRESS_SOCKETS: usize = 2_000;
-/// Bytes that may wait for everybody to take them, or are not complete: answers that a socket does
+/// Bytes that may wait on all connections together, or are not complete: answers that a socket does
 /// not take, rows of joins, unfinished messages, bodies.
 pub const WAITING_BYTES: usize = 512 * 1024 * 1024;
 /// Waiting bytes of one address. Beyond either limit, each connection keeps what it is spared.
@@ -242,7 +242,7 @@ pub const OUTBOX_SPARED_BYTES: usize = 16 * 1024;
 pub const PULLS_PART: usize = 2;
 /// Presences on topics are at most so many for each socket that may be.
 pub const PRESENCES_PER_SOCKET: usize = 8;
-/// Bytes counted for somebody who is present, besides the key and the meta.
+/// Bytes counted for a presence, besides its key and meta.
 pub const PRESENCE_SPARED_BYTES: usize = 512;
 /// Connections that may be there for a moment while every socket has its own.
 pub const REQUESTS_BESIDE: usize = 16;
@@ -252,7 +252,7 @@ pub const EXTRA_CONNECTIONS: usize = 128;
 pub const EXTRA_OF_ADDRESS_PART: usize = 2;
 /// Timeout for the request of such a connection.
 pub const EXTRA_MS: u64 = 2_000;
-/// Descriptors that no connection of everybody's is given: those of files, and for operators.
+/// Descriptors that no connection of ordinary clients is given: for files, and for operators.
 pub const KEPT_DESCRIPTORS: u64 = 256;
 /// None where a process may have less than this.
 pub const KEPT_DESCRIPTORS_FROM: u64 = 128;
@@ -288,7 +288,7 @@ pub const PROXY_HEADER_BYTES: usize = 1024;
 pub const PROXY_HEADER_AGAIN_MS: u64 = 5;
 /// Connections of one address each second.
 pub const RATE_CONNECTIONS: u32 = 200;
-/// Connections of one address at once: everybody of an office comes back after a restart.
+/// Connections of one address at once: a whole office comes back after a restart.
 pub const RATE_CONNECTIONS_BURST: u32 = 2_000;
 /// Messages of one connection each second.
 pub const RATE_MESSAGES: u32 = 200;
@@ -304,7 +304,7 @@ pub const RATE_FAILURES: u32 = 30;
 pub const RATE_FAILURES_BURST: u32 = 60;
 /// Refused messages in a row that end a connection.
 pub const RATE_REFUSALS: u32 = 1_000;
-/// Addresses whose rates are told apart; beyond it nobody is, and nobody refused.
+/// Addresses with a rate of their own; further ones share no limit, and are not refused.
 pub const RATE_ADDRESSES: usize = 65_536;
 /// Committed batches between the owner and the views of one dataset.
 pub const VIEWS_QUEUE_ENTRIES: usize = 256;
@@ -320,17 +320,17 @@ pub const POLLS_PER_TURN: usize = 16;
 pub const NEWCOMER_MS: u64 = 2_000;
 /// Time that a shard gives in each turn to the connections that have been there for a while.
 pub const READ_US_PER_TURN: u64 = 2_000;
-/// Time that it gives to those who come and go. Others wait so long.
+/// Time that it gives to connections that come and go. Others wait so long.
 pub const CROWD_US_PER_TURN: u64 = 500;
-/// Time for letters: sockets from handshakes, answers of applications.
+/// Time for commands: sockets from handshakes, answers of applications.
 pub const MAIL_US_PER_TURN: u64 = 300;
 /// Time for one listener.
 pub const ACCEPT_US_PER_TURN: u64 = 300;
 /// Time for deadlines that have passed.
 pub const DEADLINES_US_PER_TURN: u64 = 500;
-/// Subscribers given what is new before a shard writes to them: few, for the cache of a core.
+/// Subscribers given new frames before a shard writes to them: few, for the cache of a core.
 pub const GIVEN_AT_ONCE: usize = 32;
-/// Subscribers whom a shard gives what is new in a turn.
+/// Subscribers that a shard gives new frames in a turn.
 pub const GIVEN_PER_TURN: usize = 256;
 /// Sockets that a shard writes to before it does anything else.
 pub const WRITES_PER_TURN: usize = 1_024;

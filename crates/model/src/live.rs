@@ -14,7 +14,7 @@ use crate::presence::{COUNT_EVENT, DIFF_EVENT, STATE_EVENT};
 /// The event that tells a reader that it missed messages.
 pub const GAP_EVENT: &str = "gap";
 
-/// Events between messages, which are not counted with them. Nobody may publish these.
+/// Events between messages, which are not counted with them. Clients may not publish these.
 pub const UNCOUNTED_EVENTS: &[&str] = &[GAP_EVENT, STATE_EVENT, DIFF_EVENT, COUNT_EVENT];
 
 /// Position in a live topic: its reader has the messages of the epoch up to this number.

@@ -11,7 +11,7 @@ use crate::position::{Incarnation, Revision};
 pub mod conformance;
 pub mod memory;
 
-/// Promise of durability: what a successful append survives.
+/// Promise of durability: the failures that a successful append survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Promise {
     /// Nothing: the log lives in memory.
@@ -34,7 +34,7 @@ pub struct Bounds {
 /// Error of an append.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
-    /// Certainly not stored: somebody else appended.
+    /// Certainly not stored: another writer appended.
     #[error("the log's head is {head}, another one was expected")]
     Conflict {
         /// The actual head.
@@ -77,7 +77,7 @@ pub enum ReadError {
         /// The newest entry.
         head: Revision,
     },
-    /// The stored bytes are not what was written.
+    /// The stored bytes are damaged.
     #[error("damaged at {at}: {detail}")]
     Damaged {
         /// The entry that cannot be read.
@@ -105,7 +105,7 @@ pub struct StoredEntry {
 /// A totally ordered, durable history. There is one appender; readers are handed out by
 /// [`Log::reader`] and live on other threads.
 pub trait Log: Send {
-    /// Returns the bounds of what can be read now.
+    /// Returns the bounds of the readable entries.
     fn bounds(&self) -> Bounds;
 
     /// Returns the promise of an `Ok` of [`Log::append`].
@@ -135,7 +135,7 @@ pub trait Log: Send {
 
 /// Reads a log from any thread, while it is appended to.
 pub trait LogReader: Send + Sync {
-    /// Returns the bounds of what can be read now.
+    /// Returns the bounds of the readable entries.
     fn bounds(&self) -> Bounds;
 
     /// Entries from `from` on, in order and without gaps: at least one (whatever its size), then

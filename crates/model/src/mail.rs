@@ -1,8 +1,8 @@
 //! Mail: durable messages to typed endpoints, bound to a server when they are stored.
 //!
-//! What lives here: endpoints and kinds ([`kinds`]), what the log says of messages ([`record`]),
-//! what it adds up to ([`Mail`]), and who is given what ([`delivery`]). Bodies are not here: they
-//! are in the log and where the node keeps them, by the number of their message.
+//! What lives here: endpoints and kinds ([`kinds`]), records of messages ([`record`]), the state
+//! that they add up to ([`Mail`]), and the delivery to servers ([`delivery`]). Bodies are not here:
+//! they are in the log and where the node keeps them, by the number of their message.
 
 pub mod delivery;
 pub(crate) mod derived;

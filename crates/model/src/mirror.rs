@@ -17,7 +17,7 @@ use crate::state::{CommitChanges, FoldError, Seen, State};
 #[cfg(test)]
 mod tests;
 
-/// Mirror of one dataset: what its log adds up to, as far as it was read.
+/// Mirror of one dataset: the state of its log, as far as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mirror {
     incarnation: Incarnation,
@@ -47,7 +47,7 @@ impl Mirror {
         self.incarnation
     }
 
-    /// Returns what the log adds up to.
+    /// Returns the state of the log.
     #[must_use]
     pub fn state(&self) -> &State {
         &self.state
@@ -59,7 +59,7 @@ impl Mirror {
         Position { incarnation: self.incarnation, place: self.state.applied }
     }
 
-    /// Folds the next entry and returns what it changed.
+    /// Folds the next entry and returns its changes.
     ///
     /// # Errors
     /// [`FoldError`]; the dataset stops then.
@@ -70,7 +70,7 @@ impl Mirror {
     }
 
     /// Folds the next entry for a reader that keeps no change: `see` is shown each, with the place
-    /// of its commit. A start folds a whole log, and would collect it for nobody.
+    /// of its commit. A start folds a whole log, and needs no list of its changes.
     ///
     /// # Errors
     /// [`FoldError`]; the dataset stops then.

@@ -1,4 +1,4 @@
-//! Presence: who is on a topic now, and what changed since the last time everybody was told.
+//! Presence: members of a topic that are tracked, and the changes since the last diff.
 //!
 //! | state of a meta | track | update | untrack | `tell` |
 //! | --- | --- | --- | --- | --- |
@@ -21,14 +21,14 @@ use serde_json::{Map, Value, json};
 use crate::json::{INEXACT, is_deeper};
 use crate::limits;
 
-/// The event that carries everybody.
+/// Event of the whole list.
 pub const STATE_EVENT: &str = "presence_state";
-/// The event that carries what changed.
+/// Event of changes.
 pub const DIFF_EVENT: &str = "presence_diff";
-/// The event that carries how many there are, on topics with too many to list.
+/// Event of the number of presences, on topics with too many to list.
 pub const COUNT_EVENT: &str = "presence_count";
 
-/// Error for which somebody is not tracked.
+/// Error for which a presence is not tracked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PresenceError {
     /// The key is empty or too long.
@@ -102,7 +102,7 @@ pub struct Presence {
     metas: usize,
     joins: Metas,
     leaves: Metas,
-    /// A joiner was told of `joins` before everybody is.
+    /// A joiner was told of `joins` before the other members.
     seen: bool,
     /// Too many to list: only the count is told, until half of them are gone.
     crowded: bool,
@@ -111,7 +111,7 @@ pub struct Presence {
     told_count: usize,
 }
 
-/// Message to subscribers about those who are present.
+/// Message to subscribers about presences.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Announcement {
     /// The event.
@@ -129,7 +129,7 @@ pub struct Greeting {
     pub rest: Option<After>,
 }
 
-/// A place in the list of those who are present: behind this meta.
+/// Place in the list of presences: behind this meta.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct After {
     key: Arc<str>,
@@ -158,8 +158,8 @@ impl Presence {
         Ok(())
     }
 
-    /// Says something else of somebody who is here, under a new reference. False when nobody is
-    /// tracked under the old one.
+    /// Replaces the meta of a presence, under a new reference. False when none is tracked under the
+    /// old one.
     ///
     /// # Errors
     /// [`PresenceError`] when the meta is over its limit; nothing changed then.
@@ -185,7 +185,8 @@ impl Presence {
             return false;
         };
         self.metas -= 1;
-        // Who came and went between two diffs, and no joiner between, was never seen by anybody.
+        // A presence that came and went between two diffs, without a joiner between, was never
+        // seen.
         let untold = take(&mut self.joins, key, reference).is_some();
         if !untold || self.seen {
             self.leaves.entry(key.into()).or_default().push(gone);
@@ -223,8 +224,8 @@ impl Presence {
         }
     }
 
-    /// The next piece of what a joiner is told: who is there now, behind a place, as if they had
-    /// just come. None when they have become too many to list: everybody is told how many, then.
+    /// Next piece of a joiner's list: the presences behind a place, as if they had just come. None
+    /// when they have become too many to list: all members are told their number, then.
     pub fn greet_on(&mut self, after: &After) -> Option<Greeting> {
         if self.crowded {
             return None;
@@ -240,7 +241,8 @@ impl Presence {
         cut(&self.present, None, (most, usize::MAX)).0
     }
 
-    /// Returns the messages to everybody, in pieces; none when nothing changed since the last time.
+    /// Returns the messages to all members, in pieces; none when nothing changed since the last
+    /// time.
     pub fn tell(&mut self) -> Vec<Announcement> {
         let (joins, leaves) = (std::mem::take(&mut self.joins), std::mem::take(&mut self.leaves));
         let changed = !joins.is_empty() || !leaves.is_empty();
@@ -332,7 +334,7 @@ fn piece(metas: &Metas, after: Option<&After>) -> (String, Option<After>) {
     cut(metas, after, (usize::MAX, limits::PRESENCE_PIECE_BYTES))
 }
 
-/// Cuts out what of a list begins behind a place: at most so many metas, and bytes of JSON.
+/// Cuts out the part of a list behind a place: at most so many metas, and bytes of JSON.
 fn cut(
     metas: &Metas,
     after: Option<&After>,

@@ -1,4 +1,4 @@
-//! Recovery: from what an engine holds to a dataset in memory.
+//! Recovery: from the files of an engine to a dataset in memory.
 //!
 //! | step | what it does |
 //! | --- | --- |
@@ -6,7 +6,7 @@
 //! | [`Recovery::replay`] | folds the log behind it, and tells the feed |
 //! | [`Recovery::hold_definitions`] | parts the positions that were given by other views |
 //!
-//! What an operator should know of is handed out; whoever drives a recovery logs it.
+//! Findings that an operator should know of are returned; the caller logs them.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -30,13 +30,13 @@ use crate::view::View;
 #[cfg(test)]
 mod tests;
 
-/// Bytes of the log read at a time: what the caches of a core hold.
+/// Bytes of the log read at a time: as many as the caches of a core hold.
 const READ_BYTES: usize = 512 * 1024;
 
 /// Failure to recover a dataset.
 #[derive(Debug, thiserror::Error)]
 pub enum RecoveryError {
-    /// The log begins after what the snapshots cover.
+    /// The log begins behind the newest snapshot.
     #[error("the log begins at entry {floor}, and no readable snapshot reaches there: {detail}")]
     NoSnapshot {
         /// The oldest entry of the log.
@@ -64,8 +64,7 @@ pub enum RecoveryError {
 }
 
 impl RecoveryError {
-    /// Returns true if the data on disk is damaged: not what was written. Everything else is about
-    /// the system.
+    /// Returns true if the data on disk is damaged. Everything else is about the system.
     #[must_use]
     pub fn is_damage(&self) -> bool {
         match self {
@@ -100,7 +99,7 @@ impl RecoveryError {
     }
 }
 
-/// Returns what the newest snapshot that reads back whole holds, or an empty state when the log
+/// Returns the state of the newest snapshot that reads back whole, or an empty state when the log
 /// has everything from the first entry on. `unusable` is told of each snapshot that is passed over.
 ///
 /// # Errors
@@ -241,7 +240,7 @@ impl Recovery {
             // fold copies.
             self.show(&changes.commits);
         } else {
-            // Nobody has joined yet, so without views there is nothing to collect.
+            // No subscriber has joined yet, so without views there is nothing to collect.
             mirror.replay(stored.revision, &stored.bytes, &mut |place, seen| match seen {
                 Seen::Row(change) => feed.replay(place, &change),
                 Seen::Mail(change) => mail.push(change),

@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_newest_registration_wins_and_is_told_whom_it_replaces() {
+    fn the_newest_registration_wins_and_is_told_which_it_replaces() {
         let mut name = Registration::default();
 
         assert_eq!(name.register(Generation(1)), Ok(None));
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_was_replaced_ends_nothing_by_leaving() {
+    fn a_replaced_registration_ends_nothing_by_leaving() {
         let mut name = Registration::default();
         name.register(Generation(1)).unwrap();
         name.register(Generation(2)).unwrap();
@@ -166,12 +166,12 @@ mod tests {
 
         assert_eq!((next(0, 0), next(4, 9), next(0, 9)), (1, 5, 10));
         assert!(Generation(4).is_newest(Generation(4)) && !Generation(4).is_newest(Generation(5)));
-        assert!(!Generation::NONE.is_newest(Generation::NONE), "nobody has registered");
+        assert!(!Generation::NONE.is_newest(Generation::NONE), "none has registered");
     }
 
     proptest! {
         #[test]
-        fn the_holder_is_the_newest_and_whoever_is_overtaken_never_comes_back(
+        fn the_holder_is_the_newest_and_a_replaced_one_never_comes_back(
             steps in prop::collection::vec((0_u8..3, 1_u64..12), 0..80),
         ) {
             let mut name = Registration::default();

@@ -26,8 +26,8 @@ pub struct Retention {
 }
 
 /// The time by which history ages: that of the clock, but for a step forward, which is believed
-/// when the clock still says so an hour later. What is cut off does not come back when somebody
-/// puts the clock right.
+/// when the clock still says so an hour later. History that is cut off does not come back when an
+/// operator puts the clock right.
 #[derive(Debug, Default)]
 struct Age {
     /// Time that was returned last, and the running time then, in milliseconds.
@@ -90,8 +90,8 @@ impl Retention {
         }
     }
 
-    /// The oldest entry to keep, and no more counts what is below it. `covered` is the first entry
-    /// that no snapshot covers; `running_ms` is a clock that nobody sets.
+    /// Returns the oldest entry to keep, and stops counting those below it. `covered` is the first
+    /// entry that no snapshot covers; `running_ms` is a monotonic clock.
     pub fn floor(
         &mut self,
         keep: Keep,

@@ -11,7 +11,7 @@ use bytes::Bytes;
 #[cfg(test)]
 mod tests;
 
-/// A frame, encoded once and shared by everybody who gets it.
+/// A frame, encoded once and shared by all its receivers.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Frame {
     /// The event.
@@ -67,8 +67,8 @@ impl Default for RingLimits {
     }
 }
 
-/// Budget of all rings together. While they have more than it, each keeps its equal part: whoever
-/// fills many large rings makes those smaller, not the small ones of others.
+/// Budget of all rings together. While they have more than it, each keeps its equal part: a client
+/// that fills many large rings makes these smaller, not the small ones of others.
 #[derive(Debug, Default)]
 pub struct RingBudget {
     bytes: AtomicUsize,
@@ -208,7 +208,8 @@ impl Ring {
         self.frames.push_back(Kept { frame, since: now });
         self.next += 1;
         let most = self.limits.bytes.min(self.weight.most());
-        // The newest frame stays whatever its size: a single large one must not loop everybody.
+        // The newest frame stays whatever its size: a single large one must not loop all
+        // subscribers.
         while self.frames.len() > self.limits.frames
             || (self.weight.bytes > most && self.frames.len() > 1)
         {

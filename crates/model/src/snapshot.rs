@@ -1,4 +1,4 @@
-//! A state as bytes: what a snapshot file holds, and how it is read back.
+//! Snapshot: a state as the bytes of a file, and reading it back.
 //!
 //! The stream is frames of a four-byte little-endian length and a piece in postcard. Memory use is
 //! one frame at a time, whatever the size of the tables (I15).

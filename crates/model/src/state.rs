@@ -271,7 +271,7 @@ impl State {
                 if public.0 == public.1 {
                     return Ok(());
                 }
-                // To whoever reads the table from outside, all its rows enter or leave.
+                // For readers of the table from outside, all its rows enter or leave.
                 for (key, stored) in &known.rows {
                     let (old, new) = (Some(stored.row.clone()), Some(stored.row.clone()));
                     let (table, key) = (table.clone(), key.clone());
@@ -289,7 +289,7 @@ impl State {
             Record::CreateJournal { journal } => {
                 self.journals.entry(journal).or_default();
             }
-            // Taken in by whoever calls.
+            // Applied by the caller.
             Record::Mail(_) => {}
         }
         Ok(())

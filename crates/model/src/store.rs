@@ -1,4 +1,4 @@
-//! The contracts of what an engine keeps beside the log: snapshots, and what views readers were
+//! Contracts of an engine's stores beside the log: snapshots, and the views by which readers were
 //! told by.
 
 use std::io;
@@ -29,7 +29,7 @@ pub trait Snapshots: Send + Sync {
     /// Writes one; it exists when this returns, and not before.
     ///
     /// # Errors
-    /// What `fill` answers, or what the storage does.
+    /// Error of `fill`, or of the storage.
     fn write(
         &self,
         revision: Revision,

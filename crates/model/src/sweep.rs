@@ -52,7 +52,7 @@ impl Sweep {
         self.is_under_way
     }
 
-    /// Takes the outcome of what was proposed.
+    /// Takes the outcome of a proposal.
     pub fn ended(&mut self, outcome: Outcome, now_ms: u64) {
         self.is_under_way = false;
         let wait_ms = match outcome {

@@ -1,4 +1,4 @@
-//! Views: what the subscribers of a topic pattern see of a table.
+//! Views: rows of a table as the subscribers of a topic pattern see them.
 //!
 //! A view is a function of one row (and, for views written in Rust, of the tables around it): it
 //! says on which topic the row is visible and as what. Everything else follows: a row *enters*
@@ -132,7 +132,7 @@ pub struct View {
     /// The event by which a row that enters or changes is announced.
     pub event: Arc<str>,
     kind: Kind,
-    /// Everything by which it decides what is seen, as text.
+    /// Its whole definition, as text.
     definition: String,
 }
 
@@ -146,7 +146,7 @@ enum Kind {
     Native(Arc<NativeFn>),
 }
 
-/// Effect of a write on what subscribers see.
+/// Effect of a write for subscribers.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ViewChange {
     /// The row is visible on this topic as this, newly or differently.

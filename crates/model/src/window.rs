@@ -1,5 +1,5 @@
-//! Window of one receiver: what it was given and has not confirmed, within its credit by number and
-//! by bytes.
+//! Window of one receiver: items that it was given and has not confirmed, within its credit by
+//! number and by bytes.
 //!
 //! | an item is | becomes | by |
 //! | --- | --- | --- |
@@ -78,7 +78,7 @@ impl<K: Ord + Copy, T> Window<K, T> {
         waiting == 0
     }
 
-    /// A pull has ended, and with it what it was not given of what it asked for.
+    /// A pull has ended, and with it the rest of its request.
     pub fn end_pull(&mut self, unused: usize) {
         if let Credit::Pulls { waiting, allowed } = &mut self.credit {
             *waiting = waiting.saturating_sub(1);
@@ -93,7 +93,7 @@ impl<K: Ord + Copy, T> Window<K, T> {
         }
     }
 
-    /// True when what is given now is taken: always, or while a pull waits.
+    /// True when an item given now is read: always, or while a pull waits.
     #[must_use]
     pub fn is_open(&self) -> bool {
         match self.credit {
@@ -112,7 +112,7 @@ impl<K: Ord + Copy, T> Window<K, T> {
         has_credit && (self.bytes < self.most.bytes || self.in_flight.is_empty())
     }
 
-    /// Gives an item: it takes from what pulls have asked for.
+    /// Gives an item: it counts against the requests of pulls.
     pub fn give(&mut self, key: K, bytes: u64, item: T) {
         if let Credit::Pulls { allowed, .. } = &mut self.credit {
             *allowed = allowed.saturating_sub(1);

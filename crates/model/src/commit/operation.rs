@@ -1,4 +1,4 @@
-//! Operations: all that has to be known of one besides what it does, which the owner says.
+//! Operations: rights, weight, faults and encoding of each. Their effects are in the owner.
 //!
 //! A new one takes a variant, which is its form in JSON and in bytes, and an arm in
 //! [`Operation::need`] and in [`Operation::weight`].
@@ -178,7 +178,8 @@ impl<'de> Deserialize<'de> for Plain {
     }
 }
 
-/// A letter in bytes has its sender beside it. In JSON nobody says whose letter it is.
+/// A message in bytes has its sender beside it. In JSON it has none: the server knows the
+/// principal.
 mod with_sender {
     use super::{Deserialize, Deserializer, NewMessage, Serialize, Serializer};
 

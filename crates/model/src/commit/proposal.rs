@@ -57,7 +57,7 @@ impl Proposal {
         codec::encode(PROPOSAL_FORMAT, &Sent { commit_id, operations: &self.operations })
     }
 
-    /// Reads a proposal back. Whoever decides it finds what is wrong with its values.
+    /// Reads a proposal back. Its values are checked by the owner, when it decides.
     ///
     /// # Errors
     /// [`CodecError`] when the format is newer, the bytes do not decode, or there are more of them

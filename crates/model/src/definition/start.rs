@@ -1,5 +1,5 @@
 //! Start of a dataset whose views may be others than before: which positions are of no use any
-//! more, and what has to be written down. Whoever drives it reads, appends and writes.
+//! more, and which definitions to store. The caller reads, appends and writes.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use crate::position::{Incarnation, Place, Revision};
 use crate::state::State;
 use crate::view::View;
 
-/// Start of a dataset: its views now, and those that were written down before.
+/// Start of a dataset: its present views, and the stored ones.
 #[derive(Debug, Clone)]
 pub struct Start {
     incarnation: Incarnation,
@@ -22,7 +22,7 @@ pub struct Start {
     is_needed: bool,
 }
 
-/// Result of a start: what holds from then on.
+/// Result of a start: the definitions from then on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
     /// Definitions that the feed goes by.
@@ -42,7 +42,7 @@ impl Start {
         applied: Place,
     ) -> Self {
         let current = Definitions::of(views);
-        // Nobody was told anything by the views of a dataset in which nothing ever was.
+        // The views of a dataset that was always empty told no reader anything.
         let is_new = applied.revision == Revision::ZERO;
         let known = stored.as_deref();
         let before = known
@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn positions_from_before_a_changed_view_are_of_no_use_and_it_is_written_down_once() {
         let new = start("e", None, 0);
-        assert!(new.changed().is_empty(), "nobody was told anything");
+        assert!(new.changed().is_empty(), "no reader was told anything");
         let written = new.hold(place(0), false).to_write;
 
         let same = start("e", written.clone(), 5);

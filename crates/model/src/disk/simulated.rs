@@ -115,7 +115,8 @@ impl SimulatedDisk {
         Ok(state.contents(file)?.seen.clone())
     }
 
-    /// Replaces the bytes of a file durably, behind everybody's back: how a test damages one.
+    /// Replaces the bytes of a file durably, without the program's knowledge: how a test damages
+    /// one.
     ///
     /// # Errors
     /// `NotFound` when there is no such file.

@@ -1,4 +1,4 @@
-//! Metering of expressions: what running one costs, and that it is no more than it may be.
+//! Metering of expressions: the cost of a run, held within its limit.
 //!
 //! The interpreter does what the tree says, and what a node takes depends on what it is given: `in`
 //! goes over a list, `+` copies, a loop does its body again. So the tree is changed after it was
@@ -75,7 +75,7 @@ fn charge(steps: u64) -> Result<(), ExecutionError> {
     }
 }
 
-/// The standard library, and what the metered tree calls.
+/// The standard library, and the functions that the metered tree calls.
 pub(super) static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| {
     let mut env = Env::stdlib();
     let mut add = |name: &str, arguments: usize, function: Function| {
@@ -180,7 +180,7 @@ fn of_bytes(bytes: usize) -> u64 {
     1 + bytes as u64 / 16
 }
 
-/// Takes what a value weighs, and stops where that is too much.
+/// Takes the weight of a value, and stops where it is too much.
 pub(super) fn charge_for(value: &dyn Val) -> Result<(), ExecutionError> {
     match value.get_type().kind() {
         Kind::String | Kind::Bytes => charge(text_of(value).map_or(1, of_bytes)),

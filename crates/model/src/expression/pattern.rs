@@ -2,7 +2,7 @@
 //!
 //! A pattern is written down in the expression, so it is compiled, or refused, with it. Looking for
 //! it takes time in proportion to the text and to what the pattern was compiled to, whatever both
-//! hold: there is no pattern that goes back and tries again. That product is what it costs.
+//! hold: there is no pattern that goes back and tries again. That product is its cost.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! Listings: what a joiner gets, found at one place of the feed and made when nobody waits for it.
+//! Listings: rows for a joiner, found at one place of the feed and made outside of its lock.
 //!
 //! Finding shares what the feed has; making it goes over every row, and for a view evaluates its
 //! expressions. A feed is told of commits under a lock that joiners take as well, so that only the

@@ -1,4 +1,4 @@
-//! Notices: what is told of one row on one topic, and as which bytes.
+//! Notices: messages about one row on one topic, and their bytes.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ pub struct Notice {
     pub event: Arc<str>,
     /// The row's key.
     pub key: Key,
-    /// Body: what is visible of the row.
+    /// Body: the visible part of the row.
     pub body: Body,
     /// Only in the last notice that a commit causes on the topic: complete up to here.
     pub position: Option<Position>,

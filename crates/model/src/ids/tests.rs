@@ -135,7 +135,7 @@ fn a_principal_whose_ids_are_all_too_old_is_forgotten_and_nothing_of_it_takes_ef
 
     assert_eq!(names(&memory), ["stays"]);
     assert_eq!(memory.recall(&of("once-7", id(1_000, 7)), later), Lookup::Expired);
-    // The clock is set back: what took effect then did so once, whoever says so.
+    // The clock is set back: a commit that took effect then did so once.
     assert_eq!(memory.recall(&of("once-7", id(1_000, 7)), 1_000), Lookup::Expired);
     memory.remember(&of("once-7", id(later, 7)), remembered(0), later);
     assert_eq!(memory.recall(&of("once-7", id(1_000, 7)), 1_000), Lookup::Expired);
@@ -154,7 +154,7 @@ fn where_there_are_too_many_principals_the_one_that_was_silent_for_longest_gives
     memory.remember(&of("busy", id(now, 0)), remembered(0), now);
 
     memory.forget_principals("other", now, 3);
-    assert_eq!(names(&memory).len(), 3, "nobody was silent for long enough");
+    assert_eq!(names(&memory).len(), 3, "no principal was silent for long enough");
     memory.forget_principals("busy", now + minute, 3);
     assert_eq!(names(&memory).len(), 3, "who is known needs no room");
     memory.forget_principals("other", now + minute, 3);

@@ -18,7 +18,7 @@ pub const MAIL_TENDED: usize = 1_000;
 pub const MAIL_TEND_MS: u64 = 100;
 /// Lease: time for which a server may work on a message before it is asked.
 pub const MAIL_LEASE_MS: u64 = 60_000;
-/// Timeout of the first question to a server about what it has; each further one is longer.
+/// Timeout of the first question to a server about its messages; each further one is longer.
 pub const MAIL_ASK_MS: u64 = 5_000;
 /// Questions that a server leaves unanswered before a message is given again.
 pub const MAIL_ASKS: u32 = 4;

@@ -18,6 +18,5 @@ pub const TOKEN_RSA_BITS_LEAST: usize = 2_048;
 pub const TOKEN_RSA_BITS_MOST: usize = 8_192;
 /// Leeway for clocks that differ, when a token's times are checked.
 pub const TOKEN_LEEWAY_S: u64 = 30;
-/// For so long what a file of keys said holds while the file has changed and cannot be read, in
-/// milliseconds.
+/// Time for which the keys of a file hold while it has changed and cannot be read, in milliseconds.
 pub const KEYS_UNREAD_MS: u64 = 10_000;

@@ -149,13 +149,13 @@ impl Delivery {
         (desk.registration.newest() == of.generation).then_some(desk)
     }
 
-    /// Returns true if somebody takes the mail of a server now.
+    /// Returns true if a registration takes the mail of a server now.
     #[must_use]
     pub fn is_registered(&self, server: ServerNo) -> bool {
         self.registration(server).is_some()
     }
 
-    /// The generation of whoever takes the mail of a server now.
+    /// Generation of the registration that takes the mail of a server now.
     fn registration(&self, server: ServerNo) -> Option<Generation> {
         self.desks.get(&server)?.registration.holder()
     }
@@ -362,7 +362,7 @@ impl Delivery {
                 break;
             }
             self.deadlines.pop_first();
-            // Who pulls is asked when it does so again.
+            // A registration that pulls is asked when it does so again.
             let desk = self.desks.get_mut(&server).filter(|desk| desk.is_there());
             let Some(desk) = desk else { continue };
             let generation = desk.registration.newest();
@@ -388,7 +388,7 @@ impl Delivery {
         }
     }
 
-    /// The clock was set back: what had expired may not have.
+    /// The clock was set back: expired messages may not have expired.
     fn look_again(&mut self) {
         for (server, desk) in &mut self.desks {
             desk.given.clear();
@@ -402,7 +402,8 @@ impl Delivery {
         }
     }
 
-    /// Gives a server what its window has room for: some of an endpoint, then some of the next.
+    /// Gives a server as many messages as its window has room for: some of an endpoint, then some
+    /// of the next.
     fn give(&mut self, server: ServerNo, mail: &Mail, now: Now) {
         let lease_until = now.steady_ms.saturating_add(self.times.lease_ms);
         let at = Moment { lease_until, wall_ms: now.wall_ms };

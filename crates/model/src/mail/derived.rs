@@ -12,7 +12,7 @@ use crate::commit::digest;
 
 const NUMBER: u64 = (1 << 62) - 1;
 
-/// The id of a message that came without one: the same whoever derives it.
+/// Id of a message that came without one: the same on every node.
 pub(crate) fn derived_id(incarnation: &Uuid, seq: u64) -> Uuid {
     let (high, low) = incarnation.as_u64_pair();
     let first = digest(&[high.to_le_bytes(), low.to_le_bytes(), seq.to_le_bytes()].concat());

@@ -1,4 +1,4 @@
-//! Endpoints, their kinds, and what maps them to servers.
+//! Endpoints, their kinds, and the directories that map them to servers.
 
 use std::fmt;
 use std::sync::Arc;
@@ -349,8 +349,8 @@ fn text_of(value: &Value) -> Option<String> {
     }
 }
 
-/// The id in a text that is a server's id or `server/` and its id, for who does not know the kinds
-/// of a dataset. Whether there can be such a server is for [`MailRules::server`] to say.
+/// The id in a text that is a server's id or `server/` and its id, for callers without the kinds of
+/// a dataset. Whether there can be such a server is for [`MailRules::server`] to say.
 #[must_use]
 pub fn id_of_server(text: &str) -> &str {
     match text.split_once('/') {

@@ -30,7 +30,7 @@ pub struct NewMessage {
     /// It expires after this time.
     #[serde(default)]
     pub ttl_ms: Option<u64>,
-    /// It is given to nobody before.
+    /// It is not delivered before this time.
     #[serde(default)]
     pub not_before: Option<u64>,
     /// Digest of the sender ([`sender`]): each sender has ids of its own.
@@ -48,7 +48,7 @@ pub fn sender(principal: &str) -> u64 {
 /// of [`crate::mail::outcome`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MailOperation {
-    /// Somebody takes the mail of a server. Computes the generation.
+    /// Registration for the mail of a server. Computes the generation.
     Register {
         /// The server.
         server: String,
@@ -78,7 +78,7 @@ pub enum MailOperation {
         /// The message.
         seq: u64,
     },
-    /// Does what is due by now: expiry, the end of rests, forgetting.
+    /// Sweep of everything that is due: expiry, the end of delays, forgetting.
     Sweep,
     /// Forgets servers that hold no mail, if these are still their newest registrations.
     ForgetServers(Vec<(Arc<str>, Generation)>),
@@ -100,7 +100,7 @@ impl MailOperation {
     }
 }
 
-/// A message, and by what right somebody speaks of it.
+/// A message, and the right by which a server answers for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
     /// The server.

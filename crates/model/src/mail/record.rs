@@ -34,7 +34,7 @@ pub enum MailRecord {
         generation: u32,
         /// Higher ones are given first.
         priority: u8,
-        /// It is given to nobody before; 0: at once.
+        /// It is not delivered before this time; 0: at once.
         not_before: u64,
         /// It expires then; 0: never.
         expires: u64,
@@ -64,7 +64,7 @@ pub enum MailRecord {
         /// The generation of the row.
         generation: u32,
     },
-    /// Somebody takes the mail of a server.
+    /// Registration for the mail of a server.
     Registered {
         /// The server.
         server: String,
@@ -133,7 +133,7 @@ pub enum MailRecord {
         /// Digest of the queue and the principal.
         scope: u64,
     },
-    /// Servers without mail that nobody registers for any more are forgotten.
+    /// Servers without mail and without a registration are forgotten.
     ServersForgotten {
         /// The servers.
         servers: Vec<String>,

@@ -114,7 +114,7 @@ struct EndpointState {
     via: EndpointNo,
 }
 
-/// A message's place among those of its server: by endpoint, priority and number.
+/// A message's place in the order of its server: by endpoint, priority and number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Slot {
     /// The server.
@@ -150,7 +150,7 @@ pub struct Mail {
     ids: RunSet<(Uuid, u64)>,
     /// Scopes of messages whose ids are their senders' own; older messages have none.
     scopes: RunSet<(u64, u64)>,
-    /// Pending, routed and not resting: what can be given.
+    /// Messages that can be delivered: pending, routed and not delayed.
     ready: RunSet<Place>,
     /// Pending, by server (or none) in order.
     by_server: RunSet<Numbered>,
@@ -165,7 +165,7 @@ pub struct Mail {
     clocks: Clocks,
 }
 
-/// Change of the mail by a record, for those who give messages and keep bodies.
+/// Change of the mail by a record, for the delivery and the store of bodies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MailChange {
     /// A message has a body.
@@ -186,7 +186,7 @@ pub enum MailChange {
         /// It was its own decision, or the message comes again: it need not be told.
         quiet: bool,
     },
-    /// Nobody needs the body any more.
+    /// The body is not needed any more.
     BodyEnded {
         /// The message.
         seq: u64,
@@ -282,8 +282,8 @@ impl Mail {
         found.filter(move |(_, message)| message.id == id)
     }
 
-    /// The message that was sent to a queue under this id in this scope; one of before there were
-    /// scopes is anybody's, which the flag says.
+    /// The message that was sent to a queue under this id in this scope; one from before there were
+    /// scopes is of any sender, which the flag says.
     #[must_use]
     pub fn sent_before(&self, id: &Uuid, scope: u64, queue: u16) -> Option<(u64, Message, bool)> {
         let mut unscoped = None;
@@ -369,8 +369,8 @@ impl Mail {
         }
     }
 
-    /// Lists what is due at `now_ms`: messages that expire, that have rested, and ended ones that
-    /// are forgotten; at most so many of each.
+    /// Lists the messages due at `now_ms`: those that expire, whose delay is over, and ended ones
+    /// that are forgotten; at most so many of each.
     #[must_use]
     pub fn due(&self, now_ms: u64, keep: Keep, most: usize) -> Due {
         let until = |set: &RunSet<(u64, u64)>, until: u64| {
@@ -431,7 +431,7 @@ pub struct Due {
 }
 
 impl Message {
-    /// Its place among those of its server.
+    /// Its place in the order of its server.
     #[must_use]
     pub fn slot(&self, seq: u64) -> Slot {
         Slot { server: self.server, endpoint: self.endpoint, rank: u8::MAX - self.priority, seq }

@@ -224,6 +224,6 @@ proptest! {
             (rows.collect::<Vec<_>>(), entry.mail.clone())
         });
         prop_assert_eq!(replayed.collect::<Vec<_>>(), seen);
-        prop_assert_eq!(changes, shop.published, "everybody is told what the owner's readers are");
+        prop_assert_eq!(changes, shop.published, "the changes that readers got");
     }
 }

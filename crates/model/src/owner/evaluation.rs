@@ -177,7 +177,7 @@ impl Evaluation<'_> {
                     let place = (table.clone(), Some(key.clone()));
                     match self.was_there(&table, &key) {
                         true => self.write_over(place, Record::Delete { table, key })?,
-                        // It came and went with this commit: nobody is told of it.
+                        // It came and went with this commit: no reader is told of it.
                         false => self.unwrite(&place),
                     }
                 }
@@ -439,7 +439,7 @@ impl Evaluation<'_> {
             return Err("the position is of another history".into());
         };
         if place > self.state.applied {
-            // Nobody was told of it: what has happened since is not known here.
+            // No reader has it from here: the changes since are not known.
             return Err("the position lies ahead of this history".into());
         }
         let touched = [&self.own, self.batch].into_iter().any(|overlay| {

@@ -457,7 +457,7 @@ fn put_text(key: &str, bytes: usize) -> serde_json::Value {
 }
 
 #[test]
-fn a_batch_ends_where_the_log_ends_and_nobody_is_refused() {
+fn a_batch_ends_at_the_logs_largest_entry_and_no_commit_is_refused() {
     let mut shop = Shop::of_small_entries(1_000);
     let id = Some(Uuid::from_u128((u128::from(NOW) << 80) | (7 << 76) | (2 << 62) | 1));
     let proposed: Vec<usize> = (0..10)

@@ -15,7 +15,7 @@ fn read(told: &Announcement) -> (&'static str, Value) {
 }
 
 impl Presence {
-    /// The one thing that everybody is told.
+    /// The only message to all members.
     fn told(&mut self) -> Option<(&'static str, Value)> {
         let told = self.tell();
         assert!(told.len() < 2, "{told:?}");
@@ -31,7 +31,7 @@ impl Presence {
 }
 
 #[test]
-fn a_joiner_gets_everybody_and_the_others_get_the_joiner() {
+fn a_joiner_gets_the_whole_list_and_the_others_get_the_joiner() {
     let mut presence = Presence::default();
 
     presence.track("ann", "1", fields(json!({"at": "desk"}))).unwrap();
@@ -45,7 +45,7 @@ fn a_joiner_gets_everybody_and_the_others_get_the_joiner() {
 }
 
 #[test]
-fn where_only_counts_are_told_nobody_is_ever_listed() {
+fn where_only_counts_are_told_no_presence_is_ever_listed() {
     let mut presence = Presence::counting();
     let count = |count, keys| (COUNT_EVENT, json!({"count": count, "keys": keys}));
 
@@ -169,7 +169,7 @@ fn refs(metas: &Value) -> BTreeMap<String, std::collections::BTreeSet<String>> {
 }
 
 #[test]
-fn law_6_lists_are_told_in_pieces_that_add_up_whoever_comes_and_goes_between_them() {
+fn law_6_lists_are_told_in_pieces_that_add_up_though_presences_come_and_go_between_them() {
     let large = || fields(json!({"filling": "x".repeat(limits::PRESENCE_META_BYTES - 20)}));
     let mut presence = Presence::default();
     for number in 0..100 {
@@ -179,9 +179,9 @@ fn law_6_lists_are_told_in_pieces_that_add_up_whoever_comes_and_goes_between_the
     }
     let fits =
         |told: &Announcement| assert!(told.payload.len() <= limits::PRESENCE_PIECE_BYTES + 64);
-    let everybody = presence.tell();
+    let diffs = presence.tell();
     let mut watching = Client::default();
-    everybody.iter().for_each(|told| watching.take(told));
+    diffs.iter().for_each(|told| watching.take(told));
 
     let Greeting { told, mut rest } = presence.greet();
     let (mut joiner, mut behind, mut pieces) = (Client::default(), vec![], 1);
@@ -192,7 +192,7 @@ fn law_6_lists_are_told_in_pieces_that_add_up_whoever_comes_and_goes_between_the
         let key = if gone % 2 == 0 { "many".to_owned() } else { format!("one-{gone}") };
         assert!(presence.untrack(&key, &gone.to_string()));
         presence.track("one-new", &format!("new-{pieces}"), large()).unwrap();
-        // What everybody is told meanwhile waits behind the pieces.
+        // Diffs to all members wait behind the pieces.
         behind.extend(presence.tell());
         let greeting = presence.greet_on(&after).unwrap();
         fits(&greeting.told);
@@ -205,7 +205,7 @@ fn law_6_lists_are_told_in_pieces_that_add_up_whoever_comes_and_goes_between_the
         watching.take(told);
     }
 
-    assert!(pieces > 5 && everybody.len() > 5, "{pieces} {}", everybody.len());
+    assert!(pieces > 5 && diffs.len() > 5, "{pieces} {}", diffs.len());
     let listed: Value = serde_json::from_str(&presence.list(usize::MAX)).unwrap();
     assert_eq!((joiner.0, watching.0), (refs(&listed), refs(&listed)));
     let few: Value = serde_json::from_str(&presence.list(60)).unwrap();

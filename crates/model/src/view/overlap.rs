@@ -77,7 +77,7 @@ impl TopicPattern {
 }
 
 /// Two views, by their indices, that announce their rows on the same topics by the same event:
-/// nobody could tell rows apart that have the same key.
+/// a subscriber could not tell rows apart that have the same key.
 #[must_use]
 pub fn find_alike(views: &[View]) -> Option<(usize, usize)> {
     find(views, |one, other| one.event == other.event && one.topic.overlaps(&other.topic))

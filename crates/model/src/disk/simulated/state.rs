@@ -1,4 +1,4 @@
-//! State of the simulated disk, and what it loses when the power goes.
+//! State of the simulated disk, and its losses when the power goes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

@@ -6,7 +6,7 @@ use crate::mail::{MailChange, RegistrationId};
 /// Event of the delivery: its input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// Somebody has registered for a server.
+    /// Registration for a server.
     Registered {
         /// The registration.
         registration: RegistrationId,
@@ -41,7 +41,7 @@ pub enum Event {
         /// The messages.
         seqs: Vec<u64>,
     },
-    /// A registration that pulls is back: nobody has taken over meanwhile.
+    /// A registration that pulls is back, and was not replaced meanwhile.
     Resumed {
         /// The registration.
         registration: RegistrationId,
@@ -59,7 +59,7 @@ pub enum Event {
         registration: RegistrationId,
         /// Messages that it did not take.
         unused: usize,
-        /// Messages that it took, and that nobody has got.
+        /// Messages that it took, and that did not reach the server.
         back: Vec<u64>,
     },
     /// Messages have changed.
@@ -133,7 +133,7 @@ pub struct Now {
     pub wall_ms: u64,
 }
 
-/// Time of both clocks, where nobody sets them.
+/// Time of both clocks, while they are not set.
 impl From<u64> for Now {
     fn from(ms: u64) -> Self {
         Self { steady_ms: ms, wall_ms: ms }

@@ -1,11 +1,11 @@
 //! Registrations that pull. They are given messages while a pull is there to take them, as many as
-//! it asked for, and nothing between two pulls: a window would fill an outbox that nobody empties.
+//! it asked for, and nothing between two pulls: a window would fill an outbox that is not read.
 
 use super::Delivery;
 use crate::mail::RegistrationId;
 
 impl Delivery {
-    /// A registration that pulls is back. What it was given before it is asked about.
+    /// A registration that pulls is back. It is asked about the messages that it was given before.
     pub(super) fn resume(&mut self, id: RegistrationId, now_ms: u64) {
         let RegistrationId { server, generation } = id;
         let desk = self.desks.entry(server).or_default();
@@ -26,7 +26,7 @@ impl Delivery {
     pub(super) fn pull_began(&mut self, of: RegistrationId, most: usize, now_ms: u64) {
         let Some(desk) = self.desk(of) else { return };
         if desk.window.pull(most) {
-            // What became due while nobody was there.
+            // Messages that became due between two pulls.
             let due = desk.window.iter().filter(|(_, flight)| flight.deadline <= now_ms);
             let due: Vec<_> = due.map(|(seq, flight)| (flight.deadline, of.server, seq)).collect();
             self.deadlines.extend(due);
@@ -43,7 +43,7 @@ impl Delivery {
         }
     }
 
-    /// Returns true if somebody takes what a registration is given now.
+    /// Returns true if the messages that a registration is given now are read.
     #[must_use]
     pub fn is_there(&self, of: RegistrationId) -> bool {
         let desk = self.desks.get(&of.server);

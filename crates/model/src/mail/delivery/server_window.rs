@@ -97,7 +97,7 @@ impl ServerWindow {
         }
     }
 
-    /// True when somebody takes what it is given.
+    /// True when the messages that it is given are read.
     pub(super) fn is_there(&self) -> bool {
         self.registration.holder().is_some() && self.window.is_open()
     }
@@ -156,7 +156,7 @@ impl ServerWindow {
             let (Some(message), false) = (message, self.window.contains(slot.seq)) else {
                 continue;
             };
-            // It has had its time, whoever finds that out first.
+            // It has expired, though the sweep has not found it yet.
             if mail.has_expired(slot.seq, &message, at.wall_ms) {
                 self.given.insert(endpoint, slot);
                 continue;

@@ -11,8 +11,8 @@ use crate::name::Name;
 type Sink<'a> = &'a mut dyn FnMut(MailChange);
 
 impl Mail {
-    /// Takes a record in, which became durable at `now_ms`; false when it names what is not there,
-    /// which only a bug can write.
+    /// Applies a record, which became durable at `now_ms`; false when it names a message that is
+    /// missing, which only a bug can write.
     pub fn apply(&mut self, record: MailRecord, now_ms: u64, see: Sink<'_>) -> bool {
         match record {
             MailRecord::Queue { queue } => self.create_queue(queue),
@@ -67,7 +67,7 @@ impl Mail {
                 self.dead.remove(&seq);
                 return self.change(seq, see, true, |message| {
                     message.attempts = 0;
-                    // Whoever gives it another life has time for it.
+                    // A message that is revived has no expiry.
                     message.expires = 0;
                     message.status = Status::Pending;
                 });
@@ -193,7 +193,7 @@ impl Mail {
     }
 
     fn move_all(&mut self, via: &str, server: &str, generation: u32, see: Sink<'_>) {
-        // Where nobody is routed by it there is nothing to move.
+        // If no endpoint is routed by it there is nothing to move.
         let Some(via) = self.endpoint_number(via) else { return };
         let server = self.intern_server(server);
         let all: Vec<EndpointNo> = self
@@ -207,8 +207,8 @@ impl Mail {
         self.release_server(server);
     }
 
-    /// Counts what a move of an endpoint looks at: the endpoints that are routed by it, and their
-    /// pending messages. It stops counting beyond `most`.
+    /// Counts the entries that a move of an endpoint looks at: the endpoints that are routed by it,
+    /// and their pending messages. It stops counting beyond `most`.
     #[must_use]
     pub fn moves(&self, via: &str, most: u64) -> u64 {
         let Some(via) = self.endpoint_number(via) else { return 1 };
@@ -251,7 +251,7 @@ impl Mail {
         let of = (endpoint, ServerNo(0))..=(endpoint, ServerNo::LAST);
         let servers: Vec<ServerNo> =
             self.counts.range(of).map(|((_, server), _)| *server).collect();
-        // What is at this server stays, by the route that brought it: whoever has it keeps it.
+        // Messages at this server stay, by the route that brought them: the server keeps them.
         for from in servers.into_iter().filter(|from| *from != server) {
             for seq in self.pending_at(from, endpoint) {
                 self.reroute(seq, (server, generation), see);

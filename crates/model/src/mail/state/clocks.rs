@@ -5,7 +5,7 @@
 //!
 //! | what | the clock is set back behind its beginning | the clock then passes that again |
 //! | --- | --- | --- |
-//! | a rest | it begins anew: too short a rest harms nobody | – |
+//! | a rest | it begins anew: a rest too short does no harm | – |
 //! | a time to live | beside the end it has another one, reckoned anew | only the end counts |
 //! | `not_before` of a letter | it is a time, and stays | – |
 //!
@@ -19,7 +19,7 @@ use super::{Mail, MailPart, Message, Status};
 /// Deadlines of messages that depend on the clock by which they were reckoned.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Clocks {
-    /// Beginning of the rest of a message, where somebody asked for a rest of that length.
+    /// Beginning of the rest of a message, where a server asked for a rest of that length.
     rests: OrdMap<u64, u64>,
     /// Expiry of a message while the clock stands before the time at which it was stored.
     overtaken: OrdMap<u64, u64>,

@@ -1,12 +1,12 @@
-//! Names of endpoints and servers that nothing needs are forgotten, and their numbers given again.
+//! Forgetting: names of endpoints and servers that nothing needs, whose numbers are given again.
 //!
 //! | name | is held by |
 //! | --- | --- |
 //! | endpoint | a message that is remembered, or an endpoint that is routed by its row |
 //! | server | a message that is remembered, or a registration |
 //!
-//! All of it follows from the log, so a replay forgets the same. Only whether somebody takes the
-//! mail of a registered server *now* does not: that one is forgotten by a record
+//! All of it follows from the log, so a replay forgets the same. Only whether a registration takes
+//! the mail of a server *now* does not: that one is forgotten by a record
 //! ([`MailRecord::ServersForgotten`](super::MailRecord)). The registrations that come after it have
 //! larger generations than all that were forgotten: a number that was given out never fits another.
 
@@ -76,7 +76,7 @@ impl Mail {
         }
     }
 
-    /// Forgets a server without mail that had registered, and that nobody registers for any more.
+    /// Forgets a server without mail that had registered, and that has no registration any more.
     pub(super) fn forget_server(&mut self, server: &str, see: &mut dyn FnMut(MailChange)) {
         let Some(number) = self.server_number(server) else { return };
         let Some(state) = self.servers.get(number.index()).filter(|state| state.held == 0) else {

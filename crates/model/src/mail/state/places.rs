@@ -26,7 +26,7 @@ impl Place {
     }
 }
 
-/// A message of somebody, by number, in 12 bytes instead of 16.
+/// A message of an endpoint or a server, by number, in 12 bytes instead of 16.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Numbered([u32; 3]);
 

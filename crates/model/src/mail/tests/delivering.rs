@@ -65,7 +65,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..150)
 }
 
-/// A registration, as whoever holds it sees it.
+/// A registration, as its server sees it.
 #[derive(Default)]
 struct Registration {
     generation: Generation,
@@ -73,7 +73,7 @@ struct Registration {
     credit: usize,
     /// Messages that it was given, was asked about, or said that it has, and has still.
     known: BTreeSet<u64>,
-    /// Messages that an earlier one was given, and nobody has answered for.
+    /// Messages that an earlier one was given, and that have no answer.
     unanswered: BTreeSet<u64>,
 }
 
@@ -84,7 +84,7 @@ struct Post {
     places: [usize; ENDPOINTS.len()],
     generation: u32,
     registrations: [Registration; SERVERS.len()],
-    /// Messages given and asked about since somebody looked.
+    /// Messages given and asked about since the last look.
     given: Vec<(usize, u64)>,
     asked: Vec<(usize, u64)>,
 }
@@ -354,7 +354,8 @@ impl Post {
         }
     }
 
-    /// Everybody is there, and does what comes; what was left when nothing more came.
+    /// Registers all servers, confirms until nothing more comes, and returns the messages left
+    /// over.
     fn come_to_rest(&mut self) -> Vec<u64> {
         self.release();
         for server in 0..SERVERS.len() {

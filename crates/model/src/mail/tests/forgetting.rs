@@ -64,7 +64,7 @@ fn an_endpoint_is_forgotten_with_its_last_message_and_its_number_is_another_ones
     }
     house.now_ms += 1;
     house.tend();
-    assert_eq!(house.number("org/1"), None, "nobody is routed by it any more");
+    assert_eq!(house.number("org/1"), None, "no endpoint is routed by it any more");
     house.check_books();
     house.check_copies();
 }
@@ -92,7 +92,7 @@ fn a_server_without_mail_is_forgotten_when_it_has_not_registered_since() {
     house.mail(ack("7", generation, seq));
     house.now_ms += 1;
     house.tend();
-    assert_eq!(house.forget("7", Generation(generation.0 - 1)), 0, "somebody has registered since");
+    assert_eq!(house.forget("7", Generation(generation.0 - 1)), 0, "another has registered since");
     assert_eq!(house.forget("7", generation), 1);
     assert_eq!(house.servers(), [""; 0]);
     house.check_copies();

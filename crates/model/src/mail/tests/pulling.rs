@@ -40,7 +40,7 @@ fn what_a_pull_was_allowed_ends_with_the_pull() {
     post.pulled(generation, 9, &[]);
     post.ack("7", generation, first);
     post.house.send("org/1");
-    assert_eq!(given(&post.learn()), NOTHING, "nobody is there who takes it");
+    assert_eq!(given(&post.learn()), NOTHING, "no pull waits for it");
     assert_eq!(asked(&post.pass(100_000)), NOTHING);
 
     assert_eq!(given(&post.pull(generation, 10)), [first + 1]);
@@ -90,7 +90,7 @@ fn who_pulls_is_asked_when_it_pulls_and_not_between() {
 }
 
 #[test]
-fn a_registration_that_nobody_has_replaced_goes_on() {
+fn a_registration_that_was_not_replaced_goes_on() {
     let mut post = Post::new();
     let all = [post.send("org/1"), post.send("org/1")];
     let (generation, _) = post.join("7", 0, None);
@@ -111,7 +111,7 @@ fn a_registration_that_nobody_has_replaced_goes_on() {
 }
 
 #[test]
-fn i46_what_has_expired_is_never_given_whoever_finds_it_out_first() {
+fn i46_expired_messages_are_never_given_though_no_sweep_has_found_them() {
     let mut post = Post::new();
     let early: Vec<u64> = (0..20).map(|_| post.expiring("org/1", 500)).collect();
     let late = post.send("org/1");
@@ -121,7 +121,7 @@ fn i46_what_has_expired_is_never_given_whoever_finds_it_out_first() {
 
     assert_eq!(given(&effects), [late]);
     let mail = &post.house.owner.state().mail;
-    assert_eq!(mail.message(early[0]).unwrap().status, Status::Pending, "nobody has tended");
+    assert_eq!(mail.message(early[0]).unwrap().status, Status::Pending, "no sweep yet");
     assert!(!mail.is_its_own(early[0], post.number("7"), 1, post.house.now_ms));
 }
 

@@ -89,7 +89,7 @@ fn i41_i43_a_move_fences_the_old_server_and_keeps_the_order_of_each_endpoint() {
 }
 
 #[test]
-fn a_move_of_an_expected_generation_is_refused_when_somebody_was_faster() {
+fn a_move_of_an_expected_generation_is_refused_when_another_was_faster() {
     let mut house = Fixture::new();
 
     let late = json!([{"op": "move", "endpoint": "org/1", "to": "9", "generation": 0}]);

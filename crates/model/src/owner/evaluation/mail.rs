@@ -61,7 +61,7 @@ impl<'a> Evaluation<'a> {
 
     fn route(&self, endpoint: &Endpoint) -> Result<Option<Route>, Refusal> {
         self.rules.route(endpoint, |table, key| match self.row(table, key) {
-            // A table that nobody has made yet routes nothing.
+            // A table that does not exist yet routes nothing.
             Err(Refusal::UnknownTable { .. }) => Ok(None),
             read => read,
         })
@@ -197,8 +197,8 @@ impl<'a> Evaluation<'a> {
         Ok(i64::from(generation))
     }
 
-    /// Counts what moves look at: a commit that moves the same messages to and fro would become
-    /// work and changes without end.
+    /// Counts the messages that moves look at: a commit that moves the same messages to and fro
+    /// would become work and changes without end.
     fn moves(&mut self, count: impl FnOnce(&Mail, u64) -> u64) -> Result<(), Refusal> {
         let before = self.moves;
         let mail = self.mail();
@@ -295,7 +295,7 @@ impl<'a> Evaluation<'a> {
     fn register(&mut self, server: String) -> Result<i64, Refusal> {
         match self.rules.server(&server) {
             Ok(id) if id == server => {}
-            // A topic is not read in two ways: who joins it is told which it is.
+            // A topic is not read in two ways: a joiner is told which it is.
             Ok(id) => return Err(self.bad(format!("the id of server {server:?} is {id:?}"))),
             Err(error) => return Err(self.bad(error.to_string())),
         }
@@ -341,7 +341,7 @@ impl<'a> Evaluation<'a> {
             false => outcome::UNKNOWN,
         })?;
         match message.status {
-            // Whoever ended it: nobody has to do anything about it any more.
+            // Ended, by whichever event: no answer is needed any more.
             Status::Dead | Status::Confirmed | Status::Expired => return Err(outcome::DONE),
             Status::Pending => {}
         }
@@ -406,7 +406,7 @@ impl<'a> Evaluation<'a> {
         })
     }
 
-    /// Does what is due; computes how much that was.
+    /// Does everything that is due; computes how much that was.
     fn tend(&mut self) -> i64 {
         let MailRules { keep_finished, keep_ms, keep_dead, .. } = *self.rules;
         let keep = Keep { finished: keep_finished, finished_ms: keep_ms, dead: keep_dead };

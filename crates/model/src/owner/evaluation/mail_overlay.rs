@@ -1,6 +1,6 @@
-//! The mail as a batch changes it. What most commits do, to store a message or to confirm one, is
-//! only noted, and applied when somebody asks for what follows from it: the fold does it once more
-//! anyway.
+//! Overlay of the mail: its changes by a batch. The changes of most commits, to store a message or
+//! to confirm one, are only noted, and applied when an operation reads their effects: the fold does
+//! it once more anyway.
 //!
 //! | record | here | a later operation sees it by |
 //! | --- | --- | --- |
