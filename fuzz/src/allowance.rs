@@ -1,4 +1,5 @@
-//! Memory limit of an input: what goes beyond it ends the process, and libFuzzer keeps the input.
+//! Memory limit of an input: an allocation beyond it ends the process, and libFuzzer keeps the
+//! input.
 
 use std::alloc::System;
 use std::panic;

@@ -1,5 +1,6 @@
 //! Access: credentials, tokens, keys, rights, patterns and origins, as clients and operators write
-//! them. Nobody becomes somebody without a signature, and no right reaches further than its words.
+//! them. No client gets an identity without a signature, and no right reaches further than its
+//! words.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -59,7 +60,7 @@ fn check_pattern(pattern: &str, text: &str) {
         assert_eq!(found.is_some(), pattern == text, "a pattern without holes is its text");
     }
     if pattern.contains("{sub}") && found.is_some() {
-        assert!(text.contains("ann"), "nobody else's place");
+        assert!(text.contains("ann"), "a place of another subject");
     }
 }
 
@@ -85,7 +86,7 @@ fn check_shown(text: &str) {
     }
 }
 
-/// Signed claims make a token's principal and nobody else, and none that has expired.
+/// Signed claims make the token's principal and no other, and none if it has expired.
 fn check_claims(claims: &Fields) {
     let token = sign_hs256(SECRET, claims).expect("the secret is long enough");
     let Ok(credential) = ACCESS.credential(&token, NOW_MS) else { return };
@@ -100,22 +101,22 @@ fn check_claims(claims: &Fields) {
     assert!(commit.is_err() || claims.contains_key("rights"));
 }
 
-/// A right is for whom it says, and allows what it says.
+/// A right holds for its `who` only, and allows its actions only.
 fn check_right(declared: Value) {
     let Ok(declared) = serde_json::from_value::<RightDeclaration>(declared) else { return };
     let Ok(rights) = Rights::compile(std::slice::from_ref(&declared)) else { return };
-    let nobody = Principal::anonymous();
+    let anonymous = Principal::anonymous();
     for name in ["room:1", "table:shop/items", "inbox:ann"] {
         let topic = Resource::Topic { name, anyone_publishes: true };
         for action in [Action::Join, Action::Publish] {
-            let may = rights.decide(&nobody, action, topic).is_ok();
-            let for_nobody = ["anyone", "anonymous"].contains(&&*declared.who);
+            let may = rights.decide(&anonymous, action, topic).is_ok();
+            let for_anonymous = ["anyone", "anonymous"].contains(&&*declared.who);
             let of_table = action == Action::Join && declared.actions.contains(&Action::Read);
-            assert!(!may || for_nobody && (declared.actions.contains(&action) || of_table));
+            assert!(!may || for_anonymous && (declared.actions.contains(&action) || of_table));
         }
     }
     let table = Resource::Table { dataset: "shop", name: "items", public: true };
-    let may = rights.decide(&nobody, Action::Commit, table).is_ok();
+    let may = rights.decide(&anonymous, Action::Commit, table).is_ok();
     assert!(!may || declared.actions.contains(&Action::Commit));
     assert!(rights.decide(&Principal::admin(), Action::Administer, Resource::Server).is_ok());
 }

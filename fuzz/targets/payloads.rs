@@ -1,4 +1,5 @@
-//! Payloads of clients: parameters of joins, pushes about presence. What is read is what was said.
+//! Payloads of clients: parameters of joins, pushes about presence. The parsed values are those of
+//! the text.
 #![no_main]
 
 use instep_fuzz::allowance::within;

@@ -1,5 +1,5 @@
-//! A log on a disk that has been tampered with: opened with what was written and nothing else, or
-//! refused; then repaired.
+//! A log on a disk that has been tampered with: opened with the written entries and nothing else,
+//! or refused; then repaired.
 #![no_main]
 
 use std::path::{Path, PathBuf};

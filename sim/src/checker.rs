@@ -1,7 +1,7 @@
 //! The checkers: each law and invariant once, as a function over a recorded history.
 //!
-//! A checker never looks at the machines. What it is given is a list of facts, so the same
-//! functions judge a simulated run and a run of real processes that were killed.
+//! A checker never looks at the machines. Its input is a list of facts, so the same functions judge
+//! a simulated run and a run of real processes that were killed.
 
 use crate::history::Event;
 use crate::oracle::Topics;

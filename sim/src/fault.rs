@@ -1,4 +1,4 @@
-//! Deliberately broken variants of the shell: what the checkers are there to catch.
+//! Broken variants of the shell, made on purpose, that the checkers must catch.
 
 /// A mistake that a shell around the machines could make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub enum Fault {
     KeepServingAfterFailure,
     /// Law 8: a failed sync is tried again.
     RetryFailedSync,
-    /// Law 9: nobody is served while one subscriber's socket is full.
+    /// Law 9: no subscriber is served while one subscriber's socket is full.
     SlowReaderBlocksOthers,
     /// Law 10: a batch that could not be appended is folded anyway.
     FoldUncommitted,
@@ -53,7 +53,7 @@ pub enum Fault {
     ResumeOverAnotherDefinition,
     /// Law 1: datasets are made and removed where they are, file by file.
     HalfMadeDataset,
-    /// I23: nobody is told that a row left.
+    /// I23: no subscriber is told that a row left.
     DropLeaves,
     /// I4: the lower bound of an add is lost on the way to the owner.
     IgnoreMinimum,

@@ -1,7 +1,7 @@
 //! History of a run, as plain facts that a checker can judge: no machine, no clock, no pointer.
 //!
 //! The simulator records these, and so can a test that kills real processes: every event has a
-//! JSON form, and none needs more than what a client, a subscriber or a reader of the log sees.
+//! JSON form, and none needs more than a client, a subscriber or a reader of the log sees.
 
 use std::collections::BTreeMap;
 
@@ -184,7 +184,7 @@ pub enum Event {
         /// The subscriber.
         reader: u32,
     },
-    /// The clock says something else, of its own or because somebody has set it.
+    /// The clock says something else, of its own or because it was set.
     Clock {
         /// Milliseconds since 1970.
         now_ms: u64,

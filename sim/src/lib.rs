@@ -1,4 +1,4 @@
-//! Simulates whole lives of a node from a seed, and judges what happened.
+//! Simulator: whole lives of a node from a seed, judged by checkers.
 //!
 //! What lives here: the [`checker`]s over recorded [`history`] (usable by any test that records
 //! one), the [`oracle`] that they compare with, and the simulation itself: a world with a disk

@@ -26,7 +26,7 @@ const SHOWN: usize = 40;
 pub enum Fault {
     /// Law 1: a sender is answered before the append.
     AnswerBeforeDurable,
-    /// I38: a confirmation counts as the newest registration's, whoever sends it.
+    /// I38: a confirmation counts as the newest registration's, whichever one sends it.
     ForgetGenerations,
     /// I41: what waits for a socket is written without looking whose it is by now.
     WriteWithoutLooking,
@@ -60,7 +60,7 @@ use Fault::*;
 pub const FAULTS: &[(Fault, &str, &str)] = &[
     (AnswerBeforeDurable, "mail-answer-before-durable", "an_accepted_message_is_in_the_books"),
     (ForgetGenerations, "mail-forget-generations", "only_the_newest_registration_confirms"),
-    (WriteWithoutLooking, "mail-write-without-looking", "nobody_is_given_the_mail_of_another"),
+    (WriteWithoutLooking, "mail-write-without-looking", "no_server_is_given_the_mail_of_another"),
     (ResendWithoutAsking, "mail-resend-without-asking", "what_is_unconfirmed_is_asked_about_first"),
     (CountPrefetched, "mail-count-prefetched", "only_failures_are_counted"),
     (EditTheDirectory, "mail-edit-the-directory", "every_route_is_what_the_directory_says"),

@@ -1,6 +1,6 @@
 //! One node: the shell around the same machines that the server runs, without its threads.
 //!
-//! | step  | what it does                                     | in the server              |
+//! | step  | effect                                           | in the server              |
 //! | ----- | ------------------------------------------------ | -------------------------- |
 //! | propose | hands a proposal to the owner                  | a door, the owner's inbox  |
 //! | flush | appends the open batch, folds it, answers        | the owner's thread         |
@@ -67,7 +67,7 @@ pub(crate) fn directory() -> PathBuf {
 /// Parameters of a node's start.
 pub(crate) struct Start {
     pub(crate) now_ms: u64,
-    /// Milliseconds by a clock that nobody sets.
+    /// Milliseconds by a monotonic clock.
     pub(crate) steady_ms: u64,
     pub(crate) fault: Option<Fault>,
     pub(crate) writer: uuid::Uuid,
@@ -94,7 +94,7 @@ pub(crate) struct Node {
     most: BTreeMap<&'static str, usize>,
     feed: Feed,
     retention: Retention,
-    /// Rings of the topics that somebody has joined.
+    /// Rings of the topics with members.
     rings: BTreeMap<Arc<str>, Ring>,
     shown: VecDeque<Committed>,
     bookmarked: Place,

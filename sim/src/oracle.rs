@@ -1,4 +1,4 @@
-//! The oracle: what a dataset should be, worked out the slow and obvious way.
+//! The oracle: the expected state of a dataset, computed the slow and obvious way.
 //!
 //! It shares no code with the machines it judges: rows are JSON values, tables are ordered maps,
 //! views are plain functions that are run over the whole table each time.

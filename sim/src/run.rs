@@ -1,4 +1,4 @@
-//! Runs seeds and says what was found, so that it can be repeated.
+//! Runs of seeds, whose findings can be repeated.
 
 use std::fmt;
 

@@ -17,7 +17,7 @@ pub(crate) const GROUPS: [&str; 3] = ["a", "b", "c"];
 /// The keys of all tables.
 pub(crate) const KEYS: [&str; 6] = ["k0", "k1", "k2", "k3", "k4", "k5"];
 
-/// The topics that somebody joins.
+/// Topics that subscribers join.
 pub(crate) const TOPICS: [&str; 7] =
     ["table:shop/items", "table:shop/notes", "group:a", "group:b", "item:k1", "open", "group:c"];
 

@@ -1,5 +1,5 @@
 //! The server's end of one connection: the session machine, a place on the ring, and a small
-//! buffer. What is said is decided by the product's own code.
+//! buffer. The product's own code decides the messages.
 
 use std::collections::VecDeque;
 

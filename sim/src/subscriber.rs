@@ -1,7 +1,7 @@
-//! The client's end of a connection: joins one topic, reads frames, records what it is told.
+//! The client's end of a connection: joins one topic, reads frames, records them.
 //!
-//! It does what the documents tell clients to do: it adopts every position that it sees, but for
-//! those that it has already, and forgets what it has where it is told to begin anew.
+//! It behaves as the documents tell clients to: it adopts every position that it sees, but for
+//! those that it has already, and forgets its rows when it is told to begin anew.
 
 use instep_model::feed::{
     BOOKMARK_EVENT, GONE_EVENT, LAGGED_EVENT, LEAVE_EVENT, ROW_EVENT, SNAPSHOT_EVENT,
@@ -120,7 +120,7 @@ impl Subscriber {
             let answer = JoinAnswer::Refused { reason };
             trace.push(Event::Joined { reader, topic, since, answer });
             self.state = State::Away;
-            // What is ahead of every node is of no use to anybody.
+            // A position ahead of every node is of no use.
             self.params = None;
             return;
         }

@@ -1,4 +1,4 @@
-//! A history sorted by place: which commits there are, and what the dataset was after each.
+//! Timeline: a history sorted by place, with its commits and the state of the dataset after each.
 
 use std::collections::BTreeMap;
 

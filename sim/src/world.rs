@@ -94,7 +94,7 @@ pub(crate) struct World {
     dice: Dice,
     fault: Option<Fault>,
     now_ms: u64,
-    /// Milliseconds by a clock that nobody sets.
+    /// Milliseconds by a monotonic clock.
     steady_ms: u64,
     /// So far it is ahead.
     ahead_ms: u64,
@@ -157,7 +157,7 @@ impl World {
         }
     }
 
-    /// Lives through a number of steps, and ends with everything told to everybody.
+    /// Lives through a number of steps, and ends with every change told to every reader.
     pub(crate) fn run(&mut self, steps: usize) {
         self.start();
         for _ in 0..steps {
@@ -319,7 +319,7 @@ impl World {
             1 => self.pass(ID_MEMORY_MS / 2),
             // Clocks go back, too.
             2 => self.now_ms -= 60_000,
-            // They are wrong by more than a day, and somebody puts them right.
+            // They are wrong by more than a day, and an operator puts them right.
             _ if self.ahead_ms == 0 => {
                 self.ahead_ms = ID_MEMORY_MS + 3_600_000;
                 self.now_ms += self.ahead_ms;
@@ -380,7 +380,7 @@ impl World {
                 let operations = self.dice.below(10) as u64;
                 self.disk.power_off_after(operations);
             }
-            // Somebody changes the configuration while the process is down.
+            // The configuration changes while the process is down.
             if self.has_views && self.dice.chance(25) {
                 self.views = self.dice.below(NO_VIEWS + 1);
             }
@@ -428,7 +428,7 @@ impl World {
         }
     }
 
-    /// Nothing new comes, and everybody gets everything.
+    /// Ends the input, and lets every reader catch up.
     fn come_to_rest(&mut self) {
         self.disk.set_capacity(None);
         self.die(true);

@@ -1,4 +1,4 @@
-//! Carts: what a shopper wants, before it is theirs.
+//! Carts: items that a shopper wants to buy.
 //!
 //! A cart takes items that are sold out or not released yet; only the checkout is strict. Every
 //! change replaces the whole row on condition that it is still the one that was read, so two tabs
@@ -20,7 +20,7 @@ use crate::tables::{self, CARTS, ITEMS};
 
 /// Most items in one cart.
 pub const CART_ITEMS: usize = 24;
-/// A cart that nobody changed for this long is removed: its token has expired long ago, unless its
+/// A cart that was not changed for this long is removed: its token has expired long ago, unless its
 /// shopper kept looking at it without ever buying.
 pub const KEPT_MS: u64 = 30 * 24 * 60 * 60 * 1000;
 /// Carts removed by one sweep; the next one goes on.
@@ -42,7 +42,7 @@ pub struct Cart {
 pub struct CartItem {
     /// Id of the item.
     pub id: ItemId,
-    /// Noted when it sells out, so that whoever looks at the cart is told.
+    /// Noted when it sells out, so that the shopper is told.
     pub sold_out: bool,
 }
 
@@ -160,7 +160,7 @@ pub async fn change(
     Err(last.unwrap_or(Refusal::Overloaded).into())
 }
 
-/// Removes carts that nobody changed for [`KEPT_MS`], and answers how many.
+/// Removes carts that were not changed for [`KEPT_MS`], and returns their number.
 ///
 /// # Errors
 /// [`Refusal`], when the log takes nothing; the next sweep goes on.
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cart_is_abandoned_when_nobody_changed_it_for_thirty_days() {
+    fn a_cart_is_abandoned_when_it_was_not_changed_for_thirty_days() {
         let mut memory = Memory::seeded(1);
         act(&mut memory, &testing::cart_id(1), CartChange::Add(ItemId(101))).unwrap();
 

@@ -1,9 +1,9 @@
 //! The checkout: all items of a cart or none of them, in one commit.
 //!
-//! The commit itself decides what is left: it requires that every product is released, takes one
-//! piece of every item unless none is left, writes the order and empties the cart. What a page or
-//! a memory believed before does not matter (SNK-14). An order id takes effect at most once, so a
-//! double click buys once.
+//! The commit itself decides whether items are left: it requires that every product is released,
+//! takes one piece of every item unless none is left, writes the order and empties the cart. What a
+//! page or a memory believed before does not matter (SNK-14). An order id takes effect at most
+//! once, so a double click buys once.
 
 use instep::Dataset;
 use instep::model::commit::Operation;
@@ -64,7 +64,7 @@ pub enum CheckoutError {
     /// This item does not exist any more.
     #[error("item {0} is not sold any more")]
     Withdrawn(ItemId),
-    /// The form is so old that nobody knows whether it was sent before.
+    /// The form is so old that it is not known whether it was sent before.
     #[error("the form is too old")]
     FormTooOld,
     /// The order id is no good, or was used for another order.

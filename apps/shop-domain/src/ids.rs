@@ -1,4 +1,4 @@
-//! Ids: numbers for what is on the shelf, unguessable texts for what belongs to a shopper.
+//! Ids: numbers for products and items, unguessable texts for carts and orders of shoppers.
 
 use std::fmt;
 use std::str::FromStr;

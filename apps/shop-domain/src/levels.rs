@@ -1,4 +1,4 @@
-//! Stock levels: what shoppers see of a count.
+//! Stock levels: the form of a count that shoppers see.
 
 use std::fmt;
 

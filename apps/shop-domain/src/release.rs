@@ -1,4 +1,4 @@
-//! The release of a product: once, and for everybody at the same moment.
+//! Release of a product: once, and for all shoppers at the same moment.
 
 use instep::Dataset;
 use instep::model::commit::Operation;
@@ -13,9 +13,9 @@ use crate::tables::{self, PRODUCTS};
 /// Result of a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Released {
-    /// The product is released now, and everybody is told.
+    /// The product is released now, and all open pages are told.
     Now,
-    /// It was released before; nobody is told again.
+    /// It was released before; pages are not told again.
     Before,
 }
 
@@ -40,7 +40,7 @@ pub async fn release(dataset: &Dataset, id: ProductId) -> Result<Released, Relea
     };
     match dataset.commit(operations.into()).await {
         Ok(_) => Ok(Released::Now),
-        // Somebody else released it in between.
+        // It was released elsewhere in between.
         Err(Refusal::ConditionFailed { .. }) => Ok(Released::Before),
         Err(refusal) => Err(refusal.into()),
     }

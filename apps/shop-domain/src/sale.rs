@@ -24,7 +24,7 @@ pub const BUYERS_MAX: usize = 5_000;
 pub const RATE_MAX: f64 = 1_000_000.0;
 /// Interval of reports of the progress.
 const TELL_EVERY: Duration = Duration::from_millis(100);
-/// A buyer whom the server sends away comes back after this.
+/// Delay before a buyer that the server sent away comes back.
 const COME_BACK_AFTER: Duration = Duration::from_millis(20);
 
 /// Options of a sale.

@@ -97,7 +97,7 @@ pub async fn seed(
                 seeded.products += 1;
                 seeded.items += items;
             }
-            // Somebody else put it there in between.
+            // It was put there elsewhere in between.
             Err(Refusal::ConditionFailed { .. }) => {}
             Err(refusal) => return Err(refusal.into()),
         }

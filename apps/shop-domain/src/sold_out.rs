@@ -35,7 +35,7 @@ const BEGIN_AGAIN_AFTER: Duration = Duration::from_millis(100);
 pub type BeforeLook = Arc<dyn Fn() + Send + Sync>;
 
 /// Keeps the notes of a dataset's carts, for ever. Begins again when it ends badly, even in a
-/// panic, and disturbs nobody else then (SNK-22). `before_look` is for tests that make it panic.
+/// panic, and disturbs no other task then (SNK-22). `before_look` is for tests that make it panic.
 pub async fn keep_notes(dataset: Dataset, before_look: BeforeLook) {
     loop {
         let attempt = note(dataset.clone(), Arc::clone(&before_look));
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn snk_u4_a_count_that_stays_at_or_above_zero_makes_nobody_look() {
+    fn snk_u4_a_count_that_stays_at_or_above_zero_causes_no_look_at_carts() {
         let mut memory = Memory::seeded(3);
         put(&mut memory, &testing::cart_id(1), 101);
         let mut holders = Holders::of(&memory.tables());

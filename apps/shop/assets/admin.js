@@ -47,7 +47,7 @@ function show({ shoppers, pages, products }) {
   const most = Math.max(1, ...Object.values(pages));
   const sorted = Object.entries(pages).sort(([, a], [, b]) => b - a);
   one("[data-pages]").replaceChildren(...sorted.map(([name, count]) => pageRow(name, count, most)));
-  one("[data-nobody]").hidden = sorted.length > 0;
+  one("[data-empty]").hidden = sorted.length > 0;
   one("[data-products]").replaceChildren(...products.map(productCard));
 }
 

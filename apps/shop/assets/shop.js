@@ -116,7 +116,7 @@ function showLevel(item, level) {
   const shoe = button.closest("[data-product-id]");
   showTag(shoe);
   if (level === "out") {
-    // For those who listen to the page; every other level can be asked for at its button.
+    // For screen readers; every other level can be asked for at its button.
     const size = one(".size-number", button).textContent;
     one("[data-spoken]").textContent = `${one("h2", shoe).textContent}, size ${size}: sold out.`;
   }
@@ -274,7 +274,7 @@ const socket = new Socket(`${location.origin.replace(/^http/, "ws")}/socket`, {
 showConnection(socket);
 socket.connect();
 for (const shoe of all("[data-product-id]")) followProduct(socket, shoe);
-// That somebody looks is counted, for the merchant; who it is, is nobody's business.
+// Visitors are counted, for the merchant, and not identified.
 const key = page.cartTopic.split(":")[1];
 socket.channel(`shoppers:${page.page}`, { presence: { key } }).join();
 const held = followBag(socket);

@@ -10,7 +10,7 @@ pub(crate) fn now_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// 32 bytes that nobody can guess.
+/// 32 random bytes that cannot be guessed.
 ///
 /// # Errors
 /// When the system gives no randomness.

@@ -1,7 +1,7 @@
 //! Live counts for the merchant: visitors of each page, and items in carts (SNK-U7).
 //!
 //! Every open page is present on a live topic of its kind, under the key of its cart. The counts
-//! are made from that and from memory, and published to those who hold a token.
+//! are made from that and from memory, and published to holders of a token.
 
 use std::time::Duration;
 
@@ -18,10 +18,11 @@ pub(crate) const SHOPPERS: &str = "shoppers:";
 pub(crate) const TOPIC: &str = "shop-counts";
 /// Event of the counts.
 const EVENT: &str = "counts";
-/// Interval of the counts, while somebody looks.
+/// Interval of the counts, while a merchant looks.
 const EVERY: Duration = Duration::from_millis(500);
 
-/// The live topics: open pages are counted and not listed, because nobody shall see the others.
+/// The live topics: open pages are counted and not listed, because visitors shall not see each
+/// other.
 pub(crate) fn patterns() -> [LivePattern; 2] {
     let shoppers = LivePattern {
         topic: format!("{SHOPPERS}*"),
@@ -44,7 +45,7 @@ pub(crate) fn channel(context: Context) -> Result<Channel, String> {
     }))
 }
 
-/// Publishes the counts whenever they change and somebody looks, until the dataset is closed.
+/// Publishes the counts whenever they change and a merchant looks, until the dataset is closed.
 pub(crate) async fn publish(node: Node, dataset: Dataset) {
     let mut tick = tokio::time::interval(EVERY);
     let mut told = Value::Null;
@@ -52,7 +53,7 @@ pub(crate) async fn publish(node: Node, dataset: Dataset) {
         tick.tick().await;
         let watched = node.topics().get(TOPIC).is_some_and(|topic| topic.subscribers() > 0);
         if !watched {
-            // Whoever comes next may come after the last value was forgotten.
+            // The next merchant may come after the last value was forgotten.
             told = Value::Null;
             continue;
         }

@@ -1,7 +1,7 @@
-//! Parts of pages. What is pushed to open pages is rendered by the same functions as the pages.
+//! Parts of pages. Pushes to open pages are rendered by the same functions as the pages.
 //!
 //! Buttons name their form by the `form` attribute: forms hold a token that is the shopper's own,
-//! and what is pushed to everybody must not.
+//! and a push to all visitors must not.
 
 use instep_shop_domain::cart::CartContents;
 use instep_shop_domain::catalogue::{Item, Product};
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn snk_u6_what_is_pushed_to_everybody_holds_no_form_token() {
+    fn snk_u6_a_push_to_all_visitors_holds_no_form_token() {
         let html = sizes(&product(&[(101, 5)]), Levels::default()).into_string();
 
         assert!(!html.contains("form_token") && html.contains("form=\"add-to-bag\""));

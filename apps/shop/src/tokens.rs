@@ -1,4 +1,4 @@
-//! Signed tokens: what a browser keeps for us and cannot change.
+//! Signed tokens: claims that a browser keeps for us and cannot change.
 //!
 //! A token is `base64(claims) . base64(HMAC-SHA256)`. The claims say what the token is for, so
 //! that a form token is not taken for a cart token, which cart it names, and until when it holds.

@@ -33,7 +33,8 @@ impl Visitor {
         match named {
             Some(cart) => Self { cart, known: true },
             None => Self {
-                // Without randomness nobody can be told apart; better to stop than to mix carts.
+                // Without randomness visitors cannot be told apart; better to stop than to mix
+                // carts.
                 cart: CartId::from_random(
                     clock::random_bytes().expect("the system has randomness"),
                 ),
@@ -119,8 +120,8 @@ mod tests {
         assert!(!mine.sent(&theirs.form_token(&context), &context));
         assert!(!mine.sent(&mine.cart_token(&context), &context));
         assert!(!mine.sent("", &context));
-        let nobody = Visitor { known: false, ..mine.clone() };
-        assert!(!nobody.sent(&mine.form_token(&context), &context));
+        let stranger = Visitor { known: false, ..mine.clone() };
+        assert!(!stranger.sent(&mine.form_token(&context), &context));
     }
 
     fn context() -> Context {

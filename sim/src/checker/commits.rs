@@ -185,7 +185,7 @@ pub(super) fn records_are_what_the_operations_say(case: &Case<'_>) -> Result<(),
     })
 }
 
-/// I4: no bounded add ever leaves its bounds, whoever raced it.
+/// I4: no bounded add ever leaves its bounds, whichever commits raced it.
 pub(super) fn a_bounded_add_stays_in_its_bounds(case: &Case<'_>) -> Result<(), Violation> {
     for_each_known_commit(case, |known| {
         for operation in known.operations.iter().filter(|one| one["op"] == "add") {

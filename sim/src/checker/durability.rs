@@ -43,7 +43,7 @@ pub(super) fn acknowledged_commits_survive(case: &Case<'_>) -> Result<(), Violat
     Ok(())
 }
 
-/// Law 2, I37: whatever anybody is told lies in an entry that was durable before.
+/// Law 2, I37: every change that a reader is told lies in an entry that was durable before.
 pub(super) fn nothing_is_visible_before_it_is_durable(case: &Case<'_>) -> Result<(), Violation> {
     for (at, event) in case.history.iter().enumerate() {
         let Some(position) = position_in(event) else {

@@ -1,4 +1,4 @@
-//! Subscribers: the view of each is rebuilt here from what it was told.
+//! Subscribers: the view of each is rebuilt here from its messages.
 
 use std::collections::BTreeMap;
 

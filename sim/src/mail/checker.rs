@@ -27,9 +27,9 @@ pub const CHECKERS: &[(&str, &str, Check)] = &[
     ("every_route_is_what_the_directory_says", "I40", every_route_is_what_the_directory_says),
     ("only_failures_are_counted", "I35", only_failures_are_counted),
     (
-        "nobody_is_given_the_mail_of_another",
+        "no_server_is_given_the_mail_of_another",
         "I38, I41, I42",
-        giving::nobody_is_given_the_mail_of_another,
+        giving::no_server_is_given_the_mail_of_another,
     ),
     ("nothing_is_given_after_its_time", "I46", giving::nothing_is_given_after_its_time),
     ("each_endpoint_keeps_its_order", "I43", giving::each_endpoint_keeps_its_order),

@@ -1,4 +1,4 @@
-//! Facts about mail: what a sender, a server and a reader of the log see.
+//! Facts about mail, as a sender, a server and a reader of the log see them.
 
 use instep_model::commit::Record;
 use instep_model::mail::MailRecord;
@@ -135,7 +135,7 @@ pub enum Fact {
         /// The commit.
         place: Place,
     },
-    /// Nothing comes any more, and everybody has had the time for everything.
+    /// Nothing comes any more, and every part had time to finish.
     Rested,
 }
 

@@ -73,7 +73,7 @@ const STEPS: &[(Step, usize)] = &[
     (Step::Crash, 3),
 ];
 
-/// Request whose answer somebody waits for.
+/// Request with a pending answer.
 pub(super) enum Want {
     NewMessage(usize),
     Register(usize),
@@ -197,7 +197,7 @@ impl World {
                 0 => self.wait(100_000),
                 // Clocks go back, too.
                 1 => self.now_ms -= 5_000,
-                // They are wrong by more than a day, and somebody puts them right.
+                // They are wrong by more than a day, and an operator puts them right.
                 _ if self.ahead_ms == 0 => {
                     self.ahead_ms = 90_000_000;
                     self.now_ms += self.ahead_ms;
@@ -313,7 +313,7 @@ impl World {
         }
     }
 
-    /// Nothing new comes, and everybody does what there is.
+    /// Ends the input, and lets every part finish its work.
     fn come_to_rest(&mut self) {
         self.resting = true;
         for at in 0..self.links.len() {
@@ -347,7 +347,7 @@ impl World {
             if !self.is_anything_left() {
                 break;
             }
-            // The clock may have gone back far, and somebody may have wished for a time ahead.
+            // The clock may have gone back far, and a message may be delayed to a time ahead.
             self.wait(100 + round * 10);
             if round == ROUNDS / 2 {
                 self.now_ms += 90_000_000;

@@ -1,5 +1,5 @@
 //! Other datasets of the node, which come and go: each of them is whole or gone, whatever happens
-//! on the way, and keeps nobody else from coming up.
+//! on the way, and keeps no other from coming up.
 
 use std::collections::BTreeMap;
 use std::io;

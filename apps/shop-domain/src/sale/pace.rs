@@ -1,4 +1,4 @@
-//! Pace of a sale: when the next order is due, whoever makes it.
+//! Pace of a sale: when the next order of any buyer is due.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 /// Duration of a sale without a given rate, so that it can be watched.
 const SECONDS: f64 = 20.0;
-/// Some thirty years: nobody waits for what is due later.
+/// Some thirty years: no sale waits longer.
 const FAR_SECONDS: f64 = 1e9;
 
 /// Turns of buyers, evenly spread: one order after the other, each at its time.

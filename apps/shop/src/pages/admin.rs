@@ -14,7 +14,7 @@ use crate::{Counter, assets, clock, counts, html as part};
 /// The cookie that holds the token. Only this page is sent it.
 const COOKIE: &str = "instep_counts";
 
-/// `GET /shop/admin`: the counts for who holds a token, the way to one for everybody else.
+/// `GET /shop/admin`: the counts for holders of a token, the form for one for others.
 pub(crate) async fn page(FromState(counter): FromState<Counter>, headers: HeaderMap) -> Response {
     let token = cookies(&headers).find(|(name, _)| *name == COOKIE).map(|(_, token)| token);
     let secret = &counter.context.secret;
@@ -86,7 +86,7 @@ fn entrance() -> Markup {
     html! {
         form class="entrance" data-enter {
             h1 { "The back office" }
-            p { "Live counts of shoppers and carts, for those who hold the admin key: the content \
+            p { "Live counts of shoppers and carts, for holders of the admin key: the content \
                  of " code { "admin.key" } " in the data directory." }
             label for="key" { "Admin key" }
             input id="key" name="key" type="password" autocomplete="current-password" required;
@@ -111,7 +111,7 @@ fn board() -> Markup {
         section class="pages" aria-label="Shoppers by page" {
             h2 { "Where they are" }
             ul data-pages {}
-            p class="quiet" data-nobody { "Nobody is in the shop." }
+            p class="quiet" data-empty { "The shop has no visitors." }
         }
         section class="stock" aria-label="Items" data-products {}
         p class="trouble" data-trouble role="alert" hidden {}

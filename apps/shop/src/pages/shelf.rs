@@ -14,7 +14,7 @@ pub(super) fn page(view: &View<'_>) -> Markup {
         section class="hero" {
             h1 { "Limited pairs." br; em { "Released live." } }
             p { "No queue, no refresh. Leave the page open: releases and stock arrive by \
-                 themselves, to everybody at the same moment." }
+                 themselves, to all visitors at the same moment." }
         }
         @if products.is_empty() {
             section class="nothing" {

@@ -59,7 +59,7 @@ pub(super) struct Books {
     pub(super) generations: BTreeMap<String, Generation>,
     /// By commit and message: whose it was when it was confirmed or put back.
     pub(super) verdicts: BTreeMap<(u64, usize, u64), (String, Generation)>,
-    /// Confirmed since somebody looked, with the server.
+    /// Confirmed since the last look, with the server.
     pub(super) confirmed: Vec<(u64, String)>,
     /// Failures counted, by message.
     pub(super) failures: BTreeMap<u64, u64>,

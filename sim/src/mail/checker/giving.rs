@@ -1,4 +1,4 @@
-//! The laws of who is given what, and when.
+//! Laws of delivery: which server is given which message, and when.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -8,7 +8,7 @@ use super::Finding;
 use super::books::{Books, State};
 use crate::mail::fact::Fact;
 
-pub(super) fn nobody_is_given_the_mail_of_another(facts: &[Fact]) -> Result<(), Finding> {
+pub(super) fn no_server_is_given_the_mail_of_another(facts: &[Fact]) -> Result<(), Finding> {
     let mut books = Books::default();
     for (at, fact) in facts.iter().enumerate() {
         books.take(fact);

@@ -19,7 +19,7 @@ impl World {
             self.carry_out(effect);
         }
         if !self.resting {
-            // Numbers of links are kept: those that nobody has any more are only emptied.
+            // Numbers of links are kept: unused ones are only emptied.
             for link in self.links.iter_mut().filter(|link| !link.alive && !link.open) {
                 link.up.clear();
                 link.down.clear();
