@@ -257,7 +257,7 @@ test("SNK-20: an unknown product is 404, and a second release is no second messa
   assert.equal(heard.of("released").length, 1);
 });
 
-test("SNK-R4: a cart whose second item is gone buys nothing, and nobody is told of the first", async (t) => {
+test("SNK-R4: a cart whose second item is gone buys nothing, and no page is told of the first", async (t) => {
   const { id, items } = await addProduct(server, { sizes: ["8", "9", "10"], release: true });
   const [first, gone, marker] = items;
   await setCount(server, first, 1);
@@ -346,7 +346,7 @@ test("SNK-U2: items go in and out over the channel, each answer with its reason"
   assert.equal(await push("buy_everything", items[0]), "unknown_event");
 });
 
-test("SNK-U2: nobody joins the cart of somebody else", async (t) => {
+test("SNK-U2: no shopper joins the cart of another", async (t) => {
   const [mine, other] = [await new Shopper(server).enter(), await new Shopper(server).enter()];
   const socket = await connect(t, server, CLIENT);
 

@@ -96,7 +96,7 @@ impl Access {
             note(format!("what {from} says was shown"));
             return Ok(Some(given.clone()));
         }
-        // Without a key, what is public can be read all the same.
+        // Without a key, public tables can be read all the same.
         let Some(file) = key_file(self.data.as_deref()) else {
             let usual = USUAL_DATA.map(|data| format!("{data}/{KEY_FILE}")).join(" and ");
             note(format!(
@@ -130,7 +130,7 @@ fn shown_of(file: &Path, is_usual: bool) -> String {
     }
 }
 
-/// Notes which credential is shown. It stays what it was first.
+/// Notes which credential is shown. The first note stays.
 fn note(words: String) {
     let _ = SHOWN.set(words);
 }

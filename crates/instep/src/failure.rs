@@ -39,7 +39,7 @@ pub(crate) enum Failure {
     /// Files cannot be read or written.
     #[error("{0}")]
     Storage(String),
-    /// The system refuses what every program gets.
+    /// The system refuses a resource that every program gets.
     #[error("{0}")]
     System(String),
     /// Figures that were measured miss the limits that were given.
@@ -93,7 +93,7 @@ impl Failure {
         }
     }
 
-    /// Says it on stderr. A reader of stdout who has seen enough is no failure.
+    /// Says it on stderr. A reader of stdout that has seen enough is no failure.
     pub(crate) fn report(self, json: bool) -> ExitCode {
         if matches!(&self, Self::Output(error) if error.kind() == ErrorKind::BrokenPipe) {
             return ExitCode::SUCCESS;
@@ -190,7 +190,7 @@ impl Failure {
         Self::Refused { words: format!("{words} ({shown})"), answer }
     }
 
-    /// Sorts what the engine says about a directory.
+    /// Sorts an error of the engine about a directory.
     pub(crate) fn of_engine(error: &OpenError, text: String) -> Self {
         match error {
             OpenError::Locked { .. } => Self::InUse(text),

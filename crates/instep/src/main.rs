@@ -1,9 +1,8 @@
 //! The `instep` command.
 //!
-//! What lives here: arguments, what is printed, exit codes, and the wiring of `serve` and `demo`.
-//! What does not: the server (`instep`), how a client talks to it (`instep-client`), and how a
-//! log is checked (`instep-embedded`).
-//! Start reading at [`commands`], then [`failure`] for the exit codes.
+//! What lives here: arguments, output, exit codes, and the wiring of `serve` and `demo`. What does
+//! not: the server (`instep`), how a client talks to it (`instep-client`), and how a log is checked
+//! (`instep-embedded`). Start reading at [`commands`], then [`failure`] for the exit codes.
 
 mod access;
 mod commands;

@@ -21,8 +21,8 @@ pub(crate) fn line(text: &str) -> Result<(), Failure> {
     lines(format!("{}\n", harmless(text)).as_bytes())
 }
 
-/// Text that others have chosen, for a terminal: control characters, which could clear it or forge
-/// lines, and those that turn the direction of writing are written as `\u{…}`.
+/// Text of other users, made harmless for a terminal: control characters, which could clear it or
+/// forge lines, and characters that turn the direction of writing, are written as `\u{…}`.
 pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
     escaped(text, |code| format!("\\u{{{code:x}}}"))
 }
@@ -76,7 +76,7 @@ pub(crate) fn table(
     }
 }
 
-/// A bar on stderr; nothing is drawn where nobody looks.
+/// A bar on stderr; nothing is drawn without a terminal.
 pub(crate) fn bar(length: u64, template: &str) -> ProgressBar {
     let bar = ProgressBar::new(length);
     if let Ok(style) = ProgressStyle::with_template(template) {

@@ -16,7 +16,7 @@ pub(crate) fn url(server: &Server) -> String {
 
 /// Says where the server listens: lines that programs wait for, HTTP first.
 pub(crate) fn announce(server: &Server) {
-    // A server whose output nobody reads is still a server.
+    // A server whose output is not read is still a server.
     let mut lines = format!("listening {}\n", url(server));
     if let Some(address) = server.tcp_address() {
         let scheme = if server.tcp_is_tls() { "tls" } else { "tcp" };
@@ -67,7 +67,7 @@ pub(crate) async fn stop_after(server: Server, stop: impl Future<Output = ()>) {
 pub(crate) fn outlive_file_size_limits() -> Result<(), Failure> {
     use tokio::signal::unix::{SignalKind, signal};
     let kind = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
-    // Whoever drops the stream keeps the handler.
+    // The handler stays when the stream is dropped.
     let taken = signal(kind).map(drop);
     taken.map_err(|error| Failure::System(format!("cannot take signals: {error}")))
 }

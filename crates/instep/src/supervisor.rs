@@ -1,5 +1,5 @@
-//! Notifications to the supervisor that started the process: systemd, by `NOTIFY_SOCKET`. Where
-//! nobody wants to know, nothing is sent.
+//! Notifications to the supervisor that started the process: systemd, by `NOTIFY_SOCKET`. Without
+//! that variable nothing is sent.
 
 use std::future::Future;
 use std::time::Duration;

@@ -17,11 +17,11 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// Lines that wait for a reader of the log, or for its disk; what is said beyond is dropped,
-/// because a server that nobody listens to still serves.
+/// Lines that wait for a reader of the log, or for its disk; further lines are dropped, because a
+/// server whose log is not read still serves.
 const WAITING_LINES: usize = 8 * 1024;
 
-/// Starts the log; `RUST_LOG` says what is in it. What waits is written when the guard is dropped.
+/// Starts the log; `RUST_LOG` filters it. Waiting lines are written when the guard is dropped.
 pub(crate) fn start(format: LogFormat) -> Result<WorkerGuard, Failure> {
     let filter = EnvFilter::builder()
         .with_default_directive(LevelFilter::INFO.into())

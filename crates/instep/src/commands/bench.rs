@@ -1,4 +1,4 @@
-//! `instep bench`: load on a server, and what came of it.
+//! `instep bench`: load on a server, and a report of it.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
@@ -14,14 +14,14 @@ use crate::access::Access;
 use crate::failure::Failure;
 use crate::output;
 
-/// Timeout of connecting, and of what is under way at the end.
+/// Timeout of connecting, and of messages under way at the end.
 const PATIENCE: Duration = Duration::from_secs(60);
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// Connect bots, wait until all have subscribed, publish, and tell what arrived and when.
+/// Connect bots, wait until all have subscribed, publish, and report losses and latencies.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// A live topic that anybody may publish to; with --topics its name gets numbers.
+    /// A live topic that every client may publish to; with --topics its name gets numbers.
     #[arg(default_value = "room:bench")]
     topic: String,
     /// The transport of the bots.
@@ -171,7 +171,7 @@ fn plan(arguments: &Arguments) -> Result<Plan, Failure> {
     let (door, address, publish) = match door {
         DoorName::Websocket => (Door::WebSocket, address.map_or_else(http, Ok)?, None),
         DoorName::Tcp => (Door::Tcp, at(4001), None),
-        // Who publishes through Janus is disconnected each time.
+        // A publisher through Janus is disconnected each time.
         DoorName::Janus => (Door::Janus, at(8081), Some((Door::WebSocket, http()?))),
     };
     let topics = match topics {

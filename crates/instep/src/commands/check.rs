@@ -1,4 +1,4 @@
-//! `instep check`: whether data on disk is whole, and what can be done if it is not.
+//! `instep check`: looks for damage of data on disk, and repairs it.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -27,8 +27,8 @@ const DATASETS: &str = "datasets";
 pub(crate) struct Arguments {
     /// A data directory, or the directory of one dataset.
     directory: PathBuf,
-    /// Keep what can still be read, and move the rest to the folder 'damaged'. Where entries are
-    /// lost, every reader begins anew.
+    /// Keep readable entries, and move the rest to the folder 'damaged'. Where entries are lost,
+    /// every reader begins anew.
     #[arg(long)]
     repair: bool,
 }
@@ -120,7 +120,7 @@ pub(super) fn directories(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(&datasets).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
-        // A name with a dot is what a server had not made or removed to the end.
+        // A name with a dot is a dataset that was not made or removed to the end.
         let is_left = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
         let may_be_one = match path.metadata() {
             Ok(metadata) => metadata.is_dir(),
@@ -139,7 +139,8 @@ fn check_one(directory: &Path, repair: bool) -> Result<Checked, OpenError> {
     check_formats(directory)?;
     let report = check::check(&RealDisk, directory, NEWEST_ENTRY)?;
     let bodies = match bodies::check(directory) {
-        // What is damaged begins anew at a start; what cannot be read, or is newer, keeps from it.
+        // A damaged file begins anew at a start; one that cannot be read, or is newer, prevents the
+        // start.
         Err(error) if !error.is_damage() => {
             let source = std::io::Error::new(error.kind(), error);
             return Err(OpenError::Storage { path: directory.join(bodies::FILE), source });
@@ -160,7 +161,7 @@ fn check_one(directory: &Path, repair: bool) -> Result<Checked, OpenError> {
         return Ok(Checked { directory, report, repair: None, bodies, bodies_aside });
     }
     let repaired = repair::repair(&RealDisk, &directory, Incarnation(Uuid::new_v4()))?;
-    // What counts is how it is now.
+    // The report is of the directory as repaired.
     let report = check::check(&RealDisk, &directory, NEWEST_ENTRY)?;
     Ok(Checked { directory, report, repair: Some(repaired), bodies, bodies_aside })
 }
@@ -184,7 +185,7 @@ fn needed_bodies(directory: &Path, report: &Report) -> Option<u64> {
     Some(messages.filter(|(_, message)| unfinished(message.status)).count() as u64)
 }
 
-/// Bodies that are gone show when they are held against what a snapshot needs.
+/// Missing bodies show in a comparison with those that a snapshot needs.
 fn compared(bodies: Option<Bodies>, needed: Option<u64>) -> Option<Bodies> {
     let needed = needed.unwrap_or(0);
     let there = match &bodies {
@@ -240,7 +241,7 @@ fn words(checked: &Checked) -> String {
     if let Some(torn) = &report.torn {
         text.push_str(&format!(
             "  unfinished a write of {} bytes at the end of {}; the next start cuts it off, and \
-             nobody was promised it\n",
+             it was never acknowledged\n",
             torn.end - torn.offset,
             torn.file.display()
         ));

@@ -41,7 +41,7 @@ pub(crate) async fn run(arguments: Arguments, json: bool) -> Result<(), Failure>
     print(&receipt, json)
 }
 
-/// Prints what a commit answers.
+/// Prints the answer to a commit.
 pub(crate) fn print(receipt: &Receipt, json: bool) -> Result<(), Failure> {
     if json {
         return output::json(receipt);

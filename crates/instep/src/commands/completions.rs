@@ -1,4 +1,4 @@
-//! `instep completions`: what a shell needs to complete commands and options.
+//! `instep completions`: scripts by which shells complete commands and options.
 
 use clap::CommandFactory as _;
 use clap_complete::Shell;

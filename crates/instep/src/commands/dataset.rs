@@ -1,4 +1,4 @@
-//! `instep dataset`: what the server keeps.
+//! `instep dataset`: datasets of the server.
 
 use clap::Subcommand;
 use instep_client::{DatasetStatus, JournalStatus, ViewStatus};

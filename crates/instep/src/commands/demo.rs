@@ -17,7 +17,7 @@ use crate::running;
 use crate::supervisor;
 use crate::telemetry::{self, LogFormat};
 
-/// Messages that each `room:` topic keeps for those who come back.
+/// Messages that each `room:` topic keeps for clients that come back.
 const ROOM_HISTORY: usize = 100;
 /// Port of the plain TCP door.
 const TCP_PORT: u16 = 4001;
@@ -62,10 +62,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         }
     }
     supervisor::ready(&server);
-    // Only now: who reads this line finds a filled shelf.
+    // Only now: a user who reads this line finds a filled shelf.
     running::announce(&server);
     let welcome = welcome(&server, &arguments);
-    // A demo whose output nobody reads is still a demo.
+    // A demo whose output is not read is still a demo.
     let _ = output::lines(welcome.as_bytes());
     if !arguments.no_open && std::io::stdout().is_terminal() {
         open_browser(&running::url(&server));
@@ -74,7 +74,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Starts on the usual port, or on a free one if nobody insists on it.
+/// Starts on the usual port, or on a free one if no port is asked for.
 async fn start(arguments: &Arguments) -> Result<Server, Failure> {
     let app = app(&arguments.data)?;
     let mut config = Config::in_directory(&arguments.data);

@@ -1,4 +1,4 @@
-//! `instep connections`, `topics` and `sessions`: what goes on in a running server.
+//! `instep connections`, `topics` and `sessions`: activity of a running server.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::output;
 /// Interval of `--watch`.
 const EVERY: Duration = Duration::from_secs(2);
 
-/// Show who is connected, the furthest behind first.
+/// Show connections, the furthest behind first.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ConnectionsArguments {
     #[command(flatten)]
@@ -20,7 +20,7 @@ pub(crate) struct ConnectionsArguments {
     access: Access,
 }
 
-/// Show which topics are joined, those that most have joined first.
+/// Show joined topics, in descending order of members.
 #[derive(Debug, clap::Args)]
 pub(crate) struct TopicsArguments {
     #[command(flatten)]
@@ -115,7 +115,7 @@ async fn show_connections(client: &Client, top: usize, json: bool) -> Result<(),
     });
     let heading =
         ["ID", "DOOR", "PEER", "PRINCIPAL", "AGE", "TOPICS", "BEHIND", "WAITING", "AGENT"];
-    output::table(&heading, rows, "nobody is connected")?;
+    output::table(&heading, rows, "no connections")?;
     rest(all.connections.len(), all.count)
 }
 

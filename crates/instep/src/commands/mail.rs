@@ -17,7 +17,7 @@ use crate::{input, output};
 
 /// Bytes of messages that are read at most.
 const INPUT_BYTES: usize = 256 * 1024 * 1024;
-/// Messages sent together, and their bytes: what one request may carry.
+/// Messages sent together, and their bytes: the limits of one request.
 const MESSAGES: usize = 500;
 const BYTES: usize = 512 * 1024;
 /// Messages of one page.
@@ -70,7 +70,7 @@ enum Action {
         #[command(flatten)]
         queue: Queue,
     },
-    /// Show the queues of a dataset with their counts, and what is wrong.
+    /// Show the queues of a dataset with their counts, and their faults.
     Status {
         #[command(flatten)]
         post: Post,

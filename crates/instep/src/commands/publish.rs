@@ -1,4 +1,4 @@
-//! `instep publish`: events for everybody who has joined live topics.
+//! `instep publish`: events for all members of live topics.
 
 use std::path::PathBuf;
 
@@ -11,11 +11,11 @@ use crate::{input, output};
 
 /// Bytes of messages that are read at most.
 const INPUT_BYTES: usize = 64 * 1024 * 1024;
-/// Messages sent together, and their bytes: what one request may carry.
+/// Messages sent together, and their bytes: the limits of one request.
 const MESSAGES: usize = 1_000;
 const BYTES: usize = 512 * 1024;
 
-/// Publish to live topics. Who has not joined gets it only where a topic keeps history.
+/// Publish to live topics. Clients that join later get it only where a topic keeps history.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// The topic.

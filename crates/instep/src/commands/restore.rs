@@ -20,8 +20,8 @@ use crate::output;
 
 /// Give data that was put back from a backup another history. The server must not be running.
 ///
-/// Every reader begins anew then: what was committed after the backup is gone, and nobody who has
-/// seen it may go on as if it were there.
+/// Every reader begins anew then: commits after the backup are gone, and a reader that has seen
+/// them must not go on as if they were there.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// A data directory, or the directory of one dataset.

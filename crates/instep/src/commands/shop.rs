@@ -1,4 +1,4 @@
-//! `instep shop`: what the merchant of the demonstration shop does.
+//! `instep shop`: the merchant's actions in the demonstration shop.
 
 use clap::Subcommand;
 use instep_client::{Client, Method};

@@ -13,7 +13,7 @@ use crate::{output, running};
 /// Events that wait to be printed.
 const WAITING: usize = 64;
 
-/// Join topics and print what happens on them, until Ctrl-C.
+/// Join topics and print their events, until Ctrl-C.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// The topics.

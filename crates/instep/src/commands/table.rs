@@ -31,11 +31,11 @@ enum Action {
         #[command(flatten)]
         access: Access,
     },
-    /// Create a table, or set whether anybody may read one that exists.
+    /// Create a table, or set whether an existing one is public.
     Create {
         #[command(flatten)]
         table: Table,
-        /// Let everybody read it, and join its topic table:DATASET/TABLE.
+        /// Let every client read it, and join its topic table:DATASET/TABLE.
         #[arg(long)]
         public: bool,
     },

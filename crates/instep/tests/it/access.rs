@@ -192,7 +192,7 @@ fn forged(header: Value, sign: impl Fn(&[u8]) -> Vec<u8>) -> String {
 }
 
 #[test]
-fn everybody_may_what_rights_say_and_nothing_else() {
+fn every_principal_may_do_what_rights_say_and_nothing_else() {
     let directory = tempfile::tempdir().unwrap();
     let guarded = Guarded::with_secret(directory.path());
     let admin = std::fs::read_to_string(guarded.server.data.join("admin.key")).unwrap();
@@ -208,7 +208,7 @@ fn everybody_may_what_rights_say_and_nothing_else() {
     let hello = json!({"event": "hello", "payload": {}});
     let (key, no, ok) = ("key_required", "forbidden", "ok");
     let asked: &[(&str, String, Value, [&str; 6])] = &[
-        // Who:                                nobody, gold, tin, operator, billing, admin
+        // Who: anonymous, gold, tin, operator, billing, admin
         ("GET", format!("{rows}items/rows"), json!(null), [ok, ok, ok, ok, ok, ok]),
         ("GET", format!("{rows}secrets/rows"), json!(null), [key, no, no, no, ok, ok]),
         (
@@ -235,12 +235,13 @@ fn everybody_may_what_rights_say_and_nothing_else() {
         ("PUT", "/v1/datasets/other".into(), json!(null), [key, no, no, no, no, ok]),
     ];
 
-    let everybody = ["", &gold, &tin, &operator, billing.trim(), admin.trim()];
+    let bearers = ["", &gold, &tin, &operator, billing.trim(), admin.trim()];
     for (method, path, body, expected) in asked {
-        for ((who, bearer), expected) in ["nobody", "gold", "tin", "operator", "billing", "admin"]
-            .iter()
-            .zip(everybody)
-            .zip(expected)
+        for ((who, bearer), expected) in
+            ["anonymous", "gold", "tin", "operator", "billing", "admin"]
+                .iter()
+                .zip(bearers)
+                .zip(expected)
         {
             let answer = guarded.answer(bearer, method, path, body.clone());
             assert_eq!(answer, *expected, "{who}: {method} {path} {body}");
@@ -282,7 +283,7 @@ fn a_token_that_is_no_good_has_a_code_and_a_challenge() {
         };
         assert_eq!((status, challenge.as_str()), expected, "{token}");
         let public = "/v1/datasets/shop/tables/items/rows";
-        assert_eq!(guarded.answer(&token, "GET", public, json!(null)), "ok", "anybody may that");
+        assert_eq!(guarded.answer(&token, "GET", public, json!(null)), "ok", "it is public");
     }
     let good = token(json!({"sub": "ann"}));
     assert_eq!(guarded.answer(&good, "GET", path, json!(null)), "forbidden");
@@ -415,7 +416,7 @@ fn the_command_line_signs_tokens_and_shows_them() {
 }
 
 #[test]
-fn nobody_is_served_in_public_before_somebody_says_who_may_do_what() {
+fn no_client_is_served_in_public_before_rights_are_configured() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");
     let config = directory.path().join("instep.toml");

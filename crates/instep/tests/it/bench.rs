@@ -60,7 +60,7 @@ fn a_missed_limit_has_an_exit_code_of_its_own() {
 }
 
 #[test]
-fn a_topic_that_nobody_may_join_is_refused_with_the_servers_words() {
+fn a_topic_that_no_client_may_join_is_refused_with_the_servers_words() {
     let directory = tempfile::tempdir().unwrap();
     let server = Server::serve(directory.path());
 

@@ -54,7 +54,7 @@ async fn crash_rounds_lose_no_acknowledged_commit_and_count_each_purchase_once()
     for writer in writers {
         purchases.extend(writer.await.unwrap());
     }
-    // What the copies must reach: nobody writes any more.
+    // The revision that the copies must reach: all writers have ended.
     let last = rows(&server, "items").await;
     for copy in copies {
         let copy = copy.await.unwrap();
@@ -97,7 +97,7 @@ async fn judge(server: &ServerProcess, purchases: &[Purchase]) {
         assert_eq!(order["item"], purchase.item, "{}", purchase.order);
         *sold.entry(purchase.item.clone()).or_default() += 1;
     }
-    assert_eq!(orders.len(), purchases.len(), "orders that nobody made");
+    assert_eq!(orders.len(), purchases.len(), "orders without a purchase");
     for (item, row) in rows(server, "items").await {
         let left = row["n"].as_i64().unwrap();
         assert_eq!(STOCK - left, sold.get(&item).copied().unwrap_or(0), "stock of item {item}");

@@ -60,7 +60,7 @@ fn a_refused_dataset_leaves_nothing_behind() {
 }
 
 #[test]
-fn more_datasets_than_the_limit_keep_nobody_from_starting() {
+fn more_datasets_than_the_limit_keep_no_server_from_starting() {
     let directory = tempfile::tempdir().unwrap();
     let limit = format!("max_datasets = {FEW}\n");
     let mut server = Server::serve_with(directory.path(), &format!("{limit}{CONFIG}{SMALL}"));
@@ -98,7 +98,7 @@ fn what_a_kill_left_of_a_dataset_is_removed_at_the_next_start() {
     // As versions left it that made datasets in place.
     std::fs::create_dir_all(datasets.join("begun/snapshots")).unwrap();
     std::fs::write(datasets.join("begun/lock"), "").unwrap();
-    // Nobody knows whose these are.
+    // Files of unknown programs.
     std::fs::write(datasets.join("stray"), "a file").unwrap();
     std::fs::create_dir_all(datasets.join("strange")).unwrap();
     std::fs::write(datasets.join("strange/notes"), "a folder").unwrap();
@@ -134,10 +134,13 @@ fn a_dataset_that_does_not_open_can_be_removed_and_made_again() {
     let (status, body) = server.request("GET", "/readyz");
     assert!(status == 503 && body.contains("dataset_unavailable"), "{body}");
     assert!(!body.contains(text(&server.data)), "no path is named: {body}");
-    let (status, told) = server.ask_as_nobody("GET", "/readyz", "");
+    let (status, told) = server.ask_anonymously("GET", "/readyz", "");
     assert!(status == 503 && told.contains("dataset_unavailable"), "{told}");
     let named = r#"dataset \"e\""#;
-    assert!(body.contains(named) && !told.contains(named), "nobody is told which: {told}");
+    assert!(
+        body.contains(named) && !told.contains(named),
+        "an anonymous client is not told which: {told}"
+    );
     let (status, body) = server.post("/v1/datasets/e/commits", "", r#"{"ops":[]}"#);
     assert!(status == 503 && body.contains("dataset_unavailable"), "{body}");
     assert!(

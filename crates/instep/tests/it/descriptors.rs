@@ -124,11 +124,11 @@ fn commits_and_operators_go_on_when_a_stranger_has_every_descriptor_and_it_heals
     drop(crowd);
 
     until("all is given back", || open_descriptors(&server) <= before + 8);
-    let mut anybody = stranger(to).unwrap();
-    anybody.set_read_timeout(Some(PATIENCE)).unwrap();
-    anybody.write_all(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut client = stranger(to).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.write_all(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
-    anybody.read_to_string(&mut answer).unwrap();
+    client.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert_eq!(server.request("PUT", "/v1/datasets/new").0, 200);
     commits(&server);

@@ -64,7 +64,7 @@ fn finish(mut stream: TcpStream, rest: &str) -> String {
     answer
 }
 
-/// Waits until the server takes nobody in any more.
+/// Waits until the server refuses connections.
 fn wait_until_closed(server: &Server) {
     let begun = Instant::now();
     while TcpStream::connect(server.address()).is_ok() {
@@ -145,7 +145,7 @@ fn a_second_signal_ends_a_server_that_waits() {
 }
 
 #[test]
-fn a_crowd_is_sent_away_one_after_the_other_and_everybody_is_told() {
+fn a_crowd_is_sent_away_one_after_the_other_and_every_client_is_told() {
     const CROWD: usize = 400;
     let directory = tempfile::tempdir().unwrap();
     let config = format!("drain_spread_ms = 2000\n{CONFIG}");
@@ -170,7 +170,7 @@ fn a_crowd_is_sent_away_one_after_the_other_and_everybody_is_told() {
 
 /// Crowds come at once, go at once, and are reset, while others talk.
 #[test]
-fn crowds_that_come_and_go_starve_nobody_and_leave_nothing_behind() {
+fn crowds_that_come_and_go_starve_no_client_and_leave_nothing_behind() {
     let directory = tempfile::tempdir().unwrap();
     let server = Server::serve(directory.path());
     // 2,000 where the system lets a process have that many.
@@ -219,10 +219,10 @@ fn crowds_that_come_and_go_starve_nobody_and_leave_nothing_behind() {
     assert_eq!(gauges(&after), gauges(&before));
 }
 
-/// Most of a crowd that connects at once says nothing for a while: it keeps nobody out, and is
+/// Most of a crowd that connects at once says nothing for a while: it keeps no client out, and is
 /// served when it speaks.
 #[test]
-fn a_crowd_that_says_nothing_keeps_nobody_out_and_is_heard_when_it_speaks() {
+fn a_crowd_that_says_nothing_keeps_no_client_out_and_is_heard_when_it_speaks() {
     let directory = tempfile::tempdir().unwrap();
     let server = Server::serve(directory.path());
     let silent: Vec<_> = (0..300).map(|_| TcpStream::connect(server.address()).unwrap()).collect();

@@ -26,7 +26,7 @@ const EXACT: [&str; 10] = [
     DEEPEST,
 ];
 
-/// Values that would come back as something else, or that somebody could not read.
+/// Values that would come back as something else, or that some readers could not parse.
 const INEXACT: [&str; 7] = [
     "1e999",
     "18446744073709551616",

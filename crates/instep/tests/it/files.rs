@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::running::{Server, stderr, text};
 
 #[test]
-fn a_limit_on_file_sizes_refuses_what_is_too_large_and_ends_nobody() {
+fn a_limit_on_file_sizes_refuses_larger_writes_and_ends_no_process() {
     let directory = tempfile::tempdir().unwrap();
     let config = "[[table]]\ndataset = 'd'\nname = 't'\n[log]\nsegment_bytes = 65536\n";
     // In blocks of 512 or of 1,024 bytes, as the shell likes.

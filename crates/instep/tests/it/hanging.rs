@@ -77,7 +77,7 @@ impl Fixture {
 }
 
 #[test]
-fn law_9_a_disk_that_hangs_keeps_nobody_from_reading_or_coming_in() {
+fn law_9_a_disk_that_hangs_keeps_no_client_from_reading_or_connecting() {
     let directory = tempfile::tempdir().unwrap();
     let house = Fixture::open(directory.path(), "[[table]]\ndataset = 'other'\nname = 't'\n");
     house.warm_up();
@@ -118,13 +118,13 @@ fn a_stop_ends_though_a_disk_hangs() {
 
     house.server.ended();
     let mut answer = Vec::new();
-    // No answer is an honest one: nobody knows the outcome.
+    // No answer is an honest one: the outcome is not known.
     let read = commit.read_to_end(&mut answer);
     assert!(read.is_err() || !answer.starts_with(b"HTTP/1.1 200"), "{answer:?}");
 }
 
 #[test]
-fn a_log_that_nobody_reads_holds_up_nobody() {
+fn a_log_that_is_not_read_holds_up_no_client() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");
     let arguments = ["serve", "--http", "127.0.0.1:0", "--data", text(&data)];

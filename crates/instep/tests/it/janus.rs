@@ -23,7 +23,7 @@ struct Fixture {
 }
 
 impl Fixture {
-    /// With live topics: anybody publishes to `room:*`, nobody without a key to `closed:*`.
+    /// With live topics: every client publishes to `room:*`, none without a key to `closed:*`.
     fn open(directory: &Path, more: &str) -> Self {
         let janus = free_address().to_string();
         let config = format!(

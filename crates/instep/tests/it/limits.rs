@@ -36,7 +36,7 @@ impl Limited {
         Client::connect(self.tcp)
     }
 
-    /// A client for whom there is a place.
+    /// A client that has a place.
     pub(super) fn connect_served(&self) -> Client {
         let begun = Instant::now();
         loop {
@@ -72,7 +72,7 @@ impl Client {
     pub(super) fn send(&mut self, message: &Value) {
         let text = message.to_string();
         let length = u32::try_from(text.len()).unwrap().to_be_bytes();
-        // Whoever is sent away while sending reads why.
+        // A client that is sent away while sending reads the reason.
         let _ = self.0.write_all(&[&length[..], text.as_bytes()].concat());
     }
 
@@ -191,7 +191,7 @@ fn limits_that_make_no_sense_refuse_the_start() {
     }
 }
 
-/// Law 9, for those who read over plain HTTP: who takes nothing is not waited for without end.
+/// Law 9, for readers over plain HTTP: one that reads nothing is not waited for without end.
 #[test]
 fn law_9_a_reader_of_events_that_never_reads_is_sent_away_and_leaves_its_place() {
     let limited = Limited::start("slow_reader_ms = 500\nsockets = 1");
@@ -214,7 +214,7 @@ fn law_9_a_reader_of_events_that_never_reads_is_sent_away_and_leaves_its_place()
     let begun = Instant::now();
     while limited.metric("instep_evictions_total") == 0 {
         let (status, answer) = limited.server.post("/v1/topics/room:1", "", &body);
-        assert_eq!(status, 200, "nobody else is held up: {answer}");
+        assert_eq!(status, 200, "no other client is held up: {answer}");
         assert!(begun.elapsed() < PATIENCE, "it is never sent away");
     }
 

@@ -65,7 +65,7 @@ async fn smq_01_each_type_is_stored_or_refused_by_name() {
         let alias = send(&format!("{number}/{id}")).await.unwrap();
         assert_eq!(house.message(alias[0].seq).await["to"], name, "a number is an alias");
     }
-    for refused_kind in ["7/1", "10/1", "99/1", "nobody/1", "org", "org/", "/1", ""] {
+    for refused_kind in ["7/1", "10/1", "99/1", "unknown/1", "org", "org/", "/1", ""] {
         let (code, status) = refused(send(refused_kind).await);
         assert!((400..500).contains(&status), "{refused_kind}: {status} {code}");
     }

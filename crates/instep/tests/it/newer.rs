@@ -202,7 +202,7 @@ fn what_a_newer_program_wrote_is_refused_by_name_and_left_as_it_is() {
 /// A record that is newer than its entry says: found when it is folded. No entry, snapshot, body or
 /// view is touched, and the entry is not taken for an unfinished write.
 #[test]
-fn an_entry_with_a_record_that_nobody_knows_is_refused_and_kept() {
+fn an_entry_with_an_unknown_record_is_refused_and_kept() {
     let directory = tempfile::tempdir().unwrap();
     let mut server = served(directory.path());
     let dataset = server.data.join("datasets/store");

@@ -194,13 +194,13 @@ fn a_dataset_of_another_user_keeps_no_other_from_being_served() {
     let directory = tempfile::tempdir().unwrap();
     let is_root = || Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout == b"0\n");
     if !is_root() {
-        eprintln!("skipped: only root can give a directory to somebody else");
+        eprintln!("skipped: only root can give a directory to another user");
         return;
     }
     let run = |program: &str, arguments: &[&str]| {
         assert!(Command::new(program).args(arguments).status().unwrap().success(), "{program}");
     };
-    // Nobody can read what root has made, so everything that is needed lies here.
+    // The other user cannot read root's files, so everything that is needed lies here.
     let path = directory.path();
     std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
     let binary = path.join("instep");
@@ -212,7 +212,7 @@ fn a_dataset_of_another_user_keeps_no_other_from_being_served() {
     let dataset = server.data.join("datasets/roots");
     run("chown", &["-R", "0:0", text(&dataset)]);
 
-    let as_nobody = format!(
+    let as_other_user = format!(
         "exec setpriv --reuid 65534 --regid 65534 --clear-groups '{}' serve --config '{}' \
          --data '{}' --http 127.0.0.1:0 #",
         text(&binary),
@@ -220,7 +220,7 @@ fn a_dataset_of_another_user_keeps_no_other_from_being_served() {
         text(&server.data),
     );
     let data = server.data.clone();
-    server = Server::serve_by_shell(path, CONFIG, (&as_nobody, "127.0.0.1:0"));
+    server = Server::serve_by_shell(path, CONFIG, (&as_other_user, "127.0.0.1:0"));
     until("it serves", || !server.request("GET", "/readyz").1.contains("\"loading\""));
 
     let (shown, reason) = state(&server, "roots");
@@ -253,7 +253,7 @@ fn an_empty_directory_in_the_place_of_a_dataset_is_left_alone_and_becomes_none()
 
     let (shown, reason) = state(&server, "d");
     assert!(shown == "unopened" && reason.contains("is an empty directory"), "{shown}: {reason}");
-    assert_eq!(listed(&server), ["d"], "nobody knows of the other one");
+    assert_eq!(listed(&server), ["d"], "the other one is not listed");
     assert_eq!(server.request("PUT", "/v1/datasets/made").0, 500);
     for name in ["d", "made"] {
         assert_eq!(std::fs::read_dir(datasets.join(name)).unwrap().count(), 0, "{name}");

@@ -59,7 +59,7 @@ fn many_are_published_in_their_order_or_none_of_them() {
     assert_eq!(next()["joined"]["mode"], "live");
     let message = |topic: &str, n: u32| json!({"topic": topic, "event": "e", "payload": {"n": n}});
 
-    let bad = json!({"messages": [message("room:a", 1), message("nobody", 2)]});
+    let bad = json!({"messages": [message("room:a", 1), message("undeclared", 2)]});
     let (status, refused) = publish(&server, "/v1/topics", "", &bad);
     let many: Vec<_> = (0..3).map(|n| message("room:a", n)).collect();
     let many = json!({ "messages": many });

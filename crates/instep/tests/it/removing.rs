@@ -1,4 +1,4 @@
-//! Removal of a dataset: everybody who reads it or takes its mail is told, at every door.
+//! Removal of a dataset: all its readers and mail servers are told, at every door.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -41,7 +41,7 @@ fn put(server: &Server, key: &str) -> Value {
 }
 
 #[test]
-fn whoever_reads_a_dataset_that_is_removed_is_told_before_another_has_its_name() {
+fn readers_of_a_dataset_that_is_removed_are_told_before_another_has_its_name() {
     let directory = tempfile::tempdir().unwrap();
     let tcp = free_address();
     let server = Server::serve_with(directory.path(), &format!("tcp = '{tcp}'\n{CONFIG}"));

@@ -42,7 +42,7 @@ pub(crate) fn binary() -> Command {
     command
 }
 
-/// A client of HTTP that trusts nobody over TLS.
+/// A client of HTTP without trusted certificates.
 pub(crate) fn http() -> reqwest::Client {
     trusting(rustls::RootCertStore::empty()).build().unwrap()
 }
@@ -56,7 +56,7 @@ pub(crate) fn trusting(roots: rustls::RootCertStore) -> reqwest::ClientBuilder {
     reqwest::Client::builder().tls_backend_preconfigured(tls)
 }
 
-/// Free for now, which is as much as anybody knows.
+/// Free for now; another process may take it.
 pub(crate) fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
@@ -243,7 +243,7 @@ impl Server {
     }
 
     /// A request with nothing to show, and with these lines of the head.
-    pub(crate) fn ask_as_nobody(&self, method: &str, path: &str, head: &str) -> (u16, String) {
+    pub(crate) fn ask_anonymously(&self, method: &str, path: &str, head: &str) -> (u16, String) {
         request(self.address(), method, path, head)
     }
 

@@ -19,7 +19,7 @@ pub(crate) fn compile(directory: &Path, name: &str, source: &str) -> PathBuf {
     library
 }
 
-/// Makes a named pipe: whoever opens it waits for somebody at its other end.
+/// Makes a named pipe: opening it waits for a process at its other end.
 pub(crate) fn make_pipe(path: &Path) {
     assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
 }

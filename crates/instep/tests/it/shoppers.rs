@@ -1,4 +1,4 @@
-//! SNK-19: everybody waits for the same release.
+//! SNK-19: all shoppers wait for the same release.
 
 use std::time::{Duration, Instant};
 

@@ -18,7 +18,7 @@ use crate::running::{PATIENCE, Server, free_address};
 /// Beside what the ring keeps: what sockets and the allocator take when messages flow.
 const SLACK_KIB: u64 = 24 * 1024;
 const RING_KIB: u64 = 4 * 1024;
-/// Below this nobody can tell a slower p99 from other work on the machine.
+/// Below this a slower p99 cannot be told from other work on the machine.
 const NOISE_MS: f64 = 50.0;
 
 fn of_environment(name: &str, otherwise: u64) -> u64 {
@@ -147,7 +147,7 @@ fn p99_ms(measured: &Value) -> f64 {
 }
 
 #[test]
-fn law_9_a_reader_of_a_live_topic_that_stops_reading_hurts_nobody_and_comes_back() {
+fn law_9_a_reader_of_a_live_topic_that_stops_reading_hurts_no_other_and_comes_back() {
     let directory = tempfile::tempdir().unwrap();
     let house = Fixture::open(directory.path());
     let (memory, alone) = house.most_memory(|| bench(&house, "room:alone"));
@@ -191,7 +191,7 @@ fn law_9_a_reader_of_a_live_topic_that_stops_reading_hurts_nobody_and_comes_back
 }
 
 #[test]
-fn law_9_a_reader_of_a_table_that_stops_reading_hurts_nobody_and_ends_with_the_right_rows() {
+fn law_9_a_reader_of_a_table_that_stops_reading_hurts_no_other_and_ends_with_the_right_rows() {
     const KEYS: u64 = 20;
     let directory = tempfile::tempdir().unwrap();
     let house = Fixture::open(directory.path());

@@ -94,7 +94,7 @@ fn a_dataset_that_is_given_no_thread_is_refused_and_made_as_soon_as_there_is_one
         assert!(status == 503 && body.contains("resources_exhausted"), "{status}: {body}");
         house.goes_on();
         assert_eq!(house.server.request("GET", "/v1/datasets/new").0, 404);
-        assert_eq!(house.ready().0, 200, "it is nobody's dataset");
+        assert_eq!(house.ready().0, 200, "it is not a dataset of this server");
     }
     // The thread that opens it is all that a dataset needs.
     house.leave(1);
@@ -113,7 +113,7 @@ fn a_dataset_that_is_given_no_thread_at_a_start_is_tried_again_until_it_is() {
     let config = format!("{CONFIG}[[table]]\ndataset = 'e'\nname = 't'\n");
     let mut house = Fixture::open(directory.path(), &config);
     assert_eq!(house.server.signal("-TERM"), Some(0));
-    // The start meets a dataset that somebody has, and goes on without it.
+    // The start meets a dataset that another process has, and goes on without it.
     let lock = house.server.data.join("datasets/e/lock");
     let held = RealDisk.lock(&lock, Sharing::Exclusive).unwrap();
     house.server.start_unready();

@@ -14,7 +14,7 @@ use self::server::{Identity, Secure, socket};
 use crate::running::{PATIENCE, instep, stderr, stdout, text};
 
 #[test]
-fn the_command_line_speaks_https_and_wss_with_whom_it_trusts() {
+fn the_command_line_speaks_https_and_wss_with_trusted_servers() {
     let secure = Secure::start("");
     let ca = secure.certificate();
     let ask = |more: &[&str]| {
@@ -66,7 +66,7 @@ fn a_certificate_that_does_not_fit_its_key_refuses_the_start() {
 }
 
 #[test]
-fn a_changed_certificate_is_taken_without_dropping_anybody_and_a_broken_one_is_not() {
+fn a_changed_certificate_is_taken_without_dropping_connections_and_a_broken_one_is_not() {
     let secure = Secure::start("");
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {

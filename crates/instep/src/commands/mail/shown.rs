@@ -6,7 +6,7 @@ use super::age;
 use crate::failure::Failure;
 use crate::output::{self, counted, harmless};
 
-/// Prints how the mail of a dataset is: a row for each queue, then what is wrong and what helps.
+/// Prints the status of a dataset's mail: a row for each queue, then its faults and their remedies.
 pub(super) fn status(answer: &Value, dataset: &str) -> Result<(), Failure> {
     let heading =
         ["QUEUE", "PENDING", "UNROUTED", "DEAD", "CONFIRMED", "EXPIRED", "GIVEN UP", "STORED"];

@@ -55,7 +55,7 @@ pub(super) async fn take(arguments: Take, json: bool) -> Result<(), Failure> {
             }
         }
         if !done.is_empty() {
-            // What is not confirmed now is asked about, or given again.
+            // A message that is not confirmed now is asked about, or given again.
             if let Err(error) = channel.push("ack", json!({"seqs": done})).await {
                 print(&json!({"not_confirmed": done, "reason": error.to_string()}), json)?;
             }

@@ -1,5 +1,5 @@
-//! Revocation: what ends with a right, at every door within seconds, and that nobody becomes
-//! somebody else by it.
+//! Revocation: reads that end with a right, at every door within seconds, and no change of identity
+//! by it.
 
 use serde_json::{Value, json};
 
@@ -75,7 +75,7 @@ fn a_changefeed_tells_nothing_behind_the_loss_of_its_right() {
 }
 
 #[test]
-fn a_bad_credential_reads_what_anybody_may_and_changes_nothing_as_nobody() {
+fn a_bad_credential_reads_public_tables_and_changes_nothing_anonymously() {
     const OPEN: &str = "
 [[rights]]
 who = 'anyone'
@@ -107,7 +107,10 @@ topics = ['room:open']
 
     for (bearer, code) in [(dead.as_str(), "token_expired"), ("instep_a_b", "wrong_key")] {
         let again = commit(bearer, json!({"id": id, "ops": [add]})).2;
-        assert_eq!(again["code"], code, "the same commit by nobody would be another one");
+        assert_eq!(
+            again["code"], code,
+            "the same commit by an anonymous client would be another one"
+        );
         let said = json!({"event": "e", "payload": {}});
         assert_eq!(guarded.answer(bearer, "POST", "/v1/topics/room:open", said), code);
         let rows = "/v1/datasets/shop/tables/board/rows";

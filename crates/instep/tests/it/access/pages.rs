@@ -85,7 +85,7 @@ fn a_name_that_only_points_here_is_refused_and_a_declared_one_is_not() {
     }
     assert_eq!(code("evil.example", rows), (421, "unknown_host".into()));
     assert_eq!(code("evil.example", "/socket/websocket").0, 421);
-    assert_eq!(code("evil.example", "/healthz").0, 200, "whoever looks whether it lives");
+    assert_eq!(code("evil.example", "/healthz").0, 200, "probes of health");
     let poll = ask(&guarded, "GET", "/socket/longpoll?vsn=2.0.0", &[("host", "evil.example")]);
     assert_eq!(poll.body["status"], 403);
 }
@@ -135,7 +135,7 @@ fn a_page_that_comes_in_may_ask_and_read_answers_and_refusals() {
 }
 
 #[test]
-fn what_is_there_is_told_to_nobody_who_has_no_right_to_it() {
+fn names_are_not_told_to_clients_without_a_right_to_them() {
     let directory = tempfile::tempdir().unwrap();
     let guarded = Guarded::with_secret(directory.path());
     let editor = token(json!({"sub": "ann", "roles": ["editor"], "tier": "gold"}));

@@ -29,10 +29,10 @@ fn i24_a_key_that_is_taken_away_closes_the_channels_it_opened_and_no_others() {
         let bearer = format!("Bearer {key}");
         let headers = [("authorization", bearer.as_str())];
         let mut program = Socket::open(&guarded, "", &headers).await.unwrap();
-        let mut nobody = Socket::open(&guarded, "", &[]).await.unwrap();
+        let mut anonymous = Socket::open(&guarded, "", &[]).await.unwrap();
         assert_eq!(program.join("table:shop/items", json!({})).await, "ok");
         let join_ref = json!(program.sent.to_string());
-        assert_eq!(nobody.join("table:shop/items", json!({})).await, "ok");
+        assert_eq!(anonymous.join("table:shop/items", json!({})).await, "ok");
         tokio::task::block_in_place(|| remove_billing(&guarded));
 
         let (told, closed) = (program.next().await, program.next().await);
@@ -42,12 +42,12 @@ fn i24_a_key_that_is_taken_away_closes_the_channels_it_opened_and_no_others() {
         assert_eq!(closed, json!([join_ref, join_ref, "table:shop/items", "phx_close", {}]));
         program.heartbeat().await;
         assert_eq!(program.join("table:shop/items", json!({})).await, "wrong_key");
-        nobody.heartbeat().await;
-        assert_eq!(nobody.join("table:shop/items", json!({})).await, "ok");
+        anonymous.heartbeat().await;
+        assert_eq!(anonymous.join("table:shop/items", json!({})).await, "ok");
     });
 }
 
-/// I24, for those who read without a socket.
+/// I24, for readers without a socket.
 #[test]
 fn i24_a_key_that_is_taken_away_ends_long_poll_channels_and_readers_of_events() {
     let directory = tempfile::tempdir().unwrap();
@@ -111,7 +111,7 @@ fn i24_a_secret_that_is_changed_closes_the_channels_of_its_tokens() {
 }
 
 #[test]
-fn nobody_is_present_under_the_name_of_a_subject_without_its_token() {
+fn no_client_is_present_under_the_name_of_a_subject_without_its_token() {
     let directory = tempfile::tempdir().unwrap();
     let guarded = Guarded::with_secret(directory.path());
     guarded.runtime.block_on(async {

@@ -143,12 +143,16 @@ fn sockets_join_and_publish_as_rights_say() {
     let guarded = Guarded::with_secret(directory.path());
     guarded.runtime.block_on(async {
         let ann = format!("&token={}", token(json!({"sub": "ann"})));
-        let mut nobody = Socket::open(&guarded, "", &[]).await.unwrap();
+        let mut anonymous = Socket::open(&guarded, "", &[]).await.unwrap();
         let mut ann = Socket::open(&guarded, &ann, &[]).await.unwrap();
 
-        assert_eq!(nobody.join("room:ann", json!({})).await, "key_required");
-        assert_eq!(nobody.join("table:shop/items", json!({})).await, "ok", "anybody reads it");
-        assert_eq!(nobody.join("nowhere", json!({})).await, "key_required");
+        assert_eq!(anonymous.join("room:ann", json!({})).await, "key_required");
+        assert_eq!(
+            anonymous.join("table:shop/items", json!({})).await,
+            "ok",
+            "every client reads it"
+        );
+        assert_eq!(anonymous.join("nowhere", json!({})).await, "key_required");
         assert_eq!(ann.join("vip", json!({})).await, "forbidden");
         for (topic, expected) in [("room:ann", "ok"), ("room:bob", "error")] {
             assert_eq!(ann.join(topic, json!({})).await, "ok");
@@ -156,9 +160,9 @@ fn sockets_join_and_publish_as_rights_say() {
             let (status, response) = ann.ask(&join_ref, topic, "hello", json!({})).await;
             assert_eq!(status, expected, "{topic}: {response}");
         }
-        // Who was nobody becomes somebody, with a join or on a channel.
+        // An anonymous client gets an identity, with a join or on a channel.
         let brought = json!({"access_token": token(json!({"sub": "bob", "role": "vip"}))});
-        assert_eq!(nobody.join("vip", brought).await, "ok");
+        assert_eq!(anonymous.join("vip", brought).await, "ok");
     });
 }
 

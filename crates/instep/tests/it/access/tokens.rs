@@ -145,7 +145,7 @@ fn a_token_opens_nothing_with_the_key_of_another_issuer() {
     assert_eq!(publish(&guarded, &by_rsa(id, json!("another"))), "token_invalid");
     assert_eq!(publish(&guarded, &by_rsa(own, Value::Null)), "token_invalid");
     assert_eq!(publish(&guarded, &by_secret(id)), "token_invalid");
-    assert_eq!(publish(&guarded, &by_secret("https://nobody.example")), "token_invalid");
+    assert_eq!(publish(&guarded, &by_secret("https://unknown.example")), "token_invalid");
 }
 
 /// A token of `ann`; without an audience if that is null.

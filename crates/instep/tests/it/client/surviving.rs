@@ -102,7 +102,7 @@ fn answer_502(mut stream: TcpStream) -> String {
         "HTTP/1.1 502 Bad Gateway\r\ncontent-type: text/html\r\ncontent-length: {length}\r\n\
          connection: close\r\n\r\n{page}"
     );
-    // Whoever has gone is not answered.
+    // A client that has gone is not answered.
     let _ = stream.write_all(answer.as_bytes());
     String::from_utf8_lossy(&head[..read]).lines().next().unwrap_or_default().to_owned()
 }
@@ -137,7 +137,7 @@ async fn a_server_that_is_asked_too_often_ends_neither_feeds_nor_topics() {
     let reading = tokio::spawn(async move { readers.hear("after").await });
     server.signal("-KILL");
     server.start_again();
-    // Whoever comes is one too many for a while, and the two come within a tenth of a second.
+    // Every client is one too many for a while, and the two come within a tenth of a second.
     let address = server.address().to_owned();
     let crowd = tokio::task::spawn_blocking(move || {
         for _ in 0..600 {

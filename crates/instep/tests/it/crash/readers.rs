@@ -34,7 +34,7 @@ impl Copy {
         }
     }
 
-    /// Follows one connection. Some: nobody writes any more, and nothing new came for a while.
+    /// Follows one connection. Some: all writers have ended, and nothing new came for a while.
     async fn follow(&mut self, face: &Face, done: &AtomicBool) -> Option<()> {
         let url = format!("ws://{}/socket/websocket?vsn=2.0.0", face.address);
         let (mut socket, _) = tokio_tungstenite::connect_async(url).await.ok()?;

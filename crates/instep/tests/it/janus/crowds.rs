@@ -1,4 +1,4 @@
-//! Many at once, floods, resets, and those who do not read.
+//! Crowds: many clients at once, floods, resets, and clients that do not read.
 
 use std::io::{ErrorKind, Write};
 use std::process::Command;
@@ -12,7 +12,7 @@ use super::{Client, Fixture, TAG, eventually, request};
 /// JAN-03, JAN-04: a hundred that talk nonsense are told so; a thousand others hear everything,
 /// and the process lives on.
 #[test]
-fn jan_03_nonsense_on_a_hundred_connections_touches_nobody_else() {
+fn jan_03_nonsense_on_a_hundred_connections_touches_no_other_client() {
     let directory = tempfile::tempdir().unwrap();
     let house = Fixture::open(directory.path(), "");
     let mut crowd: Vec<_> = (0..1000).map(|_| house.subscriber(&["room:a"])).collect();
@@ -137,7 +137,7 @@ fn jan_08_who_does_not_take_its_answers_is_not_listened_to() {
         }
     }
 
-    assert!(is_full, "the server has read {written} bytes whose answers nobody took");
+    assert!(is_full, "the server has read {written} bytes whose answers were not read");
     assert!(house.memory() < before + 16 * 1024, "{before} KiB became {} KiB", house.memory());
 }
 
@@ -154,7 +154,7 @@ fn jan_12_closed_connections_leave_nothing_behind() {
                 _ => client.reset(),
             }
         }
-        eventually("nobody is counted", || house.subscribers("room:a") == 0);
+        eventually("no subscriber is counted", || house.subscribers("room:a") == 0);
     };
     let descriptors = house.descriptors();
     come_and_go();
@@ -187,7 +187,7 @@ fn jan_r8_resets_at_accept_do_not_stop_accepting() {
 
 /// JAN-R9: one that does not read is bounded, then dropped with a reason.
 #[test]
-fn jan_r9_who_does_not_read_is_dropped_and_hurts_nobody() {
+fn jan_r9_a_subscriber_that_does_not_read_is_dropped_and_hurts_no_other() {
     const MESSAGES: u64 = 800;
     let directory = tempfile::tempdir().unwrap();
     let house = Fixture::open(directory.path(), "slow_reader_ms = 1500");
@@ -223,7 +223,7 @@ fn jan_r9_who_does_not_read_is_dropped_and_hurts_nobody() {
 /// JAN-14: the latest within 2 s, none bad, the histogram reported. `JANUS_BOTS=18990` takes the
 /// whole crowd, which needs 20,000 descriptors.
 #[test]
-fn jan_14_one_message_reaches_everybody() {
+fn jan_14_one_message_reaches_all_subscribers() {
     let bots = std::env::var("JANUS_BOTS").map_or(500, |bots| bots.parse().unwrap());
     let directory = tempfile::tempdir().unwrap();
     let house = Fixture::open(directory.path(), "");

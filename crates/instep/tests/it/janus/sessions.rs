@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use super::{Fixture, eventually};
 
-/// JAN-R6, JAN-U4: everybody is asked each interval; who does not answer is dropped.
+/// JAN-R6, JAN-U4: every client is asked each interval; one that does not answer is dropped.
 #[test]
-fn jan_r6_everybody_is_asked_each_interval_and_the_dead_are_dropped() {
+fn jan_r6_every_client_is_asked_each_interval_and_the_dead_are_dropped() {
     let directory = tempfile::tempdir().unwrap();
     let house = Fixture::open(directory.path(), "janus_ping_ms = 300\njanus_detached_ms = 0");
     let mut quiet = house.subscriber(&[]);
@@ -27,7 +27,7 @@ fn jan_r6_everybody_is_asked_each_interval_and_the_dead_are_dropped() {
     assert_eq!(house.subscribers("room:a"), 1, "who answers stays");
 }
 
-/// JAN-U5: whoever returns with the token in time gets what it missed, in order.
+/// JAN-U5: a client that returns with the token in time gets the missed messages, in order.
 #[test]
 fn jan_u5_a_session_outlives_its_connection() {
     let directory = tempfile::tempdir().unwrap();
@@ -143,7 +143,7 @@ fn jan_u2_a_publisher_that_resets_behind_its_message_has_published() {
     assert_eq!(heard, (0..200).collect::<Vec<_>>());
 }
 
-/// JAN-16: after a kill everybody comes back and subscribes again.
+/// JAN-16: after a kill all clients come back and subscribe again.
 #[test]
 fn jan_16_after_a_kill_clients_return_and_subscribe_again() {
     const CLIENTS: usize = 1000;

@@ -111,15 +111,15 @@ fn jan_18_publishing_can_need_a_key() {
         serde_json::from_str::<Value>(&told[0]).unwrap()["error"]["code"].clone()
     };
 
-    let without = house.publishes("closed:a", "e", &json!("nobody"), None);
-    let wrong = house.publishes("closed:a", "e", &json!("wrong"), Some("instep_nobody_knows"));
+    let without = house.publishes("closed:a", "e", &json!("anonymous"), None);
+    let wrong = house.publishes("closed:a", "e", &json!("wrong"), Some("instep_unknown_key"));
     let key = house.admin_key();
     let with = house.publishes("closed:a", "e", &json!("the owner"), Some(&key));
 
     assert_eq!(code(without), "key_required");
     assert_eq!(code(wrong), "key_required");
     assert_eq!(with, Vec::<String>::new());
-    assert_eq!(subscriber.data(), json!("the owner"), "nobody heard the others");
+    assert_eq!(subscriber.data(), json!("the owner"), "the others were not delivered");
 }
 
 /// JAN-18, where rights are declared: reading needs a key as well, and a wrong one is named.
@@ -141,7 +141,7 @@ fn jan_18_a_key_counts_from_the_frame_that_shows_it() {
     };
 
     assert!(subscribe(None).0.contains("\"key_required\""));
-    assert!(subscribe(Some("instep_nobody_knows")).0.contains("\"wrong_key\""));
+    assert!(subscribe(Some("instep_unknown_key")).0.contains("\"wrong_key\""));
     let (answer, mut client) = subscribe(Some(&key));
     assert_eq!(answer, "ACK");
     client.asks("subscribe", "room:b");
@@ -169,10 +169,10 @@ fn jan_r1_who_left_or_died_gets_nothing_and_is_not_counted() {
     drop(others);
     eventually("only who lives is counted", || house.subscribers("room:b") == 1);
     client.reset();
-    eventually("nobody is counted", || house.subscribers("room:b") == 0);
+    eventually("no subscriber is counted", || house.subscribers("room:b") == 0);
 }
 
-/// JAN-R2: unsubscribing is answered, and so is what nobody knows.
+/// JAN-R2: unsubscribing is answered, and so is an unknown action.
 #[test]
 fn jan_r2_every_request_is_answered() {
     let directory = tempfile::tempdir().unwrap();
@@ -216,7 +216,7 @@ fn jan_u2_a_publisher_is_greeted_and_closed() {
     assert_eq!(heard, expected);
 }
 
-/// JAN-R7: one connection publishes, everybody hears it in order. On this door a connection
+/// JAN-R7: one connection publishes, all subscribers get it in order. On this door a connection
 /// publishes once, so it is a WebSocket.
 #[test]
 fn jan_r7_ten_thousand_messages_of_one_connection_stay_in_order() {

@@ -10,7 +10,7 @@ use super::{Client, Fixture, TAG, publication, request};
 use crate::running::{binary, instep, stderr, text};
 
 /// JAN-01: the port stands in the configuration or on the command line; 8081 if only the door is
-/// wished for. Where somebody else has that port, the reason names it (JAN-02).
+/// enabled. If the port is taken, the reason names it (JAN-02).
 #[test]
 fn jan_01_the_port_is_chosen_or_8081() {
     let directory = tempfile::tempdir().unwrap();
@@ -47,7 +47,7 @@ fn jan_01_the_port_is_chosen_or_8081() {
 }
 
 #[test]
-fn jan_02_a_port_that_somebody_has_fails_the_start_with_a_reason() {
+fn jan_02_a_port_in_use_fails_the_start_with_a_reason() {
     let directory = tempfile::tempdir().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
@@ -60,7 +60,7 @@ fn jan_02_a_port_that_somebody_has_fails_the_start_with_a_reason() {
     assert!(stderr(&output).contains(&address), "{}", stderr(&output));
 }
 
-/// JAN-09, and that the door is not open to others unless somebody says so.
+/// JAN-09, and that the door is not open to other machines unless the configuration says so.
 #[test]
 fn jan_09_the_server_speaks_first_with_time_and_token() {
     let directory = tempfile::tempdir().unwrap();
@@ -108,7 +108,7 @@ fn jan_10_tokens_are_unique_and_go_with_their_session() {
     house.publish("room:a", "e", &json!(1));
     assert_eq!(holder.data(), json!(1));
     holder.reset();
-    super::eventually("nobody is there any more", || house.subscribers("room:a") == 0);
+    super::eventually("no subscriber is left", || house.subscribers("room:a") == 0);
 
     let (gone, _) = find(&token);
     assert!(gone.contains("\"expired\""), "{gone}");

@@ -143,7 +143,7 @@ struct Latencies {
     beside_bare: Duration,
 }
 
-/// Latency of somebody else's messages, for a while: the 99th of a hundred.
+/// Latency of another client's messages, for a while: the 99th of a hundred.
 fn p99_of_others(mut ask: impl FnMut(u32)) -> Duration {
     let measured = Duration::from_millis(if crowd() < 1_000 { 200 } else { 2_000 });
     let begun = Instant::now();
@@ -232,7 +232,7 @@ fn a_crowd_of_one_address_stays_within_its_bound_and_the_others_are_served() {
 
 /// An address that is beyond its rate and connects again at once, at two doors.
 #[test]
-fn whoever_is_refused_and_comes_again_at_once_holds_up_nobody() {
+fn clients_that_are_refused_and_come_again_at_once_hold_up_no_other() {
     let limited = Limited::start(
         "[rate]\nloopback = true\nconnections_burst = 20\nmessages = 10000\n\
          messages_burst = 10000",
@@ -286,7 +286,7 @@ fn whoever_is_refused_and_comes_again_at_once_holds_up_nobody() {
 
 /// Half a greeting of TLS on each connection, at both doors.
 #[test]
-fn a_crowd_that_does_not_finish_its_handshakes_holds_up_nobody() {
+fn a_crowd_that_does_not_finish_its_handshakes_holds_up_no_other_client() {
     let share = crowd() / 5;
     let secure = Secure::start(&format!(
         "sockets_per_address = {share}\nhandshake_ms = 60000\n[rate]\nloopback = true\n\
@@ -325,7 +325,7 @@ fn rounds() -> usize {
     if crowd() < 1_000 { 1 } else { 5 }
 }
 
-#[expect(clippy::print_stdout, reason = "the figures are for whoever runs it as a soak")]
+#[expect(clippy::print_stdout, reason = "the figures are for runs as a soak")]
 fn report(name: &str, found: &[Latencies]) {
     let (rounds, connections) = (found.len(), crowd());
     let us = |of: fn(&Latencies) -> Duration| {

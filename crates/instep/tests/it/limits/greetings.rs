@@ -58,7 +58,7 @@ fn who_is_present_is_told_in_pieces_at_every_door() {
     let (mut joiner, ..) = limited.join_as("joiner", json!({}));
     let (mut seen, mut pieces) = (BTreeSet::new(), 0);
     while seen.len() <= CROWD {
-        let heard = joiner.next().expect("the rest of those who are there");
+        let heard = joiner.next().expect("the rest of the presences");
         assert!(heard.to_string().len() < most);
         seen.extend(keys(heard[3].as_str().unwrap(), &heard[4]));
         pieces += 1;

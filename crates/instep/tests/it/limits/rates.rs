@@ -139,7 +139,7 @@ fn bad_credentials_are_limited_and_good_ones_of_the_same_address_are_not_locked_
     let (status, retry, refused) = code("instep_x_7");
     assert_eq!((status, refused.as_str()), (429, "rate_limited"));
     assert!(retry.is_some_and(|seconds| (1..=2).contains(&seconds)), "{retry:?}");
-    assert_eq!(code(key.trim()).2, "ok", "bad ones of the same address lock nobody out");
+    assert_eq!(code(key.trim()).2, "ok", "bad ones of the same address lock no client out");
     assert_eq!(code("").2, "key_required", "who shows nothing is answered as always");
     std::thread::sleep(Duration::from_millis(2_100));
     assert_eq!(code(key.trim()).2, "ok");

@@ -13,7 +13,7 @@ use socket2::{Domain, Socket, Type};
 use super::Limited;
 use crate::running::PATIENCE;
 
-/// Address of the strangers; everybody else comes from 127.0.0.1.
+/// Address of the strangers; other clients come from 127.0.0.1.
 pub(super) const STRANGER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 9));
 
 pub(super) fn descriptors_of(process: u32) -> usize {
@@ -152,7 +152,7 @@ fn an_operator_gets_in_when_there_is_no_place_left() {
     let ours = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
     until("every place is taken", || {
-        // A place may have been somebody else's a moment ago.
+        // A place may have been another client's a moment ago.
         held.push(limited.stranger());
         let answer = limited.ask_from(ours, "GET /healthz HTTP/1.1");
         status_of(&answer) == 503 && answer.contains("overloaded")
@@ -210,7 +210,7 @@ fn a_body_that_does_not_come_is_not_waited_for() {
 
 /// Clients that request pages and read none of them.
 #[test]
-fn answers_that_nobody_reads_weigh_no_more_than_is_stated() {
+fn answers_that_are_not_read_weigh_no_more_than_is_stated() {
     let limited = Limited::start(
         "waiting_bytes_per_address = 8000000\nwaiting_bytes = 32000000\n[rate]\nloopback = true",
     );
@@ -342,7 +342,7 @@ fn a_join_is_cut_as_its_client_takes_it_at_every_door() {
     assert!(more < 100_000_000, "{joins} joiners at each door take {more} bytes");
     let mut other = limited.connect();
     assert_eq!(other.join("table:d/t", 1).0, "ok", "another address joins");
-    // And whoever reads gets all of it.
+    // And a client that reads gets all of it.
     let mut rows = 0;
     while rows < 80 {
         let heard = other.next().expect("the rest of the table");
@@ -364,13 +364,13 @@ fn who_holds_an_unfinished_message_is_sent_away_and_not_who_goes_on() {
         let _ = stream.write_all(&unfinished);
     }
 
-    until("those who hold are sent away", || {
+    until("clients that hold answers are sent away", || {
         limited.metric("instep_unfinished_refused_total") >= 4
     });
     let mut other = limited.connect();
     assert_eq!(other.join("room:1", 1).0, "ok");
     let large = "x".repeat(60_000);
-    assert_eq!(other.ask(super::push(2, large)).0, "ok", "a large message of somebody else");
+    assert_eq!(other.ask(super::push(2, large)).0, "ok", "a large message of another client");
 }
 
 #[test]
@@ -440,7 +440,7 @@ mod proxies {
         for _ in 0..6 {
             asks(&limited, STRANGER, "\r\nX-Forwarded-For: 192.0.2.3");
         }
-        assert_eq!(asks(&limited, STRANGER, ""), 429, "nobody else is believed");
+        assert_eq!(asks(&limited, STRANGER, ""), 429, "no other peer is believed");
         assert_eq!(asks(&limited, proxy, "\r\nForwarded: for=192.0.2.3"), 403);
     }
 
@@ -514,6 +514,6 @@ mod proxies {
         assert_eq!(ask(proxy, b"PROXY TCP4 192.0.2.2 192.0.2.9 4711 443\r\n"), 200);
         assert_eq!(ask(proxy, b"PROXY UNKNOWN\r\n"), 200);
         assert_eq!(ask(proxy, b""), 0, "a header is what comes first");
-        assert_eq!(ask(STRANGER, named), 0, "nobody else is believed");
+        assert_eq!(ask(STRANGER, named), 0, "no other peer is believed");
     }
 }

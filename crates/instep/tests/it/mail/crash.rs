@@ -125,7 +125,7 @@ async fn govern(client: Client, done: Arc<AtomicBool>) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn crash_mail_is_confirmed_exactly_once_and_kept_in_order_whoever_is_killed() {
+async fn crash_mail_is_confirmed_exactly_once_and_kept_in_order_whichever_process_is_killed() {
     let rounds = std::env::var("INSTEP_CRASH_ROUNDS");
     let rounds: u64 = rounds.map_or(ROUNDS, |text| text.parse().unwrap());
     let directory = tempfile::tempdir().unwrap();

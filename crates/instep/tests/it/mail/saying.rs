@@ -115,7 +115,7 @@ async fn a_pull_that_is_over_is_given_nothing_more() {
     let answers = Answers { registration, ack: vec![first], ..Answers::default() };
     house.client.answer_mail("mail", "7", &answers).await.unwrap();
 
-    // A pull that nobody waits for any more, and one that ends with nothing.
+    // A pull that was abandoned, and one that ends with nothing.
     let client = house.client.clone();
     let given_up = client.pull("mail", "7", Some(registration), (10, 20_000));
     drop(tokio::time::timeout(Duration::from_millis(300), given_up).await);
@@ -147,7 +147,7 @@ async fn a_pull_beside_another_takes_nothing_from_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_pulls_goes_on_after_a_restart_when_nobody_has_taken_over() {
+async fn a_registration_that_pulls_goes_on_after_a_restart_unless_replaced() {
     let directory = tempfile::tempdir().unwrap();
     let mut house = Fixture::open(directory.path());
     house.route(&[("org/1", "7")]).await;

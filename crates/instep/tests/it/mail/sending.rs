@@ -77,7 +77,7 @@ async fn smq_16_what_is_refused_over_a_socket_stores_nothing_and_keeps_the_chann
         (json!({"to": "org/1"}), "bad_json"),
         (json!({"messages": []}), "empty_commit"),
         (json!({"to": "7/1", "body": 1}), "bad_endpoint"),
-        (json!({"to": "nobody/1", "body": 1}), "no_route"),
+        (json!({"to": "unknown/1", "body": 1}), "no_route"),
         (json!({"to": "org/9", "body": 1}), "no_route"),
         (json!({"messages": [letter, {"to": "org/9", "body": 1}]}), "no_route"),
         (json!({"to": "org/1", "body": 2, "id": id}), "message_conflict"),

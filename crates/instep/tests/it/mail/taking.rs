@@ -94,7 +94,7 @@ async fn smq_07_a_server_is_asked_about_what_it_did_not_confirm() {
 #[tokio::test(flavor = "multi_thread")]
 async fn smq_19_and_23_a_server_that_is_away_is_waited_for_and_one_that_is_there_told_at_once() {
     let directory = tempfile::tempdir().unwrap();
-    // What only a deadline would give comes too late for anybody's patience.
+    // Messages that only a deadline would give come too late for the test.
     let hour = "[[mail]]\ndataset = 'mail'\nlease_ms = 3600000\nask_ms = 3600000\n";
     let house = Fixture::open_with(directory.path(), hour);
     house.route(&[("org/1", "7")]).await;
@@ -281,9 +281,9 @@ async fn only_who_may_register_takes_the_mail_of_a_server() {
     let house = Fixture::open(directory.path());
 
     let socket = Channels::connect(&house.server.url).await.unwrap();
-    let nobody = socket.join("server:7", json!({})).await;
+    let anonymous = socket.join("server:7", json!({})).await;
 
-    let refused = nobody.map(|(reply, _)| reply).unwrap_err().to_string();
+    let refused = anonymous.map(|(reply, _)| reply).unwrap_err().to_string();
     assert!(refused.contains("key_required"), "{refused}");
 }
 
@@ -311,7 +311,7 @@ async fn a_program_without_a_socket_pulls_and_answers() {
     assert!(outcomes.iter().all(|answered| answered.outcome == "ok"), "{outcomes:?}");
     assert_eq!(again.messages[0].seq, sent[3].seq);
     house.until_state(sent[4].seq, "dead").await;
-    // Somebody else takes over: what the first one says now is refused.
+    // Another connection takes over: answers of the first one are refused now.
     let other = client.pull("mail", "7", None, (10, 5_000)).await.unwrap();
     assert_eq!(
         other.messages.first().map(|message| message.seq).or(other.ask.first().copied()),

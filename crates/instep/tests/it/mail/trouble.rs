@@ -192,7 +192,7 @@ async fn smq_u2_old_and_dead_messages_show_in_the_metrics() {
 
 /// Servers that come and go under names of their own, as workers that are scaled do.
 #[tokio::test(flavor = "multi_thread")]
-async fn servers_that_were_used_once_are_forgotten_and_their_numbers_fit_nobody_else() {
+async fn servers_that_were_used_once_are_forgotten_and_their_numbers_fit_no_other() {
     let directory = tempfile::tempdir().unwrap();
     let config = "[[mail]]\ndataset = 'mail'\nkeep_hours = 0\n";
     let mut house = Fixture::open_with(directory.path(), config);
