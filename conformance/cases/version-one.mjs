@@ -1,4 +1,4 @@
-// V: clients of 2014 to 2018, and whoever sends no vsn.
+// V: clients of 2014 to 2018, and clients that send no vsn.
 
 import assert from "node:assert/strict";
 

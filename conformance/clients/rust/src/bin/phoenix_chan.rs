@@ -32,8 +32,8 @@ async fn next(client: &Client, topic: &str, event: &str) -> Value {
 #[tokio::main]
 async fn main() {
     let client = connected().await;
-    client.join("nobody:knows").await.unwrap();
-    assert_eq!(next(&client, "nobody:knows", "phx_reply").await["status"], "error");
+    client.join("undeclared:topic").await.unwrap();
+    assert_eq!(next(&client, "undeclared:topic", "phx_reply").await["status"], "error");
     client.join("table:d/many").await.unwrap();
     let reply = next(&client, "table:d/many", "phx_reply").await;
     assert_eq!((&reply["status"], &reply["response"]["pending"]), (&json!("ok"), &json!(true)));
@@ -48,7 +48,7 @@ async fn main() {
     assert_eq!(next(&client, "room:rs", "said").await, json!({"n": 1}));
     // It beats while it is read.
     let silent = timeout(SILENCE, next(&client, "room:rs", "said")).await;
-    assert!(silent.is_err(), "nobody has said anything");
+    assert!(silent.is_err(), "nothing was published");
     client.send("room:rs", "said", json!({"n": 2})).await.unwrap();
     assert_eq!(next(&client, "room:rs", "said").await, json!({"n": 2}));
     client.leave("room:rs").await.unwrap();

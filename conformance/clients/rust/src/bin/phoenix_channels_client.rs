@@ -18,7 +18,7 @@ async fn connected() -> Client {
 async fn main() {
     let client = connected().await;
     // It waits for a join_ref, which a refusal has none of.
-    assert!(client.join("nobody:knows", Some(Duration::from_secs(1))).await.is_err());
+    assert!(client.join("undeclared:topic", Some(Duration::from_secs(1))).await.is_err());
     let channel = client.join("room:rs", Some(ANSWER)).await.unwrap();
     let (heard, mut hears) = mpsc::unbounded_channel();
     let said = move |_, payload: &_| drop(heard.send(format!("{payload}")));
