@@ -1,4 +1,4 @@
-//! Everything that must hold before a change is on main, in the order of what it costs.
+//! Everything that must hold before a change is on main, in the order of its cost.
 
 mod counts;
 

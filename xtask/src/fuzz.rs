@@ -1,5 +1,5 @@
-//! Coverage-guided fuzzing of every decoder and session: replays what is known, then looks for
-//! more. The targets are in `fuzz/targets`, their seeds in `fuzz/seeds`.
+//! Coverage-guided fuzzing of every decoder and session: replays known inputs, then looks for more.
+//! The targets are in `fuzz/targets`, their seeds in `fuzz/seeds`.
 
 use std::num::NonZero;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! The house's own tool: what checks, measures and breaks Instep from outside.
+//! Tool of the project: checks, measures and breaks Instep from outside.
 //!
 //! One file per command; `cargo xtask --help` lists them. Start reading at [`COMMANDS`].
 #![allow(clippy::print_stdout, reason = "a tool for the terminal speaks on stdout")]

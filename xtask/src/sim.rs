@@ -7,7 +7,7 @@ use crate::{Fallible, process};
 
 const PACKAGE: &str = "instep-sim";
 
-/// Seeds that ci runs: the same each time, so that a red run is red for everybody.
+/// Seeds that ci runs: the same each time, so that a red run is red on every machine.
 const CI_SEEDS: &str = "200";
 
 /// Passes the arguments on; without any, runs the seeds of ci.

@@ -1,4 +1,4 @@
-//! Rust text with its comments and literals blanked, and what can be counted in it.
+//! Rust text with its comments and literals blanked, and counts of its items.
 //!
 //! A scanner of a hundred lines instead of a parser: the rules ask for lines and words, and a
 //! file that does not compile must still be measurable.

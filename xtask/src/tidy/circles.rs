@@ -1,4 +1,4 @@
-//! Circles of files: what needs each other in a ring cannot be read, tested or moved alone.
+//! Circles of files: files that need each other in a ring cannot be read, tested or moved alone.
 //!
 //! A file needs another one of its crate when a path in it leads there: an import, or a path whose
 //! first name was imported. What a module hands on (`use` of a name) is followed to where it is
@@ -287,7 +287,7 @@ fn import(above: &[String], tree: &[&str], imports: &mut BTreeMap<String, Path>)
             }
             "as" => {
                 let alias = tree.get(at + 1).copied().unwrap_or("_");
-                // Nobody names what is called `_`; that it is imported counts.
+                // A name `_` is never used; that it is imported counts.
                 let alias = if alias == "_" { path.join("::") } else { alias.to_owned() };
                 imports.insert(alias, path);
                 return;

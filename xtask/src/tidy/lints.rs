@@ -1,4 +1,4 @@
-//! A crate's own clippy.toml replaces the workspace's: what it does not repeat is lost.
+//! A crate's own clippy.toml replaces the workspace's: keys that it does not repeat are lost.
 
 use super::Violation;
 use crate::Fallible;

@@ -1,5 +1,5 @@
-//! Names that say nothing, doc comments that begin with a question, leftovers of work, and traces
-//! of the machine it was done on.
+//! Names that say nothing, doc comments that begin with a question, pronouns where a noun exists,
+//! leftovers of work, and traces of the machine it was done on.
 
 use std::collections::BTreeMap;
 
@@ -56,34 +56,32 @@ const MACHINE: &[&str] = &[
 
 /// First words of doc comments that name nothing a reader would search for.
 const QUESTIONS: &[&str] = &[
-    "What",
-    "Whatever",
-    "Who",
-    "Whoever",
-    "Whom",
-    "Whose",
-    "Which",
-    "How",
-    "When",
-    "Where",
-    "Whether",
-    "Why",
-    "That",
-    "Those",
-    "Somebody",
-    "Nobody",
-    "Anybody",
-    "Everybody",
-    "Someone",
-    "Anyone",
-    "Everyone",
+    "What", "Whatever", "Who", "Whose", "Which", "How", "When", "Where", "Whether", "Why", "That",
+    "Those", "Anyone",
 ];
+
+/// Pronouns that stand where a noun exists: client, caller, subscriber, operator, process.
+/// Spelled in halves, so that this file passes its own rule.
+const PRONOUNS: &[&str] = &[
+    concat!("some", "body"),
+    concat!("some", "one"),
+    concat!("any", "body"),
+    concat!("every", "body"),
+    concat!("every", "one"),
+    concat!("no", "body"),
+    concat!("who", "ever"),
+    concat!("who", "m"),
+    concat!("those ", "who"),
+];
+
+/// Files that may say them: the rule with its examples, and texts of others.
+const QUOTES: &[&str] = &["STYLE.md", "LICENSE"];
 
 /// Reads every text file once.
 pub(crate) fn check(workspace: &Workspace) -> Fallible<Vec<Violation>> {
     let mut violations = Vec::new();
-    let excused = Exceptions::read(workspace)?.openings;
-    let mut openings = BTreeMap::new();
+    let Exceptions { openings: excused, pronouns: owed, .. } = Exceptions::read(workspace)?;
+    let (mut openings, mut pronouns) = (BTreeMap::new(), BTreeMap::<String, usize>::new());
     for path in &workspace.files {
         violations.extend(check_name(path));
         let Some(text) = workspace.text(path) else {
@@ -94,6 +92,13 @@ pub(crate) fn check(workspace: &Workspace) -> Fallible<Vec<Violation>> {
         }
         if is_code(path) && text.contains(NOTE_TO_SELF) {
             violations.push(format!("{path}: {NOTE_TO_SELF}: mend it or write a requirement row"));
+        }
+        if is_prose(path) {
+            let found = check_pronouns(path, &text);
+            match owed.keys().find(|owing| path.starts_with(&**owing)) {
+                Some(owing) => *pronouns.entry(owing.clone()).or_default() += found.len(),
+                None => violations.extend(found),
+            }
         }
         if path.ends_with(".rs") {
             violations.extend(check_rust(path, &source::masked(&text)));
@@ -106,7 +111,26 @@ pub(crate) fn check(workspace: &Workspace) -> Fallible<Vec<Violation>> {
     }
     openings.retain(|path, _| excused.contains_key(path));
     violations.extend(ratchet::hold("openings of doc comments", 0, &openings, &excused));
+    violations.extend(ratchet::hold("pronouns instead of nouns", 0, &pronouns, &owed));
     Ok(violations)
+}
+
+fn is_prose(path: &str) -> bool {
+    let is_quote = QUOTES.iter().any(|quote| path.contains(quote));
+    !is_quote && [".rs", ".md"].iter().any(|end| path.ends_with(end))
+}
+
+/// Finds pronouns in comments, messages and names, where `_` parts words as a space does.
+fn check_pronouns(path: &str, text: &str) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let parted = line.replace(|c: char| !c.is_alphanumeric(), " ").to_lowercase();
+        let padded = format!(" {parted} ");
+        for word in PRONOUNS.iter().filter(|word| padded.contains(&format!(" {word} "))) {
+            violations.push(format!("{path}:{}: write a noun instead of `{word}`", index + 1));
+        }
+    }
+    violations
 }
 
 fn check_name(path: &str) -> Option<Violation> {
@@ -180,6 +204,15 @@ mod tests {
         assert_eq!(check_rust("x.rs", "pub(crate) struct TopicManager<T> {").len(), 1);
         assert_eq!(check_rust("x.rs", "    todo!()\n    dbg!(a);\n").len(), 2);
         assert!(check_rust("x.rs", "struct Ring;\nuse tower::Service;\n").is_empty());
+    }
+
+    #[test]
+    fn pronouns_are_found_in_comments_messages_and_names() {
+        let found = |line: &str| check_pronouns("x.rs", line).len();
+        assert_eq!(found(concat!("// No", "body reads it.")), 1);
+        assert_eq!(found(concat!("fn a_log_that_no", "body_reads() {}")), 1);
+        assert_eq!(found(concat!("error(\"those ", "who wait\")")), 1);
+        assert_eq!(found("// A bodyguard of anyone, by whose right?"), 0);
     }
 
     #[test]
