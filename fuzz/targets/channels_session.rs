@@ -1,4 +1,5 @@
 //! The session of Channels, with a client, channels and a clock that do what they like.
+
 #![no_main]
 
 use arbitrary::Arbitrary;
@@ -107,18 +108,20 @@ impl World {
                 let text = request(vsn, step);
                 let frame = Incoming::Text(&text);
                 // Now and then one comes too often.
-                match reference.is_some_and(|reference| reference % 16 == 15) {
-                    true => self.handle(Event::Throttled(frame)),
-                    false => self.handle(Event::Received(frame)),
+                if reference.is_some_and(|reference| reference % 16 == 15) {
+                    self.handle(Event::Throttled(frame))
+                } else {
+                    self.handle(Event::Received(frame))
                 }
             }
             Step::Alive => self.handle(Event::Alive),
             Step::Decide { join, accepted } => {
                 let Some(channel) = pick(*join, &self.joins) else { return };
                 let response = Bytes::from_static(b"{}");
-                let outcome = match accepted {
-                    true => JoinOutcome::Accepted { response },
-                    false => JoinOutcome::Refused { response },
+                let outcome = if accepted {
+                    JoinOutcome::Accepted { response }
+                } else {
+                    JoinOutcome::Refused { response }
                 };
                 self.handle(Event::JoinAnswered { channel, outcome });
             }
@@ -180,9 +183,10 @@ impl World {
 
 /// Body of a channel's message: JSON, or bytes.
 fn body(binary: bool, bytes: &[u8]) -> Body {
-    match binary {
-        true => Body::Binary(Bytes::copy_from_slice(bytes)),
-        false => Body::Json(serde_json::json!({ "bytes": bytes }).to_string().into()),
+    if binary {
+        Body::Binary(Bytes::copy_from_slice(bytes))
+    } else {
+        Body::Json(serde_json::json!({ "bytes": bytes }).to_string().into())
     }
 }
 

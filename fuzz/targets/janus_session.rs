@@ -100,17 +100,19 @@ impl World {
             Step::Decide { join, accepted, response } => {
                 let Some(channel) = pick(*join, &self.joins) else { return };
                 let response = Bytes::copy_from_slice(json_or_empty(response));
-                let outcome = match accepted {
-                    true => JoinOutcome::Accepted { response },
-                    false => JoinOutcome::Refused { response },
+                let outcome = if accepted {
+                    JoinOutcome::Accepted { response }
+                } else {
+                    JoinOutcome::Refused { response }
                 };
                 self.handle(Event::JoinAnswered { channel, outcome });
             }
             Step::Push { join, event, binary, bytes } => {
                 let Some(channel) = pick(*join, &self.joins) else { return };
-                let payload = match binary {
-                    true => Body::Binary(Bytes::copy_from_slice(bytes)),
-                    false => Body::Json(serde_json::json!({ "bytes": bytes }).to_string().into()),
+                let payload = if binary {
+                    Body::Binary(Bytes::copy_from_slice(bytes))
+                } else {
+                    Body::Json(serde_json::json!({ "bytes": bytes }).to_string().into())
                 };
                 self.handle(Event::Pushed { channel, event, payload });
             }

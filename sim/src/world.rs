@@ -362,9 +362,10 @@ impl World {
     fn die(&mut self, power: bool) {
         self.node = None;
         self.trace.push(Event::DeadLettered { power });
-        match power {
-            true => self.disk.crash(),
-            false => self.disk.kill(),
+        if power {
+            self.disk.crash()
+        } else {
+            self.disk.kill()
         }
         for subscriber in &mut self.subscribers {
             subscriber.lose(&mut self.trace);
@@ -408,9 +409,10 @@ impl World {
                 Err(Unopened::Failed(why)) => reason = why,
             }
             self.trace.truncate(before);
-            match is_dark(&self.disk) || self.dice.chance(30) {
-                true => self.disk.crash(),
-                false => self.disk.kill(),
+            if is_dark(&self.disk) || self.dice.chance(30) {
+                self.disk.crash()
+            } else {
+                self.disk.kill()
             }
         }
         self.trace.push(Event::NotRecovered { reason });

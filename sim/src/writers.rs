@@ -54,10 +54,8 @@ impl Writers {
 
     /// A proposal: a new one, or one that was made before.
     pub(crate) fn next(&mut self, dice: &mut Dice, now_ms: u64) -> Attempted {
-        let again = match self.attempts.is_empty() {
-            true => None,
-            false => Some(dice.pick(&self.attempts).clone()),
-        };
+        let again =
+            if self.attempts.is_empty() { None } else { Some(dice.pick(&self.attempts).clone()) };
         let attempt = match (dice.below(100), again) {
             (0..20, Some(again)) => again,
             (20..25, Some(again)) => {

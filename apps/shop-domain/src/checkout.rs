@@ -112,9 +112,10 @@ pub async fn checkout(
         let state = dataset.state();
         if let Some(order) = order(&state.tables, id) {
             // The second click of a double click.
-            return match order.cart == cart.as_str() {
-                true => Ok(order),
-                false => Err(CheckoutError::OrderConflict),
+            return if order.cart == cart.as_str() {
+                Ok(order)
+            } else {
+                Err(CheckoutError::OrderConflict)
             };
         }
         let plan = Plan::new(&state.tables, cart, id, now_ms)?;

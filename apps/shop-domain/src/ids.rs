@@ -48,9 +48,10 @@ impl FromStr for CartId {
 
     fn from_str(text: &str) -> Result<Self, IdError> {
         let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-        match text.len() == CART_ID_CHARS && text.bytes().all(is_digit) {
-            true => Ok(Self(text.into())),
-            false => Err(IdError),
+        if text.len() == CART_ID_CHARS && text.bytes().all(is_digit) {
+            Ok(Self(text.into()))
+        } else {
+            Err(IdError)
         }
     }
 }

@@ -61,9 +61,10 @@ async fn note(dataset: Dataset, before_look: BeforeLook) -> Result<Infallible, F
         let again = look(&dataset, std::mem::take(&mut suspects)).await;
         let retry = !again.is_empty();
         suspects = again;
-        let next = match retry {
-            true => timeout(GATHER, follow.next()).await.ok(),
-            false => Some(follow.next().await),
+        let next = if retry {
+            timeout(GATHER, follow.next()).await.ok()
+        } else {
+            Some(follow.next().await)
         };
         let Some(commit) = next else {
             continue;
@@ -144,10 +145,7 @@ impl Holders {
 
     /// True when the item is sold out now and was not, or the other way round.
     fn count(&mut self, item: ItemId, count: i64) -> bool {
-        match count <= 0 {
-            true => self.sold_out.insert(item),
-            false => self.sold_out.remove(&item),
-        }
+        if count <= 0 { self.sold_out.insert(item) } else { self.sold_out.remove(&item) }
     }
 }
 

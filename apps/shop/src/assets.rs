@@ -43,16 +43,15 @@ pub(crate) async fn serve(
     let Some(file) = Assets::get(&name) else {
         return (StatusCode::NOT_FOUND, "no such asset").into_response();
     };
-    let cache = match version == *VERSION {
-        true => "public, max-age=31536000, immutable",
-        false => "no-cache",
-    };
+    let cache =
+        if version == *VERSION { "public, max-age=31536000, immutable" } else { "no-cache" };
     let etag = format!("\"{}\"", &hex(&file.metadata.sha256_hash())[..VERSION_CHARS]);
     let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
     let is_known = known.is_some_and(|known| known.split(',').any(|tag| tag.trim() == etag));
-    let mut answer = match is_known {
-        true => StatusCode::NOT_MODIFIED.into_response(),
-        false => file.data.into_owned().into_response(),
+    let mut answer = if is_known {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        file.data.into_owned().into_response()
     };
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type(&name)));

@@ -37,9 +37,10 @@ pub(crate) fn patterns() -> [LivePattern; 2] {
 pub(crate) fn channel(context: Context) -> Result<Channel, String> {
     Ok(Channel::new(TOPIC)?.on_join(move |_, request| {
         let token = request.params.get("token").and_then(Value::as_str).unwrap_or_default();
-        let allowed = match context.secret.shows_counts(token, clock::now_ms()) {
-            true => Ok(()),
-            false => Err(json!({"reason": "unauthorized"})),
+        let allowed = if context.secret.shows_counts(token, clock::now_ms()) {
+            Ok(())
+        } else {
+            Err(json!({"reason": "unauthorized"}))
         };
         async move { allowed }
     }))

@@ -138,10 +138,7 @@ pub(crate) fn open(counter: &Counter) -> Result<Dataset, Refused> {
 
 /// A body as JSON; an empty one is the default.
 pub(crate) fn read<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, Refused> {
-    match body.is_empty() {
-        true => Ok(T::default()),
-        false => parse(body),
-    }
+    if body.is_empty() { Ok(T::default()) } else { parse(body) }
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {

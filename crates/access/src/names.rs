@@ -71,9 +71,8 @@ impl Known {
         };
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
         let fits = !name.is_empty() && !name.starts_with('.') && name.bytes().all(plain);
-        fits.then(|| match below {
-            true => Self::Below(format!(".{name}")),
-            false => Self::Exact(name.to_owned()),
+        fits.then(|| {
+            if below { Self::Below(format!(".{name}")) } else { Self::Exact(name.to_owned()) }
         })
     }
 

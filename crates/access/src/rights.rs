@@ -150,13 +150,14 @@ impl Rights {
 }
 
 fn refusal(principal: &Principal, action: Action, what: impl FnOnce() -> String) -> Refusal {
-    match principal.is_anonymous() {
-        true => Refusal::KeyRequired,
-        false => Refusal::Forbidden {
+    if principal.is_anonymous() {
+        Refusal::KeyRequired
+    } else {
+        Refusal::Forbidden {
             principal: principal.name().to_owned(),
             action: action.word(),
             what: what(),
-        },
+        }
     }
 }
 

@@ -166,9 +166,10 @@ fn roles(claims: &Fields) -> Result<BTreeSet<String>, String> {
             _ => return Err("its roles are no list of texts".into()),
         };
     }
-    match roles.len() > limits::ROLES {
-        true => Err(format!("it has more than {} roles", limits::ROLES)),
-        false => Ok(roles),
+    if roles.len() > limits::ROLES {
+        Err(format!("it has more than {} roles", limits::ROLES))
+    } else {
+        Ok(roles)
     }
 }
 

@@ -65,13 +65,12 @@ impl Client {
             // A request that never reached the server is told at once: nothing can have happened.
             let in_vain = matches!(error, Error::Unreachable { .. }) && !unknown;
             let again = error.is_transient() && !in_vain && backoff.attempts() + 1 < ATTEMPTS;
-            match again {
-                true => tokio::time::sleep(backoff.next_wait()).await,
-                false if unknown && error.is_transient() => {
-                    return Err(Error::OutcomeUnknown { id, last: Box::new(error) });
-                }
-                false => return Err(error),
+            if !again {
+                let is_open = unknown && error.is_transient();
+                let last = Box::new(error);
+                return Err(if is_open { Error::OutcomeUnknown { id, last } } else { *last });
             }
+            tokio::time::sleep(backoff.next_wait()).await;
         }
     }
 }

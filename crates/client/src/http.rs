@@ -126,9 +126,10 @@ impl Client {
             request = request.header(header::CONTENT_TYPE, "application/json").body(body);
         }
         let response = request.send().await.map_err(|error| self.failure(&error))?;
-        match response.status().is_success() {
-            true => Ok(response),
-            false => Err(self.refusal(response).await),
+        if response.status().is_success() {
+            Ok(response)
+        } else {
+            Err(self.refusal(response).await)
         }
     }
 
@@ -173,12 +174,12 @@ impl Client {
 
     fn failure(&self, error: &reqwest::Error) -> Error {
         let (address, reason) = (self.base_url().to_owned(), reason(error));
-        match error.is_connect() {
-            true => Error::Unreachable { address, reason },
-            false if error.is_builder() => {
-                Error::Address { what: "the request", value: address, problem: reason }
-            }
-            false => Error::Lost { address, reason },
+        if error.is_connect() {
+            Error::Unreachable { address, reason }
+        } else if error.is_builder() {
+            Error::Address { what: "the request", value: address, problem: reason }
+        } else {
+            Error::Lost { address, reason }
         }
     }
 

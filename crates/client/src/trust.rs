@@ -72,9 +72,10 @@ fn read(pem: &[u8], roots: &mut RootCertStore) -> Result<Vec<CertificateDer<'sta
         roots.add(certificate.clone()).map_err(|error| wrong(&error))?;
         named.push(certificate);
     }
-    match named.is_empty() {
-        true => Err("the file of certificates to trust holds none in PEM".into()),
-        false => Ok(named),
+    if named.is_empty() {
+        Err("the file of certificates to trust holds none in PEM".into())
+    } else {
+        Ok(named)
     }
 }
 

@@ -390,9 +390,10 @@ fn write_private(file: &Path, text: &str) -> io::Result<()> {
 fn regular_files(file: &Path) -> Result<(), BodyError> {
     for ending in ["db", "db-wal", "db-journal"] {
         let file = file.with_extension(ending);
-        let regular = match ending != "db" && file.is_symlink() {
-            true => Err(io::Error::other("is a link")),
-            false => regular_or_none(&file),
+        let regular = if ending != "db" && file.is_symlink() {
+            Err(io::Error::other("is a link"))
+        } else {
+            regular_or_none(&file)
         };
         regular.map_err(|error| BodyError::Irregular { file, error })?;
     }

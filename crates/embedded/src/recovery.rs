@@ -42,10 +42,13 @@ pub(crate) fn open_anew(disk: Arc<dyn Disk>, options: Options) -> Result<Embedde
     let chain = log.active.chain;
     drop(log);
     let scan = scan::scan(&*disk, &options.directory, rules(&options))?;
-    let predecessor = scan.segments.last().map(|last| match last.last < last.header.revision {
-        // It has the name of the new one, which takes its place.
-        true => last.header.predecessor,
-        false => last.header.incarnation,
+    let predecessor = scan.segments.last().map(|last| {
+        if last.last < last.header.revision {
+            // It has the name of the new one, which takes its place.
+            last.header.predecessor
+        } else {
+            last.header.incarnation
+        }
     });
     drop(scan);
     let header = Header {

@@ -81,9 +81,10 @@ impl Access {
             Failure::Storage(format!("the certificates {}: {error}", file.display()))
         };
         let bytes = file.metadata().map_err(|error| unreadable(&error))?.len();
-        match bytes > CA_BYTES {
-            true => Err(unreadable(&format!("longer than {CA_BYTES} bytes"))),
-            false => Ok(Trust::only(std::fs::read(file).map_err(|error| unreadable(&error))?)),
+        if bytes > CA_BYTES {
+            Err(unreadable(&format!("longer than {CA_BYTES} bytes")))
+        } else {
+            Ok(Trust::only(std::fs::read(file).map_err(|error| unreadable(&error))?))
         }
     }
 
@@ -110,9 +111,10 @@ impl Access {
             Failure::Storage(format!("the admin key {}: {error}", file.display()))
         };
         let text = std::fs::read_to_string(&file).map_err(|error| unreadable(&error))?;
-        match text.len() > KEY_BYTES {
-            true => Err(unreadable(&format!("longer than {KEY_BYTES} bytes"))),
-            false => Ok(Some(text.trim().to_owned())),
+        if text.len() > KEY_BYTES {
+            Err(unreadable(&format!("longer than {KEY_BYTES} bytes")))
+        } else {
+            Ok(Some(text.trim().to_owned()))
         }
     }
 }

@@ -61,20 +61,18 @@ pub(crate) fn file(path: &Path, limit: usize) -> Result<Vec<u8>, Failure> {
     let mut content = Vec::new();
     // One byte more, to tell a full one from one that is too long.
     let most = limit as u64 + 1;
-    match path.as_os_str() == "-" {
-        true => std::io::stdin().lock().take(most).read_to_end(&mut content),
-        false => {
-            let file = std::fs::File::open(path).map_err(unreadable)?;
-            file.take(most).read_to_end(&mut content)
-        }
+    if path.as_os_str() == "-" {
+        std::io::stdin().lock().take(most).read_to_end(&mut content)
+    } else {
+        let file = std::fs::File::open(path).map_err(unreadable)?;
+        file.take(most).read_to_end(&mut content)
     }
     .map_err(unreadable)?;
-    match content.len() > limit {
-        true => {
-            let path = path.display();
-            Err(Failure::Usage(format!("{path}: longer than {limit} bytes, the limit")))
-        }
-        false => Ok(content),
+    if content.len() > limit {
+        let path = path.display();
+        Err(Failure::Usage(format!("{path}: longer than {limit} bytes, the limit")))
+    } else {
+        Ok(content)
     }
 }
 

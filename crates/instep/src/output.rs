@@ -29,10 +29,7 @@ pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
 
 fn escaped(text: &str, escape: impl Fn(u32) -> String) -> Cow<'_, str> {
     let written = |c: char| if is_harmful(c) { escape(c.into()) } else { c.into() };
-    match text.contains(is_harmful) {
-        false => text.into(),
-        true => text.chars().map(written).collect(),
-    }
+    if text.contains(is_harmful) { text.chars().map(written).collect() } else { text.into() }
 }
 
 fn is_harmful(c: char) -> bool {
@@ -61,18 +58,13 @@ pub(crate) fn table(
     for row in rows {
         table.add_row(row.iter().map(|cell| harmless(cell)));
     }
-    match table.is_empty() {
-        true => line(none),
-        false => {
-            let trimmed = table.to_string();
-            lines(
-                trimmed
-                    .lines()
-                    .map(|line| format!("{}\n", line.trim()))
-                    .collect::<String>()
-                    .as_bytes(),
-            )
-        }
+    if table.is_empty() {
+        line(none)
+    } else {
+        let trimmed = table.to_string();
+        lines(
+            trimmed.lines().map(|line| format!("{}\n", line.trim())).collect::<String>().as_bytes(),
+        )
     }
 }
 

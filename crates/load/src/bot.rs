@@ -98,9 +98,10 @@ impl Bot {
         let first = usize::try_from(self.subscribes.start).unwrap_or_default();
         let topic = traffic.name(first).to_owned();
         self.unsent = self.door.opening(self.address, &topic);
-        match self.door.greets() {
-            true => self.state = State::Greeting,
-            false => self.subscribe(traffic),
+        if self.door.greets() {
+            self.state = State::Greeting
+        } else {
+            self.subscribe(traffic)
         }
         self.flush(traffic);
     }

@@ -373,10 +373,8 @@ impl Run {
             None => wait,
         };
         self.beat();
-        let longest = match self.plan.awake && self.publishing.is_some() {
-            true => Duration::ZERO,
-            false => TURN,
-        };
+        let longest =
+            if self.plan.awake && self.publishing.is_some() { Duration::ZERO } else { TURN };
         // epoll counts in milliseconds and rounds up; what is due sooner is waited for awake.
         let wait = Duration::from_millis(u64::try_from(wait.min(longest).as_millis()).unwrap_or(0));
         match self.poll.poll(&mut self.events, Some(wait)) {

@@ -129,12 +129,11 @@ impl Traffic {
     }
 
     pub(crate) fn closed(&mut self, was_live: bool, why: &str) {
-        match was_live {
-            true => {
-                self.dropped += 1;
-                self.live -= 1;
-            }
-            false => self.refused += 1,
+        if was_live {
+            self.dropped += 1;
+            self.live -= 1;
+        } else {
+            self.refused += 1
         }
         if self.complaints.len() < COMPLAINTS && !self.complaints.iter().any(|words| words == why) {
             self.complaints.push(why.to_owned());

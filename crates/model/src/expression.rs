@@ -83,9 +83,10 @@ impl Expression {
             let (bytes, limit) = (source.len(), limits::EXPRESSION_BYTES);
             return refuse(Spot::START, format!("{bytes} bytes long, the limit is {limit}"));
         }
-        let (tree, nodes) = match is_flat(source) {
-            true => read(source, variables)?,
-            false => on_a_large_stack(|| read(source, variables)).unwrap_or_else(no_stack)?,
+        let (tree, nodes) = if is_flat(source) {
+            read(source, variables)?
+        } else {
+            on_a_large_stack(|| read(source, variables)).unwrap_or_else(no_stack)?
         };
         let is_deep = scope::is_deeper_than(&tree, limits::EXPRESSION_SHALLOW);
         Ok(Self { source: source.into(), tree: Arc::new(tree), nodes, is_deep })
@@ -132,10 +133,11 @@ impl Expression {
         variables: Variables<'_>,
         meter: &mut Meter,
     ) -> Result<CelValue, EvaluationError> {
-        match self.is_deep {
-            true => on_a_large_stack(|| self.run_here(variables, meter))
-                .unwrap_or_else(|| Err(self.error("there is no memory for it; try again".into()))),
-            false => self.run_here(variables, meter),
+        if self.is_deep {
+            on_a_large_stack(|| self.run_here(variables, meter))
+                .unwrap_or_else(|| Err(self.error("there is no memory for it; try again".into())))
+        } else {
+            self.run_here(variables, meter)
         }
     }
 

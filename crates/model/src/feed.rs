@@ -337,9 +337,10 @@ impl Feed {
     fn set_visible(&mut self, topic: &Arc<str>, source: Source, visible: bool) {
         let topic = self.topics.entry(Arc::clone(topic)).or_default();
         let was_empty = topic.visible.is_empty();
-        match visible {
-            true => topic.visible.insert(source),
-            false => topic.visible.remove(&source),
+        if visible {
+            topic.visible.insert(source)
+        } else {
+            topic.visible.remove(&source)
         };
         match (was_empty, topic.visible.is_empty()) {
             (true, false) => self.empty_topics = self.empty_topics.saturating_sub(1),

@@ -105,9 +105,10 @@ impl DedupWindow {
         let known = self.principals.get(&*commit_id.principal);
         // Whatever the clock says by now: what took effect did so once.
         if let Some(remembered) = known.and_then(|principal| principal.ids.get(&commit_id.id)) {
-            return match commit_id.is_of(remembered.digest) {
-                true => Lookup::Known(remembered.clone()),
-                false => Lookup::Conflict,
+            return if commit_id.is_of(remembered.digest) {
+                Lookup::Known(remembered.clone())
+            } else {
+                Lookup::Conflict
             };
         }
         if id_ms > now_ms.saturating_add(limits::ID_AHEAD_MS) {

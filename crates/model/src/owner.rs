@@ -315,9 +315,10 @@ impl<T> Owner<T> {
     fn recall(&self, commit_id: &CommitId, batch: &Batch) -> Result<Option<Receipt>, Refusal> {
         let named = (commit_id.principal.clone(), commit_id.id);
         if let Some((digest, receipt)) = batch.ids.get(&named) {
-            return match commit_id.is_of(*digest) {
-                true => Ok(Some(receipt.clone())),
-                false => Err(Refusal::IdConflict),
+            return if commit_id.is_of(*digest) {
+                Ok(Some(receipt.clone()))
+            } else {
+                Err(Refusal::IdConflict)
             };
         }
         match self.state().ids.recall(commit_id, self.now_ms) {

@@ -215,12 +215,11 @@ impl Presence {
     #[must_use]
     pub fn greet(&mut self) -> Greeting {
         self.seen = true;
-        match self.crowded {
-            true => Greeting { told: self.count(), rest: None },
-            false => {
-                let (payload, rest) = piece(&self.present, None);
-                Greeting { told: Announcement { event: STATE_EVENT, payload }, rest }
-            }
+        if self.crowded {
+            Greeting { told: self.count(), rest: None }
+        } else {
+            let (payload, rest) = piece(&self.present, None);
+            Greeting { told: Announcement { event: STATE_EVENT, payload }, rest }
         }
     }
 
@@ -296,9 +295,10 @@ impl Presence {
             return Err(PresenceError::Meta { bytes, limit: limits::PRESENCE_META_BYTES });
         }
         let limit = limits::PRESENCE_METAS_PER_KEY;
-        match self.present.get(key).map_or(0, Vec::len) + more > limit {
-            true => Err(PresenceError::TooMany { key: key.to_owned(), limit }),
-            false => Ok(text[1..text.len() - 1].into()),
+        if self.present.get(key).map_or(0, Vec::len) + more > limit {
+            Err(PresenceError::TooMany { key: key.to_owned(), limit })
+        } else {
+            Ok(text[1..text.len() - 1].into())
         }
     }
 

@@ -54,9 +54,10 @@ pub fn is_event(event: &str) -> bool {
 /// server's, behind any number of underscores, gets one more, so that no two fields meet.
 #[must_use]
 pub fn field_name(name: &str) -> std::borrow::Cow<'_, str> {
-    match FIELDS.contains(&name.trim_start_matches('_')) {
-        true => format!("_{name}").into(),
-        false => name.into(),
+    if FIELDS.contains(&name.trim_start_matches('_')) {
+        format!("_{name}").into()
+    } else {
+        name.into()
     }
 }
 

@@ -43,12 +43,11 @@ impl Age {
         let expected = before.saturating_add(running_ms.saturating_sub(then));
         let is_step = now_ms > expected.saturating_add(limits::HISTORY_STEP_MS);
         let since = *self.doubted_since.get_or_insert(running_ms);
-        let believed = match is_step && running_ms - since < limits::HISTORY_DOUBT_MS {
-            true => expected,
-            false => {
-                self.doubted_since = None;
-                now_ms
-            }
+        let believed = if is_step && running_ms - since < limits::HISTORY_DOUBT_MS {
+            expected
+        } else {
+            self.doubted_since = None;
+            now_ms
         };
         self.last = Some((believed, running_ms));
         believed

@@ -78,9 +78,10 @@ pub struct RingBudget {
 impl RingBudget {
     /// Bytes that one ring may have now.
     fn part(&self) -> usize {
-        match self.bytes.load(Ordering::Relaxed) > limits::RINGS_BYTES {
-            true => limits::RINGS_BYTES / self.rings.load(Ordering::Relaxed).max(1),
-            false => usize::MAX,
+        if self.bytes.load(Ordering::Relaxed) > limits::RINGS_BYTES {
+            limits::RINGS_BYTES / self.rings.load(Ordering::Relaxed).max(1)
+        } else {
+            usize::MAX
         }
     }
 }
@@ -291,9 +292,10 @@ impl Ring {
     pub fn read_within(&self, cursor: &mut Cursor, most: usize, bytes: usize) -> Read {
         let oldest = self.next - self.frames.len() as u64;
         if cursor.next < oldest {
-            let missed = match self.counts_messages {
-                true => self.offset - cursor.offset,
-                false => self.next - cursor.next,
+            let missed = if self.counts_messages {
+                self.offset - cursor.offset
+            } else {
+                self.next - cursor.next
             };
             *cursor = self.end();
             return Read::Lagged { missed };

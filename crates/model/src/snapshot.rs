@@ -205,13 +205,12 @@ impl Reader {
     /// [`SnapshotError`] when they do not continue a snapshot.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
         let joined;
-        let mut rest = match self.pending.is_empty() {
-            true => bytes,
-            false => {
-                self.pending.extend_from_slice(bytes);
-                joined = std::mem::take(&mut self.pending);
-                &joined[..]
-            }
+        let mut rest = if self.pending.is_empty() {
+            bytes
+        } else {
+            self.pending.extend_from_slice(bytes);
+            joined = std::mem::take(&mut self.pending);
+            &joined[..]
         };
         while let Some((length, body)) = rest.split_first_chunk::<4>() {
             let length = u32::from_le_bytes(*length) as usize;
@@ -233,9 +232,10 @@ impl Reader {
     /// # Errors
     /// [`SnapshotError::Malformed`] when it ended early.
     pub fn finish(self) -> Result<State, SnapshotError> {
-        match self.ended && self.pending.is_empty() {
-            true => Ok(self.state),
-            false => Err(malformed("it ends early")),
+        if self.ended && self.pending.is_empty() {
+            Ok(self.state)
+        } else {
+            Err(malformed("it ends early"))
         }
     }
 

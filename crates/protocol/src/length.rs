@@ -98,10 +98,7 @@ fn end_of(input: &[u8], limit: usize) -> Result<Option<usize>, TooLarge> {
         return Ok(None);
     };
     let bytes = u32::from_be_bytes(*length) as usize;
-    match bytes > limit {
-        true => Err(TooLarge { bytes, limit }),
-        false => Ok(Some(HEAD_BYTES + bytes)),
-    }
+    if bytes > limit { Err(TooLarge { bytes, limit }) } else { Ok(Some(HEAD_BYTES + bytes)) }
 }
 
 /// Appends the length of a frame that follows. Frames of 4 GiB do not exist here.

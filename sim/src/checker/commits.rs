@@ -310,8 +310,5 @@ fn committed<'a>(
 
 /// Results without the information that there were none.
 fn meaningful(results: &[Option<i64>]) -> Vec<Option<i64>> {
-    match results.iter().any(Option::is_some) {
-        true => results.to_vec(),
-        false => Vec::new(),
-    }
+    if results.iter().any(Option::is_some) { results.to_vec() } else { Vec::new() }
 }

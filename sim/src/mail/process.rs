@@ -86,9 +86,10 @@ impl Link {
     pub(super) fn say_done(&mut self) {
         let unsaid = std::mem::take(&mut self.unsaid);
         let (Some(first), Some(last)) = (self.came.first(), unsaid.last()) else { return };
-        match self.held.iter().any(|seq| (first..=last).contains(&seq)) {
-            true => self.up.extend(unsaid.iter().map(|seq| Up::Ack(*seq))),
-            false => self.up.push_back(Up::AckRange(*first, *last)),
+        if self.held.iter().any(|seq| (first..=last).contains(&seq)) {
+            self.up.extend(unsaid.iter().map(|seq| Up::Ack(*seq)))
+        } else {
+            self.up.push_back(Up::AckRange(*first, *last))
         }
     }
 

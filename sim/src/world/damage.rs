@@ -58,9 +58,10 @@ impl World {
             if outcome.is_ok() {
                 break;
             }
-            match is_dark(&self.disk) || self.dice.chance(30) {
-                true => self.disk.crash(),
-                false => self.disk.kill(),
+            if is_dark(&self.disk) || self.dice.chance(30) {
+                self.disk.crash()
+            } else {
+                self.disk.kill()
             }
             outcome = self.try_repair(new, attempt < REPAIRS / 2);
         }

@@ -92,9 +92,10 @@ fn is_for_servers_now(certificate: &CertificateDer<'_>, now: UnixTime) -> Result
     let serves = |ExtendedKeyUsage(purposes)| {
         purposes.iter().any(|it| [ID_KP_SERVER_AUTH, ANY_EXTENDED_KEY_USAGE].contains(it))
     };
-    match purposes.is_none_or(|(_, purposes)| serves(purposes)) {
-        true => Ok(()),
-        false => Err(CertificateError::InvalidPurpose.into()),
+    if purposes.is_none_or(|(_, purposes)| serves(purposes)) {
+        Ok(())
+    } else {
+        Err(CertificateError::InvalidPurpose.into())
     }
 }
 

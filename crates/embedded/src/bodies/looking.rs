@@ -102,12 +102,11 @@ const PROBLEMS: usize = 100;
 fn open_to_look(file: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let waits = std::fs::metadata(file.with_extension("db-wal")).is_ok_and(|wal| wal.len() > 0);
-    let connection = match waits {
-        true => Connection::open_with_flags_and_vfs(file, flags, WITHOUT_LOCKS)?,
-        false => {
-            let flags = flags | OpenFlags::SQLITE_OPEN_URI;
-            Connection::open_with_flags_and_vfs(immutable(file), flags, SYSTEM)?
-        }
+    let connection = if waits {
+        Connection::open_with_flags_and_vfs(file, flags, WITHOUT_LOCKS)?
+    } else {
+        let flags = flags | OpenFlags::SQLITE_OPEN_URI;
+        Connection::open_with_flags_and_vfs(immutable(file), flags, SYSTEM)?
     };
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     // Exclusive: the index of the write-ahead log is in memory, and no file of it is left behind.

@@ -83,8 +83,9 @@ fn erase(file: &dyn DiskFile, start: u64, end: u64) -> io::Result<()> {
     file.sync_data()?;
     let mut bytes = vec![0xff; length_of(end - start)];
     let filled = file.read_full_at(&mut bytes, start)?;
-    match bytes[..filled].iter().all(|byte| *byte == 0) {
-        true => Ok(()),
-        false => Err(io::Error::other("zeros do not read back")),
+    if bytes[..filled].iter().all(|byte| *byte == 0) {
+        Ok(())
+    } else {
+        Err(io::Error::other("zeros do not read back"))
     }
 }

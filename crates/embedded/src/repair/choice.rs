@@ -166,9 +166,10 @@ pub(super) fn choose(disk: &dyn Disk, directory: &Path) -> Result<Choice, OpenEr
     let last = path.last().map(|(at, run)| (*at, run.history));
     let mut newest_seen = ahead.max(end);
     for part in &parts {
-        newest_seen = newest_seen.max(Revision(match part.first > end {
-            true => part.first.0.saturating_sub(1),
-            false => 0,
+        newest_seen = newest_seen.max(Revision(if part.first > end {
+            part.first.0.saturating_sub(1)
+        } else {
+            0
         }));
         let same = part.runs.iter().filter(|run| last.is_none_or(|(_, id)| id == run.history));
         newest_seen = same.map(|run| run.last).fold(newest_seen, Revision::max);

@@ -105,14 +105,12 @@ pub(crate) async fn run(arguments: Arguments, json: bool) -> Result<(), Failure>
         std::fs::write(&path, page::html(&report))
             .map_err(|error| Failure::Storage(format!("{}: {error}", path.display())))?;
     }
-    match json {
-        true => output::json(&report)?,
-        false => print(&report)?,
+    if json {
+        output::json(&report)?
+    } else {
+        print(&report)?
     }
-    match report.missed.is_empty() {
-        true => Ok(()),
-        false => Err(Failure::Missed(report.missed.join("; "))),
-    }
+    if report.missed.is_empty() { Ok(()) } else { Err(Failure::Missed(report.missed.join("; "))) }
 }
 
 fn measure(arguments: &Arguments) -> Result<Report, Failure> {
@@ -292,8 +290,9 @@ fn positive(text: &str) -> Result<usize, String> {
 
 fn rate(text: &str) -> Result<f64, String> {
     let number: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    match number > 0.0 && number <= 1e6 {
-        true => Ok(number),
-        false => Err("more than 0 and at most a million".into()),
+    if number > 0.0 && number <= 1e6 {
+        Ok(number)
+    } else {
+        Err("more than 0 and at most a million".into())
     }
 }

@@ -80,9 +80,12 @@ pub(crate) fn run(arguments: &Arguments, json: bool) -> Result<(), Failure> {
                 continue;
             }
         };
-        bar.suspend(|| match json {
-            true => output::json(&as_json(&checked)),
-            false => output::lines(words(&checked).as_bytes()),
+        bar.suspend(|| {
+            if json {
+                output::json(&as_json(&checked))
+            } else {
+                output::lines(words(&checked).as_bytes())
+            }
         })?;
         if !checked.is_healthy() {
             damaged.push(checked.directory);
@@ -148,10 +151,11 @@ fn check_one(directory: &Path, repair: bool) -> Result<Checked, OpenError> {
         looked => looked.map_err(|error| error.to_string()).transpose(),
     };
     let directory = directory.to_owned();
-    let bodies_aside = match repair {
-        true => bodies::repair(&directory)
-            .map_err(|source| OpenError::Storage { path: directory.join(bodies::FILE), source })?,
-        false => None,
+    let bodies_aside = if repair {
+        bodies::repair(&directory)
+            .map_err(|source| OpenError::Storage { path: directory.join(bodies::FILE), source })?
+    } else {
+        None
     };
     let bodies = match &bodies_aside {
         Some(_) => None,
@@ -267,15 +271,16 @@ fn words(checked: &Checked) -> String {
 }
 
 fn repair_words(repair: &RepairReport) -> String {
-    let mut text = match repair.begins_anew {
-        true => format!(
+    let mut text = if repair.begins_anew {
+        format!(
             "  repaired   kept up to entry {}, {} entries are lost; every reader begins anew\n",
             repair.head, repair.lost
-        ),
-        false => format!(
+        )
+    } else {
+        format!(
             "  repaired   kept up to entry {}, no entry is lost; history begins at entry {}\n",
             repair.head, repair.floor
-        ),
+        )
     };
     for moved in &repair.moved {
         text.push_str(&format!("  kept aside {}\n", moved.display()));

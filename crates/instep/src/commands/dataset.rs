@@ -62,9 +62,10 @@ pub(crate) async fn run(arguments: Arguments, json: bool) -> Result<(), Failure>
         Action::Views { name, access } => views(&access.client()?.views(&name).await?, json),
         Action::Remove { name, access } => {
             access.client()?.remove_dataset(&name).await?;
-            match json {
-                true => output::json(&json!({"removed": name})),
-                false => output::line(&format!("dataset {name} removed")),
+            if json {
+                output::json(&json!({"removed": name}))
+            } else {
+                output::line(&format!("dataset {name} removed"))
             }
         }
     }

@@ -47,10 +47,7 @@ pub(crate) fn run(arguments: Arguments, json: bool) -> Result<(), Failure> {
     match command {
         Command::Create { name, roles } => {
             let key = file.create(&name, roles)?;
-            match json {
-                true => output::json(&json!({"name": name, "key": key})),
-                false => output::line(&key),
-            }
+            if json { output::json(&json!({"name": name, "key": key})) } else { output::line(&key) }
         }
         Command::List => {
             let keys = file.list().map_err(Failure::Storage)?;
@@ -63,9 +60,10 @@ pub(crate) fn run(arguments: Arguments, json: bool) -> Result<(), Failure> {
         }
         Command::Remove { name } => {
             file.remove(&name)?;
-            match json {
-                true => output::json(&json!({"removed": name})),
-                false => output::line(&format!("{name} is removed")),
+            if json {
+                output::json(&json!({"removed": name}))
+            } else {
+                output::line(&format!("{name} is removed"))
             }
         }
     }

@@ -160,26 +160,21 @@ pub(crate) async fn run(arguments: Arguments, json: bool) -> Result<(), Failure>
         Action::Show { message, queue } => {
             let Queue { queue, post } = queue;
             let shown = post.access.client()?.message(&post.dataset, &queue, &message).await?;
-            match json {
-                true => output::json(&shown),
-                false => shown::message(&shown),
-            }
+            if json { output::json(&shown) } else { shown::message(&shown) }
         }
         Action::Retry { message, queue } => {
             let Queue { queue, post } = queue;
             let client = post.access.client()?;
             let retried = client.retry_message(&post.dataset, &queue, &message).await?;
-            match json {
-                true => output::json(&retried),
-                false => output::line(&format!("message {message} is given again")),
+            if json {
+                output::json(&retried)
+            } else {
+                output::line(&format!("message {message} is given again"))
             }
         }
         Action::Status { post } => {
             let answer = post.access.client()?.mail(&post.dataset).await?;
-            match json {
-                true => output::json(&answer),
-                false => shown::status(&answer, &post.dataset),
-            }
+            if json { output::json(&answer) } else { shown::status(&answer, &post.dataset) }
         }
         Action::Move(arguments) => routes::move_endpoint(arguments, json).await,
         Action::Backfill(arguments) => routes::backfill(arguments, json).await,
@@ -275,21 +270,21 @@ async fn list_mail(list: List, json: bool) -> Result<(), Failure> {
         };
         let page = client.messages(&post.dataset, &queue, &query).await?;
         shown += page.messages.len();
-        match json {
-            true => page.messages.iter().try_for_each(output::json)?,
-            false => rows.extend(page.messages.iter().map(row)),
+        if json {
+            page.messages.iter().try_for_each(output::json)?
+        } else {
+            rows.extend(page.messages.iter().map(row))
         }
         after = page.next;
         if after.is_none() {
             break;
         }
     }
-    match json {
-        true => Ok(()),
-        false => {
-            let heading = ["SEQ", "TO", "SERVER", "STATE", "ATTEMPTS", "AGE", "ID"];
-            output::table(&heading, rows, "no messages")
-        }
+    if json {
+        Ok(())
+    } else {
+        let heading = ["SEQ", "TO", "SERVER", "STATE", "ATTEMPTS", "AGE", "ID"];
+        output::table(&heading, rows, "no messages")
     }
 }
 
@@ -319,9 +314,10 @@ fn age(ms: u64) -> String {
 /// Prints the outcomes of answers; a refused one is a failure of the command.
 fn print_outcomes(outcomes: &[instep_client::Answered], json: bool) -> Result<(), Failure> {
     for answered in outcomes {
-        match json {
-            true => output::json(answered)?,
-            false => output::line(&format!("message {}: {}", answered.seq, answered.outcome))?,
+        if json {
+            output::json(answered)?
+        } else {
+            output::line(&format!("message {}: {}", answered.seq, answered.outcome))?
         }
     }
     let refused = outcomes.iter().find(|answered| !["ok", "done"].contains(&&*answered.outcome));

@@ -65,10 +65,13 @@ pub(crate) fn run(arguments: &Arguments, json: bool) -> Result<(), Failure> {
     let restored = copy(backup, &unnamed)
         .map_err(failed)
         .and_then(|()| begin_anew(&unnamed, directory, backup))
-        .and_then(|restored| match restored.failed.is_empty() {
-            true => std::fs::rename(&unnamed, directory).map_err(failed).map(|()| restored),
-            // All of it or nothing.
-            false => Ok(Restored { datasets: vec![], ..restored }),
+        .and_then(|restored| {
+            if restored.failed.is_empty() {
+                std::fs::rename(&unnamed, directory).map_err(failed).map(|()| restored)
+            } else {
+                // All of it or nothing.
+                Ok(Restored { datasets: vec![], ..restored })
+            }
         });
     if !directory.exists() {
         // Best effort: the next try removes it too.
@@ -97,12 +100,13 @@ struct Restored {
 impl Restored {
     fn print(self, json: bool) -> Result<(), Failure> {
         for (name, incarnation, head) in self.datasets {
-            match json {
-                true => output::json(&json!({"directory": name, "head": head,
-                    "incarnation": incarnation.to_string()}))?,
-                false => output::line(&format!(
+            if json {
+                output::json(&json!({"directory": name, "head": head,
+                    "incarnation": incarnation.to_string()}))?
+            } else {
+                output::line(&format!(
                     "{name}: up to entry {head}, from here on history {incarnation}"
-                ))?,
+                ))?
             }
         }
         let mut failed = self.failed;

@@ -109,10 +109,7 @@ async fn post(client: &Client, path: &[&str], body: &Value) -> Result<Value, Fai
 }
 
 fn tell(answer: &Value, words: &str, json: bool) -> Result<(), Failure> {
-    match json {
-        true => output::json(answer),
-        false => output::line(words),
-    }
+    if json { output::json(answer) } else { output::line(words) }
 }
 
 async fn list(client: &Client, json: bool) -> Result<(), Failure> {

@@ -81,8 +81,8 @@ async fn forward(mut channel: Channel, happenings: mpsc::Sender<(String, Happeni
 }
 
 fn print(topic: &str, happening: Happening, json: bool) -> Result<(), Failure> {
-    match json {
-        true => output::json(&match happening {
+    if json {
+        output::json(&match happening {
             Happening::Event { event, payload } => {
                 json!({"topic": topic, "event": event, "payload": payload})
             }
@@ -98,8 +98,9 @@ fn print(topic: &str, happening: Happening, json: bool) -> Result<(), Failure> {
                 let code = failure::with_code(reason.clone())["code"].take();
                 json!({"topic": topic, "ended": reason, "code": code})
             }
-        }),
-        false => output::lines(words(topic, &happening).as_bytes()),
+        })
+    } else {
+        output::lines(words(topic, &happening).as_bytes())
     }
 }
 

@@ -150,24 +150,19 @@ pub(crate) async fn run(arguments: Arguments, json: bool) -> Result<(), Failure>
         Action::List { dataset, access } => list(&access.client()?.tables(&dataset).await?, json),
         Action::Create { table: Table { dataset, table, access }, public } => {
             let made = access.client()?.create_table(&dataset, &table, public).await?;
-            match json {
-                true => output::json(&made),
-                false => list(&[made], json),
-            }
+            if json { output::json(&made) } else { list(&[made], json) }
         }
         Action::Drop { table: Table { dataset, table, access } } => {
             access.client()?.drop_table(&dataset, &table).await?;
-            match json {
-                true => output::json(&json!({"dropped": table})),
-                false => output::line(&format!("table {table} dropped")),
+            if json {
+                output::json(&json!({"dropped": table}))
+            } else {
+                output::line(&format!("table {table} dropped"))
             }
         }
         Action::Get { row: Row { dataset, table, key, access } } => {
             let row = access.client()?.row(&dataset, &table, &key).await?;
-            match json {
-                true => output::json(&row),
-                false => output::line(&row.row.to_string()),
-            }
+            if json { output::json(&row) } else { output::line(&row.row.to_string()) }
         }
         Action::Rows(rows) => page(rows, json).await,
         Action::Snapshot { table } => snapshot(table).await,

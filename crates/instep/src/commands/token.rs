@@ -46,8 +46,9 @@ pub(crate) fn run(arguments: Arguments, json: bool) -> Result<(), Failure> {
     let secret = input::file(&secret, SECRET_BYTES)?;
     let token = sign_hs256(&secret, &claims)
         .map_err(|problem| Failure::Usage(format!("--secret: {problem}")))?;
-    match json {
-        true => output::json(&json!({"token": token, "claims": claims})),
-        false => output::line(&token),
+    if json {
+        output::json(&json!({"token": token, "claims": claims}))
+    } else {
+        output::line(&token)
     }
 }

@@ -201,10 +201,11 @@ fn crowds_that_come_and_go_starve_no_client_and_leave_nothing_behind() {
         for socket in crowd {
             let MaybeTlsStream::Plain(stream) = socket.into_inner() else { unreachable!() };
             let stream = stream.into_std().unwrap();
-            match reset {
+            if reset {
                 // What was never read makes the system answer with a reset.
-                true => socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap(),
-                false => stream.shutdown(Shutdown::Both).unwrap(),
+                socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap()
+            } else {
+                stream.shutdown(Shutdown::Both).unwrap()
             }
         }
         runtime.block_on(talk(&mut steady));

@@ -291,9 +291,10 @@ fn commands(house: &Fixture, value: &str) -> Vec<(&'static str, Told)> {
     let operation = format!(r#"{{"op":"put","table":"t","key":"k","row":{payload}}}"#);
     let run = |arguments: &[&str]| {
         let output = house.server.instep(&[arguments, &["--json"]].concat());
-        match output.status.success() {
-            true => Ok(serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)),
-            false => Err("refused".to_owned()),
+        if output.status.success() {
+            Ok(serde_json::from_slice(&output.stdout).unwrap_or(Value::Null))
+        } else {
+            Err("refused".to_owned())
         }
     };
     let row = || house.get("/v1/datasets/d/tables/t/rows/k")["row"]["v"].clone();

@@ -30,9 +30,10 @@ fn tree(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut all = BTreeMap::new();
     for entry in std::fs::read_dir(directory).unwrap().map(Result::unwrap) {
         let path = entry.path();
-        match path.is_dir() {
-            true => all.append(&mut tree(&path)),
-            false => drop(all.insert(path.clone(), std::fs::read(path).unwrap())),
+        if path.is_dir() {
+            all.append(&mut tree(&path))
+        } else {
+            drop(all.insert(path.clone(), std::fs::read(path).unwrap()))
         }
     }
     all

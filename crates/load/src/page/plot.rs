@@ -224,9 +224,10 @@ mod tests {
             let after = attributes.split(" x=").nth(1).unwrap();
             let x: f64 = after.split(' ').next().unwrap().parse().unwrap();
             let wide = label.chars().count() as f64 * 7.0;
-            match attributes.contains("anchor=end") {
-                true => (x - wide, x),
-                false => (x - wide / 2.0, x + wide / 2.0),
+            if attributes.contains("anchor=end") {
+                (x - wide, x)
+            } else {
+                (x - wide / 2.0, x + wide / 2.0)
             }
         });
         placed.collect()

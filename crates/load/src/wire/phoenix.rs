@@ -46,14 +46,10 @@ fn kind_of_control(message: &[u8]) -> Kind {
     let head = &message[..message.len().min(HEAD)];
     let has = |text: &[u8]| memmem::find(head, text).is_some();
     if has(br#""phx_reply""#) {
-        return match has(br#""status":"ok""#) {
-            true if has(br#""phoenix""#) => Kind::Other,
-            true => Kind::Subscribed,
-            false => Kind::Refused,
-        };
+        if !has(br#""status":"ok""#) {
+            return Kind::Refused;
+        }
+        return if has(br#""phoenix""#) { Kind::Other } else { Kind::Subscribed };
     }
-    match has(br#""phx_error""#) || has(br#""phx_close""#) {
-        true => Kind::Refused,
-        false => Kind::Other,
-    }
+    if has(br#""phx_error""#) || has(br#""phx_close""#) { Kind::Refused } else { Kind::Other }
 }

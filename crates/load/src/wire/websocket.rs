@@ -38,9 +38,10 @@ pub(crate) fn text(body: &[u8]) -> Vec<u8> {
 /// The answer to the upgrade.
 pub(crate) fn upgraded(bytes: &[u8]) -> Found {
     let Some(end) = memmem::find(bytes, b"\r\n\r\n") else { return Found::Part };
-    match bytes.starts_with(b"HTTP/1.1 101") {
-        true => Found::Frame(end + 4, Kind::Greeting),
-        false => Found::Frame(end + 4, Kind::Refused),
+    if bytes.starts_with(b"HTTP/1.1 101") {
+        Found::Frame(end + 4, Kind::Greeting)
+    } else {
+        Found::Frame(end + 4, Kind::Refused)
     }
 }
 

@@ -67,9 +67,10 @@ impl<'de> Deserialize<'de> for Condition {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let is_at_a_door = deserializer.is_human_readable();
         let source = String::deserialize(deserializer)?;
-        match is_at_a_door {
-            true => Self::compile(&source).map_err(D::Error::custom),
-            false => Ok(Self(Form::Source(source))),
+        if is_at_a_door {
+            Self::compile(&source).map_err(D::Error::custom)
+        } else {
+            Ok(Self(Form::Source(source)))
         }
     }
 }

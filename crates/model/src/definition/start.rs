@@ -48,10 +48,7 @@ impl Start {
         let before = known
             .and_then(|bytes| Definitions::decode(bytes, incarnation, applied))
             .or_else(|| is_new.then(|| current.clone()));
-        let changed = match is_new {
-            true => BTreeSet::new(),
-            false => current.changed_since(before.as_ref()),
-        };
+        let changed = if is_new { BTreeSet::new() } else { current.changed_since(before.as_ref()) };
         let is_needed = stored.is_some() || !views.is_empty();
         Self { incarnation, current, before, changed, stored, is_needed }
     }
@@ -77,11 +74,12 @@ impl Start {
     #[must_use]
     pub fn hold(self, applied: Place, is_bounded: bool) -> Held {
         let is_clear = is_bounded || self.changed.is_empty();
-        let from = match is_clear {
-            true => applied,
+        let from = if is_clear {
+            applied
+        } else {
             // Positions that are given before the next commit cannot be told from older ones, so
             // they are of no use either.
-            false => Place { index: applied.index.saturating_add(1), ..applied },
+            Place { index: applied.index.saturating_add(1), ..applied }
         };
         let definitions = self.current.hold_from(from, self.changed, self.before);
         let bytes = definitions.encode(self.incarnation);

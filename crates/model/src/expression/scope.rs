@@ -68,9 +68,10 @@ impl<'n> Scope<'n> {
                 let mut parts = call.target.as_deref().into_iter().chain(&call.args);
                 parts.try_for_each(|part| self.check(part))?;
                 let form = if call.target.is_some() { Form::OfValue } else { Form::Free };
-                match functions::is_known(&call.func_name, form) {
-                    true => Ok(()),
-                    false => Err(Problem::NoFunction(&call.func_name, form, at.id)),
+                if functions::is_known(&call.func_name, form) {
+                    Ok(())
+                } else {
+                    Err(Problem::NoFunction(&call.func_name, form, at.id))
                 }
             }
             Expr::List(list) => list.elements.iter().try_for_each(|item| self.check(item)),

@@ -170,12 +170,11 @@ impl<'a> Walk<'a> {
         if self.peek() != Some(b'"') {
             return Err(Fault::Syntax);
         }
-        let name = match self.string()? {
-            false => Cow::Borrowed(&self.text[begin + 1..self.at - 1]),
-            true => {
-                let name = serde_json::from_str(&self.text[begin..self.at]);
-                Cow::Owned(name.map_err(|_| Fault::Syntax)?)
-            }
+        let name = if self.string()? {
+            let name = serde_json::from_str(&self.text[begin..self.at]);
+            Cow::Owned(name.map_err(|_| Fault::Syntax)?)
+        } else {
+            Cow::Borrowed(&self.text[begin + 1..self.at - 1])
         };
         self.names.push(name);
         match self.next() {

@@ -382,9 +382,10 @@ impl Mail {
         };
         let surplus = over(self.finished.len(), keep.finished);
         let old = until(&self.finished, now_ms.saturating_sub(keep.finished_ms));
-        let mut forgotten = match old.len() >= surplus {
-            true => old,
-            false => self.finished.iter().take(surplus).map(|(_, seq)| seq).collect(),
+        let mut forgotten = if old.len() >= surplus {
+            old
+        } else {
+            self.finished.iter().take(surplus).map(|(_, seq)| seq).collect()
         };
         let surplus = over(self.dead.len(), keep.dead);
         forgotten.extend(self.dead.keys().take(surplus));

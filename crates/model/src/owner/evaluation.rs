@@ -175,10 +175,11 @@ impl Evaluation<'_> {
                 if self.row(&table, &key)?.is_some() {
                     self.own.rows.insert((table.clone(), key.clone()), None);
                     let place = (table.clone(), Some(key.clone()));
-                    match self.was_there(&table, &key) {
-                        true => self.write_over(place, Record::Delete { table, key })?,
+                    if self.was_there(&table, &key) {
+                        self.write_over(place, Record::Delete { table, key })?
+                    } else {
                         // It came and went with this commit: no reader is told of it.
-                        false => self.unwrite(&place),
+                        self.unwrite(&place)
                     }
                 }
             }
@@ -379,9 +380,10 @@ impl Evaluation<'_> {
         let limit = limits::DATASET_TABLES;
         let created = self.own.tables.len() + self.own.journals.len();
         let before = self.batch.tables.len() + self.batch.journals.len();
-        match self.state.tables.len() + self.state.journals.len() + before + created >= limit {
-            true => Err(Refusal::TooManyTables { operation: self.operation, limit }),
-            false => Ok(()),
+        if self.state.tables.len() + self.state.journals.len() + before + created >= limit {
+            Err(Refusal::TooManyTables { operation: self.operation, limit })
+        } else {
+            Ok(())
         }
     }
 

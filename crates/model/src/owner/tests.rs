@@ -292,9 +292,10 @@ fn law_5_a_clock_that_was_wrong_for_one_commit_costs_no_id_when_it_is_right_agai
         let again = put(id(wrong, 2), NOW);
 
         assert!(after.is_ok_and(|receipt| !receipt.replayed), "from {wrong}");
-        match wrong > NOW {
-            true => assert!(again.unwrap().replayed, "its reply is replayed"),
-            false => assert_eq!(again, Err(Refusal::IdExpired), "it is three weeks old"),
+        if wrong > NOW {
+            assert!(again.unwrap().replayed, "its reply is replayed")
+        } else {
+            assert_eq!(again, Err(Refusal::IdExpired), "it is three weeks old")
         }
         assert_eq!(shop.owner.state().time_ms, NOW);
     }

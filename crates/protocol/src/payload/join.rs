@@ -58,9 +58,10 @@ pub fn reply(joined: &Joined, since: Option<Position>, limits: JoinLimits) -> Re
     };
     let mut response = json!({"mode": mode, "position": position}).to_string().into_bytes();
     if *mode == Mode::Resume {
-        return match notices.is_empty() {
-            true => Reply { response: response.into(), is_pending: false },
-            false => pending(since),
+        return if notices.is_empty() {
+            Reply { response: response.into(), is_pending: false }
+        } else {
+            pending(since)
         };
     }
     let mut rows = Rows::default();

@@ -55,9 +55,10 @@ impl Client {
     #[track_caller]
     fn joins_answered(&mut self, join: usize, is_accepted: bool, effects: &[&str]) {
         let (channel, response) = (self.channel(join), format!(r#"{{"n":{join}}}"#).into());
-        let outcome = match is_accepted {
-            true => JoinOutcome::Accepted { response },
-            false => JoinOutcome::Refused { response },
+        let outcome = if is_accepted {
+            JoinOutcome::Accepted { response }
+        } else {
+            JoinOutcome::Refused { response }
         };
         assert_eq!(self.takes(Event::JoinAnswered { channel, outcome }), effects);
     }

@@ -117,9 +117,10 @@ impl Head {
             _ => {}
         }
         let before = if self.opcode.is_control() { 0 } else { opened.unwrap_or(0) };
-        match before.saturating_add(self.length) > limit && !self.opcode.is_control() {
-            true => Err(Violation::TooLarge { limit }),
-            false => Ok(()),
+        if before.saturating_add(self.length) > limit && !self.opcode.is_control() {
+            Err(Violation::TooLarge { limit })
+        } else {
+            Ok(())
         }
     }
 

@@ -249,9 +249,10 @@ impl World {
             Step::Decide(which, is_accepted) => {
                 let Some(channel) = pick(which, &self.joins) else { return };
                 let response = Bytes::from_static(b"{}");
-                let outcome = match is_accepted {
-                    true => JoinOutcome::Accepted { response },
-                    false => JoinOutcome::Refused { response },
+                let outcome = if *is_accepted {
+                    JoinOutcome::Accepted { response }
+                } else {
+                    JoinOutcome::Refused { response }
                 };
                 self.handle(Event::JoinAnswered { channel, outcome });
             }

@@ -174,9 +174,10 @@ impl World {
                     return;
                 };
                 let response = Bytes::from_static(b"{}");
-                let outcome = match is_accepted {
-                    true => JoinOutcome::Accepted { response },
-                    false => JoinOutcome::Refused { response },
+                let outcome = if *is_accepted {
+                    JoinOutcome::Accepted { response }
+                } else {
+                    JoinOutcome::Refused { response }
                 };
                 self.handle(Event::JoinAnswered { channel, outcome });
             }

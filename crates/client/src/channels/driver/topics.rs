@@ -151,9 +151,10 @@ impl Driver {
         let ChannelError::Refused(reason) = error else {
             return self.rejoin_later(topic);
         };
-        match reason["reason"].as_str().is_some_and(|code| PASSING.contains(&code)) {
-            true => self.rejoin_later(topic),
-            false => self.end(topic, reason),
+        if reason["reason"].as_str().is_some_and(|code| PASSING.contains(&code)) {
+            self.rejoin_later(topic)
+        } else {
+            self.end(topic, reason)
         }
     }
 
@@ -163,10 +164,7 @@ impl Driver {
         let (join_ref, is_first) = (Some(entry.join_ref), entry.first.is_some());
         let waiting = Waiting::Leave { reply: None };
         self.send(join_ref, topic, "phx_leave", &json!({}), waiting).await;
-        match is_first {
-            true => self.join_answered(topic, Err(error)),
-            false => self.rejoin_later(topic),
-        }
+        if is_first { self.join_answered(topic, Err(error)) } else { self.rejoin_later(topic) }
     }
 
     fn rejoin_later(&mut self, topic: &str) {
@@ -250,15 +248,16 @@ impl Driver {
     /// Hands over an event, behind those that wait already.
     fn happen(&mut self, topic: &str, happening: Happening) {
         let Some(entry) = self.topics.get(topic) else { return };
-        let happening = match self.undelivered.is_empty() {
-            true => match entry.events.try_send(happening) {
+        let happening = if self.undelivered.is_empty() {
+            match entry.events.try_send(happening) {
                 Ok(()) => return,
                 Err(mpsc::error::TrySendError::Closed(_)) => {
                     return self.abandoned.push(topic.to_owned());
                 }
                 Err(mpsc::error::TrySendError::Full(happening)) => happening,
-            },
-            false => happening,
+            }
+        } else {
+            happening
         };
         self.undelivered.push_back((entry.events.clone(), happening));
     }

@@ -58,25 +58,23 @@ pub(super) async fn move_endpoint(arguments: Move, json: bool) -> Result<(), Fai
     let Move { endpoint, to, if_generation, post } = arguments;
     let client = post.client()?;
     let moved = client.move_endpoint(&post.dataset, &endpoint, &to, if_generation).await?;
-    match json {
-        true => output::json(&moved),
-        false => {
-            let from = moved.from.map_or(String::new(), |from| format!(" from server {from}"));
-            let (endpoint, to, generation) = (moved.endpoint, moved.to, moved.generation);
-            output::line(&format!("{endpoint} moved{from} to server {to}, generation {generation}"))
-        }
+    if json {
+        output::json(&moved)
+    } else {
+        let from = moved.from.map_or(String::new(), |from| format!(" from server {from}"));
+        let (endpoint, to, generation) = (moved.endpoint, moved.to, moved.generation);
+        output::line(&format!("{endpoint} moved{from} to server {to}, generation {generation}"))
     }
 }
 
 pub(super) async fn readdress(arguments: Readdress, json: bool) -> Result<(), Failure> {
     let Readdress { endpoint, post } = arguments;
     let done = post.client()?.readdress(&post.dataset, &endpoint).await?;
-    match json {
-        true => output::json(&done),
-        false => {
-            let (endpoint, to) = (done.endpoint, done.to.unwrap_or_default());
-            output::line(&format!("what waits for {endpoint} is for server {to}"))
-        }
+    if json {
+        output::json(&done)
+    } else {
+        let (endpoint, to) = (done.endpoint, done.to.unwrap_or_default());
+        output::line(&format!("what waits for {endpoint} is for server {to}"))
     }
 }
 
@@ -96,16 +94,15 @@ pub(super) async fn backfill(arguments: Backfill, json: bool) -> Result<(), Fail
         }
     }
     bar.finish_and_clear();
-    match json {
-        true => output::json(&json!({"routed": routed, "failed": failed}))?,
-        false => {
-            for message in &failed {
-                let (seq, to, reason) = (message.seq, &message.to, &message.reason);
-                output::line(&format!("message {seq} for {to}: {reason}"))?;
-            }
-            let routed = counted(routed, "message");
-            output::line(&format!("{routed} routed, {} without a route", failed.len()))?;
+    if json {
+        output::json(&json!({"routed": routed, "failed": failed}))?
+    } else {
+        for message in &failed {
+            let (seq, to, reason) = (message.seq, &message.to, &message.reason);
+            output::line(&format!("message {seq} for {to}: {reason}"))?;
         }
+        let routed = counted(routed, "message");
+        output::line(&format!("{routed} routed, {} without a route", failed.len()))?;
     }
     match failed.len() {
         0 => Ok(()),
@@ -123,26 +120,25 @@ pub(super) async fn audit(arguments: Audit, json: bool) -> Result<(), Failure> {
     for one in &stale {
         let Stale { endpoint, stored, mapped, messages, way } = one;
         let moves = way.as_deref() == Some("move");
-        match json {
-            true => output::json(one)?,
-            false => {
-                let word = |server: &Option<String>| match server {
-                    Some(server) => format!("server {server}"),
-                    None => "nowhere".into(),
-                };
-                let hint = match mapped {
-                    Some(mapped) if !repair && moves => {
-                        format!(": instep mail move {endpoint} --to server/{mapped}")
-                    }
-                    Some(_) if !repair => format!(": instep mail readdress {endpoint}"),
-                    _ => String::new(),
-                };
-                let (stored, mapped) = (word(stored), word(mapped));
-                let messages = counted(*messages, "message");
-                output::line(&format!(
-                    "{endpoint}: {messages} for {stored}, its route says {mapped}{hint}"
-                ))?;
-            }
+        if json {
+            output::json(one)?
+        } else {
+            let word = |server: &Option<String>| match server {
+                Some(server) => format!("server {server}"),
+                None => "nowhere".into(),
+            };
+            let hint = match mapped {
+                Some(mapped) if !repair && moves => {
+                    format!(": instep mail move {endpoint} --to server/{mapped}")
+                }
+                Some(_) if !repair => format!(": instep mail readdress {endpoint}"),
+                _ => String::new(),
+            };
+            let (stored, mapped) = (word(stored), word(mapped));
+            let messages = counted(*messages, "message");
+            output::line(&format!(
+                "{endpoint}: {messages} for {stored}, its route says {mapped}{hint}"
+            ))?;
         }
         match mapped {
             Some(mapped) if repair && moves => {
@@ -175,11 +171,10 @@ pub(super) async fn import(arguments: Import, json: bool) -> Result<(), Failure>
         Ok(())
     })
     .await?;
-    match json {
-        true => output::json(&json!({"stored": stored})),
-        false => {
-            let stored = counted(stored as u64, "message");
-            output::line(&format!("{stored} stored; now: instep mail backfill"))
-        }
+    if json {
+        output::json(&json!({"stored": stored}))
+    } else {
+        let stored = counted(stored as u64, "message");
+        output::line(&format!("{stored} stored; now: instep mail backfill"))
     }
 }

@@ -90,10 +90,7 @@ pub(super) fn message(shown: &Value) -> Result<(), Failure> {
 
 /// A time as the distance from now; both in milliseconds since 1970.
 fn when(at: u64, now: u64) -> String {
-    match at > now {
-        true => format!("in {}", age(at - now)),
-        false => format!("{} ago", age(now - at)),
-    }
+    if at > now { format!("in {}", age(at - now)) } else { format!("{} ago", age(now - at)) }
 }
 
 fn number(answer: &Value, field: &str) -> u64 {

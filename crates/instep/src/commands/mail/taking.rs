@@ -97,9 +97,10 @@ pub(super) async fn servers(arguments: Servers, json: bool) -> Result<(), Failur
     let client = post.client()?;
     if ids {
         let servers = client.mail_servers(&post.dataset).await?;
-        return match json {
-            true => output::json(&servers),
-            false => servers.iter().try_for_each(|server| output::line(server)),
+        return if json {
+            output::json(&servers)
+        } else {
+            servers.iter().try_for_each(|server| output::line(server))
         };
     }
     let servers = client.mail_servers_in_detail(&post.dataset).await?;

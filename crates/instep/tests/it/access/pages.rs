@@ -38,10 +38,10 @@ fn ask(guarded: &Guarded, method: &str, path: &str, headers: Headers<'_>) -> Ans
         let read =
             async { serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap_or_default() };
         // A stream has no end.
-        let body = match headers.get("content-type").is_some_and(|kind| kind == "text/event-stream")
-        {
-            true => Value::Null,
-            false => tokio::time::timeout(PATIENCE, read).await.expect("an answer"),
+        let body = if headers.get("content-type").is_some_and(|kind| kind == "text/event-stream") {
+            Value::Null
+        } else {
+            tokio::time::timeout(PATIENCE, read).await.expect("an answer")
         };
         Answer { status, headers, body }
     })

@@ -90,9 +90,10 @@ async fn write(client: Client, writer: usize, done: Arc<AtomicBool>) -> BTreeSet
         let letter = NewMessage { to, body, id: Some(id.clone()), ..NewMessage::default() };
         while !done.load(Ordering::SeqCst) {
             let letters = [letter.clone()];
-            let sent = match imported {
-                true => client.import_mail("mail", "mail", &letters).await,
-                false => client.send_mail("mail", "mail", &letters).await,
+            let sent = if imported {
+                client.import_mail("mail", "mail", &letters).await
+            } else {
+                client.send_mail("mail", "mail", &letters).await
             };
             match sent {
                 Ok(_) => {

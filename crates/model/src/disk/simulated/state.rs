@@ -257,10 +257,7 @@ impl State {
 
     /// Fails when an injected shortage of descriptors is due.
     pub(super) fn take_descriptor(&mut self, fault: Fault) -> io::Result<()> {
-        match self.strikes(fault) {
-            true => Err(Shortage::no_descriptors()),
-            false => Ok(()),
-        }
+        if self.strikes(fault) { Err(Shortage::no_descriptors()) } else { Ok(()) }
     }
 
     pub(super) fn sync_directory(&mut self, directory: &Path) -> io::Result<()> {

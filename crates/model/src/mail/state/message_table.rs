@@ -76,9 +76,10 @@ impl MessageTable {
         let message = page[at].message();
         let less: Arc<[PackedMessage]> =
             page[..at].iter().chain(&page[at + 1..]).copied().collect();
-        match less.is_empty() {
-            true => self.pages.remove(&(seq / PAGE)),
-            false => self.pages.insert(seq / PAGE, less),
+        if less.is_empty() {
+            self.pages.remove(&(seq / PAGE))
+        } else {
+            self.pages.insert(seq / PAGE, less)
         };
         Some(message)
     }

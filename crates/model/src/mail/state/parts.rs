@@ -38,13 +38,19 @@ impl Mail {
     /// Everything, in the order in which [`Mail::restore`] takes it.
     pub fn parts(&self) -> impl Iterator<Item = MailPart> + '_ {
         let queues = self.queues.iter().cloned().map(MailPart::Queue);
-        let servers = self.servers.iter().map(|server| match server.server.is_empty() {
-            true => MailPart::VacantServer,
-            false => MailPart::Server(server.clone()),
+        let servers = self.servers.iter().map(|server| {
+            if server.server.is_empty() {
+                MailPart::VacantServer
+            } else {
+                MailPart::Server(server.clone())
+            }
         });
-        let endpoints = self.endpoints.iter().map(|endpoint| match endpoint.name.is_empty() {
-            true => MailPart::VacantEndpoint,
-            false => MailPart::Endpoint(Arc::clone(&endpoint.name), endpoint.via),
+        let endpoints = self.endpoints.iter().map(|endpoint| {
+            if endpoint.name.is_empty() {
+                MailPart::VacantEndpoint
+            } else {
+                MailPart::Endpoint(Arc::clone(&endpoint.name), endpoint.via)
+            }
         });
         let generations = (self.generations > Generation::NONE)
             .then_some(MailPart::Generations(self.generations));

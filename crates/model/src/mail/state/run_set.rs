@@ -83,12 +83,11 @@ impl<T: Ord + Copy> RunSet<T> {
         }
         // Where members come one behind the other, among others too, full runs are left behind.
         let (left, right) = run.split_at(at.max(FULL / 2));
-        match right.is_empty() {
-            true => self.put([member].into()),
-            false => {
-                self.runs.insert(key, with(left, at, member));
-                self.put(right.into());
-            }
+        if right.is_empty() {
+            self.put([member].into());
+        } else {
+            self.runs.insert(key, with(left, at, member));
+            self.put(right.into());
         }
         true
     }
@@ -238,9 +237,10 @@ mod tests {
         fn it_is_a_set(steps in prop::collection::vec((any::<bool>(), 0..600_u32), 1..3_000)) {
             let (mut runs, mut naive) = (RunSet::default(), BTreeSet::new());
             for (inserts, member) in steps {
-                match inserts {
-                    true => prop_assert_eq!(runs.insert(member), naive.insert(member)),
-                    false => prop_assert_eq!(runs.remove(member), naive.remove(&member)),
+                if inserts {
+                    prop_assert_eq!(runs.insert(member), naive.insert(member));
+                } else {
+                    prop_assert_eq!(runs.remove(member), naive.remove(&member));
                 }
                 let (from, to) = (member.saturating_sub(70), member + 70);
                 prop_assert!(runs.range(from, to).eq(naive.range(from..=to).copied()));

@@ -205,9 +205,10 @@ impl<'a> Evaluation<'a> {
         let limit = limits::COMMIT_MOVES + limits::COMMIT_MOVES_OF_ALL * mail.movable();
         let moves = before.saturating_add(count(mail, limit.saturating_sub(before)));
         self.moves = moves;
-        match moves > limit {
-            true => Err(Refusal::TooManyMoves { operation: self.operation, limit }),
-            false => Ok(()),
+        if moves > limit {
+            Err(Refusal::TooManyMoves { operation: self.operation, limit })
+        } else {
+            Ok(())
         }
     }
 
@@ -335,10 +336,11 @@ impl<'a> Evaluation<'a> {
     /// A pending message of that server.
     fn its_own(&mut self, lease: &Lease) -> Result<Message, i64> {
         let last = self.own.letters.last(self.below());
-        let message = self.message(lease.seq).ok_or(match lease.seq <= last && lease.seq > 0 {
+        let message = self.message(lease.seq).ok_or(if lease.seq <= last && lease.seq > 0 {
             // It has ended so long ago that it is forgotten.
-            true => outcome::DONE,
-            false => outcome::UNKNOWN,
+            outcome::DONE
+        } else {
+            outcome::UNKNOWN
         })?;
         match message.status {
             // Ended, by whichever event: no answer is needed any more.
@@ -350,9 +352,10 @@ impl<'a> Evaluation<'a> {
             return Err(outcome::NOT_YOURS);
         }
         // Its time is over, also when the house has not got round to it.
-        match self.books().has_expired(lease.seq, &message, self.now_ms) {
-            true => Err(outcome::DONE),
-            false => Ok(message),
+        if self.books().has_expired(lease.seq, &message, self.now_ms) {
+            Err(outcome::DONE)
+        } else {
+            Ok(message)
         }
     }
 

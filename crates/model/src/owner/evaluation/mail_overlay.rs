@@ -157,18 +157,20 @@ impl MailOverlay {
             return Some((*seq, Before::Scoped(*digest)));
         }
         let (seq, message, is_unscoped) = self.base(below).sent_before(&id, scope, queue)?;
-        let before = match is_unscoped {
-            true => Before::Unscoped(message.digest),
-            false => Before::Scoped(message.digest),
+        let before = if is_unscoped {
+            Before::Unscoped(message.digest)
+        } else {
+            Before::Scoped(message.digest)
         };
         Some((seq, before))
     }
 
     /// A message as it is now.
     pub(super) fn message(&mut self, seq: u64, below: Below<'_>) -> Option<Message> {
-        match self.seqs.contains(&seq) {
-            true => self.whole(below).message(seq),
-            false => self.base(below).message(seq),
+        if self.seqs.contains(&seq) {
+            self.whole(below).message(seq)
+        } else {
+            self.base(below).message(seq)
         }
     }
 
