@@ -1,7 +1,7 @@
 //! The cart's channel: only its owner joins, and items are put in and taken out over it.
 
 use instep::model::state::Tables;
-use instep::{Channel, Node, Push};
+use instep::{Channel, ChannelError, Node, Push};
 use instep_shop_domain::cart::{self, CartChange};
 use instep_shop_domain::ids::{CartId, ItemId};
 use serde_json::{Value, json};
@@ -13,8 +13,8 @@ use crate::{Context, clock};
 /// The rules of `cart:{key}`.
 ///
 /// # Errors
-/// A sentence, should the pattern not be well-formed.
-pub(crate) fn cart(context: Context) -> Result<Channel, String> {
+/// [`ChannelError`], should the pattern not be well-formed.
+pub(crate) fn cart(context: Context) -> Result<Channel, ChannelError> {
     let joining = context.clone();
     let channel = Channel::new(views::CART_TOPICS)?
         .on_join(move |_, request| {

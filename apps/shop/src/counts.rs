@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use instep::model::state::Tables;
-use instep::{Channel, Dataset, LivePattern, Node, Payload, PresenceMode};
+use instep::{Channel, ChannelError, Dataset, LivePattern, Node, Payload, PresenceMode};
 use instep_shop_domain::{cart, catalogue};
 use serde_json::{Value, json};
 
@@ -34,7 +34,7 @@ pub(crate) fn patterns() -> [LivePattern; 2] {
 }
 
 /// The rule of the counts: a token, or nothing.
-pub(crate) fn channel(context: Context) -> Result<Channel, String> {
+pub(crate) fn channel(context: Context) -> Result<Channel, ChannelError> {
     Ok(Channel::new(TOPIC)?.on_join(move |_, request| {
         let token = request.params.get("token").and_then(Value::as_str).unwrap_or_default();
         let allowed = if context.secret.shows_counts(token, clock::now_ms()) {

@@ -28,7 +28,7 @@ use axum::routing::{get, post};
 use instep::model::commit::TableOptions;
 use instep::model::name::Name;
 use instep::model::view::ViewError;
-use instep::{App, Dataset, Node};
+use instep::{App, ChannelError, Dataset, Node};
 use instep_shop_domain::cart;
 use instep_shop_domain::levels::Levels;
 use instep_shop_domain::sold_out::{self, BeforeLook};
@@ -63,7 +63,7 @@ pub enum ShopError {
     View(#[from] ViewError),
     /// The rules of a channel are not well-formed.
     #[error("the shop's channels: {0}")]
-    Channel(String),
+    Channel(ChannelError),
 }
 
 /// State that requests and channels need to answer.

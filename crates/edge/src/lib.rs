@@ -46,7 +46,7 @@ pub use instep_protocol::janus::session::Options as JanusOptions;
 pub use listen::{grow_descriptor_table, listen};
 pub use options::DoorOptions;
 pub use permits::NoPermit;
-pub use proxies::Proxies;
+pub use proxies::{Proxies, ProxiesError};
 pub use rates::{Rate, RateCounts, RateOptions};
 pub use refusals::JOIN_REFUSALS;
 pub use states::{BEHIND, ConnectionState, Lag, TopicState};

@@ -31,17 +31,34 @@ struct Network {
     bits: u8,
 }
 
+/// Error of a list of trusted proxies.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProxiesError {
+    /// The list is longer than a server takes.
+    #[error("at most {limit}")]
+    TooMany {
+        /// Entries that it may have.
+        limit: usize,
+    },
+    /// An entry is neither an address nor a network.
+    #[error("{entry:?} is not ADDRESS or ADDRESS/BITS")]
+    Entry {
+        /// The entry.
+        entry: String,
+    },
+}
+
 impl Proxies {
     /// Reads a list of addresses (`10.0.0.7`) and networks (`10.0.0.0/8`, `fd00::/8`).
     ///
     /// # Errors
-    /// A sentence that names the entry and says what is wrong with it.
-    pub fn parse(list: &[String]) -> Result<Self, String> {
+    /// [`ProxiesError`], which names the entry that is none.
+    pub fn parse(list: &[String]) -> Result<Self, ProxiesError> {
         if list.len() > limits::PROXIES {
-            return Err(format!("at most {}", limits::PROXIES));
+            return Err(ProxiesError::TooMany { limit: limits::PROXIES });
         }
         let parse = |text: &String| {
-            Network::parse(text).ok_or_else(|| format!("{text:?} is not ADDRESS or ADDRESS/BITS"))
+            Network::parse(text).ok_or_else(|| ProxiesError::Entry { entry: text.clone() })
         };
         list.iter().map(parse).collect::<Result<_, _>>().map(Self)
     }
@@ -204,7 +221,8 @@ mod tests {
     fn a_list_that_does_not_read_is_refused_with_its_entry() {
         for bad in ["10.0.0.0/33", "proxy.example", "10.0.0.1:80", "::/129", ""] {
             let refused = Proxies::parse(&[bad.to_owned()]).unwrap_err();
-            assert!(refused.contains(bad), "{refused}");
+            assert_eq!(refused, ProxiesError::Entry { entry: bad.to_owned() });
+            assert_eq!(refused.to_string(), format!("{bad:?} is not ADDRESS or ADDRESS/BITS"));
         }
         assert!(proxies(&["0.0.0.0/0"]).contain("192.0.2.1".parse().unwrap()));
         assert!(proxies(&["::/0"]).contain("2001:db8::1".parse().unwrap()));

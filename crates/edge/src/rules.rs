@@ -41,13 +41,30 @@ pub struct Channel {
     pub(crate) push: Option<Arc<PushRule>>,
 }
 
+/// Error of the rules for a channel.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ChannelError {
+    /// The pattern of topics is not well-formed.
+    #[error("{problem}")]
+    Pattern {
+        /// The pattern.
+        pattern: String,
+        /// Description of the fault.
+        problem: String,
+    },
+}
+
 impl Channel {
     /// Rules for the topics of a pattern such as `cart:{id}`.
     ///
     /// # Errors
-    /// A sentence that says what is wrong with the pattern.
-    pub fn new(pattern: &str) -> Result<Self, String> {
-        Ok(Self { pattern: TopicPattern::parse(pattern)?, join: None, push: None })
+    /// [`ChannelError`], when the pattern is not well-formed.
+    pub fn new(pattern: &str) -> Result<Self, ChannelError> {
+        let parsed = TopicPattern::parse(pattern).map_err(|problem| {
+            let pattern = pattern.to_owned();
+            ChannelError::Pattern { pattern, problem }
+        })?;
+        Ok(Self { pattern: parsed, join: None, push: None })
     }
 
     /// Asks `rule` before a join. What it answers in `Err` is the client's error reply.

@@ -151,8 +151,10 @@ pub(crate) fn with_code(mut answer: Value) -> Value {
 impl From<KeyError> for Failure {
     fn from(error: KeyError) -> Self {
         match error {
-            KeyError::Refused(text) => Self::Usage(text),
-            KeyError::Storage(text) => Self::Storage(text),
+            KeyError::Name { .. } | KeyError::Taken { .. } | KeyError::Unknown { .. } => {
+                Self::Usage(error.to_string())
+            }
+            KeyError::Random(_) | KeyError::File(_) => Self::Storage(error.to_string()),
         }
     }
 }

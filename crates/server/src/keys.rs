@@ -13,7 +13,7 @@
 
 pub(crate) mod reload;
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use instep_access::Rights;
@@ -36,12 +36,69 @@ pub struct KeyFile {
 /// Error of making or removing a key.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// Invalid request: a name that is taken, unknown or none.
+    /// The name cannot be that of a key.
+    #[error("{problem}")]
+    Name {
+        /// Description of the fault.
+        problem: String,
+    },
+    /// There is a key of that name.
+    #[error("there is a key {name:?} already; remove it first")]
+    Taken {
+        /// The name.
+        name: String,
+    },
+    /// There is no key of that name.
+    #[error("there is no key {name:?} in {}", path.display())]
+    Unknown {
+        /// The name.
+        name: String,
+        /// The file.
+        path: PathBuf,
+    },
+    /// The system gave no random bytes.
     #[error("{0}")]
-    Refused(String),
+    Random(getrandom::Error),
     /// The file cannot be read or written.
-    #[error("{0}")]
-    Storage(String),
+    #[error(transparent)]
+    File(#[from] KeyFileError),
+}
+
+/// Error of a file of keys. Each names the file.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyFileError {
+    /// The file cannot be looked at.
+    #[error("cannot look at {}: {error}", path.display())]
+    Look {
+        /// The file.
+        path: PathBuf,
+        /// Error of the operating system.
+        error: io::Error,
+    },
+    /// The file cannot be read.
+    #[error("cannot read {}: {error}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Error of the operating system.
+        error: io::Error,
+    },
+    /// The text of the file is not the TOML that is expected.
+    #[error("{}: {error}", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Error of the parser, with the place.
+        error: Box<toml::de::Error>,
+    },
+    /// The file cannot be written.
+    #[error("cannot write {}: {error}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Error of the operating system.
+        error: io::Error,
+    },
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -61,8 +118,8 @@ impl KeyFile {
     /// The keys.
     ///
     /// # Errors
-    /// A sentence, when the file cannot be read or is not what is expected.
-    pub fn list(&self) -> Result<Vec<KeyDeclaration>, String> {
+    /// [`KeyFileError`], when the file cannot be read or is not what is expected.
+    pub fn list(&self) -> Result<Vec<KeyDeclaration>, KeyFileError> {
         parse(&self.path, &read_or_nothing(&self.path)?)
     }
 
@@ -77,15 +134,15 @@ impl KeyFile {
     /// [`KeyError`], when the name is taken or no name, or the file cannot be written.
     pub fn create(&self, name: &str, roles: Vec<String>) -> Result<String, KeyError> {
         let mut random = [0; 32];
-        getrandom::fill(&mut random).map_err(|error| KeyError::Storage(error.to_string()))?;
-        let (key, declaration) = key::make(name, roles, random).map_err(KeyError::Refused)?;
-        let mut keys = self.list().map_err(KeyError::Storage)?;
+        getrandom::fill(&mut random).map_err(KeyError::Random)?;
+        let (key, declaration) =
+            key::make(name, roles, random).map_err(|problem| KeyError::Name { problem })?;
+        let mut keys = self.list()?;
         if keys.iter().any(|known| known.name == name) {
-            let taken = format!("there is a key {name:?} already; remove it first");
-            return Err(KeyError::Refused(taken));
+            return Err(KeyError::Taken { name: name.to_owned() });
         }
         keys.push(declaration);
-        self.write(keys).map_err(KeyError::Storage)?;
+        self.write(keys)?;
         Ok(key)
     }
 
@@ -94,22 +151,20 @@ impl KeyFile {
     /// # Errors
     /// [`KeyError`], when there is none of that name, or the file cannot be written.
     pub fn remove(&self, name: &str) -> Result<(), KeyError> {
-        let mut keys = self.list().map_err(KeyError::Storage)?;
+        let mut keys = self.list()?;
         let before = keys.len();
         keys.retain(|key| key.name != name);
         if keys.len() == before {
-            let missing = format!("there is no key {name:?} in {}", self.path.display());
-            return Err(KeyError::Refused(missing));
+            return Err(KeyError::Unknown { name: name.to_owned(), path: self.path.clone() });
         }
-        self.write(keys).map_err(KeyError::Storage)
+        Ok(self.write(keys)?)
     }
 
-    fn write(&self, keys: Vec<KeyDeclaration>) -> Result<(), String> {
-        let failed = |error: &dyn std::fmt::Display| {
-            format!("cannot write {}: {error}", self.path.display())
-        };
-        let text = toml::to_string(&Content { keys }).map_err(|error| failed(&error))?;
-        private_file::write(&self.path, &text).map_err(|error| failed(&error))
+    fn write(&self, keys: Vec<KeyDeclaration>) -> Result<(), KeyFileError> {
+        toml::to_string(&Content { keys })
+            .map_err(io::Error::other)
+            .and_then(|text| private_file::write(&self.path, &text))
+            .map_err(|error| KeyFileError::Write { path: self.path.clone(), error })
     }
 }
 
@@ -132,13 +187,13 @@ pub(crate) fn declared_keys(config: &Config) -> Result<Keys, Fault> {
 /// Says whether the file of keys of a data directory is good.
 pub(crate) fn check(directory: &Path) -> Result<(), Fault> {
     let path = directory.join(FILE);
-    let text = read_or_nothing(&path).map_err(Fault::elsewhere)?;
+    let text = read_or_nothing(&path)?;
     add_those_of(&mut Keys::default(), &path, &text)
 }
 
 /// Adds those of the file of keys, whose text this is.
 fn add_those_of(keys: &mut Keys, path: &Path, text: &str) -> Result<(), Fault> {
-    let of_file = parse(path, text).map_err(Fault::elsewhere)?;
+    let of_file = parse(path, text)?;
     let source = Source::new(path, text.to_owned());
     add(keys, &of_file).map_err(|fault| fault.located(&source))
 }
@@ -153,23 +208,28 @@ fn add(keys: &mut Keys, all: &[KeyDeclaration]) -> Result<(), Fault> {
 }
 
 /// The keys in the text of a file of keys.
-fn parse(path: &Path, text: &str) -> Result<Vec<KeyDeclaration>, String> {
-    let content: Content =
-        toml::from_str(text).map_err(|error| format!("{}: {error}", path.display()))?;
-    Ok(content.keys)
+fn parse(path: &Path, text: &str) -> Result<Vec<KeyDeclaration>, KeyFileError> {
+    let parsed = toml::from_str(text).map(|Content { keys }| keys);
+    parsed.map_err(|error| KeyFileError::Parse { path: path.to_owned(), error: error.into() })
 }
 
 /// The text of a file that need not exist. One that cannot be looked at is not taken for none.
-fn read_or_nothing(path: &Path) -> Result<String, String> {
+fn read_or_nothing(path: &Path) -> Result<String, KeyFileError> {
     match regular(path) {
         Ok(()) => read(path),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),
-        Err(error) => Err(format!("cannot read {}: {error}", path.display())),
+        Err(error) => Err(KeyFileError::Read { path: path.to_owned(), error }),
     }
 }
 
-fn read(path: &Path) -> Result<String, String> {
-    private_file::text(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
+fn read(path: &Path) -> Result<String, KeyFileError> {
+    private_file::text(path).map_err(|error| KeyFileError::Read { path: path.to_owned(), error })
+}
+
+impl From<KeyFileError> for Fault {
+    fn from(error: KeyFileError) -> Self {
+        Self::elsewhere(error.to_string())
+    }
 }
 
 #[cfg(test)]

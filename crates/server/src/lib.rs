@@ -53,14 +53,14 @@ pub use config::{
 pub use formats::{NEWEST_ENTRY, check_formats};
 pub use inspection::check_data;
 pub use instep_access as access;
-pub use instep_edge::rules::{Channel, JoinRequest, Push};
+pub use instep_edge::rules::{Channel, ChannelError, JoinRequest, Push};
 pub use instep_model as model;
 pub use instep_model::ring::Payload;
 pub use instep_node::live::{LiveError, Published};
 pub use instep_node::{
     Audience, Crowd, Dataset, Follow, FollowError, FollowedCommit, LivePattern, Node, PresenceMode,
 };
-pub use keys::{KeyError, KeyFile};
+pub use keys::{KeyError, KeyFile, KeyFileError};
 pub use problem::{CODES, Problem};
 pub use server::Server;
 pub use start_error::StartError;

@@ -1,10 +1,11 @@
 //! The certificate of the server: read at the start, and again whenever a file changes.
 
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use instep_edge::Certificates;
+use instep_edge::{CertificateError, Certificates};
 
 use crate::config::{Fault, TlsConfig};
 
@@ -32,8 +33,9 @@ pub(crate) fn refused() -> u64 {
 /// The certificate as the files have it; none if there is to be no TLS.
 pub(crate) fn certificates(tls: &TlsConfig) -> Result<Option<Certificates>, Fault> {
     let Some((certificate, key)) = tls.files() else { return Ok(None) };
-    let chain = read(certificate).map_err(|problem| Fault::new("tls.certificate", problem))?;
-    let secret = read(key).map_err(|problem| Fault::new("tls.key", problem))?;
+    let chain =
+        read(certificate).map_err(|error| Fault::new("tls.certificate", error.to_string()))?;
+    let secret = read(key).map_err(|error| Fault::new("tls.key", error.to_string()))?;
     let read = Certificates::new(&chain, &secret);
     read.map(Some).map_err(|error| {
         let files = format!("{}, {}", certificate.display(), key.display());
@@ -63,9 +65,8 @@ pub(crate) async fn watch(certificates: Certificates, tls: TlsConfig, mut seen: 
             continue;
         }
         let exchanged = read(certificate).and_then(|chain| Ok((chain, read(key)?)));
-        let exchanged = exchanged.and_then(|(chain, secret)| {
-            certificates.exchange(&chain, &secret).map_err(|error| error.to_string())
-        });
+        let exchanged =
+            exchanged.and_then(|(chain, secret)| Ok(certificates.exchange(&chain, &secret)?));
         match exchanged {
             Ok(()) => {
                 (seen, told) = (now, None);
@@ -74,7 +75,7 @@ pub(crate) async fn watch(certificates: Certificates, tls: TlsConfig, mut seen: 
             }
             Err(error) => {
                 STALE.store(true, Ordering::Relaxed);
-                let refused = Some((now, error.clone()));
+                let refused = Some((now, error.to_string()));
                 if told == refused {
                     continue;
                 }
@@ -91,13 +92,26 @@ pub(crate) async fn watch(certificates: Certificates, tls: TlsConfig, mut seen: 
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let failed = |error: &dyn std::fmt::Display| format!("cannot read {}: {error}", path.display());
-    let bytes = path.metadata().map_err(|error| failed(&error))?.len();
-    if bytes > FILE_BYTES {
-        return Err(failed(&format!("longer than {FILE_BYTES} bytes")));
+/// Error of a file of the certificate or its key.
+#[derive(Debug, thiserror::Error)]
+enum FileError {
+    /// It cannot be read.
+    #[error("cannot read {}: {error}", path.display())]
+    Read { path: PathBuf, error: io::Error },
+    /// It is longer than a certificate is.
+    #[error("cannot read {}: longer than {FILE_BYTES} bytes", path.display())]
+    TooLong { path: PathBuf },
+    /// The files are no certificate with its key.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, FileError> {
+    let failed = |error| FileError::Read { path: path.to_owned(), error };
+    if path.metadata().map_err(failed)?.len() > FILE_BYTES {
+        return Err(FileError::TooLong { path: path.to_owned() });
     }
-    std::fs::read(path).map_err(|error| failed(&error))
+    std::fs::read(path).map_err(failed)
 }
 
 /// State of a file, by which a change is found.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use instep::KeyFile;
+use instep::{KeyError, KeyFile};
 use serde_json::json;
 
 use crate::failure::Failure;
@@ -50,7 +50,7 @@ pub(crate) fn run(arguments: Arguments, json: bool) -> Result<(), Failure> {
             if json { output::json(&json!({"name": name, "key": key})) } else { output::line(&key) }
         }
         Command::List => {
-            let keys = file.list().map_err(Failure::Storage)?;
+            let keys = file.list().map_err(KeyError::from)?;
             if json {
                 let keys = keys.iter().map(|key| json!({"name": key.name, "roles": key.roles}));
                 return output::json(&keys.collect::<Vec<_>>());

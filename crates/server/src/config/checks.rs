@@ -166,7 +166,7 @@ pub(super) fn limits(config: &Config) -> Result<(), Fault> {
         let problem = format!("from {} to {} bytes", range.start(), range.end());
         return Err(Fault::new("frame_bytes", problem));
     }
-    Proxies::parse(&config.proxies).map_err(|problem| Fault::new("proxies", problem))?;
+    Proxies::parse(&config.proxies).map_err(|error| Fault::new("proxies", error.to_string()))?;
     if !config.proxy_protocol.is_empty() && config.proxies.is_empty() {
         let problem = "whose headers are believed? Name them in proxies";
         return Err(Fault::new("proxy_protocol", problem));

@@ -20,7 +20,7 @@ use instep_access::{Access, Gate};
 use instep_edge::Door;
 use instep_model::limits;
 
-use super::{KeyFile, add_those_of, declared_keys, read, read_or_nothing, rights};
+use super::{KeyFile, KeyFileError, add_those_of, declared_keys, read, read_or_nothing, rights};
 use crate::admin::AdminKey;
 use crate::clock::Steps;
 use crate::config::tokens::{KeyForm, path_of};
@@ -71,6 +71,17 @@ struct Failing {
     problem: String,
 }
 
+/// Error of a file whose change is not taken.
+#[derive(Debug, thiserror::Error)]
+enum LookError {
+    /// It cannot be read.
+    #[error(transparent)]
+    File(#[from] KeyFileError),
+    /// Its content is no good, or does not fit to the rest.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
 /// Outcome of a look at the files.
 #[derive(Debug, PartialEq, Eq)]
 enum Looked {
@@ -95,7 +106,8 @@ impl Files {
         for (holds, path) in tokens.chain([programs]) {
             // Before it is read: what is changed meanwhile is noticed.
             let seen = state_of(&path).ok();
-            let text = text_of(holds, &path).map_err(|problem| fault(config, holds, problem))?;
+            let text =
+                text_of(holds, &path).map_err(|error| fault(config, holds, error.to_string()))?;
             if matches!(holds, Holds::Keys { form: KeyForm::Secret, .. })
                 && text.trim_ascii() != text
             {
@@ -149,13 +161,13 @@ impl Files {
                 continue;
             }
             let read = state.and_then(|state| Ok((state, text_of(*holds, path)?)));
-            let taken = read.and_then(|(state, text)| {
+            let taken = read.map_err(LookError::from).and_then(|(state, text)| {
                 let before = self.files[at].text.replace(text);
                 match self.access() {
                     Ok(_) => Ok(state),
-                    Err(error) => {
+                    Err(fault) => {
                         self.files[at].text = before;
-                        Err(error.to_string())
+                        Err(fault.into())
                     }
                 }
             });
@@ -167,7 +179,7 @@ impl Files {
                     (file.seen, file.failing) = (Some(state), None);
                     true
                 }
-                Err(problem) => file.fails(problem, now),
+                Err(error) => file.fails(error.to_string(), now),
             };
             if changed {
                 looked = Looked::Changed;
@@ -234,7 +246,7 @@ pub(crate) async fn watch(gate: Gate, door: Door, mut files: Files) {
 }
 
 /// The text of a file. That of the keys for programs need not exist.
-fn text_of(holds: Holds, path: &Path) -> Result<String, String> {
+fn text_of(holds: Holds, path: &Path) -> Result<String, KeyFileError> {
     match holds {
         Holds::Programs => read_or_nothing(path),
         Holds::Keys { .. } => read(path),
@@ -266,8 +278,8 @@ enum State {
     Is { modified: SystemTime, bytes: u64, inode: (u64, i64, i64) },
 }
 
-fn state_of(path: &Path) -> Result<State, String> {
-    let failed = |error: std::io::Error| format!("cannot look at {}: {error}", path.display());
+fn state_of(path: &Path) -> Result<State, KeyFileError> {
+    let failed = |error| KeyFileError::Look { path: path.to_owned(), error };
     let metadata = match path.metadata() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(State::Missing),
         looked => looked.map_err(failed)?,
