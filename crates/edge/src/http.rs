@@ -6,6 +6,7 @@ pub mod events;
 pub(crate) mod line;
 pub mod longpoll;
 pub(crate) mod refusal;
+pub(crate) mod request_id;
 pub(crate) mod request_meter;
 pub(crate) mod socket;
 pub mod websocket;

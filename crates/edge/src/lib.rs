@@ -39,6 +39,7 @@ pub use http::Http;
 pub use http::admission::{page_of, shown_in as shown};
 pub use http::line::{Held, Line};
 pub use http::refusal::RequestRefusal;
+pub use http::request_id::RequestId;
 pub use http::socket::Peer;
 pub use http::workers::{HttpWorkers, Serving};
 pub use http::{event_stream, events, longpoll, websocket};

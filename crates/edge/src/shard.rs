@@ -245,6 +245,7 @@ impl Shard {
             && let Some(connection) = self.connections.get_mut(slot as usize)
         {
             self.core.counters.accepted.add(1);
+            let _entered = connection.span(self.core.shard).entered();
             tracing::debug!(
                 shard = self.core.shard,
                 connection = connection.number,
@@ -309,6 +310,7 @@ impl Shard {
         if let Some(token) = connection.token() {
             self.core.edge.janus_sessions().leave(token);
         }
+        let _entered = connection.span(self.core.shard).entered();
         connection.tell(slot, Event::Lost, &mut self.core);
         let (shard, number) = (self.core.shard, connection.number);
         tracing::debug!(shard, connection = number, "a connection has gone");

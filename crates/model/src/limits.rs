@@ -264,6 +264,8 @@ pub const DESCRIPTOR_TABLE: u64 = 65_536;
 pub const PRIVATE_FILE_BYTES: u64 = 1024 * 1024;
 /// Largest head of a request of HTTP.
 pub const HEAD_BYTES: usize = 32 * 1024;
+/// Longest id of a request that a client may choose.
+pub const REQUEST_ID_BYTES: usize = 128;
 /// Bytes of a body that any request may bring, however much others do.
 pub const BODY_SPARED_BYTES: usize = 16 * 1024;
 /// A body comes at least this fast, in the long run.

@@ -7,7 +7,7 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use instep_access::Gate;
-use instep_edge::{Door, longpoll};
+use instep_edge::{Door, RequestId, longpoll};
 use instep_node::Node;
 
 use crate::api::streaming::{is_for_events, survivable};
@@ -28,6 +28,7 @@ struct Dress {
     is_for_events: bool,
     /// Page that may read it, of an answer below `/v1`.
     reader: Option<Reader>,
+    id: Option<RequestId>,
 }
 
 /// Admits a request to its route, or refuses it.
@@ -92,13 +93,20 @@ impl Dress {
     fn of(request: &Request) -> Self {
         let path = request.uri().path();
         let is_ours = path.starts_with("/v1") || path.starts_with("/reference");
-        Self { is_ours, is_for_events: is_for_events(request.headers()), reader: None }
+        let id = request.extensions().get().cloned();
+        Self { is_ours, is_for_events: is_for_events(request.headers()), reader: None, id }
     }
 
     fn put_on(self, answer: Response, web: &Web) -> Response {
         let mut answer = match answer.status().is_success() {
             true => answer,
-            false => survivable(answer, self.is_for_events),
+            false => {
+                let answer = match &self.id {
+                    Some(id) => Problem::identified(answer, id),
+                    None => answer,
+                };
+                survivable(answer, self.is_for_events)
+            }
         };
         if let Some(reader) = self.reader {
             reader.allow(&mut answer);

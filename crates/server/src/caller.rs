@@ -47,6 +47,10 @@ impl Caller {
                 None => gate.access().credential(&text, now_ms()),
             },
         };
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            let principal = shown.as_ref().map_or("refused", |shown| shown.principal().name());
+            tracing::Span::current().record("principal", principal);
+        }
         Self {
             gate,
             shown,

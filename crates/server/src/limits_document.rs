@@ -45,6 +45,7 @@ fn what_a_stranger_can_cost_is_what_the_document_says() {
         ("ACCEPT_REST_MS", format!("{} ms", limits::ACCEPT_REST_MS)),
         ("PRIVATE_FILE_BYTES", mib(usize::try_from(limits::PRIVATE_FILE_BYTES).unwrap())),
         ("HEAD_BYTES", kib(limits::HEAD_BYTES)),
+        ("REQUEST_ID_BYTES", limits::REQUEST_ID_BYTES.to_string()),
         ("BODY_SPARED_BYTES", kib(limits::BODY_SPARED_BYTES)),
         ("BODY_BYTES_PER_S", kib(usize::try_from(limits::BODY_BYTES_PER_S).unwrap())),
         ("UNFINISHED_SPARED_BYTES", kib(limits::UNFINISHED_SPARED_BYTES)),

@@ -2,7 +2,7 @@
 
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use instep_edge::{NoPermit, RequestRefusal};
+use instep_edge::{NoPermit, RequestId, RequestRefusal};
 use instep_model::disk::Shortage;
 use instep_model::limits;
 use instep_model::owner::Refusal;
@@ -96,15 +96,19 @@ pub const CODES: &[&str] = &[
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Problem {
     /// Always `about:blank`: `code` says which problem it is.
-    pub r#type: String,
+    pub r#type: &'static str,
     /// The HTTP status in words.
-    pub title: String,
+    pub title: &'static str,
     /// The HTTP status.
     pub status: u16,
     /// The stable code.
     pub code: String,
     /// Explanation for people; names the field and the limit.
     pub detail: String,
+    /// Id of the request, as in the header `X-Request-Id` of the answer and in the server's log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, nullable = false)]
+    pub request_id: Option<Box<str>>,
     /// Seconds to wait before it is worth trying again, as the header `Retry-After`.
     #[serde(skip)]
     #[schema(ignore)]
@@ -117,11 +121,12 @@ impl Problem {
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         debug_assert!(CODES.contains(&code), "{code} is not listed");
         Self {
-            r#type: "about:blank".to_owned(),
-            title: status.canonical_reason().unwrap_or("error").to_owned(),
+            r#type: "about:blank",
+            title: status.canonical_reason().unwrap_or("error"),
             status: status.as_u16(),
             code: code.to_owned(),
             detail: detail.into(),
+            request_id: None,
             retry_after_s: (status == StatusCode::SERVICE_UNAVAILABLE).then_some(1),
         }
     }
@@ -180,6 +185,25 @@ impl Problem {
     pub(crate) fn loading() -> Self {
         let detail = "not everything is in memory yet";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "loading", detail)
+    }
+
+    /// Problem of an answer with the id of its request, if it has one. A failure of the server is
+    /// noted in the log under it.
+    pub(crate) fn identified(answer: Response, id: &RequestId) -> Response {
+        let Some(problem) = answer.extensions().get::<Self>() else { return answer };
+        let problem = Self { request_id: Some(id.as_str().into()), ..problem.clone() };
+        let Self { status, code, detail, .. } = &problem;
+        match status {
+            500 => tracing::error!(request_id = %id, status, code, "a request failed"),
+            501.. => tracing::debug!(request_id = %id, status, code, detail, "a request failed"),
+            _ => {}
+        }
+        let (mut parts, _) = answer.into_parts();
+        // It is that of the body before.
+        parts.headers.remove(header::CONTENT_LENGTH);
+        let body = serde_json::to_vec(&problem).unwrap_or_default();
+        parts.extensions.insert(problem);
+        Response::from_parts(parts, body.into())
     }
 
     pub(crate) fn bad_request(code: &'static str, detail: impl Into<String>) -> Self {

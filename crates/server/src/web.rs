@@ -20,7 +20,7 @@ use crate::config::{Config, Fault};
 use crate::problem::Problem;
 
 /// Response headers that a page may read besides those that every page may.
-const EXPOSED: &str = "retry-after, www-authenticate";
+const EXPOSED: &str = "retry-after, www-authenticate, x-request-id";
 const METHODS: &str = "GET, HEAD, POST, PUT, DELETE";
 const ASKS_FOR_PRIVATE: HeaderName =
     HeaderName::from_static("access-control-request-private-network");

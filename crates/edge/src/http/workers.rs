@@ -26,6 +26,7 @@ use tokio::task::JoinHandle;
 use self::serving::serve_one;
 use super::Http;
 use super::refusal::RequestRefusal;
+use super::request_id::RequestId;
 use crate::acceptor::Acceptor;
 use crate::certificates::Certificates;
 
@@ -50,8 +51,9 @@ pub struct Serving {
     pub proxied: bool,
     /// Timeout of an idle connection between two requests, and of the head of one.
     pub idle: Duration,
-    /// Answer to a request that is refused; whether its client reads events and nothing else.
-    pub refuse: fn(RequestRefusal, bool) -> Response,
+    /// Answer to a request of that id that is refused; whether its client reads events and nothing
+    /// else.
+    pub refuse: fn(RequestRefusal, bool, &RequestId) -> Response,
 }
 
 impl Http {

@@ -129,6 +129,17 @@ impl Connection {
         self.wire.kind()
     }
 
+    /// Span of the begin and of the end of a connection. Its frames have none: it costs a look at
+    /// the level where it is disabled, and as much as a frame where it is not.
+    pub(super) fn span(&self, shard: usize) -> tracing::Span {
+        tracing::debug_span!(
+            "connection",
+            id = %format_args!("{shard}-{}", self.number),
+            peer = %self.peer,
+            door = self.kind().word(),
+        )
+    }
+
     pub(super) fn form(&self) -> Form {
         self.form
     }

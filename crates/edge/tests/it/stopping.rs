@@ -87,7 +87,7 @@ fn a_request_that_came_before_the_stop_is_answered_though_its_thread_was_busy() 
         certificates: None,
         proxied: false,
         idle: Duration::from_secs(60),
-        refuse: |_, _| StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        refuse: |_, _, _| StatusCode::SERVICE_UNAVAILABLE.into_response(),
     };
     let (stop, stopping) = watch::channel(false);
     let listener = TcpListener::from_std(listener).unwrap();

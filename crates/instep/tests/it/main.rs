@@ -32,6 +32,7 @@ mod newer;
 mod opening;
 mod publishing;
 mod removing;
+mod request_ids;
 mod restoring;
 mod running;
 mod serving;

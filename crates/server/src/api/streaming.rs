@@ -4,9 +4,9 @@
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use instep_edge::RequestRefusal;
 pub(crate) use instep_edge::event_stream::is_for_events;
 use instep_edge::event_stream::{Form, write_event, write_retry};
+use instep_edge::{RequestId, RequestRefusal};
 use instep_model::limits;
 use instep_protocol::payload::ended::StreamEnded;
 
@@ -52,8 +52,9 @@ pub(crate) fn survivable(answer: Response, is_for_events: bool) -> Response {
 }
 
 /// Answer to a request that was refused before it came to a route.
-pub(crate) fn refuse(refusal: RequestRefusal, for_events: bool) -> Response {
-    survivable(Problem::from(refusal).into_response(), for_events)
+pub(crate) fn refuse(refusal: RequestRefusal, for_events: bool, id: &RequestId) -> Response {
+    let problem = Problem { request_id: Some(id.as_str().into()), ..refusal.into() };
+    survivable(problem.into_response(), for_events)
 }
 
 /// Returns true if the same request may succeed later. A page that hears that its token has expired

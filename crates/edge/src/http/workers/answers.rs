@@ -12,17 +12,22 @@ use instep_model::limits;
 use super::HttpWorker;
 use crate::http::line::Burden;
 use crate::http::refusal::RequestRefusal;
+use crate::http::request_id::RequestId;
 
 /// Weighs an answer that is made as a whole; a refusal when too much waits for its address already,
 /// or for everybody. Streams are made piece by piece, and weigh little.
-pub(super) fn weighed(answer: Response, worker: &HttpWorker, from: IpAddr) -> Response {
+pub(super) fn weighed(
+    answer: Response,
+    worker: &HttpWorker,
+    (from, id): (IpAddr, &RequestId),
+) -> Response {
     let bytes = answer.body().size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
     let Some(bytes) = bytes.filter(|bytes| *bytes > limits::BODY_SPARED_BYTES) else {
         return answer;
     };
     let Some(mut burden) = worker.http.burden(from) else { return answer };
     if !burden.weigh(bytes) {
-        return (worker.serving.refuse)(RequestRefusal::AnswerOverload, false);
+        return (worker.serving.refuse)(RequestRefusal::AnswerOverload, false, id);
     }
     answer.map(|body| Body::new(Weighed { body, burden: Some(burden) }))
 }

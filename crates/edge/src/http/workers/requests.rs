@@ -12,6 +12,7 @@ use axum::response::Response;
 use axum::routing::future::RouteFuture;
 use hyper::body::{Body as _, Incoming};
 use tower_service::Service as _;
+use tracing::Span;
 
 use super::HttpWorker;
 use super::answers::weighed;
@@ -19,6 +20,7 @@ use super::bodies::{Arriving, Metered};
 use crate::http::event_stream::is_for_events;
 use crate::http::line::Line;
 use crate::http::refusal::RequestRefusal;
+use crate::http::request_id::{Numbers, REQUEST_ID, RequestId};
 use crate::http::request_meter::RequestMeter;
 use crate::http::socket::Peer;
 use crate::http::{Http, admission, longpoll};
@@ -42,6 +44,7 @@ impl Requests {
 /// State shared by all requests on a connection.
 pub(super) struct Asked {
     pub(super) has_asked: AtomicBool,
+    numbers: Numbers,
     worker: Arc<HttpWorker>,
     line: Line,
     requests: Requests,
@@ -53,6 +56,8 @@ pub(super) struct Answering {
     asked: Arc<Asked>,
     from: IpAddr,
     is_longpoll: bool,
+    id: RequestId,
+    span: Span,
     step: Step,
 }
 
@@ -65,25 +70,33 @@ impl Future for Answering {
     type Output = Result<Response, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { asked, from, is_longpoll, step } = self.get_mut();
-        let answer = match step {
+        let Self { asked, from, is_longpoll, id, span, step } = self.get_mut();
+        let _entered = span.enter();
+        let mut answer = match step {
             Step::Refused(refusal) => refusal.take().expect("it is polled until it is ready"),
             Step::Routed { answer, arriving } => {
                 let answer = ready!(Pin::new(answer).poll(cx))?;
                 match arriving.as_ref().and_then(|arriving| arriving.refusal()) {
                     // Nothing behind a body that was not read can be read.
-                    Some(why) => asked.closing(asked.refusal(why, *is_longpoll, false), true),
-                    None => weighed(answer, &asked.worker, *from),
+                    Some(why) => asked.closing(asked.refusal(why, (*is_longpoll, false), id), true),
+                    None => weighed(answer, &asked.worker, (*from, id)),
                 }
             }
         };
+        answer.headers_mut().insert(REQUEST_ID, id.header());
         Poll::Ready(Ok(answer))
     }
 }
 
 impl Asked {
-    pub(super) fn new(worker: &Arc<HttpWorker>, line: Line, requests: Requests) -> Self {
-        Self { has_asked: AtomicBool::new(false), worker: Arc::clone(worker), line, requests }
+    pub(super) fn new(
+        worker: &Arc<HttpWorker>,
+        line: Line,
+        requests: Requests,
+        numbers: Numbers,
+    ) -> Self {
+        let (has_asked, worker) = (AtomicBool::new(false), Arc::clone(worker));
+        Self { has_asked, numbers, worker, line, requests }
     }
 
     /// Answers one of them. What can be decided at once is: the connection keeps the future.
@@ -92,13 +105,26 @@ impl Asked {
         let peer = self.client(&mut request);
         let is_longpoll = longpoll::is_at(request.uri().path());
         let (asked, from) = (Arc::clone(self), peer.ip());
+        let id = RequestId::of(request.headers(), &self.numbers);
+        // Without the query, in which a token may stand. Who asks is noted when it is known.
+        let span = tracing::debug_span!(
+            "request",
+            %id,
+            method = %request.method(),
+            path = request.uri().path(),
+            principal = tracing::field::Empty,
+        );
+        let entered = span.enter();
         if let Some(why) = self.refuse(&request, from) {
-            let refusal = self.refusal(why, is_longpoll, is_for_events(request.headers()));
+            let refusal = self.refusal(why, (is_longpoll, is_for_events(request.headers())), &id);
             let refusal = self.closing(refusal, self.line.is_extra());
-            return Answering { asked, from, is_longpoll, step: Step::Refused(Some(refusal)) };
+            let step = Step::Refused(Some(refusal));
+            drop(entered);
+            return Answering { asked, from, is_longpoll, id, span, step };
         }
         let extensions = request.extensions_mut();
         extensions.insert(Peer(peer));
+        extensions.insert(id.clone());
         extensions.insert(self.line.clone());
         let mut routes = self.worker.serving.router.clone();
         let (answer, arriving) = match request.body().is_end_stream() {
@@ -109,7 +135,8 @@ impl Asked {
                 (routes.call(request.map(metered)), Some(arriving))
             }
         };
-        Answering { asked, from, is_longpoll, step: Step::Routed { answer, arriving } }
+        drop(entered);
+        Answering { asked, from, is_longpoll, id, span, step: Step::Routed { answer, arriving } }
     }
 
     /// Returns the address of the client and corrects the host: a trusted proxy tells both.
@@ -155,10 +182,15 @@ impl Asked {
 
     /// A refusal as its client can read it: those of long-poll look into the body only, where a
     /// status means what their protocol says.
-    fn refusal(&self, why: RequestRefusal, is_longpoll: bool, for_events: bool) -> Response {
+    fn refusal(
+        &self,
+        why: RequestRefusal,
+        (is_longpoll, for_events): (bool, bool),
+        id: &RequestId,
+    ) -> Response {
         match is_longpoll {
             true => longpoll::not_yet(),
-            false => (self.worker.serving.refuse)(why, for_events),
+            false => (self.worker.serving.refuse)(why, for_events, id),
         }
     }
 

@@ -14,11 +14,13 @@ use instep_model::limits;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tracing::Instrument as _;
 
 use super::HttpWorker;
 use super::requests::{Asked, Requests};
 use crate::http::line::Line;
 use crate::http::refusal::RequestRefusal;
+use crate::http::request_id::Numbers;
 use crate::http::socket::Socket;
 use crate::listen::is_scarce;
 use crate::rates::seconds;
@@ -57,7 +59,10 @@ pub(super) async fn serve_one(
         arrival.patience = left;
     }
     worker.pacer.lock().await.next().await;
-    Box::pin(serve_speaker(stream, &worker, stopping, arrival)).await;
+    let numbers = Numbers::new();
+    let span = tracing::debug_span!("connection", id = %numbers, %peer, door = "http");
+    let serving = serve_speaker(stream, &worker, stopping, (arrival, numbers));
+    Box::pin(serving.instrument(span)).await;
 }
 
 /// Finds a place; none for one who goes without a word.
@@ -137,7 +142,7 @@ async fn serve_speaker(
     stream: TcpStream,
     worker: &Arc<HttpWorker>,
     mut stopping: watch::Receiver<bool>,
-    Arrival { line, requests, patience }: Arrival,
+    (Arrival { line, requests, patience }, numbers): (Arrival, Numbers),
 ) {
     let serving = &worker.serving;
     let is_extra = line.is_extra();
@@ -147,7 +152,7 @@ async fn serve_speaker(
         _ = stopping.wait_for(|stop| *stop) => return,
     };
     let Some(socket) = socket else { return };
-    let asked = Arc::new(Asked::new(worker, line, requests));
+    let asked = Arc::new(Asked::new(worker, line, requests, numbers));
     let service = {
         let asked = Arc::clone(&asked);
         service_fn(move |request| asked.answer(request))

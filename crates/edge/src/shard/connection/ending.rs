@@ -35,6 +35,7 @@ impl Connection {
         self.held = None;
         self.wire.forget();
         self.weigh(core);
+        let _entered = self.span(core.shard).entered();
         tracing::debug!(shard = core.shard, connection = self.number, code, reason, "closing");
         // A session that outlives its connection does not outlive this.
         let event = if self.token().is_some() { Event::Drain } else { Event::Lost };
