@@ -45,7 +45,7 @@ use crate::web::Web;
     title = "Instep",
     description = "Live data: commit, read, follow, publish. Requests show who asks as \
                    `Authorization: Bearer <key or token>`; errors are `application/problem+json` \
-                   with a stable `code`."
+                   with a stable `code`, which [error codes](reference/errors) explains."
 ))]
 struct Document;
 

@@ -17,6 +17,19 @@ const TOO_LARGE: (&str, &str) = ("413", "`body_too_large`");
 const CHANGE: &[(&str, &str)] =
     &[("500", "`storage_error`"), ("507", "`storage_full`: nothing was stored")];
 
+/// Parts of the API, by their tags, in the order of a first visit.
+const PARTS: [(&str, &str); 9] = [
+    ("commits", "Changes of rows and journals, several at once"),
+    ("rows", "What is in a table now"),
+    ("changes", "What has changed, and what changes"),
+    ("topics", "Live messages and presence"),
+    ("mail", "Messages to endpoints, with acknowledgement"),
+    ("datasets", "Datasets and their views"),
+    ("tables", "Tables and journals of a dataset"),
+    ("server", "Connections and topics of this server"),
+    ("health", "For those who look after the server"),
+];
+
 /// Adds to the document what its operations have in common.
 pub(super) fn complete(document: &mut Value) {
     // As seen from the document: true under any prefix that a proxy adds.
@@ -35,6 +48,8 @@ pub(super) fn complete(document: &mut Value) {
         let op = operation["properties"]["op"]["enum"][0].take();
         operation["properties"]["op"] = json!({"type": "string", "const": op});
     }
+    document["tags"] =
+        PARTS.map(|(name, said)| json!({"name": name, "description": said})).to_vec().into();
     plain(document);
     let Some(paths) = document["paths"].as_object_mut() else { return };
     for (path, item) in paths {
@@ -45,6 +60,10 @@ pub(super) fn complete(document: &mut Value) {
                 false => operation["security"] = json!([]),
             }
             answers(operation);
+            if let Some(summary) = operation["summary"].as_str() {
+                // A summary is plain text, where a description is Markdown.
+                operation["summary"] = summary.replace('`', "").into();
+            }
         }
     }
 }

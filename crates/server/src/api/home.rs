@@ -64,5 +64,5 @@ fn html() -> String {
          <code>Authorization: Bearer …</code>.</p></main>",
         ways.concat()
     );
-    framed("Instep", false, &content)
+    framed("Instep", &content)
 }

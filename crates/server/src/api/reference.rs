@@ -1,7 +1,14 @@
-//! The API's own description: the OpenAPI document, and a page for people made from it.
+//! The API's own description: the OpenAPI document, and pages for people.
+//!
+//! | path | what it is |
+//! | --- | --- |
+//! | `/openapi.json` | the document |
+//! | `/reference` | the document as a page, by Swagger UI, which is part of the binary |
+//! | `/reference/{file}` | the scripts and styles of that page |
+//! | `/reference/errors` | every error code, with its explanation |
 
 mod page;
-mod schema;
+mod viewer;
 
 use axum::Router;
 use axum::http::header;
@@ -19,11 +26,12 @@ pub(super) fn serve(document: OpenApi) -> Router {
     let mut parsed = serde_json::to_value(&document).unwrap_or_default();
     description::complete(&mut parsed);
     let json = parsed.to_string();
-    let (page, errors) = (page::reference(&parsed), page::errors(explained()));
+    let errors = page::errors(explained());
     let document = move || async { ([(header::CONTENT_TYPE, "application/json")], json) };
     Router::new()
         .route("/openapi.json", get(document))
-        .route("/reference", get(move || async { Html(page) }))
+        .route("/reference", get(viewer::page))
+        .route("/reference/{file}", get(viewer::file))
         .route("/reference/errors", get(move || async { Html(errors) }))
 }
 
