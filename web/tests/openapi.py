@@ -1,9 +1,11 @@
 """The OpenAPI document of a running server, held against the field's validator and the server.
 
-openapi.py URL KEY - every check is a line `ok NAME` or `not ok NAME: REASON`.
+openapi.py URL KEY - every check is a line `ok NAME` or `not ok NAME: REASON`. With
+WRITE_EXAMPLES=crates/server/src/api/examples.json the answers become the examples of the document.
 """
 
 import json
+import os
 import re
 import sys
 import urllib.error
@@ -116,10 +118,58 @@ def _():
                 assert list(answer["content"]) == ["application/problem+json"], (name, status)
 
 
-DATA = "/v1/datasets/store"
-MAIL = "/v1/datasets/post"
-LETTER = {"to": "org/42", "body": {"n": 1}}
-calls = []
+calls, sent_examples, answers = [], set(), {}
+
+
+def bodies(name):
+    """The examples of an operation's body, by their names."""
+    content = operations[name][2]["requestBody"]["content"]["application/json"]
+    return {one: example["value"] for one, example in content["examples"].items()}
+
+
+def example(name, which, **known):
+    """One of them, with what only a run knows."""
+    sent_examples.add((name, which))
+    return {**bodies(name)[which], **known}
+
+
+def form(value):
+    """What of an answer is the same in each run: its fields and their types."""
+    match value:
+        case dict():
+            return {key: form(one) for key, one in sorted(value.items())}
+        case list():
+            return sorted({json.dumps(form(one)) for one in value})
+        case bool() | None:
+            return type(value).__name__
+        case int() | float():
+            return "number"
+        case _:
+            return "text"
+
+
+def form_of_text(text):
+    """The same of a text: of lines of JSON those of each, of events their names."""
+    lines = [line for line in text.splitlines() if line]
+    if lines and lines[0].startswith("{"):
+        return form([json.loads(line) for line in lines])
+    return [line for line in lines if line.startswith("event:")]
+
+
+def compare(name, declared, status, reply):
+    """An answer with its example; the first one of an operation is that."""
+    if status >= 400:
+        assert reply["code"] in declared["examples"], f"{name}: {status} does not name {reply['code']}"
+        known, got = declared["examples"][reply["code"]]["value"], reply
+        assert form(known) == form(got), f"{name}: {form(got)} and not {form(known)}"
+        return
+    if name in answers:
+        return
+    answers[name] = reply
+    if "WRITE_EXAMPLES" in os.environ:
+        return
+    forms = [form_of_text(one) if isinstance(one, str) else form(one) for one in (declared["example"], reply)]
+    assert forms[0] == forms[1], f"{name}: the example is {forms[0]}, the answer {forms[1]}"
 
 
 def call(name, names=(), body=None, query="", wanted=None, lines=0, **more):
@@ -137,6 +187,7 @@ def call(name, names=(), body=None, query="", wanted=None, lines=0, **more):
         assert reply == "", f"{name}: a body"
         return reply
     assert kind in declared["content"], f"{name}: {kind} is not declared"
+    compare(name, declared["content"][kind], status, reply)
     schema = declared["content"][kind]["schema"]
     whole = {**strict(schema), "components": document["components"]}
     try:
@@ -149,77 +200,162 @@ def call(name, names=(), body=None, query="", wanted=None, lines=0, **more):
     return reply
 
 
+def commit_each(position):
+    """Each example of an operation of a commit, in an order in which all of them take effect."""
+    described = document["components"]["schemas"]["CommitOperation"]["oneOf"]
+    left = {one["properties"]["op"]["const"]: list(one["examples"]) for one in described}
+    order = ["create_table", "create_journal", "create_queue", "put", "patch", "require", "add", "delete", "append",
+             "move", "send", "import", "readdress", "retry", "drop_table"]
+    for op in order:
+        for given in left.pop(op):
+            known = {}
+            if op == "require":
+                known = {"unchanged_since": position}
+            if op == "move":
+                now = call("move_endpoint", ["post"], example("move_endpoint", "at_first"))
+                known = {"generation": now["generation"]}
+            if op == "retry":
+                known = {"seq": dead_letter()}
+            reply = call("commit", ["post"], {"ops": [{**given, **known}]})
+            position = reply["position"]
+    assert not left, f"say where these stand in the order: {left}"
+
+
+def dead_letter():
+    """The number of a message that was rejected."""
+    call("send_messages", ["post", "mail"], {"to": "server/8", "body": 1}, wanted=201)
+    pulled = call("pull_messages", ["post", "8"], {"wait_ms": 1000})
+    (message,) = pulled["messages"]
+    said = {"registration": pulled["registration"], "reject": [{"seq": message["seq"], "reason": "no"}]}
+    call("answer_messages", ["post", "8"], said)
+    return message["seq"]
+
+
 def mail():
     call("create_queue", ["post", "mail"])
-    call("import_messages", ["post", "mail"], LETTER, wanted=201)
-    moved = call("move_endpoint", ["post"], {"endpoint": "org/42", "to": "7"})
+    call("send_messages", ["post", "mail"], example("send_messages", "one"), wanted=422)
+    for which in ("one", "several"):
+        call("import_messages", ["post", "mail"], example("import_messages", which), wanted=201)
+    moved = call("move_endpoint", ["post"], example("move_endpoint", "at_first"))
     assert moved["to"] == "7"
-    call("backfill_routes", ["post", "mail"], {})
+    call("move_endpoint", ["post"], example("move_endpoint", "unless_moved", generation=moved["generation"]))
+    call("move_endpoint", ["post"], example("move_endpoint", "unless_moved", generation=99), wanted=409)
+    call("backfill_routes", ["post", "mail"], example("backfill_routes", "from_the_start"))
+    call("backfill_routes", ["post", "mail"], example("backfill_routes", "go_on"))
     call("audit_routes", ["post"])
-    call("readdress_endpoint", ["post"], {"endpoint": "org/42"})
-    seqs = [call("send_messages", ["post", "mail"], body, wanted=201)["messages"][0]["seq"]
-            for body in (LETTER, {"messages": [LETTER]})]
+    call("readdress_endpoint", ["post"], example("readdress_endpoint", "endpoint"))
+    seqs = [one["seq"] for which in ("one", "several")
+            for one in call("send_messages", ["post", "mail"], example("send_messages", which), wanted=201)["messages"]]
     call("list_messages", ["post", "mail"], query="?state=pending")
+    call("list_messages", ["post", "mail"], query="?state=odd", wanted=400)
     call("list_servers", ["post"])
     call("list_servers", ["post"], query="?detail=true")
-    pulled = call("pull_messages", ["post", "7"], {"max": 10, "wait_ms": 1000})
-    assert len(pulled["messages"]) == 3, pulled
+    pulled = call("pull_messages", ["post", "7"], example("pull_messages", "first"))
+    assert len(pulled["messages"]) == 5, pulled
+    registration = pulled["registration"]
+    call("pull_messages", ["post", "7"], example("pull_messages", "again", registration=registration))
+    call("pull_messages", ["post", "7"], example("pull_messages", "again", registration=99), wanted=409)
     first, dead = pulled["messages"][0]["seq"], seqs[-1]
-    answers = {"registration": pulled["registration"], "ack": [first],
-               "nack": [{"seq": seqs[0], "delay_ms": 10}], "reject": [{"seq": dead, "reason": "no"}]}
-    outcomes = call("answer_messages", ["post", "7"], answers)["outcomes"]
+    said = example("answer_messages", "each", registration=registration, ack=[first])
+    said["nack"] = [{**said["nack"][0], "seq": seqs[0], "delay_ms": 10}]
+    said["reject"] = [{**said["reject"][0], "seq": dead}]
+    outcomes = call("answer_messages", ["post", "7"], said)["outcomes"]
     assert [one["outcome"] for one in outcomes] == ["ok"] * 3, outcomes
-    for seq in (first, dead):
+    for seq in (seqs[0], first, dead):
         call("show_message", ["post", "mail", seq])
+    call("show_message", ["post", "mail", 9999], wanted=404)
+    call("show_message", ["post", "none", 1], wanted=404)
     call("retry_message", ["post", "mail", dead])
+    call("retry_message", ["post", "mail", first], wanted=400)
     call("show_mail", ["post"])
 
 
 @check("every operation answers as the document says, and with nothing that it does not say")
 def _():
-    for name in ("healthz", "readyz", "list_datasets", "list_connections"):
+    for name in ("healthz", "readyz"):
         call(name)
+    _, _, session = send("get", "/socket/longpoll?vsn=2.0.0")
+    call("show_connection", [session["token"]])
+    call("list_connections")
     call("create_dataset", ["store"])
-    call("show_dataset", ["store"])
-    call("create_table", ["store", "items"], {"public": True})
-    call("list_tables", ["store"])
-    call("list_views", ["store"])
-    call("show_table", ["store", "items"])
+    call("create_dataset", ["Bad name"], wanted=400)
+    for which in ("public", "of_the_dataset"):
+        call("create_table", ["store", which], example("create_table", which))
+    call("create_table", ["none", "items"], example("create_table", "public"), wanted=404)
     call("create_journal", ["store", "log"])
-    ops = [
-        {"op": "put", "table": "items", "key": "a", "row": {"n": 1, "tags": ["x", None]}},
-        {"op": "patch", "table": "items", "key": "a", "fields": {"m": 2}},
-        {"op": "add", "table": "items", "key": "a", "field": "n", "by": 2, "min": 0, "max": 9},
-        {"op": "require", "table": "items", "key": "a", "equals": {"n": 3}, "where": "row.m == 2"},
-        {"op": "append", "journal": "log", "text": "line"},
-        {"op": "delete", "table": "items", "key": "b"},
+    call("commit", ["store"], example("commit", "first"))
+    results = call("commit", ["store"], example("commit", "conditional"))["results"]
+    assert results == [None, 2], results
+    call("list_datasets")
+    call("show_dataset", ["store"])
+    call("show_dataset", ["none"], wanted=404)
+    call("list_tables", ["store"])
+    call("list_views", ["post"])
+    call("show_table", ["store", "items"])
+    call("show_table", ["store", "none"], wanted=404)
+    ops = example("commit", "conditional")["ops"]
+    refused = [
+        (404, {"op": "patch", "table": "items", "key": "?", "fields": {}}),
+        (404, {"op": "delete", "table": "none", "key": "?"}),
+        (404, {"op": "append", "journal": "none", "text": ""}),
+        (404, {"op": "send", "queue": "none", "to": "org/1", "body": 1}),
+        (404, {"op": "retry", "seq": 9999}),
+        (409, {"op": "require", "table": "items", "key": "7", "exists": False}),
+        (409, {"op": "add", "table": "items", "key": "7", "field": "count", "by": -9, "min": 0}),
+        (409, {"op": "add", "table": "items", "key": "7", "field": "name", "by": 1}),
+        (413, {"op": "put", "table": "items", "key": "7", "row": {"text": "x" * 300_000}}),
+        (400, {"op": "put", "table": "items"}),
+        (400, {"op": "require", "table": "items", "key": "7", "where": "row."}),
+        (422, {"op": "readdress", "endpoint": "org/9"}),
+        (400, {"op": "readdress", "endpoint": "no endpoint"}),
     ]
-    results = call("commit", ["store"], {"ops": ops})["results"]
-    assert results == [None, None, 3, None, 1, None], results
-    call("commit", ["store"], {"ops": [{"op": "patch", "table": "items", "key": "?", "fields": {}}]}, wanted=404)
-    call("commit", ["store"], {"ops": [{"op": "require", "table": "items", "key": "a", "exists": False}]}, wanted=409)
+    for status, op in refused:
+        call("commit", ["store"], {"ops": [op]}, wanted=status)
+    call("commit", ["store"], {"ops": []}, wanted=400)
+    call("commit", ["store"], {"ops": ops, "id": "no"}, wanted=400)
+    call("commit", ["store"], {"ops": ops * 501}, wanted=413)
     call("commit", ["store"], {"ops": ops}, wanted=401, key=None)
     call("commit", ["store"], {"ops": ops}, wanted=403, key="wrong")
     call("list_rows", ["store", "items"], query="?limit=1")
-    call("show_row", ["store", "items", "a"])
+    call("list_rows", ["store", "items"], query="?limit=0", wanted=400)
+    call("list_rows", ["store", "items"], query="?at_least=no", wanted=400)
+    call("show_row", ["store", "items", "7"])
     call("show_row", ["store", "items", "no"], wanted=404)
     call("snapshot_table", ["store", "items"])
     call("follow_changes", ["store"])
     call("follow_changes", ["store"], query="?since=no", wanted=400)
-    call("publish", ["room:1"], {"event": "said", "payload": {"n": 1}})
-    call("publish", ["nowhere"], {"event": "said", "payload": {}}, wanted=404)
-    call("publish_many", [], {"messages": [{"topic": "room:1", "event": "said", "payload": {}, "id": "1"}]})
+    for which in ("once", "any"):
+        call("publish", ["room:1"], example("publish", which))
+    call("publish", ["nowhere"], example("publish", "any"), wanted=404)
+    call("publish", ["room:1"], {"event": "", "payload": {}}, wanted=400)
+    call("publish_many", [], example("publish_many", "two"))
     for name in ("show_topic", "list_presence"):
         call(name, ["room:1"])
     call("list_topics", query="?top=5")
-    call("follow_topic", ["room:1"], lines=3, accept="text/event-stream")
-    call("follow_named_topic", query="?topic=room:1", lines=3, accept="text/event-stream")
+    call("follow_topic", ["room:1"], lines=4, accept="text/event-stream")
+    call("follow_topic", ["nowhere"], wanted=404)
+    call("follow_named_topic", query="?topic=room:1", lines=4, accept="text/event-stream")
+    call("follow_named_topic", wanted=400)
     call("show_connection", ["nobody"], wanted=404)
     call("drop_table", ["store", "items"])
+    call("drop_table", ["store", "items"], wanted=404)
     mail()
+    commit_each(call("show_dataset", ["post"])["position"])
     call("remove_dataset", ["store"])
+    call("remove_dataset", ["store"], wanted=404)
     missing = operations.keys() - set(calls)
     assert not missing, f"not asked: {missing}"
+    every = {(name, which) for name in operations if "requestBody" in operations[name][2] for which in bodies(name)}
+    assert every == sent_examples, f"examples that are not sent: {every - sent_examples}"
+
+
+if "WRITE_EXAMPLES" in os.environ:
+    with open(os.environ["WRITE_EXAMPLES"], encoding="utf8") as file:
+        kept = json.load(file)
+    kept["answers"] = {name: reply for name, reply in sorted(answers.items()) if reply != ""}
+    with open(os.environ["WRITE_EXAMPLES"], "w", encoding="utf8") as file:
+        json.dump(kept, file, indent=2, ensure_ascii=False)
+        file.write("\n")
 
 
 @check("a body may contain what the document says, and nothing else")

@@ -14,6 +14,14 @@ const CONFIG = `
 [[mail]]
 dataset = "post"
 
+[[view]]
+dataset = "post"
+name = "released"
+table = "items"
+filter = "row.released"
+topic = "released"
+event = "item"
+
 [[live]]
 topic = "room:*"
 history = 10

@@ -6,6 +6,7 @@ mod commits;
 mod datasets;
 mod description;
 mod events;
+mod examples;
 mod home;
 mod inspect;
 mod mail;
@@ -77,7 +78,32 @@ impl Deref for Shared {
 pub(crate) fn router(shared: Shared, gate: Gate, web: Web, apps: Router) -> Router {
     let (node, door) = (shared.node.clone(), shared.door.clone());
     let admission = Arc::new(Admission { node: node.clone(), gate, door: door.clone(), web });
-    let (api, document) = OpenApiRouter::with_openapi(Document::openapi())
+    let (api, document) = routes().with_state(shared).split_for_parts();
+    let document = reference::serve(document);
+    let metrics =
+        Router::new().route("/metrics", get(metrics::serve)).with_state((node, door.clone()));
+    let mut sockets = Router::new();
+    // A client is given `/socket` or `/socket/`, and puts a slash behind either.
+    for (start, end) in [("/", ""), ("//", ""), ("/", "/"), ("//", "/")] {
+        sockets = sockets
+            .route(&format!("/socket{start}websocket{end}"), get(websocket::upgrade))
+            .route(&format!("/socket{start}longpoll{end}"), any(longpoll::serve));
+    }
+    let sockets = sockets.with_state(door);
+    Router::new()
+        .merge(api)
+        .merge(document)
+        .merge(metrics)
+        .merge(sockets)
+        .merge(apps)
+        .method_not_allowed_fallback(method_not_allowed)
+        .fallback(not_found)
+        .layer(middleware::from_fn_with_state(admission, admit))
+}
+
+/// Routes of the API, each with its description.
+fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(datasets::list))
         .routes(routes!(datasets::show, datasets::create, datasets::remove))
         .routes(routes!(datasets::list_views))
@@ -111,28 +137,6 @@ pub(crate) fn router(shared: Shared, gate: Gate, web: Web, apps: Router) -> Rout
         .routes(routes!(mail::servers::answers))
         .routes(routes!(healthz))
         .routes(routes!(readyz))
-        .with_state(shared)
-        .split_for_parts();
-    let document = reference::serve(document);
-    let metrics =
-        Router::new().route("/metrics", get(metrics::serve)).with_state((node, door.clone()));
-    let mut sockets = Router::new();
-    // A client is given `/socket` or `/socket/`, and puts a slash behind either.
-    for (start, end) in [("/", ""), ("//", ""), ("/", "/"), ("//", "/")] {
-        sockets = sockets
-            .route(&format!("/socket{start}websocket{end}"), get(websocket::upgrade))
-            .route(&format!("/socket{start}longpoll{end}"), any(longpoll::serve));
-    }
-    let sockets = sockets.with_state(door);
-    Router::new()
-        .merge(api)
-        .merge(document)
-        .merge(metrics)
-        .merge(sockets)
-        .merge(apps)
-        .method_not_allowed_fallback(method_not_allowed)
-        .fallback(not_found)
-        .layer(middleware::from_fn_with_state(admission, admit))
 }
 
 async fn not_found(request: Request) -> Response {

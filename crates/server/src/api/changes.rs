@@ -58,6 +58,7 @@ pub(super) struct ChangesQuery {
         (status = 404, description = "`unknown_dataset`", body = Problem),
         (status = 409, description = "`other_history`, `position_ahead`", body = Problem),
         (status = 429, description = "`too_many_sockets`, `rate_limited`", body = Problem),
+        (status = 500, description = "`storage_error`", body = Problem),
         (status = 503, description = "`overloaded`", body = Problem),
         (status = 410, description = "`position_trimmed`: take a snapshot", body = Problem),
     ))]

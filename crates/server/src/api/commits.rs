@@ -14,17 +14,23 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::shapes::CommitRequest;
+use super::shapes::CommitOperation;
 use super::{Answer, Body, Shared, dataset, read_json};
 use crate::caller::Caller;
 use crate::problem::Problem;
 
-#[derive(Deserialize)]
+/// Operations that become visible together or not at all.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct CommitBody<'a> {
+struct CommitRequest<'a> {
+    /// A UUIDv7 that makes retries safe: the commit takes effect at most once, and its reply is
+    /// replayed for 24 hours.
     #[serde(borrow, default)]
+    #[schema(value_type = Option<String>, format = "uuid")]
     id: Option<&'a RawValue>,
+    /// One to 1,000 operations, decided in this order: each sees what those before it did.
     #[serde(borrow)]
+    #[schema(value_type = Vec<CommitOperation>, min_items = 1, max_items = 1000)]
     ops: &'a RawValue,
 }
 
@@ -45,22 +51,23 @@ pub(super) struct CommitReply {
 #[utoipa::path(post, operation_id = "commit",
     path = "/v1/datasets/{dataset}/commits", tag = "commits",
     params(("dataset" = String, Path, description = "Name of the dataset")),
-    request_body = CommitRequest,
+    request_body = CommitRequest<'static>,
     responses(
         (status = 200, description = "Durable and visible", body = CommitReply),
-        (status = 400, description = "`bad_json`, `bad_operation`, `empty_commit`, \
-         `expression_too_costly`, `id_invalid`",
+        (status = 400, description = "`bad_json`, `bad_operation`, `bad_endpoint`, \
+         `empty_commit`, `expression_too_costly`, `id_invalid`",
          body = Problem),
-        (status = 404, description = "`unknown_dataset`, `unknown_table`, `row_not_found` …",
-         body = Problem),
+        (status = 404, description = "`unknown_dataset`, `unknown_table`, `unknown_journal`, \
+         `unknown_queue`, `unknown_message`, `row_not_found`", body = Problem),
         (status = 409, description = "`condition_failed`, `out_of_bounds`, `wrong_type`, \
-         `id_conflict`", body = Problem),
+         `id_conflict`, `message_conflict`, `too_many_tables`", body = Problem),
         (status = 410, description = "`id_expired`", body = Problem),
         (status = 413, description = "`body_too_large`, `commit_too_large`, \
-         `too_many_operations`, `row_too_large`",
+         `too_many_operations`, `row_too_large`, `row_too_deep`, `message_too_large`",
          body = Problem),
-        (status = 503, description = "`overloaded`, `stopped`, `outcome_unknown`", body = Problem),
-        (status = 507, description = "`storage_full`", body = Problem),
+        (status = 422, description = "`no_route`, `not_movable`", body = Problem),
+        (status = 503, description = "`overloaded`, `stopped`, `outcome_unknown`, \
+         `too_many_principals`", body = Problem),
     ))]
 pub(super) async fn commit(
     caller: Caller,
@@ -90,7 +97,7 @@ pub(super) async fn commit(
 }
 
 fn read_proposal(body: &[u8], principal: &str) -> Result<(Proposal, usize), Problem> {
-    let CommitBody { id, ops } = read_json(body)?;
+    let CommitRequest { id, ops } = read_json(body)?;
     let id = id.map(|id| serde_json::from_str::<Uuid>(id.get())).transpose();
     let id = id.map_err(|_| Problem::from(Refusal::IdInvalid))?;
     let list: Vec<&RawValue> = serde_json::from_str(ops.get())

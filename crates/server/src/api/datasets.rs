@@ -147,7 +147,7 @@ pub(super) async fn list(
 #[utoipa::path(get, operation_id = "show_dataset",
     path = "/v1/datasets/{dataset}", tag = "datasets",
     params(("dataset" = String, Path, description = "Name of the dataset")),
-    responses((status = 200, body = DatasetStatus), (status = 404, body = Problem)))]
+    responses((status = 200, body = DatasetStatus)))]
 pub(super) async fn show(
     caller: Caller,
     State(shared): State<Shared>,
@@ -164,7 +164,7 @@ pub(super) async fn show(
 #[utoipa::path(put, operation_id = "create_dataset",
     path = "/v1/datasets/{dataset}", tag = "datasets",
     params(("dataset" = String, Path, description = "Name of the dataset")),
-    responses((status = 200, body = DatasetStatus), (status = 400, body = Problem),
+    responses((status = 200, body = DatasetStatus),
               (status = 409, description = "`too_many_datasets`: nothing was made",
                body = Problem),
               (status = 503, description = "`dataset_unavailable`: it cannot be opened",
@@ -184,7 +184,7 @@ pub(super) async fn create(
 #[utoipa::path(delete, operation_id = "remove_dataset",
     path = "/v1/datasets/{dataset}", tag = "datasets",
     params(("dataset" = String, Path, description = "Name of the dataset")),
-    responses((status = 204), (status = 404, body = Problem)))]
+    responses((status = 204)))]
 pub(super) async fn remove(
     caller: Caller,
     State(shared): State<Shared>,
@@ -208,7 +208,7 @@ pub(super) async fn remove(
 #[utoipa::path(get, operation_id = "list_views",
     path = "/v1/datasets/{dataset}/views", tag = "datasets",
     params(("dataset" = String, Path, description = "Name of the dataset")),
-    responses((status = 200, body = Vec<ViewStatus>), (status = 404, body = Problem)))]
+    responses((status = 200, body = Vec<ViewStatus>)))]
 pub(super) async fn list_views(
     caller: Caller,
     State(shared): State<Shared>,
@@ -236,7 +236,7 @@ pub(super) async fn list_views(
 #[utoipa::path(get, operation_id = "list_tables",
     path = "/v1/datasets/{dataset}/tables", tag = "tables",
     params(("dataset" = String, Path, description = "Name of the dataset")),
-    responses((status = 200, body = Vec<TableStatus>), (status = 404, body = Problem)))]
+    responses((status = 200, body = Vec<TableStatus>)))]
 pub(super) async fn list_tables(
     caller: Caller,
     State(shared): State<Shared>,
@@ -251,7 +251,7 @@ pub(super) async fn list_tables(
     path = "/v1/datasets/{dataset}/tables/{table}", tag = "tables",
     params(("dataset" = String, Path, description = "Name of the dataset"),
            ("table" = String, Path, description = "Name of the table")),
-    responses((status = 200, body = TableStatus), (status = 404, body = Problem)))]
+    responses((status = 200, body = TableStatus)))]
 pub(super) async fn show_table(
     caller: Caller,
     State(shared): State<Shared>,
@@ -271,8 +271,8 @@ pub(super) async fn show_table(
     params(("dataset" = String, Path, description = "Name of the dataset"),
            ("table" = String, Path, description = "Name of the table")),
     request_body = TableRequest,
-    responses((status = 200, body = TableStatus), (status = 400, body = Problem),
-              (status = 404, body = Problem)))]
+    responses((status = 200, body = TableStatus),
+              (status = 409, description = "`too_many_tables`", body = Problem)))]
 pub(super) async fn create_table(
     caller: Caller,
     State(shared): State<Shared>,
@@ -296,7 +296,7 @@ pub(super) async fn create_table(
     path = "/v1/datasets/{dataset}/tables/{table}", tag = "tables",
     params(("dataset" = String, Path, description = "Name of the dataset"),
            ("table" = String, Path, description = "Name of the table")),
-    responses((status = 204), (status = 404, body = Problem)))]
+    responses((status = 204)))]
 pub(super) async fn drop_table(
     caller: Caller,
     State(shared): State<Shared>,
@@ -314,7 +314,8 @@ pub(super) async fn drop_table(
     path = "/v1/datasets/{dataset}/journals/{journal}", tag = "tables",
     params(("dataset" = String, Path, description = "Name of the dataset"),
            ("journal" = String, Path, description = "Name of the journal")),
-    responses((status = 204), (status = 400, body = Problem), (status = 404, body = Problem)))]
+    responses((status = 204),
+              (status = 409, description = "`too_many_tables`", body = Problem)))]
 pub(super) async fn create_journal(
     caller: Caller,
     State(shared): State<Shared>,

@@ -3,19 +3,43 @@
 
 use serde_json::{Map, Value, json};
 
-/// Refusals that any operation under `/v1` may meet.
-const ANY: &[(&str, &str)] = &[
-    ("400", "`bad_name`, `bad_query`, `bad_json`, `body_malformed`: the request does not read"),
-    ("401", "`key_required`, `token_expired`, `token_invalid`"),
-    ("403", "`wrong_key`, `forbidden`"),
-    ("429", "`rate_limited`: try again after `Retry-After` seconds"),
-    ("503", "`loading`, `overloaded`, `stopped`: try again after `Retry-After` seconds"),
+/// Refusals that any operation under `/v1` may meet, with the words that stand behind their codes
+/// where the operation itself says nothing of the status.
+const ANY: &[(&str, &[&str], &str)] = &[
+    ("400", &["bad_host", "bad_name", "bad_query"], "the request does not read"),
+    ("401", &["key_required", "token_expired", "token_invalid"], ""),
+    ("403", &["wrong_key", "forbidden", "origin_refused"], ""),
+    ("421", &["unknown_host"], ""),
+    ("429", &["rate_limited", "too_many_sockets"], "try again after `Retry-After` seconds"),
+    (
+        "503",
+        &["loading", "overloaded", "stopped", "dataset_unavailable", "resources_exhausted"],
+        "try again after `Retry-After` seconds",
+    ),
 ];
-const NOT_FOUND: (&str, &str) = ("404", "What the path names does not exist");
-const TOO_LARGE: (&str, &str) = ("413", "`body_too_large`");
-/// Further error responses of operations that may change something.
-const CHANGE: &[(&str, &str)] =
-    &[("500", "`storage_error`"), ("507", "`storage_full`: nothing was stored")];
+/// Further ones of operations with a body.
+const BODY: &[(&str, &[&str], &str)] = &[
+    ("400", &["bad_json", "body_malformed"], ""),
+    ("408", &["body_too_slow"], ""),
+    ("413", &["body_too_large"], ""),
+];
+/// Further ones of operations that may change something.
+const CHANGE: &[(&str, &[&str], &str)] = &[
+    ("500", &["storage_error"], ""),
+    ("503", &["outcome_unknown"], ""),
+    ("507", &["storage_full"], "nothing was stored"),
+];
+/// Codes of a parameter of the path that names nothing.
+const UNKNOWN: &[(&str, &str)] = &[
+    ("{dataset}", "unknown_dataset"),
+    ("{table}", "unknown_table"),
+    ("{key}", "row_not_found"),
+    ("{queue}", "unknown_queue"),
+    ("{message}", "unknown_message"),
+    ("{server}", "no_mail"),
+    ("{topic}", "unmatched_topic"),
+    ("{id}", "unknown_session"),
+];
 
 /// Parts of the API, by their tags, in the order of a first visit.
 const PARTS: [(&str, &str); 9] = [
@@ -83,27 +107,43 @@ fn plain(value: &mut Value) {
     }
 }
 
+/// Adds the refusals that follow from the path and the method: to what the operation says of a
+/// status, the codes that it does not name itself.
 fn refusals(path: &str, method: &str, operation: &mut Value) {
     let mut common = ANY.to_vec();
-    if path.contains('{') {
-        common.push(NOT_FOUND);
-    }
     if operation.get("requestBody").is_some() {
-        common.push(TOO_LARGE);
+        common.extend(BODY);
     }
     if method != "get" {
         common.extend(CHANGE);
     }
+    // A table that is not there is made, and so is a dataset.
+    let made = if method == "put" { path.rsplit('/').next() } else { None };
+    let unknown = UNKNOWN.iter().filter(|(name, _)| path.contains(name) && made != Some(*name));
+    let unknown: Vec<&str> = unknown.map(|(_, code)| *code).collect();
+    if !unknown.is_empty() {
+        common.push(("404", &unknown, ""));
+    }
     let Some(responses) = operation["responses"].as_object_mut() else { return };
-    for (status, description) in common {
+    for (status, codes, words) in common {
         let response = responses.entry(status).or_insert_with(|| json!({}));
-        let said = response["description"].as_str().is_some_and(|said| !said.is_empty());
-        if !said {
-            response["description"] = description.into();
-        }
+        let said = response["description"].as_str().unwrap_or_default();
+        response["description"] = with_codes(said, codes, words).into();
         response["content"] = json!({"application/json": {
             "schema": {"$ref": "#/components/schemas/Problem"}
         }});
+    }
+}
+
+fn with_codes(said: &str, codes: &[&str], words: &str) -> String {
+    let missing: Vec<_> = codes.iter().map(|code| format!("`{code}`")).collect();
+    let missing: Vec<_> = missing.into_iter().filter(|code| !said.contains(code)).collect();
+    match (said, missing.join(", "), words) {
+        (said, missing, _) if missing.is_empty() => said.to_owned(),
+        ("", missing, "") => missing,
+        ("", missing, words) => format!("{missing}: {words}"),
+        (said, missing, _) if said.contains(": ") => format!("{said}; also {missing}"),
+        (said, missing, _) => format!("{said}, {missing}"),
     }
 }
 
@@ -115,7 +155,6 @@ fn answers(operation: &mut Value) {
         if said.is_empty() {
             let said = match status.as_str() {
                 "204" => "Done; the answer has no body",
-                "404" => NOT_FOUND.1,
                 _ => "Success",
             };
             response.insert("description".into(), said.into());
@@ -154,7 +193,7 @@ mod tests {
     #[test]
     fn an_operation_declares_every_refusal_that_it_may_meet() {
         let mut document = json!({
-            "paths": {"/v1/things/{thing}": {"put": {
+            "paths": {"/v1/datasets/{dataset}/things/{thing}": {"put": {
                 "requestBody": {},
                 "responses": {"200": {}, "409": {"description": "`id_conflict`", "content": {
                     "application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}
@@ -165,12 +204,14 @@ mod tests {
 
         complete(&mut document);
 
-        let responses = &document["paths"]["/v1/things/{thing}"]["put"]["responses"];
-        for status in ["400", "401", "403", "404", "409", "413", "429", "500", "503", "507"] {
+        let responses =
+            &document["paths"]["/v1/datasets/{dataset}/things/{thing}"]["put"]["responses"];
+        for status in ["400", "401", "403", "409", "413", "429", "500", "503", "507"] {
             let response = &responses[status];
             assert!(response["content"]["application/problem+json"].is_object(), "{status}");
             assert!(response["description"].is_string(), "{status}");
         }
+        assert_eq!(responses["404"]["description"], "`unknown_dataset`");
         assert_eq!(responses["200"]["description"], "Success");
         assert!(responses["503"]["headers"]["Retry-After"].is_object());
     }

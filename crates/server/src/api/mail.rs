@@ -2,6 +2,7 @@
 
 pub(super) mod routes;
 pub(super) mod servers;
+mod shown;
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -9,19 +10,19 @@ use axum::http::StatusCode;
 use instep_access::{Action, Resource};
 use instep_model::commit::{Need, Operation};
 use instep_model::limits;
-use instep_model::mail::{EndpointNo, Mail, Message, NewMessage, ServerNo, Status};
+use instep_model::mail::{EndpointNo, Mail, NewMessage, ServerNo};
 use instep_model::name::Name;
-use instep_model::position::Position;
-use instep_model::state::State as Memory;
 use instep_node::Dataset;
-use instep_node::engine::StoredBody;
-use instep_node::mail::{Sent, letters};
+use instep_node::mail::letters;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::shapes::{MailReply, MessageReply, MessageStatus, RetryReply, SendRequest};
+use self::shown::{
+    MailReply, MessageReply, MessageStatus, RetryReply, SentAllReply, has_ended, state_of,
+};
+use super::shapes::SendRequest;
 use super::{Answer, Body, Query, Shared, dataset, new_name};
 use crate::caller::Caller;
 use crate::clock::now_ms;
@@ -57,29 +58,6 @@ pub(super) struct LettersRequest {
     messages: Vec<LetterRequest>,
 }
 
-/// A message that is stored.
-#[derive(ToSchema)]
-#[allow(dead_code, reason = "describes the answer, which sockets give, too")]
-struct SentReply {
-    /// Its number in the dataset.
-    seq: u64,
-    /// Its permanent id.
-    id: String,
-    /// The server that it is routed to.
-    server: Option<String>,
-}
-
-/// Messages that are stored.
-#[derive(ToSchema)]
-#[allow(dead_code, reason = "describes the answer, which sockets give, too")]
-pub(super) struct SentAllReply {
-    /// Complete up to here.
-    #[schema(value_type = String)]
-    position: Position,
-    /// In the order of the request.
-    messages: Vec<SentReply>,
-}
-
 /// Filter of messages.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -103,8 +81,7 @@ pub(super) struct MessagesQuery {
 #[derive(Serialize, ToSchema)]
 pub(super) struct MessagesReply {
     /// The messages, without their bodies.
-    #[schema(value_type = Vec<MessageStatus>)]
-    messages: Vec<Value>,
+    messages: Vec<MessageStatus>,
     /// Pass it as `after` for what follows; none when nothing does.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<u64>,
@@ -139,7 +116,8 @@ fn unknown_message(name: &str) -> Problem {
     path = "/v1/datasets/{dataset}/queues/{queue}", tag = "mail",
     params(("dataset" = String, Path, description = "Name of the dataset"),
            ("queue" = String, Path, description = "Name of the queue")),
-    responses((status = 204), (status = 400, body = Problem), (status = 404, body = Problem)))]
+    responses((status = 204),
+              (status = 409, description = "`too_many_tables`", body = Problem)))]
 pub(super) async fn create_queue(
     caller: Caller,
     State(shared): State<Shared>,
@@ -172,7 +150,7 @@ pub(super) async fn send(
     State(shared): State<Shared>,
     Path((name, queue)): Path<(String, String)>,
     body: Body<{ limits::COMMIT_BYTES }>,
-) -> Result<(StatusCode, Json<Sent>), Problem> {
+) -> Result<(StatusCode, Json<SentAllReply>), Problem> {
     let need = Need::Write(&queue);
     caller.may_meet(need, &name)?;
     let read = body.read().await?;
@@ -180,7 +158,7 @@ pub(super) async fn send(
     let dataset = dataset(&shared.node, &name)?;
     let letters = read_letters(&dataset, (&queue, caller.name()), &read)?;
     let sent = dataset.store_mail(letters, Operation::Send).await?;
-    Ok((StatusCode::CREATED, Json(sent)))
+    Ok((StatusCode::CREATED, Json(sent.into())))
 }
 
 /// Reads the messages of a body.
@@ -199,7 +177,8 @@ fn read_letters(
     path = "/v1/datasets/{dataset}/queues/{queue}/messages", tag = "mail",
     params(("dataset" = String, Path, description = "Name of the dataset"),
            ("queue" = String, Path, description = "Name of the queue"), MessagesQuery),
-    responses((status = 200, body = MessagesReply), (status = 404, body = Problem)))]
+    responses((status = 200, body = MessagesReply),
+              (status = 400, description = "`bad_endpoint`, `bad_query`", body = Problem)))]
 pub(super) async fn list(
     caller: Caller,
     State(shared): State<Shared>,
@@ -241,7 +220,7 @@ pub(super) async fn list(
             && server.is_none_or(|server| message.server == server && server != ServerNo::NOWHERE)
             && wanted.is_none_or(|state| state_of(mail, seq, &message, now) == state)
             && query.older_than_ms.is_none_or(|ms| message.stored_ms.saturating_add(ms) <= now);
-        fits.then(|| status(mail, seq, &message, now))
+        fits.then(|| MessageStatus::of(mail, seq, &message, now))
     };
     let (mut messages, mut next, mut looked) = (vec![], None, 0);
     for seq in candidates(mail, server, query.state.as_deref(), after) {
@@ -280,42 +259,6 @@ fn candidates<'a>(
     }
 }
 
-fn state_of(mail: &Mail, seq: u64, message: &Message, now: u64) -> &'static str {
-    match message.status {
-        // Its time is over, also when the log does not say so yet.
-        Status::Pending if mail.has_expired(seq, message, now) => "expired",
-        Status::Pending if message.server == ServerNo::NOWHERE => "unrouted",
-        Status::Pending if message.not_before > 0 => "delayed",
-        Status::Pending => "pending",
-        Status::Dead => "dead",
-        Status::Confirmed => "confirmed",
-        Status::Expired => "expired",
-    }
-}
-
-fn status(mail: &Mail, seq: u64, message: &Message, now: u64) -> Value {
-    let mut status = json!({
-        "seq": seq, "id": message.id, "queue": mail.queue_name(message.queue),
-        "to": mail.endpoint(message.endpoint),
-        "server": mail.server(message.server).map(|server| &*server.server),
-        "state": state_of(mail, seq, message, now), "priority": message.priority,
-        "attempts": message.attempts,
-        "generation": message.generation, "stored_ms": message.stored_ms,
-        "age_ms": now.saturating_sub(message.stored_ms), "bytes": message.body_bytes,
-    });
-    let Some(fields) = status.as_object_mut() else { return status };
-    let ended = matches!(message.status, Status::Confirmed | Status::Expired);
-    let times = [
-        ("not_before", message.not_before),
-        (if ended { "ended_ms" } else { "expires_ms" }, message.expires),
-    ];
-    fields.extend(times.into_iter().filter(|(_, at)| *at > 0).map(|(n, at)| (n.into(), json!(at))));
-    if let Some(reason) = mail.reason(seq) {
-        fields.insert("reason".into(), json!(reason));
-    }
-    status
-}
-
 /// The number of a message by its number or its id.
 fn seq_of(mail: &Mail, queue: u16, name: &str) -> Result<u64, Problem> {
     let by_id = || Uuid::parse_str(name).ok().and_then(|id| mail.by_id(&id, queue));
@@ -330,47 +273,26 @@ fn seq_of(mail: &Mail, queue: u16, name: &str) -> Result<u64, Problem> {
     params(("dataset" = String, Path, description = "Name of the dataset"),
            ("queue" = String, Path, description = "Name of the queue"),
            ("message" = String, Path, description = "Its number, or its id")),
-    responses((status = 200, body = MessageReply), (status = 404, body = Problem)))]
+    responses((status = 200, body = MessageReply),
+              (status = 500, description = "`storage_error`", body = Problem)))]
 pub(super) async fn show(
     caller: Caller,
     State(shared): State<Shared>,
     Path((name, queue, message)): Path<(String, String, String)>,
-) -> Answer<Value> {
+) -> Answer<MessageReply> {
     caller.may(Action::Read, of_queue(&name, &queue))?;
     let dataset = dataset(&shared.node, &name)?;
     let state = dataset.state();
     let seq = seq_of(&state.mail, queue_of(&state.mail, &queue)?, &message)?;
     let found = state.mail.message(seq).ok_or_else(|| unknown_message(&message))?;
     if has_ended(&found) {
-        return Ok(Json(status(&state.mail, seq, &found, now_ms())));
+        let status = MessageStatus::of(&state.mail, seq, &found, now_ms());
+        return Ok(Json(MessageReply::ended(status)));
     }
     let reader = dataset.clone();
     let body = on_disk(move || reader.mail_body(seq)).await?;
-    let shown = with_body(&state, &dataset.state(), seq, &body);
+    let shown = MessageReply::with_body((&state, &dataset.state()), seq, &body, now_ms());
     shown.map(Json).ok_or_else(|| unknown_message(&message))
-}
-
-fn has_ended(message: &Message) -> bool {
-    matches!(message.status, Status::Confirmed | Status::Expired)
-}
-
-/// A message that had not ended, with its body. One that has ended by now is shown so: its body is
-/// gone, and not damaged. None: it is forgotten by now.
-fn with_body(before: &Memory, now: &Memory, seq: u64, body: &StoredBody) -> Option<Value> {
-    let body = match body {
-        StoredBody::Whole(body) => serde_json::from_slice::<Value>(body).ok(),
-        StoredBody::Missing | StoredBody::Damaged => None,
-    };
-    let state = if body.is_some() { before } else { now };
-    let message = state.mail.message(seq)?;
-    let mut shown = status(&state.mail, seq, &message, now_ms());
-    if !has_ended(&message) {
-        if body.is_none() {
-            shown["damaged"] = json!(true);
-        }
-        shown["body"] = body.unwrap_or_default();
-    }
-    Some(shown)
 }
 
 /// Queues a dead letter again.
@@ -381,13 +303,13 @@ fn with_body(before: &Memory, now: &Memory, seq: u64, body: &StoredBody) -> Opti
            ("queue" = String, Path, description = "Name of the queue"),
            ("message" = String, Path, description = "Its number, or its id")),
     responses((status = 200, body = RetryReply),
-              (status = 400, description = "It is no dead letter",
-     body = Problem), (status = 404, body = Problem)))]
+              (status = 400, description = "`bad_operation`: it is no dead letter",
+               body = Problem)))]
 pub(super) async fn retry(
     caller: Caller,
     State(shared): State<Shared>,
     Path((name, queue, message)): Path<(String, String, String)>,
-) -> Answer<Value> {
+) -> Answer<RetryReply> {
     caller.may(Action::Administer, Resource::Dataset(&name))?;
     let dataset = dataset(&shared.node, &name)?;
     let seq = {
@@ -395,44 +317,24 @@ pub(super) async fn retry(
         seq_of(&state.mail, queue_of(&state.mail, &queue)?, &message)?
     };
     let receipt = dataset.commit(vec![Operation::Retry { seq }].into()).await?;
-    Ok(Json(json!({"seq": seq, "position": receipt.position})))
+    Ok(Json(RetryReply { seq, position: receipt.position }))
 }
 
 /// Shows the state of a dataset's mail: each queue with its counts, and what is wrong.
 #[utoipa::path(get, operation_id = "show_mail",
     path = "/v1/datasets/{dataset}/mail", tag = "mail",
     params(("dataset" = String, Path, description = "Name of the dataset")),
-    responses((status = 200, body = MailReply), (status = 404, body = Problem)))]
+    responses((status = 200, body = MailReply)))]
 pub(super) async fn overview(
     caller: Caller,
     State(shared): State<Shared>,
     Path(name): Path<String>,
-) -> Answer<Value> {
+) -> Answer<MailReply> {
     caller.may_one_of(Action::Administer, &[Action::Read], Resource::Dataset(&name))?;
     let dataset = dataset(&shared.node, &name)?;
     let state = dataset.state();
-    let (mail, counts, now) = (&state.mail, dataset.mail_counts(), now_ms());
-    let sum =
-        |read: fn(&instep_model::mail::QueueState) -> u64| mail.queues().map(read).sum::<u64>();
-    Ok(Json(json!({
-        "position": dataset.position_of(&state),
-        "pending": sum(|queue| queue.pending) - sum(|queue| queue.unrouted),
-        "unrouted": sum(|queue| queue.unrouted),
-        "dead": sum(|queue| queue.dead),
-        "oldest_ms": mail.oldest_ms(None).map(|at| now.saturating_sub(at)),
-        "servers": mail.servers().count(),
-        "registered": counts.delivery.registered,
-        "unconfirmed": counts.delivery.unconfirmed,
-        "given": counts.delivery.given,
-        "looked_at": counts.delivery.looked_at,
-        "damaged": counts.damaged,
-        "fenced": counts.fenced,
-        "bodies": {
-            "young": counts.bodies.young, "young_bytes": counts.bodies.young_bytes,
-            "stored_bytes": counts.bodies.stored_bytes, "failing": counts.bodies.failing,
-        },
-        "queues": mail.queues().collect::<Vec<_>>(),
-    })))
+    let position = dataset.position_of(&state);
+    Ok(Json(MailReply::of(&state.mail, position, &dataset.mail_counts(), now_ms())))
 }
 
 #[cfg(test)]
@@ -442,10 +344,12 @@ mod tests {
     use instep_model::commit::{Operation, Proposal};
     use instep_model::position::Incarnation;
     use instep_model::retention::Keep;
+    use instep_model::state::State as Memory;
     use instep_node::dataset::Options;
-    use instep_node::engine::Engine;
+    use instep_node::engine::{Engine, StoredBody};
     use instep_node::mail::MailOptions;
     use instep_node::{Pools, Topics};
+    use serde_json::json;
 
     use super::*;
 
@@ -482,13 +386,17 @@ mod tests {
         }
 
         let now = dataset.state();
-        let shown = with_body(&before, &now, 1, &dataset.mail_body(1).unwrap()).unwrap();
+        let with_body = |before, now, body: &StoredBody| {
+            let shown = MessageReply::with_body((before, now), 1, body, now_ms());
+            serde_json::to_value(shown).unwrap()
+        };
+        let shown = with_body(&before, &now, &dataset.mail_body(1).unwrap());
         assert_eq!((&shown["state"], &shown["damaged"]), (&json!("expired"), &Value::Null));
-        let whole = with_body(&before, &now, 1, &body).unwrap();
+        let whole = with_body(&before, &now, &body);
         assert_eq!(whole["body"], json!({"n": 1}), "as it was when it was asked for");
-        let lost = with_body(&before, &before, 1, &StoredBody::Missing).unwrap();
+        let lost = with_body(&before, &before, &StoredBody::Missing);
         assert_eq!((&lost["damaged"], &lost["body"]), (&json!(true), &Value::Null));
-        assert_eq!(with_body(&before, &Memory::default(), 1, &StoredBody::Missing), None);
+        assert_eq!(with_body(&before, &Memory::default(), &StoredBody::Missing), Value::Null);
         tokio::task::spawn_blocking(move || dataset.close()).await.unwrap();
     }
 }

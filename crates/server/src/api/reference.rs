@@ -14,18 +14,17 @@ use axum::Router;
 use axum::http::header;
 use axum::response::Html;
 use axum::routing::get;
+use serde_json::Value;
 use utoipa::openapi::OpenApi;
 
-use super::description;
+use super::{description, examples};
 use crate::problem::CODES;
 
 pub(super) use self::page::{escape, framed};
 
 /// Serves `/openapi.json`, `/reference` and `/reference/errors`.
 pub(super) fn serve(document: OpenApi) -> Router {
-    let mut parsed = serde_json::to_value(&document).unwrap_or_default();
-    description::complete(&mut parsed);
-    let json = parsed.to_string();
+    let json = self::document(&document).to_string();
     let errors = page::errors(explained());
     let document = move || async { ([(header::CONTENT_TYPE, "application/json")], json) };
     Router::new()
@@ -33,6 +32,15 @@ pub(super) fn serve(document: OpenApi) -> Router {
         .route("/reference", get(viewer::page))
         .route("/reference/{file}", get(viewer::file))
         .route("/reference/errors", get(move || async { Html(errors) }))
+}
+
+/// The document with what its operations have in common, and with examples.
+pub(super) fn document(document: &OpenApi) -> Value {
+    let mut document = serde_json::to_value(document).unwrap_or_default();
+    description::complete(&mut document);
+    let details = explained().map(|(code, text)| (code, page::first_sentence(&text)));
+    examples::add(&mut document, &details.collect());
+    document
 }
 
 /// Codes and their explanations, from the reference that is kept with the source.

@@ -82,9 +82,10 @@ struct KeyedRow {
     path = "/v1/datasets/{dataset}/tables/{table}/rows", tag = "rows",
     params(("dataset" = String, Path, description = "Name of the dataset"),
            ("table" = String, Path, description = "Name of the table"), PageQuery),
-    responses((status = 200, body = Page), (status = 400, body = Problem),
-              (status = 404, body = Problem), (status = 409, body = Problem),
-              (status = 503, body = Problem)))]
+    responses((status = 200, body = Page),
+              (status = 400, description = "`bad_position`, `bad_query`", body = Problem),
+              (status = 409, description = "`other_history`", body = Problem),
+              (status = 503, description = "`position_not_reached`", body = Problem)))]
 pub(super) async fn page(
     State(shared): State<Shared>,
     Path((name, table)): Path<(String, String)>,
@@ -133,8 +134,10 @@ pub(super) async fn page(
     params(("dataset" = String, Path, description = "Name of the dataset"),
            ("table" = String, Path, description = "Name of the table"),
            ("key" = String, Path, description = "Key of the row, percent-encoded"), FreshQuery),
-    responses((status = 200, body = RowReply), (status = 404, body = Problem),
-              (status = 409, body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, body = RowReply),
+              (status = 400, description = "`bad_position`, `bad_query`", body = Problem),
+              (status = 409, description = "`other_history`", body = Problem),
+              (status = 503, description = "`position_not_reached`", body = Problem)))]
 pub(super) async fn one(
     State(shared): State<Shared>,
     Path((name, table, key)): Path<(String, String, String)>,
@@ -161,7 +164,7 @@ pub(super) async fn one(
            ("table" = String, Path, description = "Name of the table"), FreshQuery),
     responses((status = 200, description = "Lines: {position, rows}, then {key, row} each, then \
                {bookmark: position}", content_type = "application/x-ndjson", body = String),
-              (status = 404, body = Problem),
+              (status = 400, description = "`bad_position`, `bad_query`", body = Problem),
               (status = 409, description = "`other_history`", body = Problem),
               (status = 503, description = "`position_not_reached`", body = Problem)))]
 pub(super) async fn snapshot(

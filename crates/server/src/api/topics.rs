@@ -21,69 +21,46 @@ use crate::problem::Problem;
 /// The header that names a request, so that it can be said again.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
-#[derive(Deserialize)]
+/// Message to publish. The payload is passed on without parsing it.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct PublishBody<'a> {
-    event: String,
-    #[serde(borrow)]
-    payload: &'a RawValue,
-    #[serde(default)]
-    id: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct MessagesBody<'a> {
-    #[serde(borrow)]
-    messages: Vec<MessageBody<'a>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct MessageBody<'a> {
-    topic: String,
-    event: String,
-    #[serde(borrow)]
-    payload: &'a RawValue,
-    #[serde(default)]
-    id: Option<String>,
-}
-
-/// Message to publish.
-#[derive(ToSchema)]
-#[serde(deny_unknown_fields)]
-#[allow(dead_code, reason = "describes the body; the payload is passed on without parsing it")]
-struct PublishRequest {
+struct PublishRequest<'a> {
     /// The event.
     event: String,
     /// The payload: a JSON object of at most 64 KiB.
-    payload: Value,
+    #[serde(borrow)]
+    #[schema(value_type = Value)]
+    payload: &'a RawValue,
     /// An id of your own, at most 128 bytes: the same one on the topic publishes once. The header
     /// `Idempotency-Key` says the same.
+    #[serde(default)]
     id: Option<String>,
 }
 
 /// Messages to publish, in this order.
-#[derive(ToSchema)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[allow(dead_code, reason = "describes the body; payloads are passed on without parsing them")]
-struct MessagesRequest {
+struct MessagesRequest<'a> {
     /// At most 1,000 messages: 1 MiB in all.
-    messages: Vec<MessageRequest>,
+    #[serde(borrow)]
+    #[schema(value_type = Vec<MessageRequest<'static>>)]
+    messages: Vec<MessageRequest<'a>>,
 }
 
 /// One of many messages.
-#[derive(ToSchema)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[allow(dead_code, reason = "describes the body; payloads are passed on without parsing them")]
-struct MessageRequest {
+struct MessageRequest<'a> {
     /// The topic.
     topic: String,
     /// The event.
     event: String,
     /// The payload: a JSON object of at most 64 KiB.
-    payload: Value,
+    #[serde(borrow)]
+    #[schema(value_type = Value)]
+    payload: &'a RawValue,
     /// An id of your own. Without one, `Idempotency-Key` and the message's index make one.
+    #[serde(default)]
     id: Option<String>,
 }
 
@@ -145,7 +122,7 @@ pub(super) struct PresenceReply {
     path = "/v1/topics/{topic}", tag = "topics",
     params(("topic" = String, Path, description = "Name of the topic, percent-encoded"),
            ("Idempotency-Key" = Option<String>, Header, description = "An id of your own")),
-    request_body = PublishRequest,
+    request_body = PublishRequest<'static>,
     responses((status = 200, body = PublishReply),
               (status = 400, description = "`bad_json`, `bad_event`, `id_invalid`", body = Problem),
               (status = 404, description = "`unmatched_topic`", body = Problem),
@@ -159,7 +136,7 @@ pub(super) async fn publish(
     body: Body<{ limits::PUBLISH_BYTES + 1024 }>,
 ) -> Answer<PublishReply> {
     let body = body.read_as(&caller, Action::Publish, published(&topic)).await?;
-    let PublishBody { event, payload, id } = read_json(&body)?;
+    let PublishRequest { event, payload, id } = read_json(&body)?;
     let id = match id.as_deref().or(key_of(&headers)?) {
         Some(id) => Some(id_of("id", id)?),
         None => None,
@@ -173,7 +150,7 @@ pub(super) async fn publish(
 #[utoipa::path(post, operation_id = "publish_many",
     path = "/v1/topics", tag = "topics",
     params(("Idempotency-Key" = Option<String>, Header, description = "An id of your own")),
-    request_body = MessagesRequest,
+    request_body = MessagesRequest<'static>,
     responses((status = 200, body = PublishAllReply),
               (status = 400, description = "`bad_json`, `bad_event`, `id_invalid`, \
                                             `too_many_messages`", body = Problem),
@@ -189,15 +166,15 @@ pub(super) async fn publish_all(
 ) -> Answer<PublishAllReply> {
     caller.may_at_all(Action::Publish)?;
     let body = body.read().await?;
-    let MessagesBody { messages } = read_json(&body)?;
+    let MessagesRequest { messages } = read_json(&body)?;
     if messages.len() > limits::PUBLISH_MESSAGES {
         let (given, limit) = (messages.len(), limits::PUBLISH_MESSAGES);
         let detail = format!("messages: {given}, the limit is {limit}");
         return Err(Problem::bad_request("too_many_messages", detail));
     }
     let key = key_of(&headers)?;
-    let read = |(at, message): (usize, MessageBody<'_>)| {
-        let MessageBody { topic, event, payload, id } = message;
+    let read = |(at, message): (usize, MessageRequest<'_>)| {
+        let MessageRequest { topic, event, payload, id } = message;
         may_publish(&caller, &topic)?;
         let name = |field: &str| format!("messages[{at}].{field}");
         let id = id.or_else(|| key.map(|key| format!("{key}#{at}")));

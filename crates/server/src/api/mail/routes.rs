@@ -14,12 +14,12 @@ use instep_model::mail::{MailOperation, MailRules, Origin, ServerNo, outcome};
 use instep_model::owner::Receipt;
 use instep_model::position::Position;
 use instep_model::state;
-use instep_node::mail::Sent;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::super::{Answer, Body, Shared, dataset, read_json};
-use super::{SentAllReply, queue_of, read_letters, server_of};
+use super::shown::SentAllReply;
+use super::{queue_of, read_letters, server_of};
 use crate::caller::Caller;
 use crate::problem::Problem;
 
@@ -217,7 +217,7 @@ fn route(rules: &MailRules, state: &state::State, endpoint: &str) -> Option<Rout
     params(("dataset" = String, Path, description = "Name of the dataset"),
            ("queue" = String, Path, description = "Name of the queue")),
     request_body = BackfillRequest,
-    responses((status = 200, body = BackfillReply), (status = 404, body = Problem)))]
+    responses((status = 200, body = BackfillReply)))]
 pub(in crate::api) async fn backfill(
     caller: Caller,
     State(shared): State<Shared>,
@@ -263,26 +263,29 @@ pub(in crate::api) async fn backfill(
     params(("dataset" = String, Path, description = "Name of the dataset"),
            ("queue" = String, Path, description = "Name of the queue")),
     request_body = super::SendRequest,
-    responses((status = 201, body = SentAllReply), (status = 400, body = Problem),
-              (status = 404, body = Problem)))]
+    responses((status = 201, body = SentAllReply),
+              (status = 400, description = "`bad_json`, `bad_endpoint`", body = Problem),
+              (status = 409, description = "`message_conflict`", body = Problem),
+              (status = 413, description = "`message_too_large`, `too_many_operations`, \
+                                            `body_too_large`", body = Problem)))]
 pub(in crate::api) async fn import(
     caller: Caller,
     State(shared): State<Shared>,
     Path((name, queue)): Path<(String, String)>,
     body: Body<{ limits::COMMIT_BYTES }>,
-) -> Result<(StatusCode, Json<Sent>), Problem> {
+) -> Result<(StatusCode, Json<SentAllReply>), Problem> {
     let read = body.read_as(&caller, Action::Administer, Resource::Dataset(&name)).await?;
     let dataset = dataset(&shared.node, &name)?;
     let letters = read_letters(&dataset, (&queue, caller.name()), &read)?;
     let sent = dataset.store_mail(letters, Operation::Import).await?;
-    Ok((StatusCode::CREATED, Json(sent)))
+    Ok((StatusCode::CREATED, Json(sent.into())))
 }
 
 /// Lists endpoints whose messages are routed elsewhere than their routes say.
 #[utoipa::path(get, operation_id = "audit_routes",
     path = "/v1/datasets/{dataset}/audit", tag = "mail",
     params(("dataset" = String, Path, description = "Name of the dataset")),
-    responses((status = 200, body = AuditReply), (status = 404, body = Problem)))]
+    responses((status = 200, body = AuditReply)))]
 pub(in crate::api) async fn audit(
     caller: Caller,
     State(shared): State<Shared>,

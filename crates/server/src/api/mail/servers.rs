@@ -6,17 +6,17 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderName, StatusCode};
-use bytes::Bytes;
 use instep_access::{Action, Resource};
 use instep_model::limits;
 use instep_model::mail::kinds::id_of_server;
+use instep_model::mail::outcome::word;
 use instep_model::registration::Generation;
-use instep_node::mail::{Answers, Kept, MailError, Pull, Reply, SERVER_PREFIX};
+use instep_node::mail::{Answered, Answers, Kept, MailError, Pull, SERVER_PREFIX};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
 
-use super::super::shapes::{AnswersReply, PullReply};
+use super::super::shapes::PullReply;
 use super::super::{Answer, Body, Query, Shared, dataset, read_json, still_there};
 use super::server_of;
 use crate::caller::Caller;
@@ -42,8 +42,34 @@ pub(in crate::api) struct ServersQuery {
 /// Servers that have mail or have registered.
 #[derive(Serialize, ToSchema)]
 pub(in crate::api) struct ServersReply {
-    /// Ids; with `detail` objects `{server, pending, oldest_ms, registered, generation}`.
-    servers: Vec<Value>,
+    /// Ids, or with `detail` more.
+    servers: Vec<ServerReply>,
+}
+
+/// A server: its id, or with `detail` how it is.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+enum ServerReply {
+    /// Its id.
+    Id(String),
+    /// State of a server and of its mail.
+    Detailed(ServerDetail),
+}
+
+/// A server and its mail.
+#[derive(Serialize, ToSchema)]
+struct ServerDetail {
+    /// Its id.
+    server: String,
+    /// Messages that are routed to it and not finished.
+    pending: u64,
+    /// Milliseconds since the oldest of them was stored.
+    #[schema(required)]
+    oldest_ms: Option<u64>,
+    /// It is registered now.
+    registered: bool,
+    /// Generation of its newest registration.
+    generation: u64,
 }
 
 /// Size and wait of a pull.
@@ -66,48 +92,74 @@ fn few() -> usize {
 }
 
 /// Answers to messages.
-#[derive(ToSchema)]
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[allow(dead_code, reason = "describes the body; it is read where sockets read theirs, too")]
-struct AnswersRequest {
+pub(in crate::api) struct AnswersRequest {
     /// Registration that the first pull answered.
     registration: u64,
     /// Acknowledged messages: done.
-    ack: Option<Vec<u64>>,
+    #[serde(default)]
+    ack: Vec<u64>,
     /// Messages that cannot be worked on now: they are given again later.
-    nack: Option<Vec<NackRequest>>,
+    #[serde(default)]
+    nack: Vec<NackRequest>,
     /// Rejected messages: they will never succeed.
-    reject: Option<Vec<RejectRequest>>,
+    #[serde(default)]
+    reject: Vec<RejectRequest>,
     /// Asked about, and not there: they are given again, in their places.
-    not: Option<Vec<u64>>,
+    #[serde(default)]
+    not: Vec<u64>,
 }
 
 /// A message that cannot be worked on now.
-#[derive(ToSchema)]
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[allow(dead_code, reason = "describes the body; it is read where sockets read theirs, too")]
-struct NackRequest {
+pub(in crate::api) struct NackRequest {
     /// The message.
     seq: u64,
     /// Delay until it is given again, in milliseconds.
-    delay_ms: Option<u64>,
+    #[serde(default)]
+    delay_ms: u64,
     /// It was tried, and failed: that counts.
-    failed: Option<bool>,
+    #[serde(default)]
+    failed: bool,
 }
 
 /// A message that will never succeed.
-#[derive(ToSchema)]
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[allow(dead_code, reason = "describes the body; it is read where sockets read theirs, too")]
-struct RejectRequest {
+pub(in crate::api) struct RejectRequest {
     /// The message.
     seq: u64,
     /// Reason of the rejection.
     reason: String,
 }
 
+/// Outcomes of answers.
+#[derive(Serialize, ToSchema)]
+pub(in crate::api) struct AnswersReply {
+    /// In the order `ack`, `nack`, `reject`.
+    outcomes: Vec<AnswerOutcome>,
+}
+
+/// Outcome of an answer.
+#[derive(Serialize, ToSchema)]
+struct AnswerOutcome {
+    /// Number of the message.
+    seq: u64,
+    /// `ok`; `done`: it was finished before; `fenced`: another registration has taken over;
+    /// `not_yours`: it is another server's; `unknown_message`.
+    outcome: &'static str,
+}
+
 /// Lists servers that have mail or have registered.
 #[utoipa::path(get, operation_id = "list_servers",
     path = "/v1/datasets/{dataset}/servers", tag = "mail",
     params(("dataset" = String, Path, description = "Name of the dataset"), ServersQuery),
-    responses((status = 200, body = ServersReply), (status = 404, body = Problem)))]
+    responses((status = 200, body = ServersReply)))]
 pub(in crate::api) async fn list(
     caller: Caller,
     State(shared): State<Shared>,
@@ -120,11 +172,13 @@ pub(in crate::api) async fn list(
     let servers = state.mail.servers();
     let servers = servers.filter(|(number, _)| !query.registered || dataset.is_registered(*number));
     let servers = servers.map(|(number, server)| match query.detail {
-        false => json!(server.server),
-        true => json!({
-            "server": server.server, "pending": server.pending, "generation": server.generation,
-            "oldest_ms": state.mail.oldest_ms(Some(number)).map(|at| now.saturating_sub(at)),
-            "registered": dataset.is_registered(number),
+        false => ServerReply::Id(server.server.to_string()),
+        true => ServerReply::Detailed(ServerDetail {
+            server: server.server.to_string(),
+            pending: server.pending,
+            oldest_ms: state.mail.oldest_ms(Some(number)).map(|at| now.saturating_sub(at)),
+            registered: dataset.is_registered(number),
+            generation: server.generation.0,
         }),
     });
     Ok(Json(ServersReply { servers: servers.collect() }))
@@ -227,14 +281,15 @@ pub(in crate::api) async fn answers(
     State(shared): State<Shared>,
     Path((name, server)): Path<(String, String)>,
     body: Body<{ 64 * 1024 }>,
-) -> Result<([(HeaderName, &'static str); 1], Bytes), Problem> {
+) -> Answer<AnswersReply> {
     may_take(&caller, &name, id_of_server(&server))?;
     let dataset = dataset(&shared.node, &name)?;
     let server = server_of(&dataset, &server)?;
     let said = Answers::read(&body.read().await?).map_err(refused)?;
     may_take(&caller, &name, &server)?;
     let answered = dataset.answer_pulled(&server, said).await.map_err(refused)?;
-    Ok((JSON, Reply::Answered(answered).to_json()))
+    let outcome = |one: &Answered| AnswerOutcome { seq: one.seq, outcome: word(one.outcome) };
+    Ok(Json(AnswersReply { outcomes: answered.iter().map(outcome).collect() }))
 }
 
 fn may_take(caller: &Caller, dataset: &str, server: &str) -> Result<(), Problem> {

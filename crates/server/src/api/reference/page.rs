@@ -52,6 +52,13 @@ fn formatted(text: &str) -> String {
     parts.collect()
 }
 
+/// The first sentence of an explanation behind its status, as plain text.
+pub(super) fn first_sentence(explanation: &str) -> String {
+    let text = explanation.split_once(". ").map_or("", |(_, text)| text);
+    let text = unlinked(text).replace('`', "");
+    text.split_once(". ").map_or(text.as_str(), |(first, _)| first).to_owned()
+}
+
 /// `[words](address)` as the words.
 fn unlinked(text: &str) -> String {
     let mut out = String::new();
