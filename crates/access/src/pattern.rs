@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use instep_model::limits;
+use instep_model::pattern::{self, Names, Parts};
 use instep_model::row::Fields;
 use serde_json::Value;
 
@@ -47,33 +48,29 @@ impl Pattern {
             let (bytes, limit) = (text.len(), limits::PATTERN_BYTES);
             return Err(format!("is {bytes} bytes long, the limit is {limit}"));
         }
-        let (mut rest, open) = match text.strip_suffix('*') {
-            Some(rest) => (rest, true),
-            None => (text, false),
-        };
-        if rest.contains('*') {
+        let Names { text, is_open } = Names::of(text);
+        if text.contains('*') {
             return Err("'*' stands only at the end".into());
         }
-        let mut parts = Vec::new();
-        while let Some(at) = rest.find(['{', '}']) {
-            if at > 0 {
-                parts.push(Part::Text(rest[..at].to_owned()));
-            }
-            let inner = rest[at..].strip_prefix('{').ok_or("a '}' closes nothing")?;
-            let (name, behind) = inner.split_once('}').ok_or("a '{' is not closed")?;
+        let (mut parts, mut read) = (Vec::new(), Parts::of(text));
+        while let Some(part) = read.next() {
+            let name = match part.map_err(|unclosed| unclosed.to_string())? {
+                pattern::Part::Text(text) if text.contains('}') => {
+                    return Err("a '}' closes nothing".into());
+                }
+                pattern::Part::Text(text) => {
+                    parts.push(Part::Text(text.to_owned()));
+                    continue;
+                }
+                pattern::Part::Placeholder(name) => name,
+            };
             parts.push(placeholder(name)?);
-            rest = behind;
-            if rest.is_empty() && !open {
-                break;
-            }
-            if !rest.starts_with(SEPARATORS) {
+            let is_last = read.rest().is_empty() && !is_open;
+            if !is_last && !read.rest().starts_with(SEPARATORS) {
                 return Err(format!("{{{name}}} ends the pattern, or ':' or '/' follows it"));
             }
         }
-        if !rest.is_empty() {
-            parts.push(Part::Text(rest.to_owned()));
-        }
-        Ok(Self { parts, open })
+        Ok(Self { parts, open: is_open })
     }
 
     /// Matches `text` for a principal with these claims: returns the captures, or none when it does

@@ -24,6 +24,7 @@ pub mod mail;
 pub mod mirror;
 pub mod name;
 pub mod owner;
+pub mod pattern;
 pub mod position;
 pub mod presence;
 pub mod recovery;

@@ -18,6 +18,7 @@ use crate::expression::{
 };
 use crate::limits;
 use crate::name::{Key, Name};
+use crate::pattern::{self, Parts};
 use crate::reserved;
 use crate::row::{Fields, Row};
 use crate::state::Tables;
@@ -392,24 +393,16 @@ impl TopicPattern {
     /// # Errors
     /// A sentence that says what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let mut parts = Vec::new();
-        let mut rest = text;
-        while let Some(open) = rest.find('{') {
-            let close = rest[open..].find('}').ok_or("a '{' is not closed")? + open;
-            if open > 0 {
-                parts.push(Part::Text(rest[..open].to_owned()));
-            } else if !parts.is_empty() {
-                return Err("two placeholders need text between them".into());
-            }
-            let field = &rest[open + 1..close];
-            if field.is_empty() {
-                return Err("a placeholder is empty".into());
-            }
-            parts.push(Part::Field(field.to_owned()));
-            rest = &rest[close + 1..];
-        }
-        if !rest.is_empty() {
-            parts.push(Part::Text(rest.to_owned()));
+        let mut parts: Vec<Part> = Vec::new();
+        for part in Parts::of(text) {
+            parts.push(match part.map_err(|unclosed| unclosed.to_string())? {
+                pattern::Part::Text(text) => Part::Text(text.to_owned()),
+                pattern::Part::Placeholder(_) if matches!(parts.last(), Some(Part::Field(_))) => {
+                    return Err("two placeholders need text between them".into());
+                }
+                pattern::Part::Placeholder("") => return Err("a placeholder is empty".into()),
+                pattern::Part::Placeholder(field) => Part::Field(field.to_owned()),
+            });
         }
         match parts.first() {
             Some(Part::Text(text)) if reserved::is_topic(text) => {
@@ -445,17 +438,27 @@ impl TopicPattern {
     pub fn matches(&self, topic: &str) -> bool {
         let mut rest = topic;
         let mut open = false;
-        for part in &self.parts {
-            match part {
-                Part::Field(_) => open = true,
-                Part::Text(text) if open => match rest.find(text.as_str()) {
-                    Some(found) if found > 0 => (rest, open) = (&rest[found + text.len()..], false),
-                    _ => return false,
-                },
-                Part::Text(text) => match rest.strip_prefix(text.as_str()) {
-                    Some(after) => rest = after,
-                    None => return false,
-                },
+        let last = self.parts.len().saturating_sub(1);
+        for (at, part) in self.parts.iter().enumerate() {
+            let text = match part {
+                Part::Field(_) => {
+                    open = true;
+                    continue;
+                }
+                Part::Text(text) => text.as_str(),
+            };
+            // The first place is the best one, but the last text stands at the end.
+            let behind = if !open {
+                rest.strip_prefix(text)
+            } else if at == last {
+                rest.strip_suffix(text).filter(|value| !value.is_empty()).map(|_| "")
+            } else {
+                let value = rest.chars().next().map_or(0, char::len_utf8);
+                rest[value..].split_once(text).map(|(_, behind)| behind)
+            };
+            match behind {
+                Some(behind) => (rest, open) = (behind, false),
+                None => return false,
             }
         }
         open != rest.is_empty() && !reserved::is_topic(topic)

@@ -48,7 +48,8 @@ impl TopicPattern {
     }
 
     /// Returns the text that all of its topics begin with.
-    fn beginning(&self) -> &str {
+    #[must_use]
+    pub fn beginning(&self) -> &str {
         match self.parts.first() {
             Some(Part::Text(text)) => text,
             Some(Part::Field(_)) | None => "",

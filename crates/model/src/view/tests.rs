@@ -1,3 +1,4 @@
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
@@ -136,4 +137,31 @@ fn no_row_is_announced_on_a_topic_of_the_server() {
 
     assert_eq!(topic("e:d/secret"), None);
     assert_eq!(topic("et").as_deref(), Some("tablet"));
+}
+
+#[test]
+fn a_value_that_repeats_the_text_behind_its_placeholder_is_on_a_topic_that_can_be_joined() {
+    let pattern = TopicPattern::parse("user:{u}:bills").unwrap();
+    let fields: Fields = [("u".to_owned(), Value::from("7:bills"))].into_iter().collect();
+
+    let topic = pattern.fill(&Key::new("k").unwrap(), &fields).unwrap();
+
+    assert_eq!(topic, "user:7:bills:bills");
+    assert!(pattern.matches(&topic));
+}
+
+proptest! {
+    #[test]
+    fn a_topic_matches_the_pattern_that_made_it(
+        text in "x[ab:é]{0,2}(\\{[fg]\\}[ab:é]{1,2}){0,3}(\\{f\\})?",
+        f in "[ab:é]{1,3}",
+        g in "[ab:é]{1,3}",
+    ) {
+        let pattern = TopicPattern::parse(&text).unwrap();
+        let fields = [("f".to_owned(), Value::from(f)), ("g".to_owned(), Value::from(g))];
+
+        let topic = pattern.fill(&Key::new("k").unwrap(), &fields.into_iter().collect()).unwrap();
+
+        prop_assert!(pattern.matches(&topic), "{text} {topic}");
+    }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use instep_edge::Proxies;
 use instep_model::limits;
 use instep_model::name::Name;
+use instep_model::pattern::Names;
 use instep_model::reserved;
 use instep_model::view::{View, find_alike, find_shared};
 use instep_node::LivePattern;
@@ -79,7 +80,7 @@ pub(super) fn views(config: &Config) -> Result<Vec<View>, Fault> {
 pub(super) fn live(config: &Config, views: &[View]) -> Result<(), Fault> {
     for (at, live) in config.live.iter().enumerate() {
         let path = |key: &str| KeyPath::new("live").at(at).key(key);
-        let name = live.topic.strip_suffix('*').unwrap_or(&live.topic);
+        let name = Names::of(&live.topic).text;
         if name.is_empty() || name.contains('*') || reserved::is_topic(name) {
             let problem = "a name, or one that ends in '*'; not reserved";
             return Err(Fault::new(path("topic"), problem));
@@ -116,17 +117,14 @@ pub(super) fn live(config: &Config, views: &[View]) -> Result<(), Fault> {
 
 /// True when every topic of a live pattern is one of a view.
 pub(crate) fn is_shown(live: &str, view: &View) -> bool {
-    match live.strip_suffix('*') {
-        Some(prefix) => view.topic.takes_all_of(prefix),
-        None => view.topic.matches(live),
-    }
+    let Names { text, is_open } = Names::of(live);
+    if is_open { view.topic.takes_all_of(text) } else { view.topic.matches(text) }
 }
 
 /// True when no topic is left for the pattern behind.
 fn takes_all(before: &LivePattern, behind: &LivePattern) -> bool {
-    let Some(prefix) = before.topic.strip_suffix('*') else { return false };
-    let name = behind.topic.strip_suffix('*');
-    name.unwrap_or(&behind.topic).starts_with(prefix) && (name.is_some() || behind.topic != prefix)
+    let before = Names::of(&before.topic);
+    before.is_open && before.contain_all(Names::of(&behind.topic))
 }
 
 /// Refuses numbers out of their range, and settings that need another one.
