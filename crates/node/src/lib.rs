@@ -8,6 +8,7 @@
 
 mod blocking;
 pub mod dataset;
+mod directory;
 mod driver;
 pub mod engine;
 mod follow;
@@ -24,9 +25,10 @@ mod topics;
 
 pub use blocking::{blocking, on_a_thread};
 pub use dataset::Dataset;
+pub use directory::{NodeError, Unopened};
 pub use follow::{Follow, FollowError, FollowedCommit};
 pub use live::{LiveError, LivePattern, PresenceMode};
 pub use loans::Loans;
-pub use node::{Node, NodeError, NodeJoined, Unopened};
+pub use node::{Node, NodeJoined};
 pub use pool::Pools;
 pub use topics::{Audience, Crowd, Notifier, Present, Subscriber, Subscription, Topic, Topics};

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use instep_model::json::{INEXACT, Inexact, check_object};
 use instep_model::limits;
 pub use instep_model::live::{GAP_EVENT, LivePlace, UNCOUNTED_EVENTS};
+use instep_model::pattern::Names;
 use instep_model::reserved;
 use instep_model::ring::{Frame, Payload, RingLimits};
 use serde::Deserialize;
@@ -71,11 +72,7 @@ impl LivePattern {
     }
 
     pub(crate) fn matches(&self, topic: &str) -> bool {
-        match self.topic.strip_suffix('*') {
-            _ if reserved::is_topic(topic) => false,
-            Some(prefix) => topic.starts_with(prefix) && topic.len() > prefix.len(),
-            None => topic == self.topic,
-        }
+        !reserved::is_topic(topic) && Names::of(&self.topic).contains(topic)
     }
 
     /// Ring limits while nobody has joined.
@@ -108,6 +105,8 @@ pub struct LiveJoined {
     pub recovered: bool,
     /// A message to send before all others.
     pub last: Option<Arc<Frame>>,
+    /// Publish right on a socket, as the pattern has it.
+    pub anyone_publishes: bool,
 }
 
 impl LiveJoined {

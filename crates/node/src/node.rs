@@ -1,23 +1,21 @@
-//! A node: its datasets, its live topics, and who stands behind a topic.
+//! A node: its datasets and its live topics.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use instep_model::feed::{JoinRefusal, Joined, TABLE_PREFIX};
+use instep_model::feed::{JoinRefusal, Joined};
 use instep_model::limits;
 use instep_model::name::Name;
 use instep_model::ring::{Payload, RingLimits};
-use instep_model::view::View;
 use instep_protocol::payload::frame;
 use instep_protocol::payload::since::Since;
 
 use crate::dataset::Dataset;
+use crate::directory::{Behind, Directory, NodeError, Unopened};
 use crate::live::{self, Ids, LiveError, LiveJoined, LivePattern, Once, PublishId, Published};
-use crate::mail::SERVER_PREFIX;
 use crate::pool::Pools;
 use crate::topics::{Subscriber, Subscription, Topic, Topics};
 
@@ -26,43 +24,14 @@ use crate::topics::{Subscriber, Subscription, Topic, Topics};
 pub struct Node(Arc<Shared>);
 
 struct Shared {
-    datasets: RwLock<BTreeMap<Name, Dataset>>,
-    unopened: RwLock<BTreeMap<Name, Arc<Unopened>>>,
+    directory: Directory,
     /// Datasets that it takes.
     limit: usize,
     topics: Topics,
     pools: Pools,
-    live: Vec<Arc<LivePattern>>,
-    /// Counts changes after which a live topic may be none any more.
-    generation: AtomicU64,
     ids: Ids,
     /// Reason why it is not ready.
     waiting_for: ArcSwapOption<String>,
-}
-
-/// A dataset that is there and cannot be opened. The others do not wait for it.
-#[derive(Debug, Clone)]
-pub struct Unopened {
-    /// Reason, for the operator.
-    pub reason: String,
-    /// True when the data on disk is damaged: it does not open by itself, however long one waits.
-    pub is_damaged: bool,
-    /// Its views: their topics are its own, and are no live topics meanwhile.
-    pub views: Vec<View>,
-}
-
-/// Refusal to add a dataset.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NodeError {
-    /// The name is taken.
-    #[error("there is a dataset {0:?} already")]
-    Exists(Name),
-    /// The node has as many as it may.
-    #[error("the node has {limit} datasets, the limit")]
-    TooMany {
-        /// Datasets allowed.
-        limit: usize,
-    },
 }
 
 /// Result of a join.
@@ -95,13 +64,10 @@ impl Node {
     /// When the system does not give the few threads that all datasets and topics share.
     pub fn bounded(live: Vec<LivePattern>, rings: RingLimits, limit: usize) -> io::Result<Self> {
         let shared = Arc::new(Shared {
-            datasets: RwLock::default(),
-            unopened: RwLock::default(),
+            directory: Directory::new(live),
             limit,
             topics: Topics::new(rings),
             pools: Pools::new()?,
-            live: live.into_iter().map(Arc::new).collect(),
-            generation: AtomicU64::new(1),
             ids: Ids::default(),
             waiting_for: ArcSwapOption::from_pointee("starting".to_owned()),
         });
@@ -137,17 +103,7 @@ impl Node {
     /// # Errors
     /// [`NodeError`] when the name is taken or the node is full.
     pub fn add(&self, dataset: Dataset) -> Result<(), NodeError> {
-        let mut datasets = self.0.datasets.write().unwrap_or_else(PoisonError::into_inner);
-        if datasets.contains_key(dataset.name()) {
-            return Err(NodeError::Exists(dataset.name().clone()));
-        }
-        if datasets.len() >= self.0.limit {
-            return Err(NodeError::TooMany { limit: self.0.limit });
-        }
-        self.forget_unopened(dataset.name());
-        datasets.insert(dataset.name().clone(), dataset);
-        self.0.generation.fetch_add(1, Ordering::Relaxed);
-        Ok(())
+        self.0.directory.add(dataset, self.0.limit)
     }
 
     /// Datasets that it takes.
@@ -159,57 +115,41 @@ impl Node {
     /// Datasets that are open.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.0.datasets.read().unwrap_or_else(PoisonError::into_inner).len()
+        self.0.directory.count()
     }
 
     /// The names of all datasets. One that cannot be opened has a place of its own.
     #[must_use]
     pub fn names(&self) -> BTreeSet<Name> {
-        let unopened = self.unopened().into_iter().map(|(name, _)| name);
-        self.datasets().iter().map(|dataset| dataset.name().clone()).chain(unopened).collect()
+        self.0.directory.names()
     }
 
     /// Notes that a dataset is there and cannot be opened.
     pub fn set_unopened(&self, name: Name, unopened: Unopened) {
-        let mut all = self.0.unopened.write().unwrap_or_else(PoisonError::into_inner);
-        all.insert(name, Arc::new(unopened));
-        self.0.generation.fetch_add(1, Ordering::Relaxed);
+        self.0.directory.set_unopened(name, unopened);
     }
 
     /// Notes that a dataset is not there any more, or is open.
     pub fn forget_unopened(&self, name: &Name) {
-        self.0.unopened.write().unwrap_or_else(PoisonError::into_inner).remove(name);
-        self.0.generation.fetch_add(1, Ordering::Relaxed);
+        self.0.directory.forget_unopened(name);
     }
 
     /// The datasets that are there and cannot be opened, by name.
     #[must_use]
     pub fn unopened(&self) -> Vec<(Name, Arc<Unopened>)> {
-        let all = self.0.unopened.read().unwrap_or_else(PoisonError::into_inner);
-        all.iter().map(|(name, unopened)| (name.clone(), Arc::clone(unopened))).collect()
+        self.0.directory.unopened()
     }
 
     /// Reason why a dataset is not open, if it is there.
     #[must_use]
     pub fn why_unopened(&self, name: &str) -> Option<Arc<Unopened>> {
-        self.0.unopened.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
-    }
-
-    /// True when the topic is that of a dataset which is not open.
-    fn is_unavailable(&self, topic: &str) -> bool {
-        let all = self.0.unopened.read().unwrap_or_else(PoisonError::into_inner);
-        let table = topic.strip_prefix(TABLE_PREFIX).and_then(|rest| rest.split_once('/'));
-        all.iter().any(|(name, unopened)| {
-            table.is_some_and(|(dataset, _)| dataset == name.as_str())
-                || unopened.views.iter().any(|view| view.topic.matches(topic))
-        })
+        self.0.directory.why_unopened(name)
     }
 
     /// Takes a dataset out, and ends its topics; it is still open.
     #[must_use]
     pub fn remove(&self, name: &str) -> Option<Dataset> {
-        let removed = self.0.datasets.write().unwrap_or_else(PoisonError::into_inner).remove(name);
-        self.0.generation.fetch_add(1, Ordering::Relaxed);
+        let removed = self.0.directory.remove(name);
         if let Some(dataset) = &removed {
             dataset.end_topics();
         }
@@ -219,13 +159,13 @@ impl Node {
     /// A dataset by name.
     #[must_use]
     pub fn dataset(&self, name: &str) -> Option<Dataset> {
-        self.0.datasets.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+        self.0.directory.dataset(name)
     }
 
     /// All datasets, by name.
     #[must_use]
     pub fn datasets(&self) -> Vec<Dataset> {
-        self.0.datasets.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.0.directory.datasets()
     }
 
     /// Joins a topic: a view topic, a public table or a live topic. The joiner is told what was
@@ -239,46 +179,40 @@ impl Node {
         since: &Since,
         listener: &Subscriber,
     ) -> Result<NodeJoined, JoinRefusal> {
-        if let Some(dataset) = self.behind(topic) {
-            let (joined, subscription) = dataset.join(topic, since.position(), listener)?;
-            return Ok(NodeJoined::View { dataset, joined, subscription });
-        }
-        match self.live_pattern(topic) {
-            Some(found) => {
+        match self.0.directory.behind(topic) {
+            Behind::Dataset(dataset) => {
+                let (joined, subscription) = dataset.join(topic, since.position(), listener)?;
+                Ok(NodeJoined::View { dataset, joined, subscription })
+            }
+            Behind::Live(pattern, generation) => {
+                let found = (&pattern, generation);
                 Ok(NodeJoined::Live(self.0.topics.join_live(topic, found, since, listener)))
             }
-            None if self.is_unavailable(topic) => Err(JoinRefusal::Unavailable),
-            None => Err(JoinRefusal::Unmatched),
+            Behind::Unopened => Err(JoinRefusal::Unavailable),
+            Behind::Table(_) | Behind::Nothing => Err(JoinRefusal::Unmatched),
         }
     }
 
     /// True when whoever joins the topic now is told everything that was acknowledged.
     #[must_use]
     pub fn is_settled(&self, topic: &str) -> bool {
-        match self.behind(topic) {
-            Some(dataset) => dataset.is_settled(),
-            None => self.is_live(topic) || self.datasets().iter().all(Dataset::is_settled),
-        }
+        self.waits_for(topic).is_none_or(|dataset| dataset.is_settled())
     }
 
     /// Waits until what is visible now has been told to the topic's subscribers: a table that was
     /// just made may have no topic yet.
     pub async fn settled(&self, topic: &str) {
-        match self.behind(topic) {
-            Some(dataset) => dataset.settled().await,
-            None if self.is_live(topic) => {}
-            None => {
-                for dataset in self.datasets() {
-                    dataset.settled().await;
-                }
-            }
+        if let Some(dataset) = self.waits_for(topic) {
+            dataset.settled().await;
         }
     }
 
-    /// The dataset that stands behind a topic.
-    fn behind(&self, topic: &str) -> Option<Dataset> {
-        let datasets = self.0.datasets.read().unwrap_or_else(PoisonError::into_inner);
-        datasets.values().find(|dataset| dataset.has_topic(topic)).cloned()
+    /// The dataset that decides what whoever joins the topic is told.
+    fn waits_for(&self, topic: &str) -> Option<Dataset> {
+        match self.0.directory.behind(topic) {
+            Behind::Dataset(dataset) | Behind::Table(dataset) => Some(dataset),
+            Behind::Unopened | Behind::Live(..) | Behind::Nothing => None,
+        }
     }
 
     /// True when a declared live pattern matches, and no dataset stands behind the topic.
@@ -300,16 +234,11 @@ impl Node {
     }
 
     /// The pattern that makes a topic a live one, and when that was found.
-    fn live_pattern(&self, topic: &str) -> Option<(&Arc<LivePattern>, u64)> {
-        let generation = self.0.generation.load(Ordering::Relaxed);
-        let reserved = [TABLE_PREFIX, SERVER_PREFIX, "phoenix"];
-        let reserved = reserved.iter().any(|prefix| topic.starts_with(prefix));
-        if reserved || topic.len() > limits::TOPIC_BYTES {
-            return None;
+    fn live_pattern(&self, topic: &str) -> Option<(Arc<LivePattern>, u64)> {
+        match self.0.directory.behind(topic) {
+            Behind::Live(pattern, generation) => Some((pattern, generation)),
+            Behind::Dataset(_) | Behind::Unopened | Behind::Table(_) | Behind::Nothing => None,
         }
-        let found = self.0.live.iter().find(|pattern| pattern.matches(topic))?;
-        let is_a_datasets = self.behind(topic).is_some() || self.is_unavailable(topic);
-        (!is_a_datasets).then_some((found, generation))
     }
 
     /// Publishes to a live topic. Without subscribers and history nothing is kept of it.
@@ -324,14 +253,14 @@ impl Node {
     ) -> Result<Published, LiveError> {
         live::check(event, &payload)?;
         let topic = match self.0.topics.get(topic) {
-            Some(known) if known.is_live_since(self.0.generation.load(Ordering::Relaxed)) => known,
+            Some(known) if known.is_live_since(self.0.directory.generation()) => known,
             known => {
                 let unmatched = || LiveError::Unmatched { topic: topic.to_owned() };
-                let found = self.live_pattern(topic).ok_or_else(unmatched)?;
-                if known.is_none() && !found.0.keeps() {
+                let (pattern, generation) = self.live_pattern(topic).ok_or_else(unmatched)?;
+                if known.is_none() && !pattern.keeps() {
                     return Ok(Published { subscribers: 0, place: None });
                 }
-                self.0.topics.live(topic, found)
+                self.0.topics.live(topic, (&pattern, generation))
             }
         };
         let put = topic.publish(event, frame::message(topic.name(), event, payload));

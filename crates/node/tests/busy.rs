@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use instep_model::commit::Operation;
+use instep_model::feed::JoinRefusal;
 use instep_model::name::{Key, Name};
 use instep_model::position::Incarnation;
 use instep_model::retention::Keep;
@@ -39,9 +40,9 @@ fn slow_view(looks: Sender<()>, go_on: Receiver<()>) -> View {
     .unwrap()
 }
 
-fn dataset(node: &Node, view: View) -> Dataset {
+fn dataset(node: &Node, called: &str, view: View) -> Dataset {
     let options = Options {
-        name: name("d"),
+        name: name(called),
         writer: Uuid::from_u128(2),
         views: vec![view],
         keep: Keep { bytes: u64::MAX, ms: u64::MAX },
@@ -59,7 +60,7 @@ async fn live_topics_do_not_wait_for_a_feed_that_is_busy_with_an_entry() {
     let live = LivePattern { topic: "room:*".into(), ..LivePattern::default() };
     let node = Node::new(vec![live], RingLimits::default()).unwrap();
     let ((looks, looking), (go_on, going)) = (mpsc::channel(), mpsc::channel());
-    let dataset = dataset(&node, slow_view(looks, going));
+    let dataset = dataset(&node, "d", slow_view(looks, going));
     node.add(dataset.clone()).unwrap();
     let table = name("t");
     let make = Operation::CreateTable { table: table.clone(), public: true };
@@ -94,4 +95,56 @@ async fn live_topics_do_not_wait_for_a_feed_that_is_busy_with_an_entry() {
     dataset.settled().await;
     assert!(dataset.is_settled());
     tokio::task::spawn_blocking(move || dataset.close()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn joins_and_publications_elsewhere_do_not_wait_for_a_feed_that_is_busy() {
+    let live = LivePattern { topic: "room:*".into(), ..LivePattern::default() };
+    let node = Node::new(vec![live], RingLimits::default()).unwrap();
+    let ((looks, looking), (go_on, going)) = (mpsc::channel(), mpsc::channel());
+    let busy = dataset(&node, "d", slow_view(looks, going));
+    let view = View::native(name("v"), name("t"), "quick:{x}", "row", |_| None).unwrap();
+    let other = dataset(&node, "e", view);
+    let table = name("t");
+    for dataset in [&busy, &other] {
+        node.add(dataset.clone()).unwrap();
+        let make = Operation::CreateTable { table: table.clone(), public: true };
+        dataset.commit(vec![make].into()).await.unwrap();
+        dataset.settled().await;
+    }
+    let row = json!({"x": 1}).as_object().cloned().unwrap();
+    let put = Operation::Put { table, key: Key::new("k").unwrap(), row };
+    busy.commit(vec![put].into()).await.unwrap();
+    looking.recv_timeout(LIVENESS).expect("the view looks");
+
+    let (told, done) = mpsc::channel();
+    let elsewhere = node.clone();
+    std::thread::spawn(move || {
+        let join = |topic: &str| {
+            assert!(elsewhere.is_settled(topic), "{topic} waits");
+            let listener = Subscriber::Task(Arc::default());
+            elsewhere.join(topic, &Since::Nothing, &listener).map(drop).err()
+        };
+        let unmatched = Some(JoinRefusal::Unmatched);
+        for (topic, refused) in [
+            ("quick:1", None),
+            ("table:e/t", None),
+            ("room:a", None),
+            ("table:e/none", unmatched.clone()),
+            ("table:none/t", unmatched.clone()),
+            ("nothing:1", unmatched),
+        ] {
+            assert_eq!(join(topic), refused, "{topic}");
+        }
+        elsewhere.publish("room:b", "said", Payload::Json("{}".into())).unwrap();
+        for topic in ["slow:1", "table:d/t", "table:d/none"] {
+            assert!(!elsewhere.is_settled(topic), "{topic} waits for its own dataset");
+        }
+        told.send(()).unwrap();
+    });
+    let done = done.recv_timeout(LIVENESS);
+    go_on.send(()).unwrap();
+
+    assert_eq!(done, Ok(()));
+    tokio::task::spawn_blocking(move || node.close()).await.unwrap();
 }

@@ -145,7 +145,7 @@ impl SessionDriver {
                 let response = joined.reply().to_string().into();
                 let entered = Joined {
                     presence,
-                    anyone_publishes: edge.node().anyone_publishes(topic),
+                    anyone_publishes: joined.anyone_publishes,
                     ..Joined::new(channel.clone(), joined.subscription)
                 };
                 let last = joined.last.map(|last| (last, join.params.takes_named));

@@ -63,6 +63,7 @@ impl Topics {
             resumes: *since != Since::Nothing,
             recovered: missed.is_some(),
             last,
+            anyone_publishes: pattern.anyone_publishes,
             subscription: Subscription { topic, seat, cursor },
         }
     }
