@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use instep_model::commit::Proposal;
 use instep_model::feed::{JoinRefusal, Joined};
@@ -29,13 +29,15 @@ use instep_model::view::{Failures, View};
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
+use crate::clock::now_ms;
 use crate::engine::Engine;
 use crate::follow::{Follow, FollowError};
 use crate::hub::Hub;
 use crate::journals::{JournalRecords, Oldest};
-use crate::mail::{MailDispatcher, MailOptions};
+use crate::mail::{MailDispatcher, MailOptions, Pulls};
 use crate::pool::{Pool, Pools, Task};
-use crate::topics::{Subscriber, Subscription, Topics, lock};
+use crate::sync::lock;
+use crate::topics::{Subscriber, Subscription, Topics};
 use appending::Appending;
 use backlog::Backlog;
 use housekeeping::Housekeeper;
@@ -47,10 +49,10 @@ mod backlog;
 mod closing;
 mod housekeeping;
 mod inbox;
+mod mail;
 mod ownership;
 mod recovery;
 
-pub(crate) use housekeeping::TICK;
 pub use recovery::OpenError;
 
 /// Timeout of a joiner that waits for views that are behind.
@@ -107,7 +109,9 @@ struct Shared {
     /// Time of the newest snapshot; before one is written, of opening the dataset.
     snapshot_at: Mutex<Instant>,
     /// Mail: bodies of messages, and registrations of servers.
-    post: MailDispatcher,
+    post: Arc<MailDispatcher>,
+    /// Registrations of programs that pull their mail.
+    pulls: Arc<Pulls>,
     /// Oldest records of journals that the log still has.
     journals: Mutex<Oldest>,
     prepare: Task,
@@ -210,7 +214,8 @@ impl Dataset {
             appending: Appending::new(),
             counters: Mutex::default(),
             snapshot_at: Mutex::new(Instant::now()),
-            post,
+            post: Arc::new(post),
+            pulls: Arc::default(),
             journals: Mutex::default(),
             prepare: task(pools.storage(), "prepare"),
             house,
@@ -473,10 +478,6 @@ impl Dataset {
         self.0.hub.catch_up(subscription, since)
     }
 
-    pub(crate) fn post(&self) -> &MailDispatcher {
-        &self.0.post
-    }
-
     /// Removal: ends the topics, so that nobody stays on one that another dataset may have next.
     pub(crate) fn end_topics(&self) {
         self.0.hub.end();
@@ -487,10 +488,4 @@ impl Dataset {
     pub fn is_removed(&self) -> bool {
         self.0.hub.has_ended()
     }
-}
-
-/// Milliseconds since 1970.
-pub(crate) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

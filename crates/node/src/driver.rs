@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::pool::{Step, Task};
 use crate::quota::Permit;
-use crate::topics::lock;
+use crate::sync::lock;
 
 /// Inputs of a machine, and the task that works them off.
 pub(crate) struct Driver<I> {

@@ -10,7 +10,7 @@ use instep_model::log::memory::MemoryLog;
 use instep_model::position::{Incarnation, Revision};
 use instep_model::store::{Chunks, DefinitionStore, Snapshots, TakeChunk};
 
-use crate::topics::lock;
+use crate::sync::lock;
 
 /// An opened engine for one dataset.
 pub struct Engine {

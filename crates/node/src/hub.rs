@@ -14,7 +14,8 @@ use instep_model::view::{Failure, Failures, View};
 use instep_protocol::payload::frame;
 use tokio::sync::watch;
 
-use crate::topics::{Subscriber, Subscription, Topics, lock};
+use crate::sync::lock;
+use crate::topics::{Subscriber, Subscription, Topics};
 
 /// The feed of one dataset with the topics that it tells.
 pub(crate) struct Hub {

@@ -7,6 +7,7 @@
 //! Start reading at [`dataset`], then [`hub`](crate::Dataset::join), then [`Topics`].
 
 mod blocking;
+mod clock;
 pub mod dataset;
 mod directory;
 mod driver;
@@ -21,6 +22,7 @@ mod node;
 mod outbox;
 mod pool;
 mod quota;
+mod sync;
 mod topics;
 
 pub use blocking::{blocking, on_a_thread};

@@ -1,36 +1,37 @@
 //! Mail on one node: bodies, registrations of servers, and the task that gives messages out.
 
 pub(crate) mod bodies;
+mod port;
 mod post;
 mod pulling;
 mod registration;
+mod requests;
 mod sending;
 mod told;
 mod words;
 
 use std::fmt::Write;
-use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
 use instep_model::limits;
 use instep_model::mail::delivery::{Counts, Times};
 use instep_model::mail::kinds::is_server;
-use instep_model::mail::{Lease, MailOperation, MailRules, ServerNo, outcome};
+use instep_model::mail::{Lease, MailOperation, MailRules, outcome};
 use instep_model::name::Name;
 use instep_model::owner::Refusal;
 use instep_model::registration::Generation;
 use serde_json::Value;
 
 pub use self::bodies::BodyCounts;
+pub(crate) use self::port::{Calls, Port};
 pub(crate) use self::post::MailDispatcher;
+pub(crate) use self::pulling::Pulls;
 pub use self::pulling::{Kept, Pull, Pulled};
 pub use self::registration::{Registration, Said};
 pub use self::sending::{QUEUE_PREFIX, Sent, SentMessage, letters};
 pub use self::told::{Delivery, Push};
 pub use self::words::{Answers, Nack, Reject};
-use crate::dataset::Dataset;
-use crate::engine::StoredBody;
 
 /// Prefix of the topics on which servers take their mail.
 pub const SERVER_PREFIX: &str = "server:";
@@ -138,55 +139,6 @@ pub struct MailCounts {
     pub damaged: u64,
     /// Answers of registrations that had been replaced, so far.
     pub fenced: u64,
-}
-
-impl Dataset {
-    /// True when it has queues of messages.
-    #[must_use]
-    pub fn has_mail(&self) -> bool {
-        !self.state().mail.is_empty()
-    }
-
-    /// Refuses when the dataset keeps no mail.
-    pub(crate) fn keeps_mail(&self) -> Result<(), MailError> {
-        match self.has_mail() {
-            true => Ok(()),
-            false => Err(MailError::NoMail { dataset: self.name().clone() }),
-        }
-    }
-
-    /// Counters of its mail.
-    #[must_use]
-    pub fn mail_counts(&self) -> MailCounts {
-        let post = self.post();
-        MailCounts {
-            delivery: post.counts(),
-            bodies: post.bodies.counts(),
-            damaged: post.damaged(),
-            fenced: post.fenced(),
-        }
-    }
-
-    /// Returns true if somebody takes the mail of a server now.
-    #[must_use]
-    pub fn is_registered(&self, server: ServerNo) -> bool {
-        self.post().is_registered(server)
-    }
-
-    /// Rules of its mail.
-    #[must_use]
-    pub fn mail_rules(&self) -> &MailRules {
-        &self.post().options.rules
-    }
-
-    /// The body of a message, as JSON. Blocks for the disk.
-    ///
-    /// # Errors
-    /// When the storage refuses.
-    pub fn mail_body(&self, seq: u64) -> io::Result<StoredBody> {
-        let mut bodies = self.post().bodies.read(&[seq])?;
-        Ok(bodies.pop().unwrap_or(StoredBody::Missing))
-    }
 }
 
 /// Registration request: a server, and how its mail is to be given.

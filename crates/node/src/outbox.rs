@@ -7,7 +7,8 @@
 use std::collections::VecDeque;
 use std::sync::Mutex;
 
-use crate::topics::{Subscriber, lock};
+use crate::sync::lock;
+use crate::topics::Subscriber;
 
 /// Events for one registration, in order.
 pub(crate) struct Outbox<T>(Mutex<State<T>>);

@@ -11,18 +11,20 @@ mod presence;
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use instep_model::live::LivePlace;
 use instep_model::ring::{Cursor, Frame, Read, Ring, RingBudget, RingLimits};
 use tokio::sync::Notify;
 
 use self::kept::Kept;
 use self::live::LiveState;
+pub use self::live::{LiveJoined, Published};
 pub use self::notifier::Notifier;
 pub use self::presence::{Audience, Crowd, Present};
-use crate::dataset::now_ms;
-use crate::live::LivePlace;
+use crate::clock::now_ms;
+use crate::sync::lock;
 
 /// Listener of a topic, which it wakes. A wake-up carries no data and is only a hint.
 #[derive(Clone)]
@@ -388,11 +390,6 @@ fn seed() -> u64 {
         Ok(()) => u64::from_ne_bytes(bytes),
         Err(_) => now_ms() ^ (u64::from(std::process::id()) << 40),
     }
-}
-
-/// Takes a lock. A panic elsewhere leaves these structures whole: every change is one step.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

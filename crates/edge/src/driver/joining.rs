@@ -142,7 +142,7 @@ impl SessionDriver {
                         return None;
                     }
                 };
-                let response = joined.reply().to_string().into();
+                let response = joined.reply();
                 let entered = Joined {
                     presence,
                     anyone_publishes: joined.anyone_publishes,

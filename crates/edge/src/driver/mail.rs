@@ -55,7 +55,7 @@ pub(super) fn register(
     Answer::Awaited(Box::pin(async move {
         match dataset.register(wish.server, wish.credit, wish.have).await {
             Ok(registration) => {
-                let mail_role = MailRole::Server { registration, _permit: permit };
+                let mail_role = MailRole::Server { dataset, registration, _permit: permit };
                 Completion::Entered(channel, Box::new(mail_role))
             }
             Err(error) => Completion::Refused(channel, error.into()),

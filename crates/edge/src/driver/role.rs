@@ -23,7 +23,7 @@ pub(super) enum Role<'a> {
 /// Membership in a topic of mail.
 pub(crate) enum MailRole {
     /// It takes a server's mail, and has a place among those who do.
-    Server { registration: Registration, _permit: Permit },
+    Server { dataset: Dataset, registration: Registration, _permit: Permit },
     /// It sends messages.
     Sender { dataset: Dataset, queue: Name },
 }
@@ -31,17 +31,14 @@ pub(crate) enum MailRole {
 impl MailRole {
     pub(super) fn dataset(&self) -> &Dataset {
         match self {
-            Self::Server { registration, .. } => registration.dataset(),
-            Self::Sender { dataset, .. } => dataset,
+            Self::Server { dataset, .. } | Self::Sender { dataset, .. } => dataset,
         }
     }
 
     /// Role of the client, by which its right is checked again.
     pub(super) fn role(&self) -> Role<'_> {
         match self {
-            Self::Server { registration, .. } => {
-                Role::Server { dataset: Some(registration.dataset().name().as_str()) }
-            }
+            Self::Server { dataset, .. } => Role::Server { dataset: Some(dataset.name().as_str()) },
             Self::Sender { dataset, queue } => {
                 Role::Queue { dataset: dataset.name().as_str(), queue: queue.as_str() }
             }

@@ -242,7 +242,7 @@ impl Reader {
                     Refused::Presence(Absent { code, detail })
                 })?;
                 let place = &joined.place;
-                put(Some(Id::Live(place)), JOINED_EVENT, joined.reply().to_string().as_bytes());
+                put(Some(Id::Live(place)), JOINED_EVENT, &joined.reply());
                 let epoch = place.epoch.clone();
                 let (subscription, dataset) = (joined.subscription, None);
                 let (position, rest, ended) = (None, None, false);

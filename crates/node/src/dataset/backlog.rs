@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use crate::pool::Task;
-use crate::topics::lock;
+use crate::sync::lock;
 
 /// Entries for one reader at a time, in order.
 pub(super) struct Backlog<T> {

@@ -9,6 +9,7 @@ impl Dataset {
         self.0.house.task().wake();
         self.0.prepare.wake();
         self.0.post.close();
+        self.0.pulls.clear();
         self.0.inbox.close();
     }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::fence;
 
 use instep_model::{limits, snapshot};
 
+use crate::clock::TICK;
 use crate::engine::BodyStore;
 use crate::pool::{Step, Task};
 
@@ -14,9 +15,6 @@ use super::{
     Arc, AtomicBool, Dataset, Duration, Instant, Options, Ordering, Request, Revision, Shared,
     Snapshots, lock,
 };
-
-/// Interval of housekeeping while something changes.
-pub(crate) const TICK: Duration = Duration::from_millis(250);
 
 impl Dataset {
     pub(super) fn keep_house(&self, options: &Options, snapshots: Arc<dyn Snapshots>) {

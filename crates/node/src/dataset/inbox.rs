@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 
 use crate::pool::Task;
-use crate::topics::lock;
+use crate::sync::lock;
 
 /// Bounded queue, worked off by whoever has the turn.
 pub(super) struct Inbox<T> {

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::engine::Prepare;
 use crate::loans::Loan;
+use crate::mail::MailDispatcher;
 use crate::pool::Step;
 use instep_model::log::{AppendError, Log};
 use instep_model::mirror::EntryChanges;
@@ -52,7 +53,7 @@ impl Dataset {
         let shared = Arc::clone(&self.0);
         self.0.views.reader().begin(move || shared.tell_next());
         self.keep_house(options, snapshots);
-        self.post().begin(self);
+        MailDispatcher::begin(&self.mail());
     }
 }
 

@@ -8,7 +8,7 @@ use instep_model::limits;
 use instep_model::ring::Payload;
 
 use super::Published;
-use crate::topics::lock;
+use crate::sync::lock;
 
 /// Idempotency key of a message, chosen by its publisher.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

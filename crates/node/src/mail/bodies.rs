@@ -18,10 +18,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use instep_model::limits;
 
-use crate::dataset::TICK;
+use crate::clock::TICK;
 use crate::engine::{BodyStore, StoredBody};
 use crate::pool::{Step, Task};
-use crate::topics::lock;
+use crate::sync::lock;
 
 /// Overhead of a body in memory, besides its bytes.
 const OVERHEAD: usize = 96;

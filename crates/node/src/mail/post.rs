@@ -14,17 +14,15 @@ use instep_model::mail::delivery::{Counts, Delivery as Machine, Event};
 use instep_model::mail::{MailChange, RegistrationId, ServerNo};
 use instep_model::state::State;
 
-use self::dispatcher::Dispatcher;
 use super::bodies::Bodies;
-use super::pulling::Pulls;
 use super::told::{Delivery, SharedOutbox};
 use super::{MailError, MailOptions};
-use crate::dataset::{Dataset, now_ms};
+use crate::clock::now_ms;
 use crate::driver::Driver;
 use crate::engine::BodyStore;
 use crate::pool::Task;
 use crate::quota::{Most, Permit, Quota};
-use crate::topics::lock;
+use crate::sync::lock;
 
 /// Interval of looking for alarms and silent pullers.
 const LOOK: Duration = Duration::from_secs(5);
@@ -41,7 +39,6 @@ const BEGINNING: Most = Most { events: limits::MAIL_REGISTRATIONS_WAITING, bytes
 /// The mail of one dataset on this node.
 pub(crate) struct MailDispatcher {
     pub(crate) bodies: Bodies,
-    pub(super) pulls: Pulls,
     pub(crate) options: MailOptions,
     driver: Driver<Input>,
     events: Arc<Quota>,
@@ -73,7 +70,6 @@ impl MailDispatcher {
     ) -> Self {
         Self {
             bodies: Bodies::new(store, spilling, care.clone()),
-            pulls: Pulls::default(),
             machine: Mutex::new(Machine::new(options.times)),
             options,
             driver: Driver::new(limits::MAIL_QUEUE_ENTRIES, giving),
@@ -83,23 +79,6 @@ impl MailDispatcher {
             damaged: AtomicU64::new(0),
             fenced: AtomicU64::new(0),
             began: (Instant::now(), now_ms()),
-        }
-    }
-
-    /// Says what the tasks of mail do. They run as soon as there is any.
-    pub(crate) fn begin(&self, dataset: &Dataset) {
-        let (giving, mut dispatcher) = (dataset.clone(), None);
-        self.driver.task().begin(move || {
-            giving.post().driver.step(|arrivals| {
-                // What arrives is newer than what it begins with, or tells the same.
-                let begin = || Dispatcher::new(giving.clone());
-                dispatcher.get_or_insert_with(begin).turn(arrivals)
-            })
-        });
-        let spilling = dataset.clone();
-        self.bodies.spiller().begin(move || spilling.post().bodies.step());
-        if !dataset.state().mail.is_empty() {
-            self.driver.task().wake();
         }
     }
 
@@ -237,7 +216,6 @@ impl MailDispatcher {
     pub(crate) fn close(&self) {
         self.driver.close();
         self.bodies.close();
-        self.pulls.clear();
     }
 
     /// Milliseconds since 1970, as they were at the start and have passed since: a clock that is

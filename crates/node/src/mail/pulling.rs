@@ -11,11 +11,12 @@ use instep_model::mail::delivery::Event;
 use instep_model::registration::Generation;
 use tokio::sync::Notify;
 
+use super::port::Port;
 use super::words::{Answers, Nack, Reject};
 use super::{Answer, Answered, Delivery, MailError, Push, Registration};
-use crate::dataset::Dataset;
 use crate::quota::Quota;
-use crate::topics::{Subscriber, lock};
+use crate::sync::lock;
+use crate::topics::Subscriber;
 
 const IDLE: Duration = Duration::from_millis(limits::MAIL_PULL_IDLE_MS);
 
@@ -32,7 +33,7 @@ pub struct Pulled {
 
 /// The registrations of those who pull.
 #[derive(Default)]
-pub(super) struct Pulls(Mutex<HashMap<String, Puller>>);
+pub(crate) struct Pulls(Mutex<HashMap<String, Puller>>);
 
 /// Guard kept beside a registration for as long as it lasts: with it, whoever admits pullers counts
 /// them.
@@ -81,7 +82,8 @@ impl Pulls {
         drop(gone);
     }
 
-    pub(super) fn clear(&self) {
+    /// Removes all of them.
+    pub(crate) fn clear(&self) {
         let all = std::mem::take(&mut *lock(&self.0));
         drop(all);
     }
@@ -131,26 +133,25 @@ impl Pulls {
     }
 }
 
-impl Dataset {
+impl Port {
     /// Takes messages of a server, and waits for the first, at most until `over`. `let_in` is
     /// called unless the puller is known already.
     ///
     /// # Errors
     /// [`MailError::Fenced`] when another registration has taken over, and [`MailError::Busy`].
-    pub async fn pull(
+    pub(super) async fn pull(
         &self,
         server: &str,
         Pull { registration, max, wait }: Pull,
         let_in: impl FnOnce() -> Result<Kept, MailError>,
         over: impl Future<Output = ()>,
     ) -> Result<Pulled, MailError> {
-        self.keeps_mail()?;
         let puller = match registration {
             Some(generation) => self.puller(server, generation, let_in)?,
             None => {
                 let kept = let_in()?;
                 let registration = self.register(server.to_owned(), 0, None).await?;
-                self.post().pulls.put(server, Puller::new(registration, kept))
+                self.pulls().put(server, Puller::new(registration, kept))
             }
         };
         let mut turn = Turn::begin(puller, max)?;
@@ -159,7 +160,7 @@ impl Dataset {
         let until = began + wait;
         loop {
             if turn.take() {
-                self.post().pulls.remove(server, turn.pulled.registration);
+                self.pulls().remove(server, turn.pulled.registration);
                 return Err(MailError::Fenced);
             }
             // What waits for the server comes at once, if there is anything.
@@ -189,18 +190,17 @@ impl Dataset {
     /// # Errors
     /// [`MailError::NotRegistered`] when there was no such registration yet, and
     /// [`MailError::Refused`] and [`MailError::Busy`] when nothing of it was stored.
-    pub async fn answer_pulled(
+    pub(super) async fn answer_pulled(
         &self,
         server: &str,
         said: Answers,
     ) -> Result<Vec<Answered>, MailError> {
         let Answers { registration, ack, nack, reject, not } = said;
-        self.keeps_mail()?;
         let newest = self.state().mail.generation(server);
         if registration > newest {
             return Err(MailError::NotRegistered { generation: registration, newest });
         }
-        let quota = self.post().pulls.saw(server, registration);
+        let quota = self.pulls().saw(server, registration);
         // Before anything is stored: an answer is taken whole, or refused.
         let permit = self.post().permit(quota.as_ref(), not.len())?;
         let acks = ack.into_iter().map(|seq| (seq, Answer::Ack));
@@ -223,7 +223,7 @@ impl Dataset {
         generation: Generation,
         let_in: impl FnOnce() -> Result<Kept, MailError>,
     ) -> Result<Puller, MailError> {
-        self.post().pulls.find_or(server, generation, || {
+        self.pulls().find_or(server, generation, || {
             let kept = let_in()?;
             Ok(Puller::new(self.resume(server, generation)?, kept))
         })

@@ -12,13 +12,14 @@ use instep_model::mail::{Lease, Mail, MailOperation, RegistrationId, Status, out
 use instep_model::registration::Generation;
 use serde_json::{Value, json};
 
+use super::port::Port;
 use super::told::SharedOutbox;
 use super::words::{Which, Words, few};
 use super::{Answer, Answered, Delivery, MailError, Push, Reply};
-use crate::Node;
-use crate::dataset::{Dataset, now_ms};
+use crate::clock::now_ms;
 use crate::quota::{Permit, Quota};
-use crate::topics::{Subscriber, lock};
+use crate::sync::lock;
+use crate::topics::Subscriber;
 
 /// Reply to an event of a server, once its outcome is known.
 pub type Said = Pin<Box<dyn Future<Output = Result<Reply, MailError>> + Send>>;
@@ -26,7 +27,7 @@ pub type Said = Pin<Box<dyn Future<Output = Result<Reply, MailError>> + Send>>;
 /// A server's mail is given to whoever holds this, until another one registers for the same
 /// server. Dropping it leaves.
 pub struct Registration {
-    dataset: Dataset,
+    port: Port,
     server: Arc<str>,
     id: RegistrationId,
     pending: u64,
@@ -37,51 +38,18 @@ pub struct Registration {
     given: Arc<Mutex<Given>>,
 }
 
-impl Node {
-    /// The dataset that keeps mail, by its name or because it is the only one.
-    ///
-    /// # Errors
-    /// [`MailError`] when there is none, or several.
-    pub fn mail_of(&self, named: Option<&str>) -> Result<Dataset, MailError> {
-        if let Some(name) = named {
-            if self.why_unopened(name).is_some() {
-                return Err(MailError::Unavailable);
-            }
-            let dataset = self.dataset(name).ok_or(MailError::Unmatched)?;
-            dataset.keeps_mail()?;
-            return Ok(dataset);
-        }
-        let mut all = self.datasets().into_iter().filter(Dataset::has_mail);
-        match (all.next(), all.next()) {
-            (None, _) if !self.unopened().is_empty() => Err(MailError::Unavailable),
-            (None, _) => Err(MailError::Unmatched),
-            (Some(only), None) => Ok(only),
-            (Some(_), Some(_)) => Err(MailError::Which),
-        }
-    }
-}
-
-impl Registration {
-    /// The dataset whose mail is taken.
-    #[must_use]
-    pub fn dataset(&self) -> &Dataset {
-        &self.dataset
-    }
-}
-
-impl Dataset {
+impl Port {
     /// Registers for a server's mail in this dataset. Whoever took it before is told, and takes it
     /// no more.
     ///
     /// # Errors
     /// [`MailError`].
-    pub async fn register(
+    pub(super) async fn register(
         &self,
         server: String,
         credit: usize,
         have: Option<Vec<u64>>,
     ) -> Result<Registration, MailError> {
-        self.keeps_mail()?;
         let permit = self.post().permit_to_begin()?;
         let operation = MailOperation::Register { server: server.clone() };
         let receipt = self.commit(vec![Operation::Mail(operation)].into()).await?;
@@ -93,9 +61,9 @@ impl Dataset {
         let outbox = SharedOutbox::default();
         let id = number.at(generation);
         self.post().registered(id, (credit, have), outbox.clone(), permit);
-        let (dataset, server, given) = (self.clone(), server.into(), Arc::default());
+        let (port, server, given) = (self.clone(), server.into(), Arc::default());
         let quota = self.post().quota();
-        Ok(Registration { dataset, server, id, pending, outbox, quota, given })
+        Ok(Registration { port, server, id, pending, outbox, quota, given })
     }
 
     /// Goes on as the newest registration of a server, which pulled before it was silent for long
@@ -117,9 +85,9 @@ impl Dataset {
         let permit = self.post().permit_to_begin()?;
         let id = number.at(generation);
         self.post().resumed(id, outbox.clone(), permit);
-        let (dataset, server, given) = (self.clone(), server.into(), Arc::default());
+        let (port, server, given) = (self.clone(), server.into(), Arc::default());
         let quota = self.post().quota();
-        Ok(Registration { dataset, server, id, pending, outbox, quota, given })
+        Ok(Registration { port, server, id, pending, outbox, quota, given })
     }
 
     /// Takes in that a registration has not got messages that it was asked about; for each what
@@ -148,7 +116,7 @@ impl Dataset {
     ///
     /// # Errors
     /// [`MailError::Refused`] when nothing of it was stored.
-    pub async fn answer_mail(
+    pub(super) async fn answer_mail(
         &self,
         server: &Arc<str>,
         generation: Generation,
@@ -185,7 +153,7 @@ impl Registration {
     #[must_use]
     pub fn greeting(&self) -> Value {
         json!({
-            "dataset": self.dataset.name().as_str(), "server": &*self.server,
+            "dataset": self.port.name().as_str(), "server": &*self.server,
             "generation": self.id.generation, "pending": self.pending,
         })
     }
@@ -204,7 +172,7 @@ impl Registration {
                     // It was moved, or has ended, while it waited here: nobody gets it after that.
                     if self.is_its_own(&delivery) {
                         lock(&self.given).give(delivery.seq);
-                        self.dataset.post().date(&mut delivery);
+                        self.port.post().date(&mut delivery);
                         return Some(Push::Message(delivery));
                     }
                 }
@@ -219,13 +187,13 @@ impl Registration {
 
     /// Returns true if a message is still to be given to it.
     pub(super) fn is_its_own(&self, delivery: &Delivery) -> bool {
-        let state = self.dataset.state();
+        let state = self.port.state();
         state.mail.is_its_own(delivery.seq, self.id.server, delivery.route, now_ms())
     }
 
     /// Returns true if it is still to be asked about a message.
     pub(super) fn is_asked(&self, seq: u64) -> bool {
-        let message = self.dataset.state().mail.message(seq);
+        let message = self.port.state().mail.message(seq);
         message.is_some_and(|one| one.status == Status::Pending && one.server == self.id.server)
     }
 
@@ -235,9 +203,9 @@ impl Registration {
 
     /// True when more messages are pending than are given and not confirmed.
     pub(super) fn is_owed(&self) -> bool {
-        let state = self.dataset.state();
+        let state = self.port.state();
         let pending = state.mail.server(self.id.server).map_or(0, |server| server.pending);
-        pending > self.dataset.post().in_hand(self.id) as u64
+        pending > self.port.post().in_hand(self.id) as u64
     }
 
     /// Quota of its events.
@@ -247,7 +215,7 @@ impl Registration {
 
     /// Permits an event about so many messages.
     pub(super) fn permit(&self, messages: usize) -> Result<Permit, MailError> {
-        self.dataset.post().permit(Some(&self.quota), messages)
+        self.port.post().permit(Some(&self.quota), messages)
     }
 
     pub(super) fn happened(
@@ -255,7 +223,7 @@ impl Registration {
         permit: Option<Permit>,
         event: impl FnOnce(RegistrationId) -> Event,
     ) {
-        self.dataset.post().happened(event(self.id), permit);
+        self.port.post().happened(event(self.id), permit);
     }
 
     /// Takes what the server says of its messages: an event with a JSON object.
@@ -278,7 +246,7 @@ impl Registration {
                 Ok(self.answers(have, Answer::Ack, said))
             }
             Words::Started(which) => {
-                self.dataset.post().permit_work()?;
+                self.port.post().permit_work()?;
                 let Meant { seqs, .. } = self.meant(which)?;
                 let permit = self.permit(seqs.len())?;
                 let event = |registration| Event::Started { registration, seqs };
@@ -312,7 +280,7 @@ impl Registration {
 
     /// Returns outcomes of messages that are not changed: their state, or else `otherwise`.
     fn outcomes(&self, seqs: &[u64], otherwise: i64) -> Vec<Answered> {
-        let state = self.dataset.state();
+        let state = self.port.state();
         let say = |seq: &u64| {
             let outcome = standing(&state.mail, &self.server, *seq).unwrap_or(otherwise);
             Answered { seq: *seq, outcome }
@@ -322,14 +290,14 @@ impl Registration {
 
     /// Stores an answer for each message and returns the outcomes; `said` are known already.
     fn answers(&self, seqs: Vec<u64>, answer: Answer, said: Vec<Answered>) -> Said {
-        let (dataset, server) = (self.dataset.clone(), Arc::clone(&self.server));
+        let (port, server) = (self.port.clone(), Arc::clone(&self.server));
         let (generation, given) = (self.id.generation, Arc::clone(&self.given));
         let closed = lock(&given).answer(&seqs);
         Box::pin(async move {
             let mut all = Vec::with_capacity(seqs.len() + said.len());
             for some in seqs.chunks(limits::COMMIT_PROPOSALS) {
                 let answers = some.iter().map(|seq| (*seq, answer.clone()));
-                match dataset.answer_mail(&server, generation, answers).await {
+                match port.answer_mail(&server, generation, answers).await {
                     Ok(mut answered) => all.append(&mut answered),
                     Err(error) => {
                         // Nothing of it is stored: a range means these messages as before.
@@ -359,6 +327,6 @@ fn standing(mail: &Mail, server: &str, seq: u64) -> Option<i64> {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.dataset.post().left(self.id, Arc::clone(&self.outbox));
+        self.port.post().left(self.id, Arc::clone(&self.outbox));
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Task;
-use crate::topics::lock;
+use crate::sync::lock;
 
 /// Tick of a task that has no deadline.
 pub(super) const NEVER: u64 = u64::MAX;

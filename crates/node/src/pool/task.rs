@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::Step;
 use super::clock::NEVER;
 use super::threads::Threads;
-use crate::topics::lock;
+use crate::sync::lock;
 
 /// There may be something to do that no step has seen.
 const WOKEN: u8 = 1;

@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use std::sync::{Condvar, Mutex};
 
 use super::*;
-use crate::topics::lock;
+use crate::sync::lock;
 
 /// Longer than any test: what is to be seen is seen before, or the test hangs.
 const NEVER: Duration = Duration::from_secs(24 * 60 * 60);

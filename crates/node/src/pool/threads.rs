@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::Task;
 use super::clock::Clock;
 use super::task::Outcome;
-use crate::topics::lock;
+use crate::sync::lock;
 
 /// After a system that gave no thread is asked again.
 const AGAIN: Duration = Duration::from_secs(1);

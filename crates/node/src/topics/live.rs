@@ -3,13 +3,17 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
+use instep_model::live::LivePlace;
 use instep_model::presence::Presence;
 use instep_model::ring::{Cursor, Frame, Message};
+use instep_protocol::payload::live;
 use instep_protocol::payload::since::Since;
 
 use super::kept::Keep;
-use super::{Map, Subscriber, Subscription, Topic, TopicState, Topics, lock};
-use crate::live::{LiveJoined, LivePattern, LivePlace, Published};
+use super::{Map, Subscriber, Subscription, Topic, TopicState, Topics};
+use crate::live::LivePattern;
+use crate::sync::lock;
 
 pub(super) struct LiveState {
     pub(super) pattern: Arc<LivePattern>,
@@ -24,6 +28,39 @@ pub(super) struct LiveState {
     pub(super) told_at: u64,
     /// Place among the topics that are kept while nobody has joined.
     kept: Option<Keep>,
+}
+
+/// A join of a live topic.
+pub struct LiveJoined {
+    /// The joiner's place in the topic: in front of what it missed, if that is known.
+    pub subscription: Subscription,
+    /// The messages that follow are counted from here.
+    pub place: LivePlace,
+    /// The joiner said where it was.
+    pub resumes: bool,
+    /// True when no message is lost: the joiner gets all that it missed.
+    pub recovered: bool,
+    /// A message to send before all others.
+    pub last: Option<Arc<Frame>>,
+    /// Publish right on a socket, as the pattern has it.
+    pub anyone_publishes: bool,
+}
+
+impl LiveJoined {
+    /// The reply to the joiner, as JSON.
+    #[must_use]
+    pub fn reply(&self) -> Bytes {
+        live::Joined::new(&self.place, self.resumes, self.recovered).encode()
+    }
+}
+
+/// Reply to a publisher.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    /// Subscribers that had joined.
+    pub subscribers: usize,
+    /// The message's place; none when nobody had joined and nothing is kept.
+    pub place: Option<LivePlace>,
 }
 
 /// A message that was put on a ring.

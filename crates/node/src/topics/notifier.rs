@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::lock;
+use crate::sync::lock;
 
 /// Wakes a thread, if it sleeps, and keeps the marks of the topics that it should look at.
 pub struct Notifier {

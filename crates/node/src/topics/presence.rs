@@ -9,8 +9,9 @@ use instep_model::presence::{After, Announcement, Greeting, Presence, PresenceEr
 use instep_protocol::payload::frame;
 use serde_json::{Map, Value, json};
 
-use super::{Topic, TopicState, Topics, lock};
+use super::{Topic, TopicState, Topics};
 use crate::live::PresenceMode;
+use crate::sync::lock;
 
 /// Presence on a topic. Dropping it ends it.
 pub struct Present {

@@ -14,8 +14,8 @@ use instep_model::state::State;
 use super::LOOK;
 use super::dispatcher::Dispatcher;
 use super::settling::Sweeping;
-use crate::dataset::now_ms;
-use crate::topics::lock;
+use crate::clock::now_ms;
+use crate::sync::lock;
 
 /// State of the chores between two rounds.
 pub(super) struct Chores {
@@ -42,8 +42,8 @@ fn is_partial(receipt: &Receipt) -> bool {
 
 impl Dispatcher {
     pub(super) fn do_chores(&mut self) {
-        let dataset = self.dataset.clone();
-        let at = (&dataset, self.post().now());
+        let port = self.port.clone();
+        let at = (&port, self.post().now());
         self.chores.tending.end(at, is_partial);
         let is_due = self.is_due();
         let due = || if is_due { vec![MailOperation::Sweep] } else { vec![] };
@@ -51,7 +51,7 @@ impl Dispatcher {
         let now = Instant::now();
         if now >= self.chores.look_at {
             self.chores.look_at = now + LOOK;
-            self.post().pulls.forget_silent();
+            self.port.pulls().forget_silent();
             self.look_for_alarms();
             self.forget_idle(now);
         }
@@ -81,12 +81,12 @@ impl Dispatcher {
         if !over.is_empty() {
             // What is refused is found again by the next look.
             let forget = Operation::Mail(MailOperation::ForgetServers(over));
-            drop(self.dataset.propose(vec![forget].into()));
+            drop(self.port.propose(vec![forget].into()));
         }
     }
 
     fn is_due(&self) -> bool {
-        let (state, now) = (self.dataset.state(), now_ms());
+        let (state, now) = (self.port.state(), now_ms());
         // What is reckoned by a clock that was set back is reckoned anew by the next commit.
         let set_back = now.saturating_add(limits::CLOCK_BACK_MS) < state.time_ms;
         let is_due = |at| at <= now;
@@ -111,8 +111,8 @@ impl Dispatcher {
         if self.chores.tending.is_under_way() {
             return Some(look);
         }
-        let wait = |at: u64| at.saturating_sub(crate::dataset::now_ms());
-        let due = self.due_at(&self.dataset.state()).map(wait);
+        let wait = |at: u64| at.saturating_sub(crate::clock::now_ms());
+        let due = self.due_at(&self.port.state()).map(wait);
         due.map(|wait| look.max(now_ms.saturating_add(wait)))
     }
 
@@ -124,7 +124,7 @@ impl Dispatcher {
         let is_old = u128::from(oldest) > self.post().options.alarm_age.as_millis();
         let alarmed = unrouted > 0 || is_old;
         if alarmed != std::mem::replace(&mut self.chores.alarmed, alarmed) {
-            let dataset = self.dataset.name();
+            let dataset = self.port.name();
             match alarmed {
                 true => tracing::warn!(%dataset, unrouted, oldest_ms = oldest, "mail needs care"),
                 false => tracing::info!(%dataset, "mail needs no care any more"),

@@ -12,29 +12,49 @@ use instep_model::state::State;
 use super::chores::Chores;
 use super::settling::Unsettled;
 use super::{Input, LOOK, MailDispatcher};
-use crate::dataset::{Dataset, now_ms};
+use crate::clock::now_ms;
 use crate::engine::StoredBody;
+use crate::mail::port::Port;
 use crate::mail::told::{Delivery, Push, SharedOutbox};
-use crate::topics::lock;
+use crate::sync::lock;
 
 /// State of the task.
 pub(super) struct Dispatcher {
-    pub(super) dataset: Dataset,
+    pub(super) port: Port,
     pub(super) state: Arc<State>,
     pub(super) chores: Chores,
     pub(super) unsettled: Unsettled,
     outboxes: HashMap<RegistrationId, SharedOutbox>,
 }
 
+impl MailDispatcher {
+    /// Says what the tasks of mail do. They run as soon as there is any.
+    pub(crate) fn begin(port: &Port) {
+        let (giving, mut dispatcher) = (port.clone(), None);
+        port.post().driver.task().begin(move || {
+            giving.post().driver.step(|arrivals| {
+                // What arrives is newer than what it begins with, or tells the same.
+                let begin = || Dispatcher::new(giving.clone());
+                dispatcher.get_or_insert_with(begin).turn(arrivals)
+            })
+        });
+        let spilling = port.clone();
+        port.post().bodies.spiller().begin(move || spilling.post().bodies.step());
+        if !port.state().mail.is_empty() {
+            port.post().driver.task().wake();
+        }
+    }
+}
+
 impl Dispatcher {
-    pub(super) fn new(dataset: Dataset) -> Self {
-        let (state, chores) = (dataset.state(), Chores::new(Instant::now()));
+    pub(super) fn new(port: Port) -> Self {
+        let (state, chores) = (port.state(), Chores::new(Instant::now()));
         let (unsettled, outboxes) = (Unsettled::default(), HashMap::new());
-        Self { dataset, state, chores, unsettled, outboxes }
+        Self { port, state, chores, unsettled, outboxes }
     }
 
     pub(super) fn post(&self) -> &MailDispatcher {
-        self.dataset.post()
+        self.port.post()
     }
 
     /// Takes what has come, and does what is due. Returns the time until the next turn.
@@ -156,7 +176,7 @@ impl Dispatcher {
                 Some(StoredBody::Whole(body)) => body,
                 Some(StoredBody::Missing | StoredBody::Damaged) => {
                     // It may have ended since it was chosen.
-                    damaged.extend(is_pending(&self.dataset.state(), *seq).then_some(*seq));
+                    damaged.extend(is_pending(&self.port.state(), *seq).then_some(*seq));
                     continue;
                 }
                 // It is asked about when its lease ends, and given again.
@@ -184,7 +204,7 @@ impl Dispatcher {
     fn reject(&mut self, of: RegistrationId, damaged: Vec<u64>) {
         self.post().damaged.fetch_add(damaged.len() as u64, Ordering::Relaxed);
         tracing::error!(
-            dataset = %self.dataset.name(), ?damaged, "bodies of messages are damaged"
+            dataset = %self.port.name(), ?damaged, "bodies of messages are damaged"
         );
         for lease in self.holds(of, damaged) {
             let reason = "damaged: its body on disk is not what was stored".into();
@@ -209,7 +229,7 @@ impl Dispatcher {
         let read = |seq: &u64| match bodies.read(&[*seq]) {
             Ok(mut bodies) => bodies.pop(),
             Err(error) => {
-                let dataset = self.dataset.name();
+                let dataset = self.port.name();
                 tracing::warn!(%dataset, seq, %error, "a body cannot be read");
                 None
             }

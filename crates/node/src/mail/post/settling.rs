@@ -13,14 +13,14 @@ use instep_model::backoff::Backoff;
 use instep_model::commit::{Operation, Proposal, digest};
 use instep_model::limits;
 use instep_model::mail::{Lease, MailOperation, Status};
-use instep_model::owner::{Receipt, Refusal};
+use instep_model::owner::Receipt;
 use instep_model::registration::Generation;
 use instep_model::state::State;
 use instep_model::sweep::{Outcome, Sweep};
 use tokio::sync::oneshot;
 
 use super::dispatcher::Dispatcher;
-use crate::dataset::Dataset;
+use crate::mail::port::{Port, Proposed};
 
 /// Interval of looking for the answer to a proposal.
 const ANSWER_MS: u64 = limits::MAIL_TEND_MS;
@@ -31,7 +31,7 @@ const BACKOFF: Backoff =
 /// A sweep, and the answer that it waits for.
 pub(super) struct Sweeping {
     sweep: Sweep,
-    answer: Option<oneshot::Receiver<Result<Receipt, Refusal>>>,
+    answer: Option<Proposed>,
 }
 
 impl Sweeping {
@@ -43,7 +43,7 @@ impl Sweeping {
     /// `is_partial` says of a receipt whether there is more to do.
     pub(super) fn end(
         &mut self,
-        (dataset, now_ms): (&Dataset, u64),
+        (port, now_ms): (&Port, u64),
         is_partial: impl FnOnce(&Receipt) -> bool,
     ) -> Option<Receipt> {
         let answer = match self.answer.as_mut()?.try_recv() {
@@ -53,7 +53,7 @@ impl Sweeping {
         };
         self.answer = None;
         let outcome = match &answer {
-            None => Outcome::Refused { jitter: jitter(dataset, now_ms) },
+            None => Outcome::Refused { jitter: jitter(port, now_ms) },
             Some(receipt) if is_partial(receipt) => Outcome::Partial,
             Some(_) => Outcome::Done,
         };
@@ -64,7 +64,7 @@ impl Sweeping {
     /// Proposes the operations that are due, if it is time for them.
     pub(super) fn begin(
         &mut self,
-        (dataset, now_ms): (&Dataset, u64),
+        (port, now_ms): (&Port, u64),
         due: impl FnOnce() -> Vec<MailOperation>,
     ) {
         let mut operations = vec![];
@@ -76,10 +76,10 @@ impl Sweeping {
             return;
         }
         let operations: Vec<_> = operations.into_iter().map(Operation::Mail).collect();
-        match dataset.propose(Proposal::from(operations)) {
+        match port.propose(Proposal::from(operations)) {
             Ok(answer) => self.answer = Some(answer),
             Err(_) => {
-                let jitter = jitter(dataset, now_ms);
+                let jitter = jitter(port, now_ms);
                 self.sweep.ended(Outcome::Refused { jitter }, now_ms);
             }
         }
@@ -95,8 +95,8 @@ impl Sweeping {
 }
 
 /// Jitter of a dataset: those that are refused by the same disk come back one after the other.
-fn jitter(dataset: &Dataset, now_ms: u64) -> u64 {
-    digest(&[dataset.name().as_str().as_bytes(), &now_ms.to_le_bytes()].concat())
+fn jitter(port: &Port, now_ms: u64) -> u64 {
+    digest(&[port.name().as_str().as_bytes(), &now_ms.to_le_bytes()].concat())
 }
 
 /// Operations on messages that the owner has not settled, by message and generation.
@@ -121,8 +121,8 @@ impl Unsettled {
         (!self.waiting.is_empty()).then(|| self.sweeping.next_deadline(now_ms))
     }
 
-    fn settle(&mut self, dataset: &Dataset, now_ms: u64) {
-        if self.sweeping.end((dataset, now_ms), |_| true).is_some() {
+    fn settle(&mut self, port: &Port, now_ms: u64) {
+        if self.sweeping.end((port, now_ms), |_| true).is_some() {
             for settled in self.proposed.drain(..) {
                 self.waiting.remove(&settled);
             }
@@ -131,8 +131,8 @@ impl Unsettled {
             return;
         }
         let Self { waiting, proposed, sweeping } = self;
-        sweeping.begin((dataset, now_ms), || {
-            let state = dataset.state();
+        sweeping.begin((port, now_ms), || {
+            let state = port.state();
             waiting.retain(|(seq, _), operation| !is_moot(&state, *seq, operation));
             let some = waiting.iter().take(limits::MAIL_PUSH);
             let (keys, operations) = some.map(|(key, operation)| (*key, operation.clone())).unzip();
@@ -158,7 +158,7 @@ impl Dispatcher {
     /// Proposes what is not settled.
     pub(super) fn settle(&mut self) {
         let now_ms = self.post().now();
-        self.unsettled.settle(&self.dataset, now_ms);
+        self.unsettled.settle(&self.port, now_ms);
         let is_behind = self.unsettled.waiting.len() >= limits::MAIL_UNSETTLED;
         self.post().is_behind.store(is_behind, Ordering::Relaxed);
     }
