@@ -15,7 +15,7 @@ use instep_model::limits;
 /// When it cannot be read, is longer than [`limits::PRIVATE_FILE_BYTES`], or is no text in UTF-8,
 /// with its name.
 pub(crate) fn read(path: &Path) -> io::Result<Option<String>> {
-    match regular(path).and_then(|()| text(path)) {
+    match text(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         // It is known by its code.
@@ -24,8 +24,10 @@ pub(crate) fn read(path: &Path) -> io::Result<Option<String>> {
     }
 }
 
-/// Text of a regular file, of bounded length.
+/// Text of a regular file, of bounded length. Anything else is refused without being opened: a
+/// named pipe would wait for its writer.
 pub(crate) fn text(path: &Path) -> io::Result<String> {
+    regular(path)?;
     let bytes = path.metadata()?.len();
     if bytes > limits::PRIVATE_FILE_BYTES {
         let most = limits::PRIVATE_FILE_BYTES;

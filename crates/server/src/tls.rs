@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use instep_edge::{CertificateError, Certificates};
+use instep_embedded::real::regular;
 
 use crate::config::{Fault, TlsConfig};
 
@@ -59,12 +60,15 @@ pub(crate) async fn watch(certificates: Certificates, tls: TlsConfig, mut seen: 
     let mut told: Option<(State, String)> = None;
     loop {
         tokio::time::sleep(LOOK).await;
-        let now = state(&tls);
-        if now == seen {
+        // A file system that does not answer keeps no thread that serves clients.
+        let of = tls.clone();
+        let Ok((now, read)) = tokio::task::spawn_blocking(move || changed(&of, seen)).await else {
+            return;
+        };
+        let Some(exchanged) = read else {
             STALE.store(false, Ordering::Relaxed);
             continue;
-        }
-        let exchanged = read(certificate).and_then(|chain| Ok((chain, read(key)?)));
+        };
         let exchanged =
             exchanged.and_then(|(chain, secret)| Ok(certificates.exchange(&chain, &secret)?));
         match exchanged {
@@ -92,6 +96,17 @@ pub(crate) async fn watch(certificates: Certificates, tls: TlsConfig, mut seen: 
     }
 }
 
+/// The state of the files now, and what they say if it is another one.
+fn changed(tls: &TlsConfig, seen: State) -> (State, Option<Result<Pair, FileError>>) {
+    let now = state(tls);
+    let files = tls.files().filter(|_| now != seen);
+    let pair = files.map(|(certificate, key)| Ok((read(certificate)?, read(key)?)));
+    (now, pair)
+}
+
+/// Bytes of a certificate and of its key.
+type Pair = (Vec<u8>, Vec<u8>);
+
 /// Error of a file of the certificate or its key.
 #[derive(Debug, thiserror::Error)]
 enum FileError {
@@ -108,6 +123,8 @@ enum FileError {
 
 fn read(path: &Path) -> Result<Vec<u8>, FileError> {
     let failed = |error| FileError::Read { path: path.to_owned(), error };
+    // A named pipe would wait for its writer.
+    regular(path).map_err(failed)?;
     if path.metadata().map_err(failed)?.len() > FILE_BYTES {
         return Err(FileError::TooLong { path: path.to_owned() });
     }

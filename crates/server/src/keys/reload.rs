@@ -19,6 +19,7 @@ use instep_access::token::Tokens;
 use instep_access::{Access, Gate};
 use instep_edge::Door;
 use instep_model::limits;
+use tokio::task::JoinHandle;
 
 use super::{KeyFile, KeyFileError, add_those_of, declared_keys, read, read_or_nothing, rights};
 use crate::admin::AdminKey;
@@ -230,7 +231,14 @@ pub(crate) async fn watch(gate: Gate, door: Door, mut files: Files) {
     let mut steps = Steps::begin();
     loop {
         tokio::time::sleep(LOOK).await;
-        let changed = files.look(Instant::now()) == Looked::Changed;
+        // A file system that does not answer keeps no thread that serves clients.
+        let looking = tokio::task::spawn_blocking(move || {
+            let looked = files.look(Instant::now());
+            (files, looked)
+        });
+        let Some((seen, looked)) = answer(looking).await else { return };
+        files = seen;
+        let changed = looked == Looked::Changed;
         if changed {
             match files.access() {
                 Ok(access) => gate.exchange(access),
@@ -241,6 +249,18 @@ pub(crate) async fn watch(gate: Gate, door: Door, mut files: Files) {
         // Whose time the clock has overtaken is not known by what has passed.
         if steps.has_stepped() || changed {
             door.review();
+        }
+    }
+}
+
+/// Waits for a look at the files, and tells once if it takes long; none when the server ends.
+async fn answer<T>(mut looking: JoinHandle<T>) -> Option<T> {
+    let patience = Duration::from_millis(limits::KEYS_UNREAD_MS);
+    match tokio::time::timeout(patience, &mut looking).await {
+        Ok(looked) => looked.ok(),
+        Err(_) => {
+            tracing::error!("the disk with the files of keys does not answer; keys are as before");
+            looking.await.ok()
         }
     }
 }
@@ -337,6 +357,22 @@ mod tests {
         let claims = serde_json::json!({"sub": "ann", "exp": 1000});
         let claims = claims.as_object().unwrap();
         instep_access::token::sign_hs256(SECRET.as_bytes(), claims).unwrap()
+    }
+
+    #[test]
+    fn a_file_that_became_a_named_pipe_is_unreadable_and_is_not_waited_for() {
+        let mut fixture = Fixture::new();
+        let secret = fixture.directory.path().join("secret");
+        std::fs::remove_file(&secret).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&secret).status().unwrap().success());
+
+        assert_eq!((fixture.look(0), fixture.takes(&token())), (Looked::Same, true));
+        let failing = fixture.files.files[0].failing.as_ref().unwrap();
+        assert!(failing.problem.contains("is a named pipe"), "{}", failing.problem);
+
+        std::fs::remove_file(&secret).unwrap();
+        std::fs::write(&secret, SECRET).unwrap();
+        assert_eq!((fixture.look(1_000), fixture.takes(&token())), (Looked::Changed, true));
     }
 
     #[test]
