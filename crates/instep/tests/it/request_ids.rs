@@ -40,8 +40,9 @@ async fn a_line_of_the_log_names_the_connection_the_request_and_who_asks() {
     let before = format!("export RUST_LOG=instep=debug,instep_edge=debug; exec 2>'{}'", text(&log));
     let configuration = "[[table]]\ndataset = \"d\"\nname = \"t\"\n";
     let server = Server::serve_by_shell(directory.path(), configuration, (&before, "127.0.0.1:0"));
+    server.wait_until_ready();
     let known = server.json(&["dataset", "show", "d"]);
-    let ahead = known["position"].as_str().unwrap().replacen("-0000", "-9000", 1);
+    let ahead = known["position"].as_str().unwrap().replacen("-0000", "-1000", 1);
     let path = "/v1/datasets/d/tables/t/rows";
 
     let (_, problem) = ask(&server, &format!("{path}?at_least={ahead}"), Some("mine")).await;
@@ -51,7 +52,7 @@ async fn a_line_of_the_log_names_the_connection_the_request_and_who_asks() {
     let begun = std::time::Instant::now();
     let line = loop {
         let all = std::fs::read_to_string(&log).unwrap();
-        let found = all.lines().find(|line| line.contains("a request failed"));
+        let found = all.lines().find(|line| line.contains("failed request_id=mine"));
         match found {
             Some(line) => break line.to_owned(),
             None => assert!(begun.elapsed().as_secs() < 30, "no such line: {all}"),
