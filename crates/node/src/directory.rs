@@ -137,7 +137,7 @@ impl Directory {
     /// # Errors
     /// [`NodeError`] when the name is taken or the node is full.
     pub(crate) fn add(&self, dataset: Dataset, limit: usize) -> Result<(), NodeError> {
-        let patterns = topics_of(dataset.views().into_iter().map(|(view, _)| view));
+        let patterns = topics_of(&dataset);
         let mut datasets = self.change();
         let name = dataset.name().clone();
         if datasets.open.contains_key(&name) {
@@ -147,8 +147,8 @@ impl Directory {
             return Err(NodeError::TooMany { limit });
         }
         datasets.forget_unopened(&name);
-        for pattern in patterns {
-            datasets.shown.insert(&pattern.beginning().to_owned(), (name.clone(), pattern));
+        for pattern in &patterns {
+            datasets.shown.insert(pattern.beginning(), (name.clone(), pattern.clone()));
         }
         datasets.open.insert(name, dataset);
         Ok(())
@@ -158,7 +158,7 @@ impl Directory {
     pub(crate) fn remove(&self, name: &str) -> Option<Dataset> {
         let mut datasets = self.change();
         let removed = datasets.open.remove(name)?;
-        for pattern in topics_of(removed.views().into_iter().map(|(view, _)| view)) {
+        for pattern in topics_of(&removed) {
             datasets.shown.remove(pattern.beginning(), |(of, _)| of == removed.name());
         }
         Some(removed)
@@ -168,8 +168,8 @@ impl Directory {
     pub(crate) fn set_unopened(&self, name: Name, unopened: Unopened) {
         let mut datasets = self.change();
         datasets.forget_unopened(&name);
-        for pattern in topics_of(unopened.views.iter().cloned()) {
-            datasets.hidden.insert(&pattern.beginning().to_owned(), (name.clone(), pattern));
+        for View { topic, .. } in &unopened.views {
+            datasets.hidden.insert(topic.beginning(), (name.clone(), topic.clone()));
         }
         datasets.unopened.insert(name, Arc::new(unopened));
     }
@@ -233,8 +233,8 @@ impl Datasets {
     }
 }
 
-fn topics_of(views: impl Iterator<Item = View>) -> Vec<TopicPattern> {
-    views.map(|view| view.topic).collect()
+fn topics_of(dataset: &Dataset) -> Vec<TopicPattern> {
+    dataset.views().into_iter().map(|(view, _)| view.topic).collect()
 }
 
 /// The first dataset by name that shows rows on a topic.
