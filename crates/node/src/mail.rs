@@ -8,19 +8,20 @@ mod registration;
 mod requests;
 mod sending;
 mod told;
-mod words;
 
-use std::fmt::Write;
 use std::time::Duration;
 
 use bytes::Bytes;
 use instep_model::limits;
+use instep_model::mail::MailRules;
 use instep_model::mail::delivery::{Counts, Times};
 use instep_model::mail::kinds::is_server;
-use instep_model::mail::{Lease, MailOperation, MailRules, outcome};
 use instep_model::name::Name;
 use instep_model::owner::Refusal;
 use instep_model::registration::Generation;
+use instep_protocol::payload::mail::Outcomes;
+use instep_protocol::payload::mail::words::{self, WordsError};
+pub use instep_protocol::payload::mail::words::{Answer, Answers, Nack, Reject};
 use serde_json::Value;
 
 pub use self::bodies::BodyCounts;
@@ -31,7 +32,6 @@ pub use self::pulling::{Kept, Pull, Pulled};
 pub use self::registration::{Registration, Said};
 pub use self::sending::{QUEUE_PREFIX, Sent, SentMessage, letters};
 pub use self::told::{Delivery, Push};
-pub use self::words::{Answers, Nack, Reject};
 
 /// Prefix of the topics on which servers take their mail.
 pub const SERVER_PREFIX: &str = "server:";
@@ -108,6 +108,15 @@ pub enum MailError {
     Refused(#[from] Refusal),
 }
 
+impl From<WordsError> for MailError {
+    fn from(error: WordsError) -> Self {
+        match error {
+            WordsError::Bad(detail) => Self::Bad(detail),
+            WordsError::Event { event, known } => Self::Event { event, known },
+        }
+    }
+}
+
 impl MailError {
     /// The stable code that clients see.
     #[must_use]
@@ -178,38 +187,10 @@ impl RegisterParams {
         let have = said("have").map(|have| {
             let list = have.as_array().map(|list| list.iter().map(Value::as_u64).collect());
             let list: Option<Vec<u64>> = list.flatten();
-            words::few("have", list.ok_or_else(|| bad("have", "a list of numbers of messages"))?)
+            let list = list.ok_or_else(|| bad("have", "a list of numbers of messages"))?;
+            words::few("have", list).map_err(MailError::from)
         });
         Ok(Self { server, dataset: dataset.transpose()?, credit, have: have.transpose()? })
-    }
-}
-
-/// Answer of a server about one message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
-    /// Done.
-    Ack,
-    /// Not done now: it is given again later.
-    Nack {
-        /// Delay until the retry, in milliseconds.
-        delay_ms: u64,
-        /// True for a failed attempt, which counts.
-        failed: bool,
-    },
-    /// Never to be given again.
-    Reject {
-        /// Reason of the rejection.
-        reason: String,
-    },
-}
-
-impl Answer {
-    fn operation(self, lease: Lease) -> MailOperation {
-        match self {
-            Self::Ack => MailOperation::Ack(lease),
-            Self::Nack { delay_ms, failed } => MailOperation::Nack { lease, delay_ms, failed },
-            Self::Reject { reason } => MailOperation::Reject { lease, reason },
-        }
     }
 }
 
@@ -218,7 +199,7 @@ impl Answer {
 pub struct Answered {
     /// The message.
     pub seq: u64,
-    /// One of [`outcome`].
+    /// One of [`instep_model::mail::outcome`].
     pub outcome: i64,
 }
 
@@ -236,14 +217,6 @@ impl Reply {
     #[must_use]
     pub fn to_json(&self) -> Bytes {
         let Self::Answered(all) = self else { return Bytes::from_static(b"{}") };
-        let mut text = String::with_capacity(16 + 48 * all.len());
-        text.push_str("{\"outcomes\":[");
-        for (at, Answered { seq, outcome }) in all.iter().enumerate() {
-            let before = if at > 0 { "," } else { "" };
-            let word = outcome::word(*outcome);
-            let _ = write!(text, r#"{before}{{"seq":{seq},"outcome":"{word}"}}"#);
-        }
-        text.push_str("]}");
-        text.into()
+        Outcomes::new(all.iter().map(|one| (one.seq, one.outcome))).encode()
     }
 }

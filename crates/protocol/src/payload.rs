@@ -5,12 +5,13 @@
 //! what the reply to a join carries ([`join`]), what is pushed behind it and to a subscriber that
 //! fell off the ring ([`rows`]), and what the frames of a ring are ([`frame`]). What a joiner says
 //! is read by [`params`] and [`since`]; what it is refused with is a [`refusal`], and what it is
-//! told last stands in [`ended`].
+//! told last stands in [`ended`]. Words of [`mail`] are told to servers and read of them.
 
 pub mod ended;
 pub mod frame;
 pub mod join;
 pub mod live;
+pub mod mail;
 pub mod params;
 pub mod refusal;
 pub mod rows;

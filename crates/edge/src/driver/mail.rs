@@ -11,7 +11,7 @@ use instep_node::mail::{MailError, Push, RegisterParams, Registration, letters};
 use instep_node::{Dataset, Node, Subscriber};
 use instep_protocol::encode::Body;
 use instep_protocol::session::{Channel, ChannelId, Ending, Event, JoinOutcome, ReplyTo};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::refusal::Refusal;
 use super::role::{MailRole, Role};
@@ -158,11 +158,10 @@ impl SessionDriver {
     ) -> Option<ChannelId> {
         let node: &Node = edge.node();
         let subscription = node.topics().subscribe(channel.topic(), listener);
-        let greeting = match &*mail_role {
+        let response = match &*mail_role {
             MailRole::Server { registration, .. } => registration.greeting(),
-            MailRole::Sender { .. } => json!({}),
+            MailRole::Sender { .. } => Bytes::from_static(b"{}"),
         };
-        let response = Bytes::from(greeting.to_string());
         let outcome = JoinOutcome::Accepted { response };
         self.tell(Event::JoinAnswered { channel: channel.clone(), outcome }, edge.now(), actions);
         if !self.machine.is_joined(&channel) {

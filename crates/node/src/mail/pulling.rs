@@ -12,8 +12,7 @@ use instep_model::registration::Generation;
 use tokio::sync::Notify;
 
 use super::port::Port;
-use super::words::{Answers, Nack, Reject};
-use super::{Answer, Answered, Delivery, MailError, Push, Registration};
+use super::{Answer, Answered, Answers, Delivery, MailError, Nack, Push, Registration, Reject};
 use crate::quota::Quota;
 use crate::sync::lock;
 use crate::topics::Subscriber;

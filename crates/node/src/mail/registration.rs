@@ -5,16 +5,17 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
 use instep_model::commit::Operation;
 use instep_model::limits;
 use instep_model::mail::delivery::{Event, Given, Meant};
 use instep_model::mail::{Lease, Mail, MailOperation, RegistrationId, Status, outcome};
 use instep_model::registration::Generation;
-use serde_json::{Value, json};
+use instep_protocol::payload::mail::Registered;
+use instep_protocol::payload::mail::words::{Which, Words, few};
 
 use super::port::Port;
 use super::told::SharedOutbox;
-use super::words::{Which, Words, few};
 use super::{Answer, Answered, Delivery, MailError, Push, Reply};
 use crate::clock::now_ms;
 use crate::quota::{Permit, Quota};
@@ -126,7 +127,7 @@ impl Port {
         let mut answered = vec![];
         let operations = answers.into_iter().map(|(seq, answer)| {
             answered.push(Answered { seq, outcome: outcome::OK });
-            Operation::Mail(answer.operation(lease(seq)))
+            Operation::Mail(operation_of(answer, lease(seq)))
         });
         let operations: Vec<_> = operations.collect();
         if operations.is_empty() {
@@ -151,11 +152,10 @@ impl Registration {
 
     /// Greeting: the first message to a client that has registered.
     #[must_use]
-    pub fn greeting(&self) -> Value {
-        json!({
-            "dataset": self.port.name().as_str(), "server": &*self.server,
-            "generation": self.id.generation, "pending": self.pending,
-        })
+    pub fn greeting(&self) -> Bytes {
+        let (dataset, server) = (self.port.name().as_str(), &*self.server);
+        let (generation, pending) = (self.id.generation, self.pending);
+        Registered { dataset, generation, pending, server }.encode()
     }
 
     /// Wakes `listener` whenever there is something to be told.
@@ -309,6 +309,14 @@ impl Registration {
             all.extend(said);
             Ok(Reply::Answered(all))
         })
+    }
+}
+
+fn operation_of(answer: Answer, lease: Lease) -> MailOperation {
+    match answer {
+        Answer::Ack => MailOperation::Ack(lease),
+        Answer::Nack { delay_ms, failed } => MailOperation::Nack { lease, delay_ms, failed },
+        Answer::Reject { reason } => MailOperation::Reject { lease, reason },
     }
 }
 

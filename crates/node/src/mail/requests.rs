@@ -4,8 +4,7 @@ use std::io;
 
 use instep_model::mail::{MailRules, ServerNo};
 
-use super::words::Answers;
-use super::{Answered, Kept, MailCounts, MailError, Pull, Pulled, Registration};
+use super::{Answered, Answers, Kept, MailCounts, MailError, Pull, Pulled, Registration};
 use crate::dataset::Dataset;
 use crate::engine::StoredBody;
 use crate::node::Node;

@@ -1,10 +1,9 @@
-//! Events for a registration of a server, and the JSON of them.
+//! Events for a registration of a server.
 
-use std::fmt::Write;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde_json::{Value, json};
+use instep_protocol::payload::mail::{Message, Messages, Replaced};
 
 use crate::outbox::Outbox;
 
@@ -56,18 +55,11 @@ impl Push {
     /// The event, and its payload as JSON.
     #[must_use]
     pub fn event(&self) -> (&'static str, Bytes) {
-        let seqs = |seqs: &[u64]| Bytes::from(json!({"seqs": seqs}).to_string());
         match self {
             Self::Message(delivery) => ("message", delivery.to_json()),
-            Self::Ask(asked) => ("ask", seqs(asked)),
-            Self::Gone(gone) => ("gone", seqs(gone)),
-            Self::Replaced => {
-                let detail = "another registration of this server has taken over";
-                (
-                    "replaced",
-                    Bytes::from(json!({"reason": "replaced", "detail": detail}).to_string()),
-                )
-            }
+            Self::Ask(asked) => ("ask", Messages { seqs: asked }.encode()),
+            Self::Gone(gone) => ("gone", Messages { seqs: gone }.encode()),
+            Self::Replaced => ("replaced", Replaced::default().encode()),
         }
     }
 }
@@ -77,47 +69,10 @@ impl Delivery {
     #[must_use]
     pub fn to_json(&self) -> Bytes {
         let Self { seq, id, queue, to, attempt, lease_until, lease_ms, body, .. } = self;
-        // What else is in it has nothing that JSON would escape.
-        let to = Value::from(to.as_str());
-        let mut text = String::with_capacity(160 + body.len());
-        let _ = write!(
-            text,
-            r#"{{"seq":{seq},"id":"{id}","queue":"{queue}","to":{to},"attempt":{attempt},"#
-        );
-        let _ = write!(text, r#""lease_ms":{lease_ms},"lease_until":{lease_until},"body":"#);
-        let mut text = text.into_bytes();
-        text.extend_from_slice(body);
-        text.push(b'}');
-        text.into()
+        let (seq, attempt, lease_ms, lease_until) = (*seq, *attempt, *lease_ms, *lease_until);
+        Message { seq, id, queue, to, attempt, lease_ms, lease_until }.encode(body)
     }
 }
 
 /// Outbox of a registration.
 pub(crate) type SharedOutbox = Arc<Outbox<Push>>;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_message_is_json_with_its_body_as_it_was_sent() {
-        let message = Push::Message(Box::new(Delivery {
-            seq: 7,
-            id: "an id".into(),
-            queue: "mail".into(),
-            to: "org/\"42\"".into(),
-            route: 1,
-            attempt: 1,
-            lease_until: 9,
-            lease_ms: 9,
-            body: Bytes::from_static(br#"{"a":"}\""}"#),
-        }));
-
-        let (event, payload) = message.event();
-
-        let read: Value = serde_json::from_slice(&payload).unwrap();
-        assert_eq!(event, "message");
-        assert_eq!(read["body"], json!({"a": "}\""}));
-        assert_eq!((&read["seq"], &read["to"]), (&json!(7), &json!("org/\"42\"")));
-    }
-}

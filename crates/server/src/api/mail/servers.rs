@@ -285,7 +285,7 @@ pub(in crate::api) async fn answers(
     may_take(&caller, &name, id_of_server(&server))?;
     let dataset = dataset(&shared.node, &name)?;
     let server = server_of(&dataset, &server)?;
-    let said = Answers::read(&body.read().await?).map_err(refused)?;
+    let said = Answers::read(&body.read().await?).map_err(|error| refused(error.into()))?;
     may_take(&caller, &name, &server)?;
     let answered = dataset.answer_pulled(&server, said).await.map_err(refused)?;
     let outcome = |one: &Answered| AnswerOutcome { seq: one.seq, outcome: word(one.outcome) };

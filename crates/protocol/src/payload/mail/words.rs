@@ -1,20 +1,58 @@
-//! Words of a server about its messages (ack, nack, …). Every door reads them here, so a
-//! word has one meaning: unknown fields are refused, and numbers are whole ones.
+//! Words of a server about its messages (ack, nack, …). Every door reads them here, so a word has
+//! one meaning: unknown fields are refused, and numbers are whole ones.
 
 use instep_model::limits;
 use instep_model::registration::Generation;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::{Answer, MailError};
+/// Error in what a server says.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WordsError {
+    /// It is malformed.
+    #[error("{0}")]
+    Bad(String),
+    /// The event is unknown.
+    #[error("{event:?} is not {known}")]
+    Event {
+        /// Event that was sent.
+        event: String,
+        /// Events that are known.
+        known: &'static str,
+    },
+}
+
+/// Answer of a server about one message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// Done.
+    Ack,
+    /// Not done now: it is given again later.
+    Nack {
+        /// Delay until the retry, in milliseconds.
+        delay_ms: u64,
+        /// True for a failed attempt, which counts.
+        failed: bool,
+    },
+    /// Never to be given again.
+    Reject {
+        /// Reason of the rejection.
+        reason: String,
+    },
+}
 
 /// Event of a server about its messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Words {
+pub enum Words {
     /// Answer about each of these.
     Answer(Which, Answer),
     /// Reply to a query: those that have arrived, and those that have not.
-    Have { have: Vec<u64>, not: Vec<u64> },
+    Have {
+        /// Messages that have arrived.
+        have: Vec<u64>,
+        /// Messages that have not.
+        not: Vec<u64>,
+    },
     /// Start of work on these.
     Started(Which),
     /// Credit: messages that may be unconfirmed.
@@ -23,9 +61,11 @@ pub(super) enum Words {
 
 /// Messages one by one, or those of ranges.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Which {
-    pub(super) seqs: Vec<u64>,
-    pub(super) ranges: Vec<(u64, u64)>,
+pub struct Which {
+    /// Their numbers.
+    pub seqs: Vec<u64>,
+    /// The first and the last number of each range.
+    pub ranges: Vec<(u64, u64)>,
 }
 
 /// Negative acknowledgement: the message is to be given again later.
@@ -115,7 +155,10 @@ struct Window {
 
 impl Words {
     /// Reads an event and its payload.
-    pub(super) fn read(event: &str, text: &[u8]) -> Result<Self, MailError> {
+    ///
+    /// # Errors
+    /// [`WordsError`].
+    pub fn read(event: &str, text: &[u8]) -> Result<Self, WordsError> {
         match event {
             "ack" => read::<Only>(text)?.which().map(|which| Self::Answer(which, Answer::Ack)),
             "nack" => {
@@ -136,7 +179,7 @@ impl Words {
                 let Window { window } = read(text)?;
                 credit(window).map(Self::Credit)
             }
-            other => Err(MailError::Event {
+            other => Err(WordsError::Event {
                 event: other.to_owned(),
                 known: "ack, nack, reject, started, answer or credit",
             }),
@@ -148,56 +191,62 @@ impl Answers {
     /// Reads what is said over HTTP.
     ///
     /// # Errors
-    /// [`MailError::Bad`].
-    pub fn read(text: &[u8]) -> Result<Self, MailError> {
+    /// [`WordsError::Bad`].
+    pub fn read(text: &[u8]) -> Result<Self, WordsError> {
         let answers: Self = read(text)?;
         let Self { ack, nack, reject, not, .. } = &answers;
         if ack.len() + nack.len() + reject.len() + not.len() > limits::COMMIT_PROPOSALS {
             let most = limits::COMMIT_PROPOSALS;
-            return Err(MailError::Bad(format!("at most {most} messages at a time")));
+            return Err(WordsError::Bad(format!("at most {most} messages at a time")));
         }
         Ok(answers)
     }
 }
 
 impl Only {
-    fn which(self) -> Result<Which, MailError> {
+    fn which(self) -> Result<Which, WordsError> {
         let Self { seqs, ranges } = self;
         if seqs.is_none() && ranges.is_none() {
-            return Err(MailError::Bad("seqs: a list of numbers of messages is wanted".into()));
+            return Err(WordsError::Bad("seqs: a list of numbers of messages is wanted".into()));
         }
         let seqs = few("seqs", seqs.unwrap_or_default())?;
         let ranges = ranges.unwrap_or_default();
         if ranges.len() > limits::MAIL_CREDIT_MOST {
-            return Err(MailError::Bad(format!("ranges: at most {}", limits::MAIL_CREDIT_MOST)));
+            return Err(WordsError::Bad(format!("ranges: at most {}", limits::MAIL_CREDIT_MOST)));
         }
         if let Some((first, last)) = ranges.iter().find(|(first, last)| first > last) {
-            return Err(MailError::Bad(format!("ranges: {first} is behind {last}")));
+            return Err(WordsError::Bad(format!("ranges: {first} is behind {last}")));
         }
         Ok(Which { seqs, ranges })
     }
 }
 
-fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, MailError> {
-    instep_model::json::read_object(text).map_err(|error| MailError::Bad(error.to_string()))
+fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, WordsError> {
+    instep_model::json::read_object(text).map_err(|error| WordsError::Bad(error.to_string()))
 }
 
-/// A list of messages within the limit.
-pub(super) fn few(field: &str, seqs: Vec<u64>) -> Result<Vec<u64>, MailError> {
+/// Checks that a list of messages is within the limit.
+///
+/// # Errors
+/// [`WordsError::Bad`], with the field.
+pub fn few(field: &str, seqs: Vec<u64>) -> Result<Vec<u64>, WordsError> {
     let most = limits::MAIL_CREDIT_MOST;
-    match seqs.len() > most {
-        true => Err(MailError::Bad(format!("{field}: at most {most}"))),
-        false => Ok(seqs),
+    if seqs.len() > most {
+        return Err(WordsError::Bad(format!("{field}: at most {most}")));
     }
+    Ok(seqs)
 }
 
-/// A window within the limit.
-pub(super) fn credit(window: usize) -> Result<usize, MailError> {
+/// Checks that a window is within the limit.
+///
+/// # Errors
+/// [`WordsError::Bad`].
+pub fn credit(window: usize) -> Result<usize, WordsError> {
     let most = limits::MAIL_CREDIT_MOST;
-    match window > most {
-        true => Err(MailError::Bad(format!("credit: 0 to {most}"))),
-        false => Ok(window),
+    if window > most {
+        return Err(WordsError::Bad(format!("credit: 0 to {most}")));
     }
+    Ok(window)
 }
 
 #[cfg(test)]
