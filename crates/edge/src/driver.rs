@@ -211,6 +211,7 @@ impl SessionDriver {
         }
         match request {
             Request::Join { channel, params } => self.ask_join(channel, &params, edge, from),
+            Request::Enter { channel, join } => joining::wait(channel, join, edge),
             // Who publishes over Janus has joined nothing.
             Request::Push(push) if self.token().is_some() => {
                 Answer::Now(pushing::announce(push, &self.credential, edge))
@@ -266,7 +267,7 @@ impl SessionDriver {
         match completion {
             Completion::Allowed(channel, join) => {
                 let listener = listener(channel.topic());
-                self.enter(channel, &join, edge, &listener, actions)
+                self.enter(channel, join, edge, &listener, actions)
             }
             Completion::Entered(channel, mail_role) => {
                 let listener = listener(channel.topic());

@@ -165,6 +165,9 @@ pub const JOIN_CHUNK_BYTES: usize = 64 * 1024;
 pub const JOIN_ROWS: usize = 100_000;
 /// Bytes of rows that a join may bring at all.
 pub const JOIN_BYTES: usize = 16 * 1024 * 1024;
+/// Times that a join finds its dataset busy with an entry and waits for it, before it holds up the
+/// thread that serves it.
+pub const JOIN_TRIES: u8 = 16;
 /// Rows of one page over HTTP.
 pub const PAGE_ROWS: usize = 1_000;
 /// Channels joined on one socket.

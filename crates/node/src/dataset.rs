@@ -15,7 +15,6 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use instep_model::commit::Proposal;
-use instep_model::feed::{JoinRefusal, Joined};
 use instep_model::limits;
 use instep_model::log::{LogReader, ReadError};
 use instep_model::name::Name;
@@ -37,7 +36,7 @@ use crate::journals::{JournalRecords, Oldest};
 use crate::mail::{MailDispatcher, MailOptions, Pulls};
 use crate::pool::{Pool, Pools, Task};
 use crate::sync::lock;
-use crate::topics::{Subscriber, Subscription, Topics};
+use crate::topics::Topics;
 use appending::Appending;
 use backlog::Backlog;
 use housekeeping::Housekeeper;
@@ -49,6 +48,7 @@ mod backlog;
 mod closing;
 mod housekeeping;
 mod inbox;
+mod joining;
 mod mail;
 mod ownership;
 mod recovery;
@@ -437,45 +437,6 @@ impl Dataset {
     #[must_use]
     pub fn is_settled(&self) -> bool {
         self.0.hub.has_told(*self.0.head.borrow())
-    }
-
-    /// Joins a topic. What was acknowledged before is told to the joiner, not after it, if the
-    /// dataset is settled.
-    ///
-    /// # Errors
-    /// See [`JoinRefusal`].
-    pub fn join(
-        &self,
-        topic: &str,
-        since: Option<Option<Position>>,
-        listener: &Subscriber,
-    ) -> Result<(Joined, Subscription), JoinRefusal> {
-        self.0.hub.join(topic, since, listener)
-    }
-
-    /// The same as [`Dataset::catch_up`], for a thread that must not wait: none while subscribers
-    /// are being told of an entry.
-    ///
-    /// # Errors
-    /// See [`JoinRefusal`].
-    pub fn try_catch_up(
-        &self,
-        subscription: &mut Subscription,
-        since: Option<Position>,
-    ) -> Option<Result<Joined, JoinRefusal>> {
-        self.0.hub.try_catch_up(subscription, since)
-    }
-
-    /// Catches a subscriber up that fell off the ring: everything since `since`, by key.
-    ///
-    /// # Errors
-    /// See [`JoinRefusal`].
-    pub fn catch_up(
-        &self,
-        subscription: &mut Subscription,
-        since: Option<Position>,
-    ) -> Result<Joined, JoinRefusal> {
-        self.0.hub.catch_up(subscription, since)
     }
 
     /// Removal: ends the topics, so that nobody stays on one that another dataset may have next.

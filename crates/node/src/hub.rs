@@ -122,17 +122,37 @@ impl Hub {
         Ok((listing.make(), subscription))
     }
 
+    /// The same, for a thread that must not wait: none while the feed is busy.
+    pub(crate) fn try_join(
+        &self,
+        topic: &str,
+        since: Option<Option<Position>>,
+        listener: &Subscriber,
+    ) -> Option<Result<(Joined, Subscription), JoinRefusal>> {
+        let feed = self.free()?;
+        let listing =
+            if self.has_ended() { Err(JoinRefusal::Unmatched) } else { feed.list(topic, since) };
+        let found = listing.map(|listing| (listing, self.topics.subscribe(topic, listener)));
+        drop(feed);
+        Some(found.map(|(listing, subscription)| (listing.make(), subscription)))
+    }
+
+    /// The feed, unless somebody has it.
+    fn free(&self) -> Option<MutexGuard<'_, Feed>> {
+        match self.feed.try_lock() {
+            Ok(feed) => Some(feed),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
     /// Catches a subscriber up that fell off the ring; none while the feed is busy.
     pub(crate) fn try_catch_up(
         &self,
         subscription: &mut Subscription,
         since: Option<Position>,
     ) -> Option<Result<Joined, JoinRefusal>> {
-        let feed = match self.feed.try_lock() {
-            Ok(feed) => feed,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return None,
-        };
+        let feed = self.free()?;
         let listing = match self.has_ended() {
             true => Err(JoinRefusal::Unmatched),
             false => Self::skipped(&feed, subscription, since),

@@ -179,9 +179,41 @@ impl Node {
         since: &Since,
         listener: &Subscriber,
     ) -> Result<NodeJoined, JoinRefusal> {
+        self.join_by(topic, since, listener, |dataset| {
+            dataset.join(topic, since.position(), listener)
+        })
+    }
+
+    /// The same as [`Node::join`], for a thread that must not wait: none while subscribers of the
+    /// topic's dataset are being told of an entry.
+    ///
+    /// # Errors
+    /// See [`JoinRefusal`].
+    pub fn try_join(
+        &self,
+        topic: &str,
+        since: &Since,
+        listener: &Subscriber,
+    ) -> Option<Result<NodeJoined, JoinRefusal>> {
+        let mut is_busy = false;
+        let joined = self.join_by(topic, since, listener, |dataset| {
+            let tried = dataset.try_join(topic, since.position(), listener);
+            is_busy = tried.is_none();
+            tried.unwrap_or(Err(JoinRefusal::Unavailable))
+        });
+        (!is_busy).then_some(joined)
+    }
+
+    fn join_by(
+        &self,
+        topic: &str,
+        since: &Since,
+        listener: &Subscriber,
+        join: impl FnOnce(&Dataset) -> Result<(Joined, Subscription), JoinRefusal>,
+    ) -> Result<NodeJoined, JoinRefusal> {
         match self.0.directory.behind(topic) {
             Behind::Dataset(dataset) => {
-                let (joined, subscription) = dataset.join(topic, since.position(), listener)?;
+                let (joined, subscription) = join(&dataset)?;
                 Ok(NodeJoined::View { dataset, joined, subscription })
             }
             Behind::Live(pattern, generation) => {

@@ -80,6 +80,9 @@ async fn live_topics_do_not_wait_for_a_feed_that_is_busy_with_an_entry() {
         others.publish("room:a", "said", payload()).unwrap();
         let listener = Subscriber::Task(Arc::default());
         others.join("room:b", &Since::Nothing, &listener).map(drop).unwrap();
+        for topic in ["slow:1", "table:d/t"] {
+            assert!(others.try_join(topic, &Since::Nothing, &listener).is_none(), "{topic}");
+        }
         others.publish("room:b", "said", payload()).unwrap();
         assert!(others.is_live("room:c") && !others.is_live("slow:1"));
         assert!(busy.has_topic("slow:1") && busy.has_topic("table:d/t"));
@@ -94,6 +97,10 @@ async fn live_topics_do_not_wait_for_a_feed_that_is_busy_with_an_entry() {
     assert_eq!(caught_up, Ok(false), "nobody waits for the view");
     dataset.settled().await;
     assert!(dataset.is_settled());
+    for (topic, refused) in [("slow:1", None), ("d:1", Some(JoinRefusal::Unmatched))] {
+        let tried = node.try_join(topic, &Since::Nothing, &listener).expect("nothing is told");
+        assert_eq!(tried.map(drop).err(), refused, "{topic}");
+    }
     tokio::task::spawn_blocking(move || dataset.close()).await.unwrap();
 }
 

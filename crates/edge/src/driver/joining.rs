@@ -20,7 +20,7 @@ use super::presence::{Joiner, PresenceHandle};
 use super::refusal::Refusal;
 use super::rest::Rest;
 use super::role::Role;
-use super::{Actions, Answer, Completion, Joined, SessionDriver};
+use super::{Actions, Answer, Completion, Joined, Request, SessionDriver};
 use crate::rules::JoinRequest;
 use crate::state::EdgeState;
 
@@ -92,16 +92,36 @@ fn ask(channel: Channel, params: Value, join: Box<Joiner>, edge: &EdgeState) -> 
     }))
 }
 
+/// Waits until the dataset behind a topic has told of the entry that it is busy with.
+pub(super) fn wait(channel: Channel, join: Box<Joiner>, edge: &EdgeState) -> Answer {
+    let node = edge.node().clone();
+    Answer::Later(Box::pin(async move {
+        node.settled(channel.topic()).await;
+        Completion::Allowed(channel, join)
+    }))
+}
+
 impl SessionDriver {
-    /// Joins the topic and answers, then tells what did not fit the answer.
+    /// Joins the topic and answers, then tells what did not fit the answer. While the dataset is
+    /// busy with an entry, that is waited for instead: others are served by the same thread.
     pub(super) fn enter(
         &mut self,
         channel: Channel,
-        join: &Joiner,
+        mut join: Box<Joiner>,
         edge: &EdgeState,
         listener: &Subscriber,
         actions: &mut Actions,
     ) -> Option<ChannelId> {
+        let (node, since) = (edge.node(), &join.params.since);
+        let tried = match join.tries {
+            limits::JOIN_TRIES.. => Some(node.join(channel.topic(), since, listener)),
+            _ => node.try_join(channel.topic(), since, listener),
+        };
+        let Some(joined) = tried else {
+            join.tries += 1;
+            actions.requests.push_back(Request::Enter { channel, join });
+            return None;
+        };
         let (topic, now) = (channel.topic(), edge.now());
         let refuse = |driver: &mut Self, refusal: &Refusal, actions: &mut Actions| {
             edge.refusals().count(refusal.reason());
@@ -109,7 +129,7 @@ impl SessionDriver {
             let outcome = JoinOutcome::Refused { response };
             driver.tell(Event::JoinAnswered { channel, outcome }, now, actions);
         };
-        let joined = match edge.node().join(topic, &join.params.since, listener) {
+        let joined = match joined {
             Ok(joined) => joined,
             Err(refused) => {
                 refuse(self, &Refusal::Topic((**topic).into(), refused), actions);
@@ -132,7 +152,7 @@ impl SessionDriver {
             NodeJoined::Live(joined) => {
                 // The Janus wire has no word for who is there.
                 let presence = match self.machine.is_channels() {
-                    true => PresenceHandle::take(joined.subscription.topic(), join, edge),
+                    true => PresenceHandle::take(joined.subscription.topic(), &join, edge),
                     false => Ok(None),
                 };
                 let presence = match presence {

@@ -33,6 +33,8 @@ pub(crate) struct Joiner {
     key: Option<String>,
     /// Address of the client.
     from: Option<IpAddr>,
+    /// Times that the dataset was busy when it was about to join.
+    pub(super) tries: u8,
 }
 
 /// A joiner's seat on a topic that keeps presence. With it goes who sits there.
@@ -82,7 +84,7 @@ impl Joiner {
             true => format!("token:{subject}"),
             false => subject.to_owned(),
         });
-        Self { key: proven.or_else(claimed), params, from: None }
+        Self { key: proven.or_else(claimed), params, from: None, tries: 0 }
     }
 }
 

@@ -53,6 +53,8 @@ impl Completion {
 pub(crate) enum Request {
     /// Join to be allowed.
     Join { channel: Channel, params: Bytes },
+    /// Join that was allowed, and found its dataset busy with an entry.
+    Enter { channel: Channel, join: Box<Joiner> },
     /// Push to be answered.
     Push(PushRequest),
 }
@@ -68,14 +70,16 @@ pub(crate) struct PushRequest {
 impl Request {
     pub(crate) fn channel(&self) -> &Channel {
         match self {
-            Self::Join { channel, .. } => channel,
+            Self::Join { channel, .. } | Self::Enter { channel, .. } => channel,
             Self::Push(push) => &push.channel,
         }
     }
 
     pub(super) fn refused(self, reason: Refusal) -> Completion {
         match self {
-            Self::Join { channel, .. } => Completion::Refused(channel, reason),
+            Self::Join { channel, .. } | Self::Enter { channel, .. } => {
+                Completion::Refused(channel, reason)
+            }
             Self::Push(push) => Completion::Answered(push.reply_to, Err(reason)),
         }
     }

@@ -97,12 +97,23 @@ pub async fn follow(http: &Http, topic: &str, request: Request) -> Result<Body, 
         let request = JoinRequest { topic: topic.to_owned(), params };
         rule(node.clone(), request).await.map_err(Refused::Rule)?;
     }
-    node.settled(topic).await;
     let waker = Arc::new(Notify::new());
     let listener = Subscriber::Task(Arc::clone(&waker));
-    // It was asked before; since then it may have been lost.
-    edge.may(&credential, Action::Join, topic, false).map_err(Refused::Right)?;
-    let joined = node.join(topic, &join.params.since, &listener).map_err(Refused::Topic)?;
+    let mut tries = 0;
+    let joined = loop {
+        node.settled(topic).await;
+        // It was asked before; since then it may have been lost.
+        edge.may(&credential, Action::Join, topic, false).map_err(Refused::Right)?;
+        let since = &join.params.since;
+        let tried = match tries {
+            limits::JOIN_TRIES.. => Some(node.join(topic, since, &listener)),
+            _ => node.try_join(topic, since, &listener),
+        };
+        match tried {
+            Some(joined) => break joined.map_err(Refused::Topic)?,
+            None => tries += 1,
+        }
+    };
     let mut reader = Reader::new(joined, &join, form, edge)?;
     if let Some(begin) = form.begin() {
         reader.out.push_front(begin);
