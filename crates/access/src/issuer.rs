@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::claims::seconds;
 use crate::refusal::Refusal;
+pub use crate::verifier::TokenKeyError;
 use crate::verifier::{KeySet, Verifier};
 
 /// An issuer of tokens.
@@ -67,15 +68,15 @@ impl Issuer {
     /// Adds keys. Returns a sentence for each key of a set that was skipped, with the reason.
     ///
     /// # Errors
-    /// A sentence that says what is wrong with them.
-    pub fn add(&mut self, source: KeySource<'_>) -> Result<Vec<String>, String> {
+    /// [`TokenKeyError`].
+    pub fn add(&mut self, source: KeySource<'_>) -> Result<Vec<String>, TokenKeyError> {
         let found = match source {
             KeySource::Secret(secret) => Verifier::from_secret(secret)?.into(),
             KeySource::Pem(pem) => Verifier::from_pem(pem)?.into(),
             KeySource::Jwks(json) => KeySet::from_json(json)?,
         };
         if self.verifiers.len() + found.verifiers.len() > limits::TOKEN_KEYS {
-            return Err(format!("more than {} keys for tokens", limits::TOKEN_KEYS));
+            return Err(TokenKeyError::TooMany { limit: limits::TOKEN_KEYS });
         }
         self.verifiers.extend(found.verifiers);
         Ok(found.skipped)

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use instep_model::limits;
+use instep_model::name::{Name, NameError};
 use ring::digest;
 use serde::{Deserialize, Serialize};
 
@@ -48,15 +49,34 @@ pub struct KeyError {
     pub problem: String,
 }
 
-/// A key made of 32 random bytes, and what to keep of it.
+/// Error in the name of a key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeyNameError {
+    /// A text that is no name.
+    #[error("the name {name:?} {error}")]
+    Form {
+        /// The text.
+        name: String,
+        /// Reason.
+        error: NameError,
+    },
+    /// The name of the admin key.
+    #[error("the name {name:?} is that of the admin key")]
+    Admin {
+        /// The name.
+        name: String,
+    },
+}
+
+/// Makes a key of 32 random bytes, and its declaration, which has only the digest.
 ///
 /// # Errors
-/// A sentence that says what is wrong with the name.
+/// [`KeyNameError`].
 pub fn make(
     name: &str,
     roles: Vec<String>,
     random: [u8; 32],
-) -> Result<(String, KeyDeclaration), String> {
+) -> Result<(String, KeyDeclaration), KeyNameError> {
     check_name(name)?;
     let key = format!("{PREFIX}{name}_{}", hex(&random));
     let sha256 = hex(&digest(&key));
@@ -76,7 +96,7 @@ impl Keys {
     pub fn add(&mut self, declaration: &KeyDeclaration) -> Result<(), KeyError> {
         let refuse = |field, problem| KeyError { field, problem };
         let KeyDeclaration { name, sha256, roles } = declaration;
-        check_name(name).map_err(|problem| refuse("name", problem))?;
+        check_name(name).map_err(|error| refuse("name", error.to_string()))?;
         let wanted = || refuse("sha256", "64 hexadecimal digits are wanted".into());
         let digest = from_hex(sha256).ok_or_else(wanted)?;
         if roles.len() > limits::ROLES {
@@ -116,12 +136,10 @@ impl Keys {
 }
 
 /// A name of a key: 1 to 64 of `a-z 0-9 _ -`, and not that of the admin key.
-fn check_name(name: &str) -> Result<(), String> {
-    instep_model::name::Name::new(name).map_err(|error| format!("the name {name:?} {error}"))?;
-    match name {
-        ADMIN => Err(format!("the name {name:?} is that of the admin key")),
-        _ => Ok(()),
-    }
+fn check_name(name: &str) -> Result<(), KeyNameError> {
+    let owned = || name.to_owned();
+    Name::new(name).map_err(|error| KeyNameError::Form { name: owned(), error })?;
+    if name == ADMIN { Err(KeyNameError::Admin { name: owned() }) } else { Ok(()) }
 }
 
 fn digest(key: &str) -> [u8; 32] {

@@ -30,19 +30,35 @@ enum Known {
     Below(String),
 }
 
+/// Error in a list of names.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NamesError {
+    /// Too many entries.
+    #[error("at most {limit}")]
+    TooMany {
+        /// The limit.
+        limit: usize,
+    },
+    /// An entry that is no host name.
+    #[error("{text:?} is not a host name such as instep.example")]
+    Form {
+        /// The entry.
+        text: String,
+    },
+}
+
 impl Names {
     /// Reads a list such as `instep.example` or `*.example`. `is_private` is a server that is
     /// reached from its own machine only.
     ///
     /// # Errors
-    /// A sentence that names the entry and says what is wrong with it.
-    pub fn parse(list: &[String], origins: &Origins, is_private: bool) -> Result<Self, String> {
+    /// [`NamesError`].
+    pub fn parse(list: &[String], origins: &Origins, is_private: bool) -> Result<Self, NamesError> {
         if list.len() > limits::ORIGINS {
-            return Err(format!("at most {}", limits::ORIGINS));
+            return Err(NamesError::TooMany { limit: limits::ORIGINS });
         }
         let parse = |text: &String| {
-            Known::parse(text)
-                .ok_or_else(|| format!("{text:?} is not a host name such as instep.example"))
+            Known::parse(text).ok_or_else(|| NamesError::Form { text: text.clone() })
         };
         let mut own = list.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
         own.extend(origins.hosts().filter_map(|host| Known::parse(&host)));

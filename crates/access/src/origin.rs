@@ -34,19 +34,34 @@ enum Allowed {
     },
 }
 
+/// Error in a list of origins.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OriginError {
+    /// Too many entries.
+    #[error("at most {limit}")]
+    TooMany {
+        /// The limit.
+        limit: usize,
+    },
+    /// An entry in another form.
+    #[error("{text:?} is not *, SCHEME://HOST, SCHEME://HOST:PORT or SCHEME://*.HOST")]
+    Form {
+        /// The entry.
+        text: String,
+    },
+}
+
 impl Origins {
     /// Reads a list such as `https://example.com`, `https://*.example.com` or `*`.
     ///
     /// # Errors
-    /// A sentence that names the entry and says what is wrong with it.
-    pub fn parse(list: &[String]) -> Result<Self, String> {
+    /// [`OriginError`].
+    pub fn parse(list: &[String]) -> Result<Self, OriginError> {
         if list.len() > limits::ORIGINS {
-            return Err(format!("at most {}", limits::ORIGINS));
+            return Err(OriginError::TooMany { limit: limits::ORIGINS });
         }
         let parse = |text: &String| {
-            Allowed::parse(text).ok_or_else(|| {
-                format!("{text:?} is not *, SCHEME://HOST, SCHEME://HOST:PORT or SCHEME://*.HOST")
-            })
+            Allowed::parse(text).ok_or_else(|| OriginError::Form { text: text.clone() })
         };
         list.iter().map(parse).collect::<Result<_, _>>().map(Self)
     }
@@ -159,7 +174,7 @@ fn is_loopback(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn origins(list: &[&str]) -> Result<Origins, String> {
+    fn origins(list: &[&str]) -> Result<Origins, OriginError> {
         Origins::parse(&list.iter().map(|&text| text.to_owned()).collect::<Vec<_>>())
     }
 
@@ -215,7 +230,7 @@ mod tests {
         for bad in
             ["", "example.com", "https://", "https://a/b", "https://*", "https://a.*.b", "**"]
         {
-            assert!(origins(&[bad]).unwrap_err().contains("SCHEME"), "{bad}");
+            assert!(origins(&[bad]).unwrap_err().to_string().contains("SCHEME"), "{bad}");
         }
         assert!(Origins::parse(&vec!["*".to_owned(); limits::ORIGINS + 1]).is_err());
     }

@@ -32,6 +32,43 @@ enum Part {
     Capture(String),
 }
 
+/// Error in a pattern.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PatternError {
+    /// No text.
+    #[error("is empty")]
+    Empty,
+    /// Over the limit.
+    #[error("is {bytes} bytes long, the limit is {limit}")]
+    TooLong {
+        /// Its length.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// A `*` before the end.
+    #[error("'*' stands only at the end")]
+    Star,
+    /// A `}` without a `{`.
+    #[error("a '}}' closes nothing")]
+    Unopened,
+    /// A `{` without a `}`.
+    #[error("a '{{' is not closed")]
+    Unclosed,
+    /// A placeholder followed by text that belongs to no other part.
+    #[error("{{{name}}} ends the pattern, or ':' or '/' follows it")]
+    NoSeparator {
+        /// Name of the placeholder.
+        name: String,
+    },
+    /// A placeholder with other characters than a name has.
+    #[error("the placeholder {{{name}}} is not made of letters, digits and '_'")]
+    Placeholder {
+        /// Its name.
+        name: String,
+    },
+}
+
 /// Captures: the texts that the placeholders of a pattern stood for, by name.
 pub type Captures = BTreeMap<String, String>;
 
@@ -39,24 +76,23 @@ impl Pattern {
     /// Reads a pattern.
     ///
     /// # Errors
-    /// A sentence that says what is wrong with it.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    /// [`PatternError`].
+    pub fn parse(text: &str) -> Result<Self, PatternError> {
         if text.is_empty() {
-            return Err("is empty".into());
+            return Err(PatternError::Empty);
         }
         if text.len() > limits::PATTERN_BYTES {
-            let (bytes, limit) = (text.len(), limits::PATTERN_BYTES);
-            return Err(format!("is {bytes} bytes long, the limit is {limit}"));
+            return Err(PatternError::TooLong { bytes: text.len(), limit: limits::PATTERN_BYTES });
         }
         let Names { text, is_open } = Names::of(text);
         if text.contains('*') {
-            return Err("'*' stands only at the end".into());
+            return Err(PatternError::Star);
         }
         let (mut parts, mut read) = (Vec::new(), Parts::of(text));
         while let Some(part) = read.next() {
-            let name = match part.map_err(|unclosed| unclosed.to_string())? {
+            let name = match part.map_err(|_| PatternError::Unclosed)? {
                 pattern::Part::Text(text) if text.contains('}') => {
-                    return Err("a '}' closes nothing".into());
+                    return Err(PatternError::Unopened);
                 }
                 pattern::Part::Text(text) => {
                     parts.push(Part::Text(text.to_owned()));
@@ -67,7 +103,7 @@ impl Pattern {
             parts.push(placeholder(name)?);
             let is_last = read.rest().is_empty() && !is_open;
             if !is_last && !read.rest().starts_with(SEPARATORS) {
-                return Err(format!("{{{name}}} ends the pattern, or ':' or '/' follows it"));
+                return Err(PatternError::NoSeparator { name: name.to_owned() });
             }
         }
         Ok(Self { parts, open: is_open })
@@ -109,7 +145,7 @@ impl Pattern {
     }
 }
 
-fn placeholder(name: &str) -> Result<Part, String> {
+fn placeholder(name: &str) -> Result<Part, PatternError> {
     if name == "sub" {
         return Ok(Part::Claim(name.to_owned()));
     }
@@ -119,7 +155,7 @@ fn placeholder(name: &str) -> Result<Part, String> {
     };
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     if name.is_empty() || !name.chars().all(word) {
-        return Err(format!("the placeholder {{{name}}} is not made of letters, digits and '_'"));
+        return Err(PatternError::Placeholder { name: name.to_owned() });
     }
     Ok(if claim { Part::Claim(name.to_owned()) } else { Part::Capture(name.to_owned()) })
 }

@@ -20,7 +20,7 @@ use crate::issuer::Issuer;
 use crate::principal::{Principal, token_name};
 use crate::refusal::Refusal;
 use crate::rights::GrantDeclaration;
-use crate::verifier;
+use crate::verifier::{self, TokenKeyError};
 
 /// Verification of tokens: the issuers whose tokens are taken.
 #[derive(Debug, Clone, Default)]
@@ -114,8 +114,8 @@ pub(crate) fn is_token(text: &str) -> bool {
 /// Signs claims with a secret, for development and tests.
 ///
 /// # Errors
-/// A sentence, when the secret is too short.
-pub fn sign_hs256(secret: &[u8], claims: &Fields) -> Result<String, String> {
+/// [`TokenKeyError`] of the secret.
+pub fn sign_hs256(secret: &[u8], claims: &Fields) -> Result<String, TokenKeyError> {
     let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256","typ":"JWT"}"#);
     let claims = URL_SAFE_NO_PAD.encode(Value::Object(claims.clone()).to_string());
     let message = format!("{header}.{claims}");
@@ -136,7 +136,7 @@ fn principal(mut claims: Fields, prefix: &str) -> Result<Principal, Refusal> {
     }
     // Rights and conditions see the subject as everything else does.
     claims.insert("sub".to_owned(), Value::String(subject.clone()));
-    let roles = roles(&claims).map_err(invalid)?;
+    let roles = roles(&claims).map_err(|error| invalid(error.to_string()))?;
     let rights: Vec<GrantDeclaration> = match claims.get("rights") {
         None => vec![],
         Some(rights) => serde_json::from_value(rights.clone())
@@ -152,22 +152,31 @@ fn principal(mut claims: Fields, prefix: &str) -> Result<Principal, Refusal> {
     Ok(Principal::token(&subject, roles, claims, own))
 }
 
+/// Error in the roles of a token.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+enum RolesError {
+    #[error("its roles are no list of texts")]
+    Form,
+    #[error("it has more than {limit} roles")]
+    TooMany { limit: usize },
+}
+
 /// The claims `roles`, a list, and `role`, one.
-fn roles(claims: &Fields) -> Result<BTreeSet<String>, String> {
+fn roles(claims: &Fields) -> Result<BTreeSet<String>, RolesError> {
     let mut roles = BTreeSet::new();
     let all = match claims.get("roles") {
         None => &[][..],
         Some(Value::Array(roles)) => roles,
-        Some(_) => return Err("its roles are no list of texts".into()),
+        Some(_) => return Err(RolesError::Form),
     };
     for role in all.iter().chain(claims.get("role")) {
         match role {
             Value::String(role) => roles.insert(role.clone()),
-            _ => return Err("its roles are no list of texts".into()),
+            _ => return Err(RolesError::Form),
         };
     }
     if roles.len() > limits::ROLES {
-        Err(format!("it has more than {} roles", limits::ROLES))
+        Err(RolesError::TooMany { limit: limits::ROLES })
     } else {
         Ok(roles)
     }

@@ -10,6 +10,7 @@
 //!
 //! A key of a JWKS that names its algorithm (`alg`) takes only that one.
 
+mod error;
 mod jwks;
 mod pem;
 
@@ -19,6 +20,7 @@ use ring::rsa::PublicKeyComponents;
 use ring::signature::{self, RsaParameters, UnparsedPublicKey};
 use ring::{digest, hmac};
 
+pub use error::TokenKeyError;
 pub(crate) use jwks::KeySet;
 
 /// Bytes of a public key of Ed25519.
@@ -56,36 +58,36 @@ impl Verifier {
     }
 
     /// A secret that tokens are signed with, from a file.
-    pub(crate) fn from_secret(secret: &[u8]) -> Result<Self, String> {
+    pub(crate) fn from_secret(secret: &[u8]) -> Result<Self, TokenKeyError> {
         let secret = secret.trim_ascii();
         // A public key must not become a secret by a slip of configuration.
         if secret.starts_with(b"-----BEGIN") || secret.starts_with(b"{") {
-            return Err("this is a public key or a key set, not a secret".into());
+            return Err(TokenKeyError::NoSecret);
         }
         Self::hs256(secret)
     }
 
-    fn hs256(secret: &[u8]) -> Result<Self, String> {
+    fn hs256(secret: &[u8]) -> Result<Self, TokenKeyError> {
         if secret.len() < limits::TOKEN_SECRET_BYTES {
             let (bytes, least) = (secret.len(), limits::TOKEN_SECRET_BYTES);
-            return Err(format!("a secret of {bytes} bytes; {least} are the least"));
+            return Err(TokenKeyError::ShortSecret { bytes, least });
         }
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
         Ok(Self::new("HS256", secret, Key::Hs256(key)))
     }
 
-    fn ed25519(key: &[u8]) -> Result<Self, String> {
+    fn ed25519(key: &[u8]) -> Result<Self, TokenKeyError> {
         if key.len() != ED25519_BYTES {
-            return Err(format!("a key of Ed25519 has {ED25519_BYTES} bytes"));
+            return Err(TokenKeyError::Ed25519Length { bytes: ED25519_BYTES });
         }
         let parsed = UnparsedPublicKey::new(&signature::ED25519 as _, key.to_vec());
         Ok(Self::new("EdDSA", key, Key::EdDsa(parsed)))
     }
 
     /// A key of P-256: 4, and both coordinates.
-    fn p256(point: &[u8]) -> Result<Self, String> {
+    fn p256(point: &[u8]) -> Result<Self, TokenKeyError> {
         if point.len() != 1 + 2 * P256_BYTES || point[0] != 4 {
-            return Err("a key of P-256 is a point that is not compressed".into());
+            return Err(TokenKeyError::P256Point);
         }
         let parsed =
             UnparsedPublicKey::new(&signature::ECDSA_P256_SHA256_FIXED as _, point.to_vec());
@@ -93,18 +95,15 @@ impl Verifier {
     }
 
     /// A key of RSA, by its modulus and exponent.
-    fn rsa(n: &[u8], e: &[u8]) -> Result<Self, String> {
+    fn rsa(n: &[u8], e: &[u8]) -> Result<Self, TokenKeyError> {
         let (n, e) = (without_zeros(n), without_zeros(e));
         let range = limits::TOKEN_RSA_BITS_LEAST..=limits::TOKEN_RSA_BITS_MOST;
         if !range.contains(&bits(n)) || !is_odd(n) {
-            let (least, most) = (range.start(), range.end());
-            let bits = bits(n);
-            return Err(format!(
-                "an RSA key of {bits} bits; odd, from {least} to {most} are taken"
-            ));
+            let (least, most) = (*range.start(), *range.end());
+            return Err(TokenKeyError::RsaModulus { bits: bits(n), least, most });
         }
         if bits(e) < 2 || bits(e) > RSA_EXPONENT_BITS || !is_odd(e) {
-            return Err(format!("an RSA exponent is odd, from 3 to {RSA_EXPONENT_BITS} bits"));
+            return Err(TokenKeyError::RsaExponent { most: RSA_EXPONENT_BITS });
         }
         let key = PublicKeyComponents { n: n.to_vec(), e: e.to_vec() };
         let length = (n.len() as u64).to_be_bytes();
@@ -151,10 +150,10 @@ impl std::fmt::Debug for Verifier {
 }
 
 /// Signs with a secret, by HS256.
-pub(crate) fn sign(secret: &[u8], message: &[u8]) -> Result<impl AsRef<[u8]>, String> {
+pub(crate) fn sign(secret: &[u8], message: &[u8]) -> Result<impl AsRef<[u8]>, TokenKeyError> {
     match Verifier::from_secret(secret)?.key {
         Key::Hs256(key) => Ok(hmac::sign(&key, message)),
-        Key::EdDsa(_) | Key::Es256(_) | Key::Rsa(_) => Err("this is no secret".into()),
+        Key::EdDsa(_) | Key::Es256(_) | Key::Rsa(_) => Err(TokenKeyError::NoSecret),
     }
 }
 

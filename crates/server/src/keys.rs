@@ -37,11 +37,8 @@ pub struct KeyFile {
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// The name cannot be that of a key.
-    #[error("{problem}")]
-    Name {
-        /// Description of the fault.
-        problem: String,
-    },
+    #[error(transparent)]
+    Name(#[from] key::KeyNameError),
     /// There is a key of that name.
     #[error("there is a key {name:?} already; remove it first")]
     Taken {
@@ -135,8 +132,7 @@ impl KeyFile {
     pub fn create(&self, name: &str, roles: Vec<String>) -> Result<String, KeyError> {
         let mut random = [0; 32];
         getrandom::fill(&mut random).map_err(KeyError::Random)?;
-        let (key, declaration) =
-            key::make(name, roles, random).map_err(|problem| KeyError::Name { problem })?;
+        let (key, declaration) = key::make(name, roles, random)?;
         let mut keys = self.list()?;
         if keys.iter().any(|known| known.name == name) {
             return Err(KeyError::Taken { name: name.to_owned() });

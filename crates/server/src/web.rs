@@ -42,10 +42,10 @@ pub(crate) struct Reader(Option<HeaderValue>);
 impl Web {
     pub(crate) fn new(config: &Config) -> Result<Self, Fault> {
         let origins = Origins::parse(&config.origins);
-        let origins = origins.map_err(|problem| Fault::new("origins", problem))?;
+        let origins = origins.map_err(|error| Fault::new("origins", error.to_string()))?;
         let is_private = config.http.ip().is_loopback() && config.tls.files().is_none();
         let names = Names::parse(&config.names, &origins, is_private)
-            .map_err(|problem| Fault::new("names", problem))?;
+            .map_err(|error| Fault::new("names", error.to_string()))?;
         Ok(Self { names, origins, is_tls: config.tls.files().is_some() })
     }
 

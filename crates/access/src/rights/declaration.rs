@@ -87,7 +87,7 @@ pub(crate) enum Who {
 impl RightDeclaration {
     pub(crate) fn compile(&self, at: usize) -> Result<Right, RightError> {
         let error = |key, problem| RightError { at, key, spot: None, problem };
-        let who = Who::parse(&self.who).map_err(|problem| error("who", problem))?;
+        let who = Who::parse(&self.who).map_err(|wrong| error("who", wrong.to_string()))?;
         let when = self.when.as_deref().map(|source| Expression::compile(source, VARIABLES));
         let when = when.transpose().map_err(|ExpressionError { spot, message }| RightError {
             spot: Some(spot),
@@ -157,15 +157,22 @@ fn tables_of(texts: &[String]) -> Result<Vec<Pattern>, (&'static str, String)> {
     }
 }
 
+/// Error in the `who` of a right.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not anyone, anonymous, token, role:NAME or key:NAME")]
+struct WhoError {
+    text: String,
+}
+
 impl Who {
-    fn parse(text: &str) -> Result<Self, String> {
+    fn parse(text: &str) -> Result<Self, WhoError> {
         match (text, text.split_once(':')) {
             ("anyone", _) => Ok(Self::Anyone),
             ("anonymous", _) => Ok(Self::Anonymous),
             ("token", _) => Ok(Self::Token),
             (_, Some(("role", name))) if !name.is_empty() => Ok(Self::Role(name.to_owned())),
             (_, Some(("key", name))) if !name.is_empty() => Ok(Self::Key(name.to_owned())),
-            _ => Err(format!("{text:?} is not anyone, anonymous, token, role:NAME or key:NAME")),
+            _ => Err(WhoError { text: text.to_owned() }),
         }
     }
 }

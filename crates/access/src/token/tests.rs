@@ -208,7 +208,7 @@ fn issuer_and_audience_are_those_that_are_asked_for() {
 
 #[test]
 fn secrets_that_can_be_guessed_and_files_without_keys_are_refused() {
-    let add = |source: KeySource<'_>| Issuer::default().add(source).unwrap_err();
+    let add = |source: KeySource<'_>| Issuer::default().add(source).unwrap_err().to_string();
 
     assert!(add(KeySource::Secret(b"short\n")).contains("32"));
     assert!(

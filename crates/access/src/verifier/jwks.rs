@@ -11,7 +11,7 @@ use jsonwebtoken::jwk::{
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{P256_BYTES, Verifier};
+use super::{P256_BYTES, TokenKeyError, Verifier};
 
 /// The keys of a set.
 #[derive(Debug, Default)]
@@ -28,9 +28,8 @@ struct Document {
 
 impl KeySet {
     /// The keys of a set in JSON.
-    pub(crate) fn from_json(json: &str) -> Result<Self, String> {
-        let set: Document =
-            serde_json::from_str(json).map_err(|error| format!("no JWKS: {error}"))?;
+    pub(crate) fn from_json(json: &str) -> Result<Self, TokenKeyError> {
+        let set: Document = serde_json::from_str(json).map_err(TokenKeyError::NoSet)?;
         let mut found = Self::default();
         for (at, key) in set.keys.into_iter().enumerate() {
             let id = key["kid"].as_str().map(|id| format!(" ({id:?})")).unwrap_or_default();
@@ -40,12 +39,12 @@ impl KeySet {
             }
         }
         match found.verifiers.len() {
-            0 => Err(match found.skipped.first() {
-                Some(first) => format!("no key for signatures in this JWKS; {first}"),
-                None => "no key in this JWKS".into(),
+            0 => Err(match found.skipped.into_iter().next() {
+                Some(first) => TokenKeyError::UselessSet { first },
+                None => TokenKeyError::EmptySet,
             }),
             count if count > limits::TOKEN_KEYS => {
-                Err(format!("{count} keys, at most {}", limits::TOKEN_KEYS))
+                Err(TokenKeyError::LargeSet { count, limit: limits::TOKEN_KEYS })
             }
             _ => Ok(found),
         }
@@ -59,8 +58,8 @@ impl From<Verifier> for KeySet {
 }
 
 impl Verifier {
-    fn from_jwk(key: Value) -> Result<Self, String> {
-        let jwk: Jwk = serde_json::from_value(key).map_err(|error| error.to_string())?;
+    fn from_jwk(key: Value) -> Result<Self, TokenKeyError> {
+        let jwk: Jwk = serde_json::from_value(key).map_err(TokenKeyError::NoKey)?;
         let only = algorithm_of(&jwk.common)?;
         let verifier = match &jwk.algorithm {
             AlgorithmParameters::OctetKey(key) => Self::hs256(&decode("k", &key.value)?),
@@ -70,37 +69,35 @@ impl Verifier {
             AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => {
                 let (x, y) = (decode("x", &key.x)?, decode("y", &key.y)?);
                 if x.len() != P256_BYTES || y.len() != P256_BYTES {
-                    return Err(format!("x and y of P-256 have {P256_BYTES} bytes"));
+                    return Err(TokenKeyError::P256Coordinates { bytes: P256_BYTES });
                 }
                 Self::p256(&[&[4], &*x, &y].concat())
             }
             AlgorithmParameters::RSA(key) => {
                 Self::rsa(&decode("n", &key.n)?, &decode("e", &key.e)?)
             }
-            _ => Err("kty is none of oct, RSA, EC (P-256) and OKP (Ed25519)".into()),
+            _ => Err(TokenKeyError::KeyType),
         }?;
         match only {
-            Some(only) if !verifier.takes(only) => {
-                Err(format!("alg {only:?} is not taken with its kty"))
-            }
+            Some(only) if !verifier.takes(only) => Err(TokenKeyError::AlgorithmOfAnother(only)),
             _ => Ok(Self { id: jwk.common.key_id, only, ..verifier }),
         }
     }
 }
 
 /// The algorithm that a key names, if any, once it is known to be for checking signatures.
-fn algorithm_of(key: &CommonParameters) -> Result<Option<Algorithm>, String> {
+fn algorithm_of(key: &CommonParameters) -> Result<Option<Algorithm>, TokenKeyError> {
     if key.public_key_use.as_ref().is_some_and(|of| *of != PublicKeyUse::Signature) {
-        return Err("use is not sig".into());
+        return Err(TokenKeyError::Use);
     }
     let operations = key.key_operations.as_ref();
     if operations.is_some_and(|all| !all.contains(&KeyOperations::Verify)) {
-        return Err("key_ops are without verify".into());
+        return Err(TokenKeyError::Operations);
     }
     let named = key.key_algorithm.map(Algorithm::try_from).transpose();
-    named.map_err(|_| "alg is of no signature that is taken".into())
+    named.map_err(|_| TokenKeyError::Algorithm)
 }
 
-fn decode(name: &str, text: &str) -> Result<Vec<u8>, String> {
-    URL_SAFE_NO_PAD.decode(text).map_err(|_| format!("{name} is not base64url"))
+fn decode(field: &'static str, text: &str) -> Result<Vec<u8>, TokenKeyError> {
+    URL_SAFE_NO_PAD.decode(text).map_err(|_| TokenKeyError::Base64 { field })
 }

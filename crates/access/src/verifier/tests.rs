@@ -51,7 +51,7 @@ fn signed(token: &str) -> Signed {
     Signed { algorithm, message: message.to_owned(), signature }
 }
 
-fn only_key(jwk: &Value) -> Result<Verifier, String> {
+fn only_key(jwk: &Value) -> Result<Verifier, TokenKeyError> {
     let mut set = KeySet::from_json(&json!({"keys": [jwk]}).to_string())?;
     Ok(set.verifiers.pop().unwrap())
 }
@@ -137,7 +137,7 @@ fn a_key_that_names_its_algorithm_takes_no_other() {
     assert!(!named.verifies(rs256.algorithm, rs256.message.as_bytes(), &rs256.signature));
     for alg in ["HS256", "ES256", "EdDSA", "RSA-OAEP", "none", "RS1"] {
         jwk["alg"] = json!(alg);
-        assert!(only_key(&jwk).unwrap_err().contains("alg"), "{alg}");
+        assert!(only_key(&jwk).unwrap_err().to_string().contains("alg"), "{alg}");
     }
 }
 
@@ -148,7 +148,7 @@ fn rsa_keys_that_are_too_small_too_large_or_odd_are_refused() {
         n[0] >>= 8 * n.len() - bits;
         n
     };
-    let refused = |n: &[u8], e: &[u8]| Verifier::rsa(n, e).unwrap_err();
+    let refused = |n: &[u8], e: &[u8]| Verifier::rsa(n, e).unwrap_err().to_string();
 
     assert!(Verifier::rsa(&modulus(2048), &[3]).is_ok());
     assert!(Verifier::rsa(&modulus(8192), &[1, 0, 1]).is_ok());
@@ -165,7 +165,7 @@ fn rsa_keys_that_are_too_small_too_large_or_odd_are_refused() {
         assert!(refused(&modulus(2048), e).contains("exponent"), "{e:?}");
     }
     assert!(Verifier::rsa(&modulus(2048), &[1, 0, 0, 0, 1]).is_ok(), "33 bits");
-    assert!(Verifier::from_pem(SMALL).unwrap_err().contains("1024 bits"));
+    assert!(Verifier::from_pem(SMALL).unwrap_err().to_string().contains("1024 bits"));
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn what_is_no_public_key_in_pem_is_refused() {
     let mislabeled = PKCS1.replace("RSA PUBLIC", "PUBLIC");
 
     for pem in [&*cut, &private, &mislabeled, "", "-----BEGIN PUBLIC KEY-----"] {
-        assert!(Verifier::from_pem(pem).unwrap_err().contains("in PEM"), "{pem}");
+        assert!(Verifier::from_pem(pem).unwrap_err().to_string().contains("in PEM"), "{pem}");
     }
 }
 
@@ -224,7 +224,7 @@ fn keys_of_a_set_that_are_not_understood_are_skipped_and_told() {
 
 #[test]
 fn a_set_without_a_key_or_with_too_many_is_refused() {
-    let refused = |json: &str| KeySet::from_json(json).unwrap_err();
+    let refused = |json: &str| KeySet::from_json(json).unwrap_err().to_string();
     let secret = json!({"kty": "oct", "k": URL_SAFE_NO_PAD.encode([7; 32])});
     let keys = vec![secret; limits::TOKEN_KEYS + 1];
 
