@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use instep_model::view::TopicPattern;
+use instep_model::view::{TopicPattern, TopicPatternError};
 use instep_node::Node;
 use serde_json::Value;
 
@@ -49,8 +49,8 @@ pub enum ChannelError {
     Pattern {
         /// The pattern.
         pattern: String,
-        /// Description of the fault.
-        problem: String,
+        /// Its fault.
+        problem: TopicPatternError,
     },
 }
 

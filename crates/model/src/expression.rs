@@ -325,7 +325,7 @@ fn read(source: &str, variables: &[&str]) -> Result<(IdedExpr, u64), ExpressionE
         }
     }
     if let Err(why) = pattern::check(&mut tree) {
-        return refuse(Spot::of(source, source.find("matches").unwrap_or(0)), why);
+        return refuse(Spot::of(source, source.find("matches").unwrap_or(0)), why.to_string());
     }
     let nodes = metered::meter(&mut tree);
     Ok((tree, nodes))

@@ -6,24 +6,25 @@
 //! visible any more, and does both when it moves from one topic to another.
 
 mod overlap;
+mod topic;
 
 use std::fmt;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::expression::{
     CelValue, EvaluationError, Expression, ExpressionError, Meter, Spot, from_fields,
 };
 use crate::limits;
 use crate::name::{Key, Name};
-use crate::pattern::{self, Parts};
 use crate::reserved;
 use crate::row::{Fields, Row};
 use crate::state::Tables;
 
 pub use self::overlap::{find_alike, find_shared};
+pub use self::topic::{TopicPattern, TopicPatternError};
 
 /// Raised when the same declaration comes to mean something else: positions that readers were given
 /// under the old meaning are of no use then.
@@ -194,13 +195,13 @@ impl View {
                 Some(project)
             }
         };
-        check_event(&declaration.event).map_err(|problem| refuse("event", problem))?;
+        check_event(&declaration.event).map_err(|error| refuse("event", error.to_string()))?;
         let ViewDeclaration { filter, announce_when, .. } = declaration;
         Ok(Self {
             name: declaration.name.clone(),
             table: declaration.table.clone(),
             topic: TopicPattern::parse(&declaration.topic)
-                .map_err(|problem| refuse("topic", problem))?,
+                .map_err(|error| refuse("topic", error.to_string()))?,
             event: declaration.event.as_str().into(),
             definition: json!([filter, declaration.project, announce_when]).to_string(),
             kind: Kind::Declared {
@@ -222,9 +223,10 @@ impl View {
         event: &str,
         see: impl Fn(&RowContext<'_>) -> Option<Visible> + Send + Sync + 'static,
     ) -> Result<Self, ViewError> {
-        let refuse = |field: &str, problem| ViewError::new(&name, field, problem);
-        check_event(event).map_err(|problem| refuse("event", problem))?;
-        let topic = TopicPattern::parse(topic).map_err(|problem| refuse("topic", problem))?;
+        let refuse = |field: &str, problem: String| ViewError::new(&name, field, problem);
+        check_event(event).map_err(|error| refuse("event", error.to_string()))?;
+        let topic =
+            TopicPattern::parse(topic).map_err(|error| refuse("topic", error.to_string()))?;
         let (event, kind) = (event.into(), Kind::Native(Arc::new(see)));
         Ok(Self { name, table, topic, event, kind, definition: "native".to_owned() })
     }
@@ -365,112 +367,24 @@ impl fmt::Debug for View {
     }
 }
 
-fn check_event(event: &str) -> Result<(), String> {
+/// Error in the event of a view.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+enum EventError {
+    #[error("is empty")]
+    Empty,
+    #[error("is {bytes} bytes long, the limit is {limit}")]
+    TooLong { bytes: usize, limit: usize },
+    #[error("the name is reserved")]
+    Reserved,
+}
+
+fn check_event(event: &str) -> Result<(), EventError> {
     let limit = limits::EVENT_BYTES;
     match event.len() {
-        0 => Err("is empty".into()),
-        bytes if bytes > limit => Err(format!("is {bytes} bytes long, the limit is {limit}")),
-        _ if reserved::is_event(event) => Err("the name is reserved".into()),
+        0 => Err(EventError::Empty),
+        bytes if bytes > limit => Err(EventError::TooLong { bytes, limit }),
+        _ if reserved::is_event(event) => Err(EventError::Reserved),
         _ => Ok(()),
-    }
-}
-
-/// A topic with placeholders, such as `product:{product_id}`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TopicPattern {
-    parts: Vec<Part>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Part {
-    Text(String),
-    Field(String),
-}
-
-impl TopicPattern {
-    /// Reads a pattern.
-    ///
-    /// # Errors
-    /// A sentence that says what is wrong with it.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let mut parts: Vec<Part> = Vec::new();
-        for part in Parts::of(text) {
-            parts.push(match part.map_err(|unclosed| unclosed.to_string())? {
-                pattern::Part::Text(text) => Part::Text(text.to_owned()),
-                pattern::Part::Placeholder(_) if matches!(parts.last(), Some(Part::Field(_))) => {
-                    return Err("two placeholders need text between them".into());
-                }
-                pattern::Part::Placeholder("") => return Err("a placeholder is empty".into()),
-                pattern::Part::Placeholder(field) => Part::Field(field.to_owned()),
-            });
-        }
-        match parts.first() {
-            Some(Part::Text(text)) if reserved::is_topic(text) => {
-                Err("the prefix is reserved".into())
-            }
-            Some(Part::Text(_)) => Ok(Self { parts }),
-            _ => Err("begins with no text".into()),
-        }
-    }
-
-    /// The topic of a row; none when a field is missing, no text or integer, or when the topic
-    /// would be too long or one of the server's own.
-    fn fill(&self, key: &Key, fields: &Fields) -> Option<String> {
-        let mut topic = String::new();
-        for part in &self.parts {
-            match part {
-                Part::Text(text) => topic.push_str(text),
-                Part::Field(name) if name == "key" => topic.push_str(key.as_str()),
-                Part::Field(name) => match fields.get(name)? {
-                    Value::String(text) => topic.push_str(text),
-                    Value::Number(number) if !number.is_f64() => {
-                        topic.push_str(&number.to_string());
-                    }
-                    _ => return None,
-                },
-            }
-        }
-        (topic.len() <= limits::TOPIC_BYTES && !reserved::is_topic(&topic)).then_some(topic)
-    }
-
-    /// True when the pattern could produce `topic`.
-    #[must_use]
-    pub fn matches(&self, topic: &str) -> bool {
-        let mut rest = topic;
-        let mut open = false;
-        let last = self.parts.len().saturating_sub(1);
-        for (at, part) in self.parts.iter().enumerate() {
-            let text = match part {
-                Part::Field(_) => {
-                    open = true;
-                    continue;
-                }
-                Part::Text(text) => text.as_str(),
-            };
-            // The first place is the best one, but the last text stands at the end.
-            let behind = if !open {
-                rest.strip_prefix(text)
-            } else if at == last {
-                rest.strip_suffix(text).filter(|value| !value.is_empty()).map(|_| "")
-            } else {
-                let value = rest.chars().next().map_or(0, char::len_utf8);
-                rest[value..].split_once(text).map(|(_, behind)| behind)
-            };
-            match behind {
-                Some(behind) => (rest, open) = (behind, false),
-                None => return false,
-            }
-        }
-        open != rest.is_empty() && !reserved::is_topic(topic)
-    }
-}
-
-impl fmt::Display for TopicPattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.parts.iter().try_for_each(|part| match part {
-            Part::Text(text) => f.write_str(text),
-            Part::Field(field) => write!(f, "{{{field}}}"),
-        })
     }
 }
 

@@ -22,21 +22,34 @@ pub(super) struct Pattern {
     steps: u64,
 }
 
+/// Error in the pattern of a call of `matches`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum PatternError {
+    #[error("the pattern takes more than {limit} bytes")]
+    TooLarge { limit: usize },
+    #[error("the pattern does not read: {0}")]
+    Syntax(String),
+    #[error("the pattern cannot be used: {0}")]
+    Unusable(String),
+    #[error("the pattern of matches must be a text that is written down")]
+    Computed,
+}
+
 thread_local! {
     static COMPILED: RefCell<BTreeMap<String, Arc<Pattern>>> =
         const { RefCell::new(BTreeMap::new()) };
 }
 
 impl Pattern {
-    fn compile(text: &str) -> Result<Self, String> {
+    fn compile(text: &str) -> Result<Self, PatternError> {
         let config = Regex::config()
             .nfa_size_limit(Some(limits::REGEX_BYTES))
             .hybrid_cache_capacity(limits::REGEX_CACHE_BYTES);
         let built = Regex::builder().configure(config).build(text);
         let regex = built.map_err(|error| match (error.size_limit(), error.syntax_error()) {
-            (Some(limit), _) => format!("the pattern takes more than {limit} bytes"),
-            (None, Some(syntax)) => format!("the pattern does not read: {syntax}"),
-            (None, None) => format!("the pattern cannot be used: {error}"),
+            (Some(limit), _) => PatternError::TooLarge { limit },
+            (None, Some(syntax)) => PatternError::Syntax(syntax.to_string()),
+            (None, None) => PatternError::Unusable(error.to_string()),
         })?;
         let steps = 1 + (regex.memory_usage() / limits::REGEX_STEP_BYTES) as u64;
         Ok(Self { regex, steps })
@@ -82,7 +95,7 @@ pub(super) fn parts(call: &mut CallExpr) -> Option<(&mut IdedExpr, &mut IdedExpr
 }
 
 /// Refuses patterns that do not compile, and those that are not written down.
-pub(super) fn check(at: &mut IdedExpr) -> Result<(), String> {
+pub(super) fn check(at: &mut IdedExpr) -> Result<(), PatternError> {
     let entry = |entry: &mut EntryExpr| match entry {
         EntryExpr::StructField(field) => check(&mut field.value),
         EntryExpr::MapEntry(entry) => check(&mut entry.key).and_then(|()| check(&mut entry.value)),
@@ -93,7 +106,7 @@ pub(super) fn check(at: &mut IdedExpr) -> Result<(), String> {
         Expr::Call(call) => {
             if let Some((_, pattern)) = parts(call) {
                 let Expr::Literal(LiteralValue::String(text)) = &pattern.expr else {
-                    return Err("the pattern of matches must be a text that is written down".into());
+                    return Err(PatternError::Computed);
                 };
                 Pattern::compile(text.inner())?;
             }

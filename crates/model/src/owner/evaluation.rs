@@ -20,7 +20,7 @@ use crate::name::{Key, Name};
 use crate::position::{Incarnation, Position};
 use crate::row::{Fields, Row, merge};
 use crate::state::State;
-use conditions::Conditions;
+use conditions::{Conditions, Unmet};
 use mail_overlay::MailOverlay;
 
 /// Overlay of changes by commits that are not durable yet.
@@ -192,8 +192,9 @@ impl Evaluation<'_> {
                 let row = self.row(&table, &key)?;
                 let conditions = Conditions { exists, equals, r#where, unchanged_since };
                 conditions.check_sense(self.operation)?;
-                if let Err(detail) = self.check(&table, &key, row.as_ref(), conditions)? {
+                if let Err(unmet) = self.check(&table, &key, row.as_ref(), conditions)? {
                     let operation = self.operation;
+                    let detail = unmet.to_string();
                     return Err(Refusal::ConditionFailed { operation, table, key, detail });
                 }
             }
@@ -394,12 +395,12 @@ impl Evaluation<'_> {
         key: &Key,
         row: Option<&Row>,
         Conditions { exists, equals, r#where, unchanged_since }: Conditions,
-    ) -> Result<Result<(), String>, Refusal> {
+    ) -> Result<Result<(), Unmet>, Refusal> {
         if exists == Some(false) {
-            return Ok(row.map_or(Ok(()), |_| Err("the row exists".into())));
+            return Ok(row.map_or(Ok(()), |_| Err(Unmet::Exists)));
         }
         let Some(row) = row else {
-            return Ok(Err("the row does not exist".into()));
+            return Ok(Err(Unmet::Missing));
         };
         if equals.is_some() || r#where.is_some() {
             let fields = self.read(row)?;
@@ -407,19 +408,19 @@ impl Evaluation<'_> {
                 // As in a patch, null and nothing are the same; numbers are what is written.
                 let held = fields.get(name).unwrap_or(&Value::Null);
                 if held != wanted {
-                    return Ok(Err(format!("field {name:?} is {held}, not {wanted}")));
+                    return Ok(Err(Unmet::field(name, held, wanted)));
                 }
             }
             if let Some(expression) = r#where {
                 let (row, key) = (from_fields(&fields), CelValue::from(key.as_str()));
                 match expression.is_true(&[("row", &row), ("key", &key)], self.meter) {
                     Ok(true) => {}
-                    Ok(false) => return Ok(Err(format!("{:?} is false", expression.source()))),
+                    Ok(false) => return Ok(Err(Unmet::False(expression.source().to_owned()))),
                     Err(error) if error.is_too_costly => {
                         let (operation, limit) = (self.operation, limits::EXPRESSION_STEPS);
                         return Err(Refusal::ExpressionTooCostly { operation, limit });
                     }
-                    Err(error) => return Ok(Err(error.to_string())),
+                    Err(error) => return Ok(Err(Unmet::Failed(error.to_string()))),
                 }
             }
         }
@@ -436,13 +437,13 @@ impl Evaluation<'_> {
         })
     }
 
-    fn check_unchanged(&self, table: &Name, key: &Key, since: Position) -> Result<(), String> {
+    fn check_unchanged(&self, table: &Name, key: &Key, since: Position) -> Result<(), Unmet> {
         let Some(place) = since.place_in(self.incarnation) else {
-            return Err("the position is of another history".into());
+            return Err(Unmet::OtherHistory);
         };
         if place > self.state.applied {
             // No reader has it from here: the changes since are not known.
-            return Err("the position lies ahead of this history".into());
+            return Err(Unmet::Ahead);
         }
         let touched = [&self.own, self.batch].into_iter().any(|overlay| {
             overlay.cleared.contains(table)
@@ -451,7 +452,7 @@ impl Evaluation<'_> {
         let stored = self.state.tables.get(table).and_then(|table| table.rows.get(key));
         match stored {
             Some(stored) if !touched && stored.place <= place => Ok(()),
-            _ => Err("the row has changed since".into()),
+            _ => Err(Unmet::Changed),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Topics that two views may both produce.
 
-use super::{Part, TopicPattern, View};
+use super::View;
+use super::topic::{Part, TopicPattern};
 use crate::name::Name;
 
 /// Requirement of a pattern on a topic, byte by byte.

@@ -1,6 +1,8 @@
 use proptest::prelude::*;
 use serde_json::json;
 
+use serde_json::Value;
+
 use super::*;
 
 fn view(declaration: serde_json::Value) -> Result<View, ViewError> {
@@ -131,7 +133,8 @@ fn no_row_is_announced_on_a_topic_of_the_server() {
     let pattern = TopicPattern::parse("tabl{t}").unwrap();
     let key = Key::new("k").unwrap();
     let topic = |text: &str| {
-        let fields: Fields = [("t".to_owned(), Value::from(text))].into_iter().collect();
+        let fields: Fields =
+            [("t".to_owned(), serde_json::Value::from(text))].into_iter().collect();
         pattern.fill(&key, &fields)
     };
 
