@@ -49,7 +49,8 @@ impl Client {
         if !["http", "https"].contains(&base.scheme()) || base.host_str().is_none() {
             return Err(address("it must be http://HOST:PORT or https://HOST:PORT".into()));
         }
-        let tls = trust.config(base.scheme() == "https").map_err(address)?;
+        let tls = trust.config(base.scheme() == "https");
+        let tls = tls.map_err(|error| address(error.to_string()))?;
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT)
             .read_timeout(SILENCE)

@@ -4,9 +4,9 @@ mod named;
 
 use std::sync::Arc;
 
-use rustls::client::WebPkiServerVerifier;
+use rustls::client::{VerifierBuilderError, WebPkiServerVerifier};
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::{ClientConfig, RootCertStore};
 
 use self::named::Named;
@@ -16,6 +16,23 @@ use self::named::Named;
 pub struct Trust {
     /// Certificates in PEM; none: the roots of this machine.
     roots: Option<Vec<u8>>,
+}
+
+/// Error in trust anchors.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TrustError {
+    #[error("this machine has no trusted certificates; name one to trust")]
+    NoRoots,
+    #[error("the file of certificates to trust holds none in PEM")]
+    Empty,
+    #[error("the certificate to trust: {0}")]
+    Pem(#[from] pem::Error),
+    #[error("the certificate to trust: {0}")]
+    Certificate(rustls::Error),
+    #[error(transparent)]
+    Tls(#[from] rustls::Error),
+    #[error(transparent)]
+    Verifier(#[from] VerifierBuilderError),
 }
 
 impl Trust {
@@ -33,21 +50,18 @@ impl Trust {
     }
 
     /// Builds the configuration of TLS; without `tls` no roots are read for it.
-    pub(crate) fn config(&self, tls: bool) -> Result<ClientConfig, String> {
+    pub(crate) fn config(&self, tls: bool) -> Result<ClientConfig, TrustError> {
         // Said outright, because none is installed for the whole process.
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?;
+            .with_safe_default_protocol_versions()?;
         let mut roots = RootCertStore::empty();
         let named = match (tls, &self.roots) {
             (false, _) => vec![],
             (true, None) => {
                 roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
                 if roots.is_empty() {
-                    return Err(
-                        "this machine has no trusted certificates; name one to trust".into()
-                    );
+                    return Err(TrustError::NoRoots);
                 }
                 vec![]
             }
@@ -57,26 +71,20 @@ impl Trust {
             return Ok(builder.with_root_certificates(roots).with_no_client_auth());
         }
         let chains = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider);
-        let chains = chains.build().map_err(|error| error.to_string())?;
-        let verifier = Arc::new(Named::new(chains, named));
+        let verifier = Arc::new(Named::new(chains.build()?, named));
         Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
     }
 }
 
 /// Reads certificates; each becomes a root as well.
-fn read(pem: &[u8], roots: &mut RootCertStore) -> Result<Vec<CertificateDer<'static>>, String> {
+fn read(pem: &[u8], roots: &mut RootCertStore) -> Result<Vec<CertificateDer<'static>>, TrustError> {
     let mut named = vec![];
     for certificate in CertificateDer::pem_slice_iter(pem) {
-        let wrong = |error: &dyn std::fmt::Display| format!("the certificate to trust: {error}");
-        let certificate = certificate.map_err(|error| wrong(&error))?;
-        roots.add(certificate.clone()).map_err(|error| wrong(&error))?;
+        let certificate = certificate?;
+        roots.add(certificate.clone()).map_err(TrustError::Certificate)?;
         named.push(certificate);
     }
-    if named.is_empty() {
-        Err("the file of certificates to trust holds none in PEM".into())
-    } else {
-        Ok(named)
-    }
+    if named.is_empty() { Err(TrustError::Empty) } else { Ok(named) }
 }
 
 #[cfg(test)]

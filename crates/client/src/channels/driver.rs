@@ -21,12 +21,12 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Message};
 
 use self::topics::Topic;
-use super::frame::{self, Content, Heard, REPLY_EVENT};
+use super::frame::{self, Content, FrameError, Heard, REPLY_EVENT};
 use super::stream::Stream;
 use super::{ChannelError, Happening};
 use crate::backoff::Backoff;
 use crate::error::Problem;
-use crate::trust::Trust;
+use crate::trust::{Trust, TrustError};
 
 /// Timeout of an answer.
 pub(super) const ANSWER: Duration = Duration::from_secs(10);
@@ -95,16 +95,29 @@ enum Woken {
     Time,
 }
 
+/// Error in the address of a server, or in its trust anchors.
+#[derive(Debug, thiserror::Error)]
+enum WayError {
+    #[error("{0}")]
+    Url(String),
+    #[error("it must be http://HOST:PORT or https://HOST:PORT")]
+    Scheme,
+    #[error("it names no host")]
+    NoHost,
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+}
+
 impl Way {
-    fn to(base_url: &str, trust: &Trust) -> Result<Self, String> {
-        let base = Url::parse(base_url).map_err(|error| error.to_string())?;
+    fn to(base_url: &str, trust: &Trust) -> Result<Self, WayError> {
+        let base = Url::parse(base_url).map_err(|error| WayError::Url(error.to_string()))?;
         let scheme = match base.scheme() {
             "http" => "ws",
             "https" => "wss",
-            _ => return Err("it must be http://HOST:PORT or https://HOST:PORT".into()),
+            _ => return Err(WayError::Scheme),
         };
         let (Some(host), Some(port)) = (base.host_str(), base.port_or_known_default()) else {
-            return Err("it names no host".into());
+            return Err(WayError::NoHost);
         };
         let tls = match scheme {
             "wss" => Some(Arc::new(trust.config(true)?)),
@@ -123,8 +136,10 @@ impl Driver {
         trust: &Trust,
         commands: mpsc::Receiver<Command>,
     ) -> Result<Self, ChannelError> {
-        let way = Way::to(base_url, trust)
-            .map_err(|problem| ChannelError::Address { address: base_url.to_owned(), problem })?;
+        let way = Way::to(base_url, trust).map_err(|error| ChannelError::Address {
+            address: base_url.to_owned(),
+            problem: error.to_string(),
+        })?;
         let socket = open(&way, shown.as_deref()).await?;
         Ok(Self {
             way,
@@ -299,10 +314,10 @@ impl Driver {
     }
 
     /// Takes a frame. One that cannot be read may have been for any reader, so all are told.
-    async fn take(&mut self, frame: Result<Heard, String>) {
+    async fn take(&mut self, frame: Result<Heard, FrameError>) {
         match frame {
             Ok(heard) => self.hear(heard),
-            Err(problem) => self.tell_unreadable(&problem),
+            Err(error) => self.tell_unreadable(&error.to_string()),
         }
         while let Some(topic) = self.abandoned.pop() {
             self.leave(&topic, None).await;

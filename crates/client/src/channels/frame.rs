@@ -7,8 +7,6 @@
 //! 2 | lengths of topic, event                      | the two   | bytes    a broadcast
 //! ```
 
-use std::fmt::Display;
-
 use instep_protocol::encode::{Address, encode_message};
 use instep_protocol::reference::Ref;
 use instep_protocol::vsn::Vsn;
@@ -59,22 +57,36 @@ pub(super) fn encode(
     Utf8Bytes::try_from(bytes).expect("names and JSON are UTF-8")
 }
 
-/// Reads a frame of text; in `Err` why it is none.
-pub(super) fn decode(text: &str) -> Result<Heard, String> {
+/// Error in a frame.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FrameError {
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    #[error("the binary frame is empty")]
+    Empty,
+    #[error("binary frames of kind {0} are not known")]
+    Kind(u8),
+    #[error("the binary frame ends before its names do")]
+    TooShort,
+    #[error(transparent)]
+    Name(#[from] std::str::Utf8Error),
+}
+
+/// Reads a frame of text.
+pub(super) fn decode(text: &str) -> Result<Heard, FrameError> {
     type Frame<'a> = (Option<String>, Option<String>, String, String, &'a RawValue);
-    let (join_ref, reference, topic, event, payload): Frame<'_> =
-        serde_json::from_str(text).map_err(in_words)?;
+    let (join_ref, reference, topic, event, payload): Frame<'_> = serde_json::from_str(text)?;
     let payload = match serde_json::from_str(payload.get()) {
         Ok(payload) => Content::Json(payload),
-        Err(error) => Content::Unreadable(in_words(error)),
+        Err(error) => Content::Unreadable(error.to_string()),
     };
     Ok(Heard { join_ref: number(join_ref), reference: number(reference), topic, event, payload })
 }
 
-/// Reads a binary frame; in `Err` why it is none.
-pub(super) fn decode_binary(frame: &[u8]) -> Result<Heard, String> {
+/// Reads a binary frame.
+pub(super) fn decode_binary(frame: &[u8]) -> Result<Heard, FrameError> {
     let Some((&kind, rest)) = frame.split_first() else {
-        return Err("the binary frame is empty".to_owned());
+        return Err(FrameError::Empty);
     };
     let (join_ref, reference, topic, event, payload) = match kind {
         PUSH => {
@@ -89,7 +101,7 @@ pub(super) fn decode_binary(frame: &[u8]) -> Result<Heard, String> {
             let ([topic, event], payload) = names::<2>(rest)?;
             (None, None, topic, event, payload)
         }
-        kind => return Err(format!("binary frames of kind {kind} are not known")),
+        kind => return Err(FrameError::Kind(kind)),
     };
     let payload = Content::Bytes(payload.to_vec());
     Ok(Heard { join_ref: number(join_ref), reference: number(reference), topic, event, payload })
@@ -101,20 +113,16 @@ fn number(text: Option<String>) -> Option<u64> {
 }
 
 /// Texts behind their lengths, and what follows them.
-fn names<const N: usize>(frame: &[u8]) -> Result<([String; N], &[u8]), String> {
-    let too_short = || "the binary frame ends before its names do".to_owned();
-    let (lengths, mut rest) = frame.split_first_chunk::<N>().ok_or_else(too_short)?;
+fn names<const N: usize>(frame: &[u8]) -> Result<([String; N], &[u8]), FrameError> {
+    let (lengths, mut rest) = frame.split_first_chunk::<N>().ok_or(FrameError::TooShort)?;
     let mut names = [const { String::new() }; N];
     for (name, length) in names.iter_mut().zip(lengths) {
-        let (bytes, after) = rest.split_at_checked(usize::from(*length)).ok_or_else(too_short)?;
-        std::str::from_utf8(bytes).map_err(in_words)?.clone_into(name);
+        let parts = rest.split_at_checked(usize::from(*length));
+        let (bytes, after) = parts.ok_or(FrameError::TooShort)?;
+        std::str::from_utf8(bytes)?.clone_into(name);
         rest = after;
     }
     Ok((names, rest))
-}
-
-fn in_words(error: impl Display) -> String {
-    error.to_string()
 }
 
 #[cfg(test)]
