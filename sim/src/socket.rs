@@ -49,7 +49,7 @@ pub(crate) struct Joining {
 }
 
 /// A client's request to join, for the node to decide.
-pub(crate) struct Wish {
+pub(crate) struct JoinRequest {
     pub(crate) channel: Channel,
     pub(crate) since: Option<Option<Position>>,
 }
@@ -66,7 +66,7 @@ impl Socket {
     }
 
     /// Takes a text frame from the client; returns the joins to decide.
-    pub(crate) fn receive(&mut self, text: &str, steady_ms: u64) -> Vec<Wish> {
+    pub(crate) fn receive(&mut self, text: &str, steady_ms: u64) -> Vec<JoinRequest> {
         self.handle(Event::Received(Incoming::Text(text)), steady_ms)
     }
 
@@ -75,15 +75,15 @@ impl Socket {
         self.handle(Event::Tick, steady_ms);
     }
 
-    fn handle(&mut self, event: Event<'_>, steady_ms: u64) -> Vec<Wish> {
+    fn handle(&mut self, event: Event<'_>, steady_ms: u64) -> Vec<JoinRequest> {
         self.session.handle(event, steady_ms);
-        let mut wishes = Vec::new();
+        let mut requests = Vec::new();
         while let Some(effect) = self.session.next_effect() {
             match effect {
                 Effect::Join { channel, params } => {
                     let params: Value = serde_json::from_slice(&params).unwrap_or_default();
                     let since = Since::of(&params).position();
-                    wishes.push(Wish { channel, since });
+                    requests.push(JoinRequest { channel, since });
                 }
                 Effect::Leave { channel } => {
                     let gone = |joining: &Joining| joining.channel == channel;
@@ -98,13 +98,13 @@ impl Socket {
                 Effect::Close { .. } | Effect::Ended => self.open = false,
             }
         }
-        wishes
+        requests
     }
 
     /// Answers a join. `cursor` is the ring's end at the moment of the snapshot.
     pub(crate) fn answer(
         &mut self,
-        Wish { channel, since }: Wish,
+        JoinRequest { channel, since }: JoinRequest,
         joined: Result<Joined, JoinRefusal>,
         cursor: Option<Cursor>,
         (fault, steady_ms): (Option<Fault>, u64),

@@ -21,7 +21,7 @@ pub struct Known {
 
 /// One unbroken history.
 #[derive(Debug, Clone, Default)]
-pub struct Line {
+pub struct Lineage {
     /// Every commit by its place.
     pub commits: BTreeMap<Place, Known>,
     /// The dataset after each commit.
@@ -61,7 +61,7 @@ pub struct Violation {
 /// A history sorted by place.
 #[derive(Debug, Default)]
 pub struct Timeline<'a> {
-    lines: BTreeMap<Uuid, Line>,
+    lines: BTreeMap<Uuid, Lineage>,
     /// The proposals, in order.
     pub requests: Vec<Request<'a>>,
     /// Entries with two contents.
@@ -122,12 +122,12 @@ impl<'a> Timeline<'a> {
 
     /// One history.
     #[must_use]
-    pub fn line(&self, incarnation: Incarnation) -> Option<&Line> {
+    pub fn line(&self, incarnation: Incarnation) -> Option<&Lineage> {
         self.lines.get(&incarnation.0)
     }
 
     /// All histories.
-    pub fn lines(&self) -> impl Iterator<Item = (Incarnation, &Line)> {
+    pub fn lines(&self) -> impl Iterator<Item = (Incarnation, &Lineage)> {
         self.lines.iter().map(|(id, line)| (Incarnation(*id), line))
     }
 
@@ -145,7 +145,7 @@ impl<'a> Timeline<'a> {
     }
 
     fn begin(&mut self, incarnation: Incarnation, copied: Option<(Incarnation, Revision)>) {
-        let mut line = Line { copied, ..Line::default() };
+        let mut line = Lineage { copied, ..Lineage::default() };
         line.states.insert(Place::default(), Oracle::default());
         if let Some((from, up_to)) = copied
             && let Some(from) = self.lines.get(&from.0)

@@ -7,7 +7,7 @@ use std::thread;
 use crate::Fallible;
 
 /// Output of a watched child, and its success.
-pub(crate) struct Heard {
+pub(crate) struct ChildOutput {
     /// The exit code was zero.
     pub(crate) success: bool,
     /// Everything it wrote on both streams, without colours.
@@ -40,7 +40,7 @@ pub(crate) fn watch(command: &mut Command) -> Fallible<()> {
 }
 
 /// Runs with our own streams and keeps what was written, to count tests in it.
-pub(crate) fn listen(command: &mut Command) -> Fallible<Heard> {
+pub(crate) fn listen(command: &mut Command) -> Fallible<ChildOutput> {
     println!("$ {}", line_of(command));
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|reason| cannot_start(command, &reason))?;
@@ -51,7 +51,7 @@ pub(crate) fn listen(command: &mut Command) -> Fallible<Heard> {
         output.push_str(&stream.join().map_err(|_| "a reader of the child's output panicked")?);
     }
     let success = child.wait()?.success();
-    Ok(Heard { success, output: without_colours(&output) })
+    Ok(ChildOutput { success, output: without_colours(&output) })
 }
 
 /// Runs silently and returns stdout; a failing child is an error with its stderr.

@@ -28,13 +28,13 @@ pub struct Channels {
 #[derive(Debug)]
 pub struct Channel {
     topic: String,
-    events: mpsc::Receiver<Happening>,
+    events: mpsc::Receiver<ChannelEvent>,
     commands: mpsc::Sender<Command>,
 }
 
 /// Event of a topic, as its reader gets it.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Happening {
+pub enum ChannelEvent {
     /// An event of the topic, as the server sent it.
     Event {
         /// The event.
@@ -172,7 +172,7 @@ impl Channel {
     }
 
     /// Returns the next event; none when the topic is over. Cancel-safe.
-    pub async fn next(&mut self) -> Option<Happening> {
+    pub async fn next(&mut self) -> Option<ChannelEvent> {
         self.events.recv().await
     }
 

@@ -37,7 +37,7 @@ mod trust;
 
 pub use backoff::Backoff;
 pub use changes::{Change, Changes, Commit};
-pub use channels::{Channel, ChannelError, Channels, Happening};
+pub use channels::{Channel, ChannelError, ChannelEvent, Channels};
 pub use commits::Receipt;
 pub use datasets::{DatasetStatus, JournalStatus, TableStatus, ViewFailure, ViewStatus};
 pub use error::{Error, Problem};

@@ -19,7 +19,7 @@ use crate::scan::TornTail;
 pub use crate::segment::SEGMENT_BYTES_MIN;
 use crate::segment::{self, name_segment};
 use crate::snapshot::SnapshotStore;
-use tail::Step;
+use tail::AppendStep;
 
 mod tail;
 
@@ -322,10 +322,10 @@ impl Log for EmbeddedLog {
         let (file, offset) = (Arc::clone(&self.active.file), self.active.end);
         let end = offset + frame as u64;
         if let Err(error) = file.write_all_at(&self.buffer, offset) {
-            return Err(self.take_back(Step::Write, end, &error));
+            return Err(self.take_back(AppendStep::Write, end, &error));
         }
         if let Err(error) = file.sync_data() {
-            return Err(self.take_back(Step::Sync, end, &error));
+            return Err(self.take_back(AppendStep::Sync, end, &error));
         }
         self.active.end = end;
         self.active.chain = checksum;

@@ -87,7 +87,7 @@ impl Shared {
     }
 
     /// Decides which parts of which segments a read needs. `None`: there is nothing new.
-    fn plan(&self, from: Revision, max_bytes: usize) -> Result<Option<Plan>, ReadError> {
+    fn plan(&self, from: Revision, max_bytes: usize) -> Result<Option<ReadPlan>, ReadError> {
         let state = self.state();
         let (floor, head) = (state.floor, state.head);
         if from < floor {
@@ -124,12 +124,12 @@ impl Shared {
                 end: segment.end,
             });
         }
-        Ok(Some(Plan { stretches, head }))
+        Ok(Some(ReadPlan { stretches, head }))
     }
 
     fn follow(
         &self,
-        plan: &Plan,
+        plan: &ReadPlan,
         from: Revision,
         max_bytes: usize,
     ) -> Result<Vec<StoredEntry>, ReadError> {
@@ -153,7 +153,7 @@ impl Shared {
     }
 }
 
-struct Plan {
+struct ReadPlan {
     stretches: Vec<Stretch>,
     head: Revision,
 }

@@ -29,7 +29,7 @@ use crate::newer;
 use crate::scan::{self, Rules, Scanned, zero_rest};
 use crate::segment::{self, SEGMENT_BYTES_MIN, make_segment, name_segment};
 use crate::snapshot;
-use choice::{Choice, Part, Run};
+use choice::{Choice, Run, SegmentFile};
 pub(crate) use marker::MARKERS;
 pub(crate) use marker::remove_marker;
 use marker::{MARKER, read_marker, write_marker};
@@ -64,7 +64,7 @@ pub struct RepairReport {
 }
 
 /// Plan of a repair, as the marker keeps it.
-struct Plan {
+struct RepairPlan {
     incarnation: Incarnation,
     predecessor: Incarnation,
     head: Revision,
@@ -199,13 +199,13 @@ fn plan(
     choice: &Choice,
     damage: &Damage,
     incarnation: Incarnation,
-) -> Result<Plan, OpenError> {
+) -> Result<RepairPlan, OpenError> {
     let predecessor = match choice.incarnation {
         Some(known) => known,
         None => any_incarnation(disk, directory)?.unwrap_or(incarnation),
     };
     let newest_seen = choice.newest_seen.max(damage.newest_seen);
-    Ok(Plan {
+    Ok(RepairPlan {
         incarnation,
         predecessor,
         head: choice.end,
@@ -220,7 +220,7 @@ fn plan(
 fn shape(
     disk: &dyn Disk,
     choice: &Choice,
-    plan: &Plan,
+    plan: &RepairPlan,
     aside: &Path,
     again: bool,
 ) -> Result<Vec<PathBuf>, OpenError> {
@@ -258,7 +258,7 @@ fn shape(
 /// Copies whole frames into a segment of their own, as they are.
 fn copy_run(
     disk: &dyn Disk,
-    part: &Part,
+    part: &SegmentFile,
     run: &Run,
     header: &Header,
     path: &Path,
@@ -336,7 +336,7 @@ pub(crate) fn header_of(
     Ok(Header::decode(&bytes[..length], magic).ok())
 }
 
-fn progress(disk: &dyn Disk, directory: &Path, plan: &Plan) -> Result<Progress, OpenError> {
+fn progress(disk: &dyn Disk, directory: &Path, plan: &RepairPlan) -> Result<Progress, OpenError> {
     if !plan.begins_anew {
         return Ok(Progress::Underway);
     }
@@ -375,7 +375,7 @@ fn take_back(disk: &dyn Disk, directory: &Path, aside: &Path) -> Result<(), Open
 fn cut_off(
     disk: &dyn Disk,
     directory: &Path,
-    plan: &Plan,
+    plan: &RepairPlan,
     aside: &Path,
 ) -> Result<Vec<PathBuf>, OpenError> {
     let mut moved = Vec::new();
@@ -421,7 +421,7 @@ fn restore(disk: &dyn Disk, path: &Path, aside: &Path) -> Result<(), OpenError> 
 }
 
 /// Begins the new history. A segment that is there already has no entries and is made anew.
-fn begin(disk: &dyn Disk, directory: &Path, plan: &Plan) -> Result<(), OpenError> {
+fn begin(disk: &dyn Disk, directory: &Path, plan: &RepairPlan) -> Result<(), OpenError> {
     let header = Header {
         magic: SEGMENT_MAGIC,
         incarnation: plan.incarnation,

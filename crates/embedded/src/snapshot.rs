@@ -127,10 +127,10 @@ impl From<SnapshotError> for io::Error {
 /// The snapshots of one directory. Clones are handles of the same store, usable on any thread.
 #[derive(Clone)]
 pub struct SnapshotStore {
-    place: Arc<Place>,
+    shared: Arc<Shared>,
 }
 
-struct Place {
+struct Shared {
     disk: Arc<dyn Disk>,
     directory: PathBuf,
     /// The histories whose snapshots are of use, the newest last.
@@ -192,13 +192,13 @@ impl SnapshotStore {
         let revisions = revisions(&*disk, &directory)?;
         let known = revisions.into_iter().map(|revision| (revision, State::Unread)).collect();
         let (known, writing) = (Mutex::new(known), Mutex::new(()));
-        Ok(Self { place: Arc::new(Place { disk, directory, lineage, known, writing }) })
+        Ok(Self { shared: Arc::new(Shared { disk, directory, lineage, known, writing }) })
     }
 
     /// The snapshots, oldest first, without those found damaged.
     #[must_use]
     pub fn list(&self) -> Vec<SnapshotInfo> {
-        let known = self.place.known();
+        let known = self.shared.known();
         let usable = known.iter().filter(|(_, state)| **state != State::Damaged);
         let infos = usable.map(|(revision, state)| SnapshotInfo {
             revision: *revision,
@@ -217,16 +217,16 @@ impl SnapshotStore {
         revision: Revision,
         fill: impl FnOnce(&mut SnapshotWriter) -> Result<(), SnapshotError>,
     ) -> Result<(), SnapshotError> {
-        let place = &*self.place;
-        let _alone = place.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let unfinished = place.directory.join(format!("{:020}.tmp", revision.0));
+        let shared = &*self.shared;
+        let _alone = shared.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let unfinished = shared.directory.join(format!("{:020}.tmp", revision.0));
         let made = self.make(revision, &unfinished, fill);
         if made.is_err() {
             // Best effort: an unfinished file that stays is removed at the next open.
-            let _ = place.disk.remove(&unfinished);
+            let _ = shared.disk.remove(&unfinished);
         }
         made?;
-        place.known().insert(revision, State::Verified);
+        shared.known().insert(revision, State::Verified);
         Ok(())
     }
 
@@ -236,24 +236,24 @@ impl SnapshotStore {
         unfinished: &Path,
         fill: impl FnOnce(&mut SnapshotWriter) -> Result<(), SnapshotError>,
     ) -> Result<(), SnapshotError> {
-        let place = &*self.place;
-        let Some(History { incarnation, .. }) = place.lineage.last() else {
+        let shared = &*self.shared;
+        let Some(History { incarnation, .. }) = shared.lineage.last() else {
             return Err(SnapshotError::GivenUp("the store has no history".to_owned()));
         };
-        let mut writer = SnapshotWriter::create(&*place.disk, unfinished, *incarnation, revision)?;
+        let mut writer = SnapshotWriter::create(&*shared.disk, unfinished, *incarnation, revision)?;
         fill(&mut writer)?;
         writer.finish()?;
-        SnapshotReader::open(place, unfinished, revision)?.read_through()?;
-        let path = path(&place.directory, revision);
-        let was_usable = place.known().get(&revision).is_some_and(|was| *was != State::Damaged);
-        place.disk.rename(unfinished, &path).map_err(storage(&path))?;
-        let synced = place.disk.sync_directory(&place.directory);
+        SnapshotReader::open(shared, unfinished, revision)?.read_through()?;
+        let path = path(&shared.directory, revision);
+        let was_usable = shared.known().get(&revision).is_some_and(|was| *was != State::Damaged);
+        shared.disk.rename(unfinished, &path).map_err(storage(&path))?;
+        let synced = shared.disk.sync_directory(&shared.directory);
         if synced.is_err() && !was_usable {
             // Its name looks durable now and may not be: the log must not be trimmed on the
             // strength of it.
-            let _ = place.disk.remove(&path);
+            let _ = shared.disk.remove(&path);
         }
-        synced.map_err(storage(&place.directory))
+        synced.map_err(storage(&shared.directory))
     }
 
     /// Opens a snapshot for reading chunk by chunk.
@@ -261,10 +261,10 @@ impl SnapshotStore {
     /// # Errors
     /// See [`SnapshotError`].
     pub fn read(&self, revision: Revision) -> Result<SnapshotReader, SnapshotError> {
-        let path = path(&self.place.directory, revision);
-        let opened = SnapshotReader::open(&self.place, &path, revision);
+        let path = path(&self.shared.directory, revision);
+        let opened = SnapshotReader::open(&self.shared, &path, revision);
         if let Err(SnapshotError::Damaged { .. }) = &opened {
-            self.place.learn(revision, State::Damaged);
+            self.shared.learn(revision, State::Damaged);
         }
         Ok(opened?.reporting_to(self.clone()))
     }
@@ -282,20 +282,20 @@ impl SnapshotStore {
     /// # Errors
     /// [`SnapshotError::Kept`] for the two newest verified ones.
     pub fn delete(&self, revision: Revision) -> Result<(), SnapshotError> {
-        let place = &*self.place;
-        let _alone = place.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let shared = &*self.shared;
+        let _alone = shared.writing.lock().unwrap_or_else(PoisonError::into_inner);
         if self.newest_verified().contains(&revision) {
             return Err(SnapshotError::Kept { revision });
         }
-        let path = path(&place.directory, revision);
-        match place.disk.remove(&path) {
+        let path = path(&shared.directory, revision);
+        match shared.disk.remove(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(SnapshotError::Missing { revision });
             }
             removed => removed.map_err(storage(&path))?,
         }
-        place.disk.sync_directory(&place.directory).map_err(storage(&place.directory))?;
-        place.known().remove(&revision);
+        shared.disk.sync_directory(&shared.directory).map_err(storage(&shared.directory))?;
+        shared.known().remove(&revision);
         Ok(())
     }
 
@@ -309,7 +309,7 @@ impl SnapshotStore {
             return Ok(0);
         }
         let oldest = kept.last().copied().unwrap_or_default();
-        let old: Vec<Revision> = self.place.known().range(..oldest).map(|(old, _)| *old).collect();
+        let old: Vec<Revision> = self.shared.known().range(..oldest).map(|(old, _)| *old).collect();
         for revision in &old {
             self.delete(*revision)?;
         }
@@ -325,7 +325,7 @@ impl SnapshotStore {
     }
 
     fn newest_verified(&self) -> Vec<Revision> {
-        let known = self.place.known();
+        let known = self.shared.known();
         let verified = known.iter().rev().filter(|(_, state)| **state == State::Verified);
         verified.map(|(revision, _)| *revision).take(KEPT).collect()
     }
@@ -371,7 +371,7 @@ impl Snapshots for SnapshotStore {
     }
 }
 
-impl Place {
+impl Shared {
     // Each change of the map is one insertion or removal, so a poisoned lock is whole.
     fn known(&self) -> MutexGuard<'_, BTreeMap<Revision, State>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)

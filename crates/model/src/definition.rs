@@ -15,7 +15,7 @@ use crate::view::{TopicPattern, View};
 
 mod start;
 
-pub use self::start::{Held, Start};
+pub use self::start::{Start, StartResult};
 
 /// The newest form that this program writes and reads.
 pub const FORMAT: u32 = 1;

@@ -35,7 +35,7 @@ mod tests;
 
 pub use answer::{ANSWER_FORMAT, Answer, Receipt, decode_answer, encode_answer};
 use evaluation::{Context, Overlay};
-pub use refusal::{Excess, Held, Refusal};
+pub use refusal::{Excess, JsonType, Refusal};
 
 /// Event of an owner: its input. `T` is whatever the shell answers a proposal by.
 #[derive(Debug)]

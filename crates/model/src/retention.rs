@@ -20,7 +20,7 @@ pub struct Keep {
 pub struct Retention {
     /// Entries are counted together up to this many bytes.
     step_bytes: u64,
-    steps: VecDeque<Step>,
+    steps: VecDeque<LogStep>,
     bytes: u64,
     age: Age,
 }
@@ -55,7 +55,7 @@ impl Age {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Step {
+struct LogStep {
     first: Revision,
     bytes: u64,
     newest_ms: u64,
@@ -85,7 +85,7 @@ impl Retention {
                 step.bytes += bytes;
                 step.newest_ms = time_ms;
             }
-            _ => self.steps.push_back(Step { first: revision, bytes, newest_ms: time_ms }),
+            _ => self.steps.push_back(LogStep { first: revision, bytes, newest_ms: time_ms }),
         }
     }
 

@@ -122,7 +122,7 @@ impl Drop for Weight {
 #[derive(Debug, Default)]
 pub struct Ring {
     limits: RingLimits,
-    frames: VecDeque<Kept>,
+    frames: VecDeque<KeptFrame>,
     weight: Weight,
     /// Number of the frame that comes next.
     next: u64,
@@ -132,7 +132,7 @@ pub struct Ring {
 }
 
 #[derive(Debug)]
-struct Kept {
+struct KeptFrame {
     frame: Arc<Frame>,
     since: u64,
 }
@@ -206,7 +206,7 @@ impl Ring {
     pub fn push(&mut self, frame: Arc<Frame>, now: u64) {
         self.weight.set(self.weight.bytes + frame.encoded.len());
         self.offset = frame.offset.unwrap_or(self.offset);
-        self.frames.push_back(Kept { frame, since: now });
+        self.frames.push_back(KeptFrame { frame, since: now });
         self.next += 1;
         let most = self.limits.bytes.min(self.weight.most());
         // The newest frame stays whatever its size: a single large one must not loop all
@@ -302,7 +302,7 @@ impl Ring {
         }
         let from = usize::try_from(cursor.next - oldest).unwrap_or(usize::MAX);
         let mut taken = 0;
-        let within = |kept: &&Kept| {
+        let within = |kept: &&KeptFrame| {
             let fits = taken < bytes;
             taken += kept.frame.encoded.len();
             fits

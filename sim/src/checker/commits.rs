@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::{Case, violation};
 use crate::history::{Answer, Event};
 use crate::oracle::Oracle;
-use crate::timeline::{Line, Request, Violation};
+use crate::timeline::{Lineage, Request, Violation};
 
 /// Refusals that say nothing about the state that the proposal met.
 const NOT_OF_THE_STATE: [&str; 8] = [
@@ -230,7 +230,11 @@ pub(super) fn a_refusal_has_its_reason(case: &Case<'_>) -> Result<(), Violation>
 }
 
 /// The states that were current at some time between two events.
-fn states_between(line: &Line, from: usize, to: usize) -> impl Iterator<Item = (&Place, &Oracle)> {
+fn states_between(
+    line: &Lineage,
+    from: usize,
+    to: usize,
+) -> impl Iterator<Item = (&Place, &Oracle)> {
     let stored = |place: &Place| line.commits.get(place).map_or(0, |known| known.event);
     let oldest = line.states.keys().rev().find(|place| stored(place) <= from);
     let oldest = oldest.copied().unwrap_or_default();

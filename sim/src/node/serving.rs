@@ -85,13 +85,13 @@ impl Node {
         let Some(socket) = self.sockets.get_mut(&reader) else {
             return;
         };
-        for wish in socket.receive(text, steady_ms) {
-            let topic = wish.channel.topic().to_string();
-            let joined = self.join(&topic, wish.since);
+        for request in socket.receive(text, steady_ms) {
+            let topic = request.channel.topic().to_string();
+            let joined = self.join(&topic, request.since);
             let cursor = self.end(&topic);
             let cursor = (fault != Some(Fault::HandOverLate)).then_some(cursor);
             if let Some(socket) = self.sockets.get_mut(&reader) {
-                socket.answer(wish, joined, cursor, (fault, steady_ms));
+                socket.answer(request, joined, cursor, (fault, steady_ms));
             }
         }
     }

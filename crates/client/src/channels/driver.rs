@@ -21,9 +21,9 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Message};
 
 use self::topics::Topic;
-use super::frame::{self, Content, FrameError, Heard, REPLY_EVENT};
+use super::frame::{self, Content, Frame, FrameError, REPLY_EVENT};
 use super::stream::Stream;
-use super::{ChannelError, Happening};
+use super::{ChannelError, ChannelEvent};
 use crate::backoff::Backoff;
 use crate::error::Problem;
 use crate::trust::{Trust, TrustError};
@@ -46,7 +46,7 @@ type Answer = oneshot::Sender<Result<Value, ChannelError>>;
 /// Request to the driver.
 #[derive(Debug)]
 pub(super) enum Command {
-    Join { topic: String, params: Value, events: mpsc::Sender<Happening>, reply: Answer },
+    Join { topic: String, params: Value, events: mpsc::Sender<ChannelEvent>, reply: Answer },
     Push { topic: String, event: String, payload: Value, reply: Answer },
     Leave { topic: String, reply: Option<Answer> },
 }
@@ -60,7 +60,7 @@ enum Waiting {
 }
 
 pub(super) struct Driver {
-    way: Way,
+    server: ServerAddress,
     /// The key or token.
     shown: Option<String>,
     socket: Option<Socket>,
@@ -70,7 +70,7 @@ pub(super) struct Driver {
     waiting: BTreeMap<u64, (Instant, Waiting)>,
     /// Events for which their reader's channel is full. While there are any, the socket is not
     /// read.
-    undelivered: VecDeque<(mpsc::Sender<Happening>, Happening)>,
+    undelivered: VecDeque<(mpsc::Sender<ChannelEvent>, ChannelEvent)>,
     /// Topics whose reader was dropped without a word.
     abandoned: Vec<String>,
     last_ref: u64,
@@ -78,8 +78,8 @@ pub(super) struct Driver {
     backoff: Backoff,
 }
 
-/// The way to the server.
-struct Way {
+/// Address of a server, and TLS where its scheme asks for it.
+struct ServerAddress {
     /// The address of the socket.
     address: String,
     host: String,
@@ -88,16 +88,16 @@ struct Way {
 }
 
 /// Cause of a wake-up of the driver.
-enum Woken {
+enum WakeUp {
     Command(Option<Command>),
     Socket(Option<Result<Message, tungstenite::Error>>),
-    Room(Result<mpsc::OwnedPermit<Happening>, ()>),
+    Room(Result<mpsc::OwnedPermit<ChannelEvent>, ()>),
     Time,
 }
 
 /// Error in the address of a server, or in its trust anchors.
 #[derive(Debug, thiserror::Error)]
-enum WayError {
+enum ServerAddressError {
     #[error("{0}")]
     Url(String),
     #[error("it must be http://HOST:PORT or https://HOST:PORT")]
@@ -108,16 +108,17 @@ enum WayError {
     Trust(#[from] TrustError),
 }
 
-impl Way {
-    fn to(base_url: &str, trust: &Trust) -> Result<Self, WayError> {
-        let base = Url::parse(base_url).map_err(|error| WayError::Url(error.to_string()))?;
+impl ServerAddress {
+    fn parse(base_url: &str, trust: &Trust) -> Result<Self, ServerAddressError> {
+        let base =
+            Url::parse(base_url).map_err(|error| ServerAddressError::Url(error.to_string()))?;
         let scheme = match base.scheme() {
             "http" => "ws",
             "https" => "wss",
-            _ => return Err(WayError::Scheme),
+            _ => return Err(ServerAddressError::Scheme),
         };
         let (Some(host), Some(port)) = (base.host_str(), base.port_or_known_default()) else {
-            return Err(WayError::NoHost);
+            return Err(ServerAddressError::NoHost);
         };
         let tls = match scheme {
             "wss" => Some(Arc::new(trust.config(true)?)),
@@ -136,13 +137,12 @@ impl Driver {
         trust: &Trust,
         commands: mpsc::Receiver<Command>,
     ) -> Result<Self, ChannelError> {
-        let way = Way::to(base_url, trust).map_err(|error| ChannelError::Address {
-            address: base_url.to_owned(),
-            problem: error.to_string(),
+        let server = ServerAddress::parse(base_url, trust).map_err(|error| {
+            ChannelError::Address { address: base_url.to_owned(), problem: error.to_string() }
         })?;
-        let socket = open(&way, shown.as_deref()).await?;
+        let socket = open(&server, shown.as_deref()).await?;
         Ok(Self {
-            way,
+            server,
             shown,
             socket: Some(socket),
             commands,
@@ -163,21 +163,21 @@ impl Driver {
                 return;
             }
             match self.wake().await {
-                Woken::Command(Some(command)) => self.obey(command).await,
-                Woken::Command(None) => break,
-                Woken::Socket(Some(Ok(Message::Text(text)))) => {
+                WakeUp::Command(Some(command)) => self.obey(command).await,
+                WakeUp::Command(None) => break,
+                WakeUp::Socket(Some(Ok(Message::Text(text)))) => {
                     self.take(frame::decode(&text)).await;
                 }
-                Woken::Socket(Some(Ok(Message::Binary(bytes)))) => {
+                WakeUp::Socket(Some(Ok(Message::Binary(bytes)))) => {
                     self.take(frame::decode_binary(&bytes)).await;
                 }
                 // The library answers pings itself.
-                Woken::Socket(Some(Ok(
+                WakeUp::Socket(Some(Ok(
                     Message::Ping(_) | Message::Pong(_) | Message::Frame(_),
                 ))) => {}
-                Woken::Socket(Some(Ok(Message::Close(_)) | Err(_)) | None) => self.lost(),
-                Woken::Room(room) => self.deliver(room),
-                Woken::Time => self.tick().await,
+                WakeUp::Socket(Some(Ok(Message::Close(_)) | Err(_)) | None) => self.lost(),
+                WakeUp::Room(room) => self.deliver(room),
+                WakeUp::Time => self.tick().await,
             }
         }
         if let Some(mut socket) = self.socket {
@@ -185,7 +185,7 @@ impl Driver {
         }
     }
 
-    async fn wake(&mut self) -> Woken {
+    async fn wake(&mut self) -> WakeUp {
         let deadline = self.next_deadline();
         let full = self.undelivered.front().map(|(reader, _)| reader.clone());
         let is_full = full.is_some();
@@ -203,10 +203,10 @@ impl Driver {
             }
         };
         tokio::select! {
-            command = self.commands.recv() => Woken::Command(command),
-            message = read => Woken::Socket(message),
-            room = room => Woken::Room(room),
-            () = tokio::time::sleep_until(deadline) => Woken::Time,
+            command = self.commands.recv() => WakeUp::Command(command),
+            message = read => WakeUp::Socket(message),
+            room = room => WakeUp::Room(room),
+            () = tokio::time::sleep_until(deadline) => WakeUp::Time,
         }
     }
 
@@ -297,7 +297,7 @@ impl Driver {
                     () = tokio::time::sleep_until(at) => break,
                 }
             }
-            match open(&self.way, self.shown.as_deref()).await {
+            match open(&self.server, self.shown.as_deref()).await {
                 Ok(socket) => {
                     self.socket = Some(socket);
                     break;
@@ -314,9 +314,9 @@ impl Driver {
     }
 
     /// Takes a frame. One that cannot be read may have been for any reader, so all are told.
-    async fn take(&mut self, frame: Result<Heard, FrameError>) {
+    async fn take(&mut self, frame: Result<Frame, FrameError>) {
         match frame {
-            Ok(heard) => self.hear(heard),
+            Ok(frame) => self.receive(frame),
             Err(error) => self.tell_unreadable(&error.to_string()),
         }
         while let Some(topic) = self.abandoned.pop() {
@@ -324,16 +324,16 @@ impl Driver {
         }
     }
 
-    /// Takes what the server says.
-    fn hear(&mut self, heard: Heard) {
+    /// Takes a frame of the server.
+    fn receive(&mut self, frame: Frame) {
         // The server is well: the next loss is a new one.
         self.backoff.reset();
-        let waiting = match (&*heard.event, heard.reference) {
+        let waiting = match (&*frame.event, frame.reference) {
             (REPLY_EVENT, Some(reference)) => self.waiting.remove(&reference),
-            _ => return self.hear_topic(heard),
+            _ => return self.receive_on_topic(frame),
         };
         let Some((_, waiting)) = waiting else { return };
-        let answer = match heard.payload {
+        let answer = match frame.payload {
             Content::Json(mut payload) => {
                 let response = payload["response"].take();
                 match payload["status"].as_str() {
@@ -354,8 +354,8 @@ impl Driver {
     }
 }
 
-async fn open(way: &Way, shown: Option<&str>) -> Result<Socket, ChannelError> {
-    let address = &way.address;
+async fn open(server: &ServerAddress, shown: Option<&str>) -> Result<Socket, ChannelError> {
+    let address = &server.address;
     let unreachable = |reason: String| {
         let address = address.split('?').next().unwrap_or(address).to_owned();
         ChannelError::Unreachable { address, reason }
@@ -374,7 +374,7 @@ async fn open(way: &Way, shown: Option<&str>) -> Result<Socket, ChannelError> {
         request.headers_mut().insert(AUTHORIZATION, value);
     }
     let connect = async {
-        let stream = Stream::connect(&way.host, way.port, way.tls.clone()).await?;
+        let stream = Stream::connect(&server.host, server.port, server.tls.clone()).await?;
         tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await
     };
     match tokio::time::timeout(CONNECT, connect).await {

@@ -23,7 +23,7 @@ pub(super) const REPLY_EVENT: &str = "phx_reply";
 
 /// Message from the server.
 #[derive(Debug, PartialEq)]
-pub(super) struct Heard {
+pub(super) struct Frame {
     /// The join that it belongs to; none for broadcasts.
     pub(super) join_ref: Option<u64>,
     /// The request that it answers.
@@ -73,18 +73,18 @@ pub(super) enum FrameError {
 }
 
 /// Reads a frame of text.
-pub(super) fn decode(text: &str) -> Result<Heard, FrameError> {
-    type Frame<'a> = (Option<String>, Option<String>, String, String, &'a RawValue);
-    let (join_ref, reference, topic, event, payload): Frame<'_> = serde_json::from_str(text)?;
+pub(super) fn decode(text: &str) -> Result<Frame, FrameError> {
+    type Parts<'a> = (Option<String>, Option<String>, String, String, &'a RawValue);
+    let (join_ref, reference, topic, event, payload): Parts<'_> = serde_json::from_str(text)?;
     let payload = match serde_json::from_str(payload.get()) {
         Ok(payload) => Content::Json(payload),
         Err(error) => Content::Unreadable(error.to_string()),
     };
-    Ok(Heard { join_ref: number(join_ref), reference: number(reference), topic, event, payload })
+    Ok(Frame { join_ref: number(join_ref), reference: number(reference), topic, event, payload })
 }
 
 /// Reads a binary frame.
-pub(super) fn decode_binary(frame: &[u8]) -> Result<Heard, FrameError> {
+pub(super) fn decode_binary(frame: &[u8]) -> Result<Frame, FrameError> {
     let Some((&kind, rest)) = frame.split_first() else {
         return Err(FrameError::Empty);
     };
@@ -104,7 +104,7 @@ pub(super) fn decode_binary(frame: &[u8]) -> Result<Heard, FrameError> {
         kind => return Err(FrameError::Kind(kind)),
     };
     let payload = Content::Bytes(payload.to_vec());
-    Ok(Heard { join_ref: number(join_ref), reference: number(reference), topic, event, payload })
+    Ok(Frame { join_ref: number(join_ref), reference: number(reference), topic, event, payload })
 }
 
 /// A ref of ours. Others match nothing.
@@ -140,7 +140,7 @@ mod tests {
 
         let (topic, event) = ("room:\"é".to_owned(), "say".to_owned());
         let payload = Content::Json(json!({"a": [1, null]}));
-        let expected = Heard { join_ref: Some(1), reference: Some(2), topic, event, payload };
+        let expected = Frame { join_ref: Some(1), reference: Some(2), topic, event, payload };
         assert_eq!(heard, expected);
     }
 
@@ -162,7 +162,7 @@ mod tests {
         let (one, two) = (Ref::string("1"), Ref::string("2"));
         let to = Address { join_ref: Some(&one), reference: Some(&two), topic: "t" };
         let told = |frame: &[u8]| {
-            let Heard { join_ref, reference, topic, event, payload } =
+            let Frame { join_ref, reference, topic, event, payload } =
                 decode_binary(frame).unwrap();
             assert_eq!((&*topic, payload), ("t", Content::Bytes(vec![0xff])));
             (join_ref, reference, event)

@@ -17,9 +17,9 @@ use super::EmbeddedLog;
 use crate::format::{Found, Frame};
 use crate::segment::{self, length_of};
 
-/// At which step of an append something failed.
+/// Step of an append, as the place of a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum AppendStep {
     Write,
     Sync,
 }
@@ -27,10 +27,15 @@ pub(super) enum Step {
 impl EmbeddedLog {
     /// Takes an entry back that was to end at `end`, after an error that passes. Where that cannot
     /// be proven, and after every other error, the log has failed.
-    pub(super) fn take_back(&mut self, step: Step, end: u64, error: &io::Error) -> AppendError {
+    pub(super) fn take_back(
+        &mut self,
+        step: AppendStep,
+        end: u64,
+        error: &io::Error,
+    ) -> AppendError {
         let doing = match step {
-            Step::Write => "write to",
-            Step::Sync => "sync",
+            AppendStep::Write => "write to",
+            AppendStep::Sync => "sync",
         };
         let (file, path) = (self.active.file.clone(), self.active.path.clone());
         let Some(shortage) = Shortage::of(error) else {
@@ -38,7 +43,7 @@ impl EmbeddedLog {
         };
         let start = self.active.end;
         self.active.dirty_end = self.active.dirty_end.max(Some(end));
-        if step == Step::Write && holds_no_frame(&*file, start, end) {
+        if step == AppendStep::Write && holds_no_frame(&*file, start, end) {
             return passing(shortage, error);
         }
         // What lies prepared may be all the room that there is.

@@ -20,7 +20,7 @@ use crate::segment::{self, Walk};
 use crate::snapshot::{self, SnapshotError};
 
 /// A segment file, whatever can be read of it.
-pub(super) struct Part {
+pub(super) struct SegmentFile {
     pub(super) path: PathBuf,
     pub(super) first: Revision,
     pub(super) header: Option<Header>,
@@ -47,7 +47,7 @@ pub(super) struct Run {
 
 /// Choice of the entries to keep.
 pub(super) struct Choice {
-    pub(super) parts: Vec<Part>,
+    pub(super) parts: Vec<SegmentFile>,
     /// The runs behind the state, in order, with the place of their file among the parts.
     pub(super) path: Vec<(usize, Run)>,
     /// The newest entry.
@@ -62,7 +62,7 @@ pub(super) struct Choice {
     pub(super) bad_snapshots: Vec<PathBuf>,
 }
 
-impl Part {
+impl SegmentFile {
     /// Returns true if a log can have the file as it is, for the sake of this run.
     pub(super) fn is_whole_for(&self, run: &Run) -> bool {
         self.header.as_ref().is_some_and(|header| {
@@ -75,7 +75,7 @@ impl Part {
     }
 }
 
-impl Part {
+impl SegmentFile {
     /// Returns true if a repair made the file for this run: it has room for nothing else.
     pub(super) fn was_made_for(&self, run: &Run) -> bool {
         let room = HEADER_BYTES as u64 + run.end - run.start;
@@ -92,7 +92,7 @@ impl Choice {
     }
 
     /// Returns true if the next entry was to be written to the file.
-    fn goes_on_in(&self, part: &Part) -> bool {
+    fn goes_on_in(&self, part: &SegmentFile) -> bool {
         let fits = |header: &Header| {
             header.revision == part.first
                 && header.chain == self.chain()
@@ -103,7 +103,7 @@ impl Choice {
 
     /// Returns true if entries behind the kept ones are lost, or may be: then a new history begins.
     pub(super) fn loses_entries(&self) -> bool {
-        let unread = |part: &Part| part.first > self.end && !self.goes_on_in(part);
+        let unread = |part: &SegmentFile| part.first > self.end && !self.goes_on_in(part);
         self.newest_seen > self.end || self.path.is_empty() || self.parts.iter().any(unread)
     }
 
@@ -191,7 +191,7 @@ pub(super) fn choose(disk: &dyn Disk, directory: &Path) -> Result<Choice, OpenEr
     Ok(choice)
 }
 
-fn part(disk: &dyn Disk, path: PathBuf, first: Revision) -> Result<Part, OpenError> {
+fn part(disk: &dyn Disk, path: PathBuf, first: Revision) -> Result<SegmentFile, OpenError> {
     let file = disk.open(&path, Access::Read).map_err(OpenError::of(&path))?;
     let of = |error| OpenError::of(&path)(error);
     let mut bytes = [0; HEADER_BYTES];
@@ -211,7 +211,7 @@ fn part(disk: &dyn Disk, path: PathBuf, first: Revision) -> Result<Part, OpenErr
     let mut walk = Walk::new(&*file).map_err(of)?;
     let is_blank = walk.tail(HEADER_BYTES as u64, 0).map_err(of)?.dirty_end == 0;
     let runs = if is_blank { Vec::new() } else { runs(&mut walk).map_err(of)? };
-    Ok(Part { path, first, header, runs, ids, is_blank })
+    Ok(SegmentFile { path, first, header, runs, ids, is_blank })
 }
 
 fn runs(walk: &mut Walk<'_>) -> std::io::Result<Vec<Run>> {
@@ -254,7 +254,7 @@ type State = (Revision, Option<Incarnation>);
 fn states(
     disk: &dyn Disk,
     directory: &Path,
-    parts: &[Part],
+    parts: &[SegmentFile],
 ) -> Result<(Vec<State>, Vec<PathBuf>, Revision), OpenError> {
     let lineage = lineage_of(parts.iter().filter_map(|part| part.header.as_ref()));
     let is_known = !parts.is_empty() && parts.iter().all(|part| part.header.is_some());
@@ -288,7 +288,11 @@ fn states(
 
 /// The entries behind a state, as far as they can be read. Behind a snapshot they are of its
 /// history, or of the one that was begun right there.
-fn follow(parts: &[Part], state: Revision, incarnation: Option<Incarnation>) -> Vec<(usize, Run)> {
+fn follow(
+    parts: &[SegmentFile],
+    state: Revision,
+    incarnation: Option<Incarnation>,
+) -> Vec<(usize, Run)> {
     let mut path: Vec<(usize, Run)> = Vec::new();
     let is_of = |at: usize, run: &Run| {
         let begun = |header: &Header, id: Incarnation| {

@@ -6,7 +6,7 @@ use std::path::Path;
 use instep_model::disk::Disk;
 use instep_model::position::Revision;
 
-use super::{Plan, create_anew, header_of};
+use super::{RepairPlan, create_anew, header_of};
 use crate::error::OpenError;
 use crate::format::Header;
 
@@ -20,7 +20,10 @@ const HISTORY_MAGIC: [u8; 8] = *b"INSTEPRH";
 pub(crate) const MARKERS: [(&str, [u8; 8]); 2] = [(MARKER, MARKER_MAGIC), (MARKER, HISTORY_MAGIC)];
 
 /// The plan of an interrupted repair. A marker that is not whole was never acted on.
-pub(super) fn read_marker(disk: &dyn Disk, directory: &Path) -> Result<Option<Plan>, OpenError> {
+pub(super) fn read_marker(
+    disk: &dyn Disk,
+    directory: &Path,
+) -> Result<Option<RepairPlan>, OpenError> {
     let path = directory.join(MARKER);
     let mut begins_anew = true;
     let mut header = header_of(disk, &path, MARKER_MAGIC)?;
@@ -28,7 +31,7 @@ pub(super) fn read_marker(disk: &dyn Disk, directory: &Path) -> Result<Option<Pl
         begins_anew = false;
         header = header_of(disk, &path, HISTORY_MAGIC)?;
     }
-    Ok(header.map(|header| Plan {
+    Ok(header.map(|header| RepairPlan {
         incarnation: header.incarnation,
         predecessor: header.predecessor,
         head: header.revision,
@@ -42,7 +45,7 @@ pub(super) fn read_marker(disk: &dyn Disk, directory: &Path) -> Result<Option<Pl
 pub(super) fn write_marker(
     disk: &dyn Disk,
     directory: &Path,
-    plan: &Plan,
+    plan: &RepairPlan,
 ) -> Result<(), OpenError> {
     let header = Header {
         magic: if plan.begins_anew { MARKER_MAGIC } else { HISTORY_MAGIC },
@@ -86,7 +89,7 @@ mod tests {
         for (name, begins_anew) in [("repairing.txt", true), ("repairing_history.txt", false)] {
             let disk = SimulatedDisk::new(1);
             disk.create_directory(directory).unwrap();
-            let plan = Plan {
+            let plan = RepairPlan {
                 incarnation: Incarnation(Uuid::from_u128(1)),
                 predecessor: Incarnation(Uuid::from_u128(2)),
                 head: Revision(3),

@@ -7,7 +7,9 @@ use bytes::Bytes;
 use instep_model::disk::{Access, DiskFile};
 use instep_model::position::{Incarnation, Revision};
 
-use super::{CHUNK_BYTES, CHUNK_HEADER_BYTES, History, Place, SnapshotError, SnapshotStore, State};
+use super::{
+    CHUNK_BYTES, CHUNK_HEADER_BYTES, History, Shared, SnapshotError, SnapshotStore, State,
+};
 use super::{chunk_checksum, storage};
 use crate::format::{HEADER_BYTES, Header, HeaderFault, SNAPSHOT_MAGIC, u32_at, u64_at};
 
@@ -30,15 +32,17 @@ pub struct SnapshotReader {
 
 impl SnapshotReader {
     pub(super) fn open(
-        place: &Place,
+        shared: &Shared,
         path: &Path,
         revision: Revision,
     ) -> Result<Self, SnapshotError> {
-        match place.disk.open(path, Access::Read) {
+        match shared.disk.open(path, Access::Read) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Err(SnapshotError::Missing { revision })
             }
-            file => Self::start(file.map_err(storage(path))?, path, revision, Some(&place.lineage)),
+            file => {
+                Self::start(file.map_err(storage(path))?, path, revision, Some(&shared.lineage))
+            }
         }
     }
 
@@ -110,9 +114,9 @@ impl SnapshotReader {
         let outcome = self.advance();
         if let Some(store) = &self.store {
             match &outcome {
-                Ok(None) => store.place.learn(self.revision, State::Verified),
+                Ok(None) => store.shared.learn(self.revision, State::Verified),
                 Err(SnapshotError::Damaged { .. }) => {
-                    store.place.learn(self.revision, State::Damaged);
+                    store.shared.learn(self.revision, State::Damaged);
                 }
                 _ => {}
             }

@@ -32,7 +32,7 @@ pub(crate) struct Arguments {
 
 /// Dataset of the mail, and access to its server.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Post {
+pub(crate) struct MailAccess {
     /// The dataset.
     #[arg(long, value_name = "NAME", default_value = "mail", env = "INSTEP_DATASET")]
     dataset: String,
@@ -47,7 +47,7 @@ pub(crate) struct Queue {
     #[arg(long, value_name = "NAME", default_value = "mail")]
     queue: String,
     #[command(flatten)]
-    post: Post,
+    mail: MailAccess,
 }
 
 #[derive(Debug, Subcommand)]
@@ -73,7 +73,7 @@ enum Action {
     /// Show the queues of a dataset with their counts, and their faults.
     Status {
         #[command(flatten)]
-        post: Post,
+        mail: MailAccess,
     },
     /// Move an endpoint to a server, with its unfinished messages.
     Move(routes::Move),
@@ -158,23 +158,23 @@ pub(crate) async fn run(arguments: Arguments, json: bool) -> Result<(), Failure>
         Action::Send(send) => send_mail(send, json).await,
         Action::List(list) => list_mail(list, json).await,
         Action::Show { message, queue } => {
-            let Queue { queue, post } = queue;
-            let shown = post.access.client()?.message(&post.dataset, &queue, &message).await?;
+            let Queue { queue, mail } = queue;
+            let shown = mail.access.client()?.message(&mail.dataset, &queue, &message).await?;
             if json { output::json(&shown) } else { shown::message(&shown) }
         }
         Action::Retry { message, queue } => {
-            let Queue { queue, post } = queue;
-            let client = post.access.client()?;
-            let retried = client.retry_message(&post.dataset, &queue, &message).await?;
+            let Queue { queue, mail } = queue;
+            let client = mail.access.client()?;
+            let retried = client.retry_message(&mail.dataset, &queue, &message).await?;
             if json {
                 output::json(&retried)
             } else {
                 output::line(&format!("message {message} is given again"))
             }
         }
-        Action::Status { post } => {
-            let answer = post.access.client()?.mail(&post.dataset).await?;
-            if json { output::json(&answer) } else { shown::status(&answer, &post.dataset) }
+        Action::Status { mail } => {
+            let answer = mail.access.client()?.mail(&mail.dataset).await?;
+            if json { output::json(&answer) } else { shown::status(&answer, &mail.dataset) }
         }
         Action::Move(arguments) => routes::move_endpoint(arguments, json).await,
         Action::Backfill(arguments) => routes::backfill(arguments, json).await,
@@ -193,8 +193,8 @@ pub(crate) async fn run(arguments: Arguments, json: bool) -> Result<(), Failure>
 
 async fn send_mail(send: Send, json: bool) -> Result<(), Failure> {
     let Send { to, body, id, priority, ttl_ms, not_before, file, queue } = send;
-    let Queue { queue, post } = queue;
-    let client = post.access.client()?;
+    let Queue { queue, mail } = queue;
+    let client = mail.access.client()?;
     let letters = match (to, body) {
         (Some(to), Some(body)) => {
             let body = input::value_or_text("BODY", body)?;
@@ -203,7 +203,7 @@ async fn send_mail(send: Send, json: bool) -> Result<(), Failure> {
         _ => letters_of(&file.unwrap_or_default())?,
     };
     in_batches(&letters, async |batch| {
-        let sent = client.send_mail(&post.dataset, &queue, batch).await?;
+        let sent = client.send_mail(&mail.dataset, &queue, batch).await?;
         print_sent(&sent, json)
     })
     .await
@@ -256,8 +256,8 @@ fn print_sent(sent: &[Sent], json: bool) -> Result<(), Failure> {
 
 async fn list_mail(list: List, json: bool) -> Result<(), Failure> {
     let List { endpoint, to_server, state, older_than_ms, mut after, limit, queue } = list;
-    let Queue { queue, post } = queue;
-    let client = post.access.client()?;
+    let Queue { queue, mail } = queue;
+    let client = mail.access.client()?;
     let (mut shown, mut rows) = (0, Vec::new());
     while shown < limit {
         let query = MessageQuery {
@@ -268,7 +268,7 @@ async fn list_mail(list: List, json: bool) -> Result<(), Failure> {
             after,
             limit: Some(PAGE.min(limit - shown)),
         };
-        let page = client.messages(&post.dataset, &queue, &query).await?;
+        let page = client.messages(&mail.dataset, &queue, &query).await?;
         shown += page.messages.len();
         if json {
             page.messages.iter().try_for_each(output::json)?
@@ -330,7 +330,7 @@ fn print_outcomes(outcomes: &[instep_client::Answered], json: bool) -> Result<()
     }
 }
 
-impl Post {
+impl MailAccess {
     fn client(&self) -> Result<Client, Failure> {
         self.access.client()
     }

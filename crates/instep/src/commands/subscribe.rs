@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use instep_client::{Channel, ChannelError, Happening};
+use instep_client::{Channel, ChannelError, ChannelEvent};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -34,29 +34,31 @@ pub(crate) async fn run(arguments: Arguments, json: bool) -> Result<(), Failure>
     let stop = running::stop_signal()?;
     tokio::pin!(stop);
     let channels = access.channels().await?;
-    let (happenings, mut happened) = mpsc::channel(WAITING);
+    let (events, mut received) = mpsc::channel(WAITING);
     let mut failed = None;
     for topic in &topics {
         let params = since.as_ref().map_or(json!({}), |since| json!({"since": since}));
         match channels.join(topic, params).await {
             Ok((reply, channel)) => {
-                print(topic, Happening::Joined(reply), json)?;
-                tokio::spawn(forward(channel, happenings.clone()));
+                print(topic, ChannelEvent::Joined(reply), json)?;
+                tokio::spawn(forward(channel, events.clone()));
             }
             // The other topics are none the worse for it.
             Err(ChannelError::Refused(answer)) => failed = Some(over(topic, answer, json)?),
             Err(error) => return Err(Failure::from(error).about(&format!("topic {topic}"))),
         }
     }
-    drop(happenings);
+    drop(events);
     loop {
         let next = tokio::select! {
-            next = happened.recv() => next,
+            next = received.recv() => next,
             () = &mut stop => None,
         };
         match next {
-            Some((topic, Happening::Ended(answer))) => failed = Some(over(&topic, answer, json)?),
-            Some((topic, happening)) => print(&topic, happening, json)?,
+            Some((topic, ChannelEvent::Ended(answer))) => {
+                failed = Some(over(&topic, answer, json)?)
+            }
+            Some((topic, event)) => print(&topic, event, json)?,
             // With the last topic so is the command, and at the latest when it is told to stop.
             None => return failed.map_or(Ok(()), Err),
         }
@@ -65,67 +67,67 @@ pub(crate) async fn run(arguments: Arguments, json: bool) -> Result<(), Failure>
 
 /// Tells that a topic is over, and answers why as a failure.
 fn over(topic: &str, answer: Value, json: bool) -> Result<Failure, Failure> {
-    print(topic, Happening::Ended(answer.clone()), json)?;
+    print(topic, ChannelEvent::Ended(answer.clone()), json)?;
     let mut answer = failure::with_code(answer);
     let words = format!("topic {topic} is over: {}", ChannelError::Refused(answer.clone()));
     answer["topic"] = topic.into();
     Ok(Failure::refused(words, answer))
 }
 
-async fn forward(mut channel: Channel, happenings: mpsc::Sender<(String, Happening)>) {
-    while let Some(happening) = channel.next().await {
-        if happenings.send((channel.topic().to_owned(), happening)).await.is_err() {
+async fn forward(mut channel: Channel, events: mpsc::Sender<(String, ChannelEvent)>) {
+    while let Some(event) = channel.next().await {
+        if events.send((channel.topic().to_owned(), event)).await.is_err() {
             return;
         }
     }
 }
 
-fn print(topic: &str, happening: Happening, json: bool) -> Result<(), Failure> {
+fn print(topic: &str, event: ChannelEvent, json: bool) -> Result<(), Failure> {
     if json {
-        output::json(&match happening {
-            Happening::Event { event, payload } => {
+        output::json(&match event {
+            ChannelEvent::Event { event, payload } => {
                 json!({"topic": topic, "event": event, "payload": payload})
             }
-            Happening::Bytes { event, bytes } => {
+            ChannelEvent::Bytes { event, bytes } => {
                 json!({"topic": topic, "event": event, "payload": in_json(&bytes)})
             }
-            Happening::Unreadable { event, problem } => {
+            ChannelEvent::Unreadable { event, problem } => {
                 json!({"topic": topic, "event": event, "unreadable": problem})
             }
-            Happening::Joined(reply) => json!({"topic": topic, "joined": reply}),
-            Happening::Lost => json!({"topic": topic, "lost": true}),
-            Happening::Ended(reason) => {
+            ChannelEvent::Joined(reply) => json!({"topic": topic, "joined": reply}),
+            ChannelEvent::Lost => json!({"topic": topic, "lost": true}),
+            ChannelEvent::Ended(reason) => {
                 let code = failure::with_code(reason.clone())["code"].take();
                 json!({"topic": topic, "ended": reason, "code": code})
             }
         })
     } else {
-        output::lines(words(topic, &happening).as_bytes())
+        output::lines(words(topic, &event).as_bytes())
     }
 }
 
-fn words(topic: &str, happening: &Happening) -> String {
+fn words(topic: &str, event: &ChannelEvent) -> String {
     let topic = &output::harmless(topic);
-    match happening {
-        Happening::Event { event, payload } if event == "snapshot" => rows(topic, payload),
-        Happening::Event { event, payload } => {
+    match event {
+        ChannelEvent::Event { event, payload } if event == "snapshot" => rows(topic, payload),
+        ChannelEvent::Event { event, payload } => {
             format!("{topic}  {}  {payload}\n", output::harmless(event))
         }
-        Happening::Bytes { event, bytes } => {
+        ChannelEvent::Bytes { event, bytes } => {
             format!("{topic}  {}  {}\n", output::harmless(event), in_json(bytes))
         }
-        Happening::Unreadable { event, problem } => {
+        ChannelEvent::Unreadable { event, problem } => {
             let event = output::harmless(event.as_deref().unwrap_or("an event"));
             format!("{topic}  -- {event} cannot be read: {}\n", output::harmless(problem))
         }
-        Happening::Joined(reply) => {
+        ChannelEvent::Joined(reply) => {
             let mode = reply["mode"].as_str().unwrap_or("unknown");
             let position = reply["position"].as_str();
             let at = position.map_or(String::new(), |position| format!(" at {position}"));
             format!("{topic}  -- joined ({mode}){at}\n{}", rows(topic, reply))
         }
-        Happening::Lost => format!("{topic}  -- connection lost, joining again\n"),
-        Happening::Ended(answer) => {
+        ChannelEvent::Lost => format!("{topic}  -- connection lost, joining again\n"),
+        ChannelEvent::Ended(answer) => {
             format!("{topic}  -- over: {}\n", ChannelError::Refused(answer.clone()))
         }
     }

@@ -4,7 +4,7 @@ mod surviving;
 
 use std::time::Duration;
 
-use instep_client::{Change, Channel, Channels, Client, Error, Happening};
+use instep_client::{Change, Channel, ChannelEvent, Channels, Client, Error};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -19,7 +19,7 @@ fn client_of(server: &Server) -> Client {
     Client::new(&server.url, Some(key.trim().to_owned())).unwrap()
 }
 
-async fn next(channel: &mut Channel) -> Happening {
+async fn next(channel: &mut Channel) -> ChannelEvent {
     timeout(PATIENCE, channel.next()).await.expect("an event").expect("an open topic")
 }
 
@@ -50,7 +50,7 @@ async fn feeds_and_topics_go_on_after_a_crash_without_gaps() {
         client.commit("d", &[put(&key, json!({"round": round}))], None).await.unwrap();
         let expected = json!({"put": {"table": "t", "key": key, "row": {"round": round}}});
         assert_eq!(next_records(&mut changes).await, [expected]);
-        let Happening::Event { event, payload } = next(&mut topic).await else {
+        let ChannelEvent::Event { event, payload } = next(&mut topic).await else {
             panic!("no event in round {round}");
         };
         assert_eq!((&*event, &payload["key"]), ("row", &json!(key)));
@@ -58,8 +58,8 @@ async fn feeds_and_topics_go_on_after_a_crash_without_gaps() {
         server.signal("-KILL");
         server.start_again();
 
-        assert_eq!(next(&mut topic).await, Happening::Lost);
-        let Happening::Joined(reply) = next(&mut topic).await else {
+        assert_eq!(next(&mut topic).await, ChannelEvent::Lost);
+        let ChannelEvent::Joined(reply) = next(&mut topic).await else {
             panic!("not joined again in round {round}");
         };
         assert_eq!(reply["mode"], "resume");
@@ -112,7 +112,7 @@ async fn topics_are_pushed_to_left_and_joined_anew() {
     let (_, mut room) = channels.join("room:1", json!({})).await.unwrap();
 
     assert_eq!(room.push("say", json!({"a": 1})).await, Ok(json!({})));
-    let said = Happening::Event { event: "say".into(), payload: json!({"a": 1}) };
+    let said = ChannelEvent::Event { event: "say".into(), payload: json!({"a": 1}) };
     assert_eq!(next(&mut room).await, said);
     let twice = channels.join("room:1", json!({})).await.unwrap_err();
     assert_eq!(twice, instep_client::ChannelError::AlreadyJoined);
@@ -121,7 +121,7 @@ async fn topics_are_pushed_to_left_and_joined_anew() {
     room.leave().await.unwrap();
     let (_, mut again) = channels.join("room:1", json!({})).await.unwrap();
     again.push("say", json!({})).await.unwrap();
-    assert!(matches!(next(&mut again).await, Happening::Event { .. }));
+    assert!(matches!(next(&mut again).await, ChannelEvent::Event { .. }));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -141,7 +141,7 @@ async fn a_snapshot_too_large_for_a_reply_arrives_in_chunks_and_then_resumes() {
     assert_eq!(reply["pending"], true);
     let mut found = 0;
     loop {
-        let Happening::Event { event, payload } = next(&mut topic).await else { panic!("lost") };
+        let ChannelEvent::Event { event, payload } = next(&mut topic).await else { panic!("lost") };
         match &*event {
             "snapshot" => found += payload["rows"].as_array().unwrap().len(),
             "bookmark" => break,
@@ -151,8 +151,8 @@ async fn a_snapshot_too_large_for_a_reply_arrives_in_chunks_and_then_resumes() {
     assert_eq!(found, 1000);
     server.signal("-KILL");
     server.start_again();
-    assert_eq!(next(&mut topic).await, Happening::Lost);
-    let Happening::Joined(reply) = next(&mut topic).await else { panic!("not joined again") };
+    assert_eq!(next(&mut topic).await, ChannelEvent::Lost);
+    let ChannelEvent::Joined(reply) = next(&mut topic).await else { panic!("not joined again") };
     assert_eq!(reply["mode"], "resume");
 }
 
@@ -174,7 +174,7 @@ async fn a_reader_of_a_quiet_table_moves_on_while_another_is_written() {
     let written = client.commit("d", &busy, None).await.unwrap().position;
 
     loop {
-        let Happening::Event { event, payload } = next(&mut quiet).await else { panic!("lost") };
+        let ChannelEvent::Event { event, payload } = next(&mut quiet).await else { panic!("lost") };
         assert_eq!(event, "bookmark", "{payload}");
         if payload["position"].as_str().unwrap() >= written.as_str() {
             break;

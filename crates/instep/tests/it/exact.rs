@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 
-use instep_client::{Channels, Happening};
+use instep_client::{ChannelEvent, Channels};
 use serde_json::{Value, json};
 
 use crate::running::{PATIENCE, Server, free_address};
@@ -364,11 +364,11 @@ async fn what_a_rust_client_cannot_show_as_json_is_told_and_counted() {
 
     let mut next = async || loop {
         let next = tokio::time::timeout(PATIENCE, room.next()).await.unwrap().unwrap();
-        if !matches!(&next, Happening::Event { event, .. } if event.starts_with("presence")) {
+        if !matches!(&next, ChannelEvent::Event { event, .. } if event.starts_with("presence")) {
             break next;
         }
     };
-    let bytes = Happening::Bytes { event: "said".into(), bytes: vec![0xff, 0] };
+    let bytes = ChannelEvent::Bytes { event: "said".into(), bytes: vec![0xff, 0] };
     assert_eq!(next().await, bytes);
-    assert_eq!(next().await, Happening::Event { event: "said".into(), payload: json!({}) });
+    assert_eq!(next().await, ChannelEvent::Event { event: "said".into(), payload: json!({}) });
 }

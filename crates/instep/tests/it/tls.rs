@@ -7,7 +7,7 @@ pub(crate) mod server;
 use std::io::{ErrorKind, Read, Write as _};
 use std::net::TcpStream;
 
-use instep_client::{Channels, Client, Happening, Method, Trust};
+use instep_client::{ChannelEvent, Channels, Client, Method, Trust};
 use serde_json::{Value, json};
 
 use self::server::{Identity, Secure, socket};
@@ -88,7 +88,7 @@ fn a_changed_certificate_is_taken_without_dropping_connections_and_a_broken_one_
             .await;
         channel.push("hello", json!({"n": 1})).await.unwrap();
         let heard = channel.next().await.unwrap();
-        let expected = Happening::Event { event: "hello".into(), payload: json!({"n": 1}) };
+        let expected = ChannelEvent::Event { event: "hello".into(), payload: json!({"n": 1}) };
         assert_eq!(heard, expected, "who came before is still connected");
 
         std::fs::write(secure.directory.path().join("key.pem"), "nonsense").unwrap();
@@ -96,7 +96,7 @@ fn a_changed_certificate_is_taken_without_dropping_connections_and_a_broken_one_
         assert!(secure.log().contains("ERROR"), "loudly: {}", secure.log());
         assert!(!matches!(is_new().await, Err(instep_client::Error::Unreachable { .. })));
         channel.push("hello", json!({"n": 2})).await.unwrap();
-        assert!(matches!(channel.next().await, Some(Happening::Event { .. })));
+        assert!(matches!(channel.next().await, Some(ChannelEvent::Event { .. })));
         let page = secure.get("/metrics", &trust).await;
         assert!(page.contains("instep_tls_certificates_refused_total 1"), "{page}");
         assert!(!page.contains("instep_tls_handshakes_total{end=\"done\"} 0"), "{page}");

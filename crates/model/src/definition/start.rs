@@ -24,7 +24,7 @@ pub struct Start {
 
 /// Result of a start: the definitions from then on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Held {
+pub struct StartResult {
     /// Definitions that the feed goes by.
     pub definitions: Definitions,
     /// Bytes to write down; none when they are stored already, or must not be: then the next start
@@ -72,7 +72,7 @@ impl Start {
     /// Decides what holds, once the log was read up to `applied`: behind the boundary, if one was
     /// wanted and could be appended (`is_bounded`).
     #[must_use]
-    pub fn hold(self, applied: Place, is_bounded: bool) -> Held {
+    pub fn hold(self, applied: Place, is_bounded: bool) -> StartResult {
         let is_clear = is_bounded || self.changed.is_empty();
         let from = if is_clear {
             applied
@@ -84,7 +84,7 @@ impl Start {
         let definitions = self.current.hold_from(from, self.changed, self.before);
         let bytes = definitions.encode(self.incarnation);
         let is_news = self.is_needed && self.stored.as_ref() != Some(&bytes);
-        Held { definitions, to_write: (is_clear && is_news).then_some(bytes) }
+        StartResult { definitions, to_write: (is_clear && is_news).then_some(bytes) }
     }
 }
 

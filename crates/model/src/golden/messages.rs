@@ -7,7 +7,7 @@ use super::{Vector, hold, hold_enum, variants_of};
 use crate::commit::{CommitId, Condition, Operation, Plain, Proposal};
 use crate::mail::{EndpointError, Lease, MailOperation, NewMessage, sender};
 use crate::name::{Key, Name};
-use crate::owner::{Answer, Excess, Held, Receipt, Refusal, decode_answer, encode_answer};
+use crate::owner::{Answer, Excess, JsonType, Receipt, Refusal, decode_answer, encode_answer};
 use crate::position::{Incarnation, Place, Position, Revision};
 use crate::registration::Generation;
 use crate::row::{Fields, RowError};
@@ -155,13 +155,13 @@ fn refusals_of_rows() -> Vec<(&'static str, Refusal)> {
                 max: i64::MAX,
             },
         ),
-        ("nothing", wrong(Held::Nothing)),
-        ("null", wrong(Held::Null)),
-        ("boolean", wrong(Held::Boolean)),
-        ("number", wrong(Held::Number)),
-        ("text", wrong(Held::Text)),
-        ("list", wrong(Held::List)),
-        ("object", wrong(Held::Object)),
+        ("nothing", wrong(JsonType::Nothing)),
+        ("null", wrong(JsonType::Null)),
+        ("boolean", wrong(JsonType::Boolean)),
+        ("number", wrong(JsonType::Number)),
+        ("text", wrong(JsonType::Text)),
+        ("list", wrong(JsonType::List)),
+        ("object", wrong(JsonType::Object)),
         ("large", row(RowError::TooLarge { bytes, limit })),
         ("deep", row(RowError::TooDeep { limit })),
     ]
@@ -215,7 +215,7 @@ fn every_refusal_travels_as_it_always_did() {
     hold_enum("refusals.txt", &refusals());
     assert_eq!(variants_of::<Excess>(), ["Records", "Work", "Entry"]);
     let held = ["Nothing", "Null", "Boolean", "Number", "Text", "List", "Object"];
-    assert_eq!(variants_of::<Held>(), held);
+    assert_eq!(variants_of::<JsonType>(), held);
     assert_eq!(variants_of::<RowError>(), ["TooLarge", "TooDeep"]);
     assert_eq!(variants_of::<EndpointError>(), ["Form", "Kind", "TooLong", "Server"]);
 }

@@ -11,11 +11,11 @@ use crate::position::{Incarnation, Revision};
 
 /// A log that ends with the process.
 pub struct MemoryLog {
-    kept: Arc<Kept>,
+    kept: Arc<SharedHistory>,
     largest_entry: usize,
 }
 
-struct Kept {
+struct SharedHistory {
     incarnation: Incarnation,
     history: RwLock<History>,
 }
@@ -31,7 +31,7 @@ impl MemoryLog {
     /// An empty log.
     #[must_use]
     pub fn new(incarnation: Incarnation) -> Self {
-        let kept = Arc::new(Kept { incarnation, history: RwLock::default() });
+        let kept = Arc::new(SharedHistory { incarnation, history: RwLock::default() });
         Self { kept, largest_entry: limits::LOG_FRAME_BYTES }
     }
 
@@ -42,7 +42,7 @@ impl MemoryLog {
     }
 }
 
-impl Kept {
+impl SharedHistory {
     // A panic under the lock leaves the history whole: each change is one push or one drain.
     fn history(&self) -> RwLockReadGuard<'_, History> {
         self.history.read().unwrap_or_else(PoisonError::into_inner)
@@ -100,11 +100,11 @@ impl Log for MemoryLog {
     }
 
     fn reader(&self) -> Arc<dyn LogReader> {
-        Arc::<Kept>::clone(&self.kept)
+        Arc::<SharedHistory>::clone(&self.kept)
     }
 }
 
-impl LogReader for Kept {
+impl LogReader for SharedHistory {
     fn bounds(&self) -> Bounds {
         self.bounds_of(&self.history())
     }

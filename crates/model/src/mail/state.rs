@@ -15,7 +15,7 @@ use crate::registration::Generation;
 use clocks::Clocks;
 use message_table::MessageTable;
 pub use parts::MailPart;
-use places::{Numbered, Place};
+use places::{Numbered, SlotKey};
 use run_set::RunSet;
 
 mod changing;
@@ -151,14 +151,14 @@ pub struct Mail {
     /// Scopes of messages whose ids are their senders' own; older messages have none.
     scopes: RunSet<(u64, u64)>,
     /// Messages that can be delivered: pending, routed and not delayed.
-    ready: RunSet<Place>,
+    ready: RunSet<SlotKey>,
     /// Pending, by server (or none) in order.
     by_server: RunSet<Numbered>,
     /// Number of pending messages, by endpoint and server (or none).
     counts: OrdMap<(EndpointNo, ServerNo), u64>,
     resting: RunSet<(u64, u64)>,
-    /// The same, where they would be if they did not rest.
-    aside: RunSet<Place>,
+    /// Delayed messages, at the slots that they have without the delay.
+    delayed: RunSet<SlotKey>,
     expiring: RunSet<(u64, u64)>,
     finished: RunSet<(u64, u64)>,
     dead: OrdMap<u64, Arc<str>>,
@@ -344,7 +344,7 @@ impl Mail {
     /// The first message of a server that can be given, from a place on.
     #[must_use]
     pub fn next_ready(&self, from: Slot) -> Option<Slot> {
-        let next = self.ready.next(Place::new(from)).map(Place::slot);
+        let next = self.ready.next(SlotKey::new(from)).map(SlotKey::slot);
         next.filter(|slot| slot.server == from.server)
     }
 

@@ -11,7 +11,7 @@ mod conditions;
 mod mail;
 mod mail_overlay;
 
-use super::{Excess, Held, Refusal};
+use super::{Excess, JsonType, Refusal};
 use crate::commit::{Commit, Condition, Operation, Record, TableOptions};
 use crate::expression::{CelValue, Expression, Meter, from_fields};
 use crate::limits;
@@ -325,7 +325,7 @@ impl Evaluation<'_> {
         let mut row = self.read(&row)?;
         let held = row.get(&field);
         let Some(before) = held.and_then(Value::as_i64) else {
-            let found = Held::of(held);
+            let found = JsonType::of(held);
             return Err(Refusal::WrongType { operation, table, key, field, found });
         };
         let value = i128::from(before) + i128::from(by);

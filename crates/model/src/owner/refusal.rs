@@ -62,7 +62,7 @@ pub enum Refusal {
     },
     /// An `add` met a field that holds no integer.
     #[error("ops[{operation}]: field {field:?} of row {key:?} holds {found}, not an integer")]
-    WrongType { operation: usize, table: Name, key: Key, field: String, found: Held },
+    WrongType { operation: usize, table: Name, key: Key, field: String, found: JsonType },
     /// The row that would result is over a limit.
     #[error("ops[{operation}]: {error}")]
     Row { operation: usize, error: RowError },
@@ -134,7 +134,7 @@ pub enum Refusal {
 /// Value of a field where an integer is needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "they are the types of JSON")]
-pub enum Held {
+pub enum JsonType {
     Nothing,
     Null,
     Boolean,
@@ -144,7 +144,7 @@ pub enum Held {
     Object,
 }
 
-impl Held {
+impl JsonType {
     pub(super) fn of(value: Option<&Value>) -> Self {
         match value {
             None => Self::Nothing,
@@ -158,7 +158,7 @@ impl Held {
     }
 }
 
-impl fmt::Display for Held {
+impl fmt::Display for JsonType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Nothing => "nothing",

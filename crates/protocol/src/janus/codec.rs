@@ -71,12 +71,12 @@ impl DecodeError {
 pub struct Decoder {
     /// Bytes that have arrived of an unfinished frame.
     begun: Vec<u8>,
-    part: Part,
+    part: StreamPart,
 }
 
 /// Part of the stream that comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Part {
+enum StreamPart {
     #[default]
     Tag,
     Payload,
@@ -90,13 +90,13 @@ impl Decoder {
     pub fn decode<'a>(&mut self, input: &mut &'a [u8]) -> Option<Result<Frame<'a>, DecodeError>> {
         while !input.is_empty() {
             let decoded = match &mut self.part {
-                Part::Broken => {
+                StreamPart::Broken => {
                     *input = &[];
                     return None;
                 }
-                Part::Tag => self.take_tag(input),
-                Part::Payload => self.take_payload(input),
-                Part::Published(braces) => {
+                StreamPart::Tag => self.take_tag(input),
+                StreamPart::Payload => self.take_payload(input),
+                StreamPart::Published(braces) => {
                     let end = braces.end_of(input);
                     self.take_published(input, end)
                 }
@@ -105,7 +105,7 @@ impl Decoder {
                 Ok(None) => {}
                 Ok(Some(frame)) => return Some(Ok(frame)),
                 Err(error) => {
-                    *self = Self { begun: Vec::new(), part: Part::Broken };
+                    *self = Self { begun: Vec::new(), part: StreamPart::Broken };
                     *input = &[];
                     return Some(Err(error));
                 }
@@ -128,7 +128,7 @@ impl Decoder {
             return if is_known { Ok(None) } else { Err(DecodeError::NoTag) };
         };
         match &*word {
-            TAG => self.part = Part::Payload,
+            TAG => self.part = StreamPart::Payload,
             b"PING" => return Ok(Some(Frame::Ping)),
             b"PONG" => return Ok(Some(Frame::Pong)),
             b"" => {}
@@ -141,13 +141,13 @@ impl Decoder {
         let Some(payload) = self.take(input, end_of(input), limits::FRAME_BYTES)? else {
             return Ok(None);
         };
-        self.part = Part::Tag;
+        self.part = StreamPart::Tag;
         Ok(match &*payload {
             b"" => None,
             b"PING" => Some(Frame::Ping),
             b"PONG" => Some(Frame::Pong),
             b"PUBLISH" => {
-                self.part = Part::Published(Braces::default());
+                self.part = StreamPart::Published(Braces::default());
                 None
             }
             _ => Some(Frame::Request(payload)),
@@ -162,7 +162,7 @@ impl Decoder {
         let Some(message) = self.take(input, end, limits::FRAME_BYTES)? else {
             return Ok(None);
         };
-        self.part = Part::Tag;
+        self.part = StreamPart::Tag;
         Ok(Some(Frame::Publish(message)))
     }
 
@@ -176,7 +176,7 @@ impl Decoder {
         let End { bytes, skipped } = end.unwrap_or(End { bytes: input.len(), skipped: 0 });
         let too_long = self.begun.len() + bytes > most;
         if too_long {
-            let is_tag = self.part == Part::Tag;
+            let is_tag = self.part == StreamPart::Tag;
             return Err(if is_tag { DecodeError::NoTag } else { DecodeError::FrameTooLarge });
         }
         let (taken, rest) = input.split_at(bytes);
@@ -259,7 +259,7 @@ pub fn encode_greeting(at: Timestamp, token: Token) -> Bytes {
 pub fn encode_message(at: Timestamp, topic: &str, event: &str, payload: &[u8]) -> Bytes {
     let parts = serde_json::from_slice(payload).ok();
     let (message_id, data) =
-        parts.as_ref().map_or((&b"\"\""[..], payload), |Parts { message_id, data }| {
+        parts.as_ref().map_or((&b"\"\""[..], payload), |PublishedPayload { message_id, data }| {
             (message_id.get().as_bytes(), data.get().as_bytes())
         });
     let mut out = Vec::with_capacity(topic.len() + event.len() + payload.len() + 96);
@@ -280,7 +280,7 @@ pub fn payload_of(message_id: &RawValue, data: &RawValue) -> Bytes {
 /// Both parts of a payload. Nothing else may be in it, or something would be lost.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Parts<'a> {
+struct PublishedPayload<'a> {
     #[serde(borrow)]
     message_id: &'a RawValue,
     #[serde(borrow)]

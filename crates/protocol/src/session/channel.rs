@@ -179,7 +179,7 @@ pub(super) enum Phase {
         /// The channel that this join replaced: its close follows the answer.
         replaced: Option<Channel>,
         /// Pushes and answers that are held meanwhile, in order.
-        held: VecDeque<Held>,
+        held: VecDeque<HeldMessage>,
     },
     /// The client knows that it has joined.
     Joined {
@@ -190,7 +190,7 @@ pub(super) enum Phase {
 
 /// Message that waits for the answer to a join.
 #[derive(Debug)]
-pub(super) enum Held {
+pub(super) enum HeldMessage {
     /// A push of the client.
     Push(ClientPush),
     /// An answer that is already known.
@@ -207,7 +207,7 @@ pub(super) struct ClientPush {
     pub(super) payload: Body,
 }
 
-impl Held {
+impl HeldMessage {
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Push(push) => push.event.len() + push.payload.as_bytes().len(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::channel::{Channel, ChannelId, ClientPush, Entry, Held, Phase, ReplyTo};
+use super::channel::{Channel, ChannelId, ClientPush, Entry, HeldMessage, Phase, ReplyTo};
 use super::{CLOSE_POLICY, Effect, Ending, JoinOutcome, Session, address, answers};
 use crate::encode::{self, Address, Body, Frame};
 use crate::message::{self, Message, Payload};
@@ -95,7 +95,7 @@ impl Session {
             },
         };
         match entry.phase {
-            Phase::Joining { .. } => self.hold(&message.topic, Held::Push(push)),
+            Phase::Joining { .. } => self.hold(&message.topic, HeldMessage::Push(push)),
             Phase::Joined { .. } => self.deliver(&entry.channel.clone(), push),
         }
     }
@@ -118,8 +118,8 @@ impl Session {
                 }
                 for held in held {
                     match held {
-                        Held::Push(push) => self.deliver(channel, push),
-                        Held::Answer(frame) | Held::ServerPush(frame) => {
+                        HeldMessage::Push(push) => self.deliver(channel, push),
+                        HeldMessage::Answer(frame) | HeldMessage::ServerPush(frame) => {
                             self.effects.push_back(Effect::Send(frame));
                         }
                     }
@@ -166,7 +166,7 @@ impl Session {
         };
         match self.phase_of(channel) {
             Some(Phase::Joined { .. }) => self.effects.push_back(Effect::Send(frame)),
-            Some(Phase::Joining { .. }) => self.hold(topic, Held::ServerPush(frame)),
+            Some(Phase::Joining { .. }) => self.hold(topic, HeldMessage::ServerPush(frame)),
             None => {}
         }
     }
@@ -196,7 +196,9 @@ impl Session {
     pub(super) fn answer(&mut self, to: &Address<'_>, response: &[u8]) {
         let frame = encode::encode_reply(self.options.vsn, to, "error", response);
         match self.channels.get(to.topic).map(|entry| &entry.phase) {
-            Some(Phase::Joining { .. }) => self.hold(to.topic, Held::Answer(Frame::Text(frame))),
+            Some(Phase::Joining { .. }) => {
+                self.hold(to.topic, HeldMessage::Answer(Frame::Text(frame)))
+            }
             Some(Phase::Joined { .. }) | None => self.send(frame),
         }
     }
@@ -207,7 +209,7 @@ impl Session {
         channel: &Channel,
         response: &[u8],
         replaced: Option<Channel>,
-        held: VecDeque<Held>,
+        held: VecDeque<HeldMessage>,
     ) {
         let mut to = channel.join_address();
         if response == answers::UNMATCHED_TOPIC {
@@ -222,15 +224,15 @@ impl Session {
     }
 
     /// Answers the messages that waited for a join that failed.
-    fn decline(&mut self, channel: &Channel, held: VecDeque<Held>) {
+    fn decline(&mut self, channel: &Channel, held: VecDeque<HeldMessage>) {
         for held in held {
             match held {
-                Held::Push(ClientPush { reference, .. }) => {
+                HeldMessage::Push(ClientPush { reference, .. }) => {
                     let to = Address { join_ref: None, ..channel.address(reference.as_ref()) };
                     self.reply(&to, "error", answers::UNMATCHED_TOPIC);
                 }
-                Held::Answer(frame) => self.effects.push_back(Effect::Send(frame)),
-                Held::ServerPush(_) => {}
+                HeldMessage::Answer(frame) => self.effects.push_back(Effect::Send(frame)),
+                HeldMessage::ServerPush(_) => {}
             }
         }
     }
@@ -273,7 +275,7 @@ impl Session {
 
     /// Keeps something until the join of its topic is answered. No client needs to send much
     /// before that, so one that does is sent away rather than served from memory.
-    fn hold(&mut self, topic: &str, what: Held) {
+    fn hold(&mut self, topic: &str, what: HeldMessage) {
         self.held_messages += 1;
         self.held_bytes += what.bytes();
         if self.held_messages > self.options.held_messages
@@ -293,7 +295,10 @@ impl Session {
     }
 
     /// Removes a channel that is still joining.
-    fn take_joining(&mut self, channel: &Channel) -> Option<(Option<Channel>, VecDeque<Held>)> {
+    fn take_joining(
+        &mut self,
+        channel: &Channel,
+    ) -> Option<(Option<Channel>, VecDeque<HeldMessage>)> {
         let Some(Phase::Joining { .. }) = self.phase_of(channel) else {
             return None;
         };
@@ -308,7 +313,7 @@ impl Session {
         let entry = self.channels.remove(topic)?;
         if let Phase::Joining { held, .. } = &entry.phase {
             self.held_messages -= held.len();
-            self.held_bytes -= held.iter().map(Held::bytes).sum::<usize>();
+            self.held_bytes -= held.iter().map(HeldMessage::bytes).sum::<usize>();
         }
         Some(entry)
     }

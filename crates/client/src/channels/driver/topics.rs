@@ -10,8 +10,8 @@ use tokio::time::Instant;
 
 use super::{Answer, Command, Driver, Waiting};
 use crate::backoff::Backoff;
-use crate::channels::frame::{Content, Heard};
-use crate::channels::{ChannelError, Happening};
+use crate::channels::frame::{Content, Frame};
+use crate::channels::{ChannelError, ChannelEvent};
 
 /// Waits before a topic that failed is joined again.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
@@ -20,8 +20,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// Refusals that pass by themselves: the server is not ready yet, or was asked too much at once.
 const PASSING: &[&str] = &["loading", "overloaded", "position_ahead", "rate_limited", "stopped"];
 
-/// Place up to which a reader is complete.
-enum Place {
+/// Resume point: place up to which a reader is complete.
+enum ResumePoint {
     Position(String),
     Live(LivePlace),
 }
@@ -30,13 +30,13 @@ enum Place {
 pub(super) struct Topic {
     params: Value,
     /// Complete up to here: a position, or the place in a live topic.
-    since: Option<Place>,
+    since: Option<ResumePoint>,
     /// Ref of the newest join; messages of another one are of the past.
     join_ref: u64,
     joined: bool,
     /// Reply to the caller of the first join; none once it was sent.
     first: Option<Answer>,
-    events: mpsc::Sender<Happening>,
+    events: mpsc::Sender<ChannelEvent>,
     /// The topic has failed and is joined again then.
     pub(super) rejoin_at: Option<Instant>,
     backoff: Backoff,
@@ -53,7 +53,8 @@ impl Driver {
                 let _ = reply.send(Err(ChannelError::Disconnected));
             }
             Command::Join { topic, params, events, reply } => {
-                let since = params["since"].as_str().map(|since| Place::Position(since.to_owned()));
+                let since =
+                    params["since"].as_str().map(|since| ResumePoint::Position(since.to_owned()));
                 let backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
                 let (first, join_ref, joined, rejoin_at) = (Some(reply), 0, false, None);
                 let entry =
@@ -104,8 +105,8 @@ impl Driver {
             params.remove("since");
             if let Some(since) = &entry.since {
                 let since = match since {
-                    Place::Position(position) => position.clone(),
-                    Place::Live(place) => place.to_string(),
+                    ResumePoint::Position(position) => position.clone(),
+                    ResumePoint::Live(place) => place.to_string(),
                 };
                 params.insert("since".into(), since.into());
             }
@@ -128,13 +129,13 @@ impl Driver {
                 // nothing to go on after.
                 let position = reply["position"].as_str();
                 entry.since = position
-                    .map(|position| Place::Position(position.to_owned()))
-                    .or_else(|| LivePlace::deserialize(&reply).ok().map(Place::Live));
+                    .map(|position| ResumePoint::Position(position.to_owned()))
+                    .or_else(|| LivePlace::deserialize(&reply).ok().map(ResumePoint::Live));
                 match entry.first.take() {
                     Some(first) => {
                         let _ = first.send(Ok(reply));
                     }
-                    None => self.happen(topic, Happening::Joined(reply)),
+                    None => self.emit(topic, ChannelEvent::Joined(reply)),
                 }
             }
             Err(error) => match entry.first.take() {
@@ -175,15 +176,15 @@ impl Driver {
     }
 
     /// Takes what is not a reply.
-    pub(super) fn hear_topic(&mut self, heard: Heard) {
-        let Heard { join_ref, topic, event, payload, .. } = heard;
+    pub(super) fn receive_on_topic(&mut self, frame: Frame) {
+        let Frame { join_ref, topic, event, payload, .. } = frame;
         let Some(entry) = self.topics.get_mut(&topic) else { return };
         if join_ref.is_some_and(|join_ref| join_ref != entry.join_ref) {
             return;
         }
         match &*event {
             "phx_error" => {
-                self.happen(&topic, Happening::Lost);
+                self.emit(&topic, ChannelEvent::Lost);
                 self.rejoin_later(&topic);
             }
             "phx_close" => self.end(&topic, json!({"reason": "closed"})),
@@ -193,21 +194,21 @@ impl Driver {
                     Content::Bytes(_) | Content::Unreadable(_) => &Value::Null,
                 };
                 match &mut entry.since {
-                    Some(Place::Live(place)) => go_on(place, &event, read),
+                    Some(ResumePoint::Live(place)) => go_on(place, &event, read),
                     since => {
                         if let Some(position) = read["position"].as_str() {
-                            *since = Some(Place::Position(position.to_owned()));
+                            *since = Some(ResumePoint::Position(position.to_owned()));
                         }
                     }
                 }
-                self.happen(
+                self.emit(
                     &topic,
                     match payload {
-                        Content::Json(payload) => Happening::Event { event, payload },
-                        Content::Bytes(bytes) => Happening::Bytes { event, bytes },
+                        Content::Json(payload) => ChannelEvent::Event { event, payload },
+                        Content::Bytes(bytes) => ChannelEvent::Bytes { event, bytes },
                         Content::Unreadable(problem) => {
                             tracing::warn!(topic, event, problem, "a payload cannot be read");
-                            Happening::Unreadable { event: Some(event), problem }
+                            ChannelEvent::Unreadable { event: Some(event), problem }
                         }
                     },
                 );
@@ -222,7 +223,7 @@ impl Driver {
         let topics: Vec<String> = joined.map(|(topic, _)| topic.clone()).collect();
         for topic in topics {
             let problem = problem.to_owned();
-            self.happen(&topic, Happening::Unreadable { event: None, problem });
+            self.emit(&topic, ChannelEvent::Unreadable { event: None, problem });
         }
     }
 
@@ -235,38 +236,38 @@ impl Driver {
                 let _ = first.send(Err(ChannelError::Disconnected));
                 self.topics.remove(&topic);
             } else if std::mem::replace(&mut entry.joined, false) {
-                self.happen(&topic, Happening::Lost);
+                self.emit(&topic, ChannelEvent::Lost);
             }
         }
     }
 
     fn end(&mut self, topic: &str, reason: Value) {
-        self.happen(topic, Happening::Ended(reason));
+        self.emit(topic, ChannelEvent::Ended(reason));
         self.topics.remove(topic);
     }
 
     /// Hands over an event, behind those that wait already.
-    fn happen(&mut self, topic: &str, happening: Happening) {
+    fn emit(&mut self, topic: &str, event: ChannelEvent) {
         let Some(entry) = self.topics.get(topic) else { return };
-        let happening = if self.undelivered.is_empty() {
-            match entry.events.try_send(happening) {
+        let event = if self.undelivered.is_empty() {
+            match entry.events.try_send(event) {
                 Ok(()) => return,
                 Err(mpsc::error::TrySendError::Closed(_)) => {
                     return self.abandoned.push(topic.to_owned());
                 }
-                Err(mpsc::error::TrySendError::Full(happening)) => happening,
+                Err(mpsc::error::TrySendError::Full(event)) => event,
             }
         } else {
-            happening
+            event
         };
-        self.undelivered.push_back((entry.events.clone(), happening));
+        self.undelivered.push_back((entry.events.clone(), event));
     }
 
     /// Delivers the first undelivered event: there is room for it, or its reader has gone.
-    pub(super) fn deliver(&mut self, room: Result<OwnedPermit<Happening>, ()>) {
+    pub(super) fn deliver(&mut self, room: Result<OwnedPermit<ChannelEvent>, ()>) {
         let first = self.undelivered.pop_front();
-        if let (Ok(room), Some((_, happening))) = (room, first) {
-            room.send(happening);
+        if let (Ok(room), Some((_, event))) = (room, first) {
+            room.send(event);
         }
     }
 }

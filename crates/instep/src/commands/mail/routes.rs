@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use instep_client::{Backfilled, Stale};
 use serde_json::json;
 
-use super::{Post, Queue, in_batches, letters_of};
+use super::{MailAccess, Queue, in_batches, letters_of};
 use crate::failure::Failure;
 use crate::output::{self, counted};
 
@@ -20,7 +20,7 @@ pub(crate) struct Move {
     #[arg(long, value_name = "GENERATION")]
     if_generation: Option<u64>,
     #[command(flatten)]
-    post: Post,
+    mail: MailAccess,
 }
 
 #[derive(Debug, clap::Args)]
@@ -35,7 +35,7 @@ pub(crate) struct Audit {
     #[arg(long)]
     repair: bool,
     #[command(flatten)]
-    post: Post,
+    mail: MailAccess,
 }
 
 #[derive(Debug, clap::Args)]
@@ -43,7 +43,7 @@ pub(crate) struct Readdress {
     /// The endpoint.
     endpoint: String,
     #[command(flatten)]
-    post: Post,
+    mail: MailAccess,
 }
 
 #[derive(Debug, clap::Args)]
@@ -55,9 +55,9 @@ pub(crate) struct Import {
 }
 
 pub(super) async fn move_endpoint(arguments: Move, json: bool) -> Result<(), Failure> {
-    let Move { endpoint, to, if_generation, post } = arguments;
-    let client = post.client()?;
-    let moved = client.move_endpoint(&post.dataset, &endpoint, &to, if_generation).await?;
+    let Move { endpoint, to, if_generation, mail } = arguments;
+    let client = mail.client()?;
+    let moved = client.move_endpoint(&mail.dataset, &endpoint, &to, if_generation).await?;
     if json {
         output::json(&moved)
     } else {
@@ -68,8 +68,8 @@ pub(super) async fn move_endpoint(arguments: Move, json: bool) -> Result<(), Fai
 }
 
 pub(super) async fn readdress(arguments: Readdress, json: bool) -> Result<(), Failure> {
-    let Readdress { endpoint, post } = arguments;
-    let done = post.client()?.readdress(&post.dataset, &endpoint).await?;
+    let Readdress { endpoint, mail } = arguments;
+    let done = mail.client()?.readdress(&mail.dataset, &endpoint).await?;
     if json {
         output::json(&done)
     } else {
@@ -79,12 +79,12 @@ pub(super) async fn readdress(arguments: Readdress, json: bool) -> Result<(), Fa
 }
 
 pub(super) async fn backfill(arguments: Backfill, json: bool) -> Result<(), Failure> {
-    let Queue { queue, post } = arguments.queue;
-    let client = post.client()?;
+    let Queue { queue, mail } = arguments.queue;
+    let client = mail.client()?;
     let bar = output::bar(0, "{spinner} {pos} messages have a route");
     let (mut after, mut routed, mut failed) = (None, 0, Vec::new());
     loop {
-        let turn: Backfilled = client.backfill(&post.dataset, &queue, after).await?;
+        let turn: Backfilled = client.backfill(&mail.dataset, &queue, after).await?;
         routed += turn.routed;
         bar.inc(turn.routed);
         failed.extend(turn.failed);
@@ -114,9 +114,9 @@ pub(super) async fn backfill(arguments: Backfill, json: bool) -> Result<(), Fail
 }
 
 pub(super) async fn audit(arguments: Audit, json: bool) -> Result<(), Failure> {
-    let Audit { repair, post } = arguments;
-    let client = post.client()?;
-    let stale = client.audit_mail(&post.dataset).await?;
+    let Audit { repair, mail } = arguments;
+    let client = mail.client()?;
+    let stale = client.audit_mail(&mail.dataset).await?;
     for one in &stale {
         let Stale { endpoint, stored, mapped, messages, way } = one;
         let moves = way.as_deref() == Some("move");
@@ -142,10 +142,10 @@ pub(super) async fn audit(arguments: Audit, json: bool) -> Result<(), Failure> {
         }
         match mapped {
             Some(mapped) if repair && moves => {
-                client.move_endpoint(&post.dataset, endpoint, mapped, None).await?;
+                client.move_endpoint(&mail.dataset, endpoint, mapped, None).await?;
             }
             Some(_) if repair => {
-                client.readdress(&post.dataset, endpoint).await?;
+                client.readdress(&mail.dataset, endpoint).await?;
             }
             Some(_) | None => {}
         }
@@ -162,12 +162,12 @@ pub(super) async fn audit(arguments: Audit, json: bool) -> Result<(), Failure> {
 
 pub(super) async fn import(arguments: Import, json: bool) -> Result<(), Failure> {
     let Import { file, queue } = arguments;
-    let Queue { queue, post } = queue;
-    let client = post.client()?;
+    let Queue { queue, mail } = queue;
+    let client = mail.client()?;
     let letters = letters_of(&file)?;
     let mut stored = 0;
     in_batches(&letters, async |batch| {
-        stored += client.import_mail(&post.dataset, &queue, batch).await?.len();
+        stored += client.import_mail(&mail.dataset, &queue, batch).await?.len();
         Ok(())
     })
     .await?;

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use instep::model::mail::kinds::id_of_server;
-use instep_client::{Channel, Happening};
+use instep_client::{Channel, ChannelEvent};
 use serde_json::{Value, json};
 
-use super::Post;
+use super::MailAccess;
 use crate::failure::{self, Failure};
 use crate::output;
 
@@ -24,13 +24,13 @@ pub(crate) struct Take {
     #[arg(long, default_value_t = 64)]
     credit: usize,
     #[command(flatten)]
-    post: Post,
+    mail: MailAccess,
 }
 
 pub(super) async fn take(arguments: Take, json: bool) -> Result<(), Failure> {
-    let Take { server, credit, post } = arguments;
-    let channels = post.access.channels().await?;
-    let params = json!({"dataset": post.dataset, "credit": credit});
+    let Take { server, credit, mail } = arguments;
+    let channels = mail.access.channels().await?;
+    let params = json!({"dataset": mail.dataset, "credit": credit});
     let topic = format!("server:{}", id_of_server(&server));
     let (greeting, mut channel) = channels.join(&topic, params).await?;
     print(&json!({"registered": greeting}), json)?;
@@ -39,18 +39,18 @@ pub(super) async fn take(arguments: Take, json: bool) -> Result<(), Failure> {
     tokio::pin!(stop);
     loop {
         let first = tokio::select! {
-            happening = channel.next() => happening,
+            event = channel.next() => event,
             _ = &mut stop => return Ok(()),
         };
-        let Some(mut happening) = first else { return Ok(()) };
+        let Some(mut event) = first else { return Ok(()) };
         let mut done = vec![];
         loop {
-            hear(&channel, happening, &mut written, &mut done, json).await?;
+            receive(&channel, event, &mut written, &mut done, json).await?;
             if done.len() >= TOGETHER {
                 break;
             }
             match tokio::time::timeout(std::time::Duration::ZERO, channel.next()).await {
-                Ok(Some(next)) => happening = next,
+                Ok(Some(next)) => event = next,
                 Ok(None) | Err(_) => break,
             }
         }
@@ -66,22 +66,22 @@ pub(super) async fn take(arguments: Take, json: bool) -> Result<(), Failure> {
     }
 }
 
-async fn hear(
+async fn receive(
     channel: &Channel,
-    happening: Happening,
+    event: ChannelEvent,
     written: &mut BTreeSet<u64>,
     done: &mut Vec<u64>,
     json: bool,
 ) -> Result<(), Failure> {
-    match happening {
-        Happening::Event { event, payload } if event == "message" => {
+    match event {
+        ChannelEvent::Event { event, payload } if event == "message" => {
             print(&payload, json)?;
             if let Some(seq) = payload["seq"].as_u64() {
                 written.insert(seq);
                 done.push(seq);
             }
         }
-        Happening::Event { event, payload } if event == "ask" => {
+        ChannelEvent::Event { event, payload } if event == "ask" => {
             let asked: Vec<u64> = payload["seqs"]
                 .as_array()
                 .into_iter()
@@ -93,12 +93,12 @@ async fn hear(
             // An answer that is lost is asked for again.
             let _ = channel.push("answer", json!({"have": have, "not": not})).await;
         }
-        Happening::Event { event, payload } => print(&json!({event: payload}), json)?,
-        Happening::Bytes { event, .. } => print(&json!({"unreadable": event}), json)?,
-        Happening::Unreadable { problem, .. } => print(&json!({"unreadable": problem}), json)?,
-        Happening::Joined(greeting) => print(&json!({"registered": greeting}), json)?,
-        Happening::Lost => print(&json!({"lost": true}), json)?,
-        Happening::Ended(answer) => {
+        ChannelEvent::Event { event, payload } => print(&json!({event: payload}), json)?,
+        ChannelEvent::Bytes { event, .. } => print(&json!({"unreadable": event}), json)?,
+        ChannelEvent::Unreadable { problem, .. } => print(&json!({"unreadable": problem}), json)?,
+        ChannelEvent::Joined(greeting) => print(&json!({"registered": greeting}), json)?,
+        ChannelEvent::Lost => print(&json!({"lost": true}), json)?,
+        ChannelEvent::Ended(answer) => {
             let words = format!("the registration is over: {answer}");
             return Err(Failure::refused(words, failure::with_code(answer)));
         }

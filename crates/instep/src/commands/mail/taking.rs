@@ -3,7 +3,7 @@
 use instep::model::mail::kinds::id_of_server;
 use instep_client::Answers;
 
-use super::{Post, age, print_outcomes};
+use super::{MailAccess, age, print_outcomes};
 use crate::failure::Failure;
 use crate::output;
 
@@ -13,7 +13,7 @@ pub(crate) struct Servers {
     #[arg(long)]
     ids: bool,
     #[command(flatten)]
-    post: Post,
+    mail: MailAccess,
 }
 
 #[derive(Debug, clap::Args)]
@@ -31,7 +31,7 @@ pub(crate) struct Pull {
     #[arg(long, default_value_t = 0)]
     wait_ms: u64,
     #[command(flatten)]
-    post: Post,
+    mail: MailAccess,
 }
 
 /// Server and registration that answer.
@@ -44,7 +44,7 @@ pub(crate) struct Taker {
     #[arg(long)]
     registration: u64,
     #[command(flatten)]
-    post: Post,
+    mail: MailAccess,
 }
 
 #[derive(Debug, clap::Args)]
@@ -93,17 +93,17 @@ pub(crate) struct Not {
 }
 
 pub(super) async fn servers(arguments: Servers, json: bool) -> Result<(), Failure> {
-    let Servers { ids, post } = arguments;
-    let client = post.client()?;
+    let Servers { ids, mail } = arguments;
+    let client = mail.client()?;
     if ids {
-        let servers = client.mail_servers(&post.dataset).await?;
+        let servers = client.mail_servers(&mail.dataset).await?;
         return if json {
             output::json(&servers)
         } else {
             servers.iter().try_for_each(|server| output::line(server))
         };
     }
-    let servers = client.mail_servers_in_detail(&post.dataset).await?;
+    let servers = client.mail_servers_in_detail(&mail.dataset).await?;
     if json {
         return servers.iter().try_for_each(output::json);
     }
@@ -121,10 +121,10 @@ pub(super) async fn servers(arguments: Servers, json: bool) -> Result<(), Failur
 }
 
 pub(super) async fn pull(arguments: Pull, json: bool) -> Result<(), Failure> {
-    let Pull { server, registration, max, wait_ms, post } = arguments;
-    let client = post.client()?;
+    let Pull { server, registration, max, wait_ms, mail } = arguments;
+    let client = mail.client()?;
     let wait = (max, wait_ms);
-    let pulled = client.pull(&post.dataset, id_of_server(&server), registration, wait).await?;
+    let pulled = client.pull(&mail.dataset, id_of_server(&server), registration, wait).await?;
     if json {
         return output::json(&pulled);
     }
@@ -166,9 +166,9 @@ pub(super) async fn not(arguments: Not, json: bool) -> Result<(), Failure> {
 }
 
 async fn answer(taker: Taker, answers: Answers, json: bool) -> Result<(), Failure> {
-    let Taker { server, registration, post } = taker;
+    let Taker { server, registration, mail } = taker;
     let answers = Answers { registration, ..answers };
-    let client = post.client()?;
-    let outcomes = client.answer_mail(&post.dataset, id_of_server(&server), &answers).await?;
+    let client = mail.client()?;
+    let outcomes = client.answer_mail(&mail.dataset, id_of_server(&server), &answers).await?;
     print_outcomes(&outcomes, json)
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use instep_client::{Changes, Channel, ChannelError, Channels, Happening};
+use instep_client::{Changes, Channel, ChannelError, ChannelEvent, Channels};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -39,14 +39,14 @@ impl Readers {
         assert_eq!(records, [json!({"put": {"table": "t", "key": key, "row": {"key": key}}})]);
         loop {
             match next(&mut self.topic).await {
-                Happening::Event { event, payload } if event == "row" => {
+                ChannelEvent::Event { event, payload } if event == "row" => {
                     return assert_eq!(payload["key"], key);
                 }
-                Happening::Event { .. } | Happening::Lost => {}
-                Happening::Joined(reply) => assert_eq!(reply["mode"], "resume"),
-                other @ (Happening::Ended(_)
-                | Happening::Bytes { .. }
-                | Happening::Unreadable { .. }) => panic!("{other:?}"),
+                ChannelEvent::Event { .. } | ChannelEvent::Lost => {}
+                ChannelEvent::Joined(reply) => assert_eq!(reply["mode"], "resume"),
+                other @ (ChannelEvent::Ended(_)
+                | ChannelEvent::Bytes { .. }
+                | ChannelEvent::Unreadable { .. }) => panic!("{other:?}"),
             }
         }
     }
@@ -179,8 +179,8 @@ async fn topics_that_are_joined_again_all_at_once_are_all_joined_in_the_end() {
     server.start_again();
 
     for topic in &mut topics {
-        assert_eq!(next(topic).await, Happening::Lost);
-        let Happening::Joined(reply) = next(topic).await else { panic!("not joined again") };
+        assert_eq!(next(topic).await, ChannelEvent::Lost);
+        let ChannelEvent::Joined(reply) = next(topic).await else { panic!("not joined again") };
         assert_eq!(reply["mode"], Value::from("resume"));
     }
     let joined = timeout(PATIENCE, topics[TOPICS - 1].push("say", json!({}))).await.unwrap();

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use instep_client::{Channel, ChannelError, Channels, Client, Happening, NewMessage, Sent};
+use instep_client::{Channel, ChannelError, ChannelEvent, Channels, Client, NewMessage, Sent};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -120,10 +120,10 @@ impl Local {
         loop {
             let happening = timeout(PATIENCE, self.channel.next()).await.expect("an event");
             match happening.expect("an open channel") {
-                Happening::Event { event, payload } => return (event, payload),
-                Happening::Lost | Happening::Joined(_) => {}
-                Happening::Ended(reason) => panic!("the channel ended: {reason}"),
-                told @ (Happening::Bytes { .. } | Happening::Unreadable { .. }) => {
+                ChannelEvent::Event { event, payload } => return (event, payload),
+                ChannelEvent::Lost | ChannelEvent::Joined(_) => {}
+                ChannelEvent::Ended(reason) => panic!("the channel ended: {reason}"),
+                told @ (ChannelEvent::Bytes { .. } | ChannelEvent::Unreadable { .. }) => {
                     panic!("no message of mail: {told:?}")
                 }
             }
@@ -182,7 +182,7 @@ impl Local {
     pub(crate) async fn end(&mut self) -> Value {
         loop {
             match timeout(PATIENCE, self.channel.next()).await.expect("an end") {
-                Some(Happening::Ended(reason)) => return reason,
+                Some(ChannelEvent::Ended(reason)) => return reason,
                 Some(_) => {}
                 None => return Value::Null,
             }
@@ -224,7 +224,7 @@ impl Local {
         loop {
             let moment = Duration::from_millis(200);
             match timeout(moment, self.channel.next()).await {
-                Ok(Some(Happening::Event { event, payload })) if event == "message" => {
+                Ok(Some(ChannelEvent::Event { event, payload })) if event == "message" => {
                     if payload["to"] == to {
                         return payload["seq"].as_u64();
                     }

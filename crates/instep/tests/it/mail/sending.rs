@@ -132,7 +132,7 @@ async fn who_may_send_is_who_may_commit_to_the_queue() {
         tokio::task::block_in_place(|| instep(&["key", "remove", "gateway", "--data", &data]));
     assert!(removed.status.success());
     while let Some(happening) = channel.next().await {
-        if matches!(happening, instep_client::Happening::Ended(_)) {
+        if matches!(happening, instep_client::ChannelEvent::Ended(_)) {
             break;
         }
     }

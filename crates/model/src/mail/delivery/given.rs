@@ -21,12 +21,12 @@ use crate::limits;
 #[derive(Debug, Clone, Default)]
 pub struct Given {
     next: u64,
-    messages: BTreeMap<u64, Place>,
+    messages: BTreeMap<u64, Written>,
     order: VecDeque<(u64, u64)>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct Written {
     /// Number of the first write of it.
     first_at: u64,
     at: u64,
@@ -52,7 +52,7 @@ impl Given {
         self.next += 1;
         let at = self.next;
         let first_at = self.messages.get(&seq).map_or(at, |place| place.first_at);
-        self.messages.insert(seq, Place { first_at, at, open: true });
+        self.messages.insert(seq, Written { first_at, at, open: true });
         self.order.push_back((at, seq));
         if self.order.len() > limits::MAIL_GIVEN
             && let Some((at, seq)) = self.order.pop_front()

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    EndpointNo, EndpointState, Mail, MailChange, MailRecord, Message, Numbered, Place, QueueState,
-    ServerNo, ServerState, Slot, Status, number_in,
+    EndpointNo, EndpointState, Mail, MailChange, MailRecord, Message, Numbered, QueueState,
+    ServerNo, ServerState, Slot, SlotKey, Status, number_in,
 };
 use crate::name::Name;
 
@@ -261,10 +261,10 @@ impl Mail {
 
     /// The pending messages of an endpoint at a server, resting ones too.
     fn pending_at(&self, server: ServerNo, endpoint: EndpointNo) -> Vec<u64> {
-        let from = Place::new(Slot { server, endpoint, rank: 0, seq: 0 });
-        let to = Place::new(Slot { server, endpoint, rank: u8::MAX, seq: u64::MAX });
+        let from = SlotKey::new(Slot { server, endpoint, rank: 0, seq: 0 });
+        let to = SlotKey::new(Slot { server, endpoint, rank: u8::MAX, seq: u64::MAX });
         let ready = self.ready.range(from, to);
-        ready.chain(self.aside.range(from, to)).map(|place| place.slot().seq).collect()
+        ready.chain(self.delayed.range(from, to)).map(|place| place.slot().seq).collect()
     }
 
     fn forget(&mut self, seq: u64, see: Sink<'_>) {
@@ -298,11 +298,11 @@ impl Mail {
                 if not_before > 0 {
                     self.resting.insert((not_before, seq));
                     if server != ServerNo::NOWHERE {
-                        self.aside.insert(Place::new(message.slot(seq)));
+                        self.delayed.insert(SlotKey::new(message.slot(seq)));
                     }
                 } else if server != ServerNo::NOWHERE {
                     let slot = message.slot(seq);
-                    self.ready.insert(Place::new(slot));
+                    self.ready.insert(SlotKey::new(slot));
                     see(MailChange::Ready(slot));
                 }
                 if server != ServerNo::NOWHERE {
@@ -335,8 +335,8 @@ impl Mail {
                 self.expiring.remove((expires, seq));
                 self.resting.remove((not_before, seq));
                 if server != ServerNo::NOWHERE {
-                    self.ready.remove(Place::new(message.slot(seq)));
-                    self.aside.remove(Place::new(message.slot(seq)));
+                    self.ready.remove(SlotKey::new(message.slot(seq)));
+                    self.delayed.remove(SlotKey::new(message.slot(seq)));
                     self.update_server(server, |server| server.pending -= 1);
                     see(MailChange::Withdrawn { server, seq, quiet });
                 }

@@ -7,14 +7,14 @@ const SEQS: u64 = (1 << 56) - 1;
 
 /// A [`Slot`] in 16 bytes instead of 24.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(super) struct SlotKey {
     server: ServerNo,
     endpoint: EndpointNo,
     /// The rank, then the number.
     order: u64,
 }
 
-impl Place {
+impl SlotKey {
     pub(super) fn new(slot: Slot) -> Self {
         let Slot { server, endpoint, rank, seq } = slot;
         Self { server, endpoint, order: u64::from(rank) << 56 | seq.min(SEQS) }
