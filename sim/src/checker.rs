@@ -64,14 +64,14 @@ checkers! {
     commits::a_reply_is_replayed_equal, "law 5";
     commits::an_id_with_another_body_is_refused, "law 5";
     commits::an_id_is_judged_by_the_clock, "law 5, law 7";
-    commits::what_is_refused_leaves_nothing, "law 8, I4";
+    commits::refused_operations_leave_nothing, "law 8, I4";
     commits::records_are_what_the_operations_say, "I4, I32";
     commits::a_bounded_add_stays_in_its_bounds, "I4";
     commits::a_refusal_has_its_reason, "I32";
     memory::memory_is_the_fold_of_the_log, "law 10, I32";
     memory::snapshot_and_tail_are_the_whole, "I8";
     memory::folding_twice_changes_nothing, "I20, I33";
-    memory::what_is_served_never_goes_back, "I14, I19";
+    memory::served_revisions_never_go_back, "I14, I19";
     readers::positions_sort_as_text, "I6";
     readers::another_history_is_a_reset, "law 4, I1, I2, I7";
     readers::a_reader_never_goes_back, "law 3, I19, I20";

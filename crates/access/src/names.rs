@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn who_declares_names_is_known_by_no_others() {
+    fn a_server_with_declared_names_is_known_by_no_others() {
         let public = names(&["Instep.Example", "*.internal"], &[], false);
 
         assert!(public.know("instep.example:443") && public.know("a.internal"));

@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn those_that_are_listed_come_in_as_well() {
+    fn listed_origins_come_in_as_well() {
         let some = origins(&["https://app.example", "https://*.pages.example"]).unwrap();
         let allow = |origin: &str| some.allow(origin, Some("api.example"));
 
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_origin_is_refused() {
+    fn texts_that_are_no_origins_are_refused() {
         for bad in
             ["", "example.com", "https://", "https://a/b", "https://*", "https://a.*.b", "**"]
         {

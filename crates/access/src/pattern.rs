@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_be_read_in_two_ways_is_refused() {
+    fn ambiguous_json_is_refused() {
         for bad in ["", "a*b", "**", "{", "}", "{}", "a}", "{a}{b}", "{sub}*", "{a}x", "{a b}"] {
             assert!(Pattern::parse(bad).is_err(), "{bad}");
         }

@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_certificate_is_not_trusted() {
+    fn files_without_certificates_are_not_trusted() {
         for bad in ["", "nonsense", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"]
         {
             assert!(Trust::only(bad.into()).config(true).is_err(), "{bad}");

@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_of_another_time_or_not_whole_is_a_copy_and_what_is_newer_is_refused() {
+    fn an_identity_of_another_time_or_in_part_is_a_copy_and_a_newer_one_is_refused() {
         let here = written();
         std::fs::write(here.path().join(FILE), "instep identity 1\ninode 0\nborn 0\n").unwrap();
         assert_eq!(look(here.path()).unwrap(), Identity::Copy);

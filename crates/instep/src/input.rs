@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_server_would_get_as_something_else_is_refused_here() {
+    fn values_that_the_server_would_read_otherwise_are_refused_here() {
         for text in ["{\"a\":1,\"a\":2}", "{\"a\":18446744073709551616}", "{\"a\":1e999}"] {
             for error in [
                 object("row", text),

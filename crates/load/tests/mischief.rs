@@ -33,7 +33,7 @@ fn an_honest_server_is_found_without_fault() {
 }
 
 #[test]
-fn what_falls_due_while_the_load_is_held_up_leaves_late_and_counts() {
+fn messages_due_while_the_load_is_held_up_leave_late_and_count() {
     let (mut run, _) = Run::connect(plan(serve(Mischief::None))).unwrap();
     run.begin(Pace::Rate(100.0));
 

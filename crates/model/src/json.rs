@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_be_read_as_something_else_is_named_with_its_place() {
+    fn inexact_values_are_named_with_their_place() {
         let read = |text: &[u8]| read_object::<Value>(text).map_err(|error| error.to_string());
 
         let twice = read(b"{\"a\":1,\n\"a\":1}").unwrap_err();

@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_passes_the_check_of_exactness_comes_back_as_it_was_sent() {
+    fn exact_values_come_back_as_they_were_sent() {
         for text in ["18446744073709551615", "-9223372036854775808", "9007199254740993"] {
             let sent: Fields = read_object(format!("{{\"x\":{text}}}").as_bytes()).unwrap();
 

@@ -85,7 +85,7 @@ mod tests {
     const BACKOFF: Backoff = Backoff { first_ms: 1_000, most_ms: 8_000 };
 
     #[test]
-    fn what_is_due_is_proposed_once_until_it_is_settled() {
+    fn due_work_is_proposed_once_until_it_is_settled() {
         let mut sweep = Sweep::new(100, BACKOFF);
 
         assert!(!sweep.begins(0, || false), "nothing is due");
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_is_tried_again_later_each_time_and_soon_after_a_success() {
+    fn refused_proposals_are_tried_later_each_time_and_soon_after_a_success() {
         let mut sweep = Sweep::new(100, BACKOFF);
         let mut now = 0;
 

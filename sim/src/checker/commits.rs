@@ -138,7 +138,7 @@ fn time_in(id: Uuid) -> u64 {
 }
 
 /// Law 8, I4: a proposal that was certainly refused never appears, unless it is tried again.
-pub(super) fn what_is_refused_leaves_nothing(case: &Case<'_>) -> Result<(), Violation> {
+pub(super) fn refused_operations_leave_nothing(case: &Case<'_>) -> Result<(), Violation> {
     let mut attempts: BTreeMap<_, Vec<&Request<'_>>> = BTreeMap::new();
     for request in &case.timeline.requests {
         if let Some(commit_id) = &request.commit_id {

@@ -50,7 +50,7 @@ pub(super) fn folding_twice_changes_nothing(case: &Case<'_>) -> Result<(), Viola
 }
 
 /// I14, I19: what a node serves never gets older, crashes and rebuilds included.
-pub(super) fn what_is_served_never_goes_back(case: &Case<'_>) -> Result<(), Violation> {
+pub(super) fn served_revisions_never_go_back(case: &Case<'_>) -> Result<(), Violation> {
     let mut newest: Option<Position> = None;
     for (at, event) in case.history.iter().enumerate() {
         let (Event::Memory { position, source: Source::Served, .. }

@@ -21,8 +21,8 @@ pub const CHECKERS: &[(&str, &str, Check)] = &[
     ("an_accepted_message_is_in_the_books", "law 1, I37", an_accepted_message_is_in_the_books),
     ("a_letter_is_stored_once", "I45", a_letter_is_stored_once),
     ("a_message_ends_once", "I45, I46", a_message_ends_once),
-    ("what_expires_has_had_its_time", "I46", what_expires_has_had_its_time),
-    ("what_is_confirmed_was_done", "I37, I39", what_is_confirmed_was_done),
+    ("no_message_expires_before_its_time", "I46", no_message_expires_before_its_time),
+    ("confirmed_messages_were_done", "I37, I39", confirmed_messages_were_done),
     ("only_the_newest_registration_confirms", "I38, I41", only_the_newest_registration_confirms),
     ("every_route_is_what_the_directory_says", "I40", every_route_is_what_the_directory_says),
     ("only_failures_are_counted", "I35", only_failures_are_counted),
@@ -34,9 +34,9 @@ pub const CHECKERS: &[(&str, &str, Check)] = &[
     ("nothing_is_given_after_its_time", "I46", giving::nothing_is_given_after_its_time),
     ("each_endpoint_keeps_its_order", "I43", giving::each_endpoint_keeps_its_order),
     (
-        "what_is_unconfirmed_is_asked_about_first",
+        "unconfirmed_messages_are_asked_about_first",
         "I39",
-        giving::what_is_unconfirmed_is_asked_about_first,
+        giving::unconfirmed_messages_are_asked_about_first,
     ),
     ("a_window_is_kept", "law 6, I44", giving::a_window_is_kept),
     ("everything_is_done_in_the_end", "I17, I34, I40, I44", everything_is_done_in_the_end),
@@ -97,7 +97,7 @@ fn a_message_ends_once(facts: &[Fact]) -> Result<(), Finding> {
     Ok(())
 }
 
-fn what_expires_has_had_its_time(facts: &[Fact]) -> Result<(), Finding> {
+fn no_message_expires_before_its_time(facts: &[Fact]) -> Result<(), Finding> {
     let mut books = Books::default();
     for (at, fact) in facts.iter().enumerate() {
         let before = books.clone();
@@ -116,7 +116,7 @@ fn what_expires_has_had_its_time(facts: &[Fact]) -> Result<(), Finding> {
     Ok(())
 }
 
-fn what_is_confirmed_was_done(facts: &[Fact]) -> Result<(), Finding> {
+fn confirmed_messages_were_done(facts: &[Fact]) -> Result<(), Finding> {
     let mut done = BTreeSet::new();
     let mut books = Books::default();
     for (at, fact) in facts.iter().enumerate() {

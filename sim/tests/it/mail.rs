@@ -84,7 +84,7 @@ fn a_message_that_ends_twice_is_seen() {
 }
 
 #[test]
-fn what_expires_before_its_time_is_seen() {
+fn a_message_that_expires_too_early_is_found() {
     let mut facts: Vec<Fact> =
         (0..10).flat_map(|seed| mail::seed(seed, STEPS, None).facts).collect();
     let first = facts.iter().position(|fact| {
@@ -98,5 +98,5 @@ fn what_expires_before_its_time_is_seen() {
     }
 
     let found: Vec<_> = checker::check(&facts).into_iter().map(|(name, _, _)| name).collect();
-    assert!(found.contains(&"what_expires_has_had_its_time"), "{found:?}");
+    assert!(found.contains(&"no_message_expires_before_its_time"), "{found:?}");
 }

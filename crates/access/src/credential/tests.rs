@@ -33,7 +33,7 @@ fn news(credential: &Credential, access: &Access, now_ms: u64) -> Result<(), Ref
 }
 
 #[test]
-fn what_was_shown_is_good_until_its_deadline() {
+fn a_credential_is_good_until_its_deadline() {
     let access = access(&[OLD]);
     let credential = access.credential(&token(OLD, "ann", 10, &["reader"]), 0).unwrap();
 
@@ -91,7 +91,7 @@ fn a_right_that_the_new_token_lacks_is_lost() {
 
 /// I24
 #[test]
-fn what_was_proven_by_a_key_that_is_taken_away_is_proven_no_more() {
+fn a_proof_ends_with_the_key_that_made_it() {
     let (before, during, after) = (access(&[OLD]), access(&[NEW, OLD]), access(&[NEW]));
     let credential = before.credential(&token(OLD, "ann", 10, &["reader"]), 0).unwrap();
 

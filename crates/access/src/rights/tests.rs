@@ -99,7 +99,7 @@ fn declared_rights_are_all_there_is() {
 
 /// The matrix: who × right.
 #[test]
-fn a_right_is_for_those_it_names() {
+fn a_right_is_for_the_principals_it_names() {
     let who = ["anyone", "anonymous", "token", "role:editor", "key:billing"];
     let principals = [
         (Principal::anonymous(), [true, true, false, false, false]),
@@ -154,7 +154,7 @@ fn a_right_is_for_the_actions_and_the_things_it_names() {
 }
 
 #[test]
-fn who_may_read_a_table_may_join_its_topic() {
+fn a_principal_that_may_read_a_table_may_join_its_topic() {
     let rights = rights("[[rights]]\nwho = 'anyone'\nactions = ['read']\ntables = ['d/x']");
     let may = |name| rights.decide(&Principal::anonymous(), Action::Join, topic(name)).is_ok();
 

@@ -169,7 +169,7 @@ fn rsa_keys_that_are_too_small_too_large_or_odd_are_refused() {
 }
 
 #[test]
-fn what_is_no_public_key_in_pem_is_refused() {
+fn texts_that_are_no_public_keys_in_pem_are_refused() {
     let cut = SPKI.replacen("MIIB", "MIIC", 1);
     let private = SPKI.replace("PUBLIC", "PRIVATE");
     let mislabeled = PKCS1.replace("RSA PUBLIC", "PUBLIC");

@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_encoded_is_read_back() {
+    fn encoded_frames_are_read_back() {
         let frame = encode(Some(1), 2, "room:\"é", "say", &json!({"a": [1, null]}));
 
         let heard = decode(&frame).unwrap();
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_frame_is_named_and_a_payload_that_is_not_readable_keeps_its_topic() {
+    fn bad_frames_are_refused_and_an_unreadable_payload_keeps_its_topic() {
         for bad in ["", "{}", "[]", "[1,2,3]", r#"["1","2","t","e"]"#] {
             assert!(decode(bad).is_err(), "{bad}");
         }

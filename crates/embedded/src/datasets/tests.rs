@@ -99,7 +99,7 @@ fn a_dataset_is_whole_or_gone_wherever_the_power_is_cut() {
 }
 
 #[test]
-fn what_is_refused_at_any_step_leaves_nothing() {
+fn refused_actions_leave_nothing_at_any_step() {
     let mut refused = 0;
     for fault in [Fault::Full, Fault::NoDescriptor, Fault::SyncError, Fault::DirectorySyncError] {
         for skip in 0..8 {
@@ -118,7 +118,7 @@ fn what_is_refused_at_any_step_leaves_nothing() {
 }
 
 #[test]
-fn what_cannot_be_removed_is_there_or_removed_at_the_next_start() {
+fn datasets_whose_removal_failed_are_there_or_removed_at_the_next_start() {
     let disk = SimulatedDisk::new(1);
     let datasets = open(&disk);
     datasets.make::<io::Error>(&name("goes"), fill(&disk)).unwrap();

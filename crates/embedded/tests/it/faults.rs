@@ -338,7 +338,7 @@ fn i2_a_directory_begun_anew_has_the_incarnation_that_the_caller_brought() {
 }
 
 #[test]
-fn law_1_what_is_acknowledged_in_a_segment_whose_name_was_not_synced_survives_a_power_cut() {
+fn law_1_entries_acknowledged_in_a_segment_without_a_synced_name_survive_a_power_cut() {
     for seed in 0..16 {
         let disk = SimulatedDisk::new(seed);
         let mut log = open(&disk);

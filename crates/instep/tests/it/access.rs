@@ -365,7 +365,7 @@ fn a_feed_ends_with_the_token_or_the_key_behind_it() {
 }
 
 #[test]
-fn a_commit_id_belongs_to_who_sent_it() {
+fn a_commit_id_belongs_to_its_sender() {
     let directory = tempfile::tempdir().unwrap();
     let guarded = Guarded::with_secret(directory.path());
     let editor = |sub: &str| token(json!({"sub": sub, "roles": ["editor"], "tier": "gold"}));

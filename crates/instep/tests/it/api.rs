@@ -47,7 +47,7 @@ fn every_documented_path_and_method_is_served() {
 }
 
 #[test]
-fn what_is_not_documented_is_not_found_or_not_allowed() {
+fn undocumented_routes_are_not_found_or_not_allowed() {
     let directory = tempfile::tempdir().unwrap();
     let server = Server::serve(directory.path());
 

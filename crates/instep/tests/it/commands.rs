@@ -121,7 +121,7 @@ fn operations_come_from_a_file_or_stdin_too() {
 }
 
 #[test]
-fn what_the_server_refuses_exits_with_1_and_the_code() {
+fn refusals_of_the_server_exit_with_1_and_the_code() {
     let directory = tempfile::tempdir().unwrap();
     let server = Server::serve(directory.path());
     let refused: &[(&[&str], &str)] = &[

@@ -85,7 +85,7 @@ fn more_datasets_than_the_limit_keep_no_server_from_starting() {
 }
 
 #[test]
-fn what_a_kill_left_of_a_dataset_is_removed_at_the_next_start() {
+fn remains_of_a_killed_dataset_are_removed_at_the_next_start() {
     let directory = tempfile::tempdir().unwrap();
     let mut server = Server::serve_with(directory.path(), &format!("{CONFIG}{SMALL}"));
     server.must(&["dataset", "create", "kept"]);
@@ -170,7 +170,7 @@ fn data_whose_lock_was_deleted_has_one_server_all_the_same() {
 }
 
 #[test]
-fn what_is_stored_is_for_its_owner_alone_whatever_the_umask() {
+fn stored_files_are_for_their_owner_alone_whatever_the_umask() {
     use std::os::unix::fs::PermissionsExt;
     let directory = tempfile::tempdir().unwrap();
     let config = format!("{CONFIG}{SMALL}snapshot_after_bytes = 1\n[[mail]]\ndataset = 'd'\n");

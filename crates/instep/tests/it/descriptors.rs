@@ -53,7 +53,7 @@ fn is_answered(stream: &mut TcpStream) -> bool {
 }
 
 #[test]
-fn who_waits_for_a_descriptor_is_served_when_there_is_one() {
+fn a_client_that_waits_for_a_descriptor_is_served_when_there_is_one() {
     let directory = tempfile::tempdir().unwrap();
     let (_server, address) = serve(directory.path());
 

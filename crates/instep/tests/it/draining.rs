@@ -88,7 +88,7 @@ fn a_pull_that_waits_is_answered_when_the_server_stops() {
 }
 
 #[test]
-fn what_is_in_flight_is_finished_and_streams_end() {
+fn requests_in_flight_are_finished_and_streams_end() {
     let directory = tempfile::tempdir().unwrap();
     let mut server = Server::serve(directory.path());
     let key = std::fs::read_to_string(server.data.join("admin.key")).unwrap();

@@ -351,7 +351,7 @@ fn a_value_is_exact_or_refused_at_every_door_and_the_same_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_rust_client_cannot_show_as_json_is_told_and_counted() {
+async fn payloads_that_a_rust_client_cannot_show_as_json_are_told_and_counted() {
     let house = Fixture::open();
     let channels = Channels::connect(&house.server.url).await.unwrap();
     let (_, mut room) = channels.join("room:1", json!({"presence": false})).await.unwrap();

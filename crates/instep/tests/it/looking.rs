@@ -20,7 +20,7 @@ fn wait_for_connections(server: &Server, wanted: u64) -> Value {
 }
 
 #[test]
-fn what_strangers_call_things_reaches_no_terminal_as_it_is() {
+fn names_chosen_by_strangers_reach_no_terminal_as_they_are() {
     let directory = tempfile::tempdir().unwrap();
     let server = Server::serve(directory.path());
     let runtime = Runtime::new().unwrap();
@@ -109,7 +109,7 @@ fn a_long_poll_session_is_found_by_its_token_while_it_lasts() {
 }
 
 #[test]
-fn looking_is_for_who_may_administer() {
+fn inspection_needs_the_right_to_administer() {
     let directory = tempfile::tempdir().unwrap();
     let server = Server::serve(directory.path());
     let runtime = Runtime::new().unwrap();

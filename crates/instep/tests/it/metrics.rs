@@ -153,7 +153,7 @@ fn every_metric_is_explained_and_every_explained_one_is_served() {
 }
 
 #[test]
-fn metrics_are_for_who_may_administer() {
+fn metrics_need_the_right_to_administer() {
     let directory = tempfile::tempdir().unwrap();
     let server = Server::serve(directory.path());
     let url = format!("{}/metrics", server.url);

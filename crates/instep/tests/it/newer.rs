@@ -156,7 +156,7 @@ fn why_unopened(server: &mut Server, file: &Path) -> String {
 }
 
 #[test]
-fn what_a_newer_program_wrote_is_refused_by_name_and_left_as_it_is() {
+fn files_of_a_newer_program_are_refused_by_name_and_left_as_they_are() {
     let directory = tempfile::tempdir().unwrap();
     let mut server = served(directory.path());
     let dataset = server.data.join("datasets/store");

@@ -97,7 +97,7 @@ fn a_stop_ends_though_a_dataset_does_not_answer_at_a_start() {
 }
 
 #[test]
-fn what_is_no_regular_file_is_refused_unopened_and_named_by_a_start_and_by_a_check() {
+fn irregular_files_are_refused_unopened_and_named_by_a_start_and_by_a_check() {
     let directory = tempfile::tempdir().unwrap();
     let mut server = Server::serve_with(directory.path(), CONFIG);
     let segment = "00000000000000000001.segment";

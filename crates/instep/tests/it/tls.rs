@@ -148,7 +148,7 @@ fn law_9_a_slow_reader_over_tls_is_told_what_it_missed() {
 }
 
 #[test]
-fn who_shakes_no_hands_or_asks_for_nothing_is_sent_away() {
+fn a_client_without_a_handshake_or_a_request_is_sent_away() {
     let secure = Secure::start("handshake_ms = 300\n");
     let until_closed = |stream: &mut dyn Read| {
         let mut rest = vec![];

@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_operation_needs_is_a_right_to_what_it_names() {
+    fn an_operation_needs_a_right_to_the_table_or_queue_that_it_names() {
         let need =
             |text: Value| format!("{:?}", Operation::read(&text.to_string()).unwrap().need());
 

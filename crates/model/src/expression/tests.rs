@@ -20,7 +20,7 @@ fn arithmetic_works_on_json_numbers() {
 }
 
 #[test]
-fn what_does_not_compile_is_refused_with_line_and_column() {
+fn expressions_that_do_not_compile_are_refused_with_line_and_column() {
     let error = |source: &str| Expression::compile(source, &["row", "key"]).unwrap_err();
 
     let spot = |source: &str| (error(source).spot.line, error(source).spot.column);
@@ -114,7 +114,7 @@ fn the_deepest_trees_that_pass_do_not_overflow_a_thread_of_2_mib() {
 }
 
 #[test]
-fn what_was_long_enough_before_is_so_still() {
+fn histories_that_were_long_enough_are_so_still() {
     let words = format!("row.a in [{}]", vec!["'a.b@c.d'"; 199].join(","));
     let sum = format!("1{}", "+1".repeat(200));
     let any = format!("row.a == 0{}", " || row.a == 1".repeat(60));

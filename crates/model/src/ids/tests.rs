@@ -41,7 +41,7 @@ fn law_5_an_id_that_may_have_been_forgotten_is_refused() {
 }
 
 #[test]
-fn law_5_what_falls_out_by_count_moves_the_horizon() {
+fn law_5_ids_that_fall_out_by_count_move_the_horizon() {
     let mut ids = PrincipalIds::default();
     for tail in 0..5 {
         ids.insert(id(1_000 + tail, tail), remembered(0));

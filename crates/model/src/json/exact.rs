@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_is_found_by_line_and_column() {
+    fn faults_are_found_by_line_and_column() {
         let error = check_exact("{\"a\":\n  [1e999]}", 4).unwrap_err();
 
         assert_eq!(error.to_string(), "a number beyond the range of a double at line 2 column 4");
@@ -427,7 +427,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(4096))]
 
         #[test]
-        fn what_is_exact_is_json_and_what_is_json_is_exact_or_named(text in pieces()) {
+        fn exact_texts_are_json_and_json_is_exact_or_its_fault_named(text in pieces()) {
             let read = serde_json::from_str::<Value>(&text);
             match check_exact(&text, 64) {
                 Ok(()) => prop_assert!(read.is_ok(), "{text:?}: {read:?}"),

@@ -184,7 +184,7 @@ fn ack(server: &str, generation: Generation, seq: u64) -> MailOperation {
 
 // The fuzz target `snapshot` found it: a snapshot without a queue was one without mail.
 #[test]
-fn i8_who_registered_before_there_is_a_queue_is_in_a_snapshot() {
+fn i8_a_registration_before_there_is_a_queue_is_in_a_snapshot() {
     let owner = owner(State::default(), 2);
     let (entries, changes) = (vec![], vec![]);
     let mut house = Fixture { owner, entries, changes, now_ms: 1_700_000_000_000 };
@@ -196,7 +196,7 @@ fn i8_who_registered_before_there_is_a_queue_is_in_a_snapshot() {
 }
 
 #[test]
-fn what_is_refused_leaves_nothing_in_the_batch_that_others_share() {
+fn refused_operations_leave_nothing_in_the_batch_that_others_share() {
     let mut house = Fixture::new();
     let send = |to: &str| json!({"op": "send", "queue": "mail", "to": to, "body": to});
     let entries = house.entries.len();
@@ -277,7 +277,7 @@ fn i45_the_same_id_is_stored_once_and_another_body_under_it_is_a_conflict() {
 }
 
 #[test]
-fn smq_17_what_has_ended_is_remembered_within_limits() {
+fn smq_17_ended_messages_are_remembered_within_limits() {
     let mut house = Fixture::new();
     let generation = house.register("7");
     for _ in 0..10 {

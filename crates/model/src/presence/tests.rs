@@ -60,7 +60,7 @@ fn where_only_counts_are_told_no_presence_is_ever_listed() {
 }
 
 #[test]
-fn who_comes_and_goes_between_two_diffs_is_not_told() {
+fn presences_that_come_and_go_between_two_diffs_are_not_told() {
     let mut presence = Presence::default();
 
     presence.track("ann", "1", Map::new()).unwrap();
@@ -71,7 +71,7 @@ fn who_comes_and_goes_between_two_diffs_is_not_told() {
 }
 
 #[test]
-fn who_was_shown_to_a_joiner_is_told_to_leave() {
+fn a_presence_that_was_shown_to_a_joiner_is_told_to_leave() {
     let mut presence = Presence::default();
     presence.track("ann", "1", Map::new()).unwrap();
     let _ = presence.greet();

@@ -73,7 +73,7 @@ fn the_form_of_the_other_version_is_a_bad_frame() {
 }
 
 #[test]
-fn what_is_not_json_is_told_from_what_is_not_a_message() {
+fn texts_that_are_no_json_are_told_from_json_that_is_no_message() {
     for frame in ["", "hello", "[", r#"["1","1","t","e",{}"#, r#"["1","1","t","e",{}] x"#] {
         assert_eq!(code(v2(frame)), "bad_json", "{frame}");
     }
@@ -84,7 +84,7 @@ fn what_is_not_json_is_told_from_what_is_not_a_message() {
 }
 
 #[test]
-fn what_the_protocol_itself_says_may_come_without_a_payload() {
+fn events_of_the_protocol_may_come_without_a_payload() {
     for (topic, event, payload) in [
         ("t", "phx_join", ",null"),
         ("t", "phx_join", ""),

@@ -66,7 +66,7 @@ proptest! {
     }
 
     #[test]
-    fn jan_11_what_is_published_arrives_as_it_was(
+    fn jan_11_published_data_arrives_unchanged(
         topic in "\\PC{1,20}", event in "[a-o]\\PC{0,20}", text in "\\PC*",
     ) {
         let id = serde_json::to_vec(&text).unwrap();

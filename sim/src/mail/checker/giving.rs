@@ -169,7 +169,7 @@ fn overtaken(books: &Books, seq: u64, known: &BTreeSet<u64>, latest: u64) -> Opt
     earlier.map(|(earlier, _)| *earlier)
 }
 
-pub(super) fn what_is_unconfirmed_is_asked_about_first(facts: &[Fact]) -> Result<(), Finding> {
+pub(super) fn unconfirmed_messages_are_asked_about_first(facts: &[Fact]) -> Result<(), Finding> {
     // By server and message: the registration that was given it last, since the hub came up.
     let mut given = BTreeMap::<(&str, u64), Generation>::new();
     let mut asked = BTreeMap::<(&str, Generation, u64), u32>::new();

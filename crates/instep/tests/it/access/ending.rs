@@ -123,7 +123,7 @@ topics = ['room:open']
 }
 
 #[test]
-fn a_refusal_names_who_asked_for_what_and_a_forged_token_was_never_good() {
+fn a_refusal_names_principal_action_and_resource_and_a_forged_token_was_never_good() {
     let directory = tempfile::tempdir().unwrap();
     let guarded = Guarded::with_secret(directory.path());
     let detail = |bearer: &str| {
@@ -147,7 +147,7 @@ fn a_refusal_names_who_asked_for_what_and_a_forged_token_was_never_good() {
 
 /// A late poll is told no more than a poll in time.
 #[test]
-fn what_long_poll_had_queued_before_a_right_ended_is_not_given_behind_its_end() {
+fn frames_queued_by_long_poll_before_a_right_ended_are_not_given_behind_its_end() {
     const NOTES: &str = "
 [[table]]
 dataset = 'shop'

@@ -117,7 +117,7 @@ fn jan_08_floods_are_bounded_and_others_are_served_meanwhile() {
 
 /// JAN-08: who asks and does not read is not read either.
 #[test]
-fn jan_08_who_does_not_take_its_answers_is_not_listened_to() {
+fn jan_08_a_client_that_does_not_read_its_answers_is_not_read() {
     let directory = tempfile::tempdir().unwrap();
     let house = Fixture::open(directory.path(), "");
     let before = house.memory();

@@ -6,7 +6,7 @@ use super::{Fixture, TAG, eventually, publication, request};
 
 /// JAN-07, JAN-U1: what is sent in the same instant as the connection is made is answered.
 #[test]
-fn jan_07_what_is_sent_early_is_not_lost() {
+fn jan_07_frames_sent_early_are_not_lost() {
     let directory = tempfile::tempdir().unwrap();
     let house = Fixture::open(directory.path(), "");
 
@@ -60,7 +60,7 @@ fn jan_13_each_message_reaches_each_subscriber_once() {
 
 /// JAN-15: a message goes from a WebSocket to plain TCP, and back.
 #[test]
-fn jan_15_what_is_said_on_one_door_is_heard_on_the_other() {
+fn jan_15_messages_of_one_door_reach_the_other() {
     let directory = tempfile::tempdir().unwrap();
     let house = Fixture::open(directory.path(), "");
     let mut janus = house.subscriber(&["room:a"]);
@@ -150,7 +150,7 @@ fn jan_18_a_key_counts_from_the_frame_that_shows_it() {
 
 /// JAN-R1: unsubscribing works, and the dead are not counted.
 #[test]
-fn jan_r1_who_left_or_died_gets_nothing_and_is_not_counted() {
+fn jan_r1_a_subscriber_that_left_or_died_gets_nothing_and_is_not_counted() {
     let directory = tempfile::tempdir().unwrap();
     let house = Fixture::open(directory.path(), "janus_detached_ms = 200");
     let mut client = house.subscriber(&["room:a", "room:b"]);

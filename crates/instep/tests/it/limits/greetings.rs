@@ -50,7 +50,7 @@ fn keys(event: &str, payload: &Value) -> BTreeSet<String> {
 }
 
 #[test]
-fn who_is_present_is_told_in_pieces_at_every_door() {
+fn presences_are_told_in_pieces_at_every_door() {
     let limited = limited();
     let _crowd = limited.crowd();
     let most = 70_000;
@@ -99,7 +99,7 @@ fn who_is_present_is_told_in_pieces_at_every_door() {
 }
 
 #[test]
-fn joiners_who_read_nothing_have_no_copy_of_the_crowd_of_their_own() {
+fn joiners_that_read_nothing_have_no_copy_of_the_crowd_of_their_own() {
     let limited = limited();
     let _crowd = limited.crowd();
     let before = limited.server.resident_kib();

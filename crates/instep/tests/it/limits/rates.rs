@@ -107,7 +107,7 @@ fn a_message_too_many_is_refused_by_name_and_the_socket_stays() {
 }
 
 #[test]
-fn who_goes_on_and_on_is_closed_with_a_code() {
+fn a_client_that_ignores_the_rate_is_closed_with_a_code() {
     let limited =
         Limited::start("[rate]\nloopback = true\nmessages = 1\nmessages_burst = 5\nrefusals = 50");
     let mut client = limited.connect();

@@ -355,7 +355,7 @@ fn a_join_is_cut_as_its_client_takes_it_at_every_door() {
 }
 
 #[test]
-fn who_holds_an_unfinished_message_is_sent_away_and_not_who_goes_on() {
+fn a_client_that_stalls_in_a_message_is_sent_away_and_not_one_that_goes_on() {
     let limited =
         Limited::start("shards = 1\nwaiting_bytes_per_address = 4000000\n[rate]\nloopback = true");
     let unfinished = [&1_000_000_u32.to_be_bytes()[..], &vec![b' '; 900_000]].concat();

@@ -38,7 +38,7 @@ async fn route_round(house: &Fixture, first: u64, endpoints: u64, server: &str) 
 // 20,000 messages wait for others, a thousand for a server with 5,000 endpoints, as many for one
 // with a single endpoint.
 #[tokio::test(flavor = "multi_thread")]
-async fn smq_06_what_is_looked_at_is_what_is_given_however_much_waits_for_others() {
+async fn smq_06_only_given_messages_are_looked_at_however_many_wait_for_others() {
     let directory = tempfile::tempdir().unwrap();
     let house = Fixture::open(directory.path());
     route_round(&house, 1, 5_000, "7").await;

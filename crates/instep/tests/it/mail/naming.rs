@@ -46,7 +46,7 @@ async fn a_server_is_its_id_or_its_endpoint_at_every_door() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_server_is_refused_by_name_at_every_door() {
+async fn endpoints_that_are_no_servers_are_refused_by_name_at_every_door() {
     let directory = tempfile::tempdir().unwrap();
     let house = Fixture::open(directory.path());
     let client = &house.client;
@@ -119,7 +119,7 @@ async fn the_status_of_mail_is_a_table_for_people_and_json_for_programs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_pull_asks_about_is_answered_on_the_command_line_too() {
+async fn questions_of_a_pull_are_answered_on_the_command_line_too() {
     let directory = tempfile::tempdir().unwrap();
     let house = Fixture::open(directory.path());
     house.route(&[("org/42", "7")]).await;

@@ -194,7 +194,7 @@ async fn smq_09_the_mapping_is_given_from_outside() {
 
 // SMQ-25: a mapping that was changed leaves messages behind, too, and no move reaches them.
 #[tokio::test(flavor = "multi_thread")]
-async fn smq_09_what_an_old_mapping_has_routed_is_found_and_re_addressed() {
+async fn smq_09_messages_routed_by_an_old_mapping_are_found_and_re_addressed() {
     let directory = tempfile::tempdir().unwrap();
     let config = |user: &str| {
         format!(

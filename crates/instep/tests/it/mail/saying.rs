@@ -168,7 +168,7 @@ async fn a_registration_that_pulls_goes_on_after_a_restart_unless_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_pulls_says_what_it_has_not_got_and_gets_it_in_its_place() {
+async fn a_puller_names_messages_it_has_not_got_and_gets_them_in_their_place() {
     let directory = tempfile::tempdir().unwrap();
     let config = "[[mail]]\ndataset = 'mail'\nlease_ms = 200\nask_ms = 100\n";
     let house = Fixture::open_with(directory.path(), config);
@@ -194,7 +194,7 @@ async fn who_pulls_says_what_it_has_not_got_and_gets_it_in_its_place() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn i46_what_has_expired_while_the_server_was_away_is_not_given() {
+async fn i46_messages_that_expired_while_the_server_was_away_are_not_given() {
     let directory = tempfile::tempdir().unwrap();
     let mut house = Fixture::open(directory.path());
     house.route(&[("org/1", "7")]).await;

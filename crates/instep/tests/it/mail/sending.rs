@@ -63,7 +63,7 @@ async fn a_program_sends_over_its_socket_and_is_answered_when_that_is_durable() 
 
 // SMQ-16, SMQ-04: a gateway cannot say which server it is, and without a route nothing is stored.
 #[tokio::test(flavor = "multi_thread")]
-async fn smq_16_what_is_refused_over_a_socket_stores_nothing_and_keeps_the_channel() {
+async fn smq_16_messages_refused_over_a_socket_store_nothing_and_keep_the_channel() {
     let directory = tempfile::tempdir().unwrap();
     let house = Fixture::open(directory.path());
     house.route(&[("org/1", "7")]).await;
@@ -94,7 +94,7 @@ async fn smq_16_what_is_refused_over_a_socket_stores_nothing_and_keeps_the_chann
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_may_send_is_who_may_commit_to_the_queue() {
+async fn sending_needs_the_right_to_commit_to_the_queue() {
     let directory = tempfile::tempdir().unwrap();
     let house = Fixture::open_with(directory.path(), &format!("{CONFIG}{RIGHTS}"));
     house.route(&[("org/1", "7")]).await;

@@ -276,7 +276,7 @@ async fn a_nack_comes_back_later_and_only_failures_are_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_who_may_register_takes_the_mail_of_a_server() {
+async fn mail_of_a_server_needs_the_right_to_register() {
     let directory = tempfile::tempdir().unwrap();
     let house = Fixture::open(directory.path());
 

@@ -59,7 +59,7 @@ fn a_certificate_that_openssl_has_self_signed_is_trusted_when_it_is_named() {
 }
 
 #[test]
-fn who_is_named_is_still_asked_for_its_name_its_time_and_its_purpose() {
+fn a_named_certificate_is_still_checked_for_its_name_its_time_and_its_purpose() {
     let server = Secure::start_as(openssl(&[]), "");
     let (code, said) = list(&server, "127.0.0.1", &server.certificate());
     assert_eq!(code, Some(3), "another name: {said}");

@@ -117,7 +117,7 @@ impl Names {
     }
 
     /// Forgets directories whose own directory is gone, and files in them.
-    pub(super) fn forget_what_hangs_in_the_air(&mut self) {
+    pub(super) fn forget_unsynced_names(&mut self) {
         let known: BTreeSet<PathBuf> = self.directories.keys().cloned().collect();
         let stands = |path: &Path| path.ancestors().all(|ancestor| known.contains(ancestor));
         self.directories.retain(|path, _| stands(path));

@@ -291,7 +291,7 @@ impl State {
                 self.kept_names.apply(&change);
             }
         }
-        self.kept_names.forget_what_hangs_in_the_air();
+        self.kept_names.forget_unsynced_names();
         self.names = self.kept_names.clone();
         let mut survivors = BTreeMap::new();
         for file in self.names.files() {

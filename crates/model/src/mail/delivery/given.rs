@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_put_back_is_in_no_range_before_it_is_given_again() {
+    fn messages_put_back_are_in_no_range_before_they_are_given_again() {
         let mut given = given(&[1, 2, 3]);
         let closed = given.answer(&[2]);
         assert_eq!(given.range(1, 3).seqs, [1, 3]);
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_bounded() {
+    fn the_memory_of_ids_is_bounded() {
         let most = limits::MAIL_GIVEN as u64;
         let mut given = given(&(1..=most + 1).collect::<Vec<_>>());
 

@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_grows_at_an_end_leaves_full_runs() {
+    fn growth_at_an_end_leaves_full_runs() {
         let runs = of((0..1_000).chain(5_000..6_000).chain(1_000..2_000));
 
         runs.check();
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_of_many_stands_close_together() {
+    fn the_rest_of_many_stands_close_together() {
         let mut runs = of((0..64_000).rev());
 
         (0..64_000).filter(|member| member % 100 != 0).for_each(|member| {

@@ -7,7 +7,7 @@ use crate::mail::{MailChange, MailOperation, Status, outcome};
 use crate::registration::Generation;
 
 #[test]
-fn i38_only_the_newest_registration_confirms_and_only_what_is_its_own() {
+fn i38_only_the_newest_registration_confirms_and_only_its_own_messages() {
     let mut house = Fixture::new();
     let seq = house.send("org/1");
     let old = house.register("7");
@@ -69,7 +69,7 @@ fn i35_a_nack_for_later_is_no_failure_and_failures_rest_for_longer_until_the_let
 }
 
 #[test]
-fn i46_what_is_in_flight_expires_like_what_waits_and_the_clock_only_decides_when_it_is_logged() {
+fn i46_messages_in_flight_expire_like_waiting_ones_and_the_clock_only_decides_when_it_is_logged() {
     let mut house = Fixture::new();
     let send = json!({"op": "send", "queue": "mail", "to": "org/1", "body": 1, "ttl_ms": 100});
     let seq = house.result(send) as u64;

@@ -95,7 +95,7 @@ fn not_before_is_a_time_of_the_clock_whatever_the_log_says() {
 }
 
 #[test]
-fn what_a_clock_that_was_set_back_has_done_survives_a_snapshot() {
+fn effects_of_a_clock_that_was_set_back_survive_a_snapshot() {
     let mut house = Fixture::new();
     let generation = house.register("7");
     let rests = house.send("org/1");

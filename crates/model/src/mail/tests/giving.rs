@@ -178,7 +178,7 @@ fn i34_a_message_that_fails_rests_and_the_others_go_on() {
 }
 
 #[test]
-fn i39_after_another_registration_what_is_unconfirmed_is_asked_about_before_anything_later() {
+fn i39_after_another_registration_unconfirmed_messages_are_asked_about_before_later_ones() {
     let mut post = Post::new();
     let all: Vec<u64> = (0..4).map(|_| post.send("org/1")).collect();
     let (first, _) = post.join("7", 2, None);
@@ -230,7 +230,7 @@ fn a_server_that_says_what_it_has_when_it_joins_is_neither_asked_nor_given_it_ag
 }
 
 #[test]
-fn i35_only_what_was_begun_with_counts_as_failed_when_its_server_dies() {
+fn i35_only_started_messages_count_as_failed_when_their_server_dies() {
     let mut post = Post::new();
     let all: Vec<u64> = (0..5).map(|_| post.send("org/1")).collect();
     let mut poison_deaths = 0;
@@ -269,7 +269,7 @@ fn i35_only_what_was_begun_with_counts_as_failed_when_its_server_dies() {
 }
 
 #[test]
-fn i39_what_was_begun_with_is_asked_about_before_it_is_given_again() {
+fn i39_started_messages_are_asked_about_before_they_are_given_again() {
     let mut post = Post::new();
     let seq = post.send("org/1");
     let (first, _) = post.join("7", 64, None);
@@ -348,7 +348,7 @@ fn a_move_to_where_an_endpoint_is_takes_nothing_from_its_server() {
 }
 
 #[test]
-fn i43_what_was_moved_away_and_back_before_it_was_written_comes_anew_and_in_order() {
+fn i43_messages_moved_away_and_back_before_they_were_written_come_anew_and_in_order() {
     let mut post = Post::new();
     let all: Vec<u64> = (0..3).map(|_| post.send("org/1")).collect();
     let (generation, effects) = post.join("7", 2, None);

@@ -30,7 +30,7 @@ impl Post {
 }
 
 #[test]
-fn what_a_pull_was_allowed_ends_with_the_pull() {
+fn credit_of_a_pull_ends_with_the_pull() {
     let mut post = Post::new();
     let first = post.send("org/1");
     let (generation, effects) = post.join("7", 0, None);
@@ -75,7 +75,7 @@ fn a_pull_that_is_given_up_puts_back_what_it_took_in_its_place() {
 }
 
 #[test]
-fn who_pulls_is_asked_when_it_pulls_and_not_between() {
+fn a_registration_that_pulls_is_asked_when_it_pulls_and_not_between() {
     let mut post = Post::new();
     let seq = post.send("org/1");
     let (generation, _) = post.join("7", 0, None);
@@ -126,7 +126,7 @@ fn i46_expired_messages_are_never_given_though_no_sweep_has_found_them() {
 }
 
 #[test]
-fn i46_what_has_expired_is_not_confirmed_either() {
+fn i46_expired_messages_are_not_confirmed_either() {
     let mut post = Post::new();
     let seq = post.expiring("org/1", 500);
     let (generation, effects) = post.join("7", 64, None);
@@ -143,7 +143,7 @@ fn i46_what_has_expired_is_not_confirmed_either() {
 }
 
 #[test]
-fn what_had_not_expired_when_the_clock_was_right_is_given() {
+fn messages_that_had_not_expired_by_the_right_clock_are_given() {
     let mut post = Post::new();
     let seq = post.expiring("org/1", 60_000);
     post.house.now_ms += 3_600_000;
@@ -156,7 +156,7 @@ fn what_had_not_expired_when_the_clock_was_right_is_given() {
 }
 
 #[test]
-fn what_another_server_has_ended_is_done() {
+fn messages_ended_by_another_server_are_done() {
     let mut post = Post::new();
     let seq = post.send("org/1");
     let (seven, _) = post.join("7", 64, None);

@@ -125,7 +125,7 @@ fn smq_13_imported_messages_wait_for_their_route_and_are_in_nobodys_way() {
 }
 
 #[test]
-fn i40_a_mapping_that_has_changed_re_addresses_what_was_routed_by_the_old_one() {
+fn i40_a_changed_mapping_re_addresses_messages_routed_by_the_old_one() {
     use crate::mail::{Kind, Mapping};
     let mut house = Fixture::new();
     let waiting = [house.send("user/1/a"), house.send("org/1"), house.send("user/1/a")];

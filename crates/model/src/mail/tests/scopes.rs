@@ -75,7 +75,7 @@ fn the_same_message_is_the_same_in_everything_that_was_said_of_it() {
 }
 
 #[test]
-fn what_was_stored_before_ids_had_scopes_is_known_by_its_endpoint_and_body() {
+fn messages_stored_before_ids_had_scopes_are_known_by_endpoint_and_body() {
     let mut house = house();
     let first = letter("mail", "ann");
     let body = b"1";

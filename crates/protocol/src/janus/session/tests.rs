@@ -198,7 +198,7 @@ fn a_topic_that_ends_is_told_and_may_be_subscribed_to_again() {
 }
 
 #[test]
-fn what_a_topic_says_comes_after_its_ack_and_not_after_the_leave() {
+fn frames_of_a_topic_come_after_its_ack_and_not_after_the_leave() {
     let mut client = Client::new();
     client.says(r#"{"action":"subscribe","data":"a"}"#, &["join a"]);
 
@@ -312,7 +312,7 @@ fn jan_18_a_publisher_shows_its_key_and_a_refusal_is_told() {
 }
 
 #[test]
-fn what_cannot_be_published_is_told_before_the_close() {
+fn publishes_that_fail_are_told_before_the_close() {
     for (json, code) in [
         ("nothing", "bad_json"),
         ("[]", "bad_frame"),
@@ -425,7 +425,7 @@ fn jan_u5_a_client_asks_for_a_session_by_its_token() {
 }
 
 #[test]
-fn jan_r11_what_a_detached_session_is_owed_is_bounded() {
+fn jan_r11_frames_that_wait_for_a_detached_session_are_bounded() {
     let mut client = Client::subscribed();
     client.takes(Event::Lost, &[]);
     for _ in 0..limits::JANUS_OWED_FRAMES {
@@ -471,7 +471,7 @@ fn bytes_have_no_form_on_this_wire() {
 }
 
 #[test]
-fn what_a_client_encodes_the_decoder_reads() {
+fn frames_of_clients_are_read_by_the_decoder() {
     let stream = [
         codec::encode_request("subscribe", "r\"oom"),
         codec::encode_publish("a", "e", b"7", b"{\"x\":1}"),

@@ -77,7 +77,7 @@ fn i10_of_what_follows_the_last_push_alone_carries_the_position() {
 }
 
 #[test]
-fn who_has_lagged_is_told_by_how_much_and_how_it_goes_on() {
+fn a_reader_that_lagged_is_told_by_how_much_and_how_it_goes_on() {
     let first = Pushes::of_lagged(5, joined(Mode::Reset, 1)).next().unwrap();
 
     assert_eq!(json(&first.payload), json!({"missed": 5, "mode": "reset"}));

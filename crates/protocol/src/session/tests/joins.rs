@@ -236,7 +236,7 @@ fn the_hundred_and_first_channel_is_refused_and_a_rejoin_is_not() {
 }
 
 #[test]
-fn what_waited_for_a_refused_join_is_unmatched() {
+fn pushes_that_waited_for_a_refused_join_are_unmatched() {
     let mut client = Client::new();
     client.silently(r#"["3","3","room:1","phx_join",{}]"#);
     client.silently(r#"["3","4","room:1","message",{}]"#);

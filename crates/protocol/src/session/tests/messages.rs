@@ -66,7 +66,7 @@ fn beyond_its_credit_a_push_is_answered_overloaded_until_replies_give_credit_bac
 }
 
 #[test]
-fn what_a_client_sends_during_its_join_waits_for_the_answer() {
+fn pushes_during_a_join_wait_for_the_answer() {
     let mut client = Client::new();
     client.silently(r#"["3","3","room:1","phx_join",{}]"#);
 
@@ -163,7 +163,7 @@ fn a_broadcast_as_supabase_packs_it_is_the_push_that_it_stands_for() {
 }
 
 #[test]
-fn what_comes_too_often_is_answered_and_does_nothing_but_heartbeats_and_leaves() {
+fn messages_over_the_rate_are_answered_and_do_nothing_but_heartbeats_and_leaves() {
     let mut client = Client::joined();
     let mut throttled = |frame: &str| client.takes(Event::Throttled(Incoming::Text(frame)));
 
