@@ -95,7 +95,7 @@ export default [
     const reply = await socket.ask(topic, "anything", {}, { join_ref: "3", ref: "4" });
     assert.deepEqual(five(reply), [null, "4", topic, "phx_reply", UNMATCHED]);
   }),
-  must("broadcast-form", "P5", "A broadcast has null for both refs, for all members.", async (t) => {
+  must("broadcast-form", "P5", "A broadcast has null for both refs, for all subscribers.", async (t) => {
     const event = t.name("broadcast");
     const members = [...(await t.pair())];
     members.push(await t.joined(members[0].topic));
@@ -126,7 +126,7 @@ export default [
       assert.deepEqual(await numbers(member, event, 499), upTo(500));
     }
   }),
-  should("broadcast-same-order", "P6", "Two publishers: all members get the same order.", async (t) => {
+  should("broadcast-same-order", "P6", "Two publishers: all subscribers get the same order.", async (t) => {
     const event = t.name("broadcast");
     const [one, two] = await t.pair();
     const listener = await t.joined(one.topic);

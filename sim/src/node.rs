@@ -94,7 +94,7 @@ pub(crate) struct Node {
     most: BTreeMap<&'static str, usize>,
     feed: Feed,
     retention: Retention,
-    /// Rings of the topics with members.
+    /// Rings of the topics with subscribers.
     rings: BTreeMap<Arc<str>, Ring>,
     shown: VecDeque<Committed>,
     bookmarked: Place,

@@ -3,7 +3,7 @@
 //! | rights | principal | may |
 //! | --- | --- | --- |
 //! | any | holder of the admin key | everything |
-//! | none declared | any | join; read public tables; publish where every member publishes |
+//! | none declared | any | join; read public tables; publish where every subscriber publishes |
 //! | none declared | a token with rights of its own | that too |
 //! | declared | any | what a right says whose `who`, `actions`, pattern and `when` all fit |
 
@@ -50,7 +50,7 @@ pub enum Resource<'a> {
     Topic {
         /// Its name.
         name: &'a str,
-        /// True when every member may publish, if no rights are declared.
+        /// True when every subscriber may publish, if no rights are declared.
         anyone_publishes: bool,
     },
     /// The mail of a server in a dataset.

@@ -49,7 +49,7 @@ pub struct JoinedTopic {
     pub lag_frames: u64,
 }
 
-/// Topics of a server, in descending order of members.
+/// Topics of a server, in descending order of subscribers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Topics {
     /// Topics in all.
@@ -80,7 +80,7 @@ impl Client {
         self.top("connections", top).await
     }
 
-    /// Topics that are joined or kept: at most `top`, in descending order of members.
+    /// Topics that are joined or kept: at most `top`, in descending order of subscribers.
     ///
     /// # Errors
     /// [`Error::Refused`] with `key_required` or `forbidden`.

@@ -16,7 +16,7 @@ const ATTEMPTS: u32 = 8;
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
-/// Message for all members of a live topic.
+/// Message for all subscribers of a live topic.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Message {
@@ -36,7 +36,8 @@ pub struct Message {
 pub struct Published {
     /// Subscribers that had joined the topic.
     pub subscribers: u64,
-    /// Identity of the topic since it came to be; none when it had no members and nothing is kept.
+    /// Identity of the topic since it came to be; none when it had no subscribers and nothing is
+    /// kept.
     pub epoch: Option<String>,
     /// The message's number in the epoch.
     pub offset: Option<u64>,

@@ -82,7 +82,7 @@ impl Door {
     /// Topics that one publishing connection serves; `None`: as many as there are.
     pub(crate) fn topics_per_publisher(self) -> Option<usize> {
         match self {
-            // A socket joins at most so many channels, and only a member may push.
+            // A socket joins at most so many channels, and only a subscriber may push.
             Self::WebSocket | Self::Tcp => Some(100),
             Self::PlainWebSocket => Some(1),
             Self::Redis | Self::Nats | Self::Mqtt | Self::Janus => None,

@@ -131,7 +131,7 @@ fn plan(address: SocketAddr) -> Plan {
     }
 }
 
-/// A server for one topic: a thread for each connection, and every member gets every message.
+/// A server for one topic: a thread for each connection, and every subscriber gets every message.
 fn serve(mischief: Mischief) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

@@ -208,7 +208,7 @@ pub const LIVE_HISTORY_BYTES: usize = 1024 * 1024;
 pub const LIVE_HISTORY_BYTES_MOST: usize = 16 * 1024 * 1024;
 /// Retention of a live topic's history.
 pub const LIVE_HISTORY_MS: u64 = 5 * 60_000;
-/// Live topics with a history that are kept on one node without members.
+/// Live topics with a history that are kept on one node without subscribers.
 pub const LIVE_TOPICS_KEPT: usize = 100_000;
 /// Bytes of these topics.
 pub const LIVE_TOPICS_KEPT_BYTES: usize = 256 * 1024 * 1024;

@@ -1,4 +1,4 @@
-//! Presence: members of a topic that are tracked, and the changes since the last diff.
+//! Presence: tracked subscribers of a topic, and the changes since the last diff.
 //!
 //! | state of a meta | track | update | untrack | `tell` |
 //! | --- | --- | --- | --- | --- |
@@ -102,7 +102,7 @@ pub struct Presence {
     metas: usize,
     joins: Metas,
     leaves: Metas,
-    /// A joiner was told of `joins` before the other members.
+    /// A joiner was told of `joins` before the other subscribers.
     seen: bool,
     /// Too many to list: only the count is told, until half of them are gone.
     crowded: bool,
@@ -224,7 +224,7 @@ impl Presence {
     }
 
     /// Next piece of a joiner's list: the presences behind a place, as if they had just come. None
-    /// when they have become too many to list: all members are told their number, then.
+    /// when they have become too many to list: all subscribers are told their number, then.
     pub fn greet_on(&mut self, after: &After) -> Option<Greeting> {
         if self.crowded {
             return None;
@@ -240,7 +240,7 @@ impl Presence {
         cut(&self.present, None, (most, usize::MAX)).0
     }
 
-    /// Returns the messages to all members, in pieces; none when nothing changed since the last
+    /// Returns the messages to all subscribers, in pieces; none when nothing changed since the last
     /// time.
     pub fn tell(&mut self) -> Vec<Announcement> {
         let (joins, leaves) = (std::mem::take(&mut self.joins), std::mem::take(&mut self.leaves));

@@ -20,7 +20,7 @@ pub(crate) struct ConnectionsArguments {
     access: Access,
 }
 
-/// Show joined topics, in descending order of members.
+/// Show joined topics, in descending order of subscribers.
 #[derive(Debug, clap::Args)]
 pub(crate) struct TopicsArguments {
     #[command(flatten)]

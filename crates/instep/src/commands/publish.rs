@@ -1,4 +1,4 @@
-//! `instep publish`: events for all members of live topics.
+//! `instep publish`: events for all subscribers of live topics.
 
 use std::path::PathBuf;
 

@@ -15,7 +15,7 @@ fn read(told: &Announcement) -> (&'static str, Value) {
 }
 
 impl Presence {
-    /// The only message to all members.
+    /// The only message to all subscribers.
     fn told(&mut self) -> Option<(&'static str, Value)> {
         let told = self.tell();
         assert!(told.len() < 2, "{told:?}");
@@ -192,7 +192,7 @@ fn law_6_lists_are_told_in_pieces_that_add_up_though_presences_come_and_go_betwe
         let key = if gone % 2 == 0 { "many".to_owned() } else { format!("one-{gone}") };
         assert!(presence.untrack(&key, &gone.to_string()));
         presence.track("one-new", &format!("new-{pieces}"), large()).unwrap();
-        // Diffs to all members wait behind the pieces.
+        // Diffs to all subscribers wait behind the pieces.
         behind.extend(presence.tell());
         let greeting = presence.greet_on(&after).unwrap();
         fits(&greeting.told);
