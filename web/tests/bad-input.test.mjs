@@ -1,5 +1,5 @@
 // Bad input, from outside: every answer has its stable code and names the field or the limit,
-// nothing is half done, and whoever asked can go on asking.
+// nothing is half done, and the client can go on asking.
 
 import assert from "node:assert/strict";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
@@ -591,7 +591,7 @@ describe("bad joins and pushes", () => {
     assert.equal((await socket.join("room:101")).status, "ok");
   });
 
-  it("a push to a table or a view is refused, and nobody hears of it", async (t) => {
+  it("a push to a table or a view is refused, and not delivered", async (t) => {
     const { dataset, topic, read } = await newTable();
     const before = await read();
     const [pusher, listener] = [await RawSocket.open(t, server), await RawSocket.open(t, server)];

@@ -1,4 +1,4 @@
-// What stands between a client and the server: it cuts as a network does, lets nobody through for
+// What stands between a client and the server: it cuts as a network does, lets no connection through for
 // a while, and hears what the server answers.
 
 import { once } from "node:events";
@@ -41,7 +41,7 @@ export class Between {
     this.#sockets.forEach((socket) => socket.destroy());
   }
 
-  /** Cuts, and lets nobody through until `reopen`. */
+  /** Cuts, and lets no connection through until `reopen`. */
   shut() {
     this.#isShut = true;
     this.cut();

@@ -54,7 +54,7 @@ describe("the suite", () => {
     const written = new Set([...rules.matchAll(/^- \*\*(\w+)\*\*/gm)].map(([, rule]) => rule));
     const used = new Set(CASES.map(({ rule }) => rule));
     assert.deepEqual([...used].filter((rule) => !written.has(rule)), []);
-    // Nobody outside can make a server too slow to take frames.
+    // A server cannot be made too slow to take frames from outside.
     assert.deepEqual([...written].filter((rule) => !used.has(rule)), ["X12"]);
   });
 

@@ -1,4 +1,4 @@
-// Topics over plain HTTP: a browser's EventSource, and lines for everybody else.
+// Topics over plain HTTP: a browser's EventSource, and lines for other clients.
 
 import assert from "node:assert/strict";
 import net from "node:net";
@@ -149,7 +149,7 @@ describe("lines", () => {
     });
   });
 
-  it("a topic that nobody declared is refused by name", async () => {
+  it("a topic that was not declared is refused by name", async () => {
     const answer = await fetch(`${server.url}/v1/topics/nobody/events`);
     assert.deepEqual([answer.status, (await answer.json()).code], [404, "unmatched_topic"]);
   });

@@ -1,4 +1,4 @@
-// Live topics: what was missed comes again, or it is said that nobody knows; and who is there.
+// Live topics: missed messages come again, or it is said that they are unknown; and presence.
 
 import assert from "node:assert/strict";
 import { after, describe, it } from "node:test";
@@ -129,7 +129,7 @@ for (const client of CLIENTS) {
       await other.has(3);
     });
 
-    it("everybody knows who is there, in Phoenix's own Presence", async (t) => {
+    it("every subscriber knows the presences, in Phoenix's own Presence", async (t) => {
       const name = topic("who");
       const enter = async (user, at) => {
         const socket = await connect(t, server, client);
@@ -196,7 +196,7 @@ describe("limits", () => {
     assert.deepEqual([status, response.reason], ["error", "bad_presence"]);
   });
 
-  it("nobody publishes in the name of the server", async (t) => {
+  it("no client publishes in the name of the server", async (t) => {
     const socket = await connect(t, server, client);
     const channel = socket.channel("room:names");
     await answer(channel.join());

@@ -14,7 +14,7 @@ const PAGE = new URL("../../docs/reference/proxies.md", import.meta.url);
 // Debian puts them where a user's shell does not look.
 const PATH = `${process.env.PATH}:/usr/sbin:/usr/local/sbin`;
 
-/** So many ports that nobody listens on. */
+/** So many ports without a listener. */
 export async function freePorts(count) {
   const listeners = Array.from({ length: count }, () => net.createServer().listen(0, "127.0.0.1"));
   await Promise.all(listeners.map((listener) => once(listener, "listening")));

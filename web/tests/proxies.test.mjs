@@ -177,7 +177,7 @@ for (const front of FRONTS) {
       });
     }
 
-    it("a server that is killed behind it comes back to everybody, and nothing is lost", async (t) => {
+    it("a server that is killed behind it comes back to all clients, and nothing is lost", async (t) => {
       mute(t);
       const { server, url } = stood;
       await server.createPublicTable("d", "kept");
@@ -315,7 +315,7 @@ function shorter(time) {
 }
 
 for (const [name, start] of IMPATIENT) {
-  it(`${name} whose time-outs are shorter than any silence loses nobody anything`, async (t) => {
+  it(`${name} whose time-outs are shorter than any silence loses nothing`, async (t) => {
     mute(t);
     const stood = await stand(t, { start }, TRUSTING + LIVE);
     const topic = `room:${name}`;
@@ -349,7 +349,7 @@ for (const [name, start] of IMPATIENT) {
       stood.server.must("POST", `/v1/topics/${topic}`, { event: "said", payload: { n } });
 
     for (const n of [1, 2, 3]) {
-      // Everybody was cut and is back, or is about to be.
+      // Every client was cut and is back, or is about to be.
       await eventually(`cut ${n} times`, NEWS_MS, () => heard.every(({ times }) => times() >= n));
       await say(n);
     }

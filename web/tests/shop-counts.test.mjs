@@ -1,4 +1,4 @@
-// The merchant's page: who is in the shop and what is in carts, live, for those who hold a token.
+// The merchant's page: who is in the shop and what is in carts, live, for holders of a token.
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";

@@ -179,7 +179,7 @@ class Server {
     return answer.body;
   }
 
-  /** A dataset with one table that anybody may follow. */
+  /** A dataset with one public table. */
   async createPublicTable(dataset, table) {
     await this.must("PUT", `/v1/datasets/${dataset}`);
     await this.must("PUT", `/v1/datasets/${dataset}/tables/${table}`, { public: true });

@@ -18,7 +18,7 @@ const OVER_WEBSOCKET = CLIENTS.filter(({ longPoll }) => !longPoll);
 const OVER_LONGPOLL = CLIENTS.filter(({ longPoll }) => longPoll);
 
 for (const refusal of REFUSALS) {
-  it(`${refusal.name}: everybody is back by itself, and nothing is lost`, async (t) => {
+  it(`${refusal.name}: every client is back by itself, and nothing is lost`, async (t) => {
     const around = await surroundings(t, refusal, CLIENTS.length);
     const { server, betweens } = around;
     const followers = await followedBy(t, betweens, CLIENTS);
@@ -36,7 +36,7 @@ for (const refusal of REFUSALS) {
 }
 
 for (const ending of ENDINGS) {
-  it(`${ending.name}: everybody is back by itself, and nothing is lost`, async (t) => {
+  it(`${ending.name}: every client is back by itself, and nothing is lost`, async (t) => {
     const around = await surroundings(t, ending, CLIENTS.length);
     const { server, betweens } = around;
     const followers = await followedBy(t, betweens, CLIENTS);
@@ -46,7 +46,7 @@ for (const ending of ENDINGS) {
     await ending.end(around);
     await put(server, "after");
 
-    await eventually("everybody is back", NEWS_MS, () => followers.every(({ replies }) => replies.length > 1));
+    await eventually("every client is back", NEWS_MS, () => followers.every(({ replies }) => replies.length > 1));
     await all(followers, "before", "after");
   });
 }
@@ -85,7 +85,7 @@ const OFFENCES = [
 
 describe("what closes one socket", () => {
   for (const { code, why, config = "", commit, andThen } of OFFENCES) {
-    it(`${code} for ${why}: everybody is back by itself, and nothing is lost`, async (t) => {
+    it(`${code} for ${why}: every client is back by itself, and nothing is lost`, async (t) => {
       const told = { config: config + LIVE };
       const { server, betweens } = await surroundings(t, told, OVER_WEBSOCKET.length);
       const followers = await followedBy(t, betweens, OVER_WEBSOCKET);
@@ -105,14 +105,14 @@ describe("what closes one socket", () => {
 });
 
 describe("long-poll", () => {
-  it("a body that is too large ends the session, and everybody is back", async (t) => {
+  it("a body that is too large ends the session, and every client is back", async (t) => {
     const { server, betweens } = await surroundings(t, { config: LIVE }, OVER_LONGPOLL.length);
     const followers = await followedBy(t, betweens, OVER_LONGPOLL);
     await put(server, "before");
     await all(followers, "before");
 
     for (const { channel } of followers) channel.push("said", { text: "x".repeat(3 * 1024 * 1024) });
-    await eventually("everybody is back", NEWS_MS, () => followers.every(({ replies }) => replies.length > 1));
+    await eventually("every client is back", NEWS_MS, () => followers.every(({ replies }) => replies.length > 1));
     await put(server, "after");
 
     await all(followers, "before", "after");
@@ -141,7 +141,7 @@ describe("long-poll", () => {
 
     await servers[0].kill();
 
-    // As soon as everybody has joined there, everybody hears.
+    // As soon as all clients have joined there, all get the message.
     const topic = "/v1/topics/room:moved";
     await eventually("all have come", NEWS_MS, async () => {
       const { body } = await servers[1].request("GET", topic);
@@ -196,7 +196,7 @@ async function followedBy(t, betweens, clients) {
   return followers;
 }
 
-/** Everybody has exactly these rows, and was given each once. */
+/** Every client has exactly these rows, and was given each once. */
 async function all(followers, ...keys) {
   const rows = Object.fromEntries(keys.map((key) => [key, { key }]));
   for (const follower of followers) {

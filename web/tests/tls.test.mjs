@@ -18,7 +18,7 @@ const directory = await mkdtemp(join(tmpdir(), "instep-tls-"));
 const files = [join(directory, "certificate.pem"), join(directory, "key.pem")];
 let trusted = await renew();
 
-/** Writes a new certificate, as whoever renews it does; answers it. */
+/** Writes a new certificate, as a renewal does; answers it. */
 async function renew() {
   const made = selfSigned();
   await writeFile(files[1], made.key);

@@ -27,7 +27,7 @@ anyone_publishes = true
 `;
 
 /**
- * Troubles at the door. `config` is what the server is told, `answer` what it answers whoever
+ * Troubles at the door. `config` is what the server is told, `answer` what it answers a client that
  * comes meanwhile, `begin` puts it into that state for clients that have been shut out, and
  * answers how it ends.
  */
@@ -55,7 +55,7 @@ connections_burst = 60`,
         await crowd;
       };
       t.after(end);
-      await eventually("nobody is let in", NEWS_MS, () => isCrowded);
+      await eventually("no client is let in", NEWS_MS, () => isCrowded);
       return end;
     },
   },
@@ -97,7 +97,7 @@ connections_burst = 60`,
   },
 ];
 
-/** What ends connections without refusing anybody for long. */
+/** Ends of connections without refusals for long. */
 export const ENDINGS = [
   { name: "a cut", config: LIVE, end: ({ betweens }) => betweens.forEach((one) => one.cut()) },
   { name: "a kill", config: LIVE, end: ({ server }) => server.restart() },
@@ -112,7 +112,7 @@ export async function surroundings(t, { config }, count) {
   return { t, server, betweens: await Promise.all(opened) };
 }
 
-/** Has everybody refused once: answers how the refusal ends. */
+/** Has every client refused once: answers how the refusal ends. */
 export async function refused(around, { answer, begin }) {
   const { betweens } = around;
   betweens.forEach((between) => between.shut());
@@ -122,7 +122,7 @@ export async function refused(around, { answer, begin }) {
   return end;
 }
 
-/** One row more in the table that everybody follows, as soon as the server takes it. */
+/** One row more in the table that all clients follow, as soon as the server takes it. */
 export function put(server, key) {
   const ops = [{ op: "put", table: "t", key, row: { key } }];
   return eventually(`a commit of ${key}`, NEWS_MS, async () => {
