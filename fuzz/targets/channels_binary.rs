@@ -1,4 +1,4 @@
-//! Binary frames of Channels: what is read has the same bytes when it is written again.
+//! Binary frames of Channels: a parsed frame has the same bytes when it is written again.
 #![no_main]
 
 use std::collections::BTreeMap;

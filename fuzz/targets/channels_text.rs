@@ -1,4 +1,4 @@
-//! Text frames of Channels, both versions: what is read says the same when it is written again.
+//! Text frames of Channels, both versions: a parsed frame says the same when it is written again.
 #![no_main]
 
 use instep_fuzz::allowance::within;

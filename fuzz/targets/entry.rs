@@ -1,4 +1,5 @@
-//! Entries of the log: what is read is the same when it is written again, and folds or is refused.
+//! Entries of the log: a parsed entry is the same when it is written again, and folds or is
+//! refused.
 #![no_main]
 
 use instep_fuzz::allowance::within;

@@ -1,4 +1,4 @@
-//! The Janus wire: a stream means the same wherever it is cut, and what is published arrives.
+//! The Janus wire: a stream means the same wherever it is cut, and published data arrives.
 #![no_main]
 
 use instep_fuzz::allowance::within;

@@ -198,7 +198,7 @@ fn check(frame: &[u8]) {
     }
 }
 
-/// Responses are JSON objects; what is none stands for an empty one.
+/// Responses are JSON objects; anything else stands for an empty one.
 fn json_or_empty(bytes: &[u8]) -> &[u8] {
     let parsed = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(bytes);
     if parsed.is_ok() { bytes } else { b"{}" }

@@ -1,4 +1,4 @@
-//! Proposals and answers: what is read is the same when it is written again, and an owner decides.
+//! Proposals and answers: a parsed one is the same when it is written again, and an owner decides.
 #![no_main]
 
 use instep_fuzz::allowance::within;

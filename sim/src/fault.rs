@@ -13,7 +13,7 @@ pub enum Fault {
     PublishBeforeDurable,
     /// Law 3: a subscriber that comes back goes on at the head.
     ResumeAtHead,
-    /// Law 3: a position that is too old is resumed with what is left.
+    /// Law 3: a position that is too old is resumed with the remaining changes.
     ResumeBelowFloor,
     /// Law 3: a reset is announced as a resume, so old rows stay.
     ResetKeepsRows,

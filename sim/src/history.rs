@@ -34,7 +34,7 @@ pub enum Event {
     },
     /// From here on topics are told by this set of views.
     Declared {
-        /// Index of the declared set among those that are known.
+        /// Index of the declared set among the known ones.
         views: usize,
     },
     /// Another dataset was asked for.
@@ -55,7 +55,7 @@ pub enum Event {
     },
     /// The other datasets that a start has found.
     DatasetsFound {
-        /// By name; with how many entries, none for what is not whole.
+        /// By name; with the number of entries, none for one that is not whole.
         datasets: BTreeMap<String, Option<u64>>,
     },
     /// The process could not come up although its disk was in order.

@@ -2,7 +2,7 @@
 //! endpoints that move.
 //!
 //! The hub is the owner, the fold, the snapshots and the delivery machine that the server runs;
-//! its log is a list that keeps what was flushed. What happens is recorded as [`fact::Fact`]s, and
+//! its log is a list that keeps flushed entries. Events are recorded as [`fact::Fact`]s, and
 //! [`checker`] judges them alone.
 
 use std::fmt;
@@ -28,7 +28,7 @@ pub enum Fault {
     AnswerBeforeDurable,
     /// I38: a confirmation counts as the newest registration's, whichever one sends it.
     ForgetGenerations,
-    /// I41: what waits for a socket is written without looking whose it is by now.
+    /// I41: messages that wait for a socket are written without looking whose they are by now.
     WriteWithoutLooking,
     /// I39: a server that comes back is taken for having nothing.
     ResendWithoutAsking,
@@ -40,13 +40,13 @@ pub enum Fault {
     DropNews,
     /// I37: a message is confirmed when it is written.
     ConfirmOnWrite,
-    /// I43: what waits for a socket is written in reverse.
+    /// I43: messages that wait for a socket are written in reverse.
     WriteBackwards,
-    /// I43: what waits for a socket is written by whatever route it has by now.
+    /// I43: messages that wait for a socket are written by whatever route they have by now.
     WriteByAnyRoute,
     /// Law 6: a server's window is not its own.
     IgnoreCredit,
-    /// I37: a range is resolved by what the hub has on its books, not by what was read.
+    /// I37: a range is resolved by the books of the hub, not by the messages read.
     RangesByTheBooks,
     /// I46: only the house looks whether the time of a message is over.
     GiveExpired,
@@ -132,7 +132,7 @@ impl Outcome {
 }
 
 impl fmt::Display for Outcome {
-    /// The failure: what is wrong, what led to it, and how to see it again.
+    /// The failure: the broken rule, its history, and how to repeat it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some((first, at, _)) = self.findings.first() else {
             return writeln!(f, "mail, seed {}: nothing wrong", self.seed);

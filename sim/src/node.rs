@@ -90,7 +90,7 @@ pub(crate) struct Node {
     /// The open batches: one, unless a fault publishes before it appends.
     flush: VecDeque<(Revision, Bytes)>,
     waiting: usize,
-    /// Held, by what is held: the most so far.
+    /// Most items held so far, by their kind.
     most: BTreeMap<&'static str, usize>,
     feed: Feed,
     retention: Retention,

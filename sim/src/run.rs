@@ -58,7 +58,7 @@ impl Outcome {
 }
 
 impl fmt::Display for Outcome {
-    /// The failure: what is wrong, what led to it, and how to see it again.
+    /// The failure: the broken rule, its history, and how to repeat it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(finding) = self.findings.first() else {
             return writeln!(f, "seed {}: {} events, nothing wrong", self.seed, self.history.len());

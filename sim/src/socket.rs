@@ -139,7 +139,7 @@ impl Socket {
         }
     }
 
-    /// Tells the next of what comes before the ring; false when there is nothing.
+    /// Tells the next of the pushes before the ring; false when there is none.
     pub(crate) fn tell_rest(&mut self, steady_ms: u64) -> bool {
         let Some(joining) = &mut self.channel else { return false };
         let Some(rest) = &mut joining.rest else { return false };
@@ -165,7 +165,7 @@ impl Socket {
         self.sent.len() >= SOCKET_FRAMES
     }
 
-    /// Moves what comes first to the client; true when all of it is there.
+    /// Moves the first frames to the client; true when all are there.
     pub(crate) fn flush(&mut self) -> bool {
         while !self.is_full()
             && let Some(bytes) = self.pending.pop_front()

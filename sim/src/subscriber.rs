@@ -56,7 +56,7 @@ impl Subscriber {
         self.state == State::Joined
     }
 
-    /// The page is loaded anew: params are made from what was kept.
+    /// The page is loaded anew: params are made from its storage.
     pub(crate) fn reload(&mut self) {
         self.params = None;
     }

@@ -131,7 +131,7 @@ impl<'a> Timeline<'a> {
         self.lines.iter().map(|(id, line)| (Incarnation(*id), line))
     }
 
-    /// The dataset at a position; none when the position lies beyond what was ever stored.
+    /// The dataset at a position; none when the position lies beyond every stored one.
     #[must_use]
     pub fn at(&self, position: Position) -> Option<&Oracle> {
         let line = self.line(position.incarnation)?;

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use crate::workspace::Workspace;
 use crate::{Fallible, process};
 
-/// Time that ci gives each target: enough to meet again what was met before.
+/// Time that ci gives each target: enough to find known faults again.
 pub(crate) const CI_SECONDS: u32 = 10;
 
 const MANIFEST: &str = "fuzz/Cargo.toml";
@@ -66,7 +66,7 @@ pub(crate) fn targets(workspace: &Workspace) -> Fallible<Vec<String>> {
     Ok(bin.into_iter().map(|target| target.name).collect())
 }
 
-/// Builds everything, runs as many at a time as there are cores, and counts those that failed.
+/// Builds everything, runs as many at a time as there are cores, and counts failures.
 ///
 /// Without a sanitizer: there is no unsafe code to look into, and an input's memory is bounded by
 /// the targets themselves. It also needs no more than a stable compiler.

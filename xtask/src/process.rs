@@ -39,7 +39,7 @@ pub(crate) fn watch(command: &mut Command) -> Fallible<()> {
     if status.success() { Ok(()) } else { Err(format!("`{}`: {status}", line_of(command)).into()) }
 }
 
-/// Runs with our own streams and keeps what was written, to count tests in it.
+/// Runs with our own streams and keeps the output, to count tests in it.
 pub(crate) fn listen(command: &mut Command) -> Fallible<ChildOutput> {
     println!("$ {}", line_of(command));
     command.stdout(Stdio::piped()).stderr(Stdio::piped());

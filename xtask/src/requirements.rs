@@ -43,7 +43,7 @@ pub(crate) struct Row {
     pub(crate) tests: Vec<String>,
 }
 
-/// Prints how far the project is, then what is wrong with the table.
+/// Prints how far the project is, then the faults of the table.
 pub(crate) fn run(workspace: &Workspace, _args: &[String]) -> Fallible<()> {
     let mut counts: BTreeMap<String, BTreeMap<String, u32>> = BTreeMap::new();
     for row in read(workspace)? {

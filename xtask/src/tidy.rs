@@ -1,7 +1,7 @@
 //! The rules a machine can hold, so that people need not.
 //!
-//! Each rule is a file below `tidy/` with one `check`, which returns what is wrong as sentences
-//! that say how to mend it. The tests at the end are the rules by name.
+//! Each rule is a file below `tidy/` with one `check`, which returns faults as sentences that say
+//! how to mend it. The tests at the end are the rules by name.
 
 mod architecture;
 mod circles;

@@ -97,7 +97,7 @@ pub fn order(tables: &Tables, id: Uuid) -> Option<Order> {
     tables::read(tables, ORDERS, &id.to_string())
 }
 
-/// Buys what is in a cart, as order `id` (a UUIDv7), at `now_ms`.
+/// Buys the items of a cart, as order `id` (a UUIDv7), at `now_ms`.
 ///
 /// # Errors
 /// [`CheckoutError`]; nothing was bought then.

@@ -83,7 +83,7 @@ pub enum SaleError {
 /// Sells until nothing is left, telling the progress some ten times a second and at the end.
 ///
 /// # Errors
-/// [`SaleError`]; what was sold before stays sold.
+/// [`SaleError`]; earlier sales stay.
 pub async fn sell_until_gone(
     dataset: &Dataset,
     options: SaleOptions,
@@ -199,7 +199,7 @@ impl Buyer {
                     self.counters.sold.fetch_add(1, Ordering::Relaxed);
                     self.pace.turn().await;
                 }
-                // Who comes too late for one size takes another at once.
+                // A buyer that comes too late for one size takes another at once.
                 Err(Refusal::OutOfBounds { .. }) => {
                     self.counters.too_late.fetch_add(1, Ordering::Relaxed);
                     wanted.swap_remove(choice);

@@ -37,7 +37,7 @@ pub(crate) struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// A page of what is in memory now.
+    /// A page of the tables in memory now.
     pub(crate) fn new(context: &'a Context, visitor: &'a Visitor, dataset: &Dataset) -> Self {
         let state = dataset.state();
         let held = cart::cart(&state.tables, &visitor.cart);
@@ -102,7 +102,7 @@ pub(crate) struct Complete {
     order: Option<String>,
 }
 
-/// `GET /checkout/complete?order=`: what was bought, for the one who bought it.
+/// `GET /checkout/complete?order=`: the order, for its buyer.
 pub(crate) async fn complete(
     FromState(counter): FromState<Counter>,
     visitor: Visitor,
@@ -123,7 +123,7 @@ pub(crate) async fn complete(
     })
 }
 
-/// Runs `show` on what is in memory; before there is anything, the answer is 503.
+/// Runs `show` on the tables in memory; before they are loaded, the answer is 503.
 pub(crate) fn with_view(
     counter: &Counter,
     visitor: &Visitor,

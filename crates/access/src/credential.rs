@@ -92,7 +92,7 @@ impl Credential {
         self.renew(access.credential(text, now_ms)?)
     }
 
-    /// The same with what was shown already.
+    /// The same with a credential that was shown already.
     ///
     /// # Errors
     /// [`Refusal::OtherSubject`]; nothing has changed then.

@@ -50,8 +50,8 @@ impl Access {
         is_token(text) && self.tokens.is_over(text, now_ms)
     }
 
-    /// True once tokens are checked or rights are declared: what is shown at a door has to be good
-    /// then. Before that, pages may show what means nothing here.
+    /// True once tokens are checked or rights are declared: a credential shown at a door has to be
+    /// good then. Before that, pages may show one that means nothing here.
     #[must_use]
     pub fn is_configured(&self) -> bool {
         self.tokens.has_keys() || self.rights.are_declared()
@@ -84,7 +84,7 @@ impl Gate {
         self.0.load()
     }
 
-    /// Decides otherwise from now on. What is connected notices by [`Credential::check`].
+    /// Replaces the rules of access. Connections notice by [`Credential::check`].
     pub fn exchange(&self, access: Access) {
         self.0.store(Arc::new(access));
     }

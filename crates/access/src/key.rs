@@ -92,7 +92,7 @@ impl Keys {
     /// Adds a key for a program.
     ///
     /// # Errors
-    /// [`KeyError`] that says what is wrong with it.
+    /// [`KeyError`].
     pub fn add(&mut self, declaration: &KeyDeclaration) -> Result<(), KeyError> {
         let refuse = |field, problem| KeyError { field, problem };
         let KeyDeclaration { name, sha256, roles } = declaration;

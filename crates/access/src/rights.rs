@@ -43,7 +43,7 @@ pub enum Action {
     Register,
 }
 
-/// Resource of an action, with what is declared about it elsewhere.
+/// Resource of an action, with its declarations elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resource<'a> {
     /// A topic.

@@ -31,7 +31,7 @@ const FORMAT: i32 = 1;
 const SYSTEM: &str = "unix-excl";
 /// Pages in the write-ahead log after which they are moved to the file.
 const CHECKPOINT_PAGES: u32 = 4_096;
-/// Free pages that a file keeps for what comes, besides a third of those in use.
+/// Free pages that a file keeps for further bodies, besides a third of those in use.
 const SPARE_PAGES: i64 = 1_024;
 /// A write that removes bodies gives back the room of those, or of so many pages if that is more.
 const SHRUNK_PAGES: i64 = 4_096;

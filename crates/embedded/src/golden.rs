@@ -1,5 +1,5 @@
 //! Golden files of the engine: each is made anew by today's code, byte by byte as it is committed
-//! in `tests/golden`, and what is committed opens.
+//! in `tests/golden`, and the committed files open.
 //!
 //! `WRITE_GOLDEN=1 cargo nextest run -p instep-embedded golden` writes files that are missing, and
 //! changes none. See `docs/internals/formats.md`.

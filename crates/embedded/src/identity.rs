@@ -29,7 +29,7 @@ pub const FILE: &str = "identity";
 const UNFINISHED: &str = "identity.tmp";
 const FORMAT: &str = "instep identity ";
 const VERSION: u32 = 1;
-/// Bytes of a file that is read; what is written is far below.
+/// Most bytes of a file that is read; a written one is far smaller.
 const BYTES: u64 = 4096;
 
 /// Identity of a directory: the original or a copy.

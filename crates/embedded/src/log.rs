@@ -115,7 +115,7 @@ pub(crate) struct Active {
     pub(crate) capacity: u64,
     /// The checksum of the newest frame.
     pub(crate) chain: u64,
-    /// Behind `end` lies, up to here, what is left of an entry that was not stored.
+    /// Behind `end` lie, up to here, the remains of an entry that was not stored.
     pub(crate) dirty_end: Option<u64>,
 }
 

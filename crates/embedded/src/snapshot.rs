@@ -166,7 +166,7 @@ pub struct History {
 }
 
 impl History {
-    /// Returns true if a snapshot was made from this history and lies within what is left of it.
+    /// Returns true if a snapshot was made from this history and lies within the rest of it.
     pub(crate) fn holds(&self, header: &Header) -> bool {
         self.incarnation == header.incarnation && !self.ends_before(header)
     }
@@ -183,7 +183,7 @@ impl SnapshotStore {
     /// that new snapshots belong to last.
     ///
     /// # Errors
-    /// When the files cannot be listed: what is not known would count as not there.
+    /// When the files cannot be listed: unknown ones would count as missing.
     pub fn open(
         disk: Arc<dyn Disk>,
         directory: PathBuf,

@@ -57,7 +57,7 @@ enum Command {
 }
 
 impl Cli {
-    /// Returns true if programs read what is printed.
+    /// Returns true if programs read the output.
     pub(crate) fn json(&self) -> bool {
         self.json
     }

@@ -133,7 +133,7 @@ impl Bot {
         let _ = rustix::net::sockopt::set_tcp_quickack(&self.stream, true);
     }
 
-    /// Reads what is there, through a buffer that all bots share.
+    /// Reads the bytes that have come, through a buffer that all bots share.
     pub(crate) fn readable(&mut self, buffer: &mut [u8], traffic: &mut Traffic) {
         while self.state != State::Closed {
             let held = self.held.len();
@@ -211,7 +211,7 @@ impl Bot {
         }
     }
 
-    /// Puts bytes behind what is to be written; [`Bot::flush`] writes them.
+    /// Queues bytes; [`Bot::flush`] writes them.
     pub(crate) fn send(&mut self, bytes: &[u8]) {
         self.unsent.extend_from_slice(bytes);
     }

@@ -268,7 +268,7 @@ impl Run {
         Ok(())
     }
 
-    /// Measures for a while what is being published. What is late still arrives in
+    /// Measures messages for a while, published here or elsewhere. Late ones still arrive in
     /// [`Run::finish`].
     ///
     /// # Errors
@@ -286,7 +286,7 @@ impl Run {
     }
 
     /// Publishes late what fell due while this process was held up. It counts as late, and is not
-    /// left out of what was measured.
+    /// left out of the figures.
     fn catch_up(&mut self) {
         self.traffic.look_at_the_clock();
         if let Some(publishing) = &mut self.publishing {
@@ -339,7 +339,7 @@ impl Run {
         Ok(self.report(span))
     }
 
-    /// Reports without waiting for what is still under way; publishing goes on.
+    /// Reports without waiting for messages under way; publishing goes on.
     pub fn report(&mut self, span: Span) -> Measured {
         let mut measured = self.traffic.measured(span.seconds);
         measured.server_cpu_seconds = span.cpu.map(|cpu| cpu.as_secs_f64());
@@ -362,7 +362,7 @@ impl Run {
         }
     }
 
-    /// One turn of the loop: publishes what is due, waits for sockets, serves them.
+    /// One turn of the loop: publishes due messages, waits for sockets, serves them.
     fn turn(&mut self, wait: Duration) -> Result<(), Error> {
         self.traffic.look_at_the_clock();
         let wait = match &mut self.publishing {

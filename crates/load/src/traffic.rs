@@ -221,7 +221,7 @@ impl Traffic {
         }
     }
 
-    /// Gives up on what is pending: `next` of each subscriber tells what it has not got.
+    /// Gives up on pending messages: `next` of each subscriber tells the missing ones.
     pub(crate) fn give_up(&mut self, subscribers: impl Iterator<Item = (u32, u32)>) {
         for (topic, next) in subscribers {
             self.span.lost += u64::from(self.topics[topic as usize].next - next);

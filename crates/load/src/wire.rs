@@ -20,7 +20,7 @@ pub(crate) struct Template {
     pub(crate) mark: usize,
 }
 
-/// Result of a search for the first frame in what was received.
+/// Result of a search for the first frame in received bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Found {
     /// Not yet a whole frame.

@@ -1,6 +1,6 @@
 //! Back-off: the wait before something that failed is tried again. Waits double with each failure
 //! up to a longest one. Jitter is a number that the caller draws or computes, so that a machine
-//! reads no random source and those that failed together do not come back together.
+//! reads no random source, and clients that failed together do not come back together.
 //!
 //! | failures so far | whole wait |
 //! | --- | --- |

@@ -132,7 +132,7 @@ pub struct Entry {
 }
 
 impl Commit {
-    /// The commit as it stands in an entry, behind what is in `memory`.
+    /// The commit as it stands in an entry, behind the commits in `memory`.
     pub(crate) fn encode_behind(&self, memory: Vec<u8>) -> Vec<u8> {
         postcard::to_extend(self, memory).expect("a commit always encodes into memory")
     }

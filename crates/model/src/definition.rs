@@ -67,7 +67,7 @@ impl Definitions {
     }
 
     /// The patterns of the topics that are told otherwise than by `before`: of views that were
-    /// changed or added, and of those that are gone. Without knowledge of what was before, all.
+    /// changed or added, and of those that are gone. Without knowledge of earlier ones, all.
     #[must_use]
     pub fn changed_since(&self, before: Option<&Self>) -> BTreeSet<String> {
         let none = BTreeSet::new();
@@ -119,8 +119,8 @@ impl Definitions {
         serde_json::to_vec_pretty(&stored).expect("JSON always encodes into memory")
     }
 
-    /// Reads what was kept beside a log that ends at `head`; none when that says nothing about this
-    /// history: it is damaged, newer, or of a log that went on further.
+    /// Reads the stored definitions beside a log that ends at `head`; none when they say nothing
+    /// about this history: it is damaged, newer, or of a log that went on further.
     #[must_use]
     pub fn decode(bytes: &[u8], incarnation: Incarnation, head: Place) -> Option<Self> {
         let stored: Stored = serde_json::from_slice(bytes).ok()?;

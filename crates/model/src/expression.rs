@@ -278,8 +278,8 @@ fn refuse<T>(spot: Spot, message: String) -> Result<T, ExpressionError> {
     Err(ExpressionError { spot, message })
 }
 
-/// Parses, and checks what was parsed; then the tree is made to ask the meter. Takes as much stack
-/// as the text makes it.
+/// Parses, and checks the tree; then the tree is made to ask the meter. Takes as much stack as the
+/// text makes it.
 fn read(source: &str, variables: &[&str]) -> Result<(IdedExpr, u64), ExpressionError> {
     let (mut tree, places) = match ENVIRONMENT.parser().parse_with_source_info(source) {
         Ok(read) => read,

@@ -151,8 +151,8 @@ impl Feed {
         feed
     }
 
-    /// The same feed made anew from tables: what was remembered of changes is gone, so every older
-    /// position is a reset.
+    /// The same feed made anew from tables: remembered changes are gone, so every older position is
+    /// a reset.
     #[must_use]
     pub fn rebuilt(&self, tables: Tables, place: Place) -> Self {
         let (dataset, views) = (self.dataset.clone(), self.views.to_vec());

@@ -1,6 +1,6 @@
 //! Commit ids: each takes effect at most once, and its reply is replayed (law 5).
 //!
-//! An id is a UUIDv7, so ids sort by the time they carry. What is forgotten leaves its span of ids
+//! An id is a UUIDv7, so ids sort by the time they carry. A forgotten id leaves its span of ids
 //! behind, and an id in such a span is refused: nothing forgotten can take effect again. Spans, and
 //! not one horizon below which everything is refused: a clock that is ahead for a while leaves ids
 //! of that time, and when these are forgotten, those of today must not go with them.
@@ -54,7 +54,7 @@ pub struct DedupWindow {
     /// they are read.
     by_newest: OrdSet<(Uuid, Arc<str>)>,
     bytes: usize,
-    /// Ids that principals had who are forgotten themselves, as in [`PrincipalIds`].
+    /// Ids of principals that are forgotten themselves, as in [`PrincipalIds`].
     forgotten: Vec<(Uuid, Uuid)>,
 }
 
@@ -192,8 +192,8 @@ impl DedupWindow {
         false
     }
 
-    /// Changes what is remembered of a principal. One that comes back after it was forgotten may
-    /// have had any of the ids that were forgotten with such.
+    /// Changes the memory of a principal. One that comes back after it was forgotten may have had
+    /// any of the ids that were forgotten with such.
     fn change(&mut self, name: &str, change: impl FnOnce(&mut PrincipalIds)) {
         if !self.principals.contains_key(name) {
             let name: Arc<str> = name.into();
@@ -232,7 +232,7 @@ impl DedupWindow {
         self.bytes
     }
 
-    /// True when more than a horizon is needed to say what was forgotten.
+    /// True when more than a horizon is needed to name the forgotten ids.
     #[must_use]
     pub fn has_spans(&self) -> bool {
         self.principals.values().any(|principal| !principal.spans().is_empty())
@@ -354,7 +354,7 @@ fn is_within(spans: &[(Uuid, Uuid)], id: Uuid) -> bool {
     spans.iter().any(|(from, to)| (*from..=*to).contains(&id))
 }
 
-/// Adds a span to spans in their order: those that are near it become one with it.
+/// Adds a span to spans in their order: near ones become one with it.
 fn add_span(spans: &mut Vec<(Uuid, Uuid)>, (mut from, mut to): (Uuid, Uuid)) {
     spans.retain(|span| {
         let overlap = span.0 <= to && from <= span.1;

@@ -12,8 +12,8 @@ pub use self::exact::{Fault, INEXACT, Inexact, check_exact};
 /// Reads a JSON object of exact values.
 ///
 /// # Errors
-/// What is wrong with the JSON ([`Inexact`]), or with a field. Serde alone would take a list of
-/// values for a struct as well.
+/// The fault of the JSON ([`Inexact`]), or of a field. Serde alone would take a list of values for
+/// a struct as well.
 pub fn read_object<'a, T: Deserialize<'a>>(text: &'a [u8]) -> serde_json::Result<T> {
     let text = as_text(text)?;
     check_exact(text, usize::MAX).or_else(|inexact| explain(text, &inexact))?;
@@ -67,7 +67,7 @@ fn as_text(text: &[u8]) -> serde_json::Result<&str> {
     })
 }
 
-/// The reader's own words for what is no JSON.
+/// The reader's own words for a text that is no JSON.
 fn explain(text: &str, inexact: &Inexact) -> serde_json::Result<()> {
     if inexact.fault == Fault::Syntax {
         let IgnoredAny = serde_json::from_str(text)?;

@@ -263,7 +263,7 @@ pub const KEPT_DESCRIPTORS_FROM: u64 = 128;
 pub const KEPT_DESCRIPTORS_PART: u64 = 8;
 /// Descriptors that the table of a server's process has room for from the start.
 pub const DESCRIPTOR_TABLE: u64 = 65_536;
-/// Largest private file that is read: keys, and what is public.
+/// Largest file of keys or of public keys that is read.
 pub const PRIVATE_FILE_BYTES: u64 = 1024 * 1024;
 /// Largest head of a request of HTTP.
 pub const HEAD_BYTES: usize = 32 * 1024;

@@ -1,8 +1,8 @@
 //! Places in a live topic.
 //!
 //! A live topic has no log. While it exists it has an *epoch*, and its messages are numbered from
-//! 1: a reader is complete up to an epoch and a number. The numbers are not on the wire: who
-//! counts the messages since its join knows them.
+//! 1: a reader is complete up to an epoch and a number. The numbers are not on the wire: a client
+//! that counts the messages since its join knows them.
 
 use std::fmt;
 use std::str::FromStr;

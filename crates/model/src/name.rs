@@ -36,7 +36,7 @@ pub enum NameError {
         found: char,
         /// Its byte offset.
         at: usize,
-        /// Description of what is allowed instead.
+        /// Description of allowed names.
         allowed: &'static str,
     },
 }

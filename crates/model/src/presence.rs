@@ -10,7 +10,7 @@
 //!
 //! A diff is told at intervals, so a burst of joins costs one frame. Clients take diffs
 //! idempotently by `phx_ref`: a joiner may get what the next diff tells again. So lists of any
-//! length are told in pieces: the first as `presence_state`, the others as diffs of who has come.
+//! length are told in pieces: the first as `presence_state`, the others as diffs of joins.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;

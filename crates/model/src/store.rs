@@ -52,7 +52,7 @@ pub trait DefinitionStore: Send + Sync {
     /// Replaces it, all or nothing; it survives whatever the log survives when this returns.
     ///
     /// # Errors
-    /// When the storage refuses; what was there before is still there, or what was to be written.
+    /// When the storage refuses; the old file is still there, or the new one.
     fn write(&self, bytes: &[u8]) -> io::Result<()>;
 
     /// Removes it, so that nothing was ever written; that survives whatever the log survives.

@@ -2,7 +2,7 @@
 //!
 //! A view is a function of one row (and, for views written in Rust, of the tables around it): it
 //! says on which topic the row is visible and as what. Everything else follows: a row *enters*
-//! when it becomes visible, *changes* when what is visible changes, *leaves* when it is not
+//! when it becomes visible, *changes* when the visible fields change, *leaves* when it is not
 //! visible any more, and does both when it moves from one topic to another.
 
 mod overlap;
@@ -53,7 +53,7 @@ pub struct ViewDeclaration {
     /// Projection: field name to CEL expression. Without it: the whole row.
     #[serde(default)]
     pub project: Option<std::collections::BTreeMap<String, String>>,
-    /// A CEL expression; a write for which it is true is announced even if what is visible stays
+    /// A CEL expression; a write for which it is true is announced even if the visible fields stay
     /// the same.
     #[serde(default)]
     pub announce_when: Option<String>,

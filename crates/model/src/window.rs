@@ -10,10 +10,10 @@
 //! | credit | room is | ends |
 //! | --- | --- | --- |
 //! | standing | fewer in flight than that | – |
-//! | pulls | what pulls that wait have asked for and were not given | with the last of them |
+//! | pulls | the rest of the requests of waiting pulls | with the last of them |
 //!
-//! An item goes by the books of the other side: what is confirmed is what the log says, and what
-//! the receiver has is what it says when it is asked.
+//! An item goes by the books of the other side: the log says which items are confirmed, and the
+//! receiver, when it is asked, which items it has.
 
 use std::collections::BTreeMap;
 use std::ops::RangeBounds;

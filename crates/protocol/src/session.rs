@@ -9,8 +9,8 @@
 //! | the same, stale join_ref | ok | – | – |
 //! | push | error "unmatched topic" | held | Push (no credit: error "overloaded") |
 //! | the same, stale join_ref | error "unmatched topic" | – | – |
-//! | join accepted | – | ok, close of the replaced, what was held; joined | – |
-//! | join refused | – | error, close of the replaced, errors to what was held; absent | – |
+//! | join accepted | – | ok, close of the replaced, held messages; joined | – |
+//! | join refused | – | error, close of the replaced, errors to held messages; absent | – |
 //! | replied | – | – | reply |
 //! | pushed | – | held | push |
 //! | ended | – | error to the join; absent | `phx_close` or `phx_error`; absent |

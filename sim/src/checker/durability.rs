@@ -18,7 +18,7 @@ pub(super) fn it_always_comes_up_again(case: &Case<'_>) -> Result<(), Violation>
     Ok(())
 }
 
-/// Law 1, I37: what was acknowledged is there after every recovery.
+/// Law 1, I37: acknowledged commits are there after every recovery.
 pub(super) fn acknowledged_commits_survive(case: &Case<'_>) -> Result<(), Violation> {
     let mut acknowledged: Option<Position> = None;
     for (at, event) in case.history.iter().enumerate() {

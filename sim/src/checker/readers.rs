@@ -123,7 +123,7 @@ pub(super) fn a_slow_reader_costs_only_itself(case: &Case<'_>) -> Result<(), Vio
     })
 }
 
-/// Law 3, I8, I12: a snapshot or a reset alone is the whole topic, without what was there before.
+/// Law 3, I8, I12: a snapshot or a reset alone is the whole topic, without earlier rows.
 pub(super) fn a_join_brings_everything_or_what_is_new(case: &Case<'_>) -> Result<(), Violation> {
     replay(case, |at, moment| match moment {
         Moment::At(reader, position, _) if !reader.joined && reader.mode != "resume" => {

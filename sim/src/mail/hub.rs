@@ -72,7 +72,7 @@ impl Hub {
         self.owner.handle(OwnerEvent::Propose { ticket, proposal }, now_ms);
     }
 
-    /// The owner takes what waits.
+    /// Lets the owner take the waiting proposals.
     pub(super) fn begin(&mut self, facts: &mut Vec<Fact>) {
         while let Some(effect) = self.owner.next_effect() {
             match effect {
@@ -97,7 +97,7 @@ impl Hub {
         }
     }
 
-    /// Makes durable what was appended.
+    /// Makes appended entries durable.
     pub(super) fn flush(&mut self, log: &mut Vec<Bytes>, facts: &mut Vec<Fact>, now_ms: u64) {
         if self.keep(log, facts) {
             self.owner.handle(OwnerEvent::Appended, now_ms);

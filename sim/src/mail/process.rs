@@ -17,7 +17,8 @@ pub(super) enum Down {
 #[derive(Debug, Clone)]
 pub(super) enum Up {
     Ack(u64),
-    /// From one message to another: what came over this connection and is not in its hands.
+    /// From one message to another, of those that came over this connection and are not in its
+    /// hands.
     AckRange(u64, u64),
     Nack {
         seq: u64,
@@ -36,7 +37,7 @@ pub(super) struct Link {
     pub(super) generation: Option<Generation>,
     pub(super) credit: usize,
     pub(super) have: Option<Vec<u64>>,
-    /// In the hub: what waits for the socket.
+    /// In the hub: messages that wait for the socket.
     pub(super) outbox: VecDeque<Down>,
     /// On the wire.
     pub(super) down: VecDeque<Down>,
@@ -47,7 +48,7 @@ pub(super) struct Link {
     pub(super) open: bool,
     /// Messages that the program was given and has not worked on.
     pub(super) held: VecDeque<u64>,
-    /// In the hub: what was written to the socket.
+    /// In the hub: messages written to the socket.
     pub(super) given: Given,
     /// Messages that came over this connection.
     pub(super) came: BTreeSet<u64>,

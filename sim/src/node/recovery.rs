@@ -118,7 +118,7 @@ impl LogReader for WithoutNewest {
     }
 }
 
-/// Records what was found.
+/// Records the findings.
 pub(super) fn record(
     log: &EmbeddedLog,
     recovery: &Recovery,

@@ -122,7 +122,7 @@ impl Node {
         Ok(joined)
     }
 
-    /// Moves what a socket takes to it: first what comes before the ring, then the ring.
+    /// Moves frames to a socket as it takes them: first those before the ring, then the ring.
     pub(crate) fn pump(&mut self, reader: u32, trace: &mut Vec<Event>) {
         let others_full =
             self.sockets.iter().any(|(other, socket)| *other != reader && socket.is_full());

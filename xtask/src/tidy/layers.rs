@@ -1,4 +1,4 @@
-//! Dependencies between crates, and those that pure crates must not have.
+//! Dependencies between crates, and the ones that pure crates must not have.
 
 use std::collections::BTreeSet;
 

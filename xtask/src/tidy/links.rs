@@ -4,7 +4,7 @@ use super::Violation;
 use crate::Fallible;
 use crate::workspace::Workspace;
 
-/// Ends of what is a path of this tree when it stands in backticks.
+/// Endings by which a text in backticks is a path of this tree.
 const CODE: &[&str] = &[".rs", ".mjs", ".md"];
 /// Folders of this tree, which are named with a `/` at their end.
 const FOLDERS: &[&str] =

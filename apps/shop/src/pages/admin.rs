@@ -29,7 +29,7 @@ pub(crate) async fn page(FromState(counter): FromState<Counter>, headers: Header
     answer
 }
 
-/// `POST /shop/admin/session`: a token for a day, for who shows the admin key. The key is in a
+/// `POST /shop/admin/session`: a token for a day, for a holder of the admin key. The key is in a
 /// header and not in a form, so that no other site can send one.
 pub(crate) async fn enter(_: Admin, FromState(counter): FromState<Counter>) -> Response {
     let token = counter.context.secret.sign_counts(clock::now_ms());

@@ -216,7 +216,7 @@ impl Driver {
         [answer, rejoin].into_iter().flatten().fold(self.heartbeat_at, Instant::min)
     }
 
-    /// Does what is due.
+    /// Sends a heartbeat, and joins topics again, when due.
     async fn tick(&mut self) {
         let now = Instant::now();
         while let Some(entry) = self.waiting.first_entry()

@@ -53,7 +53,7 @@ fn everything(disk: &dyn Disk, root: &Path) -> Vec<String> {
     [disk.directories(root).unwrap(), disk.list(root).unwrap()].concat()
 }
 
-/// Makes one dataset and removes it again; says what was acknowledged.
+/// Makes one dataset and removes it again; returns the acknowledged steps.
 fn come_and_go(datasets: &Datasets, disk: &SimulatedDisk) -> (bool, bool) {
     let comes = name("comes");
     let made = datasets.make::<io::Error>(&comes, fill(disk)).is_ok();

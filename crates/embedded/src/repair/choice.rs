@@ -107,7 +107,7 @@ impl Choice {
         self.newest_seen > self.end || self.path.is_empty() || self.parts.iter().any(unread)
     }
 
-    /// The checksum that what is appended next continues.
+    /// Checksum that the next entry continues.
     pub(super) fn chain(&self) -> u64 {
         self.path.last().map_or(0, |(_, run)| run.last_chain)
     }

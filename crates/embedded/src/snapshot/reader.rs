@@ -106,7 +106,7 @@ impl SnapshotReader {
     /// The next chunk; `None` when the snapshot came to its proper end.
     ///
     /// # Errors
-    /// [`SnapshotError::Damaged`]: give up what was read before; and the storage's.
+    /// [`SnapshotError::Damaged`]: give up the records read before; and the storage's.
     pub fn next_chunk(&mut self) -> Result<Option<Bytes>, SnapshotError> {
         if self.ended {
             return Ok(None);

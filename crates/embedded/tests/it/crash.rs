@@ -1,7 +1,8 @@
-//! Power cuts and kills at every operation: what was acknowledged is there, unchanged.
+//! Power cuts and kills at every operation: acknowledged entries are there, unchanged.
 //!
-//! Each run lives several lives on one simulated disk. `History` knows what was acknowledged or
-//! shown to a reader, and what was attempted; after each start the log must agree with it.
+//! Each run lives several lives on one simulated disk. `History` knows the entries that were
+//! acknowledged or shown to a reader, and those attempted; after each start the log must agree with
+//! it.
 
 use std::collections::BTreeMap;
 use std::io;

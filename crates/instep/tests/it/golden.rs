@@ -20,7 +20,7 @@ dataset = 'store'
 keep_hours = 10000000
 ";
 
-/// A data directory as it was written, beside what was answered about it then.
+/// A data directory as it was written, beside the answers about it then.
 pub(crate) fn golden(version: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(version)
 }

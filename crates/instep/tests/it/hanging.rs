@@ -1,4 +1,4 @@
-//! A disk that does not answer: what is in memory is served, and a stop is bounded.
+//! A disk that does not answer: rows in memory are served, and a stop is bounded.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;

@@ -85,7 +85,7 @@ impl Fixture {
     }
 }
 
-/// A client, with what has come and was not looked at.
+/// A client, with bytes that have come and were not looked at.
 struct Client {
     stream: TcpStream,
     came: Vec<u8>,

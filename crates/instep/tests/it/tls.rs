@@ -103,7 +103,7 @@ fn a_changed_certificate_is_taken_without_dropping_connections_and_a_broken_one_
     });
 }
 
-/// Law 9, through the encrypted door: what waits is bounded, and the truth comes in the end.
+/// Law 9, through the encrypted door: waiting bytes are bounded, and the truth comes in the end.
 #[test]
 fn law_9_a_slow_reader_over_tls_is_told_what_it_missed() {
     const MESSAGES: u64 = 400;

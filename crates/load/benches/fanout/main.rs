@@ -3,7 +3,7 @@
 //! Each server runs alone on one core, the load (publisher and all subscribers, one thread) on the
 //! other. Each does each scenario three times, and its best counts. `--rounds N` takes as many,
 //! where the machine is not quiet, `--quick` one; `--scenario X` and `--server X` choose, `--churn`
-//! measures bursts of connections only. What is not installed is left out.
+//! measures bursts of connections only. Servers that are not installed are left out.
 
 mod churn;
 mod crowd;

@@ -53,7 +53,7 @@ impl Publishing {
         Self { pace, templates, topics_per_publisher, began: now, count: 0, progress: now }
     }
 
-    /// Publishes what is due; answers when more is, if that does not depend on answers.
+    /// Publishes due messages; returns the time of the next, if that does not depend on answers.
     pub(crate) fn publish(
         &mut self,
         bots: &mut [Option<Bot>],
@@ -68,7 +68,7 @@ impl Publishing {
         }
     }
 
-    /// Publishes what is due at a pace; a window is not filled once more.
+    /// Publishes due messages at a pace; a window is not filled once more.
     pub(crate) fn catch_up(&mut self, bots: &mut [Option<Bot>], traffic: &mut Traffic) {
         if let Pace::Rate(rate) = self.pace {
             self.keep_pace(rate, bots, traffic);

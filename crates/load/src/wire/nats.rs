@@ -7,7 +7,7 @@ use super::{Found, Kind, mark};
 pub(crate) const CONNECT: &[u8] = b"CONNECT {\"verbose\":false,\"pedantic\":false}\r\n";
 pub(crate) const PONG: &[u8] = b"PONG\r\n";
 
-/// The server answers the ping once it has taken what came before.
+/// The server answers the ping once it has taken everything before it.
 pub(crate) fn subscribe(topic: &str) -> Vec<u8> {
     format!("SUB {topic} 1\r\nPING\r\n").into_bytes()
 }

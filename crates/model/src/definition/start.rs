@@ -33,7 +33,7 @@ pub struct StartResult {
 }
 
 impl Start {
-    /// Compares views with what was written down beside a log that was read up to `applied`.
+    /// Compares views with the stored definitions beside a log that was read up to `applied`.
     #[must_use]
     pub fn new(
         views: &[View],

@@ -1,4 +1,4 @@
-//! Functions that an expression may call: those that the interpreter knows.
+//! Functions that an expression may call, as the interpreter knows them.
 //!
 //! It keeps the list to itself and says that it does not know a function only when it comes to call
 //! it, which may be years later. So it is asked beforehand, with a call of that name and nothing

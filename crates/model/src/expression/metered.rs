@@ -15,7 +15,7 @@
 //! | `a.?b`, `a[?b]` | `@weigh` of it | what is copied |
 //! | a loop | over `@turns(range, n)` | the range, and its length times `n`, its body's nodes |
 //!
-//! Values weigh one for each of them, and one more for every 16 bytes of text. What is compared to
+//! Values weigh one for each of them, and one more for every 16 bytes of text. A value compared to
 //! a literal is not weighed: it takes no longer than the literal is long.
 
 use std::cell::Cell;

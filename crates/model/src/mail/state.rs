@@ -394,7 +394,7 @@ impl Mail {
         Due { expired, released: until(&self.resting, now_ms), forgotten }
     }
 
-    /// Returns the time at which something is due next, apart from what is forgotten.
+    /// Returns the time at which something is due next, apart from forgetting.
     #[must_use]
     pub fn next_due(&self) -> Option<u64> {
         let first = |set: &RunSet<(u64, u64)>| set.first().map(|(at, _)| at);

@@ -1,4 +1,4 @@
-//! Mail through an owner: what is decided, what is remembered, and what it adds up to.
+//! Mail through an owner: decisions, memory, and the state.
 
 use std::sync::Arc;
 

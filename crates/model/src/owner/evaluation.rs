@@ -139,7 +139,7 @@ struct Evaluation<'a> {
     records: Vec<Record>,
     /// True for the only operation of a commit: nothing writes over what it has written.
     is_alone: bool,
-    /// Index of a row, or of a table's options, in `records`: what is written again goes there.
+    /// Index of a row, or of a table's options, in `records`: a second write goes there.
     written: BTreeMap<(Name, Option<Key>), usize>,
     /// Bytes of the records so far.
     bytes: usize,

@@ -213,7 +213,7 @@ fn law_6_lists_are_told_in_pieces_that_add_up_though_presences_come_and_go_betwe
 }
 
 proptest! {
-    /// Whenever a client joins, the greeting and the diffs after it add up to who is here.
+    /// Whenever a client joins, the greeting and the diffs after it add up to the presences.
     #[test]
     fn a_greeting_and_the_diffs_after_it_add_up(
         steps in proptest::collection::vec((0..4_u8, 0..3_usize, any::<bool>()), 1..60),

@@ -123,7 +123,7 @@ fn puts() -> impl Strategy<Value = Vec<Put>> {
 }
 
 proptest! {
-    /// History replays exactly what was missed, or says that it cannot.
+    /// History replays exactly the missed messages, or says that it cannot.
     #[test]
     fn history_is_whole_or_refused(
         puts in puts(),

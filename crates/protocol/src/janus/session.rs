@@ -17,7 +17,7 @@
 //! | publish | Push; publishing | – | – |
 //! | replied | – | Close; an error before it if it was refused | – |
 //! | attach | Attach; requests are refused until it is answered | – | – |
-//! | attached | – | – | ACK, then what is owed; attached |
+//! | attached | – | – | ACK, then waiting frames; attached |
 //! | attach refused | error "expired" | – | – |
 //! | no frame, nonsense | error, Close | – | – |
 //! | lost | detached if it has topics, else over | over once replied | – |

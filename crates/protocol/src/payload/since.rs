@@ -19,8 +19,8 @@ pub enum Since {
 }
 
 impl Since {
-    /// Reads the `since` of a join's parameters. Never an error: a client may repeat for ever
-    /// what was right once.
+    /// Reads the `since` of a join's parameters. Never an error: a client may repeat for ever a
+    /// value that was right once.
     #[must_use]
     pub fn of(params: &Value) -> Self {
         match params.get("since") {

@@ -37,7 +37,7 @@ pub(super) fn nothing_is_given_after_its_time(facts: &[Fact]) -> Result<(), Find
     Ok(())
 }
 
-/// The books as the delivery has seen them: what is stored later is not in them yet.
+/// The books as the delivery has seen them: messages stored later are not in them yet.
 #[derive(Default)]
 struct Shown<'a> {
     books: Books,

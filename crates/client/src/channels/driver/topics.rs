@@ -175,7 +175,7 @@ impl Driver {
         }
     }
 
-    /// Takes what is not a reply.
+    /// Takes a frame that is no reply.
     pub(super) fn receive_on_topic(&mut self, frame: Frame) {
         let Frame { join_ref, topic, event, payload, .. } = frame;
         let Some(entry) = self.topics.get_mut(&topic) else { return };

@@ -1,4 +1,5 @@
-//! Pages of other sites: what they may make a browser do, and what those that come in may read.
+//! Pages of other sites: requests that they may make a browser send, and answers that they may
+//! read.
 
 use serde_json::{Value, json};
 

@@ -88,7 +88,7 @@ fn i24_a_key_that_is_taken_away_ends_long_poll_channels_and_readers_of_events() 
     });
 }
 
-/// I24: who has the old secret is out as soon as there is a new one, on every connection.
+/// I24: holders of the old secret are out as soon as there is a new one, on every connection.
 #[test]
 fn i24_a_secret_that_is_changed_closes_the_channels_of_its_tokens() {
     let directory = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! The server as a process that can be killed, and what is said to it.
+//! The server as a process that can be killed, and requests to it.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};

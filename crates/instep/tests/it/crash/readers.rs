@@ -92,7 +92,7 @@ impl Copy {
     }
 }
 
-/// A changefeed that goes back a little at every look: what has a position keeps its content.
+/// A changefeed that goes back a little at every look: a position keeps its content.
 #[derive(Default)]
 pub(super) struct Overlap {
     pub(super) compared: u64,

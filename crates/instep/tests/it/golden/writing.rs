@@ -51,7 +51,7 @@ const PATHS: [&str; 6] = [
     "/v1/datasets/store/queues/mail/messages/8",
 ];
 
-/// Commits with ids, and what was answered.
+/// Commits with ids, and the answers to them.
 struct Commits<'a> {
     server: &'a Server,
     all: Vec<Value>,

@@ -77,7 +77,7 @@ fn jan_06_bursts_are_greeted_and_the_port_is_there_again() {
     house.client().greeting();
 }
 
-/// JAN-08: input is taken as fast as it is worked off; what is not asked for is not kept.
+/// JAN-08: input is taken as fast as it is worked off, and not kept beyond that.
 #[test]
 fn jan_08_floods_are_bounded_and_others_are_served_meanwhile() {
     const FLOOD_BYTES: usize = 1024 * 1024 * 1024;
@@ -115,7 +115,7 @@ fn jan_08_floods_are_bounded_and_others_are_served_meanwhile() {
     assert!(most < before + 64 * 1024, "{before} KiB became {most} KiB");
 }
 
-/// JAN-08: who asks and does not read is not read either.
+/// JAN-08: a client that asks and does not read is not read either.
 #[test]
 fn jan_08_a_client_that_does_not_read_its_answers_is_not_read() {
     let directory = tempfile::tempdir().unwrap();

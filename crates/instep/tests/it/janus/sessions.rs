@@ -80,7 +80,7 @@ fn jan_u5_a_session_outlives_its_connection() {
     }
 }
 
-/// JAN-U5: it goes from connection to connection, and what was missed each time is told once.
+/// JAN-U5: it goes from connection to connection, and the messages missed each time are told once.
 #[test]
 fn jan_u5_a_session_is_taken_over_again_and_again() {
     let directory = tempfile::tempdir().unwrap();
@@ -103,7 +103,7 @@ fn jan_u5_a_session_is_taken_over_again_and_again() {
     assert_eq!(house.subscribers("room:a"), 1, "it has subscribed once");
 }
 
-/// JAN-U5: who comes too late is told so, and can begin anew on that connection.
+/// JAN-U5: a client that comes too late is told so, and can begin anew on that connection.
 #[test]
 fn jan_u5_a_session_that_waited_too_long_is_expired() {
     let directory = tempfile::tempdir().unwrap();

@@ -1,10 +1,10 @@
-//! Subscribing, publishing, and who gets what.
+//! Subscribing, publishing, and delivery.
 
 use serde_json::{Value, json};
 
 use super::{Fixture, TAG, eventually, publication, request};
 
-/// JAN-07, JAN-U1: what is sent in the same instant as the connection is made is answered.
+/// JAN-07, JAN-U1: a frame sent in the same instant as the connection is made is answered.
 #[test]
 fn jan_07_frames_sent_early_are_not_lost() {
     let directory = tempfile::tempdir().unwrap();

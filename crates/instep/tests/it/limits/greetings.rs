@@ -1,4 +1,4 @@
-//! Greetings of presence: who is there is told in pieces, as the joiner takes it.
+//! Greetings of presence: the list is told in pieces, as the joiner takes it.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Write as _};

@@ -33,7 +33,7 @@ fn expired() -> Identity {
     Identity { certificate, key: key.serialize_pem() }
 }
 
-/// Lists tables of a server under a name; answers the exit code and what was said.
+/// Lists tables of a server under a name; returns the exit code and the output.
 fn list(server: &Secure, host: &str, ca: &Path) -> (Option<i32>, String) {
     let url = format!("https://{host}:{}", server.address().port());
     let data = text(&server.data);

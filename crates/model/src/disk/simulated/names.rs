@@ -1,5 +1,5 @@
 //! Names on the simulated disk: directories by path, files by their directory and name, so that a
-//! directory that gets another name takes along what is in it, also what is not durable yet.
+//! directory that gets another name takes along its files, also those that are not durable yet.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;

@@ -2,11 +2,11 @@
 //!
 //! A range is the client's word for the messages that it has got, so it is resolved against those
 //! that the client has shown to have read. A connection delivers in order: a client that names a
-//! message that came over it has read everything that was written before. What was written later
-//! may still be on its way, what an earlier registration was given never came over this connection.
-//! A message that was put back and is written again may be named for either time: as the end of
-//! what is done it is named for the newer one, as the beginning for the older one, which proves
-//! less.
+//! message that came over it has read everything that was written before. A message that was
+//! written later may still be on its way, and one that an earlier registration was given never came
+//! over this connection. A message that was put back and is written again may be named for either
+//! time: as the end of a range it is named for the newer one, as the beginning for the older one,
+//! which proves less.
 //!
 //! ```text
 //!  written   1   3   5   2   4 …          ranges [[1, 3]]: 1 and 3

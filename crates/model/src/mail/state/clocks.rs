@@ -10,7 +10,8 @@
 //! | `not_before` of a letter | it is a time, and stays | – |
 //!
 //! The time to live keeps its end because a clock may have been *behind*, as that of a machine that
-//! starts without one: what was to live for a day must not end when the clock is put right.
+//! starts without one: a message that was to live for a day must not end when the clock is put
+//! right.
 
 use imbl::{OrdMap, OrdSet};
 
@@ -105,7 +106,7 @@ impl Mail {
         self.clocks.next_overtaken().is_some_and(|until| until <= now_ms)
     }
 
-    /// The clock has come to `now_ms`: for what was stored before, its own end counts again.
+    /// The clock has come to `now_ms`: for messages stored before, their own end counts again.
     pub(crate) fn caught_up(&mut self, now_ms: u64) {
         let due = self.clocks.ends.range(..=(now_ms, u64::MAX)).map(|(_, seq)| *seq);
         let due: Vec<u64> = due.collect();

@@ -10,7 +10,7 @@ use crate::registration::Generation;
 /// The parts of which a snapshot is made: everything else follows from them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MailPart {
-    /// A queue; the books count what is linked again.
+    /// A queue; the books count messages that are linked again.
     Queue(QueueState),
     /// A server.
     Server(ServerState),

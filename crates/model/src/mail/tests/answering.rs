@@ -1,4 +1,4 @@
-//! Answers about messages: who may give them, and what becomes of the message.
+//! Answers about messages: which server may give them, and their effect.
 
 use serde_json::json;
 

@@ -7,7 +7,7 @@ use super::{Fixture, ack};
 use crate::mail::{MailOperation, MailRules};
 use crate::registration::Generation;
 
-/// Forgets what has ended as soon as it has.
+/// Forgets messages as soon as they have ended.
 fn forgetful() -> MailRules {
     MailRules { keep_finished: 0, keep_ms: 0, ..MailRules::default() }
 }

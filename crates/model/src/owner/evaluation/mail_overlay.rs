@@ -18,7 +18,7 @@ use crate::mail::{Mail, MailRecord, Message};
 /// Mail on top of the state's.
 #[derive(Debug, Default)]
 pub(super) struct MailOverlay {
-    /// The mail without what is noted; none: it is the state's.
+    /// The mail without the notes; none: it is the state's.
     base: Option<Arc<Mail>>,
     noted: Vec<MailRecord>,
     /// Messages that are noted, and the ids of those that are stored, with their digests.
@@ -118,7 +118,7 @@ impl MailOverlay {
         }
     }
 
-    /// The mail without what is noted: queues, and registrations of servers.
+    /// The mail without the notes: queues, and registrations of servers.
     pub(super) fn base<'a>(&'a self, below: Below<'a>) -> &'a Mail {
         self.base.as_ref().unwrap_or(below.mail)
     }

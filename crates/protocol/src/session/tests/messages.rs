@@ -1,4 +1,4 @@
-//! Pushes, replies, and what waits for a join.
+//! Pushes, replies, and messages that wait for a join.
 
 use super::*;
 
