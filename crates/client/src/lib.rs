@@ -28,8 +28,8 @@ mod commits;
 mod datasets;
 mod error;
 mod http;
+mod inspection;
 mod lines;
-mod looking;
 mod mail;
 mod publish;
 mod rows;
@@ -42,8 +42,8 @@ pub use commits::Receipt;
 pub use datasets::{DatasetStatus, JournalStatus, TableStatus, ViewFailure, ViewStatus};
 pub use error::{Error, Problem};
 pub use http::Client;
+pub use inspection::{ConnectionStatus, Connections, JoinedTopic, TopicStatus, Topics};
 pub use lines::{LINE_BYTES, Lines};
-pub use looking::{ConnectionStatus, Connections, JoinedTopic, TopicStatus, Topics};
 pub use mail::{
     Answered, Answers, Backfilled, MessagePage, MessageQuery, MessageStatus, Moved, Nack,
     NewMessage, Pulled, Reject, Sent, ServerStatus, Stale, Taken, Unroutable,

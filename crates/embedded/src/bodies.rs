@@ -18,9 +18,9 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::real::{DIRECTORY_MODE, FILE_MODE, regular_or_none};
 
-mod looking;
+mod inspection;
 
-pub use self::looking::{BodyReport, check, refuse_newer};
+pub use self::inspection::{BodyReport, check, refuse_newer};
 
 /// The file in the directory of a dataset.
 pub const FILE: &str = "bodies.db";

@@ -7,8 +7,8 @@ mod commit;
 mod completions;
 mod dataset;
 mod demo;
+mod inspection;
 mod key;
-mod looking;
 mod mail;
 mod publish;
 mod restore;
@@ -44,9 +44,9 @@ enum Command {
     Subscribe(subscribe::Arguments),
     Publish(publish::Arguments),
     Mail(mail::Arguments),
-    Connections(looking::ConnectionsArguments),
-    Topics(looking::TopicsArguments),
-    Sessions(looking::SessionsArguments),
+    Connections(inspection::ConnectionsArguments),
+    Topics(inspection::TopicsArguments),
+    Sessions(inspection::SessionsArguments),
     Shop(shop::Arguments),
     Key(key::Arguments),
     Token(token::Arguments),
@@ -75,9 +75,9 @@ impl Cli {
             Command::Subscribe(arguments) => subscribe::run(arguments, json).await,
             Command::Publish(arguments) => publish::run(arguments, json).await,
             Command::Mail(arguments) => mail::run(arguments, json).await,
-            Command::Connections(arguments) => looking::connections(arguments, json).await,
-            Command::Topics(arguments) => looking::topics(arguments, json).await,
-            Command::Sessions(arguments) => looking::sessions(arguments, json).await,
+            Command::Connections(arguments) => inspection::connections(arguments, json).await,
+            Command::Topics(arguments) => inspection::topics(arguments, json).await,
+            Command::Sessions(arguments) => inspection::sessions(arguments, json).await,
             Command::Shop(arguments) => shop::run(arguments, json).await,
             Command::Key(arguments) => key::run(arguments, json),
             Command::Token(arguments) => token::run(arguments, json),

@@ -1,4 +1,4 @@
-//! Looking at a whole file of bodies without changing it, for `instep check`.
+//! Inspection of a whole file of bodies, without changing it, for `instep check`.
 
 use std::path::Path;
 
