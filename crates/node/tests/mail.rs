@@ -1,5 +1,6 @@
 //! Mail of a dataset whose disk hangs: its owner, its callers and its servers.
 
+#![allow(clippy::match_bool, reason = "to be rewritten with if")]
 #![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
 
 use std::io;

@@ -17,6 +17,8 @@
 //! # }
 //! ```
 
+#![allow(clippy::match_bool, reason = "to be rewritten with if")]
+
 mod accept;
 mod admin;
 mod admission;

@@ -5,6 +5,8 @@
 //! in the same run. `--quick` takes a tenth of the time, `--clients N` measures one number of them.
 //! Without PostgreSQL only Instep runs.
 
+#![allow(clippy::match_bool, reason = "to be rewritten with if")]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;

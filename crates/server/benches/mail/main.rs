@@ -7,6 +7,8 @@
 //! both have both. `--quick` stops at one million, `--pending N` measures 10 thousand and N.
 //! Without PostgreSQL only Instep runs.
 
+#![allow(clippy::match_bool, reason = "to be rewritten with if")]
+
 use std::path::Path;
 use std::time::Duration;
 
