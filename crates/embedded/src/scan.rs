@@ -287,7 +287,7 @@ fn judge_tail(
     let revision = scanned.last.next();
     match tail.newest {
         Some(newest) if newest > revision => {
-            let detail = format!("its frame is not what was written, and entry {newest} follows");
+            let detail = format!("its frame is damaged, and entry {newest} follows");
             let mut found = damage(&scanned.path, scanned.end, revision, &detail);
             found.newest_seen = newest;
             *damaged = Some(found);
@@ -309,7 +309,7 @@ fn broken_off(scanned: &Scanned, next: Revision) -> Result<Damage, OpenError> {
     let mut walk = Walk::new(&*scanned.file).map_err(of)?;
     let tail = walk.tail(scanned.end, digest(scanned.header.incarnation)).map_err(of)?;
     let detail = if tail.dirty_end > scanned.end || scanned.length < scanned.header.bytes {
-        format!("its frame is not what was written, and the next segment begins at {next}")
+        format!("its frame is damaged, and the next segment begins at {next}")
     } else {
         format!("nothing follows here, and the next segment begins at {next}: a file is missing")
     };

@@ -94,7 +94,7 @@ impl Access {
             let Some(given) = given else { continue };
             let is_of_variable = std::env::var(variable).is_ok_and(|value| value == *given);
             let from = if is_of_variable { variable } else { flag };
-            note(format!("what {from} says was shown"));
+            note(format!("the credential of {from} was shown"));
             return Ok(Some(given.clone()));
         }
         // Without a key, public tables can be read all the same.

@@ -68,7 +68,7 @@ pub fn check(directory: &Path) -> Result<Option<BodyReport>, BodyError> {
         report.bodies += 1;
         report.bytes += body.len() as u64;
         if sum(seq.cast_unsigned(), &body) != expected {
-            note(format!("the body of message {seq} is not what was written"));
+            note(format!("the body of message {seq} is damaged"));
         }
     }
     Ok(Some(report))

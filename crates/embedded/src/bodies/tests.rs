@@ -49,7 +49,7 @@ fn a_body_that_was_changed_on_disk_is_damaged_and_not_served() {
 
     assert_eq!(bodies.read(&[5]).unwrap(), [Found::Damaged]);
     let report = check(directory.path()).unwrap().unwrap();
-    assert_eq!(report.problems, ["the body of message 5 is not what was written"]);
+    assert_eq!(report.problems, ["the body of message 5 is damaged"]);
     assert_eq!(check(tempfile::tempdir().unwrap().path()).unwrap(), None);
 }
 

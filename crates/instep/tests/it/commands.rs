@@ -194,10 +194,10 @@ fn a_refusal_of_a_key_says_where_the_key_came_from() {
     };
 
     for (arguments, variable, expected) in [
-        (&["--key", "k"][..], None, "(what --key says was shown)"),
-        (&["--token", "t"], None, "(what --token says was shown)"),
-        (&[], Some(("INSTEP_KEY", "k")), "(what INSTEP_KEY says was shown)"),
-        (&[], Some(("INSTEP_TOKEN", "t")), "(what INSTEP_TOKEN says was shown)"),
+        (&["--key", "k"][..], None, "(the credential of --key was shown)"),
+        (&["--token", "t"], None, "(the credential of --token was shown)"),
+        (&[], Some(("INSTEP_KEY", "k")), "(the credential of INSTEP_KEY was shown)"),
+        (&[], Some(("INSTEP_TOKEN", "t")), "(the credential of INSTEP_TOKEN was shown)"),
         (&["--data", "data/demo"], None, "(the key in data/demo/admin.key was shown)"),
         (
             &[],
@@ -212,7 +212,7 @@ fn a_refusal_of_a_key_says_where_the_key_came_from() {
         serde_json::from_str(&told(&["--json", "--key", "k"], None)).unwrap();
     assert_eq!(
         (&json["code"], &json["shown"]),
-        (&"wrong_key".into(), &"what --key says was shown".into())
+        (&"wrong_key".into(), &"the credential of --key was shown".into())
     );
 }
 

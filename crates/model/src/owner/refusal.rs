@@ -105,7 +105,7 @@ pub enum Refusal {
     #[error("the commit id was used before with other operations")]
     IdConflict,
     /// The id is too old to know whether it took effect.
-    #[error("the commit id is older than what is remembered; whether it took effect is unknown")]
+    #[error("the commit id is older than the remembered ones; whether it took effect is unknown")]
     IdExpired,
     /// The id is no UUIDv7 of about now.
     #[error("the commit id is no UUIDv7, or lies more than ten minutes in the future")]
@@ -197,7 +197,7 @@ impl fmt::Display for Excess {
 fn way(row: Option<&str>) -> String {
     match row {
         Some(row) => format!("`instep mail move {row} --to SERVER` gives it one"),
-        None => "no row has it, and what maps it knows no server".into(),
+        None => "no row has it, and its mapping knows no server".into(),
     }
 }
 

@@ -74,7 +74,7 @@ pub(super) async fn readdress(arguments: Readdress, json: bool) -> Result<(), Fa
         output::json(&done)
     } else {
         let (endpoint, to) = (done.endpoint, done.to.unwrap_or_default());
-        output::line(&format!("what waits for {endpoint} is for server {to}"))
+        output::line(&format!("unfinished messages of {endpoint} go to server {to}"))
     }
 }
 
