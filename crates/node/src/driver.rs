@@ -185,7 +185,7 @@ mod tests {
         driver.put_entry(3);
 
         assert!(driver.is_broken());
-        assert!(lock(&driver.inbox).inputs.is_empty(), "nothing is kept for nobody");
+        assert!(lock(&driver.inbox).inputs.is_empty(), "a closed driver keeps nothing");
     }
 
     #[test]

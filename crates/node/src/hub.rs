@@ -137,7 +137,7 @@ impl Hub {
         Some(found.map(|(listing, subscription)| (listing.make(), subscription)))
     }
 
-    /// The feed, unless somebody has it.
+    /// The feed, unless another thread has it.
     fn free(&self) -> Option<MutexGuard<'_, Feed>> {
         match self.feed.try_lock() {
             Ok(feed) => Some(feed),

@@ -62,12 +62,12 @@ impl LivePattern {
         !reserved::is_topic(topic) && Names::of(&self.topic).contains(topic)
     }
 
-    /// Ring limits while nobody has joined.
+    /// Ring limits without subscribers.
     pub(crate) fn history_limits(&self) -> RingLimits {
         RingLimits { frames: self.history, bytes: self.history_bytes, ms: self.history_ms }
     }
 
-    /// Ring limits while somebody has joined: never less than when nobody has.
+    /// Ring limits with subscribers: never less than without.
     pub(crate) fn ring_limits(&self, rings: RingLimits) -> RingLimits {
         match self.history {
             0 => rings,

@@ -41,7 +41,7 @@ impl Port {
         &self.dispatcher
     }
 
-    /// The registrations of those who pull.
+    /// Registrations that pull.
     pub(super) fn pulls(&self) -> &Pulls {
         &self.pulls
     }

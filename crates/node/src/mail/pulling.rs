@@ -30,7 +30,7 @@ pub struct Pulled {
     pub ask: Vec<u64>,
 }
 
-/// The registrations of those who pull.
+/// Registrations that pull.
 #[derive(Default)]
 pub(crate) struct Pulls(Mutex<HashMap<String, Puller>>);
 

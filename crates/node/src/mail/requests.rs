@@ -60,7 +60,7 @@ impl Dataset {
         }
     }
 
-    /// Returns true if somebody takes the mail of a server now.
+    /// Returns true if a registration takes the mail of a server now.
     #[must_use]
     pub fn is_registered(&self, server: ServerNo) -> bool {
         self.post().is_registered(server)

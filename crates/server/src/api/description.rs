@@ -51,7 +51,7 @@ const PARTS: [(&str, &str); 9] = [
     ("datasets", "Datasets and their views"),
     ("tables", "Tables and journals of a dataset"),
     ("server", "Connections and topics of this server"),
-    ("health", "For those who look after the server"),
+    ("health", "For operators"),
 ];
 
 /// Adds to the document what its operations have in common.
