@@ -118,7 +118,7 @@ impl World {
             Step::Decide { join, accepted } => {
                 let Some(channel) = pick(*join, &self.joins) else { return };
                 let response = Bytes::from_static(b"{}");
-                let outcome = if accepted {
+                let outcome = if *accepted {
                     JoinOutcome::Accepted { response }
                 } else {
                     JoinOutcome::Refused { response }
