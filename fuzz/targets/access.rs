@@ -5,11 +5,11 @@
 
 use std::sync::LazyLock;
 
+use instep_access::issuer::{Issuer, KeySource};
+use instep_access::key::{self, KeyDeclaration, Keys};
 use instep_access::origin::Origins;
 use instep_access::pattern::Pattern;
 use instep_access::token::sign_hs256;
-use instep_access::issuer::{Issuer, KeySource};
-use instep_access::key::{self, KeyDeclaration, Keys};
 use instep_access::{Access, Action, Principal, Resource, RightDeclaration, Rights};
 use instep_fuzz::allowance::within;
 use instep_model::limits;

@@ -100,7 +100,7 @@ impl World {
             Step::Decide { join, accepted, response } => {
                 let Some(channel) = pick(*join, &self.joins) else { return };
                 let response = Bytes::copy_from_slice(json_or_empty(response));
-                let outcome = if accepted {
+                let outcome = if *accepted {
                     JoinOutcome::Accepted { response }
                 } else {
                     JoinOutcome::Refused { response }
@@ -109,7 +109,7 @@ impl World {
             }
             Step::Push { join, event, binary, bytes } => {
                 let Some(channel) = pick(*join, &self.joins) else { return };
-                let payload = if binary {
+                let payload = if *binary {
                     Body::Binary(Bytes::copy_from_slice(bytes))
                 } else {
                     Body::Json(serde_json::json!({ "bytes": bytes }).to_string().into())
