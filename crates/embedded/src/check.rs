@@ -9,6 +9,7 @@ use instep_model::position::{Incarnation, Revision};
 use crate::error::{Damage, OpenError};
 use crate::format::{HEADER_BYTES, SNAPSHOT_MAGIC};
 use crate::newer;
+use crate::recovery;
 use crate::repair;
 use crate::scan::{self, Rules, Scan, TornTail};
 use crate::segment;
@@ -131,6 +132,11 @@ pub fn check(
         Err(error) => return Err(OpenError::of(&lock)(error)),
     };
     let scan = scan::scan_to_repair(disk, directory, Rules { newest_entry, ..Rules::CHAIN })?;
+    let repair_unfinished = repair::is_unfinished(disk, directory)?
+        && !repair::is_done_but_for_its_marker(disk, directory)?;
+    if scan.segments.is_empty() && scan.damage.is_none() && !repair_unfinished {
+        recovery::refuse_lost_log(disk, directory)?;
+    }
     let snapshots = directory.join(segment::SNAPSHOTS);
     let revisions = snapshot::revisions(disk, &snapshots).map_err(OpenError::of(&snapshots))?;
     let checked = revisions.into_iter().map(|revision| {
@@ -148,8 +154,7 @@ pub fn check(
         head: scan.head(),
         segments: scan.segments.len(),
         bytes: scan.segments.iter().map(|segment| segment.end - HEADER_BYTES as u64).sum(),
-        repair_unfinished: repair::is_unfinished(disk, directory)?
-            && !repair::is_done_but_for_its_marker(disk, directory)?,
+        repair_unfinished,
         lineage: scan.lineage(),
         snapshots: checked.collect(),
         torn: scan.torn,

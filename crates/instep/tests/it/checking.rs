@@ -108,6 +108,24 @@ fn a_directory_without_a_log_is_no_damage() {
 }
 
 #[test]
+fn a_check_refuses_a_dataset_that_lost_its_segments_as_a_start_does() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = Server::serve(directory.path());
+    assert_eq!(server.signal("-TERM"), Some(0));
+    for entry in std::fs::read_dir(server.data.join("datasets/d")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "segment") {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+
+    let checked = instep(&["check", text(&server.data)]);
+
+    assert_ne!(checked.status.code(), Some(0), "{}", stdout(&checked));
+    assert!(stderr(&checked).contains("no segment of it is there"), "{}", stderr(&checked));
+}
+
+#[test]
 fn a_check_refuses_whatever_keeps_a_server_from_its_start_and_as_it_does() {
     let directory = tempfile::tempdir().unwrap();
     let mut server = Server::serve(directory.path());
