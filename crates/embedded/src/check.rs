@@ -8,8 +8,8 @@ use instep_model::position::{Incarnation, Revision};
 
 use crate::error::{Damage, OpenError};
 use crate::format::{HEADER_BYTES, SNAPSHOT_MAGIC};
+use crate::identity;
 use crate::newer;
-use crate::recovery;
 use crate::repair;
 use crate::scan::{self, Rules, Scan, TornTail};
 use crate::segment;
@@ -135,7 +135,7 @@ pub fn check(
     let repair_unfinished = repair::is_unfinished(disk, directory)?
         && !repair::is_done_but_for_its_marker(disk, directory)?;
     if scan.segments.is_empty() && scan.damage.is_none() && !repair_unfinished {
-        recovery::refuse_lost_log(disk, directory)?;
+        identity::refuse_lost_log(disk, directory)?;
     }
     let snapshots = directory.join(segment::SNAPSHOTS);
     let revisions = snapshot::revisions(disk, &snapshots).map_err(OpenError::of(&snapshots))?;

@@ -20,6 +20,8 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
+use instep_model::disk::Disk;
+
 use crate::error::OpenError;
 use crate::real::{FILE_MODE, regular};
 
@@ -132,6 +134,18 @@ impl Marks {
         let born = self.born.map_or_else(|| "unknown".to_owned(), |born| born.to_string());
         format!("{FORMAT}{VERSION}\ninode {}\nborn {born}\n", self.inode)
     }
+}
+
+/// Refuses a directory without segments that had a log.
+///
+/// # Errors
+/// [`OpenError::NoLog`], and what the disk refuses.
+pub(crate) fn refuse_lost_log(disk: &dyn Disk, directory: &Path) -> Result<(), OpenError> {
+    let names = disk.list(directory).map_err(OpenError::of(directory))?;
+    if names.iter().any(|name| name == FILE) {
+        return Err(OpenError::NoLog { directory: directory.to_owned() });
+    }
+    Ok(())
 }
 
 #[cfg(test)]

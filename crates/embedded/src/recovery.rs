@@ -93,7 +93,7 @@ fn open_locked(
     remove_unfinished(&*disk, &snapshots)?;
     let created = scan.segments.is_empty();
     if created {
-        refuse_lost_log(&*disk, &directory)?;
+        identity::refuse_lost_log(&*disk, &directory)?;
         begin(&*disk, &options)?;
         scan = scan::scan(&*disk, &directory, rules(&options))?;
     } else if let Some(last) = scan.segments.last().filter(|last| last.last < last.header.revision)
@@ -108,18 +108,6 @@ fn open_locked(
         repair::remove_marker(&*log.disk, &directory)?;
     }
     Ok(log)
-}
-
-/// Refuses a directory without segments that had a log.
-///
-/// # Errors
-/// [`OpenError::NoLog`], and what the disk refuses.
-pub(crate) fn refuse_lost_log(disk: &dyn Disk, directory: &Path) -> Result<(), OpenError> {
-    let names = disk.list(directory).map_err(OpenError::of(directory))?;
-    if names.iter().any(|name| name == identity::FILE) {
-        return Err(OpenError::NoLog { directory: directory.to_owned() });
-    }
-    Ok(())
 }
 
 /// Rules by which the log of these options is read.
