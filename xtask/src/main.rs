@@ -9,6 +9,7 @@ mod crash;
 mod deny;
 mod fuzz;
 mod index;
+mod markdown;
 mod process;
 mod requirements;
 mod sim;

@@ -6,8 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::Fallible;
 use crate::workspace::Workspace;
+use crate::{Fallible, markdown};
 
 const TABLE: &str = "docs/requirements.md";
 const STATES: &[&str] = &["done", "planned", "later"];
@@ -106,7 +106,7 @@ fn row(line: &str) -> Option<Row> {
         id: id.to_owned(),
         capability: cells.get(1).copied().unwrap_or_default().to_owned(),
         state: cells.get(3).copied().unwrap_or_default().trim().to_owned(),
-        tests: tests.split('`').skip(1).step_by(2).map(str::to_owned).collect(),
+        tests: markdown::code(tests).map(str::to_owned).collect(),
     })
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Violation;
 use crate::workspace::Workspace;
-use crate::{Fallible, source};
+use crate::{Fallible, markdown, source};
 
 const PAGE: &str = "docs/glossary.md";
 
@@ -37,7 +37,7 @@ fn row(line: &str) -> Option<(&str, Vec<&str>)> {
         return None;
     };
     let is_head = term == "term" || term.starts_with("--");
-    (!is_head).then(|| (term, code.split('`').skip(1).step_by(2).collect()))
+    (!is_head).then(|| (term, markdown::code(code).collect()))
 }
 
 /// Names behind `struct`, `enum`, `trait` and `type`.

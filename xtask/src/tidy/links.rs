@@ -1,8 +1,8 @@
 //! Relative links in documents lead to something, and so do the paths of code that they name.
 
 use super::Violation;
-use crate::Fallible;
 use crate::workspace::Workspace;
+use crate::{Fallible, markdown};
 
 /// Endings by which a text in backticks is a path of this tree.
 const CODE: &[&str] = &[".rs", ".mjs", ".md"];
@@ -44,17 +44,8 @@ fn is_there(workspace: &Workspace, named: &str) -> bool {
 
 /// Words in backticks, outside fenced code, that are paths of source files or documents.
 fn paths(text: &str) -> Vec<&str> {
-    let mut fenced = false;
-    let mut found = Vec::new();
-    for line in text.lines() {
-        if line.trim_start().starts_with("```") {
-            fenced = !fenced;
-        } else if !fenced {
-            let spans = line.split('`').skip(1).step_by(2);
-            found.extend(spans.filter(|span| span.contains('/') && is_path(span)));
-        }
-    }
-    found
+    let spans = markdown::prose(text).flat_map(markdown::code);
+    spans.filter(|span| span.contains('/') && is_path(span)).collect()
 }
 
 fn is_path(span: &str) -> bool {
@@ -65,16 +56,7 @@ fn is_path(span: &str) -> bool {
 
 /// Targets of links, `](…)` or `]: …`, outside code, that are no addresses of the web.
 fn targets(text: &str) -> Vec<&str> {
-    let mut fenced = false;
-    let mut found = Vec::new();
-    for line in text.lines() {
-        if line.trim_start().starts_with("```") {
-            fenced = !fenced;
-        } else if !fenced {
-            found.extend(targets_of_line(line));
-        }
-    }
-    found
+    markdown::prose(text).flat_map(targets_of_line).collect()
 }
 
 fn targets_of_line(line: &str) -> Vec<&str> {

@@ -2,7 +2,7 @@
 
 use super::Violation;
 use crate::workspace::Workspace;
-use crate::{Fallible, source};
+use crate::{Fallible, markdown, source};
 
 const MAP: &str = "ARCHITECTURE.md";
 
@@ -26,7 +26,7 @@ pub(crate) fn check(workspace: &Workspace) -> Fallible<Vec<Violation>> {
 
 /// Files between back-ticks, with the function that follows behind a colon.
 fn stops(map: &str) -> Vec<(&str, Option<&str>)> {
-    let code = map.lines().flat_map(|line| line.split('`').skip(1).step_by(2));
+    let code = map.lines().flat_map(markdown::code);
     code.filter_map(|code| match code.split_once(".rs:") {
         Some((file, function)) => Some((&code[..file.len() + 3], Some(function))),
         None => code.ends_with(".rs").then_some((code, None)),
