@@ -24,16 +24,20 @@ pub(crate) fn read(path: &Path) -> io::Result<Option<String>> {
     }
 }
 
-/// Text of a regular file, of bounded length. Anything else is refused without being opened: a
-/// named pipe would wait for its writer.
+/// Text of a regular file, of bounded length.
 pub(crate) fn text(path: &Path) -> io::Result<String> {
+    io::read_to_string(&*bytes(path)?)
+}
+
+/// Bytes of a regular file, of bounded length. Anything else is refused without being opened: a
+/// named pipe would wait for its writer.
+pub(crate) fn bytes(path: &Path) -> io::Result<Vec<u8>> {
     regular(path)?;
-    let bytes = path.metadata()?.len();
-    if bytes > limits::PRIVATE_FILE_BYTES {
-        let most = limits::PRIVATE_FILE_BYTES;
+    let most = limits::PRIVATE_FILE_BYTES;
+    if path.metadata()?.len() > most {
         return Err(io::Error::other(format!("longer than {most} bytes")));
     }
-    std::fs::read_to_string(path)
+    std::fs::read(path)
 }
 
 /// An error of a file, with its name.

@@ -6,14 +6,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use instep_edge::{CertificateError, Certificates};
-use instep_embedded::real::regular;
+use instep_node::blocking;
 
 use crate::config::{Fault, TlsConfig};
+use crate::private_file;
 
 /// The files are looked at this often.
 const LOOK: Duration = Duration::from_secs(1);
-/// Bytes of a file.
-const FILE_BYTES: u64 = 1024 * 1024;
 
 /// Certificates that were not taken because a file is not good.
 static REFUSED: AtomicU64 = AtomicU64::new(0);
@@ -62,8 +61,9 @@ pub(crate) async fn watch(certificates: Certificates, tls: TlsConfig, mut seen: 
         tokio::time::sleep(LOOK).await;
         // A file system that does not answer keeps no thread that serves clients.
         let of = tls.clone();
-        let Ok((now, read)) = tokio::task::spawn_blocking(move || changed(&of, seen)).await else {
-            return;
+        let Ok((now, read)) = blocking(move || changed(&of, seen)).await else {
+            // The system gives no thread now; the next look asks again.
+            continue;
         };
         let Some(exchanged) = read else {
             STALE.store(false, Ordering::Relaxed);
@@ -113,22 +113,13 @@ enum FileError {
     /// It cannot be read.
     #[error("cannot read {}: {error}", path.display())]
     Read { path: PathBuf, error: io::Error },
-    /// It is longer than a certificate is.
-    #[error("cannot read {}: longer than {FILE_BYTES} bytes", path.display())]
-    TooLong { path: PathBuf },
     /// The files are no certificate with its key.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, FileError> {
-    let failed = |error| FileError::Read { path: path.to_owned(), error };
-    // A named pipe would wait for its writer.
-    regular(path).map_err(failed)?;
-    if path.metadata().map_err(failed)?.len() > FILE_BYTES {
-        return Err(FileError::TooLong { path: path.to_owned() });
-    }
-    std::fs::read(path).map_err(failed)
+    private_file::bytes(path).map_err(|error| FileError::Read { path: path.to_owned(), error })
 }
 
 /// State of a file, by which a change is found.

@@ -11,7 +11,9 @@
 //! that was taken away in it must not stay good for as long as the trouble lasts.
 
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use instep_access::issuer::{Issuer, KeySource};
@@ -19,7 +21,7 @@ use instep_access::token::Tokens;
 use instep_access::{Access, Gate};
 use instep_edge::Door;
 use instep_model::limits;
-use tokio::task::JoinHandle;
+use instep_node::blocking;
 
 use super::{KeyFile, KeyFileError, add_those_of, declared_keys, read, read_or_nothing, rights};
 use crate::admin::AdminKey;
@@ -152,6 +154,11 @@ impl Files {
         Ok(Access { rights: rights(config)?, tokens, keys })
     }
 
+    /// Looks at every file. Returns what decides from now on, if it changed.
+    fn look_for_access(&mut self) -> Option<Result<Access, Fault>> {
+        (self.look(Instant::now()) == Looked::Changed).then(|| self.access())
+    }
+
     /// Looks at every file.
     fn look(&mut self, now: Instant) -> Looked {
         let mut looked = Looked::Same;
@@ -227,42 +234,45 @@ impl File {
 
 /// Looks at the files and the clock for as long as the server runs, and exchanges what the gate
 /// decides by.
-pub(crate) async fn watch(gate: Gate, door: Door, mut files: Files) {
+pub(crate) async fn watch(gate: Gate, door: Door, files: Files) {
+    let files = Arc::new(Mutex::new(files));
     let mut steps = Steps::begin();
     loop {
         tokio::time::sleep(LOOK).await;
-        // A file system that does not answer keeps no thread that serves clients.
-        let looking = tokio::task::spawn_blocking(move || {
-            let looked = files.look(Instant::now());
-            (files, looked)
-        });
-        let Some((seen, looked)) = answer(looking).await else { return };
-        files = seen;
-        let changed = looked == Looked::Changed;
-        if changed {
-            match files.access() {
-                Ok(access) => gate.exchange(access),
-                // Each file was looked at with the others.
-                Err(error) => tracing::error!(%error, "keys do not fit together"),
-            }
+        let changed = look_beside(&files).await;
+        let has_changed = changed.is_some();
+        match changed {
+            Some(Ok(access)) => gate.exchange(access),
+            // Each file was looked at with the others.
+            Some(Err(error)) => tracing::error!(%error, "keys do not fit together"),
+            None => {}
         }
         // Whose time the clock has overtaken is not known by what has passed.
-        if steps.has_stepped() || changed {
+        if steps.has_stepped() || has_changed {
             door.review();
         }
     }
 }
 
-/// Waits for a look at the files, and tells once if it takes long; none when the server ends.
-async fn answer<T>(mut looking: JoinHandle<T>) -> Option<T> {
+/// Looks at the files on a thread that serves no client: a file system may not answer. Returns what
+/// decides from now on, if it changed.
+async fn look_beside(files: &Arc<Mutex<Files>>) -> Option<Result<Access, Fault>> {
+    let looking = {
+        let files = Arc::clone(files);
+        blocking(move || files.lock().unwrap_or_else(PoisonError::into_inner).look_for_access())
+    };
+    let mut looking = pin!(looking);
     let patience = Duration::from_millis(limits::KEYS_UNREAD_MS);
-    match tokio::time::timeout(patience, &mut looking).await {
-        Ok(looked) => looked.ok(),
+    let looked = match tokio::time::timeout(patience, &mut looking).await {
+        Ok(looked) => looked,
         Err(_) => {
             tracing::error!("the disk with the files of keys does not answer; keys are as before");
-            looking.await.ok()
+            looking.await
         }
-    }
+    };
+    // The system gives no thread: files that hold keys too long must not wait for one.
+    looked
+        .unwrap_or_else(|_| files.lock().unwrap_or_else(PoisonError::into_inner).look_for_access())
 }
 
 /// The text of a file. That of the keys for programs need not exist.
