@@ -87,7 +87,7 @@ pub enum MailOperation {
 impl MailOperation {
     /// The message that it is about, and the registration that speaks of it.
     #[must_use]
-    pub fn hold(&self) -> Option<&Lease> {
+    pub fn lease(&self) -> Option<&Lease> {
         match self {
             Self::Ack(lease)
             | Self::Nack { lease, .. }

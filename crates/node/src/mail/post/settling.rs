@@ -150,7 +150,7 @@ fn is_moot(state: &State, seq: u64, operation: &MailOperation) -> bool {
         MailOperation::Reject { lease, .. } => {
             (&server.server, server.generation) != (&lease.server, lease.generation)
         }
-        operation => operation.hold().is_none_or(|lease| server.server != lease.server),
+        operation => operation.lease().is_none_or(|lease| server.server != lease.server),
     })
 }
 
