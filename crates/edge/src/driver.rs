@@ -23,8 +23,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use instep_access::Credential;
 use instep_model::presence::{Announcement, Greeting};
-use instep_node::Subscriber;
 use instep_node::live::GAP_EVENT;
+use instep_node::{Subscriber, now_us};
 use instep_protocol::encode::Body;
 use instep_protocol::janus::session::{self as janus, JanusSession};
 use instep_protocol::janus::{Timestamp, Token};
@@ -47,7 +47,7 @@ pub(crate) use self::request::{
 use self::rest::Rest;
 use self::role::Role;
 use crate::state::EdgeState;
-use crate::wall_clock::{left_ms, wall_us};
+use crate::wall_clock::left_ms;
 
 /// The event by which a client that is told to renew its token does so.
 const TOKEN_EVENT: &str = TOKEN_FIELD;
@@ -92,7 +92,7 @@ impl SessionDriver {
 
     /// A client of the Janus wire. It is greeted with whatever it is told first.
     fn janus(options: janus::Options, token: Token, edge: &EdgeState) -> Self {
-        let at = Timestamp(wall_us());
+        let at = Timestamp(now_us());
         Self::of(SessionMachine::janus(JanusSession::new(options, token, at, edge.now())))
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use instep_access::{Action, Credential, Gate, Refusal, Resource};
 use instep_model::limits;
-use instep_node::Node;
+use instep_node::{Node, now_ms};
 use instep_protocol::session::Options;
 use instep_protocol::vsn::Vsn;
 use tokio::net::{TcpListener, TcpStream};
@@ -25,7 +25,7 @@ use crate::rules::Channel;
 use crate::sessions::Sessions;
 use crate::times::{Clock, Times};
 use crate::user_agents::UserAgents;
-use crate::wall_clock::{left_ms, wall_ms};
+use crate::wall_clock::left_ms;
 
 /// State that everything connected shares.
 pub(crate) struct EdgeState {
@@ -132,7 +132,7 @@ impl EdgeState {
         text: &str,
         from: Option<IpAddr>,
     ) -> Result<Credential, Refusal> {
-        let (access, now) = (self.gate.access(), wall_ms());
+        let (access, now) = (self.gate.access(), now_ms());
         let limit = from.and_then(|from| self.rates.may_show(from).err());
         let Some(wait) = limit else {
             let shown = access.credential(text, now);
@@ -161,7 +161,7 @@ impl EdgeState {
         let access = self.gate.access();
         match access.is_configured() {
             true => self.credential(text, from).map(Some),
-            false => Ok(access.credential(text, wall_ms()).ok()),
+            false => Ok(access.credential(text, now_ms()).ok()),
         }
     }
 
@@ -183,7 +183,7 @@ impl EdgeState {
         action: Action,
         resource: Resource<'_>,
     ) -> Result<(), Refusal> {
-        credential.may(&self.gate.access(), action, resource, wall_ms())
+        credential.may(&self.gate.access(), action, resource, now_ms())
     }
 
     /// Returns the time at which a credential ends, in milliseconds of the clock of the edge.

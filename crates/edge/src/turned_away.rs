@@ -1,6 +1,7 @@
 //! Refusals of connections: what a client is told before its connection is closed, in the words of
 //! the wire that it speaks.
 
+use instep_node::now_us;
 use instep_protocol::encode::encode_broadcast;
 use instep_protocol::message::SOCKET_TOPIC;
 use instep_protocol::payload::ended::ConnectionClosed;
@@ -10,7 +11,6 @@ use instep_protocol::{janus, length};
 
 use crate::counts::DoorKind;
 use crate::permits::NoPermit;
-use crate::wall_clock::wall_us;
 
 /// Reason why a connection is not taken in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl TurnedAway {
         match kind {
             DoorKind::Tcp | DoorKind::WebSocket => self.of_channels(),
             DoorKind::Janus => {
-                let at = janus::Timestamp(wall_us());
+                let at = janus::Timestamp(now_us());
                 let (code, why) = self.of_janus();
                 janus::codec::encode_error(at, code, why, None).to_vec()
             }

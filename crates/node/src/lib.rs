@@ -28,6 +28,7 @@ mod sync;
 mod topics;
 
 pub use blocking::{blocking, on_a_thread};
+pub use clock::{now_ms, now_us};
 pub use dataset::Dataset;
 pub use directory::{NodeError, Unopened};
 pub use follow::{Follow, FollowError, FollowedCommit};

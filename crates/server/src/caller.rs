@@ -11,9 +11,9 @@ use axum::http::request::Parts;
 use instep_access::{Access, Action, Credential, Gate, Principal, Refusal, Resource, Wanted};
 use instep_edge::{Line, Peer};
 use instep_model::commit::Need;
+use instep_node::now_ms;
 
 use crate::admission::Admission;
-use crate::clock::now_ms;
 use crate::problem::Problem;
 
 /// Caller of a request, by the credential shown as `Authorization: Bearer <key or token>`. Use it

@@ -1,7 +1,9 @@
 //! Wall clock, and its steps: what ends at a time of day is looked at again when the clock is set,
 //! or the machine has slept.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
+
+use instep_node::now_ms;
 
 /// The clock is taken to have been set when it is this far from where it should be.
 const STEP_MS: u64 = 500;
@@ -32,12 +34,6 @@ impl Steps {
         }
         is_step
     }
-}
-
-/// Milliseconds since 1970.
-pub(crate) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

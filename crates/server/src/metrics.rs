@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use instep_edge::{BEHIND, Counts, Door, JOIN_REFUSALS, Lag, RateCounts, TlsCounts};
 use instep_model::mail::QueueState;
 use instep_node::mail::MailCounts;
-use instep_node::{Dataset, Node, blocking};
+use instep_node::{Dataset, Node, blocking, now_ms};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::Registry;
@@ -25,7 +25,6 @@ use self::page::Page;
 use self::process::Process;
 use crate::accept;
 use crate::caller::Admin;
-use crate::clock::now_ms;
 use crate::problem::Problem;
 
 /// The forms of the page, the usual one first.

@@ -2,12 +2,12 @@
 
 use instep_model::ring::{Frame as RingFrame, Payload};
 use instep_node::live::UNCOUNTED_EVENTS;
+use instep_node::now_us;
 use instep_protocol::encode::{Frame, binary_named_broadcast, encode_broadcast};
 use instep_protocol::vsn::Vsn;
 use instep_protocol::{janus, length, websocket};
 
 use crate::counts::DoorKind;
-use crate::wall_clock::wall_us;
 
 /// Reads the stream of one connection.
 pub(crate) enum Wire {
@@ -117,7 +117,7 @@ pub(super) fn write_ring_frame(out: &mut Vec<u8>, form: Form, topic: &str, frame
         (Form::Janus, _) if frame.offset.is_none() && UNCOUNTED_EVENTS.contains(&&*frame.event) => {
         }
         (Form::Janus, Payload::Json(json)) => {
-            let at = janus::Timestamp(wall_us());
+            let at = janus::Timestamp(now_us());
             out.extend_from_slice(&janus::codec::encode_message(at, topic, &frame.event, json));
         }
         (Form::Janus, Payload::Binary(_)) => {}

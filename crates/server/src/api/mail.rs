@@ -12,8 +12,8 @@ use instep_model::commit::{Need, Operation};
 use instep_model::limits;
 use instep_model::mail::{EndpointNo, Mail, NewMessage, ServerNo};
 use instep_model::name::Name;
-use instep_node::Dataset;
 use instep_node::mail::letters;
+use instep_node::{Dataset, now_ms};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
@@ -25,7 +25,6 @@ use self::shown::{
 use super::shapes::SendRequest;
 use super::{Answer, Body, Query, Shared, dataset, new_name};
 use crate::caller::Caller;
-use crate::clock::now_ms;
 use crate::problem::{Problem, on_disk};
 
 /// A message to be sent. Which server it goes to is not for the sender to say.

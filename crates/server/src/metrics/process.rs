@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::sync::LazyLock;
-use std::time::{SystemTime, UNIX_EPOCH};
+
+use instep_node::now_ms;
 
 use super::page::Page;
 
@@ -15,9 +16,7 @@ pub(super) struct Process {
 }
 
 /// Start of the server, in seconds since 1970.
-static STARTED: LazyLock<u64> = LazyLock::new(|| {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-});
+static STARTED: LazyLock<u64> = LazyLock::new(|| now_ms() / 1_000);
 
 /// Notes when the server begins.
 pub(super) fn note_start() {

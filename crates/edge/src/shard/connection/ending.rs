@@ -3,6 +3,7 @@
 use std::io::IoSlice;
 
 use instep_model::limits;
+use instep_node::now_us;
 use instep_protocol::encode::{Frame, encode_broadcast};
 use instep_protocol::janus::Timestamp;
 use instep_protocol::janus::codec::encode_error;
@@ -16,7 +17,6 @@ use super::{Connection, Ending, Fate, Side};
 use crate::shard::core::Core;
 use crate::shard::wheel::Entry;
 use crate::shard::wire::Wire;
-use crate::wall_clock::wall_us;
 
 impl Connection {
     /// True when nothing that the client says matters any more.
@@ -132,7 +132,7 @@ impl Connection {
                 "a client takes nothing and is sent away"
             );
             if self.token().is_some() {
-                let (at, why) = (Timestamp(wall_us()), "the connection takes too little");
+                let (at, why) = (Timestamp(now_us()), "the connection takes too little");
                 let error = encode_error(at, "too_slow", why, None);
                 self.out.append(|out| out.extend_from_slice(&error));
             }

@@ -1,5 +1,6 @@
 //! Flood protection: clients that send more messages than they may.
 
+use instep_node::now_us;
 use instep_protocol::janus::Timestamp;
 use instep_protocol::janus::codec::encode_error;
 use instep_protocol::session::CLOSE_POLICY;
@@ -7,7 +8,6 @@ use instep_protocol::session::CLOSE_POLICY;
 use super::Connection;
 use crate::rates::Refused;
 use crate::shard::core::Core;
-use crate::wall_clock::wall_us;
 
 /// Error code for the client.
 const CODE: &str = "rate_limited";
@@ -51,7 +51,7 @@ impl Connection {
 
     /// The same on the Janus wire, whose requests carry nothing by which they could be answered.
     pub(super) fn refuse_janus(&mut self, slot: u32, core: &mut Core) {
-        let (at, why) = (Timestamp(wall_us()), "too many messages; this one was not taken");
+        let (at, why) = (Timestamp(now_us()), "too many messages; this one was not taken");
         let error = encode_error(at, CODE, why, None);
         self.out.append(|out| out.extend_from_slice(&error));
         core.write(slot, &mut self.flags);

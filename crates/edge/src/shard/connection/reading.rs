@@ -4,6 +4,7 @@ use std::io;
 use std::net::IpAddr;
 
 use instep_model::limits;
+use instep_node::now_us;
 use instep_protocol::janus::Timestamp;
 use instep_protocol::janus::codec::{Frame, encode_error};
 use instep_protocol::janus::session as janus;
@@ -15,7 +16,6 @@ use instep_protocol::{encode, length};
 use super::{Connection, Ending, Fate, Side};
 use crate::shard::core::Core;
 use crate::shard::wire::Wire;
-use crate::wall_clock::wall_us;
 use crate::websocket::RawMessage;
 
 impl Connection {
@@ -121,7 +121,7 @@ impl Connection {
         );
         let why = "the message was not finished in time";
         if self.token().is_some() {
-            let error = encode_error(Timestamp(wall_us()), "overloaded", why, None);
+            let error = encode_error(Timestamp(now_us()), "overloaded", why, None);
             self.out.append(|out| out.extend_from_slice(&error));
         }
         self.end(slot, Some(CLOSE_TRY_LATER), why, core);

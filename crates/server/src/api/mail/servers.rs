@@ -12,6 +12,7 @@ use instep_model::mail::kinds::id_of_server;
 use instep_model::mail::outcome::word;
 use instep_model::registration::Generation;
 use instep_node::mail::{Answered, Answers, Kept, MailError, Pull, SERVER_PREFIX};
+use instep_node::now_ms;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
@@ -20,7 +21,6 @@ use super::super::shapes::PullReply;
 use super::super::{Answer, Body, Query, Shared, dataset, read_json, still_there};
 use super::server_of;
 use crate::caller::Caller;
-use crate::clock::now_ms;
 use crate::problem::{CROWDED_RETRY_S, Problem};
 
 /// Headers of a body that is JSON text already.
