@@ -33,6 +33,7 @@ pub mod reserved;
 pub mod retention;
 pub mod ring;
 pub mod row;
+pub mod site;
 pub mod snapshot;
 pub mod state;
 pub mod store;

@@ -1,14 +1,16 @@
-//! Every limit of Instep, in one file (law 6), those of tokens, of mail and of many datasets beside
+//! Every limit of Instep, in one file (law 6), those of tokens, mail, sites and many datasets beside
 //! it. Units are in the names; sizes are bytes.
 //!
 //! A limit that an operator may change is the default of a configuration key with the same name.
 
 mod datasets;
 mod mail;
+mod sites;
 mod tokens;
 
 pub use self::datasets::*;
 pub use self::mail::*;
+pub use self::sites::*;
 pub use self::tokens::*;
 
 /// Longest name of a dataset, table, journal or view.

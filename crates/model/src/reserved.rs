@@ -1,4 +1,4 @@
-//! Reserved names: topics and events of the server itself. One list for every publisher: HTTP,
+//! Reserved names: topics, events and tables of the server itself. One list for every publisher: HTTP,
 //! sockets, TCP, long-poll, the Janus wire, applications, and the events of views.
 
 /// Beginnings of events that belong to the protocol. `phx_close` would end the channels of all
@@ -30,6 +30,15 @@ pub const FIELDS: [&str; 2] = ["key", "position"];
 
 /// First parts of topics that the server itself makes.
 const TOPIC_PREFIXES: [&str; 4] = ["table:", "server:", "mail:", "phoenix"];
+
+/// Beginning of names of tables, journals and queues that only the server itself writes.
+const NAME_PREFIX: &str = "instep-";
+
+/// Returns true if only the server itself makes and writes a table, journal or queue of this name.
+#[must_use]
+pub fn is_name(name: &str) -> bool {
+    name.starts_with(NAME_PREFIX)
+}
 
 /// Returns true if a topic is the server's own: no view announces rows there, and no live pattern
 /// has it, not even one that is shorter than the prefix.

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crate::limits;
 use crate::position::Revision;
 
-/// Retention limits of history. Entries older than the time, or beyond the bytes, may go; a
+/// Retention limits of history, or what a reader has of it before it. Entries older than the time, or beyond the bytes, may go; a
 /// snapshot always covers what goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keep {
@@ -89,6 +89,21 @@ impl Retention {
         }
     }
 
+    /// Backlog of a reader that stands at an entry: bytes behind it, and the age of the oldest of
+    /// them in milliseconds, in coarse steps.
+    #[must_use]
+    pub fn behind(&self, entry: Revision, now_ms: u64) -> Keep {
+        let ends = self.steps.iter().skip(1).map(|step| step.first).chain([Revision(u64::MAX)]);
+        // A step that the reader stands in counts whole.
+        let steps = self.steps.iter().zip(ends).filter(|(_, end)| *end > entry.next());
+        let mut behind = Keep { bytes: 0, ms: 0 };
+        for (step, _) in steps {
+            behind.bytes += step.bytes;
+            behind.ms = behind.ms.max(now_ms.saturating_sub(step.newest_ms));
+        }
+        behind
+    }
+
     /// Returns the oldest entry to keep, and stops counting those below it. `covered` is the first
     /// entry that no snapshot covers; `running_ms` is a monotonic clock.
     pub fn floor(
@@ -132,6 +147,19 @@ mod tests {
         assert_eq!(retention.floor(keep, Revision(11), 1_000, 0), None);
         let keep = Keep { bytes, ms: 250 };
         assert_eq!(retention.floor(keep, Revision(11), 1_000, 0), Some(Revision(8)));
+    }
+
+    #[test]
+    fn the_backlog_of_a_reader_is_what_lies_behind_its_entry_in_whole_steps() {
+        let mut retention = Retention::default();
+        for number in 1..=10 {
+            retention.appended(Revision(number), STEP_BYTES, number * 100);
+        }
+        let behind = |entry| retention.behind(Revision(entry), 1_100);
+
+        assert_eq!(behind(10), Keep { bytes: STEP_BYTES, ms: 100 }, "the step may go on");
+        assert_eq!(behind(8), Keep { bytes: 2 * STEP_BYTES, ms: 200 });
+        assert_eq!(behind(0), Keep { bytes: 10 * STEP_BYTES, ms: 1_000 });
     }
 
     #[test]

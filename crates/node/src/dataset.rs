@@ -68,6 +68,8 @@ pub struct Options {
     pub views: Vec<View>,
     /// Retention of history for readers.
     pub keep: Keep,
+    /// Retention of history that sites have not applied.
+    pub hold: Keep,
     /// A snapshot is written after this many bytes of log.
     pub snapshot_after_bytes: u64,
     /// A snapshot is written after this much time, if anything changed.
@@ -76,6 +78,25 @@ pub struct Options {
     pub bookmark_every: Duration,
     /// Options of its mail.
     pub mail: MailOptions,
+}
+
+impl Options {
+    /// Options of a dataset without views that keeps all its history and writes no snapshot.
+    #[must_use]
+    pub fn new(name: Name, writer: Uuid) -> Self {
+        let everything = Keep { bytes: u64::MAX, ms: u64::MAX };
+        Self {
+            name,
+            writer,
+            views: Vec::new(),
+            keep: everything,
+            hold: everything,
+            snapshot_after_bytes: u64::MAX,
+            snapshot_after: Duration::MAX,
+            bookmark_every: Duration::MAX,
+            mail: MailOptions::default(),
+        }
+    }
 }
 
 /// A dataset, open and in memory. Cloning gives another handle.

@@ -10,12 +10,10 @@ use instep_model::commit::Operation;
 use instep_model::feed::JoinRefusal;
 use instep_model::name::{Key, Name};
 use instep_model::position::Incarnation;
-use instep_model::retention::Keep;
 use instep_model::ring::{Payload, RingLimits};
 use instep_model::view::View;
 use instep_node::dataset::Options;
 use instep_node::engine::Engine;
-use instep_node::mail::MailOptions;
 use instep_node::{Dataset, LivePattern, Node, Subscriber};
 use instep_protocol::payload::since::Since;
 use serde_json::json;
@@ -41,16 +39,7 @@ fn slow_view(looks: Sender<()>, go_on: Receiver<()>) -> View {
 }
 
 fn dataset(node: &Node, called: &str, view: View) -> Dataset {
-    let options = Options {
-        name: name(called),
-        writer: Uuid::from_u128(2),
-        views: vec![view],
-        keep: Keep { bytes: u64::MAX, ms: u64::MAX },
-        snapshot_after_bytes: u64::MAX,
-        snapshot_after: Duration::MAX,
-        bookmark_every: Duration::MAX,
-        mail: MailOptions::default(),
-    };
+    let options = Options { views: vec![view], ..Options::new(name(called), Uuid::from_u128(2)) };
     let engine = Engine::memory(Incarnation(Uuid::from_u128(1)));
     Dataset::open(engine, options, node.topics().clone(), node.pools()).unwrap()
 }

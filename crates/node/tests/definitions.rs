@@ -4,7 +4,6 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use instep_model::commit::Operation;
 use instep_model::feed::{Joined, Mode};
@@ -12,12 +11,10 @@ use instep_model::log::memory::MemoryLog;
 use instep_model::log::{AppendError, Bounds, Log, LogReader, Promise};
 use instep_model::name::{Key, Name};
 use instep_model::position::{Incarnation, Position, Revision};
-use instep_model::retention::Keep;
 use instep_model::store::DefinitionStore;
 use instep_model::view::View;
 use instep_node::dataset::Options;
 use instep_node::engine::{Engine, MemoryDefinitions};
-use instep_node::mail::MailOptions;
 use instep_node::{Dataset, Pools, Subscriber, Topics};
 use serde_json::json;
 use uuid::Uuid;
@@ -83,14 +80,8 @@ impl Kept {
             View::compile(&serde_json::from_value(declaration).unwrap()).unwrap()
         };
         let options = Options {
-            name: name("d"),
-            writer: Uuid::from_u128(2),
             views: ["a", "b"].into_iter().zip(filters).map(view).collect(),
-            keep: Keep { bytes: u64::MAX, ms: u64::MAX },
-            snapshot_after_bytes: u64::MAX,
-            snapshot_after: Duration::MAX,
-            bookmark_every: Duration::MAX,
-            mail: MailOptions::default(),
+            ..Options::new(name("d"), Uuid::from_u128(2))
         };
         let definitions = Arc::clone(&self.definitions) as _;
         let log = Box::new(self.clone());

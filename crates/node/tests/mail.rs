@@ -15,7 +15,6 @@ use instep_model::mail::delivery::Times;
 use instep_model::mail::{MailRules, Message, NewMessage};
 use instep_model::name::Name;
 use instep_model::position::{Incarnation, Revision};
-use instep_model::retention::Keep;
 use instep_node::dataset::Options;
 use instep_node::engine::{BodyStore, Engine, MemoryBodies, MemorySnapshots, StoredBody};
 use instep_node::mail::MailOptions;
@@ -140,14 +139,8 @@ impl Fixture {
         let rules = MailRules { retry_ms: 60_000, ..MailRules::default() };
         let times = Times { lease_ms: 3_600_000, ask_ms: 3_600_000 };
         let options = Options {
-            name: name("d"),
-            writer: Uuid::from_u128(2),
-            views: Vec::new(),
-            keep: Keep { bytes: u64::MAX, ms: u64::MAX },
-            snapshot_after_bytes: u64::MAX,
-            snapshot_after: Duration::MAX,
-            bookmark_every: Duration::MAX,
             mail: MailOptions { rules, times, ..MailOptions::default() },
+            ..Options::new(name("d"), Uuid::from_u128(2))
         };
         let dataset =
             Dataset::open(engine, options, Topics::default(), &Pools::new().unwrap()).unwrap();

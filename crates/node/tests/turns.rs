@@ -11,10 +11,8 @@ use instep_model::log::{AppendError, Bounds, Log, LogReader, Promise};
 use instep_model::name::{Key, Name};
 use instep_model::owner::Refusal;
 use instep_model::position::{Incarnation, Revision};
-use instep_model::retention::Keep;
 use instep_node::dataset::Options;
 use instep_node::engine::Engine;
-use instep_node::mail::MailOptions;
 use instep_node::{Dataset, Pools, Subscriber, Topics};
 use uuid::Uuid;
 
@@ -82,16 +80,7 @@ impl Fixture {
         let observed = Observed { log, threads: Arc::clone(&threads), mood: Arc::clone(&mood) };
         let engine =
             Engine { log: Box::new(observed), ..Engine::memory(Incarnation(Uuid::from_u128(1))) };
-        let options = Options {
-            name: name("d"),
-            writer: Uuid::from_u128(2),
-            views: Vec::new(),
-            keep: Keep { bytes: u64::MAX, ms: u64::MAX },
-            snapshot_after_bytes: u64::MAX,
-            snapshot_after: Duration::MAX,
-            bookmark_every: Duration::MAX,
-            mail: MailOptions::default(),
-        };
+        let options = Options::new(name("d"), Uuid::from_u128(2));
         let dataset =
             Dataset::open(engine, options, Topics::default(), &Pools::new().unwrap()).unwrap();
         Self { dataset, threads, mood }

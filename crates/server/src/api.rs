@@ -13,6 +13,7 @@ mod mail;
 mod reference;
 mod rows;
 mod shapes;
+mod sites;
 pub(crate) mod streaming;
 mod topics;
 
@@ -33,9 +34,11 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use self::sites::feeds::SiteFeeds;
 pub(crate) use self::streaming::refuse;
 use crate::admission::{Admission, admit};
 use crate::caller::Caller;
+use crate::dumps::Dumps;
 use crate::metrics;
 use crate::opener::Opener;
 use crate::problem::Problem;
@@ -58,11 +61,13 @@ pub(crate) struct Parts {
     pub(crate) node: Node,
     pub(crate) door: Door,
     pub(crate) opener: Opener,
+    pub(crate) dumps: Dumps,
+    pub(crate) feeds: SiteFeeds,
 }
 
 impl Shared {
-    pub(crate) fn new(node: Node, door: Door, opener: Opener) -> Self {
-        Self(Arc::new(Parts { node, door, opener }))
+    pub(crate) fn new(node: Node, door: Door, opener: Opener, dumps: Dumps) -> Self {
+        Self(Arc::new(Parts { node, door, opener, dumps, feeds: SiteFeeds::default() }))
     }
 }
 
@@ -135,6 +140,17 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(mail::servers::list))
         .routes(routes!(mail::servers::pull))
         .routes(routes!(mail::servers::answers))
+        .routes(routes!(sites::list))
+        .routes(routes!(sites::register, sites::remove))
+        .routes(routes!(sites::acknowledge))
+        .routes(routes!(sites::fail))
+        .routes(routes!(sites::pause))
+        .routes(routes!(sites::resume))
+        .routes(routes!(sites::dumps::begin))
+        .routes(routes!(sites::dumps::show))
+        .routes(routes!(sites::dumps::get_chunk, sites::dumps::put_chunk))
+        .routes(routes!(sites::dumps::complete))
+        .routes(routes!(sites::dumps::fail))
         .routes(routes!(healthz))
         .routes(routes!(readyz))
 }

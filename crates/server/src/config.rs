@@ -100,9 +100,12 @@ pub const KEYS: &[&str] = &[
     "rights.tables",
     "rights.when",
     "max_datasets",
+    "spool_bytes",
     "log.segment_bytes",
     "log.keep_bytes",
     "log.keep_hours",
+    "log.hold_bytes",
+    "log.hold_hours",
     "log.snapshot_after_bytes",
     "log.snapshot_after_seconds",
     "bookmark_ms",
@@ -183,6 +186,8 @@ pub struct Config {
     pub rights: Vec<RightDeclaration>,
     /// Datasets at a time.
     pub max_datasets: usize,
+    /// Bytes of all dumps of sites that are on their way.
+    pub spool_bytes: u64,
     /// Segments, retention and snapshots of logs.
     pub log: LogConfig,
     /// Topics without news get a bookmark this often, in milliseconds.
@@ -287,6 +292,7 @@ impl Default for Config {
             keys: vec![],
             rights: vec![],
             max_datasets: limits::NODE_DATASETS,
+            spool_bytes: limits::SPOOL_BYTES,
             log: LogConfig::default(),
             bookmark_ms: limits::BOOKMARK_MS,
             drain_ms: 15_000,

@@ -28,6 +28,7 @@ mod caller;
 mod clock;
 mod config;
 mod directory;
+mod dumps;
 mod engine;
 mod formats;
 mod inspection;

@@ -161,6 +161,7 @@ impl Opener {
             writer: Uuid::new_v4(),
             views: self.views_of(name)?,
             keep: Keep { bytes: log.keep_bytes, ms: log.keep_hours * 60 * 60 * 1000 },
+            hold: Keep { bytes: log.hold_bytes, ms: log.hold_hours * 60 * 60 * 1000 },
             snapshot_after_bytes: log.snapshot_after_bytes,
             snapshot_after: Duration::from_secs(log.snapshot_after_seconds),
             bookmark_every: Duration::from_millis(config.bookmark_ms),

@@ -6,6 +6,7 @@ use instep_edge::{NoPermit, RequestId, RequestRefusal};
 use instep_model::disk::Shortage;
 use instep_model::limits;
 use instep_model::owner::Refusal;
+use instep_model::site::SiteError;
 use instep_node::{FollowError, LiveError, blocking};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -15,6 +16,7 @@ pub(crate) const CROWDED_RETRY_S: u64 = 10;
 
 /// Every code that an HTTP answer can carry. Each is explained in `docs/reference/errors.md`.
 pub const CODES: &[&str] = &[
+    "bad_chunk",
     "bad_endpoint",
     "bad_event",
     "bad_host",
@@ -24,6 +26,7 @@ pub const CODES: &[&str] = &[
     "bad_position",
     "bad_presence",
     "bad_query",
+    "bad_source",
     "body_malformed",
     "body_too_large",
     "body_too_slow",
@@ -32,6 +35,8 @@ pub const CODES: &[&str] = &[
     "dataset_unavailable",
     "degraded",
     "draining",
+    "dump_failed",
+    "dump_required",
     "empty_commit",
     "expression_too_costly",
     "fenced",
@@ -47,11 +52,13 @@ pub const CODES: &[&str] = &[
     "method_not_allowed",
     "no_mail",
     "no_route",
+    "no_such_chunk",
     "not_found",
     "not_movable",
     "not_registered",
     "origin_refused",
     "other_history",
+    "other_scope",
     "out_of_bounds",
     "outcome_unknown",
     "overloaded",
@@ -60,6 +67,7 @@ pub const CODES: &[&str] = &[
     "position_not_reached",
     "position_trimmed",
     "rate_limited",
+    "reserved_name",
     "resources_exhausted",
     "row_not_found",
     "row_too_deep",
@@ -78,17 +86,21 @@ pub const CODES: &[&str] = &[
     "too_many_principals",
     "too_many_pulls",
     "too_many_registrations",
+    "too_many_sites",
     "too_many_sockets",
     "too_many_tables",
     "unknown_dataset",
+    "unknown_dump",
     "unknown_host",
     "unknown_journal",
     "unknown_message",
     "unknown_queue",
     "unknown_session",
+    "unknown_site",
     "unknown_table",
     "unmatched_topic",
     "wrong_key",
+    "wrong_state",
     "wrong_type",
 ];
 
@@ -256,11 +268,14 @@ impl From<Refusal> for Problem {
             | Refusal::BadEndpoint { .. }
             | Refusal::MessageTooDeep { .. }
             | Refusal::ExpressionTooCostly { .. }
+            | Refusal::ReservedName { .. }
+            | Refusal::Site { error: SiteError::ReservedName(_), .. }
             | Refusal::IdInvalid => StatusCode::BAD_REQUEST,
             Refusal::TooManyOperations { .. }
             | Refusal::Row { .. }
             | Refusal::CommitTooLarge { .. }
             | Refusal::TooManyMoves { .. }
+            | Refusal::Site { error: SiteError::ScopeTooLarge, .. }
             | Refusal::MessageTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Refusal::NoRoute { .. } | Refusal::NotMovable { .. } => {
                 StatusCode::UNPROCESSABLE_ENTITY
@@ -269,13 +284,15 @@ impl From<Refusal> for Problem {
             | Refusal::UnknownJournal { .. }
             | Refusal::UnknownQueue { .. }
             | Refusal::UnknownMessage { .. }
+            | Refusal::Site { error: SiteError::Unknown, .. }
             | Refusal::RowNotFound { .. } => StatusCode::NOT_FOUND,
             Refusal::ConditionFailed { .. }
             | Refusal::OutOfBounds { .. }
             | Refusal::WrongType { .. }
             | Refusal::IdConflict
             | Refusal::MessageConflict { .. }
-            | Refusal::TooManyTables { .. } => StatusCode::CONFLICT,
+            | Refusal::TooManyTables { .. }
+            | Refusal::Site { .. } => StatusCode::CONFLICT,
             Refusal::IdExpired => StatusCode::GONE,
             Refusal::TooManyPrincipals
             | Refusal::Overloaded

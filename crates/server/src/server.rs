@@ -24,6 +24,7 @@ use crate::admin::AdminKey;
 use crate::app::App;
 use crate::config::{Config, DoorName};
 use crate::directory::make_private;
+use crate::dumps::Dumps;
 use crate::opener::Opener;
 use crate::start_error::StartError;
 use crate::web::Web;
@@ -94,7 +95,9 @@ impl Server {
         let (tcp, janus) = listen_beside(&door, &config, certificates.clone())?;
         let drain = Duration::from_millis(config.drain_ms);
         let opener = Opener::new(&config, &app).map_err(data)?;
-        let shared = api::Shared::new(node.clone(), door.clone(), opener.clone());
+        let spool = config.data.join("spool");
+        let dumps = Dumps::new(spool, config.spool_bytes).map_err(data)?;
+        let shared = api::Shared::new(node.clone(), door.clone(), opener.clone(), dumps);
         let routes = app.routes.iter().map(|routes| routes(node.clone()));
         let routes = routes.fold(Router::new(), Router::merge);
         let router = api::router(shared, gate.clone(), Web::new(&config)?, routes);

@@ -9,11 +9,9 @@ use instep_edge::{Counts, Door, DoorOptions, websocket};
 use instep_model::commit::Operation;
 use instep_model::name::{Key, Name};
 use instep_model::position::Incarnation;
-use instep_model::retention::Keep;
 use instep_model::ring::{Payload, RingLimits};
 use instep_node::dataset::Options;
 use instep_node::engine::Engine;
-use instep_node::mail::MailOptions;
 use instep_node::{Dataset, LivePattern, Node};
 use serde_json::json;
 use tokio::runtime::Runtime;
@@ -136,16 +134,7 @@ fn serve_http(runtime: &Runtime, door: &Door) -> SocketAddr {
 
 fn dataset(node: &Node) -> Dataset {
     let engine = Engine::memory(Incarnation(Uuid::from_u128(1)));
-    let options = Options {
-        name: name("d"),
-        writer: Uuid::from_u128(2),
-        views: vec![],
-        keep: Keep { bytes: u64::MAX, ms: u64::MAX },
-        snapshot_after_bytes: u64::MAX,
-        snapshot_after: Duration::MAX,
-        bookmark_every: Duration::MAX,
-        mail: MailOptions::default(),
-    };
+    let options = Options::new(name("d"), Uuid::from_u128(2));
     Dataset::open(engine, options, node.topics().clone(), node.pools()).unwrap()
 }
 

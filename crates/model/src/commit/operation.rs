@@ -16,6 +16,7 @@ use crate::mail::{MailOperation, NewMessage};
 use crate::name::{Key, Name};
 use crate::position::Position;
 use crate::row::Fields;
+use crate::site::SiteOperation;
 
 mod reading;
 
@@ -152,6 +153,8 @@ pub enum Operation {
     },
     /// Operation on messages, by servers or by the dataset itself: JSON has none.
     Mail(MailOperation),
+    /// Operation on a site, by the API of sites or by the dataset itself: JSON has none.
+    Site(SiteOperation),
 }
 
 impl<'de> Deserialize<'de> for Operation {
@@ -226,6 +229,28 @@ impl Operation {
         Tagged::read(fields)
     }
 
+    /// The table, journal or queue that it makes, removes or writes to, if a client names it.
+    #[must_use]
+    pub fn written(&self) -> Option<&Name> {
+        match self {
+            Self::Put { table, .. }
+            | Self::Patch { table, .. }
+            | Self::Delete { table, .. }
+            | Self::Add { table, .. }
+            | Self::CreateTable { table, .. }
+            | Self::DropTable { table } => Some(table),
+            Self::Append { journal, .. } | Self::CreateJournal { journal } => Some(journal),
+            Self::CreateQueue { queue } => Some(queue),
+            Self::Send(letter) | Self::Import(letter) => Some(&letter.queue),
+            Self::Require { .. }
+            | Self::Move { .. }
+            | Self::Readdress { .. }
+            | Self::Retry { .. }
+            | Self::Mail(_)
+            | Self::Site(_) => None,
+        }
+    }
+
     /// The right that it needs.
     #[must_use]
     pub fn need(&self) -> Need<'_> {
@@ -245,7 +270,8 @@ impl Operation {
             | Self::Move { .. }
             | Self::Readdress { .. }
             | Self::Retry { .. }
-            | Self::Mail(_) => Need::Administer,
+            | Self::Mail(_)
+            | Self::Site(_) => Need::Administer,
         }
     }
 
@@ -263,12 +289,14 @@ impl Operation {
             Self::Send(letter) | Self::Import(letter) => {
                 letter.to.len() + weigh_value(&letter.body)
             }
-            Self::Mail(MailOperation::Reject { reason, .. }) => reason.len(),
+            Self::Mail(MailOperation::Reject { reason, .. })
+            | Self::Site(SiteOperation::Fail { reason, .. }) => reason.len(),
             Self::CreateQueue { .. }
             | Self::Move { .. }
             | Self::Readdress { .. }
             | Self::Retry { .. }
             | Self::Mail(_)
+            | Self::Site(_)
             | Self::Delete { .. }
             | Self::Add { .. }
             | Self::CreateTable { .. }

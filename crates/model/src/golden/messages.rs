@@ -11,6 +11,7 @@ use crate::owner::{Answer, Excess, JsonType, Receipt, Refusal, decode_answer, en
 use crate::position::{Incarnation, Place, Position, Revision};
 use crate::registration::Generation;
 use crate::row::{Fields, RowError};
+use crate::site::{Scope, SiteError, SiteOperation, Start};
 
 fn id() -> Uuid {
     Uuid::from_u128(0x0102_0304_0506_7708_890a_0b0c_0d0e_0f10)
@@ -115,6 +116,43 @@ pub(crate) fn operations() -> Vec<(&'static str, Operation)> {
         ("", Operation::Readdress { endpoint }),
         ("", Operation::Retry { seq: 300 }),
         ("", Operation::Mail(MailOperation::Sweep)),
+        ("", Operation::Site(SiteOperation::Remove { site: name("node1") })),
+    ]
+}
+
+/// Every operation on sites.
+fn site_operations() -> Vec<(&'static str, SiteOperation)> {
+    let (site, generation, reason) = (name("node1"), Generation(300), "why".to_owned());
+    let names = |names: &[&str]| Some(names.iter().map(|text| name(text)).collect());
+    let scope = Scope { tables: names(&["items"]), journals: names(&[]) };
+    let register = |scope: &Scope, start| SiteOperation::Register {
+        site: name("node1"),
+        scope: scope.clone(),
+        start,
+    };
+    let (floor, position) = (Revision(300), position());
+    let dump = |since| Start::Dump { source: name("master"), since };
+    vec![
+        ("at the beginning", register(&scope, Start::Beginning { floor })),
+        ("at the head", register(&Scope::default(), Start::Head)),
+        ("with a dump", register(&scope, dump(None))),
+        ("with a dump under way", register(&scope, dump(Some(position)))),
+        ("where it stood", register(&scope, Start::Resume { position: Some(position), floor })),
+        ("where its cursor is", register(&scope, Start::Resume { position: None, floor })),
+        ("", SiteOperation::Dumping { site: site.clone(), generation }),
+        ("", SiteOperation::Ack { site: site.clone(), generation, position }),
+        (
+            "",
+            SiteOperation::Fail {
+                site: site.clone(),
+                generation,
+                reason: reason.clone(),
+                needs_dump: true,
+            },
+        ),
+        ("", SiteOperation::Pause { site: site.clone(), paused: true }),
+        ("", SiteOperation::Evict { site: site.clone(), generation, reason }),
+        ("", SiteOperation::Remove { site }),
     ]
 }
 
@@ -197,6 +235,8 @@ fn refusals() -> Vec<(&'static str, Refusal)> {
         ("", Refusal::ResourcesExhausted(detail.clone())),
         ("", Refusal::Stopped(detail)),
         ("", Refusal::OutcomeUnknown),
+        ("", Refusal::Site { site: name("node1"), error: SiteError::Unknown }),
+        ("", Refusal::ReservedName { operation, name: name("instep-sites") }),
     ]);
     all
 }
@@ -208,11 +248,30 @@ fn every_operation_travels_as_it_always_did() {
 
     hold_enum("operations.txt", &plain);
     hold_enum("mail_operations.txt", &mail_operations());
+    hold_enum("site_operations.txt", &site_operations());
+    assert_eq!(variants_of::<Start>(), ["Beginning", "Head", "Dump", "Resume"]);
 }
 
 #[test]
 fn every_refusal_travels_as_it_always_did() {
     hold_enum("refusals.txt", &refusals());
+    let (newest, head) = (Generation(300), Revision(300));
+    hold_enum(
+        "site_errors.txt",
+        &[
+            ("", SiteError::Unknown),
+            ("", SiteError::DumpRequired("why".into())),
+            ("", SiteError::Fenced { newest }),
+            ("", SiteError::OtherHistory),
+            ("", SiteError::Ahead { head }),
+            ("", SiteError::OtherScope),
+            ("", SiteError::BadSource(name("master"), "why".into())),
+            ("", SiteError::ReservedName(name("server"))),
+            ("", SiteError::TooMany),
+            ("", SiteError::WrongState("paused".into())),
+            ("", SiteError::ScopeTooLarge),
+        ],
+    );
     assert_eq!(variants_of::<Excess>(), ["Records", "Work", "Entry"]);
     let held = ["Nothing", "Null", "Boolean", "Number", "Text", "List", "Object"];
     assert_eq!(variants_of::<JsonType>(), held);

@@ -10,6 +10,7 @@ use serde_json::Value;
 mod conditions;
 mod mail;
 mod mail_overlay;
+mod site;
 
 use super::{Excess, JsonType, Refusal};
 use crate::commit::{Commit, Condition, Operation, Record, TableOptions};
@@ -18,6 +19,7 @@ use crate::limits;
 use crate::mail::MailRules;
 use crate::name::{Key, Name};
 use crate::position::{Incarnation, Position};
+use crate::reserved;
 use crate::row::{Fields, Row, merge};
 use crate::state::State;
 use conditions::{Conditions, Unmet};
@@ -163,6 +165,9 @@ impl Evaluation<'_> {
     }
 
     fn apply(&mut self, proposed: Operation) -> Result<Option<i64>, Refusal> {
+        if let Some(name) = proposed.written().filter(|name| reserved::is_name(name.as_str())) {
+            return Err(Refusal::ReservedName { operation: self.operation, name: name.clone() });
+        }
         match proposed {
             Operation::Put { table, key, row } => self.put(table, key, &row)?,
             Operation::Patch { table, key, fields } => {
@@ -229,6 +234,7 @@ impl Evaluation<'_> {
             Operation::Readdress { endpoint } => return self.readdress(&endpoint).map(Some),
             Operation::Retry { seq } => return self.retry(seq).map(Some),
             Operation::Mail(wanted) => return self.do_mail(wanted).map(Some),
+            Operation::Site(wanted) => return self.do_site(wanted),
         }
         Ok(None)
     }

@@ -12,6 +12,7 @@ use crate::limits;
 use crate::mail::EndpointError;
 use crate::name::{Key, Name};
 use crate::row::RowError;
+use crate::site::SiteError;
 
 /// Refusal of a proposal. Nothing of it happened, but for [`Refusal::OutcomeUnknown`].
 ///
@@ -129,6 +130,12 @@ pub enum Refusal {
     /// The write failed in a way that leaves open whether it is stored.
     #[error("the log failed while the commit was written; whether it is stored shows at restart")]
     OutcomeUnknown,
+    /// An operation on a site is refused.
+    #[error("site {site:?}: {error}")]
+    Site { site: Name, error: SiteError },
+    /// Only the server itself writes under the name.
+    #[error("ops[{operation}]: the name {name:?} is reserved: only the server writes there")]
+    ReservedName { operation: usize, name: Name },
 }
 
 /// Value of a field where an integer is needed.
@@ -248,6 +255,8 @@ impl Refusal {
             Self::ResourcesExhausted(_) => "resources_exhausted",
             Self::Stopped(_) => "stopped",
             Self::OutcomeUnknown => "outcome_unknown",
+            Self::Site { error, .. } => error.code(),
+            Self::ReservedName { .. } => "reserved_name",
         }
     }
 }

@@ -6,17 +6,19 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::backlog::Next;
 use super::inbox::Taken;
 use super::{
-    Arc, Committed, Dataset, Duration, Instant, Options, Ordering, Owner, PoisonError, Request,
-    Revision, Shared, Snapshots, Ticket, limits, lock, now_ms,
+    Arc, Committed, Dataset, Duration, Instant, Name, Options, Ordering, Owner, PoisonError,
+    Proposal, Request, Revision, Shared, Snapshots, Ticket, limits, lock, now_ms, oneshot,
 };
 use crate::engine::Prepare;
 use crate::loans::Loan;
 use crate::mail::MailDispatcher;
 use crate::pool::Step;
+use instep_model::commit::Operation;
 use instep_model::log::{AppendError, Log};
 use instep_model::mirror::EntryChanges;
 use instep_model::owner::{Effect, Event};
 use instep_model::retention::{Keep, Retention};
+use instep_model::site::{self, SiteOperation};
 
 const BRISK_APPEND: Duration = Duration::from_micros(limits::BRISK_APPEND_US);
 const BRISK_TELLING: Duration = Duration::from_micros(limits::BRISK_TELLING_US);
@@ -27,6 +29,8 @@ pub(super) struct Ownership {
     log: Box<dyn Log>,
     retention: Retention,
     keep: Keep,
+    /// Retention of history that sites have not applied.
+    hold: Keep,
     began: Instant,
     /// Answers whether the log wants something prepared that its next appends need.
     wants: Option<Box<dyn Fn() -> bool + Send>>,
@@ -45,8 +49,8 @@ impl Dataset {
             self.0.begin_to_prepare(prepare);
             wants
         });
-        let (keep, began) = (options.keep, Instant::now());
-        let ownership = Ownership { owner, log, retention, keep, began, wants };
+        let (keep, hold, began) = (options.keep, options.hold, Instant::now());
+        let ownership = Ownership { owner, log, retention, keep, hold, began, wants };
         *lock(&self.0.ownership) = Some(ownership);
         let (shared, mut requests) = (Arc::clone(&self.0), VecDeque::new());
         self.0.inbox.owner().begin(move || shared.work_as_task(&mut requests));
@@ -254,6 +258,7 @@ impl Ownership {
 
     fn trim(&mut self, shared: &Shared, covered: Revision) {
         let running_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let covered = covered.min(self.held(shared));
         let Some(floor) = self.retention.floor(self.keep, covered, now_ms(), running_ms) else {
             return;
         };
@@ -265,6 +270,39 @@ impl Ownership {
                 tracing::error!(dataset = %shared.name, %error, "the log is not trimmed");
             }
         }
+    }
+}
+
+impl Ownership {
+    /// Returns the oldest entry that sites need, and evicts those that need more than is held
+    /// (I25).
+    fn held(&mut self, shared: &Shared) -> Revision {
+        let (mut held, mut evicted) = (Revision(u64::MAX), vec![]);
+        let incarnation = shared.incarnation;
+        for (name, site) in site::sites(self.owner.state()) {
+            let Some(needed) = site.held(incarnation) else { continue };
+            let Keep { bytes, ms } = self.retention.behind(needed, now_ms());
+            let reason = if bytes > self.hold.bytes {
+                format!("it is {bytes} bytes of history behind, {} are held", self.hold.bytes)
+            } else if ms > self.hold.ms {
+                format!("it is {ms} ms of history behind, {} are held", self.hold.ms)
+            } else {
+                held = held.min(needed);
+                continue;
+            };
+            tracing::warn!(dataset = %shared.name, site = name, reason, "a site is evicted");
+            if let Ok(site_name) = Name::new(name) {
+                let (site, generation) = (site_name, site.generation);
+                evicted.push(Operation::Site(SiteOperation::Evict { site, generation, reason }));
+            }
+        }
+        if !evicted.is_empty() {
+            // The log tells; a site that is not told yet finds its history trimmed.
+            let (ticket, _) = oneshot::channel();
+            let proposal = Proposal::from(evicted);
+            self.owner.handle(Event::Propose { ticket, proposal }, now_ms());
+        }
+        held
     }
 }
 

@@ -1,8 +1,5 @@
-use std::time::Duration;
-
 use instep_model::commit::Operation;
 use instep_model::position::Incarnation;
-use instep_model::retention::Keep;
 use instep_model::ring::RingLimits;
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -10,7 +7,6 @@ use uuid::Uuid;
 use super::*;
 use crate::dataset::Options;
 use crate::engine::Engine;
-use crate::mail::MailOptions;
 use crate::pool::Pools;
 use crate::topics::Topics;
 
@@ -47,14 +43,8 @@ fn view(topic: &str) -> View {
 
 fn dataset(name: &str, views: &[usize], pools: &Pools) -> Dataset {
     let options = Options {
-        name: Name::new(name).unwrap(),
-        writer: Uuid::from_u128(2),
         views: views.iter().map(|at| view(VIEWS[*at])).collect(),
-        keep: Keep { bytes: u64::MAX, ms: u64::MAX },
-        snapshot_after_bytes: u64::MAX,
-        snapshot_after: Duration::MAX,
-        bookmark_every: Duration::MAX,
-        mail: MailOptions::default(),
+        ..Options::new(Name::new(name).unwrap(), Uuid::from_u128(2))
     };
     let engine = Engine::memory(Incarnation(Uuid::from_u128(1)));
     let dataset = Dataset::open(engine, options, Topics::new(RingLimits::default()), pools);

@@ -15,7 +15,10 @@ use instep_edge::Held;
 use instep_edge::event_stream::{EventId, Form, write_event, write_line};
 use instep_model::commit::Record;
 use instep_model::mail::MailRecord;
-use instep_model::position::Position;
+use instep_model::name::Name;
+use instep_model::position::{Place, Position};
+use instep_model::registration::Generation;
+use instep_model::site::SiteState;
 use instep_node::{Dataset, Follow, FollowError, FollowedCommit};
 use instep_protocol::payload::refusal::RefusalPayload;
 use serde::Deserialize;
@@ -23,6 +26,7 @@ use serde_json::{Value, json};
 use utoipa::IntoParams;
 
 use super::events::no_place_to_read;
+use super::sites::feeds::SiteReader;
 use super::{Query, Shared, dataset, still_there, streaming};
 use crate::caller::Caller;
 use crate::problem::Problem;
@@ -41,6 +45,11 @@ pub(super) struct ChangesQuery {
     since: Option<String>,
     /// Go on with commits as they come, instead of ending at the newest one. Events always do.
     follow: bool,
+    /// The site that follows: it gets what it registered for. Goes with `generation`.
+    #[param(value_type = Option<String>)]
+    site: Option<Name>,
+    /// Registration of the site.
+    generation: Option<u64>,
     /// A key or a token, for who has no headers to show it in; `Authorization` wins.
     token: Option<String>,
 }
@@ -52,11 +61,13 @@ pub(super) struct ChangesQuery {
     params(("dataset" = String, Path, description = "Name of the dataset"), ChangesQuery),
     responses(
         (status = 200, description = "Lines or events {position, time_ms, records}, and \
-         {bookmark: position} when nothing new came for a while",
+         {bookmark: position} when nothing new came for a while; for a site also {dump: {id}}: it is \
+         to give a dump",
          content_type = "application/x-ndjson", body = String),
         (status = 400, description = "`bad_position`", body = Problem),
-        (status = 404, description = "`unknown_dataset`", body = Problem),
-        (status = 409, description = "`other_history`, `position_ahead`", body = Problem),
+        (status = 404, description = "`unknown_dataset`, `unknown_site`", body = Problem),
+        (status = 409, description = "`other_history`, `position_ahead`, `fenced`, `dump_required`",
+         body = Problem),
         (status = 429, description = "`too_many_sockets`, `rate_limited`", body = Problem),
         (status = 500, description = "`storage_error`", body = Problem),
         (status = 503, description = "`overloaded`", body = Problem),
@@ -75,7 +86,11 @@ pub(super) async fn changes(
     let last = text("last-event-id").filter(|last| !last.is_empty());
     let since = last.or(query.since.as_deref());
     let events = streaming::is_for_events(&headers);
-    let found = position_of(since).and_then(|since| Ok((since, dataset.follow(since)?)));
+    let site = site_of(&shared, &dataset, &query)?;
+    let cursor = site.as_ref().map(|(_, cursor)| *cursor);
+    let found = position_of(since)
+        .map(|since| since.or(cursor))
+        .and_then(|since| Ok((since, dataset.follow(since)?)));
     let (reset, (since, follow)) = match found {
         Ok(found) => (None, found),
         // A browser would say the same for ever, so it is told to begin anew, and does.
@@ -91,6 +106,7 @@ pub(super) async fn changes(
         position: since.unwrap_or_else(|| dataset.position()),
         follow,
         reset,
+        site: site.map(|(site, _)| site),
         dataset,
         form,
         endless: query.follow || events,
@@ -103,6 +119,24 @@ pub(super) async fn changes(
         Some((Ok::<_, Infallible>(Bytes::from(chunk)), goes_on.then_some(feed)))
     });
     Ok((streaming::headers(form.content_type()), Body::from_stream(chunks)).into_response())
+}
+
+/// The site that follows, with its cursor, if one does.
+fn site_of(
+    shared: &Shared,
+    dataset: &Dataset,
+    query: &ChangesQuery,
+) -> Result<Option<(SiteReader, Position)>, Problem> {
+    let named = match (&query.site, query.generation) {
+        (None, None) => return Ok(None),
+        (Some(site), Some(generation)) => (site.as_str(), Generation(generation)),
+        (Some(_), None) | (None, Some(_)) => {
+            let detail = "site, generation: one goes with the other";
+            return Err(Problem::bad_request("bad_query", detail));
+        }
+    };
+    let registries = (shared.feeds.clone(), shared.dumps.clone());
+    SiteReader::new(dataset, named, registries).map(Some)
 }
 
 fn position_of(since: Option<&str>) -> Result<Option<Position>, Problem> {
@@ -121,6 +155,8 @@ struct Feed {
     follow: Follow,
     /// Reset to be reported to the reader: the reason why its position is of no use.
     reset: Option<Problem>,
+    /// The site that follows, if it is one.
+    site: Option<SiteReader>,
     form: Form,
     endless: bool,
     position: Position,
@@ -139,6 +175,10 @@ impl Feed {
             .caller
             .may(Action::Read, Resource::Dataset(self.dataset.name().as_str()))
             .and_then(|()| still_there(&self.dataset))
+            .and_then(|()| match &self.site {
+                Some(site) => site.check(&self.dataset).map(drop),
+                None => Ok(()),
+            })
         {
             out.clear();
             self.put_error(&mut out, problem);
@@ -157,29 +197,53 @@ impl Feed {
             write_event(&mut out, Some(EventId::Forget), "reset", &told);
             return (out, true);
         }
+        if self.site.as_ref().is_some_and(SiteReader::may_give) {
+            self.put_dumps(&mut out);
+            if !out.is_empty() {
+                return (out, true);
+            }
+        }
+        if self.is_paused() {
+            self.wait_while_paused().await;
+            self.put_bookmark(&mut out);
+            return (out, !*self.draining.borrow());
+        }
         let patience = self.caller.ends_in().map_or(BOOKMARK, |end| BOOKMARK.min(end));
-        let first = match self.endless {
-            false => self.follow.try_next().await,
-            true => match self.wait(patience).await {
+        let soon = self.site.as_ref().and_then(SiteReader::patience);
+        let patience = soon.map_or(patience, |soon| patience.min(soon));
+        let mut next = if self.endless {
+            match self.wait(patience).await {
                 Some(commit) => commit.map(Some),
                 None => {
-                    let bookmark = json!({"bookmark": self.position}).to_string();
-                    self.put(&mut out, "bookmark", None, &bookmark);
+                    self.put_passed();
+                    self.put_dumps(&mut out);
+                    if out.is_empty() {
+                        self.put_bookmark(&mut out);
+                    }
                     // When the server stops, the reader comes back and goes on where it was.
                     return (out, !*self.draining.borrow());
                 }
-            },
+            }
+        } else {
+            self.follow.try_next().await
         };
-        let mut next = first;
         loop {
             match next {
-                Ok(Some(commit)) => self.put_commit(&mut out, &commit),
-                Ok(None) if self.endless => return (out, true),
-                Ok(None) => return (out, false),
+                Ok(Some(commit)) => self.put_commit(&mut out, commit),
+                Ok(None) => {
+                    if self.put_passed() && out.is_empty() {
+                        self.put_bookmark(&mut out);
+                    }
+                    return (out, self.endless);
+                }
                 Err(error) => {
                     self.put_error(&mut out, error.into());
                     return (out, false);
                 }
+            }
+            if out.is_empty() && self.put_passed() {
+                self.put_bookmark(&mut out);
+                return (out, true);
             }
             if out.len() >= CHUNK_BYTES {
                 return (out, true);
@@ -188,7 +252,54 @@ impl Feed {
         }
     }
 
-    fn put_commit(&mut self, out: &mut Vec<u8>, commit: &FollowedCommit) {
+    /// True while an operator has paused the site that follows.
+    fn is_paused(&self) -> bool {
+        let state = self.site.as_ref().and_then(|site| site.check(&self.dataset).ok());
+        state == Some(SiteState::Paused)
+    }
+
+    /// Waits for a commit, which may let the site go on.
+    async fn wait_while_paused(&mut self) {
+        let Position { place, .. } = self.dataset.position();
+        let next = Place { revision: place.revision.next(), index: 0 };
+        tokio::select! {
+            _ = self.dataset.reached(next, BOOKMARK) => {}
+            _ = self.draining.wait_for(|drain| *drain) => {}
+            _ = self.reviewing.changed() => {}
+        }
+    }
+
+    /// Moves the position over commits that were left out, once a site is to be told of them.
+    fn put_passed(&mut self) -> bool {
+        let passed = self.site.as_mut().and_then(SiteReader::passed);
+        if let Some(position) = passed {
+            self.position = position;
+        }
+        passed.is_some()
+    }
+
+    fn put_bookmark(&mut self, out: &mut Vec<u8>) {
+        if let Some(site) = &mut self.site {
+            site.sent(self.position);
+        }
+        let bookmark = json!({"bookmark": self.position}).to_string();
+        self.put(out, "bookmark", None, &bookmark);
+    }
+
+    fn put_dumps(&mut self, out: &mut Vec<u8>) {
+        for id in self.site.as_mut().map(SiteReader::dumps).unwrap_or_default() {
+            let dump = json!({"dump": {"id": id.simple().to_string()}}).to_string();
+            self.put(out, "dump", None, &dump);
+        }
+    }
+
+    fn put_commit(&mut self, out: &mut Vec<u8>, mut commit: FollowedCommit) {
+        if let Some(site) = &mut self.site {
+            if !site.take(&mut commit) {
+                return;
+            }
+            site.sent(commit.position);
+        }
         self.position = commit.position;
         let mut text = format!(
             "{{\"position\":\"{}\",\"time_ms\":{},\"records\":[",
@@ -207,6 +318,13 @@ impl Feed {
     /// The next commit; none when `patience` passes first, the server is about to stop, or rights
     /// have changed.
     async fn wait(&mut self, patience: Duration) -> Option<Result<FollowedCommit, FollowError>> {
+        let wanted = async {
+            match &mut self.site {
+                // Fails only when the server has no dumps any more, at its end.
+                Some(site) => site.wanted.changed().await.is_ok(),
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             commit = self.follow.next() => Some(commit),
@@ -214,6 +332,7 @@ impl Feed {
             _ = self.draining.wait_for(|drain| *drain) => None,
             // Fails only when the door is gone, and the server with it.
             _ = self.reviewing.changed() => None,
+            _ = wanted => None,
         }
     }
 

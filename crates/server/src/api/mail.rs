@@ -342,27 +342,18 @@ mod tests {
 
     use instep_model::commit::{Operation, Proposal};
     use instep_model::position::Incarnation;
-    use instep_model::retention::Keep;
+
     use instep_model::state::State as Memory;
     use instep_node::dataset::Options;
     use instep_node::engine::{Engine, StoredBody};
-    use instep_node::mail::MailOptions;
+
     use instep_node::{Pools, Topics};
     use serde_json::json;
 
     use super::*;
 
     fn dataset() -> Dataset {
-        let options = Options {
-            name: Name::new("d").unwrap(),
-            writer: Uuid::from_u128(2),
-            views: Vec::new(),
-            keep: Keep { bytes: u64::MAX, ms: u64::MAX },
-            snapshot_after_bytes: u64::MAX,
-            snapshot_after: Duration::MAX,
-            bookmark_every: Duration::MAX,
-            mail: MailOptions::default(),
-        };
+        let options = Options::new(Name::new("d").unwrap(), Uuid::from_u128(2));
         let engine = Engine::memory(Incarnation(Uuid::from_u128(1)));
         Dataset::open(engine, options, Topics::default(), &Pools::new().unwrap()).unwrap()
     }

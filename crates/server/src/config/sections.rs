@@ -50,6 +50,10 @@ pub struct LogConfig {
     pub keep_bytes: u64,
     /// … and up to this many hours.
     pub keep_hours: u64,
+    /// Bytes of history that are held for sites which have not applied it.
+    pub hold_bytes: u64,
+    /// Hours of history that are held for sites which have not applied it.
+    pub hold_hours: u64,
     /// A snapshot is written after this many bytes of log …
     pub snapshot_after_bytes: u64,
     /// … or this many seconds, if anything changed.
@@ -100,6 +104,8 @@ impl Default for LogConfig {
             segment_bytes: instep_embedded::log::SEGMENT_BYTES,
             keep_bytes: 1024 * 1024 * 1024,
             keep_hours: 7 * 24,
+            hold_bytes: limits::SITE_HOLD_BYTES,
+            hold_hours: limits::SITE_HOLD_HOURS,
             snapshot_after_bytes: 64 * 1024 * 1024,
             snapshot_after_seconds: 300,
         }

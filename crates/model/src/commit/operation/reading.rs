@@ -14,8 +14,8 @@ use serde_json::value::RawValue;
 use super::Operation;
 use crate::limits;
 
-/// Variant that has no JSON form.
-const MAIL: &str = "mail";
+/// Variants that have no JSON form.
+const INTERNAL: [&str; 2] = ["mail", "site"];
 
 /// Error of JSON that is no operation.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -106,8 +106,9 @@ impl<'de, T: Deserializer<'de, Error = serde_json::Error>> Deserializer<'de> for
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, OperationError> {
-        if self.op == MAIL || !variants.contains(&self.op.as_str()) {
-            let known = variants.iter().filter(|known| **known != MAIL);
+        let is_internal = |op: &str| INTERNAL.contains(&op);
+        if is_internal(&self.op) || !variants.contains(&self.op.as_str()) {
+            let known = variants.iter().filter(|known| !is_internal(known));
             let known: Vec<String> = known.map(|known| format!("`{known}`")).collect();
             let (op, known) = (self.op, known.join(", "));
             let said = format!("unknown variant `{op}`, expected one of {known}");

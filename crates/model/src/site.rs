@@ -1,0 +1,287 @@
+//! Site: a copy of a dataset elsewhere, and its row in the table [`TABLE`].
+//!
+//! | a site is | becomes | by |
+//! | --- | --- | --- |
+//! | unknown | catching up | a registration from the beginning of the log, or from its head on |
+//! | any | reserved | a registration with a dump: history is kept from its cursor on |
+//! | reserved | dumping | its dump begins |
+//! | reserved, dumping | catching up | a registration that goes on from the position of its dump |
+//! | catching up, live, failed | catching up | a registration that goes on; paused: it stays so |
+//! | catching up | live | an acknowledgement close to the head of the log |
+//! | live | catching up | an acknowledgement far from it |
+//! | any but evicted | failed | a record that it cannot apply |
+//! | any but evicted | evicted | a fault that only a dump mends, or history beyond what is held |
+//! | catching up, live, failed | paused, and back | an operator |
+//!
+//! The row says everything: the log, snapshots, views and readers of the table need to know nothing
+//! of sites. Only [`decide`] changes it, for an operation that its dataset takes from its own server.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::limits;
+use crate::name::Name;
+use crate::position::{Incarnation, Place, Position, Revision};
+use crate::registration::Generation;
+use crate::row::Fields;
+
+mod decision;
+mod error;
+#[cfg(test)]
+mod tests;
+
+pub use self::decision::{Change, Moment, decide};
+pub use self::error::SiteError;
+
+/// The table that has a row for each site.
+pub const TABLE: &str = "instep-sites";
+/// The source of a dump that the server makes itself; no site may have this name.
+pub const SERVER: &str = "server";
+
+/// A site, as its row says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Site {
+    /// State of the site.
+    pub state: SiteState,
+    /// Reason of the state: of a failure or an eviction.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// The newest registration.
+    pub generation: Generation,
+    /// Position up to which everything is applied; while a dump is made, the position from which
+    /// history is held for it.
+    pub cursor: Position,
+    /// The tables and journals that it follows.
+    #[serde(flatten)]
+    pub scope: Scope,
+    /// Source of its newest dump: [`SERVER`], or a site.
+    #[serde(default)]
+    pub source: Option<Name>,
+    /// Time of the change to this state, in milliseconds since 1970.
+    pub changed_ms: u64,
+}
+
+/// State of a site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SiteState {
+    /// History is held for a dump that has not begun.
+    Reserved,
+    /// It takes a dump.
+    Dumping,
+    /// It applies the log, far from its head.
+    CatchingUp,
+    /// It applies the log, close to its head.
+    Live,
+    /// An operator has paused it.
+    Paused,
+    /// It stands at a record that it cannot apply.
+    Failed,
+    /// No history is held for it: it needs a dump.
+    Evicted,
+}
+
+/// Tables and journals that a site follows; none named: all there are and will be.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scope {
+    /// The tables.
+    #[serde(default)]
+    pub tables: Option<BTreeSet<Name>>,
+    /// The journals.
+    #[serde(default)]
+    pub journals: Option<BTreeSet<Name>>,
+}
+
+/// Operation on a site. JSON has none: the API of sites proposes them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SiteOperation {
+    /// Registration. Computes the generation.
+    Register {
+        /// The site.
+        site: Name,
+        /// What it follows.
+        scope: Scope,
+        /// Where it begins.
+        start: Start,
+    },
+    /// The dump of a site has begun.
+    Dumping {
+        /// The site.
+        site: Name,
+        /// Its registration.
+        generation: Generation,
+    },
+    /// Everything up to a position is applied.
+    Ack {
+        /// The site.
+        site: Name,
+        /// Its registration.
+        generation: Generation,
+        /// The position.
+        position: Position,
+    },
+    /// The site cannot go on.
+    Fail {
+        /// The site.
+        site: Name,
+        /// Its registration.
+        generation: Generation,
+        /// Reason, in the words of its store.
+        reason: String,
+        /// Only a dump mends it.
+        needs_dump: bool,
+    },
+    /// An operator pauses a site, or lets it go on.
+    Pause {
+        /// The site.
+        site: Name,
+        /// It is paused from now on.
+        paused: bool,
+    },
+    /// History is held for a site no more.
+    Evict {
+        /// The site.
+        site: Name,
+        /// Its registration; a newer one is not evicted.
+        generation: Generation,
+        /// Reason.
+        reason: String,
+    },
+    /// The site is no more.
+    Remove {
+        /// The site.
+        site: Name,
+    },
+}
+
+/// Start of a registered site.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Start {
+    /// At the first entry of the log, which must be kept.
+    Beginning {
+        /// The oldest entry that is kept.
+        floor: Revision,
+    },
+    /// At the newest entry: it has everything so far by other means.
+    Head,
+    /// With a dump.
+    Dump {
+        /// [`SERVER`], or a site.
+        source: Name,
+        /// History is held from here on for a dump of it that is on its way, and shared.
+        since: Option<Position>,
+    },
+    /// Where it stood.
+    Resume {
+        /// Position in the site's own store, which is the truth; none: the cursor is.
+        position: Option<Position>,
+        /// The oldest entry that is kept.
+        floor: Revision,
+    },
+}
+
+impl SiteOperation {
+    /// The site.
+    #[must_use]
+    pub fn site(&self) -> &Name {
+        match self {
+            Self::Register { site, .. }
+            | Self::Dumping { site, .. }
+            | Self::Ack { site, .. }
+            | Self::Fail { site, .. }
+            | Self::Pause { site, .. }
+            | Self::Evict { site, .. }
+            | Self::Remove { site } => site,
+        }
+    }
+}
+
+impl SiteState {
+    /// True when history is held for the site.
+    #[must_use]
+    pub fn holds(self) -> bool {
+        self != Self::Evicted
+    }
+
+    /// True when its store is that of its cursor, so that others may take a dump from it.
+    #[must_use]
+    pub fn is_ready(self) -> bool {
+        matches!(self, Self::CatchingUp | Self::Live)
+    }
+}
+
+impl Site {
+    /// The site as a row.
+    #[must_use]
+    pub fn to_fields(&self) -> Fields {
+        match serde_json::to_value(self) {
+            Ok(serde_json::Value::Object(fields)) => fields,
+            other => unreachable!("a site is an object of JSON: {other:?}"),
+        }
+    }
+
+    /// Reads a row; none when it is not that of a site, which only a fault can write.
+    #[must_use]
+    pub fn from_bytes(row: &[u8]) -> Option<Self> {
+        serde_json::from_slice(row).ok()
+    }
+
+    /// The oldest entry that is held for it.
+    #[must_use]
+    pub fn held(&self, incarnation: Incarnation) -> Option<Revision> {
+        let place = self.cursor.place_in(incarnation).filter(|_| self.state.holds())?;
+        Some(place.revision)
+    }
+}
+
+impl Scope {
+    /// True when it has this table.
+    #[must_use]
+    pub fn has_table(&self, table: &Name) -> bool {
+        !crate::reserved::is_name(table.as_str())
+            && self.tables.as_ref().is_none_or(|tables| tables.contains(table))
+    }
+
+    /// True when it has this journal.
+    #[must_use]
+    pub fn has_journal(&self, journal: &Name) -> bool {
+        self.journals.as_ref().is_none_or(|journals| journals.contains(journal))
+    }
+
+    /// True when it names no more than it may.
+    #[must_use]
+    pub fn is_bounded(&self) -> bool {
+        [&self.tables, &self.journals]
+            .into_iter()
+            .flatten()
+            .all(|names| names.len() <= limits::SITE_NAMES)
+    }
+}
+
+/// Sites of a dataset, by its table.
+pub fn sites(state: &crate::state::State) -> impl Iterator<Item = (&str, Site)> {
+    let rows = state.tables.iter().find(|(name, _)| name.as_str() == TABLE);
+    let rows = rows.into_iter().flat_map(|(_, table)| table.rows.iter());
+    rows.filter_map(|(key, stored)| Some((key.as_str(), Site::from_bytes(stored.row.as_bytes())?)))
+}
+
+/// A site of a dataset.
+#[must_use]
+pub fn site(state: &crate::state::State, name: &str) -> Option<Site> {
+    let table = state.tables.get(&Name::new(TABLE).ok()?)?;
+    Site::from_bytes(table.rows.get(name)?.row.as_bytes())
+}
+
+/// The place of a moment that an operation meets: everything that was visible before it.
+impl Moment<'_> {
+    fn position(&self) -> Position {
+        Position { incarnation: self.incarnation, place: self.head }
+    }
+
+    fn place(&self, position: Position) -> Result<Place, SiteError> {
+        let place = position.place_in(self.incarnation).ok_or(SiteError::OtherHistory)?;
+        let head = self.head.revision;
+        if place > self.head { Err(SiteError::Ahead { head }) } else { Ok(place) }
+    }
+}

@@ -1,0 +1,263 @@
+//! Decisions about sites: the row before and an operation make the row after, or a refusal.
+
+use super::{SERVER, Scope, Site, SiteError, SiteOperation, SiteState, Start};
+use crate::limits;
+use crate::name::Name;
+use crate::position::{Incarnation, Place, Position, Revision};
+use crate::registration::Generation;
+
+/// Surroundings of a decision.
+#[derive(Clone, Copy)]
+pub struct Moment<'a> {
+    /// The history.
+    pub incarnation: Incarnation,
+    /// The newest commit that is visible.
+    pub head: Place,
+    /// Time, in milliseconds since 1970.
+    pub now_ms: u64,
+    /// Number of sites.
+    pub sites: usize,
+    /// Looks up another site.
+    pub other: &'a dyn Fn(&Name) -> Option<Site>,
+}
+
+/// Change of a site's row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// It is this from now on.
+    Put(Site),
+    /// It goes.
+    Remove,
+    /// It stays as it is.
+    Nothing,
+}
+
+/// Decides about an operation on a site, of which `before` is the row.
+///
+/// # Errors
+/// [`SiteError`]; nothing changes then.
+pub fn decide(
+    before: Option<Site>,
+    operation: SiteOperation,
+    moment: Moment<'_>,
+) -> Result<Change, SiteError> {
+    match operation {
+        SiteOperation::Register { site, scope, start } => {
+            register(before, &site, scope, start, moment).map(Change::Put)
+        }
+        SiteOperation::Dumping { generation, .. } => {
+            let site = held_by(before, generation)?;
+            match site.state {
+                SiteState::Reserved => Ok(Change::Put(site.enter(SiteState::Dumping, moment))),
+                SiteState::Dumping => Ok(Change::Nothing),
+                other => Err(wrong_state(other)),
+            }
+        }
+        SiteOperation::Ack { generation, position, .. } => {
+            acknowledge(held_by(before, generation)?, position, moment)
+        }
+        SiteOperation::Fail { generation, reason, needs_dump, .. } => {
+            let site = held_by(before, generation)?;
+            let state = if needs_dump { SiteState::Evicted } else { SiteState::Failed };
+            Ok(Change::Put(site.fall(state, &reason, moment)))
+        }
+        SiteOperation::Pause { paused, .. } => {
+            let site = before.ok_or(SiteError::Unknown)?;
+            match (site.state, paused) {
+                (SiteState::Paused, true) => Ok(Change::Nothing),
+                (SiteState::CatchingUp | SiteState::Live | SiteState::Failed, true) => {
+                    Ok(Change::Put(site.enter(SiteState::Paused, moment)))
+                }
+                (SiteState::Paused, false) => {
+                    Ok(Change::Put(site.enter(SiteState::CatchingUp, moment)))
+                }
+                (SiteState::CatchingUp | SiteState::Live, false) => Ok(Change::Nothing),
+                (other, _) => Err(wrong_state(other)),
+            }
+        }
+        SiteOperation::Evict { generation, reason, .. } => match before {
+            Some(site) if site.generation == generation && site.state.holds() => {
+                Ok(Change::Put(site.fall(SiteState::Evicted, &reason, moment)))
+            }
+            Some(_) | None => Ok(Change::Nothing),
+        },
+        SiteOperation::Remove { .. } => before.map(|_| Change::Remove).ok_or(SiteError::Unknown),
+    }
+}
+
+fn register(
+    before: Option<Site>,
+    name: &Name,
+    scope: Scope,
+    start: Start,
+    moment: Moment<'_>,
+) -> Result<Site, SiteError> {
+    if name.as_str() == SERVER {
+        return Err(SiteError::ReservedName(name.clone()));
+    }
+    if !scope.is_bounded() {
+        return Err(SiteError::ScopeTooLarge);
+    }
+    if before.is_none() && moment.sites >= limits::SITES {
+        return Err(SiteError::TooMany);
+    }
+    let newest = before.as_ref().map_or(Generation::NONE, |site| site.generation);
+    // Above those of a site of this name that was removed: an entry is written once.
+    let generation = Generation(newest.0.max(moment.head.revision.0) + 1);
+    let fresh = |state, cursor, source| Site {
+        state,
+        reason: None,
+        generation,
+        cursor,
+        scope: scope.clone(),
+        source,
+        changed_ms: moment.now_ms,
+    };
+    match start {
+        Start::Head => Ok(fresh(SiteState::CatchingUp, moment.position(), None)),
+        Start::Beginning { floor } => {
+            let beginning = Position { incarnation: moment.incarnation, place: Place::default() };
+            if floor > Revision(1) {
+                let reason = format!("the log begins at entry {floor}");
+                return Err(SiteError::DumpRequired(reason));
+            }
+            Ok(fresh(SiteState::CatchingUp, beginning, None))
+        }
+        Start::Dump { source, since } => {
+            let cursor = reserve(name, &source, &scope, moment)?;
+            if let Some(since) = since {
+                moment.place(since)?;
+            }
+            let cursor = since.unwrap_or(cursor);
+            Ok(fresh(SiteState::Reserved, cursor, Some(source)))
+        }
+        Start::Resume { position, floor } => {
+            let Some(site) = before else {
+                return Err(SiteError::DumpRequired("the site is not known here".into()));
+            };
+            if site.scope != scope {
+                return Err(SiteError::OtherScope);
+            }
+            resume(site, generation, (position, floor), moment)
+        }
+    }
+}
+
+/// The position from which history is held for a dump of `source`.
+fn reserve(
+    name: &Name,
+    source: &Name,
+    scope: &Scope,
+    moment: Moment<'_>,
+) -> Result<Position, SiteError> {
+    if source.as_str() == SERVER {
+        return Ok(moment.position());
+    }
+    let refuse = |why: &str| Err(SiteError::BadSource(source.clone(), why.to_owned()));
+    if source == name {
+        return refuse("it is the site itself");
+    }
+    let Some(other) = (moment.other)(source) else { return refuse("there is none") };
+    if !other.state.is_ready() {
+        return refuse(&format!("it is {}", other.state.word()));
+    }
+    if other.scope != *scope {
+        return refuse("it follows other tables or journals");
+    }
+    moment.place(other.cursor)?;
+    Ok(other.cursor)
+}
+
+fn resume(
+    site: Site,
+    generation: Generation,
+    (position, floor): (Option<Position>, Revision),
+    moment: Moment<'_>,
+) -> Result<Site, SiteError> {
+    let state = match (site.state, position) {
+        (SiteState::Evicted, _) => {
+            let reason = site.reason.unwrap_or_else(|| "it was evicted".into());
+            return Err(SiteError::DumpRequired(reason));
+        }
+        (SiteState::Reserved | SiteState::Dumping, None) => {
+            return Err(SiteError::DumpRequired("its dump was not completed".into()));
+        }
+        (SiteState::Paused, _) => SiteState::Paused,
+        (_, _) => SiteState::CatchingUp,
+    };
+    let cursor = position.unwrap_or(site.cursor);
+    let place = moment.place(cursor)?;
+    // Before the first entry nothing can be missing.
+    let needed = place.revision.max(Revision(1));
+    if needed < floor && place != moment.head {
+        let reason = format!("it stands at entry {}, the log begins at {floor}", place.revision);
+        return Err(SiteError::DumpRequired(reason));
+    }
+    let changed_ms = if state == site.state { site.changed_ms } else { moment.now_ms };
+    Ok(Site { state, reason: None, generation, cursor, changed_ms, ..site })
+}
+
+fn acknowledge(site: Site, position: Position, moment: Moment<'_>) -> Result<Change, SiteError> {
+    let place = moment.place(position)?;
+    let before = site.cursor.place_in(moment.incarnation).ok_or(SiteError::OtherHistory)?;
+    let behind = moment.head.revision.0 - place.revision.0;
+    let state = match site.state {
+        SiteState::Reserved | SiteState::Dumping | SiteState::Evicted => {
+            return Err(wrong_state(site.state));
+        }
+        SiteState::Paused => SiteState::Paused,
+        SiteState::Live if behind <= limits::SITE_BEHIND_ENTRIES => SiteState::Live,
+        SiteState::CatchingUp | SiteState::Failed if behind <= limits::SITE_LIVE_ENTRIES => {
+            SiteState::Live
+        }
+        SiteState::CatchingUp | SiteState::Failed | SiteState::Live => SiteState::CatchingUp,
+    };
+    let is_stuck = site.state == SiteState::Failed;
+    if place < before || (place == before && (is_stuck || state == site.state)) {
+        return Ok(Change::Nothing);
+    }
+    let site = if state == site.state { site } else { site.enter(state, moment) };
+    Ok(Change::Put(Site { cursor: position, ..site }))
+}
+
+/// The site, if this registration holds it.
+fn held_by(before: Option<Site>, generation: Generation) -> Result<Site, SiteError> {
+    let site = before.ok_or(SiteError::Unknown)?;
+    if site.generation == generation {
+        Ok(site)
+    } else {
+        Err(SiteError::Fenced { newest: site.generation })
+    }
+}
+
+fn wrong_state(state: SiteState) -> SiteError {
+    SiteError::WrongState(state.word().to_owned())
+}
+
+impl SiteState {
+    /// The state in words.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Reserved => "reserved",
+            Self::Dumping => "dumping",
+            Self::CatchingUp => "catching-up",
+            Self::Live => "live",
+            Self::Paused => "paused",
+            Self::Failed => "failed",
+            Self::Evicted => "evicted",
+        }
+    }
+}
+
+impl Site {
+    fn enter(self, state: SiteState, moment: Moment<'_>) -> Self {
+        Self { state, reason: None, changed_ms: moment.now_ms, ..self }
+    }
+
+    fn fall(self, state: SiteState, reason: &str, moment: Moment<'_>) -> Self {
+        let end = reason.floor_char_boundary(limits::SITE_REASON_BYTES);
+        let reason = Some(reason[..end].to_owned());
+        Self { state, reason, changed_ms: moment.now_ms, ..self }
+    }
+}

@@ -1,0 +1,398 @@
+//! Sites over HTTP: copies of a dataset elsewhere that register, follow the log, say how far they
+//! are, and take dumps.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use instep_access::{Action, Resource};
+use instep_model::commit::Operation;
+use instep_model::limits;
+use instep_model::name::Name;
+use instep_model::position::Position;
+use instep_model::registration::Generation;
+use instep_model::site::{self, Scope, Site, SiteError, SiteOperation, Start};
+use instep_node::{Dataset, now_ms};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{Answer, Body, Shared, dataset, read_json, still_there};
+use crate::caller::Caller;
+use crate::problem::{Problem, on_disk};
+use instep_model::owner::Refusal;
+
+pub(super) mod dumps;
+pub(crate) mod feeds;
+
+/// Registration of a site.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct RegisterRequest {
+    /// `beginning`: at the first entry of the log; `head`: at the newest one; `dump`: with a dump;
+    /// `resume`: where it stood.
+    start: StartWord,
+    /// With `dump`: `server`, or the site that gives it.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    source: Option<Name>,
+    /// The tables that it follows; all, if it says none.
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<String>>)]
+    tables: Option<std::collections::BTreeSet<Name>>,
+    /// The journals that it follows; all, if it says none.
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<String>>)]
+    journals: Option<std::collections::BTreeSet<Name>>,
+    /// With `resume`: the position in its own store.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    position: Option<Position>,
+}
+
+/// Start of a site.
+#[derive(Deserialize, ToSchema, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+enum StartWord {
+    Beginning,
+    Head,
+    Dump,
+    Resume,
+}
+
+/// A registered site.
+#[derive(Serialize, ToSchema)]
+pub(super) struct RegisterReply {
+    /// Its registration: it is shown in everything that the site says.
+    #[schema(value_type = u64)]
+    generation: Generation,
+    /// State of the site.
+    state: &'static str,
+    /// Position that it follows the log from.
+    #[schema(value_type = String)]
+    cursor: Position,
+    /// The dump that it asked for.
+    #[schema(required)]
+    dump: Option<String>,
+}
+
+/// Acknowledgement: everything up to a position is applied.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct AckRequest {
+    /// Registration of the site.
+    generation: u64,
+    /// The position.
+    #[schema(value_type = String)]
+    position: Position,
+}
+
+/// Failure of a site.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct FailureRequest {
+    /// Registration of the site.
+    generation: u64,
+    /// Reason, in the words of its store.
+    reason: String,
+    /// Only a dump mends it: the site must take one before it follows the log again.
+    #[serde(default)]
+    needs_dump: bool,
+}
+
+/// Outcome that is nothing but done.
+#[derive(Serialize, ToSchema)]
+pub(super) struct DoneReply {}
+
+/// Sites of a dataset.
+#[derive(Serialize, ToSchema)]
+pub(super) struct SitesReply {
+    /// The newest commit.
+    #[schema(value_type = String)]
+    position: Position,
+    /// The sites, by name.
+    sites: Vec<SiteReply>,
+}
+
+/// A site, and how far it is.
+#[derive(Serialize, ToSchema)]
+struct SiteReply {
+    /// Its name.
+    site: String,
+    /// `reserved`, `dumping`, `catching-up`, `live`, `paused`, `failed` or `evicted`.
+    state: &'static str,
+    /// Reason of a failure or an eviction.
+    #[schema(required)]
+    reason: Option<String>,
+    /// Registration of the site.
+    #[schema(value_type = u64)]
+    generation: Generation,
+    /// Position up to which everything is applied.
+    #[schema(value_type = String)]
+    cursor: Position,
+    /// Entries of the log behind the cursor; none when it belongs to another history.
+    #[schema(required)]
+    behind_entries: Option<u64>,
+    /// It follows the log now.
+    online: bool,
+    /// The newest commit that it was sent since it has followed the log.
+    #[schema(value_type = Option<String>, required)]
+    sent: Option<Position>,
+    /// The tables that it follows; none: all.
+    #[schema(value_type = Option<Vec<String>>, required)]
+    tables: Option<std::collections::BTreeSet<Name>>,
+    /// The journals that it follows; none: all.
+    #[schema(value_type = Option<Vec<String>>, required)]
+    journals: Option<std::collections::BTreeSet<Name>>,
+    /// Source of its newest dump.
+    #[schema(value_type = Option<String>, required)]
+    source: Option<Name>,
+    /// Milliseconds since its state changed.
+    since_ms: u64,
+}
+
+/// Sites of a dataset.
+#[utoipa::path(get, operation_id = "list_sites",
+    path = "/v1/datasets/{dataset}/sites", tag = "sites",
+    params(("dataset" = String, Path, description = "Name of the dataset")),
+    responses((status = 200, body = SitesReply),
+              (status = 404, description = "`unknown_dataset`", body = Problem)))]
+pub(super) async fn list(
+    caller: Caller,
+    State(shared): State<Shared>,
+    Path(name): Path<String>,
+) -> Answer<SitesReply> {
+    caller.may(Action::Administer, Resource::Dataset(&name))?;
+    let dataset = dataset(&shared.node, &name)?;
+    let (state, now) = (dataset.state(), now_ms());
+    let position = dataset.position_of(&state);
+    let sites = site::sites(&state).map(|(name, site)| {
+        let place = site.cursor.place_in(dataset.incarnation());
+        let feed = shared.feeds.get(dataset.name(), name);
+        let online = feed.as_ref().is_some_and(|feed| feed.generation == site.generation);
+        SiteReply {
+            site: name.to_owned(),
+            state: site.state.word(),
+            reason: site.reason,
+            generation: site.generation,
+            cursor: site.cursor,
+            behind_entries: place.map(|at| state.applied.revision.0.saturating_sub(at.revision.0)),
+            online,
+            sent: feed.filter(|_| online).map(|feed| feed.sent),
+            tables: site.scope.tables,
+            journals: site.scope.journals,
+            source: site.source,
+            since_ms: now.saturating_sub(site.changed_ms),
+        }
+    });
+    Ok(Json(SitesReply { position, sites: sites.collect() }))
+}
+
+/// Registers a site. The newest registration of a name wins, and what earlier ones say is refused.
+#[utoipa::path(post, operation_id = "register_site",
+    path = "/v1/datasets/{dataset}/sites/{site}", tag = "sites",
+    params(("dataset" = String, Path, description = "Name of the dataset"),
+           ("site" = String, Path, description = "Name of the site")),
+    request_body = RegisterRequest,
+    responses((status = 200, body = RegisterReply),
+              (status = 400, description = "`bad_json`, `bad_name`, `reserved_name`",
+               body = Problem),
+              (status = 404, description = "`unknown_dataset`", body = Problem),
+              (status = 409, description = "`dump_required`, `other_history`, `position_ahead`, \
+               `other_scope`, `bad_source`, `too_many_sites`", body = Problem),
+              (status = 413, description = "`body_too_large`, `too_large`", body = Problem),
+              (status = 503, description = "`overloaded`", body = Problem)))]
+pub(super) async fn register(
+    caller: Caller,
+    State(shared): State<Shared>,
+    Path((name, site)): Path<(String, String)>,
+    body: Body<{ limits::COMMIT_BYTES }>,
+) -> Answer<RegisterReply> {
+    let of = Resource::Dataset(&name);
+    let body = body.read_as(&caller, Action::Administer, of).await?;
+    let dataset = dataset(&shared.node, &name)?;
+    let request: RegisterRequest = read_json(&body)?;
+    let site = super::new_name(&site)?;
+    let RegisterRequest { start, source, tables, journals, position } = request;
+    let scope = Scope { tables, journals };
+    let misplaced = |field: &str, with: &str| {
+        Problem::bad_request("bad_json", format!("{field}: it goes with `start` = `{with}` only"))
+    };
+    if source.is_some() && start != StartWord::Dump {
+        return Err(misplaced("source", "dump"));
+    }
+    if position.is_some() && start != StartWord::Resume {
+        return Err(misplaced("position", "resume"));
+    }
+    let (floor, _) = dataset.log_bounds();
+    let start = match (start, source) {
+        (StartWord::Beginning, _) => Start::Beginning { floor },
+        (StartWord::Head, _) => Start::Head,
+        (StartWord::Resume, _) => Start::Resume { position, floor },
+        (StartWord::Dump, None) => {
+            let detail = "source: `server`, or the name of a site, is missing";
+            return Err(Problem::bad_request("bad_json", detail));
+        }
+        (StartWord::Dump, Some(source)) => {
+            return dumps::register(&shared, &dataset, (site, scope, source)).await;
+        }
+    };
+    let registration = SiteOperation::Register { site: site.clone(), scope, start };
+    let (registered, generation) = commit_registration(&dataset, &site, registration).await?;
+    // History may have been trimmed before it was held.
+    if let Err(error) = dataset.follow(Some(registered.cursor)) {
+        let reason = error.to_string();
+        let evict = SiteOperation::Evict { site, generation, reason: reason.clone() };
+        commit(&dataset, evict).await?;
+        let error = SiteError::DumpRequired(reason);
+        let site = Name::new(site::SERVER).map_err(|_| Problem::unknown_dataset(&name))?;
+        return Err(Refusal::Site { site, error }.into());
+    }
+    Ok(Json(reply(&registered, generation, None)))
+}
+
+fn reply(site: &Site, generation: Generation, dump: Option<String>) -> RegisterReply {
+    RegisterReply { generation, state: site.state.word(), cursor: site.cursor, dump }
+}
+
+/// Commits a registration; returns the site as it is then, and the generation.
+async fn commit_registration(
+    dataset: &Dataset,
+    site: &Name,
+    operation: SiteOperation,
+) -> Result<(Site, Generation), Problem> {
+    let receipt = dataset.commit(vec![Operation::Site(operation)].into()).await?;
+    let computed = receipt.results.first().copied().flatten().unwrap_or_default();
+    let generation = Generation(u64::try_from(computed).unwrap_or_default());
+    let found = site::site(&dataset.state(), site.as_str());
+    match found.filter(|found| found.generation == generation) {
+        Some(found) => Ok((found, generation)),
+        None => {
+            let newest = site::site(&dataset.state(), site.as_str())
+                .map_or(Generation::NONE, |found| found.generation);
+            let error = SiteError::Fenced { newest };
+            Err(Refusal::Site { site: site.clone(), error }.into())
+        }
+    }
+}
+
+async fn commit(dataset: &Dataset, operation: SiteOperation) -> Result<(), Problem> {
+    dataset.commit(vec![Operation::Site(operation)].into()).await?;
+    Ok(())
+}
+
+/// Acknowledges everything up to a position: it is applied at the site, durably. An earlier position
+/// than the site's changes nothing.
+#[utoipa::path(post, operation_id = "acknowledge_site",
+    path = "/v1/datasets/{dataset}/sites/{site}/ack", tag = "sites",
+    params(("dataset" = String, Path, description = "Name of the dataset"),
+           ("site" = String, Path, description = "Name of the site")),
+    request_body = AckRequest,
+    responses((status = 200, body = DoneReply),
+              (status = 400, description = "`bad_json`, `bad_name`", body = Problem),
+              (status = 404, description = "`unknown_dataset`, `unknown_site`", body = Problem),
+              (status = 409, description = "`fenced`, `position_ahead`, `other_history`, \
+               `wrong_state`", body = Problem)))]
+pub(super) async fn acknowledge(
+    caller: Caller,
+    State(shared): State<Shared>,
+    Path((name, site)): Path<(String, String)>,
+    body: Body<{ limits::SITE_BODY_BYTES }>,
+) -> Answer<DoneReply> {
+    let body = body.read_as(&caller, Action::Administer, Resource::Dataset(&name)).await?;
+    let dataset = dataset(&shared.node, &name)?;
+    let (request, site): (AckRequest, _) = (read_json(&body)?, super::new_name(&site)?);
+    let AckRequest { generation, position } = request;
+    let generation = Generation(generation);
+    let known = site::site(&dataset.state(), site.as_str());
+    // One that says nothing new costs no entry of the log.
+    if known.is_some_and(|known| known.generation == generation && known.cursor == position) {
+        return Ok(Json(DoneReply {}));
+    }
+    commit(&dataset, SiteOperation::Ack { site, generation, position }).await?;
+    Ok(Json(DoneReply {}))
+}
+
+/// A site reports that it cannot go on: it stands at a record, or needs a dump.
+#[utoipa::path(post, operation_id = "fail_site",
+    path = "/v1/datasets/{dataset}/sites/{site}/failure", tag = "sites",
+    params(("dataset" = String, Path, description = "Name of the dataset"),
+           ("site" = String, Path, description = "Name of the site")),
+    request_body = FailureRequest,
+    responses((status = 200, body = DoneReply),
+              (status = 400, description = "`bad_json`, `bad_name`", body = Problem),
+              (status = 404, description = "`unknown_dataset`, `unknown_site`", body = Problem),
+              (status = 409, description = "`fenced`", body = Problem)))]
+pub(super) async fn fail(
+    caller: Caller,
+    State(shared): State<Shared>,
+    Path((name, site)): Path<(String, String)>,
+    body: Body<{ limits::SITE_BODY_BYTES }>,
+) -> Answer<DoneReply> {
+    let body = body.read_as(&caller, Action::Administer, Resource::Dataset(&name)).await?;
+    let dataset = dataset(&shared.node, &name)?;
+    let (request, site): (FailureRequest, _) = (read_json(&body)?, super::new_name(&site)?);
+    let FailureRequest { generation, reason, needs_dump } = request;
+    tracing::warn!(dataset = name, site = %site, reason, needs_dump, "a site cannot go on");
+    let generation = Generation(generation);
+    commit(&dataset, SiteOperation::Fail { site, generation, reason, needs_dump }).await?;
+    Ok(Json(DoneReply {}))
+}
+
+/// Pauses a site: it is sent nothing until it goes on, and history is held for it.
+#[utoipa::path(post, operation_id = "pause_site",
+    path = "/v1/datasets/{dataset}/sites/{site}/pause", tag = "sites",
+    params(("dataset" = String, Path, description = "Name of the dataset"),
+           ("site" = String, Path, description = "Name of the site")),
+    responses((status = 200, body = DoneReply),
+              (status = 404, description = "`unknown_dataset`, `unknown_site`", body = Problem),
+              (status = 409, description = "`wrong_state`", body = Problem)))]
+pub(super) async fn pause(
+    caller: Caller,
+    State(shared): State<Shared>,
+    Path(named): Path<(String, String)>,
+) -> Answer<DoneReply> {
+    operate(&caller, &shared, named, |site| SiteOperation::Pause { site, paused: true }).await
+}
+
+/// Lets a paused site go on.
+#[utoipa::path(post, operation_id = "unpause_site",
+    path = "/v1/datasets/{dataset}/sites/{site}/resume", tag = "sites",
+    params(("dataset" = String, Path, description = "Name of the dataset"),
+           ("site" = String, Path, description = "Name of the site")),
+    responses((status = 200, body = DoneReply),
+              (status = 404, description = "`unknown_dataset`, `unknown_site`", body = Problem),
+              (status = 409, description = "`wrong_state`", body = Problem)))]
+pub(super) async fn resume(
+    caller: Caller,
+    State(shared): State<Shared>,
+    Path(named): Path<(String, String)>,
+) -> Answer<DoneReply> {
+    operate(&caller, &shared, named, |site| SiteOperation::Pause { site, paused: false }).await
+}
+
+/// Removes a site: no history is held for it, and it needs a dump to come back.
+#[utoipa::path(delete, operation_id = "remove_site",
+    path = "/v1/datasets/{dataset}/sites/{site}", tag = "sites",
+    params(("dataset" = String, Path, description = "Name of the dataset"),
+           ("site" = String, Path, description = "Name of the site")),
+    responses((status = 200, body = DoneReply),
+              (status = 404, description = "`unknown_dataset`, `unknown_site`", body = Problem)))]
+pub(super) async fn remove(
+    caller: Caller,
+    State(shared): State<Shared>,
+    Path(named): Path<(String, String)>,
+) -> Answer<DoneReply> {
+    operate(&caller, &shared, named, |site| SiteOperation::Remove { site }).await
+}
+
+async fn operate(
+    caller: &Caller,
+    shared: &Shared,
+    (name, site): (String, String),
+    operation: impl FnOnce(Name) -> SiteOperation,
+) -> Answer<DoneReply> {
+    caller.may(Action::Administer, Resource::Dataset(&name))?;
+    let dataset = dataset(&shared.node, &name)?;
+    let site = super::new_name(&site)?;
+    commit(&dataset, operation(site)).await?;
+    still_there(&dataset)?;
+    Ok(Json(DoneReply {}))
+}

@@ -1,0 +1,193 @@
+//! Feeds of sites: which of them follow the log now, and how much they were sent; and what a feed
+//! of a site leaves out.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use instep_model::commit::Record;
+use instep_model::name::Name;
+use instep_model::owner::Refusal;
+use instep_model::position::Position;
+use instep_model::registration::Generation;
+use instep_model::reserved;
+use instep_model::site::{self, Scope, SiteError, SiteState};
+use instep_node::{Dataset, FollowedCommit};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::dumps::Dumps;
+use crate::problem::Problem;
+
+/// Interval at which a site hears up to where it is complete while others' commits pass.
+const PASSED: Duration = Duration::from_secs(1);
+
+/// Feeds that are open.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SiteFeeds(Arc<Mutex<BTreeMap<(Name, String), FeedStatus>>>);
+
+/// State of an open feed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FeedStatus {
+    pub(crate) generation: Generation,
+    pub(crate) sent: Position,
+    /// Tells feeds of one registration apart.
+    id: Uuid,
+}
+
+impl SiteFeeds {
+    /// The feed of a site.
+    pub(crate) fn get(&self, dataset: &Name, site: &str) -> Option<FeedStatus> {
+        self.lock().get(&(dataset.clone(), site.to_owned())).copied()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<(Name, String), FeedStatus>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The reader of a feed that is a site.
+pub(in crate::api) struct SiteReader {
+    feeds: SiteFeeds,
+    of: (Name, String),
+    id: Uuid,
+    generation: Generation,
+    scope: Scope,
+    /// Newest commit that was left out and not told of.
+    passed: Option<Position>,
+    told: Instant,
+    dumps: Dumps,
+    pub(in crate::api) wanted: watch::Receiver<u64>,
+    asked: Vec<Uuid>,
+}
+
+impl SiteReader {
+    /// The reader of a registration, from its position on.
+    ///
+    /// # Errors
+    /// [`Problem`] `unknown_site`, `fenced`, `dump_required`.
+    pub(in crate::api) fn new(
+        dataset: &Dataset,
+        (name, generation): (&str, Generation),
+        (feeds, dumps): (SiteFeeds, Dumps),
+    ) -> Result<(Self, Position), Problem> {
+        let (scope, _, cursor) = look(dataset, name, generation)?;
+        let (of, id) = ((dataset.name().clone(), name.to_owned()), Uuid::now_v7());
+        let status = FeedStatus { generation, sent: cursor, id };
+        feeds.lock().insert(of.clone(), status);
+        let mut wanted = dumps.changes();
+        wanted.mark_changed();
+        let told = Instant::now();
+        let (passed, asked) = (None, vec![]);
+        Ok((Self { feeds, of, id, generation, scope, passed, told, dumps, wanted, asked }, cursor))
+    }
+
+    /// Checks that the registration is the newest, and that history is held for it.
+    ///
+    /// # Errors
+    /// As [`SiteReader::new`].
+    pub(in crate::api) fn check(&self, dataset: &Dataset) -> Result<SiteState, Problem> {
+        look(dataset, &self.of.1, self.generation).map(|(_, state, _)| state)
+    }
+
+    /// Leaves out what the site does not follow; returns whether anything is left.
+    pub(in crate::api) fn take(&mut self, commit: &mut FollowedCommit) -> bool {
+        let is_ours = |record: &Record| match record {
+            Record::Put { table, .. }
+            | Record::Delete { table, .. }
+            | Record::CreateTable { table, .. }
+            | Record::DropTable { table } => reserved::is_name(table.as_str()),
+            Record::Append { .. } | Record::CreateJournal { .. } | Record::Mail(_) => false,
+        };
+        // A commit that is nothing but the records of sites moves no site: that would never end.
+        let is_increment = !commit.records.iter().all(is_ours);
+        commit.records.retain(|record| match record {
+            Record::Put { table, .. }
+            | Record::Delete { table, .. }
+            | Record::CreateTable { table, .. }
+            | Record::DropTable { table } => self.scope.has_table(table),
+            Record::Append { journal, .. } | Record::CreateJournal { journal } => {
+                self.scope.has_journal(journal)
+            }
+            Record::Mail(_) => false,
+        });
+        let is_told = !commit.records.is_empty();
+        if is_told {
+            self.passed = None;
+        } else if is_increment {
+            self.passed = Some(commit.position);
+        }
+        is_told
+    }
+
+    /// The position to tell because of what was left out, once it is time (I29).
+    pub(in crate::api) fn passed(&mut self) -> Option<Position> {
+        self.passed.as_ref()?;
+        if self.told.elapsed() < PASSED {
+            return None;
+        }
+        self.told = Instant::now();
+        self.passed.take()
+    }
+
+    /// Time until [`SiteReader::passed`] has something to tell.
+    pub(in crate::api) fn patience(&self) -> Option<Duration> {
+        self.passed.map(|_| PASSED.saturating_sub(self.told.elapsed()))
+    }
+
+    /// Notes what was sent.
+    pub(in crate::api) fn sent(&mut self, position: Position) {
+        self.told = Instant::now();
+        if let Some(feed) = self.feeds.lock().get_mut(&self.of).filter(|feed| feed.id == self.id) {
+            feed.sent = position;
+        }
+    }
+
+    /// True when dumps may be wanted that it was not asked for.
+    pub(in crate::api) fn may_give(&self) -> bool {
+        self.wanted.has_changed().unwrap_or_default()
+    }
+
+    /// Dumps that the site is to give, and has not been asked for.
+    pub(in crate::api) fn dumps(&mut self) -> Vec<Uuid> {
+        self.wanted.mark_unchanged();
+        let Ok(name) = Name::new(&self.of.1) else { return vec![] };
+        let mut wanted = self.dumps.wanted_of(&self.of.0, &name);
+        wanted.retain(|id| !self.asked.contains(id));
+        self.asked.extend(&wanted);
+        wanted
+    }
+}
+
+impl Drop for SiteReader {
+    fn drop(&mut self) {
+        let mut feeds = self.feeds.lock();
+        if feeds.get(&self.of).is_some_and(|feed| feed.id == self.id) {
+            feeds.remove(&self.of);
+        }
+    }
+}
+
+fn look(
+    dataset: &Dataset,
+    name: &str,
+    generation: Generation,
+) -> Result<(Scope, SiteState, Position), Problem> {
+    let refuse = |error| {
+        let site = super::super::new_name(name)?;
+        Err(Problem::from(Refusal::Site { site, error }))
+    };
+    let Some(site) = site::site(&dataset.state(), name) else {
+        return refuse(SiteError::Unknown);
+    };
+    if site.generation != generation {
+        return refuse(SiteError::Fenced { newest: site.generation });
+    }
+    match site.state {
+        SiteState::Evicted => {
+            let reason = site.reason.unwrap_or_else(|| "it was evicted".into());
+            refuse(SiteError::DumpRequired(reason))
+        }
+        state => Ok((site.scope, state, site.cursor)),
+    }
+}
