@@ -4,6 +4,7 @@ openapi.py URL KEY - every check is a line `ok NAME` or `not ok NAME: REASON`. W
 WRITE_EXAMPLES=crates/server/src/api/examples.json the answers become the examples of the document.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -19,10 +20,12 @@ URL, KEY = sys.argv[1:3]
 METHODS = ("get", "put", "post", "delete")
 
 
-def send(method, path, body=None, key=KEY, accept="*/*", lines=0):
+def send(method, path, body=None, key=KEY, accept="*/*", lines=0, digest=None):
     """Answers (status, content type, body); of a stream the first lines."""
-    data = None if body is None else json.dumps(body).encode()
+    data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
     headers = {"accept": accept, **({"authorization": f"Bearer {key}"} if key else {})}
+    if digest:
+        headers["instep-sha256"] = digest
     request = urllib.request.Request(URL + path, data, headers, method=method.upper())
     try:
         answer = urllib.request.urlopen(request, timeout=10)
@@ -122,8 +125,8 @@ calls, sent_examples, answers = [], set(), {}
 
 
 def bodies(name):
-    """The examples of an operation's body, by their names."""
-    content = operations[name][2]["requestBody"]["content"]["application/json"]
+    """The examples of an operation's body, by their names; of one that is not JSON none."""
+    content = operations[name][2]["requestBody"]["content"].get("application/json", {"examples": {}})
     return {one: example["value"] for one, example in content["examples"].items()}
 
 
@@ -194,7 +197,7 @@ def call(name, names=(), body=None, query="", wanted=None, lines=0, **more):
         jsonschema.Draft202012Validator(whole).validate(reply)
     except jsonschema.ValidationError as error:
         raise AssertionError(f"{name}: {error.json_path}: {error.message}") from error
-    if "requestBody" in operation and status < 300 and body is not None:
+    if "requestBody" in operation and status < 300 and isinstance(body, dict):
         sent = operation["requestBody"]["content"]["application/json"]["schema"]
         jsonschema.Draft202012Validator({**strict(sent), "components": document["components"]}).validate(body)
     return reply
@@ -270,6 +273,42 @@ def mail():
     call("show_mail", ["post"])
 
 
+def sites():
+    site = call("register_site", ["post", "node1"], example("register_site", "at_the_beginning"))
+    generation, position = site["generation"], call("show_dataset", ["post"])["position"]
+    call("register_site", ["post", "node2"], example("register_site", "where_it_stood", position=position), wanted=409)
+    call("register_site", ["post", "Node"], example("register_site", "at_the_beginning"), wanted=400)
+    call("acknowledge_site", ["post", "node1"], example("acknowledge_site", "position", generation=generation, position=position))
+    call("acknowledge_site", ["post", "node1"], example("acknowledge_site", "position", generation=1, position=position), wanted=409)
+    call("acknowledge_site", ["post", "none"], example("acknowledge_site", "position", position=position), wanted=404)
+    dump = call("register_site", ["post", "node2"], example("register_site", "with_a_dump"))
+    known = ["post", dump["dump"]]
+    call("get_chunk", [*known, 0])
+    call("get_chunk", [*known, 1], wanted=416)
+    call("show_dump", known)
+    call("show_dump", ["post", "none"], wanted=404)
+    call("begin_dump", ["post", "node2"], query=f"?generation={dump['generation']}")
+    call("fail_site", ["post", "node2"], example("fail_site", "record", generation=dump["generation"]))
+    said, query = hashlib.sha256(b"some").hexdigest(), f"?generation={generation}"
+    dump = call("register_site", ["post", "node3"], {"start": "dump", "source": "node1"})["dump"]
+    call("put_chunk", ["post", dump, 0], b"some", query=query + "&kind=file", digest=said)
+    call("put_chunk", ["post", dump, 0], b"none", query=query + "&kind=file", digest=said, wanted=409)
+    end = example("complete_dump", "end", position=position, sha256=said)
+    call("complete_dump", ["post", dump], end, query=query)
+    call("register_site", ["post", "node3"], example("register_site", "where_it_stood", position=position))
+    # What is complete is shared; a dump of other tables is another one.
+    some = {"tables": ["items"]}
+    generation = call("register_site", ["post", "node1"], {"start": "beginning", **some})["generation"]
+    dump = call("register_site", ["post", "node4"], {"start": "dump", "source": "node1", **some})["dump"]
+    call("fail_dump", ["post", dump], example("fail_dump", "reason"), query=f"?generation={generation}")
+    call("get_chunk", ["post", dump, 0], wanted=410)
+    call("pause_site", ["post", "node1"])
+    call("list_sites", ["post"])
+    call("unpause_site", ["post", "node1"])
+    call("remove_site", ["post", "node1"])
+    call("remove_site", ["post", "node1"], wanted=404)
+
+
 @check("every operation answers as the document says, and with nothing that it does not say")
 def _():
     for name in ("healthz", "readyz"):
@@ -340,6 +379,7 @@ def _():
     call("drop_table", ["store", "items"])
     call("drop_table", ["store", "items"], wanted=404)
     mail()
+    sites()
     commit_each(call("show_dataset", ["post"])["position"])
     call("remove_dataset", ["store"])
     call("remove_dataset", ["store"], wanted=404)
@@ -360,11 +400,17 @@ if "WRITE_EXAMPLES" in os.environ:
 
 @check("a body may contain what the document says, and nothing else")
 def _():
-    names = {"dataset": "post", "table": "t", "queue": "mail", "server": "7", "topic": "room:1"}
+    registered = {"start": "beginning"}
+    generation = send("post", "/v1/datasets/post/sites/node1", registered)[2]["generation"]
+    dump = send("post", "/v1/datasets/post/sites/node2", {"start": "dump", "source": "node1"})[2]["dump"]
+    names = {"dataset": "post", "table": "t", "queue": "mail", "server": "7", "topic": "room:1", "site": "node1", "dump": dump}
     for name, (method, path, operation) in operations.items():
-        if "requestBody" not in operation:
+        content = operation.get("requestBody", {"content": {}})["content"].get("application/json")
+        if not content:
             continue
-        schema = resolve(operation["requestBody"]["content"]["application/json"]["schema"])
+        if "{dump}" in path:
+            path += f"?generation={generation}"
+        schema = resolve(content["schema"])
         schema = resolve(schema.get("oneOf", [schema])[0])
         described = set(schema["properties"])
         path = re.sub(r"{(\w+)}", lambda found: urllib.parse.quote(names[found[1]]), path)

@@ -1,5 +1,5 @@
-//! Every limit of Instep, in one file (law 6), those of tokens, mail, sites and many datasets beside
-//! it. Units are in the names; sizes are bytes.
+//! Every limit of Instep, in one file (law 6), those of tokens, mail, sites and many datasets
+//! beside it. Units are in the names; sizes are bytes.
 //!
 //! A limit that an operator may change is the default of a configuration key with the same name.
 

@@ -1,5 +1,5 @@
-//! Reserved names: topics, events and tables of the server itself. One list for every publisher: HTTP,
-//! sockets, TCP, long-poll, the Janus wire, applications, and the events of views.
+//! Reserved names: topics, events and tables of the server itself. One list for every publisher:
+//! HTTP, sockets, TCP, long-poll, the Janus wire, applications, and the events of views.
 
 /// Beginnings of events that belong to the protocol. `phx_close` would end the channels of all
 /// subscribers, `chan_reply_7` would pass for the reply to request 7.

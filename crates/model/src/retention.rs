@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use crate::limits;
 use crate::position::Revision;
 
-/// Retention limits of history, or what a reader has of it before it. Entries older than the time, or beyond the bytes, may go; a
-/// snapshot always covers what goes.
+/// Retention limits of history, or the history behind a reader. Entries older than the time, or
+/// beyond the bytes, may go; a snapshot always covers what goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keep {
     /// Bytes of entries.

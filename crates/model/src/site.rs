@@ -13,8 +13,8 @@
 //! | any but evicted | evicted | a fault that only a dump mends, or history beyond what is held |
 //! | catching up, live, failed | paused, and back | an operator |
 //!
-//! The row says everything: the log, snapshots, views and readers of the table need to know nothing
-//! of sites. Only [`decide`] changes it, for an operation that its dataset takes from its own server.
+//! The row says everything: the log, snapshots, views and readers of the table need to know
+//! nothing of sites. Only [`decide`] changes it, for an operation that its own server proposes.
 
 use std::collections::BTreeSet;
 
@@ -100,9 +100,9 @@ pub enum SiteOperation {
     Register {
         /// The site.
         site: Name,
-        /// What it follows.
+        /// The tables and journals that it follows.
         scope: Scope,
-        /// Where it begins.
+        /// Its beginning.
         start: Start,
     },
     /// The dump of a site has begun.
@@ -172,7 +172,7 @@ pub enum Start {
         /// History is held from here on for a dump of it that is on its way, and shared.
         since: Option<Position>,
     },
-    /// Where it stood.
+    /// At the position where it stood.
     Resume {
         /// Position in the site's own store, which is the truth; none: the cursor is.
         position: Option<Position>,

@@ -6,7 +6,7 @@
 //! | growing | complete | the end, whose number of bytes and digest are those of the chunks |
 //! | waiting, growing | failed | its source, its silence, a full spool, a source that left |
 //!
-//! Sites that ask for a dump of a source that is on its way share it. A dump goes when nobody has
+//! Sites that ask for a dump of a source that is on its way share it. A dump goes when no site has
 //! read it for a while, and all of them when the server starts: who waited for one asks again.
 
 use std::collections::BTreeMap;
@@ -330,7 +330,7 @@ impl Dumps {
         Ok(())
     }
 
-    /// Fails what is silent, and forgets what nobody reads.
+    /// Fails dumps of silent sources, and forgets unread ones.
     fn sweep(&self) {
         let mut all = self.lock();
         let mut changed = false;

@@ -33,6 +33,9 @@ fn every_documented_path_and_method_is_served() {
             .replace("{queue}", "q")
             .replace("{message}", "1")
             .replace("{server}", "s")
+            .replace("{site}", "s")
+            .replace("{dump}", "0192f0c1a2b37c4d8e5f60718293a4b5")
+            .replace("{chunk}", "0")
             .replace("{id}", "0-1");
         assert!(!address.contains('{'), "say what stands for the parameter of {path}");
         if address.contains("/events") {

@@ -38,6 +38,7 @@ mod running;
 mod serving;
 mod shims;
 mod shoppers;
+mod sites;
 mod stuck;
 mod supervised;
 mod terminal;

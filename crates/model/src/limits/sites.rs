@@ -10,7 +10,7 @@ pub const SITE_NAMES: usize = 256;
 pub const SITE_LIVE_ENTRIES: u64 = 1_000;
 /// A live site that is more entries behind than this catches up again.
 pub const SITE_BEHIND_ENTRIES: u64 = 10_000;
-/// Bytes of history that are held for sites beyond what is kept for everyone.
+/// Bytes of history that are held for sites beyond what is kept for all readers.
 pub const SITE_HOLD_BYTES: u64 = 4 * 1024 * 1024 * 1024;
 /// Age of history that is held for sites, in hours.
 pub const SITE_HOLD_HOURS: u64 = 14 * 24;

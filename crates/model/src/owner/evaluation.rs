@@ -1,6 +1,6 @@
 //! From operations to records: reads through the batch before it, writes into an overlay.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -10,6 +10,7 @@ use serde_json::Value;
 mod conditions;
 mod mail;
 mod mail_overlay;
+mod overlay;
 mod site;
 
 use super::{Excess, JsonType, Refusal};
@@ -23,40 +24,7 @@ use crate::reserved;
 use crate::row::{Fields, Row, merge};
 use crate::state::State;
 use conditions::{Conditions, Unmet};
-use mail_overlay::MailOverlay;
-
-/// Overlay of changes by commits that are not durable yet.
-#[derive(Debug, Default)]
-pub(super) struct Overlay {
-    /// Tables created, or dropped (`None`).
-    tables: BTreeMap<Name, Option<TableOptions>>,
-    /// Tables whose rows in the state do not count any more.
-    cleared: BTreeSet<Name>,
-    rows: BTreeMap<(Name, Key), Option<Row>>,
-    /// Ordinal of each touched journal's newest record.
-    journals: BTreeMap<Name, u64>,
-    letters: MailOverlay,
-}
-
-impl Overlay {
-    /// Puts a later overlay on top.
-    pub(super) fn merge(&mut self, later: Self) {
-        if !later.cleared.is_empty() {
-            self.rows.retain(|(table, _), _| !later.cleared.contains(table));
-        }
-        self.tables.extend(later.tables);
-        self.cleared.extend(later.cleared);
-        self.rows.extend(later.rows);
-        self.journals.extend(later.journals);
-        self.letters = later.letters;
-    }
-
-    /// Gives up the overlay of a commit that is not to be.
-    pub(super) fn undo(&mut self, mut later: Self) {
-        later.letters.undo();
-        self.letters = later.letters;
-    }
-}
+pub(super) use overlay::Overlay;
 
 /// Context of an evaluation: its inputs besides what it reads.
 #[derive(Clone, Copy)]

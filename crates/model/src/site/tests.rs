@@ -100,7 +100,7 @@ fn pol_05_pol_06_a_dump_comes_from_a_site_that_applies_the_log_and_from_no_other
     world.register("master", Start::Head).unwrap();
     let bad = |refused: Result<Site, SiteError>| matches!(refused, Err(SiteError::BadSource(..)));
 
-    assert!(bad(world.dump("node1", "node1")) && bad(world.dump("node1", "nobody")));
+    assert!(bad(world.dump("node1", "node1")) && bad(world.dump("node1", "unknown")));
     let node1 = world.dump("node1", "master").unwrap();
     assert_eq!(node1.state, SiteState::Reserved);
     assert!(bad(world.dump("node2", "node1")), "it has nothing yet");

@@ -61,8 +61,8 @@ pub(super) struct ChangesQuery {
     params(("dataset" = String, Path, description = "Name of the dataset"), ChangesQuery),
     responses(
         (status = 200, description = "Lines or events {position, time_ms, records}, and \
-         {bookmark: position} when nothing new came for a while; for a site also {dump: {id}}: it is \
-         to give a dump",
+         {bookmark: position} when nothing new came for a while; for a site also \
+         {dump: {id}}: it is to give a dump",
          content_type = "application/x-ndjson", body = String),
         (status = 400, description = "`bad_position`", body = Problem),
         (status = 404, description = "`unknown_dataset`, `unknown_site`", body = Problem),

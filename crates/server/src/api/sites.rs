@@ -278,8 +278,8 @@ async fn commit(dataset: &Dataset, operation: SiteOperation) -> Result<(), Probl
     Ok(())
 }
 
-/// Acknowledges everything up to a position: it is applied at the site, durably. An earlier position
-/// than the site's changes nothing.
+/// Acknowledges everything up to a position: it is applied at the site, durably. A position before
+/// the site's own changes nothing.
 #[utoipa::path(post, operation_id = "acknowledge_site",
     path = "/v1/datasets/{dataset}/sites/{site}/ack", tag = "sites",
     params(("dataset" = String, Path, description = "Name of the dataset"),

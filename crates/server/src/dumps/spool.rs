@@ -22,7 +22,7 @@ pub(super) struct Chunk {
     pub(super) digest: [u8; 32],
 }
 
-/// What the chunks so far add up to.
+/// Sum of the chunks so far.
 #[derive(Clone)]
 pub(super) struct Tally {
     pub(super) chunks: Vec<Chunk>,

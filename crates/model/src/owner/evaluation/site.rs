@@ -44,7 +44,7 @@ impl Evaluation<'_> {
         }
     }
 
-    /// A row of the table of sites. One that is no site's is a fault of the log, and as good as none.
+    /// A row of the table of sites. One that does not read is as good as none.
     fn site(&self, table: &Name, key: &Key) -> Result<Option<Site>, Refusal> {
         let row = self.row(table, key)?;
         Ok(row.and_then(|row| Site::from_bytes(row.as_bytes())))

@@ -138,7 +138,7 @@ async fn give_tables(shared: &Shared, dataset: &Dataset, id: Uuid, scope: Scope)
     let write = move || {
         if let Err(error) = write_tables(&dumps, (&name, id), (&state, position), &scope) {
             tracing::warn!(dataset = %name, %error, "a dump was not given");
-            // A dump that is gone has nobody who would be told.
+            // The failure of a dump that is gone concerns no site.
             let _ = dumps.fail(&name, id, error.to_string());
         }
     };
@@ -233,7 +233,6 @@ pub(in crate::api) async fn get_chunk(
            ("chunk" = usize, Path, description = "Number of the chunk, from 0"), ChunkQuery),
     request_body(content = String, content_type = "application/octet-stream"),
     responses((status = 200, body = DoneReply),
-              (status = 400, description = "`bad_chunk`", body = Problem),
               (status = 404, description = "`unknown_dataset`, `unknown_dump`", body = Problem),
               (status = 409, description = "`bad_chunk`, `fenced`", body = Problem),
               (status = 410, description = "`dump_failed`", body = Problem),
@@ -250,11 +249,10 @@ pub(in crate::api) async fn put_chunk(
     let dataset = dataset(&shared.node, &name)?;
     let id = source_of(&shared, &dataset, &dump, generation)?;
     let given = headers.get(DIGEST).and_then(|value| value.to_str().ok()).and_then(from_hex);
-    let digest = given.ok_or_else(|| {
-        Problem::bad_request("bad_chunk", "the header instep-sha256: 64 hex digits are wanted")
-    })?;
+    let bad = |detail: &str| Problem::new(StatusCode::CONFLICT, "bad_chunk", detail);
+    let digest = given.ok_or_else(|| bad("the header instep-sha256: 64 hex digits are wanted"))?;
     if body.is_empty() {
-        return Err(Problem::bad_request("bad_chunk", "the body: a chunk has at least one byte"));
+        return Err(bad("the body: a chunk has at least one byte"));
     }
     let (dumps, of) = (shared.dumps.clone(), dataset.name().clone());
     let put = move || {
