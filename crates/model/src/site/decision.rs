@@ -256,7 +256,8 @@ impl Site {
     }
 
     fn fall(self, state: SiteState, reason: &str, moment: Moment<'_>) -> Self {
-        let end = reason.floor_char_boundary(limits::SITE_REASON_BYTES);
+        let most = reason.len().min(limits::SITE_REASON_BYTES);
+        let end = (0..=most).rev().find(|at| reason.is_char_boundary(*at)).unwrap_or_default();
         let reason = Some(reason[..end].to_owned());
         Self { state, reason, changed_ms: moment.now_ms, ..self }
     }
