@@ -14,6 +14,7 @@ mod acceptor;
 mod certificates;
 mod counter;
 mod counts;
+mod descriptors;
 mod door;
 mod driver;
 mod http;
@@ -36,6 +37,10 @@ mod wall_clock;
 
 pub use certificates::{CertificateError, Certificates, TlsCounts};
 pub use counts::{Counts, DoorKind};
+pub use descriptors::{
+    NoDescriptors, check_descriptors, check_free_descriptors, grow_descriptor_table,
+    raise_descriptor_limit, warn_of_few_descriptors,
+};
 pub use door::Door;
 pub use http::Http;
 pub use http::admission::{page_of, shown_in as shown};
@@ -46,7 +51,7 @@ pub use http::socket::Peer;
 pub use http::workers::{HttpWorkers, Serving};
 pub use http::{event_stream, events, longpoll, websocket};
 pub use instep_protocol::janus::session::Options as JanusOptions;
-pub use listen::{grow_descriptor_table, listen};
+pub use listen::listen;
 pub use options::DoorOptions;
 pub use permits::NoPermit;
 pub use proxies::{Proxies, ProxiesError};

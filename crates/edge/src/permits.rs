@@ -20,7 +20,7 @@ use instep_model::limits;
 use instep_node::mail::MailError;
 use tokio::sync::Notify;
 
-use crate::listen::reserve;
+use crate::descriptors::reserve;
 use crate::options::DoorOptions;
 
 /// Kind of a permit.

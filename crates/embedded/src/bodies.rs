@@ -16,7 +16,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, params};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::real::{DIRECTORY_MODE, FILE_MODE, regular_or_none};
+use crate::real::{Counted, DIRECTORY_MODE, FILE_MODE, regular_or_none};
 
 mod inspection;
 
@@ -35,6 +35,8 @@ const CHECKPOINT_PAGES: u32 = 4_096;
 const SPARE_PAGES: i64 = 1_024;
 /// A write that removes bodies gives back the room of those, or of so many pages if that is more.
 const SHRUNK_PAGES: i64 = 4_096;
+/// Files that a connection has open.
+const CONNECTION_FILES: usize = 2;
 /// Statements that a connection keeps prepared.
 const STATEMENTS: usize = 8;
 /// Memory for pages of a connection, in KiB: the inner pages of ten million bodies take half of it,
@@ -97,10 +99,16 @@ pub enum Found {
 pub struct BodyFile {
     file: PathBuf,
     /// One writes, one reads: a reader does not wait for a flush.
-    writer: Mutex<Option<Connection>>,
-    reader: Mutex<Option<Connection>>,
+    writer: Mutex<Option<Opened>>,
+    reader: Mutex<Option<Opened>>,
     /// The file was there.
     made: AtomicBool,
+}
+
+/// A connection, with the descriptors of its file and its write-ahead log.
+struct Opened {
+    connection: Connection,
+    _counted: Counted,
 }
 
 impl BodyFile {
@@ -194,7 +202,7 @@ impl BodyFile {
 
     fn with<T>(
         &self,
-        connection: &Mutex<Option<Connection>>,
+        connection: &Mutex<Option<Opened>>,
         work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
     ) -> Result<T, BodyError> {
         let mut slot = connection.lock().unwrap_or_else(PoisonError::into_inner);
@@ -204,12 +212,13 @@ impl BodyFile {
         }
         let worked = match slot.take() {
             Some(open) => Ok(open),
-            None => open(&self.file),
+            None => open(&self.file)
+                .map(|connection| Opened { connection, _counted: Counted::new(CONNECTION_FILES) }),
         };
         let worked = worked.and_then(|open| {
             self.made.store(true, Ordering::Relaxed);
             let failed = |error| BodyError::Database { file: self.file.clone(), error };
-            work(slot.insert(open)).map_err(failed)
+            work(&mut slot.insert(open).connection).map_err(failed)
         });
         worked.inspect_err(|error| {
             if error.is_damage() {
@@ -260,7 +269,7 @@ impl BodyFile {
     }
 
     /// Closes the file; it stays closed as long as the answer is held. It may be made anew then.
-    fn close(&self) -> [MutexGuard<'_, Option<Connection>>; 2] {
+    fn close(&self) -> [MutexGuard<'_, Option<Opened>>; 2] {
         let mut slots = [&self.writer, &self.reader]
             .map(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner));
         slots.iter_mut().for_each(|slot| drop(slot.take()));

@@ -10,7 +10,12 @@ use std::time::UNIX_EPOCH;
 
 use instep_model::disk::{Access, Disk, DiskFile, DiskLock, Sharing};
 
+mod open_files;
 mod reserve;
+
+pub(crate) use self::open_files::Counted;
+pub use self::open_files::descriptors;
+
 /// Mode of a file: its owner reads and writes it.
 pub const FILE_MODE: u32 = 0o600;
 /// Mode of a directory: its owner enters it.
@@ -25,7 +30,7 @@ impl Disk for RealDisk {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true).mode(FILE_MODE);
         let file = reserve::with(|| options.open(path))?;
-        Ok(Box::new(RealFile { file, _refill: Refill }))
+        Ok(Box::new(RealFile::new(file)))
     }
 
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn DiskFile>> {
@@ -38,7 +43,7 @@ impl Disk for RealDisk {
             Access::Read => options.open(path),
             Access::Write => reserve::with(|| options.open(path)),
         }?;
-        Ok(Box::new(RealFile { file, _refill: Refill }))
+        Ok(Box::new(RealFile::new(file)))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -110,7 +115,8 @@ impl Disk for RealDisk {
             Sharing::Shared => File::open(path)?,
         };
         locked(&file, sharing)?;
-        Ok(Box::new(RealLock { _file: file, _directory: directory }))
+        let counted = Counted::new(1 + usize::from(directory.is_some()));
+        Ok(Box::new(RealLock { _file: file, _directory: directory, _counted: counted }))
     }
 }
 
@@ -184,6 +190,13 @@ struct RealFile {
     file: File,
     /// Dropped behind the file.
     _refill: Refill,
+    _counted: Counted,
+}
+
+impl RealFile {
+    fn new(file: File) -> Self {
+        Self { file, _refill: Refill, _counted: Counted::new(1) }
+    }
 }
 
 /// Puts the descriptor that was just closed back into the reserve, if that has given one.
@@ -217,6 +230,7 @@ impl DiskFile for RealFile {
 struct RealLock {
     _file: File,
     _directory: Option<File>,
+    _counted: Counted,
 }
 
 impl DiskLock for RealLock {}

@@ -175,6 +175,7 @@ impl From<StartError> for Failure {
             | StartError::Foreign { .. }
             | StartError::Directory { .. }
             | StartError::Empty { .. }
+            | StartError::Descriptors { .. }
             | StartError::Node(_) => Self::Storage(text),
         }
     }

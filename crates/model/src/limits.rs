@@ -263,6 +263,8 @@ pub const KEPT_DESCRIPTORS: u64 = 256;
 pub const KEPT_DESCRIPTORS_FROM: u64 = 128;
 /// They are at most one in so many.
 pub const KEPT_DESCRIPTORS_PART: u64 = 8;
+/// Descriptors that a server raises its own limit to, where the system allows so many.
+pub const DESCRIPTORS_MOST: u64 = 1_048_576;
 /// Descriptors that the table of a server's process has room for from the start.
 pub const DESCRIPTOR_TABLE: u64 = 65_536;
 /// Largest file of keys or of public keys that is read.

@@ -8,7 +8,11 @@ fn what_a_stranger_can_cost_is_what_the_document_says() {
     let document = std::fs::read_to_string(path).unwrap();
     let thousands = |number: usize| match number {
         0..1_000 => number.to_string(),
-        _ => format!("{},{:03}", number / 1_000, number % 1_000),
+        1_000..1_000_000 => format!("{},{:03}", number / 1_000, number % 1_000),
+        _ => {
+            let (millions, rest) = (number / 1_000_000, number % 1_000_000);
+            format!("{millions},{:03},{:03}", rest / 1_000, rest % 1_000)
+        }
     };
     for part in [
         format!("| one in {} of `sockets_per_address` |", limits::PULLS_PART),
@@ -20,6 +24,8 @@ fn what_a_stranger_can_cost_is_what_the_document_says() {
     let stated: Vec<(&str, String)> = vec![
         ("max_datasets", thousands(limits::NODE_DATASETS)),
         ("NODE_DATASETS_MOST", thousands(limits::NODE_DATASETS_MOST)),
+        ("DATASET_DESCRIPTORS", limits::DATASET_DESCRIPTORS.to_string()),
+        ("DESCRIPTORS_BESIDE_DATASETS", limits::DESCRIPTORS_BESIDE_DATASETS.to_string()),
         ("OWNER_THREADS", limits::OWNER_THREADS.to_string()),
         ("DELIVERY_THREADS", limits::DELIVERY_THREADS.to_string()),
         ("STORAGE_THREADS", limits::STORAGE_THREADS.to_string()),
@@ -43,6 +49,7 @@ fn what_a_stranger_can_cost_is_what_the_document_says() {
         ("EXTRA_CONNECTIONS", limits::EXTRA_CONNECTIONS.to_string()),
         ("EXTRA_MS", seconds(limits::EXTRA_MS)),
         ("KEPT_DESCRIPTORS", limits::KEPT_DESCRIPTORS.to_string()),
+        ("DESCRIPTORS_MOST", thousands(usize::try_from(limits::DESCRIPTORS_MOST).unwrap())),
         ("DESCRIPTOR_TABLE", thousands(usize::try_from(limits::DESCRIPTOR_TABLE).unwrap())),
         ("ACCEPTS_PER_TURN", limits::ACCEPTS_PER_TURN.to_string()),
         ("ACCEPT_REST_MS", format!("{} ms", limits::ACCEPT_REST_MS)),

@@ -5,6 +5,7 @@
 //! reason, tried again unless it is damaged, and can be removed. How all of them are opened at a
 //! start is in [`starting`].
 
+mod room;
 mod starting;
 mod turns;
 
@@ -30,6 +31,7 @@ use instep_node::{Dataset, Node, NodeError, Unopened, on_a_thread};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+use self::room::Room;
 use self::turns::{NoTurn, Turns};
 use crate::app::App;
 use crate::config::{Config, MailConfig};
@@ -52,6 +54,7 @@ struct Opening {
     mappings: Vec<(Name, Kind)>,
     publics: Publics,
     turns: Arc<Turns>,
+    room: Room,
     /// A dataset was opened later than at the start.
     late: Notify,
 }
@@ -92,6 +95,7 @@ impl Opener {
             tables,
             mappings: app.mappings.clone(),
             turns: Arc::default(),
+            room: Room::default(),
             late: Notify::new(),
         };
         Ok(Self(Arc::new(opening)))
@@ -112,6 +116,9 @@ impl Opener {
         if node.count() >= node.limit() {
             return Err(NodeError::TooMany { limit: node.limit() }.into());
         }
+        let room = self.0.room.take(PATIENCE);
+        let _counted =
+            room.map_err(|error| StartError::Descriptors { dataset: name.clone(), error })?;
         let made = self.make(name)?;
         let opened = self.open_made(name, node);
         let added = opened.and_then(|dataset| {
@@ -231,6 +238,10 @@ impl Opener {
             return Ok(dataset);
         }
         let waited_for = node.why_unopened(name.as_str()).is_some();
+        if !waited_for {
+            let free = instep_edge::check_free_descriptors();
+            free.map_err(|error| Problem::no_descriptors(&error))?;
+        }
         self.open(node, name).map_err(|error| match (waited_for, error) {
             (true, error) => {
                 self.note_unopened(node, name, &error);
@@ -244,6 +255,7 @@ impl Opener {
             (false, error) if error.is_full() => {
                 Problem::new(StatusCode::INSUFFICIENT_STORAGE, "storage_full", error.to_string())
             }
+            (false, StartError::Descriptors { error, .. }) => Problem::no_descriptors(&error),
             (false, error) if error.is_exhausted() => Problem::exhausted(&error),
             (false, error) => Problem::storage(&error),
         })

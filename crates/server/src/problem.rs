@@ -177,6 +177,12 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "resources_exhausted", detail)
     }
 
+    /// Descriptors that are kept for connections: a higher limit helps, or one dataset less.
+    pub(crate) fn no_descriptors(error: &instep_edge::NoDescriptors) -> Self {
+        tracing::warn!(%error, "a dataset is not made");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "resources_exhausted", error.to_string())
+    }
+
     pub(crate) fn unknown_dataset(name: &str) -> Self {
         let detail = format!("there is no dataset {name:?}");
         Self::new(StatusCode::NOT_FOUND, "unknown_dataset", detail)

@@ -69,6 +69,8 @@ impl Server {
         config.check_exposure()?;
         views::check(&config, &app)?;
         let data = |error| StartError::Data { path: config.data.clone(), error };
+        instep_edge::raise_descriptor_limit();
+        instep_edge::warn_of_few_descriptors(config.max_datasets);
         instep_edge::grow_descriptor_table();
         // What refuses comes before what leaves something behind.
         let seen = tls::state(&config.tls);

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use instep_edge::NoDescriptors;
 use instep_embedded::error::OpenError as EngineError;
 use instep_model::disk::Shortage;
 use instep_model::name::Name;
@@ -97,6 +98,14 @@ pub enum StartError {
         /// Refusal of the commit that would close it.
         refusal: Box<Refusal>,
     },
+    /// Descriptors are kept for connections.
+    #[error("dataset {dataset}: {error}")]
+    Descriptors {
+        /// The dataset.
+        dataset: Name,
+        /// Reason of the refusal.
+        error: NoDescriptors,
+    },
     /// The node is full.
     #[error(transparent)]
     Node(#[from] NodeError),
@@ -117,6 +126,7 @@ impl StartError {
             | Self::Directory { .. }
             | Self::Empty { .. }
             | Self::Table { .. }
+            | Self::Descriptors { .. }
             | Self::Node(_) => false,
         }
     }
@@ -136,6 +146,7 @@ impl StartError {
             | Self::Open { .. }
             | Self::Empty { .. }
             | Self::Foreign { .. }
+            | Self::Descriptors { .. }
             | Self::Node(_) => false,
         }
     }
@@ -149,6 +160,7 @@ impl StartError {
                 Shortage::of(error) == Some(Shortage::Resources)
             }
             Self::Table { refusal, .. } => matches!(**refusal, Refusal::ResourcesExhausted(_)),
+            Self::Descriptors { .. } => true,
             Self::Config(_)
             | Self::InUse { .. }
             | Self::Listen { .. }

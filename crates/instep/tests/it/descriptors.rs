@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 
+use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 
 use crate::running::{CONFIG, PATIENCE, Server, free_address};
@@ -163,4 +164,70 @@ fn data_is_opened_though_a_stranger_has_every_descriptor_before_it_is() {
     commits(&server);
     drop(crowd);
     server.wait_until_ready();
+}
+
+fn datasets(server: &Server) -> Vec<Value> {
+    let (status, body) = server.request("GET", "/v1/datasets");
+    assert_eq!(status, 200, "{body}");
+    serde_json::from_str::<Value>(&body).unwrap().as_array().unwrap().clone()
+}
+
+fn is_served(server: &Server) -> bool {
+    server.ask_anonymously("GET", "/healthz", "").0 == 200
+}
+
+#[test]
+fn datasets_leave_descriptors_to_connections_and_say_so_when_made_and_at_a_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let shell = |limit| (format!("ulimit -n {limit}"), "127.0.0.1:0");
+    let serve = |limit| {
+        let (before, address) = shell(limit);
+        Server::serve_by_shell(directory.path(), CONFIG, (&before, address))
+    };
+    let mut server = serve(2 * FEW);
+    server.wait_until_ready();
+    let make = |number| server.request("PUT", &format!("/v1/datasets/more-{number}"));
+
+    let refused = (0..FEW).map(make).find(|(status, _)| *status != 200).unwrap();
+    let problem: Value = serde_json::from_str(&refused.1).unwrap();
+    assert_eq!((refused.0, &problem["code"]), (503, &"resources_exhausted".into()));
+    for said in ["400 descriptors", "ulimit -n"] {
+        assert!(refused.1.contains(said), "{}", refused.1);
+    }
+    let made = datasets(&server).len();
+    assert!(made > FEW / 2 / 3, "{made} datasets");
+    assert!(is_served(&server));
+    commits(&server);
+    assert_eq!(server.request("DELETE", "/v1/datasets/more-0").0, 204);
+    assert_eq!(server.request("PUT", "/v1/datasets/more-0").0, 200, "another has its place");
+    assert_eq!(server.signal("-TERM"), Some(0));
+
+    let server = serve(FEW);
+    let unopened = || -> Vec<Value> {
+        datasets(&server).into_iter().filter(|of| of["state"] == "unopened").collect()
+    };
+    until("what fits is open", || server.request("GET", "/v1/datasets").0 == 200);
+    assert_eq!(datasets(&server).len(), made);
+    assert!(is_served(&server), "connections have what datasets leave");
+    commits(&server);
+    let left = unopened();
+    assert!(left.len() >= made - FEW / 2 / 3, "{} of {made} do not fit", left.len());
+    for dataset in left {
+        let reason = dataset["reason"].as_str().unwrap();
+        assert!(reason.contains("200 descriptors") && reason.contains("ulimit -n"), "{reason}");
+    }
+}
+
+#[test]
+fn a_server_takes_as_many_descriptors_as_the_system_allows_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let limit = format!("ulimit -Sn {FEW}");
+    let server = Server::serve_by_shell(directory.path(), CONFIG, (&limit, "127.0.0.1:0"));
+    server.wait_until_ready();
+
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", server.process())).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let [soft, hard] = [3, 4].map(|word| line.split_whitespace().nth(word).unwrap());
+    assert_eq!(soft, hard);
+    assert_ne!(soft, FEW.to_string());
 }

@@ -2,8 +2,14 @@
 
 /// Datasets on one node.
 pub const NODE_DATASETS: usize = 1_024;
-/// The most that an operator may allow: each has three descriptors, and a directory of its own.
+/// The most that an operator may allow: each has [`DATASET_DESCRIPTORS`] and a directory.
 pub const NODE_DATASETS_MOST: usize = 4_096;
+/// Descriptors of an idle dataset: its directory, its lock, its newest segment.
+pub const DATASET_DESCRIPTORS: usize = 3;
+/// Descriptors of the process that files of datasets leave to everything else when one is opened.
+pub const DESCRIPTORS_BESIDE_DATASETS: u64 = 512;
+/// They are at most one in so many.
+pub const DESCRIPTORS_BESIDE_DATASETS_PART: u64 = 2;
 /// Threads of a node for owners of datasets: so many logs are written to at the same time.
 pub const OWNER_THREADS: usize = 128;
 /// Threads of a node for views and mail.

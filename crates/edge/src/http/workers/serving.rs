@@ -18,11 +18,11 @@ use tracing::Instrument as _;
 
 use super::HttpWorker;
 use super::requests::{Asked, Requests};
+use crate::descriptors::is_scarce;
 use crate::http::line::Line;
 use crate::http::refusal::RequestRefusal;
 use crate::http::request_id::Numbers;
 use crate::http::socket::Socket;
-use crate::listen::is_scarce;
 use crate::rates::seconds;
 
 /// A connection that has come to the door.
