@@ -17,9 +17,25 @@ pub(crate) fn claims_of(text: &str) -> Option<Fields> {
     let (_, claims, _, None) = (parts.next()?, parts.next()?, parts.next()?, parts.next()) else {
         return None;
     };
-    let claims = URL_SAFE_NO_PAD.decode(claims).ok()?;
-    match read_value(&claims, limits::CARRIED_DEPTH).ok()? {
-        Value::Object(claims) => Some(claims),
+    object(claims)
+}
+
+/// Checks the header of a token: a member that stands there twice could be read as another one
+/// elsewhere. Extensions that have to be understood (`crit`) are not known here.
+pub(crate) fn check_header(text: &str) -> Result<(), Refusal> {
+    let invalid = |problem: &str| Refusal::TokenInvalid(problem.to_owned());
+    let header = text.split('.').next().and_then(object);
+    let header = header.ok_or_else(|| invalid("its header is no JSON object of exact values"))?;
+    if header.contains_key("crit") {
+        return Err(invalid("its header asks for extensions (crit)"));
+    }
+    Ok(())
+}
+
+fn object(part: &str) -> Option<Fields> {
+    let part = URL_SAFE_NO_PAD.decode(part).ok()?;
+    match read_value(&part, limits::VALUE_DEPTH).ok()? {
+        Value::Object(fields) => Some(fields),
         _ => None,
     }
 }

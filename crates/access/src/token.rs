@@ -15,7 +15,7 @@ use instep_model::limits;
 use instep_model::row::Fields;
 use serde_json::Value;
 
-use crate::claims::{claims_of, end_ms};
+use crate::claims::{check_header, claims_of, end_ms};
 use crate::issuer::Issuer;
 use crate::principal::{Principal, token_name};
 use crate::refusal::Refusal;
@@ -85,6 +85,7 @@ impl Tokens {
         }
         let header = jsonwebtoken::decode_header(text)
             .map_err(|_| invalid("its header is no JSON, or of an algorithm that is not taken"))?;
+        check_header(text)?;
         // Read before the signature is checked, believed only afterwards.
         let claims = claims_of(text)
             .ok_or_else(|| invalid("its claims are no JSON object of exact values"))?;

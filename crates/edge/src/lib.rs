@@ -43,7 +43,7 @@ pub use descriptors::{
 };
 pub use door::Door;
 pub use http::Http;
-pub use http::admission::{page_of, shown_in as shown};
+pub use http::admission::{SHOWING, page_of, shown_in as shown};
 pub use http::line::{Held, Line};
 pub use http::refusal::RequestRefusal;
 pub use http::request_id::RequestId;

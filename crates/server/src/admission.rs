@@ -54,7 +54,9 @@ impl Admission {
         let path = request.uri().path();
         // Clients of long-poll look into the body only, and know no 503 there.
         let is_longpoll = longpoll::is_at(path);
-        self.web.check_host(request).map_err(|problem| match is_longpoll {
+        let checked = self.web.check_host(request);
+        let checked = checked.and_then(|()| Web::check_shown(request.headers()));
+        checked.map_err(|problem| match is_longpoll {
             true => longpoll::refused().into(),
             false => refused(problem),
         })?;

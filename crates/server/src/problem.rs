@@ -16,6 +16,7 @@ pub(crate) const CROWDED_RETRY_S: u64 = 10;
 
 /// Every code that an HTTP answer can carry. Each is explained in `docs/reference/errors.md`.
 pub const CODES: &[&str] = &[
+    "bad_authorization",
     "bad_chunk",
     "bad_endpoint",
     "bad_event",

@@ -4,6 +4,7 @@
 //! | a request | answer |
 //! | --- | --- |
 //! | of HTTP/1.1 without `Host`, or with two | 400 `bad_host` |
+//! | with two keys or tokens in one header | 400 `bad_authorization` |
 //! | to a name that is none of this server's | 421 `unknown_host` |
 //! | of a strange page, to `/v1` | 403 `origin_refused`, before what it shows is looked at |
 //! | `OPTIONS` of a page that comes in | 204, with what it may |
@@ -14,7 +15,7 @@ use axum::http::{HeaderMap, Method, StatusCode, Version};
 use axum::response::{IntoResponse as _, Response};
 use instep_access::names::Names;
 use instep_access::origin::{Origins, Page};
-use instep_edge::page_of;
+use instep_edge::{SHOWING, page_of};
 
 use crate::config::{Config, Fault};
 use crate::problem::Problem;
@@ -57,6 +58,22 @@ impl Web {
         }
         let authority = request.uri().authority().map(|authority| authority.as_str());
         self.check_hosts(request.version(), authority, request.headers())
+    }
+
+    /// Checks that no header which shows a key or token stands there twice: readers would disagree
+    /// about which one counts.
+    ///
+    /// # Errors
+    /// [`Problem`] `bad_authorization`.
+    pub(crate) fn check_shown(headers: &HeaderMap) -> Result<(), Problem> {
+        let is_twice = |name: &HeaderName| headers.get_all(name).iter().nth(1).is_some();
+        match SHOWING.iter().find(|name| is_twice(name)) {
+            None => Ok(()),
+            Some(name) => {
+                let detail = format!("the header {name} stands there more than once");
+                Err(Problem::bad_request("bad_authorization", detail))
+            }
+        }
     }
 
     fn check_hosts(
@@ -195,6 +212,18 @@ mod tests {
             &headers(&[("host", "localhost")]),
         );
         assert_eq!(code(through), "unknown_host", "whatever a proxy would be asked for");
+    }
+
+    #[test]
+    fn a_request_shows_one_key_or_token_in_a_header() {
+        let ask = |list: &[(&'static str, &str)]| code(Web::check_shown(&headers(list)));
+
+        for name in ["authorization", "x-phoenix-authtoken"] {
+            assert_eq!(ask(&[(name, "Bearer a")]), "ok");
+            assert_eq!(ask(&[(name, "Bearer a"), (name, "Bearer a")]), "bad_authorization");
+        }
+        let both = [("authorization", "Bearer a"), ("x-phoenix-authtoken", "b")];
+        assert_eq!(ask(&both), "ok", "the first place counts");
     }
 
     #[test]

@@ -105,16 +105,30 @@ fn a_token_without_end_or_subject_or_with_odd_claims_is_refused() {
     assert!(told(json!({"sub": "a", "exp": LATER, "rights": conditional})).contains("when"));
 }
 
+/// A token with further claims, as they stand there.
+fn signed(more: &str) -> String {
+    let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256"}"#);
+    let claims = format!(r#"{{"sub":"ann","exp":{LATER}{more}}}"#);
+    let message = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims));
+    let signature = verifier::sign(SECRET, message.as_bytes()).unwrap();
+    format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
+}
+
 #[test]
-fn a_claim_that_would_be_read_as_something_else_makes_no_token() {
-    let signed = |more: &str| {
-        let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256"}"#);
-        let claims = format!(r#"{{"sub":"ann","exp":{LATER}{more}}}"#);
-        let message = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims));
-        let signature = verifier::sign(SECRET, message.as_bytes()).unwrap();
-        format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
+fn claims_nest_as_deep_as_any_value_and_no_deeper() {
+    let nested = |levels: usize| {
+        // The object of the claims is a level, too.
+        let lists = levels - 1;
+        let claim = format!(r#","x":{}{}"#, "[".repeat(lists), "]".repeat(lists));
+        tokens().check(&signed(&claim), NOW)
     };
 
+    assert!(nested(limits::VALUE_DEPTH).is_ok());
+    assert!(problem(nested(limits::VALUE_DEPTH + 1)).contains("exact"));
+}
+
+#[test]
+fn a_claim_that_would_be_read_as_something_else_makes_no_token() {
     assert!(tokens().check(&signed(r#","org":18446744073709551615"#), NOW).is_ok());
     for more in [
         r#","sub":"bob""#,
@@ -140,6 +154,10 @@ fn the_token_does_not_choose_its_algorithm() {
         r#"{"alg":"ES256"}"#,
         r#"{"alg":"EdDSA"}"#,
         r#"{"alg":"HS256","crit":["b64"],"b64":false}"#,
+        r#"{"alg":"HS256","crit":null}"#,
+        r#"{"alg":"HS256","crit":[]}"#,
+        r#"{"alg":"HS256","x":1,"x":2}"#,
+        r#"{"alg":"HS256","x":{"y":1,"y":1}}"#,
     ] {
         problem(tokens().check(&with_header(header), NOW));
     }

@@ -21,6 +21,9 @@ use crate::state::EdgeState;
 /// The header in which phoenix.js shows a token over long-poll.
 const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-phoenix-authtoken");
 
+/// Headers that show a key or token.
+pub const SHOWING: [HeaderName; 2] = [header::AUTHORIZATION, TOKEN_HEADER];
+
 /// Reason why a request is not admitted.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refused {

@@ -6,7 +6,11 @@ use serde_json::{Map, Value, json};
 /// Refusals that any operation under `/v1` may meet, with the words that stand behind their codes
 /// where the operation itself says nothing of the status.
 const ANY: &[(&str, &[&str], &str)] = &[
-    ("400", &["bad_host", "bad_name", "bad_query"], "the request does not read"),
+    (
+        "400",
+        &["bad_authorization", "bad_host", "bad_name", "bad_query"],
+        "the request does not read",
+    ),
     ("401", &["key_required", "token_expired", "token_invalid"], ""),
     ("403", &["wrong_key", "forbidden", "origin_refused"], ""),
     ("421", &["unknown_host"], ""),
