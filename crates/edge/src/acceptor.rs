@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use instep_model::limits;
+use instep_model::throttle::Throttle;
+use instep_node::now_ms;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::times::Clock;
@@ -16,13 +18,18 @@ pub(crate) struct Acceptor {
     /// Time at which somebody was last let in, or seen to wait. Whoever is there now has waited
     /// since then at the earliest.
     last: Instant,
-    /// The system had no descriptor left, and that has been told.
-    is_failing: bool,
+    /// Line about a lack of descriptors.
+    failure: Throttle,
 }
 
 impl Acceptor {
     pub(crate) fn new(listener: TcpListener, waits: Arc<Clock>) -> Self {
-        Self { listener, waits, last: Instant::now(), is_failing: false }
+        Self {
+            listener,
+            waits,
+            last: Instant::now(),
+            failure: Throttle::new(limits::SHORTAGE_TOLD_MS),
+        }
     }
 
     /// The next who comes. Cancel-safe.
@@ -38,7 +45,6 @@ impl Acceptor {
             };
             match accepted {
                 Ok((stream, _)) => {
-                    self.is_failing = false;
                     if has_waited {
                         self.waits.note(self.last.elapsed());
                     }
@@ -47,8 +53,8 @@ impl Acceptor {
                 }
                 // Those who wait keep waiting, and nobody spins.
                 Err(error) => {
-                    if !std::mem::replace(&mut self.is_failing, true) {
-                        tracing::warn!(%error, "no connection can be taken in");
+                    if let Some(untold) = self.failure.tell(now_ms()) {
+                        tracing::warn!(%error, untold, "no connection can be taken in");
                     }
                     tokio::time::sleep(Duration::from_millis(limits::ACCEPT_AGAIN_MS)).await;
                 }

@@ -38,5 +38,6 @@ pub mod snapshot;
 pub mod state;
 pub mod store;
 pub mod sweep;
+pub mod throttle;
 pub mod view;
 pub mod window;

@@ -435,5 +435,7 @@ pub const RESERVED_DESCRIPTORS: usize = 16;
 pub const BOOKMARK_MS: u64 = 15_000;
 /// Between two warnings that a view cannot show rows.
 pub const VIEW_FAILURES_TOLD_MS: u64 = 10_000;
+/// Between two lines of the log about one kind of shortage.
+pub const SHORTAGE_TOLD_MS: u64 = 10_000;
 
 mod relations;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use instep_embedded::datasets::{Datasets, Found, Leftover};
 use instep_embedded::real::{DIRECTORY_MODE, FILE_MODE, RealDisk};
+use instep_model::disk::Shortage;
 use instep_model::name::Name;
 
 /// Directory of the datasets in the data directory.
@@ -27,7 +28,7 @@ pub(crate) fn make_private(path: &Path) -> io::Result<()> {
 pub(crate) fn open(data: &Path) -> io::Result<Datasets> {
     let (datasets, left) = Datasets::open(Arc::new(RealDisk), &data.join(DATASETS))?;
     left.iter().for_each(note);
-    close_to_others(datasets.root(), 0);
+    close_to_others(datasets.root(), 0)?;
     Ok(datasets)
 }
 
@@ -40,7 +41,7 @@ pub(crate) fn settle(datasets: &Datasets, name: &Name) -> io::Result<Found> {
     let (found, left) = datasets.settle(name)?;
     left.iter().for_each(note);
     if found == Found::Dataset {
-        close_to_others(&datasets.path(name), 2);
+        close_to_others(&datasets.path(name), 2)?;
     }
     Ok(found)
 }
@@ -66,10 +67,18 @@ pub(crate) fn note(Leftover { path, error }: &Leftover) {
 }
 
 /// Takes from others what an older version, or a copy, let them do; down to some depth.
-fn close_to_others(path: &Path, depth: usize) {
-    if let Err(error) = close(path, depth) {
-        let path = path.display();
-        tracing::warn!(%error, %path, "other users of this machine may be able to read data");
+///
+/// # Errors
+/// A shortage: it says nothing about who may read the data, and passes.
+fn close_to_others(path: &Path, depth: usize) -> io::Result<()> {
+    match close(path, depth) {
+        Err(error) if Shortage::of(&error) == Some(Shortage::Resources) => Err(error),
+        Err(error) => {
+            let path = path.display();
+            tracing::warn!(%error, %path, "other users of this machine may be able to read data");
+            Ok(())
+        }
+        Ok(()) => Ok(()),
     }
 }
 

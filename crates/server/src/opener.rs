@@ -31,7 +31,7 @@ use instep_node::{Dataset, Node, NodeError, Unopened, on_a_thread};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use self::room::Room;
+use self::room::{Room, Short};
 use self::turns::{NoTurn, Turns};
 use crate::app::App;
 use crate::config::{Config, MailConfig};
@@ -55,6 +55,7 @@ struct Opening {
     publics: Publics,
     turns: Arc<Turns>,
     room: Room,
+    short: Short,
     /// A dataset was opened later than at the start.
     late: Notify,
 }
@@ -96,6 +97,7 @@ impl Opener {
             mappings: app.mappings.clone(),
             turns: Arc::default(),
             room: Room::default(),
+            short: Short::default(),
             late: Notify::new(),
         };
         Ok(Self(Arc::new(opening)))
@@ -104,7 +106,11 @@ impl Opener {
     fn note_unopened(&self, node: &Node, name: &Name, error: &StartError) {
         let (reason, is_damaged) = (error.to_string(), error.is_damage());
         if node.why_unopened(name.as_str()).is_none_or(|before| before.reason != reason) {
-            tracing::error!(dataset = %name, reason, is_damaged, "a dataset is not open");
+            if error.is_exhausted() {
+                self.0.short.note(&reason);
+            } else {
+                tracing::error!(dataset = %name, reason, is_damaged, "a dataset is not open");
+            }
         }
         let views = self.views_of(name).unwrap_or_default();
         node.set_unopened(name.clone(), Unopened { reason, is_damaged, views });

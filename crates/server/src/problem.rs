@@ -1,5 +1,7 @@
 //! Errors as clients see them: `application/problem+json` with a stable code.
 
+use std::sync::{Mutex, PoisonError};
+
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use instep_edge::{NoPermit, RequestId, RequestRefusal};
@@ -7,7 +9,8 @@ use instep_model::disk::Shortage;
 use instep_model::limits;
 use instep_model::owner::Refusal;
 use instep_model::site::SiteError;
-use instep_node::{FollowError, LiveError, blocking};
+use instep_model::throttle::Throttle;
+use instep_node::{FollowError, LiveError, blocking, now_ms};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -173,14 +176,18 @@ impl Problem {
 
     /// Shortage that passes by itself: no thread, no descriptor, no memory.
     pub(crate) fn exhausted(error: &impl std::fmt::Display) -> Self {
-        tracing::warn!(%error, "the system lacks what a request needs");
+        if let Some(untold) = tell_shortage() {
+            tracing::warn!(%error, untold, "the system lacks what a request needs");
+        }
         let detail = "the operating system has no thread, no descriptor or no memory left";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "resources_exhausted", detail)
     }
 
     /// Descriptors that are kept for connections: a higher limit helps, or one dataset less.
     pub(crate) fn no_descriptors(error: &instep_edge::NoDescriptors) -> Self {
-        tracing::warn!(%error, "a dataset is not made");
+        if let Some(untold) = tell_shortage() {
+            tracing::warn!(%error, untold, "a dataset is not made");
+        }
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "resources_exhausted", error.to_string())
     }
 
@@ -228,6 +235,12 @@ impl Problem {
     pub(crate) fn bad_request(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, code, detail)
     }
+}
+
+/// Number of shortages that the log does not have, when it is to have this one.
+fn tell_shortage() -> Option<u64> {
+    static TOLD: Mutex<Throttle> = Mutex::new(Throttle::new(limits::SHORTAGE_TOLD_MS));
+    TOLD.lock().unwrap_or_else(PoisonError::into_inner).tell(now_ms())
 }
 
 /// Runs work that waits for a disk on a thread where nobody is kept waiting by it.

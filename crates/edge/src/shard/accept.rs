@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use instep_access::Credential;
 use instep_model::limits;
+use instep_model::throttle::Throttle;
 use instep_protocol::length;
 use instep_protocol::vsn::Vsn;
 use mio::net::{TcpListener, TcpStream};
@@ -40,8 +41,8 @@ pub(super) struct Accept {
     waiting: Option<Instant>,
     /// End of a rest, if it has one: after some of a crowd, or when the system had no descriptor.
     again_at: Option<u64>,
-    /// True once that has been logged.
-    is_failing: bool,
+    /// Line about a lack of descriptors.
+    failure: Throttle,
     /// The last one has one of the last descriptors that are for connections.
     is_near: bool,
 }
@@ -50,7 +51,8 @@ impl Accept {
     pub(super) fn new(kind: DoorKind, subscriber: TcpListener) -> Self {
         let spare = if kind == DoorKind::Janus { spare() } else { None };
         let waiting = Some(Instant::now());
-        Self { kind, subscriber, spare, waiting, again_at: None, is_failing: false, is_near: false }
+        let failure = Throttle::new(limits::SHORTAGE_TOLD_MS);
+        Self { kind, subscriber, spare, waiting, again_at: None, failure, is_near: false }
     }
 
     pub(super) fn subscriber(&mut self) -> &mut TcpListener {
@@ -100,7 +102,6 @@ impl Accept {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    self.is_failing = false;
                     self.is_near = stream.as_raw_fd() >= reserve_begins().saturating_sub(NEAR);
                     let (line, permit) = match let_in(peer, core) {
                         Ok(places) => places,
@@ -140,8 +141,8 @@ impl Accept {
                 Err(error) if self.refuse(&error) => core.counters.refused.add(1),
                 Err(error) => {
                     // No descriptor or memory left: those who wait keep waiting, and nobody spins.
-                    if !std::mem::replace(&mut self.is_failing, true) {
-                        tracing::warn!(%error, "no connection can be taken in");
+                    if let Some(untold) = self.failure.tell(core.now) {
+                        tracing::warn!(%error, untold, "no connection can be taken in");
                     }
                     core.counters.refused.add(1);
                     self.again_at = Some(core.now + limits::ACCEPT_AGAIN_MS);

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 
-use crate::running::{CONFIG, PATIENCE, Server, free_address};
+use crate::running::{CONFIG, PATIENCE, Server, free_address, text};
 use crate::shims::until;
 
 const DESCRIPTORS: usize = 64;
@@ -141,7 +141,8 @@ fn data_is_opened_though_a_stranger_has_every_descriptor_before_it_is() {
     let more = "[[table]]\ndataset = 'e'\nname = 't'\n";
     let config = format!("{OPEN_TO_ALL}{CONFIG}{more}{WIDE}");
     let address = free_address();
-    let shell = (format!("ulimit -n {FEW}"), address.to_string());
+    let log = directory.path().join("log");
+    let shell = (format!("ulimit -n {FEW} && exec 2>{}", text(&log)), address.to_string());
     let shell = (&*shell.0, &*shell.1);
     let mut server = Server::serve_by_shell(directory.path(), &config, shell);
     server.wait_until_ready();
@@ -164,6 +165,10 @@ fn data_is_opened_though_a_stranger_has_every_descriptor_before_it_is() {
     commits(&server);
     drop(crowd);
     server.wait_until_ready();
+    let log = std::fs::read_to_string(&log).unwrap();
+    let told = |words| log.lines().filter(|line| line.contains(words)).count();
+    assert_eq!(told("other users"), 0, "{log}");
+    assert!(told("no connection can be taken in") <= 10, "{log}");
 }
 
 fn datasets(server: &Server) -> Vec<Value> {
@@ -179,10 +184,10 @@ fn is_served(server: &Server) -> bool {
 #[test]
 fn datasets_leave_descriptors_to_connections_and_say_so_when_made_and_at_a_start() {
     let directory = tempfile::tempdir().unwrap();
-    let shell = |limit| (format!("ulimit -n {limit}"), "127.0.0.1:0");
+    let log = directory.path().join("log");
     let serve = |limit| {
-        let (before, address) = shell(limit);
-        Server::serve_by_shell(directory.path(), CONFIG, (&before, address))
+        let before = format!("ulimit -n {limit} && exec 2>{}", text(&log));
+        Server::serve_by_shell(directory.path(), CONFIG, (&before, "127.0.0.1:0"))
     };
     let mut server = serve(2 * FEW);
     server.wait_until_ready();
@@ -212,6 +217,9 @@ fn datasets_leave_descriptors_to_connections_and_say_so_when_made_and_at_a_start
     commits(&server);
     let left = unopened();
     assert!(left.len() >= made - FEW / 2 / 3, "{} of {made} do not fit", left.len());
+    let told = std::fs::read_to_string(&log).unwrap();
+    let told: Vec<&str> = told.lines().filter(|line| line.contains("not open")).collect();
+    assert!(told.len() <= 2, "one line for all of them: {told:?}");
     for dataset in left {
         let reason = dataset["reason"].as_str().unwrap();
         assert!(reason.contains("200 descriptors") && reason.contains("ulimit -n"), "{reason}");

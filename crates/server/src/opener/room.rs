@@ -47,3 +47,31 @@ impl Drop for Counted<'_> {
         self.0.ended.notify_all();
     }
 }
+
+/// Datasets that were not opened for a shortage since the log has told of it: many at once are one
+/// line.
+#[derive(Default)]
+pub(super) struct Short(Mutex<(usize, String)>);
+
+impl Short {
+    /// Notes one more, with its reason.
+    pub(super) fn note(&self, reason: &str) {
+        let mut noted = self.noted();
+        if noted.0 == 0 {
+            reason.clone_into(&mut noted.1);
+        }
+        noted.0 += 1;
+    }
+
+    /// Tells of all that were noted.
+    pub(super) fn tell(&self) {
+        let (datasets, reason) = std::mem::take(&mut *self.noted());
+        if datasets > 0 {
+            tracing::error!(datasets, reason, "datasets are not open: the system lacks something");
+        }
+    }
+
+    fn noted(&self) -> MutexGuard<'_, (usize, String)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

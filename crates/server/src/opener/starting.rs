@@ -64,6 +64,7 @@ impl Opener {
         while !opening.is_empty() {
             next_of(&mut opening).await;
         }
+        self.0.short.tell();
     }
 
     /// Opens a dataset on a thread of its own; comes back when that is done, or takes too long.
