@@ -2,25 +2,20 @@
 //! they were sent, and nothing else.
 
 mod exact;
+mod fields;
 
 use serde::Deserialize;
-use serde::de::{Error, IgnoredAny};
 use serde_json::Value;
 
 pub use self::exact::{Fault, INEXACT, Inexact, check_exact};
+pub use self::fields::{ExactObject, FieldError};
 
 /// Reads a JSON object of exact values.
 ///
 /// # Errors
-/// The fault of the JSON ([`Inexact`]), or of a field. Serde alone would take a list of values for
-/// a struct as well.
-pub fn read_object<'a, T: Deserialize<'a>>(text: &'a [u8]) -> serde_json::Result<T> {
-    let text = as_text(text)?;
-    check_exact(text, usize::MAX).or_else(|inexact| explain(text, &inexact))?;
-    match text.trim_ascii_start().as_bytes().first() {
-        Some(b'{') | None => serde_json::from_str(text),
-        Some(_) => Err(serde_json::Error::custom("not a JSON object")),
-    }
+/// [`FieldError`]: the fault of the JSON ([`Inexact`]), or of a field, which is named.
+pub fn read_object<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, FieldError> {
+    ExactObject::check(text)?.read()
 }
 
 /// Reads a value that is carried by something else, as the parameters of a join are.
@@ -56,23 +51,6 @@ pub fn is_deeper(value: &Value, levels: usize) -> bool {
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     }
-}
-
-fn as_text(text: &[u8]) -> serde_json::Result<&str> {
-    std::str::from_utf8(text).map_err(|error| {
-        let lines = text[..error.valid_up_to()].split(|byte| *byte == b'\n');
-        let (line, column) = lines.enumerate().last().map_or((0, 0), |(at, line)| (at, line.len()));
-        let (line, column) = (line + 1, column + 1);
-        serde_json::Error::custom(format!("not UTF-8 at line {line} column {column}"))
-    })
-}
-
-/// The reader's own words for a text that is no JSON.
-fn explain(text: &str, inexact: &Inexact) -> serde_json::Result<()> {
-    if inexact.fault == Fault::Syntax {
-        let IgnoredAny = serde_json::from_str(text)?;
-    }
-    Err(serde_json::Error::custom(inexact))
 }
 
 #[cfg(test)]

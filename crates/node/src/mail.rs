@@ -30,7 +30,7 @@ pub(crate) use self::post::MailDispatcher;
 pub(crate) use self::pulling::Pulls;
 pub use self::pulling::{Kept, Pull, Pulled};
 pub use self::registration::{Registration, Said};
-pub use self::sending::{QUEUE_PREFIX, Sent, SentMessage, letters};
+pub use self::sending::{Letters, QUEUE_PREFIX, SendRefusal, Sent, SentMessage};
 pub use self::told::{Delivery, Push};
 
 /// Prefix of the topics on which servers take their mail.
@@ -104,8 +104,11 @@ pub enum MailError {
     #[error("too much waits for the mail of this dataset: try again")]
     Busy,
     /// The owner refused.
-    #[error(transparent)]
+    #[error("{}", .0.detail())]
     Refused(#[from] Refusal),
+    /// The owner refused the messages of a request.
+    #[error(transparent)]
+    Unsent(#[from] SendRefusal),
 }
 
 impl From<WordsError> for MailError {
@@ -133,6 +136,7 @@ impl MailError {
             Self::Crowded => "too_many_registrations",
             Self::Full | Self::Busy => "overloaded",
             Self::Refused(refusal) => refusal.code(),
+            Self::Unsent(unsent) => unsent.refusal.code(),
         }
     }
 }
@@ -181,7 +185,7 @@ impl RegisterParams {
             None => limits::MAIL_CREDIT,
             Some(credit) => {
                 let window = credit.as_u64().and_then(|credit| usize::try_from(credit).ok());
-                words::credit(window.unwrap_or(usize::MAX))?
+                words::credit("credit", window.unwrap_or(usize::MAX))?
             }
         };
         let have = said("have").map(|have| {

@@ -156,7 +156,7 @@ impl Fixture {
 
     /// Sends a message to an endpoint; gives its number.
     async fn send_to(&self, endpoint: &str) -> u64 {
-        let sent = self.dataset.store_mail(vec![letter(endpoint)], Operation::Send).await;
+        let sent = self.dataset.store_mail(vec![letter(endpoint)].into(), Operation::Send).await;
         sent.unwrap().messages[0].seq
     }
 

@@ -28,7 +28,7 @@ use axum::routing::{any, get};
 use axum::{Json, Router};
 use instep_access::{Action, Gate, Resource};
 use instep_edge::{Door, longpoll, websocket};
-use instep_model::json::read_object;
+use instep_model::json::{FieldError, read_object};
 use instep_node::{Dataset, Node};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -274,8 +274,16 @@ impl<S: Send + Sync, T: serde::de::DeserializeOwned> axum::extract::FromRequestP
 
 /// A body that is not read to its end, or not the JSON that is wanted, is an error like any other.
 fn read_json<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
-    read_object(body)
-        .map_err(|error| Problem::bad_request("bad_json", format!("the body: {error}")))
+    read_object(body).map_err(|error| unread(&error))
+}
+
+/// Problem of a body that does not read: the field at fault is named, or else the body.
+fn unread(error: &FieldError) -> Problem {
+    let detail = match error.field {
+        Some(_) => error.to_string(),
+        None => format!("the body: {error}"),
+    };
+    Problem::bad_request("bad_json", detail)
 }
 
 /// A body that is read once it is known that whoever sends it may, up to a limit.

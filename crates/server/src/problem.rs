@@ -10,6 +10,7 @@ use instep_model::limits;
 use instep_model::owner::Refusal;
 use instep_model::site::SiteError;
 use instep_model::throttle::Throttle;
+use instep_node::mail::SendRefusal;
 use instep_node::{FollowError, LiveError, blocking, now_ms};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -191,6 +192,11 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "resources_exhausted", error.to_string())
     }
 
+    /// Problem of a commit: the detail names the operation by its place in `ops`.
+    pub(crate) fn of_commit(refusal: Refusal) -> Self {
+        Self { detail: refusal.to_string(), ..refusal.into() }
+    }
+
     pub(crate) fn unknown_dataset(name: &str) -> Self {
         let detail = format!("there is no dataset {name:?}");
         Self::new(StatusCode::NOT_FOUND, "unknown_dataset", detail)
@@ -280,6 +286,7 @@ impl IntoResponse for Problem {
     }
 }
 
+/// Problem of a request that is a single operation: the detail names no place in a list.
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let status = match &refusal {
@@ -321,7 +328,13 @@ impl From<Refusal> for Problem {
             | Refusal::OutcomeUnknown => StatusCode::SERVICE_UNAVAILABLE,
             Refusal::StorageFull(_) => StatusCode::INSUFFICIENT_STORAGE,
         };
-        Self::new(status, refusal.code(), refusal.to_string())
+        Self::new(status, refusal.code(), refusal.detail())
+    }
+}
+
+impl From<SendRefusal> for Problem {
+    fn from(SendRefusal { refusal, detail }: SendRefusal) -> Self {
+        Self { detail, ..Self::from(*refusal) }
     }
 }
 

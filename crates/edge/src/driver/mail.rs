@@ -7,7 +7,7 @@ use bytes::Bytes;
 use instep_access::Credential;
 use instep_model::commit::Operation;
 use instep_model::name::Name;
-use instep_node::mail::{MailError, Push, RegisterParams, Registration, letters};
+use instep_node::mail::{Letters, MailError, Push, RegisterParams, Registration};
 use instep_node::{Dataset, Node, Subscriber};
 use instep_protocol::encode::Body;
 use instep_protocol::session::{Channel, ChannelId, Ending, Event, JoinOutcome, ReplyTo};
@@ -134,7 +134,7 @@ fn send(
         return Err(MailError::Event { event: event.to_owned(), known: SEND_EVENT });
     }
     let letters =
-        letters(queue, principal, text).map_err(|error| MailError::Bad(error.to_string()))?;
+        Letters::read(queue, principal, text).map_err(|error| MailError::Bad(error.to_string()))?;
     let dataset = dataset.clone();
     Ok(Box::pin(async move {
         let sent = dataset.store_mail(letters, Operation::Send).await;

@@ -220,6 +220,56 @@ impl Refusal {
         }
     }
 
+    /// Number of the operation that is refused, from 0; none when it is the whole commit.
+    #[must_use]
+    pub fn operation(&self) -> Option<usize> {
+        match self {
+            Self::TooManyMoves { operation, .. }
+            | Self::ExpressionTooCostly { operation, .. }
+            | Self::UnknownTable { operation, .. }
+            | Self::UnknownJournal { operation, .. }
+            | Self::RowNotFound { operation, .. }
+            | Self::ConditionFailed { operation, .. }
+            | Self::OutOfBounds { operation, .. }
+            | Self::WrongType { operation, .. }
+            | Self::Row { operation, .. }
+            | Self::BadOperation { operation, .. }
+            | Self::TooManyTables { operation, .. }
+            | Self::UnknownQueue { operation, .. }
+            | Self::BadEndpoint { operation, .. }
+            | Self::NoRoute { operation, .. }
+            | Self::NotMovable { operation, .. }
+            | Self::MessageTooLarge { operation, .. }
+            | Self::MessageTooDeep { operation, .. }
+            | Self::MessageConflict { operation, .. }
+            | Self::UnknownMessage { operation, .. } => Some(*operation),
+            Self::Empty
+            | Self::TooManyOperations { .. }
+            | Self::CommitTooLarge { .. }
+            | Self::IdConflict
+            | Self::IdExpired
+            | Self::IdInvalid
+            | Self::TooManyPrincipals
+            | Self::Overloaded
+            | Self::StorageFull(_)
+            | Self::ResourcesExhausted(_)
+            | Self::Stopped(_)
+            | Self::OutcomeUnknown => None,
+        }
+    }
+
+    /// The message without the place in a list `ops`: for a request that is a single operation, or
+    /// whose list has another name.
+    #[must_use]
+    pub fn detail(&self) -> String {
+        let message = self.to_string();
+        let place = self.operation().map(|operation| format!("ops[{operation}]: "));
+        match place.and_then(|place| message.strip_prefix(&place).map(str::to_owned)) {
+            Some(detail) => detail,
+            None => message,
+        }
+    }
+
     /// The stable code that clients see.
     #[must_use]
     pub fn code(&self) -> &'static str {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use instep_model::commit::Operation;
-use instep_model::json::read_object;
+use instep_model::json::{ExactObject, FieldError};
 use instep_model::mail::{NewMessage, sender};
 use instep_model::name::Name;
 use instep_model::owner::Refusal;
@@ -38,27 +38,71 @@ pub struct SentMessage {
     pub server: Option<Arc<str>>,
 }
 
-/// Reads one message, or `{"messages": […]}`.
-///
-/// # Errors
-/// What is wrong with the JSON, or with a field.
-pub fn letters(queue: &Name, principal: &str, text: &[u8]) -> serde_json::Result<Vec<NewMessage>> {
-    #[derive(Deserialize)]
-    struct Either {
-        #[serde(default)]
-        messages: Option<IgnoredAny>,
+/// Messages of one request, as their sender writes them: one by itself, or a list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Letters {
+    messages: Vec<NewMessage>,
+    are_listed: bool,
+}
+
+/// A list of messages.
+impl From<Vec<NewMessage>> for Letters {
+    fn from(messages: Vec<NewMessage>) -> Self {
+        Self { messages, are_listed: true }
     }
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Several {
-        messages: Vec<One>,
+}
+
+impl Letters {
+    /// Reads one message, or `{"messages": […]}`.
+    ///
+    /// # Errors
+    /// [`FieldError`]: what is wrong with the JSON, or with a field, which is named.
+    pub fn read(queue: &Name, principal: &str, text: &[u8]) -> Result<Self, FieldError> {
+        #[derive(Deserialize)]
+        struct Either {
+            #[serde(default)]
+            messages: Option<IgnoredAny>,
+        }
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Several {
+            messages: Vec<One>,
+        }
+        let object = ExactObject::check(text)?;
+        let are_listed = object.read::<Either>()?.messages.is_some();
+        let ones = if are_listed {
+            object.read::<Several>()?.messages
+        } else {
+            vec![object.read::<One>()?]
+        };
+        let sender = sender(principal);
+        let messages = ones.into_iter().map(|one| one.to(queue, sender)).collect();
+        Ok(Self { messages, are_listed })
     }
-    let ones = match read_object::<Either>(text)?.messages {
-        Some(_) => serde_json::from_slice::<Several>(text)?.messages,
-        None => vec![serde_json::from_slice::<One>(text)?],
-    };
-    let sender = sender(principal);
-    Ok(ones.into_iter().map(|one| one.to(queue, sender)).collect())
+}
+
+/// Refusal of the messages of a request: none of them is stored.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct SendRefusal {
+    /// Refusal of the commit that would have stored them.
+    pub refusal: Box<Refusal>,
+    /// Explanation, in the words of the request: of a list it names the message.
+    pub detail: String,
+}
+
+impl SendRefusal {
+    fn new(refusal: Refusal, are_listed: bool) -> Self {
+        let detail = match (&refusal, refusal.operation()) {
+            (Refusal::Empty, _) => "messages: an empty list".to_owned(),
+            (Refusal::TooManyOperations { found, limit }, _) => {
+                format!("messages: {found} of them, the limit is {limit}")
+            }
+            (_, Some(at)) if are_listed => format!("messages[{at}]: {}", refusal.detail()),
+            (_, Some(_) | None) => refusal.detail(),
+        };
+        Self { refusal: Box::new(refusal), detail }
+    }
 }
 
 /// A [`NewMessage`] of a queue that is said elsewhere.
@@ -89,14 +133,16 @@ impl Dataset {
     /// them their routes, [`Operation::Import`] does not ask for those.
     ///
     /// # Errors
-    /// [`Refusal`].
+    /// [`SendRefusal`].
     pub async fn store_mail(
         &self,
-        letters: Vec<NewMessage>,
+        letters: Letters,
         operation: fn(NewMessage) -> Operation,
-    ) -> Result<Sent, Refusal> {
-        let operations: Vec<_> = letters.into_iter().map(operation).collect();
-        let receipt = self.commit(operations.into()).await?;
+    ) -> Result<Sent, SendRefusal> {
+        let Letters { messages, are_listed } = letters;
+        let operations: Vec<_> = messages.into_iter().map(operation).collect();
+        let receipt = self.commit(operations.into()).await;
+        let receipt = receipt.map_err(|refusal| SendRefusal::new(refusal, are_listed))?;
         let state = self.state();
         let sent = receipt.results.iter().flatten().filter_map(|seq| u64::try_from(*seq).ok());
         let messages = sent.map(|seq| {
@@ -120,8 +166,8 @@ mod tests {
 
     fn read(text: &Value) -> Result<Vec<String>, String> {
         let queue = Name::new("mail").unwrap();
-        let read = letters(&queue, "ann", text.to_string().as_bytes());
-        read.map(|all| all.into_iter().map(|letter| letter.to).collect())
+        let read = Letters::read(&queue, "ann", text.to_string().as_bytes());
+        read.map(|all| all.messages.into_iter().map(|letter| letter.to).collect())
             .map_err(|error| error.to_string())
     }
 
@@ -133,6 +179,43 @@ mod tests {
         let several = json!({"messages": [one, {"to": "org/2", "body": 1}]});
         assert_eq!(read(&several).unwrap(), ["org/1", "org/2"]);
         assert_eq!(read(&json!({"messages": []})).unwrap(), [""; 0]);
+    }
+
+    #[test]
+    fn an_error_of_a_message_names_the_field_and_of_a_list_the_message_too() {
+        let fault = |text: &Value| read(text).unwrap_err();
+        let good = json!({"to": "org/1", "body": 1});
+
+        for (field, wrong) in [
+            ("to", json!(5)),
+            ("id", json!("zz")),
+            ("priority", json!("x")),
+            ("priority", json!(-1)),
+            ("ttl_ms", json!(-1)),
+            ("not_before", json!(1.5)),
+        ] {
+            let mut letter = good.clone();
+            letter[field] = wrong;
+            let alone = fault(&letter);
+            assert!(alone.starts_with(&format!("{field}: ")), "{alone}");
+            let listed = fault(&json!({"messages": [good, letter]}));
+            assert!(listed.starts_with(&format!("messages[1]: {field}: ")), "{listed}");
+        }
+        assert!(fault(&json!({"messages": 5})).starts_with("messages: "));
+        let missing = fault(&json!({"messages": [{"to": "org/1"}]}));
+        assert!(missing.starts_with("messages[0]: missing field `body`"), "{missing}");
+    }
+
+    #[test]
+    fn a_refusal_speaks_of_the_request_and_of_no_commit() {
+        let unknown = || Refusal::UnknownQueue { operation: 2, queue: Name::new("mail").unwrap() };
+        let said = |refusal, are_listed| SendRefusal::new(refusal, are_listed).to_string();
+
+        assert_eq!(said(unknown(), false), "there is no queue \"mail\"");
+        assert_eq!(said(unknown(), true), "messages[2]: there is no queue \"mail\"");
+        let many = Refusal::TooManyOperations { found: 1_001, limit: 1_000 };
+        assert_eq!(said(many, true), "messages: 1001 of them, the limit is 1000");
+        assert_eq!(said(Refusal::Empty, true), "messages: an empty list");
     }
 
     #[test]

@@ -91,7 +91,8 @@ pub(super) async fn commit(
     }
     proposal.needs().into_iter().try_for_each(|need| caller.may_meet(need, &name))?;
     let dataset = found?;
-    let Receipt { position, results, replayed } = dataset.commit(proposal).await?;
+    let receipt = dataset.commit(proposal).await.map_err(Problem::of_commit)?;
+    let Receipt { position, results, replayed } = receipt;
     let results = if results.is_empty() { vec![None; count] } else { results.into_vec() };
     Ok(Json(CommitReply { position, results, replayed }))
 }
@@ -108,8 +109,8 @@ fn read_proposal(body: &[u8], principal: &str) -> Result<(Proposal, usize), Prob
     }
     let mut operations = Vec::with_capacity(found);
     for (operation, text) in list.into_iter().enumerate() {
-        let mut read =
-            Operation::read(text.get()).map_err(|error| Refusal::unread(operation, error))?;
+        let mut read = Operation::read(text.get())
+            .map_err(|error| Problem::of_commit(Refusal::unread(operation, error)))?;
         if let Operation::Send(letter) | Operation::Import(letter) = &mut read {
             letter.sender = sender(principal);
         }

@@ -10,9 +10,9 @@ use axum::http::StatusCode;
 use instep_access::{Action, Resource};
 use instep_model::commit::{Need, Operation};
 use instep_model::limits;
-use instep_model::mail::{EndpointNo, Mail, NewMessage, ServerNo};
+use instep_model::mail::{EndpointNo, Mail, ServerNo};
 use instep_model::name::Name;
-use instep_node::mail::letters;
+use instep_node::mail::Letters;
 use instep_node::{Dataset, now_ms};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -23,7 +23,7 @@ use self::shown::{
     MailReply, MessageReply, MessageStatus, RetryReply, SentAllReply, has_ended, state_of,
 };
 use super::shapes::SendRequest;
-use super::{Answer, Body, Query, Shared, dataset, new_name};
+use super::{Answer, Body, Query, Shared, dataset, new_name, unread};
 use crate::caller::Caller;
 use crate::problem::{Problem, on_disk};
 
@@ -165,10 +165,9 @@ fn read_letters(
     dataset: &Dataset,
     (queue, principal): (&str, &str),
     body: &[u8],
-) -> Result<Vec<NewMessage>, Problem> {
+) -> Result<Letters, Problem> {
     queue_of(&dataset.state().mail, queue)?;
-    letters(&new_name(queue)?, principal, body)
-        .map_err(|error| Problem::bad_request("bad_json", format!("the body: {error}")))
+    Letters::read(&new_name(queue)?, principal, body).map_err(|error| unread(&error))
 }
 
 /// Lists messages.

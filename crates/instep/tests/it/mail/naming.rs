@@ -72,6 +72,54 @@ async fn endpoints_that_are_no_servers_are_refused_by_name_at_every_door() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_refused_request_of_mail_names_its_own_field_and_no_operation_of_a_commit() {
+    let directory = tempfile::tempdir().unwrap();
+    let house = Fixture::open(directory.path());
+    let http = crate::running::http();
+    let fault = async |path: &str, body: Value| {
+        let url = format!("{}/v1/datasets/mail/{path}", house.server.url);
+        let answer = http.post(url).bearer_auth(house.key()).json(&body).send().await.unwrap();
+        let problem: Value = answer.json().await.unwrap();
+        problem["detail"].as_str().unwrap_or_default().to_owned()
+    };
+    let letter = |field: &str, value: Value| {
+        let mut letter = json!({"to": "server/7", "body": 1});
+        letter[field] = value;
+        letter
+    };
+    let queue = "queues/mail/messages";
+    let listed = |letter: &Value| json!({"messages": [{"to": "server/7", "body": 1}, letter]});
+
+    for (field, value) in [
+        ("priority", json!("x")),
+        ("priority", json!(10)),
+        ("ttl_ms", json!(-1)),
+        ("id", json!("zz")),
+    ] {
+        let letter = letter(field, value);
+        let alone = fault(queue, letter.clone()).await;
+        assert!(alone.starts_with(&format!("{field}: ")), "{letter}: {alone}");
+        let second = fault(queue, listed(&letter)).await;
+        assert!(second.starts_with(&format!("messages[1]: {field}: ")), "{letter}: {second}");
+    }
+    let unrouted = letter("to", json!("org/1"));
+    assert!(fault(queue, unrouted.clone()).await.starts_with("no route for org/1"));
+    assert!(fault(queue, listed(&unrouted)).await.starts_with("messages[1]: no route for org/1"));
+    let (commit, op) = ("commits", json!({"op": "retry", "seq": 9}));
+    assert_eq!(fault(commit, json!({"ops": [op]})).await, "ops[0]: there is no message 9");
+    assert!(fault("moves", json!({"endpoint": "server/7", "to": "8"})).await.starts_with("the "));
+    for (path, body, field) in [
+        ("servers/7/pull", json!({"max": "1"}), "max: "),
+        ("servers/7/pull", json!({"max": 1_025}), "max: 1 to 1024"),
+        ("servers/7/answers", json!({"registration": 1, "ack": [1.0]}), "ack[0]: "),
+        ("servers/7/answers", json!({"registration": 1, "nack": [{"seq": "1"}]}), "nack[0]: seq: "),
+    ] {
+        let said = fault(path, body).await;
+        assert!(said.starts_with(field), "{path}: {said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_missing_route_is_refused_with_the_command_that_makes_it() {
     let directory = tempfile::tempdir().unwrap();
     let house = Fixture::open(directory.path());

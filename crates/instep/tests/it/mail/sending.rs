@@ -85,6 +85,15 @@ async fn smq_16_messages_refused_over_a_socket_store_nothing_and_keep_the_channe
     ] {
         assert_eq!(send(&channel, refused.clone()).await, Err(code.into()), "{refused:.80}");
     }
+    for (wrong, said) in [
+        (json!({"to": "org/1", "body": 1, "priority": "x"}), "priority: "),
+        (json!({"to": "org/9", "body": 1}), "no route for org/9"),
+        (json!({"messages": [letter, {"to": "org/9", "body": 1}]}), "messages[1]: no route"),
+    ] {
+        let refused = channel.push("send", wrong).await;
+        let Err(ChannelError::Refused(refusal)) = refused else { panic!("{refused:?}") };
+        assert!(refusal["detail"].as_str().unwrap().starts_with(said), "{refusal}");
+    }
     let other = channel.push("post", letter.clone()).await;
     let Err(ChannelError::Refused(refusal)) = other else { panic!("{other:?}") };
     assert_eq!(refusal["reason"], "bad_event");

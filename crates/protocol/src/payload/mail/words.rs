@@ -177,7 +177,7 @@ impl Words {
             "started" => read::<Only>(text)?.which().map(Self::Started),
             "credit" => {
                 let Window { window } = read(text)?;
-                credit(window).map(Self::Credit)
+                credit("window", window).map(Self::Credit)
             }
             other => Err(WordsError::Event {
                 event: other.to_owned(),
@@ -197,7 +197,9 @@ impl Answers {
         let Self { ack, nack, reject, not, .. } = &answers;
         if ack.len() + nack.len() + reject.len() + not.len() > limits::COMMIT_PROPOSALS {
             let most = limits::COMMIT_PROPOSALS;
-            return Err(WordsError::Bad(format!("at most {most} messages at a time")));
+            return Err(WordsError::Bad(format!(
+                "ack, nack, reject, not: at most {most} messages together"
+            )));
         }
         Ok(answers)
     }
@@ -240,11 +242,11 @@ pub fn few(field: &str, seqs: Vec<u64>) -> Result<Vec<u64>, WordsError> {
 /// Checks that a window is within the limit.
 ///
 /// # Errors
-/// [`WordsError::Bad`].
-pub fn credit(window: usize) -> Result<usize, WordsError> {
+/// [`WordsError::Bad`], with the field.
+pub fn credit(field: &str, window: usize) -> Result<usize, WordsError> {
     let most = limits::MAIL_CREDIT_MOST;
     if window > most {
-        return Err(WordsError::Bad(format!("credit: 0 to {most}")));
+        return Err(WordsError::Bad(format!("{field}: 0 to {most}")));
     }
     Ok(window)
 }
@@ -293,6 +295,34 @@ mod tests {
         }
         assert!(Answers::read(br#"{"registration": 1, "acks": [1]}"#).is_err());
         assert!(Answers::read(br#"{"registration": 1.0}"#).is_err());
+    }
+
+    #[test]
+    fn the_field_at_fault_is_named_at_every_door() {
+        for (event, text, field) in [
+            ("ack", r#"{"seqs": ["1"]}"#, "seqs[0]: "),
+            ("ack", r#"{"seqs": 1}"#, "seqs: "),
+            ("ack", r#"{"ranges": [[1, 2], [3, 1.5]]}"#, "ranges[1][1]: "),
+            ("nack", r#"{"seqs": [1], "delay_ms": "x"}"#, "delay_ms: "),
+            ("nack", r#"{"seqs": [1], "failed": 1}"#, "failed: "),
+            ("reject", r#"{"seqs": [1], "reason": 5}"#, "reason: "),
+            ("started", r#"{"seqs": [-1]}"#, "seqs[0]: "),
+            ("answer", r#"{"have": [1], "not": ["2"]}"#, "not[0]: "),
+            ("credit", r#"{"window": "9"}"#, "window: "),
+            ("credit", r#"{"window": 1025}"#, "window: 0 to 1024"),
+        ] {
+            let said = refused(event, text);
+            assert!(said.starts_with(field), "{event} {text}: {said}");
+        }
+        for (text, field) in [
+            (r#"{"registration": "1"}"#, "registration: "),
+            (r#"{"registration": 1, "ack": [1.0]}"#, "ack[0]: "),
+            (r#"{"registration": 1, "nack": [{"seq": 1, "delay_ms": -1}]}"#, "nack[0]: delay_ms: "),
+            (r#"{"registration": 1, "reject": [{"seq": 1}]}"#, "reject[0]: missing field `reason`"),
+        ] {
+            let said = Answers::read(text.as_bytes()).unwrap_err().to_string();
+            assert!(said.starts_with(field), "{text}: {said}");
+        }
     }
 
     #[test]

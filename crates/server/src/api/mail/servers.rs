@@ -300,6 +300,7 @@ fn may_take(caller: &Caller, dataset: &str, server: &str) -> Result<(), Problem>
 fn refused(error: MailError) -> Problem {
     match error {
         MailError::Refused(refusal) => refusal.into(),
+        MailError::Unsent(refusal) => refusal.into(),
         MailError::Fenced | MailError::NotRegistered { .. } => {
             Problem::new(StatusCode::CONFLICT, error.code(), error.to_string())
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use instep_model::commit::Operation;
 use instep_model::name::Name;
-use instep_node::mail::{Answers, letters};
+use instep_node::mail::{Answers, Letters};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use utoipa::PartialSchema;
@@ -50,7 +50,7 @@ fn an_operation_is_read_as_its_schema_says() {
 #[test]
 fn a_message_to_send_is_read_as_its_schema_says() {
     let queue = Name::new("mail").unwrap();
-    let reads = |body: &Value| letters(&queue, "ann", body.to_string().as_bytes()).is_ok();
+    let reads = |body: &Value| Letters::read(&queue, "ann", body.to_string().as_bytes()).is_ok();
     let mut all = vec![];
     for requests in [&EXAMPLES.requests["send_messages"], &EXAMPLES.requests["import_messages"]] {
         for body in requests.values() {
