@@ -137,12 +137,6 @@ impl Delivery {
         desk.map_or_else(Vec::new, |desk| desk.window.range(first..=last).collect())
     }
 
-    /// Counts the messages that a registration was given and did not confirm.
-    #[must_use]
-    pub fn in_hand(&self, of: RegistrationId) -> usize {
-        self.newest(of).map_or(0, |desk| desk.window.len())
-    }
-
     /// The desk of a server, if this is its newest registration, there or not.
     fn newest(&self, of: RegistrationId) -> Option<&ServerWindow> {
         let desk = self.desks.get(&of.server)?;

@@ -13,6 +13,7 @@ use instep_model::limits;
 use instep_model::mail::delivery::{Counts, Delivery as Machine, Event};
 use instep_model::mail::{MailChange, RegistrationId, ServerNo};
 use instep_model::state::State;
+use tokio::sync::oneshot;
 
 use super::bodies::Bodies;
 use super::told::{Delivery, SharedOutbox};
@@ -56,6 +57,8 @@ enum Input {
     Registered(Event, RegistrationId, SharedOutbox),
     Resumed(RegistrationId, SharedOutbox),
     Left(RegistrationId, SharedOutbox),
+    /// The beginning of a pull; its sender is told when what was there for it is given.
+    PullBegan(Event, oneshot::Sender<()>),
     Happened(Event),
 }
 
@@ -208,6 +211,10 @@ impl MailDispatcher {
         self.driver.put(Input::Left(registration, outbox), None);
     }
 
+    pub(super) fn pull_began(&self, event: Event, looked: oneshot::Sender<()>, permit: Permit) {
+        self.driver.put(Input::PullBegan(event, looked), Some(permit));
+    }
+
     pub(super) fn happened(&self, event: Event, permit: Option<Permit>) {
         self.driver.put(Input::Happened(event), permit);
     }
@@ -229,11 +236,6 @@ impl MailDispatcher {
     pub(super) fn date(&self, delivery: &mut Delivery) {
         delivery.lease_ms = delivery.lease_until.saturating_sub(self.now());
         delivery.lease_until = now_ms().saturating_add(delivery.lease_ms);
-    }
-
-    /// Returns how many messages a registration was given and did not confirm.
-    pub(super) fn in_hand(&self, of: RegistrationId) -> usize {
-        lock(&self.machine).in_hand(of)
     }
 
     pub(crate) fn is_registered(&self, server: ServerNo) -> bool {

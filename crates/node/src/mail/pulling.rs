@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use instep_model::limits;
 use instep_model::mail::delivery::Event;
 use instep_model::registration::Generation;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use super::port::Port;
 use super::{Answer, Answered, Answers, Delivery, MailError, Nack, Push, Registration, Reject};
@@ -153,31 +153,21 @@ impl Port {
                 self.pulls().put(server, Puller::new(registration, kept))
             }
         };
-        let mut turn = Turn::begin(puller, max)?;
+        let (mut turn, mut looked) = Turn::begin(puller, max)?;
         let mut over = pin!(over);
-        let began = tokio::time::Instant::now();
-        let until = began + wait;
+        let mut patience = Patience::new(Instant::now(), wait);
         loop {
             if turn.take() {
                 self.pulls().remove(server, turn.pulled.registration);
                 return Err(MailError::Fenced);
             }
-            // What waits for the server comes at once, if there is anything.
-            let soon = tokio::time::Instant::now() + Duration::from_millis(MOMENT_MS);
-            let patience = match turn.is_empty() {
-                true if turn.puller.registration.is_owed() => {
-                    until.max(began + Duration::from_millis(OWED_MS))
-                }
-                true => until.max(soon),
-                false => soon,
-            };
-            if turn.is_full() {
-                break;
-            }
+            let until = patience.until(turn.is_empty(), Instant::now());
+            let Some(until) = until.filter(|_| !turn.is_full()) else { break };
             tokio::select! {
                 biased;
                 () = turn.puller.notify.notified() => {}
-                () = tokio::time::sleep_until(patience) => break,
+                _ = &mut looked, if !patience.has_looked => patience.has_looked = true,
+                () = tokio::time::sleep_until(until.into()) => break,
                 () = &mut over => break,
             }
         }
@@ -229,6 +219,39 @@ impl Port {
     }
 }
 
+/// Wait of a pull for messages.
+struct Patience {
+    /// Time at which it ends though nothing has come.
+    until: Instant,
+    /// Time at which it no longer waits for the task that gives messages out.
+    look_until: Instant,
+    /// Look at the mailbox since the pull began: what was there is given.
+    has_looked: bool,
+    /// The first message came behind the look: others may be on their way.
+    soon: Option<Instant>,
+}
+
+impl Patience {
+    fn new(began: Instant, wait: Duration) -> Self {
+        let until = began + wait;
+        let look_until = until.max(began + Duration::from_millis(LOOK_MS));
+        Self { until, look_until, has_looked: false, soon: None }
+    }
+
+    /// Time until which it goes on; none when it ends now.
+    fn until(&mut self, is_empty: bool, now: Instant) -> Option<Instant> {
+        let until = match (self.has_looked, is_empty) {
+            (false, _) => self.look_until,
+            (true, true) => self.until,
+            (true, false) => {
+                let soon = now + Duration::from_millis(MOMENT_MS);
+                (*self.soon.get_or_insert(soon)).min(self.until)
+            }
+        };
+        (until > now).then_some(until)
+    }
+}
+
 /// One pull, while it waits. When it is given up, whatever it took is put back.
 struct Turn {
     puller: Puller,
@@ -239,13 +262,12 @@ struct Turn {
 }
 
 impl Turn {
-    fn begin(puller: Puller, most: usize) -> Result<Self, MailError> {
+    /// Begins a pull. The receiver tells when the mailbox was looked at for it.
+    fn begin(puller: Puller, most: usize) -> Result<(Self, oneshot::Receiver<()>), MailError> {
         let registration = puller.registration.generation();
-        let permit = puller.registration.permit(0)?;
-        let event = |registration| Event::PullBegan { registration, most };
-        puller.registration.happened(Some(permit), event);
+        let looked = puller.registration.pull_began(most)?;
         let pulled = Pulled { registration, ..Pulled::default() };
-        Ok(Self { puller, pulled, left: most, handed_over: false })
+        Ok((Self { puller, pulled, left: most, handed_over: false }, looked))
     }
 
     /// Takes what there is; true when another registration has taken over.
@@ -310,7 +332,50 @@ impl Drop for Turn {
     }
 }
 
-/// Time that a pull waits for messages on their way, in milliseconds …
+/// Time that a pull which has waited for its first message waits for others, in milliseconds.
 const MOMENT_MS: u64 = 50;
-/// … and for the first message, when some are pending that nobody has.
-const OWED_MS: u64 = 1_000;
+/// Time that a pull waits at most for a look at the mailbox, in milliseconds.
+const LOOK_MS: u64 = 1_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn a_pull_that_waits_for_nothing_ends_with_the_look_at_the_mailbox() {
+        let began = Instant::now();
+        let mut patience = Patience::new(began, Duration::ZERO);
+        assert!(patience.until(true, began).is_some(), "nothing is known yet");
+        assert!(patience.until(false, began + MS).is_some(), "nor whether this is all");
+
+        patience.has_looked = true;
+
+        assert_eq!(patience.until(true, began + MS), None);
+        assert_eq!(patience.until(false, began + MS), None);
+    }
+
+    #[test]
+    fn a_pull_waits_for_its_first_message_and_a_moment_for_others() {
+        let began = Instant::now();
+        let mut patience = Patience::new(began, 5_000 * MS);
+        patience.has_looked = true;
+
+        assert_eq!(patience.until(true, began + MS), Some(began + 5_000 * MS));
+        let moment = Duration::from_millis(MOMENT_MS);
+        assert_eq!(patience.until(false, began + 10 * MS), Some(began + 10 * MS + moment));
+        assert_eq!(patience.until(false, began + 30 * MS), Some(began + 10 * MS + moment));
+        assert_eq!(patience.until(false, began + 10 * MS + moment), None);
+        let mut late = Patience { soon: None, ..patience };
+        assert_eq!(late.until(false, began + 4_999 * MS), Some(began + 5_000 * MS));
+    }
+
+    #[test]
+    fn a_mailbox_at_which_nobody_looks_holds_no_pull_for_long() {
+        let began = Instant::now();
+        let mut patience = Patience::new(began, Duration::ZERO);
+
+        assert_eq!(patience.until(true, began + Duration::from_millis(LOOK_MS)), None);
+    }
+}

@@ -13,6 +13,7 @@ use instep_model::mail::{Lease, Mail, MailOperation, RegistrationId, Status, out
 use instep_model::registration::Generation;
 use instep_protocol::payload::mail::Registered;
 use instep_protocol::payload::mail::words::{Which, Words, few};
+use tokio::sync::oneshot;
 
 use super::port::Port;
 use super::told::SharedOutbox;
@@ -201,13 +202,6 @@ impl Registration {
         !self.outbox.is_empty()
     }
 
-    /// True when more messages are pending than are given and not confirmed.
-    pub(super) fn is_owed(&self) -> bool {
-        let state = self.port.state();
-        let pending = state.mail.server(self.id.server).map_or(0, |server| server.pending);
-        pending > self.port.post().in_hand(self.id) as u64
-    }
-
     /// Quota of its events.
     pub(super) fn quota(&self) -> &Arc<Quota> {
         &self.quota
@@ -224,6 +218,18 @@ impl Registration {
         event: impl FnOnce(RegistrationId) -> Event,
     ) {
         self.port.post().happened(event(self.id), permit);
+    }
+
+    /// Begins a pull of `most` messages. The receiver tells when what was there for it is given.
+    ///
+    /// # Errors
+    /// [`MailError::Busy`].
+    pub(super) fn pull_began(&self, most: usize) -> Result<oneshot::Receiver<()>, MailError> {
+        let permit = self.permit(0)?;
+        let (looked, receiver) = oneshot::channel();
+        let event = Event::PullBegan { registration: self.id, most };
+        self.port.post().pull_began(event, looked, permit);
+        Ok(receiver)
     }
 
     /// Takes what the server says of its messages: an event with a JSON object.

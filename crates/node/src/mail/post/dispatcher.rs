@@ -107,6 +107,12 @@ impl Dispatcher {
                 self.outboxes.remove(&registration);
                 Event::Left { registration }
             }
+            Input::PullBegan(event, looked) => {
+                self.handle(event);
+                // Fails when the pull was given up meanwhile.
+                let _ = looked.send(());
+                return;
+            }
             Input::Happened(event) => event,
         };
         let ended = match event {
