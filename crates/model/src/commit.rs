@@ -91,7 +91,8 @@ pub struct CommitId {
     /// A digest of the operations, however they were written: the same id with another one is a
     /// conflict.
     pub digest: u64,
-    /// The digest of the bytes that arrived, by which versions before told operations apart.
+    /// The digest by which versions before told operations apart: of the bytes that arrived, or of
+    /// values with the fields that are null.
     #[serde(skip)]
     pub earlier: Option<u64>,
 }
@@ -221,9 +222,16 @@ pub fn history_after(history: u64, entry: &[u8]) -> u64 {
 }
 
 /// The digest by which two lists of operations under one commit id are told apart: of their values,
-/// whatever spaces and order of fields they were written with.
+/// whatever spaces and order of fields they were written with. A field of an operation that is null
+/// counts as one that is not there, but for the body of a message, which may be null.
 #[must_use]
-pub fn digest_of_values(operations: &[Value]) -> u64 {
+pub fn digest_of_values(operations: Vec<Value>) -> u64 {
+    digest_with_nulls(&operations.into_iter().map(without_nulls).collect::<Vec<_>>())
+}
+
+/// The digest of operations as versions before reckoned it: with the fields that are null.
+#[must_use]
+pub fn digest_with_nulls(operations: &[Value]) -> u64 {
     let mut hasher = xxhash_rust::xxh3::Xxh3::new();
     let mut text = Vec::new();
     for operation in operations {
@@ -233,6 +241,16 @@ pub fn digest_of_values(operations: &[Value]) -> u64 {
         hasher.update(&text);
     }
     hasher.digest()
+}
+
+fn without_nulls(operation: Value) -> Value {
+    match operation {
+        Value::Object(fields) => {
+            let counts = |(name, value): &(String, Value)| name == "body" || !value.is_null();
+            fields.into_iter().filter(counts).collect()
+        }
+        other => other,
+    }
 }
 
 /// The digest of bytes.
@@ -304,7 +322,7 @@ mod tests {
 
     #[test]
     fn the_same_operations_have_one_digest_whatever_their_spaces_and_order_of_fields() {
-        let of = |text: &str| digest_of_values(&serde_json::from_str::<Vec<Value>>(text).unwrap());
+        let of = |text: &str| digest_of_values(serde_json::from_str(text).unwrap());
         let one = of(r#"[{"op":"put","table":"t","key":"k","row":{"a":1,"b":[1.0]}}]"#);
 
         let same = r#"[ {"key":"k", "row": {"b":[1.0], "a":1},"table":"t","op":"put"} ]"#;
@@ -316,6 +334,18 @@ mod tests {
         ] {
             assert_ne!(of(other), one, "{other}");
         }
+    }
+
+    #[test]
+    fn a_field_that_is_null_is_one_that_is_not_there_under_the_same_id_too() {
+        let of = |text: &str| digest_of_values(serde_json::from_str(text).unwrap());
+
+        let add = r#"[{"op":"add","table":"t","key":"k","field":"n","by":1}]"#;
+        let null = r#"[{"op":"add","table":"t","key":"k","field":"n","by":1,"min":null}]"#;
+        assert_eq!(of(null), of(add));
+        let patch = r#"[{"op":"patch","table":"t","key":"k","fields":{"a":null}}]"#;
+        let other = r#"[{"op":"patch","table":"t","key":"k","fields":{}}]"#;
+        assert_ne!(of(patch), of(other), "a null in a row is a value");
     }
 
     #[test]

@@ -70,7 +70,7 @@ impl Written {
         let commit_id = CommitId {
             principal: "shop".into(),
             id: Uuid::from_u128(time | 7 << 76 | 2 << 62 | number),
-            digest: digest_of_values(operations.as_array().unwrap()),
+            digest: digest_of_values(operations.as_array().unwrap().clone()),
             earlier: None,
         };
         let proposal = Proposal { commit_id: Some(commit_id), operations: parsed };

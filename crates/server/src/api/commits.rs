@@ -3,7 +3,9 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use instep_access::{Action, Resource};
-use instep_model::commit::{CommitId, Operation, Proposal, digest, digest_of_values};
+use instep_model::commit::{
+    CommitId, Operation, Proposal, digest as digest_of_bytes, digest_of_values, digest_with_nulls,
+};
 use instep_model::limits;
 use instep_model::mail::sender;
 use instep_model::owner::{Receipt, Refusal};
@@ -120,7 +122,14 @@ fn read_proposal(body: &[u8], principal: &str) -> Result<(Proposal, usize), Prob
         Some(id) => {
             let bad = |_| Problem::bad_request("bad_json", "ops: not a list of operations");
             let values: Vec<Value> = serde_json::from_str(ops.get()).map_err(bad)?;
-            let (digest, earlier) = (digest_of_values(&values), digest(ops.get().as_bytes()));
+            // Digest of versions before: of operations with nulls, the one with those.
+            let with_nulls = digest_with_nulls(&values);
+            let digest = digest_of_values(values);
+            let earlier = if digest == with_nulls {
+                digest_of_bytes(ops.get().as_bytes())
+            } else {
+                with_nulls
+            };
             Some(CommitId { principal: principal.to_owned(), id, digest, earlier: Some(earlier) })
         }
         None => None,
