@@ -8,8 +8,6 @@
 //! (that is `instep-protocol`), what topics hold (`instep-node`), and which engine runs.
 //! Start reading at [`rules`], then `driver`, then `shard`.
 
-#![allow(clippy::match_bool, reason = "to be rewritten with if")]
-
 mod acceptor;
 mod certificates;
 mod counter;

@@ -88,12 +88,11 @@ impl Proxies {
             values.map(HeaderValue::to_str).collect::<Result<Vec<_>, _>>().unwrap_or_default()
         };
         let plain = lines(&FORWARDED_FOR);
-        let hops: Vec<Option<IpAddr>> = match plain.is_empty() {
-            false => plain.iter().flat_map(|line| line.split(',')).map(hop).collect(),
-            true => {
-                let lines = lines(&names::FORWARDED);
-                lines.iter().flat_map(|line| line.split(',')).map(forwarded_hop).collect()
-            }
+        let hops: Vec<Option<IpAddr>> = if plain.is_empty() {
+            let lines = lines(&names::FORWARDED);
+            lines.iter().flat_map(|line| line.split(',')).map(forwarded_hop).collect()
+        } else {
+            plain.iter().flat_map(|line| line.split(',')).map(hop).collect()
         };
         let mut client = None;
         for hop in hops.into_iter().rev() {

@@ -193,9 +193,10 @@ impl Rates {
 
     /// Meter for the requests on a connection of HTTP; none when they have no limit.
     pub(crate) fn requests(&self, address: IpAddr) -> Option<Meter> {
-        match self.is_exempt(address) {
-            true => None,
-            false => self.options.requests.by_second().map(Meter::new),
+        if self.is_exempt(address) {
+            None
+        } else {
+            self.options.requests.by_second().map(Meter::new)
         }
     }
 

@@ -159,9 +159,10 @@ impl EdgeState {
         from: Option<IpAddr>,
     ) -> Result<Option<Credential>, Refusal> {
         let access = self.gate.access();
-        match access.is_configured() {
-            true => self.credential(text, from).map(Some),
-            false => Ok(access.credential(text, now_ms()).ok()),
+        if access.is_configured() {
+            self.credential(text, from).map(Some)
+        } else {
+            Ok(access.credential(text, now_ms()).ok())
         }
     }
 
@@ -235,18 +236,12 @@ impl EdgeState {
 
     /// Counts a connection; in `Err` how long to wait for the next.
     pub(crate) fn may_connect(&self, from: IpAddr) -> Result<(), Duration> {
-        match self.counts(from) {
-            true => self.rates.may_connect(from),
-            false => Ok(()),
-        }
+        if self.counts(from) { self.rates.may_connect(from) } else { Ok(()) }
     }
 
     /// Counts a request of an address behind a proxy; in `Err` how long to wait.
     pub(crate) fn may_ask(&self, from: IpAddr) -> Result<(), Duration> {
-        match self.counts(from) {
-            true => self.rates.may_ask(from),
-            false => Ok(()),
-        }
+        if self.counts(from) { self.rates.may_ask(from) } else { Ok(()) }
     }
 
     /// A permit for a socket, a session without one, or a reader of events.
@@ -277,10 +272,7 @@ impl EdgeState {
 
     /// Duration of a drain with the connections of now, in milliseconds.
     pub(crate) fn spread_ms(&self) -> u64 {
-        match self.connections() > limits::DRAIN_AT_ONCE {
-            true => self.options.drain_spread_ms,
-            false => 0,
-        }
+        if self.connections() > limits::DRAIN_AT_ONCE { self.options.drain_spread_ms } else { 0 }
     }
 
     /// Begins a drain: nobody comes in from here on.

@@ -153,9 +153,10 @@ impl Hub {
         since: Option<Position>,
     ) -> Option<Result<Joined, JoinRefusal>> {
         let feed = self.free()?;
-        let listing = match self.has_ended() {
-            true => Err(JoinRefusal::Unmatched),
-            false => Self::skipped(&feed, subscription, since),
+        let listing = if self.has_ended() {
+            Err(JoinRefusal::Unmatched)
+        } else {
+            Self::skipped(&feed, subscription, since)
         };
         drop(feed);
         Some(listing.map(Listing::make))

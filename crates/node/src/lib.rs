@@ -6,8 +6,6 @@
 //! What does not: sockets, HTTP, and which engine runs.
 //! Start reading at [`dataset`], then [`hub`](crate::Dataset::join), then [`Topics`].
 
-#![allow(clippy::match_bool, reason = "to be rewritten with if")]
-
 mod blocking;
 mod clock;
 pub mod dataset;

@@ -341,9 +341,10 @@ impl Node {
         payload: &Payload,
     ) -> Result<(), LiveError> {
         live::check(event, payload)?;
-        match self.is_live(topic) {
-            true => Ok(()),
-            false => Err(LiveError::Unmatched { topic: topic.to_owned() }),
+        if self.is_live(topic) {
+            Ok(())
+        } else {
+            Err(LiveError::Unmatched { topic: topic.to_owned() })
         }
     }
 

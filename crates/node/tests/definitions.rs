@@ -1,6 +1,5 @@
 //! Views that change between two starts: whoever was told by others begins anew.
 
-#![allow(clippy::match_bool, reason = "to be rewritten with if")]
 #![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
 
 use std::sync::{Arc, Mutex};
@@ -41,9 +40,10 @@ impl Log for Kept {
     }
 
     fn append(&mut self, expected: Revision, entry: &[u8]) -> Result<Revision, AppendError> {
-        match self.is_full {
-            true => Err(AppendError::StorageFull("it is told to be full".into())),
-            false => self.log.lock().unwrap().append(expected, entry),
+        if self.is_full {
+            Err(AppendError::StorageFull("it is told to be full".into()))
+        } else {
+            self.log.lock().unwrap().append(expected, entry)
         }
     }
 

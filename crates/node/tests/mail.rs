@@ -1,6 +1,5 @@
 //! Mail of a dataset whose disk hangs: its owner, its callers and its servers.
 
-#![allow(clippy::match_bool, reason = "to be rewritten with if")]
 #![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
 
 use std::io;
@@ -109,9 +108,10 @@ impl BodyStore for SlowBodies {
 
     fn read(&self, seqs: &[u64]) -> io::Result<Vec<StoredBody>> {
         self.door.pass();
-        match *self.damaged.lock().unwrap() {
-            true => Ok(vec![StoredBody::Damaged; seqs.len()]),
-            false => self.kept.read(seqs),
+        if *self.damaged.lock().unwrap() {
+            Ok(vec![StoredBody::Damaged; seqs.len()])
+        } else {
+            self.kept.read(seqs)
         }
     }
 

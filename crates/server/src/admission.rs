@@ -56,9 +56,8 @@ impl Admission {
         let is_longpoll = longpoll::is_at(path);
         let checked = self.web.check_host(request);
         let checked = checked.and_then(|()| Web::check_shown(request.headers()));
-        checked.map_err(|problem| match is_longpoll {
-            true => longpoll::refused().into(),
-            false => refused(problem),
+        checked.map_err(|problem| {
+            if is_longpoll { longpoll::refused().into() } else { refused(problem) }
         })?;
         if path.starts_with("/v1") {
             let reader = self.web.check_page(request.headers());
@@ -70,9 +69,10 @@ impl Admission {
         // Until everything is in memory, nothing is answered but health and metrics.
         let is_health = ["/healthz", "/readyz", "/metrics"].contains(&path);
         if !is_health && self.node.waiting_for().is_some() {
-            return Err(match is_longpoll {
-                true => longpoll::not_yet().into(),
-                false => refused(Problem::loading()),
+            return Err(if is_longpoll {
+                longpoll::not_yet().into()
+            } else {
+                refused(Problem::loading())
             });
         }
         if !is_text(path) {
@@ -100,15 +100,14 @@ impl Dress {
     }
 
     fn put_on(self, answer: Response, web: &Web) -> Response {
-        let mut answer = match answer.status().is_success() {
-            true => answer,
-            false => {
-                let answer = match &self.id {
-                    Some(id) => Problem::identified(answer, id),
-                    None => answer,
-                };
-                survivable(answer, self.is_for_events)
-            }
+        let mut answer = if answer.status().is_success() {
+            answer
+        } else {
+            let answer = match &self.id {
+                Some(id) => Problem::identified(answer, id),
+                None => answer,
+            };
+            survivable(answer, self.is_for_events)
         };
         if let Some(reader) = self.reader {
             reader.allow(&mut answer);

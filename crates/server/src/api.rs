@@ -233,9 +233,10 @@ fn dataset(node: &Node, name: &str) -> Result<Dataset, Problem> {
 
 /// Asked behind a wait: a dataset may have been removed meanwhile.
 fn still_there(dataset: &Dataset) -> Result<(), Problem> {
-    match dataset.is_removed() {
-        true => Err(Problem::unknown_dataset(dataset.name().as_str())),
-        false => Ok(()),
+    if dataset.is_removed() {
+        Err(Problem::unknown_dataset(dataset.name().as_str()))
+    } else {
+        Ok(())
     }
 }
 

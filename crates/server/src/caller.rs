@@ -94,9 +94,10 @@ impl Caller {
         resource: Resource<'_>,
     ) -> Result<(), Problem> {
         let refused = self.may(first, resource);
-        match others.iter().any(|action| self.may(*action, resource).is_ok()) {
-            true => Ok(()),
-            false => refused,
+        if others.iter().any(|action| self.may(*action, resource).is_ok()) {
+            Ok(())
+        } else {
+            refused
         }
     }
 
@@ -191,9 +192,10 @@ impl From<Refusal> for Problem {
         if let Refusal::RateLimited { retry_s } = refusal {
             return Self::too_often(refusal.code(), refusal.to_string(), retry_s);
         }
-        let status = match refusal.asks_for_another() {
-            true => StatusCode::UNAUTHORIZED,
-            false => StatusCode::FORBIDDEN,
+        let status = if refusal.asks_for_another() {
+            StatusCode::UNAUTHORIZED
+        } else {
+            StatusCode::FORBIDDEN
         };
         Self::new(status, refusal.code(), refusal.to_string())
     }

@@ -17,8 +17,6 @@
 //! # }
 //! ```
 
-#![allow(clippy::match_bool, reason = "to be rewritten with if")]
-
 mod accept;
 mod admin;
 mod admission;

@@ -49,10 +49,8 @@ pub(crate) async fn serve(
     });
     match written.await {
         Ok(Ok(page)) => {
-            let (version, page) = match form == FORMS[0] {
-                true => ("0.0.4", classic::of(&page)),
-                false => ("1.0.0", page),
-            };
+            let (version, page) =
+                if form == FORMS[0] { ("0.0.4", classic::of(&page)) } else { ("1.0.0", page) };
             let content_type = format!("{form}; version={version}; charset=utf-8");
             let vary = (header::VARY, "accept".to_owned());
             ([(header::CONTENT_TYPE, content_type), vary], page).into_response()

@@ -273,9 +273,10 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         if status == StatusCode::UNAUTHORIZED {
             // As RFC 6750 tells clients that show a token whether it was the token.
-            let challenge = match self.code.starts_with("token_") {
-                true => "Bearer error=\"invalid_token\"",
-                false => "Bearer",
+            let challenge = if self.code.starts_with("token_") {
+                "Bearer error=\"invalid_token\""
+            } else {
+                "Bearer"
             };
             headers.insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static(challenge));
         }

@@ -75,11 +75,10 @@ async fn take_in(
     if greeting.proxied {
         peer = edge.proxied(&mut stream, peer).await?;
     }
-    let may = match greeting.proxied && edge.may_connect(peer.ip()).is_err() {
-        true => Err(TurnedAway::TooOften),
-        false => {
-            edge.take_permit(PermitKind::Connection, Some(peer.ip())).map_err(TurnedAway::from)
-        }
+    let may = if greeting.proxied && edge.may_connect(peer.ip()).is_err() {
+        Err(TurnedAway::TooOften)
+    } else {
+        edge.take_permit(PermitKind::Connection, Some(peer.ip())).map_err(TurnedAway::from)
     };
     let line = match may {
         Ok(line) => line,

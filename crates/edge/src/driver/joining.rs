@@ -151,9 +151,10 @@ impl SessionDriver {
             }
             NodeJoined::Live(joined) => {
                 // The Janus wire has no word for who is there.
-                let presence = match self.machine.is_channels() {
-                    true => PresenceHandle::take(joined.subscription.topic(), &join, edge),
-                    false => Ok(None),
+                let presence = if self.machine.is_channels() {
+                    PresenceHandle::take(joined.subscription.topic(), &join, edge)
+                } else {
+                    Ok(None)
                 };
                 let presence = match presence {
                     Ok(presence) => presence,

@@ -80,9 +80,8 @@ impl Joiner {
     fn of_subject(params: JoinParams, subject: Option<&str>, whose: &str) -> Self {
         let claimed = || params.key.as_ref().map(|key| format!("{whose}{key}"));
         let is_like = |subject: &str| PREFIXES.iter().any(|prefix| subject.starts_with(prefix));
-        let proven = subject.map(|subject| match is_like(subject) {
-            true => format!("token:{subject}"),
-            false => subject.to_owned(),
+        let proven = subject.map(|subject| {
+            if is_like(subject) { format!("token:{subject}") } else { subject.to_owned() }
         });
         Self { key: proven.or_else(claimed), params, from: None, tries: 0 }
     }

@@ -274,10 +274,7 @@ impl Reader {
     /// Returns the bytes that wait to be sent, in one piece; none when there are none.
     fn take(&mut self) -> Option<Bytes> {
         if self.out.is_empty() && !self.ended {
-            match self.rest.is_some() {
-                true => self.read_rest(),
-                false => self.read(),
-            }
+            if self.rest.is_some() { self.read_rest() } else { self.read() }
         }
         let mut chunk = Vec::new();
         while let Some(next) = self.out.pop_front() {

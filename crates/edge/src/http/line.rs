@@ -52,9 +52,10 @@ impl Http {
     ) -> Result<(Line, Option<NoPermit>), NoPermit> {
         let edge = self.edge();
         let from = Some(peer.ip());
-        let taken = match is_scarce {
-            true => Err(NoPermit::Server),
-            false => edge.take_permit(PermitKind::Connection, from),
+        let taken = if is_scarce {
+            Err(NoPermit::Server)
+        } else {
+            edge.take_permit(PermitKind::Connection, from)
         };
         let (permit, crowded) = match taken {
             Ok(permit) => (permit, None),

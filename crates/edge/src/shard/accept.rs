@@ -96,9 +96,10 @@ impl Accept {
             if taken > 0 && Instant::now() >= until {
                 break;
             }
-            let accepted = match self.is_near && is_reserve_reached() {
-                true => Err(Errno::MFILE.into()),
-                false => self.subscriber.accept(),
+            let accepted = if self.is_near && is_reserve_reached() {
+                Err(Errno::MFILE.into())
+            } else {
+                self.subscriber.accept()
             };
             match accepted {
                 Ok((stream, peer)) => {

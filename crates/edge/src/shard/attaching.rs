@@ -31,9 +31,10 @@ impl Shard {
                 self.core.edge.janus_sessions().leave(own);
             }
             self.core.counters.close(connection.kind());
-            match home.shard == self.core.shard {
-                true => self.attach(connection, token),
-                false => self.others[home.shard].send(Command::Attach(connection.into(), token)),
+            if home.shard == self.core.shard {
+                self.attach(connection, token)
+            } else {
+                self.others[home.shard].send(Command::Attach(connection.into(), token))
             }
         }
     }

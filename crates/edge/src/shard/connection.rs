@@ -223,12 +223,11 @@ impl Connection {
     /// Takes in a message of the client.
     fn receive(&mut self, slot: u32, incoming: Incoming<'_>, core: &mut Core) {
         core.counters.frames_in.add(1);
-        match self.may_say(core) {
-            true => self.tell(slot, Event::Received(incoming), core),
-            false => {
-                self.tell(slot, Event::Throttled(incoming), core);
-                self.end_flood(slot, core);
-            }
+        if self.may_say(core) {
+            self.tell(slot, Event::Received(incoming), core)
+        } else {
+            self.tell(slot, Event::Throttled(incoming), core);
+            self.end_flood(slot, core);
         }
     }
 
@@ -252,10 +251,8 @@ impl Connection {
     }
 
     fn take(&mut self, slot: u32, completion: Completion, core: &mut Core) {
-        let completion = match self.permit.is_tight() {
-            true => completion.or_overloaded(),
-            false => completion,
-        };
+        let completion =
+            if self.permit.is_tight() { completion.or_overloaded() } else { completion };
         let Side::Channels(driver) = &mut self.side else {
             return;
         };

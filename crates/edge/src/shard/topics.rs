@@ -87,10 +87,11 @@ impl Topics {
             return;
         };
         let member = Member { slot, channel: joined.id() };
-        let place = match topic.members.get(joined.place as usize) == Some(&member) {
-            true => Some(joined.place as usize),
+        let place = if topic.members.get(joined.place as usize) == Some(&member) {
+            Some(joined.place as usize)
+        } else {
             // It was moved after it had ended.
-            false => topic.members.iter().position(|other| *other == member),
+            topic.members.iter().position(|other| *other == member)
         };
         if let Some(place) = place {
             topic.members.swap_remove(place);

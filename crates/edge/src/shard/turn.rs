@@ -82,10 +82,7 @@ impl Shard {
         let timeout = self.time_to_wait();
         self.ask(events, timeout)?;
         // Who comes while the shard works is told of at the end of its turn.
-        let earliest = match self.woken - ended < NO_WAIT {
-            true => self.last_woken,
-            false => self.woken,
-        };
+        let earliest = if self.woken - ended < NO_WAIT { self.last_woken } else { self.woken };
         self.core.now = self.core.edge.at(self.woken);
         let mut told = self.take_events(events, earliest);
         // Everybody is heard of before anybody is served: whoever has been here for a while must

@@ -227,10 +227,7 @@ impl Shared {
 /// Bytes of log before the next snapshot. A large one waits for as much log as it is large itself,
 /// so that what is written in all stays a small multiple of what is stored.
 fn log_before_next(wanted: u64, last: u64) -> u64 {
-    match last > limits::LARGE_SNAPSHOT_BYTES {
-        true => wanted.max(last),
-        false => wanted,
-    }
+    if last > limits::LARGE_SNAPSHOT_BYTES { wanted.max(last) } else { wanted }
 }
 
 #[cfg(test)]

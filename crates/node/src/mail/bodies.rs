@@ -312,9 +312,10 @@ impl Bodies {
 
     fn check_restored(&self) -> io::Result<()> {
         let detail = "bodies of messages are being read from the log again";
-        match lock(&self.state).restoring {
-            true => Err(io::Error::new(io::ErrorKind::ResourceBusy, detail)),
-            false => Ok(()),
+        if lock(&self.state).restoring {
+            Err(io::Error::new(io::ErrorKind::ResourceBusy, detail))
+        } else {
+            Ok(())
         }
     }
 

@@ -318,9 +318,10 @@ impl Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         let unused = self.left;
-        let back = match self.handed_over {
-            true => vec![],
-            false => self.pulled.messages.iter().map(|message| message.seq).collect(),
+        let back = if self.handed_over {
+            vec![]
+        } else {
+            self.pulled.messages.iter().map(|message| message.seq).collect()
         };
         // It needs no permit: each pull that began has one end.
         let event = |registration| Event::PullEnded { registration, unused, back };

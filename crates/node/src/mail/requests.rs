@@ -42,9 +42,10 @@ impl Dataset {
 
     /// Refuses when the dataset keeps no mail.
     pub(crate) fn keeps_mail(&self) -> Result<(), MailError> {
-        match self.has_mail() {
-            true => Ok(()),
-            false => Err(MailError::NoMail { dataset: self.name().clone() }),
+        if self.has_mail() {
+            Ok(())
+        } else {
+            Err(MailError::NoMail { dataset: self.name().clone() })
         }
     }
 

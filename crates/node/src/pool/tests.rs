@@ -124,10 +124,7 @@ fn who_waits_for_a_thread_has_a_step_though_others_never_rest() {
     let busy: Vec<_> = (0..2).map(|_| pool.task("busy")).collect();
     for task in &busy {
         let stop = Arc::clone(&stop);
-        task.begin(move || match stop.load(Ordering::SeqCst) {
-            true => Step::Ended,
-            false => Step::Again,
-        });
+        task.begin(move || if stop.load(Ordering::SeqCst) { Step::Ended } else { Step::Again });
         task.wake();
     }
     let late = pool.task("late");

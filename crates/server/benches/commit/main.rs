@@ -5,8 +5,6 @@
 //! in the same run. `--quick` takes a tenth of the time, `--clients N` measures one number of them.
 //! Without PostgreSQL only Instep runs.
 
-#![allow(clippy::match_bool, reason = "to be rewritten with if")]
-
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
@@ -66,9 +64,10 @@ fn main() {
         warm_up: Duration::from_millis(warm_up),
         measured: Duration::from_millis(measured),
     };
-    let (rounds, span) = match args.iter().any(|argument| argument == "--quick") {
-        true => (1, span(500, 1_000)),
-        false => (3, span(1_000, 5_000)),
+    let (rounds, span) = if args.iter().any(|argument| argument == "--quick") {
+        (1, span(500, 1_000))
+    } else {
+        (3, span(1_000, 5_000))
     };
     let only = args.iter().skip_while(|argument| *argument != "--clients").nth(1);
     let only = only.map(|number| number.parse().expect("--clients takes a number"));

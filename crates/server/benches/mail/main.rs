@@ -7,8 +7,6 @@
 //! both have both. `--quick` stops at one million, `--pending N` measures 10 thousand and N.
 //! Without PostgreSQL only Instep runs.
 
-#![allow(clippy::match_bool, reason = "to be rewritten with if")]
-
 use std::path::Path;
 use std::time::Duration;
 
@@ -103,9 +101,10 @@ fn main() {
         warm_up: Duration::from_millis(warm_up),
         measured: Duration::from_millis(measured),
     };
-    let (pushes, rounds, span, mut pending) = match quick {
-        true => (3, 1, span(500, 1_000), vec![MUCH]),
-        false => (5, 3, span(1_000, 5_000), vec![MUCH, MOST]),
+    let (pushes, rounds, span, mut pending) = if quick {
+        (3, 1, span(500, 1_000), vec![MUCH])
+    } else {
+        (5, 3, span(1_000, 5_000), vec![MUCH, MOST])
     };
     if let Some(only) = args.iter().skip_while(|argument| *argument != "--pending").nth(1) {
         pending = vec![only.parse().expect("--pending takes a number")];
@@ -140,10 +139,8 @@ fn measure(root: &Path, plan: &Plan) -> Results {
 
 /// Both sides take turns, so that what else happens on the machine falls on both.
 fn cycle(root: &Path, plan: &Plan) -> Vec<Cycled> {
-    let (at_server, at_load) = match plan.shared {
-        true => (None, None),
-        false => (Some(cores::SERVER), Some(cores::LOAD)),
-    };
+    let (at_server, at_load) =
+        if plan.shared { (None, None) } else { (Some(cores::SERVER), Some(cores::LOAD)) };
     let server = on_core(at_server, || ServerProcess::start(&root.join("cycled")));
     let postgres = on_core(at_server, || Postgres::start(&root.join("cycled-postgres")));
     let mut cycled = CLIENTS.map(|clients| Cycled { clients, ..Cycled::default() });

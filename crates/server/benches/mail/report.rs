@@ -32,9 +32,10 @@ pub(crate) fn print(results: &Results, facts: &Value) {
     );
     println!(
         "send, take and acknowledge, closed loop, {}",
-        match results.shared {
-            true => "server and load share the cores",
-            false => "the server on one core, the load on another",
+        if results.shared {
+            "server and load share the cores"
+        } else {
+            "the server on one core, the load on another"
         }
     );
     println!("clients  what        cycles/s        p50        p99   ratio");

@@ -72,12 +72,11 @@ pub(crate) fn read_snapshot(directory: &Path) -> u64 {
         hasher.update(body);
         before = hasher.digest();
         assert_eq!(head[8..], before.to_le_bytes(), "a chunk's checksum");
-        rows += match pending.is_empty() {
-            true => take_pieces(body, &mut pending),
-            false => {
-                let joined = [std::mem::take(&mut pending).as_slice(), body].concat();
-                take_pieces(&joined, &mut pending)
-            }
+        rows += if pending.is_empty() {
+            take_pieces(body, &mut pending)
+        } else {
+            let joined = [std::mem::take(&mut pending).as_slice(), body].concat();
+            take_pieces(&joined, &mut pending)
         };
         rest = after;
     }

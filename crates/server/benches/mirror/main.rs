@@ -4,8 +4,6 @@
 //! bare loop over the same files; memory per row against the row's bytes; the HTTP snapshot
 //! against a plain file of the same size from the same server. `--quick` takes a tenth of the rows.
 
-#![allow(clippy::match_bool, reason = "to be rewritten with if")]
-
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;

@@ -69,9 +69,10 @@ pub(crate) async fn open(data: &Path) -> Value {
 pub(crate) fn read_barely(data: &Path, snapshot: bool) -> Value {
     let directory = dataset_directory(data);
     let (cpu, begin) = (cpu_of_threads(), Instant::now());
-    let rows = match snapshot {
-        true => bare::read_log(&directory, false) + bare::read_snapshot(&directory),
-        false => bare::read_log(&directory, true),
+    let rows = if snapshot {
+        bare::read_log(&directory, false) + bare::read_snapshot(&directory)
+    } else {
+        bare::read_log(&directory, true)
     };
     let (cpu_after, wall) = (cpu_of_threads(), begin.elapsed());
     json!({

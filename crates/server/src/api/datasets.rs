@@ -281,10 +281,8 @@ pub(super) async fn create_table(
 ) -> Answer<TableStatus> {
     let body = body.read_as(&caller, Action::Administer, Resource::Dataset(&name)).await?;
     let dataset = dataset(&shared.node, &name)?;
-    let TableRequest { public } = match body.is_empty() {
-        true => TableRequest::default(),
-        false => read_json(&body)?,
-    };
+    let TableRequest { public } =
+        if body.is_empty() { TableRequest::default() } else { read_json(&body)? };
     let name = new_name(&table)?;
     dataset.commit(vec![Operation::CreateTable { table: name, public }].into()).await?;
     let found = tables(&dataset).into_iter().find(|t| t.name == table);

@@ -83,9 +83,10 @@ pub(super) fn complete(document: &mut Value) {
     for (path, item) in paths {
         let Some(methods) = item.as_object_mut() else { continue };
         for (method, operation) in methods {
-            match path.starts_with("/v1/") {
-                true => refusals(path, method, operation),
-                false => operation["security"] = json!([]),
+            if path.starts_with("/v1/") {
+                refusals(path, method, operation)
+            } else {
+                operation["security"] = json!([])
             }
             answers(operation);
             if let Some(summary) = operation["summary"].as_str() {

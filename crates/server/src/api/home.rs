@@ -30,9 +30,10 @@ const SOCKET: &str = "socket";
 
 /// Answers in HTML to who prefers that, as browsers do.
 pub(super) fn page(headers: &HeaderMap) -> Response {
-    let mut answer = match accept::preferred(headers, &FORMS) == FORMS[1] {
-        true => Html(html()).into_response(),
-        false => Json(json()).into_response(),
+    let mut answer = if accept::preferred(headers, &FORMS) == FORMS[1] {
+        Html(html()).into_response()
+    } else {
+        Json(json()).into_response()
     };
     answer.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
     web::protect(&mut answer);

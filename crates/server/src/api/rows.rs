@@ -258,12 +258,11 @@ async fn wait_for(dataset: &Dataset, at_least: &str) -> Result<(), Problem> {
         let detail = "at_least belongs to another history of the dataset";
         return Err(Problem::new(StatusCode::CONFLICT, "other_history", detail));
     };
-    match dataset.reached(place, FRESH).await {
-        true => Ok(()),
-        false => {
-            let detail = format!("this node is at {}, after 5 seconds", dataset.position());
-            Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "position_not_reached", detail))
-        }
+    if dataset.reached(place, FRESH).await {
+        Ok(())
+    } else {
+        let detail = format!("this node is at {}, after 5 seconds", dataset.position());
+        Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "position_not_reached", detail))
     }
 }
 

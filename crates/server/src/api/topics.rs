@@ -289,16 +289,18 @@ fn parts(place: Option<LivePlace>) -> (Option<String>, Option<u64>) {
 
 /// A live topic, if somebody has joined it or it is kept.
 fn live(node: &Node, topic: &str) -> Result<Option<std::sync::Arc<instep_node::Topic>>, Problem> {
-    match node.is_live(topic) {
-        true => Ok(node.topics().get(topic)),
-        false => Err(LiveError::Unmatched { topic: topic.to_owned() }.into()),
+    if node.is_live(topic) {
+        Ok(node.topics().get(topic))
+    } else {
+        Err(LiveError::Unmatched { topic: topic.to_owned() }.into())
     }
 }
 
 fn object(field: &str, payload: &RawValue) -> Result<Payload, Problem> {
-    match payload.get().starts_with('{') {
-        true => Ok(Payload::Json(Bytes::copy_from_slice(payload.get().as_bytes()))),
-        false => Err(Problem::bad_request("bad_json", format!("{field}: not a JSON object"))),
+    if payload.get().starts_with('{') {
+        Ok(Payload::Json(Bytes::copy_from_slice(payload.get().as_bytes())))
+    } else {
+        Err(Problem::bad_request("bad_json", format!("{field}: not a JSON object")))
     }
 }
 

@@ -29,9 +29,12 @@ pub(super) fn listen_beside(
         Some(tls) => door.listen_tcp_over_tls(address, tls),
         None => door.listen_tcp(address),
     })?;
-    let janus = open(config.janus, &|door, address| match proxied(DoorName::Janus) {
-        true => door.listen_proxied(DoorKind::Janus, address, None),
-        false => door.listen_janus(address),
+    let janus = open(config.janus, &|door, address| {
+        if proxied(DoorName::Janus) {
+            door.listen_proxied(DoorKind::Janus, address, None)
+        } else {
+            door.listen_janus(address)
+        }
     })?;
     Ok((tcp, janus))
 }

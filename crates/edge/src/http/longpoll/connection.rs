@@ -107,12 +107,13 @@ impl Connection {
 
     /// Waits for what was started elsewhere; for ever when nothing was. Cancel-safe.
     pub(super) async fn completion(&mut self) -> Completion {
-        match self.completion.is_empty() {
-            true => std::future::pending().await,
-            false => match self.completion.next().await {
+        if self.completion.is_empty() {
+            std::future::pending().await
+        } else {
+            match self.completion.next().await {
                 Some(completion) => completion,
                 None => std::future::pending().await,
-            },
+            }
         }
     }
 
@@ -123,10 +124,7 @@ impl Connection {
 
     fn take(&mut self, completion: Completion) {
         // What it does not fetch is bounded, whatever it asks for.
-        let completion = match self.is_full() {
-            true => completion.or_overloaded(),
-            false => completion,
-        };
+        let completion = if self.is_full() { completion.or_overloaded() } else { completion };
         let listener = |_: &Arc<str>| Subscriber::Task(Arc::clone(&self.waker));
         if self.driver.take(completion, &self.edge, listener, &mut self.actions).is_some() {
             self.waker.notify_one();

@@ -93,9 +93,10 @@ impl Metered {
         if burden.is_none() {
             *burden = self.asked.http().burden(self.from);
         }
-        match burden.as_mut().is_none_or(|burden| burden.weigh(self.received)) {
-            true => Ok(()),
-            false => Err(Failure::Overloaded),
+        if burden.as_mut().is_none_or(|burden| burden.weigh(self.received)) {
+            Ok(())
+        } else {
+            Err(Failure::Overloaded)
         }
     }
 

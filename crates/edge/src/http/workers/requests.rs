@@ -127,13 +127,12 @@ impl Asked {
         extensions.insert(id.clone());
         extensions.insert(self.line.clone());
         let mut routes = self.worker.serving.router.clone();
-        let (answer, arriving) = match request.body().is_end_stream() {
-            true => (routes.call(request), None),
-            false => {
-                let arriving = Arc::new(Arriving::default());
-                let metered = |body| Metered::new(body, Arc::clone(self), from, &arriving);
-                (routes.call(request.map(metered)), Some(arriving))
-            }
+        let (answer, arriving) = if request.body().is_end_stream() {
+            (routes.call(request), None)
+        } else {
+            let arriving = Arc::new(Arriving::default());
+            let metered = |body| Metered::new(body, Arc::clone(self), from, &arriving);
+            (routes.call(request.map(metered)), Some(arriving))
         };
         drop(entered);
         Answering { asked, from, is_longpoll, id, span, step: Step::Routed { answer, arriving } }
@@ -188,9 +187,10 @@ impl Asked {
         (is_longpoll, for_events): (bool, bool),
         id: &RequestId,
     ) -> Response {
-        match is_longpoll {
-            true => longpoll::not_yet(),
-            false => (self.worker.serving.refuse)(why, for_events, id),
+        if is_longpoll {
+            longpoll::not_yet()
+        } else {
+            (self.worker.serving.refuse)(why, for_events, id)
         }
     }
 

@@ -143,10 +143,11 @@ impl Connection {
         let unheard = self.flags.reading && self.flags.readable;
         let deaf = (self.is_paused() || unheard) && self.has_socket();
         if self.unfinished_until().is_some_and(|until| core.now >= until) {
-            match deaf {
+            if deaf {
                 // It may well have said the rest.
-                true => self.unfinished_since = core.now,
-                false => return self.end_holding(slot, core),
+                self.unfinished_since = core.now
+            } else {
+                return self.end_holding(slot, core);
             }
         }
         let event = if deaf { Event::Alive } else { Event::Tick };

@@ -125,9 +125,10 @@ impl Dispatcher {
         let alarmed = unrouted > 0 || is_old;
         if alarmed != std::mem::replace(&mut self.chores.alarmed, alarmed) {
             let dataset = self.port.name();
-            match alarmed {
-                true => tracing::warn!(%dataset, unrouted, oldest_ms = oldest, "mail needs care"),
-                false => tracing::info!(%dataset, "mail needs no care any more"),
+            if alarmed {
+                tracing::warn!(%dataset, unrouted, oldest_ms = oldest, "mail needs care")
+            } else {
+                tracing::info!(%dataset, "mail needs no care any more")
             }
         }
     }

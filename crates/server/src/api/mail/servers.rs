@@ -171,15 +171,18 @@ pub(in crate::api) async fn list(
     let (state, now) = (dataset.state(), now_ms());
     let servers = state.mail.servers();
     let servers = servers.filter(|(number, _)| !query.registered || dataset.is_registered(*number));
-    let servers = servers.map(|(number, server)| match query.detail {
-        false => ServerReply::Id(server.server.to_string()),
-        true => ServerReply::Detailed(ServerDetail {
-            server: server.server.to_string(),
-            pending: server.pending,
-            oldest_ms: state.mail.oldest_ms(Some(number)).map(|at| now.saturating_sub(at)),
-            registered: dataset.is_registered(number),
-            generation: server.generation.0,
-        }),
+    let servers = servers.map(|(number, server)| {
+        if query.detail {
+            ServerReply::Detailed(ServerDetail {
+                server: server.server.to_string(),
+                pending: server.pending,
+                oldest_ms: state.mail.oldest_ms(Some(number)).map(|at| now.saturating_sub(at)),
+                registered: dataset.is_registered(number),
+                generation: server.generation.0,
+            })
+        } else {
+            ServerReply::Id(server.server.to_string())
+        }
     });
     Ok(Json(ServersReply { servers: servers.collect() }))
 }

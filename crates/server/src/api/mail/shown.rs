@@ -92,9 +92,10 @@ pub(in crate::api) struct MessageStatus {
 impl MessageStatus {
     pub(super) fn of(mail: &Mail, seq: u64, message: &Message, now: u64) -> Self {
         let at = |at: u64| (at > 0).then_some(at);
-        let (expires_ms, ended_ms) = match has_ended(message) {
-            true => (None, at(message.expires)),
-            false => (at(message.expires), None),
+        let (expires_ms, ended_ms) = if has_ended(message) {
+            (None, at(message.expires))
+        } else {
+            (at(message.expires), None)
         };
         Self {
             seq,
