@@ -33,7 +33,7 @@ use crate::engine::Engine;
 use crate::follow::{Follow, FollowError};
 use crate::hub::Hub;
 use crate::journals::{JournalRecords, Oldest};
-use crate::mail::{MailDispatcher, MailOptions, Pulls};
+use crate::mail::{MailHandle, MailOptions, Pulls};
 use crate::pool::{Pool, Pools, Task};
 use crate::sync::lock;
 use crate::topics::Topics;
@@ -130,7 +130,7 @@ struct Shared {
     /// Time of the newest snapshot; before one is written, of opening the dataset.
     snapshot_at: Mutex<Instant>,
     /// Mail: bodies of messages, and registrations of servers.
-    post: Arc<MailDispatcher>,
+    mail: Arc<MailHandle>,
     /// Registrations of programs that pull their mail.
     pulls: Arc<Pulls>,
     /// Oldest records of journals that the log still has.
@@ -203,12 +203,12 @@ impl Dataset {
         let task = |pool: &Pool, what| pool.task(format!("{what}:{}", options.name));
         let house = Housekeeper::new(task(pools.storage(), "house"));
         let mail = (task(pools.delivery(), "mail"), task(pools.storage(), "bodies"));
-        let post = MailDispatcher::new(bodies, options.mail.clone(), mail, house.task());
+        let mail_handle = MailHandle::new(bodies, options.mail.clone(), mail, house.task());
         let mut recovery = recovery::recover(
             &options,
             reader.as_ref(),
             snapshots.as_ref(),
-            (bounds.incarnation, &post),
+            (bounds.incarnation, &mail_handle),
         )?;
         let by = (options.writer, now_ms());
         let held =
@@ -235,7 +235,7 @@ impl Dataset {
             appending: Appending::new(),
             counters: Mutex::default(),
             snapshot_at: Mutex::new(Instant::now()),
-            post: Arc::new(post),
+            mail: Arc::new(mail_handle),
             pulls: Arc::default(),
             journals: Mutex::default(),
             prepare: task(pools.storage(), "prepare"),
@@ -291,7 +291,7 @@ impl Dataset {
     /// Fault that is being retried while commits are taken, if there is one.
     #[must_use]
     pub fn degraded(&self) -> Option<String> {
-        self.0.post.degraded()
+        self.0.mail.degraded()
     }
 
     /// Duration of the append under way, if it is at least [`limits::STALLED_APPEND_MS`].
@@ -384,7 +384,7 @@ impl Dataset {
     }
 
     fn submit(&self, proposal: Proposal, ticket: Ticket) -> Result<(), Refusal> {
-        if self.0.post.bodies.is_full() && proposal.stores_mail() {
+        if self.0.mail.bodies.is_full() && proposal.stores_mail() {
             let detail = "bodies of messages cannot be written".to_owned();
             return Err(Refusal::StorageFull(detail));
         }

@@ -1,8 +1,8 @@
 //! Mail on one node: bodies, registrations of servers, and the task that gives messages out.
 
 pub(crate) mod bodies;
+mod handle;
 mod port;
-mod post;
 mod pulling;
 mod registration;
 mod requests;
@@ -25,8 +25,8 @@ pub use instep_protocol::payload::mail::words::{Answer, Answers, Nack, Reject};
 use serde_json::Value;
 
 pub use self::bodies::BodyCounts;
+pub(crate) use self::handle::MailHandle;
 pub(crate) use self::port::{Calls, Port};
-pub(crate) use self::post::MailDispatcher;
 pub(crate) use self::pulling::Pulls;
 pub use self::pulling::{Kept, Pull, Pulled};
 pub use self::registration::{Registration, Said};

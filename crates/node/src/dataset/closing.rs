@@ -8,7 +8,7 @@ impl Dataset {
         self.0.closing.store(true, Ordering::SeqCst);
         self.0.house.task().wake();
         self.0.prepare.wake();
-        self.0.post.close();
+        self.0.mail.close();
         self.0.pulls.clear();
         self.0.inbox.close();
     }
@@ -19,7 +19,7 @@ impl Dataset {
         self.begin_to_close();
         let tasks = [self.0.inbox.owner(), self.0.views.reader(), &self.0.prepare];
         tasks.into_iter().chain([self.0.house.task()]).for_each(Task::join);
-        self.0.post.join();
+        self.0.mail.join();
     }
 }
 

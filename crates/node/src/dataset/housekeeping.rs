@@ -111,7 +111,7 @@ impl Chores {
     // Each chore does what is due, and answers when it is due next.
 
     fn care(&mut self) -> Option<Instant> {
-        if !self.shared.post.bodies.wants_care() {
+        if !self.shared.mail.bodies.wants_care() {
             return None;
         }
         if let Err(error) = self.care_for_bodies() {
@@ -184,19 +184,19 @@ impl Chores {
 
     /// Looks whether the store of bodies can be used, and fills one that had to begin anew.
     fn care_for_bodies(&mut self) -> Result<(), OpenError> {
-        let Shared { name, post, reader, .. } = &*self.shared;
+        let Shared { name, mail, reader, .. } = &*self.shared;
         if self.bodies_before.is_none() {
-            self.bodies_before = post.bodies.begin()?;
+            self.bodies_before = mail.bodies.begin()?;
         }
         let Some(before) = &self.bodies_before else { return Ok(()) };
         let state = Dataset(Arc::clone(&self.shared)).state();
-        let restored = recovery::restore_bodies(name, &state, &**reader, &**before, post)?;
+        let restored = recovery::restore_bodies(name, &state, &**reader, &**before, mail)?;
         self.bodies_before = None;
         // What ended meanwhile was forgotten before it was put there.
         let state = Dataset(Arc::clone(&self.shared)).state();
         for seq in restored {
             if !recovery::is_unfinished(&state, seq) {
-                post.bodies.end(seq);
+                mail.bodies.end(seq);
             }
         }
         Ok(())
@@ -210,7 +210,7 @@ impl Shared {
             Arc::clone(&self.state.read().unwrap_or_else(std::sync::PoisonError::into_inner));
         let revision = state.applied.revision;
         // The log may be trimmed once there is a snapshot, and nothing else has the bodies.
-        self.post.bodies.secure()?;
+        self.mail.bodies.secure()?;
         let mut size = 0;
         snapshots.write(revision, &mut |take| {
             snapshot::write(&state, &mut |chunk| {

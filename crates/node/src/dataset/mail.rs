@@ -1,12 +1,12 @@
 //! Mail of a dataset: what it is handed of the dataset.
 
 use super::{Arc, Dataset};
-use crate::mail::{Calls, MailDispatcher, Port};
+use crate::mail::{Calls, MailHandle, Port};
 
 impl Dataset {
     /// The task that gives messages out, and the bodies.
-    pub(crate) fn post(&self) -> &MailDispatcher {
-        &self.0.post
+    pub(crate) fn mail_handle(&self) -> &MailHandle {
+        &self.0.mail
     }
 
     /// Its mail, with what that needs of the dataset.
@@ -16,7 +16,7 @@ impl Dataset {
         let propose = Box::new(move |proposal| proposing.propose(proposal));
         Port {
             name: self.0.name.clone(),
-            dispatcher: Arc::clone(&self.0.post),
+            mail: Arc::clone(&self.0.mail),
             pulls: Arc::clone(&self.0.pulls),
             dataset: Arc::new(Calls { state, propose }),
         }

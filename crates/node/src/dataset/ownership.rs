@@ -11,7 +11,7 @@ use super::{
 };
 use crate::engine::Prepare;
 use crate::loans::Loan;
-use crate::mail::MailDispatcher;
+use crate::mail::MailHandle;
 use crate::pool::Step;
 use instep_model::commit::Operation;
 use instep_model::log::{AppendError, Log};
@@ -57,7 +57,7 @@ impl Dataset {
         let shared = Arc::clone(&self.0);
         self.0.views.reader().begin(move || shared.tell_next());
         self.keep_house(options, snapshots);
-        MailDispatcher::begin(&self.mail());
+        MailHandle::begin(&self.mail());
     }
 }
 
@@ -153,7 +153,7 @@ impl Shared {
     /// True when views and mail take one more entry without a wait. It stays so for whoever has the
     /// turn: only an owner adds entries.
     pub(super) fn publishes_at_once(&self) -> bool {
-        self.views.has_room() && self.post.has_room()
+        self.views.has_room() && self.mail.has_room()
     }
 }
 
@@ -244,13 +244,13 @@ impl Ownership {
         let (tables, place) = (state.tables.clone(), state.applied);
         // Bodies are there before anybody can read their messages, and a message is visible before
         // it is given to a server: who takes it looks whether it is still its own.
-        shared.post.keep(&mail);
+        shared.mail.keep(&mail);
         let given = (!mail.is_empty()).then(|| (Arc::clone(&state), mail));
         *shared.state.write().unwrap_or_else(PoisonError::into_inner) = state;
         shared.head.send_replace(place);
         shared.house.notice();
         if let Some((state, mail)) = given {
-            shared.post.committed(state, mail);
+            shared.mail.committed(state, mail);
         }
         // Waits when the views are far behind: memory is bounded, and nothing is dropped.
         shared.views.push(Committed { commits, tables, place });

@@ -9,7 +9,7 @@ use instep_model::retention::Retention;
 use instep_model::state::FoldError;
 
 use super::{Options, Snapshots};
-use crate::mail::MailDispatcher;
+use crate::mail::MailHandle;
 
 mod bodies;
 
@@ -73,23 +73,23 @@ pub(super) fn recover(
     options: &Options,
     log: &dyn LogReader,
     snapshots: &dyn Snapshots,
-    (incarnation, post): (Incarnation, &MailDispatcher),
+    (incarnation, handle): (Incarnation, &MailHandle),
 ) -> Result<Recovery, OpenError> {
     let mut warn = |revision: Revision, problem: &str| {
         tracing::warn!(%revision, problem, "a snapshot cannot be used");
     };
     let state = newest_snapshot(snapshots, log.bounds().floor, &mut warn)?;
-    if let Some(before) = post.bodies.begin()? {
-        bodies::restore(&options.name, &state, log, &*before, post)?;
+    if let Some(before) = handle.bodies.begin()? {
+        bodies::restore(&options.name, &state, log, &*before, handle)?;
     }
     let mirror = Mirror::new(incarnation, state);
     let (name, views) = (options.name.clone(), options.views.clone());
     // What a snapshot covers is not read again, so history before it does not age.
     let mut recovery = Recovery::new(mirror, name, views, Retention::default());
     recovery.replay(log, &mut |mail| {
-        post.keep(mail);
-        post.forget(mail);
-        post.bodies.spill_surplus()
+        handle.keep(mail);
+        handle.forget(mail);
+        handle.bodies.spill_surplus()
     })?;
     Ok(recovery)
 }

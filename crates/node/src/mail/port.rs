@@ -8,7 +8,7 @@ use instep_model::owner::{Receipt, Refusal};
 use instep_model::state::State;
 use tokio::sync::oneshot;
 
-use super::post::MailDispatcher;
+use super::handle::MailHandle;
 use super::pulling::Pulls;
 
 /// Answer of the owner to a proposal, once it comes.
@@ -19,7 +19,7 @@ pub(crate) type Proposed = oneshot::Receiver<Result<Receipt, Refusal>>;
 #[derive(Clone)]
 pub(crate) struct Port {
     pub(crate) name: Name,
-    pub(crate) dispatcher: Arc<MailDispatcher>,
+    pub(crate) mail: Arc<MailHandle>,
     pub(crate) pulls: Arc<Pulls>,
     pub(crate) dataset: Arc<Calls>,
 }
@@ -37,8 +37,8 @@ impl Port {
     }
 
     /// The task that gives messages out, and the bodies.
-    pub(super) fn post(&self) -> &MailDispatcher {
-        &self.dispatcher
+    pub(super) fn mail(&self) -> &MailHandle {
+        &self.mail
     }
 
     /// Registrations that pull.

@@ -191,7 +191,7 @@ impl Port {
         }
         let quota = self.pulls().saw(server, registration);
         // Before anything is stored: an answer is taken whole, or refused.
-        let permit = self.post().permit(quota.as_ref(), not.len())?;
+        let permit = self.mail().permit(quota.as_ref(), not.len())?;
         let acks = ack.into_iter().map(|seq| (seq, Answer::Ack));
         let nacks = nack.into_iter();
         let nacks =

@@ -52,7 +52,7 @@ impl Port {
         credit: usize,
         have: Option<Vec<u64>>,
     ) -> Result<Registration, MailError> {
-        let permit = self.post().permit_to_begin()?;
+        let permit = self.mail().permit_to_begin()?;
         let operation = MailOperation::Register { server: server.clone() };
         let receipt = self.commit(vec![Operation::Mail(operation)].into()).await?;
         let generation = receipt.results.first().copied().flatten().unwrap_or_default();
@@ -62,9 +62,9 @@ impl Port {
         let pending = state.mail.server(number).map_or(0, |server| server.pending);
         let outbox = SharedOutbox::default();
         let id = number.at(generation);
-        self.post().registered(id, (credit, have), outbox.clone(), permit);
+        self.mail().registered(id, (credit, have), outbox.clone(), permit);
         let (port, server, given) = (self.clone(), server.into(), Arc::default());
-        let quota = self.post().quota();
+        let quota = self.mail().quota();
         Ok(Registration { port, server, id, pending, outbox, quota, given })
     }
 
@@ -84,11 +84,11 @@ impl Port {
         let number = number.ok_or(MailError::Fenced)?;
         let pending = state.mail.server(number).map_or(0, |server| server.pending);
         let outbox = SharedOutbox::default();
-        let permit = self.post().permit_to_begin()?;
+        let permit = self.mail().permit_to_begin()?;
         let id = number.at(generation);
-        self.post().resumed(id, outbox.clone(), permit);
+        self.mail().resumed(id, outbox.clone(), permit);
         let (port, server, given) = (self.clone(), server.into(), Arc::default());
-        let quota = self.post().quota();
+        let quota = self.mail().quota();
         Ok(Registration { port, server, id, pending, outbox, quota, given })
     }
 
@@ -109,7 +109,7 @@ impl Port {
         let all = all.collect();
         if let Some(server) = mail.server_number(server).filter(|_| is_newest) {
             let registration = server.at(generation);
-            self.post().happened(Event::HasNot { registration, seqs }, Some(permit));
+            self.mail().happened(Event::HasNot { registration, seqs }, Some(permit));
         }
         all
     }
@@ -139,7 +139,7 @@ impl Port {
             answered.outcome = result.unwrap_or(outcome::OK);
         }
         let fenced = answered.iter().filter(|one| one.outcome == outcome::FENCED);
-        self.post().note_fenced(fenced.count() as u64);
+        self.mail().note_fenced(fenced.count() as u64);
         Ok(answered)
     }
 }
@@ -173,7 +173,7 @@ impl Registration {
                     // It was moved, or has ended, while it waited here: nobody gets it after that.
                     if self.is_its_own(&delivery) {
                         lock(&self.given).give(delivery.seq);
-                        self.port.post().date(&mut delivery);
+                        self.port.mail().date(&mut delivery);
                         return Some(Push::Message(delivery));
                     }
                 }
@@ -209,7 +209,7 @@ impl Registration {
 
     /// Permits an event about so many messages.
     pub(super) fn permit(&self, messages: usize) -> Result<Permit, MailError> {
-        self.port.post().permit(Some(&self.quota), messages)
+        self.port.mail().permit(Some(&self.quota), messages)
     }
 
     pub(super) fn happened(
@@ -217,7 +217,7 @@ impl Registration {
         permit: Option<Permit>,
         event: impl FnOnce(RegistrationId) -> Event,
     ) {
-        self.port.post().happened(event(self.id), permit);
+        self.port.mail().happened(event(self.id), permit);
     }
 
     /// Begins a pull of `most` messages. The receiver tells when what was there for it is given.
@@ -228,7 +228,7 @@ impl Registration {
         let permit = self.permit(0)?;
         let (looked, receiver) = oneshot::channel();
         let event = Event::PullBegan { registration: self.id, most };
-        self.port.post().pull_began(event, looked, permit);
+        self.port.mail().pull_began(event, looked, permit);
         Ok(receiver)
     }
 
@@ -252,7 +252,7 @@ impl Registration {
                 Ok(self.answers(have, Answer::Ack, said))
             }
             Words::Started(which) => {
-                self.port.post().permit_work()?;
+                self.port.mail().permit_work()?;
                 let Meant { seqs, .. } = self.meant(which)?;
                 let permit = self.permit(seqs.len())?;
                 let event = |registration| Event::Started { registration, seqs };
@@ -341,6 +341,6 @@ fn standing(mail: &Mail, server: &str, seq: u64) -> Option<i64> {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.port.post().left(self.id, Arc::clone(&self.outbox));
+        self.port.mail().left(self.id, Arc::clone(&self.outbox));
     }
 }

@@ -52,25 +52,25 @@ impl Dataset {
     /// Counters of its mail.
     #[must_use]
     pub fn mail_counts(&self) -> MailCounts {
-        let post = self.post();
+        let mail = self.mail_handle();
         MailCounts {
-            delivery: post.counts(),
-            bodies: post.bodies.counts(),
-            damaged: post.damaged(),
-            fenced: post.fenced(),
+            delivery: mail.counts(),
+            bodies: mail.bodies.counts(),
+            damaged: mail.damaged(),
+            fenced: mail.fenced(),
         }
     }
 
     /// Returns true if a registration takes the mail of a server now.
     #[must_use]
     pub fn is_registered(&self, server: ServerNo) -> bool {
-        self.post().is_registered(server)
+        self.mail_handle().is_registered(server)
     }
 
     /// Rules of its mail.
     #[must_use]
     pub fn mail_rules(&self) -> &MailRules {
-        &self.post().options.rules
+        &self.mail_handle().options.rules
     }
 
     /// The body of a message, as JSON. Blocks for the disk.
@@ -78,7 +78,7 @@ impl Dataset {
     /// # Errors
     /// When the storage refuses.
     pub fn mail_body(&self, seq: u64) -> io::Result<StoredBody> {
-        let mut bodies = self.post().bodies.read(&[seq])?;
+        let mut bodies = self.mail_handle().bodies.read(&[seq])?;
         Ok(bodies.pop().unwrap_or(StoredBody::Missing))
     }
 

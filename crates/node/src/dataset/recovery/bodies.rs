@@ -10,7 +10,7 @@ use instep_model::state::{FoldError, State};
 
 use super::OpenError;
 use crate::engine::{BodyStore, StoredBody};
-use crate::mail::MailDispatcher;
+use crate::mail::MailHandle;
 
 /// Bytes of the log read at a time: what the caches of a core hold.
 const READ_BYTES: usize = 512 * 1024;
@@ -26,14 +26,14 @@ pub(in crate::dataset) fn restore(
     state: &State,
     log: &dyn LogReader,
     before: &dyn BodyStore,
-    post: &MailDispatcher,
+    handle: &MailHandle,
 ) -> Result<Vec<u64>, OpenError> {
     let messages = state.mail.messages_after(0);
     let mut missing: BTreeSet<u64> =
         messages.filter(|(_, message)| has_body(message)).map(|(seq, _)| seq).collect();
-    missing.retain(|seq| !post.bodies.is_in_memory(*seq));
+    missing.retain(|seq| !handle.bodies.is_in_memory(*seq));
     if missing.is_empty() {
-        post.bodies.restored();
+        handle.bodies.restored();
         return Ok(vec![]);
     }
     let wanted: Vec<u64> = missing.iter().copied().collect();
@@ -48,10 +48,10 @@ pub(in crate::dataset) fn restore(
                 if let Record::Mail(MailRecord::Stored { seq, body, .. }) = record
                     && missing.remove(&seq)
                 {
-                    post.bodies.put(seq, body);
+                    handle.bodies.put(seq, body);
                 }
             }
-            post.bodies.spill_surplus()?;
+            handle.bodies.spill_surplus()?;
         }
     }
     let rest: Vec<u64> = missing.iter().copied().collect();
@@ -64,12 +64,12 @@ pub(in crate::dataset) fn restore(
         for (seq, body) in seqs.iter().zip(found) {
             if let StoredBody::Whole(body) = body {
                 missing.remove(seq);
-                post.bodies.put(*seq, body);
+                handle.bodies.put(*seq, body);
             }
         }
-        post.bodies.spill_surplus()?;
+        handle.bodies.spill_surplus()?;
     }
-    post.bodies.restored();
+    handle.bodies.restored();
     let lost = missing.len();
     tracing::warn!(%dataset, restored = wanted.len() - lost, lost, "bodies of messages begin anew");
     if lost > 0 {

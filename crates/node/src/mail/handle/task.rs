@@ -1,4 +1,4 @@
-//! Dispatcher: the shell around the delivery machine, for the task that gives messages out.
+//! Task that gives messages out: the shell around the delivery machine.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use instep_model::state::State;
 
 use super::chores::Chores;
 use super::settling::Unsettled;
-use super::{Input, LOOK, MailDispatcher};
+use super::{Input, LOOK, MailHandle};
 use crate::clock::now_ms;
 use crate::engine::StoredBody;
 use crate::mail::port::Port;
@@ -19,7 +19,7 @@ use crate::mail::told::{Delivery, Push, SharedOutbox};
 use crate::sync::lock;
 
 /// State of the task.
-pub(super) struct Dispatcher {
+pub(super) struct MailTask {
     pub(super) port: Port,
     pub(super) state: Arc<State>,
     pub(super) chores: Chores,
@@ -27,34 +27,34 @@ pub(super) struct Dispatcher {
     outboxes: HashMap<RegistrationId, SharedOutbox>,
 }
 
-impl MailDispatcher {
+impl MailHandle {
     /// Says what the tasks of mail do. They run as soon as there is any.
     pub(crate) fn begin(port: &Port) {
-        let (giving, mut dispatcher) = (port.clone(), None);
-        port.post().driver.task().begin(move || {
-            giving.post().driver.step(|arrivals| {
+        let (giving, mut task) = (port.clone(), None);
+        port.mail().driver.task().begin(move || {
+            giving.mail().driver.step(|arrivals| {
                 // What arrives is newer than what it begins with, or tells the same.
-                let begin = || Dispatcher::new(giving.clone());
-                dispatcher.get_or_insert_with(begin).turn(arrivals)
+                let begin = || MailTask::new(giving.clone());
+                task.get_or_insert_with(begin).turn(arrivals)
             })
         });
         let spilling = port.clone();
-        port.post().bodies.spiller().begin(move || spilling.post().bodies.step());
+        port.mail().bodies.spiller().begin(move || spilling.mail().bodies.step());
         if !port.state().mail.is_empty() {
-            port.post().driver.task().wake();
+            port.mail().driver.task().wake();
         }
     }
 }
 
-impl Dispatcher {
+impl MailTask {
     pub(super) fn new(port: Port) -> Self {
         let (state, chores) = (port.state(), Chores::new(Instant::now()));
         let (unsettled, outboxes) = (Unsettled::default(), HashMap::new());
         Self { port, state, chores, unsettled, outboxes }
     }
 
-    pub(super) fn post(&self) -> &MailDispatcher {
-        self.port.post()
+    pub(super) fn mail(&self) -> &MailHandle {
+        self.port.mail()
     }
 
     /// Takes what has come, and does what is due. Returns the time until the next turn.
@@ -69,8 +69,8 @@ impl Dispatcher {
     }
 
     fn patience(&self) -> Duration {
-        let now = self.post().now();
-        let machine = lock(&self.post().machine).next_deadline();
+        let now = self.mail().now();
+        let machine = lock(&self.mail().machine).next_deadline();
         let chores = self.next_chore(now);
         let unsettled = self.unsettled.next_deadline(now);
         let due = [machine, chores, unsettled].into_iter().flatten().min();
@@ -129,7 +129,7 @@ impl Dispatcher {
     /// next one.
     fn take_back(&mut self, registration: RegistrationId) {
         let Some(outbox) = self.outboxes.get(&registration) else { return };
-        if lock(&self.post().machine).is_there(registration) {
+        if lock(&self.mail().machine).is_there(registration) {
             return;
         }
         let back = outbox.withdraw(|told| told.seq().is_some());
@@ -142,8 +142,8 @@ impl Dispatcher {
     /// Lets the machine take an event. What follows from it may wait for the disk, so whoever asks
     /// the machine something does not wait for that.
     fn handle(&mut self, event: Event) {
-        let now = Now { steady_ms: self.post().now(), wall_ms: now_ms() };
-        let mut machine = lock(&self.post().machine);
+        let now = Now { steady_ms: self.mail().now(), wall_ms: now_ms() };
+        let mut machine = lock(&self.mail().machine);
         machine.handle(event, &self.state.mail, now);
         let effects: Vec<Effect> = std::iter::from_fn(|| machine.next_effect()).collect();
         drop(machine);
@@ -208,7 +208,7 @@ impl Dispatcher {
 
     /// Makes messages whose bodies are damaged dead letters.
     fn reject(&mut self, of: RegistrationId, damaged: Vec<u64>) {
-        self.post().damaged.fetch_add(damaged.len() as u64, Ordering::Relaxed);
+        self.mail().damaged.fetch_add(damaged.len() as u64, Ordering::Relaxed);
         tracing::error!(
             dataset = %self.port.name(), ?damaged, "bodies of messages are damaged"
         );
@@ -228,7 +228,7 @@ impl Dispatcher {
 
     /// Bodies of messages. One that cannot be read now holds up no other.
     fn read_bodies(&self, seqs: &[u64]) -> Vec<Option<StoredBody>> {
-        let bodies = &self.post().bodies;
+        let bodies = &self.mail().bodies;
         if let Ok(bodies) = bodies.read(seqs) {
             return bodies.into_iter().map(Some).collect();
         }

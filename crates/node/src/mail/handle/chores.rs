@@ -12,8 +12,8 @@ use instep_model::registration::Generation;
 use instep_model::state::State;
 
 use super::LOOK;
-use super::dispatcher::Dispatcher;
 use super::settling::Sweeping;
+use super::task::MailTask;
 use crate::clock::now_ms;
 use crate::sync::lock;
 
@@ -40,10 +40,10 @@ fn is_partial(receipt: &Receipt) -> bool {
     usize::try_from(done).is_ok_and(|done| done >= limits::MAIL_TENDED)
 }
 
-impl Dispatcher {
+impl MailTask {
     pub(super) fn do_chores(&mut self) {
         let port = self.port.clone();
-        let at = (&port, self.post().now());
+        let at = (&port, self.mail().now());
         self.chores.tending.end(at, is_partial);
         let is_due = self.is_due();
         let due = || if is_due { vec![MailOperation::Sweep] } else { vec![] };
@@ -60,8 +60,8 @@ impl Dispatcher {
     /// Forgets the servers that have had neither mail nor anybody to take it for as long as what
     /// has ended is remembered: names that were used once must not stay for ever.
     fn forget_idle(&mut self, now: Instant) {
-        let keep = Duration::from_millis(self.post().options.rules.keep_ms);
-        let machine = lock(&self.post().machine);
+        let keep = Duration::from_millis(self.mail().options.rules.keep_ms);
+        let machine = lock(&self.mail().machine);
         let idle = self.state.mail.idle_servers();
         let idle = idle.filter(|(number, _)| !machine.is_registered(*number));
         let idle = idle.map(|(_, server)| {
@@ -95,7 +95,7 @@ impl Dispatcher {
 
     /// Time at which something is due, in milliseconds since 1970; none while nothing is.
     fn due_at(&self, state: &State) -> Option<u64> {
-        let rules = &self.post().options.rules;
+        let rules = &self.mail().options.rules;
         let (kept, oldest) = state.mail.kept();
         let is_surplus = kept > rules.keep_finished.saturating_add(rules.keep_finished / 16)
             || state.mail.dead() > rules.keep_dead.saturating_add(rules.keep_dead / 16);
@@ -121,7 +121,7 @@ impl Dispatcher {
         let state = &self.state;
         let unrouted: u64 = state.mail.queues().map(|queue| queue.unrouted).sum();
         let oldest = state.mail.oldest_ms(None).map_or(0, |at| now_ms().saturating_sub(at));
-        let is_old = u128::from(oldest) > self.post().options.alarm_age.as_millis();
+        let is_old = u128::from(oldest) > self.mail().options.alarm_age.as_millis();
         let alarmed = unrouted > 0 || is_old;
         if alarmed != std::mem::replace(&mut self.chores.alarmed, alarmed) {
             let dataset = self.port.name();

@@ -2,8 +2,8 @@
 //! out, and what others read of that.
 
 mod chores;
-mod dispatcher;
 mod settling;
+mod task;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -38,7 +38,7 @@ const OF_ALL: Most = Most { events: limits::MAIL_EVENTS, bytes: limits::MAIL_EVE
 const BEGINNING: Most = Most { events: limits::MAIL_REGISTRATIONS_WAITING, bytes: usize::MAX };
 
 /// The mail of one dataset on this node.
-pub(crate) struct MailDispatcher {
+pub(crate) struct MailHandle {
     pub(crate) bodies: Bodies,
     pub(crate) options: MailOptions,
     driver: Driver<Input>,
@@ -62,7 +62,7 @@ enum Input {
     Happened(Event),
 }
 
-impl MailDispatcher {
+impl MailHandle {
     /// The mail of a dataset: `giving` gives it out, `spilling` puts bodies to the disk, and `care`
     /// is woken when their store needs some.
     pub(crate) fn new(
@@ -85,7 +85,7 @@ impl MailDispatcher {
         }
     }
 
-    /// Waits until the tasks have ended that [`MailDispatcher::close`] ends.
+    /// Waits until the tasks have ended that [`MailHandle::close`] ends.
     pub(crate) fn join(&self) {
         self.driver.task().join();
         self.bodies.spiller().join();
@@ -146,7 +146,7 @@ impl MailDispatcher {
         self.bodies.wait_for_room();
     }
 
-    /// True when [`MailDispatcher::committed`] takes one more entry without a wait.
+    /// True when [`MailHandle::committed`] takes one more entry without a wait.
     pub(crate) fn has_room(&self) -> bool {
         self.driver.has_room() && self.bodies.has_room()
     }

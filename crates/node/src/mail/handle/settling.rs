@@ -19,7 +19,7 @@ use instep_model::state::State;
 use instep_model::sweep::{Outcome, Sweep};
 use tokio::sync::oneshot;
 
-use super::dispatcher::Dispatcher;
+use super::task::MailTask;
 use crate::mail::port::{Port, Proposed};
 
 /// Interval of looking for the answer to a proposal.
@@ -154,12 +154,12 @@ fn is_moot(state: &State, seq: u64, operation: &MailOperation) -> bool {
     })
 }
 
-impl Dispatcher {
+impl MailTask {
     /// Proposes what is not settled.
     pub(super) fn settle(&mut self) {
-        let now_ms = self.post().now();
+        let now_ms = self.mail().now();
         self.unsettled.settle(&self.port, now_ms);
         let is_behind = self.unsettled.waiting.len() >= limits::MAIL_UNSETTLED;
-        self.post().is_behind.store(is_behind, Ordering::Relaxed);
+        self.mail().is_behind.store(is_behind, Ordering::Relaxed);
     }
 }
