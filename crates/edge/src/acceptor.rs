@@ -1,4 +1,4 @@
-//! Listeners beside the shards: whoever comes there shakes hands before a shard serves it.
+//! Listeners beside the shards: a client that connects there shakes hands before a shard serves it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,12 +11,12 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::times::Clock;
 
-/// Listener that measures how long those who came there have waited.
+/// Listener that measures how long the clients that it accepts have waited.
 pub(crate) struct Acceptor {
     listener: TcpListener,
     waits: Arc<Clock>,
-    /// Time at which somebody was last let in, or seen to wait. Whoever is there now has waited
-    /// since then at the earliest.
+    /// Time at which a client was last let in, or seen to wait. A client that is there now has
+    /// waited since then at the earliest.
     last: Instant,
     /// Line about a lack of descriptors.
     failure: Throttle,
@@ -51,7 +51,7 @@ impl Acceptor {
                     self.last = Instant::now();
                     return stream;
                 }
-                // Those who wait keep waiting, and nobody spins.
+                // Clients that wait keep waiting, and no thread spins.
                 Err(error) => {
                     if let Some(untold) = self.failure.tell(now_ms()) {
                         tracing::warn!(%error, untold, "no connection can be taken in");
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn whoever_finds_nobody_at_the_door_counts_with_the_time_that_it_waited() {
+    async fn a_client_that_waits_for_its_acceptor_counts_with_the_time_that_it_waited() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let waits = Arc::new(Clock::default());

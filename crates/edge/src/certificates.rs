@@ -87,7 +87,7 @@ fn read(chain: &[u8], key: &[u8]) -> Result<ServerConfig, CertificateError> {
     let key = PrivateKeyDer::from_pem_slice(key)
         .map_err(|error| CertificateError::Key(error.to_string()))?;
     let pair = |error: rustls::Error| CertificateError::Pair(error.to_string());
-    // Said outright, because nobody installs one for the whole process.
+    // Said outright, because no provider is installed for the whole process.
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -1,4 +1,4 @@
-//! A counter that one thread writes and everybody reads.
+//! A counter that one thread writes and all threads read.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

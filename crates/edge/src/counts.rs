@@ -65,13 +65,13 @@ pub struct Counts {
     pub handshakes: Times,
     /// From there, or from the system's hands, until a shard serves the connection.
     pub accepts: Times,
-    /// From when somebody may have waited at a listener of this shard until the next was let in.
+    /// From when a client may have waited at a listener of this shard until the next was let in.
     pub waits: Times,
     /// Turns of the shard: from an event until it waits for the next.
     pub turns: Times,
 }
 
-/// The counters of one shard: written by its thread, read by anybody.
+/// The counters of one shard: written by its thread, read by all threads.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     websocket: AtomicU64,

@@ -127,24 +127,24 @@ impl Door {
         Ok(address)
     }
 
-    /// Takes nobody in any more, and tells everybody to come back later (close code 1012): a few at
-    /// once, many one after the other, within `drain_spread_ms`.
+    /// Accepts no client any more, and tells all of them to come back later (close code 1012): a
+    /// few at once, many one after the other, within `drain_spread_ms`.
     pub fn drain(&self) {
         let edge = self.edge();
         let spread_ms = edge.spread_ms();
-        tracing::info!(connections = self.connections(), spread_ms, "sending everybody away");
+        tracing::info!(connections = self.connections(), spread_ms, "sending all clients away");
         edge.drain();
         self.0.shards().send_all(|| Command::Drain { spread_ms });
     }
 
-    /// Looks again at what everybody may, because what the gate decides by has changed: channels
+    /// Re-checks the rights of all clients, because what the gate decides by has changed: channels
     /// that are not allowed any more are closed (I24).
     pub fn review(&self) {
         self.edge().review();
         self.0.shards().send_all(|| Command::Review);
     }
 
-    /// True when everybody is being sent away.
+    /// True when the door drains: all clients are being sent away.
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.edge().is_draining()
@@ -177,7 +177,7 @@ impl Door {
         self.0.shards().counts()
     }
 
-    /// For how long somebody may have waited at such listeners until the next was let in.
+    /// For how long a client may have waited at such listeners until the next was let in.
     #[must_use]
     pub fn waits(&self) -> Times {
         self.edge().waits()
@@ -256,7 +256,7 @@ impl Door {
         }
     }
 
-    /// Tells when everybody is being sent away.
+    /// Tells when the door begins to drain.
     #[must_use]
     pub fn draining(&self) -> watch::Receiver<bool> {
         self.edge().draining()

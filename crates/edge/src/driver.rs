@@ -74,7 +74,7 @@ impl SessionDriver {
         Self::new(Arc::clone(edge.session_options(vsn)), credential, edge)
     }
 
-    /// A client of the Janus wire, under a token that nobody guesses.
+    /// A client of the Janus wire, under a token that cannot be guessed.
     pub(crate) fn on_janus(edge: &EdgeState) -> io::Result<Self> {
         let mut random = [0; 16];
         getrandom::fill(&mut random)?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use instep_model::limits;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
-/// A listener that never blocks. The standard library lets 128 wait; everybody beyond has their
+/// A listener that never blocks. The standard library lets 128 wait; each client beyond has its
 /// first packet dropped, and tries again after a second, then after three.
 ///
 /// # Errors
@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_vanishes_is_asked_for_at_every_door() {
+    fn a_client_that_vanishes_is_asked_for_at_every_door() {
         let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let accepted = loop {

@@ -22,7 +22,7 @@ pub struct DoorOptions {
     pub drain_spread_ms: u64,
     /// Sockets at a time of one address; 0: any number.
     pub sockets_per_address: usize,
-    /// Bytes that may wait for everybody, or are not complete, before nobody is given more.
+    /// Bytes that may wait for all clients, or are not complete, before no client is given more.
     pub waiting_bytes: usize,
     /// The same of one address; 0: any number.
     pub waiting_bytes_per_address: usize,

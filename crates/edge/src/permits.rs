@@ -1,5 +1,5 @@
 //! Permits and weights: how many connections and sockets there are, and how much the server keeps
-//! for them, of everybody together and of each address.
+//! for them, of all clients together and of each address.
 //!
 //! | what | of one address | in all |
 //! | --- | --- | --- |
@@ -142,7 +142,7 @@ impl Permits {
         Self { bounds, ..Self::default() }
     }
 
-    /// A permit for somebody of an address, if that is counted, and if there is one.
+    /// A permit for a client of an address, if that is counted, and if there is one.
     pub(crate) fn take(
         self: &Arc<Self>,
         kind: PermitKind,
@@ -220,7 +220,7 @@ impl Permit {
         self.bytes
     }
 
-    /// True while more is kept than may be, for its address or for everybody.
+    /// True while more is kept than may be, for its address or for all clients.
     pub(crate) fn is_tight(&self) -> bool {
         let bounds = &self.permits.bounds;
         let of_address = self.of.as_ref().is_some_and(|(_, account)| {

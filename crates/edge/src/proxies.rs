@@ -6,7 +6,7 @@
 //! | `X-Forwarded-Host` | a request | as the host that the page knows |
 //! | PROXY protocol, version 1 or 2 | a connection's beginning | on the doors that are told so |
 //!
-//! From anybody else these words mean nothing.
+//! From any other peer these words mean nothing.
 
 mod header;
 
@@ -96,7 +96,7 @@ impl Proxies {
         };
         let mut client = None;
         for hop in hops.into_iter().rev() {
-            // What stands before something unreadable was said by nobody who is believed.
+            // What stands before something unreadable was not said by a trusted proxy.
             client = Some(hop?).or(client);
             if client.is_some_and(|client| !self.contain(client)) {
                 break;
@@ -105,7 +105,7 @@ impl Proxies {
         client
     }
 
-    /// Puts the host that the client asked for where everybody looks for it, if `peer` is believed.
+    /// Puts the host that the client asked for into the header `Host`, if `peer` is believed.
     pub fn put_host(&self, peer: IpAddr, headers: &mut HeaderMap) {
         if self.contain(peer)
             && let Some(host) = headers.get(FORWARDED_HOST).cloned()
@@ -192,7 +192,7 @@ mod tests {
         assert_eq!(of("fd00::1", "[2001:db8::1]:80").as_deref(), Some("2001:db8::1"));
         assert_eq!(of("127.0.0.1", "10.0.0.9").as_deref(), Some("10.0.0.9"), "all are proxies");
         assert_eq!(of("127.0.0.1", "192.0.2.1, junk"), None);
-        assert_eq!(of("192.0.2.7", "192.0.2.1"), None, "anybody can say so");
+        assert_eq!(of("192.0.2.7", "192.0.2.1"), None, "any peer can say so");
         let twice = [("x-forwarded-for", "6.6.6.6"), ("x-forwarded-for", "192.0.2.1")];
         assert_eq!(client(&trusted, "127.0.0.1", &twice).as_deref(), Some("192.0.2.1"));
         let standard = [("forwarded", "for=6.6.6.6, for=\"[2001:db8::1]:4711\";proto=https")];

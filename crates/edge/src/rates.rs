@@ -67,7 +67,7 @@ pub(crate) struct Rates {
     options: RateOptions,
     connections: Option<Addresses>,
     failures: Option<Addresses>,
-    /// Requests of those who come through a proxy.
+    /// Requests of clients behind a proxy.
     requests: Option<Addresses>,
     /// Addresses blocked until then, unless the key or token that they show is valid.
     blocked: Mutex<HashMap<IpAddr, Instant>>,
@@ -224,14 +224,15 @@ impl Addresses {
 
     fn check(&self, address: IpAddr) -> Result<(), Duration> {
         if self.limiter.len() >= limits::RATE_ADDRESSES && !self.sweep() {
-            // Nobody is told apart any more; what holds for all connections together still does.
+            // No address is told apart any more; what holds for all connections together still
+            // does.
             return Ok(());
         }
         let checked = self.limiter.check_key(&one_of(address));
         checked.map_err(|until| until.wait_time_from(self.clock.now()))
     }
 
-    /// Forgets those who have done nothing for a while, now and then; true when there is room.
+    /// Forgets addresses that have done nothing for a while, now and then; true when there is room.
     fn sweep(&self) -> bool {
         let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
         if swept.elapsed() >= Duration::from_secs(1) {

@@ -32,7 +32,7 @@ pub struct Push {
     pub payload: Value,
 }
 
-/// The rules of one topic pattern. Without rules anybody may join a view topic, and pushes to it
+/// The rules of one topic pattern. Without rules any client may join a view topic, and pushes to it
 /// are refused.
 #[derive(Clone)]
 pub struct Channel {

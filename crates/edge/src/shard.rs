@@ -6,10 +6,10 @@
 //!   └── at once, if anything was left; else until an event ──── deadlines ◀──── write some
 //! ```
 //!
-//! Everything is done in bounded turns ([`turn`]), so that nobody starves. A round ([`fan_out`])
-//! takes what is new on one topic after the other, for so many subscribers, and begins when the one
-//! before has been written: what comes on a topic meanwhile is written together, so that a server
-//! that is behind does less for each message.
+//! Everything is done in bounded turns ([`turn`]), so that no connection starves. A round
+//! ([`fan_out`]) takes what is new on one topic after the other, for so many subscribers, and
+//! begins when the one before has been written: what comes on a topic meanwhile is written
+//! together, so that a server that is behind does less for each message.
 
 mod accept;
 mod attaching;
@@ -167,7 +167,7 @@ struct Shard {
     round: usize,
     /// Connections that are still to be sent away.
     drain: Drain,
-    /// Drain flag: whoever comes now is sent away.
+    /// Drain flag: a client that comes now is sent away.
     draining: bool,
     /// The slot of the connection whose rights are looked at next, if they may have changed.
     review: Option<usize>,
@@ -197,7 +197,7 @@ impl Shard {
         }
     }
 
-    /// Gives an answer to whoever wanted it, if it is still there.
+    /// Gives an answer to the connection that asked for it, if it is still there.
     fn answered(&mut self, Answered { slot, number, completion }: Answered) {
         let connection = self.connections.get_mut(slot as usize);
         if let Some(connection) = connection.filter(|other| other.number == number) {

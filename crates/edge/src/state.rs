@@ -36,7 +36,7 @@ pub(crate) struct EdgeState {
     began: Instant,
     permits: Arc<Permits>,
     rates: Rates,
-    /// Drain flag: nobody comes in any more.
+    /// Drain flag: no client is let in any more.
     draining: AtomicBool,
     refusals: Refusals,
     user_agents: UserAgents,
@@ -275,7 +275,7 @@ impl EdgeState {
         if self.connections() > limits::DRAIN_AT_ONCE { self.options.drain_spread_ms } else { 0 }
     }
 
-    /// Begins a drain: nobody comes in from here on.
+    /// Begins a drain: no client is let in from here on.
     pub(crate) fn drain(&self) {
         self.draining.store(true, Ordering::SeqCst);
         self.drain.send_replace(true);
@@ -308,7 +308,7 @@ impl EdgeState {
         Acceptor::new(listener, waits)
     }
 
-    /// For how long somebody may have waited at such listeners until the next was let in.
+    /// For how long a client may have waited at such listeners until the next was let in.
     pub(crate) fn waits(&self) -> Times {
         let mut all = Times::default();
         let waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
@@ -317,7 +317,7 @@ impl EdgeState {
     }
 
     /// Reads the header of a trusted proxy, in the time for a handshake: the client's address; none
-    /// when anybody else, or something else, comes.
+    /// when another peer, or something else, comes.
     pub(crate) async fn proxied(
         &self,
         stream: &mut TcpStream,

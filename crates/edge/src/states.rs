@@ -61,7 +61,7 @@ impl ConnectionState {
     }
 }
 
-/// Sorts by lag, the furthest behind first; among equals, those first for whom most bytes wait.
+/// Sorts by lag, the furthest behind first; among equals, the one first for which most bytes wait.
 pub(crate) fn sort(states: &mut [ConnectionState]) {
     states.sort_by_cached_key(|state| {
         (std::cmp::Reverse((state.lag(), state.waiting_bytes)), state.id.clone())

@@ -21,7 +21,7 @@ pub struct Times {
     pub sum_us: u64,
 }
 
-/// Times as one thread at a time notes them and anybody reads them.
+/// Times as one thread at a time notes them and all threads read them.
 #[derive(Debug, Default)]
 pub(crate) struct Clock {
     steps: [AtomicU64; STEPS_US.len() + 1],

@@ -37,7 +37,7 @@ mod tests {
     }
 
     #[test]
-    fn law_6_a_name_is_kept_once_while_somebody_has_it_and_never_too_many() {
+    fn law_6_a_name_is_kept_once_while_a_client_has_it_and_never_too_many() {
         let user_agents = UserAgents::default();
         let first = user_agents.of(&headers("a")).unwrap();
 

@@ -27,7 +27,7 @@ pub async fn blocking<T: Send + 'static>(
     }
 }
 
-/// Runs long work on a thread of its own, to its end, even if nobody waits for it any more.
+/// Runs long work on a thread of its own, to its end, even if its caller does not wait any more.
 ///
 /// # Errors
 /// When the system gives no thread.
@@ -37,7 +37,7 @@ pub async fn on_a_thread<T: Send + 'static>(
 ) -> io::Result<T> {
     let (done, answer) = oneshot::channel();
     let run = move || {
-        // Whoever asked may have gone.
+        // The caller may have gone.
         let _ = done.send(catch_unwind(AssertUnwindSafe(work)));
     };
     thread::Builder::new().name(name.to_owned()).spawn(run)?;

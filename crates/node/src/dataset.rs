@@ -112,17 +112,17 @@ struct Shared {
     reader: Arc<dyn LogReader>,
     inbox: Inbox<Request>,
     queued_bytes: AtomicUsize,
-    /// The owner; whoever has the inbox's turn works with it. None: closed.
+    /// The owner; the thread that has the inbox's turn works with it. None: closed.
     ownership: Mutex<Option<Ownership>>,
     views: Backlog<Committed>,
     /// Appends are so short that a caller may wait for one instead of for another thread.
     brisk: AtomicBool,
     /// Subscribers are told of an entry in so short a time that a caller may do it.
     brisk_views: AtomicBool,
-    /// The last flush had one commit: nobody waits for anybody.
+    /// The last flush had one commit: no commit waits for another.
     calm: AtomicBool,
-    /// While a caller works, others can be served and find somebody at work. On a single core
-    /// nobody would ever share a flush.
+    /// While a caller works, others can be served and find it at work. On a single core
+    /// no commits would ever share a flush.
     several_cores: bool,
     stopped: RwLock<Option<String>>,
     appending: Appending,
@@ -226,7 +226,8 @@ impl Dataset {
             queued_bytes: AtomicUsize::new(0),
             ownership: Mutex::default(),
             views: Backlog::new(limits::VIEWS_QUEUE_ENTRIES, task(pools.delivery(), "views")),
-            // As long as no append says otherwise: who does its own commit keeps nobody waiting.
+            // As long as no append says otherwise: a caller that does its own commit keeps no other
+            // waiting.
             brisk: AtomicBool::new(true),
             brisk_views: AtomicBool::new(false),
             calm: AtomicBool::new(true),
@@ -460,12 +461,13 @@ impl Dataset {
         self.0.hub.has_told(*self.0.head.borrow())
     }
 
-    /// Removal: ends the topics, so that nobody stays on one that another dataset may have next.
+    /// Removal: ends the topics, so that no subscriber stays on one that another dataset may have
+    /// next.
     pub(crate) fn end_topics(&self) {
         self.0.hub.end();
     }
 
-    /// True when the dataset was removed from its node: whoever still holds it lets go.
+    /// True when the dataset was removed from its node: a holder of it lets go.
     #[must_use]
     pub fn is_removed(&self) -> bool {
         self.0.hub.has_ended()

@@ -85,7 +85,7 @@ impl Follow {
             Some(since) => since.place_in(incarnation).ok_or(FollowError::OtherHistory)?,
         };
         let visible = *head.borrow();
-        // An index that the newest entry does not have was never given to anybody either.
+        // An index that the newest entry does not have was never given to a reader either.
         if since.is_some() && done > visible {
             return Err(FollowError::Ahead { head: visible.revision });
         }
@@ -144,7 +144,7 @@ impl Follow {
         })?;
         let visible = self.head.borrow().revision;
         for stored in entries {
-            // What is in the log but not yet folded is not visible to anybody (law 2).
+            // What is in the log but not yet folded is not visible to any reader (law 2).
             if stored.revision > visible {
                 break;
             }

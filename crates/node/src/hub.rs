@@ -1,7 +1,8 @@
-//! The meeting point of a dataset's feed and its subscribers: nobody joins between two commits.
+//! The meeting point of a dataset's feed and its subscribers: no subscriber joins between two
+//! commits.
 //!
-//! An entry may keep the feed busy for long. Whoever only asks which topics the dataset has, such
-//! as everybody who publishes to a live topic, does not wait for it.
+//! An entry may keep the feed busy for long. A caller that only asks which topics the dataset has,
+//! such as each publisher to a live topic, does not wait for it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
@@ -48,7 +49,7 @@ impl Hub {
         }
     }
 
-    /// Ends every topic: whoever has joined looks for what it missed, and is refused; nobody is
+    /// Ends every topic: a subscriber looks for what it missed, and is refused; none is
     /// told anything more.
     pub(crate) fn end(&self) {
         let feed = lock(&self.feed);
@@ -69,7 +70,7 @@ impl Hub {
         }
     }
 
-    /// The feed, for whoever has joined or is about to.
+    /// The feed, for a subscriber or one that is about to join.
     ///
     /// # Errors
     /// [`JoinRefusal::Unmatched`] when the dataset was removed.

@@ -1,7 +1,7 @@
 //! Journals: how much of each the log still has.
 //!
 //! The records of a journal are in the log alone, and go when history goes. Its state knows the
-//! number of the newest one. Which is the oldest is looked for in the log when somebody asks; what
+//! number of the newest one. The oldest is looked for in the log when it is asked for; what
 //! was looked at before is not looked at again.
 
 use std::collections::BTreeMap;

@@ -1,13 +1,13 @@
 //! Loans of serving threads: a thread may do an owner's work, and wait for the disk in it, only
-//! while it serves nobody else, and while another thread serves whoever comes.
+//! while it serves no other connection, and while another thread serves newcomers.
 //!
 //! | a thread is | newcomers | becomes |
 //! | --- | --- | --- |
 //! | serving | are announced to it | lent, if none waits for it and another one serves |
 //! | lent | go to the next one | serving, when the loan is dropped |
 //!
-//! A thread and those who announce newcomers each write first and look at the other's word then, so
-//! that one of them gives way.
+//! A thread and the acceptors that announce newcomers each write first and look at the other's word
+//! then, so that one of them gives way.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -99,8 +99,8 @@ impl Loans {
 }
 
 impl Loan {
-    /// Lends the calling thread if nobody else needs it: the runtime of the thread is its own and
-    /// has no task but the one that asks.
+    /// Lends the calling thread if no other connection needs it: the runtime of the thread is its
+    /// own and has no task but the one that asks.
     pub(crate) fn of_this_thread() -> Option<Self> {
         let runtime = Handle::try_current().ok()?;
         let is_own = runtime.runtime_flavor() == RuntimeFlavor::CurrentThread;
@@ -108,7 +108,7 @@ impl Loan {
             return None;
         }
         SEAT.with_borrow(|seat| match seat {
-            // A thread of a program of one's own, which nobody else is promised.
+            // A thread of an embedding program, which is promised to no connection.
             None => Some(Self(None)),
             Some(Seat { loans, number }) => loans
                 .lend(*number)
@@ -134,7 +134,7 @@ mod tests {
         let loans = Loans::new(3);
 
         assert!(loans.lend(0) && loans.lend(1));
-        assert!(!loans.lend(2), "somebody has to serve");
+        assert!(!loans.lend(2), "one thread has to serve");
 
         loans.give_back(0);
         assert!(loans.lend(2));

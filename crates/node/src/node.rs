@@ -75,7 +75,7 @@ impl Node {
         Ok(Self(shared))
     }
 
-    /// The topics that somebody has joined.
+    /// The topics that have subscribers.
     #[must_use]
     pub fn topics(&self) -> &Topics {
         &self.0.topics
@@ -225,7 +225,7 @@ impl Node {
         }
     }
 
-    /// True when whoever joins the topic now is told everything that was acknowledged.
+    /// True when a client that joins the topic now is told everything that was acknowledged.
     #[must_use]
     pub fn is_settled(&self, topic: &str) -> bool {
         self.waits_for(topic).is_none_or(|dataset| dataset.is_settled())
@@ -239,7 +239,7 @@ impl Node {
         }
     }
 
-    /// The dataset that decides what whoever joins the topic is told.
+    /// The dataset that decides what a joiner of the topic is told.
     fn waits_for(&self, topic: &str) -> Option<Dataset> {
         match self.0.directory.behind(topic) {
             Behind::Dataset(dataset) | Behind::Table(dataset) => Some(dataset),
@@ -253,7 +253,7 @@ impl Node {
         self.live_pattern(topic).is_some()
     }
 
-    /// True when whoever has joined the live topic may publish to it from a socket.
+    /// True when the subscribers of the live topic may publish to it from a socket.
     #[must_use]
     pub fn anyone_publishes(&self, topic: &str) -> bool {
         self.live_pattern(topic).is_some_and(|(pattern, _)| pattern.anyone_publishes)
@@ -299,7 +299,7 @@ impl Node {
         Ok(topic.told(&put))
     }
 
-    /// Publishes to a live topic that somebody has joined, for a publisher that only wants to know
+    /// Publishes to a live topic that has subscribers, for a publisher that only wants to know
     /// that it was done.
     ///
     /// # Errors

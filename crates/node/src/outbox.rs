@@ -1,6 +1,6 @@
 //! Outbox of one registration: events that wait until its connection has room.
 //!
-//! Whoever puts them in bounds them: a machine gives no more than the window of the registration,
+//! Its writer bounds them: a machine gives no more than the window of the registration,
 //! and what is taken from the registration is withdrawn here rather than followed by a word about
 //! it.
 
@@ -26,7 +26,7 @@ impl<T> Default for Outbox<T> {
 }
 
 impl<T> Outbox<T> {
-    /// Tells events, and wakes whoever listens. What comes behind the end is dropped.
+    /// Tells events, and wakes the listener. What comes behind the end is dropped.
     pub(crate) fn tell(&self, events: impl IntoIterator<Item = T>) {
         let mut state = lock(&self.0);
         if !state.ended {
@@ -57,7 +57,7 @@ impl<T> Outbox<T> {
         lock(&self.0).events.pop_front()
     }
 
-    /// Takes the events out that nobody is to fetch any more.
+    /// Takes the events out that are not to be fetched any more.
     pub(crate) fn withdraw(&self, is_meant: impl Fn(&T) -> bool) -> Vec<T> {
         let mut state = lock(&self.0);
         if !state.events.iter().any(&is_meant) {
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_was_told_before_somebody_listens_wakes_it_at_once() {
+    async fn what_was_told_before_a_listener_comes_wakes_it_at_once() {
         let (outbox, notify) = (Outbox::default(), Arc::new(Notify::new()));
         outbox.tell([1, 2]);
 

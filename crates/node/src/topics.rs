@@ -1,4 +1,4 @@
-//! The topics of a node that somebody has joined: a ring each, and whom to wake.
+//! The topics of a node that have subscribers: a ring each, and the listeners to wake.
 //!
 //! A connection that is a task of its own is woken by itself. Connections that share a thread are
 //! woken together: the thread has one [`Notifier`], and each of its topics is marked on it once,
@@ -42,7 +42,7 @@ pub enum Subscriber {
 }
 
 impl Subscriber {
-    /// Wakes whoever listens.
+    /// Wakes the listener.
     pub(crate) fn wake(&self) {
         match self {
             Self::Task(notify) => notify.notify_one(),
@@ -98,7 +98,7 @@ struct Shared {
     notifier: Arc<Notifier>,
     mark: u32,
     subscribers: usize,
-    /// The mark is on the notifier, and nobody has looked since.
+    /// The mark is on the notifier, and was not looked at since.
     marked: bool,
 }
 
@@ -157,13 +157,13 @@ impl Topics {
         Arc::clone(map.topics.entry(name).or_insert(topic))
     }
 
-    /// The topic, if anybody has joined it or it is kept.
+    /// The topic, if it has subscribers or is kept.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Arc<Topic>> {
         lock(&self.0.map).topics.get(name).cloned()
     }
 
-    /// The topics that somebody has joined or that are kept.
+    /// The topics that have subscribers or are kept.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Topic>> {
         lock(&self.0.map).topics.values().cloned().collect()
@@ -371,7 +371,7 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        // The registry first, so that nobody joins a topic that is being forgotten.
+        // The registry first, so that no client joins a topic that is being forgotten.
         let topics = &self.topic.registry;
         let mut map = lock(&topics.0.map);
         let mut state = lock(&self.topic.state);

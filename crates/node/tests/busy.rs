@@ -1,4 +1,4 @@
-//! A feed that is busy with an entry for long: live topics, and whoever does not wait, go on.
+//! A feed that is busy with an entry for long: live topics, and callers that do not wait, go on.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
 
@@ -83,7 +83,7 @@ async fn live_topics_do_not_wait_for_a_feed_that_is_busy_with_an_entry() {
     let caught_up = done.recv_timeout(LIVENESS);
     go_on.send(()).unwrap();
 
-    assert_eq!(caught_up, Ok(false), "nobody waits for the view");
+    assert_eq!(caught_up, Ok(false), "no caller waits for the view");
     dataset.settled().await;
     assert!(dataset.is_settled());
     for (topic, refused) in [("slow:1", None), ("d:1", Some(JoinRefusal::Unmatched))] {

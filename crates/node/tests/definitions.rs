@@ -1,4 +1,4 @@
-//! Views that change between two starts: whoever was told by others begins anew.
+//! Views that change between two starts: a subscriber that was told by others begins anew.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
 
@@ -147,7 +147,7 @@ async fn a_position_from_before_a_view_changed_is_a_reset_on_its_topics_and_on_n
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn views_that_nobody_has_noted_count_as_changed_once() {
+async fn views_that_were_never_noted_count_as_changed_once() {
     let kept = Kept::new();
     let first = kept.start([OLD, OLD]);
     first.put(false).await;
@@ -175,7 +175,7 @@ async fn without_room_for_the_change_of_a_view_no_old_position_is_resumed_either
     let full = kept.start([NEW, OLD]);
     let joined = full.join("a:1", Some(old));
     assert_eq!((joined.mode, joined.position), (Mode::Reset, old), "there is no other place");
-    assert_eq!(full.join("a:1", Some(old)).mode, Mode::Reset, "nobody can tell them apart");
+    assert_eq!(full.join("a:1", Some(old)).mode, Mode::Reset, "they cannot be told apart");
     drop(full);
     kept.is_full = false;
     let room = kept.start([NEW, OLD]);

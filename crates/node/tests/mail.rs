@@ -31,7 +31,7 @@ mod settling;
 /// Timeout of what only has to happen at some time.
 const LIVENESS: Duration = Duration::from_secs(60);
 
-/// A door that whoever comes waits at while it is shut.
+/// A door that each thread waits at while it is shut.
 #[derive(Default)]
 struct Door {
     state: Mutex<(bool, usize)>,
@@ -52,10 +52,10 @@ impl Door {
         self.changed.notify_all();
     }
 
-    fn until_somebody_waits(&self) {
+    fn until_a_thread_waits(&self) {
         let state = self.state.lock().unwrap();
         let waited = self.changed.wait_timeout_while(state, LIVENESS, |(_, waiting)| *waiting == 0);
-        assert!(!waited.unwrap().1.timed_out(), "somebody comes to the door");
+        assert!(!waited.unwrap().1.timed_out(), "a thread comes to the door");
     }
 }
 
@@ -160,7 +160,7 @@ impl Fixture {
         sent.unwrap().messages[0].seq
     }
 
-    /// Puts all bodies into the store, and has whoever reads one there wait.
+    /// Puts all bodies into the store, and has each reader of one wait there.
     fn shut_bodies(&self) {
         self.dataset.write_snapshot(&MemorySnapshots::default()).unwrap();
         self.bodies.door.shut(true);

@@ -1,4 +1,4 @@
-//! Turns of work for a dataset: a caller that finds nobody at work, or the owner's thread.
+//! Turns of work for a dataset: a caller that finds the turn free, or the owner's thread.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
 
@@ -200,7 +200,7 @@ async fn law_2_turns_of_callers_and_thread_make_one_order() {
 }
 
 #[tokio::test]
-async fn a_caller_beside_whom_others_are_served_leaves_its_commit_to_the_thread() {
+async fn a_caller_whose_thread_serves_others_leaves_its_commit_to_the_owners_thread() {
     let house = Fixture::open();
     house.make_counter().await;
     let others = [(); 2].map(|()| tokio::spawn(std::future::pending::<()>()));

@@ -184,7 +184,7 @@ async fn healthz() -> &'static str {
      body = Problem),
 ))]
 async fn readyz(caller: Caller, State(shared): State<Shared>) -> Result<&'static str, Problem> {
-    // Names and paths are told to who may operate the server, and to nobody else.
+    // Names and paths are told to operators of the server, and to no other caller.
     let operates = caller.may(Action::Administer, Resource::Server).is_ok();
     if let Some(what) = shared.node.waiting_for() {
         let problem = Problem::loading();
@@ -287,11 +287,11 @@ fn unread(error: &FieldError) -> Problem {
     Problem::bad_request("bad_json", detail)
 }
 
-/// A body that is read once it is known that whoever sends it may, up to a limit.
+/// A body that is read, up to a limit, once its sender is known to have the right.
 struct Body<const LIMIT: usize>(axum::body::Body);
 
 impl<const LIMIT: usize> Body<LIMIT> {
-    /// Reads it for somebody who may do `action`, asked before, and again behind the wait for it.
+    /// Reads it for a caller that may do `action`, asked before, and again behind the wait for it.
     async fn read_as(
         self,
         caller: &Caller,

@@ -67,7 +67,7 @@ impl Caller {
         let access = self.gate.access();
         let decided = match &self.shown {
             Ok(credential) => credential.may(&access, action, resource, now_ms()),
-            Err(refusal) if !is_open_to_anybody(refusal, action, &access) => Err(refusal.clone()),
+            Err(refusal) if !is_open_to_all(refusal, action, &access) => Err(refusal.clone()),
             Err(refusal) => access
                 .decide(&Principal::anonymous(), action, resource)
                 .map_err(|_| refusal.clone()),
@@ -148,10 +148,10 @@ impl Caller {
     }
 }
 
-/// Returns true if a caller whose credential was refused may do what anybody may. To read, yes. To
-/// change something, or to be somewhere, a caller must be known: under another name a commit that
-/// is sent again would take effect twice.
-fn is_open_to_anybody(refusal: &Refusal, action: Action, access: &Access) -> bool {
+/// Returns true if a caller whose credential was refused may do what any client may. To read, yes.
+/// To change something, or to be somewhere, a caller must be known: under another name a commit
+/// that is sent again would take effect twice.
+fn is_open_to_all(refusal: &Refusal, action: Action, access: &Access) -> bool {
     let is_limited = matches!(refusal, Refusal::RateLimited { .. });
     match action {
         Action::Read => !is_limited,

@@ -212,7 +212,7 @@ pub struct Config {
     pub sockets: usize,
     /// Sockets at a time of one address; 0: any number.
     pub sockets_per_address: usize,
-    /// Bytes that may wait for everybody to take them, or are not complete.
+    /// Bytes that may wait for all clients to take them, or are not complete.
     pub waiting_bytes: usize,
     /// Bytes of that kind for one address; 0: any number.
     pub waiting_bytes_per_address: usize,
@@ -222,9 +222,9 @@ pub struct Config {
     pub proxy_protocol: Vec<DoorName>,
     /// Rate limits.
     pub rate: RateConfig,
-    /// Frames that a topic keeps for those who fell behind.
+    /// Frames that a topic keeps for subscribers that fell behind.
     pub ring_frames: usize,
-    /// Bytes that a topic keeps for those who fell behind.
+    /// Bytes that a topic keeps for subscribers that fell behind.
     pub ring_bytes: usize,
     /// Time for which a topic keeps a frame, in milliseconds.
     pub ring_ms: u64,
@@ -375,7 +375,7 @@ impl Config {
             shards: self.shards,
             slow_reader_ms: self.slow_reader_ms,
             drain_spread_ms: self.drain_spread_ms.min(self.drain_ms / 2),
-            // Checked before; a list that does not read lets nobody else in.
+            // Checked before; a list that does not read lets no other page in.
             origins: Origins::parse(&self.origins).unwrap_or_default(),
             janus: JanusOptions {
                 ping_ms: self.janus_ping_ms,
@@ -386,13 +386,13 @@ impl Config {
             sockets_per_address: self.sockets_per_address,
             waiting_bytes: self.waiting_bytes,
             waiting_bytes_per_address: self.waiting_bytes_per_address,
-            // Checked before; a list that does not read trusts nobody.
+            // Checked before; a list that does not read trusts no proxy.
             proxies: Proxies::parse(&self.proxies).unwrap_or_default(),
             handshake_ms: self.handshake_ms,
             socket_idle_ms: self.socket_idle_ms,
             socket_channels: self.socket_channels,
             frame_bytes: self.frame_bytes,
-            // Behind a proxy on this machine everybody seems to be here.
+            // Behind a proxy on this machine all clients seem to be here.
             rates: RateOptions {
                 loopback: self.rate.loopback || !self.proxies.is_empty(),
                 ..self.rate.options()

@@ -33,7 +33,7 @@ pub(crate) fn open(data: &Path) -> io::Result<Datasets> {
 }
 
 /// Says what lies where a dataset would be. One that was never finished is removed, what an older
-/// version made for everybody to read is closed to others, and what is none is left alone.
+/// version made for all users to read is closed to others, and what is none is left alone.
 ///
 /// # Errors
 /// When it cannot be looked at.

@@ -1,8 +1,8 @@
 //! Metrics of the server, as a page for Prometheus: in its text form, or in OpenMetrics for clients
 //! that ask for it.
 //!
-//! Nothing is added up before somebody asks: shards and datasets count for themselves. Every name
-//! is explained in `docs/reference/metrics.md`. No label is chosen by clients.
+//! Nothing is added up before the page is asked for: shards and datasets count for themselves.
+//! Every name is explained in `docs/reference/metrics.md`. No label is chosen by clients.
 
 mod classic;
 mod page;
@@ -197,7 +197,7 @@ impl Measured {
         )?;
         page.times(
             "instep_accept_wait",
-            "From when somebody may have waited at a listener until the next came in",
+            "From when a client may have waited at a listener until the next came in",
             &counts.waits,
         )?;
         page.times("instep_shard_turn", "Turns of shards", &counts.turns)?;

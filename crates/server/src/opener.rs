@@ -187,7 +187,7 @@ impl Opener {
                 StartError::Open { dataset: name.clone(), file, error: Box::new(error) }
             },
         )?;
-        // Before anybody can read it.
+        // Before any client can read it.
         let closed = self.0.publics.close_undeclared(&dataset);
         closed.inspect_err(|_| dataset.close())?;
         Ok(dataset)
@@ -219,8 +219,8 @@ impl Opener {
         StartError::Directory { dataset, path, error }
     }
 
-    /// Makes a dataset, or opens one that could not be opened. It comes to its end even if nobody
-    /// waits for it any more.
+    /// Makes a dataset, or opens one that could not be opened. It comes to its end even if no
+    /// caller waits for it any more.
     pub(crate) async fn create(&self, node: &Node, name: &Name) -> Result<Dataset, Problem> {
         let (opener, node, name) = (self.clone(), node.clone(), name.clone());
         let create = move || opener.create_blocking(&node, &name).map(|dataset| (dataset, node));
@@ -267,7 +267,7 @@ impl Opener {
         })
     }
 
-    /// Removes a dataset, open or not. It comes to its end even if nobody waits for it any more.
+    /// Removes a dataset, open or not. It comes to its end even if no caller waits for it any more.
     pub(crate) async fn remove(&self, node: &Node, name: &str) -> Result<(), Problem> {
         let Ok(name) = Name::new(name) else { return Err(Problem::unknown_dataset(name)) };
         let (opener, node) = (self.clone(), node.clone());

@@ -51,11 +51,11 @@ pub(crate) fn named(path: &Path, error: &io::Error) -> io::Error {
 /// # Errors
 /// When the file system refuses; the file is as it was then.
 pub(crate) fn write(path: &Path, text: &str) -> io::Result<()> {
-    // Under another name first: whoever looks now must not find half of it.
+    // Under another name first: a reader now must not find half of it.
     let mut temporary = OsString::from(path);
     temporary.push(".tmp");
     let temporary = Path::new(&temporary);
-    // What a crash has left, or a link that somebody has put there, is not written through.
+    // What a crash has left, or a link that another process has put there, is not written through.
     if let Err(error) = std::fs::remove_file(temporary)
         && error.kind() != ErrorKind::NotFound
     {

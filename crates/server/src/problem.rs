@@ -154,8 +154,8 @@ impl Problem {
         Self { retry_after_s: Some(retry_s), ..problem }
     }
 
-    /// There is no place for one more: of everybody, or of its address, which has a code of its own
-    /// for that. What is said in either case comes in this order.
+    /// There is no place for one more: of all clients, or of its address, which has a code of its
+    /// own for that. What is said in either case comes in this order.
     pub(crate) fn crowded(
         full: NoPermit,
         code: &'static str,
@@ -212,7 +212,7 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "unknown_table", detail)
     }
 
-    /// Problem while not everything is in memory. It names no dataset, because not everybody may
+    /// Problem while not everything is in memory. It names no dataset, because not every client may
     /// know which there are; the log has the name.
     pub(crate) fn loading() -> Self {
         let detail = "not everything is in memory yet";

@@ -1,5 +1,5 @@
-//! Public tables: open to everybody for no longer than the configuration or an application declares
-//! them so.
+//! Public tables: open to all clients for no longer than the configuration or an application
+//! declares them so.
 //!
 //! Whether a table is public stands in its dataset, because it can be said over HTTP as well. Which
 //! of them are public by declaration is noted in `public.toml` of the data directory: a declaration
@@ -55,7 +55,7 @@ impl Publics {
     /// it is known what it has opened.
     ///
     /// # Errors
-    /// When the note cannot be read: nobody knows then which tables have to be closed.
+    /// When the note cannot be read: it is unknown then which tables have to be closed.
     pub(crate) fn begin(&self) -> io::Result<()> {
         let before = read(&self.directory)?;
         let mut wanted = before.clone();
@@ -224,7 +224,7 @@ mod tests {
         drop(dataset);
         server.stop().await;
         let server = with(directory.path(), None).await;
-        assert!(is_public(&server), "what was said over HTTP is nobody's declaration");
+        assert!(is_public(&server), "what was said over HTTP is no declaration");
         server.stop().await;
     }
 }

@@ -51,8 +51,8 @@ pub(crate) fn state(tls: &TlsConfig) -> State {
     tls.files().map_or([None; 2], |(certificate, key)| [state_of(certificate), state_of(key)])
 }
 
-/// Looks at the files for as long as the server runs. Whoever comes after a change meets the new
-/// certificate. What cannot be used changes nothing, is told once, and is tried again: a change
+/// Looks at the files for as long as the server runs. A client that comes after a change meets the
+/// new certificate. What cannot be used changes nothing, is told once, and is tried again: a change
 /// counts as seen only when it was taken.
 pub(crate) async fn watch(certificates: Certificates, tls: TlsConfig, mut seen: State) {
     let Some((certificate, key)) = tls.files() else { return };

@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_live_pattern_of_which_a_view_leaves_no_topic_is_refused_whoever_declares_them() {
+    fn a_live_pattern_of_which_a_view_leaves_no_topic_is_refused_in_configurations_and_programs() {
         let of_config = |live: &str, native: &str| {
             let text = format!("[[live]]\ntopic = '{live}'");
             let checked = check(&toml::from_str(&text).unwrap(), &app("a", native));
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_topic_is_told_by_one_dataset_whoever_declares_its_views() {
+    fn a_topic_is_told_by_one_dataset_wherever_its_views_are_declared() {
         let check = |declared: &str, dataset: &str, native: &str| {
             check(&config(declared), &app(dataset, native)).map_err(|error| error.to_string())
         };

@@ -52,7 +52,7 @@ impl Web {
 
     /// Checks that the request is for this server.
     pub(crate) fn check_host(&self, request: &axum::extract::Request) -> Result<(), Problem> {
-        // Whoever looks whether the server lives may call it as it likes.
+        // A probe may call the server by any name.
         if ["/healthz", "/readyz"].contains(&request.uri().path()) {
             return Ok(());
         }

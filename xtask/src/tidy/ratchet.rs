@@ -19,8 +19,6 @@ pub(crate) struct Exceptions {
     pub(crate) files: BTreeMap<String, usize>,
     /// `path` to doc comments that begin with a word that names nothing.
     pub(crate) openings: BTreeMap<String, usize>,
-    /// Path, or its beginning, to pronouns where a noun exists.
-    pub(crate) pronouns: BTreeMap<String, usize>,
     /// First file to its circle of files.
     pub(crate) circles: BTreeMap<String, Circle>,
     /// Package to the runtime crates in its tree.

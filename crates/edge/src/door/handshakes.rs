@@ -31,7 +31,7 @@ pub(crate) struct Greeting {
     pub(crate) kind: DoorKind,
 }
 
-/// Takes in clients who say something before a shard serves them, until everybody is sent away or
+/// Accepts clients that send something before a shard serves them, until a drain begins or
 /// the door is gone.
 pub(crate) async fn accept(
     mut acceptor: Acceptor,
@@ -96,7 +96,7 @@ async fn take_in(
         Ok(permit) => permit,
         Err(full) => {
             let words = TurnedAway::from(full).words(greeting.kind);
-            // Somebody who does not take it misses it.
+            // A client that does not take it misses it.
             let _ = tokio::time::timeout(edge.handshake(), say(&mut socket, &words)).await;
             return None;
         }
@@ -131,8 +131,8 @@ async fn say(socket: &mut Socket, words: &[u8]) -> std::io::Result<()> {
     socket.shutdown().await
 }
 
-/// Shakes hands, if there are certificates. Whoever says nothing keeps nobody from it, and who is
-/// slow at it not for long.
+/// Shakes hands, if there are certificates. A client that says nothing keeps no other from it, and
+/// one that is slow at it not for long.
 async fn shake(
     edge: &Arc<EdgeState>,
     stream: TcpStream,

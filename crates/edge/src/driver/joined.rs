@@ -35,7 +35,7 @@ pub(crate) struct Joined {
     pub(super) anyone_publishes: bool,
     /// Mark of the topic in the shard that has noted this subscriber …
     pub(crate) mark: u32,
-    /// … and its place among those who have joined.
+    /// … and its place among the subscribers.
     pub(crate) place: u32,
 }
 

@@ -71,7 +71,7 @@ impl SessionDriver {
     }
 }
 
-/// Asks the rules, and waits for a topic that is not settled. Where nobody has a say and nothing
+/// Asks the rules, and waits for a topic that is not settled. Where no rule has a say and nothing
 /// is to be waited for, the answer is there at once.
 fn ask(channel: Channel, params: Value, join: Box<Joiner>, edge: &EdgeState) -> Answer {
     let rule = edge.rules_for(channel.topic()).and_then(|rules| rules.join.clone());

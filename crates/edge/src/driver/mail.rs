@@ -147,7 +147,7 @@ fn send(
 }
 
 impl SessionDriver {
-    /// Enters somebody on a topic of mail.
+    /// Enters a client on a topic of mail.
     pub(super) fn enter_mail(
         &mut self,
         channel: Channel,

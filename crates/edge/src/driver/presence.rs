@@ -1,4 +1,4 @@
-//! Presence of a joiner: what it asks for, and its seat among those who are present.
+//! Presence of a joiner: what it asks for, and its entry in the presence list.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -75,7 +75,7 @@ impl Joiner {
         Self { from, ..Self::of_subject(JoinParams::read(params), subject, &whose) }
     }
 
-    /// The key. Where tokens are checked, nobody takes the key of a subject by claiming it: a
+    /// The key. Where tokens are checked, no client takes the key of a subject by claiming it: a
     /// claimed key is put behind `whose`.
     fn of_subject(params: JoinParams, subject: Option<&str>, whose: &str) -> Self {
         let claimed = || params.key.as_ref().map(|key| format!("{whose}{key}"));
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_takes_the_key_of_a_subject_by_saying_it() {
+    fn no_client_takes_the_key_of_a_subject_by_claiming_it() {
         let key = |subject, whose| Joiner::of_subject(ann(), subject, whose).key.unwrap();
 
         assert_eq!(key(Some("bob"), ""), "bob", "the subject is the key");

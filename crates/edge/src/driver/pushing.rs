@@ -63,7 +63,7 @@ pub(super) fn ask(
     }
 }
 
-/// Publishes for somebody who has joined nothing. The rules of an application are for those who
+/// Publishes for a client that has joined nothing. The rules of an application are for clients that
 /// have, because a rule may have let them in.
 pub(super) fn announce(push: PushRequest, credential: &Credential, edge: &EdgeState) -> Completion {
     let PushRequest { channel, reply_to, event, payload } = push;

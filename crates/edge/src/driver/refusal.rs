@@ -36,7 +36,7 @@ pub(crate) enum Refusal {
     UnknownPresence,
     /// The topic takes nothing from clients.
     Closed,
-    /// Too much waits for the client's address, or for everybody.
+    /// Too much waits for the client's address, or for all clients.
     Overloaded,
     /// The dataset of a queue is not open.
     DatasetUnavailable(Box<str>),

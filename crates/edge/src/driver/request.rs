@@ -30,7 +30,8 @@ pub(crate) enum Completion {
 }
 
 impl Completion {
-    /// The same, but nobody joins while more waits than may: a client that is refused tries again.
+    /// The same, but no client joins while more waits than may: a client that is refused tries
+    /// again.
     pub(crate) fn or_overloaded(self) -> Self {
         match self {
             Self::Allowed(channel, _) => Self::Refused(channel, Refusal::Overloaded),
@@ -41,7 +42,7 @@ impl Completion {
     pub(super) fn answered(reply_to: Option<ReplyTo>, answer: Result<Value, Refusal>) -> Self {
         let text = |response: Value| match &reply_to {
             Some(_) => response.to_string().into(),
-            // Nobody hears it.
+            // No client hears it.
             None => Bytes::new(),
         };
         let answer = answer.map(text);

@@ -25,7 +25,7 @@ impl Rest {
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Rows(pushes) => pushes.bytes(),
-            // It is cut from what everybody shares.
+            // It is cut from bytes that all subscribers share.
             Self::Present(..) => size_of::<After>(),
         }
     }

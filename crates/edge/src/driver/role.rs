@@ -22,7 +22,7 @@ pub(super) enum Role<'a> {
 
 /// Membership in a topic of mail.
 pub(crate) enum MailRole {
-    /// It takes a server's mail, and has a place among those who do.
+    /// It takes a server's mail, and has a place among the registrations.
     Server { dataset: Dataset, registration: Registration, _permit: Permit },
     /// It sends messages.
     Sender { dataset: Dataset, queue: Name },
@@ -47,7 +47,7 @@ impl MailRole {
 }
 
 impl<'a> Role<'a> {
-    /// Reads the role from the topic. On the Janus wire everybody is a subscriber: it has no word
+    /// Reads the role from the topic. On the Janus wire each client is a subscriber: it has no word
     /// for a message that is confirmed.
     pub(super) fn of(topic: &'a str, is_channels: bool) -> Self {
         if !is_channels {

@@ -341,7 +341,7 @@ impl Reader {
                 self.rest = Some(Box::new(Rest::Rows(Pushes::of_lagged(missed, joined))));
                 self.read_rest();
             }
-            // The topic is gone or has grown too large: whoever joins again is told why.
+            // The topic is gone or has grown too large: a client that joins again is told why.
             Err(refusal) => {
                 let reason = refusal.to_string();
                 let ended = StreamEnded { detail: None, reason: &reason, retry_ms: None };

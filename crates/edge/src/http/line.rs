@@ -79,7 +79,7 @@ impl Http {
         Line(Arc::new(Shared { peer, permit, is_extra, is_stream }))
     }
 
-    /// A place for somebody who follows something over HTTP.
+    /// A place for a client that follows a topic or a changefeed over HTTP.
     ///
     /// # Errors
     /// When there are too many.
@@ -95,7 +95,7 @@ impl Http {
         self.hold(PermitKind::Pull, from)
     }
 
-    /// A place for a registration for mail, as long as somebody pulls by it.
+    /// A place for a registration for mail, as long as a program pulls by it.
     ///
     /// # Errors
     /// When there are too many.
@@ -154,7 +154,7 @@ impl Line {
 impl Burden {
     /// Sets the bytes that are kept now; false when that is too much.
     pub fn weigh(&mut self, bytes: usize) -> bool {
-        // What nearly everybody sends is not worth counting.
+        // A body as small as that of most requests is not worth counting.
         if bytes <= self.spared {
             return true;
         }

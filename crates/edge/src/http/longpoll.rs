@@ -129,7 +129,7 @@ pub async fn serve(
         Method::OPTIONS => preflight(&headers),
         Method::POST => match session {
             Some((token, handle)) => {
-                // Whoever has no session is not read.
+                // The body of a request without a session is not read.
                 let Ok(body) = to_bytes(body, limits::LONGPOLL_BODY_BYTES).await else {
                     return not_yet();
                 };
@@ -141,7 +141,7 @@ pub async fn serve(
         Method::GET => match session {
             Some((token, handle)) => poll(&http, token, &handle).await,
             // A session that is gone. phoenix.js 1.6 and 1.7 would take a new one for it, and
-            // wait for ever on channels that nobody has joined there.
+            // wait for ever on channels that were not joined there.
             None if token.is_some_and(is_session_token) => not_yet(),
             None => {
                 let shown = query.get("token").filter(|token| !is_session_token(token));
@@ -244,7 +244,7 @@ async fn post(
     }
 }
 
-/// The life of one session: requests in, frames out, until nobody polls any more.
+/// The life of one session: requests in, frames out, until no client polls any more.
 async fn run(
     http: Http,
     mut connection: Connection,
@@ -283,7 +283,7 @@ async fn run(
                     }
                     let _ = done.send(());
                 }
-                // Whoever asked may have given up.
+                // The request that asked may have been given up.
                 Some(Request::State(reply)) => {
                     drop(reply.send(connection.state(&visitor, http.edge().now())));
                 }

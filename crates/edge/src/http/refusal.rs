@@ -1,5 +1,5 @@
 //! Refusals of HTTP requests before they come to a route. What their clients read is worded by
-//! whoever serves the routes.
+//! the crate that serves the routes.
 
 use crate::permits::NoPermit;
 

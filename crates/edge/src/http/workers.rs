@@ -1,7 +1,7 @@
 //! The threads that serve HTTP: one for each core, each with a runtime and connections of its own.
 //!
 //! A connection stays on the thread that it was given to. The answer of a dataset's owner then
-//! wakes that thread and nobody else; a runtime that steals work wakes a second thread for each
+//! wakes that thread and no other; a runtime that steals work wakes a second thread for each
 //! answer, to look for more (measured in `docs/reference/benchmarks.md`). Sockets leave for the
 //! shards after their handshake.
 
@@ -125,9 +125,9 @@ impl Pacer {
         Self { came: 0, in_a_row }
     }
 
-    /// Waits until the next one may. After a few in a row whoever else wants the core goes first, a
-    /// shard above all; and if somebody did, for a while, because by turns alone a crowd would have
-    /// half of the core.
+    /// Waits until the next one may. After a few in a row any other thread that wants the core goes
+    /// first, a shard above all; and if one did, for a while, because by turns alone a crowd would
+    /// have half of the core.
     async fn next(&mut self) {
         self.came += 1;
         if self.came.is_multiple_of(self.in_a_row) {
@@ -173,7 +173,7 @@ struct HttpWorker {
     serving: Serving,
     /// For TLS handshakes under way.
     places: Semaphore,
-    /// Of those who shake hands.
+    /// Pacing of handshakes.
     pacer: Mutex<Pacer>,
 }
 
@@ -198,7 +198,7 @@ async fn serve(
         places,
         pacer: Mutex::new(Pacer::new(limits::NEWCOMERS_IN_A_ROW)),
     });
-    // Until nobody gives any more: what came before a stop is looked at behind it.
+    // Until no listener gives any more: what came before a stop is looked at behind it.
     while let Some(stream) = newcomers.connections.recv().await {
         match TcpStream::from_std(stream) {
             Ok(stream) => {

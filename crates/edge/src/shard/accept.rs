@@ -31,13 +31,13 @@ const NO_DESCRIPTORS: [Errno; 2] = [Errno::NFILE, Errno::MFILE];
 /// Distance to the reserve of descriptors within which it is checked before each connection.
 const NEAR: RawFd = 16;
 
-/// A subscriber, edge-triggered: the system tells once that somebody waits.
+/// A subscriber, edge-triggered: the system tells once that a client waits.
 pub(super) struct Accept {
     kind: DoorKind,
     subscriber: TcpListener,
-    /// Given up for a moment when there is no other descriptor, so that somebody can be refused.
+    /// Given up for a moment when there is no other descriptor, so that a client can be refused.
     spare: Option<File>,
-    /// Earliest time since which somebody may wait; none when nobody does.
+    /// Earliest time since which a client may wait; none when no client does.
     waiting: Option<Instant>,
     /// End of a rest, if it has one: after some of a crowd, or when the system had no descriptor.
     again_at: Option<u64>,
@@ -59,7 +59,7 @@ impl Accept {
         &mut self.subscriber
     }
 
-    /// Notes that somebody has come, not before `earliest`.
+    /// Notes that a client has come, not before `earliest`.
     pub(super) fn woken(&mut self, earliest: Instant) {
         self.waiting.get_or_insert(earliest);
     }
@@ -74,7 +74,8 @@ impl Accept {
         self.again_at.map(|at| at.saturating_sub(now))
     }
 
-    /// Takes some of those who wait; the rest has its turn after the connections that are there.
+    /// Accepts some of the clients that wait; the rest has its turn after the connections that are
+    /// there.
     pub(super) fn take_some(&mut self, core: &Core, arrivals: &mut Vec<Arrival>) {
         let before = arrivals.len();
         let waiting = self.waiting;
@@ -84,7 +85,7 @@ impl Accept {
             && let Some(since) = waiting
         {
             core.counters.waits.note(since.elapsed());
-            // Whoever is left has seen somebody come in just now.
+            // A client that is left has seen another one come in just now.
             self.waiting = self.waiting.map(|_| Instant::now());
         }
     }
@@ -137,7 +138,7 @@ impl Accept {
                     self.waiting = None;
                     return;
                 }
-                // Somebody went away while waiting.
+                // A client went away while waiting.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) if self.refuse(&error) => core.counters.refused.add(1),
                 Err(error) => {
@@ -155,7 +156,7 @@ impl Accept {
         self.again_at = Some(core.now + limits::ACCEPT_REST_MS);
     }
 
-    /// Says why to somebody who is not let in. There is room for that in a new socket; if not, the
+    /// Says why to a client that is not let in. There is room for that in a new socket; if not, the
     /// end says it.
     fn turn_away(&self, mut stream: &TcpStream, why: TurnedAway) {
         let _ = stream.write(&why.words(self.kind));
@@ -163,8 +164,8 @@ impl Accept {
         let _ = stream.read(&mut [0; 4096]);
     }
 
-    /// Refuses one of those who wait, when the process has no descriptor for it: a client of the
-    /// Janus wire waits for its greeting without end.
+    /// Refuses one of the clients that wait, when the process has no descriptor for it: a client of
+    /// the Janus wire waits for its greeting without end.
     fn refuse(&mut self, error: &io::Error) -> bool {
         let is_full =
             Errno::from_io_error(error).is_some_and(|errno| NO_DESCRIPTORS.contains(&errno));

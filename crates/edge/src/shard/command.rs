@@ -26,9 +26,9 @@ pub(crate) enum Command {
     Listen(DoorKind, std::net::TcpListener),
     /// A connection that wants the session of this token, which lives here.
     Attach(Box<Connection>, Token),
-    /// Send everybody away, within that time.
+    /// Send all clients away, within that time.
     Drain { spread_ms: u64 },
-    /// Rights may have changed: review those of everybody.
+    /// Rights may have changed: review those of all clients.
     Review,
     /// Question about the connections.
     Question(Question),

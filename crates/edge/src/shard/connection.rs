@@ -456,7 +456,7 @@ impl Connection {
             }
             News::Missed(missed) => {
                 if !driver.try_catch_up(id, missed, core.now, &mut core.actions) {
-                    // The shard's others go on; whoever tells may need the core.
+                    // The shard's others go on; a publisher may need the core.
                     std::thread::yield_now();
                     return true;
                 }

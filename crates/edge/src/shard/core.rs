@@ -24,7 +24,7 @@ pub(super) struct Core {
     pub(super) handle: ShardHandle,
     pub(super) counters: Arc<Counters>,
     pub(super) topics: Topics,
-    /// Fan-out under way: new frames of one topic, not given to everybody yet.
+    /// Fan-out under way: new frames of one topic, not given to all subscribers yet.
     pub(super) broadcast: Option<Broadcast>,
     /// Frames of it that each of some subscribers has yet to get, for the moment.
     pub(super) dues: Vec<Due>,

@@ -1,4 +1,4 @@
-//! Sending everybody away, not all at once: they come back, and elsewhere at the same time.
+//! Drain: sends all clients away, not all at once: they come back, and elsewhere at the same time.
 
 /// Connections of one shard that are still to be sent away.
 #[derive(Debug, Default)]
@@ -19,7 +19,7 @@ impl Drain {
         Self { all: slots.len(), slots, began, spread_ms }
     }
 
-    /// Milliseconds until somebody is due; none when nobody is left.
+    /// Milliseconds until a client is due; none when no client is left.
     pub(super) fn due_in(&self, now: u64) -> Option<u64> {
         let wait = if self.due(now) > 0 { 0 } else { STEP_MS };
         (!self.slots.is_empty()).then_some(wait)
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_crowd_leaves_evenly_and_nobody_is_forgotten() {
+    fn a_crowd_leaves_evenly_and_no_client_is_forgotten() {
         let mut leaving = Drain::new((0..1_000).collect(), 50, 500);
 
         let by_time: Vec<_> =
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_spread_everybody_leaves_at_once_in_turns() {
+    fn without_a_spread_all_clients_leave_at_once_in_turns() {
         let mut leaving = Drain::new((0..10).collect(), 50, 0);
 
         assert_eq!((leaving.take(50, 6).len(), leaving.due_in(50)), (6, Some(0)));

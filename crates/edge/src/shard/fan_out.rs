@@ -1,4 +1,4 @@
-//! A round: what is new on a topic goes to everybody who has joined it.
+//! A round: what is new on a topic goes to all its subscribers.
 //!
 //! The ring is locked once and read once. For each form of stream the new frames are laid out once,
 //! in one piece, and every subscriber gets a reference to it. A crowd is given it some at a time,
@@ -21,7 +21,7 @@ use super::core::Core;
 use super::topics::Member;
 use super::wire::{Form, write_ring_frame};
 
-/// New frames of one topic, on their way to everybody who has joined it.
+/// New frames of one topic, on their way to all its subscribers.
 pub(super) struct Broadcast {
     mark: u32,
     topic: Arc<Topic>,
@@ -72,7 +72,7 @@ pub(super) fn fan_out(core: &mut Core, connections: &mut Slab<Connection>) {
     }
 }
 
-/// Reads what is new on a topic. What is not for everybody, those whom it is for read themselves.
+/// Reads what is new on a topic. Frames for some subscribers only are read by these themselves.
 fn begin(mark: u32, core: &mut Core, connections: &mut Slab<Connection>) -> Option<Broadcast> {
     let notifier = Arc::clone(core.topics.notifier());
     let members = core.topics.get(mark)?;
@@ -114,7 +114,7 @@ fn begin(mark: u32, core: &mut Core, connections: &mut Slab<Connection>) -> Opti
     }
 }
 
-/// Tells some of those who have joined a topic, the last one first.
+/// Tells some subscribers of a topic, the last one first.
 fn each(
     (mark, some): (u32, Range<usize>),
     core: &mut Core,
@@ -123,14 +123,14 @@ fn each(
 ) {
     let Some(members) = core.topics.get(mark) else { return };
     // Taken out for a moment: who falls behind is noted in the lists beside it.
-    let everybody = std::mem::take(&mut members.members);
-    for member in everybody[some].iter().rev() {
+    let all = std::mem::take(&mut members.members);
+    for member in all[some].iter().rev() {
         if let Some(connection) = connections.get_mut(member.slot as usize) {
             tell(connection, *member, core);
         }
     }
     if let Some(members) = core.topics.get(mark) {
-        members.members = everybody;
+        members.members = all;
     }
 }
 
@@ -141,7 +141,7 @@ impl Broadcast {
             members.topic.as_ref().is_some_and(|topic| Arc::ptr_eq(topic, &self.topic))
         });
         let Some(members) = members else {
-            // Everybody has left.
+            // All subscribers have left.
             self.left = 0;
             return 0;
         };

@@ -9,7 +9,7 @@ use instep_model::limits;
 use super::{Shard, slot_number};
 
 impl Shard {
-    /// Sends away those who hold unfinished messages for the longest, first of the address that
+    /// Sends away clients that hold unfinished messages for the longest, first of the address that
     /// holds the most, until the others have room again.
     pub(super) fn send_holders_away(&mut self) {
         if !std::mem::take(&mut self.core.is_overfull) {

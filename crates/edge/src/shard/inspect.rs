@@ -79,7 +79,7 @@ impl Inspections {
         }
     }
 
-    /// Looks at some connections for whoever asked first.
+    /// Looks at some connections for the request that came first.
     pub(super) fn look(&mut self, shard: usize, connections: &Slab<Connection>, now: u64) {
         if let Some(inspection) = self.0.front_mut()
             && inspection.look(shard, connections, now)
@@ -91,7 +91,7 @@ impl Inspections {
 }
 
 impl Inspection {
-    /// True when it has seen everybody, or nobody wants to know any more.
+    /// True when it has seen all connections, or the request was given up.
     fn look(&mut self, shard: usize, connections: &Slab<Connection>, now: u64) -> bool {
         let mut seen = 0;
         while self.next < connections.capacity() && seen < limits::SURVEY_PER_TURN {
@@ -135,7 +135,7 @@ impl Inspection {
         }
     }
 
-    /// Sends the answer; it is dropped if nobody waits for it any more.
+    /// Sends the answer; it is dropped if no request waits for it any more.
     fn answer(mut self) {
         match self.question {
             Question::Lag(reply) => drop(reply.send(self.lag)),

@@ -1,4 +1,4 @@
-//! Answers that a shard waits for itself, without a task of the runtime for each: somebody else is
+//! Answers that a shard waits for itself, without a task of the runtime for each: another thread is
 //! at work on them, and tells when they are there.
 
 use std::future::Future;
@@ -155,7 +155,7 @@ mod tests {
         awaited.push(1, 1, wait(receiver));
         assert_eq!(look(&mut awaited), []);
 
-        // The shard is awake, so nobody rings; it looks again before it sleeps.
+        // The shard is awake, so no wake-up is sent; it looks again before it sleeps.
         sender.send(()).unwrap();
         assert!(notifier.falls_asleep());
 

@@ -12,9 +12,9 @@ use super::drain::Drain;
 use super::inspect::Inspections;
 
 impl Shard {
-    /// Closes every connection, because nobody knows which of them the panic has left half done,
-    /// and begins with none. Listeners stay, and so do commands that were not executed: whoever is
-    /// on the way in comes in.
+    /// Closes every connection, because it is unknown which of them the panic has left half done,
+    /// and begins with none. Listeners stay, and so do commands that were not executed: a client
+    /// that is on the way in comes in.
     pub(super) fn restart(&mut self) {
         let counters = Arc::clone(&self.core.counters);
         tracing::error!(
@@ -48,7 +48,7 @@ impl Shard {
         self.review = None;
         self.drain = Drain::default();
         self.inspections = Inspections::default();
-        // Whoever sees it counted sees the rest, too.
+        // A reader that sees it counted sees the rest, too.
         counters.panics.add(1);
     }
 }

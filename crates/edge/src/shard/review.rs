@@ -1,11 +1,11 @@
-//! Looking again at what everybody may, because keys or rights have changed (I24).
+//! Review of the rights of all clients, because keys or rights have changed (I24).
 
 use instep_model::limits;
 
 use super::{Shard, slot_number};
 
 impl Shard {
-    /// Looks at some connections, so that nobody waits for all of them.
+    /// Looks at some connections, so that no client waits for all of them.
     pub(super) fn review_some(&mut self) {
         let Some(first) = self.review else {
             return;

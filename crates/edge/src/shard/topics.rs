@@ -22,9 +22,9 @@ pub(super) struct Topics {
 /// One topic with its subscribers.
 pub(super) struct Members {
     name: Arc<str>,
-    /// None until somebody has joined.
+    /// None until a client has joined.
     pub(super) topic: Option<Arc<Topic>>,
-    /// Cursor before which everybody who is not behind has been given everything.
+    /// Cursor before which each subscriber that is not behind has been given everything.
     pub(super) cursor: Option<Cursor>,
     pub(super) members: Vec<Member>,
 }
@@ -109,7 +109,7 @@ impl Topics {
         self.forget_unused(mark);
     }
 
-    /// Forgets a topic that nobody has joined.
+    /// Forgets a topic without subscribers.
     pub(super) fn forget_unused(&mut self, mark: u32) {
         let unused = self.topics.get(mark as usize).is_some_and(|topic| topic.members.is_empty());
         if unused {

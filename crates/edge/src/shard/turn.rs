@@ -1,6 +1,6 @@
 //! Turns of a shard, one after the other, and the time that each part of a turn may take.
 //!
-//! Nobody may make others wait by coming in numbers. So everything that can come in numbers is a
+//! No crowd may make others wait by coming in numbers. So everything that can come in numbers is a
 //! part of a turn with a time of its own, and two kinds of connections are read apart: those that
 //! have been here for a while, and those that come or go.
 
@@ -28,8 +28,8 @@ struct Part {
 }
 
 impl Part {
-    /// A share of a turn as long as the one before, and no less than so many microseconds: whoever
-    /// is many has to come and go in the end, however much there is to write.
+    /// A share of a turn as long as the one before, and no less than so many microseconds: a crowd
+    /// has to come and go in the end, however much there is to write.
     fn of(us: u64, share: Duration) -> Self {
         Self { takes: share.max(Duration::from_micros(us)), until: None }
     }
@@ -85,7 +85,7 @@ impl Shard {
         let earliest = if self.woken - ended < NO_WAIT { self.last_woken } else { self.woken };
         self.core.now = self.core.edge.at(self.woken);
         let mut told = self.take_events(events, earliest);
-        // Everybody is heard of before anybody is served: whoever has been here for a while must
+        // All events are read before any connection is served: an established one must
         // not wait behind a crowd.
         for _ in 1..limits::POLLS_PER_TURN {
             if told < limits::EVENTS_PER_POLL {
@@ -114,7 +114,7 @@ impl Shard {
         if has_work || !notifier.falls_asleep() {
             return Some(Duration::ZERO);
         }
-        // Whoever sends a command from here on finds the notifier asleep, and wakes this thread.
+        // A sender of a command from here on finds the notifier asleep, and wakes this thread.
         if let Ok(command) = self.commands.try_recv() {
             self.execute(command);
             return Some(Duration::ZERO);

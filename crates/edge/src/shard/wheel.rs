@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_due_early_and_nobody_later_than_a_tick() {
+    fn no_connection_is_due_early_and_none_later_than_a_tick() {
         let mut wheel = Wheel::new(1000);
         for (slot, deadline) in [(1, 1001), (2, 1100), (3, 1101), (4, 900)] {
             let tick = wheel.tick_of(deadline);

@@ -48,7 +48,7 @@ fn law_9_a_storm_of_newcomers_does_not_starve_heartbeats() {
         }
     }
 
-    // Before, everybody's bytes were read in one turn: a beat waited for the whole storm.
+    // Before, the bytes of all clients were read in one turn: a beat waited for the whole storm.
     assert!(at_half >= 10, "{at_half} beats while half of the storm came in");
     for client in &mut storm {
         assert_eq!(client.next().unwrap()[4]["status"], "ok");
@@ -63,7 +63,7 @@ fn law_3_a_crowd_hears_everything_in_order_while_others_come_and_go() {
     let options = DoorOptions { shards: 1, ..DoorOptions::default() };
     let fixture = Fixture::open(RingLimits::default(), options);
     let join = || fixture.join("room:1");
-    // Between those who stay stand some who leave, so that places change everywhere.
+    // Between clients that stay stand some that leave, so that places change everywhere.
     let (mut stay, mut leave): (Vec<_>, Vec<_>) = (0..STAY).map(|_| (join(), join())).unzip();
 
     let mut come = vec![];

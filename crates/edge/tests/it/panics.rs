@@ -79,7 +79,7 @@ fn law_3_when_a_shard_panics_its_clients_are_told_to_come_back_and_it_begins_aga
     assert_eq!(gauges(), left as u64);
 
     drop((plain, channels, bug));
-    eventually("nobody is left", || fixture.connections() == 0 && gauges() == 0);
+    eventually("no connection is left", || fixture.connections() == 0 && gauges() == 0);
     let mut again: Vec<_> = (0..10).map(|_| fixture.join("room:1")).collect();
     fixture.publish(8, "");
     for client in &mut again {

@@ -1,4 +1,4 @@
-//! Stops of HTTP: a request that has come is answered, though nobody has looked at it yet.
+//! Stops of HTTP: a request that has come is answered, though no worker has looked at it yet.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -99,7 +99,7 @@ fn a_request_that_came_before_the_stop_is_answered_though_its_thread_was_busy() 
     let asked: Vec<_> = (0..8 * threads).map(|_| ask(address, "/")).collect();
     let began = Instant::now();
     while backlog(address) > 0 {
-        assert!(began.elapsed() < LIVENESS, "never: everybody is taken in");
+        assert!(began.elapsed() < LIVENESS, "never: all are accepted");
         std::thread::yield_now();
     }
     stop.send_replace(true);

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// The append that is under way, for those who only look.
+/// The append that is under way, for readers of its state.
 pub(super) struct Appending {
     opened: Instant,
     /// Milliseconds since then, and one; zero: none is under way.

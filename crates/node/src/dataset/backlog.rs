@@ -27,7 +27,7 @@ struct State<T> {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Teller {
-    Nobody,
+    Free,
     Caller,
     Reader,
 }
@@ -45,7 +45,7 @@ pub(super) enum Next<T> {
 
 impl<T> Backlog<T> {
     pub(super) fn new(limit: usize, reader: Task) -> Self {
-        let state = State { entries: VecDeque::new(), teller: Teller::Nobody, closed: false };
+        let state = State { entries: VecDeque::new(), teller: Teller::Free, closed: false };
         Self { state: Mutex::new(state), reader, left: Condvar::new(), limit }
     }
 
@@ -64,10 +64,10 @@ impl<T> Backlog<T> {
         state.entries.push_back(entry);
     }
 
-    /// Wakes the reader if there is something that nobody tells.
+    /// Wakes the reader if there is an entry that no thread tells.
     pub(super) fn wake(&self) {
         let state = lock(&self.state);
-        let is_left = state.teller == Teller::Nobody && !state.entries.is_empty();
+        let is_left = state.teller == Teller::Free && !state.entries.is_empty();
         drop(state);
         if is_left {
             self.reader.wake();
@@ -83,11 +83,11 @@ impl<T> Backlog<T> {
         lock(&self.state).entries.len()
     }
 
-    /// Gives the only entry to somebody else than the reader, if nobody tells one.
+    /// Gives the only entry to a thread other than the reader, if none tells one.
     /// [`Backlog::rest`] comes behind it.
     pub(super) fn take_only(&self) -> Option<T> {
         let mut state = lock(&self.state);
-        if state.teller != Teller::Nobody || state.entries.len() != 1 {
+        if state.teller != Teller::Free || state.entries.len() != 1 {
             return None;
         }
         state.teller = Teller::Caller;
@@ -97,7 +97,7 @@ impl<T> Backlog<T> {
     /// The entry that was given is told. What has come meanwhile is the reader's.
     pub(super) fn rest(&self) {
         let mut state = lock(&self.state);
-        state.teller = Teller::Nobody;
+        state.teller = Teller::Free;
         // The reader may have been woken by the end, and not for an entry.
         let left = !state.entries.is_empty() || state.closed;
         drop(state);
@@ -114,7 +114,7 @@ impl<T> Backlog<T> {
         }
         let full = state.entries.len() >= self.limit;
         let Some(entry) = state.entries.pop_front() else {
-            state.teller = Teller::Nobody;
+            state.teller = Teller::Free;
             return if state.closed { Next::Closed } else { Next::Nothing };
         };
         state.teller = Teller::Reader;

@@ -44,10 +44,10 @@ impl Dataset {
     }
 }
 
-/// The task of housekeeping, for those who have changed something.
+/// The task of housekeeping, for callers that have changed something.
 pub(super) struct Housekeeper {
     task: Task,
-    /// It has looked, and nobody has told it of a change since then.
+    /// It has looked, and was told of no change since then.
     rests: AtomicBool,
 }
 

@@ -2,13 +2,13 @@
 //!
 //! | turn | works now | ends with |
 //! | --- | --- | --- |
-//! | `Nobody` | nobody, and nothing waits | `put`: its caller's turn if it may, else the task's |
-//! | `Caller` | the caller of a `put`, on what it put | `rest`: nobody's, or the task's |
+//! | `Free` | none, and nothing waits | `put`: its caller's turn if it may, else the task's |
+//! | `Caller` | the caller of a `put`, on what it put | `rest`: free, or the task's |
 //! | | | `hand_over`: the task's |
-//! | `Task` | the owner's task, on all that waits | `take`: nobody's once nothing waits |
+//! | `Task` | the owner's task, on all that waits | `take`: free once nothing waits |
 //!
-//! So at most one thread works at a time, and nothing waits in nobody's turn. The task is woken
-//! when the turn becomes its own.
+//! So at most one thread works at a time, and nothing waits while the turn is free. The task is
+//! woken when the turn becomes its own.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -16,7 +16,7 @@ use std::sync::Mutex;
 use crate::pool::Task;
 use crate::sync::lock;
 
-/// Bounded queue, worked off by whoever has the turn.
+/// Bounded queue, worked off by the thread that has the turn.
 pub(super) struct Inbox<T> {
     state: Mutex<State<T>>,
     owner: Task,
@@ -31,7 +31,7 @@ struct State<T> {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Turn {
-    Nobody,
+    Free,
     Caller,
     Task,
 }
@@ -50,7 +50,7 @@ pub(super) enum Taken {
 /// Outcome of putting a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Put<T> {
-    /// Queued for whoever works.
+    /// Queued for the thread that works.
     Queued,
     /// The caller works on it now, and calls [`Inbox::rest`] behind that.
     YourTurn(T),
@@ -62,7 +62,7 @@ pub(super) enum Put<T> {
 
 impl<T> Inbox<T> {
     pub(super) fn new(limit: usize, owner: Task) -> Self {
-        let state = State { waiting: VecDeque::new(), turn: Turn::Nobody, closed: false };
+        let state = State { waiting: VecDeque::new(), turn: Turn::Free, closed: false };
         Self { state: Mutex::new(state), owner, limit }
     }
 
@@ -71,7 +71,7 @@ impl<T> Inbox<T> {
         &self.owner
     }
 
-    /// Takes a request; gives it back to a caller that `may_work` when nobody does.
+    /// Takes a request; gives it back to a caller that `may_work` when the turn is free.
     pub(super) fn put(&self, request: T, may_work: bool) -> Put<T> {
         let mut state = lock(&self.state);
         if state.closed {
@@ -80,12 +80,12 @@ impl<T> Inbox<T> {
         if state.waiting.len() >= self.limit {
             return Put::Full;
         }
-        if state.turn == Turn::Nobody && may_work {
+        if state.turn == Turn::Free && may_work {
             state.turn = Turn::Caller;
             return Put::YourTurn(request);
         }
         state.waiting.push_back(request);
-        if state.turn == Turn::Nobody {
+        if state.turn == Turn::Free {
             state.turn = Turn::Task;
             drop(state);
             self.owner.wake();
@@ -101,7 +101,7 @@ impl<T> Inbox<T> {
     pub(super) fn rest(&self) {
         let mut state = lock(&self.state);
         if state.waiting.is_empty() && !state.closed {
-            state.turn = Turn::Nobody;
+            state.turn = Turn::Free;
             return;
         }
         state.turn = Turn::Task;
@@ -131,7 +131,7 @@ impl<T> Inbox<T> {
         if state.closed {
             return Taken::Closed;
         }
-        state.turn = Turn::Nobody;
+        state.turn = Turn::Free;
         Taken::Nothing
     }
 
@@ -139,7 +139,7 @@ impl<T> Inbox<T> {
     pub(super) fn close(&self) {
         let mut state = lock(&self.state);
         state.closed = true;
-        if state.turn == Turn::Nobody {
+        if state.turn == Turn::Free {
             state.turn = Turn::Task;
         }
         drop(state);
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn the_turn_is_the_callers_only_while_nobody_works() {
+    fn the_turn_is_the_callers_only_while_it_is_free() {
         let inbox = inbox(2);
 
         assert_eq!(inbox.put(1, true), Put::YourTurn(1));

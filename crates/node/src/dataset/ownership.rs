@@ -1,4 +1,4 @@
-//! The shell around the owner machine, for whoever has the turn, and the views' task.
+//! The shell around the owner machine, for the thread that has the turn, and the views' task.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -110,7 +110,7 @@ impl Shared {
         self.views.close();
     }
 
-    /// A caller that found nobody at work does its own commit: no thread has to be woken, twice.
+    /// A caller that found the turn free does its own commit: no thread has to be woken, twice.
     pub(super) fn work_as_caller(self: &Arc<Self>, request: Request, loan: Option<Loan>) {
         if self.work([request]).is_err() {
             return;
@@ -122,7 +122,7 @@ impl Shared {
         tokio::spawn(async move { drop(tell) });
     }
 
-    /// Works on requests, for whoever has the turn. A panic is the end of the dataset.
+    /// Works on requests, in the thread that has the turn. A panic is the end of the dataset.
     fn work(&self, requests: impl IntoIterator<Item = Request>) -> Result<(), Panicked> {
         let worked = catch_unwind(AssertUnwindSafe(|| {
             if let Some(ownership) = &mut *lock(&self.ownership) {
@@ -139,9 +139,9 @@ impl Shared {
         })
     }
 
-    /// The calling thread, if its caller may do its own commit: a disk that hangs holds up nobody
-    /// else then, a brisk one takes no longer than a switch to another thread, and no others are
-    /// kept from sharing their flush.
+    /// The calling thread, if its caller may do its own commit: a disk that hangs holds up no
+    /// caller else then, a brisk one takes no longer than a switch to another thread, and no others
+    /// are kept from sharing their flush.
     pub(super) fn caller_may_work(&self) -> Option<Loan> {
         let is_worth_it = self.several_cores
             && self.brisk.load(Ordering::Relaxed)
@@ -150,8 +150,8 @@ impl Shared {
         is_worth_it.then(Loan::of_this_thread).flatten()
     }
 
-    /// True when views and mail take one more entry without a wait. It stays so for whoever has the
-    /// turn: only an owner adds entries.
+    /// True when views and mail take one more entry without a wait. It stays so for the thread that
+    /// has the turn: only an owner adds entries.
     pub(super) fn publishes_at_once(&self) -> bool {
         self.views.has_room() && self.mail.has_room()
     }
@@ -198,7 +198,7 @@ impl Ownership {
                     let appended = self.log.append(expected, &entry);
                     shared.appending.ends();
                     let bytes = entry.len() as u64;
-                    // The owner uses its memory again, if nobody else has it.
+                    // The owner uses its memory again, if it is not shared.
                     drop(entry);
                     shared.brisk.store(begin.elapsed() <= BRISK_APPEND, Ordering::Relaxed);
                     let event = match appended {
@@ -221,7 +221,7 @@ impl Ownership {
                         Err(_) => counters.refusals += 1,
                     }
                     drop(counters);
-                    // Whoever does not wait any more finds the outcome by the commit's id.
+                    // A caller that does not wait any more finds the outcome by the commit's id.
                     let _ = ticket.send(answer);
                 }
                 Effect::Stop { reason } => shared.stop(reason),
@@ -242,7 +242,7 @@ impl Ownership {
     fn publish(&mut self, shared: &Shared, EntryChanges { commits, mail }: EntryChanges) {
         let state = Arc::new(self.owner.state().clone());
         let (tables, place) = (state.tables.clone(), state.applied);
-        // Bodies are there before anybody can read their messages, and a message is visible before
+        // Bodies are there before their messages can be read, and a message is visible before
         // it is given to a server: who takes it looks whether it is still its own.
         shared.mail.keep(&mail);
         let given = (!mail.is_empty()).then(|| (Arc::clone(&state), mail));

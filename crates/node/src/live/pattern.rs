@@ -12,9 +12,9 @@ use serde::Deserialize;
 pub struct LivePattern {
     /// The topics: exact, or ending in `*`.
     pub topic: String,
-    /// Publish right on a socket: everybody who joined, or only holders of the admin key.
+    /// Publish right on a socket: all subscribers, or only holders of the admin key.
     pub anyone_publishes: bool,
-    /// Messages that are kept when nobody has joined; with any, the topic outlives its
+    /// Messages that are kept without subscribers; with any, the topic outlives its
     /// subscribers until they have aged out.
     pub history: usize,
     /// Retention of such a message, in milliseconds.

@@ -219,7 +219,7 @@ fn who_joins_and_leaves_is_told_at_intervals_and_is_no_message() {
 }
 
 #[test]
-fn nobody_is_tracked_where_presence_is_off() {
+fn no_client_is_tracked_where_presence_is_off() {
     let node = node(LivePattern::default());
     let joined = join(&node, &Since::Nothing);
     let topic = joined.subscription.topic();

@@ -100,7 +100,7 @@ impl Bodies {
     /// missed in it until [`Bodies::restored`] is called.
     pub(crate) fn begin(&self) -> io::Result<Option<Arc<dyn BodyStore>>> {
         let _alone = lock(&self.spilling);
-        // Nobody reads meanwhile: what is about to be restored is not missing.
+        // No read happens meanwhile: what is about to be restored is not missing.
         let _unread = self.reading.write().unwrap_or_else(PoisonError::into_inner);
         let begun = self.store.begin();
         let mut state = lock(&self.state);
@@ -120,7 +120,7 @@ impl Bodies {
         state.trouble = None;
     }
 
-    /// True when the store has refused something, and somebody should look.
+    /// True when the store has refused something, and the housekeeping should look.
     pub(crate) fn wants_care(&self) -> bool {
         lock(&self.state).trouble.is_some()
     }

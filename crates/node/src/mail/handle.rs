@@ -111,7 +111,7 @@ impl MailHandle {
         self.fenced.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Takes bodies in before anybody can read their messages.
+    /// Takes bodies in before their messages can be read.
     pub(crate) fn keep(&self, changes: &[MailChange]) {
         for change in changes {
             if let MailChange::Stored { seq, body } = change {
@@ -120,8 +120,8 @@ impl MailHandle {
         }
     }
 
-    /// Forgets the bodies of messages that everybody can see to have ended: who finds none in its
-    /// place looks once more whether that is damage.
+    /// Forgets the bodies of messages that all readers see to have ended: one that finds none in
+    /// its place looks once more whether that is damage.
     pub(crate) fn forget(&self, changes: &[MailChange]) {
         for change in changes {
             if let MailChange::BodyEnded { seq } = change {

@@ -34,8 +34,8 @@ pub struct Pulled {
 #[derive(Default)]
 pub(crate) struct Pulls(Mutex<HashMap<String, Puller>>);
 
-/// Guard kept beside a registration for as long as it lasts: with it, whoever admits pullers counts
-/// them.
+/// Guard kept beside a registration for as long as it lasts: with it, the door that admits pullers
+/// counts them.
 pub type Kept = Box<dyn Any + Send + Sync>;
 
 /// Parameters of a pull.
@@ -205,7 +205,7 @@ impl Port {
     }
 
     /// Returns the puller of this registration. One that was silent for long, or pulled before the
-    /// server started anew, is resumed: nobody has taken over as long as it is the newest.
+    /// server started anew, is resumed: no other has taken over as long as it is the newest.
     fn puller(
         &self,
         server: &str,
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mailbox_at_which_nobody_looks_holds_no_pull_for_long() {
+    fn a_mailbox_that_is_not_looked_at_holds_no_pull_for_long() {
         let began = Instant::now();
         let mut patience = Patience::new(began, Duration::ZERO);
 

@@ -1,4 +1,4 @@
-//! A registration: somebody takes the mail of a server.
+//! A registration: the right of one connection, or of one puller, to take the mail of a server.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -26,8 +26,8 @@ use crate::topics::Subscriber;
 /// Reply to an event of a server, once its outcome is known.
 pub type Said = Pin<Box<dyn Future<Output = Result<Reply, MailError>> + Send>>;
 
-/// A server's mail is given to whoever holds this, until another one registers for the same
-/// server. Dropping it leaves.
+/// Registration of a server: its holder is given the server's mail, until another one registers for
+/// the same server. Dropping it leaves.
 pub struct Registration {
     port: Port,
     server: Arc<str>,
@@ -41,7 +41,7 @@ pub struct Registration {
 }
 
 impl Port {
-    /// Registers for a server's mail in this dataset. Whoever took it before is told, and takes it
+    /// Registers for a server's mail in this dataset. The registration before is told, and takes it
     /// no more.
     ///
     /// # Errors
@@ -114,7 +114,7 @@ impl Port {
         all
     }
 
-    /// Stores answers about messages, for whoever holds that registration.
+    /// Stores answers about messages, for the holder of that registration.
     ///
     /// # Errors
     /// [`MailError::Refused`] when nothing of it was stored.
@@ -170,7 +170,7 @@ impl Registration {
         loop {
             match self.outbox.take()? {
                 Push::Message(mut delivery) => {
-                    // It was moved, or has ended, while it waited here: nobody gets it after that.
+                    // It was moved, or has ended, while it waited here: it is not given after that.
                     if self.is_its_own(&delivery) {
                         lock(&self.given).give(delivery.seq);
                         self.port.mail().date(&mut delivery);

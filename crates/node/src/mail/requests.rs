@@ -82,7 +82,7 @@ impl Dataset {
         Ok(bodies.pop().unwrap_or(StoredBody::Missing))
     }
 
-    /// Registers for a server's mail in this dataset. Whoever took it before is told, and takes it
+    /// Registers for a server's mail in this dataset. The registration before is told, and takes it
     /// no more.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use crate::sync::lock;
 
 /// There may be something to do that no step has seen.
 const WOKEN: u8 = 1;
-/// The task is ready or running, has not begun, or has ended: nobody has to put it into its pool.
+/// The task is ready or running, has not begun, or has ended: no thread has to put it into its pool.
 const BUSY: u8 = 2;
 
 /// Work that a pool does in steps whenever it is woken. Cloning gives another handle.
@@ -116,7 +116,7 @@ impl Task {
         if self.rests() { Outcome::Done } else { Outcome::Again }
     }
 
-    /// Releases what the steps held before anybody who waits for the end goes on.
+    /// Releases what the steps held before a thread that waits for the end goes on.
     fn end(&self, work: Work) {
         drop(work);
         self.0.pool.clock().disarm(self);
@@ -124,7 +124,7 @@ impl Task {
         self.0.ended.notify_all();
     }
 
-    /// Gives the task back to whoever wakes it next; false when it was woken already.
+    /// Gives the task back to the thread that wakes it next; false when it was woken already.
     fn rests(&self) -> bool {
         self.0.state.compare_exchange(BUSY, 0, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }

@@ -226,7 +226,7 @@ fn threads_are_made_when_all_are_busy_and_end_when_they_idle_but_for_one() {
 }
 
 #[test]
-fn whoever_waits_for_the_end_of_a_task_finds_released_what_it_held() {
+fn the_end_of_a_task_comes_behind_the_release_of_what_it_held() {
     let house = Fixture::open();
     let pool = house.pool(2);
     for _ in 0..200 {

@@ -22,7 +22,7 @@ pub(super) struct Threads {
     most: usize,
     idle: Duration,
     state: Mutex<State>,
-    /// Length of the list of ready tasks, for those who only ask whether there are any.
+    /// Length of the list of ready tasks, for readers that only ask whether there are any.
     ready: AtomicUsize,
     clock: Clock,
 }
@@ -41,7 +41,7 @@ struct State {
     closed: bool,
 }
 
-/// A thread of the pool, for those who have something for it.
+/// A thread of the pool, as the pool hands it tasks.
 #[derive(Debug)]
 struct Seat {
     thread: Thread,
@@ -84,7 +84,7 @@ impl Threads {
             seat.give(Given::Task(task));
             return;
         }
-        // Nobody would ever take it out.
+        // No thread would ever take it out.
         if state.closed && state.count == 0 {
             return;
         }

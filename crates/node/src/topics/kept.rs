@@ -1,4 +1,4 @@
-//! Live topics that nobody has joined, kept for those who come back: few enough, and the least
+//! Live topics without subscribers, kept for clients that come back: few enough, and the least
 //! recently used go first.
 
 use std::collections::BTreeMap;

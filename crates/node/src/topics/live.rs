@@ -20,13 +20,13 @@ pub(super) struct LiveState {
     pub(super) epoch: u64,
     /// The newest message, where it is kept for joiners.
     last: Option<Arc<Frame>>,
-    /// Presence; none when nobody is present and everybody has been told so.
+    /// Presence; none when no client is present and all subscribers have been told so.
     pub(super) presence: Option<Box<Presence>>,
     /// A diff of presence is about to be told.
     pub(super) is_due: bool,
     /// Time of the last diff of presence, in milliseconds of the registry's clock.
     pub(super) told_at: u64,
-    /// Place among the topics that are kept while nobody has joined.
+    /// Place among the topics that are kept without subscribers.
     kept: Option<Keep>,
 }
 
@@ -59,7 +59,7 @@ impl LiveJoined {
 pub struct Published {
     /// Subscribers that had joined.
     pub subscribers: usize,
-    /// The message's place; none when nobody had joined and nothing is kept.
+    /// The message's place; none when the topic had no subscriber and keeps nothing.
     pub place: Option<LivePlace>,
 }
 
@@ -105,7 +105,7 @@ impl Topics {
         }
     }
 
-    /// The live topic, whether anybody has joined it or not.
+    /// The live topic, with subscribers or without.
     pub(crate) fn live(
         &self,
         name: &str,
@@ -144,7 +144,7 @@ impl Topics {
         format!("{:012x}{epoch:x}", self.0.seed & 0xffff_ffff_ffff)
     }
 
-    /// Keeps or forgets a topic that nobody has joined.
+    /// Keeps or forgets a topic without subscribers.
     pub(super) fn keep_or_forget(&self, map: &mut Map, topic: &Arc<Topic>, used: bool) {
         let mut state = lock(&topic.state);
         let ours = map.topics.get(&topic.name).is_some_and(|known| Arc::ptr_eq(known, topic));
@@ -229,7 +229,7 @@ impl TopicState {
         }
     }
 
-    /// Forgets what is not kept when nobody has joined; the bytes of what is, none when nothing is.
+    /// Forgets what is not kept without subscribers; the bytes of what is, none when nothing is.
     fn trim(&mut self, now: u64) -> Option<usize> {
         let live = self.live.as_ref()?;
         self.ring.trim(live.pattern.history_limits(), now);

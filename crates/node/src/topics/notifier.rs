@@ -42,7 +42,7 @@ impl Notifier {
         quiet
     }
 
-    /// Notes that the thread is awake: nobody needs to wake it.
+    /// Notes that the thread is awake: it needs no wake-up.
     pub fn is_awake(&self) {
         self.asleep.store(false, Ordering::SeqCst);
     }

@@ -20,7 +20,7 @@ pub struct Present {
     reference: u64,
 }
 
-/// Counts of those who are present.
+/// Counts of the clients that are present.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Crowd {
     /// Connections, when each tracks itself once.
@@ -29,17 +29,17 @@ pub struct Crowd {
     pub keys: usize,
 }
 
-/// Counts of those who are present on several topics.
+/// Counts of the clients that are present on several topics.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Audience {
-    /// Counts by topic, where anybody is present.
+    /// Counts by topic, where any client is present.
     pub topics: BTreeMap<Arc<str>, Crowd>,
     /// Different keys on all of them.
     pub keys: usize,
 }
 
 impl Topics {
-    /// Counts those who are present on the topics that begin with `prefix`.
+    /// Counts the clients that are present on the topics that begin with `prefix`.
     #[must_use]
     pub fn audience(&self, prefix: &str) -> Audience {
         let (mut audience, mut keys) = (Audience::default(), HashSet::new());
@@ -101,7 +101,7 @@ impl Topic {
         lock(&self.state).presence().and_then(|presence| presence.greet_on(after))
     }
 
-    /// Counts those who are present; none when the topic keeps no presence.
+    /// Counts the clients that are present; none when the topic keeps no presence.
     #[must_use]
     pub fn crowd(&self) -> Option<Crowd> {
         let state = lock(&self.state);
@@ -111,8 +111,8 @@ impl Topic {
         Some(live.presence.as_deref().map(crowd).unwrap_or_default())
     }
 
-    /// Lists those who are present, at most [`limits::PRESENCE_LISTED`] metas; none when the topic
-    /// does not list.
+    /// Lists the clients that are present, at most [`limits::PRESENCE_LISTED`] metas; none when the
+    /// topic does not list.
     #[must_use]
     pub fn present(&self) -> Option<Value> {
         let state = lock(&self.state);
@@ -131,8 +131,8 @@ impl Topic {
         }
     }
 
-    /// Tells everybody who came and went; false when that must wait. The more there are, the
-    /// rarer: a crowd that comes at once is not told of each other a million times.
+    /// Tells the subscribers which clients came and went; false when that must wait. The more there
+    /// are, the rarer: a crowd that comes at once is not told of each other a million times.
     fn tell_presence(&self, now: u64) -> bool {
         let mut state = lock(&self.state);
         let crowds = state.subscribers.div_ceil(limits::PRESENCE_LISTED).max(1) as u64;

@@ -18,7 +18,7 @@ fn a_caller_never_waits_for_room_of_mail_on_a_thread_that_serves_others() {
             house.send("7").await;
             house.shut_bodies();
             let registered = house.dataset.register("7".into(), 1, None).await.unwrap();
-            house.bodies.door.until_somebody_waits();
+            house.bodies.door.until_a_thread_waits();
             let before = house.dataset.counters().entries;
             let sender = Arc::clone(&house);
             let sending = tokio::spawn(async move {

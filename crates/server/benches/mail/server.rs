@@ -18,7 +18,7 @@ use crate::machine::resident_bytes_of;
 use crate::program::Program;
 
 const SEND: &str = "/v1/datasets/mail/queues/mail/messages";
-/// The same queue for those who hold a socket.
+/// The same queue for programs that hold a socket.
 const QUEUE: &str = "mail:mail/mail";
 /// Messages of one request.
 const TOGETHER: usize = 1_000;

@@ -187,7 +187,7 @@ impl Feed {
         (out, goes_on)
     }
 
-    /// The next bytes as they would be for somebody who may read them.
+    /// The next bytes as they would be for a caller that may read them.
     async fn wait_for_chunk(&mut self) -> (Vec<u8>, bool) {
         let mut out = Vec::new();
         if let Some(problem) = self.reset.take() {

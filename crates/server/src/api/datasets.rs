@@ -27,7 +27,7 @@ pub(super) struct DatasetStatus {
     /// `ready`; `degraded` when it takes commits and a part of it does not work for now;
     /// `stopped` when it takes no commits any more, its memory is served even then;
     /// `unopened` when it cannot be opened and is tried again; `damaged` when it does not open
-    /// until somebody does something about it.
+    /// until an operator does something about it.
     state: &'static str,
     /// Reason why it is not ready.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -103,7 +103,7 @@ pub(super) struct ViewFailure {
 pub(super) struct TableStatus {
     /// Its name.
     name: String,
-    /// Anybody may read it.
+    /// Any client may read it.
     public: bool,
     /// Rows.
     rows: usize,
@@ -115,7 +115,7 @@ pub(super) struct TableStatus {
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 struct TableRequest {
-    /// Anybody may read it and join its `table:` topic.
+    /// Any client may read it and join its `table:` topic.
     public: bool,
 }
 
@@ -191,7 +191,7 @@ pub(super) async fn remove(
     Path(name): Path<String>,
 ) -> Result<StatusCode, Problem> {
     caller.may(Action::Administer, Resource::Dataset(&name))?;
-    // To its end, also when whoever asked has gone: clients of the dataset are told.
+    // To its end, also when the caller has gone: clients of the dataset are told.
     let removed = tokio::spawn(async move {
         let removed = shared.opener.remove(&shared.node, &name).await;
         shared.door.review();

@@ -67,7 +67,7 @@ pub(super) fn complete(document: &mut Value) {
         "type": "http",
         "scheme": "bearer",
         "description": "The admin key, the key of a program, or a token (JWT). Without one a \
-                        request may what anybody may."
+                        request may what any client may."
     }});
     let operations = document["components"]["schemas"]["CommitOperation"]["oneOf"].as_array_mut();
     for operation in operations.into_iter().flatten() {

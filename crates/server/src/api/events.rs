@@ -1,4 +1,4 @@
-//! Topics over plain HTTP, for those who speak no Channels: server-sent events or NDJSON.
+//! Topics over plain HTTP, for clients that speak no Channels: server-sent events or NDJSON.
 
 use std::collections::BTreeMap;
 

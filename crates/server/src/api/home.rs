@@ -1,5 +1,5 @@
 //! The page at `/` where no application has one: what runs here, and where to go on. It says the
-//! same to everybody, and nothing of what the server holds.
+//! same to all clients, and nothing of what the server holds.
 
 use axum::Json;
 use axum::http::{HeaderMap, HeaderValue, header};

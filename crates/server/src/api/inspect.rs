@@ -113,7 +113,7 @@ pub(super) async fn session(
     match shared.door.session(&id).await {
         Some(state) => Ok(Json(Connection::from(state))),
         None => {
-            let detail = "nobody of that id is connected now".to_owned();
+            let detail = "no connection has that id now".to_owned();
             Err(Problem::new(StatusCode::NOT_FOUND, "unknown_session", detail))
         }
     }

@@ -44,7 +44,7 @@ pub(super) struct LetterRequest {
     priority: Option<u8>,
     /// It expires after this many milliseconds.
     ttl_ms: Option<u64>,
-    /// It is given to nobody before, in milliseconds since 1970.
+    /// It is not delivered before, in milliseconds since 1970.
     not_before: Option<u64>,
 }
 

@@ -234,7 +234,7 @@ async fn open(
     let found = shared.node.dataset(name);
     let may =
         |public| caller.may(Action::Read, Resource::Table { dataset: name, name: table, public });
-    // What somebody may not read is not even known to exist, so rights come before everything.
+    // A caller may not even know that what it may not read exists, so rights come first.
     may(found.as_ref().is_some_and(|dataset| is_public(&dataset.state(), table)))?;
     let dataset = found.ok_or_else(|| absent(&shared.node, name))?;
     if let Some(at_least) = at_least {

@@ -104,7 +104,7 @@ pub(super) enum CommitOperation {
     CreateTable {
         /// Name of the table.
         table: String,
-        /// Anybody may read it and join its `table:` topic.
+        /// Any client may read it and join its `table:` topic.
         #[serde(default)]
         public: bool,
     },
@@ -145,7 +145,7 @@ pub(super) enum CommitOperation {
         /// It expires after this many milliseconds.
         #[serde(default)]
         ttl_ms: Option<u64>,
-        /// It is given to nobody before, in milliseconds since 1970.
+        /// It is not delivered before, in milliseconds since 1970.
         #[serde(default)]
         not_before: Option<u64>,
     },
@@ -168,7 +168,7 @@ pub(super) enum CommitOperation {
         /// It expires after this many milliseconds.
         #[serde(default)]
         ttl_ms: Option<u64>,
-        /// It is given to nobody before, in milliseconds since 1970.
+        /// It is not delivered before, in milliseconds since 1970.
         #[serde(default)]
         not_before: Option<u64>,
     },

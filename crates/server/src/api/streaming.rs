@@ -32,7 +32,7 @@ pub(crate) fn survivable(answer: Response, is_for_events: bool) -> Response {
     let Some(problem) = problem.filter(|problem| is_for_events && is_passing(problem)) else {
         return answer;
     };
-    // Not everybody at once.
+    // Not all readers at once.
     let spread = u64::from(std::time::UNIX_EPOCH.elapsed().unwrap_or_default().subsec_micros());
     let least = problem.retry_after_s.unwrap_or(1).saturating_mul(1000);
     let retry_ms = least.max(limits::EVENTS_RETRY_MS) * (100 + spread % 100) / 100;
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_reads_statuses_is_given_the_status_and_what_is_final_stays_a_refusal() {
+    async fn a_client_that_reads_statuses_is_given_the_status_and_what_is_final_stays_a_refusal() {
         let loading = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "loading", "why");
         let unmatched = Problem::new(StatusCode::NOT_FOUND, "unmatched_topic", "why");
 

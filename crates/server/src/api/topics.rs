@@ -69,7 +69,7 @@ struct MessageRequest<'a> {
 pub(super) struct PublishReply {
     /// Subscribers of the topic on this node.
     subscribers: usize,
-    /// Identity of the topic since it came to be; none when nobody had joined and nothing is kept.
+    /// Identity of the topic since it came to be; none without subscribers and kept messages.
     epoch: Option<String>,
     /// The message's number in the epoch.
     offset: Option<u64>,
@@ -88,7 +88,7 @@ pub(super) struct PublishAllReply {
 pub(super) struct TopicReply {
     /// Subscribers on this node.
     subscribers: usize,
-    /// Identity of the topic since it came to be; none when nobody has joined and nothing is kept.
+    /// Identity of the topic since it came to be; none without subscribers and kept messages.
     epoch: Option<String>,
     /// The number of its newest message.
     offset: Option<u64>,
@@ -245,7 +245,7 @@ pub(super) async fn presence(
 }
 
 /// Checks the right to publish on a topic, which is also the right to see its presence. Where
-/// everybody publishes, it is from sockets that have joined.
+/// all subscribers publish, it is from sockets that have joined.
 fn may_publish(caller: &Caller, topic: &str) -> Result<(), Problem> {
     caller.may(Action::Publish, published(topic))
 }
@@ -287,7 +287,7 @@ fn parts(place: Option<LivePlace>) -> (Option<String>, Option<u64>) {
     place.map(|place| (place.epoch, place.offset)).unzip()
 }
 
-/// A live topic, if somebody has joined it or it is kept.
+/// A live topic, if it has subscribers or is kept.
 fn live(node: &Node, topic: &str) -> Result<Option<std::sync::Arc<instep_node::Topic>>, Problem> {
     if node.is_live(topic) {
         Ok(node.topics().get(topic))

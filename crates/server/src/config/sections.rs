@@ -35,7 +35,7 @@ pub struct TableConfig {
     pub dataset: Name,
     /// Its name.
     pub name: Name,
-    /// Anybody may read it, and join its `table:` topic.
+    /// Any client may read it, and join its `table:` topic.
     #[serde(default)]
     pub public: bool,
 }

@@ -69,7 +69,7 @@ impl Opener {
 
     /// Opens a dataset on a thread of its own; comes back when that is done, or takes too long.
     async fn open_in_time(&self, node: &Node, name: Name, stopping: watch::Receiver<bool>) {
-        // Somebody opens it already, or removes it.
+        // Another thread opens it already, or removes it.
         let Ok(turn) = self.0.turns.take(&name, Duration::ZERO, |_| true) else { return };
         let (opener, into, of) = (self.clone(), node.clone(), name.clone());
         let open = move || {

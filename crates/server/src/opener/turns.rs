@@ -1,5 +1,5 @@
-//! Turns at datasets: making, opening and removing the same name must not meet, and whoever works
-//! on a disk that does not answer holds up nobody who works on another.
+//! Turns at datasets: making, opening and removing the same name must not meet, and a thread that
+//! works on a disk that does not answer holds up none that works on another.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use instep_model::name::Name;
 
-/// The datasets that somebody works on.
+/// The datasets that a thread works on.
 #[derive(Default)]
 pub(super) struct Turns {
     taken: Mutex<BTreeSet<Name>>,
@@ -24,15 +24,15 @@ pub(super) struct Turn {
 /// Reason why there is no turn.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum NoTurn {
-    /// Somebody else works on the dataset for longer than there was patience.
+    /// Another thread works on the dataset for longer than there was patience.
     Taken,
     /// It was not admitted.
     Refused,
 }
 
 impl Turns {
-    /// Takes a turn. Waits for whoever has it; `admit` is then asked, with all datasets that are
-    /// worked on, and nobody else is admitted meanwhile.
+    /// Takes a turn. Waits for the thread that has it; `admit` is then asked, with all datasets
+    /// that are worked on, and no other turn is admitted meanwhile.
     pub(super) fn take(
         self: &Arc<Self>,
         name: &Name,
@@ -52,7 +52,7 @@ impl Turns {
         Ok(Turn { turns: Arc::clone(self), name: name.clone(), is_over: false })
     }
 
-    /// Does something if somebody works on the dataset, before that comes to its end.
+    /// Does something if a thread works on the dataset, before that comes to its end.
     pub(super) fn while_taken(&self, name: &Name, work: impl FnOnce()) {
         let taken = self.taken();
         if taken.contains(name) {

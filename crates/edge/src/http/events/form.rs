@@ -79,7 +79,7 @@ impl Form {
     }
 
     /// Last event of a server that drains, with the time to reconnect after: not the same for
-    /// everybody.
+    /// all clients.
     pub(super) fn end(self) -> Bytes {
         let spread = u64::from(std::time::UNIX_EPOCH.elapsed().unwrap_or_default().subsec_micros());
         let retry_ms = limits::EVENTS_RETRY_MS * (100 + spread % 400) / 100;

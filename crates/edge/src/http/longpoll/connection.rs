@@ -36,7 +36,7 @@ pub(super) struct Connection {
     waker: Arc<Notify>,
     completion: FuturesUnordered<Wait>,
     outbox: VecDeque<Frame>,
-    /// Topics whose right has ended since somebody asked.
+    /// Topics whose right has ended since they were last asked for.
     revoked: Vec<Revoked>,
     /// Its place, with the weight of what waits for a poll.
     permit: Permit,
@@ -194,7 +194,7 @@ impl Connection {
             }
             News::Missed(missed) => {
                 if !self.driver.try_catch_up(id, missed, self.edge.now(), &mut self.actions) {
-                    // It looks again when others have had a turn; whoever tells may need the core.
+                    // It looks again when others have had a turn; a publisher may need the core.
                     std::thread::yield_now();
                     self.waker.notify_one();
                     return false;

@@ -1,4 +1,4 @@
-//! Polls of one session: who waits for frames, and which frames are on their way to whom.
+//! Polls of one session: requests that wait for frames, and frames that are on their way to them.
 //!
 //! | frames | poll answered | its client takes the answer | its client is gone |
 //! | --- | --- | --- | --- |
@@ -50,7 +50,7 @@ struct Away {
 impl Away {
     /// The frames, unless they are being written.
     fn take_back(mut self) -> Option<Vec<Frame>> {
-        // Whoever finds the channel closed knows why.
+        // A poll that finds the channel closed knows why.
         self.taken_back.store(true, Ordering::Release);
         self.given.close();
         self.given.try_recv().is_err().then_some(self.frames)
@@ -90,7 +90,7 @@ impl Stream for Parcel {
     fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         Poll::Ready(self.0.take().map(|Written { bytes, nothing, hand_over }| {
             let HandOver { given, taken_back, .. } = hand_over;
-            // Nobody wants to know it of a session that has ended meanwhile.
+            // Of a session that has ended meanwhile it does not matter.
             let is_late = given.send(()).is_err() && taken_back.load(Ordering::Acquire);
             Ok(if is_late { nothing } else { bytes }.into())
         }))
@@ -107,7 +107,7 @@ impl Polls {
         self.waiting = Some((reply, Instant::now() + window));
     }
 
-    /// Gives the outbox to whoever waits for it; at the end, even if there is nothing in it.
+    /// Gives the outbox to the poll that waits for it; at the end, even if there is nothing in it.
     pub(super) fn serve(&mut self, outbox: &mut VecDeque<Frame>, is_end: bool) {
         if self.waiting.as_ref().is_some_and(|(reply, _)| reply.is_closed()) {
             self.waiting = None;
@@ -144,7 +144,7 @@ impl Polls {
         away.map(|away| away.frames).unwrap_or_default()
     }
 
-    /// True when somebody waits for frames.
+    /// True when a poll waits for frames.
     pub(super) fn is_waited_for(&self) -> bool {
         self.waiting.is_some()
     }
@@ -154,10 +154,10 @@ impl Polls {
         self.waiting.as_ref().map(|(_, until)| *until)
     }
 
-    /// Tells whoever waits that there is nothing.
+    /// Tells the poll that waits that there is nothing.
     pub(super) fn time_out(&mut self) {
         if let Some((reply, _)) = self.waiting.take() {
-            // Whoever is not there any more misses nothing.
+            // A poll that was given up misses nothing.
             let _ = reply.send(HandOver::of(&[]).0);
         }
     }

@@ -1,4 +1,4 @@
-//! Frames that were queued before a right ended, and that nobody has polled: they are not given
+//! Frames that were queued before a right ended, and that were not polled: they are not given
 //! any more (I24).
 //!
 //! | frame of the topic | becomes |

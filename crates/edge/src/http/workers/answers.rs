@@ -15,7 +15,7 @@ use crate::http::refusal::RequestRefusal;
 use crate::http::request_id::RequestId;
 
 /// Weighs an answer that is made as a whole; a refusal when too much waits for its address already,
-/// or for everybody. Streams are made piece by piece, and weigh little.
+/// or for all clients. Streams are made piece by piece, and weigh little.
 pub(super) fn weighed(
     answer: Response,
     worker: &HttpWorker,
@@ -39,7 +39,7 @@ struct Weighed {
     burden: Option<Burden>,
 }
 
-/// Bytes of an answer, and what they weigh for as long as somebody holds them.
+/// Bytes of an answer, and what they weigh for as long as they are held.
 struct Held {
     bytes: Bytes,
     _burden: Option<Burden>,

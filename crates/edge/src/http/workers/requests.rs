@@ -28,7 +28,7 @@ use crate::rates::seconds;
 
 /// Limit of the requests on one connection.
 pub(super) enum Requests {
-    /// Not at all, but by those who administer the server: there are too many connections.
+    /// Not at all, but for operators of the server: there are too many connections.
     Refused(RequestRefusal),
     /// As a count of them says.
     Counted(Option<RequestMeter>),

@@ -33,8 +33,8 @@ struct Arrival {
     patience: Duration,
 }
 
-/// Serves a connection once it says something: of a crowd most say nothing yet, and whoever does
-/// not has neither buffers nor what goes with them. Those who do shake hands a few at a time:
+/// Serves a connection once it says something: of a crowd most say nothing yet, and one that does
+/// not has neither buffers nor what goes with them. The others shake hands a few at a time:
 /// thousands at once would take the memory of all of them, and the core from a shard.
 pub(super) async fn serve_one(
     mut stream: TcpStream,
@@ -106,7 +106,7 @@ async fn speaks(
     };
     let ready = match ready {
         Some(ready) => ready,
-        // It came before the stop, and nobody was told of it yet.
+        // It came before the stop, and no worker was told of it yet.
         None if has_said(stream) => stream.readable().await,
         None => return None,
     };
@@ -120,7 +120,7 @@ fn has_said(stream: &TcpStream) -> bool {
 }
 
 impl HttpWorker {
-    /// Shakes hands over TLS, if there are certificates. Whoever is slow does not keep others
+    /// Shakes hands over TLS, if there are certificates. A slow client does not keep others
     /// waiting.
     async fn take(&self, stream: TcpStream, line: Line) -> Option<Socket> {
         let place = self.places.acquire().await.ok()?;

@@ -70,7 +70,7 @@ impl Connection {
         }
         let goodbye = self.goodbye(Some(code), "the server has failed");
         if !self.out.is_within_a_piece() && !goodbye.is_empty() {
-            // Whoever cannot be told sees the end of the stream.
+            // A client that cannot be told sees the end of the stream.
             let _ = self.stream.write(&[IoSlice::new(&goodbye)]);
         }
         self.stream.finish();
@@ -138,7 +138,7 @@ impl Connection {
             }
             return self.end(slot, Some(CLOSE_RESTART), "too slow", core);
         }
-        // Nobody listens to a client that does not take its answers, so its silence says nothing.
+        // A client that does not take its answers is not read, so its silence says nothing.
         // Nor is it silent while what it said waits to be read.
         let unheard = self.flags.reading && self.flags.readable;
         let deaf = (self.is_paused() || unheard) && self.has_socket();

@@ -80,7 +80,7 @@ impl Connection {
     }
 
     /// Looks at its unfinished message: when that began, and whether those of all together are over
-    /// the limit. Then somebody who holds one is sent away, not necessarily this client.
+    /// the limit. Then a client that holds one is sent away, not necessarily this one.
     fn bound(&mut self, slot: u32, has_said: bool, core: &mut Core) {
         let before = self.unfinished;
         self.weigh(core);

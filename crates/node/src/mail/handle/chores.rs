@@ -1,4 +1,4 @@
-//! Chores of the mail of a dataset: what is due, what needs care, what nobody needs any more.
+//! Chores of the mail of a dataset: what is due, what needs care, what is not needed any more.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -57,7 +57,7 @@ impl MailTask {
         }
     }
 
-    /// Forgets the servers that have had neither mail nor anybody to take it for as long as what
+    /// Forgets the servers that have had neither mail nor a registration for as long as what
     /// has ended is remembered: names that were used once must not stay for ever.
     fn forget_idle(&mut self, now: Instant) {
         let keep = Duration::from_millis(self.mail().options.rules.keep_ms);

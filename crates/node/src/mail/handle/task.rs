@@ -139,8 +139,8 @@ impl MailTask {
         }
     }
 
-    /// Lets the machine take an event. What follows from it may wait for the disk, so whoever asks
-    /// the machine something does not wait for that.
+    /// Lets the machine take an event. What follows from it may wait for the disk, so a thread that
+    /// asks the machine something does not wait for that.
     fn handle(&mut self, event: Event) {
         let now = Now { steady_ms: self.mail().now(), wall_ms: now_ms() };
         let mut machine = lock(&self.mail().machine);

@@ -236,7 +236,8 @@ pub(in crate::api) async fn pull(
     let may_go_on = || may_take(&caller, &name, &server).and_then(|()| still_there(&dataset));
     let over = over(&shared, || may_go_on().is_ok());
     let pulled = dataset.pull(&server, pull, let_in, over).await.map_err(refused)?;
-    // Who lost the right while it waited is told nothing; whoever registers next is given it.
+    // A caller that lost the right while it waited is told nothing; the next registration is given
+    // it.
     may_go_on()?;
     let head = json!({"registration": pulled.registration, "ask": pulled.ask});
     let mut text = head.to_string().into_bytes();
@@ -252,7 +253,7 @@ pub(in crate::api) async fn pull(
     Ok((JSON, text))
 }
 
-/// End of a wait: the server is about to stop, or whoever waits may not go on.
+/// End of a wait: the server is about to stop, or the caller may not go on.
 fn over(shared: &Shared, may_go_on: impl Fn() -> bool) -> impl Future<Output = ()> {
     // From now on, not from when it is first waited for.
     let (mut draining, mut reviewing) = (shared.door.draining(), shared.door.reviewing());

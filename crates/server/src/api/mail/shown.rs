@@ -71,7 +71,7 @@ pub(in crate::api) struct MessageStatus {
     age_ms: u64,
     /// Bytes of its body.
     bytes: u32,
-    /// It is given to nobody before.
+    /// It is not delivered before.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     not_before: Option<u64>,
