@@ -109,19 +109,19 @@ pub fn check_free_descriptors() -> Result<(), NoDescriptors> {
 }
 
 /// True when a connection that was just accepted has one of the last descriptors of the process,
-/// which are kept for files, and for those who administer the server. The system always gives the
+/// which are kept for files, and for operators of the server. The system always gives the
 /// lowest number that is free.
 pub(crate) fn is_scarce(connection: &impl AsRawFd) -> bool {
     connection.as_raw_fd() >= reserve_begins()
 }
 
-/// The number of the first descriptor that no connection of everybody's should have.
+/// The number of the first descriptor of the reserve: no connection of an ordinary client has it.
 pub(crate) fn reserve_begins() -> RawFd {
     let most = most_descriptors();
     RawFd::try_from(most - reserve_of(most)).unwrap_or(RawFd::MAX)
 }
 
-/// Descriptors that are kept for files, and for those who administer the server.
+/// Descriptors that are kept for files, and for operators of the server.
 pub(crate) fn reserve() -> usize {
     usize::try_from(reserve_of(most_descriptors())).unwrap_or(usize::MAX)
 }

@@ -56,9 +56,11 @@ impl Admission {
         let is_longpoll = longpoll::is_at(path);
         let checked = self.web.check_host(request);
         let checked = checked.and_then(|()| Web::check_shown(request.headers()));
-        checked.map_err(|problem| {
-            if is_longpoll { longpoll::refused().into() } else { refused(problem) }
-        })?;
+        checked.map_err(
+            |problem| {
+                if is_longpoll { longpoll::refused().into() } else { refused(problem) }
+            },
+        )?;
         if path.starts_with("/v1") {
             let reader = self.web.check_page(request.headers());
             dress.reader = Some(reader.map_err(refused)?);

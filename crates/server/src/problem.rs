@@ -249,7 +249,7 @@ fn tell_shortage() -> Option<u64> {
     TOLD.lock().unwrap_or_else(PoisonError::into_inner).tell(now_ms())
 }
 
-/// Runs work that waits for a disk on a thread where nobody is kept waiting by it.
+/// Runs work that waits for a disk on a thread of its own kind, so that no request waits for another.
 pub(crate) async fn on_disk<T: Send + 'static>(
     work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> Result<T, Problem> {

@@ -142,7 +142,7 @@ impl Accept {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) if self.refuse(&error) => core.counters.refused.add(1),
                 Err(error) => {
-                    // No descriptor or memory left: those who wait keep waiting, and nobody spins.
+                    // No descriptor or memory left: clients keep waiting, and no thread spins.
                     if let Some(untold) = self.failure.tell(core.now) {
                         tracing::warn!(%error, untold, "no connection can be taken in");
                     }

@@ -242,7 +242,8 @@ impl Refusal {
             | Self::MessageTooLarge { operation, .. }
             | Self::MessageTooDeep { operation, .. }
             | Self::MessageConflict { operation, .. }
-            | Self::UnknownMessage { operation, .. } => Some(*operation),
+            | Self::UnknownMessage { operation, .. }
+            | Self::ReservedName { operation, .. } => Some(*operation),
             Self::Empty
             | Self::TooManyOperations { .. }
             | Self::CommitTooLarge { .. }
@@ -254,7 +255,8 @@ impl Refusal {
             | Self::StorageFull(_)
             | Self::ResourcesExhausted(_)
             | Self::Stopped(_)
-            | Self::OutcomeUnknown => None,
+            | Self::OutcomeUnknown
+            | Self::Site { .. } => None,
         }
     }
 

@@ -13,7 +13,8 @@ use crate::sync::lock;
 
 /// There may be something to do that no step has seen.
 const WOKEN: u8 = 1;
-/// The task is ready or running, has not begun, or has ended: no thread has to put it into its pool.
+/// The task is ready or running, has not begun, or has ended: no thread has to put it into its
+/// pool.
 const BUSY: u8 = 2;
 
 /// Work that a pool does in steps whenever it is woken. Cloning gives another handle.
