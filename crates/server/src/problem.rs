@@ -249,7 +249,7 @@ fn tell_shortage() -> Option<u64> {
     TOLD.lock().unwrap_or_else(PoisonError::into_inner).tell(now_ms())
 }
 
-/// Runs work that waits for a disk on a thread of its own kind, so that no request waits for another.
+/// Runs work that waits for a disk on a thread of its own kind: no request waits for another one.
 pub(crate) async fn on_disk<T: Send + 'static>(
     work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> Result<T, Problem> {
