@@ -101,6 +101,8 @@ pub struct Feed {
     place: Place,
     /// Positions below are too old for any topic.
     floor: Place,
+    /// Positions below are too old for any topic of a view.
+    view_floor: Place,
     /// Positions from before a topic's views were changed are of no use on it.
     definitions: Definitions,
     topics: BTreeMap<Arc<str>, Topic>,
@@ -142,6 +144,7 @@ impl Feed {
             tables,
             place,
             floor: place,
+            view_floor: place,
             definitions: Definitions::default(),
             topics: BTreeMap::new(),
             empty_topics: 0,
@@ -198,14 +201,25 @@ impl Feed {
         notices
     }
 
-    /// Takes a change without notices, in a feed without views: keeps from where `table:` topics
-    /// can be resumed. Telling costs several times the fold itself, and a start folds a whole log.
-    /// Follow up with [`Feed::apply`], which brings the tables.
+    /// Takes a change without notices and without a look at the views: keeps from where `table:`
+    /// topics can be resumed. Telling costs several times the fold itself, and a start folds a
+    /// whole log. Follow up with [`Feed::apply`], which brings the tables, or where there are
+    /// views, with [`Feed::begin_views`].
     pub fn replay(&mut self, place: Place, change: &Change) {
         if change.is_public() {
             let topic = self.topic_of(&change.table);
             self.remember(&topic, place, (None, change.key.clone()));
         }
+    }
+
+    /// Evaluates the views over the rows as they are at `place`, instead of the changes that led
+    /// there: older positions are resets on their topics.
+    pub fn begin_views(&mut self, tables: Tables, place: Place) {
+        (self.tables, self.place, self.view_floor) = (tables, place, place);
+        self.topics.retain(|name, _| name.starts_with(TABLE_PREFIX));
+        self.empty_topics = 0;
+        self.failures.fill(Failures::default());
+        self.index();
     }
 
     /// Joins `topic` for a reader that is complete up to `since`: none, a position, or a text that
@@ -235,6 +249,8 @@ impl Feed {
         }
         let known = self.topics.get(topic);
         let floor = known.map_or(self.floor, |known| known.floor.max(self.floor));
+        let of_table = topic.starts_with(TABLE_PREFIX);
+        let floor = if of_table { floor } else { floor.max(self.view_floor) };
         let floor = match since {
             Some(_) => floor.max(self.definitions.floor_of(topic)),
             None => floor,

@@ -140,6 +140,13 @@ pub const EVENT_BYTES: usize = 255;
 pub const EMPTY_VIEW_TOPICS: usize = 100_000;
 /// Visible changes remembered per topic, for `since`.
 pub const TOPIC_RECENT_CHANGES: usize = 1_024;
+/// Time that a start takes to evaluate views over the entries of a log, so that older positions
+/// can be resumed on their topics.
+pub const REPLAY_VIEWS_MS: u64 = 2_000;
+/// Entries at the end of the log over which it evaluates them even when that took too long …
+pub const REPLAY_VIEWS_ENTRIES: usize = 64;
+/// … as far as they have no more bytes than this.
+pub const REPLAY_VIEWS_BYTES: usize = 1024 * 1024;
 /// Frames kept in a topic's ring.
 pub const RING_FRAMES: usize = 1_024;
 /// Bytes kept in a topic's ring.

@@ -3,12 +3,12 @@
 //! | step | what it does |
 //! | --- | --- |
 //! | [`newest_snapshot`] | finds the newest snapshot that reads whole |
-//! | [`Recovery::replay`] | folds the log behind it, and tells the feed |
+//! | [`Recovery::replay`] | folds the log behind it, and tells the feed, of slow views the end only |
 //! | [`Recovery::hold_definitions`] | parts the positions that were given by other views |
 //!
 //! Findings that an operator should know of are returned; the caller logs them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 
 use uuid::Uuid;
@@ -16,6 +16,7 @@ use uuid::Uuid;
 use crate::definition::Start;
 use crate::disk::Shortage;
 use crate::feed::Feed;
+use crate::limits;
 use crate::log::{AppendError, Log, LogReader, ReadError, StoredEntry};
 use crate::mail::MailChange;
 use crate::mirror::Mirror;
@@ -190,63 +191,157 @@ pub struct Recovery {
     pub feed: Feed,
     /// Retention of its log.
     pub retention: Retention,
-    has_views: bool,
+    views: Views,
     /// Changes of messages by the entry that is being folded.
     mail: Vec<MailChange>,
+}
+
+/// Evaluation of views while a log is replayed.
+enum Views {
+    /// There are none.
+    None,
+    /// Over each entry, so that positions behind the snapshot can be resumed.
+    Each {
+        /// Time that it took so far, in microseconds.
+        spent_us: u64,
+    },
+    /// It takes too long: over the rows as they are before these entries, the last that were read,
+    /// and over these.
+    Last(Window),
+}
+
+/// The newest entries that were read, not folded yet.
+#[derive(Default)]
+struct Window {
+    entries: VecDeque<StoredEntry>,
+    bytes: usize,
+}
+
+impl Window {
+    fn push(&mut self, entry: StoredEntry) {
+        self.bytes += entry.bytes.len();
+        self.entries.push_back(entry);
+    }
+
+    /// The oldest entry, while there are too many.
+    fn surplus(&mut self) -> Option<StoredEntry> {
+        let is_full = self.entries.len() > limits::REPLAY_VIEWS_ENTRIES
+            || self.bytes > limits::REPLAY_VIEWS_BYTES;
+        let oldest = if is_full { self.entries.pop_front() } else { None };
+        self.bytes -= oldest.as_ref().map_or(0, |entry| entry.bytes.len());
+        oldest
+    }
+}
+
+/// Callbacks of a replay.
+pub struct Replaying<'a> {
+    /// Is told, entry by entry, how messages changed.
+    pub keep: &'a mut dyn FnMut(&[MailChange]) -> io::Result<()>,
+    /// A clock in microseconds that never goes back, for the time that views take.
+    pub now_us: &'a mut dyn FnMut() -> u64,
 }
 
 impl Recovery {
     /// Recovery of a dataset whose snapshot `mirror` stands at.
     #[must_use]
     pub fn new(mirror: Mirror, dataset: Name, views: Vec<View>, retention: Retention) -> Self {
-        let has_views = !views.is_empty();
+        let evaluated = match views.is_empty() {
+            true => Views::None,
+            false => Views::Each { spent_us: 0 },
+        };
         let State { tables, applied, .. } = mirror.state();
         let feed = Feed::new(dataset, mirror.incarnation(), views, tables.clone(), *applied);
-        Self { mirror, feed, retention, has_views, mail: vec![] }
+        Self { mirror, feed, retention, views: evaluated, mail: vec![] }
     }
 
-    /// Folds the log behind the snapshot. `keep` is told, entry by entry, how messages changed.
+    /// Folds the log behind the snapshot. Where views take too long for each entry, they are
+    /// evaluated over the rows as they are near the end, and over the last entries only; older
+    /// positions are resets on their topics then.
     ///
     /// # Errors
     /// [`RecoveryError`]; nothing of it is of use then.
     pub fn replay(
         &mut self,
         log: &dyn LogReader,
-        keep: &mut dyn FnMut(&[MailChange]) -> io::Result<()>,
+        mut with: Replaying<'_>,
     ) -> Result<(), RecoveryError> {
         let head = log.bounds().head;
         let mut next = self.mirror.state().applied.revision.next();
         while next <= head {
             make_room();
             for stored in log.read(next, READ_BYTES)? {
-                self.take(&stored)?;
-                keep(&self.mail)?;
-                self.mail.clear();
                 next = stored.revision.next();
+                self.take(stored, &mut with)?;
             }
         }
-        if !self.has_views {
-            self.show(&[]);
+        match std::mem::replace(&mut self.views, Views::None) {
+            Views::None => self.show(&[]),
+            Views::Each { .. } => {}
+            Views::Last(window) => {
+                let State { tables, applied, .. } = self.mirror.state();
+                self.feed.begin_views(tables.clone(), *applied);
+                for stored in window.entries {
+                    self.tell(&stored, with.keep)?;
+                }
+            }
         }
         Ok(())
     }
 
-    fn take(&mut self, stored: &StoredEntry) -> Result<(), FoldError> {
-        let Self { mirror, feed, mail, .. } = self;
-        if self.has_views {
-            let changes = mirror.apply(stored.revision, &stored.bytes)?;
-            self.mail = changes.mail;
-            // Views need the tables as they were. It is not cheap: what a clone shares, the next
-            // fold copies.
-            self.show(&changes.commits);
-        } else {
-            // No subscriber has joined yet, so without views there is nothing to collect.
-            mirror.replay(stored.revision, &stored.bytes, &mut |place, seen| match seen {
-                Seen::Row(change) => feed.replay(place, &change),
-                Seen::Mail(change) => mail.push(change),
-            })?;
+    fn take(&mut self, stored: StoredEntry, with: &mut Replaying<'_>) -> Result<(), RecoveryError> {
+        match &mut self.views {
+            Views::None => self.fold(&stored, with.keep),
+            Views::Each { spent_us } if *spent_us <= limits::REPLAY_VIEWS_MS * 1_000 => {
+                let (spent_us, before) = (*spent_us, (with.now_us)());
+                self.tell(&stored, with.keep)?;
+                let spent_us = spent_us + (with.now_us)().saturating_sub(before);
+                self.views = Views::Each { spent_us };
+                Ok(())
+            }
+            Views::Each { .. } => {
+                self.views = Views::Last(Window::default());
+                self.take(stored, with)
+            }
+            Views::Last(window) => {
+                window.push(stored);
+                while let Views::Last(window) = &mut self.views
+                    && let Some(oldest) = window.surplus()
+                {
+                    self.fold(&oldest, with.keep)?;
+                }
+                Ok(())
+            }
         }
+    }
+
+    /// Folds an entry with a look at the views.
+    fn tell(
+        &mut self,
+        stored: &StoredEntry,
+        keep: &mut dyn FnMut(&[MailChange]) -> io::Result<()>,
+    ) -> Result<(), RecoveryError> {
+        let changes = self.mirror.apply(stored.revision, &stored.bytes)?;
+        // Views need the tables as they were. It is not cheap: what a clone shares, the next fold
+        // copies.
+        self.show(&changes.commits);
         self.count(stored.revision, &stored.bytes);
+        Ok(keep(&changes.mail)?)
+    }
+
+    /// Folds an entry without a look at the views: no subscriber has joined yet.
+    fn fold(
+        &mut self,
+        stored: &StoredEntry,
+        keep: &mut dyn FnMut(&[MailChange]) -> io::Result<()>,
+    ) -> Result<(), RecoveryError> {
+        let Self { mirror, feed, mail, .. } = self;
+        mirror.replay(stored.revision, &stored.bytes, &mut |place, seen| match seen {
+            Seen::Row(change) => feed.replay(place, &change),
+            Seen::Mail(change) => mail.push(change),
+        })?;
+        self.count(stored.revision, &stored.bytes);
+        keep(&self.mail)?;
+        self.mail.clear();
         Ok(())
     }
 

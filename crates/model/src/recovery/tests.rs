@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
@@ -9,9 +10,10 @@ use crate::feed::Mode;
 use crate::log::memory::MemoryLog;
 use crate::name::Key;
 use crate::position::{Incarnation, Position};
-use crate::row::Row;
+use crate::row::{Fields, Row};
 use crate::snapshot;
 use crate::store::{Chunks, TakeChunk};
+use crate::view::Visible;
 
 fn here() -> Incarnation {
     Incarnation(Uuid::from_u128(1))
@@ -50,6 +52,11 @@ impl Snapshots for Files {
 
 /// A log whose entry `n` puts row `n` of a public table, behind one that creates it.
 fn log(entries: u64) -> MemoryLog {
+    log_of(entries, |number| number)
+}
+
+/// A log whose entries put these rows of a public table, behind one that creates it.
+fn log_of(entries: u64, row: impl Fn(u64) -> u64) -> MemoryLog {
     let mut log = MemoryLog::new(here());
     let mut mirror = Mirror::new(here(), State::default());
     for number in 1..=entries {
@@ -57,7 +64,7 @@ fn log(entries: u64) -> MemoryLog {
         let record = match number {
             1 => Record::CreateTable { table, options: TableOptions { public: true } },
             _ => {
-                let key = Key::new(&number.to_string()).unwrap();
+                let key = Key::new(&row(number).to_string()).unwrap();
                 Record::Put { table, key, row: Row::from_canonical(b"{}") }
             }
         };
@@ -73,9 +80,20 @@ fn log(entries: u64) -> MemoryLog {
 }
 
 fn recovered(log: &MemoryLog, state: State, views: Vec<View>) -> Recovery {
+    recovered_in(log, state, views, 0)
+}
+
+/// Recovery by views of which each entry takes so long.
+fn recovered_in(log: &MemoryLog, state: State, views: Vec<View>, entry_us: u64) -> Recovery {
     let mirror = Mirror::new(here(), state);
     let mut recovery = Recovery::new(mirror, name("shop"), views, Retention::default());
-    recovery.replay(&*log.reader(), &mut |_| Ok(())).unwrap();
+    let mut us = 0;
+    let mut now_us = || {
+        us += entry_us;
+        us
+    };
+    let mut keep = |_: &[MailChange]| Ok(());
+    recovery.replay(&*log.reader(), Replaying { keep: &mut keep, now_us: &mut now_us }).unwrap();
     recovery
 }
 
@@ -206,6 +224,42 @@ fn law_3_positions_behind_the_snapshot_can_be_resumed_with_views_and_without() {
         let (reset, resume) = (Mode::Reset, Mode::Resume);
         assert_eq!([since(2), since(3), since(5)], [(reset, 5), (resume, 3), (resume, 1)]);
     }
+}
+
+#[test]
+fn a_start_evaluates_slow_views_over_the_rows_and_the_last_entries_and_not_over_each_of_them() {
+    const ENTRIES: u64 = 300;
+    let log = log_of(ENTRIES, |_| 1);
+    let evaluations = Arc::new(AtomicUsize::new(0));
+    let start = |entry_us| {
+        let counted = Arc::clone(&evaluations);
+        let view = View::native(name("v"), name("items"), "all", "item", move |_| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            Some(Visible { topic: "all".into(), fields: Fields::new() })
+        });
+        let recovery = recovered_in(&log, State::default(), vec![view.unwrap()], entry_us);
+        (recovery, evaluations.swap(0, Ordering::Relaxed))
+    };
+
+    let ((brisk, of_each), (slow, of_few)) = (start(0), start(limits::REPLAY_VIEWS_MS * 1_000));
+
+    assert!(of_each as u64 > ENTRIES, "each entry brings a row, and most replace one");
+    assert!(of_few <= 2 * limits::REPLAY_VIEWS_ENTRIES + 4, "{of_few}");
+    assert_eq!(slow.mirror, brisk.mirror);
+    assert_eq!(slow.feed.position(), brisk.feed.position());
+    let join = |recovery: &Recovery, topic: &str, revision| {
+        let place = Place { revision: Revision(revision), index: 0 };
+        recovery.feed.join(topic, Some(Some(Position { incarnation: here(), place }))).unwrap()
+    };
+    let kept = ENTRIES - limits::REPLAY_VIEWS_ENTRIES as u64;
+    for revision in [kept, ENTRIES - 1, ENTRIES] {
+        let [one, other] = [&slow, &brisk].map(|recovery| join(recovery, "all", revision));
+        assert_eq!((one.mode, &one), (Mode::Resume, &other), "{revision}");
+    }
+    let old = join(&slow, "all", kept - 1);
+    assert_eq!((old.mode, old.notices.len()), (Mode::Reset, 1));
+    let table = "table:shop/items";
+    assert_eq!(join(&slow, table, 2), join(&brisk, table, 2), "tables need no views");
 }
 
 fn kept(contents: &'static [u8]) -> Files {

@@ -1,10 +1,15 @@
 //! From what an engine holds to a dataset in memory: what a [`Recovery`] finds is told to the
 //! operator here, and bodies of messages are restored.
 
+use std::time::Instant;
+
 use instep_model::log::{LogReader, ReadError};
+use instep_model::mail::MailChange;
 use instep_model::mirror::Mirror;
 use instep_model::position::{Incarnation, Revision};
-use instep_model::recovery::{HeldDefinitions, Recovery, RecoveryError, newest_snapshot};
+use instep_model::recovery::{
+    HeldDefinitions, Recovery, RecoveryError, Replaying, newest_snapshot,
+};
 use instep_model::retention::Retention;
 use instep_model::state::FoldError;
 
@@ -86,11 +91,14 @@ pub(super) fn recover(
     let (name, views) = (options.name.clone(), options.views.clone());
     // What a snapshot covers is not read again, so history before it does not age.
     let mut recovery = Recovery::new(mirror, name, views, Retention::default());
-    recovery.replay(log, &mut |mail| {
+    let mut keep = |mail: &[MailChange]| {
         handle.keep(mail);
         handle.forget(mail);
         handle.bodies.spill_surplus()
-    })?;
+    };
+    let begun = Instant::now();
+    let mut now_us = || u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+    recovery.replay(log, Replaying { keep: &mut keep, now_us: &mut now_us })?;
     Ok(recovery)
 }
 
