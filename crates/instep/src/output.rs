@@ -68,6 +68,11 @@ pub(crate) fn table(
     }
 }
 
+/// Says on stderr how far a command is, also without a terminal.
+pub(crate) fn progress(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "instep: {}", harmless(text));
+}
+
 /// A bar on stderr; nothing is drawn without a terminal.
 pub(crate) fn bar(length: u64, template: &str) -> ProgressBar {
     let bar = ProgressBar::new(length);

@@ -1,8 +1,12 @@
 //! `instep restore`: a copy of data becomes another history, before a server starts on it.
 
+mod parallel;
+
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use instep::model::log::Log as _;
 use instep::model::position::Incarnation;
@@ -35,7 +39,8 @@ pub(crate) fn run(arguments: &Arguments, json: bool) -> Result<(), Failure> {
     // Without a slash at its end, as shells complete it.
     let directory = &arguments.directory.components().collect::<PathBuf>();
     let Some(backup) = &arguments.from else {
-        return begin_anew(directory, directory, directory)?.print(json);
+        let told = Told { json };
+        return begin_anew(directory, directory, directory, told)?.print(json);
     };
     if directory.exists() {
         let there = format!("{} exists: a backup is restored beside it", directory.display());
@@ -62,9 +67,10 @@ pub(crate) fn run(arguments: &Arguments, json: bool) -> Result<(), Failure> {
     if unnamed.exists() {
         std::fs::remove_dir_all(&unnamed).map_err(failed)?;
     }
-    let restored = copy(backup, &unnamed)
+    let told = Told { json };
+    let restored = copy(backup, &unnamed, told)
         .map_err(failed)
-        .and_then(|()| begin_anew(&unnamed, directory, backup))
+        .and_then(|()| begin_anew(&unnamed, directory, backup, told))
         .and_then(|restored| {
             if restored.failed.is_empty() {
                 std::fs::rename(&unnamed, directory).map_err(failed).map(|()| restored)
@@ -118,13 +124,44 @@ impl Restored {
     }
 }
 
+/// Progress on stderr, of a restore that takes longer than [`TELL_EVERY`].
+#[derive(Clone, Copy)]
+struct Told {
+    json: bool,
+}
+
+impl Told {
+    /// Does something with each item, and tells how many are done.
+    fn each<T: Sync, R: Send>(
+        self,
+        what: &str,
+        items: &[T],
+        work: impl Fn(&T) -> R + Sync,
+    ) -> Vec<R> {
+        let tell = &mut |done: usize| {
+            // Errors are all that stderr has in JSON.
+            if !self.json {
+                output::progress(&format!("{done} of {} {what}", items.len()));
+            }
+        };
+        parallel::each(items, TELL_EVERY, tell, work)
+    }
+}
+
 /// Gives every dataset another history, and names it by where it will be found.
-fn begin_anew(directory: &Path, named: &Path, backup: &Path) -> Result<Restored, Failure> {
+fn begin_anew(
+    directory: &Path,
+    named: &Path,
+    backup: &Path,
+    told: Told,
+) -> Result<Restored, Failure> {
     let mut restored = Restored::default();
-    for dataset in check::directories(directory)? {
+    let datasets = check::directories(directory)?;
+    let begun = told.each("datasets have another history", &datasets, |path| begin_one(path));
+    for (dataset, begun) in datasets.into_iter().zip(begun) {
         let name = dataset.strip_prefix(directory).map_or(dataset.clone(), |rest| named.join(rest));
         let name = name.display().to_string();
-        match begin_one(&dataset) {
+        match begun {
             Ok(None) => {}
             Ok(Some((incarnation, head))) => restored.datasets.push((name, incarnation, head)),
             // The others are restored all the same.
@@ -165,20 +202,59 @@ fn begin_one(directory: &Path) -> Result<Option<(Incarnation, u64)>, OpenError> 
     Ok(Some((incarnation, log.bounds().head.0)))
 }
 
-fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(to)?;
-    for entry in std::fs::read_dir(from)? {
-        let entry = entry?;
-        let (from, to) = (entry.path(), to.join(entry.file_name()));
-        if from.is_dir() {
-            copy(&from, &to)?;
-        } else {
-            let mut options = File::options();
-            let mut target = options.write(true).create_new(true).mode(0o600).open(&to)?;
-            std::io::copy(&mut File::open(&from)?, &mut target)?;
-            target.sync_all()?;
+/// Copies a directory; all of it is synced then.
+fn copy(from: &Path, to: &Path, told: Told) -> std::io::Result<()> {
+    let mut found = Found::default();
+    found.make(from, to)?;
+    // Behind an error nothing more is of use.
+    let is_over = AtomicBool::new(false);
+    let go_on = |work: &dyn Fn() -> std::io::Result<()>| {
+        if is_over.load(Ordering::Relaxed) {
+            return Ok(());
         }
-    }
-    File::open(to)?.sync_all()
+        work().inspect_err(|_| is_over.store(true, Ordering::Relaxed))
+    };
+    let copied =
+        told.each("files copied", &found.files, |(from, to)| go_on(&|| copy_file(from, to)));
+    copied.into_iter().collect::<std::io::Result<()>>()?;
+    let synced = told.each("directories synced", &found.directories, |path| {
+        go_on(&|| File::open(path)?.sync_all())
+    });
+    synced.into_iter().collect()
 }
+
+/// Directories that were made for a copy, and the files to be copied there.
+#[derive(Default)]
+struct Found {
+    directories: Vec<PathBuf>,
+    files: Vec<(PathBuf, PathBuf)>,
+}
+
+impl Found {
+    fn make(&mut self, from: &Path, to: &Path) -> std::io::Result<()> {
+        use std::os::unix::fs::DirBuilderExt;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(to)?;
+        for entry in std::fs::read_dir(from)? {
+            let entry = entry?;
+            let (from, to) = (entry.path(), to.join(entry.file_name()));
+            if from.is_dir() {
+                self.make(&from, &to)?;
+            } else {
+                self.files.push((from, to));
+            }
+        }
+        self.directories.push(to.to_owned());
+        Ok(())
+    }
+}
+
+fn copy_file(from: &Path, to: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = File::options();
+    let mut target = options.write(true).create_new(true).mode(0o600).open(to)?;
+    std::io::copy(&mut File::open(from)?, &mut target)?;
+    target.sync_all()
+}
+
+/// Time after which a restore says how far it is, again and again.
+const TELL_EVERY: Duration = Duration::from_secs(2);
