@@ -134,7 +134,8 @@ impl Door {
         let spread_ms = edge.spread_ms();
         tracing::info!(connections = self.connections(), spread_ms, "sending all clients away");
         edge.drain();
-        self.0.shards().send_all(|| Command::Drain { spread_ms });
+        let until = edge.drained_by();
+        self.0.shards().send_all(|| Command::Drain { spread_ms, until });
     }
 
     /// Re-checks the rights of all clients, because what the gate decides by has changed: channels

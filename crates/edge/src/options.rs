@@ -18,6 +18,8 @@ pub struct DoorOptions {
     pub sockets: usize,
     /// Timeout of the TLS handshake, in milliseconds, and then of the first request.
     pub handshake_ms: u64,
+    /// Time for clients to have their answers and to go when the server stops, in milliseconds.
+    pub drain_ms: u64,
     /// Duration of a drain with many connections, when the server stops, in milliseconds.
     pub drain_spread_ms: u64,
     /// Sockets at a time of one address; 0: any number.
@@ -57,6 +59,7 @@ impl Default for DoorOptions {
             frame_bytes: limits::FRAME_BYTES,
             socket_channels: limits::SOCKET_CHANNELS,
             socket_idle_ms: limits::SOCKET_IDLE_MS,
+            drain_ms: limits::DRAIN_MS,
             drain_spread_ms: limits::DRAIN_SPREAD_MS,
             origins: Origins::default(),
             janus: janus::Options::default(),

@@ -97,7 +97,6 @@ impl Shards {
                 next_number: 0,
                 round: 0,
                 drain: Drain::default(),
-                draining: false,
                 review: None,
                 inspections: Inspections::default(),
                 woken: Instant::now(),
@@ -167,8 +166,6 @@ struct Shard {
     round: usize,
     /// Connections that are still to be sent away.
     drain: Drain,
-    /// Drain flag: a client that comes now is sent away.
-    draining: bool,
     /// The slot of the connection whose rights are looked at next, if they may have changed.
     review: Option<usize>,
     inspections: Inspections,
@@ -185,9 +182,9 @@ impl Shard {
             Command::Answer(answered) => self.answered(answered),
             Command::Listen(kind, subscriber) => self.listen(kind, subscriber),
             Command::Attach(connection, token) => self.attach(*connection, token),
-            Command::Drain { spread_ms } => {
+            Command::Drain { spread_ms, until } => {
                 self.accepts.clear();
-                self.draining = true;
+                self.core.drained_by = Some(until);
                 let slots = self.connections.iter().map(|(slot, _)| slot_number(slot));
                 self.drain = Drain::new(slots.collect(), self.core.edge.now(), spread_ms);
             }
@@ -254,7 +251,7 @@ impl Shard {
                 "a connection begins"
             );
             connection.begin(slot, &mut self.core);
-            if self.draining {
+            if self.core.drained_by.is_some() {
                 connection.drain(slot, &mut self.core);
             }
         }

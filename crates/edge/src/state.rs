@@ -50,6 +50,8 @@ pub(crate) struct EdgeState {
     /// Registry of the sessions of the Janus wire.
     janus: Sessions,
     drain: watch::Sender<bool>,
+    /// Time by which every client has to be told to go, once a drain has begun.
+    drained_by: AtomicU64,
     /// Counts how often keys or rights have changed.
     review: watch::Sender<u64>,
     /// Waiting times at the listeners beside the shards.
@@ -79,6 +81,7 @@ impl EdgeState {
             sessions: [Vsn::V1, Vsn::V2].map(|vsn| Arc::new(session(vsn, &options))),
             janus: Sessions::default(),
             drain: watch::Sender::new(false),
+            drained_by: AtomicU64::new(u64::MAX),
             review: watch::Sender::new(0),
             waits: Mutex::default(),
             options,
@@ -277,8 +280,18 @@ impl EdgeState {
 
     /// Begins a drain: no client is let in from here on.
     pub(crate) fn drain(&self) {
+        let drain_ms = self.options.drain_ms;
+        // A client that is told at the end has a moment to go.
+        let told_ms = drain_ms - limits::DRAIN_LINGER_MS.min(drain_ms / 2);
+        self.drained_by.store(self.now().saturating_add(told_ms), Ordering::SeqCst);
         self.draining.store(true, Ordering::SeqCst);
         self.drain.send_replace(true);
+    }
+
+    /// Time by which every client has to be told to go, in milliseconds of the clock, once a drain
+    /// has begun: who waits for an answer has it until then.
+    pub(crate) fn drained_by(&self) -> u64 {
+        self.drained_by.load(Ordering::SeqCst)
     }
 
     /// Tells when a drain begins.

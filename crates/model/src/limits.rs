@@ -380,6 +380,11 @@ pub const CONNECTIONS_LISTED: usize = 1_000;
 pub const AGENTS: usize = 1_024;
 /// Longest part of such a name that is kept.
 pub const AGENT_BYTES: usize = 200;
+/// Time for requests in flight and for sockets to end when the server stops.
+pub const DRAIN_MS: u64 = 15_000;
+/// Timeout of a client that was told that the server stops: to close its side, and to complete the
+/// head of a request that has begun.
+pub const DRAIN_LINGER_MS: u64 = 1_000;
 /// So many connections are sent away at once when the server stops; more of them one by one.
 pub const DRAIN_AT_ONCE: usize = 100;
 /// Time over which more connections than that are sent away.

@@ -295,7 +295,7 @@ impl Default for Config {
             spool_bytes: limits::SPOOL_BYTES,
             log: LogConfig::default(),
             bookmark_ms: limits::BOOKMARK_MS,
-            drain_ms: 15_000,
+            drain_ms: limits::DRAIN_MS,
             drain_spread_ms: limits::DRAIN_SPREAD_MS,
             shards: 0,
             slow_reader_ms: limits::SLOW_READER_MS,
@@ -374,6 +374,7 @@ impl Config {
         DoorOptions {
             shards: self.shards,
             slow_reader_ms: self.slow_reader_ms,
+            drain_ms: self.drain_ms,
             drain_spread_ms: self.drain_spread_ms.min(self.drain_ms / 2),
             // Checked before; a list that does not read lets no other page in.
             origins: Origins::parse(&self.origins).unwrap_or_default(),

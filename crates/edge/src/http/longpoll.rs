@@ -1,6 +1,7 @@
 //! The long-poll transport: a session that lives between requests.
 
 mod connection;
+mod leaving;
 mod polls;
 mod revoked;
 
@@ -19,14 +20,14 @@ use instep_protocol::longpoll::{Answer, decode_body, session_token};
 use instep_protocol::session::Event;
 use instep_protocol::vsn::Vsn;
 use sha1::{Digest as _, Sha1};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use self::connection::Connection;
+use self::leaving::{Leaving, drained};
 use self::polls::{Polls, Reply, put_back};
 use super::Http;
 use super::admission::{self, Refused};
 use super::socket::Peer;
-use crate::state::EdgeState;
 use crate::states::{self, ConnectionState};
 
 const WINDOW: Duration = Duration::from_millis(limits::LONGPOLL_WINDOW_MS);
@@ -39,7 +40,11 @@ const HEADERS: [(HeaderName, &str); 3] = [
 
 /// Long-poll sessions by their tokens.
 #[derive(Default)]
-pub(crate) struct Sessions(Mutex<HashMap<String, SessionHandle>>);
+pub(crate) struct Sessions {
+    handles: Mutex<HashMap<String, SessionHandle>>,
+    /// Told when the last one has gone.
+    empty: Notify,
+}
 
 impl Sessions {
     /// Sessions now.
@@ -48,7 +53,7 @@ impl Sessions {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, SessionHandle>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.handles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn find(&self, token: &str) -> Option<SessionHandle> {
@@ -56,7 +61,22 @@ impl Sessions {
     }
 
     fn forget(&self, token: &str) {
-        self.lock().remove(token);
+        let mut handles = self.lock();
+        handles.remove(token);
+        if handles.is_empty() {
+            self.empty.notify_waiters();
+        }
+    }
+
+    /// Waits until no session is left.
+    pub(crate) async fn gone(&self) {
+        loop {
+            let told = self.empty.notified();
+            if self.count() == 0 {
+                return;
+            }
+            told.await;
+        }
     }
 
     /// States of the sessions that are the furthest behind.
@@ -254,11 +274,14 @@ async fn run(
 ) {
     let sent_away = drained(Arc::clone(http.edge()), token.clone());
     tokio::pin!(sent_away);
-    let mut stays = true;
+    let mut leaving: Option<Leaving> = None;
     let mut reviewing = http.edge().reviewing();
     let waker = connection.waker();
     let mut polls = Polls::default();
     loop {
+        if leaving.as_ref().is_some_and(|leaving| leaving.is_due(connection.is_answered())) {
+            connection.tell(Event::Drain);
+        }
         let closed = connection.is_closed();
         polls.revoke(&connection.take_revoked());
         polls.serve(connection.outbox(), closed);
@@ -277,6 +300,10 @@ async fn run(
                     polls.take(reply, WINDOW, connection.outbox());
                 }
                 Some(Request::Post(body, content_type, done)) => {
+                    if let Some(leaving) = &mut leaving {
+                        leaving.hold(done);
+                        continue;
+                    }
                     let posted = decode_body(content_type.as_deref(), &body);
                     for frame in &posted {
                         connection.receive(frame.incoming());
@@ -299,25 +326,16 @@ async fn run(
             () = tokio::time::sleep(due) => connection.tell(Event::Tick),
             // Fails only when the http is gone, and this session with it.
             Ok(()) = reviewing.changed() => connection.review(),
-            () = &mut sent_away, if stays => {
-                stays = false;
-                connection.tell(Event::Drain);
-            }
+            until = &mut sent_away, if leaving.is_none() => leaving = Some(Leaving::until(until)),
+            () = sleep_until(leaving.as_ref().map(Leaving::deadline)) => {}
         }
+    }
+    if let Some(leaving) = leaving {
+        leaving.give_rest(connection.outbox(), &mut polls, &mut requests).await;
     }
     connection.tell(Event::Lost);
     http.longpoll().forget(&token);
     tracing::debug!(session = visitor.id, "a long-poll session has gone");
-}
-
-/// Waits until it is this session's turn to be sent away. Sessions have their turns evenly within
-/// the time for all: what is random in a token says when.
-async fn drained(edge: Arc<EdgeState>, token: String) {
-    if edge.draining().wait_for(|drain| *drain).await.is_ok() {
-        let share = u64::from_str_radix(&token[..4], 16).unwrap_or(0);
-        let wait = edge.spread_ms() * share / 0x1_0000;
-        tokio::time::sleep(Duration::from_millis(wait)).await;
-    }
 }
 
 /// Public id of a session: a digest of its token.

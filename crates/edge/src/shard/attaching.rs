@@ -70,7 +70,7 @@ impl Shard {
         {
             connection.refuse_attach(slot, &mut self.core);
             connection.begin(slot, &mut self.core);
-            if self.draining {
+            if self.core.drained_by.is_some() {
                 connection.drain(slot, &mut self.core);
             }
         }

@@ -26,8 +26,9 @@ pub(crate) enum Command {
     Listen(DoorKind, std::net::TcpListener),
     /// A connection that wants the session of this token, which lives here.
     Attach(Box<Connection>, Token),
-    /// Send all clients away, within that time.
-    Drain { spread_ms: u64 },
+    /// Drain: send every client away, begun within that time; one that waits for answers has them
+    /// until then, in milliseconds of the clock of the edge.
+    Drain { spread_ms: u64, until: u64 },
     /// Rights may have changed: review those of all clients.
     Review,
     /// Question about the connections.

@@ -3,13 +3,14 @@
 mod detached;
 mod ending;
 mod flooding;
+mod leaving;
 mod reading;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use instep_model::limits;
-use instep_protocol::session::{CLOSE_RESTART, ChannelId, Event, Incoming};
+use instep_protocol::session::{ChannelId, Event, Incoming};
 
 use super::Arrival;
 use super::core::{Core, Flags};
@@ -77,6 +78,8 @@ pub(crate) struct Connection {
 enum Ending {
     /// Open.
     None,
+    /// Leaving: nothing more of it is read, and it is closed once it has its answers, or at a time.
+    Leaving { until: u64 },
     /// Closing: it is over once everything is written, or at a time.
     Closing { until: u64 },
     /// Written out; the client has until then to close its side.
@@ -159,14 +162,6 @@ impl Connection {
         self.arm(slot, core);
     }
 
-    /// Asks the client to come back later.
-    pub(super) fn drain(&mut self, slot: u32, core: &mut Core) {
-        match &self.side {
-            Side::Channels(_) => self.tell(slot, Event::Drain, core),
-            Side::Raw(_) => self.end(slot, Some(CLOSE_RESTART), "draining", core),
-        }
-    }
-
     /// Reviews the rights of this client, which may be fewer than before.
     pub(super) fn review(&mut self, slot: u32, core: &mut Core) {
         if let Side::Channels(driver) = &mut self.side {
@@ -191,8 +186,10 @@ impl Connection {
     }
 
     /// Back-pressure: too much waits for this client to take it, or for applications to answer it.
+    /// One that leaves is not read any more.
     fn is_paused(&self) -> bool {
-        self.is_full() || self.awaited > limits::AWAITED_ANSWERS || self.owed > 0
+        let waits = self.is_full() || self.awaited > limits::AWAITED_ANSWERS || self.owed > 0;
+        waits || self.is_leaving()
     }
 
     /// Returns true if its socket has to take something first. The limit is lower while its address
@@ -247,6 +244,7 @@ impl Connection {
         };
         self.take(slot, completion, core);
         self.serve(slot, core);
+        self.leave_if_answered(slot, core);
         self.resume(slot, core);
     }
 
@@ -382,10 +380,11 @@ impl Connection {
     fn flushed(&mut self, slot: u32, core: &mut Core) {
         if let Ending::Closing { until } = self.ending {
             self.stream.finish();
-            self.ending = Ending::Finished { until };
-            if self.flags.read_closed {
-                // The client has ended before; nothing is left to wait for.
-                self.flags.readable = true;
+            self.ending = Ending::Finished { until: until.min(self.last_word_until(core)) };
+            self.arm(slot, core);
+            // The client may have ended before; nothing is left to wait for then.
+            self.flags.readable |= self.flags.read_closed;
+            if self.flags.readable {
                 core.read(slot, &mut self.flags);
             }
             return;

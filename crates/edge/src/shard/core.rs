@@ -56,6 +56,9 @@ pub(super) struct Core {
     pub(super) unfinished: usize,
     /// True while those bytes are more than may be, or those of an address are.
     pub(super) is_overfull: bool,
+    /// Time by which every client has to be told to go, once the server stops: a connection that
+    /// comes then is sent away.
+    pub(super) drained_by: Option<u64>,
 }
 
 /// A list of connections to be read; each has its part of a turn.
@@ -117,6 +120,7 @@ impl Core {
             detached: 0,
             unfinished: 0,
             is_overfull: false,
+            drained_by: None,
         }
     }
 

@@ -23,7 +23,8 @@ impl Shard {
             "a shard has panicked: its connections are closed, and it begins again"
         );
         let old = &self.core;
-        let core = Core::new(old.shard, Arc::clone(&old.edge), old.handle.clone());
+        let mut core = Core::new(old.shard, Arc::clone(&old.edge), old.handle.clone());
+        core.drained_by = old.drained_by;
         let old = std::mem::replace(&mut self.core, core);
         for connection in std::mem::take(&mut self.connections) {
             let (_, connection) = connection;

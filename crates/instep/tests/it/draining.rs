@@ -1,5 +1,7 @@
 //! Shutdown of a server, and crowds that come and go at once.
 
+mod answers;
+
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
@@ -12,7 +14,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use crate::metrics::{Page, wait_for};
-use crate::running::{CONFIG, PATIENCE, Server};
+use crate::running::{CONFIG, PATIENCE, Server, hold_time};
 
 type Socket = WebSocketStream<MaybeTlsStream<TokioStream>>;
 
@@ -99,7 +101,6 @@ fn requests_in_flight_are_finished_and_streams_end() {
     let ops = json!({"ops": [{"op": "put", "table": "t", "key": "late", "row": {}}]}).to_string();
     let commit = head("POST /v1/datasets/d/commits");
     let commit = wait_for_body(&server, &commit, ops.len());
-    let ready = begin(&server, "GET /readyz HTTP/1.1\r\nhost: x\r\n");
     let changes = format!("{}\r\n", head("GET /v1/datasets/d/changes?follow=true"));
     let mut changes = begin(&server, &changes);
     let mut first = [0; 512];
@@ -116,8 +117,6 @@ fn requests_in_flight_are_finished_and_streams_end() {
     wait_until_closed(&server);
 
     assert_eq!(socket.block_on(closed(opened)), 1012);
-    let ready = finish(ready, "\r\n");
-    assert!(ready.starts_with("HTTP/1.1 503") && ready.contains("draining"), "{ready}");
     let acknowledged = finish(commit, &ops);
     assert!(acknowledged.starts_with("HTTP/1.1 200"), "{acknowledged}");
     let last = finish(changes, "");
@@ -126,6 +125,25 @@ fn requests_in_flight_are_finished_and_streams_end() {
     assert_eq!(server.ended(), Some(0));
     server.start_again();
     server.must(&["table", "get", "d", "t", "late"]);
+}
+
+/// A request whose head is not complete is not in flight, and a client that says nothing is not
+/// waited for.
+#[test]
+fn neither_half_a_head_nor_a_silent_socket_holds_up_a_stop() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = format!("drain_ms = 600000\nhandshake_ms = 600000\n{CONFIG}");
+    let mut server = Server::serve_with(directory.path(), &config);
+    let half = begin(&server, "GET /readyz HTTP/1.1\r\nhost: x\r\n");
+    let runtime = Runtime::new().unwrap();
+    let silent = runtime.block_on(open(&server));
+
+    let began = Instant::now();
+    assert_eq!(server.signal("-TERM"), Some(0));
+
+    hold_time("a stop beside silent clients", began.elapsed(), Duration::from_secs(4));
+    assert_eq!(finish(half, ""), "");
+    drop(silent);
 }
 
 #[test]

@@ -29,13 +29,13 @@ int fsync(int fd) {
 "#;
 
 /// A server whose disk hangs when it is told to.
-struct Fixture {
-    server: Server,
+pub(crate) struct Fixture {
+    pub(crate) server: Server,
     switch: PathBuf,
 }
 
 impl Fixture {
-    fn open(directory: &Path, more: &str) -> Self {
+    pub(crate) fn open(directory: &Path, more: &str) -> Self {
         let library = compile(directory, "hanging", HANGING);
         let switch = directory.join("hangs");
         let environment = [("LD_PRELOAD", text(&library)), ("DISK_HANGS", text(&switch))];
@@ -43,11 +43,11 @@ impl Fixture {
         Self { server, switch }
     }
 
-    fn hang(&self) {
+    pub(crate) fn hang(&self) {
         std::fs::write(&self.switch, "").unwrap();
     }
 
-    fn go_on(&self) {
+    pub(crate) fn go_on(&self) {
         std::fs::remove_file(&self.switch).unwrap();
     }
 

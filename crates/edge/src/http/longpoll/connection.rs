@@ -266,6 +266,11 @@ impl Connection {
         }
     }
 
+    /// True when no answer is awaited any more.
+    pub(super) fn is_answered(&self) -> bool {
+        self.completion.is_empty()
+    }
+
     /// True when the session is over, once the outbox is written.
     pub(super) fn is_closed(&self) -> bool {
         self.driver.close().is_some()

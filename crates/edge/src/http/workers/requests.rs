@@ -11,6 +11,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use axum::routing::future::RouteFuture;
 use hyper::body::{Body as _, Incoming};
+use tokio::sync::watch;
 use tower_service::Service as _;
 use tracing::Span;
 
@@ -44,6 +45,8 @@ impl Requests {
 /// State shared by all requests on a connection.
 pub(super) struct Asked {
     pub(super) has_asked: AtomicBool,
+    /// True when the last request was one of long-poll.
+    is_of_longpoll: AtomicBool,
     numbers: Numbers,
     worker: Arc<HttpWorker>,
     line: Line,
@@ -95,8 +98,19 @@ impl Asked {
         requests: Requests,
         numbers: Numbers,
     ) -> Self {
-        let (has_asked, worker) = (AtomicBool::new(false), Arc::clone(worker));
-        Self { has_asked, numbers, worker, line, requests }
+        let (has_asked, is_of_longpoll) = (AtomicBool::new(false), AtomicBool::new(false));
+        let worker = Arc::clone(worker);
+        Self { has_asked, is_of_longpoll, numbers, worker, line, requests }
+    }
+
+    /// Waits until the connection takes no further request: a server stops, and no long-poll
+    /// session is left whose next poll may come here.
+    pub(super) async fn last_asked(&self, stopping: &mut watch::Receiver<bool>) {
+        // Fails only when the server is gone.
+        let _ = stopping.wait_for(|stop| *stop).await;
+        if self.is_of_longpoll.load(Ordering::Relaxed) {
+            self.http().longpoll().gone().await;
+        }
     }
 
     /// Answers one of them. What can be decided at once is: the connection keeps the future.
@@ -104,6 +118,7 @@ impl Asked {
         self.has_asked.store(true, Ordering::Relaxed);
         let peer = self.client(&mut request);
         let is_longpoll = longpoll::is_at(request.uri().path());
+        self.is_of_longpoll.store(is_longpoll, Ordering::Relaxed);
         let (asked, from) = (Arc::clone(self), peer.ip());
         let id = RequestId::of(request.headers(), &self.numbers);
         // Without the query, in which a token may stand. Who asks is noted when it is known.

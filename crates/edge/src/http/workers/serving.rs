@@ -25,6 +25,8 @@ use crate::http::request_id::Numbers;
 use crate::http::socket::Socket;
 use crate::rates::seconds;
 
+const LINGER: Duration = Duration::from_millis(limits::DRAIN_LINGER_MS);
+
 /// A connection that has come to the door.
 struct Arrival {
     line: Line,
@@ -179,9 +181,12 @@ async fn serve_speaker(
                     return tracing::debug!("a client of HTTP asked for nothing in time");
                 }
             }
-            _ = stopping.wait_for(|stop| *stop), if stays => {
+            () = asked.last_asked(&mut stopping), if stays => {
                 stays = false;
                 connection.as_mut().graceful_shutdown();
+                // The head of a request that is not complete is none that is in flight.
+                let until = first.deadline().min(tokio::time::Instant::now() + LINGER);
+                first.as_mut().reset(until);
             }
         }
     }

@@ -21,7 +21,10 @@ use crate::shard::wire::Wire;
 impl Connection {
     /// True when nothing that the client says matters any more.
     pub(in crate::shard) fn is_over(&self) -> bool {
-        self.ending != Ending::None
+        match self.ending {
+            Ending::None | Ending::Leaving { .. } => false,
+            Ending::Closing { .. } | Ending::Finished { .. } => true,
+        }
     }
 
     /// Ends the connection in order: its topics at once, the socket when everything is written and
@@ -97,6 +100,7 @@ impl Connection {
         };
         match self.ending {
             Ending::None => slow.into_iter().chain(idle).chain(self.unfinished_until()).min(),
+            Ending::Leaving { until } => slow.into_iter().chain([until]).min(),
             Ending::Closing { until } | Ending::Finished { until } => Some(until),
         }
     }
@@ -113,7 +117,8 @@ impl Connection {
                 return Fate::Gone;
             }
             Ending::Closing { .. } | Ending::Finished { .. } => {}
-            Ending::None => self.tick_alive(slot, core),
+            Ending::Leaving { until } if core.now >= until => self.send_away(slot, core),
+            Ending::None | Ending::Leaving { .. } => self.tick_alive(slot, core),
         }
         self.arm(slot, core);
         Fate::Stays

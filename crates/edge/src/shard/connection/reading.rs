@@ -63,7 +63,7 @@ impl Connection {
     fn hung_up(&mut self, slot: u32, core: &mut Core) -> Fate {
         let is_owed = !self.out.is_empty() && matches!(self.wire, Wire::Length(_));
         match self.ending {
-            Ending::None if is_owed => {
+            Ending::None | Ending::Leaving { .. } if is_owed => {
                 self.ending = Ending::Closing { until: core.now + limits::LINGER_MS };
                 self.flags.readable = false;
                 self.tell(slot, Event::Lost, core);
@@ -75,7 +75,10 @@ impl Connection {
                 self.flags.readable = false;
                 Fate::Stays
             }
-            Ending::None | Ending::Closing { .. } | Ending::Finished { .. } => Fate::Gone,
+            Ending::None
+            | Ending::Leaving { .. }
+            | Ending::Closing { .. }
+            | Ending::Finished { .. } => Fate::Gone,
         }
     }
 
