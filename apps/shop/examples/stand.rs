@@ -29,6 +29,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .run_until(async {
             let _ = tokio::signal::ctrl_c().await;
         })
-        .await;
+        .await?;
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 
-use instep::{KeyError, StartError};
+use instep::{KeyError, StartError, StopError};
 use instep_client::{ChannelError, Error as ClientError};
 use instep_embedded::error::OpenError;
 use serde_json::{Value, json};
@@ -48,6 +48,9 @@ pub(crate) enum Failure {
     /// Something was done, and something is left that could not be.
     #[error("{0}")]
     Incomplete(String),
+    /// A server has ended without closing its data in order.
+    #[error("{0}")]
+    Unclosed(String),
     /// The output cannot be written.
     #[error("cannot write to stdout: {0}")]
     Output(std::io::Error),
@@ -65,6 +68,7 @@ impl Failure {
             Self::Storage(_) | Self::System(_) | Self::Output(_) => 7,
             Self::Missed(_) => 8,
             Self::Incomplete(_) => 9,
+            Self::Unclosed(_) => 10,
         }
     }
 
@@ -80,6 +84,7 @@ impl Failure {
             Self::Storage(_) | Self::System(_) | Self::Output(_) => "system",
             Self::Missed(_) => "missed",
             Self::Incomplete(_) => "incomplete",
+            Self::Unclosed(_) => "unclosed",
         }
     }
 
@@ -156,6 +161,12 @@ impl From<KeyError> for Failure {
             }
             KeyError::Random(_) | KeyError::File(_) => Self::Storage(error.to_string()),
         }
+    }
+}
+
+impl From<StopError> for Failure {
+    fn from(error: StopError) -> Self {
+        Self::Unclosed(error.to_string())
     }
 }
 

@@ -37,29 +37,34 @@ pub(crate) async fn until(
     tokio::select! {
         ready = supervisor::while_loading(server.ready()) => {
             if let Err(error) = ready {
-                server.stop().await;
+                // The reason of the end is that of the start.
+                if let Err(error) = server.stop().await {
+                    tracing::error!(%error, "the data is not closed");
+                }
                 return Err(error.into());
             }
             tracing::info!("ready");
         }
         () = &mut stop => {
             supervisor::stopping();
-            server.stop().await;
-            return Ok(());
+            return Ok(server.stop().await?);
         }
     }
     supervisor::ready(&server);
-    stop_after(server, stop).await;
-    Ok(())
+    stop_after(server, stop).await
 }
 
 /// Serves until `stop`, then ends in order.
-pub(crate) async fn stop_after(server: Server, stop: impl Future<Output = ()>) {
+pub(crate) async fn stop_after(
+    server: Server,
+    stop: impl Future<Output = ()>,
+) -> Result<(), Failure> {
     stop.await;
     tracing::info!("stopping");
     supervisor::stopping();
-    server.stop().await;
+    server.stop().await.inspect_err(|error| tracing::error!(%error, "not stopped in order"))?;
     tracing::info!("stopped");
+    Ok(())
 }
 
 /// File size limits of the process (`ulimit -f`, `LimitFSIZE=`): a write beyond one is an error

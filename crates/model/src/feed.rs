@@ -187,18 +187,33 @@ impl Feed {
         tables: Tables,
         place: Place,
     ) -> Vec<Notice> {
+        self.apply_while(commits, tables, place, || true).unwrap_or_default()
+    }
+
+    /// The same, but gives up before the next change once `goes_on` is false, and answers none
+    /// then: the feed is of no use any more. An entry with views that cost much may take minutes.
+    pub fn apply_while(
+        &mut self,
+        commits: &[CommitChanges],
+        tables: Tables,
+        place: Place,
+        goes_on: impl Fn() -> bool,
+    ) -> Option<Vec<Notice>> {
         self.tables = tables;
         self.place = place;
         let mut notices = Vec::new();
         for commit in commits {
             let first = notices.len();
             for change in &commit.changes {
+                if !goes_on() {
+                    return None;
+                }
                 self.see(change, commit.place, &mut notices);
             }
             let position = Position { incarnation: self.incarnation, place: commit.place };
             mark_last_of_each_topic(&mut notices[first..], position);
         }
-        notices
+        Some(notices)
     }
 
     /// Takes a change without notices and without a look at the views: keeps from where `table:`

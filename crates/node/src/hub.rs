@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 
 use instep_model::feed::{Behind, Feed, JoinRefusal, Joined, Listing};
 use instep_model::name::Name;
-use instep_model::position::{Place, Position};
+use instep_model::position::{Place, Position, Revision};
 use instep_model::state::{CommitChanges, Tables};
 use instep_model::view::{Failure, Failures, View};
 use instep_protocol::payload::frame;
@@ -30,6 +30,8 @@ pub(crate) struct Hub {
     bookmarked: Mutex<Place>,
     /// Set when the dataset is removed: its topics may be another's from then on.
     ended: AtomicBool,
+    /// Set when the dataset is about to close: subscribers are told of no entry any more.
+    abandoned: AtomicBool,
     /// Count of the failures of each view that were logged.
     failures_told: Mutex<Vec<u64>>,
 }
@@ -45,6 +47,7 @@ impl Hub {
             place: watch::Sender::new(place),
             bookmarked: Mutex::new(place),
             ended: AtomicBool::new(false),
+            abandoned: AtomicBool::new(false),
             failures_told: Mutex::default(),
         }
     }
@@ -55,6 +58,13 @@ impl Hub {
         let feed = lock(&self.feed);
         self.ended.store(true, Ordering::Release);
         self.cut(&feed);
+    }
+
+    /// Gives up the entry that is being told, and those behind it. Does not wait.
+    pub(crate) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Release);
+        // Joiners that wait for an entry go on without it.
+        self.place.send_replace(Place { revision: Revision(u64::MAX), index: u16::MAX });
     }
 
     pub(crate) fn has_ended(&self) -> bool {
@@ -82,7 +92,10 @@ impl Hub {
     /// Tells subscribers what an entry changed.
     pub(crate) fn apply(&self, commits: &[CommitChanges], tables: Tables, place: Place) {
         let mut feed = lock(&self.feed);
-        let mut notices = feed.apply(commits, tables.clone(), place);
+        let goes_on = || !self.abandoned.load(Ordering::Acquire);
+        let Some(mut notices) = feed.apply_while(commits, tables.clone(), place, goes_on) else {
+            return;
+        };
         self.note(&feed, tables);
         if self.has_ended() {
             notices.clear();

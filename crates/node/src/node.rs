@@ -348,6 +348,16 @@ impl Node {
         }
     }
 
+    /// Datasets that do not close, each with its parts that have not ended.
+    #[must_use]
+    pub fn unclosed(&self) -> Vec<(Dataset, Vec<&'static str>)> {
+        let parts = self.datasets().into_iter().map(|dataset| {
+            let unclosed = dataset.unclosed();
+            (dataset, unclosed)
+        });
+        parts.filter(|(_, unclosed)| !unclosed.is_empty()).collect()
+    }
+
     /// Closes every dataset, all at once. Blocks until what was queued is done.
     pub fn close(&self) {
         let datasets = self.datasets();

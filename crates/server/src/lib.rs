@@ -12,7 +12,7 @@
 //! let config = Config::in_directory("data");
 //! let server = Server::start(config, App::default()).await?;
 //! println!("listening on {}", server.address());
-//! server.run_until(async { let _ = tokio::signal::ctrl_c().await; }).await;
+//! server.run_until(async { let _ = tokio::signal::ctrl_c().await; }).await?;
 //! # Ok(())
 //! # }
 //! ```
@@ -63,5 +63,5 @@ pub use instep_node::{
 };
 pub use keys::{KeyError, KeyFile, KeyFileError};
 pub use problem::{CODES, Problem};
-pub use server::Server;
+pub use server::{Server, StopError};
 pub use start_error::StartError;

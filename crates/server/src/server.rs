@@ -1,6 +1,7 @@
 //! The server: opens the data, serves HTTP and sockets, ends in order.
 
 mod doors;
+mod stopping;
 
 use std::future::Future;
 use std::io;
@@ -14,12 +15,13 @@ use instep_edge::{Door, HttpWorkers, Serving};
 use instep_embedded::real::RealDisk;
 use instep_model::disk::{Disk as _, DiskLock, Sharing, Shortage};
 use instep_model::limits;
-use instep_node::{Node, on_a_thread};
+use instep_node::Node;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinHandle};
 
 use self::doors::listen_beside;
+pub use self::stopping::StopError;
 use crate::admin::AdminKey;
 use crate::app::App;
 use crate::config::{Config, DoorName};
@@ -185,42 +187,6 @@ impl Server {
         match (&mut self.loading).await {
             Ok(loaded) => loaded,
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-        }
-    }
-
-    /// Serves until `stop` is done, then sends connections away (1012), finishes what is in
-    /// flight within the configured time, and closes the data.
-    pub async fn run_until(self, stop: impl Future<Output = ()>) {
-        stop.await;
-        self.stop().await;
-    }
-
-    /// Ends the server in order.
-    pub async fn stop(mut self) {
-        self.door.drain();
-        self.stop.send_replace(true);
-        drop(self.watching);
-        let until = tokio::time::Instant::now() + self.drain;
-        if tokio::time::timeout_at(until, &mut self.workers.serving).await.is_err() {
-            tracing::warn!("some requests did not end in time");
-        }
-        let left = until.saturating_duration_since(tokio::time::Instant::now());
-        if !self.door.empty(left).await {
-            tracing::warn!(sockets = self.door.connections(), "some sockets did not end in time");
-        }
-        if !self.loading.is_finished() {
-            // It opens no further dataset.
-            let _ = tokio::time::timeout_at(until, &mut self.loading).await;
-        }
-        let node = self.node.clone();
-        let closing = on_a_thread("closing", move || node.close());
-        let patience = left.max(Duration::from_millis(limits::CLOSING_MS));
-        match tokio::time::timeout(patience, closing).await {
-            Ok(Ok(())) => {}
-            // Without a limit, then.
-            Ok(Err(_)) => self.node.close(),
-            // What was acknowledged is on disk; what is under way has no known outcome.
-            Err(_) => tracing::error!("the data is not closed in time: a disk does not answer"),
         }
     }
 }

@@ -215,16 +215,16 @@ mod tests {
         ] {
             let server = with(directory.path(), declared).await;
             assert_eq!(is_public(&server), public, "{declared:?}");
-            server.stop().await;
+            server.stop().await.unwrap();
         }
         let server = with(directory.path(), None).await;
         let open = Operation::CreateTable { table: Name::new("items").unwrap(), public: true };
         let dataset = server.node().dataset("store").unwrap();
         dataset.commit(Proposal::from(vec![open])).await.unwrap();
         drop(dataset);
-        server.stop().await;
+        server.stop().await.unwrap();
         let server = with(directory.path(), None).await;
-        assert!(is_public(&server), "what was said over HTTP is no declaration");
-        server.stop().await;
+        assert!(is_public(&server), "what was said over HTTP is nobody's declaration");
+        server.stop().await.unwrap();
     }
 }

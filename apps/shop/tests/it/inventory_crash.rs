@@ -37,7 +37,7 @@ async fn snk_22_when_the_inventory_task_panics_it_begins_again_and_sockets_stay(
     stock::set_count(&dataset, ITEM, 500).await.unwrap();
     assert_eq!(next(&mut socket, "stock_change").await["level"], "high");
     until(|| !noted(&dataset, &holder)).await;
-    server.stop().await;
+    server.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -50,13 +50,13 @@ async fn snk_u4_a_note_that_a_stopped_server_left_undone_is_written_at_the_next_
     panics.wanted.store(usize::MAX, Ordering::SeqCst);
     stock::set_count(&dataset, ITEM, 0).await.unwrap();
     drop(dataset);
-    server.stop().await;
+    server.stop().await.unwrap();
 
     let (server, dataset) = open(directory.path(), Arc::new(Panics::default())).await;
 
     until(|| noted(&dataset, &holder)).await;
     drop(dataset);
-    server.stop().await;
+    server.stop().await.unwrap();
 }
 
 /// Panics that the task is to have, and those that it has had.

@@ -34,7 +34,7 @@ async fn snk_22_when_a_view_panics_the_feed_begins_anew_and_sockets_stay_and_mis
     assert!(!panics.load(Ordering::SeqCst), "it panicked once");
     put(&dataset, "b", 3).await;
     assert_eq!(next(&mut socket, "seen").await["n"], 3);
-    server.stop().await;
+    server.stop().await.unwrap();
 }
 
 fn app(panics: Arc<AtomicBool>) -> App {

@@ -57,8 +57,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         opened = opened => opened?,
         () = &mut stop => {
             supervisor::stopping();
-            server.stop().await;
-            return Ok(());
+            return Ok(server.stop().await?);
         }
     }
     supervisor::ready(&server);
@@ -70,8 +69,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     if !arguments.no_open && std::io::stdout().is_terminal() {
         open_browser(&running::url(&server));
     }
-    running::stop_after(server, stop).await;
-    Ok(())
+    running::stop_after(server, stop).await
 }
 
 /// Starts on the usual port, or on a free one if no port is asked for.

@@ -146,6 +146,27 @@ fn neither_half_a_head_nor_a_silent_socket_holds_up_a_stop() {
     drop(silent);
 }
 
+/// Entries that views have not told need no telling: subscribers come back by their positions.
+#[test]
+fn a_stop_waits_for_no_view_that_is_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    let view = "[[view]]\ndataset = 'd'\ntable = 't'\nname = 'v'\ntopic = 'hot:{n}'\nevent = 'e'";
+    let filter = ["row.l.all(x, x > 0)"; 8].join(" && ");
+    let config = format!("drain_ms = 600000\n{CONFIG}{view}\nfilter = '{filter}'\n");
+    let mut server = Server::serve_with(directory.path(), &config);
+    let row = json!({"n": 1, "l": vec![1; 4_000]});
+    let put = |key| json!({"op": "put", "table": "t", "key": key, "row": row});
+    let keys = (0..120).map(|key: u32| put(key.to_string()));
+    let ops = json!({"ops": keys.collect::<Vec<_>>()}).to_string();
+    for _ in 0..6 {
+        let json = "content-type: application/json\r\n";
+        let (status, answer) = server.post("/v1/datasets/d/commits", json, &ops);
+        assert_eq!(status, 200, "{answer}");
+    }
+
+    assert_eq!(server.signal("-TERM"), Some(0));
+}
+
 #[test]
 fn a_second_signal_ends_a_server_that_waits() {
     let directory = tempfile::tempdir().unwrap();

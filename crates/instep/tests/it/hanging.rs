@@ -32,15 +32,23 @@ int fsync(int fd) {
 pub(crate) struct Fixture {
     pub(crate) server: Server,
     switch: PathBuf,
+    log: PathBuf,
 }
 
 impl Fixture {
     pub(crate) fn open(directory: &Path, more: &str) -> Self {
         let library = compile(directory, "hanging", HANGING);
         let switch = directory.join("hangs");
-        let environment = [("LD_PRELOAD", text(&library)), ("DISK_HANGS", text(&switch))];
-        let server = Server::serve_in(directory, &format!("{more}{CONFIG}"), &environment);
-        Self { server, switch }
+        let (log, config) = (directory.join("log"), format!("{more}{CONFIG}"));
+        let before = format!(
+            "export LD_PRELOAD='{}' DISK_HANGS='{}' && exec 2>'{}'",
+            text(&library),
+            text(&switch),
+            text(&log)
+        );
+        let server = Server::serve_by_shell(directory, &config, (&before, "127.0.0.1:0"));
+        server.wait_until_ready();
+        Self { server, switch, log }
     }
 
     pub(crate) fn hang(&self) {
@@ -106,7 +114,7 @@ fn law_9_a_disk_that_hangs_keeps_no_client_from_reading_or_connecting() {
 }
 
 #[test]
-fn a_stop_ends_though_a_disk_hangs() {
+fn a_stop_ends_though_a_disk_hangs_and_says_what_is_not_closed() {
     let directory = tempfile::tempdir().unwrap();
     let mut house = Fixture::open(directory.path(), "drain_ms = 200\n");
     house.warm_up();
@@ -116,7 +124,11 @@ fn a_stop_ends_though_a_disk_hangs() {
 
     house.server.tell("-TERM");
 
-    house.server.ended();
+    assert_eq!(house.server.ended(), Some(10));
+    let log = std::fs::read_to_string(&house.log).unwrap();
+    let told = "instep: the data is not closed in time: dataset d waits for its log";
+    let line = log.lines().find(|line| line.starts_with(told));
+    assert!(line.is_some_and(|line| line.contains("its disk does not answer")), "{log}");
     let mut answer = Vec::new();
     // No answer is an honest one: the outcome is not known.
     let read = commit.read_to_end(&mut answer);

@@ -23,6 +23,8 @@ struct State<T> {
     /// Reader that processes an entry now: all others wait, or entries would change places.
     teller: Teller,
     closed: bool,
+    /// Nothing is told any more: what comes is dropped.
+    abandoned: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -45,7 +47,12 @@ pub(super) enum Next<T> {
 
 impl<T> Backlog<T> {
     pub(super) fn new(limit: usize, reader: Task) -> Self {
-        let state = State { entries: VecDeque::new(), teller: Teller::Free, closed: false };
+        let state = State {
+            entries: VecDeque::new(),
+            teller: Teller::Free,
+            closed: false,
+            abandoned: false,
+        };
         Self { state: Mutex::new(state), reader, left: Condvar::new(), limit }
     }
 
@@ -57,11 +64,13 @@ impl<T> Backlog<T> {
     /// Adds an entry without waking the reader; blocks while the backlog is full.
     pub(super) fn push(&self, entry: T) {
         let mut state = lock(&self.state);
-        while state.entries.len() >= self.limit {
+        while state.entries.len() >= self.limit && !state.abandoned {
             self.reader.wake();
             state = self.left.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        state.entries.push_back(entry);
+        if !state.abandoned {
+            state.entries.push_back(entry);
+        }
     }
 
     /// Wakes the reader if there is an entry that no thread tells.
@@ -123,6 +132,16 @@ impl<T> Backlog<T> {
             self.left.notify_one();
         }
         Next::Entry(entry)
+    }
+
+    /// Drops what waits and what is still to come: subscribers are not told of it.
+    pub(super) fn abandon(&self) {
+        let mut state = lock(&self.state);
+        state.abandoned = true;
+        let dropped = std::mem::take(&mut state.entries);
+        drop(state);
+        self.left.notify_all();
+        drop(dropped);
     }
 
     /// Closes the backlog: nothing is to come.
@@ -214,6 +233,21 @@ mod tests {
         }
         assert_eq!(last, Some(ENTRIES - 1));
         assert!(extra > 0, "a caller never told");
+    }
+
+    #[test]
+    fn an_owner_that_waits_for_views_goes_on_when_these_are_abandoned() {
+        let pools = Pools::new().unwrap();
+        let backlog = Arc::new(Backlog::new(1, pools.delivery().task("views")));
+        backlog.push(1);
+        let owner = Arc::clone(&backlog);
+        let waiting = std::thread::spawn(move || owner.push(2));
+
+        backlog.abandon();
+
+        waiting.join().unwrap();
+        backlog.push(3);
+        assert_eq!(backlog.next(), Next::Nothing);
     }
 
     #[test]

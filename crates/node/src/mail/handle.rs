@@ -91,6 +91,11 @@ impl MailHandle {
         self.bodies.spiller().join();
     }
 
+    /// The tasks: that which gives messages out, and that which puts bodies to the disk.
+    pub(crate) fn tasks(&self) -> (&Task, &Task) {
+        (self.driver.task(), self.bodies.spiller())
+    }
+
     /// Fault that is being retried, or that has ended the giving until a restart, if there is one.
     pub(crate) fn degraded(&self) -> Option<String> {
         let broken = self.driver.is_broken().then(|| "mail is not given out any more".to_owned());

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, TryLockError};
 use std::time::Instant;
 
 use super::Step;
@@ -90,6 +90,19 @@ impl Task {
         let mut work = lock(&self.0.work);
         while matches!(*work, Work::Steps(_) | Work::Ending) {
             work = self.0.ended.wait(work).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// True when the task has ended, or never began. One that is in a step has not.
+    pub(crate) fn has_ended(&self) -> bool {
+        let work = match self.0.work.try_lock() {
+            Ok(work) => work,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return false,
+        };
+        match *work {
+            Work::Unknown | Work::Ended => true,
+            Work::Steps(_) | Work::Ending => false,
         }
     }
 

@@ -87,7 +87,7 @@ pub(crate) fn serve(directory: &Path) {
         let server = start(directory).await;
         println!("{}\n{}", server.address(), server.admin_key().as_str());
         let end = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
-        server.run_until(async { drop(end.await) }).await;
+        server.run_until(async { drop(end.await) }).await.expect("the data closes");
     });
 }
 
@@ -118,7 +118,7 @@ pub(crate) fn load_inside(directory: &Path, clients: usize, span: Span) -> Figur
         tally.figures()
     });
     assert_eq!(u64::try_from(before - left(&dataset)), Ok(figures.successes), "Instep's row");
-    runtime.block_on(server.stop());
+    runtime.block_on(server.stop()).expect("the data closes");
     figures
 }
 

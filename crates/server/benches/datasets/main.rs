@@ -239,7 +239,7 @@ fn serve(directory: &Path) {
         server.ready().await.expect("the data is loaded");
         println!("ready");
         let end = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
-        server.run_until(async { drop(end.await) }).await;
+        server.run_until(async { drop(end.await) }).await.expect("the data closes");
     });
 }
 

@@ -174,6 +174,6 @@ pub(crate) fn serve(directory: &Path) {
         let tcp = server.tcp_address().expect("it was asked for");
         println!("{}\n{tcp}\n{}", server.address(), server.admin_key().as_str());
         let end = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
-        server.run_until(async { drop(end.await) }).await;
+        server.run_until(async { drop(end.await) }).await.expect("the data closes");
     });
 }

@@ -47,7 +47,7 @@ pub(crate) async fn make(data: &Path, rows: usize) -> Value {
     while !snapshot.exists() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    server.stop().await;
+    server.stop().await.expect("the data closes");
     json!({ "bytes": bytes })
 }
 
@@ -92,7 +92,7 @@ pub(crate) async fn serve(data: &Path, say: impl FnOnce(Value)) {
     let server = start(config(data), app).await;
     say(json!({ "address": server.address().to_string() }));
     let end = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
-    server.run_until(async { drop(end.await) }).await;
+    server.run_until(async { drop(end.await) }).await.expect("the data closes");
 }
 
 /// The best that is known here: one blocking thread reads ahead of the socket, without copies.
