@@ -3,7 +3,7 @@
 //! | step | what it does |
 //! | --- | --- |
 //! | [`newest_snapshot`] | finds the newest snapshot that reads whole |
-//! | [`Recovery::replay`] | folds the log behind it, and tells the feed, of slow views the end only |
+//! | [`Recovery::replay`] | folds the log behind it; slow views are told the end only |
 //! | [`Recovery::hold_definitions`] | parts the positions that were given by other views |
 //!
 //! Findings that an operator should know of are returned; the caller logs them.

@@ -224,7 +224,7 @@ mod tests {
         drop(dataset);
         server.stop().await.unwrap();
         let server = with(directory.path(), None).await;
-        assert!(is_public(&server), "what was said over HTTP is nobody's declaration");
+        assert!(is_public(&server), "what was said over HTTP is no declaration");
         server.stop().await.unwrap();
     }
 }

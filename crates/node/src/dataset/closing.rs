@@ -19,7 +19,7 @@ impl Dataset {
     /// Parts that have not ended since they were told to, in words.
     #[must_use]
     pub fn unclosed(&self) -> Vec<&'static str> {
-        let (giving, spilling) = self.0.post.tasks();
+        let (giving, spilling) = self.0.mail.tasks();
         let parts = [
             (self.0.inbox.owner(), "its log"),
             (self.0.views.reader(), "its views"),
