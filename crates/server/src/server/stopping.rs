@@ -74,8 +74,8 @@ impl Server {
         }
         if !self.loading.is_finished() {
             // It opens no further dataset; one that is being opened has nothing to be closed.
-            let soon = Duration::from_millis(limits::DRAIN_LINGER_MS);
-            let _ = timeout(soon, &mut self.loading).await;
+            let soon = Instant::now() + Duration::from_millis(limits::DRAIN_LINGER_MS);
+            let _ = timeout_at(until.min(soon), &mut self.loading).await;
         }
         let left = until.saturating_duration_since(Instant::now());
         close(&self.node, left.max(Duration::from_millis(limits::CLOSING_MS))).await
