@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reqwest::{Method, Response, Url, header};
+use reqwest::{Method, RequestBuilder, Response, Url, header};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -119,13 +119,24 @@ impl Client {
         url: Url,
         body: Option<Vec<u8>>,
     ) -> Result<Response, Error> {
-        let mut request = self.http.request(method, url);
-        if let Some(key) = &self.key {
-            request = request.bearer_auth(key);
-        }
+        let mut request = self.request_to(method, url);
         if let Some(body) = body {
             request = request.header(header::CONTENT_TYPE, "application/json").body(body);
         }
+        self.answer(request).await
+    }
+
+    /// A request with the credential, without a body.
+    pub(crate) fn request_to(&self, method: Method, url: Url) -> RequestBuilder {
+        let request = self.http.request(method, url);
+        match &self.key {
+            Some(key) => request.bearer_auth(key),
+            None => request,
+        }
+    }
+
+    /// Sends a request, and takes every status but 2xx as a refusal.
+    pub(crate) async fn answer(&self, request: RequestBuilder) -> Result<Response, Error> {
         let response = request.send().await.map_err(|error| self.failure(&error))?;
         if response.status().is_success() {
             Ok(response)
@@ -161,7 +172,8 @@ impl Client {
         }
     }
 
-    async fn body(&self, mut response: Response) -> Result<Vec<u8>, Error> {
+    /// Reads a whole answer.
+    pub(crate) async fn body(&self, mut response: Response) -> Result<Vec<u8>, Error> {
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| self.failure(&error))? {
             body.extend_from_slice(&chunk);

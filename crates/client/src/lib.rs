@@ -33,6 +33,7 @@ mod lines;
 mod mail;
 mod publish;
 mod rows;
+mod sites;
 mod trust;
 
 pub use backoff::Backoff;
@@ -51,5 +52,9 @@ pub use mail::{
 pub use publish::{Message, Published};
 pub use reqwest::Method;
 pub use rows::{KeyedRow, Page, PageQuery, RowAt, Snapshot};
+pub use sites::{
+    DumpChunk, DumpEnd, DumpState, DumpStatus, NewSite, Registered, SiteAppend, SiteChange,
+    SiteCommit, SiteFeed, SiteList, SiteRecord, SiteStart, SiteStatus,
+};
 pub use trust::Trust;
 pub use uuid::Uuid;

@@ -1,0 +1,20 @@
+//! The agent of a site: applies the log of a dataset to a database of its own.
+//!
+//! What lives here: [`Agent`], which registers a site, follows its share of the log and
+//! acknowledges what is durable; the contract [`Store`] and the stores that keep it. What does
+//! not: the server's half (`instep`), and how requests are made (`instep-client`). Start reading
+//! at [`store`], then [`agent`].
+
+pub mod agent;
+pub mod batch;
+mod fold;
+pub mod limits;
+mod ordinals;
+pub mod sqlite;
+pub mod store;
+pub mod targets;
+
+pub use batch::Batch;
+pub use sqlite::SqliteStore;
+pub use store::{Applied, Fatal, Identity, Store, StoreError, StorePosition};
+pub use targets::{JournalTarget, TargetError, Targets};

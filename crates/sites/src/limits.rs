@@ -1,0 +1,36 @@
+//! Limits of an agent: queues, batches, waits.
+
+use std::time::Duration;
+
+/// Commits that wait for the store.
+pub const QUEUE_COMMITS: usize = 16 * 1024;
+/// Bytes of records that wait for the store; a larger commit waits alone.
+pub const QUEUE_BYTES: usize = 32 * 1024 * 1024;
+/// Commits of one transaction of the store.
+pub const BATCH_COMMITS: usize = 4 * 1024;
+/// Bytes of records in one transaction of the store; a larger commit has one of its own.
+pub const BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes that a record weighs beside its row or text.
+pub const RECORD_BYTES: usize = 64;
+
+/// Shortest time between two acknowledgements.
+pub const ACK_INTERVAL: Duration = Duration::from_secs(1);
+/// Waits before something that failed in passing is tried again.
+pub const FIRST_WAIT: Duration = Duration::from_millis(200);
+/// The longest of them.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// Wait before a record that the store refused is tried again.
+pub const RECORD_WAIT: Duration = Duration::from_secs(10);
+/// Time that a store waits for another process that has it locked.
+pub const LOCK_WAIT: Duration = Duration::from_secs(5);
+
+/// Bytes of a chunk of a dump; the last one is smaller.
+pub const CHUNK_BYTES: usize = 1024 * 1024;
+/// Chunks that wait between the connection and the store.
+pub const CHUNKS_WAITING: usize = 4;
+/// Bytes of one row in a dump of tables.
+pub const DUMP_LINE_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of rows in one transaction of a restore.
+pub const RESTORE_BYTES: usize = 4 * 1024 * 1024;
+/// Characters of the text of an error that are told.
+pub const ERROR_CHARS: usize = 1_000;

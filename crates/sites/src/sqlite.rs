@@ -1,0 +1,276 @@
+//! Store in SQLite: rows, journals and the position in one file, and in one transaction.
+
+mod failure;
+mod journals;
+mod position;
+mod rows;
+mod schema;
+mod value;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use instep_model::position::Position;
+use rusqlite::{Connection, TransactionBehavior};
+
+use self::failure::failure;
+use self::schema::Schema;
+use crate::batch::Batch;
+use crate::fold;
+use crate::limits::LOCK_WAIT;
+use crate::ordinals::Ordinals;
+use crate::store::{Applied, DumpRow, Fatal, Identity, Store, StoreError, StorePosition};
+use crate::targets::{JournalTarget, Targets};
+
+/// A SQLite database of a site.
+pub struct SqliteStore {
+    path: PathBuf,
+    identity: Identity,
+    targets: Targets,
+    open: Option<Open>,
+}
+
+/// A connection, and what it knows by now.
+struct Open {
+    connection: Connection,
+    /// True while the text of a journal is prepared.
+    is_guarded: Arc<AtomicBool>,
+    generation: u64,
+    position: Option<Position>,
+    ordinals: Ordinals,
+    schema: Schema,
+}
+
+impl SqliteStore {
+    /// A store in the file at `path`, which is made if it does not exist.
+    #[must_use]
+    pub fn new(path: &Path, identity: Identity, targets: Targets) -> Self {
+        Self { path: path.to_owned(), identity, targets, open: None }
+    }
+
+    fn connect(&self) -> rusqlite::Result<Connection> {
+        let connection = Connection::open(&self.path)?;
+        connection.busy_timeout(LOCK_WAIT)?;
+        // Readers go on while a batch is written; a commit is on the disk before it is confirmed.
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        connection.set_prepared_statement_cache_capacity(256);
+        Ok(connection)
+    }
+
+    fn opened(&mut self) -> Result<(&mut Open, &Targets), StoreError> {
+        let closed = || StoreError::Passing("the database is not open".into());
+        Ok((self.open.as_mut().ok_or_else(closed)?, &self.targets))
+    }
+}
+
+impl Store for SqliteStore {
+    fn open(&mut self) -> Result<StorePosition, StoreError> {
+        self.open = None;
+        let subject = self.path.display().to_string();
+        let told = |error| failure(&subject, &error);
+        let mut connection = self.connect().map_err(told)?;
+        position::make(&connection).map_err(told)?;
+        let is_guarded = journals::guard(&mut connection).map_err(told)?;
+        let (position, generation) = position::read(&connection, &self.identity)?;
+        let ordinals = position::ordinals(&connection).map_err(told)?;
+        self.open = Some(Open {
+            connection,
+            is_guarded,
+            generation,
+            position: match position {
+                StorePosition::At(position) => Some(position),
+                StorePosition::Unkept | StorePosition::None | StorePosition::Restoring => None,
+            },
+            ordinals: Ordinals::new(ordinals),
+            schema: Schema::default(),
+        });
+        Ok(position)
+    }
+
+    fn fence(
+        &mut self,
+        generation: u64,
+        begin: Option<Position>,
+    ) -> Result<StorePosition, StoreError> {
+        let identity = self.identity.clone();
+        let (open, _) = self.opened()?;
+        let told = |error| failure("the row of the site", &error);
+        let write = TransactionBehavior::Immediate;
+        let transaction = open.connection.transaction_with_behavior(write).map_err(told)?;
+        let (mut position, known) = position::read(&transaction, &identity)?;
+        if known > generation {
+            return Err(Fatal::Fenced { generation: known }.into());
+        }
+        if let (StorePosition::None, Some(begin)) = (position, begin) {
+            position = StorePosition::At(begin);
+        }
+        position::write(&transaction, &identity, generation, position).map_err(told)?;
+        transaction.commit().map_err(told)?;
+        open.generation = generation;
+        if let StorePosition::At(at) = position {
+            open.position = Some(at);
+        }
+        Ok(position)
+    }
+
+    fn apply(&mut self, batch: &Batch) -> Result<Applied, StoreError> {
+        let (open, targets) = self.opened()?;
+        let behind = open.ordinals.behind(batch)?;
+        let applied = open.in_transaction("the batch", |open| {
+            let applied = open.write(batch, targets)?;
+            let told = |error| failure("the row of the site", &error);
+            position::write_ordinals(&open.connection, &behind).map_err(told)?;
+            let (expected, generation) = (open.position, open.generation);
+            position::advance(&open.connection, generation, expected, batch.through)?;
+            Ok(applied)
+        })?;
+        open.ordinals.take(behind);
+        open.position = Some(batch.through);
+        Ok(applied)
+    }
+
+    fn begin_tables(&mut self, generation: u64, tables: &[String]) -> Result<(), StoreError> {
+        let identity = self.identity.clone();
+        let (open, targets) = self.opened()?;
+        // Rows of a dump come by table, and one may refer to a table that comes later.
+        let unchecked = open.connection.pragma_update(None, "foreign_keys", false);
+        unchecked.map_err(|error| failure("the restore", &error))?;
+        open.generation = generation;
+        open.in_transaction("the restore", |open| {
+            let (_, known) = position::read(&open.connection, &identity)?;
+            if known > generation {
+                return Err(Fatal::Fenced { generation: known }.into());
+            }
+            let restoring = StorePosition::Restoring;
+            let told = |error| failure("the restore", &error);
+            position::write(&open.connection, &identity, generation, restoring).map_err(told)?;
+            position::forget_ordinals(&open.connection).map_err(told)?;
+            for table in tables {
+                open.make(table, targets)?;
+                open.clear(table, targets)?;
+            }
+            Ok(())
+        })?;
+        open.position = None;
+        open.ordinals = Ordinals::default();
+        Ok(())
+    }
+
+    fn put_rows(&mut self, rows: &[DumpRow]) -> Result<(), StoreError> {
+        let (open, targets) = self.opened()?;
+        open.in_transaction("the restore", |open| {
+            for DumpRow { table, key, row } in rows {
+                open.put(table, key, row, targets)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn end_tables(&mut self, position: Position) -> Result<(), StoreError> {
+        let identity = self.identity.clone();
+        let (open, _) = self.opened()?;
+        let told = |error| failure("the restore", &error);
+        let generation = open.generation;
+        open.in_transaction("the restore", |open| {
+            position::check_foreign_keys(&open.connection)?;
+            let at = StorePosition::At(position);
+            position::write(&open.connection, &identity, generation, at).map_err(told)
+        })?;
+        open.connection.pragma_update(None, "foreign_keys", true).map_err(told)?;
+        open.position = Some(position);
+        Ok(())
+    }
+}
+
+impl Open {
+    /// Runs `work` in a transaction that can write from its begin: all of it, or nothing.
+    fn in_transaction<T>(
+        &mut self,
+        subject: &str,
+        work: impl FnOnce(&mut Self) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let told = |error| failure(subject, &error);
+        self.connection
+            .execute_batch("BEGIN IMMEDIATE; PRAGMA defer_foreign_keys = ON")
+            .map_err(told)?;
+        let worked = work(self).and_then(|value| {
+            self.connection.execute_batch("COMMIT").map_err(told)?;
+            Ok(value)
+        });
+        if worked.is_err() && !self.connection.is_autocommit() {
+            // A connection that cannot even roll back is of no use; the next one is.
+            self.connection.execute_batch("ROLLBACK").map_err(told)?;
+        }
+        if worked.is_err() {
+            self.schema = Schema::default();
+        }
+        worked
+    }
+
+    fn write(&mut self, batch: &Batch, targets: &Targets) -> Result<Applied, StoreError> {
+        self.schema.look(&self.connection)?;
+        let is_sql = |journal: &str| targets.journal(journal) == JournalTarget::Sql;
+        let is_ordered = |table: &str| self.schema.is_ordered(&self.connection, table, targets);
+        let steps = fold::steps(batch, is_ordered, is_sql)?;
+        let mut applied = Applied::default();
+        for step in &steps {
+            for (table, fold) in &step.tables {
+                applied.drift += self.write_fold(table, fold, targets)?;
+            }
+            for change in &step.ordered {
+                applied.drift += self.write_change(*change, targets)?;
+            }
+            for (journal, appends) in &step.appends {
+                self.write_appends(journal, appends)?;
+            }
+            if let Some(append) = step.sql {
+                self.execute(append)?;
+            }
+        }
+        Ok(applied)
+    }
+
+    fn write_fold(
+        &mut self,
+        table: &str,
+        fold: &fold::Fold<'_>,
+        targets: &Targets,
+    ) -> Result<u64, StoreError> {
+        if fold.is_dropped {
+            self.drop(table, targets)?;
+        }
+        if fold.is_made {
+            self.make(table, targets)?;
+        }
+        let mut drift = 0;
+        for (key, state) in &fold.rows {
+            match state.row {
+                Some(row) => self.put(table, key, row, targets)?,
+                None => {
+                    let was_there = self.delete(table, key, targets)?;
+                    drift += u64::from(state.is_expected && !was_there);
+                }
+            }
+        }
+        Ok(drift)
+    }
+
+    fn write_change(
+        &mut self,
+        change: fold::Change<'_>,
+        targets: &Targets,
+    ) -> Result<u64, StoreError> {
+        match change {
+            fold::Change::Put(table, key, row) => self.put(table, key, row, targets)?,
+            fold::Change::Delete(table, key) => {
+                return Ok(u64::from(!self.delete(table, key, targets)?));
+            }
+            fold::Change::Make(table) => self.make(table, targets)?,
+            fold::Change::Drop(table) => self.drop(table, targets)?,
+        }
+        Ok(0)
+    }
+}

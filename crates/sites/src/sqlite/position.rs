@@ -1,0 +1,144 @@
+//! Row of the site: whose database it is, and up to where everything is applied.
+
+use std::collections::BTreeMap;
+
+use instep_model::position::Position;
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::failure::failure;
+use crate::store::{Fatal, Identity, StoreError, StorePosition};
+
+const TABLES: &str = "
+    CREATE TABLE IF NOT EXISTS instep_site (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        dataset TEXT NOT NULL,
+        site TEXT NOT NULL,
+        position TEXT,
+        generation INTEGER NOT NULL
+    );
+    CREATE TABLE IF NOT EXISTS instep_site_journals (
+        journal TEXT PRIMARY KEY,
+        ordinal INTEGER NOT NULL
+    ) WITHOUT ROWID;
+";
+
+/// Makes the tables of the agent.
+pub(super) fn make(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch(TABLES)
+}
+
+/// Reads the position and the generation, of a row that is this site's.
+pub(super) fn read(
+    connection: &Connection,
+    identity: &Identity,
+) -> Result<(StorePosition, u64), StoreError> {
+    type Row = (String, String, Option<String>, i64);
+    let row: Option<Row> = connection
+        .query_row("SELECT dataset, site, position, generation FROM instep_site", [], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        })
+        .optional()
+        .map_err(|error| failure("the row of the site", &error))?;
+    let Some((dataset, site, position, generation)) = row else {
+        return Ok((StorePosition::None, 0));
+    };
+    if (&dataset, &site) != (&identity.dataset, &identity.site) {
+        return Err(Fatal::OtherSite { dataset, site }.into());
+    }
+    let position = match position {
+        None => StorePosition::Restoring,
+        Some(text) => StorePosition::At(text.parse().map_err(|_| Fatal::Unreadable(text.clone()))?),
+    };
+    Ok((position, u64::try_from(generation).unwrap_or_default()))
+}
+
+/// Writes the row, whatever it was.
+pub(super) fn write(
+    connection: &Connection,
+    identity: &Identity,
+    generation: u64,
+    position: StorePosition,
+) -> rusqlite::Result<()> {
+    let position = match position {
+        StorePosition::At(position) => Some(position.to_string()),
+        StorePosition::Restoring => None,
+        // There is no row before the first position.
+        StorePosition::None | StorePosition::Unkept => return Ok(()),
+    };
+    let Identity { dataset, site } = identity;
+    let generation = i64::try_from(generation).unwrap_or(i64::MAX);
+    connection.execute(
+        "INSERT OR REPLACE INTO instep_site (id, dataset, site, position, generation)
+         VALUES (1, ?, ?, ?, ?)",
+        params![dataset, site, position, generation],
+    )?;
+    Ok(())
+}
+
+/// Moves the row on, if it is still where this agent has left it.
+pub(super) fn advance(
+    connection: &Connection,
+    generation: u64,
+    expected: Option<Position>,
+    position: Position,
+) -> Result<(), StoreError> {
+    let told = |error| failure("the row of the site", &error);
+    let generation = i64::try_from(generation).unwrap_or(i64::MAX);
+    let mut update = connection
+        .prepare_cached(
+            "UPDATE instep_site SET position = ? WHERE id = 1 AND generation = ? AND position = ?",
+        )
+        .map_err(told)?;
+    let expected = expected.map(|position| position.to_string());
+    match update.execute(params![position.to_string(), generation, expected]).map_err(told)? {
+        1 => Ok(()),
+        _ => Err(StoreError::Passing("the row of the site was changed by another agent".into())),
+    }
+}
+
+/// Last ordinals of the journals.
+pub(super) fn ordinals(connection: &Connection) -> rusqlite::Result<BTreeMap<String, u64>> {
+    let mut query = connection.prepare("SELECT journal, ordinal FROM instep_site_journals")?;
+    let row = |row: &rusqlite::Row<'_>| {
+        let ordinal: i64 = row.get(1)?;
+        Ok((row.get(0)?, u64::try_from(ordinal).unwrap_or_default()))
+    };
+    query.query_map([], row)?.collect()
+}
+
+/// Forgets the last ordinals: a restore begins anew.
+pub(super) fn forget_ordinals(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute("DELETE FROM instep_site_journals", []).map(drop)
+}
+
+/// Writes last ordinals of journals.
+pub(super) fn write_ordinals(
+    connection: &Connection,
+    ordinals: &BTreeMap<&str, u64>,
+) -> rusqlite::Result<()> {
+    let mut insert = connection.prepare_cached(
+        "INSERT OR REPLACE INTO instep_site_journals (journal, ordinal) VALUES (?, ?)",
+    )?;
+    for (journal, ordinal) in ordinals {
+        insert.execute(params![journal, i64::try_from(*ordinal).unwrap_or(i64::MAX)])?;
+    }
+    Ok(())
+}
+
+/// Checks the references between rows that were written without.
+pub(super) fn check_foreign_keys(connection: &Connection) -> Result<(), StoreError> {
+    let told = |error| failure("the references between rows", &error);
+    let broken: Option<(String, String)> = connection
+        .query_row("SELECT \"table\", parent FROM pragma_foreign_key_check LIMIT 1", [], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .optional()
+        .map_err(told)?;
+    match broken {
+        None => Ok(()),
+        Some((table, parent)) => Err(StoreError::record(
+            &format!("table {table}"),
+            format!("a row of the dump refers to a row of {parent} that is not there"),
+        )),
+    }
+}

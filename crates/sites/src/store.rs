@@ -1,0 +1,165 @@
+//! Contract of a store: a database that applies whole commits, and knows up to which position.
+
+use instep_client::SiteAppend;
+use instep_model::position::Position;
+use serde_json::value::RawValue;
+
+use crate::batch::Batch;
+use crate::limits;
+
+/// Identity of a site: its data are of one dataset, and its row of one site.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The dataset.
+    pub dataset: String,
+    /// The id of the site.
+    pub site: String,
+}
+
+/// Position of a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StorePosition {
+    /// The store keeps none: the server's cursor counts.
+    Unkept,
+    /// Nothing was ever applied here.
+    None,
+    /// A restore began here and did not come to its end: the content is of no use.
+    Restoring,
+    /// Everything up to here is applied.
+    At(Position),
+}
+
+/// Outcome of a batch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Rows that were not as the log says: deletes of rows that were not there.
+    pub drift: u64,
+}
+
+/// Failure of a store, by kind.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It passes: a lost connection, a lock, a full disk. Tried again after [`Store::open`], whose
+    /// position decides what is left to do.
+    #[error("{0}")]
+    Passing(String),
+    /// The store refuses a record. The site stands at it.
+    #[error("{0}")]
+    Record(String),
+    /// The site cannot go on.
+    #[error(transparent)]
+    Fatal(#[from] Fatal),
+}
+
+/// Failure that no repetition heals.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fatal {
+    /// The database has the row of another site or dataset.
+    #[error("the database belongs to site {site} of dataset {dataset}")]
+    OtherSite {
+        /// Dataset of its row.
+        dataset: String,
+        /// Site of its row.
+        site: String,
+    },
+    /// A newer registration has the database.
+    #[error("another agent has taken the site over (generation {generation})")]
+    Fenced {
+        /// Generation of the row.
+        generation: u64,
+    },
+    /// The position that is stored is none.
+    #[error("the row of the site holds {0:?}, which is no position")]
+    Unreadable(String),
+    /// The store can never be applied to as it is.
+    #[error("{0}")]
+    Unusable(String),
+    /// The store gave up, and asks for a dump.
+    #[error("{0}")]
+    NeedsDump(String),
+}
+
+/// Row of a dump of tables.
+#[derive(Debug, Clone)]
+pub struct DumpRow {
+    /// The table.
+    pub table: String,
+    /// The key.
+    pub key: String,
+    /// The row: a JSON object.
+    pub row: Box<RawValue>,
+}
+
+/// A database, or a program, that commits are applied to.
+///
+/// Every method blocks. A store with transactions keeps its position in the transaction of the
+/// data (I31); after any error but a refused record it is opened again.
+pub trait Store: Send {
+    /// Connects, again if need be, and reads the position.
+    ///
+    /// # Errors
+    /// [`StoreError::Passing`], or [`StoreError::Fatal`] for the store of another site.
+    fn open(&mut self) -> Result<StorePosition, StoreError>;
+
+    /// Takes the store over for a registration, and reads its position: what an older one still
+    /// applies is refused from here on. Begins at `position` where there is none.
+    ///
+    /// # Errors
+    /// [`Fatal::Fenced`] when the store knows a newer registration.
+    fn fence(
+        &mut self,
+        generation: u64,
+        position: Option<Position>,
+    ) -> Result<StorePosition, StoreError>;
+
+    /// Applies a batch as one: all of it and its position, or nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`] by kind. A refused record of a batch of several commits is tried again by
+    /// the caller, one commit at a time.
+    fn apply(&mut self, batch: &Batch) -> Result<Applied, StoreError>;
+
+    /// Begins to replace the content of these tables by a dump (I12): from here to
+    /// [`Store::end_tables`] the store is [`StorePosition::Restoring`].
+    ///
+    /// # Errors
+    /// [`StoreError`] by kind.
+    fn begin_tables(&mut self, generation: u64, tables: &[String]) -> Result<(), StoreError>;
+
+    /// Rows of such a dump.
+    ///
+    /// # Errors
+    /// [`StoreError`] by kind.
+    fn put_rows(&mut self, rows: &[DumpRow]) -> Result<(), StoreError>;
+
+    /// Completes the dump: the content is the state at `position`.
+    ///
+    /// # Errors
+    /// [`StoreError`] by kind.
+    fn end_tables(&mut self, position: Position) -> Result<(), StoreError>;
+}
+
+impl StoreError {
+    /// A refused record, with the store's text about it.
+    pub(crate) fn record(subject: &str, text: impl std::fmt::Display) -> Self {
+        Self::Record(bounded(&format!("{subject}: {text}")))
+    }
+}
+
+/// Cuts the text of an error to what is told.
+pub(crate) fn bounded(text: &str) -> String {
+    match text.char_indices().nth(limits::ERROR_CHARS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// Subject of an error: a row.
+pub(crate) fn row_subject(table: &str, key: &str) -> String {
+    format!("table {table}, key {key:?}")
+}
+
+/// Subject of an error: a record of a journal.
+pub(crate) fn append_subject(append: &SiteAppend) -> String {
+    format!("journal {}, record {}", append.journal, append.ordinal)
+}

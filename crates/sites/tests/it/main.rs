@@ -1,0 +1,4 @@
+//! Stores and the agent against real databases.
+
+mod commits;
+mod sqlite;

@@ -1,0 +1,330 @@
+//! Rules of the store in SQLite.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use instep_sites::{
+    Applied, Fatal, Identity, JournalTarget, SqliteStore, Store, StoreError, StorePosition, Targets,
+};
+use rusqlite::Connection;
+use serde_json::{Value, json};
+
+use crate::commits::{append, at, batch, delete, identity, position, put};
+
+/// A database in a directory of its own, its journal `sql` executed.
+struct Database {
+    directory: tempfile::TempDir,
+}
+
+impl Database {
+    fn new() -> Self {
+        Self { directory: tempfile::tempdir().unwrap() }
+    }
+
+    fn with(schema: &str) -> Self {
+        let database = Self::new();
+        database.reader().execute_batch(schema).unwrap();
+        database
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.path().join("site.db")
+    }
+
+    fn reader(&self) -> Connection {
+        Connection::open(self.path()).unwrap()
+    }
+
+    fn text(&self, query: &str) -> String {
+        let reader = self.reader();
+        let mut query = reader.prepare(query).unwrap();
+        let rows = query.query_map([], |row| row.get::<_, Option<String>>(0)).unwrap();
+        rows.map(|row| row.unwrap().unwrap_or("null".into())).collect::<Vec<_>>().join(" ")
+    }
+
+    fn targets() -> Targets {
+        let journals = BTreeMap::from([("sql".to_owned(), JournalTarget::Sql)]);
+        Targets::new(BTreeMap::new(), journals).unwrap()
+    }
+
+    fn closed(&self) -> SqliteStore {
+        SqliteStore::new(&self.path(), identity(), Self::targets())
+    }
+
+    /// A store that begins behind revision 1, with generation 1.
+    fn store(&self) -> SqliteStore {
+        let mut store = self.closed();
+        assert_eq!(store.open().unwrap(), StorePosition::None);
+        assert_eq!(store.fence(1, Some(at(1))).unwrap(), StorePosition::At(at(1)));
+        store
+    }
+}
+
+fn refusal(result: Result<Applied, StoreError>) -> String {
+    match result {
+        Err(StoreError::Record(text)) => text,
+        other => panic!("a record is refused, and not {other:?}"),
+    }
+}
+
+#[test]
+fn i31_position_and_data_are_written_in_one_transaction() {
+    let database = Database::new();
+    let mut store = database.store();
+
+    store.apply(&batch(2, &[&[put("items", "a", json!({"n": 1}))]])).unwrap();
+    let bad =
+        batch(3, &[&[put("items", "b", json!({"n": 2})), append("sql", 1, "SELECT nothing")]]);
+    refusal(store.apply(&bad));
+
+    let mut again = database.closed();
+    assert_eq!(again.open().unwrap(), StorePosition::At(at(2)));
+    assert_eq!(database.text("SELECT key || row FROM items"), r#"a{"n":1}"#);
+}
+
+#[test]
+fn a_batch_of_many_commits_leaves_the_last_state_and_the_last_position() {
+    let database = Database::new();
+    let mut store = database.store();
+    let applied = store.apply(&batch(
+        2,
+        &[
+            &[put("items", "a", json!({"n": 1})), put("items", "b", json!({"n": 1}))],
+            &[put("items", "a", json!({"n": 2})), delete("items", "b")],
+            &[put("items", "c", json!({"big": 18_446_744_073_709_551_615_u64}))],
+            &[append("trail", 1, "one"), append("trail", 2, "two")],
+        ],
+    ));
+
+    assert_eq!(applied.unwrap(), Applied { drift: 0 });
+    assert_eq!(
+        database.text("SELECT key || row FROM items ORDER BY key"),
+        r#"a{"n":2} c{"big":18446744073709551615}"#
+    );
+    assert_eq!(database.text("SELECT ordinal || record FROM trail"), "1one 2two");
+    assert_eq!(database.closed().open().unwrap(), StorePosition::At(at(5)));
+}
+
+#[test]
+fn fields_become_columns_and_absent_ones_null() {
+    let database = Database::with(
+        "CREATE TABLE items (id INTEGER PRIMARY KEY, name TEXT, price REAL, sold, tags)",
+    );
+    let mut store = database.store();
+    let full = json!({"id": 7, "name": "shoe", "price": 1.5, "sold": true, "tags": ["x"]});
+
+    store.apply(&batch(2, &[&[put("items", "7", full)]])).unwrap();
+    let told = "SELECT json_array(id, name, price, sold, tags) FROM items";
+    assert_eq!(database.text(told), r#"[7,"shoe",1.5,1,"[\"x\"]"]"#);
+
+    store.apply(&batch(3, &[&[put("items", "7", json!({"name": "boot"}))]])).unwrap();
+    assert_eq!(database.text(told), r#"[7,"boot",null,null,null]"#);
+}
+
+#[test]
+fn a_schema_that_differs_is_refused_and_names_the_table_and_the_field() {
+    let database = Database::with(
+        "CREATE TABLE items (id TEXT PRIMARY KEY, name TEXT);
+         CREATE TABLE pairs (a TEXT, b TEXT, PRIMARY KEY (a, b));
+         CREATE TABLE keyless (a TEXT);
+         CREATE VIEW shown AS SELECT 1",
+    );
+    let mut store = database.store();
+    let mut refused =
+        |table: &str, row: Value| refusal(store.apply(&batch(2, &[&[put(table, "k", row)]])));
+
+    assert_eq!(
+        refused("items", json!({"name": "x", "colour": "red"})),
+        "table items, key \"k\": the schema differs: there is no column for field \"colour\""
+    );
+    assert!(refused("items", json!({"id": "other"})).contains("field \"id\" differs from the key"));
+    assert!(refused("pairs", json!({})).contains("a primary key of 2 columns"));
+    assert!(refused("keyless", json!({})).contains("a primary key of 0 columns"));
+    assert!(refused("shown", json!({})).contains("shown is a view"));
+    assert_eq!(store.open().unwrap(), StorePosition::At(at(1)));
+}
+
+#[test]
+fn order_is_kept_where_a_second_constraint_exists() {
+    let database = Database::with(
+        "CREATE TABLE users (key TEXT PRIMARY KEY, email TEXT UNIQUE);
+         CREATE TABLE parents (key TEXT PRIMARY KEY);
+         CREATE TABLE children (key TEXT PRIMARY KEY, parent TEXT REFERENCES parents)",
+    );
+    let mut store = database.store();
+
+    // The address goes from z to a: by key alone, both would have it at once.
+    let swap = batch(
+        2,
+        &[
+            &[put("users", "z", json!({"email": "x@example.org"}))],
+            &[
+                put("users", "z", json!({"email": null})),
+                put("users", "a", json!({"email": "x@example.org"})),
+            ],
+            &[put("children", "c", json!({"parent": "p"})), put("parents", "p", json!({}))],
+        ],
+    );
+    store.apply(&swap).unwrap();
+
+    assert_eq!(database.text("SELECT email FROM users ORDER BY key"), "x@example.org null");
+    let orphan = batch(5, &[&[delete("parents", "p")]]);
+    assert!(refusal(store.apply(&orphan)).contains("FOREIGN KEY"));
+}
+
+#[test]
+fn a_row_that_is_not_as_expected_is_counted_as_drift() {
+    let database = Database::new();
+    let mut store = database.store();
+    store.apply(&batch(2, &[&[put("items", "a", json!({}))]])).unwrap();
+    database.reader().execute("DELETE FROM items", []).unwrap();
+
+    let applied = store.apply(&batch(3, &[&[delete("items", "a"), delete("gone", "b")]])).unwrap();
+
+    assert_eq!(applied, Applied { drift: 2 });
+}
+
+#[test]
+fn sql_of_a_journal_cannot_leave_its_transaction() {
+    let database = Database::new();
+    let mut store = database.store();
+    let begin = "CREATE TABLE t (n INTEGER PRIMARY KEY); INSERT INTO t VALUES (1)";
+    store.apply(&batch(2, &[&[append("sql", 1, begin)]])).unwrap();
+
+    for sql in [
+        "COMMIT",
+        "INSERT INTO t VALUES (2); END",
+        "ROLLBACK",
+        "BEGIN",
+        "SAVEPOINT s",
+        "INSERT OR ROLLBACK INTO t VALUES (1)",
+        "ATTACH 'other.db' AS other",
+        "PRAGMA foreign_keys = OFF",
+        "CREATE TEMP TABLE hidden (n)",
+        "VACUUM",
+        "UPDATE instep_site SET position = NULL",
+        "DROP TABLE instep_site_journals",
+        "INSERT INTO t VALUES (?)",
+        "INSERT INTO t VALUES (3)\0; COMMIT",
+        "\\c other",
+        "COPY t FROM STDIN",
+    ] {
+        refusal(store.apply(&batch(3, &[&[put("items", "a", json!({})), append("sql", 2, sql)]])));
+        assert_eq!(store.open().unwrap(), StorePosition::At(at(2)), "{sql}");
+    }
+
+    assert_eq!(database.text("SELECT CAST(n AS TEXT) FROM t"), "1");
+    store.apply(&batch(3, &[&[append("sql", 2, "INSERT INTO t VALUES (2); -- done")]])).unwrap();
+    assert_eq!(database.text("SELECT CAST(n AS TEXT) FROM t"), "1 2");
+}
+
+#[test]
+fn sql_and_rows_of_one_batch_keep_their_order() {
+    let database = Database::new();
+    let mut store = database.store();
+
+    store
+        .apply(&batch(
+            2,
+            &[
+                &[put("items", "a", json!({"n": 1}))],
+                &[append("sql", 1, "CREATE TABLE seen AS SELECT row FROM items")],
+                &[put("items", "a", json!({"n": 2}))],
+            ],
+        ))
+        .unwrap();
+
+    assert_eq!(database.text("SELECT row FROM seen"), r#"{"n":1}"#);
+    assert_eq!(database.text("SELECT row FROM items"), r#"{"n":2}"#);
+}
+
+#[test]
+fn i36_a_gap_in_a_journal_stops_the_site_at_it() {
+    let database = Database::new();
+    let mut store = database.store();
+    store.apply(&batch(2, &[&[append("trail", 5, "five")]])).unwrap();
+    store.open().unwrap();
+
+    let refused = refusal(store.apply(&batch(3, &[&[append("trail", 7, "seven")]])));
+
+    assert_eq!(refused, "journal trail: record 7 came behind record 5");
+}
+
+#[test]
+fn the_database_of_another_site_or_dataset_is_not_touched() {
+    let database = Database::new();
+    database.store();
+    for (dataset, site) in [("shop", "node2"), ("other", "node1")] {
+        let identity = Identity { dataset: dataset.into(), site: site.into() };
+        let mut other = SqliteStore::new(&database.path(), identity, Targets::default());
+
+        let refused = other.open().unwrap_err();
+
+        assert!(matches!(refused, StoreError::Fatal(Fatal::OtherSite { .. })), "{refused:?}");
+    }
+}
+
+#[test]
+fn an_older_generation_applies_nothing_behind_a_newer_one() {
+    let database = Database::new();
+    let mut old = database.store();
+    let mut new = database.closed();
+    new.open().unwrap();
+    assert_eq!(new.fence(2, None).unwrap(), StorePosition::At(at(1)));
+
+    let late = old.apply(&batch(2, &[&[put("items", "a", json!({}))]]));
+
+    assert!(matches!(late, Err(StoreError::Passing(_))), "{late:?}");
+    old.open().unwrap();
+    let again = old.fence(1, None).unwrap_err();
+    assert!(matches!(again, StoreError::Fatal(Fatal::Fenced { generation: 2 })), "{again:?}");
+    new.apply(&batch(2, &[&[put("items", "a", json!({}))]])).unwrap();
+}
+
+#[test]
+fn i12_a_dump_replaces_and_one_that_is_cut_is_recognised() {
+    let database = Database::with(
+        "CREATE TABLE a_children (key TEXT PRIMARY KEY, parent TEXT REFERENCES parents);
+         CREATE TABLE parents (key TEXT PRIMARY KEY)",
+    );
+    let mut store = database.store();
+    store.apply(&batch(2, &[&[put("items", "stale", json!({}))]])).unwrap();
+    let rows = |text: &str| {
+        let row = |line: &str| {
+            let (table, rest) = line.split_once(' ').unwrap();
+            let (key, row) = rest.split_once(' ').unwrap();
+            let row = serde_json::value::RawValue::from_string(row.into()).unwrap();
+            instep_sites::store::DumpRow { table: table.into(), key: key.into(), row }
+        };
+        text.lines().map(row).collect::<Vec<_>>()
+    };
+    let tables = ["a_children", "items", "parents"].map(str::to_owned);
+
+    store.begin_tables(3, &tables).unwrap();
+    store.put_rows(&rows("a_children c {\"parent\":\"p\"}\nitems fresh {}")).unwrap();
+    assert_eq!(database.closed().open().unwrap(), StorePosition::Restoring);
+
+    let mut store = database.closed();
+    store.open().unwrap();
+    store.begin_tables(4, &tables).unwrap();
+    store.put_rows(&rows("a_children c {\"parent\":\"p\"}\nitems new {}")).unwrap();
+    refusal(store.end_tables(at(9)).map(|()| Applied::default()));
+    store.put_rows(&rows("parents p {}")).unwrap();
+    store.end_tables(at(9)).unwrap();
+
+    assert_eq!(database.text("SELECT key FROM items"), "new");
+    assert_eq!(database.closed().open().unwrap(), StorePosition::At(at(9)));
+    store.apply(&batch(10, &[&[put("items", "x", json!({}))]])).unwrap();
+}
+
+#[test]
+fn a_row_that_is_no_position_is_not_applied_over() {
+    let database = Database::new();
+    database.store();
+    database.reader().execute("UPDATE instep_site SET position = '7'", []).unwrap();
+
+    let refused = database.closed().open().unwrap_err();
+
+    assert!(matches!(refused, StoreError::Fatal(Fatal::Unreadable(_))), "{refused:?}");
+    let _ = position(1, 1);
+}
