@@ -94,7 +94,7 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Refused`] with `dump_required`, `other_history`, `position_ahead`, `bad_source`,
-    /// `scope_differs` …
+    /// `other_scope` …
     pub async fn register_site(
         &self,
         dataset: &str,
@@ -108,7 +108,7 @@ impl Client {
     /// Acknowledges everything up to `position` as applied and durable at the site.
     ///
     /// # Errors
-    /// [`Error::Refused`] with `fenced` when a newer registration exists, or `ack_ahead`.
+    /// [`Error::Refused`] with `fenced` when a newer registration exists, or `position_ahead`.
     pub async fn acknowledge_site(
         &self,
         dataset: &str,
@@ -133,11 +133,10 @@ impl Client {
         generation: u64,
         (reason, needs_dump): (&str, bool),
     ) -> Result<(), Error> {
-        let kind = if needs_dump { "fatal" } else { "record" };
         let body = json!({
-            "generation": generation, "state": "failed", "reason": reason, "kind": kind,
+            "generation": generation, "reason": reason, "needs_dump": needs_dump,
         });
-        let path = site_path(dataset, site, Some("state"));
+        let path = site_path(dataset, site, Some("failure"));
         self.request::<Value>(Method::POST, &path, Some(&body)).await.map(drop)
     }
 
@@ -147,6 +146,21 @@ impl Client {
     /// Any [`Error`] of a request.
     pub async fn sites(&self, dataset: &str) -> Result<SiteList, Error> {
         self.request(Method::GET, &["v1", "datasets", dataset, "sites"], None).await
+    }
+
+    /// Pauses a site, or lets it go on: a paused one is sent nothing, and history is held for it.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with `unknown_site` or `wrong_state`.
+    pub async fn pause_site(
+        &self,
+        dataset: &str,
+        site: &str,
+        is_paused: bool,
+    ) -> Result<(), Error> {
+        let action = if is_paused { "pause" } else { "resume" };
+        let path = site_path(dataset, site, Some(action));
+        self.request::<Value>(Method::POST, &path, None).await.map(drop)
     }
 
     /// Removes a site: history is no longer kept for it.

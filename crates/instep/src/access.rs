@@ -70,6 +70,14 @@ impl Access {
         Ok(Channels::connect_trusting(&self.server, self.key()?, &self.trust()?).await?)
     }
 
+    /// The same access to another server.
+    pub(crate) fn to(mut self, server: Option<String>) -> Self {
+        if let Some(server) = server {
+            self.server = server;
+        }
+        self
+    }
+
     /// The server's address, as it was given.
     pub(crate) fn server(&self) -> &str {
         &self.server

@@ -14,6 +14,7 @@ mod publish;
 mod restore;
 mod serve;
 mod shop;
+mod site;
 mod subscribe;
 mod table;
 mod token;
@@ -47,6 +48,7 @@ enum Command {
     Connections(inspection::ConnectionsArguments),
     Topics(inspection::TopicsArguments),
     Sessions(inspection::SessionsArguments),
+    Site(site::Arguments),
     Shop(shop::Arguments),
     Key(key::Arguments),
     Token(token::Arguments),
@@ -78,6 +80,7 @@ impl Cli {
             Command::Connections(arguments) => inspection::connections(arguments, json).await,
             Command::Topics(arguments) => inspection::topics(arguments, json).await,
             Command::Sessions(arguments) => inspection::sessions(arguments, json).await,
+            Command::Site(arguments) => site::run(arguments, json).await,
             Command::Shop(arguments) => shop::run(arguments, json).await,
             Command::Key(arguments) => key::run(arguments, json),
             Command::Token(arguments) => token::run(arguments, json),

@@ -14,6 +14,7 @@ pub mod sqlite;
 pub mod store;
 pub mod targets;
 
+pub use agent::{Agent, AgentError, Notice, Origin, Settings};
 pub use batch::Batch;
 pub use sqlite::SqliteStore;
 pub use store::{Applied, Fatal, Identity, Store, StoreError, StorePosition};

@@ -20,7 +20,7 @@ use crate::batch::Batch;
 use crate::fold;
 use crate::limits::LOCK_WAIT;
 use crate::ordinals::Ordinals;
-use crate::store::{Applied, DumpRow, Fatal, Identity, Store, StoreError, StorePosition};
+use crate::store::{Applied, DumpHead, DumpRow, Fatal, Identity, Store, StoreError, StorePosition};
 use crate::targets::{JournalTarget, Targets};
 
 /// A SQLite database of a site.
@@ -28,6 +28,8 @@ pub struct SqliteStore {
     path: PathBuf,
     identity: Identity,
     targets: Targets,
+    /// Generation of the registration that has fenced the database.
+    generation: u64,
     open: Option<Open>,
 }
 
@@ -36,7 +38,6 @@ struct Open {
     connection: Connection,
     /// True while the text of a journal is prepared.
     is_guarded: Arc<AtomicBool>,
-    generation: u64,
     position: Option<Position>,
     ordinals: Ordinals,
     schema: Schema,
@@ -46,7 +47,7 @@ impl SqliteStore {
     /// A store in the file at `path`, which is made if it does not exist.
     #[must_use]
     pub fn new(path: &Path, identity: Identity, targets: Targets) -> Self {
-        Self { path: path.to_owned(), identity, targets, open: None }
+        Self { path: path.to_owned(), identity, targets, generation: 0, open: None }
     }
 
     fn connect(&self) -> rusqlite::Result<Connection> {
@@ -74,16 +75,12 @@ impl Store for SqliteStore {
         let mut connection = self.connect().map_err(told)?;
         position::make(&connection).map_err(told)?;
         let is_guarded = journals::guard(&mut connection).map_err(told)?;
-        let (position, generation) = position::read(&connection, &self.identity)?;
+        let (position, _) = position::read(&connection, &self.identity)?;
         let ordinals = position::ordinals(&connection).map_err(told)?;
         self.open = Some(Open {
             connection,
             is_guarded,
-            generation,
-            position: match position {
-                StorePosition::At(position) => Some(position),
-                StorePosition::Unkept | StorePosition::None | StorePosition::Restoring => None,
-            },
+            position: position.kept(),
             ordinals: Ordinals::new(ordinals),
             schema: Schema::default(),
         });
@@ -109,21 +106,20 @@ impl Store for SqliteStore {
         }
         position::write(&transaction, &identity, generation, position).map_err(told)?;
         transaction.commit().map_err(told)?;
-        open.generation = generation;
-        if let StorePosition::At(at) = position {
-            open.position = Some(at);
-        }
+        open.position = position.kept();
+        self.generation = generation;
         Ok(position)
     }
 
     fn apply(&mut self, batch: &Batch) -> Result<Applied, StoreError> {
+        let generation = self.generation;
         let (open, targets) = self.opened()?;
         let behind = open.ordinals.behind(batch)?;
         let applied = open.in_transaction("the batch", |open| {
             let applied = open.write(batch, targets)?;
             let told = |error| failure("the row of the site", &error);
             position::write_ordinals(&open.connection, &behind).map_err(told)?;
-            let (expected, generation) = (open.position, open.generation);
+            let expected = open.position;
             position::advance(&open.connection, generation, expected, batch.through)?;
             Ok(applied)
         })?;
@@ -132,13 +128,12 @@ impl Store for SqliteStore {
         Ok(applied)
     }
 
-    fn begin_tables(&mut self, generation: u64, tables: &[String]) -> Result<(), StoreError> {
+    fn begin_tables(&mut self, generation: u64, head: &DumpHead) -> Result<(), StoreError> {
         let identity = self.identity.clone();
         let (open, targets) = self.opened()?;
         // Rows of a dump come by table, and one may refer to a table that comes later.
         let unchecked = open.connection.pragma_update(None, "foreign_keys", false);
         unchecked.map_err(|error| failure("the restore", &error))?;
-        open.generation = generation;
         open.in_transaction("the restore", |open| {
             let (_, known) = position::read(&open.connection, &identity)?;
             if known > generation {
@@ -148,14 +143,17 @@ impl Store for SqliteStore {
             let told = |error| failure("the restore", &error);
             position::write(&open.connection, &identity, generation, restoring).map_err(told)?;
             position::forget_ordinals(&open.connection).map_err(told)?;
-            for table in tables {
+            let last = head.journals.iter().map(|(name, last)| (name.as_str(), *last)).collect();
+            position::write_ordinals(&open.connection, &last).map_err(told)?;
+            for table in &head.tables {
                 open.make(table, targets)?;
                 open.clear(table, targets)?;
             }
             Ok(())
         })?;
         open.position = None;
-        open.ordinals = Ordinals::default();
+        open.ordinals = Ordinals::new(head.journals.clone());
+        self.generation = generation;
         Ok(())
     }
 
@@ -170,10 +168,9 @@ impl Store for SqliteStore {
     }
 
     fn end_tables(&mut self, position: Position) -> Result<(), StoreError> {
-        let identity = self.identity.clone();
+        let (identity, generation) = (self.identity.clone(), self.generation);
         let (open, _) = self.opened()?;
         let told = |error| failure("the restore", &error);
-        let generation = open.generation;
         open.in_transaction("the restore", |open| {
             position::check_foreign_keys(&open.connection)?;
             let at = StorePosition::At(position);

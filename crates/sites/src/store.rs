@@ -1,5 +1,7 @@
 //! Contract of a store: a database that applies whole commits, and knows up to which position.
 
+use std::collections::BTreeMap;
+
 use instep_client::SiteAppend;
 use instep_model::position::Position;
 use serde_json::value::RawValue;
@@ -27,6 +29,17 @@ pub enum StorePosition {
     Restoring,
     /// Everything up to here is applied.
     At(Position),
+}
+
+impl StorePosition {
+    /// The position, if the store keeps one and has it.
+    #[must_use]
+    pub fn kept(self) -> Option<Position> {
+        match self {
+            Self::At(position) => Some(position),
+            Self::Unkept | Self::None | Self::Restoring => None,
+        }
+    }
 }
 
 /// Outcome of a batch.
@@ -79,6 +92,15 @@ pub enum Fatal {
     NeedsDump(String),
 }
 
+/// Head of a dump of tables.
+#[derive(Debug, Clone, Default)]
+pub struct DumpHead {
+    /// Its tables.
+    pub tables: Vec<String>,
+    /// Last ordinals of the journals at its position.
+    pub journals: BTreeMap<String, u64>,
+}
+
 /// Row of a dump of tables.
 #[derive(Debug, Clone)]
 pub struct DumpRow {
@@ -124,7 +146,7 @@ pub trait Store: Send {
     ///
     /// # Errors
     /// [`StoreError`] by kind.
-    fn begin_tables(&mut self, generation: u64, tables: &[String]) -> Result<(), StoreError>;
+    fn begin_tables(&mut self, generation: u64, head: &DumpHead) -> Result<(), StoreError>;
 
     /// Rows of such a dump.
     ///

@@ -2,14 +2,15 @@
 
 use instep_model::position::Position;
 use reqwest::{Method, StatusCode};
+use ring::digest;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::error::{Error, Problem};
 use crate::http::Client;
 
-/// Header with the CRC-32C of a chunk, as 8 hex digits.
-const CHECKSUM: &str = "instep-crc32c";
+/// Header with the SHA-256 digest of a chunk, in hex.
+const DIGEST: &str = "instep-sha256";
 
 /// A dump, as it is by now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,7 +56,7 @@ pub enum DumpState {
 /// Answer to the request of a chunk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DumpChunk {
-    /// Its bytes, whose checksum was right.
+    /// Its bytes, whose digest was right.
     Bytes(Vec<u8>),
     /// It is not there yet.
     NotYet,
@@ -93,34 +94,50 @@ impl Client {
         if response.status() == StatusCode::NO_CONTENT {
             return Ok(DumpChunk::NotYet);
         }
-        let told = response.headers().get(CHECKSUM).and_then(|value| value.to_str().ok());
+        let told = response.headers().get(DIGEST).and_then(|value| value.to_str().ok());
         let told = told.map(str::to_owned);
         let bytes = self.body(response).await?;
-        if told.as_deref() == Some(&*checksum(&bytes)) {
+        if told.as_deref() == Some(&*sha256(&bytes)) {
             Ok(DumpChunk::Bytes(bytes))
         } else {
-            let reason = format!("chunk {chunk} of dump {dump} has another checksum");
+            let reason = format!("chunk {chunk} of dump {dump} has another digest");
             Err(Error::Lost { address: self.base_url().to_owned(), reason })
         }
     }
 
-    /// Gives a chunk of a dump that the site was asked for. The same one may be given again.
+    /// Tells the server that a site has begun to take its dump.
     ///
     /// # Errors
-    /// [`Error::Refused`] with `fenced`, `unknown_dump`, `chunk_gap` …
+    /// [`Error::Refused`] with `fenced`, `wrong_state` …
+    pub async fn begin_site_dump(
+        &self,
+        dataset: &str,
+        site: &str,
+        generation: u64,
+    ) -> Result<(), Error> {
+        let mut url = self.url(&["v1", "datasets", dataset, "sites", site, "dumping"])?;
+        url.query_pairs_mut().append_pair("generation", &generation.to_string());
+        self.read::<Value>(self.send(Method::POST, url, None).await?).await.map(drop)
+    }
+
+    /// Gives a chunk of a dump that the site was asked for, of this kind. The same one may be given
+    /// again.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with `fenced`, `unknown_dump`, `dump_failed`, `bad_chunk` …
     pub async fn give_dump_chunk(
         &self,
         dataset: &str,
         dump: &str,
-        (site, generation): (&str, u64),
+        (kind, generation): (&str, u64),
         (chunk, bytes): (u64, Vec<u8>),
     ) -> Result<(), Error> {
         let number = chunk.to_string();
         let mut url = self.url(&["v1", "datasets", dataset, "dumps", dump, "chunks", &number])?;
         url.query_pairs_mut()
-            .append_pair("site", site)
-            .append_pair("generation", &generation.to_string());
-        let request = self.request_to(Method::PUT, url).header(CHECKSUM, checksum(&bytes));
+            .append_pair("generation", &generation.to_string())
+            .append_pair("kind", kind);
+        let request = self.request_to(Method::PUT, url).header(DIGEST, sha256(&bytes));
         let request = request.header(reqwest::header::CONTENT_TYPE, "application/octet-stream");
         self.read::<Value>(self.answer(request.body(bytes)).await?).await.map(drop)
     }
@@ -133,23 +150,20 @@ impl Client {
         &self,
         dataset: &str,
         dump: &str,
-        (site, generation): (&str, u64),
+        generation: u64,
         end: &DumpEnd,
     ) -> Result<(), Error> {
         let (action, body) = match end {
-            DumpEnd::Complete { kind, position, chunks, bytes, sha256 } => (
+            DumpEnd::Complete { position, chunks, bytes, sha256 } => (
                 "complete",
                 json!({
-                    "kind": kind, "position": position, "chunks": chunks, "bytes": bytes,
-                    "sha256": sha256,
+                    "position": position, "chunks": chunks, "bytes": bytes, "sha256": sha256,
                 }),
             ),
-            DumpEnd::Failed { reason } => ("fail", json!({"reason": reason})),
+            DumpEnd::Failed { reason } => ("failure", json!({"reason": reason})),
         };
         let mut url = self.url(&["v1", "datasets", dataset, "dumps", dump, action])?;
-        url.query_pairs_mut()
-            .append_pair("site", site)
-            .append_pair("generation", &generation.to_string());
+        url.query_pairs_mut().append_pair("generation", &generation.to_string());
         let body = body.to_string().into_bytes();
         self.read::<Value>(self.send(Method::POST, url, Some(body)).await?).await.map(drop)
     }
@@ -160,8 +174,6 @@ impl Client {
 pub enum DumpEnd {
     /// All chunks were given.
     Complete {
-        /// Form of the bytes.
-        kind: String,
         /// Position that the bytes are the state at.
         position: Position,
         /// Number of chunks.
@@ -182,6 +194,7 @@ fn is_end(problem: &Problem) -> bool {
     problem.code == "no_such_chunk"
 }
 
-fn checksum(bytes: &[u8]) -> String {
-    format!("{:08x}", crc32c::crc32c(bytes))
+fn sha256(bytes: &[u8]) -> String {
+    let digest = digest::digest(&digest::SHA256, bytes);
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use instep_sites::store::{DumpHead, DumpRow};
 use instep_sites::{
     Applied, Fatal, Identity, JournalTarget, SqliteStore, Store, StoreError, StorePosition, Targets,
 };
@@ -294,19 +295,22 @@ fn i12_a_dump_replaces_and_one_that_is_cut_is_recognised() {
             let (table, rest) = line.split_once(' ').unwrap();
             let (key, row) = rest.split_once(' ').unwrap();
             let row = serde_json::value::RawValue::from_string(row.into()).unwrap();
-            instep_sites::store::DumpRow { table: table.into(), key: key.into(), row }
+            DumpRow { table: table.into(), key: key.into(), row }
         };
         text.lines().map(row).collect::<Vec<_>>()
     };
-    let tables = ["a_children", "items", "parents"].map(str::to_owned);
+    let head = DumpHead {
+        tables: ["a_children", "items", "parents"].map(str::to_owned).into(),
+        journals: BTreeMap::from([("trail".to_owned(), 4)]),
+    };
 
-    store.begin_tables(3, &tables).unwrap();
+    store.begin_tables(3, &head).unwrap();
     store.put_rows(&rows("a_children c {\"parent\":\"p\"}\nitems fresh {}")).unwrap();
     assert_eq!(database.closed().open().unwrap(), StorePosition::Restoring);
 
     let mut store = database.closed();
     store.open().unwrap();
-    store.begin_tables(4, &tables).unwrap();
+    store.begin_tables(4, &head).unwrap();
     store.put_rows(&rows("a_children c {\"parent\":\"p\"}\nitems new {}")).unwrap();
     refusal(store.end_tables(at(9)).map(|()| Applied::default()));
     store.put_rows(&rows("parents p {}")).unwrap();
@@ -315,6 +319,8 @@ fn i12_a_dump_replaces_and_one_that_is_cut_is_recognised() {
     assert_eq!(database.text("SELECT key FROM items"), "new");
     assert_eq!(database.closed().open().unwrap(), StorePosition::At(at(9)));
     store.apply(&batch(10, &[&[put("items", "x", json!({}))]])).unwrap();
+    assert!(refusal(store.apply(&batch(11, &[&[append("trail", 6, "")]]))).contains("behind"));
+    store.apply(&batch(11, &[&[append("trail", 5, "")]])).unwrap();
 }
 
 #[test]

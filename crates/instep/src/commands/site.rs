@@ -1,0 +1,119 @@
+//! `instep site`: databases elsewhere that apply the log of a dataset.
+
+mod follow;
+mod target;
+
+use clap::Subcommand;
+use instep_client::SiteStatus;
+use serde_json::{Value, json};
+
+use crate::access::Access;
+use crate::failure::Failure;
+use crate::output;
+
+/// Run the agent of a site, and look after sites.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Apply the log of a dataset to a database, until Ctrl-C.
+    Run(Box<follow::Arguments>),
+    /// List the sites of a dataset, and how far they are.
+    List(Dataset),
+    /// Pause a site: it is sent nothing, and history is held for it.
+    Pause(Named),
+    /// Let a paused site go on.
+    Resume(Named),
+    /// Remove a site: no history is held for it, and it needs a dump to come back.
+    Remove(Named),
+}
+
+/// Dataset of the sites.
+#[derive(Debug, clap::Args)]
+struct Dataset {
+    /// The dataset.
+    #[arg(long, value_name = "NAME", env = "INSTEP_DATASET")]
+    dataset: String,
+    #[command(flatten)]
+    access: Access,
+}
+
+/// A site of a dataset.
+#[derive(Debug, clap::Args)]
+struct Named {
+    /// Id of the site.
+    id: String,
+    #[command(flatten)]
+    of: Dataset,
+}
+
+pub(crate) async fn run(arguments: Arguments, json: bool) -> Result<(), Failure> {
+    match arguments.action {
+        Action::Run(arguments) => follow::run(*arguments, json).await,
+        Action::List(of) => list(&of, json).await,
+        Action::Pause(named) => act(&named, Change::Pause, json).await,
+        Action::Resume(named) => act(&named, Change::Resume, json).await,
+        Action::Remove(named) => act(&named, Change::Remove, json).await,
+    }
+}
+
+async fn list(of: &Dataset, json: bool) -> Result<(), Failure> {
+    let list = of.access.client()?.sites(&of.dataset).await?;
+    if json {
+        return output::json(&list);
+    }
+    let heading = ["SITE", "STATE", "ONLINE", "BEHIND", "CURSOR", "REASON"];
+    output::table(&heading, list.sites.iter().map(row), "no sites")
+}
+
+fn row(site: &SiteStatus) -> Vec<String> {
+    let told = |value: Option<&Value>| match value {
+        Some(Value::Bool(true)) => "yes".to_owned(),
+        Some(Value::Bool(false)) => "no".to_owned(),
+        Some(Value::Null) | None => "-".to_owned(),
+        Some(value) => value.to_string(),
+    };
+    vec![
+        site.site.clone(),
+        site.state.clone(),
+        told(site.more.get("online")),
+        told(site.more.get("behind_entries")),
+        site.cursor.map_or_else(|| "-".to_owned(), |cursor| cursor.to_string()),
+        site.reason.clone().unwrap_or_else(|| "-".to_owned()),
+    ]
+}
+
+/// Change of a site by an operator.
+#[derive(Debug, Clone, Copy)]
+enum Change {
+    Pause,
+    Resume,
+    Remove,
+}
+
+async fn act(named: &Named, change: Change, json: bool) -> Result<(), Failure> {
+    let Named { id, of: Dataset { dataset, access } } = named;
+    let client = access.client()?;
+    let word = match change {
+        Change::Pause => {
+            client.pause_site(dataset, id, true).await?;
+            "paused"
+        }
+        Change::Resume => {
+            client.pause_site(dataset, id, false).await?;
+            "resumed"
+        }
+        Change::Remove => {
+            client.remove_site(dataset, id).await?;
+            "removed"
+        }
+    };
+    match json {
+        true => output::json(&json!({"site": id, "done": word})),
+        false => output::line(&format!("site {id}: {word}")),
+    }
+}

@@ -1,0 +1,91 @@
+//! Targets of a site's agent: the store, and names in it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use instep_sites::{Identity, JournalTarget, SqliteStore, Store, Targets};
+
+use crate::failure::Failure;
+
+/// Store that a site applies to.
+#[derive(Debug, Clone)]
+pub(super) enum Target {
+    /// A file of SQLite.
+    Sqlite(PathBuf),
+}
+
+/// Name of a table, and its name in the store.
+#[derive(Debug, Clone)]
+pub(super) struct TableTarget(String, String);
+
+/// Name of a journal, and its way into the store.
+#[derive(Debug, Clone)]
+pub(super) struct JournalWay(String, JournalTarget);
+
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some(("sqlite", path)) if !path.is_empty() => Ok(Self::Sqlite(path.into())),
+            _ => Err("it must be sqlite:PATH".into()),
+        }
+    }
+}
+
+impl FromStr for TableTarget {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some((table, target)) if !table.is_empty() => Ok(Self(table.into(), target.into())),
+            _ => Err("it must be TABLE=TARGET".into()),
+        }
+    }
+}
+
+impl FromStr for JournalWay {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some((journal, "table")) => Ok(Self(journal.into(), JournalTarget::Table)),
+            Some((journal, "sql")) => Ok(Self(journal.into(), JournalTarget::Sql)),
+            _ => Err("it must be JOURNAL=sql or JOURNAL=table".into()),
+        }
+    }
+}
+
+impl Target {
+    /// The store, of a site.
+    pub(super) fn store(self, identity: &Identity, targets: Targets) -> Box<dyn Store> {
+        match self {
+            Self::Sqlite(path) => Box::new(SqliteStore::new(&path, identity.clone(), targets)),
+        }
+    }
+}
+
+/// Names in the store.
+pub(super) fn targets(
+    tables: Vec<TableTarget>,
+    journals: Vec<JournalWay>,
+) -> Result<Targets, Failure> {
+    let tables = once("--table", tables.into_iter().map(|TableTarget(table, to)| (table, to)))?;
+    let journals = journals.into_iter().map(|JournalWay(journal, way)| (journal, way));
+    let journals = once("--journal", journals)?;
+    Targets::new(tables, journals).map_err(|error| Failure::Usage(format!("--table: {error}")))
+}
+
+fn once<T>(
+    flag: &str,
+    pairs: impl Iterator<Item = (String, T)>,
+) -> Result<BTreeMap<String, T>, Failure> {
+    let mut map = BTreeMap::new();
+    for (name, target) in pairs {
+        if map.insert(name.clone(), target).is_some() {
+            return Err(Failure::Usage(format!("{flag}: {name} is there twice")));
+        }
+    }
+    Ok(map)
+}

@@ -1,0 +1,118 @@
+//! Registration: the start that the position of the store allows.
+
+use instep_client::{Error as ClientError, NewSite, Registered, SiteStart};
+use instep_model::position::Position;
+
+use super::{Agent, AgentError, Notice, Origin};
+use crate::store::StorePosition;
+
+/// Way on from a registration.
+#[derive(Debug)]
+pub(super) enum Way {
+    /// The log, from a position on.
+    Follow {
+        /// Generation of the registration.
+        generation: u64,
+        /// The server's cursor of the site.
+        cursor: Position,
+    },
+    /// A dump first.
+    Restore {
+        /// Generation of the registration.
+        generation: u64,
+        /// Id of the dump.
+        dump: String,
+        /// Its source.
+        source: String,
+    },
+    /// Another try a little later, for this reason.
+    Wait(String),
+}
+
+/// Code of a refusal that only a dump heals.
+const DUMP_REQUIRED: &str = "dump_required";
+/// Code of a refusal of a dump: its source is not there, or has nothing to give yet.
+const BAD_SOURCE: &str = "bad_source";
+
+impl Agent {
+    /// Registers the site, whose store is at `position`.
+    pub(super) async fn register(&mut self, position: StorePosition) -> Result<Way, AgentError> {
+        let start = match position {
+            StorePosition::At(position) => SiteStart::Resume { position: Some(position) },
+            StorePosition::Unkept => SiteStart::Resume { position: None },
+            StorePosition::None => self.origin(),
+            StorePosition::Restoring => {
+                let reason = "a restore did not come to its end";
+                return self.register_for_dump(reason).await;
+            }
+        };
+        let refusal = match self.register_with(start.clone()).await {
+            Ok(registered) => return self.way(start, registered),
+            Err(ClientError::Refused(problem)) if problem.code == DUMP_REQUIRED => problem,
+            Err(error) => return Err(error.into()),
+        };
+        // A store without a position cannot tell a new site from one that has lost its history.
+        if position == StorePosition::Unkept && !self.is_known().await? {
+            let origin = self.origin();
+            let registered = self.register_with(origin.clone()).await?;
+            return self.way(origin, registered);
+        }
+        self.register_for_dump(&refusal.detail).await
+    }
+
+    async fn register_for_dump(&mut self, reason: &str) -> Result<Way, AgentError> {
+        let Some(source) = self.settings.dump_from.clone() else {
+            return Err(AgentError::DumpRequired(reason.to_owned()));
+        };
+        (self.notify)(&Notice::DumpRequired { reason: reason.to_owned() });
+        let start = SiteStart::Dump { source };
+        match self.register_with(start.clone()).await {
+            Ok(registered) => self.way(start, registered),
+            // It was a site that could be one when this one began; it may be again.
+            Err(ClientError::Refused(problem)) if problem.code == BAD_SOURCE => {
+                Ok(Way::Wait(problem.to_string()))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn register_with(&self, start: SiteStart) -> Result<Registered, ClientError> {
+        let settings = &self.settings;
+        let (tables, journals) = (settings.tables.clone(), settings.journals.clone());
+        let new = NewSite { start, tables, journals };
+        let identity = &settings.identity;
+        self.client.register_site(&identity.dataset, &identity.site, &new).await
+    }
+
+    fn origin(&self) -> SiteStart {
+        match &self.settings.origin {
+            Origin::Head => SiteStart::Head,
+            Origin::Beginning => SiteStart::Beginning,
+            Origin::Dump(source) => SiteStart::Dump { source: source.clone() },
+        }
+    }
+
+    async fn is_known(&self) -> Result<bool, ClientError> {
+        let identity = &self.settings.identity;
+        let list = self.client.sites(&identity.dataset).await?;
+        Ok(list.sites.iter().any(|status| status.site == identity.site))
+    }
+
+    fn way(&self, start: SiteStart, registered: Registered) -> Result<Way, AgentError> {
+        let Registered { generation, cursor, dump, .. } = registered;
+        let missing = |what: &str| ClientError::Unexpected {
+            address: self.client.base_url().to_owned(),
+            reason: format!("the registration has no {what}"),
+        };
+        if let SiteStart::Dump { source } = start {
+            let dump = dump.ok_or_else(|| missing("dump"))?;
+            return Ok(Way::Restore { generation, dump, source });
+        }
+        let cursor = match (&start, cursor) {
+            (_, Some(cursor)) => cursor,
+            (SiteStart::Resume { position: Some(position) }, None) => *position,
+            (_, None) => return Err(missing("cursor").into()),
+        };
+        Ok(Way::Follow { generation, cursor })
+    }
+}

@@ -1,0 +1,56 @@
+//! Restores: a dump arrives in chunks, and goes into the store as it comes.
+
+mod download;
+mod tables;
+
+use instep_model::position::Position;
+use tokio::sync::mpsc;
+
+use self::download::{Download, Fetch};
+use super::{Agent, AgentError, Notice, Stop, Turn};
+use crate::limits::CHUNKS_WAITING;
+use crate::store::StoreError;
+
+/// The source whose dumps are of the server's own tables.
+const SERVER: &str = "server";
+
+impl Agent {
+    /// Restores a dump into the store.
+    pub(super) async fn restore(
+        &mut self,
+        generation: u64,
+        dump: &str,
+        source: &str,
+        stop: &mut Stop,
+    ) -> Result<Turn, AgentError> {
+        let identity = self.settings.identity.clone();
+        let (pieces, arriving) = mpsc::channel(CHUNKS_WAITING);
+        let of = (identity, generation, dump.to_owned());
+        let fetch = Fetch::new(self.client.clone(), of, pieces);
+        let fetching = tokio::spawn(fetch.run(std::sync::Arc::clone(&self.notify)));
+        let mut download = Download::new(arriving);
+        let is_of_server = source == SERVER;
+        let restoring = self.with_store(move |store| {
+            let position = match is_of_server {
+                true => tables::restore(store, generation, &mut download),
+                false => Err(StoreError::Passing("dumps of sites".into())),
+            };
+            position.map(|position| (position, download.bytes()))
+        });
+        let restored = tokio::select! {
+            restored = restoring => Some(restored),
+            _ = stop.wait_for(|stop| *stop) => None,
+        };
+        fetching.abort();
+        match restored {
+            // The thread that has the store ends with the process.
+            None => Ok(Turn::Stop),
+            Some(Ok((position, bytes))) => {
+                let position: Position = position;
+                (self.notify)(&Notice::Restored { position, bytes });
+                Ok(Turn::Again)
+            }
+            Some(Err(error)) => Turn::of(error),
+        }
+    }
+}

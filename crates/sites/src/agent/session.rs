@@ -1,0 +1,127 @@
+//! Session: one registration that follows the log, until it ends.
+
+use std::sync::Arc;
+
+use instep_client::{Error as ClientError, SiteChange, SiteFeed};
+use instep_model::position::Position;
+use tokio::sync::watch;
+
+use super::acks::Acks;
+use super::applier::{Applier, Ended, Progress};
+use super::queue::{Inlet, queue};
+use super::{Agent, AgentError, Notice, Stop, Turn};
+use crate::store::{Fatal, StorePosition};
+
+/// Codes of refusals behind which the site registers anew: the next registration says what is left.
+const REGISTERS_ANEW: [&str; 3] = ["position_trimmed", "evicted", "dump_required"];
+
+/// First end of a session.
+enum End {
+    Stop,
+    Applier,
+    Server(ClientError),
+}
+
+impl Agent {
+    /// Fences the store, and follows the log behind its position.
+    pub(super) async fn follow(
+        &mut self,
+        generation: u64,
+        cursor: Position,
+        stop: &mut Stop,
+    ) -> Result<Turn, AgentError> {
+        let fenced = self.with_store(move |store| store.fence(generation, Some(cursor))).await;
+        let position = match fenced {
+            Ok(StorePosition::At(position)) => position,
+            Ok(StorePosition::Unkept) => cursor,
+            Ok(StorePosition::None | StorePosition::Restoring) => return Ok(Turn::Again),
+            Err(error) => return Turn::of(error),
+        };
+        if position.incarnation != cursor.incarnation {
+            return Err(AgentError::OtherHistory);
+        }
+        (self.notify)(&Notice::Registered { generation, position });
+
+        let identity = self.settings.identity.clone();
+        let feed = self.client.site_feed(&identity.dataset, &identity.site, generation, position);
+        let (inlet, outlet) = queue();
+        let (ending, ended) = watch::channel(false);
+        let (progress, seen) = watch::channel(Progress::at(position));
+        let store = self.store.take().expect("each turn gives the store back");
+        let applier = Applier::new(store, generation, outlet, progress, ended);
+        let mut applier = tokio::task::spawn_blocking(move || applier.run());
+        let mut acks =
+            Acks::new(self.client.clone(), identity, generation, cursor, Arc::clone(&self.notify));
+        let (first, worked) = tokio::select! {
+            error = pump(feed, &inlet) => (error.map_or(End::Applier, End::Server), None),
+            error = acks.run(seen.clone()) => (End::Server(error), None),
+            worked = &mut applier => (End::Applier, Some(worked)),
+            _ = stop.wait_for(|stop| *stop) => (End::Stop, None),
+        };
+        // What waits is told again; what is at work comes to its end.
+        drop(inlet);
+        ending.send_replace(true);
+        let worked = match worked {
+            Some(worked) => worked,
+            None => applier.await,
+        };
+        let (store, ended) = worked.expect("a store does not panic");
+        self.store = Some(store);
+        let last = acks.last(&seen).await;
+        self.end(first, ended, last, generation).await
+    }
+
+    async fn end(
+        &mut self,
+        first: End,
+        ended: Ended,
+        last: Position,
+        generation: u64,
+    ) -> Result<Turn, AgentError> {
+        match (first, ended) {
+            (_, Ended::Failed(fatal)) => {
+                if let Fatal::NeedsDump(reason) = &fatal {
+                    let identity = &self.settings.identity;
+                    let (dataset, site) = (&identity.dataset, &identity.site);
+                    let reported =
+                        self.client.report_site_failure(dataset, site, generation, (reason, true));
+                    if let Err(error) = reported.await {
+                        tracing::warn!(%error, "the failure could not be reported");
+                    }
+                }
+                Err(fatal.into())
+            }
+            (_, Ended::OtherHistory) => Err(AgentError::OtherHistory),
+            (End::Stop, _) => {
+                (self.notify)(&Notice::Stopped { position: last });
+                Ok(Turn::Stop)
+            }
+            (End::Server(ClientError::Refused(problem)), _)
+                if REGISTERS_ANEW.contains(&&*problem.code) =>
+            {
+                Ok(Turn::Later(problem.to_string()))
+            }
+            (End::Server(error), _) if error.is_transient() => Ok(Turn::Later(error.to_string())),
+            (End::Server(error), _) => Err(error.into()),
+            (End::Applier, Ended::Moved | Ended::Over) => Ok(Turn::Again),
+        }
+    }
+}
+
+/// Moves the feed into the queue. Returns the error that ended it; none if the store has ended.
+async fn pump(mut feed: SiteFeed, inlet: &Inlet) -> Option<ClientError> {
+    loop {
+        let is_taken = match feed.next().await {
+            Ok(SiteChange::Commit(commit)) => inlet.commit(commit).await,
+            Ok(SiteChange::Bookmark(position)) => inlet.bookmark(position).await,
+            Ok(SiteChange::DumpAsked(dump)) => {
+                tracing::warn!(dump, "asked for a dump");
+                true
+            }
+            Err(error) => return Some(error),
+        };
+        if !is_taken {
+            return None;
+        }
+    }
+}
