@@ -56,9 +56,6 @@ pub enum AgentError {
     /// The store cannot be applied to.
     #[error(transparent)]
     Store(#[from] Fatal),
-    /// The store is of another history of the dataset than the server's log.
-    #[error("the store has another history of the dataset than the server")]
-    OtherHistory,
     /// The site needs a dump, and was given no source of one.
     #[error("a dump is required ({0}), and no source of one was given")]
     DumpRequired(String),

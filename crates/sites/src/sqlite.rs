@@ -15,12 +15,13 @@ use instep_model::position::Position;
 use rusqlite::{Connection, TransactionBehavior};
 
 use self::failure::failure;
+use self::position::Row;
 use self::schema::Schema;
 use crate::batch::Batch;
 use crate::fold;
 use crate::limits::LOCK_WAIT;
 use crate::ordinals::Ordinals;
-use crate::store::{Applied, DumpHead, DumpRow, Fatal, Identity, Store, StoreError, StorePosition};
+use crate::store::{Applied, DumpHead, DumpRow, Identity, Store, StoreError, StorePosition};
 use crate::targets::{JournalTarget, Targets};
 
 /// A SQLite database of a site.
@@ -75,7 +76,7 @@ impl Store for SqliteStore {
         let mut connection = self.connect().map_err(told)?;
         position::make(&connection).map_err(told)?;
         let is_guarded = journals::guard(&mut connection).map_err(told)?;
-        let (position, _) = position::read(&connection, &self.identity)?;
+        let position = position::read(&connection, &self.identity)?.position;
         let ordinals = position::ordinals(&connection).map_err(told)?;
         self.open = Some(Open {
             connection,
@@ -97,18 +98,17 @@ impl Store for SqliteStore {
         let told = |error| failure("the row of the site", &error);
         let write = TransactionBehavior::Immediate;
         let transaction = open.connection.transaction_with_behavior(write).map_err(told)?;
-        let (mut position, known) = position::read(&transaction, &identity)?;
-        if known > generation {
-            return Err(Fatal::Fenced { generation: known }.into());
+        let mut row = position::read(&transaction, &identity)?;
+        row.admit(generation, begin)?;
+        if let (StorePosition::None, Some(begin)) = (row.position, begin) {
+            (row.position, row.stored) = (StorePosition::At(begin), Some(begin));
         }
-        if let (StorePosition::None, Some(begin)) = (position, begin) {
-            position = StorePosition::At(begin);
-        }
-        position::write(&transaction, &identity, generation, position).map_err(told)?;
+        row.generation = generation;
+        position::write(&transaction, &identity, &row).map_err(told)?;
         transaction.commit().map_err(told)?;
-        open.position = position.kept();
+        open.position = row.position.kept();
         self.generation = generation;
-        Ok(position)
+        Ok(row.position)
     }
 
     fn apply(&mut self, batch: &Batch) -> Result<Applied, StoreError> {
@@ -135,13 +135,11 @@ impl Store for SqliteStore {
         let unchecked = open.connection.pragma_update(None, "foreign_keys", false);
         unchecked.map_err(|error| failure("the restore", &error))?;
         open.in_transaction("the restore", |open| {
-            let (_, known) = position::read(&open.connection, &identity)?;
-            if known > generation {
-                return Err(Fatal::Fenced { generation: known }.into());
-            }
-            let restoring = StorePosition::Restoring;
             let told = |error| failure("the restore", &error);
-            position::write(&open.connection, &identity, generation, restoring).map_err(told)?;
+            let row = position::read(&open.connection, &identity)?;
+            row.admit(generation, Some(head.position))?;
+            let row = Row { position: StorePosition::Restoring, generation, ..row };
+            position::write(&open.connection, &identity, &row).map_err(told)?;
             position::forget_ordinals(&open.connection).map_err(told)?;
             let last = head.journals.iter().map(|(name, last)| (name.as_str(), *last)).collect();
             position::write_ordinals(&open.connection, &last).map_err(told)?;
@@ -174,7 +172,8 @@ impl Store for SqliteStore {
         open.in_transaction("the restore", |open| {
             position::check_foreign_keys(&open.connection)?;
             let at = StorePosition::At(position);
-            position::write(&open.connection, &identity, generation, at).map_err(told)
+            let row = Row { position: at, stored: Some(position), generation };
+            position::write(&open.connection, &identity, &row).map_err(told)
         })?;
         open.connection.pragma_update(None, "foreign_keys", true).map_err(told)?;
         open.position = Some(position);

@@ -81,6 +81,10 @@ pub enum Fatal {
         /// Generation of the row.
         generation: u64,
     },
+    /// The store has another history of the dataset than the server. Nothing of it is replaced:
+    /// an operator decides which of them counts.
+    #[error("the database has another history of the dataset than the server")]
+    OtherHistory,
     /// The position that is stored is none.
     #[error("the row of the site holds {0:?}, which is no position")]
     Unreadable(String),
@@ -93,8 +97,10 @@ pub enum Fatal {
 }
 
 /// Head of a dump of tables.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct DumpHead {
+    /// Position that the rows are the state at.
+    pub position: Position,
     /// Its tables.
     pub tables: Vec<String>,
     /// Last ordinals of the journals at its position.
@@ -127,7 +133,8 @@ pub trait Store: Send {
     /// applies is refused from here on. Begins at `position` where there is none.
     ///
     /// # Errors
-    /// [`Fatal::Fenced`] when the store knows a newer registration.
+    /// [`Fatal::Fenced`] when the store knows a newer registration; [`Fatal::OtherHistory`] when
+    /// `position` is of another history.
     fn fence(
         &mut self,
         generation: u64,
@@ -145,7 +152,7 @@ pub trait Store: Send {
     /// [`Store::end_tables`] the store is [`StorePosition::Restoring`].
     ///
     /// # Errors
-    /// [`StoreError`] by kind.
+    /// [`StoreError`] by kind; as [`Store::fence`].
     fn begin_tables(&mut self, generation: u64, head: &DumpHead) -> Result<(), StoreError>;
 
     /// Rows of such a dump.

@@ -38,6 +38,7 @@ mod running;
 mod serving;
 mod shims;
 mod shoppers;
+mod site_protocol;
 mod sites;
 mod stuck;
 mod supervised;

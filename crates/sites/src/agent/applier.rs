@@ -50,8 +50,6 @@ pub(super) enum Ended {
     Over,
     /// The position of the store is not where the agent has left it.
     Moved,
-    /// The feed has another history than the store.
-    OtherHistory,
     /// The store cannot go on.
     Failed(Fatal),
 }
@@ -137,7 +135,7 @@ impl Applier {
                 Item::Bookmark(position) => (*position, 0),
             };
             let place = position.place_in(batch.through.incarnation);
-            if place.ok_or(Ended::OtherHistory)? <= batch.through.place {
+            if place.ok_or(Ended::Failed(Fatal::OtherHistory))? <= batch.through.place {
                 continue;
             }
             if !batch.commits.is_empty() && bytes + size > BATCH_BYTES {

@@ -37,9 +37,6 @@ impl Agent {
             Ok(StorePosition::None | StorePosition::Restoring) => return Ok(Turn::Again),
             Err(error) => return Turn::of(error),
         };
-        if position.incarnation != cursor.incarnation {
-            return Err(AgentError::OtherHistory);
-        }
         (self.notify)(&Notice::Registered { generation, position });
 
         let identity = self.settings.identity.clone();
@@ -91,7 +88,6 @@ impl Agent {
                 }
                 Err(fatal.into())
             }
-            (_, Ended::OtherHistory) => Err(AgentError::OtherHistory),
             (End::Stop, _) => {
                 (self.notify)(&Notice::Stopped { position: last });
                 Ok(Turn::Stop)

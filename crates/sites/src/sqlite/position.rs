@@ -13,6 +13,7 @@ const TABLES: &str = "
         id INTEGER PRIMARY KEY CHECK (id = 1),
         dataset TEXT NOT NULL,
         site TEXT NOT NULL,
+        state TEXT NOT NULL,
         position TEXT,
         generation INTEGER NOT NULL
     );
@@ -22,55 +23,88 @@ const TABLES: &str = "
     ) WITHOUT ROWID;
 ";
 
+/// State of a row: everything up to its position is applied.
+const APPLIED: &str = "applied";
+/// State of a row: a restore began, and has not come to its end.
+const RESTORING: &str = "restoring";
+
 /// Makes the tables of the agent.
 pub(super) fn make(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(TABLES)
 }
 
-/// Reads the position and the generation, of a row that is this site's.
-pub(super) fn read(
-    connection: &Connection,
-    identity: &Identity,
-) -> Result<(StorePosition, u64), StoreError> {
-    type Row = (String, String, Option<String>, i64);
-    let row: Option<Row> = connection
-        .query_row("SELECT dataset, site, position, generation FROM instep_site", [], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
-        })
+/// The row, of this site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Row {
+    /// Position of the store.
+    pub(super) position: StorePosition,
+    /// Position that is stored, also while a restore replaces the content.
+    pub(super) stored: Option<Position>,
+    /// Generation that has fenced the store.
+    pub(super) generation: u64,
+}
+
+impl Row {
+    /// Checks that a registration may take the store over: generations of one history are
+    /// compared, and of two nothing is (law 4).
+    pub(super) fn admit(&self, generation: u64, position: Option<Position>) -> Result<(), Fatal> {
+        match (self.stored, position) {
+            (Some(stored), Some(told)) if stored.incarnation != told.incarnation => {
+                Err(Fatal::OtherHistory)
+            }
+            _ if self.generation > generation => Err(Fatal::Fenced { generation: self.generation }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Reads the row, and checks that it is this site's.
+pub(super) fn read(connection: &Connection, identity: &Identity) -> Result<Row, StoreError> {
+    type Columns = (String, String, String, Option<String>, i64);
+    let query = "SELECT dataset, site, state, position, generation FROM instep_site";
+    let columns = |row: &rusqlite::Row<'_>| {
+        Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+    };
+    let row: Option<Columns> = connection
+        .query_row(query, [], columns)
         .optional()
         .map_err(|error| failure("the row of the site", &error))?;
-    let Some((dataset, site, position, generation)) = row else {
-        return Ok((StorePosition::None, 0));
+    let Some((dataset, site, state, position, generation)) = row else {
+        return Ok(Row { position: StorePosition::None, stored: None, generation: 0 });
     };
     if (&dataset, &site) != (&identity.dataset, &identity.site) {
         return Err(Fatal::OtherSite { dataset, site }.into());
     }
-    let position = match position {
-        None => StorePosition::Restoring,
-        Some(text) => StorePosition::At(text.parse().map_err(|_| Fatal::Unreadable(text.clone()))?),
+    let stored = match position {
+        Some(text) => Some(text.parse().map_err(|_| Fatal::Unreadable(text.clone()))?),
+        None => None,
     };
-    Ok((position, u64::try_from(generation).unwrap_or_default()))
+    let position = match (state.as_str(), stored) {
+        (APPLIED, Some(position)) => StorePosition::At(position),
+        _ => StorePosition::Restoring,
+    };
+    Ok(Row { position, stored, generation: u64::try_from(generation).unwrap_or_default() })
 }
 
 /// Writes the row, whatever it was.
 pub(super) fn write(
     connection: &Connection,
     identity: &Identity,
-    generation: u64,
-    position: StorePosition,
+    row: &Row,
 ) -> rusqlite::Result<()> {
-    let position = match position {
-        StorePosition::At(position) => Some(position.to_string()),
-        StorePosition::Restoring => None,
+    let state = match row.position {
+        StorePosition::At(_) => APPLIED,
+        StorePosition::Restoring => RESTORING,
         // There is no row before the first position.
         StorePosition::None | StorePosition::Unkept => return Ok(()),
     };
+    let stored = row.stored.map(|position| position.to_string());
     let Identity { dataset, site } = identity;
-    let generation = i64::try_from(generation).unwrap_or(i64::MAX);
+    let generation = i64::try_from(row.generation).unwrap_or(i64::MAX);
     connection.execute(
-        "INSERT OR REPLACE INTO instep_site (id, dataset, site, position, generation)
-         VALUES (1, ?, ?, ?, ?)",
-        params![dataset, site, position, generation],
+        "INSERT OR REPLACE INTO instep_site (id, dataset, site, state, position, generation)
+         VALUES (1, ?, ?, ?, ?, ?)",
+        params![dataset, site, state, stored, generation],
     )?;
     Ok(())
 }
@@ -86,7 +120,8 @@ pub(super) fn advance(
     let generation = i64::try_from(generation).unwrap_or(i64::MAX);
     let mut update = connection
         .prepare_cached(
-            "UPDATE instep_site SET position = ? WHERE id = 1 AND generation = ? AND position = ?",
+            "UPDATE instep_site SET position = ?
+             WHERE id = 1 AND state = 'applied' AND generation = ? AND position = ?",
         )
         .map_err(told)?;
     let expected = expected.map(|position| position.to_string());

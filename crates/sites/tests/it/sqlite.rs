@@ -300,6 +300,7 @@ fn i12_a_dump_replaces_and_one_that_is_cut_is_recognised() {
         text.lines().map(row).collect::<Vec<_>>()
     };
     let head = DumpHead {
+        position: at(9),
         tables: ["a_children", "items", "parents"].map(str::to_owned).into(),
         journals: BTreeMap::from([("trail".to_owned(), 4)]),
     };
@@ -324,6 +325,23 @@ fn i12_a_dump_replaces_and_one_that_is_cut_is_recognised() {
 }
 
 #[test]
+fn law_4_a_dump_or_registration_of_another_history_replaces_nothing_by_itself() {
+    let database = Database::new();
+    let mut store = database.store();
+    store.apply(&batch(2, &[&[put("items", "a", json!({}))]])).unwrap();
+    let (tables, journals) = (vec!["items".to_owned()], BTreeMap::new());
+    let other = DumpHead { position: position(8, 1), tables, journals };
+
+    let restored = store.begin_tables(9, &other).unwrap_err();
+    let fenced = store.fence(9, Some(position(8, 1))).unwrap_err();
+
+    assert!(matches!(restored, StoreError::Fatal(Fatal::OtherHistory)), "{restored:?}");
+    assert!(matches!(fenced, StoreError::Fatal(Fatal::OtherHistory)), "{fenced:?}");
+    assert_eq!(database.text("SELECT key FROM items"), "a");
+    assert_eq!(database.closed().open().unwrap(), StorePosition::At(at(2)));
+}
+
+#[test]
 fn a_row_that_is_no_position_is_not_applied_over() {
     let database = Database::new();
     database.store();
@@ -332,5 +350,4 @@ fn a_row_that_is_no_position_is_not_applied_over() {
     let refused = database.closed().open().unwrap_err();
 
     assert!(matches!(refused, StoreError::Fatal(Fatal::Unreadable(_))), "{refused:?}");
-    let _ = position(1, 1);
 }

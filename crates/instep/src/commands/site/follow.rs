@@ -133,10 +133,10 @@ impl From<AgentError> for Failure {
         };
         match error {
             AgentError::Server(error) => error.into(),
-            AgentError::OtherHistory => refused("other_history"),
             AgentError::DumpRequired(_) => refused("dump_required"),
             AgentError::Store(fatal) => match fatal {
                 Fatal::OtherSite { .. } => Self::Usage(format!("--apply: {words}")),
+                Fatal::OtherHistory => refused("other_history"),
                 Fatal::Fenced { .. } => refused("fenced"),
                 Fatal::NeedsDump(_) => refused("dump_required"),
                 Fatal::Unreadable(_) | Fatal::Unusable(_) => Self::Storage(words),

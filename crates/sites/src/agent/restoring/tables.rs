@@ -1,5 +1,7 @@
 //! Dumps of tables: NDJSON of the server, a row a line, at one exact position.
 
+use std::collections::BTreeMap;
+
 use instep_model::position::Position;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -51,8 +53,8 @@ pub(super) fn restore(
     else {
         return Err(unreadable("it does not begin with its position, tables and journals"));
     };
-    let mut head = DumpHead::default();
-    head.tables.extend(tables.into_iter().map(|head| head.table));
+    let tables = tables.into_iter().map(|head| head.table).collect();
+    let mut head = DumpHead { position, tables, journals: BTreeMap::new() };
     for JournalHead { journal, last } in journals {
         let last = last.parse().map_err(|_| unreadable("a journal has no ordinal"))?;
         head.journals.insert(journal, last);
