@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
 use instep_model::disk::{Access, Disk, DiskFile, Shortage};
-use instep_model::log::{Bounds, LogReader, ReadError, StoredEntry};
+use instep_model::log::{Bounds, LogReader, Piece, ReadError, StoredEntry};
 use instep_model::position::{Incarnation, Revision};
 
 use crate::format::{ALIGNMENT, FRAME_HEADER_BYTES, Found, Frame, frame_bytes};
@@ -280,6 +280,12 @@ impl LogReader for Shared {
             let floor = self.state().floor;
             if from < floor { ReadError::Trimmed { floor } } else { error }
         })
+    }
+
+    fn pieces(&self) -> Vec<Piece> {
+        let state = self.state();
+        let pieces = state.segments.iter();
+        pieces.map(|(first, segment)| Piece { first: *first, bytes: segment.end }).collect()
     }
 }
 

@@ -144,4 +144,17 @@ pub trait LogReader: Send + Sync {
     /// # Errors
     /// See [`ReadError`]; everything or an error, never a part (I28).
     fn read(&self, from: Revision, max_bytes: usize) -> Result<Vec<StoredEntry>, ReadError>;
+
+    /// Pieces of the readable entries, in order: what the log gives up together, in bytes about.
+    /// The first one may begin below the floor.
+    fn pieces(&self) -> Vec<Piece>;
+}
+
+/// Piece of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Piece {
+    /// Its first entry.
+    pub first: Revision,
+    /// Bytes of its entries.
+    pub bytes: u64,
 }

@@ -13,6 +13,7 @@ use std::io;
 
 use uuid::Uuid;
 
+use crate::commit::Entry;
 use crate::definition::Start;
 use crate::disk::Shortage;
 use crate::feed::Feed;
@@ -242,6 +243,23 @@ pub struct Replaying<'a> {
 }
 
 impl Recovery {
+    /// Counts the history that the snapshot covers, by pieces of the log: it is kept, and it ages,
+    /// over any number of starts.
+    fn count_history(&mut self, log: &dyn LogReader) {
+        let State { applied, time_ms, .. } = self.mirror.state();
+        let pieces = log.pieces();
+        for (piece, next) in pieces.iter().zip(pieces.iter().skip(1)) {
+            if next.first > applied.revision {
+                break;
+            }
+            // A piece is no newer than the entry behind it. One whose age cannot be read is young.
+            let behind = log.read(next.first, 1).ok();
+            let behind = behind.and_then(|read| Entry::decode(&read.first()?.bytes).ok());
+            let time_ms = behind.map_or(*time_ms, |entry| entry.time_ms);
+            self.retention.appended(piece.first, piece.bytes, time_ms);
+        }
+    }
+
     /// Recovery of a dataset whose snapshot `mirror` stands at.
     #[must_use]
     pub fn new(mirror: Mirror, dataset: Name, views: Vec<View>, retention: Retention) -> Self {
@@ -266,6 +284,7 @@ impl Recovery {
         mut with: Replaying<'_>,
     ) -> Result<(), RecoveryError> {
         let head = log.bounds().head;
+        self.count_history(log);
         let mut next = self.mirror.state().applied.revision.next();
         while next <= head {
             make_room();

@@ -11,7 +11,7 @@ use instep_embedded::snapshot::SnapshotStore;
 use instep_model::disk::simulated::SimulatedDisk;
 use instep_model::ids::DedupWindow;
 use instep_model::limits;
-use instep_model::log::{Bounds, Log, LogReader, ReadError, StoredEntry};
+use instep_model::log::{Bounds, Log, LogReader, Piece, ReadError, StoredEntry};
 use instep_model::mirror::Mirror;
 use instep_model::position::Revision;
 use instep_model::recovery::{Recovery, Replaying, newest_snapshot};
@@ -125,6 +125,10 @@ impl LogReader for WithoutNewest {
         let head = self.bounds().head;
         let entries = self.0.read(from, max_bytes)?.into_iter();
         Ok(entries.filter(|entry| entry.revision <= head).collect())
+    }
+
+    fn pieces(&self) -> Vec<Piece> {
+        self.0.pieces()
     }
 }
 

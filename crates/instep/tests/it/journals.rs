@@ -56,3 +56,32 @@ fn a_journal_says_which_of_its_records_are_kept_and_a_reader_of_those_gone_is_to
     let oldest = changes.split("\"ordinal\":\"").nth(1).unwrap();
     assert!(oldest[..20].parse::<u64>().unwrap() >= number("first_kept"), "{oldest:.60}");
 }
+
+#[test]
+fn history_that_was_there_before_a_start_is_bounded_like_that_behind_it() {
+    let directory = tempfile::tempdir().unwrap();
+    // Each run writes less than is kept, and a snapshot of it.
+    let config = CONFIG.replace("keep_bytes = 65536", "keep_bytes = 3000000");
+    let mut server = Server::serve_with(directory.path(), &config);
+    server.wait_until_ready();
+    server.json(&["commit", "d", r#"{"op": "create_journal", "journal": "trail"}"#]);
+    let record = json!({"op": "append", "journal": "trail", "text": "x".repeat(200_000)});
+    let large = json!({"ops": [record]}).to_string();
+    for _ in 0..8 {
+        for _ in 0..10 {
+            assert_eq!(server.post("/v1/datasets/d/commits", "", &large).0, 200);
+        }
+        assert_eq!(server.signal("-TERM"), Some(0));
+        server.start_again();
+        server.wait_until_ready();
+    }
+
+    let begun = Instant::now();
+    let kept = || server.json(&["dataset", "show", "d"])["journals"]["trail"]["kept"].clone();
+    // 80 records of 200 kB were written, of which 15 are what is kept.
+    while kept().as_u64().unwrap() > 30 {
+        assert_eq!(server.post("/v1/datasets/d/commits", "", &large).0, 200);
+        assert!(begun.elapsed() < PATIENCE, "{} are kept", kept());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}

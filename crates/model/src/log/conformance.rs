@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use super::{AppendError, Log, ReadError, StoredEntry};
+use super::{AppendError, Bounds, Log, ReadError, StoredEntry};
 use crate::position::Revision;
 
 /// Runs the whole suite; `fresh` gives an empty log, another one at each call.
@@ -10,7 +10,7 @@ use crate::position::Revision;
 /// # Panics
 /// When a sentence of the contract does not hold.
 pub fn run(mut fresh: impl FnMut() -> Box<dyn Log>) {
-    let cases: [fn(Box<dyn Log>); 10] = [
+    let cases: [fn(Box<dyn Log>); 11] = [
         an_empty_log_begins_at_one,
         an_append_takes_the_next_revision_and_is_read_back_unchanged,
         an_append_at_another_head_stores_nothing,
@@ -18,6 +18,7 @@ pub fn run(mut fresh: impl FnMut() -> Box<dyn Log>) {
         an_entry_over_the_limit_stores_nothing,
         a_read_gives_at_least_one_entry_and_then_what_fits,
         i7_a_read_beyond_the_head_is_an_error,
+        its_pieces_are_all_of_it_in_order,
         a_trim_is_a_hint_that_never_touches_the_head,
         i28_readers_racing_with_appends_see_a_prefix_without_gaps,
         i28_readers_racing_with_trims_get_everything_or_too_old,
@@ -44,6 +45,22 @@ fn an_empty_log_begins_at_one(log: Box<dyn Log>) {
     assert_eq!(reader.bounds(), bounds);
     assert_eq!(reader.read(Revision(1), 1000), Ok(vec![]));
     assert_eq!(reader.read(Revision::ZERO, 1000), Err(ReadError::Trimmed { floor: Revision(1) }));
+}
+
+fn its_pieces_are_all_of_it_in_order(mut log: Box<dyn Log>) {
+    let reader = log.reader();
+    let mut appended = 0;
+    for revision in 1..=300 {
+        log.append(Revision(revision - 1), &entry(revision)).unwrap();
+        appended += entry(revision).len() as u64;
+        let pieces = reader.pieces();
+        assert!(pieces.is_sorted_by_key(|piece| piece.first));
+        assert!(pieces[0].first <= log.bounds().floor);
+        assert!(pieces.iter().map(|piece| piece.bytes).sum::<u64>() >= appended);
+    }
+    log.trim(Revision(200)).unwrap();
+    let (Bounds { floor, .. }, pieces) = (log.bounds(), reader.pieces());
+    assert!(pieces.get(1).is_none_or(|second| second.first > floor), "what is gone is not told of");
 }
 
 fn an_append_takes_the_next_revision_and_is_read_back_unchanged(mut log: Box<dyn Log>) {

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use bytes::Bytes;
 
-use super::{AppendError, Bounds, Log, LogReader, Promise, ReadError, StoredEntry};
+use super::{AppendError, Bounds, Log, LogReader, Piece, Promise, ReadError, StoredEntry};
 use crate::limits;
 use crate::position::{Incarnation, Revision};
 
@@ -129,6 +129,13 @@ impl LogReader for SharedHistory {
             read.push(StoredEntry { revision: Revision(revision), bytes: bytes.clone() });
         }
         Ok(read)
+    }
+
+    fn pieces(&self) -> Vec<Piece> {
+        let history = self.history();
+        let sizes = history.entries.iter().map(|entry| entry.len() as u64);
+        let numbered = (self.bounds_of(&history).floor.0..).map(Revision).zip(sizes);
+        numbered.map(|(first, bytes)| Piece { first, bytes }).collect()
     }
 }
 

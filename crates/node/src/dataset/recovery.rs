@@ -89,7 +89,6 @@ pub(super) fn recover(
     }
     let mirror = Mirror::new(incarnation, state);
     let (name, views) = (options.name.clone(), options.views.clone());
-    // What a snapshot covers is not read again, so history before it does not age.
     let mut recovery = Recovery::new(mirror, name, views, Retention::default());
     let mut keep = |mail: &[MailChange]| {
         handle.keep(mail);

@@ -2,10 +2,13 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use instep_embedded::real::FILE_MODE;
 use ring::digest::{Context, SHA256, digest};
+
+use crate::directory::make_private;
 
 /// Chunks of a dump. The file goes when the spool is dropped.
 #[derive(Debug)]
@@ -33,7 +36,9 @@ pub(super) struct Tally {
 impl Spool {
     /// Makes an empty one.
     pub(super) fn new(path: PathBuf) -> io::Result<Self> {
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true).mode(FILE_MODE);
+        let file = options.open(&path)?;
         Ok(Self { path, file })
     }
 
@@ -103,6 +108,6 @@ fn bytes_of(digest: ring::digest::Digest) -> [u8; 32] {
 pub(super) fn clear(directory: &Path) -> io::Result<()> {
     match fs::remove_dir_all(directory) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        Ok(()) | Err(_) => fs::create_dir_all(directory),
+        Ok(()) | Err(_) => make_private(directory),
     }
 }
