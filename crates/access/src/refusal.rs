@@ -18,7 +18,7 @@ pub enum Refusal {
     /// A connection may get a new token, but not another subject.
     #[error("the new token is of another subject; connect again with it")]
     OtherSubject,
-    /// Too much that is no good was shown from the same address.
+    /// Rate limit: too many invalid keys or tokens were shown from the same address.
     #[error("too many invalid keys or tokens; wait {retry_s} s")]
     RateLimited {
         /// Seconds until something is looked at again.

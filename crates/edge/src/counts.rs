@@ -63,9 +63,11 @@ pub struct Counts {
     pub panics: u64,
     /// WebSocket handshakes: from the request until its answer is written.
     pub handshakes: Times,
-    /// From there, or from the system's hands, until a shard serves the connection.
+    /// Hand-overs: from the handshake, or from the system's hands, until a shard serves the
+    /// connection.
     pub accepts: Times,
-    /// From when a client may have waited at a listener of this shard until the next was let in.
+    /// Waits at listeners of this shard: since when a client may have waited until the next was let
+    /// in.
     pub waits: Times,
     /// Turns of the shard: from an event until it waits for the next.
     pub turns: Times,

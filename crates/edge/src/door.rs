@@ -178,7 +178,7 @@ impl Door {
         self.0.shards().counts()
     }
 
-    /// For how long a client may have waited at such listeners until the next was let in.
+    /// Waits at such listeners: for how long a client may have waited until the next was let in.
     #[must_use]
     pub fn waits(&self) -> Times {
         self.edge().waits()

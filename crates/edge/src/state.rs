@@ -321,7 +321,7 @@ impl EdgeState {
         Acceptor::new(listener, waits)
     }
 
-    /// For how long a client may have waited at such listeners until the next was let in.
+    /// Waits at such listeners: for how long a client may have waited until the next was let in.
     pub(crate) fn waits(&self) -> Times {
         let mut all = Times::default();
         let waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);

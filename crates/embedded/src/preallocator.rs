@@ -33,7 +33,7 @@ enum Stock {
     /// The active segment is less than half full: a quiet log prepares nothing.
     #[default]
     Unasked,
-    /// Of so many bytes.
+    /// A segment of so many bytes is wanted.
     Wanted(u64),
     Preparing,
     Ready(Prepared),

@@ -30,7 +30,7 @@ pub(crate) struct State {
     pub(crate) incarnation: Incarnation,
     pub(crate) floor: Revision,
     pub(crate) head: Revision,
-    /// By first revision. The last one is appended to.
+    /// Segments by their first revision. The last one is appended to.
     pub(crate) segments: BTreeMap<Revision, Segment>,
     recent: VecDeque<Mark>,
 }

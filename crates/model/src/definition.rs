@@ -25,7 +25,7 @@ pub const FORMAT: u32 = 1;
 pub struct Definitions {
     /// The pattern of each view's topics, and the view's hash.
     views: BTreeSet<(String, u128)>,
-    /// By pattern: positions below were given under other views.
+    /// Floor of each pattern: positions below were given under other views.
     floors: BTreeMap<String, Place>,
 }
 

@@ -168,7 +168,7 @@ impl Feed {
         self.definitions = definitions;
     }
 
-    /// Up to where the feed is complete.
+    /// Position up to which the feed is complete.
     #[must_use]
     pub fn position(&self) -> Position {
         Position { incarnation: self.incarnation, place: self.place }

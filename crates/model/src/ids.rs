@@ -280,7 +280,7 @@ impl PrincipalIds {
         self.ids.iter()
     }
 
-    /// Up to here everything is forgotten.
+    /// Horizon: ids up to this one are forgotten.
     #[must_use]
     pub fn horizon(&self) -> Option<Uuid> {
         self.forgotten.first().filter(|(from, _)| from.is_nil()).map(|(_, to)| *to)

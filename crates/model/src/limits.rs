@@ -69,9 +69,9 @@ pub const CLOSING_MS: u64 = 5_000;
 pub const BRISK_TELLING_US: u64 = 25;
 /// A clock that goes back by less is as good as one that did not: deadlines stay as they are.
 pub const CLOCK_BACK_MS: u64 = 1_000;
-/// A clock that goes forward by more at once ages no history yet.
+/// Step forward of the clock beyond which history is not aged at once.
 pub const HISTORY_STEP_MS: u64 = 10 * 60 * 1000;
-/// It does when it has said so for as long.
+/// Time after which such a step is believed, and history aged by it.
 pub const HISTORY_DOUBT_MS: u64 = 60 * 60 * 1000;
 /// Retention of a commit id.
 pub const ID_MEMORY_MS: u64 = 24 * 60 * 60 * 1000;
@@ -107,7 +107,7 @@ pub const PROGRAM_KEYS: usize = 1_024;
 pub const EXPRESSION_BYTES: usize = 4 * 1024;
 /// Levels of a CEL expression's tree; a chain of operators has one for each.
 pub const EXPRESSION_DEPTH: usize = 256;
-/// With so many signs that could nest, an expression is read where it arrives; one with more, on a
+/// Signs that could nest up to which an expression is read where it arrives; one with more, on a
 /// thread with a stack of its own.
 pub const EXPRESSION_FLAT: usize = 64;
 /// Most levels of a tree that is run where it is asked for; a deeper one runs on such a thread too.
@@ -266,9 +266,9 @@ pub const EXTRA_OF_ADDRESS_PART: usize = 2;
 pub const EXTRA_MS: u64 = 2_000;
 /// Descriptors that no connection of ordinary clients is given: for files, and for operators.
 pub const KEPT_DESCRIPTORS: u64 = 256;
-/// None where a process may have less than this.
+/// Descriptors of a process below which there is no such reserve.
 pub const KEPT_DESCRIPTORS_FROM: u64 = 128;
-/// They are at most one in so many.
+/// Largest reserve, as one part in so many of the descriptors of a process.
 pub const KEPT_DESCRIPTORS_PART: u64 = 8;
 /// Descriptors that a server raises its own limit to, where the system allows so many.
 pub const DESCRIPTORS_MOST: u64 = 1_048_576;
@@ -354,11 +354,11 @@ pub const WRITES_PER_TURN: usize = 1_024;
 pub const CATCH_UP_US_PER_TURN: u64 = 500;
 /// Connections that may wait to be taken in; the system may allow fewer.
 pub const LISTEN_BACKLOG: i32 = 65_535;
-/// So many are taken in for HTTP in a row, then others that want the core go first.
+/// Connections accepted for HTTP in a row before other threads that want the core go first.
 pub const ARRIVALS_IN_A_ROW: usize = 8;
-/// So many of them begin to speak on one thread in a row, then the same.
+/// Newcomers that begin to speak on one HTTP thread in a row before the same.
 pub const NEWCOMERS_IN_A_ROW: usize = 8;
-/// For how long they do, if there are any.
+/// Time for which other threads go first, if there are any.
 pub const NEWCOMERS_REST_MS: u64 = 2;
 /// TLS handshakes of one thread that serves HTTP, and of the TCP door. The next ones wait.
 pub const TLS_PLACES: usize = 64;
@@ -385,7 +385,7 @@ pub const DRAIN_MS: u64 = 15_000;
 /// Timeout of a client that was told that the server stops: to close its side, and to complete the
 /// head of a request that has begun.
 pub const DRAIN_LINGER_MS: u64 = 1_000;
-/// So many connections are sent away at once when the server stops; more of them one by one.
+/// Connections that are sent away at once when the server stops; more of them one by one.
 pub const DRAIN_AT_ONCE: usize = 100;
 /// Time over which more connections than that are sent away.
 pub const DRAIN_SPREAD_MS: u64 = 5_000;

@@ -46,7 +46,7 @@ struct Seat {
 pub(crate) struct Loan(Option<Seat>);
 
 impl Loans {
-    /// So many threads that serve.
+    /// Loans among so many threads that serve.
     #[must_use]
     pub fn new(threads: usize) -> Arc<Self> {
         let threads = std::iter::repeat_with(Thread::default).take(threads).collect();

@@ -18,7 +18,7 @@ pub enum Form {
 pub enum EventId<'a> {
     /// Position or place.
     At(&'a dyn Display),
-    /// None from here on: what the reader has is of no use.
+    /// Removal of the reader's id: what it has is of no use from here on.
     Forget,
 }
 

@@ -146,7 +146,7 @@ struct Reader {
     form: Form,
     presence: Option<Box<PresenceHandle>>,
     subscription: Subscription,
-    /// None for live topics.
+    /// Dataset behind the topic; none for live topics.
     dataset: Option<Dataset>,
     /// The reader is complete up to here.
     position: Option<Position>,

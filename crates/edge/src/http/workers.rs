@@ -171,7 +171,7 @@ async fn accept(
 struct HttpWorker {
     http: Http,
     serving: Serving,
-    /// For TLS handshakes under way.
+    /// Places for TLS handshakes under way.
     places: Semaphore,
     /// Pacing of handshakes.
     pacer: Mutex<Pacer>,

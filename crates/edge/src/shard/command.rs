@@ -47,7 +47,7 @@ pub(crate) struct Arrival {
     pub(crate) agent: Option<Arc<str>>,
     /// Duration of its handshake, if there was one.
     pub(crate) handshake: Option<Duration>,
-    /// Since when a shard could serve it.
+    /// Time since which a shard could serve it.
     pub(crate) ready: Instant,
     pub(crate) permit: Permit,
     /// Place of its connection, where there is one besides that of the socket.

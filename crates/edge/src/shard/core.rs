@@ -79,15 +79,15 @@ pub(super) struct Flags {
     pub(super) is_new: bool,
     /// The last of these bytes may be the end.
     pub(super) read_closed: bool,
-    /// In the list of those to be read.
+    /// Flag of the list of connections to be read.
     pub(super) reading: bool,
-    /// In the list of those to be written.
+    /// Flag of the list of connections to be written.
     pub(super) due: bool,
     /// The socket takes no more for now.
     pub(super) blocked: bool,
     /// Lag: some topic has news that it has not been given.
     pub(super) behind: bool,
-    /// In the list of those that catch up.
+    /// Flag of the list of connections that catch up.
     pub(super) catching: bool,
 }
 

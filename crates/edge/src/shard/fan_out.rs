@@ -31,7 +31,7 @@ pub(super) struct Broadcast {
     /// Position up to which a subscriber with all frames is complete, and the index of the frame
     /// that carries it.
     position: Option<(usize, Position)>,
-    /// By form, once it is needed.
+    /// Frames laid out for each form of stream, once it is needed.
     laid_out: [Option<LaidOut>; Form::COUNT],
     /// Members before this one have not been given it. Who joins meanwhile stands behind. When one
     /// of them leaves, the last one takes its place and is looked at twice, which gives it
@@ -43,9 +43,9 @@ pub(super) struct Broadcast {
 pub(super) enum Due {
     /// All behind so many frames.
     From(usize),
-    /// It has everything, or has left.
+    /// Nothing: the subscriber has everything, or has left.
     Nothing,
-    /// It cannot be given more now, or has to be given something older before.
+    /// Catch-up: it cannot be given more now, or has to be given older frames before.
     CatchesUp,
 }
 

@@ -20,7 +20,7 @@ pub struct Notice {
     pub key: Key,
     /// Body: the visible part of the row.
     pub body: Body,
-    /// Only in the last notice that a commit causes on the topic: complete up to here.
+    /// Position up to which the topic is complete; only in the last notice of a commit on it.
     pub position: Option<Position>,
 }
 

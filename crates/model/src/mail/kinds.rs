@@ -97,9 +97,9 @@ pub struct MailRules {
 /// Origin of an endpoint's server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// It is this.
+    /// Known by its id.
     Server(String),
-    /// It is in a row.
+    /// Field of a row.
     Row {
         /// The table.
         table: Name,

@@ -59,9 +59,9 @@ pub enum MailOperation {
     Nack {
         /// Message, and the registration that has it.
         lease: Lease,
-        /// It rests for so long.
+        /// Rest before it is given again, in milliseconds.
         delay_ms: u64,
-        /// It was tried, and failed.
+        /// True for a failed attempt, which counts.
         failed: bool,
     },
     /// A message is never done.

@@ -36,9 +36,9 @@ pub enum MailRecord {
         priority: u8,
         /// It is not delivered before this time; 0: at once.
         not_before: u64,
-        /// It expires then; 0: never.
+        /// Time of expiry; 0: never.
         expires: u64,
-        /// By which another message under the same id is told apart.
+        /// Digest by which another message under the same id is told apart.
         digest: u64,
         /// The body.
         #[serde(with = "crate::commit::record_bytes")]
@@ -87,7 +87,7 @@ pub enum MailRecord {
         seq: u64,
         /// Failures so far.
         attempts: u16,
-        /// Until then.
+        /// End of the rest.
         not_before: u64,
     },
     /// A message has rested.

@@ -44,13 +44,13 @@ pub enum Status {
 pub struct Message {
     /// Its permanent id.
     pub id: Uuid,
-    /// By which another message under the same id is told apart.
+    /// Digest by which another message under the same id is told apart.
     pub digest: u64,
     /// Time at which it was stored, in milliseconds since 1970.
     pub stored_ms: u64,
-    /// It rests until then; 0: it does not.
+    /// End of its rest; 0: it does not rest.
     pub not_before: u64,
-    /// It expires then, or ended then if it has; 0: never.
+    /// Time of its expiry, or of its end if it has ended; 0: never.
     pub expires: u64,
     /// Its endpoint.
     pub endpoint: EndpointNo,

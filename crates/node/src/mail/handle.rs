@@ -44,7 +44,7 @@ pub(crate) struct MailHandle {
     driver: Driver<Input>,
     events: Arc<Quota>,
     beginning: Arc<Quota>,
-    /// So many failures wait to be counted that no server may begin with more messages.
+    /// Flag: too many failures wait to be counted, no server may begin with more messages.
     is_behind: AtomicBool,
     machine: Mutex<Machine>,
     damaged: AtomicU64,

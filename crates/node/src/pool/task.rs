@@ -34,10 +34,10 @@ struct Inner {
 type Steps = Box<dyn FnMut() -> Step + Send>;
 
 enum Work {
-    /// It was not said yet.
+    /// Steps that were not given yet.
     Unknown,
     Steps(Steps),
-    /// It is being released what the steps held.
+    /// The steps are being released, with what they held.
     Ending,
     Ended,
 }

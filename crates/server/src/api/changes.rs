@@ -160,7 +160,7 @@ struct Feed {
     form: Form,
     endless: bool,
     position: Position,
-    /// Until the server is about to stop.
+    /// Drain signal: the stream ends when the server is about to stop.
     draining: tokio::sync::watch::Receiver<bool>,
     /// Told when what the reader may could be less than before.
     reviewing: tokio::sync::watch::Receiver<u64>,

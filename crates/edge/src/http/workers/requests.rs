@@ -29,9 +29,9 @@ use crate::rates::seconds;
 
 /// Limit of the requests on one connection.
 pub(super) enum Requests {
-    /// Not at all, but for operators of the server: there are too many connections.
+    /// No requests but those of operators of the server: there are too many connections.
     Refused(RequestRefusal),
-    /// As a count of them says.
+    /// Rate of requests, if it is limited.
     Counted(Option<RequestMeter>),
 }
 

@@ -22,7 +22,7 @@ impl Delivery {
         }
     }
 
-    /// It may be given so many more.
+    /// Begins a pull: the registration may be given `most` more messages.
     pub(super) fn pull_began(&mut self, of: RegistrationId, most: usize, now_ms: u64) {
         let Some(desk) = self.desk(of) else { return };
         if desk.window.pull(most) {
@@ -34,7 +34,7 @@ impl Delivery {
         self.hungry.insert(of.server);
     }
 
-    /// It may be given no more than the other pulls of the registration take.
+    /// Ends a pull: the registration may be given no more than its other pulls take.
     pub(super) fn pull_ended(&mut self, of: RegistrationId, unused: usize, back: &[u64]) {
         let Some(desk) = self.desk(of) else { return };
         desk.window.end_pull(unused);

@@ -17,9 +17,9 @@ pub(super) struct ServerWindow {
     pub(super) window: Window<u64, InFlight>,
     /// The endpoint whose turn was last.
     pub(super) cursor: EndpointNo,
-    /// By endpoint: the last place that was given, behind which there may be more.
+    /// Last place that was given of each endpoint; behind it there may be more.
     pub(super) given: BTreeMap<EndpointNo, Slot>,
-    /// By endpoint: messages of an earlier registration that are asked about.
+    /// Messages of an earlier registration that are asked about, counted by endpoint.
     pub(super) held: BTreeMap<EndpointNo, u32>,
 }
 
@@ -70,7 +70,7 @@ pub(super) struct Taken {
 }
 
 impl Taken {
-    /// So much was looked at that others have their turn first.
+    /// True when so much was looked at that other servers have their turn first.
     pub(super) fn is_enough(&self) -> bool {
         self.looked_at + self.turns >= limits::MAIL_LOOKED_AT_ONCE
     }

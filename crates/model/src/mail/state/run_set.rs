@@ -26,7 +26,7 @@ const JOINED: usize = FULL / 4 * 3;
 /// The set.
 #[derive(Clone)]
 pub(super) struct RunSet<T> {
-    /// By what no member of the run is less than, and all of the runs before are.
+    /// Runs by a lower bound: no member of the run is less, all members of runs before are.
     runs: OrdMap<T, Arc<[T]>>,
     len: usize,
 }

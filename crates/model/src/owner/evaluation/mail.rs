@@ -445,12 +445,12 @@ pub(super) fn size_of(record: &MailRecord) -> usize {
     }
 }
 
-/// In which a sender's ids are its own.
+/// Scope of message ids: a sender's ids in a queue are its own.
 fn scope(queue: &Name, sender: u64) -> u64 {
     digest(&[&sender.to_le_bytes(), queue.as_str().as_bytes()].concat())
 }
 
-/// By which a message is the same one that was sent before: everything that was said of it.
+/// Fingerprint by which a message is the same that was sent before: everything said of it.
 fn fingerprint(to: &str, body: &[u8], said: (u8, Option<u64>, Option<u64>)) -> u64 {
     let (priority, ttl_ms, not_before) = said;
     let mut text = Vec::with_capacity(to.len() + body.len() + 32);

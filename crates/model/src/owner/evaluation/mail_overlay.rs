@@ -39,9 +39,9 @@ pub(super) struct MailOverlay {
 
 /// The digest of a message that was sent before.
 pub(super) enum Before {
-    /// Of everything that was said of it.
+    /// Fingerprint of everything that was said of it.
     Scoped(u64),
-    /// Of its endpoint and its body.
+    /// Fingerprint of its endpoint and its body.
     Unscoped(u64),
 }
 
