@@ -322,6 +322,10 @@ def _():
         call("create_table", ["store", which], example("create_table", which))
     call("create_table", ["none", "items"], example("create_table", "public"), wanted=404)
     call("create_journal", ["store", "log"])
+    call("append_record", ["store", "log"], b"\x00\xff")
+    call("append_record", ["store", "none"], b"a", wanted=404)
+    call("append_record", ["store", "No"], b"a", wanted=400)
+    call("append_record", ["store", "log"], b"a" * 262_145, wanted=413)
     call("commit", ["store"], example("commit", "first"))
     results = call("commit", ["store"], example("commit", "conditional"))["results"]
     assert results == [None, 2], results

@@ -198,6 +198,17 @@ impl SiteOperation {
 }
 
 impl SiteState {
+    /// Every state.
+    pub const ALL: [Self; 7] = [
+        Self::Reserved,
+        Self::Dumping,
+        Self::CatchingUp,
+        Self::Live,
+        Self::Paused,
+        Self::Failed,
+        Self::Evicted,
+    ];
+
     /// True when history is held for the site.
     #[must_use]
     pub fn holds(self) -> bool {

@@ -9,6 +9,7 @@ mod events;
 mod examples;
 mod home;
 mod inspect;
+mod journals;
 mod mail;
 mod reference;
 mod rows;
@@ -34,7 +35,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use self::sites::feeds::SiteFeeds;
+pub(crate) use self::sites::feeds::SiteFeeds;
 pub(crate) use self::streaming::refuse;
 use crate::admission::{Admission, admit};
 use crate::caller::Caller;
@@ -81,12 +82,15 @@ impl Deref for Shared {
 
 /// Everything that is served before applications add theirs.
 pub(crate) fn router(shared: Shared, gate: Gate, web: Web, apps: Router) -> Router {
-    let (node, door) = (shared.node.clone(), shared.door.clone());
+    let (node, door, feeds) = (shared.node.clone(), shared.door.clone(), shared.feeds.clone());
     let admission = Arc::new(Admission { node: node.clone(), gate, door: door.clone(), web });
     let (api, document) = routes().with_state(shared).split_for_parts();
     let document = reference::serve(document);
-    let metrics =
-        Router::new().route("/metrics", get(metrics::serve)).with_state((node, door.clone()));
+    let metrics = Router::new().route("/metrics", get(metrics::serve)).with_state((
+        node,
+        door.clone(),
+        feeds,
+    ));
     let mut sockets = Router::new();
     // A client is given `/socket` or `/socket/`, and puts a slash behind either.
     for (start, end) in [("/", ""), ("//", ""), ("/", "/"), ("//", "/")] {
@@ -115,6 +119,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(datasets::list_tables))
         .routes(routes!(datasets::show_table, datasets::create_table, datasets::drop_table))
         .routes(routes!(datasets::create_journal))
+        .routes(routes!(journals::append))
         .routes(routes!(commits::commit))
         .routes(routes!(rows::page))
         .routes(routes!(rows::one))

@@ -2,11 +2,13 @@
 //! that ask for it.
 //!
 //! Nothing is added up before the page is asked for: shards and datasets count for themselves.
-//! Every name is explained in `docs/reference/metrics.md`. No label is chosen by clients.
+//! Every name is explained in `docs/reference/metrics.md`. No label is chosen by clients, but for
+//! names that administrators give: of datasets, views and sites, whose number is bounded.
 
 mod classic;
 mod page;
 mod process;
+mod sites;
 
 use std::time::Duration;
 
@@ -23,7 +25,9 @@ use prometheus_client::registry::Registry;
 
 use self::page::Page;
 use self::process::Process;
+use self::sites::SitesMeasured;
 use crate::accept;
+use crate::api::SiteFeeds;
 use crate::caller::Admin;
 use crate::problem::Problem;
 
@@ -35,7 +39,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Serves the page.
 pub(crate) async fn serve(
     _: Admin,
-    State((node, door)): State<(Node, Door)>,
+    State((node, door, feeds)): State<(Node, Door, SiteFeeds)>,
     headers: HeaderMap,
 ) -> Response {
     let form = accept::preferred(&headers, &FORMS);
@@ -43,7 +47,7 @@ pub(crate) async fn serve(
     // Locks of many topics are taken, and files of /proc are read.
     let written = blocking(move || {
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(Measured::now(&node, &door, lag)));
+        registry.register_collector(Box::new(Measured::now(&node, &door, &feeds, lag)));
         let mut page = String::new();
         text::encode(&mut page, &registry).map(|()| page)
     });
@@ -83,6 +87,7 @@ struct Measured {
     datasets: Vec<DatasetMeasured>,
     /// Datasets that are there and not open.
     unopened: Vec<String>,
+    sites: SitesMeasured,
     process: Process,
 }
 
@@ -115,7 +120,7 @@ struct MailMeasured {
 }
 
 impl Measured {
-    fn now(node: &Node, door: &Door, lag: Option<Lag>) -> Self {
+    fn now(node: &Node, door: &Door, feeds: &SiteFeeds, lag: Option<Lag>) -> Self {
         let mut counts = sum(&door.counts());
         counts.evicted += door.slow_readers();
         counts.waits.add(&door.waits());
@@ -144,6 +149,7 @@ impl Measured {
             topics,
             datasets: node.datasets().iter().map(DatasetMeasured::now).collect(),
             unopened: node.unopened().iter().map(|(name, _)| name.to_string()).collect(),
+            sites: SitesMeasured::now(node, feeds),
             process: Process::now(),
         }
     }
@@ -422,6 +428,7 @@ impl Collector for Measured {
         self.doors(&mut page)?;
         self.topics(&mut page)?;
         self.datasets(&mut page)?;
+        self.sites.write(&mut page)?;
         self.process.write(&mut page)
     }
 }

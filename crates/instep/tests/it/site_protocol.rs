@@ -409,6 +409,77 @@ fn a_paused_site_is_told_nothing_until_it_goes_on() {
 }
 
 #[test]
+fn pol_u8_a_site_that_has_all_it_was_sent_is_behind_no_entry_and_metrics_say_so() {
+    let sites = Sites::new(CONFIG);
+    let site = sites.register("node1", &json!({"start": "head"})).must();
+    let position = sites.commit(&[put("t", "a")]);
+    assert!(sites.site("node1")["behind_entries"].as_u64() > Some(0), "it has heard of nothing");
+
+    std::thread::scope(|scope| {
+        let feed = scope.spawn(|| {
+            sites.feed("node1", &site["generation"], |line| line["bookmark"].is_string())
+        });
+        let begun = Instant::now();
+        while sites.site("node1")["sent"] != position.as_str() {
+            assert!(begun.elapsed() < PATIENCE);
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let ack = json!({"generation": site["generation"], "position": position});
+        sites.post("/sites/node1/ack", &ack).must();
+        let shown = sites.site("node1");
+        assert_eq!((&shown["behind_entries"], &shown["online"]), (&json!(0), &json!(true)));
+        let (_, page) = sites.server.request("GET", "/metrics");
+        for line in [
+            "instep_sites{dataset=\"d\",state=\"live\"} 1",
+            "instep_site_behind_entries{dataset=\"d\",site=\"node1\"} 0",
+            "instep_site_online{dataset=\"d\",site=\"node1\"} 1",
+        ] {
+            assert!(page.contains(line), "{line}");
+        }
+        feed.join().unwrap();
+    });
+}
+
+#[test]
+fn pol_18_pol_23_a_body_of_any_bytes_becomes_a_record_once_and_is_told_as_it_was() {
+    let sites = Sites::new(CONFIG);
+    let site = sites.register("node1", &json!({"start": "head"})).must();
+    let append = |body: &'static [u8], id: Option<&str>| {
+        let url = format!("{}{D}/journals/j/records", sites.server.url);
+        let mut request = http().post(url).bearer_auth(&sites.key).body(body);
+        if let Some(id) = id {
+            request = request.header("idempotency-key", id);
+        }
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async { request.send().await.unwrap().json::<Value>().await.unwrap() })
+    };
+    let id = uuid::Uuid::now_v7().to_string();
+
+    let first = append(b"BEGIN; -- \xc3\xa4", Some(&id));
+    let again = append(b"BEGIN; -- \xc3\xa4", Some(&id));
+    let other = append(b"another", Some(&id));
+    let second = append(b"\x00\xff", None);
+    let third = append(b"", None);
+
+    assert_eq!((&first["ordinal"], &first["replayed"]), (&json!(number(1)), &json!(false)));
+    assert_eq!((&again["position"], &again["replayed"]), (&first["position"], &json!(true)));
+    assert_eq!(other["code"], "id_conflict");
+    assert_eq!(second["ordinal"], number(2));
+    let last = &third["position"];
+    let told = sites.feed("node1", &site["generation"], |line| line["position"] == *last);
+    let records: Vec<_> =
+        told.iter().flat_map(|line| line["records"].as_array().unwrap()).collect();
+    let append = |at, form: &str, body: &str| json!({"append": {"journal": "j", "ordinal": number(at), form: body}});
+    let expected =
+        [append(1, "text", "BEGIN; -- ä"), append(2, "base64", "AP8="), append(3, "text", "")];
+    assert_eq!(records, expected.iter().collect::<Vec<_>>());
+}
+
+fn number(ordinal: u64) -> String {
+    format!("{ordinal:020}")
+}
+
+#[test]
 fn pol_16_sites_are_what_they_were_after_the_server_is_killed() {
     let mut sites = Sites::new(CONFIG);
     let site = sites.register("node1", &json!({"start": "head"})).must();

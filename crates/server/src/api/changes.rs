@@ -208,24 +208,23 @@ impl Feed {
             self.put_bookmark(&mut out);
             return (out, !*self.draining.borrow());
         }
-        let patience = self.caller.ends_in().map_or(BOOKMARK, |end| BOOKMARK.min(end));
-        let soon = self.site.as_ref().and_then(SiteReader::patience);
-        let patience = soon.map_or(patience, |soon| patience.min(soon));
-        let mut next = if self.endless {
-            match self.wait(patience).await {
-                Some(commit) => commit.map(Some),
-                None => {
-                    self.put_passed();
-                    self.put_dumps(&mut out);
-                    if out.is_empty() {
-                        self.put_bookmark(&mut out);
+        let mut next = match self.follow.try_next().await {
+            Ok(None) if self.endless => {
+                self.reached_head();
+                match self.wait().await {
+                    Some(commit) => commit.map(Some),
+                    None => {
+                        self.put_passed();
+                        self.put_dumps(&mut out);
+                        if out.is_empty() {
+                            self.put_bookmark(&mut out);
+                        }
+                        // When the server stops, the reader comes back and goes on where it was.
+                        return (out, !*self.draining.borrow());
                     }
-                    // When the server stops, the reader comes back and goes on where it was.
-                    return (out, !*self.draining.borrow());
                 }
             }
-        } else {
-            self.follow.try_next().await
+            next => next,
         };
         loop {
             match next {
@@ -234,6 +233,7 @@ impl Feed {
                     if self.put_passed() && out.is_empty() {
                         self.put_bookmark(&mut out);
                     }
+                    self.reached_head();
                     return (out, self.endless);
                 }
                 Err(error) => {
@@ -278,6 +278,10 @@ impl Feed {
         passed.is_some()
     }
 
+    fn reached_head(&self) {
+        self.site.iter().for_each(SiteReader::reached_head);
+    }
+
     fn put_bookmark(&mut self, out: &mut Vec<u8>) {
         if let Some(site) = &mut self.site {
             site.sent(self.position);
@@ -315,9 +319,12 @@ impl Feed {
         self.put(out, "commit", Some(commit.position), &text);
     }
 
-    /// The next commit; none when `patience` passes first, the server is about to stop, or rights
-    /// have changed.
-    async fn wait(&mut self, patience: Duration) -> Option<Result<FollowedCommit, FollowError>> {
+    /// The next commit; none when there is something else to say, the server is about to stop, or
+    /// rights have changed.
+    async fn wait(&mut self) -> Option<Result<FollowedCommit, FollowError>> {
+        let patience = self.caller.ends_in().map_or(BOOKMARK, |end| BOOKMARK.min(end));
+        let soon = self.site.as_ref().and_then(SiteReader::patience);
+        let patience = soon.map_or(patience, |soon| patience.min(soon));
         let wanted = async {
             match &mut self.site {
                 // Fails only when the server has no dumps any more, at its end.

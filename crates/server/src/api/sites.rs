@@ -164,18 +164,16 @@ pub(super) async fn list(
     let (state, now) = (dataset.state(), now_ms());
     let position = dataset.position_of(&state);
     let sites = site::sites(&state).map(|(name, site)| {
-        let place = site.cursor.place_in(dataset.incarnation());
-        let feed = shared.feeds.get(dataset.name(), name);
-        let online = feed.as_ref().is_some_and(|feed| feed.generation == site.generation);
+        let lag = shared.feeds.lag(&dataset, &state, (name, &site));
         SiteReply {
             site: name.to_owned(),
             state: site.state.word(),
             reason: site.reason,
             generation: site.generation,
             cursor: site.cursor,
-            behind_entries: place.map(|at| state.applied.revision.0.saturating_sub(at.revision.0)),
-            online,
-            sent: feed.filter(|_| online).map(|feed| feed.sent),
+            behind_entries: lag.behind_entries,
+            online: lag.sent.is_some(),
+            sent: lag.sent,
             tables: site.scope.tables,
             journals: site.scope.journals,
             source: site.source,

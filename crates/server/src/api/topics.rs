@@ -304,7 +304,7 @@ fn object(field: &str, payload: &RawValue) -> Result<Payload, Problem> {
     }
 }
 
-fn key_of(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+pub(super) fn key_of(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     let text = headers.get(IDEMPOTENCY_KEY).map(|value| value.to_str());
     text.transpose().map_err(|_| bad_id("Idempotency-Key"))
 }

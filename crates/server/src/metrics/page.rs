@@ -66,9 +66,19 @@ impl<'a> Page<'a> {
         label: &str,
         values: impl IntoIterator<Item = (String, u64)>,
     ) -> Result {
+        self.gauges_by(name, help, [label], values.into_iter().map(|(of, value)| ([of], value)))
+    }
+
+    pub(super) fn gauges_by<const LABELS: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        names: [&str; LABELS],
+        values: impl IntoIterator<Item = ([String; LABELS], u64)>,
+    ) -> Result {
         let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
         for (of, value) in values {
-            let labels = [(label, of)];
+            let labels: Vec<_> = names.into_iter().zip(of).collect();
             metric.encode_family(&labels)?.encode_gauge(&value)?;
         }
         Ok(())

@@ -11,7 +11,8 @@ use instep_model::owner::Refusal;
 use instep_model::position::Position;
 use instep_model::registration::Generation;
 use instep_model::reserved;
-use instep_model::site::{self, Scope, SiteError, SiteState};
+use instep_model::site::{self, Scope, Site, SiteError, SiteState};
+use instep_model::state::State;
 use instep_node::{Dataset, FollowedCommit};
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -28,17 +29,35 @@ pub(crate) struct SiteFeeds(Arc<Mutex<BTreeMap<(Name, String), FeedStatus>>>);
 
 /// State of an open feed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct FeedStatus {
-    pub(crate) generation: Generation,
-    pub(crate) sent: Position,
+struct FeedStatus {
+    generation: Generation,
+    sent: Position,
+    /// Everything that the site follows was sent.
+    is_complete: bool,
     /// Tells feeds of one registration apart.
     id: Uuid,
 }
 
+/// Distance of a site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Lag {
+    /// The newest commit that it was sent, while it follows the log.
+    pub(crate) sent: Option<Position>,
+    /// Entries of the log behind its cursor; none when it belongs to another history.
+    pub(crate) behind_entries: Option<u64>,
+}
+
 impl SiteFeeds {
-    /// The feed of a site.
-    pub(crate) fn get(&self, dataset: &Name, site: &str) -> Option<FeedStatus> {
-        self.lock().get(&(dataset.clone(), site.to_owned())).copied()
+    /// Returns how far a site is in a state of its dataset.
+    pub(crate) fn lag(&self, dataset: &Dataset, state: &State, (name, site): (&str, &Site)) -> Lag {
+        let feed = self.lock().get(&(dataset.name().clone(), name.to_owned())).copied();
+        let feed = feed.filter(|feed| feed.generation == site.generation);
+        // Acknowledgements are entries, too: a site that has all it was sent is behind no others.
+        let has_all = feed.is_some_and(|feed| feed.is_complete && feed.sent == site.cursor);
+        let place = site.cursor.place_in(dataset.incarnation());
+        let entries = place.map(|at| state.applied.revision.0.saturating_sub(at.revision.0));
+        let behind_entries = if has_all { Some(0) } else { entries };
+        Lag { sent: feed.map(|feed| feed.sent), behind_entries }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<(Name, String), FeedStatus>> {
@@ -73,7 +92,7 @@ impl SiteReader {
     ) -> Result<(Self, Position), Problem> {
         let (scope, _, cursor) = look(dataset, name, generation)?;
         let (of, id) = ((dataset.name().clone(), name.to_owned()), Uuid::now_v7());
-        let status = FeedStatus { generation, sent: cursor, id };
+        let status = FeedStatus { generation, sent: cursor, is_complete: false, id };
         feeds.lock().insert(of.clone(), status);
         let mut wanted = dumps.changes();
         wanted.mark_changed();
@@ -138,8 +157,18 @@ impl SiteReader {
     /// Notes what was sent.
     pub(in crate::api) fn sent(&mut self, position: Position) {
         self.told = Instant::now();
+        self.note(|feed| (feed.sent, feed.is_complete) = (position, false));
+    }
+
+    /// Notes that the feed is at the head of the log.
+    pub(in crate::api) fn reached_head(&self) {
+        let is_complete = self.passed.is_none();
+        self.note(|feed| feed.is_complete = is_complete);
+    }
+
+    fn note(&self, change: impl FnOnce(&mut FeedStatus)) {
         if let Some(feed) = self.feeds.lock().get_mut(&self.of).filter(|feed| feed.id == self.id) {
-            feed.sent = position;
+            change(feed);
         }
     }
 
