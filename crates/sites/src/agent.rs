@@ -2,6 +2,7 @@
 
 mod acks;
 mod applier;
+mod giving;
 mod notice;
 mod queue;
 mod registration;
@@ -206,4 +207,9 @@ async fn pause(wait: Duration, stop: &mut Stop) -> bool {
         () = tokio::time::sleep(wait) => true,
         _ = stop.wait_for(|stop| *stop) => false,
     }
+}
+
+/// Bytes in hex.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -17,5 +17,5 @@ pub mod targets;
 pub use agent::{Agent, AgentError, Notice, Origin, Settings};
 pub use batch::Batch;
 pub use sqlite::SqliteStore;
-pub use store::{Applied, Fatal, Identity, Store, StoreError, StorePosition};
+pub use store::{Applied, Dumper, Fatal, Identity, Store, StoreError, StorePosition};
 pub use targets::{JournalTarget, TargetError, Targets};

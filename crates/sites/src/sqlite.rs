@@ -1,5 +1,6 @@
 //! Store in SQLite: rows, journals and the position in one file, and in one transaction.
 
+mod dump;
 mod failure;
 mod journals;
 mod position;
@@ -14,6 +15,7 @@ use std::sync::atomic::AtomicBool;
 use instep_model::position::Position;
 use rusqlite::{Connection, TransactionBehavior};
 
+use self::dump::SqliteDumper;
 use self::failure::failure;
 use self::position::Row;
 use self::schema::Schema;
@@ -21,7 +23,9 @@ use crate::batch::Batch;
 use crate::fold;
 use crate::limits::LOCK_WAIT;
 use crate::ordinals::Ordinals;
-use crate::store::{Applied, DumpHead, DumpRow, Identity, Store, StoreError, StorePosition};
+use crate::store::{
+    Applied, Chunks, DumpHead, DumpRow, Dumper, Identity, Store, StoreError, StorePosition,
+};
 use crate::targets::{JournalTarget, Targets};
 
 /// A SQLite database of a site.
@@ -71,6 +75,7 @@ impl SqliteStore {
 impl Store for SqliteStore {
     fn open(&mut self) -> Result<StorePosition, StoreError> {
         self.open = None;
+        dump::clear(&self.path);
         let subject = self.path.display().to_string();
         let told = |error| failure(&subject, &error);
         let mut connection = self.connect().map_err(told)?;
@@ -178,6 +183,28 @@ impl Store for SqliteStore {
         open.connection.pragma_update(None, "foreign_keys", true).map_err(told)?;
         open.position = Some(position);
         Ok(())
+    }
+
+    fn dump_kind(&self) -> Option<&'static str> {
+        Some(dump::KIND)
+    }
+
+    fn restore(
+        &mut self,
+        generation: u64,
+        chunks: &mut Chunks<'_>,
+    ) -> Result<Position, StoreError> {
+        let (path, identity) = (self.path.clone(), self.identity.clone());
+        let (open, _) = self.opened()?;
+        let restored = dump::restore(&mut open.connection, &path, (&identity, generation), chunks);
+        // Everything that was known of the content is of before.
+        self.open = None;
+        restored
+    }
+
+    fn dumper(&self) -> Option<Arc<dyn Dumper>> {
+        let (path, identity) = (self.path.clone(), self.identity.clone());
+        Some(Arc::new(SqliteDumper { path, identity }))
     }
 }
 

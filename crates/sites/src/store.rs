@@ -1,6 +1,8 @@
 //! Contract of a store: a database that applies whole commits, and knows up to which position.
 
 use std::collections::BTreeMap;
+use std::io::Read;
+use std::sync::Arc;
 
 use instep_client::SiteAppend;
 use instep_model::position::Position;
@@ -118,6 +120,31 @@ pub struct DumpRow {
     pub row: Box<RawValue>,
 }
 
+/// Chunks of a dump, one after the other; none behind the last one, when all of them are known to
+/// be what the source gave. Blocks.
+pub type Chunks<'a> = dyn FnMut() -> Result<Option<Vec<u8>>, StoreError> + 'a;
+
+/// Dumper: gives consistent copies of a store while commits are applied to it.
+pub trait Dumper: Send + Sync {
+    /// Form of the dumps.
+    fn kind(&self) -> &'static str;
+
+    /// Begins a dump: its position is that of the content. Neither applying nor receiving pauses.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// [`StoreError`] by kind.
+    fn begin(&self) -> Result<Outgoing, StoreError>;
+}
+
+/// A dump that is given.
+pub struct Outgoing {
+    /// Position that the bytes are the state at.
+    pub position: Position,
+    /// The bytes. Reading fails if they are not complete in the end.
+    pub bytes: Box<dyn Read + Send>,
+}
+
 /// A database, or a program, that commits are applied to.
 ///
 /// Every method blocks. A store with transactions keeps its position in the transaction of the
@@ -166,6 +193,20 @@ pub trait Store: Send {
     /// # Errors
     /// [`StoreError`] by kind.
     fn end_tables(&mut self, position: Position) -> Result<(), StoreError>;
+
+    /// Form of the dumps that this kind of store gives and takes; none: it has none.
+    fn dump_kind(&self) -> Option<&'static str>;
+
+    /// Replaces the whole content by a dump of another store of this kind, and its position with
+    /// it.
+    ///
+    /// # Errors
+    /// [`StoreError`] by kind; as [`Store::fence`].
+    fn restore(&mut self, generation: u64, chunks: &mut Chunks<'_>)
+    -> Result<Position, StoreError>;
+
+    /// A way to give dumps while commits are applied; none: the store has no dumps.
+    fn dumper(&self) -> Option<Arc<dyn Dumper>>;
 }
 
 impl StoreError {

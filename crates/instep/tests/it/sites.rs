@@ -270,3 +270,86 @@ fn arguments_of_a_site_that_make_no_sense_are_named() {
         assert!(stderr(&refused).contains(told), "{arguments:?}: {}", stderr(&refused));
     }
 }
+
+// POL-05, POL-07, POL-11, POL-12: each record once, at both and at those that clone it.
+#[test]
+fn sites_clone_one_that_applies_and_go_on_where_it_stood() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::serve_with(directory.path(), CONFIG);
+    let of = |site: &str| Database::in_directory(directory.path(), site);
+    let (first, second, third) = (of("node1"), of("node2"), of("node3"));
+    commit(&server, &json!([{"op": "create_journal", "journal": "trail"}]));
+    let filler = json!({"text": "x".repeat(30_000)});
+    for n in 0..60 {
+        put(&server, &format!("filler{n}"), &filler);
+    }
+    let source = Site::run(&server, &first, &[]);
+    source.until_told("registered");
+
+    let add = |n: u64| {
+        commit(
+            &server,
+            &json!([
+                {"op": "append", "journal": "trail", "text": n.to_string()},
+                {"op": "put", "table": "items", "key": format!("k{}", n % 50), "row": {"n": n}},
+            ]),
+        )
+    };
+    let clone = ["--dump-from", "node1"];
+    add(1);
+    let cloning = [Site::run(&server, &second, &clone), Site::run(&server, &third, &clone)];
+    let last = (2..400).map(add).last().unwrap();
+    cloning.iter().for_each(|site| drop(site.until_told("restored")));
+
+    for database in [&first, &second, &third] {
+        database.until_at(&last);
+        assert_eq!(database.items(), first.items());
+        assert_eq!(database.number("SELECT count(*) FROM trail"), 399);
+    }
+    source.until_told("given");
+}
+
+// POL-06: at once, and nothing is made.
+#[test]
+fn a_source_that_cannot_give_a_dump_is_refused_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::serve_with(directory.path(), CONFIG);
+    let database = Database::in_directory(directory.path(), "node1");
+
+    for source in ["nowhere", "node1"] {
+        let mut site = Site::run(&server, &database, &["--dump-from", source]);
+
+        assert_eq!(site.ended(), Some(1));
+        assert!(site.stderr().contains("bad_source"), "{}", site.stderr());
+    }
+    let sites = server.json(&["site", "list", "--dataset", "shop"]);
+    assert_eq!(sites["sites"], json!([]));
+}
+
+// POL-21, POL-22: the next attempt has another source, or the same one again.
+#[test]
+fn a_dump_whose_source_or_requester_is_killed_is_taken_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::serve_with(directory.path(), CONFIG);
+    let of = |site: &str| Database::in_directory(directory.path(), site);
+    let (first, second) = (of("node1"), of("node2"));
+    let filler = json!({"text": "x".repeat(40_000)});
+    for n in 0..100 {
+        put(&server, &format!("k{n}"), &filler);
+    }
+    let mut source = Site::run(&server, &first, &[]);
+    source.until_told("registered");
+    let mut requester = Site::run(&server, &second, &["--dump-from", "node1"]);
+
+    source.until_told("giving");
+    requester.kill();
+    source.kill();
+    let source = Site::run(&server, &first, &[]);
+    source.until_told("registered");
+    let requester = Site::run(&server, &second, &["--dump-from", "node1"]);
+    let last = put(&server, "last", &json!({}));
+
+    requester.until_told("restored");
+    second.until_at(&last);
+    assert_eq!(second.items().len(), 101);
+}

@@ -9,7 +9,6 @@ use tokio::sync::mpsc;
 use self::download::{Download, Fetch};
 use super::{Agent, AgentError, Notice, Stop, Turn};
 use crate::limits::CHUNKS_WAITING;
-use crate::store::StoreError;
 
 /// The source whose dumps are of the server's own tables.
 const SERVER: &str = "server";
@@ -26,14 +25,16 @@ impl Agent {
         let identity = self.settings.identity.clone();
         let (pieces, arriving) = mpsc::channel(CHUNKS_WAITING);
         let of = (identity, generation, dump.to_owned());
-        let fetch = Fetch::new(self.client.clone(), of, pieces);
+        let is_of_server = source == SERVER;
+        let own = self.store.as_ref().and_then(|store| store.dump_kind());
+        let kind = if is_of_server { Some(tables::KIND) } else { own };
+        let fetch = Fetch::new(self.client.clone(), of, kind, pieces);
         let fetching = tokio::spawn(fetch.run(std::sync::Arc::clone(&self.notify)));
         let mut download = Download::new(arriving);
-        let is_of_server = source == SERVER;
         let restoring = self.with_store(move |store| {
             let position = match is_of_server {
                 true => tables::restore(store, generation, &mut download),
-                false => Err(StoreError::Passing("dumps of sites".into())),
+                false => store.restore(generation, &mut || download.next()),
             };
             position.map(|position| (position, download.bytes()))
         });

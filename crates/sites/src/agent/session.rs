@@ -5,9 +5,11 @@ use std::sync::Arc;
 use instep_client::{Error as ClientError, SiteChange, SiteFeed};
 use instep_model::position::Position;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use super::acks::Acks;
 use super::applier::{Applier, Ended, Progress};
+use super::giving::Giver;
 use super::queue::{Inlet, queue};
 use super::{Agent, AgentError, Notice, Stop, Turn};
 use crate::store::{Fatal, StorePosition};
@@ -45,12 +47,23 @@ impl Agent {
         let (ending, ended) = watch::channel(false);
         let (progress, seen) = watch::channel(Progress::at(position));
         let store = self.store.take().expect("each turn gives the store back");
+        let giver = Giver {
+            client: self.client.clone(),
+            dataset: identity.dataset.clone(),
+            generation,
+            dumper: store.dumper(),
+            notify: Arc::clone(&self.notify),
+            stop: ended.clone(),
+        };
+        let mut givings = JoinSet::new();
         let applier = Applier::new(store, generation, outlet, progress, ended);
         let mut applier = tokio::task::spawn_blocking(move || applier.run());
         let mut acks =
             Acks::new(self.client.clone(), identity, generation, cursor, Arc::clone(&self.notify));
         let (first, worked) = tokio::select! {
-            error = pump(feed, &inlet) => (error.map_or(End::Applier, End::Server), None),
+            error = pump(feed, &inlet, (&giver, &mut givings)) => {
+                (error.map_or(End::Applier, End::Server), None)
+            }
             error = acks.run(seen.clone()) => (End::Server(error), None),
             worked = &mut applier => (End::Applier, Some(worked)),
             _ = stop.wait_for(|stop| *stop) => (End::Stop, None),
@@ -65,6 +78,7 @@ impl Agent {
         let (store, ended) = worked.expect("a store does not panic");
         self.store = Some(store);
         let last = acks.last(&seen).await;
+        while givings.join_next().await.is_some() {}
         self.end(first, ended, last, generation).await
     }
 
@@ -105,13 +119,19 @@ impl Agent {
 }
 
 /// Moves the feed into the queue. Returns the error that ended it; none if the store has ended.
-async fn pump(mut feed: SiteFeed, inlet: &Inlet) -> Option<ClientError> {
+async fn pump(
+    mut feed: SiteFeed,
+    inlet: &Inlet,
+    (giver, givings): (&Giver, &mut JoinSet<()>),
+) -> Option<ClientError> {
     loop {
         let is_taken = match feed.next().await {
             Ok(SiteChange::Commit(commit)) => inlet.commit(commit).await,
             Ok(SiteChange::Bookmark(position)) => inlet.bookmark(position).await,
             Ok(SiteChange::DumpAsked(dump)) => {
-                tracing::warn!(dump, "asked for a dump");
+                givings.spawn(giver.clone().give(dump));
+                // Those that have ended are of no use any more.
+                while givings.try_join_next().is_some() {}
                 true
             }
             Err(error) => return Some(error),

@@ -1,6 +1,7 @@
 //! Rules of the store in SQLite.
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::path::PathBuf;
 
 use instep_sites::store::{DumpHead, DumpRow};
@@ -350,4 +351,85 @@ fn a_row_that_is_no_position_is_not_applied_over() {
     let refused = database.closed().open().unwrap_err();
 
     assert!(matches!(refused, StoreError::Fatal(Fatal::Unreadable(_))), "{refused:?}");
+}
+
+/// The bytes of a dump of the store, and its position.
+fn dump_of(store: &SqliteStore) -> (instep_model::position::Position, Vec<u8>) {
+    let mut outgoing = store.dumper().unwrap().begin().unwrap();
+    let mut bytes = Vec::new();
+    outgoing.bytes.read_to_end(&mut bytes).unwrap();
+    (outgoing.position, bytes)
+}
+
+/// Chunks as they arrive; `whole` says whether the end is known to be right.
+fn chunks(bytes: &[u8], whole: bool) -> impl FnMut() -> Result<Option<Vec<u8>>, StoreError> {
+    let mut left = bytes.chunks(1000).map(<[u8]>::to_vec).collect::<Vec<_>>().into_iter();
+    move || match left.next() {
+        Some(chunk) => Ok(Some(chunk)),
+        None if whole => Ok(None),
+        None => Err(StoreError::Passing("cut".into())),
+    }
+}
+
+// I12: the copy is the source, with nothing of before, and as the site that took it.
+#[test]
+fn a_dump_is_the_state_at_its_position_and_becomes_the_content_of_another_site() {
+    let (source, target) = (Database::new(), Database::new());
+    let mut giving = source.store();
+    giving.apply(&batch(2, &[&[put("items", "a", json!({})), append("trail", 3, "x")]])).unwrap();
+    let node2 = Identity { dataset: "shop".into(), site: "node2".into() };
+    let mut taking = SqliteStore::new(&target.path(), node2, Database::targets());
+    taking.open().unwrap();
+    taking.fence(1, Some(at(1))).unwrap();
+    taking.apply(&batch(2, &[&[put("stale", "s", json!({}))]])).unwrap();
+    let reader = target.reader();
+    reader.execute_batch("BEGIN; SELECT * FROM stale").unwrap();
+
+    let (position, bytes) = dump_of(&giving);
+    giving.apply(&batch(3, &[&[put("items", "b", json!({}))]])).unwrap();
+    let restored = taking.restore(5, &mut chunks(&bytes, true)).unwrap();
+
+    assert_eq!((position, restored), (at(2), at(2)));
+    // A reader goes on with what it began with.
+    let seen: i64 = reader.query_row("SELECT count(*) FROM stale", [], |row| row.get(0)).unwrap();
+    assert_eq!(seen, 1);
+    assert_eq!(taking.open().unwrap(), StorePosition::At(at(2)));
+    taking.fence(5, None).unwrap();
+    taking.apply(&batch(3, &[&[put("items", "b", json!({})), append("trail", 4, "y")]])).unwrap();
+    assert_eq!(target.text("SELECT key FROM items ORDER BY key"), "a b");
+    assert_eq!(target.text("SELECT name FROM sqlite_schema WHERE name = 'stale'"), "");
+    assert_eq!(std::fs::read_dir(source.directory.path()).unwrap().count(), 3);
+}
+
+#[test]
+fn a_dump_that_is_cut_damaged_or_of_another_history_leaves_the_content_as_it_was() {
+    let (source, target) = (Database::new(), Database::new());
+    let mut giving = source.closed();
+    giving.open().unwrap();
+    giving.fence(1, Some(at(4))).unwrap();
+    let (_, whole) = dump_of(&giving);
+    let mut damaged = whole.clone();
+    damaged[whole.len() - 4096..].fill(0xff);
+    let other = Database::new();
+    let mut elsewhere = other.closed();
+    elsewhere.open().unwrap();
+    elsewhere.fence(1, Some(position(8, 1))).unwrap();
+    let (_, of_another) = dump_of(&elsewhere);
+
+    for (bytes, is_whole) in [
+        (&whole[..], false),
+        (&damaged, true),
+        (&whole[..5000], true),
+        (&of_another, true),
+        (b"no database", true),
+    ] {
+        let mut taking = target.closed();
+        let _ = taking.open().unwrap();
+        taking.fence(1, Some(at(1))).unwrap();
+
+        taking.restore(2, &mut chunks(bytes, is_whole)).unwrap_err();
+
+        assert_eq!(target.closed().open().unwrap(), StorePosition::At(at(1)));
+        assert!(!target.directory.path().join("site.db.taken").exists());
+    }
 }

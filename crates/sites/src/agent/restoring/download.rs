@@ -6,9 +6,9 @@ use instep_client::{Backoff, Client, DumpChunk, DumpState, DumpStatus, Error as 
 use ring::digest::{Context, SHA256};
 use tokio::sync::mpsc;
 
-use super::super::{Notice, Notify};
+use super::super::{Notice, Notify, hex};
 use crate::limits::{FIRST_WAIT, LONGEST_WAIT};
-use crate::store::{Identity, StoreError};
+use crate::store::{Fatal, Identity, StoreError};
 
 /// Shortest time between two notices of progress.
 const NOTICES: Duration = Duration::from_secs(1);
@@ -21,7 +21,7 @@ pub(super) enum Piece {
     /// The dump is complete.
     End(DumpStatus),
     /// There will be no more.
-    Failed(String),
+    Failed(StoreError),
 }
 
 /// Task that asks for the chunks.
@@ -30,6 +30,8 @@ pub(super) struct Fetch {
     identity: Identity,
     generation: u64,
     dump: String,
+    /// Form of the dumps that the store takes.
+    kind: Option<&'static str>,
     pieces: mpsc::Sender<Piece>,
 }
 
@@ -46,9 +48,10 @@ impl Fetch {
     pub(super) fn new(
         client: Client,
         (identity, generation, dump): (Identity, u64, String),
+        kind: Option<&'static str>,
         pieces: mpsc::Sender<Piece>,
     ) -> Self {
-        Self { client, identity, generation, dump, pieces }
+        Self { client, identity, generation, dump, kind, pieces }
     }
 
     /// Fetches all chunks. A lost connection costs the chunk that was on its way.
@@ -56,18 +59,21 @@ impl Fetch {
         let last = match self.chunks(notify).await {
             Ok(Some(status)) => Piece::End(status),
             Ok(None) => return,
-            Err(error) => Piece::Failed(error.to_string()),
+            Err(error) => Piece::Failed(error),
         };
         let _ = self.pieces.send(last).await;
     }
 
     /// Sends the chunks, and returns the status of the complete dump; none if the store has ended.
-    async fn chunks(&self, notify: Notify) -> Result<Option<DumpStatus>, ClientError> {
+    async fn chunks(&self, notify: Notify) -> Result<Option<DumpStatus>, StoreError> {
         let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
         let (mut chunk, mut bytes, mut noticed) = (0, 0, Instant::now());
         loop {
             match self.ask(chunk).await {
                 Ok(Ok(DumpChunk::Bytes(content))) => {
+                    if chunk == 0 {
+                        self.check_kind().await?;
+                    }
                     bytes += content.len() as u64;
                     chunk += 1;
                     if self.pieces.send(Piece::Chunk(content)).await.is_err() {
@@ -86,9 +92,26 @@ impl Fetch {
                     tracing::debug!(%error, chunk, "a chunk is asked for again");
                     tokio::time::sleep(backoff.next_wait()).await;
                 }
-                Err(error) => return Err(error),
+                Err(error) => return Err(failed(&error)),
             }
         }
+    }
+
+    /// Checks that the store takes a dump of this form, before anything of it is restored.
+    async fn check_kind(&self) -> Result<(), StoreError> {
+        let status = self.client.dump(&self.identity.dataset, &self.dump).await;
+        let status = status.map_err(|error| failed(&error))?;
+        if status.kind.as_deref() == self.kind {
+            return Ok(());
+        }
+        let text = format!(
+            "dump {} of {} is of kind {}, and this store takes {}",
+            self.dump,
+            status.source,
+            status.kind.as_deref().unwrap_or("none"),
+            self.kind.unwrap_or("none"),
+        );
+        Err(Fatal::Unusable(text).into())
     }
 
     /// Asks for a chunk, or for the status of the dump that has no such one.
@@ -130,9 +153,7 @@ impl Download {
                 self.end = Some(status);
                 Ok(None)
             }
-            Some(Piece::Failed(reason)) => {
-                Err(StoreError::Passing(format!("the dump failed: {reason}")))
-            }
+            Some(Piece::Failed(error)) => Err(error),
             None if self.end.is_some() => Ok(None),
             None => Err(StoreError::Passing("the dump was given up".into())),
         }
@@ -140,7 +161,7 @@ impl Download {
 
     fn check(&self, status: &DumpStatus) -> Result<(), StoreError> {
         let digest = self.digest.clone().finish();
-        let sha256: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = hex(digest.as_ref());
         let is_whole = status.state == DumpState::Complete
             && (status.chunks, status.bytes) == (self.chunks, self.bytes)
             && status.sha256.as_ref() == Some(&sha256);
@@ -156,4 +177,8 @@ impl Download {
             ))),
         }
     }
+}
+
+fn failed(error: &ClientError) -> StoreError {
+    StoreError::Passing(format!("the dump failed: {error}"))
 }

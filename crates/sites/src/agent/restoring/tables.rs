@@ -10,6 +10,9 @@ use super::download::Download;
 use crate::limits::{DUMP_LINE_BYTES, RESTORE_BYTES};
 use crate::store::{DumpHead, DumpRow, Store, StoreError};
 
+/// Form of the dumps of the server.
+pub(super) const KIND: &str = "tables";
+
 /// A line: the head, a row, or the end.
 #[derive(Deserialize)]
 struct Line {
