@@ -469,7 +469,10 @@ fn pol_18_pol_23_a_body_of_any_bytes_becomes_a_record_once_and_is_told_as_it_was
     let told = sites.feed("node1", &site["generation"], |line| line["position"] == *last);
     let records: Vec<_> =
         told.iter().flat_map(|line| line["records"].as_array().unwrap()).collect();
-    let append = |at, form: &str, body: &str| json!({"append": {"journal": "j", "ordinal": number(at), form: body}});
+    let append = |at, form: &str, body: &str| {
+        let ordinal = number(at);
+        json!({"append": {"journal": "j", "ordinal": ordinal, form: body}})
+    };
     let expected =
         [append(1, "text", "BEGIN; -- ä"), append(2, "base64", "AP8="), append(3, "text", "")];
     assert_eq!(records, expected.iter().collect::<Vec<_>>());
