@@ -9,6 +9,7 @@ use bytes::Bytes;
 use crate::position::{Incarnation, Revision};
 
 pub mod conformance;
+pub mod following;
 pub mod memory;
 
 /// Promise of durability: the failures that a successful append survives.

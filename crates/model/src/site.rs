@@ -28,11 +28,15 @@ use crate::row::Fields;
 
 mod decision;
 mod error;
+mod holding;
+mod passage;
 #[cfg(test)]
 mod tests;
 
 pub use self::decision::{Change, Moment, decide};
 pub use self::error::SiteError;
+pub use self::holding::Holding;
+pub use self::passage::Passage;
 
 /// The table that has a row for each site.
 pub const TABLE: &str = "instep-sites";

@@ -425,8 +425,7 @@ impl Dataset {
     /// # Errors
     /// [`FollowError`] when the position cannot be continued from.
     pub fn follow(&self, since: Option<Position>) -> Result<Follow, FollowError> {
-        let (incarnation, reader) = (self.0.incarnation, Arc::clone(&self.0.reader));
-        Follow::new(incarnation, reader, self.0.head.subscribe(), since)
+        Follow::new(Arc::clone(&self.0.reader), self.0.head.subscribe(), since)
     }
 
     /// Waits until this node shows at least `place`; false when `limit` passes first.

@@ -3,27 +3,18 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use instep_model::commit::{Entry, Record};
+use instep_model::log::following::{Following, NotFollowed};
 use instep_model::log::{LogReader, ReadError};
-use instep_model::position::{Incarnation, Place, Position, Revision};
+use instep_model::position::{Place, Position, Revision};
 use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::blocking::blocking;
 
+pub use instep_model::log::following::FollowedCommit;
+
 /// Bytes of entries read at a time.
 const READ_BYTES: usize = 1024 * 1024;
-
-/// A commit as a reader of the log sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FollowedCommit {
-    /// The commit.
-    pub position: Position,
-    /// Time of the commit, in milliseconds since 1970.
-    pub time_ms: u64,
-    /// Changes, in order.
-    pub records: Vec<Record>,
-}
 
 /// Reason why a changefeed ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
@@ -63,43 +54,20 @@ pub enum FollowError {
 
 /// A reader of the log that waits at its end.
 pub struct Follow {
-    incarnation: Incarnation,
+    following: Following,
     reader: Arc<dyn LogReader>,
-    /// Place up to which everything was given.
-    done: Place,
-    next: Revision,
     head: watch::Receiver<Place>,
     ready: VecDeque<FollowedCommit>,
 }
 
 impl Follow {
     pub(crate) fn new(
-        incarnation: Incarnation,
         reader: Arc<dyn LogReader>,
         head: watch::Receiver<Place>,
         since: Option<Position>,
     ) -> Result<Self, FollowError> {
-        let bounds = reader.bounds();
-        let done = match since {
-            None => Place { revision: Revision(bounds.floor.0.saturating_sub(1)), index: u16::MAX },
-            Some(since) => since.place_in(incarnation).ok_or(FollowError::OtherHistory)?,
-        };
-        let visible = *head.borrow();
-        // An index that the newest entry does not have was never given to a reader either.
-        if since.is_some() && done > visible {
-            return Err(FollowError::Ahead { head: visible.revision });
-        }
-        // The entry of the position itself may hold more commits. If it is not kept any more, that
-        // it has none is known only of the newest commit and of what was before the first.
-        let is_newest = done == visible;
-        let is_oldest = done.revision == Revision::ZERO && bounds.floor <= Revision(1);
-        let next = match since {
-            None => bounds.floor,
-            Some(_) if done.revision >= bounds.floor => done.revision,
-            Some(_) if is_newest || is_oldest => done.revision.next(),
-            Some(_) => return Err(FollowError::Trimmed { floor: bounds.floor }),
-        };
-        Ok(Self { incarnation, reader, done, next, head, ready: VecDeque::new() })
+        let following = Following::new(reader.bounds(), *head.borrow(), since)?;
+        Ok(Self { following, reader, head, ready: VecDeque::new() })
     }
 
     /// The next commit; waits for it.
@@ -112,7 +80,7 @@ impl Follow {
                 return Ok(commit);
             }
             let visible = self.head.borrow_and_update().revision;
-            if self.next <= visible {
+            if self.following.next() <= visible {
                 self.read().await?;
                 continue;
             }
@@ -125,14 +93,14 @@ impl Follow {
     /// # Errors
     /// [`FollowError`]; the feed is over then.
     pub async fn try_next(&mut self) -> Result<Option<FollowedCommit>, FollowError> {
-        while self.ready.is_empty() && self.next <= self.head.borrow().revision {
+        while self.ready.is_empty() && self.following.next() <= self.head.borrow().revision {
             self.read().await?;
         }
         Ok(self.ready.pop_front())
     }
 
     async fn read(&mut self) -> Result<(), FollowError> {
-        let (reader, from) = (Arc::clone(&self.reader), self.next);
+        let (reader, from) = (Arc::clone(&self.reader), self.following.next());
         let read = blocking(move || reader.read(from, READ_BYTES)).await;
         let entries = read.map_err(|error| FollowError::Exhausted { detail: error.to_string() })?;
         let unreadable = |detail: String| FollowError::Unreadable { detail };
@@ -148,27 +116,29 @@ impl Follow {
             if stored.revision > visible {
                 break;
             }
-            let entry = Entry::decode(&stored.bytes).map_err(|e| unreadable(e.to_string()))?;
-            let time_ms = entry.time_ms;
-            for (index, commit) in entry.commits.into_iter().enumerate() {
-                let place = Place { revision: stored.revision, index: index as u16 };
-                if place > self.done {
-                    let position = Position { incarnation: self.incarnation, place };
-                    let records = commit.records;
-                    self.ready.push_back(FollowedCommit { position, time_ms, records });
-                }
-            }
-            self.next = stored.revision.next();
+            let commits = self.following.take(&stored).map_err(|e| unreadable(e.to_string()))?;
+            self.ready.extend(commits);
         }
         Ok(())
     }
 }
 
+impl From<NotFollowed> for FollowError {
+    fn from(reason: NotFollowed) -> Self {
+        match reason {
+            NotFollowed::OtherHistory => Self::OtherHistory,
+            NotFollowed::Trimmed { floor } => Self::Trimmed { floor },
+            NotFollowed::Ahead { head } => Self::Ahead { head },
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use instep_model::commit::Commit;
+    use instep_model::commit::{Commit, Entry};
     use instep_model::log::Log;
     use instep_model::log::memory::MemoryLog;
+    use instep_model::position::Incarnation;
     use uuid::Uuid;
 
     use super::*;
@@ -202,7 +172,7 @@ mod tests {
     async fn follow(floor: u64, since: Option<Place>) -> Result<Vec<Place>, FollowError> {
         let (_head, watch) = watch::channel(place(3, 1));
         let since = since.map(|place| Position { incarnation: here(), place });
-        let mut follow = Follow::new(here(), log(floor).reader(), watch, since)?;
+        let mut follow = Follow::new(log(floor).reader(), watch, since)?;
         let mut told = vec![];
         while let Some(commit) = follow.try_next().await? {
             told.push(commit.position.place);

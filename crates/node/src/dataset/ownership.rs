@@ -6,8 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::backlog::Next;
 use super::inbox::Taken;
 use super::{
-    Arc, Committed, Dataset, Duration, Instant, Name, Options, Ordering, Owner, PoisonError,
-    Proposal, Request, Revision, Shared, Snapshots, Ticket, limits, lock, now_ms, oneshot,
+    Arc, Committed, Dataset, Duration, Instant, Options, Ordering, Owner, PoisonError, Proposal,
+    Request, Revision, Shared, Snapshots, Ticket, limits, lock, now_ms, oneshot,
 };
 use crate::engine::Prepare;
 use crate::loans::Loan;
@@ -18,7 +18,7 @@ use instep_model::log::{AppendError, Log};
 use instep_model::mirror::EntryChanges;
 use instep_model::owner::{Effect, Event};
 use instep_model::retention::{Keep, Retention};
-use instep_model::site::{self, SiteOperation};
+use instep_model::site::{Holding, SiteOperation};
 
 const BRISK_APPEND: Duration = Duration::from_micros(limits::BRISK_APPEND_US);
 const BRISK_TELLING: Duration = Duration::from_micros(limits::BRISK_TELLING_US);
@@ -277,32 +277,21 @@ impl Ownership {
     /// Returns the oldest entry that sites need, and evicts those that need more than is held
     /// (I25).
     fn held(&mut self, shared: &Shared) -> Revision {
-        let (mut held, mut evicted) = (Revision(u64::MAX), vec![]);
-        let incarnation = shared.incarnation;
-        for (name, site) in site::sites(self.owner.state()) {
-            let Some(needed) = site.held(incarnation) else { continue };
-            let Keep { bytes, ms } = self.retention.behind(needed, now_ms());
-            let reason = if bytes > self.hold.bytes {
-                format!("it is {bytes} bytes of history behind, {} are held", self.hold.bytes)
-            } else if ms > self.hold.ms {
-                format!("it is {ms} ms of history behind, {} are held", self.hold.ms)
-            } else {
-                held = held.min(needed);
-                continue;
-            };
-            tracing::warn!(dataset = %shared.name, site = name, reason, "a site is evicted");
-            if let Ok(site_name) = Name::new(name) {
-                let (site, generation) = (site_name, site.generation);
-                evicted.push(Operation::Site(SiteOperation::Evict { site, generation, reason }));
+        let history = (&self.retention, self.hold);
+        let holding = Holding::of(self.owner.state(), shared.incarnation, history, now_ms());
+        for eviction in &holding.evictions {
+            if let SiteOperation::Evict { site, reason, .. } = eviction {
+                tracing::warn!(dataset = %shared.name, %site, reason, "a site is evicted");
             }
         }
-        if !evicted.is_empty() {
+        if !holding.evictions.is_empty() {
             // The log tells; a site that is not told yet finds its history trimmed.
             let (ticket, _) = oneshot::channel();
-            let proposal = Proposal::from(evicted);
+            let evictions = holding.evictions.into_iter().map(Operation::Site);
+            let proposal = Proposal::from(evictions.collect::<Vec<_>>());
             self.owner.handle(Event::Propose { ticket, proposal }, now_ms());
         }
-        held
+        holding.oldest
     }
 }
 

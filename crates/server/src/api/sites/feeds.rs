@@ -1,17 +1,14 @@
-//! Feeds of sites: which of them follow the log now, and how much they were sent; and what a feed
-//! of a site leaves out.
+//! Feeds of sites: which of them follow the log now, and how much they were sent.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use instep_model::commit::Record;
 use instep_model::name::Name;
 use instep_model::owner::Refusal;
 use instep_model::position::Position;
 use instep_model::registration::Generation;
-use instep_model::reserved;
-use instep_model::site::{self, Scope, Site, SiteError, SiteState};
+use instep_model::site::{self, Passage, Scope, Site, SiteError, SiteState};
 use instep_model::state::State;
 use instep_node::{Dataset, FollowedCommit};
 use tokio::sync::watch;
@@ -71,9 +68,7 @@ pub(in crate::api) struct SiteReader {
     of: (Name, String),
     id: Uuid,
     generation: Generation,
-    scope: Scope,
-    /// Newest commit that was left out and not told of.
-    passed: Option<Position>,
+    passage: Passage,
     told: Instant,
     dumps: Dumps,
     pub(in crate::api) wanted: watch::Receiver<u64>,
@@ -97,8 +92,8 @@ impl SiteReader {
         let mut wanted = dumps.changes();
         wanted.mark_changed();
         let told = Instant::now();
-        let (passed, asked) = (None, vec![]);
-        Ok((Self { feeds, of, id, generation, scope, passed, told, dumps, wanted, asked }, cursor))
+        let (passage, asked) = (Passage::new(scope), vec![]);
+        Ok((Self { feeds, of, id, generation, passage, told, dumps, wanted, asked }, cursor))
     }
 
     /// Checks that the registration is the newest, and that history is held for it.
@@ -111,47 +106,22 @@ impl SiteReader {
 
     /// Leaves out what the site does not follow; returns whether anything is left.
     pub(in crate::api) fn take(&mut self, commit: &mut FollowedCommit) -> bool {
-        let is_ours = |record: &Record| match record {
-            Record::Put { table, .. }
-            | Record::Delete { table, .. }
-            | Record::CreateTable { table, .. }
-            | Record::DropTable { table } => reserved::is_name(table.as_str()),
-            Record::Append { .. } | Record::CreateJournal { .. } | Record::Mail(_) => false,
-        };
-        // A commit that is nothing but the records of sites moves no site: that would never end.
-        let is_increment = !commit.records.iter().all(is_ours);
-        commit.records.retain(|record| match record {
-            Record::Put { table, .. }
-            | Record::Delete { table, .. }
-            | Record::CreateTable { table, .. }
-            | Record::DropTable { table } => self.scope.has_table(table),
-            Record::Append { journal, .. } | Record::CreateJournal { journal } => {
-                self.scope.has_journal(journal)
-            }
-            Record::Mail(_) => false,
-        });
-        let is_told = !commit.records.is_empty();
-        if is_told {
-            self.passed = None;
-        } else if is_increment {
-            self.passed = Some(commit.position);
-        }
-        is_told
+        self.passage.take(commit.position, &mut commit.records)
     }
 
     /// The position to tell because of what was left out, once it is time (I29).
     pub(in crate::api) fn passed(&mut self) -> Option<Position> {
-        self.passed.as_ref()?;
+        self.passage.passed()?;
         if self.told.elapsed() < PASSED {
             return None;
         }
         self.told = Instant::now();
-        self.passed.take()
+        self.passage.take_passed()
     }
 
     /// Time until [`SiteReader::passed`] has something to tell.
     pub(in crate::api) fn patience(&self) -> Option<Duration> {
-        self.passed.map(|_| PASSED.saturating_sub(self.told.elapsed()))
+        self.passage.passed().map(|_| PASSED.saturating_sub(self.told.elapsed()))
     }
 
     /// Notes what was sent.
@@ -162,7 +132,7 @@ impl SiteReader {
 
     /// Notes that the feed is at the head of the log.
     pub(in crate::api) fn reached_head(&self) {
-        let is_complete = self.passed.is_none();
+        let is_complete = self.passage.passed().is_none();
         self.note(|feed| feed.is_complete = is_complete);
     }
 
