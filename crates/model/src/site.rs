@@ -2,11 +2,11 @@
 //!
 //! | a site is | becomes | by |
 //! | --- | --- | --- |
-//! | unknown | catching up | a registration from the beginning of the log, or from its head on |
+//! | unknown | live, catching up | a registration from the beginning of the log, or from its head |
 //! | any | reserved | a registration with a dump: history is kept from its cursor on |
 //! | reserved | dumping | its dump begins |
-//! | reserved, dumping | catching up | a registration that goes on from the position of its dump |
-//! | catching up, live, failed | catching up | a registration that goes on; paused: it stays so |
+//! | reserved, dumping | live, catching up | a registration from the position of its dump |
+//! | catching up, live, failed | live, catching up | a registration; paused: it stays so |
 //! | catching up | live | an acknowledgement close to the head of the log |
 //! | live | catching up | an acknowledgement far from it |
 //! | any but evicted | failed | a record that it cannot apply |
@@ -292,6 +292,12 @@ pub fn site(state: &crate::state::State, name: &str) -> Option<Site> {
 impl Moment<'_> {
     fn position(&self) -> Position {
         Position { incarnation: self.incarnation, place: self.head }
+    }
+
+    /// The state of a site that applies the log from a place on.
+    fn state_at(&self, place: Place) -> SiteState {
+        let behind = self.head.revision.0.saturating_sub(place.revision.0);
+        if behind <= limits::SITE_LIVE_ENTRIES { SiteState::Live } else { SiteState::CatchingUp }
     }
 
     fn place(&self, position: Position) -> Result<Place, SiteError> {

@@ -247,7 +247,7 @@ fn only_the_server_writes_the_table_of_sites() {
         assert_eq!(refused.refused(), code(400, "reserved_name"), "{operation}");
     }
     let row = sites.get("/tables/instep-sites/rows/node1").must();
-    assert_eq!(row["row"]["state"], "catching-up", "it can be read like any other: {row}");
+    assert_eq!(row["row"]["state"], "live", "it can be read like any other: {row}");
 }
 
 #[test]

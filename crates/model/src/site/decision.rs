@@ -114,14 +114,14 @@ fn register(
         changed_ms: moment.now_ms,
     };
     match start {
-        Start::Head => Ok(fresh(SiteState::CatchingUp, moment.position(), None)),
+        Start::Head => Ok(fresh(SiteState::Live, moment.position(), None)),
         Start::Beginning { floor } => {
             let beginning = Position { incarnation: moment.incarnation, place: Place::default() };
             if floor > Revision(1) {
                 let reason = format!("the log begins at entry {floor}");
                 return Err(SiteError::DumpRequired(reason));
             }
-            Ok(fresh(SiteState::CatchingUp, beginning, None))
+            Ok(fresh(moment.state_at(beginning.place), beginning, None))
         }
         Start::Dump { source, since } => {
             let cursor = reserve(name, &source, &scope, moment)?;
@@ -174,7 +174,7 @@ fn resume(
     (position, floor): (Option<Position>, Revision),
     moment: Moment<'_>,
 ) -> Result<Site, SiteError> {
-    let state = match (site.state, position) {
+    match (site.state, position) {
         (SiteState::Evicted, _) => {
             let reason = site.reason.unwrap_or_else(|| "it was evicted".into());
             return Err(SiteError::DumpRequired(reason));
@@ -182,11 +182,12 @@ fn resume(
         (SiteState::Reserved | SiteState::Dumping, None) => {
             return Err(SiteError::DumpRequired("its dump was not completed".into()));
         }
-        (SiteState::Paused, _) => SiteState::Paused,
-        (_, _) => SiteState::CatchingUp,
-    };
+        (_, _) => {}
+    }
     let cursor = position.unwrap_or(site.cursor);
     let place = moment.place(cursor)?;
+    let paused = site.state == SiteState::Paused;
+    let state = if paused { SiteState::Paused } else { moment.state_at(place) };
     // Before the first entry nothing can be missing.
     let needed = place.revision.max(Revision(1));
     if needed < floor && place != moment.head {
@@ -207,10 +208,7 @@ fn acknowledge(site: Site, position: Position, moment: Moment<'_>) -> Result<Cha
         }
         SiteState::Paused => SiteState::Paused,
         SiteState::Live if behind <= limits::SITE_BEHIND_ENTRIES => SiteState::Live,
-        SiteState::CatchingUp | SiteState::Failed if behind <= limits::SITE_LIVE_ENTRIES => {
-            SiteState::Live
-        }
-        SiteState::CatchingUp | SiteState::Failed | SiteState::Live => SiteState::CatchingUp,
+        SiteState::CatchingUp | SiteState::Failed | SiteState::Live => moment.state_at(place),
     };
     let is_stuck = site.state == SiteState::Failed;
     if place < before || (place == before && (is_stuck || state == site.state)) {

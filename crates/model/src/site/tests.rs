@@ -79,7 +79,7 @@ fn pol_03_a_first_site_begins_with_the_log_while_all_of_it_is_kept() {
 
     let site = world.register("master", Start::Beginning { floor: Revision(1) }).unwrap();
 
-    assert_eq!((site.state, site.cursor.place), (SiteState::CatchingUp, Place::default()));
+    assert_eq!((site.state, site.cursor.place), (SiteState::Live, Place::default()));
     let trimmed = world.register("other", Start::Beginning { floor: Revision(2) });
     assert!(matches!(trimmed, Err(SiteError::DumpRequired(_))), "{trimmed:?}");
 }
@@ -176,7 +176,7 @@ fn pol_19_a_failure_that_needs_a_dump_is_remembered_and_others_go_on() {
     world.register("node1", Start::Head).unwrap();
 
     assert_eq!(world.fail("node1", false).state, SiteState::Failed);
-    assert_eq!(world.resume("node1", None).unwrap().state, SiteState::CatchingUp);
+    assert_eq!(world.resume("node1", None).unwrap().state, SiteState::Live);
     let site = world.fail("node1", true);
     assert_eq!((site.state, site.held(HERE)), (SiteState::Evicted, None));
     let refused = world.resume("node1", Some(at(10)));
