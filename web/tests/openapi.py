@@ -273,6 +273,12 @@ def mail():
     call("show_mail", ["post"])
 
 
+def follow(generation):
+    """Follows a dataset as a site, so that others may take dumps of it; close what it answers."""
+    path = f"/v1/datasets/post/changes?site=node1&generation={generation}&follow=true"
+    return urllib.request.urlopen(urllib.request.Request(URL + path, headers={"authorization": f"Bearer {KEY}"}))
+
+
 def sites():
     site = call("register_site", ["post", "node1"], example("register_site", "at_the_beginning"))
     generation, position = site["generation"], call("show_dataset", ["post"])["position"]
@@ -285,12 +291,14 @@ def sites():
     known = ["post", dump["dump"]]
     call("get_chunk", [*known, 0])
     call("get_chunk", [*known, 1], wanted=416)
+    call("get_chunk", [*known, "x"], wanted=400)
     call("show_dump", known)
     call("show_dump", ["post", "none"], wanted=404)
     call("begin_dump", ["post", "node2"], query=f"?generation={dump['generation']}")
     call("fail_site", ["post", "node2"], example("fail_site", "record", generation=dump["generation"]))
     said, query = hashlib.sha256(b"some").hexdigest(), f"?generation={generation}"
-    dump = call("register_site", ["post", "node3"], {"start": "dump", "source": "node1"})["dump"]
+    with follow(generation):
+        dump = call("register_site", ["post", "node3"], {"start": "dump", "source": "node1"})["dump"]
     call("put_chunk", ["post", dump, 0], b"some", query=query + "&kind=file", digest=said)
     call("put_chunk", ["post", dump, 0], b"none", query=query + "&kind=file", digest=said, wanted=409)
     end = example("complete_dump", "end", position=position, sha256=said)
@@ -299,7 +307,8 @@ def sites():
     # What is complete is shared; a dump of other tables is another one.
     some = {"tables": ["items"]}
     generation = call("register_site", ["post", "node1"], {"start": "beginning", **some})["generation"]
-    dump = call("register_site", ["post", "node4"], {"start": "dump", "source": "node1", **some})["dump"]
+    with follow(generation):
+        dump = call("register_site", ["post", "node4"], {"start": "dump", "source": "node1", **some})["dump"]
     call("fail_dump", ["post", dump], example("fail_dump", "reason"), query=f"?generation={generation}")
     call("get_chunk", ["post", dump, 0], wanted=410)
     call("pause_site", ["post", "node1"])
@@ -406,7 +415,8 @@ if "WRITE_EXAMPLES" in os.environ:
 def _():
     registered = {"start": "beginning"}
     generation = send("post", "/v1/datasets/post/sites/node1", registered)[2]["generation"]
-    dump = send("post", "/v1/datasets/post/sites/node2", {"start": "dump", "source": "node1"})[2]["dump"]
+    with follow(generation):
+        dump = send("post", "/v1/datasets/post/sites/node2", {"start": "dump", "source": "node1"})[2]["dump"]
     names = {"dataset": "post", "table": "t", "queue": "mail", "server": "7", "topic": "room:1", "site": "node1", "dump": dump}
     for name, (method, path, operation) in operations.items():
         content = operation.get("requestBody", {"content": {}})["content"].get("application/json")

@@ -110,6 +110,24 @@ impl Sites {
         runtime.block_on(async { tokio::time::timeout(PATIENCE, read).await.expect("no line") })
     }
 
+    /// Follows the log as a site until `work` is done.
+    fn while_online<T: Send>(
+        &self,
+        site: &str,
+        generation: &Value,
+        work: impl FnOnce() -> T + Send,
+    ) -> T {
+        let query = format!("site={site}&generation={generation}&follow=true");
+        let url = format!("{}{D}/changes?{query}", self.server.url);
+        let request = http().get(url).bearer_auth(&self.key);
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let feed = runtime.block_on(async { request.send().await.unwrap() });
+        assert_eq!(feed.status(), 200);
+        let done = std::thread::scope(|scope| scope.spawn(work).join());
+        drop(feed);
+        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+
     fn put_chunk(&self, dump: &Value, at: usize, query: &str, bytes: &'static [u8]) -> Answer {
         let path = format!("/dumps/{}/chunks/{at}?{query}", dump.as_str().unwrap());
         self.send(Method::PUT, &path, bytes.into(), Some(&sha256(bytes)))
@@ -287,7 +305,9 @@ fn pol_12_sites_that_ask_for_a_dump_of_one_source_share_it_while_it_grows() {
     let master = sites.register("master", &json!({"start": "beginning"})).must();
     let generation = master["generation"].clone();
     let dump = json!({"start": "dump", "source": "master"});
-    let first = sites.register("node1", &dump).must();
+    assert_eq!(sites.register("node1", &dump).refused(), code(409, "bad_source"), "it is offline");
+    let ask = || sites.register("node1", &dump).must();
+    let first = sites.while_online("master", &generation, ask);
     let asked = sites.feed("master", &generation, |line| line.get("dump").is_some());
     assert_eq!(asked.last().unwrap()["dump"]["id"], first["dump"]);
 
@@ -302,6 +322,13 @@ fn pol_12_sites_that_ask_for_a_dump_of_one_source_share_it_while_it_grows() {
     assert_eq!(refused, code(409, "fenced"));
     let refused = sites.put_chunk(&first["dump"], 1, &source.replace("sqlite", "x"), b"x");
     assert_eq!(refused.refused(), code(409, "bad_chunk"));
+    let refused = sites.put_chunk(&first["dump"], 1, &source.replace("sqlite", "S%00"), b"x");
+    assert_eq!(refused.refused(), code(400, "bad_query"), "the kind is a name");
+    let chunks = format!("/dumps/{}/chunks", first["dump"].as_str().unwrap());
+    for no_number in ["-1", "x", "999999999999999999999999"] {
+        let refused = sites.get(&format!("{chunks}/{no_number}")).refused();
+        assert_eq!(refused, code(400, "bad_query"), "{no_number}");
+    }
     let waiting = std::thread::scope(|scope| {
         let waiting = scope.spawn(|| sites.chunk(&first["dump"], 1).bytes);
         sites.put_chunk(&first["dump"], 1, &source, b" more").must();
@@ -328,7 +355,8 @@ fn pol_10_a_dump_that_its_source_cannot_give_or_that_is_not_whole_fails_for_all_
         sites.register("master", &json!({"start": "head"})).must()["generation"].clone();
     let ask = || {
         let start = json!({"start": "dump", "source": "master"});
-        sites.register("node1", &start).must()["dump"].clone()
+        let ask = || sites.register("node1", &start).must()["dump"].clone();
+        sites.while_online("master", &generation, ask)
     };
     let path = |dump: &Value, what: &str| {
         format!("/dumps/{}/{what}?generation={generation}", dump.as_str().unwrap())

@@ -5,6 +5,7 @@ use crate::limits;
 use crate::name::Name;
 use crate::position::{Incarnation, Place, Position, Revision};
 use crate::registration::Generation;
+use crate::reserved;
 
 /// Surroundings of a decision.
 #[derive(Clone, Copy)]
@@ -92,6 +93,11 @@ fn register(
     start: Start,
     moment: Moment<'_>,
 ) -> Result<Site, SiteError> {
+    let is_reserved = |name: &&Name| reserved::is_name(name.as_str());
+    let listed = scope.tables.iter().chain(&scope.journals).flatten();
+    if let Some(reserved) = [name].into_iter().chain(listed).find(is_reserved) {
+        return Err(SiteError::ReservedName(reserved.clone()));
+    }
     if name.as_str() == SERVER {
         return Err(SiteError::ReservedName(name.clone()));
     }

@@ -232,6 +232,14 @@ fn bad_registrations_are_refused_by_name() {
     assert_eq!(world.decide(other), Err(SiteError::OtherScope));
     let server = world.register(SERVER, Start::Head);
     assert_eq!(server, Err(SiteError::ReservedName(name(SERVER))));
+    for reserved in ["instep-mine", "instep-sites"].map(name) {
+        let refused = world.register(reserved.as_str(), Start::Head);
+        assert_eq!(refused, Err(SiteError::ReservedName(reserved.clone())));
+        let scope = Scope { tables: Some([reserved.clone()].into()), journals: None };
+        let (site, start) = (name("node2"), Start::Head);
+        let refused = world.decide(SiteOperation::Register { site, scope, start });
+        assert_eq!(refused, Err(SiteError::ReservedName(reserved)));
+    }
     let many = (0..=limits::SITE_NAMES).map(|number| name(&format!("t{number}"))).collect();
     let scope = Scope { tables: Some(many), journals: None };
     let (site, start) = (name("node2"), Start::Head);

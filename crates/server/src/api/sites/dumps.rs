@@ -45,7 +45,8 @@ pub(in crate::api) struct ChunkQuery {
     /// Registration of the site that gives the dump.
     generation: u64,
     /// Form of the dump, with its first chunk: who takes it needs a store of the same kind.
-    kind: Option<String>,
+    #[param(value_type = Option<String>)]
+    kind: Option<Name>,
 }
 
 /// End of a dump.
@@ -110,6 +111,11 @@ pub(super) async fn register(
         Wanted { dataset: dataset.name().clone(), source: source.clone(), scope: scope.clone() };
     let is_kept = |held: Position| dataset.follow(Some(held)).is_ok();
     let shares = shared.dumps.under_way(&wanted).filter(|(_, held)| is_kept(*held));
+    let is_server = source.as_str() == site::SERVER;
+    if shares.is_none() && !is_server && !is_online(shared, dataset, &source) {
+        let error = SiteError::BadSource(source, "it does not follow the log now".into());
+        return Err(Refusal::Site { site, error }.into());
+    }
     let since = shares.map(|(_, held)| held);
     let start = Start::Dump { source: source.clone(), since };
     let operation = SiteOperation::Register { site: site.clone(), scope: scope.clone(), start };
@@ -122,13 +128,29 @@ pub(super) async fn register(
             let (dumps, held) = (shared.dumps.clone(), registered.cursor);
             let wanted = wanted.clone();
             let begun = on_disk(move || Ok(dumps.begin(wanted, held))).await??;
-            if source.as_str() == site::SERVER {
+            if is_server {
                 give_tables(shared, dataset, begun, scope).await;
             }
             begun
         }
     };
     Ok(Json(reply(&registered, generation, Some(id.simple().to_string()))))
+}
+
+/// True while a site follows the log; of one that is not known the owner says so.
+fn is_online(shared: &Shared, dataset: &Dataset, source: &Name) -> bool {
+    let state = dataset.state();
+    site::site(&state, source.as_str()).is_none_or(|known| {
+        !known.state.is_ready()
+            || shared.feeds.lag(dataset, &state, (source.as_str(), &known)).sent.is_some()
+    })
+}
+
+/// Number of a chunk in a path.
+fn number_of(chunk: &str) -> Result<usize, Problem> {
+    chunk.parse().map_err(|_| {
+        Problem::bad_request("bad_query", format!("chunk: {chunk:?} is no number from 0"))
+    })
 }
 
 /// Gives a dump of the tables in memory, on a thread of its own.
@@ -184,6 +206,7 @@ pub(in crate::api) async fn show(
            ("chunk" = usize, Path, description = "Number of the chunk, from 0")),
     responses((status = 200, description = "Its bytes; the header `instep-sha256` has their digest",
                content_type = "application/octet-stream", body = String),
+              (status = 400, description = "`bad_query`", body = Problem),
               (status = 204, description = "It is not there yet: ask again"),
               (status = 404, description = "`unknown_dataset`, `unknown_dump`", body = Problem),
               (status = 410, description = "`dump_failed`", body = Problem),
@@ -192,12 +215,12 @@ pub(in crate::api) async fn show(
 pub(in crate::api) async fn get_chunk(
     caller: Caller,
     State(shared): State<Shared>,
-    Path((name, dump, chunk)): Path<(String, String, usize)>,
+    Path((name, dump, chunk)): Path<(String, String, String)>,
 ) -> Result<Response, Problem> {
     let may = || caller.may(Action::Administer, Resource::Dataset(&name));
     may()?;
     let dataset = dataset(&shared.node, &name)?;
-    let id = id_of(&dump)?;
+    let (id, chunk) = (id_of(&dump)?, number_of(&chunk)?);
     let mut changes = shared.dumps.changes();
     let wait = tokio::time::sleep(Duration::from_millis(limits::DUMP_WAIT_MS));
     tokio::pin!(wait);
@@ -233,6 +256,7 @@ pub(in crate::api) async fn get_chunk(
            ("chunk" = usize, Path, description = "Number of the chunk, from 0"), ChunkQuery),
     request_body(content = String, content_type = "application/octet-stream"),
     responses((status = 200, body = DoneReply),
+              (status = 400, description = "`bad_query`", body = Problem),
               (status = 404, description = "`unknown_dataset`, `unknown_dump`", body = Problem),
               (status = 409, description = "`bad_chunk`, `fenced`", body = Problem),
               (status = 410, description = "`dump_failed`", body = Problem),
@@ -240,14 +264,14 @@ pub(in crate::api) async fn get_chunk(
 pub(in crate::api) async fn put_chunk(
     caller: Caller,
     State(shared): State<Shared>,
-    Path((name, dump, chunk)): Path<(String, String, usize)>,
+    Path((name, dump, chunk)): Path<(String, String, String)>,
     Query(ChunkQuery { generation, kind }): Query<ChunkQuery>,
     headers: HeaderMap,
     body: Body<{ limits::DUMP_CHUNK_BYTES }>,
 ) -> Answer<DoneReply> {
     let body = body.read_as(&caller, Action::Administer, Resource::Dataset(&name)).await?;
     let dataset = dataset(&shared.node, &name)?;
-    let id = source_of(&shared, &dataset, &dump, generation)?;
+    let (id, chunk) = (source_of(&shared, &dataset, &dump, generation)?, number_of(&chunk)?);
     let given = headers.get(DIGEST).and_then(|value| value.to_str().ok()).and_then(from_hex);
     let bad = |detail: &str| Problem::new(StatusCode::CONFLICT, "bad_chunk", detail);
     let digest = given.ok_or_else(|| bad("the header instep-sha256: 64 hex digits are wanted"))?;
@@ -256,7 +280,7 @@ pub(in crate::api) async fn put_chunk(
     }
     let (dumps, of) = (shared.dumps.clone(), dataset.name().clone());
     let put = move || {
-        let sent = Sent { at: chunk, digest, kind: kind.as_deref() };
+        let sent = Sent { at: chunk, digest, kind: kind.as_ref().map(Name::as_str) };
         Ok(dumps.put(&of, id, sent, &body))
     };
     on_disk(put).await??;
