@@ -2,16 +2,18 @@
 //!
 //! | a site is | becomes | by |
 //! | --- | --- | --- |
-//! | unknown | live, catching up | a registration from the beginning of the log, or from its head |
+//! | unknown | following | a registration from the beginning of the log, or from its head on |
 //! | any | reserved | a registration with a dump: history is kept from its cursor on |
 //! | reserved | dumping | its dump begins |
-//! | reserved, dumping | live, catching up | a registration from the position of its dump |
-//! | catching up, live, failed | live, catching up | a registration; paused: it stays so |
+//! | reserved, dumping | following | a registration that goes on from the position of its dump |
+//! | following, failed | following | a registration that goes on; paused: it stays so |
 //! | catching up | live | an acknowledgement close to the head of the log |
 //! | live | catching up | an acknowledgement far from it |
 //! | any but evicted | failed | a record that it cannot apply |
 //! | any but evicted | evicted | a fault that only a dump mends, or history beyond what is held |
-//! | catching up, live, failed | paused, and back | an operator |
+//! | following, failed | paused, and back to following | an operator |
+//!
+//! Following is: live close to the head of the log, catching up far from it.
 //!
 //! The row says everything: the log, snapshots, views and readers of the table need to know
 //! nothing of sites. Only [`decide`] changes it, for an operation that its own server proposes.
@@ -292,12 +294,6 @@ pub fn site(state: &crate::state::State, name: &str) -> Option<Site> {
 impl Moment<'_> {
     fn position(&self) -> Position {
         Position { incarnation: self.incarnation, place: self.head }
-    }
-
-    /// The state of a site that applies the log from a place on.
-    fn state_at(&self, place: Place) -> SiteState {
-        let behind = self.head.revision.0.saturating_sub(place.revision.0);
-        if behind <= limits::SITE_LIVE_ENTRIES { SiteState::Live } else { SiteState::CatchingUp }
     }
 
     fn place(&self, position: Position) -> Result<Place, SiteError> {

@@ -70,7 +70,9 @@ pub fn decide(
                     Ok(Change::Put(site.enter(SiteState::Paused, moment)))
                 }
                 (SiteState::Paused, false) => {
-                    Ok(Change::Put(site.enter(SiteState::CatchingUp, moment)))
+                    let place = site.cursor.place_in(moment.incarnation).unwrap_or_default();
+                    let state = following(place, moment);
+                    Ok(Change::Put(site.enter(state, moment)))
                 }
                 (SiteState::CatchingUp | SiteState::Live, false) => Ok(Change::Nothing),
                 (other, _) => Err(wrong_state(other)),
@@ -127,7 +129,7 @@ fn register(
                 let reason = format!("the log begins at entry {floor}");
                 return Err(SiteError::DumpRequired(reason));
             }
-            Ok(fresh(moment.state_at(beginning.place), beginning, None))
+            Ok(fresh(following(beginning.place, moment), beginning, None))
         }
         Start::Dump { source, since } => {
             let cursor = reserve(name, &source, &scope, moment)?;
@@ -181,10 +183,7 @@ fn resume(
     moment: Moment<'_>,
 ) -> Result<Site, SiteError> {
     match (site.state, position) {
-        (SiteState::Evicted, _) => {
-            let reason = site.reason.unwrap_or_else(|| "it was evicted".into());
-            return Err(SiteError::DumpRequired(reason));
-        }
+        (SiteState::Evicted, _) => return Err(needs_dump(site)),
         (SiteState::Reserved | SiteState::Dumping, None) => {
             return Err(SiteError::DumpRequired("its dump was not completed".into()));
         }
@@ -192,16 +191,24 @@ fn resume(
     }
     let cursor = position.unwrap_or(site.cursor);
     let place = moment.place(cursor)?;
-    let paused = site.state == SiteState::Paused;
-    let state = if paused { SiteState::Paused } else { moment.state_at(place) };
     // Before the first entry nothing can be missing.
     let needed = place.revision.max(Revision(1));
     if needed < floor && place != moment.head {
         let reason = format!("it stands at entry {}, the log begins at {floor}", place.revision);
         return Err(SiteError::DumpRequired(reason));
     }
+    let state = match site.state {
+        SiteState::Paused => SiteState::Paused,
+        _ => following(place, moment),
+    };
     let changed_ms = if state == site.state { site.changed_ms } else { moment.now_ms };
     Ok(Site { state, reason: None, generation, cursor, changed_ms, ..site })
+}
+
+/// State of a site that goes on behind a place. One that has everything acknowledges nothing more.
+fn following(place: Place, moment: Moment<'_>) -> SiteState {
+    let behind = moment.head.revision.0.saturating_sub(place.revision.0);
+    if behind <= limits::SITE_LIVE_ENTRIES { SiteState::Live } else { SiteState::CatchingUp }
 }
 
 fn acknowledge(site: Site, position: Position, moment: Moment<'_>) -> Result<Change, SiteError> {
@@ -209,12 +216,11 @@ fn acknowledge(site: Site, position: Position, moment: Moment<'_>) -> Result<Cha
     let before = site.cursor.place_in(moment.incarnation).ok_or(SiteError::OtherHistory)?;
     let behind = moment.head.revision.0 - place.revision.0;
     let state = match site.state {
-        SiteState::Reserved | SiteState::Dumping | SiteState::Evicted => {
-            return Err(wrong_state(site.state));
-        }
+        SiteState::Reserved | SiteState::Dumping => return Err(wrong_state(site.state)),
+        SiteState::Evicted => return Err(needs_dump(site)),
         SiteState::Paused => SiteState::Paused,
         SiteState::Live if behind <= limits::SITE_BEHIND_ENTRIES => SiteState::Live,
-        SiteState::CatchingUp | SiteState::Failed | SiteState::Live => moment.state_at(place),
+        SiteState::CatchingUp | SiteState::Failed | SiteState::Live => following(place, moment),
     };
     let is_stuck = site.state == SiteState::Failed;
     if place < before || (place == before && (is_stuck || state == site.state)) {
@@ -222,6 +228,23 @@ fn acknowledge(site: Site, position: Position, moment: Moment<'_>) -> Result<Cha
     }
     let site = if state == site.state { site } else { site.enter(state, moment) };
     Ok(Change::Put(Site { cursor: position, ..site }))
+}
+
+impl Site {
+    /// True when an acknowledgement changes nothing, so that it needs no commit. `head` is the
+    /// newest commit.
+    #[must_use]
+    pub fn is_acknowledged(
+        &self,
+        generation: Generation,
+        position: Position,
+        head: Position,
+    ) -> bool {
+        let Position { incarnation, place: head } = head;
+        let moment = Moment { incarnation, head, now_ms: 0, sites: 0, other: &|_| None };
+        self.generation == generation
+            && acknowledge(self.clone(), position, moment) == Ok(Change::Nothing)
+    }
 }
 
 /// The site, if this registration holds it.
@@ -232,6 +255,10 @@ fn held_by(before: Option<Site>, generation: Generation) -> Result<Site, SiteErr
     } else {
         Err(SiteError::Fenced { newest: site.generation })
     }
+}
+
+fn needs_dump(evicted: Site) -> SiteError {
+    SiteError::DumpRequired(evicted.reason.unwrap_or_else(|| "it was evicted".into()))
 }
 
 fn wrong_state(state: SiteState) -> SiteError {

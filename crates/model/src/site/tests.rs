@@ -209,6 +209,41 @@ fn a_site_is_live_close_to_the_head_and_catches_up_far_from_it() {
 }
 
 #[test]
+fn a_site_that_has_everything_is_live_without_an_acknowledgement() {
+    let mut world = World::new(5_000);
+    let head = |world: &World| Some(at(world.head));
+
+    assert_eq!(world.register("node1", Start::Head).unwrap().state, SiteState::Live);
+    let position = head(&world);
+    assert_eq!(world.resume("node1", position).unwrap().state, SiteState::Live);
+    assert_eq!(world.resume("node1", Some(at(9))).unwrap().state, SiteState::CatchingUp);
+}
+
+#[test]
+fn i26_an_acknowledgement_of_an_evicted_site_is_told_that_it_needs_a_dump() {
+    let mut world = World::new(10);
+    world.register("node1", Start::Head).unwrap();
+    world.fail("node1", true);
+
+    let refused = world.ack("node1", at(10));
+
+    assert_eq!(refused, Err(SiteError::DumpRequired("a unique key".into())));
+}
+
+#[test]
+fn i29_an_acknowledgement_that_says_nothing_new_needs_no_commit() {
+    let mut world = World::new(10);
+    world.register("node1", Start::Beginning { floor: Revision(1) }).unwrap();
+    let site = world.ack("node1", at(8)).unwrap();
+    let is_known = |generation, position| site.is_acknowledged(generation, position, at(12));
+
+    assert!(is_known(site.generation, at(8)) && is_known(site.generation, at(7)));
+    assert!(!is_known(site.generation, at(9)), "it is applied since");
+    assert!(!is_known(site.generation, at(99)), "it is refused");
+    assert!(!is_known(Generation::NONE, at(8)), "it is refused");
+}
+
+#[test]
 fn a_paused_site_stays_paused_when_it_registers_and_history_is_held_for_it() {
     let mut world = World::new(10);
     world.register("node1", Start::Head).unwrap();
@@ -217,7 +252,7 @@ fn a_paused_site_stays_paused_when_it_registers_and_history_is_held_for_it() {
     world.decide(pause(true)).unwrap();
     let site = world.resume("node1", None).unwrap();
     assert_eq!((site.state, site.held(HERE)), (SiteState::Paused, Some(Revision(10))));
-    assert_eq!(world.decide(pause(false)).unwrap().unwrap().state, SiteState::CatchingUp);
+    assert_eq!(world.decide(pause(false)).unwrap().unwrap().state, SiteState::Live);
 }
 
 #[test]

@@ -287,7 +287,7 @@ async fn commit(dataset: &Dataset, operation: SiteOperation) -> Result<(), Probl
               (status = 400, description = "`bad_json`, `bad_name`", body = Problem),
               (status = 404, description = "`unknown_dataset`, `unknown_site`", body = Problem),
               (status = 409, description = "`fenced`, `position_ahead`, `other_history`, \
-               `wrong_state`", body = Problem)))]
+               `wrong_state`, `dump_required`", body = Problem)))]
 pub(super) async fn acknowledge(
     caller: Caller,
     State(shared): State<Shared>,
@@ -299,9 +299,10 @@ pub(super) async fn acknowledge(
     let (request, site): (AckRequest, _) = (read_json(&body)?, super::new_name(&site)?);
     let AckRequest { generation, position } = request;
     let generation = Generation(generation);
-    let known = site::site(&dataset.state(), site.as_str());
+    let state = dataset.state();
+    let (known, head) = (site::site(&state, site.as_str()), dataset.position_of(&state));
     // One that says nothing new costs no entry of the log.
-    if known.is_some_and(|known| known.generation == generation && known.cursor == position) {
+    if known.is_some_and(|known| known.is_acknowledged(generation, position, head)) {
         return Ok(Json(DoneReply {}));
     }
     commit(&dataset, SiteOperation::Ack { site, generation, position }).await?;
