@@ -151,9 +151,9 @@ impl Agent {
             Err(error) => return Err(error),
         };
         match way {
-            Way::Follow { generation, cursor } => {
+            Way::Follow { generation, cursor, begin } => {
                 backoff.reset();
-                self.follow(generation, cursor, stop).await
+                self.follow(generation, (cursor, begin), stop).await
             }
             Way::Wait(reason) => Ok(Turn::Later(reason)),
             Way::Restore { generation, dump, source } => {

@@ -15,6 +15,9 @@ pub(super) enum Way {
         generation: u64,
         /// The server's cursor of the site.
         cursor: Position,
+        /// Position at which a store without one begins. None where the store had one: if it has
+        /// none any more, it is another database.
+        begin: Option<Position>,
     },
     /// A dump first.
     Restore {
@@ -113,6 +116,10 @@ impl Agent {
             (SiteStart::Resume { position: Some(position) }, None) => *position,
             (_, None) => return Err(missing("cursor").into()),
         };
-        Ok(Way::Follow { generation, cursor })
+        let begin = match start {
+            SiteStart::Resume { .. } => None,
+            SiteStart::Head | SiteStart::Beginning | SiteStart::Dump { .. } => Some(cursor),
+        };
+        Ok(Way::Follow { generation, cursor, begin })
     }
 }

@@ -29,10 +29,10 @@ impl Agent {
     pub(super) async fn follow(
         &mut self,
         generation: u64,
-        cursor: Position,
+        (cursor, begin): (Position, Option<Position>),
         stop: &mut Stop,
     ) -> Result<Turn, AgentError> {
-        let fenced = self.with_store(move |store| store.fence(generation, Some(cursor))).await;
+        let fenced = self.with_store(move |store| store.fence(generation, begin)).await;
         let position = match fenced {
             Ok(StorePosition::At(position)) => position,
             Ok(StorePosition::Unkept) => cursor,
