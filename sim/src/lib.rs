@@ -16,6 +16,7 @@ mod node;
 pub mod oracle;
 pub mod run;
 mod shop;
+pub mod sites;
 mod socket;
 mod subscriber;
 pub mod timeline;

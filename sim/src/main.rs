@@ -7,6 +7,7 @@ use std::time::Instant;
 use instep_sim::fault::{FAULTS, Fault, SAME_SEED};
 use instep_sim::mail;
 use instep_sim::run::{self, Outcome, STEPS};
+use instep_sim::sites;
 
 const USAGE: &str =
     "instep-sim [--seed N] [--seeds N] [--steps N] [--fault NAME] [--trace] [--list]
@@ -23,6 +24,7 @@ struct Arguments {
     steps: usize,
     fault: Option<Fault>,
     mail_fault: Option<mail::Fault>,
+    site_fault: Option<sites::Fault>,
     trace: bool,
     list: bool,
 }
@@ -54,6 +56,8 @@ fn main() -> ExitCode {
         }
         let Ok(facts) = mail_seed(seed, &arguments) else { return ExitCode::FAILURE };
         events += facts;
+        let Ok(facts) = site_seed(seed, &arguments) else { return ExitCode::FAILURE };
+        events += facts;
         if arguments.fault == Some(Fault::DependOnTheProcess) || count == 1 {
             let again = run::seed(seed, arguments.steps, arguments.fault);
             if again.digest() != outcome.digest() {
@@ -64,7 +68,8 @@ fn main() -> ExitCode {
     }
     let seconds = begun.elapsed().as_secs_f64();
     let rate = count as f64 / seconds;
-    let checkers = instep_sim::checker::CHECKERS.len() + mail::checker::CHECKERS.len();
+    let of_node = instep_sim::checker::CHECKERS.len();
+    let checkers = of_node + mail::checker::CHECKERS.len() + sites::checker::CHECKERS.len();
     say(&format!(
         "{count} seeds, {events} events, {checkers} checkers, nothing wrong \
          ({seconds:.1} s, {rate:.0} seeds/s)\n"
@@ -90,12 +95,32 @@ fn mail_seed(seed: u64, arguments: &Arguments) -> Result<usize, ()> {
     Ok(outcome.facts.len())
 }
 
+/// The same seed's world of sites; how many facts it has.
+fn site_seed(seed: u64, arguments: &Arguments) -> Result<usize, ()> {
+    let outcome = sites::seed(seed, sites::STEPS, arguments.site_fault);
+    if arguments.trace {
+        outcome.facts.iter().for_each(|fact| say(&format!("{fact:?}\n")));
+    }
+    if !outcome.findings.is_empty() {
+        say(&outcome.to_string());
+        return Err(());
+    }
+    let once = arguments.seeds.end - arguments.seeds.start == 1;
+    let digest = || sites::seed(seed, sites::STEPS, arguments.site_fault).digest();
+    if once && digest() != outcome.digest() {
+        say(&format!("sites, seed {seed}: {SAME_SEED} is broken\n"));
+        return Err(());
+    }
+    Ok(outcome.facts.len())
+}
+
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
     let mut arguments = Arguments {
         seeds: 0..200,
         steps: STEPS,
         fault: None,
         mail_fault: None,
+        site_fault: None,
         trace: false,
         list: false,
     };
@@ -116,7 +141,9 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
                 let name = value()?;
                 arguments.fault = Fault::named(&name);
                 arguments.mail_fault = mail::Fault::named(&name);
-                if arguments.fault.is_none() && arguments.mail_fault.is_none() {
+                arguments.site_fault = sites::Fault::named(&name);
+                let is_of_mail = arguments.mail_fault.is_some();
+                if arguments.fault.is_none() && !is_of_mail && arguments.site_fault.is_none() {
                     return Err(format!("{name}: no such fault"));
                 }
             }
@@ -130,12 +157,15 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
 
 fn list() {
     say(&run::guards());
-    for (name, guards, _) in mail::checker::CHECKERS {
+    let of_mail = mail::checker::CHECKERS.iter().map(|(name, guards, _)| (name, guards));
+    let of_sites = sites::checker::CHECKERS.iter().map(|(name, guards, _)| (name, guards));
+    for (name, guards) in of_mail.chain(of_sites) {
         say(&format!("{name:<48} {guards}\n"));
     }
     let faults = FAULTS.iter().map(|(_, name, checker)| (name, checker));
     let of_mail = mail::FAULTS.iter().map(|(_, name, checker)| (name, checker));
-    for (name, checker) in faults.chain(of_mail) {
+    let of_sites = sites::FAULTS.iter().map(|(_, name, checker)| (name, checker));
+    for (name, checker) in faults.chain(of_mail).chain(of_sites) {
         say(&format!("--fault {name:<34} {checker}\n"));
     }
 }

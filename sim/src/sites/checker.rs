@@ -1,0 +1,277 @@
+//! The laws of sites, each once, over recorded facts.
+
+use std::collections::BTreeMap;
+
+use instep_model::commit::Record;
+use instep_model::position::{Place, Position, Revision};
+use instep_model::reserved;
+use instep_model::site::{Site, SiteState, TABLE};
+
+use super::SITES;
+use super::fact::{Content, Fact};
+
+/// Finding of a checker: the fact that shows the violation, and how.
+type Finding = (usize, String);
+/// A rule over facts.
+type Check = fn(&[Fact]) -> Result<(), Finding>;
+
+/// Every checker with what it guards, in the order in which a failure is best understood.
+pub const CHECKERS: &[(&str, &str, Check)] = &[
+    ("a_feed_skips_nothing", "I28, I36", a_feed_skips_nothing),
+    (
+        "every_store_is_the_fold_at_its_position",
+        "I8, I10, I12, I31, I33",
+        every_store_is_the_fold_at_its_position,
+    ),
+    ("history_is_reserved_before_a_dump", "I9", history_is_reserved_before_a_dump),
+    ("needed_history_is_held_or_evicted", "I25, I26", needed_history_is_held_or_evicted),
+    ("held_history_is_bounded", "I25", held_history_is_bounded),
+    ("only_the_newest_registration_is_heard", "I38", only_the_newest_registration_is_heard),
+    ("no_cursor_is_ahead_of_its_store", "I31, I37", no_cursor_is_ahead_of_its_store),
+    ("every_site_gets_there", "I17, I26, I29", every_site_gets_there),
+    ("an_idle_log_does_not_grow", "I29", an_idle_log_does_not_grow),
+];
+
+/// Runs every checker.
+#[must_use]
+pub fn check(facts: &[Fact]) -> Vec<(&'static str, usize, String)> {
+    let run = |(name, _, check): &(&'static str, &str, Check)| {
+        check(facts).err().map(|(at, what)| (*name, at, what))
+    };
+    CHECKERS.iter().filter_map(run).collect()
+}
+
+/// Log as its facts tell it.
+#[derive(Default)]
+struct Log {
+    /// Records of each commit.
+    commits: BTreeMap<Place, Vec<Record>>,
+    /// Bytes of each entry.
+    bytes: BTreeMap<Revision, u64>,
+    /// Rows of each site, by the commit that wrote them.
+    rows: BTreeMap<(usize, Place), Option<Site>>,
+}
+
+impl Log {
+    /// Takes a fact; returns the rows of sites that it has.
+    fn take(&mut self, fact: &Fact) -> Vec<(usize, Site)> {
+        let Fact::Stored { revision, bytes, commits } = fact else { return vec![] };
+        self.bytes.insert(*revision, *bytes);
+        let mut changed = vec![];
+        for (index, records) in (0..).zip(commits) {
+            let place = Place { revision: *revision, index };
+            for (site, row) in records.iter().filter_map(row_of) {
+                changed.extend(row.clone().map(|row| (site, row)));
+                self.rows.insert((site, place), row);
+            }
+            self.commits.insert(place, records.clone());
+        }
+        changed
+    }
+
+    /// The row of a site behind a commit.
+    fn row_at(&self, site: usize, place: Place) -> Option<&Site> {
+        let newest = self.rows.range((site, Place::default())..=(site, place)).next_back();
+        newest.and_then(|(_, row)| row.as_ref())
+    }
+
+    fn rows(&self) -> impl Iterator<Item = (usize, &Site)> {
+        let last = Place { revision: Revision(u64::MAX), index: u16::MAX };
+        (0..SITES.len()).filter_map(move |site| Some((site, self.row_at(site, last)?)))
+    }
+}
+
+/// The row of a site in a record; none in it when it is removed.
+fn row_of(record: &Record) -> Option<(usize, Option<Site>)> {
+    let number = |key: &str| SITES.iter().position(|site| site.name == key);
+    match record {
+        Record::Put { table, key, row } if table.as_str() == TABLE => {
+            Some((number(key.as_str())?, Site::from_bytes(row.as_bytes())))
+        }
+        Record::Delete { table, key } if table.as_str() == TABLE => {
+            Some((number(key.as_str())?, None))
+        }
+        _ => None,
+    }
+}
+
+/// True when a site follows a record, by the words of the documentation.
+fn follows(site: usize, record: &Record) -> bool {
+    match record {
+        Record::Put { table, .. }
+        | Record::Delete { table, .. }
+        | Record::CreateTable { table, .. }
+        | Record::DropTable { table } => {
+            let is_ours = reserved::is_name(table.as_str());
+            !is_ours && SITES[site].table.is_none_or(|only| only == table.as_str())
+        }
+        Record::Append { .. } | Record::CreateJournal { .. } => SITES[site].table.is_none(),
+        Record::Mail(_) => false,
+    }
+}
+
+fn a_feed_skips_nothing(facts: &[Fact]) -> Result<(), Finding> {
+    let mut log = Log::default();
+    for (at, fact) in facts.iter().enumerate() {
+        log.take(fact);
+        let Fact::Told { site, from, to, commit } = fact else { continue };
+        let is_followed =
+            |records: &Vec<Record>| records.iter().any(|record| follows(*site, record));
+        if to <= from {
+            return Err((at, format!("{to:?} was told behind {from:?}")));
+        }
+        let between = log.commits.iter().filter(|(place, _)| *from < **place && **place < *to);
+        if let Some((place, _)) = between.clone().find(|(_, records)| is_followed(records)) {
+            return Err((at, format!("{place:?} was not told")));
+        }
+        if log.commits.get(to).is_none_or(|records| is_followed(records) != *commit) {
+            return Err((at, format!("{to:?} is not what was told")));
+        }
+    }
+    Ok(())
+}
+
+fn every_store_is_the_fold_at_its_position(facts: &[Fact]) -> Result<(), Finding> {
+    let (mut log, empty) = (Log::default(), Content::default());
+    let mut folds = vec![BTreeMap::<Place, Content>::new(); SITES.len()];
+    for (at, fact) in facts.iter().enumerate() {
+        log.take(fact);
+        if let Fact::Stored { revision, .. } = fact {
+            for (site, folds) in folds.iter_mut().enumerate() {
+                let first = Place { revision: *revision, index: 0 };
+                for (place, records) in log.commits.range(first..) {
+                    let newest = folds.last_key_value().map(|(_, content)| content.clone());
+                    let mut content = newest.unwrap_or_default();
+                    let followed = records.iter().filter(|record| follows(site, record));
+                    followed.for_each(|record| content.take(record));
+                    folds.insert(*place, content);
+                }
+            }
+        }
+        let Fact::Store { site, place, content } = fact else { continue };
+        let fold = folds[*site].range(..=*place).next_back().map_or(&empty, |(_, fold)| fold);
+        if content != fold {
+            return Err((at, format!("{content:?} is not {fold:?}")));
+        }
+    }
+    Ok(())
+}
+
+fn history_is_reserved_before_a_dump(facts: &[Fact]) -> Result<(), Finding> {
+    let mut reserved = BTreeMap::new();
+    for (at, fact) in facts.iter().enumerate() {
+        for (site, row) in Log::default().take(fact) {
+            if row.state == SiteState::Reserved {
+                reserved.insert((site, row.generation), row.cursor);
+            }
+        }
+        if let Fact::Restored { site, generation, place } = fact {
+            let held = reserved.get(&(*site, *generation)).map(|cursor| cursor.place);
+            if held.is_none_or(|held| held > *place) {
+                return Err((at, format!("a dump at {place:?}, held from {held:?} on")));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn needed_history_is_held_or_evicted(facts: &[Fact]) -> Result<(), Finding> {
+    let (mut log, mut before) = (Log::default(), Revision(1));
+    for (at, fact) in facts.iter().enumerate() {
+        for (_, row) in log.take(fact) {
+            if row.state == SiteState::Evicted && row.reason.is_none_or(|why| why.is_empty()) {
+                return Err((at, "an eviction without a reason".into()));
+            }
+        }
+        let Fact::Trimmed { floor, evicted, .. } = fact else { continue };
+        for (site, row) in log.rows().filter(|(_, row)| row.state.holds()) {
+            let needed = row.cursor.place.revision.max(Revision(1));
+            let was_there = needed >= before;
+            let name = SITES[site].name;
+            if was_there && needed < *floor && !evicted.iter().any(|one| one == name) {
+                return Err((at, format!("{name} stands at {needed}, the log begins at {floor}")));
+            }
+        }
+        before = *floor;
+    }
+    Ok(())
+}
+
+fn held_history_is_bounded(facts: &[Fact]) -> Result<(), Finding> {
+    let mut log = Log::default();
+    for (at, fact) in facts.iter().enumerate() {
+        log.take(fact);
+        let Fact::Trimmed { floor, hold, evicted } = fact else { continue };
+        for (site, row) in log.rows().filter(|(_, row)| row.state.holds()) {
+            let first = (*floor).max(row.cursor.place.revision.next());
+            let behind: u64 = log.bytes.range(first..).map(|(_, bytes)| bytes).sum();
+            // A start does not count the piece of the log that its snapshot ends in: an entry here.
+            let uncounted = log.bytes.values().max().copied().unwrap_or_default();
+            let name = SITES[site].name;
+            if behind > hold + uncounted && !evicted.iter().any(|one| one == name) {
+                return Err((at, format!("{behind} bytes are held for {name}, {hold} may be")));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn only_the_newest_registration_is_heard(facts: &[Fact]) -> Result<(), Finding> {
+    let mut log = Log::default();
+    for (at, fact) in facts.iter().enumerate() {
+        log.take(fact);
+        if let Fact::Heard { site, generation, at: place } = fact {
+            let newest = log.row_at(*site, *place).map(|row| row.generation);
+            if newest != Some(*generation) {
+                return Err((at, format!("{generation} was heard, {newest:?} is the newest")));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn no_cursor_is_ahead_of_its_store(facts: &[Fact]) -> Result<(), Finding> {
+    let mut stores = vec![Place::default(); SITES.len()];
+    for (at, fact) in facts.iter().enumerate() {
+        if let Fact::Store { site, place, .. } = fact {
+            stores[*site] = stores[*site].max(*place);
+        }
+        for (site, row) in Log::default().take(fact) {
+            let Position { place, .. } = row.cursor;
+            if row.state.is_ready() && place > stores[site] {
+                return Err((at, format!("{site} is at {place:?}, {:?} is stored", stores[site])));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn every_site_gets_there(facts: &[Fact]) -> Result<(), Finding> {
+    let mut log = Log::default();
+    for (at, fact) in facts.iter().enumerate() {
+        log.take(fact);
+        if *fact != Fact::Quiet {
+            continue;
+        }
+        let is_ours = |record: &Record| matches!(record, Record::Put { table, .. } | Record::Delete { table, .. } | Record::CreateTable { table, .. } if table.as_str() == TABLE);
+        let mut commits = log.commits.iter().rev();
+        let increment = commits.find(|(_, records)| !records.iter().all(is_ours));
+        let end = increment.map(|(place, _)| *place).unwrap_or_default();
+        for site in 0..SITES.len() {
+            let row = log.rows().find(|(number, _)| *number == site).map(|(_, row)| row);
+            if row.is_none_or(|row| row.state != SiteState::Live || row.cursor.place < end) {
+                return Err((at, format!("{} is {row:?}, the end is {end:?}", SITES[site].name)));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn an_idle_log_does_not_grow(facts: &[Fact]) -> Result<(), Finding> {
+    let quiet = facts.iter().position(|fact| *fact == Fact::Quiet).unwrap_or(facts.len());
+    let grows = |fact: &Fact| matches!(fact, Fact::Stored { .. });
+    match facts.iter().skip(quiet).position(grows) {
+        Some(at) => Err((quiet + at, "an entry, and no writer".into())),
+        None => Ok(()),
+    }
+}
