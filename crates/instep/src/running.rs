@@ -97,3 +97,18 @@ pub(crate) fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
         });
     })
 }
+
+/// Done at the end of standard input: the process that has the other end of it is gone.
+pub(crate) fn stdin_end() -> Result<impl Future<Output = ()>, Failure> {
+    let (ended, end) = tokio::sync::oneshot::channel();
+    // No thread of the runtime: it would be waited for at the end of the process.
+    let read = move || {
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        let _ = ended.send(());
+    };
+    let started = std::thread::Builder::new().name("stdin".into()).spawn(read);
+    started.map_err(|error| Failure::System(format!("cannot start threads: {error}")))?;
+    Ok(async move {
+        let _ = end.await;
+    })
+}

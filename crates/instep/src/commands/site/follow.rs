@@ -44,6 +44,9 @@ pub(super) struct Arguments {
     /// The server's address: as --server, and before it.
     #[arg(long, value_name = "URL")]
     from: Option<String>,
+    /// End when standard input does, as when the process that started the agent was killed.
+    #[arg(long)]
+    until_stdin_ends: bool,
     /// Form of the log on stderr.
     #[arg(long, value_enum, default_value = "text")]
     log_format: LogFormat,
@@ -82,9 +85,19 @@ pub(super) async fn run(arguments: Arguments, json: bool) -> Result<(), Failure>
     };
     let client = arguments.access.to(arguments.from).client()?;
     let stop = running::stop_signal()?;
+    let end = arguments.until_stdin_ends.then(running::stdin_end).transpose()?;
     let _log = telemetry::start(arguments.log_format)?;
     // Progress that is not read keeps no site from going on.
     let print = move |notice: &Notice| drop(tell(notice, json));
+    let stop = async move {
+        match end {
+            Some(end) => tokio::select! {
+                () = stop => {}
+                () = end => {}
+            },
+            None => stop.await,
+        }
+    };
     Ok(Agent::new(client, settings, store, print).run(stop).await?)
 }
 
