@@ -141,7 +141,8 @@ class Server {
   async remove() {
     await this.kill();
     process.off("exit", this.#orphan);
-    await rm(this.data, { recursive: true, force: true });
+    // Agents of sites that a demo has started end a moment later than it.
+    await rm(this.data, { recursive: true, force: true, maxRetries: 10 });
   }
 
   /** The header that carries the admin key. */

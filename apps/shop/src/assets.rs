@@ -82,7 +82,8 @@ mod tests {
 
     #[test]
     fn everything_that_pages_name_is_there() {
-        for name in ["shop.css", "shop.js", "phoenix.mjs", "phoenix.LICENSE.md"] {
+        let own = ["shop.css", "shop.js", "sites.css", "sites.js"];
+        for name in own.into_iter().chain(["phoenix.mjs", "phoenix.LICENSE.md"]) {
             assert!(Assets::get(name).is_some(), "{name}");
         }
         for art in crate::html::ARTS {

@@ -90,6 +90,7 @@ mod tests {
             dataset: Name::new("shop").unwrap(),
             levels: Default::default(),
             secret: Secret::new([3; 32]),
+            desk: None,
         };
         let (mine, other) = (CartId::from_random([1; 32]), CartId::from_random([2; 32]));
         let token = context.secret.sign(Purpose::Cart, &mine, clock::now_ms());

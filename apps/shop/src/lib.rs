@@ -15,6 +15,7 @@ mod html;
 mod merchant;
 mod pages;
 mod sale_stream;
+pub mod sites;
 mod tokens;
 mod views;
 mod visitor;
@@ -50,6 +51,7 @@ pub struct Shop {
     levels: Levels,
     secret: Secret,
     before_look: BeforeLook,
+    desk: Option<sites::Desk>,
 }
 
 /// Error of a shop that cannot open.
@@ -72,6 +74,7 @@ pub(crate) struct Context {
     dataset: Name,
     levels: Levels,
     secret: Secret,
+    desk: Option<sites::Desk>,
 }
 
 /// State of requests: the context, and the node to ask.
@@ -98,6 +101,7 @@ impl Shop {
             levels: Levels::default(),
             secret,
             before_look: Arc::new(|| {}),
+            desk: None,
         }
     }
 
@@ -105,6 +109,13 @@ impl Shop {
     #[must_use]
     pub fn levels(mut self, levels: Levels) -> Self {
         self.levels = levels;
+        self
+    }
+
+    /// Shows the page of its sites, whose orders go to this desk.
+    #[must_use]
+    pub fn sites(mut self, desk: sites::Desk) -> Self {
+        self.desk = Some(desk);
         self
     }
 
@@ -134,11 +145,15 @@ impl Shop {
             dataset: self.dataset.clone(),
             levels: self.levels,
             secret: self.secret.clone(),
+            desk: self.desk.clone(),
         };
         let channel = channels::cart(context.clone()).map_err(ShopError::Channel)?;
         let watching = counts::channel(context.clone()).map_err(ShopError::Channel)?;
         for pattern in counts::patterns() {
             app = app.live(pattern);
+        }
+        if self.desk.is_some() {
+            app = app.live(sites::pattern());
         }
         let (dataset, before_look) = (self.dataset.clone(), Arc::clone(&self.before_look));
         Ok(app
@@ -180,7 +195,11 @@ async fn sweep_carts(dataset: Dataset) {
 }
 
 fn router(counter: Counter) -> Router {
-    Router::new()
+    let mut routes = Router::new();
+    if counter.context.desk.is_some() {
+        routes = routes.route("/sites", get(pages::sites::page).post(sites::order));
+    }
+    routes
         .route("/", get(pages::shop))
         .route("/checkout", get(pages::checkout).post(forms::buy))
         .route("/checkout/complete", get(pages::complete))

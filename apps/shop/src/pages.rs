@@ -20,6 +20,7 @@ use crate::{Context, Counter, clock};
 pub(crate) mod admin;
 mod frame;
 mod shelf;
+pub(crate) mod sites;
 mod till;
 
 /// Everything that a page is made of.

@@ -129,6 +129,7 @@ mod tests {
             dataset: Name::new("shop").unwrap(),
             levels: Default::default(),
             secret: Secret::new([3; 32]),
+            desk: None,
         }
     }
 

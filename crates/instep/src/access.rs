@@ -115,15 +115,24 @@ impl Access {
             return Ok(None);
         };
         note(shown_of(&file, self.data.is_none()));
-        let unreadable = |error: &dyn std::fmt::Display| {
-            Failure::Storage(format!("the admin key {}: {error}", file.display()))
-        };
-        let text = std::fs::read_to_string(&file).map_err(|error| unreadable(&error))?;
-        if text.len() > KEY_BYTES {
-            Err(unreadable(&format!("longer than {KEY_BYTES} bytes")))
-        } else {
-            Ok(Some(text.trim().to_owned()))
-        }
+        read_key(&file).map(Some)
+    }
+}
+
+/// The admin key of a data directory.
+pub(crate) fn key_of(data: &Path) -> Result<String, Failure> {
+    read_key(&data.join(KEY_FILE))
+}
+
+fn read_key(file: &Path) -> Result<String, Failure> {
+    let unreadable = |error: &dyn std::fmt::Display| {
+        Failure::Storage(format!("the admin key {}: {error}", file.display()))
+    };
+    let text = std::fs::read_to_string(file).map_err(|error| unreadable(&error))?;
+    if text.len() > KEY_BYTES {
+        Err(unreadable(&format!("longer than {KEY_BYTES} bytes")))
+    } else {
+        Ok(text.trim().to_owned())
     }
 }
 

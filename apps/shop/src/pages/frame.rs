@@ -52,6 +52,9 @@ fn bar(view: &View<'_>) -> Markup {
                 i aria-hidden="true" {}
                 span { noscript { "Reload for news" } }
             }
+            @if view.context.desk.is_some() {
+                a class="bar-link" href="/sites" { "Sites" }
+            }
             a class="bag-link" href="/checkout" data-open-bag {
                 (part::bag_icon())
                 span class="bag-word" { "Bag" }

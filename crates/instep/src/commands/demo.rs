@@ -1,4 +1,6 @@
-//! `instep demo`: the shop, filled and ready to be looked at.
+//! `instep demo`: the shop, filled and ready to be looked at, and sites that follow it.
+
+mod sites;
 
 use std::fmt::Write as _;
 use std::io::{ErrorKind, IsTerminal};
@@ -6,10 +8,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use instep::{App, Config, LivePattern, PresenceMode, Server, StartError};
+use instep::{App, Config, Dataset, LivePattern, PresenceMode, Server, StartError};
+use instep_client::Client;
 use instep_shop::Shop;
 use instep_shop::domain::{catalogue, seed};
+use instep_shop::sites::{Desk, Order};
+use tokio::sync::{mpsc, oneshot};
 
+use self::sites::Fleet;
 use crate::access::{self, PORT};
 use crate::failure::Failure;
 use crate::output;
@@ -47,7 +53,10 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let _log = telemetry::start(arguments.log_format)?;
     let stop = running::stop_signal()?;
-    let mut server = start(&arguments).await?;
+    let http = arguments.http.unwrap_or((Ipv4Addr::LOCALHOST, PORT).into());
+    // On a public address strangers may look, and end no process.
+    let (desk, orders) = Desk::new(http.ip().is_loopback());
+    let mut server = start(&arguments, desk).await?;
     let opened = supervisor::while_loading(async {
         server.ready().await?;
         fill(&server).await
@@ -69,12 +78,43 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     if !arguments.no_open && std::io::stdout().is_terminal() {
         open_browser(&running::url(&server));
     }
-    running::stop_after(server, stop).await
+    let (end_sites, told) = oneshot::channel();
+    let sites = tokio::spawn(fleet(&server, &arguments, orders)?.run(told));
+    running::stop_after(server, async {
+        stop.await;
+        // The sites first: they acknowledge what they have applied.
+        let _ = end_sites.send(());
+        let _ = sites.await;
+    })
+    .await
+}
+
+/// The sites of the shop, which are agents of this server.
+fn fleet(
+    server: &Server,
+    arguments: &Arguments,
+    orders: mpsc::Receiver<Order>,
+) -> Result<Fleet, Failure> {
+    let mut address = server.address();
+    if address.ip().is_unspecified() {
+        address.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
+    let url = format!("http://{address}");
+    let key = access::key_of(&arguments.data)?;
+    let client = Client::new(&url, Some(key))?;
+    let of = (server.node().clone(), shop(server)?);
+    Ok(Fleet::new(of, (client, url), arguments.data.clone(), orders))
+}
+
+/// The dataset of the shop.
+fn shop(server: &Server) -> Result<Dataset, Failure> {
+    let missing = || Failure::System("the shop has no dataset".into());
+    server.node().dataset(instep_shop::DATASET).ok_or_else(missing)
 }
 
 /// Starts on the usual port, or on a free one if no port is asked for.
-async fn start(arguments: &Arguments) -> Result<Server, Failure> {
-    let app = app(&arguments.data)?;
+async fn start(arguments: &Arguments, desk: Desk) -> Result<Server, Failure> {
+    let app = app(&arguments.data, desk)?;
     let mut config = Config::in_directory(&arguments.data);
     config.live = vec![LivePattern {
         topic: "room:*".into(),
@@ -109,20 +149,18 @@ async fn start(arguments: &Arguments) -> Result<Server, Failure> {
     }
 }
 
-fn app(data: &Path) -> Result<App, Failure> {
+fn app(data: &Path, desk: Desk) -> Result<App, Failure> {
     let shop = |error: &dyn std::fmt::Display| Failure::Storage(error.to_string());
     std::fs::create_dir_all(data).map_err(|error| {
         Failure::Storage(format!("the data directory {}: {error}", data.display()))
     })?;
     let opened = Shop::in_directory(data).map_err(|error| shop(&error))?;
-    opened.app().map_err(|error| shop(&error))
+    opened.sites(desk).app().map_err(|error| shop(&error))
 }
 
 /// Fills the shelf at the first start.
 async fn fill(server: &Server) -> Result<(), Failure> {
-    let Some(dataset) = server.node().dataset(instep_shop::DATASET) else {
-        return Err(Failure::System("the shop has no dataset".into()));
-    };
+    let dataset = shop(server)?;
     if !catalogue::products(&dataset.state().tables).is_empty() {
         return Ok(());
     }
@@ -149,6 +187,7 @@ fn welcome(server: &Server, arguments: &Arguments) -> String {
     let _ = write!(
         text,
         "\n  The shop         {url}/\n  Live counts      {url}/shop/admin\n  \
+         Its sites        {url}/sites\n  \
          API reference    {url}/reference\n  \
          Admin key        {}\n\n  \
          Open the shop in two windows, then try in another terminal:\n\n    \
