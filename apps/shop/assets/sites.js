@@ -7,7 +7,7 @@ const all = (selector, root = document) => root.querySelectorAll(selector);
 const one = (selector, root = document) => root.querySelector(selector);
 
 const SERVER = "server";
-/** Entries behind at which the meter is full, on a scale of powers of ten. */
+/** Commits behind at which the meter is full, on a scale of powers of ten. */
 const FULL = 10_000;
 const LIVE = ["live", "catching-up"];
 const DUMPING = ["reserved", "dumping"];
@@ -28,30 +28,37 @@ function put(root, field, value) {
 // Sites
 
 /** What a site does, in a word, and the colour of it. */
-function chip({ process, state, online, behind, dump }) {
+function chip(site) {
+  const { process, state, online, behind } = site;
   if (process === "wiped") return ["empty", "off"];
   if (process === "ended") return ["starting again", "bad"];
   if (process !== "running") return [process, "off"];
   if (state === "paused") return ["paused", "wait"];
   if (state === "failed" || state === "evicted") return [state, "bad"];
-  if (dump || DUMPING.includes(state) || behind === null) return ["taking a dump", "wait"];
+  if (takesDump(site)) return ["taking a dump", "wait"];
   if (!online) return ["connecting", "wait"];
   return behind === 0 ? ["up to date", "on"] : ["catching up", "wait"];
 }
 
+function takesDump({ process, state, behind, dump }) {
+  return process === "running" && (dump || DUMPING.includes(state) || behind === null);
+}
+
 /** What a site does, in a sentence. */
 function doing(site) {
-  const { process, reason, dump, source, state } = site;
+  const { process, reason, dump, source, state, gives } = site;
   if (dump) {
     const of = dump.of ? ` of ${bytes(dump.of)}` : "";
     return `A dump from ${title(source)}: ${bytes(dump.bytes)}${of}.`;
   }
   if (reason) return reason;
+  if (takesDump(site)) return `A dump from ${title(source)} is on its way.`;
   if (process === "wiped") return "Its database is deleted. It can be cloned.";
   if (process === "killed") return "Killed. It goes on where its database stands.";
   if (process === "stopped") return "Stopped in order.";
   if (process === "stopping") return "Acknowledges what it has applied, and ends.";
   if (state === "paused") return "It is sent nothing, and history is held for it.";
+  if (gives) return "Gives a dump, and applies every commit as it comes.";
   return "Applies every commit as it comes.";
 }
 
@@ -93,7 +100,7 @@ function addCard(grid, { site }) {
 
 function showSite(card, site) {
   const [word, colour] = chip(site);
-  const { behind, process, pid, state, online, is_same, rows, revision } = site;
+  const { behind, process, pid, state, online, is_same, rows, revision, disk, dump } = site;
   card.dataset.process = process;
   card.dataset.colour = colour;
   put(card, "chip", word);
@@ -101,10 +108,14 @@ function showSite(card, site) {
   put(card, "behind", behind);
   const noun = behind === 1 ? "commit behind" : "commits behind";
   put(card, "behind_words", behind === null ? "no copy" : noun);
-  one("[data-lag]", card).value = Math.min(1, Math.log10(1 + (behind ?? 0)) / Math.log10(1 + FULL));
+  const lag = Math.min(1, Math.log10(1 + (behind ?? 0)) / Math.log10(1 + FULL));
+  const meter = one("[data-lag]", card);
+  meter.value = dump?.of ? dump.bytes / dump.of : lag;
+  meter.ariaLabel = dump?.of ? "Progress of the dump" : "Commits behind";
   put(card, "revision", revision);
   put(card, "process", pid === null ? "none" : String(pid));
-  put(card, "state", state ? `${state}${online ? "" : ", not connected"}` : "not known");
+  put(card, "state", state ? `${state}${online ? "" : ", offline"}` : "not known");
+  put(card, "disk", disk === 0 ? undefined : bytes(disk));
   showRows(card, rows);
   card.dataset.same = is_same ?? "none";
   put(card, "same", is_same === null ? "" : is_same ? "same as the server" : "differs from the server");

@@ -93,7 +93,7 @@ fn card() -> Markup {
                 }
                 p class="doing" data-field="doing" {}
                 div class="lag" {
-                    meter min="0" max="1" value="0" data-lag aria-label="Entries behind" {}
+                    meter min="0" max="1" value="0" data-lag aria-label="Commits behind" {}
                     p { b data-field="behind" {} " " span data-field="behind_words" {} }
                 }
                 dl {
@@ -108,7 +108,8 @@ fn card() -> Markup {
                             span class="same" data-field="same" {}
                         }
                     }
-                    div class="wide" { dt { "State at the server" } dd data-field="state" {} }
+                    div { dt { "On disk" } dd data-field="disk" {} }
+                    div { dt { "State at the server" } dd data-field="state" {} }
                 }
                 form {
                     div class="buttons" {

@@ -59,8 +59,8 @@ impl Fleet {
 
     async fn shown(&self, site: &Site, status: Option<&SiteStatus>, server: &Rows) -> Value {
         let file = self.file(site.name);
-        let read = tokio::task::spawn_blocking(move || database::read(&file)).await;
-        let copy = read.ok().flatten();
+        let read = move || (database::read(&file), database::bytes(&file));
+        let (copy, disk) = tokio::task::spawn_blocking(read).await.unwrap_or_default();
         let told = |field: &str| status.and_then(|status| status.more.get(field));
         let notice = site.process.as_ref().and_then(Process::notice);
         let dump = match &notice {
@@ -80,7 +80,9 @@ impl Fleet {
             "behind": copy.as_ref().map(|(position, _)| self.backlog.behind(position.place)),
             "is_same": copy.as_ref().map(|(_, rows)| rows == server),
             "rows": copy.map(|(_, rows)| rows),
+            "disk": disk,
             "dump": dump,
+            "gives": notice.as_ref().is_some_and(|notice| notice["event"] == "giving"),
             "is_extra": NAMES.iter().skip(FIRST).any(|name| *name == site.name),
         })
     }

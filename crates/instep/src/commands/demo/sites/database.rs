@@ -67,6 +67,13 @@ pub(super) fn read(file: &Path) -> Option<(Position, Rows)> {
     Some((position.parse().ok()?, rows))
 }
 
+/// Bytes of the files of a database: also of one that a restore fills.
+pub(super) fn bytes(file: &Path) -> u64 {
+    let files = file.parent().and_then(|directory| directory.read_dir().ok());
+    let sizes = files.into_iter().flatten().flatten().filter_map(|file| file.metadata().ok());
+    sizes.map(|metadata| metadata.len()).sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
