@@ -62,6 +62,26 @@ test("a site that was wiped is cloned, and so is a fourth one", async (t) => {
   assert.deepEqual(sites.map(({ site }) => site), ["berlin", "dublin", "osaka"]);
 });
 
+test("a site is cloned from another one, while that one applies", async (t) => {
+  const { server, site } = await open(t);
+  const buy = await buyer(server);
+  const [berlin, osaka] = [site("berlin"), site("osaka")];
+  for (const one of [berlin, osaka]) await one.isSame();
+
+  await berlin.press("wipe");
+  await berlin.shows("chip", "empty");
+  await berlin.choose("osaka");
+  await berlin.press("clone");
+  await Promise.all([buy(), buy()]);
+
+  for (const one of [berlin, osaka]) {
+    await one.shows("orders", "2");
+    await one.isSame();
+  }
+  const { sites } = await server.must("GET", "/v1/datasets/shop/sites");
+  assert.equal(sites.find(({ site }) => site === "berlin").source, "osaka");
+});
+
 test("a site that is stopped or paused keeps what it has, and goes on from there", async (t) => {
   const { server, site } = await open(t);
   const buy = await buyer(server);
@@ -188,6 +208,11 @@ class Card {
     await this.shows("chip", "up to date");
     await this.shows("same", "same as the server");
     await this.shows("behind", "0");
+  }
+
+  /** Chooses the source of its next dump. */
+  choose(source) {
+    return this.card.locator("select").selectOption(source, { timeout: HEALED_MS });
   }
 
   press(action) {
