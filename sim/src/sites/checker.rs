@@ -253,7 +253,12 @@ fn every_site_gets_there(facts: &[Fact]) -> Result<(), Finding> {
         if *fact != Fact::Quiet {
             continue;
         }
-        let is_ours = |record: &Record| matches!(record, Record::Put { table, .. } | Record::Delete { table, .. } | Record::CreateTable { table, .. } if table.as_str() == TABLE);
+        let is_ours = |record: &Record| match record {
+            Record::Put { table, .. }
+            | Record::Delete { table, .. }
+            | Record::CreateTable { table, .. } => table.as_str() == TABLE,
+            _ => false,
+        };
         let mut commits = log.commits.iter().rev();
         let increment = commits.find(|(_, records)| !records.iter().all(is_ours));
         let end = increment.map(|(place, _)| *place).unwrap_or_default();

@@ -269,7 +269,7 @@ impl Server {
         }
     }
 
-    /// What the site is told of a commit.
+    /// Records of a commit that the site is told.
     fn take(&self, feed: &mut Feed, mut commit: FollowedCommit) -> Option<FollowedCommit> {
         if feed.passage.take(commit.position, &mut commit.records) {
             feed.increment = None;
