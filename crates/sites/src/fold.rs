@@ -97,6 +97,11 @@ impl<'a> Fold<'a> {
     }
 }
 
+/// The table that a record changes, if it changes one.
+pub(crate) fn table_of(record: &SiteRecord) -> Option<&str> {
+    Change::of(record).map(|change| change.table())
+}
+
 /// Cuts a batch into steps. `is_ordered` says whether the order of a table's changes matters, and
 /// `is_sql` whether a journal's records are SQL.
 pub(crate) fn steps<'a, E>(

@@ -10,12 +10,15 @@ pub mod batch;
 mod fold;
 pub mod limits;
 mod ordinals;
+pub mod postgres;
+mod site_row;
 pub mod sqlite;
 pub mod store;
 pub mod targets;
 
 pub use agent::{Agent, AgentError, Notice, Origin, Settings};
 pub use batch::Batch;
+pub use postgres::PostgresStore;
 pub use sqlite::SqliteStore;
 pub use store::{Applied, Dumper, Fatal, Identity, Store, StoreError, StorePosition};
 pub use targets::{JournalTarget, TargetError, Targets};

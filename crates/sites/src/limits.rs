@@ -21,6 +21,12 @@ pub const FIRST_WAIT: Duration = Duration::from_millis(200);
 pub const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// Wait before a record that the store refused is tried again.
 pub const RECORD_WAIT: Duration = Duration::from_secs(10);
+/// Timeout of connecting to a database.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time after which a database that does not confirm what it was sent is taken for gone.
+pub const SILENCE: Duration = Duration::from_secs(30);
+/// Statements that are sent to a database before the first is answered.
+pub const PIPELINED: usize = 256;
 /// Time that a store waits for another process that has it locked.
 pub const LOCK_WAIT: Duration = Duration::from_secs(5);
 

@@ -17,12 +17,12 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use self::dump::SqliteDumper;
 use self::failure::failure;
-use self::position::Row;
 use self::schema::Schema;
 use crate::batch::Batch;
 use crate::fold;
 use crate::limits::LOCK_WAIT;
 use crate::ordinals::Ordinals;
+use crate::site_row::SiteRow;
 use crate::store::{
     Applied, Chunks, DumpHead, DumpRow, Dumper, Identity, Store, StoreError, StorePosition,
 };
@@ -103,12 +103,7 @@ impl Store for SqliteStore {
         let told = |error| failure("the row of the site", &error);
         let write = TransactionBehavior::Immediate;
         let transaction = open.connection.transaction_with_behavior(write).map_err(told)?;
-        let mut row = position::read(&transaction, &identity)?;
-        row.admit(generation, begin)?;
-        if let (StorePosition::None, Some(begin)) = (row.position, begin) {
-            (row.position, row.stored) = (StorePosition::At(begin), Some(begin));
-        }
-        row.generation = generation;
+        let row = position::read(&transaction, &identity)?.fenced(generation, begin)?;
         position::write(&transaction, &identity, &row).map_err(told)?;
         transaction.commit().map_err(told)?;
         open.position = row.position.kept();
@@ -143,7 +138,7 @@ impl Store for SqliteStore {
             let told = |error| failure("the restore", &error);
             let row = position::read(&open.connection, &identity)?;
             row.admit(generation, Some(head.position))?;
-            let row = Row { position: StorePosition::Restoring, generation, ..row };
+            let row = row.restoring(generation);
             position::write(&open.connection, &identity, &row).map_err(told)?;
             position::forget_ordinals(&open.connection).map_err(told)?;
             let last = head.journals.iter().map(|(name, last)| (name.as_str(), *last)).collect();
@@ -176,8 +171,7 @@ impl Store for SqliteStore {
         let told = |error| failure("the restore", &error);
         open.in_transaction("the restore", |open| {
             position::check_foreign_keys(&open.connection)?;
-            let at = StorePosition::At(position);
-            let row = Row { position: at, stored: Some(position), generation };
+            let row = SiteRow::at(position, generation);
             position::write(&open.connection, &identity, &row).map_err(told)
         })?;
         open.connection.pragma_update(None, "foreign_keys", true).map_err(told)?;

@@ -233,3 +233,9 @@ pub(crate) fn row_subject(table: &str, key: &str) -> String {
 pub(crate) fn append_subject(append: &SiteAppend) -> String {
     format!("journal {}, record {}", append.journal, append.ordinal)
 }
+
+/// Returns true if a field with the name of the key's column says the same as the key.
+pub(crate) fn is_key(key: &str, field: &RawValue) -> bool {
+    let text = field.get();
+    text == key || serde_json::from_str::<String>(text).is_ok_and(|text| text == key)
+}

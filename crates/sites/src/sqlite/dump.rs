@@ -9,8 +9,9 @@ use rusqlite::backup::Backup;
 use rusqlite::{Connection, OpenFlags};
 
 use super::failure::failure;
-use super::position::{self, Row};
+use super::position;
 use crate::limits::LOCK_WAIT;
+use crate::site_row::SiteRow;
 use crate::store::{Chunks, Dumper, Identity, Outgoing, StoreError, StorePosition};
 
 /// Form of the dumps: a database of SQLite.
@@ -99,7 +100,7 @@ fn receive(copy: &Path, chunks: &mut Chunks<'_>) -> Result<(), StoreError> {
 /// Checks a copy, and makes the row in it that of this site.
 fn adopt(
     copy: &Connection,
-    own: &Row,
+    own: &SiteRow,
     (identity, generation): (&Identity, u64),
 ) -> Result<Position, StoreError> {
     let told = |error| failure("the dump", &error);
@@ -115,8 +116,7 @@ fn adopt(
         return Err(StoreError::Passing("the dump is that of a site without a position".into()));
     };
     own.admit(generation, Some(position))?;
-    let row = Row { position: StorePosition::At(position), stored: Some(position), generation };
-    position::write(copy, identity, &row).map_err(told)?;
+    position::write(copy, identity, &SiteRow::at(position, generation)).map_err(told)?;
     Ok(position)
 }
 

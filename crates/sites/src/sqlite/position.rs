@@ -6,7 +6,8 @@ use instep_model::position::Position;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::failure::failure;
-use crate::store::{Fatal, Identity, StoreError, StorePosition};
+use crate::site_row::{Columns, SiteRow, stored_generation};
+use crate::store::{Identity, StoreError};
 
 const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS instep_site (
@@ -23,88 +24,42 @@ const TABLES: &str = "
     ) WITHOUT ROWID;
 ";
 
-/// State of a row: everything up to its position is applied.
-const APPLIED: &str = "applied";
-/// State of a row: a restore began, and has not come to its end.
-const RESTORING: &str = "restoring";
-
 /// Makes the tables of the agent.
 pub(super) fn make(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(TABLES)
 }
 
-/// The row, of this site.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Row {
-    /// Position of the store.
-    pub(super) position: StorePosition,
-    /// Position that is stored, also while a restore replaces the content.
-    pub(super) stored: Option<Position>,
-    /// Generation that has fenced the store.
-    pub(super) generation: u64,
-}
-
-impl Row {
-    /// Checks that a registration may take the store over: generations of one history are
-    /// compared, and of two nothing is (law 4).
-    pub(super) fn admit(&self, generation: u64, position: Option<Position>) -> Result<(), Fatal> {
-        match (self.stored, position) {
-            (Some(stored), Some(told)) if stored.incarnation != told.incarnation => {
-                Err(Fatal::OtherHistory)
-            }
-            _ if self.generation > generation => Err(Fatal::Fenced { generation: self.generation }),
-            _ => Ok(()),
-        }
-    }
-}
-
 /// Reads the row, and checks that it is this site's.
-pub(super) fn read(connection: &Connection, identity: &Identity) -> Result<Row, StoreError> {
-    type Columns = (String, String, String, Option<String>, i64);
+pub(super) fn read(connection: &Connection, identity: &Identity) -> Result<SiteRow, StoreError> {
     let query = "SELECT dataset, site, state, position, generation FROM instep_site";
     let columns = |row: &rusqlite::Row<'_>| {
-        Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+        Ok(Columns {
+            dataset: row.get(0)?,
+            site: row.get(1)?,
+            state: row.get(2)?,
+            position: row.get(3)?,
+            generation: row.get(4)?,
+        })
     };
-    let row: Option<Columns> = connection
+    let row = connection
         .query_row(query, [], columns)
         .optional()
         .map_err(|error| failure("the row of the site", &error))?;
-    let Some((dataset, site, state, position, generation)) = row else {
-        return Ok(Row { position: StorePosition::None, stored: None, generation: 0 });
-    };
-    if (&dataset, &site) != (&identity.dataset, &identity.site) {
-        return Err(Fatal::OtherSite { dataset, site }.into());
-    }
-    let stored = match position {
-        Some(text) => Some(text.parse().map_err(|_| Fatal::Unreadable(text.clone()))?),
-        None => None,
-    };
-    let position = match (state.as_str(), stored) {
-        (APPLIED, Some(position)) => StorePosition::At(position),
-        _ => StorePosition::Restoring,
-    };
-    Ok(Row { position, stored, generation: u64::try_from(generation).unwrap_or_default() })
+    Ok(row.map_or(Ok(SiteRow::NONE), |columns| SiteRow::read(columns, identity))?)
 }
 
 /// Writes the row, whatever it was.
 pub(super) fn write(
     connection: &Connection,
     identity: &Identity,
-    row: &Row,
+    row: &SiteRow,
 ) -> rusqlite::Result<()> {
-    let state = match row.position {
-        StorePosition::At(_) => APPLIED,
-        StorePosition::Restoring => RESTORING,
-        // There is no row before the first position.
-        StorePosition::None | StorePosition::Unkept => return Ok(()),
-    };
-    let stored = row.stored.map(|position| position.to_string());
-    let Identity { dataset, site } = identity;
-    let generation = i64::try_from(row.generation).unwrap_or(i64::MAX);
+    let Some(columns) = row.columns(identity) else { return Ok(()) };
+    let Columns { dataset, site, state, position, generation } = columns;
     connection.execute(
         "INSERT OR REPLACE INTO instep_site (id, dataset, site, state, position, generation)
          VALUES (1, ?, ?, ?, ?, ?)",
-        params![dataset, site, state, stored, generation],
+        params![dataset, site, state, position, generation],
     )?;
     Ok(())
 }
@@ -117,7 +72,7 @@ pub(super) fn advance(
     position: Position,
 ) -> Result<(), StoreError> {
     let told = |error| failure("the row of the site", &error);
-    let generation = i64::try_from(generation).unwrap_or(i64::MAX);
+    let generation = stored_generation(generation);
     let mut update = connection
         .prepare_cached(
             "UPDATE instep_site SET position = ?

@@ -12,7 +12,7 @@ use super::Open;
 use super::failure::failure;
 use super::schema::{Column, Form, Table, quoted};
 use super::value;
-use crate::store::{StoreError, row_subject};
+use crate::store::{StoreError, is_key, row_subject};
 use crate::targets::Targets;
 
 impl Open {
@@ -118,7 +118,7 @@ fn values(
     let mut fields: BTreeMap<Cow<'_, str>, &RawValue> =
         serde_json::from_str(row.get()).map_err(|error| error.to_string())?;
     if let Some(field) = fields.remove(key_column.name.as_str())
-        && !value::is_key(key, field)
+        && !is_key(key, field)
     {
         return Err(format!("field {:?} differs from the key", key_column.name));
     }

@@ -58,12 +58,6 @@ pub(super) fn of_key(column: &Column, key: &str) -> Result<Value, String> {
     }
 }
 
-/// Returns true if a field with the name of the key's column says the same as the key.
-pub(super) fn is_key(key: &str, field: &RawValue) -> bool {
-    let text = field.get();
-    text == key || serde_json::from_str::<String>(text).is_ok_and(|text| text == key)
-}
-
 fn number(text: &str) -> Option<Value> {
     let is_integer = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
     match is_integer {

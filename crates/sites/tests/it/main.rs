@@ -1,4 +1,6 @@
 //! Stores and the agent against real databases.
 
+mod cluster;
 mod commits;
+mod postgres;
 mod sqlite;

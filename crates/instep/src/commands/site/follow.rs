@@ -18,7 +18,7 @@ pub(super) struct Arguments {
     /// The dataset.
     #[arg(long, value_name = "NAME", env = "INSTEP_DATASET")]
     dataset: String,
-    /// Store that the log is applied to: `sqlite:PATH`.
+    /// Store that the log is applied to: `sqlite:PATH`, `postgres://USER@HOST/DATABASE`.
     #[arg(long, value_name = "STORE")]
     apply: Target,
     /// Name of a table in the store, where it is another than in the dataset.
@@ -68,7 +68,7 @@ enum Start {
 pub(super) async fn run(arguments: Arguments, json: bool) -> Result<(), Failure> {
     let Arguments { id, dataset, apply, table, journal, start, dump_from, .. } = arguments;
     let identity = Identity { dataset, site: id };
-    let store = apply.store(&identity, targets(table, journal)?);
+    let store = apply.store(&identity, targets(table, journal)?)?;
     let origin = match start {
         Some(Start::Head) => Origin::Head,
         Some(Start::Beginning) => Origin::Beginning,

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use instep_sites::{Identity, JournalTarget, SqliteStore, Store, Targets};
+use instep_sites::{Identity, JournalTarget, PostgresStore, SqliteStore, Store, Targets};
+use tokio::runtime::Handle;
 
 use crate::failure::Failure;
 
@@ -13,6 +14,8 @@ use crate::failure::Failure;
 pub(super) enum Target {
     /// A file of SQLite.
     Sqlite(PathBuf),
+    /// A database of PostgreSQL.
+    Postgres(String),
 }
 
 /// Name of a table, and its name in the store.
@@ -29,7 +32,11 @@ impl FromStr for Target {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once(':') {
             Some(("sqlite", path)) if !path.is_empty() => Ok(Self::Sqlite(path.into())),
-            _ => Err("it must be sqlite:PATH".into()),
+            Some(("postgres" | "postgresql", address)) if address.starts_with("//") => {
+                Ok(Self::Postgres(text.into()))
+            }
+            Some(("postgres", settings)) => Ok(Self::Postgres(settings.into())),
+            _ => Err("it must be sqlite:PATH or postgres://USER@HOST/DATABASE".into()),
         }
     }
 }
@@ -59,9 +66,19 @@ impl FromStr for JournalWay {
 
 impl Target {
     /// The store, of a site.
-    pub(super) fn store(self, identity: &Identity, targets: Targets) -> Box<dyn Store> {
+    pub(super) fn store(
+        self,
+        identity: &Identity,
+        targets: Targets,
+    ) -> Result<Box<dyn Store>, Failure> {
+        let identity = identity.clone();
         match self {
-            Self::Sqlite(path) => Box::new(SqliteStore::new(&path, identity.clone(), targets)),
+            Self::Sqlite(path) => Ok(Box::new(SqliteStore::new(&path, identity, targets))),
+            Self::Postgres(url) => {
+                let store = PostgresStore::new(&url, identity, targets, Handle::current());
+                let store = store.map_err(|error| Failure::Usage(format!("--apply: {error}")))?;
+                Ok(Box::new(store))
+            }
         }
     }
 }

@@ -1,0 +1,214 @@
+//! Store in PostgreSQL: rows, journals and the position in one database, and in one transaction.
+
+mod connection;
+mod failure;
+mod journals;
+mod position;
+mod rows;
+mod schema;
+
+use std::sync::Arc;
+
+use instep_model::position::Position;
+use tokio::runtime::Handle;
+use tokio_postgres::Config;
+
+use self::connection::Open;
+use crate::batch::Batch;
+use crate::ordinals::Ordinals;
+use crate::site_row::SiteRow;
+use crate::store::{
+    Applied, Chunks, DumpHead, DumpRow, Dumper, Fatal, Identity, Store, StoreError, StorePosition,
+};
+use crate::targets::Targets;
+
+/// A PostgreSQL database of a site. The agent has one connection, and sends nothing that leaves
+/// its transactions.
+pub struct PostgresStore {
+    config: Config,
+    identity: Identity,
+    targets: Targets,
+    runtime: Handle,
+    /// Generation of the registration that has fenced the database.
+    generation: u64,
+    open: Option<Open>,
+}
+
+impl PostgresStore {
+    /// A store in the database at `url` (`postgres://…`, or `host=… dbname=…`).
+    ///
+    /// # Errors
+    /// [`Fatal::Unusable`] when that is no address of a database.
+    pub fn new(
+        url: &str,
+        identity: Identity,
+        targets: Targets,
+        runtime: Handle,
+    ) -> Result<Self, Fatal> {
+        let config = connection::config(url, &identity)?;
+        Ok(Self { config, identity, targets, runtime, generation: 0, open: None })
+    }
+
+    fn opened(&mut self) -> Result<(&mut Open, &Targets, Handle), StoreError> {
+        let closed = || StoreError::Passing("there is no connection to the database".into());
+        let open = self.open.as_mut().filter(|open| !open.client.is_closed());
+        Ok((open.ok_or_else(closed)?, &self.targets, self.runtime.clone()))
+    }
+}
+
+impl Store for PostgresStore {
+    fn open(&mut self) -> Result<StorePosition, StoreError> {
+        self.open = None;
+        let runtime = self.runtime.clone();
+        let (open, row) = runtime.block_on(Open::connect(&self.config, &self.identity))?;
+        self.open = Some(open);
+        Ok(row.position)
+    }
+
+    fn fence(
+        &mut self,
+        generation: u64,
+        begin: Option<Position>,
+    ) -> Result<StorePosition, StoreError> {
+        let identity = self.identity.clone();
+        let (open, _, runtime) = self.opened()?;
+        let row = runtime.block_on(open.fence(&identity, generation, begin))?;
+        self.generation = generation;
+        Ok(row.position)
+    }
+
+    fn apply(&mut self, batch: &Batch) -> Result<Applied, StoreError> {
+        let generation = self.generation;
+        let (open, targets, runtime) = self.opened()?;
+        runtime.block_on(open.apply(batch, targets, generation))
+    }
+
+    fn begin_tables(&mut self, generation: u64, head: &DumpHead) -> Result<(), StoreError> {
+        let identity = self.identity.clone();
+        let (open, targets, runtime) = self.opened()?;
+        runtime.block_on(open.begin_tables(&identity, generation, (head, targets)))?;
+        self.generation = generation;
+        Ok(())
+    }
+
+    fn put_rows(&mut self, rows: &[DumpRow]) -> Result<(), StoreError> {
+        let (open, targets, runtime) = self.opened()?;
+        runtime.block_on(open.put_rows(rows, targets))
+    }
+
+    fn end_tables(&mut self, position: Position) -> Result<(), StoreError> {
+        let (identity, generation) = (self.identity.clone(), self.generation);
+        let (open, _, runtime) = self.opened()?;
+        runtime.block_on(open.end_tables(&identity, SiteRow::at(position, generation)))
+    }
+
+    fn dump_kind(&self) -> Option<&'static str> {
+        None
+    }
+
+    fn restore(&mut self, _: u64, _: &mut Chunks<'_>) -> Result<Position, StoreError> {
+        Err(Fatal::Unusable("dumps of PostgreSQL".into()).into())
+    }
+
+    fn dumper(&self) -> Option<Arc<dyn Dumper>> {
+        None
+    }
+}
+
+impl Open {
+    async fn apply(
+        &mut self,
+        batch: &Batch,
+        targets: &Targets,
+        generation: u64,
+    ) -> Result<Applied, StoreError> {
+        let behind = self.ordinals.behind(batch)?;
+        let expected = self.position;
+        self.begin().await?;
+        let written = async {
+            position::hold(&self.client, generation, expected).await?;
+            let applied = self.write(batch, targets).await?;
+            position::write_ordinals(&self.client, &behind).await?;
+            position::advance(&self.client, generation, expected, batch.through).await?;
+            Ok(applied)
+        };
+        let written = written.await;
+        let applied = self.end("the batch", written).await?;
+        self.ordinals.take(behind);
+        self.position = Some(batch.through);
+        Ok(applied)
+    }
+
+    async fn fence(
+        &mut self,
+        identity: &Identity,
+        generation: u64,
+        begin: Option<Position>,
+    ) -> Result<SiteRow, StoreError> {
+        position::read(&self.client, identity).await?.admit(generation, begin)?;
+        self.lock().await?;
+        self.begin().await?;
+        let fenced = async {
+            let row = position::read(&self.client, identity).await?.fenced(generation, begin)?;
+            position::write(&self.client, identity, &row).await?;
+            Ok(row)
+        };
+        let fenced = fenced.await;
+        let row = self.end("the row of the site", fenced).await?;
+        self.position = row.position.kept();
+        Ok(row)
+    }
+
+    async fn begin_tables(
+        &mut self,
+        identity: &Identity,
+        generation: u64,
+        (head, targets): (&DumpHead, &Targets),
+    ) -> Result<(), StoreError> {
+        self.lock().await?;
+        // Rows of a dump come by table, and one may refer to a table that comes later.
+        self.may_refer_to_later_rows(true).await?;
+        self.begin().await?;
+        let begun = async {
+            let row = position::read(&self.client, identity).await?;
+            row.admit(generation, Some(head.position))?;
+            position::write(&self.client, identity, &row.restoring(generation)).await?;
+            position::forget_ordinals(&self.client).await?;
+            let last = head.journals.iter().map(|(name, last)| (name.as_str(), *last)).collect();
+            position::write_ordinals(&self.client, &last).await?;
+            for table in &head.tables {
+                self.make(table, targets).await?;
+                self.clear(table, targets).await?;
+            }
+            Ok(())
+        };
+        let begun = begun.await;
+        self.end("the restore", begun).await?;
+        self.position = None;
+        self.ordinals = Ordinals::new(head.journals.clone());
+        Ok(())
+    }
+
+    async fn put_rows(&mut self, rows: &[DumpRow], targets: &Targets) -> Result<(), StoreError> {
+        self.begin().await?;
+        let put = async {
+            for of_table in rows.chunk_by(|row, next| row.table == next.table) {
+                let pairs: Vec<_> =
+                    of_table.iter().map(|row| (row.key.as_str(), &*row.row)).collect();
+                self.put(&of_table[0].table, &pairs, targets).await?;
+            }
+            Ok(())
+        };
+        let put = put.await;
+        self.end("the restore", put).await
+    }
+
+    async fn end_tables(&mut self, identity: &Identity, row: SiteRow) -> Result<(), StoreError> {
+        self.begin().await?;
+        let written = position::write(&self.client, identity, &row).await;
+        self.end("the restore", written).await?;
+        self.may_refer_to_later_rows(false).await?;
+        self.position = row.position.kept();
+        Ok(())
+    }
+}

@@ -1,0 +1,156 @@
+//! A PostgreSQL of a test's own, in its directory.
+
+use std::fs::Permissions;
+use std::net::TcpListener;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Runtime;
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+
+const BINARIES: [&str; 2] = ["/usr/lib/postgresql/15/bin", "/usr/local/pgsql/bin"];
+
+/// A server that ends when this is dropped.
+pub(crate) struct Cluster {
+    child: Child,
+    port: u16,
+    directory: tempfile::TempDir,
+    pub(crate) runtime: Runtime,
+}
+
+impl Cluster {
+    /// A new database cluster, whose server is up. `None`: there is no PostgreSQL here.
+    pub(crate) fn start() -> Option<Self> {
+        let binaries = BINARIES.iter().map(PathBuf::from).find(|at| at.join("initdb").exists())?;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        std::fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
+        let user = unprivileged();
+        let data = path.join("data");
+        std::fs::create_dir(&data).unwrap();
+        std::fs::set_permissions(&data, Permissions::from_mode(0o700)).unwrap();
+        if let Some((id, group)) = user {
+            chown(&data, Some(id), Some(group)).unwrap();
+        }
+        let mut initdb = program(&binaries.join("initdb"), &data, user);
+        initdb.args(["--auth=trust", "--username=site", "--no-locale", "--encoding=UTF8"]);
+        let made = initdb.arg("--no-sync").arg("-D").arg(&data).output().unwrap();
+        assert!(made.status.success(), "{made:?}");
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let child = serve(&binaries, &data, (user, port));
+        let runtime = Runtime::new().unwrap();
+        let cluster = Self { child, port, directory, runtime };
+        cluster.until_up();
+        Some(cluster)
+    }
+
+    /// Address of a database, for the user `site`.
+    pub(crate) fn url(&self, database: &str) -> String {
+        format!("postgres://site@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// Kills all of the server, and starts it again: what was not durable is gone.
+    pub(crate) fn kill_and_restart(&mut self) {
+        let binaries = BINARIES.iter().map(PathBuf::from).find(|at| at.join("initdb").exists());
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let data = self.directory.path().join("data");
+        let begun = Instant::now();
+        // Its children notice within moments; the memory that they share is theirs until then.
+        loop {
+            self.child = serve(&binaries.clone().unwrap(), &data, (unprivileged(), self.port));
+            let waited = Instant::now();
+            while waited.elapsed() < Duration::from_secs(3)
+                && self.child.try_wait().unwrap().is_none()
+            {
+                if self.try_connect("postgres").is_ok() {
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            assert!(begun.elapsed() < Duration::from_secs(30), "PostgreSQL does not come back");
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+
+    /// A connection of the test.
+    pub(crate) fn connect(&self, database: &str) -> Client {
+        self.try_connect(database).unwrap()
+    }
+
+    /// Executes statements.
+    pub(crate) fn execute(&self, database: &str, statements: &str) {
+        self.runtime.block_on(self.connect(database).batch_execute(statements)).unwrap();
+    }
+
+    /// The first column of the rows of a query, as texts.
+    pub(crate) fn text(&self, database: &str, query: &str) -> String {
+        let rows = self.runtime.block_on(self.connect(database).simple_query(query)).unwrap();
+        let text = |message: &SimpleQueryMessage| match message {
+            SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap_or("null").to_owned()),
+            _ => None,
+        };
+        rows.iter().filter_map(text).collect::<Vec<_>>().join(" ")
+    }
+
+    fn try_connect(&self, database: &str) -> Result<Client, tokio_postgres::Error> {
+        self.runtime.block_on(async {
+            let (client, connection) = tokio_postgres::connect(&self.url(database), NoTls).await?;
+            tokio::spawn(connection);
+            Ok(client)
+        })
+    }
+
+    fn until_up(&self) {
+        let begun = Instant::now();
+        while self.try_connect("postgres").is_err() {
+            assert!(begun.elapsed() < Duration::from_secs(30), "PostgreSQL does not come up");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // SIGINT is its fast shutdown; a kill would leave its children and shared memory behind.
+        let process = self.child.id().to_string();
+        let _ = Command::new("kill").args(["-INT", &process]).status();
+        let _ = self.child.wait();
+    }
+}
+
+fn serve(binaries: &Path, data: &Path, (user, port): (Option<(u32, u32)>, u16)) -> Child {
+    let mut server = program(&binaries.join("postgres"), data, user);
+    server.arg("-D").arg(data).args(["-p", &port.to_string()]);
+    for setting in ["listen_addresses=127.0.0.1", "unix_socket_directories=", "shared_buffers=16MB"]
+    {
+        server.args(["-c", setting]);
+    }
+    server.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+fn program(path: &Path, data: &Path, user: Option<(u32, u32)>) -> Command {
+    let mut command = Command::new(path);
+    command.current_dir(data).stdin(Stdio::null());
+    if let Some((id, group)) = user {
+        command.uid(id).gid(group);
+    }
+    command
+}
+
+/// The user and group to run as: PostgreSQL refuses to run as root.
+fn unprivileged() -> Option<(u32, u32)> {
+    let number = |args: &[&str]| -> Option<u32> {
+        let output = Command::new("id").args(args).output().ok()?;
+        String::from_utf8(output.stdout).ok()?.trim().parse().ok()
+    };
+    if number(&["-u"]) != Some(0) {
+        return None;
+    }
+    let of = |name: &str| Some((number(&["-u", name])?, number(&["-g", name])?));
+    of("postgres").or_else(|| of("nobody"))
+}

@@ -1,0 +1,386 @@
+//! Rules of the store in PostgreSQL, against a real server.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use instep_sites::store::{DumpHead, DumpRow};
+use instep_sites::{
+    Applied, Batch, Fatal, Identity, JournalTarget, PostgresStore, Store, StoreError,
+    StorePosition, Targets,
+};
+use serde_json::{Value, json};
+
+use crate::cluster::Cluster;
+use crate::commits::{append, at, batch, delete, identity, position, put};
+
+const DATABASE: &str = "postgres";
+
+fn targets() -> Targets {
+    let journals = BTreeMap::from([("sql".to_owned(), JournalTarget::Sql)]);
+    Targets::new(BTreeMap::new(), journals).unwrap()
+}
+
+fn closed(cluster: &Cluster) -> PostgresStore {
+    let runtime = cluster.runtime.handle().clone();
+    PostgresStore::new(&cluster.url(DATABASE), identity(), targets(), runtime).unwrap()
+}
+
+/// A store that begins behind revision 1, with generation 1.
+fn store(cluster: &Cluster) -> PostgresStore {
+    let mut store = closed(cluster);
+    assert_eq!(store.open().unwrap(), StorePosition::None);
+    assert_eq!(store.fence(1, Some(at(1))).unwrap(), StorePosition::At(at(1)));
+    store
+}
+
+/// Opens a store again, as the agent does after an error.
+fn reopen(store: &mut PostgresStore) -> StorePosition {
+    store.open().unwrap();
+    store.fence(1, None).unwrap()
+}
+
+fn refusal(result: Result<Applied, StoreError>) -> String {
+    match result {
+        Err(StoreError::Record(text)) => text,
+        other => panic!("a record is refused, and not {other:?}"),
+    }
+}
+
+#[test]
+fn i31_position_and_data_are_written_in_one_transaction() {
+    let Some(cluster) = Cluster::start() else { return };
+    let mut store = store(&cluster);
+    let text = |query: &str| cluster.text(DATABASE, query);
+
+    let good = batch(
+        2,
+        &[
+            &[put("items", "a", json!({"n": 1})), put("items", "b", json!({"n": 1}))],
+            &[put("items", "a", json!({"n": 2})), delete("items", "b"), delete("items", "never")],
+            &[put("items", "c", json!({"big": 18_446_744_073_709_551_615_u64}))],
+            &[append("trail", 1, "one"), append("trail", 2, "two")],
+        ],
+    );
+    assert_eq!(store.apply(&good).unwrap(), Applied { drift: 1 });
+    let bad = batch(6, &[&[put("items", "d", json!({})), append("sql", 1, "SELECT nothing")]]);
+    refusal(store.apply(&bad));
+    refusal(store.apply(&batch(6, &[&[append("trail", 4, "gap")]])));
+
+    assert_eq!(
+        text("SELECT key || \"row\"::text FROM items ORDER BY key"),
+        r#"a{"n":2} c{"big":18446744073709551615}"#
+    );
+    assert_eq!(text("SELECT convert_from(record, 'UTF8') FROM trail"), "one two");
+    assert_eq!(closed(&cluster).open().unwrap(), StorePosition::At(at(5)));
+    // The connection goes on behind a refusal.
+    store.apply(&batch(6, &[&[json!({"drop_table": {"table": "items"}})]])).unwrap();
+    assert_eq!(text("SELECT to_regclass('items') IS NULL"), "t");
+}
+
+#[test]
+fn fields_become_columns_by_the_input_of_their_types() {
+    let Some(cluster) = Cluster::start() else { return };
+    cluster.execute(
+        DATABASE,
+        "CREATE TABLE items (id integer PRIMARY KEY, name varchar(5), price numeric(10, 2),
+            sold boolean, tags jsonb, upper text GENERATED ALWAYS AS (upper(name)) STORED);
+         CREATE TABLE pairs (a text, b text, PRIMARY KEY (a, b));
+         CREATE TABLE counts (id integer PRIMARY KEY, n integer);
+         CREATE VIEW shown AS SELECT 1",
+    );
+    let mut store = store(&cluster);
+    let full = json!({"id": 7, "name": "shoe", "price": 1.5, "sold": true, "tags": ["x"]});
+    store.apply(&batch(2, &[&[put("items", "7", full)]])).unwrap();
+    let told = "SELECT concat_ws('|', id, name, price, sold, tags, upper) FROM items";
+    assert_eq!(cluster.text(DATABASE, told), r#"7|shoe|1.50|t|["x"]|SHOE"#);
+    store.apply(&batch(3, &[&[put("items", "7", json!({"name": "boot"}))]])).unwrap();
+    assert_eq!(cluster.text(DATABASE, told), "7|boot|BOOT");
+
+    let mut refused = |table: &str, key: &str, row: Value| {
+        let text = refusal(store.apply(&batch(4, &[&[put(table, key, row)]])));
+        assert_eq!(reopen(&mut store), StorePosition::At(at(3)));
+        text
+    };
+    let unknown = refused("items", "7", json!({"colour": "red"}));
+    assert_eq!(
+        unknown,
+        "table items, key \"7\": the schema differs: there is no column for field \"colour\""
+    );
+    assert!(refused("items", "7", json!({"id": 8})).contains("differs from the key"));
+    assert!(refused("items", "007", json!({})).contains("no value of the primary key"));
+    assert!(refused("items", "7", json!({"name": "too long"})).contains("too long"));
+    assert!(refused("counts", "1", json!({"n": 1.5})).contains("invalid input"));
+    assert!(refused("items", "7", json!({"upper": "X"})).contains("no column"));
+    assert!(refused("items", "7", json!({"name": "a\u{0}"})).contains("u0000"));
+    assert!(refused("pairs", "k", json!({})).contains("a primary key of 2 columns"));
+    assert!(refused("shown", "k", json!({})).contains("no table"));
+    store.apply(&batch(4, &[&[delete("items", "07"), delete("items", "7")]])).unwrap();
+    assert_eq!(cluster.text(DATABASE, "SELECT count(*) FROM items"), "0");
+}
+
+#[test]
+fn order_is_kept_where_a_second_constraint_exists() {
+    let Some(cluster) = Cluster::start() else { return };
+    cluster.execute(
+        DATABASE,
+        "CREATE TABLE users (key text PRIMARY KEY, email text UNIQUE);
+         CREATE TABLE parents (key text PRIMARY KEY);
+         CREATE TABLE children (key text PRIMARY KEY,
+            parent text REFERENCES parents DEFERRABLE)",
+    );
+    let mut store = store(&cluster);
+
+    let swap = batch(
+        2,
+        &[
+            &[put("users", "z", json!({"email": "x@example.org"}))],
+            &[
+                put("users", "z", json!({"email": null})),
+                put("users", "a", json!({"email": "x@example.org"})),
+            ],
+            &[put("children", "c", json!({"parent": "p"})), put("parents", "p", json!({}))],
+        ],
+    );
+    store.apply(&swap).unwrap();
+    let emails = "SELECT email FROM users ORDER BY key";
+    assert_eq!(cluster.text(DATABASE, emails), "x@example.org null");
+    // More than are on their way at a time, and the one at fault is named.
+    let many: Vec<Value> = (0..600)
+        .map(|n| put("users", &format!("n{n}"), json!({"email": format!("{}", n.min(590))})))
+        .collect();
+    assert!(refusal(store.apply(&batch(5, &[&many]))).contains("key \"n591\""));
+    assert_eq!(reopen(&mut store), StorePosition::At(at(4)));
+    let orphan = refusal(store.apply(&batch(5, &[&[delete("parents", "p")]])));
+    assert!(orphan.contains("foreign key"), "{orphan}");
+}
+
+#[test]
+fn sql_of_a_journal_cannot_leave_its_transaction() {
+    let Some(cluster) = Cluster::start() else { return };
+    let mut store = store(&cluster);
+    let begin = "CREATE TABLE t (n integer PRIMARY KEY); INSERT INTO t VALUES (1);
+        CREATE PROCEDURE ends() LANGUAGE plpgsql AS 'BEGIN COMMIT; END'";
+    store.apply(&batch(2, &[&[append("sql", 1, begin)]])).unwrap();
+
+    for sql in [
+        "COMMIT",
+        "INSERT INTO t VALUES (2); COMMIT; BEGIN",
+        "INSERT INTO t VALUES (2); END",
+        "ROLLBACK",
+        "BEGIN",
+        "SAVEPOINT s",
+        "PREPARE TRANSACTION 'x'",
+        "CALL ends()",
+        "DO 'BEGIN ROLLBACK; END'",
+        "CREATE DATABASE other",
+        "VACUUM",
+        "COPY t FROM STDIN",
+        "\\c other",
+        "UPDATE instep_site SET position = position || ''; DELETE FROM instep_site",
+        "INSERT INTO t VALUES ($1)",
+        "INSERT INTO t VALUES (3)\0; COMMIT",
+        "SET TRANSACTION READ ONLY",
+    ] {
+        refusal(store.apply(&batch(3, &[&[put("items", "a", json!({})), append("sql", 2, sql)]])));
+        assert_eq!(reopen(&mut store), StorePosition::At(at(2)), "{sql}");
+    }
+
+    assert_eq!(cluster.text(DATABASE, "SELECT n FROM t"), "1");
+    assert_eq!(cluster.text(DATABASE, "SELECT to_regclass('items') IS NULL"), "t");
+    let selected = "SELECT 1 AS n INTO copied; -- done";
+    store.apply(&batch(3, &[&[append("sql", 2, selected)]])).unwrap();
+    assert_eq!(cluster.text(DATABASE, "SELECT n FROM copied"), "1");
+}
+
+#[test]
+fn settings_of_one_record_never_reach_the_next() {
+    let Some(cluster) = Cluster::start() else { return };
+    cluster.execute(DATABASE, "CREATE ROLE other; CREATE SCHEMA aside");
+    let mut store = store(&cluster);
+    let told = |n: u64, then: &str| {
+        let tell = format!(
+            "INSERT INTO told VALUES ({n}, current_user || ' ' || session_user || ' '
+                || current_setting('search_path') || ' ' || current_setting('lock_timeout'))"
+        );
+        append("sql", n, &format!("{tell}; {then}"))
+    };
+
+    store
+        .apply(&batch(
+            2,
+            &[
+                &[append("sql", 1, "CREATE TABLE told (n integer PRIMARY KEY, settings text)")],
+                &[told(2, "SET search_path = aside; SET lock_timeout = 0; SET ROLE other")],
+                &[told(3, "SET LOCAL search_path = aside; SET SESSION AUTHORIZATION other")],
+                &[told(4, "SELECT set_config('search_path', 'aside', false)")],
+                &[told(5, ""), put("items", "a", json!({}))],
+            ],
+        ))
+        .unwrap();
+
+    let settings = cluster.text(DATABASE, "SELECT count(DISTINCT settings) FROM told");
+    assert_eq!(settings, "1", "{}", cluster.text(DATABASE, "SELECT settings FROM told"));
+    assert_eq!(cluster.text(DATABASE, "SELECT to_regclass('public.items') IS NULL"), "f");
+}
+
+#[test]
+fn an_older_generation_applies_nothing_behind_a_newer_one() {
+    let Some(cluster) = Cluster::start() else { return };
+    let mut old = store(&cluster);
+    let mut new = closed(&cluster);
+    new.open().unwrap();
+    assert_eq!(new.fence(2, None).unwrap(), StorePosition::At(at(1)));
+
+    let late = old.apply(&batch(2, &[&[put("items", "a", json!({}))]]));
+
+    assert!(matches!(late, Err(StoreError::Passing(_))), "{late:?}");
+    old.open().unwrap();
+    let again = old.fence(1, None).unwrap_err();
+    assert!(matches!(again, StoreError::Fatal(Fatal::Fenced { generation: 2 })), "{again:?}");
+    new.apply(&batch(2, &[&[put("items", "a", json!({}))]])).unwrap();
+}
+
+#[test]
+fn the_database_of_another_site_or_history_is_not_touched() {
+    let Some(cluster) = Cluster::start() else { return };
+    let mut own = store(&cluster);
+    let other = Identity { dataset: "shop".into(), site: "node2".into() };
+    let runtime = cluster.runtime.handle().clone();
+    let mut other = PostgresStore::new(&cluster.url(DATABASE), other, targets(), runtime).unwrap();
+
+    let refused = other.open().unwrap_err();
+    let elsewhere = own.fence(9, Some(position(8, 1))).unwrap_err();
+
+    assert!(matches!(refused, StoreError::Fatal(Fatal::OtherSite { .. })), "{refused:?}");
+    assert!(matches!(elsewhere, StoreError::Fatal(Fatal::OtherHistory)), "{elsewhere:?}");
+}
+
+// I12
+#[test]
+fn a_dump_of_tables_replaces_and_one_that_is_cut_is_recognised() {
+    let Some(cluster) = Cluster::start() else { return };
+    cluster.execute(
+        DATABASE,
+        "CREATE TABLE parents (key text PRIMARY KEY);
+         CREATE TABLE a_children (key text PRIMARY KEY, parent text REFERENCES parents)",
+    );
+    let mut store = store(&cluster);
+    store.apply(&batch(2, &[&[put("items", "stale", json!({}))]])).unwrap();
+    let row = |table: &str, key: &str, row: &str| DumpRow {
+        table: table.into(),
+        key: key.into(),
+        row: serde_json::value::RawValue::from_string(row.into()).unwrap(),
+    };
+    let head = DumpHead {
+        position: at(9),
+        tables: ["a_children", "items", "parents"].map(str::to_owned).into(),
+        journals: BTreeMap::from([("trail".to_owned(), 4)]),
+    };
+
+    store.begin_tables(3, &head).unwrap();
+    store.put_rows(&[row("items", "half", "{}")]).unwrap();
+    let mut store = closed(&cluster);
+    assert_eq!(store.open().unwrap(), StorePosition::Restoring);
+    store.begin_tables(4, &head).unwrap();
+    let rows = [row("a_children", "c", r#"{"parent":"p"}"#), row("items", "new", "{}")];
+    store.put_rows(&rows).unwrap();
+    store.put_rows(&[row("parents", "p", "{}")]).unwrap();
+    store.end_tables(at(9)).unwrap();
+
+    assert_eq!(cluster.text(DATABASE, "SELECT key FROM items"), "new");
+    assert!(refusal(store.apply(&batch(10, &[&[append("trail", 6, "")]]))).contains("behind"));
+    store.apply(&batch(10, &[&[append("trail", 5, "")]])).unwrap();
+    assert_eq!(closed(&cluster).open().unwrap(), StorePosition::At(at(10)));
+}
+
+/// Applies a batch as the agent does: what passes is tried again, and the row decides.
+fn apply_through_trouble(store: &mut PostgresStore, batch: &Batch, from: StorePosition) {
+    let begun = Instant::now();
+    while let Err(error) = store.apply(batch) {
+        assert!(matches!(error, StoreError::Passing(_)), "{error:?}");
+        loop {
+            assert!(begun.elapsed() < Duration::from_secs(60), "the database does not come back");
+            match store.open().and_then(|_| store.fence(1, None)) {
+                Ok(position) if position == StorePosition::At(batch.through) => return,
+                Ok(position) => {
+                    assert_eq!(position, from);
+                    break;
+                }
+                Err(StoreError::Passing(_)) => std::thread::sleep(Duration::from_millis(20)),
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+    }
+}
+
+// I31, I33: a commit whose answer is lost is there or not, and the row says which.
+#[test]
+fn a_connection_that_is_cut_at_any_moment_repeats_no_effect_and_loses_none() {
+    let Some(cluster) = Cluster::start() else { return };
+    let mut store = store(&cluster);
+    let begin = "CREATE TABLE counts (key text PRIMARY KEY, n integer NOT NULL);
+        INSERT INTO counts VALUES ('k', 0)";
+    store.apply(&batch(2, &[&[append("sql", 1, begin)]])).unwrap();
+    let (begun, beginnings) = std::sync::mpsc::channel::<u64>();
+    let cutter = cluster.connect(DATABASE);
+
+    let cuts = std::thread::scope(|scope| {
+        let cutting = scope.spawn(|| {
+            let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                WHERE application_name LIKE 'instep site%'";
+            let mut cuts = 0;
+            for n in beginnings {
+                // Spread over everything that a transaction does.
+                std::thread::sleep(Duration::from_micros((n * 7919) % 5_000));
+                cuts += cluster.runtime.block_on(cutter.query(cut, &[])).unwrap().len();
+            }
+            cuts
+        });
+        for n in 2..=300 {
+            let count = append("sql", n, "UPDATE counts SET n = n + 1");
+            let batch = batch(n + 1, &[&[count, put("items", "last", json!({"n": n}))]]);
+            begun.send(n).unwrap();
+            apply_through_trouble(&mut store, &batch, StorePosition::At(at(n)));
+        }
+        drop(begun);
+        cutting.join().unwrap()
+    });
+
+    assert_eq!(cluster.text(DATABASE, "SELECT n FROM counts"), "299");
+    assert!(cuts >= 100, "{cuts} cuts");
+}
+
+#[test]
+fn a_server_that_is_killed_has_what_was_applied() {
+    let Some(mut cluster) = Cluster::start() else { return };
+    let mut store = store(&cluster);
+    for round in 0..3 {
+        let first = 2 + round * 10;
+        for revision in first..first + 10 {
+            let row = put("items", &revision.to_string(), json!({}));
+            let from = StorePosition::At(at(revision - 1));
+            apply_through_trouble(&mut store, &batch(revision, &[&[row]]), from);
+        }
+
+        cluster.kill_and_restart();
+
+        assert_eq!(cluster.text(DATABASE, "SELECT count(*) FROM items"), (first + 8).to_string());
+    }
+}
+
+#[test]
+fn a_database_that_cannot_be_right_is_told_from_one_that_is_away() {
+    let Some(cluster) = Cluster::start() else { return };
+    let open = |url: &str| {
+        let runtime = cluster.runtime.handle().clone();
+        let store = PostgresStore::new(url, identity(), targets(), runtime);
+        store.map_err(StoreError::from).and_then(|mut store| store.open()).unwrap_err()
+    };
+
+    let unusable = |error: StoreError| matches!(error, StoreError::Fatal(Fatal::Unusable(_)));
+    assert!(unusable(open(&cluster.url("missing"))));
+    assert!(unusable(open(&cluster.url(DATABASE).replace("site@", "stranger@"))));
+    assert!(unusable(open("no=address")));
+    assert!(unusable(open(&format!("{}?sslmode=require", cluster.url(DATABASE)))));
+    assert!(matches!(open("postgres://127.0.0.1:1/x"), StoreError::Passing(_)));
+}
