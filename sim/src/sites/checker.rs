@@ -7,8 +7,8 @@ use instep_model::position::{Place, Position, Revision};
 use instep_model::reserved;
 use instep_model::site::{Site, SiteState, TABLE};
 
-use super::SITES;
 use super::fact::{Content, Fact};
+use super::{SITES, Spec};
 
 /// Finding of a checker: the fact that shows the violation, and how.
 type Finding = (usize, String);
@@ -92,6 +92,17 @@ fn row_of(record: &Record) -> Option<(usize, Option<Site>)> {
             Some((number(key.as_str())?, None))
         }
         _ => None,
+    }
+}
+
+/// True when a record is about sites themselves.
+fn is_of_sites(record: &Record) -> bool {
+    match record {
+        Record::Put { table, .. }
+        | Record::Delete { table, .. }
+        | Record::CreateTable { table, .. }
+        | Record::DropTable { table } => table.as_str() == TABLE,
+        Record::Append { .. } | Record::CreateJournal { .. } | Record::Mail(_) => false,
     }
 }
 
@@ -253,19 +264,13 @@ fn every_site_gets_there(facts: &[Fact]) -> Result<(), Finding> {
         if *fact != Fact::Quiet {
             continue;
         }
-        let is_ours = |record: &Record| match record {
-            Record::Put { table, .. }
-            | Record::Delete { table, .. }
-            | Record::CreateTable { table, .. } => table.as_str() == TABLE,
-            _ => false,
-        };
         let mut commits = log.commits.iter().rev();
-        let increment = commits.find(|(_, records)| !records.iter().all(is_ours));
+        let increment = commits.find(|(_, records)| !records.iter().all(is_of_sites));
         let end = increment.map(|(place, _)| *place).unwrap_or_default();
-        for site in 0..SITES.len() {
+        for (site, Spec { name, .. }) in SITES.iter().enumerate() {
             let row = log.rows().find(|(number, _)| *number == site).map(|(_, row)| row);
             if row.is_none_or(|row| row.state != SiteState::Live || row.cursor.place < end) {
-                return Err((at, format!("{} is {row:?}, the end is {end:?}", SITES[site].name)));
+                return Err((at, format!("{name} is {row:?}, the end is {end:?}")));
             }
         }
     }

@@ -269,7 +269,7 @@ impl Server {
         }
     }
 
-    /// Records of a commit that the site is told.
+    /// The commit, as far as the site is told of it.
     fn take(&self, feed: &mut Feed, mut commit: FollowedCommit) -> Option<FollowedCommit> {
         if feed.passage.take(commit.position, &mut commit.records) {
             feed.increment = None;

@@ -159,7 +159,8 @@ impl World {
     /// A writer proposes a commit, and does not wait for its answer.
     fn write(&mut self) {
         let table = name(self.dice.draw(&[("a", 4), ("b", 4), ("c", 1)]));
-        let key = Key::new(*self.dice.pick(&["1", "2", "3", "4"])).expect("the keys are constants");
+        let key = Key::new(self.dice.draw(&[("1", 1), ("2", 1), ("3", 1), ("4", 1)]))
+            .expect("the keys are constants");
         let row = json!({"n": self.dice.number()}).as_object().cloned().unwrap_or_default();
         let operation = match self.dice.below(20) {
             0..10 => Operation::Put { table, key, row },
@@ -264,8 +265,8 @@ impl World {
     fn come_to_rest(&mut self) {
         self.resting = true;
         self.sick.fill(false);
-        for site in 0..SITES.len() {
-            let operation = SiteOperation::Pause { site: name(SITES[site].name), paused: false };
+        for site in SITES {
+            let operation = SiteOperation::Pause { site: name(site.name), paused: false };
             self.server.propose(0, vec![Operation::Site(operation)], self.now_ms);
         }
         for _ in 0..ROUNDS.0 {
