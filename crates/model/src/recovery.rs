@@ -263,10 +263,7 @@ impl Recovery {
     /// Recovery of a dataset whose snapshot `mirror` stands at.
     #[must_use]
     pub fn new(mirror: Mirror, dataset: Name, views: Vec<View>, retention: Retention) -> Self {
-        let evaluated = match views.is_empty() {
-            true => Views::None,
-            false => Views::Each { spent_us: 0 },
-        };
+        let evaluated = if views.is_empty() { Views::None } else { Views::Each { spent_us: 0 } };
         let State { tables, applied, .. } = mirror.state();
         let feed = Feed::new(dataset, mirror.incarnation(), views, tables.clone(), *applied);
         Self { mirror, feed, retention, views: evaluated, mail: vec![] }

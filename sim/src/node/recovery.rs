@@ -97,7 +97,7 @@ pub(super) fn recover(
         _ => reader,
     };
     // At some starts views are slow, and are evaluated over the last entries only.
-    let (mut us, step_us) = (0, SLOW_VIEW_US * u64::from(start.writer.as_u128() % 3 == 0));
+    let (mut us, step_us) = (0, SLOW_VIEW_US * u64::from(start.writer.as_u128().is_multiple_of(3)));
     let mut now_us = || {
         us += step_us;
         us

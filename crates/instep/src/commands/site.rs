@@ -112,8 +112,9 @@ async fn act(named: &Named, change: Change, json: bool) -> Result<(), Failure> {
             "removed"
         }
     };
-    match json {
-        true => output::json(&json!({"site": id, "done": word})),
-        false => output::line(&format!("site {id}: {word}")),
+    if json {
+        output::json(&json!({"site": id, "done": word}))
+    } else {
+        output::line(&format!("site {id}: {word}"))
     }
 }

@@ -253,9 +253,10 @@ impl Applier {
 
     /// Waits, or ends if the agent is told to.
     fn pause(&mut self, wait: Duration) -> Result<(), Ended> {
-        match Handle::current().block_on(pause(wait, &mut self.stop)) {
-            true => Ok(()),
-            false => Err(Ended::Over),
+        if Handle::current().block_on(pause(wait, &mut self.stop)) {
+            Ok(())
+        } else {
+            Err(Ended::Over)
         }
     }
 }

@@ -32,9 +32,10 @@ impl Agent {
         let fetching = tokio::spawn(fetch.run(std::sync::Arc::clone(&self.notify)));
         let mut download = Download::new(arriving);
         let restoring = self.with_store(move |store| {
-            let position = match is_of_server {
-                true => tables::restore(store, generation, &mut download),
-                false => store.restore(generation, &mut || download.next()),
+            let position = if is_of_server {
+                tables::restore(store, generation, &mut download)
+            } else {
+                store.restore(generation, &mut || download.next())
             };
             position.map(|position| (position, download.bytes()))
         });

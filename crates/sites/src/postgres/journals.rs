@@ -43,7 +43,8 @@ impl Open {
         let told = |error| failure(&subject, &error);
         let target = quoted(journal);
         let make = format!(
-            "CREATE TABLE IF NOT EXISTS {target} (ordinal bigint PRIMARY KEY, record bytea NOT NULL)"
+            "CREATE TABLE IF NOT EXISTS {target}
+             (ordinal bigint PRIMARY KEY, record bytea NOT NULL)"
         );
         self.client.batch_execute(&make).await.map_err(told)?;
         let query = "SELECT format_type(atttypid, atttypmod) FROM pg_attribute
@@ -51,8 +52,8 @@ impl Open {
         let found = self.client.query_opt(query, &[&target]).await.map_err(told)?;
         let found = found.map(|row| row.get::<_, String>(0)).unwrap_or_default();
         let Some((_, record)) = RECORDS.iter().find(|(data_type, _)| *data_type == found) else {
-            let text = "the schema differs: its table has no column \"record\" of type bytea, text, \
-                        json or jsonb";
+            let text = "the schema differs: its table has no column \"record\" of type bytea, \
+                        text, json or jsonb";
             return Err(StoreError::record(&subject, text));
         };
         let insert = format!(

@@ -21,9 +21,10 @@ pub(super) fn guard(connection: &mut Connection) -> rusqlite::Result<Arc<AtomicB
     let flag = Arc::new(AtomicBool::new(false));
     let is_guarded = Arc::clone(&flag);
     connection.authorizer(Some(move |context: AuthContext<'_>| {
-        match is_guarded.load(Ordering::Relaxed) && is_refused(&context.action) {
-            true => Authorization::Deny,
-            false => Authorization::Allow,
+        if is_guarded.load(Ordering::Relaxed) && is_refused(&context.action) {
+            Authorization::Deny
+        } else {
+            Authorization::Allow
         }
     }))?;
     Ok(flag)

@@ -208,9 +208,10 @@ fn upsert(table: &str, key: &str, fields: &[Column]) -> String {
     let columns = names.iter().map(|name| format!(", {name}")).collect::<String>();
     let places = ", ?".repeat(names.len());
     let sets: Vec<_> = names.iter().map(|name| format!("{name} = excluded.{name}")).collect();
-    let action = match sets.is_empty() {
-        true => "NOTHING".to_owned(),
-        false => format!("UPDATE SET {}", sets.join(", ")),
+    let action = if sets.is_empty() {
+        "NOTHING".to_owned()
+    } else {
+        format!("UPDATE SET {}", sets.join(", "))
     };
     format!(
         "INSERT INTO {table} ({key}{columns}) VALUES (?{places}) ON CONFLICT ({key}) DO {action}"

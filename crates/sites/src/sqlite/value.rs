@@ -33,10 +33,7 @@ pub(super) fn of_field(column: &Column, field: &RawValue) -> Result<Value, Strin
         _ if column.affinity == Affinity::Text => Ok(Value::Text(text.into())),
         _ => match number(text) {
             Some(Value::Integer(n)) if column.affinity == Affinity::Real => {
-                match n.unsigned_abs() <= EXACT {
-                    true => Ok(Value::Integer(n)),
-                    false => differs(text),
-                }
+                if n.unsigned_abs() <= EXACT { Ok(Value::Integer(n)) } else { differs(text) }
             }
             Some(number) => Ok(number),
             None => differs(text),
@@ -60,12 +57,11 @@ pub(super) fn of_key(column: &Column, key: &str) -> Result<Value, String> {
 
 fn number(text: &str) -> Option<Value> {
     let is_integer = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
-    match is_integer {
-        true => text.parse().ok().map(Value::Integer),
-        false => {
-            // The nearest double of a text: rows of a dataset hold no others (they are exact).
-            text.parse::<f64>().ok().filter(|number| number.is_finite()).map(Value::Real)
-        }
+    if is_integer {
+        text.parse().ok().map(Value::Integer)
+    } else {
+        // The nearest double of a text: rows of a dataset hold no others (they are exact).
+        text.parse::<f64>().ok().filter(|number| number.is_finite()).map(Value::Real)
     }
 }
 

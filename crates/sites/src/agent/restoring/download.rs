@@ -165,16 +165,17 @@ impl Download {
         let is_whole = status.state == DumpState::Complete
             && (status.chunks, status.bytes) == (self.chunks, self.bytes)
             && status.sha256.as_ref() == Some(&sha256);
-        match is_whole {
-            true => Ok(()),
-            false => Err(StoreError::Passing(format!(
+        if is_whole {
+            Ok(())
+        } else {
+            Err(StoreError::Passing(format!(
                 "dump {} is not what its source gave: {} bytes with SHA-256 {sha256}, told are {} \
-                 with {}",
+             with {}",
                 status.dump,
                 self.bytes,
                 status.bytes,
                 status.sha256.as_deref().unwrap_or("none"),
-            ))),
+            )))
         }
     }
 }
