@@ -1,12 +1,16 @@
 //! Store in PostgreSQL: rows, journals and the position in one database, and in one transaction.
 
 mod connection;
+mod dump;
 mod failure;
 mod journals;
 mod position;
+mod programs;
+mod restore;
 mod rows;
 mod schema;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use instep_model::position::Position;
@@ -14,6 +18,8 @@ use tokio::runtime::Handle;
 use tokio_postgres::Config;
 
 use self::connection::Open;
+use self::dump::PostgresDumper;
+use self::programs::Programs;
 use crate::batch::Batch;
 use crate::ordinals::Ordinals;
 use crate::site_row::SiteRow;
@@ -28,6 +34,7 @@ pub struct PostgresStore {
     config: Config,
     identity: Identity,
     targets: Targets,
+    programs: Programs,
     runtime: Handle,
     /// Generation of the registration that has fenced the database.
     generation: u64,
@@ -46,7 +53,15 @@ impl PostgresStore {
         runtime: Handle,
     ) -> Result<Self, Fatal> {
         let config = connection::config(url, &identity)?;
-        Ok(Self { config, identity, targets, runtime, generation: 0, open: None })
+        let programs = Programs::default();
+        Ok(Self { config, identity, targets, programs, runtime, generation: 0, open: None })
+    }
+
+    /// The same store, with `pg_dump` and `psql` of a directory: they are as new as the server.
+    #[must_use]
+    pub fn with_programs(mut self, directory: PathBuf) -> Self {
+        self.programs = Programs(Some(directory));
+        self
     }
 
     fn opened(&mut self) -> Result<(&mut Open, &Targets, Handle), StoreError> {
@@ -103,15 +118,37 @@ impl Store for PostgresStore {
     }
 
     fn dump_kind(&self) -> Option<&'static str> {
-        None
+        Some(dump::KIND)
     }
 
-    fn restore(&mut self, _: u64, _: &mut Chunks<'_>) -> Result<Position, StoreError> {
-        Err(Fatal::Unusable("dumps of PostgreSQL".into()).into())
+    fn restore(
+        &mut self,
+        generation: u64,
+        chunks: &mut Chunks<'_>,
+    ) -> Result<Position, StoreError> {
+        let (identity, programs) = (self.identity.clone(), self.programs.clone());
+        let config = self.config.clone();
+        let (open, _, runtime) = self.opened()?;
+        let own = runtime.block_on(async {
+            open.lock().await?;
+            position::look(&open.client, &identity).await
+        })?;
+        own.admit(generation, None)?;
+        restore::restore((&programs, &config), &own, (&identity, generation), chunks)?;
+        let restored = runtime.block_on(position::look(&open.client, &identity))?;
+        // Everything that was known of the content is of before.
+        self.open = None;
+        let lost = || StoreError::Passing("the restored row was changed by another agent".into());
+        restored.position.kept().ok_or_else(lost)
     }
 
     fn dumper(&self) -> Option<Arc<dyn Dumper>> {
-        None
+        Some(Arc::new(PostgresDumper {
+            config: self.config.clone(),
+            identity: self.identity.clone(),
+            programs: self.programs.clone(),
+            runtime: self.runtime.clone(),
+        }))
     }
 }
 

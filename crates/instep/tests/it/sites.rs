@@ -1,6 +1,9 @@
 //! Sites: real agents, real servers, real databases.
 
 mod agent;
+#[path = "../../../sites/tests/it/cluster.rs"]
+mod cluster;
+mod postgres;
 
 use std::collections::BTreeMap;
 

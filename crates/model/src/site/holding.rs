@@ -46,9 +46,9 @@ impl Holding {
 /// Reason to evict a site that is so far behind.
 fn excess(Keep { bytes, ms }: Keep, hold: Keep) -> Option<String> {
     if bytes > hold.bytes {
-        Some(format!("it is {bytes} bytes of history behind, {} are held", hold.bytes))
+        Some(format!("it is about {bytes} bytes of history behind, {} are held", hold.bytes))
     } else if ms > hold.ms {
-        Some(format!("it is {ms} ms of history behind, {} are held", hold.ms))
+        Some(format!("it is about {ms} ms of history behind, {} are held", hold.ms))
     } else {
         None
     }

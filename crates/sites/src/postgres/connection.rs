@@ -39,16 +39,22 @@ pub(super) fn config(url: &str, identity: &Identity) -> Result<Config, Fatal> {
     Ok(config)
 }
 
+/// Connects.
+pub(super) async fn connect(config: &Config) -> Result<Client, StoreError> {
+    let connected = config.connect(NoTls).await;
+    let (client, connection) = connected.map_err(|error| connect_failure(&error))?;
+    // The error of a broken connection is seen by the request that waits for an answer on it.
+    tokio::spawn(async move { drop(connection.await) });
+    Ok(client)
+}
+
 impl Open {
     /// Connects, and reads the row of the site.
     pub(super) async fn connect(
         config: &Config,
         identity: &Identity,
     ) -> Result<(Self, SiteRow), StoreError> {
-        let (client, connection) =
-            config.connect(NoTls).await.map_err(|error| connect_failure(&error))?;
-        // The error of a broken connection is seen by the request that waits for an answer on it.
-        tokio::spawn(async move { drop(connection.await) });
+        let client = connect(config).await?;
         let told = |error| failure("the database", &error);
         let writable = "SELECT current_setting('transaction_read_only') = 'off'";
         let is_writable: bool = client.query_one(writable, &[]).await.map_err(told)?.get(0);

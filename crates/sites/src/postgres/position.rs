@@ -9,6 +9,7 @@ use super::failure::failure;
 use crate::site_row::{Columns, SiteRow, stored_generation};
 use crate::store::{Fatal, Identity, StoreError};
 
+const ROW: &str = "SELECT dataset, site, state, position, generation FROM instep_site";
 const SUBJECT: &str = "the row of the site";
 
 /// Tables and the function of the agent. A function runs SQL of journals: inside of one, the server
@@ -60,7 +61,16 @@ pub(super) async fn make(client: &Client) -> Result<(), StoreError> {
 
 /// Reads the row, and checks that it is this site's. In a transaction it is held until its end.
 pub(super) async fn read(client: &Client, identity: &Identity) -> Result<SiteRow, StoreError> {
-    let query = "SELECT dataset, site, state, position, generation FROM instep_site FOR UPDATE";
+    let row = format!("{ROW} FOR UPDATE");
+    read_by(client, &row, identity).await
+}
+
+/// Reads the row as a snapshot has it.
+pub(super) async fn look(client: &Client, identity: &Identity) -> Result<SiteRow, StoreError> {
+    read_by(client, ROW, identity).await
+}
+
+async fn read_by(client: &Client, query: &str, identity: &Identity) -> Result<SiteRow, StoreError> {
     let row = client.query_opt(query, &[]).await.map_err(|error| failure(SUBJECT, &error))?;
     let Some(row) = row else { return Ok(SiteRow::NONE) };
     let columns = Columns {

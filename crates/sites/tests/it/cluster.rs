@@ -11,9 +11,6 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
-/// User of every system that owns nothing.
-const UNPRIVILEGED: &str = concat!("no", "body");
-
 const BINARIES: [&str; 2] = ["/usr/lib/postgresql/15/bin", "/usr/local/pgsql/bin"];
 
 /// A server that ends when this is dropped.
@@ -92,12 +89,18 @@ impl Cluster {
 
     /// The first column of the rows of a query, as texts.
     pub(crate) fn text(&self, database: &str, query: &str) -> String {
-        let rows = self.runtime.block_on(self.connect(database).simple_query(query)).unwrap();
+        self.try_text(database, query).unwrap()
+    }
+
+    /// The same; none if the query fails.
+    pub(crate) fn try_text(&self, database: &str, query: &str) -> Option<String> {
+        let client = self.try_connect(database).ok()?;
+        let rows = self.runtime.block_on(client.simple_query(query)).ok()?;
         let text = |message: &SimpleQueryMessage| match message {
             SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap_or("null").to_owned()),
             _ => None,
         };
-        rows.iter().filter_map(text).collect::<Vec<_>>().join(" ")
+        Some(rows.iter().filter_map(text).collect::<Vec<_>>().join(" "))
     }
 
     fn try_connect(&self, database: &str) -> Result<Client, tokio_postgres::Error> {
@@ -155,5 +158,5 @@ fn unprivileged() -> Option<(u32, u32)> {
         return None;
     }
     let of = |name: &str| Some((number(&["-u", name])?, number(&["-g", name])?));
-    of("postgres").or_else(|| of(UNPRIVILEGED))
+    of("postgres").or_else(|| of("daemon"))
 }

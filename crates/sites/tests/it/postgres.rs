@@ -21,8 +21,14 @@ fn targets() -> Targets {
 }
 
 fn closed(cluster: &Cluster) -> PostgresStore {
+    of_site(cluster, DATABASE, "node1")
+}
+
+/// The store of a site in a database of its own.
+fn of_site(cluster: &Cluster, database: &str, site: &str) -> PostgresStore {
     let runtime = cluster.runtime.handle().clone();
-    PostgresStore::new(&cluster.url(DATABASE), identity(), targets(), runtime).unwrap()
+    let identity = Identity { site: site.into(), ..identity() };
+    PostgresStore::new(&cluster.url(database), identity, targets(), runtime).unwrap()
 }
 
 /// A store that begins behind revision 1, with generation 1.
@@ -383,4 +389,101 @@ fn a_database_that_cannot_be_right_is_told_from_one_that_is_away() {
     assert!(unusable(open("no=address")));
     assert!(unusable(open(&format!("{}?sslmode=require", cluster.url(DATABASE)))));
     assert!(matches!(open("postgres://127.0.0.1:1/x"), StoreError::Passing(_)));
+}
+
+/// Chunks as they arrive; `whole` says whether the end is known to be right.
+fn chunks(bytes: &[u8], whole: bool) -> impl FnMut() -> Result<Option<Vec<u8>>, StoreError> {
+    let mut left = bytes.chunks(1000).map(<[u8]>::to_vec).collect::<Vec<_>>().into_iter();
+    move || match left.next() {
+        Some(chunk) => Ok(Some(chunk)),
+        None if whole => Ok(None),
+        None => Err(StoreError::Passing("cut".into())),
+    }
+}
+
+// POL-07, POL-11: the position is read in the snapshot that is dumped, and nothing pauses.
+#[test]
+fn a_dump_is_the_state_at_its_position_and_becomes_the_content_of_another_site() {
+    let Some(cluster) = Cluster::start() else { return };
+    cluster.execute(
+        DATABASE,
+        "CREATE TABLE parents (key text PRIMARY KEY);
+         CREATE TABLE children (key text PRIMARY KEY, parent text REFERENCES parents)",
+    );
+    cluster.execute(DATABASE, "CREATE DATABASE two");
+    let mut giving = store(&cluster);
+    giving
+        .apply(&batch(
+            2,
+            &[&[
+                put("parents", "p", json!({})),
+                put("children", "c", json!({"parent": "p"})),
+                put("items", "a", json!({"text": "it's \\ a\ttext"})),
+                append("trail", 3, "x"),
+                append("sql", 1, "CREATE TABLE made (n integer)"),
+            ]],
+        ))
+        .unwrap();
+
+    let mut outgoing = giving.dumper().unwrap().begin().unwrap();
+    giving.apply(&batch(3, &[&[put("items", "b", json!({}))]])).unwrap();
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut outgoing.bytes, &mut bytes).unwrap();
+    assert_eq!(outgoing.position, at(2));
+
+    let mut taking = of_site(&cluster, "two", "node2");
+    taking.open().unwrap();
+    taking.fence(1, Some(at(1))).unwrap();
+    taking.apply(&batch(2, &[&[put("items", "stale", json!({}))]])).unwrap();
+    for (cut, whole) in [(bytes.len() / 2, false), (bytes.len(), false), (bytes.len() / 2, true)] {
+        taking.open().unwrap();
+        taking.restore(5, &mut chunks(&bytes[..cut], whole)).unwrap_err();
+        assert_eq!(cluster.text("two", "SELECT key FROM items"), "stale");
+    }
+    taking.open().unwrap();
+    assert_eq!(taking.restore(5, &mut chunks(&bytes, true)).unwrap(), at(2));
+
+    assert_eq!(taking.open().unwrap(), StorePosition::At(at(2)));
+    taking.fence(5, None).unwrap();
+    taking.apply(&batch(3, &[&[put("items", "b", json!({})), append("trail", 4, "y")]])).unwrap();
+    let rows = "SELECT key || \"row\"::text FROM items ORDER BY key";
+    assert_eq!(cluster.text("two", rows), cluster.text(DATABASE, rows));
+    assert_eq!(cluster.text("two", "SELECT parent FROM children"), "p");
+}
+
+#[test]
+fn a_dump_of_another_history_replaces_nothing() {
+    let Some(cluster) = Cluster::start() else { return };
+    cluster.execute(DATABASE, "CREATE DATABASE two");
+    store(&cluster);
+    let mut bytes = Vec::new();
+    let outgoing = closed(&cluster).dumper().unwrap().begin().unwrap();
+    let mut outgoing = outgoing.bytes;
+    std::io::Read::read_to_end(&mut outgoing, &mut bytes).unwrap();
+    let mut taking = of_site(&cluster, "two", "node2");
+    taking.open().unwrap();
+    taking.fence(1, Some(position(8, 1))).unwrap();
+
+    let refused = taking.restore(2, &mut chunks(&bytes, true)).unwrap_err();
+
+    assert!(matches!(refused, StoreError::Fatal(Fatal::OtherHistory)), "{refused:?}");
+    assert_eq!(taking.open().unwrap(), StorePosition::At(position(8, 1)));
+}
+
+#[test]
+fn a_program_that_refuses_the_server_fails_the_dump_with_its_words() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let Some(cluster) = Cluster::start() else { return };
+    store(&cluster);
+    let directory = tempfile::tempdir().unwrap();
+    let program = directory.path().join("pg_dump");
+    let words = "echo 'pg_dump: error: aborting because of server version mismatch' >&2";
+    std::fs::write(&program, format!("#!/bin/sh\necho SELECT\n{words}\nexit 1\n")).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let store = closed(&cluster).with_programs(directory.path().to_owned());
+
+    let mut outgoing = store.dumper().unwrap().begin().unwrap();
+    let failed = std::io::Read::read_to_end(&mut outgoing.bytes, &mut Vec::new()).unwrap_err();
+
+    assert!(failed.to_string().contains("server version mismatch"), "{failed}");
 }

@@ -1,5 +1,7 @@
 //! `instep site run`: the agent of a site.
 
+use std::path::PathBuf;
+
 use instep_sites::{Agent, AgentError, Fatal, Identity, Notice, Origin, Settings};
 use serde_json::json;
 
@@ -41,6 +43,10 @@ pub(super) struct Arguments {
     /// when only that heals the site; a dump replaces what is in the store.
     #[arg(long, value_name = "SOURCE")]
     dump_from: Option<String>,
+    /// Directory of `pg_dump` and `psql`, which must be as new as the database; without it they are
+    /// looked for.
+    #[arg(long, value_name = "DIR")]
+    pg_bin: Option<PathBuf>,
     /// The server's address: as --server, and before it.
     #[arg(long, value_name = "URL")]
     from: Option<String>,
@@ -68,7 +74,7 @@ enum Start {
 pub(super) async fn run(arguments: Arguments, json: bool) -> Result<(), Failure> {
     let Arguments { id, dataset, apply, table, journal, start, dump_from, .. } = arguments;
     let identity = Identity { dataset, site: id };
-    let store = apply.store(&identity, targets(table, journal)?)?;
+    let store = apply.store(&identity, (targets(table, journal)?, arguments.pg_bin))?;
     let origin = match start {
         Some(Start::Head) => Origin::Head,
         Some(Start::Beginning) => Origin::Beginning,

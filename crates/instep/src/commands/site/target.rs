@@ -69,7 +69,7 @@ impl Target {
     pub(super) fn store(
         self,
         identity: &Identity,
-        targets: Targets,
+        (targets, programs): (Targets, Option<PathBuf>),
     ) -> Result<Box<dyn Store>, Failure> {
         let identity = identity.clone();
         match self {
@@ -77,7 +77,10 @@ impl Target {
             Self::Postgres(url) => {
                 let store = PostgresStore::new(&url, identity, targets, Handle::current());
                 let store = store.map_err(|error| Failure::Usage(format!("--apply: {error}")))?;
-                Ok(Box::new(store))
+                Ok(Box::new(match programs {
+                    Some(directory) => store.with_programs(directory),
+                    None => store,
+                }))
             }
         }
     }

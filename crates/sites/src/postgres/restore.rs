@@ -1,0 +1,92 @@
+//! Restores of a database: `psql` in one transaction, committed when all of the dump has come.
+
+use std::io::Write as _;
+use std::process::{Child, Stdio};
+
+use tokio_postgres::Config;
+
+use super::programs::{Programs, last_words};
+use crate::site_row::SiteRow;
+use crate::store::{Chunks, Fatal, Identity, StoreError};
+
+/// Words of the exception that a dump of another history raises.
+const OTHER_HISTORY: &str = "instep: the dump is of another history";
+
+/// Restores a dump. Cut off, or of another history, it leaves the content as it was: the
+/// transaction is committed by the very last line only.
+pub(super) fn restore(
+    (programs, config): (&Programs, &Config),
+    own: &SiteRow,
+    (identity, generation): (&Identity, u64),
+    chunks: &mut Chunks<'_>,
+) -> Result<(), StoreError> {
+    let mut command = programs.command("psql", config)?;
+    command.args(["--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", "--file", "-"]);
+    let spawned =
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+    let mut child = spawned.map_err(|error| StoreError::Passing(format!("psql: {error}")))?;
+    let stderr = child.stderr.take();
+    let told = std::thread::spawn(move || stderr.map(last_words).unwrap_or_default());
+    let end = end(own, identity, generation);
+    if let Err(error) = write_all(&mut child, chunks, &end) {
+        let _ = child.kill();
+        let _ = child.wait();
+        return Err(error);
+    }
+    let status = child.wait().map_err(|error| StoreError::Passing(format!("psql: {error}")))?;
+    let told = told.join().unwrap_or_default();
+    match status.success() {
+        true => Ok(()),
+        false if told.contains(OTHER_HISTORY) => Err(Fatal::OtherHistory.into()),
+        false => Err(StoreError::Passing(format!("the dump was not restored ({status}): {told}"))),
+    }
+}
+
+fn write_all(child: &mut Child, chunks: &mut Chunks<'_>, end: &str) -> Result<(), StoreError> {
+    let Some(mut stdin) = child.stdin.take() else { return Ok(()) };
+    let mut is_heard = stdin.write_all(b"BEGIN;\n").is_ok();
+    while let Some(chunk) = chunks()? {
+        // A program that hears nothing any more has failed, and its words say why.
+        is_heard = is_heard && stdin.write_all(&chunk).is_ok();
+        if !is_heard {
+            return Ok(());
+        }
+    }
+    let _ = stdin.write_all(end.as_bytes());
+    Ok(())
+}
+
+/// The end of the transaction: the row in the dump is checked, and becomes that of this site.
+fn end(own: &SiteRow, identity: &Identity, generation: u64) -> String {
+    let Identity { dataset, site } = identity;
+    let (dataset, site) = (literal(dataset), literal(site));
+    let is_other = match own.stored {
+        Some(position) => {
+            format!("left(given.position, 32) <> {}", literal(&position.incarnation.to_string()))
+        }
+        None => "false".to_owned(),
+    };
+    format!(
+        "
+RESET ALL;
+DO $check$
+DECLARE given instep_site%ROWTYPE;
+BEGIN
+    SELECT * INTO STRICT given FROM instep_site;
+    IF given.dataset <> {dataset} OR given.state <> 'applied' THEN
+        RAISE EXCEPTION 'instep: the dump is of dataset %, %', given.dataset, given.state;
+    END IF;
+    IF {is_other} THEN
+        RAISE EXCEPTION '{OTHER_HISTORY}';
+    END IF;
+END
+$check$;
+UPDATE instep_site SET site = {site}, generation = {generation};
+COMMIT;
+"
+    )
+}
+
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
