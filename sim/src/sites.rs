@@ -39,6 +39,8 @@ pub enum Fault {
     PositionOutsideTheTransaction,
     /// I31: what was received is acknowledged before it is applied.
     AckBeforeCommit,
+    /// I25: the log is trimmed as if there were no sites.
+    TrimPastSites,
     /// I25: history is held for paused sites without a bound.
     NoCapWhilePaused,
     /// I36: behind a commit that a site does not follow, the next one is not read.
@@ -61,6 +63,7 @@ pub const FAULTS: &[(Fault, &str, &str)] = &[
         "every_store_is_the_fold_at_its_position",
     ),
     (AckBeforeCommit, "site-ack-before-commit", "no_cursor_is_ahead_of_its_store"),
+    (TrimPastSites, "site-trim-past-sites", "needed_history_is_held_or_evicted"),
     (NoCapWhilePaused, "site-no-cap-while-paused", "held_history_is_bounded"),
     (FeedSkipsAfterFilter, "site-feed-skips-after-filter", "a_feed_skips_nothing"),
     (

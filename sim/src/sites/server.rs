@@ -160,7 +160,10 @@ impl Server {
         if self.fault == Some(Fault::NoCapWhilePaused) {
             self.hold_paused(&mut holding);
         }
-        let covered = covered.min(holding.oldest);
+        let covered = match self.fault {
+            Some(Fault::TrimPastSites) => covered,
+            _ => covered.min(holding.oldest),
+        };
         let evicted = holding.evictions.iter().map(|site| site.site().to_string()).collect();
         if !holding.evictions.is_empty() {
             let evictions = holding.evictions.into_iter().map(Operation::Site).collect();
