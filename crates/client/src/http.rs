@@ -95,6 +95,29 @@ impl Client {
         Ok(Lines::new(response, self.base_url()))
     }
 
+    /// Posts JSON to the address of the client itself, which need not be one of a server, with a
+    /// key under which the receiver knows a repetition. Returns the status and the answer, whatever
+    /// they are.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`], [`Error::Lost`], or [`Error::Unexpected`] of an answer that is too
+    /// large.
+    pub async fn deliver(
+        &self,
+        idempotency_key: &str,
+        body: Vec<u8>,
+    ) -> Result<(u16, String), Error> {
+        let request = self.request_to(Method::POST, self.base.clone());
+        let request = request
+            .header(header::CONTENT_TYPE, "application/json")
+            .header("idempotency-key", idempotency_key)
+            .body(body);
+        let response = request.send().await.map_err(|error| self.failure(&error))?;
+        let status = response.status().as_u16();
+        let answer = self.body(response).await?;
+        Ok((status, String::from_utf8_lossy(&answer).into_owned()))
+    }
+
     /// The address of a path, whose segments are encoded here.
     pub(crate) fn url(&self, path: &[&str]) -> Result<Url, Error> {
         // An address cannot hold these as names: it would become that of something else.

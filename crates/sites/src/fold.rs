@@ -60,7 +60,7 @@ impl<'a> Change<'a> {
         match record {
             SiteRecord::Put { table, key, row } => Some(Self::Put(table, key, row)),
             SiteRecord::Delete { table, key } => Some(Self::Delete(table, key)),
-            SiteRecord::CreateTable { table } => Some(Self::Make(table)),
+            SiteRecord::CreateTable { table, .. } => Some(Self::Make(table)),
             SiteRecord::DropTable { table } => Some(Self::Drop(table)),
             SiteRecord::Append(_) | SiteRecord::CreateJournal { .. } => None,
         }
@@ -173,7 +173,7 @@ mod tests {
     fn a_table_that_is_dropped_has_nothing_of_before() {
         let batch = batch(
             r#"[{"put":{"table":"t","key":"a","row":{"n":1}}},{"drop_table":{"table":"t"}},
-                {"create_table":{"table":"t"}},{"put":{"table":"t","key":"b","row":{}}}]"#,
+                {"create_table":{"table":"t","public":false}},{"put":{"table":"t","key":"b","row":{}}}]"#,
         );
 
         let steps = folded(&batch, "");

@@ -7,7 +7,9 @@
 
 pub mod agent;
 pub mod batch;
+pub mod command;
 mod fold;
+pub mod http;
 pub mod limits;
 mod ordinals;
 pub mod postgres;
@@ -18,6 +20,8 @@ pub mod targets;
 
 pub use agent::{Agent, AgentError, Notice, Origin, Settings};
 pub use batch::Batch;
+pub use command::CommandStore;
+pub use http::HttpStore;
 pub use postgres::PostgresStore;
 pub use sqlite::SqliteStore;
 pub use store::{Applied, Dumper, Fatal, Identity, Store, StoreError, StorePosition};

@@ -27,6 +27,14 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub const SILENCE: Duration = Duration::from_secs(30);
 /// Statements that are sent to a database before the first is answered.
 pub const PIPELINED: usize = 256;
+/// Commits of a command behind which its position is told.
+pub const COMMAND_COMMITS: usize = 16;
+/// Longest answer of a command that is read.
+pub const ANSWER_BYTES: usize = 64 * 1024;
+/// Commits of one request to a URL.
+pub const HTTP_COMMITS: usize = 1024;
+/// Time that an agent which is told to stop gives its store.
+pub const STOP_WAIT: Duration = Duration::from_secs(10);
 /// Time that a store waits for another process that has it locked.
 pub const LOCK_WAIT: Duration = Duration::from_secs(5);
 

@@ -175,6 +175,11 @@ pub trait Store: Send {
     /// the caller, one commit at a time.
     fn apply(&mut self, batch: &Batch) -> Result<Applied, StoreError>;
 
+    /// Commits that one batch has at most.
+    fn batch_commits(&self) -> usize {
+        limits::BATCH_COMMITS
+    }
+
     /// Begins to replace the content of these tables by a dump (I12): from here to
     /// [`Store::end_tables`] the store is [`StorePosition::Restoring`].
     ///

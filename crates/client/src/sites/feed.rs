@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use instep_model::position::Position;
 use reqwest::Method;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::backoff::Backoff;
@@ -19,7 +19,7 @@ const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// A commit as a site gets it: the records of its share.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct SiteCommit {
     /// Complete up to here.
     pub position: Position,
@@ -30,7 +30,7 @@ pub struct SiteCommit {
 }
 
 /// A change in final values.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SiteRecord {
     /// A row has this value now.
@@ -55,6 +55,8 @@ pub enum SiteRecord {
     CreateTable {
         /// The table.
         table: String,
+        /// Anyone may read it at the server.
+        public: bool,
     },
     /// A table is gone, with all its rows.
     DropTable {
@@ -69,8 +71,8 @@ pub enum SiteRecord {
 }
 
 /// A record of a journal.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(try_from = "WireAppend")]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(try_from = "WireAppend", into = "WireAppend")]
 pub struct SiteAppend {
     /// The journal.
     pub journal: String,
@@ -120,11 +122,13 @@ struct AskedDump {
     id: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct WireAppend {
     journal: String,
     ordinal: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     base64: Option<String>,
 }
 
@@ -241,6 +245,20 @@ impl TryFrom<WireAppend> for SiteAppend {
     }
 }
 
+impl From<SiteAppend> for WireAppend {
+    fn from(append: SiteAppend) -> Self {
+        let SiteAppend { journal, ordinal, bytes } = append;
+        let ordinal = format!("{ordinal:020}");
+        match String::from_utf8(bytes) {
+            Ok(text) => Self { journal, ordinal, text: Some(text), base64: None },
+            Err(error) => {
+                let base64 = Some(BASE64.encode(error.as_bytes()));
+                Self { journal, ordinal, text: None, base64 }
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -266,6 +284,9 @@ mod tests {
         assert_eq!(row.get(), r#"{"n":18446744073709551615,"d":1e-310}"#);
         assert_eq!((append.ordinal, &append.bytes[..]), (9, &[0, 255][..]));
         assert_eq!(commit.position.to_string(), position);
+        let told = serde_json::to_string(&commit).unwrap();
+        assert!(told.contains(r#""row":{"n":18446744073709551615,"d":1e-310}"#), "{told}");
+        assert!(told.contains(r#""ordinal":"00000000000000000009","base64":"AP8=""#), "{told}");
     }
 
     #[test]

@@ -4,12 +4,14 @@ mod agent;
 #[path = "../../../sites/tests/it/cluster.rs"]
 mod cluster;
 mod postgres;
+mod receiver;
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
 use self::agent::{Database, Site};
+use self::receiver::Receiver;
 use crate::running::{Server, stderr};
 use crate::shims::until;
 
@@ -262,6 +264,8 @@ fn arguments_of_a_site_that_make_no_sense_are_named() {
 
     for (arguments, told) in [
         (&["--apply", "oracle:x"][..], "sqlite:PATH"),
+        (&["--apply", "command:cat"], "takes no dumps"),
+        (&["--apply", "http://x/", "--start", "head", "--table", "a=b"], "as they are"),
         (&["--apply", "sqlite:x", "--journal", "j=x"], "JOURNAL=sql"),
         (&["--apply", "sqlite:x", "--table", "t"], "TABLE=TARGET"),
         (&["--apply", "sqlite:x", "--table", "t=a", "--table", "t=b"], "t is there twice"),
@@ -355,4 +359,96 @@ fn a_dump_whose_source_or_requester_is_killed_is_taken_again() {
     requester.until_told("restored");
     second.until_at(&last);
     assert_eq!(second.items().len(), 101);
+}
+
+// POL-13, POL-18, POL-U2: a command has what a database has, in order and at least once.
+#[test]
+fn a_command_is_told_each_commit_in_order_and_again_until_it_says_ok() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::serve_with(directory.path(), CONFIG);
+    let (told, broken) = (directory.path().join("told"), directory.path().join("broken"));
+    let script = format!(
+        r#"echo "from $INSTEP_POSITION" >> {told}
+        while read -r line; do
+            position=${{line#*position\":\"}}; position=${{position%%\"*}}
+            case $line in *poison*) [ -e {broken} ] && {{ echo "fail it is poison"; continue; }};; esac
+            echo "$line" >> {told}
+            echo "ok $position"
+        done"#,
+        told = told.display(),
+        broken = broken.display(),
+    );
+    let store = format!("command:{script}");
+    let run = |arguments: &[&str]| Site::applying(&server, "node1", &store, arguments);
+    std::fs::write(&broken, "").unwrap();
+    commit(&server, &json!([{"op": "create_journal", "journal": "trail"}]));
+
+    let mut site = run(&["--start", "beginning"]);
+    commit(&server, &json!([{"op": "append", "journal": "trail", "base64": "AP8="}]));
+    let good = put(&server, "a", &json!({"n": 18_446_744_073_709_551_615_u64}));
+    commit(&server, &json!([{"op": "append", "journal": "trail", "text": "poison"}]));
+    let last = put(&server, "b", &json!({}));
+    let refused = site.until_told("refused");
+    assert!(refused["reason"].as_str().unwrap().contains("it is poison"), "{refused}");
+    until("the cursor before it", || status(&server, "node1")["cursor"] == good.as_str());
+    site.kill();
+    std::fs::remove_file(&broken).unwrap();
+    let _site = run(&["--start", "beginning"]);
+    until("the end", || status(&server, "node1")["cursor"] == last.as_str());
+
+    let told = std::fs::read_to_string(&told).unwrap();
+    let lines: Vec<&str> = told.lines().filter(|line| line.contains("records")).collect();
+    let records = |line: &str| serde_json::from_str::<Value>(line).unwrap()["records"].clone();
+    let changes = server.must(&["changes", "shop", "--json"]);
+    let log: Vec<Value> = changes
+        .lines()
+        .map(records)
+        .filter(|records| !records.to_string().contains("instep-sites"))
+        .collect();
+    assert_eq!(lines.iter().copied().map(records).collect::<Vec<_>>(), log);
+    assert!(told.contains(&format!("from {good}")), "{told}");
+    assert!(told.contains(r#""base64":"AP8=""#) && told.contains("18446744073709551615"), "{told}");
+}
+
+// POL-19: a fatal answer needs a dump, and so it stays.
+#[test]
+fn a_command_that_gives_up_leaves_a_site_that_needs_a_dump() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = Server::serve_with(directory.path(), CONFIG);
+    let store = "command:read -r line; echo 'fatal the disk is gone'; cat";
+    let arguments = ["--start", "beginning"];
+    put(&server, "a", &json!({}));
+
+    let mut site = Site::applying(&server, "node1", store, &arguments);
+    assert_eq!(site.ended(), Some(1));
+    assert!(site.stderr().contains("the disk is gone"), "{}", site.stderr());
+    server.signal("-KILL");
+    server.start_again();
+
+    assert_eq!(status(&server, "node1")["state"], "evicted");
+    let mut again = Site::applying(&server, "node1", store, &arguments);
+    assert_eq!(again.ended(), Some(1));
+    assert!(again.stderr().contains("dump_required"), "{}", again.stderr());
+}
+
+#[test]
+fn an_address_is_posted_each_commit_until_it_takes_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::serve_with(directory.path(), CONFIG);
+    let receiver = Receiver::start(&[503, 422, 200]);
+    let store = format!("{}/commits?of=shop", receiver.url);
+    let arguments = ["--start", "beginning"];
+
+    let _site = Site::applying(&server, "node1", &store, &arguments);
+    let last = put(&server, "a", &json!({"n": 1}));
+    until("the cursor", || status(&server, "node1")["cursor"] == last.as_str());
+
+    let posted = receiver.posted.lock().unwrap().clone();
+    assert!(posted.iter().all(|(path, ..)| path == "/commits?of=shop"), "{posted:?}");
+    let taken = &posted[posted.len() - 1];
+    assert_eq!(taken.1, last);
+    let body: Value = serde_json::from_str(&taken.2).unwrap();
+    assert_eq!((&body["dataset"], &body["site"]), (&json!("shop"), &json!("node1")));
+    let commits = body["commits"].as_array().unwrap();
+    assert_eq!(commits.last().unwrap()["records"][0]["put"]["row"], json!({"n": 1}));
 }

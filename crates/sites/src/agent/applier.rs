@@ -129,6 +129,7 @@ impl Applier {
     fn batch(&mut self) -> Result<Option<(Batch, Vec<OwnedSemaphorePermit>)>, Ended> {
         let mut batch = Batch { commits: Vec::new(), through: self.position };
         let (mut bytes, mut permits) = (0, Vec::new());
+        let most = self.store.batch_commits();
         while let Some(item) = self.waiting.pop_front() {
             let (position, size) = match &item {
                 Item::Commit(commit, _) => (commit.position, weight(commit)),
@@ -138,7 +139,8 @@ impl Applier {
             if place.ok_or(Ended::Failed(Fatal::OtherHistory))? <= batch.through.place {
                 continue;
             }
-            if !batch.commits.is_empty() && bytes + size > BATCH_BYTES {
+            let is_full = bytes + size > BATCH_BYTES || batch.commits.len() >= most;
+            if !batch.commits.is_empty() && is_full {
                 self.waiting.push_front(item);
                 break;
             }

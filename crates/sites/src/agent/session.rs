@@ -6,12 +6,14 @@ use instep_client::{Error as ClientError, SiteChange, SiteFeed};
 use instep_model::position::Position;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::acks::Acks;
 use super::applier::{Applier, Ended, Progress};
 use super::giving::Giver;
 use super::queue::{Inlet, queue};
 use super::{Agent, AgentError, Notice, Stop, Turn};
+use crate::limits::STOP_WAIT;
 use crate::store::{Fatal, StorePosition};
 
 /// Codes of refusals behind which the site registers anew: the next registration says what is left.
@@ -71,12 +73,20 @@ impl Agent {
         // What waits is told again; what is at work comes to its end.
         drop(inlet);
         ending.send_replace(true);
-        let worked = match worked {
-            Some(worked) => worked,
-            None => applier.await,
+        let ended = match worked {
+            Some(worked) => Some(worked),
+            // One that hangs in its store ends with the process.
+            None if matches!(first, End::Stop) => timeout(STOP_WAIT, applier).await.ok(),
+            None => Some(applier.await),
         };
-        let (store, ended) = worked.expect("a store does not panic");
-        self.store = Some(store);
+        let ended = match ended {
+            Some(worked) => {
+                let (store, ended) = worked.expect("a store does not panic");
+                self.store = Some(store);
+                ended
+            }
+            None => Ended::Over,
+        };
         let last = acks.last(&seen).await;
         while givings.join_next().await.is_some() {}
         self.end(first, ended, last, generation).await

@@ -41,7 +41,10 @@ pub(super) fn config(url: &str, identity: &Identity) -> Result<Config, Fatal> {
 
 /// Connects.
 pub(super) async fn connect(config: &Config) -> Result<Client, StoreError> {
-    let connected = config.connect(NoTls).await;
+    // As a whole: a peer that takes connections and says nothing may be no database at all.
+    let connected = tokio::time::timeout(2 * CONNECT_TIMEOUT, config.connect(NoTls)).await;
+    let silent = |_| StoreError::Passing("the database does not answer".into());
+    let connected = connected.map_err(silent)?;
     let (client, connection) = connected.map_err(|error| connect_failure(&error))?;
     // The error of a broken connection is seen by the request that waits for an answer on it.
     tokio::spawn(async move { drop(connection.await) });

@@ -39,7 +39,7 @@ impl Cluster {
         initdb.args(["--auth=trust", "--username=site", "--no-locale", "--encoding=UTF8"]);
         let made = initdb.arg("--no-sync").arg("-D").arg(&data).output().unwrap();
         assert!(made.status.success(), "{made:?}");
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let child = serve(&binaries, &data, (user, port));
         let runtime = Runtime::new().unwrap();
         let cluster = Self { child, port, directory, runtime };
@@ -146,6 +146,13 @@ fn program(path: &Path, data: &Path, user: Option<(u32, u32)>) -> Command {
         command.uid(id).gid(group);
     }
     command
+}
+
+/// A free port that the system gives to no connection: it is still free when the server is away.
+fn free_port() -> u16 {
+    let begin = u16::try_from(std::process::id() % 10_000).unwrap();
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    (0..12_000).map(|n| 20_000 + (begin + n) % 12_000).find(is_free).unwrap()
 }
 
 /// The user and group to run as: PostgreSQL refuses to run as root.

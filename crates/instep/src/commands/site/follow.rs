@@ -20,7 +20,8 @@ pub(super) struct Arguments {
     /// The dataset.
     #[arg(long, value_name = "NAME", env = "INSTEP_DATASET")]
     dataset: String,
-    /// Store that the log is applied to: `sqlite:PATH`, `postgres://USER@HOST/DATABASE`.
+    /// Store that the log is applied to: `sqlite:PATH`, `postgres://USER@HOST/DATABASE`,
+    /// `command:COMMAND`, `http://HOST/PATH` or `https://HOST/PATH`.
     #[arg(long, value_name = "STORE")]
     apply: Target,
     /// Name of a table in the store, where it is another than in the dataset.
@@ -74,6 +75,16 @@ enum Start {
 pub(super) async fn run(arguments: Arguments, json: bool) -> Result<(), Failure> {
     let Arguments { id, dataset, apply, table, journal, start, dump_from, .. } = arguments;
     let identity = Identity { dataset, site: id };
+    let takes_dumps = apply.keeps_position();
+    let begins = matches!(start, Some(Start::Head | Start::Beginning));
+    if !takes_dumps && (!begins || dump_from.is_some()) {
+        let text = "--apply: this store takes no dumps: --start head or --start beginning";
+        return Err(Failure::Usage(text.into()));
+    }
+    if !takes_dumps && !(table.is_empty() && journal.is_empty()) {
+        let text = "--table, --journal: this store is told names as they are in the dataset";
+        return Err(Failure::Usage(text.into()));
+    }
     let store = apply.store(&identity, (targets(table, journal)?, arguments.pg_bin))?;
     let origin = match start {
         Some(Start::Head) => Origin::Head,

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use instep_sites::{Identity, JournalTarget, PostgresStore, SqliteStore, Store, Targets};
+use instep_client::Client;
+use instep_sites::{
+    CommandStore, HttpStore, Identity, JournalTarget, PostgresStore, SqliteStore, Store, Targets,
+};
 use tokio::runtime::Handle;
 
 use crate::failure::Failure;
@@ -16,6 +19,10 @@ pub(super) enum Target {
     Sqlite(PathBuf),
     /// A database of PostgreSQL.
     Postgres(String),
+    /// A command of the shell.
+    Command(String),
+    /// An address that commits are posted to.
+    Http(String),
 }
 
 /// Name of a table, and its name in the store.
@@ -36,7 +43,13 @@ impl FromStr for Target {
                 Ok(Self::Postgres(text.into()))
             }
             Some(("postgres", settings)) => Ok(Self::Postgres(settings.into())),
-            _ => Err("it must be sqlite:PATH or postgres://USER@HOST/DATABASE".into()),
+            Some(("command", command)) if !command.is_empty() => Ok(Self::Command(command.into())),
+            Some(("http" | "https", address)) if address.starts_with("//") => {
+                Ok(Self::Http(text.into()))
+            }
+            _ => Err("it must be sqlite:PATH, postgres://USER@HOST/DATABASE, command:COMMAND, \
+                      http://HOST/PATH or https://HOST/PATH"
+                .into()),
         }
     }
 }
@@ -82,6 +95,19 @@ impl Target {
                     None => store,
                 }))
             }
+            Self::Command(command) => Ok(Box::new(CommandStore::new(&command, identity))),
+            Self::Http(url) => {
+                let receiver = Client::new(&url, None)?;
+                Ok(Box::new(HttpStore::new(receiver, identity, Handle::current())))
+            }
+        }
+    }
+
+    /// True if the store keeps its position, and takes dumps.
+    pub(super) fn keeps_position(&self) -> bool {
+        match self {
+            Self::Sqlite(_) | Self::Postgres(_) => true,
+            Self::Command(_) | Self::Http(_) => false,
         }
     }
 }
