@@ -173,7 +173,8 @@ mod tests {
     fn a_table_that_is_dropped_has_nothing_of_before() {
         let batch = batch(
             r#"[{"put":{"table":"t","key":"a","row":{"n":1}}},{"drop_table":{"table":"t"}},
-                {"create_table":{"table":"t","public":false}},{"put":{"table":"t","key":"b","row":{}}}]"#,
+                {"create_table":{"table":"t","public":false}},
+                {"put":{"table":"t","key":"b","row":{}}}]"#,
         );
 
         let steps = folded(&batch, "");

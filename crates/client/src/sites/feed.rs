@@ -55,7 +55,7 @@ pub enum SiteRecord {
     CreateTable {
         /// The table.
         table: String,
-        /// Anyone may read it at the server.
+        /// Readable at the server without any right.
         public: bool,
     },
     /// A table is gone, with all its rows.

@@ -371,7 +371,9 @@ fn a_command_is_told_each_commit_in_order_and_again_until_it_says_ok() {
         r#"echo "from $INSTEP_POSITION" >> {told}
         while read -r line; do
             position=${{line#*position\":\"}}; position=${{position%%\"*}}
-            case $line in *poison*) [ -e {broken} ] && {{ echo "fail it is poison"; continue; }};; esac
+            case $line in
+                *poison*) [ -e {broken} ] && {{ echo "fail it is poison"; continue; }};;
+            esac
             echo "$line" >> {told}
             echo "ok $position"
         done"#,
