@@ -34,7 +34,7 @@ pub const ANSWER_BYTES: usize = 64 * 1024;
 /// Commits of one request to a URL.
 pub const HTTP_COMMITS: usize = 1024;
 /// Time that an agent which is told to stop gives its store.
-pub const STOP_WAIT: Duration = Duration::from_secs(10);
+pub const STOP_WAIT: Duration = Duration::from_secs(5);
 /// Time that a store waits for another process that has it locked.
 pub const LOCK_WAIT: Duration = Duration::from_secs(5);
 

@@ -188,11 +188,13 @@ impl Open {
         let fenced = async {
             let row = position::read(&self.client, identity).await?.fenced(generation, begin)?;
             position::write(&self.client, identity, &row).await?;
-            Ok(row)
+            // An older registration may have applied until here.
+            Ok((row, position::ordinals(&self.client).await?))
         };
         let fenced = fenced.await;
-        let row = self.end("the row of the site", fenced).await?;
+        let (row, ordinals) = self.end("the row of the site", fenced).await?;
         self.position = row.position.kept();
+        self.ordinals = Ordinals::new(ordinals);
         Ok(row)
     }
 

@@ -8,6 +8,7 @@ mod rows;
 mod schema;
 mod value;
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -41,6 +42,8 @@ pub struct SqliteStore {
 /// A connection, and what it knows by now.
 struct Open {
     connection: Connection,
+    /// Device and number of the file.
+    file: Option<(u64, u64)>,
     /// True while the text of a journal is prepared.
     is_guarded: Arc<AtomicBool>,
     position: Option<Position>,
@@ -79,12 +82,14 @@ impl Store for SqliteStore {
         let subject = self.path.display().to_string();
         let told = |error| failure(&subject, &error);
         let mut connection = self.connect().map_err(told)?;
+        let file = identity_of(&self.path);
         position::make(&connection).map_err(told)?;
         let is_guarded = journals::guard(&mut connection).map_err(told)?;
         let position = position::read(&connection, &self.identity)?.position;
         let ordinals = position::ordinals(&connection).map_err(told)?;
         self.open = Some(Open {
             connection,
+            file,
             is_guarded,
             position: position.kept(),
             ordinals: Ordinals::new(ordinals),
@@ -104,16 +109,20 @@ impl Store for SqliteStore {
         let write = TransactionBehavior::Immediate;
         let transaction = open.connection.transaction_with_behavior(write).map_err(told)?;
         let row = position::read(&transaction, &identity)?.fenced(generation, begin)?;
+        // An older registration may have applied until here.
+        let ordinals = position::ordinals(&transaction).map_err(told)?;
         position::write(&transaction, &identity, &row).map_err(told)?;
         transaction.commit().map_err(told)?;
         open.position = row.position.kept();
+        open.ordinals = Ordinals::new(ordinals);
         self.generation = generation;
         Ok(row.position)
     }
 
     fn apply(&mut self, batch: &Batch) -> Result<Applied, StoreError> {
-        let generation = self.generation;
+        let (path, generation) = (self.path.clone(), self.generation);
         let (open, targets) = self.opened()?;
+        open.check_file(&path)?;
         let behind = open.ordinals.behind(batch)?;
         let applied = open.in_transaction("the batch", |open| {
             let applied = open.write(batch, targets)?;
@@ -123,6 +132,8 @@ impl Store for SqliteStore {
             position::advance(&open.connection, generation, expected, batch.through)?;
             Ok(applied)
         })?;
+        // Written into a file that was removed meanwhile, it would be durable nowhere.
+        open.check_file(&path)?;
         open.ordinals.take(behind);
         open.position = Some(batch.through);
         Ok(applied)
@@ -202,7 +213,22 @@ impl Store for SqliteStore {
     }
 }
 
+/// Device and number of the file at a path.
+fn identity_of(path: &Path) -> Option<(u64, u64)> {
+    let file = std::fs::metadata(path).ok()?;
+    Some((file.dev(), file.ino()))
+}
+
 impl Open {
+    /// Checks that the file at the path is still the one that is open.
+    fn check_file(&self, path: &Path) -> Result<(), StoreError> {
+        if identity_of(path) == self.file {
+            return Ok(());
+        }
+        let text = format!("the database was removed or replaced: {}", path.display());
+        Err(StoreError::Passing(text))
+    }
+
     /// Runs `work` in a transaction that can write from its begin: all of it, or nothing.
     fn in_transaction<T>(
         &mut self,
@@ -262,14 +288,20 @@ impl Open {
         if fold.is_made {
             self.make(table, targets)?;
         }
+        let found = self.schema.table(&self.connection, table, targets)?;
+        if found.is_some_and(|found| found.is_exclusive) {
+            for (key, _) in fold.rows.iter().filter(|(_, state)| state.row.is_some()) {
+                self.delete(table, key, targets)?;
+            }
+        }
         let mut drift = 0;
+        for (key, state) in fold.rows.iter().filter(|(_, state)| state.row.is_none()) {
+            let was_there = self.delete(table, key, targets)?;
+            drift += u64::from(state.is_expected && !was_there);
+        }
         for (key, state) in &fold.rows {
-            match state.row {
-                Some(row) => self.put(table, key, row, targets)?,
-                None => {
-                    let was_there = self.delete(table, key, targets)?;
-                    drift += u64::from(state.is_expected && !was_there);
-                }
+            if let Some(row) = state.row {
+                self.put(table, key, row, targets)?;
             }
         }
         Ok(drift)

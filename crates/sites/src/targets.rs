@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// Names that begin so are of the agent.
-pub const OWN_PREFIX: &str = "instep_site";
+pub(crate) const OWN_PREFIX: &str = "instep_site";
 
 /// Names of tables in the store, and ways of journals into it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl Targets {
         let mut taken = BTreeMap::new();
         for (table, target) in &tables {
             let folded = target.to_lowercase();
-            if folded.starts_with(OWN_PREFIX) {
+            if is_reserved(target) {
                 return Err(TargetError::Reserved(target.clone()));
             }
             if target.is_empty() || target.contains('\0') {
@@ -74,14 +74,31 @@ impl Targets {
         self.journals.get(journal).copied().unwrap_or_default()
     }
 
+    /// Reason why a table cannot be written: its target is of the agent, or of another table.
+    pub(crate) fn refusal(&self, table: &str) -> Option<String> {
+        let target = self.table(table);
+        if is_reserved(target) {
+            let text = format!("{target} is a name of the agent: name another target");
+            return Some(text);
+        }
+        let collision = self.collision(table)?;
+        Some(format!("its target {collision} is that of another table"))
+    }
+
     /// The name by which two tables of the dataset meet in the store, if they do: another one is
     /// named with this target.
-    pub(crate) fn collision<'a>(&'a self, table: &'a str) -> Option<&'a str> {
+    fn collision<'a>(&'a self, table: &'a str) -> Option<&'a str> {
         let target = self.table(table).to_lowercase();
         let is_of_other =
             |(other, of): (&String, &String)| other != table && of.to_lowercase() == target;
         self.tables.iter().any(is_of_other).then(|| self.table(table))
     }
+}
+
+/// Returns true if a name in the store is of the agent.
+pub(crate) fn is_reserved(name: &str) -> bool {
+    // Databases fold the case of names; a schema may stand before a dot.
+    name.rsplit('.').next().unwrap_or(name).to_lowercase().starts_with(OWN_PREFIX)
 }
 
 #[cfg(test)]

@@ -43,6 +43,14 @@ impl Agent {
         let start = match position {
             StorePosition::At(position) => SiteStart::Resume { position: Some(position) },
             StorePosition::Unkept => SiteStart::Resume { position: None },
+            // The head is no begin for a site that had a database, and has lost it.
+            StorePosition::None if self.settings.origin == Origin::Head => {
+                if self.is_known().await? {
+                    let reason = "the server knows the site, and its store is empty";
+                    return self.register_for_dump(reason).await;
+                }
+                SiteStart::Head
+            }
             StorePosition::None => self.origin(),
             StorePosition::Restoring => {
                 let reason = "a restore did not come to its end";

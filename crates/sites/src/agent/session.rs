@@ -17,7 +17,7 @@ use crate::limits::STOP_WAIT;
 use crate::store::{Fatal, StorePosition};
 
 /// Codes of refusals behind which the site registers anew: the next registration says what is left.
-const REGISTERS_ANEW: [&str; 3] = ["position_trimmed", "evicted", "dump_required"];
+const REGISTERS_ANEW: [&str; 4] = ["position_trimmed", "evicted", "dump_required", "wrong_state"];
 
 /// First end of a session.
 enum End {

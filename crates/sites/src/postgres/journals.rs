@@ -7,6 +7,7 @@ use super::connection::Open;
 use super::failure::failure;
 use super::schema::quoted;
 use crate::store::{StoreError, append_subject};
+use crate::targets::is_reserved;
 
 /// Types of the column of records, and the record as a value of it.
 const RECORDS: [(&str, &str); 4] = [
@@ -41,6 +42,9 @@ impl Open {
         }
         let subject = format!("journal {journal}");
         let told = |error| failure(&subject, &error);
+        if is_reserved(journal) {
+            return Err(StoreError::record(&subject, "its name is of the agent"));
+        }
         let target = quoted(journal);
         let make = format!(
             "CREATE TABLE IF NOT EXISTS {target}

@@ -35,10 +35,12 @@ pub(super) fn restore(
     }
     let status = child.wait().map_err(|error| StoreError::Passing(format!("psql: {error}")))?;
     let told = told.join().unwrap_or_default();
-    match status.success() {
-        true => Ok(()),
-        false if told.contains(OTHER_HISTORY) => Err(Fatal::OtherHistory.into()),
-        false => Err(StoreError::Passing(format!("the dump was not restored ({status}): {told}"))),
+    if status.success() {
+        Ok(())
+    } else if told.contains(OTHER_HISTORY) {
+        Err(Fatal::OtherHistory.into())
+    } else {
+        Err(StoreError::Passing(format!("the dump was not restored ({status}): {told}")))
     }
 }
 

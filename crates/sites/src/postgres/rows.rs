@@ -71,9 +71,14 @@ impl Open {
                 None => others.push(*key),
             }
         }
-        self.put(table, &put, targets).await?;
+        let found = self.schema.table(&self.client, table, targets).await?;
+        if found.is_some_and(|found| found.is_exclusive) {
+            let keys: Vec<&str> = put.iter().map(|(key, _)| *key).collect();
+            self.delete(table, &keys, targets).await?;
+        }
         self.delete(table, &others, targets).await?;
         let deleted = self.delete(table, &expected, targets).await?;
+        self.put(table, &put, targets).await?;
         Ok((expected.len() as u64).saturating_sub(deleted))
     }
 

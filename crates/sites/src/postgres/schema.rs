@@ -22,8 +22,11 @@ pub(super) struct Table {
     pub(super) quoted: String,
     /// Form of its rows.
     pub(super) form: Form,
-    /// Another unique index, an exclusion, a reference or a trigger: the order of changes matters.
+    /// A reference, a trigger or a rule: the order of changes matters.
     pub(super) is_ordered: bool,
+    /// Another unique index or an exclusion: rows may exchange values, so those that change are
+    /// removed first.
+    pub(super) is_exclusive: bool,
     /// Statement that writes rows: keys and rows.
     pub(super) upsert: Statement,
     /// Statement that deletes rows: keys.
@@ -80,8 +83,7 @@ impl Schema {
             return Ok(known);
         }
         let subject = format!("table {table}");
-        if let Some(target) = targets.collision(table) {
-            let text = format!("its target {target} is that of another table");
+        if let Some(text) = targets.refusal(table) {
             return Err(StoreError::record(&subject, text));
         }
         let found = read(client, &quoted(targets.table(table)), &subject).await?.map(Arc::new);
@@ -141,6 +143,7 @@ async fn read(client: &Client, target: &str, subject: &str) -> Result<Option<Tab
         quoted: target.to_owned(),
         form,
         is_ordered: is_ordered(client, oid).await.map_err(told)?,
+        is_exclusive: is_exclusive(client, oid).await.map_err(told)?,
         upsert: client.prepare(&upsert).await.map_err(told)?,
         delete: client.prepare(&delete).await.map_err(told)?,
     }))
@@ -162,12 +165,16 @@ async fn columns(client: &Client, oid: u32) -> Result<Vec<Column>, tokio_postgre
 }
 
 async fn is_ordered(client: &Client, oid: u32) -> Result<bool, tokio_postgres::Error> {
-    let query = "SELECT EXISTS (SELECT FROM pg_index WHERE indrelid = $1
-            AND (indisunique OR indisexclusion) AND NOT indisprimary)
-        OR EXISTS (SELECT FROM pg_constraint
+    let query = "SELECT EXISTS (SELECT FROM pg_constraint
             WHERE contype = 'f' AND (conrelid = $1 OR confrelid = $1))
         OR EXISTS (SELECT FROM pg_trigger WHERE tgrelid = $1 AND NOT tgisinternal)
         OR EXISTS (SELECT FROM pg_rewrite WHERE ev_class = $1)";
+    Ok(client.query_one(query, &[&oid]).await?.get(0))
+}
+
+async fn is_exclusive(client: &Client, oid: u32) -> Result<bool, tokio_postgres::Error> {
+    let query = "SELECT EXISTS (SELECT FROM pg_index WHERE indrelid = $1
+        AND (indisunique OR indisexclusion) AND NOT indisprimary)";
     Ok(client.query_one(query, &[&oid]).await?.get(0))
 }
 

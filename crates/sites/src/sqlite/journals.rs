@@ -13,7 +13,7 @@ use super::Open;
 use super::failure::failure;
 use super::schema::quoted;
 use crate::store::{StoreError, append_subject};
-use crate::targets::OWN_PREFIX;
+use crate::targets::is_reserved;
 
 /// Guards a connection: while the flag is true, statements that would leave the transaction, change
 /// the connection or touch the row of the site are refused.
@@ -31,7 +31,6 @@ pub(super) fn guard(connection: &mut Connection) -> rusqlite::Result<Arc<AtomicB
 }
 
 fn is_refused(action: &AuthAction<'_>) -> bool {
-    let is_own = |table: &str| table.to_ascii_lowercase().starts_with(OWN_PREFIX);
     match action {
         AuthAction::Transaction { .. }
         | AuthAction::Savepoint { .. }
@@ -49,7 +48,7 @@ fn is_refused(action: &AuthAction<'_>) -> bool {
         | AuthAction::DropTable { table_name }
         | AuthAction::AlterTable { table_name, .. }
         | AuthAction::CreateIndex { table_name, .. }
-        | AuthAction::CreateTrigger { table_name, .. } => is_own(table_name),
+        | AuthAction::CreateTrigger { table_name, .. } => is_reserved(table_name),
         _ => false,
     }
 }
@@ -62,6 +61,10 @@ impl Open {
         appends: &[&SiteAppend],
     ) -> Result<(), StoreError> {
         let told = |error| failure(&format!("journal {journal}"), &error);
+        if is_reserved(journal) {
+            let text = "its name is of the agent";
+            return Err(StoreError::record(&format!("journal {journal}"), text));
+        }
         let table = quoted(journal);
         let make = format!(
             "CREATE TABLE IF NOT EXISTS {table} (ordinal INTEGER PRIMARY KEY, record NOT NULL)"

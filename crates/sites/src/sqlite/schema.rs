@@ -23,8 +23,10 @@ pub(super) struct Table {
     pub(super) quoted: String,
     /// Form of its rows.
     pub(super) form: Form,
-    /// Another unique index, a reference or a trigger: the order of changes matters.
+    /// A reference or a trigger: the order of changes matters.
     pub(super) is_ordered: bool,
+    /// Another unique index: rows may exchange values, so those that change are removed first.
+    pub(super) is_exclusive: bool,
     /// Statement that writes a row.
     pub(super) upsert: String,
     /// Statement that deletes a row.
@@ -128,8 +130,7 @@ impl Schema {
             return Ok(known.clone());
         }
         let subject = format!("table {table}");
-        if let Some(target) = targets.collision(table) {
-            let text = format!("its target {target} is that of another table");
+        if let Some(text) = targets.refusal(table) {
             return Err(StoreError::record(&subject, text));
         }
         let found = read(connection, targets.table(table), &subject)?.map(Arc::new);
@@ -170,10 +171,11 @@ fn read(connection: &Connection, target: &str, subject: &str) -> Result<Option<T
         _ => Form::Columns { key: key.clone(), fields: fields.clone() },
     };
     let is_ordered = is_ordered(connection, target).map_err(told)?;
+    let is_exclusive = is_exclusive(connection, target).map_err(told)?;
     let (quoted_table, key) = (quoted(target), quoted(&key.name));
     let upsert = upsert(&quoted_table, &key, &fields);
     let delete = format!("DELETE FROM {quoted_table} WHERE {key} = ?");
-    Ok(Some(Table { quoted: quoted_table, form, is_ordered, upsert, delete }))
+    Ok(Some(Table { quoted: quoted_table, form, is_ordered, is_exclusive, upsert, delete }))
 }
 
 /// Columns of the primary key, and the others that can be written.
@@ -192,13 +194,19 @@ fn columns(connection: &Connection, target: &str) -> rusqlite::Result<(Vec<Colum
 
 fn is_ordered(connection: &Connection, target: &str) -> rusqlite::Result<bool> {
     let mut query = connection.prepare_cached(
-        "SELECT EXISTS (SELECT 1 FROM pragma_index_list(?1) WHERE \"unique\" AND origin <> 'pk')
-            OR EXISTS (SELECT 1 FROM pragma_foreign_key_list(?1))
+        "SELECT EXISTS (SELECT 1 FROM pragma_foreign_key_list(?1))
             OR EXISTS (SELECT 1 FROM sqlite_schema
                 WHERE type = 'trigger' AND lower(tbl_name) = lower(?1))
             OR EXISTS (SELECT 1 FROM sqlite_schema AS other, pragma_foreign_key_list(other.name)
                 AS reference WHERE other.type = 'table'
                 AND lower(reference.\"table\") = lower(?1))",
+    )?;
+    query.query_row([target], |row| row.get(0))
+}
+
+fn is_exclusive(connection: &Connection, target: &str) -> rusqlite::Result<bool> {
+    let mut query = connection.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM pragma_index_list(?1) WHERE \"unique\" AND origin <> 'pk')",
     )?;
     query.query_row([target], |row| row.get(0))
 }

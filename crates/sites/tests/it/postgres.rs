@@ -150,13 +150,25 @@ fn order_is_kept_where_a_second_constraint_exists() {
     store.apply(&swap).unwrap();
     let emails = "SELECT email FROM users ORDER BY key";
     assert_eq!(cluster.text(DATABASE, emails), "x@example.org null");
+    let exchange = [
+        put("users", "a", json!({"email": "y@example.org"})),
+        put("users", "z", json!({"email": "x@example.org"})),
+    ];
+    store.apply(&batch(5, &[&exchange])).unwrap();
+    let exchange = [
+        put("users", "a", json!({"email": "x@example.org"})),
+        put("users", "z", json!({"email": "y@example.org"})),
+    ];
+    store.apply(&batch(6, &[&exchange])).unwrap();
+    assert_eq!(cluster.text(DATABASE, emails), "x@example.org y@example.org");
     // More than are on their way at a time, and the one at fault is named.
-    let many: Vec<Value> = (0..600)
-        .map(|n| put("users", &format!("n{n}"), json!({"email": format!("{}", n.min(590))})))
-        .collect();
-    assert!(refusal(store.apply(&batch(5, &[&many]))).contains("key \"n591\""));
-    assert_eq!(reopen(&mut store), StorePosition::At(at(4)));
-    let orphan = refusal(store.apply(&batch(5, &[&[delete("parents", "p")]])));
+    let parent = |n: u64| json!({"parent": if n == 591 { json!(7) } else { json!(null) }});
+    let many: Vec<Value> = (0..600).map(|n| put("children", &format!("n{n}"), parent(n))).collect();
+    let check = "ALTER TABLE children ADD CHECK (parent <> '7')";
+    cluster.execute(DATABASE, check);
+    assert!(refusal(store.apply(&batch(7, &[&many]))).contains("key \"n591\""));
+    assert_eq!(reopen(&mut store), StorePosition::At(at(6)));
+    let orphan = refusal(store.apply(&batch(7, &[&[delete("parents", "p")]])));
     assert!(orphan.contains("foreign key"), "{orphan}");
 }
 
@@ -244,6 +256,20 @@ fn an_older_generation_applies_nothing_behind_a_newer_one() {
     let again = old.fence(1, None).unwrap_err();
     assert!(matches!(again, StoreError::Fatal(Fatal::Fenced { generation: 2 })), "{again:?}");
     new.apply(&batch(2, &[&[put("items", "a", json!({}))]])).unwrap();
+}
+
+// POL-20: at an overlap the older one has applied more than the newer one has read.
+#[test]
+fn a_store_that_is_taken_over_is_read_anew() {
+    let Some(cluster) = Cluster::start() else { return };
+    let mut old = store(&cluster);
+    let mut new = closed(&cluster);
+    new.open().unwrap();
+    old.apply(&batch(2, &[&[append("trail", 1, "x"), append("trail", 2, "y")]])).unwrap();
+
+    assert_eq!(new.fence(2, None).unwrap(), StorePosition::At(at(2)));
+
+    new.apply(&batch(3, &[&[append("trail", 3, "z")]])).unwrap();
 }
 
 #[test]

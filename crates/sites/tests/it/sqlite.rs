@@ -170,7 +170,18 @@ fn order_is_kept_where_a_second_constraint_exists() {
     store.apply(&swap).unwrap();
 
     assert_eq!(database.text("SELECT email FROM users ORDER BY key"), "x@example.org null");
-    let orphan = batch(5, &[&[delete("parents", "p")]]);
+    let exchange = [
+        put("users", "a", json!({"email": null})),
+        put("users", "z", json!({"email": "x@example.org"})),
+    ];
+    store.apply(&batch(5, &[&exchange])).unwrap();
+    let exchange = [
+        put("users", "a", json!({"email": "x@example.org"})),
+        put("users", "z", json!({"email": null})),
+    ];
+    store.apply(&batch(6, &[&exchange])).unwrap();
+    assert_eq!(database.text("SELECT email FROM users ORDER BY key"), "x@example.org null");
+    let orphan = batch(7, &[&[delete("parents", "p")]]);
     assert!(refusal(store.apply(&orphan)).contains("FOREIGN KEY"));
 }
 
@@ -281,6 +292,54 @@ fn an_older_generation_applies_nothing_behind_a_newer_one() {
     let again = old.fence(1, None).unwrap_err();
     assert!(matches!(again, StoreError::Fatal(Fatal::Fenced { generation: 2 })), "{again:?}");
     new.apply(&batch(2, &[&[put("items", "a", json!({}))]])).unwrap();
+}
+
+// POL-20: at an overlap the older one has applied more than the newer one has read.
+#[test]
+fn a_store_that_is_taken_over_is_read_anew() {
+    let database = Database::new();
+    let mut old = database.store();
+    let mut new = database.closed();
+    new.open().unwrap();
+    old.apply(&batch(2, &[&[append("trail", 1, "x"), append("trail", 2, "y")]])).unwrap();
+
+    assert_eq!(new.fence(2, None).unwrap(), StorePosition::At(at(2)));
+
+    new.apply(&batch(3, &[&[append("trail", 3, "z")]])).unwrap();
+}
+
+#[test]
+fn a_database_that_is_removed_or_replaced_while_it_is_open_takes_nothing() {
+    let database = Database::new();
+    let mut store = database.store();
+    std::fs::remove_file(database.path()).unwrap();
+
+    let gone = store.apply(&batch(2, &[&[put("items", "a", json!({}))]]));
+    assert!(
+        matches!(&gone, Err(StoreError::Passing(text)) if text.contains("removed")),
+        "{gone:?}"
+    );
+    assert_eq!(store.open().unwrap(), StorePosition::None);
+    store.fence(1, Some(at(1))).unwrap();
+    std::fs::rename(database.path(), database.directory.path().join("moved.db")).unwrap();
+    database.reader().execute_batch("CREATE TABLE other (n)").unwrap();
+
+    let replaced = store.apply(&batch(2, &[&[put("items", "a", json!({}))]]));
+
+    assert!(matches!(replaced, Err(StoreError::Passing(_))), "{replaced:?}");
+}
+
+#[test]
+fn tables_and_journals_of_the_agent_are_no_targets() {
+    let database = Database::new();
+    let mut store = database.store();
+
+    for name in ["instep_site", "instep_site_journals"] {
+        let row = batch(2, &[&[put(name, "trail", json!({"ordinal": 7}))]]);
+        assert!(refusal(store.apply(&row)).contains("of the agent"), "{name}");
+        let record = batch(2, &[&[append(name, 1, "x")]]);
+        assert!(refusal(store.apply(&record)).contains("of the agent"), "{name}");
+    }
 }
 
 #[test]

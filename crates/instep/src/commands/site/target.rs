@@ -38,6 +38,9 @@ impl FromStr for Target {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once(':') {
+            Some(("sqlite", path)) if path == ":memory:" || path.starts_with("file:") => {
+                Err("sqlite: it must be the path of a file, which outlives the agent".into())
+            }
             Some(("sqlite", path)) if !path.is_empty() => Ok(Self::Sqlite(path.into())),
             Some(("postgres" | "postgresql", address)) if address.starts_with("//") => {
                 Ok(Self::Postgres(text.into()))
