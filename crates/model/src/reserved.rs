@@ -31,13 +31,14 @@ pub const FIELDS: [&str; 2] = ["key", "position"];
 /// First parts of topics that the server itself makes.
 const TOPIC_PREFIXES: [&str; 4] = ["table:", "server:", "mail:", "phoenix"];
 
-/// Beginning of names of tables, journals and queues that only the server itself writes.
-const NAME_PREFIX: &str = "instep-";
+/// Beginnings of names of tables, journals and queues that only the server itself writes. Agents of
+/// sites have tables of their own in the databases that they apply to.
+const NAME_PREFIXES: [&str; 2] = ["instep-", "instep_"];
 
 /// Returns true if only the server itself makes and writes a table, journal or queue of this name.
 #[must_use]
 pub fn is_name(name: &str) -> bool {
-    name.starts_with(NAME_PREFIX)
+    NAME_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// Returns true if a topic is the server's own: no view announces rows there, and no live pattern

@@ -157,7 +157,8 @@ impl Dumps {
         let id = Uuid::now_v7();
         let spool = Arc::new(Spool::new(self.0.directory.join(id.simple().to_string()))?);
         let mut all = self.lock();
-        if all.len() >= limits::DUMPS {
+        let is_open = |dump: &&Dump| matches!(dump.state, DumpState::Waiting | DumpState::Growing);
+        if all.values().filter(is_open).count() >= limits::DUMPS {
             return Err(DumpError::TooMany);
         }
         let now = Instant::now();

@@ -59,6 +59,10 @@ pub fn decide(
         }
         SiteOperation::Fail { generation, reason, needs_dump, .. } => {
             let site = held_by(before, generation)?;
+            if site.state == SiteState::Evicted {
+                // Only a dump ends that.
+                return Ok(Change::Nothing);
+            }
             let state = if needs_dump { SiteState::Evicted } else { SiteState::Failed };
             Ok(Change::Put(site.fall(state, &reason, moment)))
         }
@@ -122,6 +126,10 @@ fn register(
         changed_ms: moment.now_ms,
     };
     match start {
+        // Its store may have been lost: what it had is not at the head.
+        Start::Head if before.is_some() => {
+            Err(SiteError::DumpRequired("the site is known, and may not skip history".into()))
+        }
         Start::Head => Ok(fresh(SiteState::Live, moment.position(), None)),
         Start::Beginning { floor } => {
             let beginning = Position { incarnation: moment.incarnation, place: Place::default() };

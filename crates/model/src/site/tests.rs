@@ -181,6 +181,10 @@ fn pol_19_a_failure_that_needs_a_dump_is_remembered_and_others_go_on() {
     assert_eq!((site.state, site.held(HERE)), (SiteState::Evicted, None));
     let refused = world.resume("node1", Some(at(10)));
     assert_eq!(refused, Err(SiteError::DumpRequired("a unique key".into())));
+    world.fail("node1", false);
+    assert_eq!(world.sites[&name("node1")].state, SiteState::Evicted, "only a dump ends it");
+    let skipped = world.register("node1", Start::Head);
+    assert!(matches!(skipped, Err(SiteError::DumpRequired(_))), "{skipped:?}");
     assert!(world.dump("node1", SERVER).is_ok());
 }
 
@@ -284,7 +288,7 @@ fn bad_registrations_are_refused_by_name() {
         world.register(&format!("n{number}"), Start::Head).unwrap();
     }
     assert_eq!(world.register("late", Start::Head), Err(SiteError::TooMany));
-    assert!(world.register("node1", Start::Head).is_ok(), "it is known");
+    assert!(world.resume("node1", None).is_ok(), "it is known");
 }
 
 #[test]

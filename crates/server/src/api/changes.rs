@@ -80,7 +80,9 @@ pub(super) async fn changes(
     Query(query): Query<ChangesQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    caller.may(Action::Read, Resource::Dataset(&name))?;
+    // A site is more than a reader: history is held for it, and others take it for a source.
+    let action = if query.site.is_some() { Action::Administer } else { Action::Read };
+    caller.may(action, Resource::Dataset(&name))?;
     let dataset = dataset(&shared.node, &name)?;
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let last = text("last-event-id").filter(|last| !last.is_empty());
@@ -173,7 +175,7 @@ impl Feed {
         // Asked behind the wait: nothing is told to who lost the right meanwhile.
         if let Err(problem) = self
             .caller
-            .may(Action::Read, Resource::Dataset(self.dataset.name().as_str()))
+            .may(self.action(), Resource::Dataset(self.dataset.name().as_str()))
             .and_then(|()| still_there(&self.dataset))
             .and_then(|()| match &self.site {
                 Some(site) => site.check(&self.dataset).map(drop),
@@ -250,6 +252,11 @@ impl Feed {
             }
             next = self.follow.try_next().await;
         }
+    }
+
+    /// Right that the reader needs.
+    fn action(&self) -> Action {
+        if self.site.is_some() { Action::Administer } else { Action::Read }
     }
 
     /// True while an operator has paused the site that follows.
