@@ -21,6 +21,8 @@ pub const FIRST_WAIT: Duration = Duration::from_millis(200);
 pub const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// Wait before a record that the store refused is tried again.
 pub const RECORD_WAIT: Duration = Duration::from_secs(10);
+/// Time behind which trouble of a store that passes is told to the server, too.
+pub const TROUBLE_WAIT: Duration = Duration::from_secs(10);
 /// Timeout of connecting to a database.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time after which a database that does not confirm what it was sent is taken for gone.

@@ -133,7 +133,6 @@ impl Store for PostgresStore {
             open.lock().await?;
             position::look(&open.client, &identity).await
         })?;
-        own.admit(generation, None)?;
         restore::restore((&programs, &config), &own, (&identity, generation), chunks)?;
         let restored = runtime.block_on(position::look(&open.client, &identity))?;
         // Everything that was known of the content is of before.
@@ -210,7 +209,7 @@ impl Open {
         self.begin().await?;
         let begun = async {
             let row = position::read(&self.client, identity).await?;
-            row.admit(generation, Some(head.position))?;
+            row.admit_dump(generation, head.position)?;
             position::write(&self.client, identity, &row.restoring(generation)).await?;
             position::forget_ordinals(&self.client).await?;
             let last = head.journals.iter().map(|(name, last)| (name.as_str(), *last)).collect();

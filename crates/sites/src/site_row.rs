@@ -91,6 +91,15 @@ impl SiteRow {
         }
     }
 
+    /// Checks that a dump at `position` may replace the content. One of another history may: a
+    /// dump is taken only from a source that an operator has named.
+    pub(crate) fn admit_dump(&self, generation: u64, position: Position) -> Result<(), Fatal> {
+        match self.admit(generation, Some(position)) {
+            Err(Fatal::OtherHistory) => Ok(()),
+            admitted => admitted,
+        }
+    }
+
     /// The row as a registration takes it over: at `begin` where there was none.
     pub(crate) fn fenced(
         mut self,

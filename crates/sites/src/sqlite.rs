@@ -148,7 +148,7 @@ impl Store for SqliteStore {
         open.in_transaction("the restore", |open| {
             let told = |error| failure("the restore", &error);
             let row = position::read(&open.connection, &identity)?;
-            row.admit(generation, Some(head.position))?;
+            row.admit_dump(generation, head.position)?;
             let row = row.restoring(generation);
             position::write(&open.connection, &identity, &row).map_err(told)?;
             position::forget_ordinals(&open.connection).map_err(told)?;

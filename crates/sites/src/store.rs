@@ -83,8 +83,8 @@ pub enum Fatal {
         /// Generation of the row.
         generation: u64,
     },
-    /// The store has another history of the dataset than the server. Nothing of it is replaced:
-    /// an operator decides which of them counts.
+    /// The store has another history of the dataset than the server. Nothing of it is replaced but
+    /// by a dump, whose source an operator has named.
     #[error("the database has another history of the dataset than the server")]
     OtherHistory,
     /// The position that is stored is none.

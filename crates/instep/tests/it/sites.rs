@@ -249,10 +249,63 @@ fn a_database_of_another_site_or_history_is_refused_and_not_touched() {
     assert!(other.stderr().contains("belongs to site node1"), "{}", other.stderr());
     server.must(&["dataset", "remove", "shop"]);
     server.must(&["dataset", "create", "shop"]);
-    let mut old = Site::run(&server, &database, &["--dump-from", "server"]);
-
+    let mut old = Site::run(&server, &database, &[]);
     assert_eq!(old.ended(), Some(1));
-    assert!(old.stderr().contains("other_history"), "{}", old.stderr());
+    assert!(old.stderr().contains("dump_required"), "{}", old.stderr());
+}
+
+// The history of before is put back, and a site is ahead of it in another one.
+#[test]
+fn a_site_takes_the_history_of_a_server_that_was_restored_when_it_is_told_a_source() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = Server::serve_with(directory.path(), CONFIG);
+    let database = Database::in_directory(directory.path(), "node1");
+    let mut site = Site::run(&server, &database, &[]);
+    site.until_told("registered");
+    let kept = put(&server, "a", &json!({}));
+    database.until_at(&kept);
+    server.signal("-TERM");
+    let data = server.data.join("datasets/shop");
+    let copy = directory.path().join("copy");
+    let copied = std::process::Command::new("cp").arg("-r").args([&data, &copy]).status();
+    assert!(copied.unwrap().success());
+    server.start_again();
+    let lost = put(&server, "b", &json!({}));
+    database.until_at(&lost);
+    site.signal("-TERM");
+    server.signal("-TERM");
+    std::fs::remove_dir_all(&data).unwrap();
+    std::fs::rename(&copy, &data).unwrap();
+    server.start_again();
+
+    let mut refused = Site::run(&server, &database, &[]);
+    assert_eq!(refused.ended(), Some(1));
+    assert!(refused.stderr().contains("other_history"), "{}", refused.stderr());
+    let site = Site::run(&server, &database, &["--dump-from", "server"]);
+    site.until_told("registered");
+
+    assert_eq!(database.items(), rows(&[("a", "{}")]));
+}
+
+#[test]
+fn a_site_that_has_lost_its_database_does_not_begin_at_the_head() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::serve_with(directory.path(), CONFIG);
+    let database = Database::in_directory(directory.path(), "node1");
+    let mut site = Site::run(&server, &database, &["--start", "head"]);
+    site.until_told("registered");
+    let before = put(&server, "a", &json!({}));
+    database.until_at(&before);
+    site.signal("-TERM");
+    std::fs::remove_file(&database.path).unwrap();
+
+    let mut site = Site::run(&server, &database, &["--start", "head"]);
+    assert_eq!(site.ended(), Some(1));
+    assert!(site.stderr().contains("its store is empty"), "{}", site.stderr());
+    let site = Site::run(&server, &database, &["--start", "head", "--dump-from", "server"]);
+    site.until_told("registered");
+
+    assert_eq!(database.items(), rows(&[("a", "{}")]));
 }
 
 #[test]
@@ -265,6 +318,12 @@ fn arguments_of_a_site_that_make_no_sense_are_named() {
     for (arguments, told) in [
         (&["--apply", "oracle:x"][..], "sqlite:PATH"),
         (&["--apply", "command:cat"], "takes no dumps"),
+        (&["--apply", "sqlite::memory:"], "the path of a file"),
+        (&["--apply", "sqlite:x", "--only-tables", "a,,b"], "--only-tables"),
+        (&["--apply", "sqlite:x", "--only-journals", ""], "--only-journals"),
+        (&["--apply", "sqlite:x", "--table", "A=x"], "the name \"A\""),
+        (&["--apply", "sqlite:x", "--dump-from", "Z!"], "--dump-from"),
+        (&["--apply", "sqlite:x", "--dump-from", "a"], "itself"),
         (&["--apply", "http://x/", "--start", "head", "--table", "a=b"], "as they are"),
         (&["--apply", "sqlite:x", "--journal", "j=x"], "JOURNAL=sql"),
         (&["--apply", "sqlite:x", "--table", "t"], "TABLE=TARGET"),
@@ -323,12 +382,10 @@ fn a_source_that_cannot_give_a_dump_is_refused_at_once() {
     let server = Server::serve_with(directory.path(), CONFIG);
     let database = Database::in_directory(directory.path(), "node1");
 
-    for source in ["nowhere", "node1"] {
-        let mut site = Site::run(&server, &database, &["--dump-from", source]);
+    let mut site = Site::run(&server, &database, &["--dump-from", "nowhere"]);
 
-        assert_eq!(site.ended(), Some(1));
-        assert!(site.stderr().contains("bad_source"), "{}", site.stderr());
-    }
+    assert_eq!(site.ended(), Some(1));
+    assert!(site.stderr().contains("bad_source"), "{}", site.stderr());
     let sites = server.json(&["site", "list", "--dataset", "shop"]);
     assert_eq!(sites["sites"], json!([]));
 }

@@ -1,12 +1,14 @@
 //! Acknowledgements: positions that the store has made durable, at most one a second.
 
+use std::time::Instant;
+
 use instep_client::{Backoff, Client, Error as ClientError};
 use instep_model::position::Position;
 use tokio::sync::watch;
 
 use super::applier::{Progress, Trouble};
 use super::{Notice, Notify};
-use crate::limits::{ACK_INTERVAL, FIRST_WAIT, LONGEST_WAIT};
+use crate::limits::{ACK_INTERVAL, FIRST_WAIT, LONGEST_WAIT, TROUBLE_WAIT};
 use crate::store::Identity;
 
 /// Acknowledgements and reports of one registration.
@@ -17,6 +19,8 @@ pub(super) struct Acks {
     acknowledged: Position,
     /// Trouble that the server and the operator were told.
     told: Option<Trouble>,
+    /// Begin of trouble that has not passed yet; true once the server was told.
+    lasting: Option<(Instant, bool)>,
     notify: Notify,
 }
 
@@ -28,7 +32,7 @@ impl Acks {
         acknowledged: Position,
         notify: Notify,
     ) -> Self {
-        Self { client, identity, generation, acknowledged, told: None, notify }
+        Self { client, identity, generation, acknowledged, told: None, lasting: None, notify }
     }
 
     /// Tells the server of progress, until it refuses.
@@ -64,11 +68,17 @@ impl Acks {
 
     async fn tell(&mut self, now: &Progress) -> Result<(), ClientError> {
         self.acknowledge(now).await?;
+        if let Some(Trouble::Passing(reason)) = &now.trouble {
+            self.tell_if_it_lasts(reason).await?;
+        }
         if self.told == now.trouble {
             return Ok(());
         }
         match &now.trouble {
-            None => (self.notify)(&Notice::Healed),
+            None => {
+                self.lasting = None;
+                (self.notify)(&Notice::Healed);
+            }
             Some(Trouble::Passing(reason)) => {
                 (self.notify)(&Notice::Waiting { reason: reason.clone() });
             }
@@ -81,6 +91,19 @@ impl Acks {
             }
         }
         self.told.clone_from(&now.trouble);
+        Ok(())
+    }
+
+    /// Tells the server of trouble that does not pass for a while, once.
+    async fn tell_if_it_lasts(&mut self, reason: &str) -> Result<(), ClientError> {
+        let (since, is_told) = *self.lasting.get_or_insert_with(|| (Instant::now(), false));
+        if is_told || since.elapsed() < TROUBLE_WAIT {
+            return Ok(());
+        }
+        let Identity { dataset, site } = &self.identity;
+        let report = (reason, false);
+        self.client.report_site_failure(dataset, site, self.generation, report).await?;
+        self.lasting = Some((since, true));
         Ok(())
     }
 

@@ -34,6 +34,8 @@ pub(super) enum Way {
 
 /// Code of a refusal that only a dump heals.
 const DUMP_REQUIRED: &str = "dump_required";
+/// Code of a refusal of a position of another history.
+const OTHER_HISTORY: &str = "other_history";
 /// Code of a refusal of a dump: its source is not there, or has nothing to give yet.
 const BAD_SOURCE: &str = "bad_source";
 
@@ -57,9 +59,15 @@ impl Agent {
                 return self.register_for_dump(reason).await;
             }
         };
+        let may_dump = self.settings.dump_from.is_some();
         let refusal = match self.register_with(start.clone()).await {
             Ok(registered) => return self.way(start, registered),
             Err(ClientError::Refused(problem)) if problem.code == DUMP_REQUIRED => problem,
+            // As of a server that was restored from an older copy: with a source, only the operator
+            // could have meant that its content replaces the store's.
+            Err(ClientError::Refused(problem)) if may_dump && problem.code == OTHER_HISTORY => {
+                problem
+            }
             Err(error) => return Err(error.into()),
         };
         // A store without a position cannot tell a new site from one that has lost its history.

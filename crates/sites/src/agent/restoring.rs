@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use self::download::{Download, Fetch};
 use super::{Agent, AgentError, Notice, Stop, Turn};
 use crate::limits::CHUNKS_WAITING;
+use crate::store::StoreError;
 
 /// The source whose dumps are of the server's own tables.
 const SERVER: &str = "server";
@@ -52,7 +53,12 @@ impl Agent {
                 (self.notify)(&Notice::Restored { position, bytes });
                 Ok(Turn::Again)
             }
-            Some(Err(error)) => Turn::of(error),
+            Some(Err(error)) => {
+                if let StoreError::Record(reason) = &error {
+                    self.report(generation, (reason, false)).await;
+                }
+                Turn::of(error)
+            }
         }
     }
 }

@@ -14,7 +14,7 @@ use super::giving::Giver;
 use super::queue::{Inlet, queue};
 use super::{Agent, AgentError, Notice, Stop, Turn};
 use crate::limits::STOP_WAIT;
-use crate::store::{Fatal, StorePosition};
+use crate::store::{Fatal, Identity, StorePosition};
 
 /// Codes of refusals behind which the site registers anew: the next registration says what is left.
 const REGISTERS_ANEW: [&str; 4] = ["position_trimmed", "evicted", "dump_required", "wrong_state"];
@@ -102,13 +102,7 @@ impl Agent {
         match (first, ended) {
             (_, Ended::Failed(fatal)) => {
                 if let Fatal::NeedsDump(reason) = &fatal {
-                    let identity = &self.settings.identity;
-                    let (dataset, site) = (&identity.dataset, &identity.site);
-                    let reported =
-                        self.client.report_site_failure(dataset, site, generation, (reason, true));
-                    if let Err(error) = reported.await {
-                        tracing::warn!(%error, "the failure could not be reported");
-                    }
+                    self.report(generation, (reason, true)).await;
                 }
                 Err(fatal.into())
             }
@@ -124,6 +118,17 @@ impl Agent {
             (End::Server(error), _) if error.is_transient() => Ok(Turn::Later(error.to_string())),
             (End::Server(error), _) => Err(error.into()),
             (End::Applier, Ended::Moved | Ended::Over) => Ok(Turn::Again),
+        }
+    }
+}
+
+impl Agent {
+    /// Tells the server why the site cannot go on, and whether only a dump heals it.
+    pub(super) async fn report(&self, generation: u64, failure: (&str, bool)) {
+        let Identity { dataset, site } = &self.settings.identity;
+        let reported = self.client.report_site_failure(dataset, site, generation, failure);
+        if let Err(error) = reported.await {
+            tracing::warn!(%error, "the failure could not be reported");
         }
     }
 }

@@ -9,11 +9,11 @@ use super::programs::{Programs, last_words};
 use crate::site_row::SiteRow;
 use crate::store::{Chunks, Fatal, Identity, StoreError};
 
-/// Words of the exception that a dump of another history raises.
-const OTHER_HISTORY: &str = "instep: the dump is of another history";
+/// Words of the exception that a store raises which has been taken over.
+const FENCED: &str = "instep: another agent has taken the site over";
 
-/// Restores a dump. Cut off, or of another history, it leaves the content as it was: the
-/// transaction is committed by the very last line only.
+/// Restores a dump. Cut off, it leaves the content as it was: the transaction is committed by the
+/// very last line only.
 pub(super) fn restore(
     (programs, config): (&Programs, &Config),
     own: &SiteRow,
@@ -37,8 +37,8 @@ pub(super) fn restore(
     let told = told.join().unwrap_or_default();
     if status.success() {
         Ok(())
-    } else if told.contains(OTHER_HISTORY) {
-        Err(Fatal::OtherHistory.into())
+    } else if told.contains(FENCED) {
+        Err(Fatal::Fenced { generation: own.generation }.into())
     } else {
         Err(StoreError::Passing(format!("the dump was not restored ({status}): {told}")))
     }
@@ -62,11 +62,12 @@ fn write_all(child: &mut Child, chunks: &mut Chunks<'_>, end: &str) -> Result<()
 fn end(own: &SiteRow, identity: &Identity, generation: u64) -> String {
     let Identity { dataset, site } = identity;
     let (dataset, site) = (literal(dataset), literal(site));
-    let is_other = match own.stored {
-        Some(position) => {
-            format!("left(given.position, 32) <> {}", literal(&position.incarnation.to_string()))
+    // Generations of one history are compared, and of two nothing is (law 4).
+    let is_fenced = match own.stored {
+        Some(position) if own.generation > generation => {
+            format!("left(given.position, 32) = {}", literal(&position.incarnation.to_string()))
         }
-        None => "false".to_owned(),
+        Some(_) | None => "false".to_owned(),
     };
     format!(
         "
@@ -78,8 +79,8 @@ BEGIN
     IF given.dataset <> {dataset} OR given.state <> 'applied' THEN
         RAISE EXCEPTION 'instep: the dump is of dataset %, %', given.dataset, given.state;
     END IF;
-    IF {is_other} THEN
-        RAISE EXCEPTION '{OTHER_HISTORY}';
+    IF {is_fenced} THEN
+        RAISE EXCEPTION '{FENCED}';
     END IF;
 END
 $check$;

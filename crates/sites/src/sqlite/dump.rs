@@ -115,7 +115,7 @@ fn adopt(
     let StorePosition::At(position) = position::read(copy, &source)?.position else {
         return Err(StoreError::Passing("the dump is that of a site without a position".into()));
     };
-    own.admit(generation, Some(position))?;
+    own.admit_dump(generation, position)?;
     position::write(copy, identity, &SiteRow::at(position, generation)).map_err(told)?;
     Ok(position)
 }

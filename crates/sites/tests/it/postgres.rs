@@ -478,22 +478,23 @@ fn a_dump_is_the_state_at_its_position_and_becomes_the_content_of_another_site()
 }
 
 #[test]
-fn a_dump_of_another_history_replaces_nothing() {
+fn law_4_a_dump_of_another_history_has_generations_of_its_own() {
     let Some(cluster) = Cluster::start() else { return };
     cluster.execute(DATABASE, "CREATE DATABASE two");
     store(&cluster);
     let mut bytes = Vec::new();
-    let outgoing = closed(&cluster).dumper().unwrap().begin().unwrap();
-    let mut outgoing = outgoing.bytes;
+    let mut outgoing = closed(&cluster).dumper().unwrap().begin().unwrap().bytes;
     std::io::Read::read_to_end(&mut outgoing, &mut bytes).unwrap();
     let mut taking = of_site(&cluster, "two", "node2");
     taking.open().unwrap();
-    taking.fence(1, Some(position(8, 1))).unwrap();
+    taking.fence(5, Some(position(8, 1))).unwrap();
 
-    let refused = taking.restore(2, &mut chunks(&bytes, true)).unwrap_err();
+    assert_eq!(taking.restore(2, &mut chunks(&bytes, true)).unwrap(), at(1));
+    taking.open().unwrap();
+    taking.fence(6, None).unwrap();
+    let fenced = taking.restore(5, &mut chunks(&bytes, true)).unwrap_err();
 
-    assert!(matches!(refused, StoreError::Fatal(Fatal::OtherHistory)), "{refused:?}");
-    assert_eq!(taking.open().unwrap(), StorePosition::At(position(8, 1)));
+    assert!(matches!(fenced, StoreError::Fatal(Fatal::Fenced { generation: 6 })), "{fenced:?}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use instep_sites::{Agent, AgentError, Fatal, Identity, Notice, Origin, Settings};
 use serde_json::json;
 
-use super::target::{JournalWay, TableTarget, Target, targets};
+use super::target::{JournalWay, TableTarget, Target, name, targets};
 use crate::access::Access;
 use crate::failure::Failure;
 use crate::telemetry::{self, LogFormat};
@@ -15,7 +15,7 @@ use crate::{output, running};
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Id of the site.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = name)]
     id: String,
     /// The dataset.
     #[arg(long, value_name = "NAME", env = "INSTEP_DATASET")]
@@ -32,17 +32,17 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "JOURNAL=WAY")]
     journal: Vec<JournalWay>,
     /// Tables that the site follows; without it all.
-    #[arg(long, value_name = "TABLE,…", value_delimiter = ',')]
+    #[arg(long, value_name = "TABLE,…", value_delimiter = ',', value_parser = name)]
     only_tables: Option<Vec<String>>,
     /// Journals that the site follows; without it all.
-    #[arg(long, value_name = "JOURNAL,…", value_delimiter = ',')]
+    #[arg(long, value_name = "JOURNAL,…", value_delimiter = ',', value_parser = name)]
     only_journals: Option<Vec<String>>,
     /// Start of a new site; without it a dump.
     #[arg(long, value_enum)]
     start: Option<Start>,
     /// Source of a dump: `server`, or the id of a site. Given, the agent also takes one by itself
     /// when only that heals the site; a dump replaces what is in the store.
-    #[arg(long, value_name = "SOURCE")]
+    #[arg(long, value_name = "SOURCE", value_parser = name)]
     dump_from: Option<String>,
     /// Directory of `pg_dump` and `psql`, which must be as new as the database; without it they are
     /// looked for.
@@ -75,6 +75,9 @@ enum Start {
 pub(super) async fn run(arguments: Arguments, json: bool) -> Result<(), Failure> {
     let Arguments { id, dataset, apply, table, journal, start, dump_from, .. } = arguments;
     let identity = Identity { dataset, site: id };
+    if dump_from.as_ref() == Some(&identity.site) {
+        return Err(Failure::Usage("--dump-from: a site gives itself no dump".into()));
+    }
     let takes_dumps = apply.keeps_position();
     let begins = matches!(start, Some(Start::Head | Start::Beginning));
     if !takes_dumps && (!begins || dump_from.is_some()) {

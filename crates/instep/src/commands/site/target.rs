@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use instep_client::Client;
+use instep_model::name::Name;
 use instep_sites::{
     CommandStore, HttpStore, Identity, JournalTarget, PostgresStore, SqliteStore, Store, Targets,
 };
@@ -62,8 +63,8 @@ impl FromStr for TableTarget {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once('=') {
-            Some((table, target)) if !table.is_empty() => Ok(Self(table.into(), target.into())),
-            _ => Err("it must be TABLE=TARGET".into()),
+            Some((table, target)) => Ok(Self(name(table)?, target.into())),
+            None => Err("it must be TABLE=TARGET".into()),
         }
     }
 }
@@ -73,8 +74,8 @@ impl FromStr for JournalWay {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once('=') {
-            Some((journal, "table")) => Ok(Self(journal.into(), JournalTarget::Table)),
-            Some((journal, "sql")) => Ok(Self(journal.into(), JournalTarget::Sql)),
+            Some((journal, "table")) => Ok(Self(name(journal)?, JournalTarget::Table)),
+            Some((journal, "sql")) => Ok(Self(name(journal)?, JournalTarget::Sql)),
             _ => Err("it must be JOURNAL=sql or JOURNAL=table".into()),
         }
     }
@@ -112,6 +113,14 @@ impl Target {
             Self::Sqlite(_) | Self::Postgres(_) => true,
             Self::Command(_) | Self::Http(_) => false,
         }
+    }
+}
+
+/// Reads a name as datasets have them.
+pub(super) fn name(text: &str) -> Result<String, String> {
+    match Name::new(text) {
+        Ok(name) => Ok(name.as_str().to_owned()),
+        Err(error) => Err(format!("the name {text:?} {error}")),
     }
 }
 

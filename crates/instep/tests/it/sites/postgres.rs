@@ -66,7 +66,9 @@ fn i31_agents_and_databases_that_are_killed_at_random_leave_every_database_equal
         }
         if round == 2 {
             site.until_told("registered");
-            second = Some(run(&server, &cluster, "node2", &clone));
+            let cloning = run(&server, &cluster, "node2", &clone);
+            cloning.until_told("restored");
+            second = Some(cloning);
         }
         if round == 5 {
             cluster.kill_and_restart();

@@ -89,7 +89,9 @@ impl Fetch {
                 Ok(Ok(DumpChunk::NotYet | DumpChunk::End)) => backoff.reset(),
                 Ok(Err(status)) => return Ok(Some(status)),
                 Err(error) if error.is_transient() => {
-                    tracing::debug!(%error, chunk, "a chunk is asked for again");
+                    if backoff.attempts() == 0 {
+                        notify(&Notice::Waiting { reason: error.to_string() });
+                    }
                     tokio::time::sleep(backoff.next_wait()).await;
                 }
                 Err(error) => return Err(failed(&error)),
