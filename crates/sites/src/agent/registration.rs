@@ -133,8 +133,12 @@ impl Agent {
             (_, None) => return Err(missing("cursor").into()),
         };
         let begin = match start {
-            SiteStart::Resume { .. } => None,
-            SiteStart::Head | SiteStart::Beginning | SiteStart::Dump { .. } => Some(cursor),
+            SiteStart::Resume { position: Some(_) } => None,
+            // A store that keeps none is told that of the server.
+            SiteStart::Resume { position: None }
+            | SiteStart::Head
+            | SiteStart::Beginning
+            | SiteStart::Dump { .. } => Some(cursor),
         };
         Ok(Way::Follow { generation, cursor, begin })
     }
