@@ -84,7 +84,8 @@ pub(super) async fn run(arguments: Arguments, json: bool) -> Result<(), Failure>
         let text = "--apply: this store takes no dumps: --start head or --start beginning";
         return Err(Failure::Usage(text.into()));
     }
-    if !takes_dumps && !(table.is_empty() && journal.is_empty()) {
+    let is_renamed = !table.is_empty() || !journal.is_empty();
+    if !takes_dumps && is_renamed {
         let text = "--table, --journal: this store is told names as they are in the dataset";
         return Err(Failure::Usage(text.into()));
     }
