@@ -68,6 +68,8 @@ pub struct Agent {
     settings: Settings,
     store: Option<Box<dyn Store>>,
     notify: Notify,
+    /// A source has let it wait for a dump: one that is away now may be back.
+    has_asked: bool,
 }
 
 /// Receiver of notices.
@@ -84,7 +86,7 @@ impl Agent {
         store: Box<dyn Store>,
         notify: impl Fn(&Notice) + Send + Sync + 'static,
     ) -> Self {
-        Self { client, settings, store: Some(store), notify: Arc::new(notify) }
+        Self { client, settings, store: Some(store), notify: Arc::new(notify), has_asked: false }
     }
 
     /// Runs until `stop`, then ends in order: what is applied by then is acknowledged.
@@ -157,6 +159,7 @@ impl Agent {
             }
             Way::Wait(reason) => Ok(Turn::Later(reason)),
             Way::Restore { generation, dump, source } => {
+                self.has_asked = true;
                 self.restore(generation, &dump, &source, stop).await
             }
         }

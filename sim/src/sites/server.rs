@@ -30,7 +30,7 @@ pub(super) const HERE: Incarnation = Incarnation(Uuid::from_u128(1));
 /// Lines that a socket takes before its reader reads.
 const SOCKET_LINES: usize = 4;
 /// Retention counts in steps of so many bytes.
-const STEP_BYTES: u64 = 500;
+pub(super) const STEP_BYTES: u64 = 500;
 const READ_BYTES: usize = 1_000;
 
 /// A server with what survives it.

@@ -363,6 +363,7 @@ fn sites_clone_one_that_applies_and_go_on_where_it_stood() {
     };
     let clone = ["--dump-from", "node1"];
     add(1);
+    until("the source is online", || status(&server, "node1")["online"] == true);
     let cloning = [Site::run(&server, &second, &clone), Site::run(&server, &third, &clone)];
     let last = (2..400).fold(String::new(), |_, n| add(n));
     cloning.iter().for_each(|site| drop(site.until_told("restored")));
@@ -403,6 +404,7 @@ fn a_dump_whose_source_or_requester_is_killed_is_taken_again() {
     }
     let mut source = Site::run(&server, &first, &[]);
     source.until_told("registered");
+    until("the source is online", || status(&server, "node1")["online"] == true);
     let mut requester = Site::run(&server, &second, &["--dump-from", "node1"]);
 
     source.until_told("giving");
@@ -410,6 +412,7 @@ fn a_dump_whose_source_or_requester_is_killed_is_taken_again() {
     source.kill();
     let source = Site::run(&server, &first, &[]);
     source.until_told("registered");
+    until("the source is online", || status(&server, "node1")["online"] == true);
     let requester = Site::run(&server, &second, &["--dump-from", "node1"]);
     let last = put(&server, "last", &json!({}));
 

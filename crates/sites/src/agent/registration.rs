@@ -68,6 +68,9 @@ impl Agent {
             Err(ClientError::Refused(problem)) if may_dump && problem.code == OTHER_HISTORY => {
                 problem
             }
+            Err(ClientError::Refused(problem)) if self.has_asked && problem.code == BAD_SOURCE => {
+                return Ok(Way::Wait(problem.to_string()));
+            }
             Err(error) => return Err(error.into()),
         };
         // A store without a position cannot tell a new site from one that has lost its history.

@@ -66,6 +66,7 @@ fn i31_agents_and_databases_that_are_killed_at_random_leave_every_database_equal
         }
         if round == 2 {
             site.until_told("registered");
+            until("the source is online", || status(&server, "node1")["online"] == true);
             let cloning = run(&server, &cluster, "node2", &clone);
             cloning.until_told("restored");
             second = Some(cloning);
