@@ -25,7 +25,8 @@ use crate::limits::LOCK_WAIT;
 use crate::ordinals::Ordinals;
 use crate::site_row::SiteRow;
 use crate::store::{
-    Applied, Chunks, DumpHead, DumpRow, Dumper, Identity, Store, StoreError, StorePosition,
+    Applied, Chunks, DumpHead, DumpRow, Dumper, Identity, Interrupter, Store, StoreError,
+    StorePosition,
 };
 use crate::targets::{JournalTarget, Targets};
 
@@ -137,6 +138,11 @@ impl Store for SqliteStore {
         open.ordinals.take(behind);
         open.position = Some(batch.through);
         Ok(applied)
+    }
+
+    fn interrupter(&self) -> Option<Interrupter> {
+        let handle = self.open.as_ref()?.connection.get_interrupt_handle();
+        Some(Box::new(move || handle.interrupt()))
     }
 
     fn begin_tables(&mut self, generation: u64, head: &DumpHead) -> Result<(), StoreError> {

@@ -124,6 +124,9 @@ pub struct DumpRow {
 /// be what the source gave. Blocks.
 pub type Chunks<'a> = dyn FnMut() -> Result<Option<Vec<u8>>, StoreError> + 'a;
 
+/// Ends what a store is doing with an error that passes.
+pub type Interrupter = Box<dyn Fn() + Send + Sync>;
+
 /// Dumper: gives consistent copies of a store while commits are applied to it.
 pub trait Dumper: Send + Sync {
     /// Form of the dumps.
@@ -174,6 +177,11 @@ pub trait Store: Send {
     /// [`StoreError`] by kind. A refused record of a batch of several commits is tried again by
     /// the caller, one commit at a time.
     fn apply(&mut self, batch: &Batch) -> Result<Applied, StoreError>;
+
+    /// Interrupts what the store does, from another thread; none: it is waited for.
+    fn interrupter(&self) -> Option<Interrupter> {
+        None
+    }
 
     /// Commits that one batch has at most.
     fn batch_commits(&self) -> usize {

@@ -288,6 +288,49 @@ fn a_site_takes_the_history_of_a_server_that_was_restored_when_it_is_told_a_sour
 }
 
 #[test]
+fn a_kill_in_the_first_dump_costs_another_dump_and_no_hand() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::serve_with(directory.path(), CONFIG);
+    let database = Database::in_directory(directory.path(), "node1");
+    put(&server, "a", &json!({}));
+    // As a kill in the middle of the dump leaves it.
+    let mut site = Site::run(&server, &database, &[]);
+    site.until_told("registered");
+    site.kill();
+    database.execute("UPDATE instep_site SET state = 'restoring', position = NULL");
+    database.execute("DELETE FROM items");
+
+    let site = Site::run(&server, &database, &[]);
+    site.until_told("registered");
+
+    assert_eq!(database.items(), rows(&[("a", "{}")]));
+}
+
+#[test]
+fn a_record_that_never_ends_keeps_no_agent_from_stopping() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::serve_with(directory.path(), CONFIG);
+    let database = Database::in_directory(directory.path(), "node1");
+    commit(&server, &json!([{"op": "create_journal", "journal": "sql"}]));
+    let arguments = ["--start", "beginning", "--journal", "sql=sql"];
+    let mut site = Site::run(&server, &database, &arguments);
+    site.until_told("registered");
+    let before = put(&server, "a", &json!({}));
+    database.until_at(&before);
+    let endless = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)
+        SELECT count(*) FROM n";
+    commit(&server, &json!([{"op": "append", "journal": "sql", "text": endless}]));
+    // It has the database locked once it is at work.
+    until("the record at work", || {
+        let other = rusqlite::Connection::open(&database.path).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").is_err()
+    });
+
+    assert_eq!(site.signal("-INT"), Some(0));
+    assert_eq!(status(&server, "node1")["cursor"], before.as_str());
+}
+
+#[test]
 fn a_site_that_has_lost_its_database_does_not_begin_at_the_head() {
     let directory = tempfile::tempdir().unwrap();
     let server = Server::serve_with(directory.path(), CONFIG);
@@ -501,7 +544,8 @@ fn an_address_is_posted_each_commit_until_it_takes_it() {
     let store = format!("{}/commits?of=shop", receiver.url);
     let arguments = ["--start", "beginning"];
 
-    let _site = Site::applying(&server, "node1", &store, &arguments);
+    let site = Site::applying(&server, "node1", &store, &arguments);
+    site.until_told("registered");
     let last = put(&server, "a", &json!({"n": 1}));
     until("the cursor", || status(&server, "node1")["cursor"] == last.as_str());
 

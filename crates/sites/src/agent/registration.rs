@@ -49,14 +49,19 @@ impl Agent {
             StorePosition::None if self.settings.origin == Origin::Head => {
                 if self.is_known().await? {
                     let reason = "the server knows the site, and its store is empty";
-                    return self.register_for_dump(reason).await;
+                    return self.register_for_dump(reason, self.named_source()).await;
                 }
                 SiteStart::Head
             }
             StorePosition::None => self.origin(),
             StorePosition::Restoring => {
-                let reason = "a restore did not come to its end";
-                return self.register_for_dump(reason).await;
+                // Nothing is replaced by it but the rest of a dump.
+                let source = match &self.settings.origin {
+                    Origin::Dump(source) => Some(source.clone()),
+                    Origin::Head | Origin::Beginning => None,
+                };
+                let source = self.settings.dump_from.clone().or(source);
+                return self.register_for_dump("a restore did not come to its end", source).await;
             }
         };
         let may_dump = self.settings.dump_from.is_some();
@@ -79,11 +84,20 @@ impl Agent {
             let registered = self.register_with(origin.clone()).await?;
             return self.way(origin, registered);
         }
-        self.register_for_dump(&refusal.detail).await
+        self.register_for_dump(&refusal.detail, self.named_source()).await
     }
 
-    async fn register_for_dump(&mut self, reason: &str) -> Result<Way, AgentError> {
-        let Some(source) = self.settings.dump_from.clone() else {
+    /// Source of a dump that replaces what is in the store.
+    fn named_source(&self) -> Option<String> {
+        self.settings.dump_from.clone()
+    }
+
+    async fn register_for_dump(
+        &mut self,
+        reason: &str,
+        source: Option<String>,
+    ) -> Result<Way, AgentError> {
+        let Some(source) = source else {
             return Err(AgentError::DumpRequired(reason.to_owned()));
         };
         (self.notify)(&Notice::DumpRequired { reason: reason.to_owned() });

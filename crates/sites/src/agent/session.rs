@@ -13,7 +13,7 @@ use super::applier::{Applier, Ended, Progress};
 use super::giving::Giver;
 use super::queue::{Inlet, queue};
 use super::{Agent, AgentError, Notice, Stop, Turn};
-use crate::limits::STOP_WAIT;
+use crate::limits::{ACK_INTERVAL, STOP_WAIT};
 use crate::store::{Fatal, Identity, StorePosition};
 
 /// Codes of refusals behind which the site registers anew: the next registration says what is left.
@@ -58,6 +58,7 @@ impl Agent {
             stop: ended.clone(),
         };
         let mut givings = JoinSet::new();
+        let interrupt = store.interrupter();
         let applier = Applier::new(store, generation, outlet, progress, ended);
         let mut applier = tokio::task::spawn_blocking(move || applier.run());
         let mut acks =
@@ -75,6 +76,16 @@ impl Agent {
         ending.send_replace(true);
         let ended = match worked {
             Some(worked) => Some(worked),
+            None if matches!(first, End::Stop) && interrupt.is_some() => {
+                // What is at work has a moment before it is undone.
+                match timeout(ACK_INTERVAL, &mut applier).await {
+                    Ok(worked) => Some(worked),
+                    Err(_) => {
+                        interrupt.iter().for_each(|interrupt| interrupt());
+                        timeout(STOP_WAIT, applier).await.ok()
+                    }
+                }
+            }
             // One that hangs in its store ends with the process.
             None if matches!(first, End::Stop) => timeout(STOP_WAIT, applier).await.ok(),
             None => Some(applier.await),

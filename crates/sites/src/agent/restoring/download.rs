@@ -86,7 +86,10 @@ impl Fetch {
                     }
                 }
                 // The server has waited for it already.
-                Ok(Ok(DumpChunk::NotYet | DumpChunk::End)) => backoff.reset(),
+                Ok(Ok(DumpChunk::NotYet | DumpChunk::End)) => {
+                    backoff.reset();
+                    notify(&Notice::Restoring { dump: self.dump.clone(), bytes });
+                }
                 Ok(Err(status)) => return Ok(Some(status)),
                 Err(error) if error.is_transient() => {
                     if backoff.attempts() == 0 {
