@@ -3,6 +3,7 @@
 mod agent;
 #[path = "../../../sites/tests/it/cluster.rs"]
 mod cluster;
+mod crash;
 mod postgres;
 mod receiver;
 
