@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
-const BINARIES: [&str; 2] = ["/usr/lib/postgresql/15/bin", "/usr/local/pgsql/bin"];
+/// Directory of each version's programs, in packages of Debian.
+const VERSIONS: &str = "/usr/lib/postgresql";
 
 /// A server that ends when this is dropped.
 pub(crate) struct Cluster {
@@ -22,9 +23,9 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// A new database cluster, whose server is up. `None`: there is no PostgreSQL here.
-    pub(crate) fn start() -> Option<Self> {
-        let binaries = BINARIES.iter().map(PathBuf::from).find(|at| at.join("initdb").exists())?;
+    /// A new database cluster, whose server is up.
+    pub(crate) fn start() -> Self {
+        let binaries = binaries();
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path();
         std::fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
@@ -44,7 +45,7 @@ impl Cluster {
         let runtime = Runtime::new().unwrap();
         let cluster = Self { child, port, directory, runtime };
         cluster.until_up();
-        Some(cluster)
+        cluster
     }
 
     /// Address of a database, for the user `site`.
@@ -54,14 +55,14 @@ impl Cluster {
 
     /// Kills all of the server, and starts it again: what was not durable is gone.
     pub(crate) fn kill_and_restart(&mut self) {
-        let binaries = BINARIES.iter().map(PathBuf::from).find(|at| at.join("initdb").exists());
+        let binaries = binaries();
         self.child.kill().unwrap();
         self.child.wait().unwrap();
         let data = self.directory.path().join("data");
         let begun = Instant::now();
         // Its children notice within moments; the memory that they share is theirs until then.
         loop {
-            self.child = serve(&binaries.clone().unwrap(), &data, (unprivileged(), self.port));
+            self.child = serve(&binaries, &data, (unprivileged(), self.port));
             let waited = Instant::now();
             while waited.elapsed() < Duration::from_secs(3)
                 && self.child.try_wait().unwrap().is_none()
@@ -153,6 +154,14 @@ fn free_port() -> u16 {
     let begin = u16::try_from(std::process::id() % 10_000).unwrap();
     let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
     (0..12_000).map(|n| 20_000 + (begin + n) % 12_000).find(is_free).unwrap()
+}
+
+/// The programs of the newest server that is there.
+fn binaries() -> PathBuf {
+    let versions = std::fs::read_dir(VERSIONS).into_iter().flatten().flatten();
+    let installed = versions.map(|version| version.path().join("bin"));
+    let fit = installed.filter(|at| at.join("initdb").exists()).max();
+    fit.unwrap_or_else(|| panic!("PostgreSQL is needed: `./test` installs it"))
 }
 
 /// The user and group to run as: PostgreSQL refuses to run as root.

@@ -54,7 +54,7 @@ fn refusal(result: Result<Applied, StoreError>) -> String {
 
 #[test]
 fn i31_position_and_data_are_written_in_one_transaction() {
-    let Some(cluster) = Cluster::start() else { return };
+    let cluster = Cluster::start();
     let mut store = store(&cluster);
     let text = |query: &str| cluster.text(DATABASE, query);
 
@@ -85,7 +85,7 @@ fn i31_position_and_data_are_written_in_one_transaction() {
 
 #[test]
 fn fields_become_columns_by_the_input_of_their_types() {
-    let Some(cluster) = Cluster::start() else { return };
+    let cluster = Cluster::start();
     cluster.execute(
         DATABASE,
         "CREATE TABLE items (id integer PRIMARY KEY, name varchar(5), price numeric(10, 2),
@@ -126,7 +126,7 @@ fn fields_become_columns_by_the_input_of_their_types() {
 
 #[test]
 fn order_is_kept_where_a_second_constraint_exists() {
-    let Some(cluster) = Cluster::start() else { return };
+    let cluster = Cluster::start();
     cluster.execute(
         DATABASE,
         "CREATE TABLE users (key text PRIMARY KEY, email text UNIQUE);
@@ -174,7 +174,7 @@ fn order_is_kept_where_a_second_constraint_exists() {
 
 #[test]
 fn sql_of_a_journal_cannot_leave_its_transaction() {
-    let Some(cluster) = Cluster::start() else { return };
+    let cluster = Cluster::start();
     let mut store = store(&cluster);
     let begin = "CREATE TABLE t (n integer PRIMARY KEY); INSERT INTO t VALUES (1);
         CREATE PROCEDURE ends() LANGUAGE plpgsql AS 'BEGIN COMMIT; END'";
@@ -212,7 +212,7 @@ fn sql_of_a_journal_cannot_leave_its_transaction() {
 
 #[test]
 fn settings_of_one_record_never_reach_the_next() {
-    let Some(cluster) = Cluster::start() else { return };
+    let cluster = Cluster::start();
     cluster.execute(DATABASE, "CREATE ROLE other; CREATE SCHEMA aside");
     let mut store = store(&cluster);
     let told = |n: u64, then: &str| {
@@ -243,7 +243,7 @@ fn settings_of_one_record_never_reach_the_next() {
 
 #[test]
 fn an_older_generation_applies_nothing_behind_a_newer_one() {
-    let Some(cluster) = Cluster::start() else { return };
+    let cluster = Cluster::start();
     let mut old = store(&cluster);
     let mut new = closed(&cluster);
     new.open().unwrap();
@@ -261,7 +261,7 @@ fn an_older_generation_applies_nothing_behind_a_newer_one() {
 // POL-20: at an overlap the older one has applied more than the newer one has read.
 #[test]
 fn a_store_that_is_taken_over_is_read_anew() {
-    let Some(cluster) = Cluster::start() else { return };
+    let cluster = Cluster::start();
     let mut old = store(&cluster);
     let mut new = closed(&cluster);
     new.open().unwrap();
@@ -274,7 +274,7 @@ fn a_store_that_is_taken_over_is_read_anew() {
 
 #[test]
 fn the_database_of_another_site_or_history_is_not_touched() {
-    let Some(cluster) = Cluster::start() else { return };
+    let cluster = Cluster::start();
     let mut own = store(&cluster);
     let other = Identity { dataset: "shop".into(), site: "node2".into() };
     let runtime = cluster.runtime.handle().clone();
@@ -290,7 +290,7 @@ fn the_database_of_another_site_or_history_is_not_touched() {
 // I12
 #[test]
 fn a_dump_of_tables_replaces_and_one_that_is_cut_is_recognised() {
-    let Some(cluster) = Cluster::start() else { return };
+    let cluster = Cluster::start();
     cluster.execute(
         DATABASE,
         "CREATE TABLE parents (key text PRIMARY KEY);
@@ -348,7 +348,7 @@ fn apply_through_trouble(store: &mut PostgresStore, batch: &Batch, from: StorePo
 // I31, I33: a commit whose answer is lost is there or not, and the row says which.
 #[test]
 fn a_connection_that_is_cut_at_any_moment_repeats_no_effect_and_loses_none() {
-    let Some(cluster) = Cluster::start() else { return };
+    let cluster = Cluster::start();
     let mut store = store(&cluster);
     let begin = "CREATE TABLE counts (key text PRIMARY KEY, n integer NOT NULL);
         INSERT INTO counts VALUES ('k', 0)";
@@ -384,7 +384,7 @@ fn a_connection_that_is_cut_at_any_moment_repeats_no_effect_and_loses_none() {
 
 #[test]
 fn a_server_that_is_killed_has_what_was_applied() {
-    let Some(mut cluster) = Cluster::start() else { return };
+    let mut cluster = Cluster::start();
     let mut store = store(&cluster);
     for round in 0..3 {
         let first = 2 + round * 10;
@@ -402,7 +402,7 @@ fn a_server_that_is_killed_has_what_was_applied() {
 
 #[test]
 fn a_database_that_cannot_be_right_is_told_from_one_that_is_away() {
-    let Some(cluster) = Cluster::start() else { return };
+    let cluster = Cluster::start();
     let open = |url: &str| {
         let runtime = cluster.runtime.handle().clone();
         let store = PostgresStore::new(url, identity(), targets(), runtime);
@@ -430,7 +430,7 @@ fn chunks(bytes: &[u8], whole: bool) -> impl FnMut() -> Result<Option<Vec<u8>>, 
 // POL-07, POL-11: the position is read in the snapshot that is dumped, and nothing pauses.
 #[test]
 fn a_dump_is_the_state_at_its_position_and_becomes_the_content_of_another_site() {
-    let Some(cluster) = Cluster::start() else { return };
+    let cluster = Cluster::start();
     cluster.execute(
         DATABASE,
         "CREATE TABLE parents (key text PRIMARY KEY);
@@ -479,7 +479,7 @@ fn a_dump_is_the_state_at_its_position_and_becomes_the_content_of_another_site()
 
 #[test]
 fn law_4_a_dump_of_another_history_has_generations_of_its_own() {
-    let Some(cluster) = Cluster::start() else { return };
+    let cluster = Cluster::start();
     cluster.execute(DATABASE, "CREATE DATABASE two");
     store(&cluster);
     let mut bytes = Vec::new();
@@ -500,7 +500,7 @@ fn law_4_a_dump_of_another_history_has_generations_of_its_own() {
 #[test]
 fn a_program_that_refuses_the_server_fails_the_dump_with_its_words() {
     use std::os::unix::fs::PermissionsExt as _;
-    let Some(cluster) = Cluster::start() else { return };
+    let cluster = Cluster::start();
     store(&cluster);
     let directory = tempfile::tempdir().unwrap();
     let program = directory.path().join("pg_dump");
