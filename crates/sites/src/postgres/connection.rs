@@ -14,7 +14,7 @@ use crate::site_row::SiteRow;
 use crate::store::{Fatal, Identity, StoreError, bounded};
 
 /// Key of the advisory lock that an agent holds: "instep" in ASCII. Each database has its own.
-const LOCK: i64 = 0x0000_696e_7374_6570;
+pub(super) const LOCK: i64 = 0x0000_696e_7374_6570;
 
 /// An open connection, and what it knows by now.
 pub(super) struct Open {

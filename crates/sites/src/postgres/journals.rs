@@ -3,9 +3,9 @@
 use instep_client::SiteAppend;
 use tokio_postgres::Statement;
 
-use super::connection::Open;
+use super::connection::{LOCK, Open};
 use super::failure::failure;
-use super::schema::quoted;
+use super::schema::{quoted, unfit};
 use crate::store::{StoreError, append_subject};
 use crate::targets::is_reserved;
 
@@ -45,6 +45,9 @@ impl Open {
         if is_reserved(journal) {
             return Err(StoreError::record(&subject, "its name is of the agent"));
         }
+        if let Some(text) = unfit(journal) {
+            return Err(StoreError::record(&subject, text));
+        }
         let target = quoted(journal);
         let make = format!(
             "CREATE TABLE IF NOT EXISTS {target}
@@ -79,8 +82,8 @@ impl Open {
             return Err(StoreError::record(&subject, "it is no SQL: it holds a zero byte"));
         }
         self.schema.forget_all();
-        let execute = "SELECT instep_site_execute($1)";
-        let executed = self.client.execute(execute, &[&text]).await;
+        let execute = "SELECT instep_site_execute($1, $2)";
+        let executed = self.client.execute(execute, &[&text, &LOCK]).await;
         executed.map(drop).map_err(|error| failure(&subject, &error))
     }
 }

@@ -13,7 +13,8 @@ const ROW: &str = "SELECT dataset, site, state, position, generation FROM instep
 const SUBJECT: &str = "the row of the site";
 
 /// Tables and the function of the agent. A function runs SQL of journals: inside of one, the server
-/// itself refuses to end the transaction or to leave SQL. What a record sets is reset behind it.
+/// itself refuses to end the transaction or to leave SQL. What a record sets, makes for its session
+/// or holds ends behind it; the lock of the agent, which may have gone with it, is taken again.
 const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS instep_site (
         id integer PRIMARY KEY CHECK (id = 1),
@@ -27,7 +28,8 @@ const TABLES: &str = "
         journal text PRIMARY KEY,
         ordinal bigint NOT NULL
     );
-    CREATE OR REPLACE FUNCTION instep_site_execute(statements text) RETURNS void
+    CREATE OR REPLACE FUNCTION instep_site_execute(statements text, lock bigint)
+    RETURNS void
     LANGUAGE plpgsql AS $function$
     BEGIN
         EXECUTE statements || E'\\n;SELECT';
@@ -35,6 +37,11 @@ const TABLES: &str = "
         RESET ROLE;
         RESET ALL;
         SET CONSTRAINTS ALL DEFERRED;
+        DISCARD TEMP;
+        DEALLOCATE ALL;
+        UNLISTEN *;
+        PERFORM pg_advisory_unlock_all();
+        PERFORM pg_advisory_lock(lock);
     END
     $function$;
 ";
@@ -44,7 +51,7 @@ pub(super) async fn make(client: &Client) -> Result<(), StoreError> {
     let told = |error| failure("the tables of the agent", &error);
     let are_there = "SELECT to_regclass('instep_site') IS NOT NULL
         AND to_regclass('instep_site_journals') IS NOT NULL
-        AND to_regprocedure('instep_site_execute(text)') IS NOT NULL";
+        AND to_regprocedure('instep_site_execute(text, bigint)') IS NOT NULL";
     let are_there: bool = client.query_one(are_there, &[]).await.map_err(told)?.get(0);
     if are_there {
         return Ok(());

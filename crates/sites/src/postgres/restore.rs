@@ -12,6 +12,29 @@ use crate::store::{Chunks, Fatal, Identity, StoreError};
 /// Words of the exception that a store raises which has been taken over.
 const FENCED: &str = "instep: another agent has taken the site over";
 
+/// Begin of the transaction: tables in the form that the agent gives them are gone, also those
+/// that the source of the dump does not have any more. All others are the operator's.
+const BEGIN: &str = "BEGIN;
+DO $begin$
+DECLARE made regclass;
+BEGIN
+    FOR made IN SELECT t.oid FROM pg_class t JOIN pg_namespace n ON n.oid = t.relnamespace
+        WHERE t.relkind = 'r' AND n.nspname = ANY (current_schemas(false)) AND (
+            SELECT string_agg(concat_ws(' ', a.attname, format_type(a.atttypid, NULL)), ', '
+                ORDER BY a.attnum)
+            FROM pg_attribute a WHERE a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped
+        ) IN ('key text, row json', 'ordinal bigint, record bytea')
+    LOOP
+        BEGIN
+            EXECUTE format('DROP TABLE %s', made);
+        EXCEPTION WHEN dependent_objects_still_exist THEN
+            EXECUTE format('DELETE FROM %s', made);
+        END;
+    END LOOP;
+END
+$begin$;
+";
+
 /// Restores a dump. Cut off, it leaves the content as it was: the transaction is committed by the
 /// very last line only.
 pub(super) fn restore(
@@ -46,7 +69,7 @@ pub(super) fn restore(
 
 fn write_all(child: &mut Child, chunks: &mut Chunks<'_>, end: &str) -> Result<(), StoreError> {
     let Some(mut stdin) = child.stdin.take() else { return Ok(()) };
-    let mut is_heard = stdin.write_all(b"BEGIN;\n").is_ok();
+    let mut is_heard = stdin.write_all(BEGIN.as_bytes()).is_ok();
     while let Some(chunk) = chunks()? {
         // A program that hears nothing any more has failed, and its words say why.
         is_heard = is_heard && stdin.write_all(&chunk).is_ok();

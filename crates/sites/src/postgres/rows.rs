@@ -247,7 +247,8 @@ impl Sent<'_> {
 }
 
 fn unfit(subject: &str) -> StoreError {
-    let text = "the schema differs: a key is no value of the primary key's type, as it is written";
+    let text = "the schema differs: a key is no value of the primary key's type, as it is \
+                written, or equal to another one there";
     StoreError::record(subject, text)
 }
 

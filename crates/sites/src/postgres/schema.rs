@@ -9,6 +9,9 @@ use super::failure::failure;
 use crate::store::StoreError;
 use crate::targets::Targets;
 
+/// Bytes of a name; PostgreSQL cuts longer ones off.
+const NAME_BYTES: usize = 63;
+
 /// Tables that were looked at, until something fails.
 #[derive(Default)]
 pub(super) struct Schema {
@@ -83,13 +86,22 @@ impl Schema {
             return Ok(known);
         }
         let subject = format!("table {table}");
-        if let Some(text) = targets.refusal(table) {
+        if let Some(text) = targets.refusal(table).or_else(|| unfit(targets.table(table))) {
             return Err(StoreError::record(&subject, text));
         }
         let found = read(client, &quoted(targets.table(table)), &subject).await?.map(Arc::new);
         self.tables.insert(table.to_owned(), found.clone());
         Ok(found)
     }
+}
+
+/// Reason why a name cannot be that of a table, if there is one.
+pub(super) fn unfit(name: &str) -> Option<String> {
+    let is_cut = |part: &str| part.len() > NAME_BYTES;
+    // Two names that are cut off could become one.
+    name.split('.')
+        .any(is_cut)
+        .then(|| format!("names of PostgreSQL have up to {NAME_BYTES} bytes, {name} has more"))
 }
 
 /// A name as SQL has it; one with a dot has the schema before it.
@@ -136,7 +148,8 @@ async fn read(client: &Client, target: &str, subject: &str) -> Result<Option<Tab
     };
     let name = quoted_column(&key.name);
     let delete = format!(
-        "DELETE FROM {target} WHERE {name} = ANY ($1::text[]::{}[]) AND {name}::text = ANY ($1)",
+        "DELETE FROM {target} WHERE {name} = ANY ($1::text[]::{}[])
+         AND {name}::text COLLATE \"C\" = ANY ($1)",
         key.data_type
     );
     Ok(Some(Table {
@@ -180,14 +193,16 @@ async fn is_exclusive(client: &Client, oid: u32) -> Result<bool, tokio_postgres:
 
 fn upsert_documents(target: &str, data_type: &str) -> String {
     format!(
-        "INSERT INTO {target} (key, \"row\")
+        "INSERT INTO {target} AS old (key, \"row\")
          SELECT k, r::{data_type} FROM unnest($1::text[], $2::text[]) AS given (k, r)
-         ON CONFLICT (key) DO UPDATE SET \"row\" = EXCLUDED.\"row\""
+         ON CONFLICT (key) DO UPDATE SET \"row\" = EXCLUDED.\"row\"
+         WHERE old.key::text COLLATE \"C\" = EXCLUDED.key::text"
     )
 }
 
 /// The key goes through the input of its type as every field does; one whose text is another by
-/// then is not written, and the number of rows tells.
+/// then is not written, and neither is one over another text that is equal for the database. The
+/// number of rows tells.
 fn upsert_columns(target: &str, key: &str, fields: &[&Column]) -> String {
     let key_literal = key.replace('\'', "''");
     let key = quoted_column(key);
@@ -198,12 +213,13 @@ fn upsert_columns(target: &str, key: &str, fields: &[&Column]) -> String {
     // Something must be set, or a row that is there would not be counted.
     let sets = if sets.is_empty() { format!("{key} = EXCLUDED.{key}") } else { sets.join(", ") };
     format!(
-        "INSERT INTO {target} ({key}{columns}) OVERRIDING SYSTEM VALUE
+        "INSERT INTO {target} AS old ({key}{columns}) OVERRIDING SYSTEM VALUE
          SELECT p.{key}{values} FROM unnest($1::text[], $2::text[]) AS given (k, r),
          jsonb_populate_record(NULL::{target},
              r::jsonb || jsonb_build_object('{key_literal}', k)) AS p
-         WHERE p.{key}::text = k
-         ON CONFLICT ({key}) DO UPDATE SET {sets}"
+         WHERE p.{key}::text COLLATE \"C\" = k
+         ON CONFLICT ({key}) DO UPDATE SET {sets}
+         WHERE old.{key}::text COLLATE \"C\" = EXCLUDED.{key}::text"
     )
 }
 
