@@ -1,6 +1,7 @@
 //! Rules of the store in PostgreSQL, against a real server.
 
 mod apart;
+mod cut;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
