@@ -89,8 +89,15 @@ impl Retention {
         }
     }
 
+    /// Time by which history ages, of a clock that may be wrong ([`Age`]): `running_ms` is a
+    /// monotonic clock.
+    pub fn time(&mut self, now_ms: u64, running_ms: u64) -> u64 {
+        let newest_ms = self.steps.back().map_or(now_ms, |step| step.newest_ms);
+        self.age.at(now_ms, newest_ms, running_ms)
+    }
+
     /// Backlog of a reader that stands at an entry: bytes behind it, and the age of the oldest of
-    /// them in milliseconds, in coarse steps.
+    /// them in milliseconds, in coarse steps. `now_ms` is that of [`Retention::time`].
     #[must_use]
     pub fn behind(&self, entry: Revision, now_ms: u64) -> Keep {
         let mut behind = Keep { bytes: 0, ms: 0 };
@@ -111,8 +118,7 @@ impl Retention {
         now_ms: u64,
         running_ms: u64,
     ) -> Option<Revision> {
-        let newest_ms = self.steps.back().map_or(now_ms, |step| step.newest_ms);
-        let now_ms = self.age.at(now_ms, newest_ms, running_ms);
+        let now_ms = self.time(now_ms, running_ms);
         let mut floor = None;
         while let [step, next, ..] = self.steps.make_contiguous() {
             let old = step.newest_ms.saturating_add(keep.ms) < now_ms;

@@ -155,8 +155,8 @@ impl Server {
         let Some(covered) = self.snapshots.covered().filter(|_| self.flushing.is_none()) else {
             return;
         };
-        let history = (&self.retention, self.hold);
-        let mut holding = Holding::of(self.owner.state(), HERE, history, now_ms);
+        let (history, clocks) = ((&mut self.retention, self.hold), (now_ms, now_ms));
+        let mut holding = Holding::of(self.owner.state(), HERE, history, clocks);
         if self.fault == Some(Fault::NoCapWhilePaused) {
             self.hold_paused(&mut holding);
         }

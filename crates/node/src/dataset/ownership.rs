@@ -258,7 +258,7 @@ impl Ownership {
 
     fn trim(&mut self, shared: &Shared, covered: Revision) {
         let running_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let covered = covered.min(self.held(shared));
+        let covered = covered.min(self.held(shared, running_ms));
         let Some(floor) = self.retention.floor(self.keep, covered, now_ms(), running_ms) else {
             return;
         };
@@ -276,9 +276,9 @@ impl Ownership {
 impl Ownership {
     /// Returns the oldest entry that sites need, and evicts those that need more than is held
     /// (I25).
-    fn held(&mut self, shared: &Shared) -> Revision {
-        let history = (&self.retention, self.hold);
-        let holding = Holding::of(self.owner.state(), shared.incarnation, history, now_ms());
+    fn held(&mut self, shared: &Shared, running_ms: u64) -> Revision {
+        let (history, clocks) = ((&mut self.retention, self.hold), (now_ms(), running_ms));
+        let holding = Holding::of(self.owner.state(), shared.incarnation, history, clocks);
         for eviction in &holding.evictions {
             if let SiteOperation::Evict { site, reason, .. } = eviction {
                 tracing::warn!(dataset = %shared.name, %site, reason, "a site is evicted");
