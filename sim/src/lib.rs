@@ -11,6 +11,7 @@ mod dice;
 pub mod fault;
 mod faulty_disk;
 pub mod history;
+pub mod judged;
 pub mod mail;
 mod node;
 pub mod oracle;

@@ -5,21 +5,18 @@
 //! its log is a list that keeps flushed entries. Events are recorded as [`fact::Fact`]s, and
 //! [`checker`] judges them alone.
 
-use std::fmt;
-
 pub mod checker;
 pub mod fact;
 mod hub;
 mod process;
 mod world;
 
-use checker::{CHECKERS, check};
+use crate::judged::Judged;
+use checker::CHECKERS;
 use fact::Fact;
 
 /// Steps of a seed unless something else is wanted.
 pub const STEPS: usize = 900;
-/// Facts that are shown before the one that shows the violation.
-const SHOWN: usize = 40;
 
 /// A mistake that a shell around the machines could make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,63 +89,10 @@ impl Fault {
     }
 }
 
-/// Outcome of one seed.
-pub struct Outcome {
-    /// The seed.
-    pub seed: u64,
-    /// Fault that was put in on purpose.
-    pub fault: Option<Fault>,
-    /// Facts: the events of the run.
-    pub facts: Vec<Fact>,
-    /// Findings: the checker, the fact that shows the violation, and how.
-    pub findings: Vec<(&'static str, usize, String)>,
-}
-
 /// Lives through one seed and judges it.
 #[must_use]
-pub fn seed(seed: u64, steps: usize, fault: Option<Fault>) -> Outcome {
+pub fn seed(seed: u64, steps: usize, fault: Option<Fault>) -> Judged<Fact> {
     let mut world = world::World::new(seed, fault);
     world.run(steps);
-    let facts = world.into_facts();
-    let findings = check(&facts);
-    Outcome { seed, fault, facts, findings }
-}
-
-impl Outcome {
-    /// The digest of everything that happened.
-    #[must_use]
-    pub fn digest(&self) -> u64 {
-        let step = |before: u64, fact: &Fact| {
-            instep_model::commit::history_after(before, format!("{fact:?}").as_bytes())
-        };
-        self.facts.iter().fold(0, step)
-    }
-
-    /// Returns true if this checker found something.
-    #[must_use]
-    pub fn is_caught_by(&self, checker: &str) -> bool {
-        self.findings.iter().any(|(found, _, _)| *found == checker)
-    }
-}
-
-impl fmt::Display for Outcome {
-    /// The failure: the broken rule, its history, and how to repeat it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some((first, at, _)) = self.findings.first() else {
-            return writeln!(f, "mail, seed {}: nothing wrong", self.seed);
-        };
-        writeln!(f, "mail, seed {}, the {SHOWN} facts up to the violation:", self.seed)?;
-        for (number, fact) in
-            self.facts.iter().enumerate().take(at + 1).skip(at.saturating_sub(SHOWN))
-        {
-            writeln!(f, "{number:6} {fact:?}")?;
-        }
-        for (checker, at, what) in &self.findings {
-            writeln!(f, "broken at {at}: {checker}: {what}")?;
-        }
-        let guards = CHECKERS.iter().find(|(name, _, _)| name == first);
-        writeln!(f, "guards: {}", guards.map_or("", |(_, guards, _)| guards))?;
-        let fault = self.fault.map_or(String::new(), |fault| format!(" --fault {}", fault.name()));
-        writeln!(f, "to repeat: cargo xtask sim --seed {}{fault}", self.seed)
-    }
+    Judged::new("mail", CHECKERS, (seed, fault.map(Fault::name)), world.into_facts())
 }

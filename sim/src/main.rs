@@ -1,10 +1,12 @@
 //! The simulator's command line.
 
+use std::fmt::Debug;
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use instep_sim::fault::{FAULTS, Fault, SAME_SEED};
+use instep_sim::judged::Judged;
 use instep_sim::mail;
 use instep_sim::run::{self, Outcome, STEPS};
 use instep_sim::sites;
@@ -54,9 +56,11 @@ fn main() -> ExitCode {
             say(&outcome.to_string());
             return ExitCode::FAILURE;
         }
-        let Ok(facts) = mail_seed(seed, &arguments) else { return ExitCode::FAILURE };
-        events += facts;
-        let Ok(facts) = site_seed(seed, &arguments) else { return ExitCode::FAILURE };
+        let of_mail = || mail::seed(seed, mail::STEPS, arguments.mail_fault);
+        let of_sites = || sites::seed(seed, sites::STEPS, arguments.site_fault);
+        let facts = judge(&arguments, of_mail)
+            .and_then(|of_mail| Ok(of_mail + judge(&arguments, of_sites)?));
+        let Ok(facts) = facts else { return ExitCode::FAILURE };
         events += facts;
         if arguments.fault == Some(Fault::DependOnTheProcess) || count == 1 {
             let again = run::seed(seed, arguments.steps, arguments.fault);
@@ -77,41 +81,25 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// The same seed's world of mail; how many facts it has.
-fn mail_seed(seed: u64, arguments: &Arguments) -> Result<usize, ()> {
-    let outcome = mail::seed(seed, mail::STEPS, arguments.mail_fault);
+/// Judges the same seed of another world; returns its count of facts.
+fn judge<Fact: Debug + 'static>(
+    arguments: &Arguments,
+    seed: impl Fn() -> Judged<Fact>,
+) -> Result<usize, ()> {
+    let judged = seed();
     if arguments.trace {
-        outcome.facts.iter().for_each(|fact| say(&format!("{fact:?}\n")));
+        judged.facts.iter().for_each(|fact| say(&format!("{fact:?}\n")));
     }
-    if !outcome.findings.is_empty() {
-        say(&outcome.to_string());
+    if !judged.findings.is_empty() {
+        say(&judged.to_string());
         return Err(());
     }
     let once = arguments.seeds.end - arguments.seeds.start == 1;
-    if once && mail::seed(seed, mail::STEPS, arguments.mail_fault).digest() != outcome.digest() {
-        say(&format!("mail, seed {seed}: {SAME_SEED} is broken\n"));
+    if once && seed().digest() != judged.digest() {
+        say(&format!("{}, seed {}: {SAME_SEED} is broken\n", judged.world, judged.seed));
         return Err(());
     }
-    Ok(outcome.facts.len())
-}
-
-/// The same seed's world of sites; how many facts it has.
-fn site_seed(seed: u64, arguments: &Arguments) -> Result<usize, ()> {
-    let outcome = sites::seed(seed, sites::STEPS, arguments.site_fault);
-    if arguments.trace {
-        outcome.facts.iter().for_each(|fact| say(&format!("{fact:?}\n")));
-    }
-    if !outcome.findings.is_empty() {
-        say(&outcome.to_string());
-        return Err(());
-    }
-    let once = arguments.seeds.end - arguments.seeds.start == 1;
-    let digest = || sites::seed(seed, sites::STEPS, arguments.site_fault).digest();
-    if once && digest() != outcome.digest() {
-        say(&format!("sites, seed {seed}: {SAME_SEED} is broken\n"));
-        return Err(());
-    }
-    Ok(outcome.facts.len())
+    Ok(judged.facts.len())
 }
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {

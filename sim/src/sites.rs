@@ -5,8 +5,6 @@
 //! those that the server runs; its log and snapshots are kept in memory. Events are recorded as
 //! [`fact::Fact`]s, and [`checker`] judges them alone.
 
-use std::fmt;
-
 use instep_model::name::Name;
 use instep_model::site::Scope;
 
@@ -16,13 +14,12 @@ pub mod fact;
 mod server;
 mod world;
 
-use checker::{CHECKERS, check};
+use crate::judged::Judged;
+use checker::CHECKERS;
 use fact::Fact;
 
 /// Steps of a seed unless something else is wanted.
 pub const STEPS: usize = 1_200;
-/// Facts that are shown before the one that shows the violation.
-const SHOWN: usize = 40;
 
 /// A mistake that a shell around the machines could make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,60 +115,9 @@ impl Fault {
     }
 }
 
-/// Outcome of one seed.
-pub struct Outcome {
-    /// The seed.
-    pub seed: u64,
-    /// Fault that was put in on purpose.
-    pub fault: Option<Fault>,
-    /// Facts: the events of the run.
-    pub facts: Vec<Fact>,
-    /// Findings: the checker, the fact that shows the violation, and how.
-    pub findings: Vec<(&'static str, usize, String)>,
-}
-
 /// Lives through one seed and judges it.
 #[must_use]
-pub fn seed(seed: u64, steps: usize, fault: Option<Fault>) -> Outcome {
+pub fn seed(seed: u64, steps: usize, fault: Option<Fault>) -> Judged<Fact> {
     let facts = world::World::new(seed, fault).run(steps);
-    let findings = check(&facts);
-    Outcome { seed, fault, facts, findings }
-}
-
-impl Outcome {
-    /// The digest of everything that happened.
-    #[must_use]
-    pub fn digest(&self) -> u64 {
-        let step = |before: u64, fact: &Fact| {
-            instep_model::commit::history_after(before, format!("{fact:?}").as_bytes())
-        };
-        self.facts.iter().fold(0, step)
-    }
-
-    /// Returns true if this checker found something.
-    #[must_use]
-    pub fn is_caught_by(&self, checker: &str) -> bool {
-        self.findings.iter().any(|(found, _, _)| *found == checker)
-    }
-}
-
-impl fmt::Display for Outcome {
-    /// The failure: the broken rule, its history, and how to repeat it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some((first, at, _)) = self.findings.first() else {
-            return writeln!(f, "sites, seed {}: nothing wrong", self.seed);
-        };
-        writeln!(f, "sites, seed {}, the {SHOWN} facts up to the violation:", self.seed)?;
-        let from = at.saturating_sub(SHOWN);
-        for (number, fact) in self.facts.iter().enumerate().take(at + 1).skip(from) {
-            writeln!(f, "{number:6} {fact:?}")?;
-        }
-        for (checker, at, what) in &self.findings {
-            writeln!(f, "broken at {at}: {checker}: {what}")?;
-        }
-        let guards = CHECKERS.iter().find(|(name, _, _)| name == first);
-        writeln!(f, "guards: {}", guards.map_or("", |(_, guards, _)| guards))?;
-        let fault = self.fault.map_or(String::new(), |fault| format!(" --fault {}", fault.name()));
-        writeln!(f, "to repeat: cargo xtask sim --seed {}{fault}", self.seed)
-    }
+    Judged::new("sites", CHECKERS, (seed, fault.map(Fault::name)), facts)
 }

@@ -5,19 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use instep_model::mail::outcome;
 use uuid::Uuid;
 
+use crate::judged::{Checker, Finding};
+
 use super::fact::{Fact, Noted};
 use books::{Books, State};
 
 mod books;
 mod giving;
 
-/// Finding of a checker: the fact that shows the violation, and how.
-type Finding = (usize, String);
-/// A rule over facts.
-type Check = fn(&[Fact]) -> Result<(), Finding>;
-
 /// Every checker with what it guards, in the order in which a failure is best understood.
-pub const CHECKERS: &[(&str, &str, Check)] = &[
+pub const CHECKERS: &[Checker<Fact>] = &[
     ("an_accepted_message_is_in_the_books", "law 1, I37", an_accepted_message_is_in_the_books),
     ("a_letter_is_stored_once", "I45", a_letter_is_stored_once),
     ("a_message_ends_once", "I45, I46", a_message_ends_once),
@@ -41,15 +38,6 @@ pub const CHECKERS: &[(&str, &str, Check)] = &[
     ("a_window_is_kept", "law 6, I44", giving::a_window_is_kept),
     ("everything_is_done_in_the_end", "I17, I34, I40, I44", everything_is_done_in_the_end),
 ];
-
-/// Runs every checker.
-#[must_use]
-pub fn check(facts: &[Fact]) -> Vec<(&'static str, usize, String)> {
-    let run = |(name, _, check): &(&'static str, &str, Check)| {
-        check(facts).err().map(|(at, what)| (*name, at, what))
-    };
-    CHECKERS.iter().filter_map(run).collect()
-}
 
 fn an_accepted_message_is_in_the_books(facts: &[Fact]) -> Result<(), Finding> {
     let mut books = Books::default();

@@ -7,17 +7,14 @@ use instep_model::position::{Place, Position, Revision};
 use instep_model::reserved;
 use instep_model::site::{Site, SiteState, TABLE};
 
+use crate::judged::{Checker, Finding};
+
 use super::fact::{Content, Fact};
 use super::server::STEP_BYTES;
 use super::{SITES, Spec};
 
-/// Finding of a checker: the fact that shows the violation, and how.
-type Finding = (usize, String);
-/// A rule over facts.
-type Check = fn(&[Fact]) -> Result<(), Finding>;
-
 /// Every checker with what it guards, in the order in which a failure is best understood.
-pub const CHECKERS: &[(&str, &str, Check)] = &[
+pub const CHECKERS: &[Checker<Fact>] = &[
     ("a_feed_skips_nothing", "I28, I36", a_feed_skips_nothing),
     (
         "every_store_is_the_fold_at_its_position",
@@ -32,15 +29,6 @@ pub const CHECKERS: &[(&str, &str, Check)] = &[
     ("every_site_gets_there", "I17, I26, I29", every_site_gets_there),
     ("an_idle_log_does_not_grow", "I29", an_idle_log_does_not_grow),
 ];
-
-/// Runs every checker.
-#[must_use]
-pub fn check(facts: &[Fact]) -> Vec<(&'static str, usize, String)> {
-    let run = |(name, _, check): &(&'static str, &str, Check)| {
-        check(facts).err().map(|(at, what)| (*name, at, what))
-    };
-    CHECKERS.iter().filter_map(run).collect()
-}
 
 /// Log as its facts tell it.
 #[derive(Default)]

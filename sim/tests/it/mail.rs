@@ -1,5 +1,6 @@
 //! The world of mail: as designed it breaks nothing, and every mistake in it is seen.
 
+use instep_sim::judged::check;
 use instep_sim::mail::fact::{Fact, Noted};
 use instep_sim::mail::{self, FAULTS, STEPS, checker};
 
@@ -79,7 +80,8 @@ fn a_message_that_ends_twice_is_seen() {
         }
     }
 
-    let found: Vec<_> = checker::check(&facts).into_iter().map(|(name, _, _)| name).collect();
+    let found: Vec<_> =
+        check(checker::CHECKERS, &facts).into_iter().map(|(name, _, _)| name).collect();
     assert!(found.contains(&"a_message_ends_once"), "{found:?}");
 }
 
@@ -97,6 +99,7 @@ fn a_message_that_expires_too_early_is_found() {
         *time_ms = 1;
     }
 
-    let found: Vec<_> = checker::check(&facts).into_iter().map(|(name, _, _)| name).collect();
+    let found: Vec<_> =
+        check(checker::CHECKERS, &facts).into_iter().map(|(name, _, _)| name).collect();
     assert!(found.contains(&"no_message_expires_before_its_time"), "{found:?}");
 }

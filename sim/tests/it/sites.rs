@@ -1,5 +1,6 @@
 //! The world of sites: as designed it breaks nothing, and every mistake in it is seen.
 
+use instep_sim::judged::check;
 use instep_sim::sites::fact::Fact;
 use instep_sim::sites::{self, FAULTS, STEPS, checker};
 
@@ -69,6 +70,7 @@ fn a_row_that_a_site_has_lost_is_seen() {
         }
     }
 
-    let found: Vec<_> = checker::check(&facts).into_iter().map(|(name, _, _)| name).collect();
+    let found: Vec<_> =
+        check(checker::CHECKERS, &facts).into_iter().map(|(name, _, _)| name).collect();
     assert_eq!(found, ["every_store_is_the_fold_at_its_position"]);
 }

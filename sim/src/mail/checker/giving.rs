@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use instep_model::registration::Generation;
 
-use super::Finding;
 use super::books::{Books, State};
+use crate::judged::Finding;
 use crate::mail::fact::Fact;
 
 pub(super) fn no_server_is_given_the_mail_of_another(facts: &[Fact]) -> Result<(), Finding> {
