@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
 /// A product. Product ids and item ids do not overlap: a product cannot be bought by mistake.
@@ -32,8 +33,7 @@ impl CartId {
     /// The cart named by 32 random bytes.
     #[must_use]
     pub fn from_random(bytes: [u8; 32]) -> Self {
-        let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        Self(digits.into())
+        Self(HEXLOWER.encode(&bytes).into())
     }
 
     /// The id as text.

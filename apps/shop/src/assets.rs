@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use axum::extract::Path;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use data_encoding::HEXLOWER;
 use ring::digest::{Context, SHA256};
 use rust_embed::RustEmbed;
 
@@ -27,7 +28,7 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
             hash.update(&file.metadata.sha256_hash());
         }
     }
-    hex(hash.finish().as_ref())[..VERSION_CHARS].to_owned()
+    HEXLOWER.encode(hash.finish().as_ref())[..VERSION_CHARS].to_owned()
 });
 
 /// The address of an asset.
@@ -45,7 +46,7 @@ pub(crate) async fn serve(
     };
     let cache =
         if version == *VERSION { "public, max-age=31536000, immutable" } else { "no-cache" };
-    let etag = format!("\"{}\"", &hex(&file.metadata.sha256_hash())[..VERSION_CHARS]);
+    let etag = format!("\"{}\"", &HEXLOWER.encode(&file.metadata.sha256_hash())[..VERSION_CHARS]);
     let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
     let is_known = known.is_some_and(|known| known.split(',').any(|tag| tag.trim() == etag));
     let mut answer = if is_known {
@@ -70,10 +71,6 @@ fn content_type(name: &str) -> &'static str {
         Some("svg") => "image/svg+xml",
         _ => "text/plain; charset=utf-8",
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

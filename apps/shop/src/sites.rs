@@ -1,7 +1,7 @@
 //! Sites of the shop: the page that shows them, and the orders of its buttons.
 //!
-//! What a site is, and the processes that keep them, are no part of the shop: the program that runs
-//! them takes the orders from a [`Desk`] and publishes what there is to be seen on [`TOPIC`].
+//! The processes behind sites are no part of the shop: the program that runs
+//! them takes the orders from a [`Desk`] and publishes their state on [`TOPIC`].
 
 use axum::extract::rejection::FormRejection;
 use axum::extract::{Form, State as FromState};

@@ -1,8 +1,8 @@
 //! Keys for programs: a random secret with a name, of which only the hash is kept.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use instep_model::limits;
 use instep_model::name::{Name, NameError};
 use ring::digest;
@@ -78,8 +78,8 @@ pub fn make(
     random: [u8; 32],
 ) -> Result<(String, KeyDeclaration), KeyNameError> {
     check_name(name)?;
-    let key = format!("{PREFIX}{name}_{}", hex(&random));
-    let sha256 = hex(&digest(&key));
+    let key = format!("{PREFIX}{name}_{}", HEXLOWER.encode(&random));
+    let sha256 = HEXLOWER.encode(&digest(&key));
     Ok((key, KeyDeclaration { name: name.to_owned(), sha256, roles }))
 }
 
@@ -152,22 +152,8 @@ fn is_same(one: &[u8; 32], other: &[u8; 32]) -> bool {
     one.iter().zip(other).fold(0, |all, (a, b)| all | (a ^ b)) == 0
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
 fn from_hex(text: &str) -> Option<[u8; 32]> {
-    if text.len() != 64 || !text.is_ascii() {
-        return None;
-    }
-    let mut bytes = [0; 32];
-    for (at, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok()?;
-    }
-    Some(bytes)
+    HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok()?.try_into().ok()
 }
 
 #[cfg(test)]

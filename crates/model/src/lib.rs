@@ -38,6 +38,7 @@ pub mod snapshot;
 pub mod state;
 pub mod store;
 pub mod sweep;
+pub mod text;
 pub mod throttle;
 pub mod view;
 pub mod window;

@@ -27,6 +27,7 @@ use crate::name::Name;
 use crate::position::{Incarnation, Place, Position, Revision};
 use crate::registration::Generation;
 use crate::row::Fields;
+use crate::state::{State, Table};
 
 mod decision;
 mod error;
@@ -35,7 +36,7 @@ mod passage;
 #[cfg(test)]
 mod tests;
 
-pub use self::decision::{Change, Moment, decide};
+pub use self::decision::{Change, Moment, decide, held_by, needs_dump};
 pub use self::error::SiteError;
 pub use self::holding::Holding;
 pub use self::passage::Passage;
@@ -277,17 +278,19 @@ impl Scope {
 }
 
 /// Sites of a dataset, by its table.
-pub fn sites(state: &crate::state::State) -> impl Iterator<Item = (&str, Site)> {
-    let rows = state.tables.iter().find(|(name, _)| name.as_str() == TABLE);
-    let rows = rows.into_iter().flat_map(|(_, table)| table.rows.iter());
+pub fn sites(state: &State) -> impl Iterator<Item = (&str, Site)> {
+    let rows = table(state).into_iter().flat_map(|table| table.rows.iter());
     rows.filter_map(|(key, stored)| Some((key.as_str(), Site::from_bytes(stored.row.as_bytes())?)))
 }
 
 /// A site of a dataset.
 #[must_use]
-pub fn site(state: &crate::state::State, name: &str) -> Option<Site> {
-    let table = state.tables.get(&Name::new(TABLE).ok()?)?;
-    Site::from_bytes(table.rows.get(name)?.row.as_bytes())
+pub fn site(state: &State, name: &str) -> Option<Site> {
+    Site::from_bytes(table(state)?.rows.get(name)?.row.as_bytes())
+}
+
+fn table(state: &State) -> Option<&Table> {
+    state.tables.get(&Name::new(TABLE).ok()?)
 }
 
 /// The place of a moment that an operation meets: everything that was visible before it.

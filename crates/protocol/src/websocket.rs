@@ -17,6 +17,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use instep_model::limits;
+use instep_model::text::cut;
 
 use self::head::{Head, Opcode};
 
@@ -312,9 +313,7 @@ pub fn encode_close(code: Option<u16>, reason: &str) -> Bytes {
     let mut payload = Vec::new();
     if let Some(code) = code {
         payload.extend_from_slice(&code.to_be_bytes());
-        let end = (0..=reason.len().min(head::CONTROL_BYTES - 2)).rev();
-        let end = end.into_iter().find(|end| reason.is_char_boundary(*end)).unwrap_or(0);
-        payload.extend_from_slice(&reason.as_bytes()[..end]);
+        payload.extend_from_slice(cut(reason, head::CONTROL_BYTES - 2).as_bytes());
     }
     encode(Opcode::Close, &payload)
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use data_encoding::HEXLOWER;
 use instep_model::limits;
 
 use crate::private_file;
@@ -24,7 +25,7 @@ impl AdminKey {
         }
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
-        let key: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let key = HEXLOWER.encode(&bytes);
         private_file::write(&directory.join(FILE), &format!("{key}\n"))?;
         Ok(Self(key))
     }

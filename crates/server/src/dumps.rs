@@ -111,6 +111,8 @@ pub(crate) enum DumpError {
     Gap { given: usize, next: usize },
     #[error("chunk {0}: its bytes are not those of its digest, or of the chunk that is known")]
     Differs(usize),
+    #[error("chunk: a dump has {} chunks at most: make them larger", limits::DUMP_CHUNKS)]
+    TooManyChunks,
     #[error("kind: {0}")]
     Kind(String),
     #[error("the end does not fit the chunks: {0}")]
@@ -138,7 +140,8 @@ impl Dumps {
         Ok(Self(Arc::new(Shared { directory, limit, all: Mutex::default(), changes })))
     }
 
-    /// The dump of a source that is on its way, and the position from which history is held for it.
+    /// The dump of a source that is on its way, and the position from which history is held for it;
+    /// blocks.
     pub(crate) fn under_way(&self, wanted: &Wanted) -> Option<(Uuid, Position)> {
         self.sweep();
         let all = self.lock();
@@ -157,8 +160,7 @@ impl Dumps {
         let id = Uuid::now_v7();
         let spool = Arc::new(Spool::new(self.0.directory.join(id.simple().to_string()))?);
         let mut all = self.lock();
-        let is_open = |dump: &&Dump| matches!(dump.state, DumpState::Waiting | DumpState::Growing);
-        if all.values().filter(is_open).count() >= limits::DUMPS {
+        if all.values().filter(|dump| dump.state.is_open()).count() >= limits::DUMPS {
             return Err(DumpError::TooMany);
         }
         let now = Instant::now();
@@ -185,7 +187,7 @@ impl Dumps {
         self.0.changes.subscribe()
     }
 
-    /// State of a dump of a dataset.
+    /// State of a dump of a dataset; blocks.
     ///
     /// # Errors
     /// [`DumpError::Unknown`].
@@ -253,8 +255,9 @@ impl Dumps {
             match dump.tally.chunks.get(at) {
                 Some(known) if known.digest == digest => Ok(None),
                 Some(_) => Err(DumpError::Differs(at)),
+                None if at >= limits::DUMP_CHUNKS => Err(DumpError::TooManyChunks),
                 None if at > next => Err(DumpError::Gap { given: at, next }),
-                None => Ok(Some((Arc::clone(&dump.spool), dump.tally.next(bytes)))),
+                None => Ok(Some((Arc::clone(&dump.spool), dump.tally.next(bytes, digest)))),
             }
         })?;
         let Some((spool, chunk)) = next else { return Ok(()) };
@@ -336,15 +339,22 @@ impl Dumps {
         let mut all = self.lock();
         let mut changed = false;
         for dump in all.values_mut() {
-            let is_open = matches!(dump.state, DumpState::Waiting | DumpState::Growing);
-            if is_open && dump.written.elapsed() > Duration::from_millis(limits::DUMP_SILENT_MS) {
+            if dump.state.is_open()
+                && dump.written.elapsed() > Duration::from_millis(limits::DUMP_SILENT_MS)
+            {
                 let seconds = limits::DUMP_SILENT_MS / 1_000;
                 dump.fail(format!("its source has sent nothing for {seconds} s"));
                 changed = true;
             }
         }
-        all.retain(|_, dump| dump.read.elapsed() <= Duration::from_millis(limits::DUMP_UNREAD_MS));
+        let unread = Duration::from_millis(limits::DUMP_UNREAD_MS);
+        let all_of_them = std::mem::take(&mut *all).into_iter();
+        let (kept, forgotten): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            all_of_them.partition(|(_, dump)| dump.read.elapsed() <= unread);
+        *all = kept;
         drop(all);
+        // Their files are removed, which takes a while for large ones.
+        drop(forgotten);
         if changed {
             self.changed();
         }
@@ -400,6 +410,11 @@ impl Dump {
 }
 
 impl DumpState {
+    /// True while more of it may come.
+    fn is_open(&self) -> bool {
+        matches!(self, Self::Waiting | Self::Growing)
+    }
+
     /// The state in a word.
     pub(crate) fn word(&self) -> &'static str {
         match self {

@@ -91,6 +91,7 @@ fn of_sites() -> Vec<(&'static str, String)> {
         ("SITE_REASON_BYTES", kib(limits::SITE_REASON_BYTES)),
         ("DUMPS", limits::DUMPS.to_string()),
         ("DUMP_CHUNK_BYTES", mib(limits::DUMP_CHUNK_BYTES)),
+        ("DUMP_CHUNKS", thousands(limits::DUMP_CHUNKS)),
         ("DUMP_SILENT_MS", seconds(limits::DUMP_SILENT_MS)),
     ]
 }
@@ -110,6 +111,6 @@ fn seconds(ms: u64) -> String {
 fn thousands(number: usize) -> String {
     match number {
         0..1_000 => number.to_string(),
-        _ => format!("{},{:03}", number / 1_000, number % 1_000),
+        _ => format!("{},{:03}", thousands(number / 1_000), number % 1_000),
     }
 }

@@ -211,8 +211,3 @@ async fn pause(wait: Duration, stop: &mut Stop) -> bool {
         _ = stop.wait_for(|stop| *stop) => false,
     }
 }
-
-/// Bytes in hex.
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}

@@ -11,17 +11,13 @@
 
 use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::Arc;
 
 use instep_client::SiteCommit;
 use instep_model::position::Position;
 
 use crate::batch::Batch;
 use crate::limits::{ANSWER_BYTES, COMMAND_COMMITS};
-use crate::store::{
-    Applied, Chunks, DumpHead, DumpRow, Dumper, Fatal, Identity, Store, StoreError, StorePosition,
-    bounded,
-};
+use crate::store::{Applied, Fatal, Identity, Store, StoreError, StorePosition, bounded};
 
 /// A command that applies.
 pub struct CommandStore {
@@ -111,30 +107,6 @@ impl Store for CommandStore {
     fn batch_commits(&self) -> usize {
         COMMAND_COMMITS
     }
-
-    fn begin_tables(&mut self, _: u64, _: &DumpHead) -> Result<(), StoreError> {
-        Err(no_dumps())
-    }
-
-    fn put_rows(&mut self, _: &[DumpRow]) -> Result<(), StoreError> {
-        Err(no_dumps())
-    }
-
-    fn end_tables(&mut self, _: Position) -> Result<(), StoreError> {
-        Err(no_dumps())
-    }
-
-    fn dump_kind(&self) -> Option<&'static str> {
-        None
-    }
-
-    fn restore(&mut self, _: u64, _: &mut Chunks<'_>) -> Result<Position, StoreError> {
-        Err(no_dumps())
-    }
-
-    fn dumper(&self) -> Option<Arc<dyn Dumper>> {
-        None
-    }
 }
 
 /// Answer of a process about a commit.
@@ -184,10 +156,6 @@ fn read_answer(line: &str, position: Position) -> Result<Answer, String> {
 
 fn passing(error: &dyn std::fmt::Display) -> StoreError {
     StoreError::Passing(bounded(&format!("the command: {error}")))
-}
-
-fn no_dumps() -> StoreError {
-    Fatal::Unusable("a command takes no dumps: begin at the head or the beginning".into()).into()
 }
 
 #[cfg(test)]

@@ -4,8 +4,6 @@
 //! takes all of its commits, 4xx refuses them, anything else is tried again: each comes at least
 //! once. The server's cursor is the position.
 
-use std::sync::Arc;
-
 use instep_client::{Client, SiteCommit};
 use instep_model::position::Position;
 use serde::Serialize;
@@ -13,10 +11,7 @@ use tokio::runtime::Handle;
 
 use crate::batch::Batch;
 use crate::limits::HTTP_COMMITS;
-use crate::store::{
-    Applied, Chunks, DumpHead, DumpRow, Dumper, Fatal, Identity, Store, StoreError, StorePosition,
-    bounded,
-};
+use crate::store::{Applied, Identity, Store, StoreError, StorePosition, bounded};
 
 /// Statuses of refusals that waiting solves: too slow, too early, too often.
 const PASSING: [u16; 3] = [408, 425, 429];
@@ -73,36 +68,8 @@ impl Store for HttpStore {
     fn batch_commits(&self) -> usize {
         HTTP_COMMITS
     }
-
-    fn begin_tables(&mut self, _: u64, _: &DumpHead) -> Result<(), StoreError> {
-        Err(no_dumps())
-    }
-
-    fn put_rows(&mut self, _: &[DumpRow]) -> Result<(), StoreError> {
-        Err(no_dumps())
-    }
-
-    fn end_tables(&mut self, _: Position) -> Result<(), StoreError> {
-        Err(no_dumps())
-    }
-
-    fn dump_kind(&self) -> Option<&'static str> {
-        None
-    }
-
-    fn restore(&mut self, _: u64, _: &mut Chunks<'_>) -> Result<Position, StoreError> {
-        Err(no_dumps())
-    }
-
-    fn dumper(&self) -> Option<Arc<dyn Dumper>> {
-        None
-    }
 }
 
 fn passing(error: &dyn std::fmt::Display) -> StoreError {
     StoreError::Passing(bounded(&format!("the address: {error}")))
-}
-
-fn no_dumps() -> StoreError {
-    Fatal::Unusable("an address takes no dumps: begin at the head or the beginning".into()).into()
 }

@@ -151,7 +151,8 @@ pub struct Outgoing {
 /// A database, or a program, that commits are applied to.
 ///
 /// Every method blocks. A store with transactions keeps its position in the transaction of the
-/// data (I31); after any error but a refused record it is opened again.
+/// data (I31); after any error but a refused record it is opened again. What is about dumps is for
+/// stores that have them.
 pub trait Store: Send {
     /// Connects, again if need be, and reads the position.
     ///
@@ -193,33 +194,48 @@ pub trait Store: Send {
     ///
     /// # Errors
     /// [`StoreError`] by kind; as [`Store::fence`].
-    fn begin_tables(&mut self, generation: u64, head: &DumpHead) -> Result<(), StoreError>;
+    fn begin_tables(&mut self, _generation: u64, _head: &DumpHead) -> Result<(), StoreError> {
+        Err(no_dumps())
+    }
 
     /// Rows of such a dump.
     ///
     /// # Errors
     /// [`StoreError`] by kind.
-    fn put_rows(&mut self, rows: &[DumpRow]) -> Result<(), StoreError>;
+    fn put_rows(&mut self, _rows: &[DumpRow]) -> Result<(), StoreError> {
+        Err(no_dumps())
+    }
 
     /// Completes the dump: the content is the state at `position`.
     ///
     /// # Errors
     /// [`StoreError`] by kind.
-    fn end_tables(&mut self, position: Position) -> Result<(), StoreError>;
+    fn end_tables(&mut self, _position: Position) -> Result<(), StoreError> {
+        Err(no_dumps())
+    }
 
     /// Form of the dumps that this kind of store gives and takes; none: it has none.
-    fn dump_kind(&self) -> Option<&'static str>;
+    fn dump_kind(&self) -> Option<&'static str> {
+        None
+    }
 
     /// Replaces the whole content by a dump of another store of this kind, and its position with
     /// it.
     ///
     /// # Errors
     /// [`StoreError`] by kind; as [`Store::fence`].
-    fn restore(&mut self, generation: u64, chunks: &mut Chunks<'_>)
-    -> Result<Position, StoreError>;
+    fn restore(
+        &mut self,
+        _generation: u64,
+        _chunks: &mut Chunks<'_>,
+    ) -> Result<Position, StoreError> {
+        Err(no_dumps())
+    }
 
     /// A way to give dumps while commits are applied; none: the store has no dumps.
-    fn dumper(&self) -> Option<Arc<dyn Dumper>>;
+    fn dumper(&self) -> Option<Arc<dyn Dumper>> {
+        None
+    }
 }
 
 impl StoreError {
@@ -227,6 +243,10 @@ impl StoreError {
     pub(crate) fn record(subject: &str, text: impl std::fmt::Display) -> Self {
         Self::Record(bounded(&format!("{subject}: {text}")))
     }
+}
+
+fn no_dumps() -> StoreError {
+    Fatal::Unusable("the store takes no dumps: begin at the head or the beginning".into()).into()
 }
 
 /// Cuts the text of an error to what is told.

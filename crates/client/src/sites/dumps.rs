@@ -1,5 +1,6 @@
 //! Dumps: bytes of a store in numbered chunks, given by one site or the server to others.
 
+use data_encoding::HEXLOWER;
 use instep_model::position::Position;
 use reqwest::{Method, StatusCode};
 use ring::digest;
@@ -195,6 +196,5 @@ fn is_end(problem: &Problem) -> bool {
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    let digest = digest::digest(&digest::SHA256, bytes);
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    HEXLOWER.encode(digest::digest(&digest::SHA256, bytes).as_ref())
 }

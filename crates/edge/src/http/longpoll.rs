@@ -14,6 +14,7 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Extension, Query, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use data_encoding::HEXLOWER;
 use instep_access::Credential;
 use instep_model::limits;
 use instep_protocol::longpoll::{Answer, decode_body, session_token};
@@ -341,7 +342,7 @@ async fn run(
 /// Public id of a session: a digest of its token.
 fn public_id(token: &str) -> String {
     let digest = Sha1::digest(token.as_bytes());
-    digest[..8].iter().fold("poll-".to_owned(), |id, byte| id + &format!("{byte:02x}"))
+    format!("poll-{}", HEXLOWER.encode(&digest[..8]))
 }
 
 async fn sleep_until(instant: Option<tokio::time::Instant>) {
@@ -360,7 +361,7 @@ fn is_session_token(text: &str) -> bool {
 fn new_token() -> Option<String> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).ok()?;
-    Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Some(HEXLOWER.encode(&bytes))
 }
 
 fn answer(answer: &Answer<'_>) -> Response {

@@ -16,6 +16,8 @@ pub const SITE_HOLD_BYTES: u64 = 4 * 1024 * 1024 * 1024;
 pub const SITE_HOLD_HOURS: u64 = 14 * 24;
 /// Largest chunk of a dump.
 pub const DUMP_CHUNK_BYTES: usize = 1024 * 1024;
+/// Chunks of a dump: what is remembered of each does not depend on its size.
+pub const DUMP_CHUNKS: usize = 1_048_576;
 /// Bytes of all dumps that are on their way.
 pub const SPOOL_BYTES: u64 = 16 * 1024 * 1024 * 1024;
 /// Dumps that are on their way.

@@ -6,6 +6,7 @@ use crate::name::Name;
 use crate::position::{Incarnation, Place, Position, Revision};
 use crate::registration::Generation;
 use crate::reserved;
+use crate::text::cut;
 
 /// Surroundings of a decision.
 #[derive(Clone, Copy)]
@@ -16,8 +17,8 @@ pub struct Moment<'a> {
     pub head: Place,
     /// Time, in milliseconds since 1970.
     pub now_ms: u64,
-    /// Number of sites.
-    pub sites: usize,
+    /// Counts the sites.
+    pub sites: &'a dyn Fn() -> usize,
     /// Looks up another site.
     pub other: &'a dyn Fn(&Name) -> Option<Site>,
 }
@@ -110,7 +111,7 @@ fn register(
     if !scope.is_bounded() {
         return Err(SiteError::ScopeTooLarge);
     }
-    if before.is_none() && moment.sites >= limits::SITES {
+    if before.is_none() && (moment.sites)() >= limits::SITES {
         return Err(SiteError::TooMany);
     }
     let newest = before.as_ref().map_or(Generation::NONE, |site| site.generation);
@@ -249,14 +250,17 @@ impl Site {
         head: Position,
     ) -> bool {
         let Position { incarnation, place: head } = head;
-        let moment = Moment { incarnation, head, now_ms: 0, sites: 0, other: &|_| None };
+        let moment = Moment { incarnation, head, now_ms: 0, sites: &|| 0, other: &|_| None };
         self.generation == generation
             && acknowledge(self.clone(), position, moment) == Ok(Change::Nothing)
     }
 }
 
 /// The site, if this registration holds it.
-fn held_by(before: Option<Site>, generation: Generation) -> Result<Site, SiteError> {
+///
+/// # Errors
+/// [`SiteError::Unknown`] and [`SiteError::Fenced`].
+pub fn held_by(before: Option<Site>, generation: Generation) -> Result<Site, SiteError> {
     let site = before.ok_or(SiteError::Unknown)?;
     if site.generation == generation {
         Ok(site)
@@ -265,7 +269,9 @@ fn held_by(before: Option<Site>, generation: Generation) -> Result<Site, SiteErr
     }
 }
 
-fn needs_dump(evicted: Site) -> SiteError {
+/// Refusal of everything but a dump, to an evicted site.
+#[must_use]
+pub fn needs_dump(evicted: Site) -> SiteError {
     SiteError::DumpRequired(evicted.reason.unwrap_or_else(|| "it was evicted".into()))
 }
 
@@ -295,9 +301,7 @@ impl Site {
     }
 
     fn fall(self, state: SiteState, reason: &str, moment: Moment<'_>) -> Self {
-        let most = reason.len().min(limits::SITE_REASON_BYTES);
-        let end = (0..=most).rev().find(|at| reason.is_char_boundary(*at)).unwrap_or_default();
-        let reason = Some(reason[..end].to_owned());
+        let reason = Some(cut(reason, limits::SITE_REASON_BYTES).to_owned());
         Self { state, reason, changed_ms: moment.now_ms, ..self }
     }
 }

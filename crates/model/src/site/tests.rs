@@ -35,7 +35,7 @@ impl World {
             incarnation: HERE,
             head: at(self.head).place,
             now_ms: 7,
-            sites: self.sites.len(),
+            sites: &|| self.sites.len(),
             other: &other,
         };
         match decide(self.sites.get(&site).cloned(), operation, moment)? {

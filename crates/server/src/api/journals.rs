@@ -66,13 +66,13 @@ pub(super) async fn append(
         Ok(text) => (Some(text.to_owned()), None),
         Err(_) => (None, Some(BASE64.encode(&body))),
     };
-    // As the same operation of a commit would be known by this id.
-    let mut operation = json!({"op": "append", "journal": journal});
-    match (&text, &base64) {
-        (Some(text), _) => operation["text"] = json!(text),
-        (None, content) => operation["base64"] = json!(content),
-    }
     let commit_id = id.map(|id| {
+        // As the same operation of a commit would be known by this id.
+        let mut operation = json!({"op": "append", "journal": journal});
+        match (&text, &base64) {
+            (Some(text), _) => operation["text"] = json!(text),
+            (None, content) => operation["base64"] = json!(content),
+        }
         let (principal, digest) = (caller.name().to_owned(), digest_of_values(vec![operation]));
         CommitId { principal, id, digest, earlier: None }
     });

@@ -1,12 +1,15 @@
 //! Sites over HTTP: copies of a dataset elsewhere that register, follow the log, say how far they
 //! are, and take dumps.
 
+use std::collections::BTreeSet;
+
 use axum::Json;
 use axum::extract::{Path, State};
 use instep_access::{Action, Resource};
 use instep_model::commit::Operation;
 use instep_model::limits;
 use instep_model::name::Name;
+use instep_model::owner::Refusal;
 use instep_model::position::Position;
 use instep_model::registration::Generation;
 use instep_model::site::{self, Scope, Site, SiteError, SiteOperation, Start};
@@ -17,7 +20,6 @@ use utoipa::ToSchema;
 use super::{Answer, Body, Shared, dataset, read_json, still_there};
 use crate::caller::Caller;
 use crate::problem::{Problem, on_disk};
-use instep_model::owner::Refusal;
 
 pub(super) mod dumps;
 pub(crate) mod feeds;
@@ -36,11 +38,11 @@ struct RegisterRequest {
     /// The tables that it follows; all, if it says none.
     #[serde(default)]
     #[schema(value_type = Option<Vec<String>>)]
-    tables: Option<std::collections::BTreeSet<Name>>,
+    tables: Option<BTreeSet<Name>>,
     /// The journals that it follows; all, if it says none.
     #[serde(default)]
     #[schema(value_type = Option<Vec<String>>)]
-    journals: Option<std::collections::BTreeSet<Name>>,
+    journals: Option<BTreeSet<Name>>,
     /// With `resume`: the position in its own store.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
@@ -137,10 +139,10 @@ struct SiteReply {
     sent: Option<Position>,
     /// The tables that it follows; none: all.
     #[schema(value_type = Option<Vec<String>>, required)]
-    tables: Option<std::collections::BTreeSet<Name>>,
+    tables: Option<BTreeSet<Name>>,
     /// The journals that it follows; none: all.
     #[schema(value_type = Option<Vec<String>>, required)]
-    journals: Option<std::collections::BTreeSet<Name>>,
+    journals: Option<BTreeSet<Name>>,
     /// Source of its newest dump.
     #[schema(value_type = Option<String>, required)]
     source: Option<Name>,
@@ -237,10 +239,9 @@ pub(super) async fn register(
     // History may have been trimmed before it was held.
     if let Err(error) = dataset.follow(Some(registered.cursor)) {
         let reason = error.to_string();
-        let evict = SiteOperation::Evict { site, generation, reason: reason.clone() };
-        commit(&dataset, evict).await?;
+        let (of, why) = (site.clone(), reason.clone());
+        commit(&dataset, SiteOperation::Evict { site: of, generation, reason: why }).await?;
         let error = SiteError::DumpRequired(reason);
-        let site = Name::new(site::SERVER).map_err(|_| Problem::unknown_dataset(&name))?;
         return Err(Refusal::Site { site, error }.into());
     }
     Ok(Json(reply(&registered, generation, None)))
@@ -259,12 +260,10 @@ async fn commit_registration(
     let receipt = dataset.commit(vec![Operation::Site(operation)].into()).await?;
     let computed = receipt.results.first().copied().flatten().unwrap_or_default();
     let generation = Generation(u64::try_from(computed).unwrap_or_default());
-    let found = site::site(&dataset.state(), site.as_str());
-    match found.filter(|found| found.generation == generation) {
-        Some(found) => Ok((found, generation)),
-        None => {
-            let newest = site::site(&dataset.state(), site.as_str())
-                .map_or(Generation::NONE, |found| found.generation);
+    match site::site(&dataset.state(), site.as_str()) {
+        Some(found) if found.generation == generation => Ok((found, generation)),
+        found => {
+            let newest = found.map_or(Generation::NONE, |found| found.generation);
             let error = SiteError::Fenced { newest };
             Err(Refusal::Site { site: site.clone(), error }.into())
         }

@@ -74,10 +74,10 @@ impl Default for Tally {
 }
 
 impl Tally {
-    /// The next chunk, for these bytes.
-    pub(super) fn next(&self, bytes: &[u8]) -> Chunk {
+    /// The next chunk, for bytes of this digest.
+    pub(super) fn next(&self, bytes: &[u8], digest: [u8; 32]) -> Chunk {
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        Chunk { offset: self.bytes, length, digest: sha256(bytes) }
+        Chunk { offset: self.bytes, length, digest }
     }
 
     /// Counts the next chunk, which is written.

@@ -77,9 +77,10 @@ impl Lines<'_> {
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), DumpError> {
         let at = self.tally.chunks.len();
-        let sent = Sent { at, digest: sha256(bytes), kind: Some(KIND) };
+        let digest = sha256(bytes);
+        let sent = Sent { at, digest, kind: Some(KIND) };
         self.dumps.put(self.dataset, self.id, sent, bytes)?;
-        let chunk = self.tally.next(bytes);
+        let chunk = self.tally.next(bytes, digest);
         self.tally.add(chunk, bytes);
         Ok(())
     }

@@ -3,11 +3,12 @@
 use std::io::Read;
 use std::sync::Arc;
 
+use data_encoding::HEXLOWER;
 use instep_client::{Backoff, Client, DumpEnd, Error as ClientError};
 use ring::digest::{Context, SHA256};
 use tokio::sync::mpsc;
 
-use super::{Notice, Notify, Stop, hex};
+use super::{Notice, Notify, Stop};
 use crate::limits::{CHUNK_BYTES, CHUNKS_WAITING, FIRST_WAIT, LONGEST_WAIT};
 use crate::store::{Dumper, Outgoing};
 
@@ -70,7 +71,7 @@ impl Giver {
             self.put(dump, kind, (chunk, content)).await.map_err(|error| error.to_string())?;
             chunk += 1;
         }
-        let sha256 = hex(digest.finish().as_ref());
+        let sha256 = HEXLOWER.encode(digest.finish().as_ref());
         let end = DumpEnd::Complete { position, chunks: chunk, bytes: count, sha256 };
         let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
         loop {

@@ -3,7 +3,6 @@
 mod download;
 mod tables;
 
-use instep_model::position::Position;
 use tokio::sync::mpsc;
 
 use self::download::{Download, Fetch};
@@ -49,7 +48,6 @@ impl Agent {
             // The thread that has the store ends with the process.
             None => Ok(Turn::Stop),
             Some(Ok((position, bytes))) => {
-                let position: Position = position;
                 (self.notify)(&Notice::Restored { position, bytes });
                 Ok(Turn::Again)
             }

@@ -22,6 +22,7 @@ use crate::name::Name;
 use crate::owner::Refusal;
 use crate::registration::Generation;
 use crate::row::Fields;
+use crate::text::cut;
 
 impl<'a> Evaluation<'a> {
     fn below(&self) -> Below<'a> {
@@ -275,7 +276,7 @@ impl<'a> Evaluation<'a> {
             MailOperation::Reject { lease, mut reason } => Ok(match self.held(&lease) {
                 Ok(message) => {
                     let attempts = message.attempts.saturating_add(1);
-                    cut(&mut reason, limits::MAIL_REASON_BYTES);
+                    reason.truncate(cut(&reason, limits::MAIL_REASON_BYTES).len());
                     self.write(MailRecord::DeadLettered { seq: lease.seq, attempts, reason });
                     outcome::OK
                 }
@@ -478,14 +479,4 @@ fn bytes_of(body: &Value) -> Bytes {
 
 fn number(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
-}
-
-fn cut(text: &mut String, bytes: usize) {
-    if text.len() > bytes {
-        let mut end = bytes;
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        text.truncate(end);
-    }
 }

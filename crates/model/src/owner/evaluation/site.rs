@@ -15,7 +15,7 @@ impl Evaluation<'_> {
             self.create_table(table.clone(), TableOptions::default())?;
         }
         let before = self.site(&table, &key)?;
-        let there = self.state.tables.get(&table).map_or(0, |table| table.rows.len());
+        let sites = || self.count(&table);
         let other = |other: &Name| {
             let key = Key::new(other.as_str()).ok()?;
             self.site(&table, &key).ok().flatten()
@@ -24,7 +24,7 @@ impl Evaluation<'_> {
             incarnation: self.incarnation,
             head: self.state.applied,
             now_ms: self.now_ms,
-            sites: there + self.added(&table),
+            sites: &sites,
             other: &other,
         };
         let change = site::decide(before, operation, moment)
@@ -50,11 +50,12 @@ impl Evaluation<'_> {
         Ok(row.and_then(|row| Site::from_bytes(row.as_bytes())))
     }
 
-    /// Rows of a table that the batch and this commit have written: at least as many as are new.
-    fn added(&self, table: &Name) -> usize {
+    /// Rows of a table; one that the batch or this commit has written counts once more.
+    fn count(&self, table: &Name) -> usize {
+        let there = self.state.tables.get(table).map_or(0, |table| table.rows.len());
         let written = |overlay: &Overlay| {
             overlay.rows.iter().filter(|((of, _), row)| of == table && row.is_some()).count()
         };
-        written(self.batch) + written(&self.own)
+        there + written(self.batch) + written(&self.own)
     }
 }

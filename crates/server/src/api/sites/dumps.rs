@@ -7,6 +7,7 @@ use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use instep_access::{Action, Resource};
 use instep_model::limits;
 use instep_model::name::Name;
@@ -110,7 +111,9 @@ pub(super) async fn register(
     let wanted =
         Wanted { dataset: dataset.name().clone(), source: source.clone(), scope: scope.clone() };
     let is_kept = |held: Position| dataset.follow(Some(held)).is_ok();
-    let shares = shared.dumps.under_way(&wanted).filter(|(_, held)| is_kept(*held));
+    let (dumps, of) = (shared.dumps.clone(), wanted.clone());
+    let shares = on_disk(move || Ok(dumps.under_way(&of))).await?;
+    let shares = shares.filter(|(_, held)| is_kept(*held));
     let is_server = source.as_str() == site::SERVER;
     if shares.is_none() && !is_server && !is_online(shared, dataset, &source) {
         let error = SiteError::BadSource(source, "it does not follow the log now".into());
@@ -126,10 +129,9 @@ pub(super) async fn register(
         Some(_) => return Err(DumpError::Failed("its history is not kept any more".into()).into()),
         None => {
             let (dumps, held) = (shared.dumps.clone(), registered.cursor);
-            let wanted = wanted.clone();
             let begun = on_disk(move || Ok(dumps.begin(wanted, held))).await??;
             if is_server {
-                give_tables(shared, dataset, begun, scope).await;
+                give_tables(shared, dataset, begun, scope);
             }
             begun
         }
@@ -154,17 +156,20 @@ fn number_of(chunk: &str) -> Result<usize, Problem> {
 }
 
 /// Gives a dump of the tables in memory, on a thread of its own.
-async fn give_tables(shared: &Shared, dataset: &Dataset, id: Uuid, scope: Scope) {
+fn give_tables(shared: &Shared, dataset: &Dataset, id: Uuid, scope: Scope) {
     let (dumps, name, state) = (shared.dumps.clone(), dataset.name().clone(), dataset.state());
     let position = dataset.position_of(&state);
-    let write = move || {
-        if let Err(error) = write_tables(&dumps, (&name, id), (&state, position), &scope) {
+    let (to, of) = (dumps.clone(), name.clone());
+    let write = move || write_tables(&to, (&of, id), (&state, position), &scope);
+    tokio::spawn(async move {
+        // A system that gives no thread is told to those that wait, too.
+        let given = on_a_thread("dump", write).await.map_err(DumpError::from).flatten();
+        if let Err(error) = given {
             tracing::warn!(dataset = %name, %error, "a dump was not given");
             // The failure of a dump that is gone concerns no site.
             let _ = dumps.fail(&name, id, error.to_string());
         }
-    };
-    tokio::spawn(async move { on_a_thread("dump", write).await });
+    });
 }
 
 /// State of a dump.
@@ -182,18 +187,18 @@ pub(in crate::api) async fn show(
     caller.may(Action::Administer, Resource::Dataset(&name))?;
     let dataset = dataset(&shared.node, &name)?;
     let id = id_of(&dump)?;
-    let DumpStatus { source, kind, state, chunks, bytes } =
-        shared.dumps.status(dataset.name(), id)?;
+    let (dumps, of) = (shared.dumps.clone(), dataset.name().clone());
+    let status = on_disk(move || Ok(dumps.status(&of, id))).await??;
+    let DumpStatus { source, kind, state, chunks, bytes } = status;
     let (mut position, mut sha256, mut reason) = (None, None, None);
     let word = state.word();
     match state {
         DumpState::Waiting | DumpState::Growing => {}
         DumpState::Complete { position: at, digest } => {
-            (position, sha256) = (Some(at), Some(hex(&digest)));
+            (position, sha256) = (Some(at), Some(HEXLOWER.encode(&digest)));
         }
         DumpState::Failed { reason: why } => reason = Some(why),
     }
-
     let state = word;
     Ok(Json(DumpReply { dump, source, state, chunks, bytes, kind, position, sha256, reason }))
 }
@@ -231,8 +236,8 @@ pub(in crate::api) async fn get_chunk(
         let asked = on_disk(move || Ok(dumps.read(&of, id, chunk))).await??;
         may()?;
         if let Asked::There { bytes, digest } = asked {
-            let digest =
-                HeaderValue::from_str(&hex(&digest)).map_err(|error| Problem::storage(&error))?;
+            let digest = HeaderValue::from_str(&HEXLOWER.encode(&digest))
+                .map_err(|error| Problem::storage(&error))?;
             return Ok(([(DIGEST, digest)], Bytes::from(bytes)).into_response());
         }
         // A source that has gone silent is noticed by the next look.
@@ -387,19 +392,8 @@ fn id_of(dump: &str) -> Result<Uuid, Problem> {
     Uuid::try_parse(dump).map_err(|_| DumpError::Unknown.into())
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn from_hex(text: &str) -> Option<[u8; 32]> {
-    let mut bytes = [0; 32];
-    if text.len() != 64 || !text.is_ascii() {
-        return None;
-    }
-    for (at, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok()?;
-    }
-    Some(bytes)
+    HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok()?.try_into().ok()
 }
 
 impl From<DumpError> for Problem {
@@ -411,6 +405,7 @@ impl From<DumpError> for Problem {
             DumpError::NoChunk(_) => (StatusCode::RANGE_NOT_SATISFIABLE, "no_such_chunk"),
             DumpError::Gap { .. }
             | DumpError::Differs(_)
+            | DumpError::TooManyChunks
             | DumpError::End(_)
             | DumpError::Kind(_) => (StatusCode::CONFLICT, "bad_chunk"),
             DumpError::TooMany => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),

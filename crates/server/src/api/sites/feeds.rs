@@ -8,7 +8,7 @@ use instep_model::name::Name;
 use instep_model::owner::Refusal;
 use instep_model::position::Position;
 use instep_model::registration::Generation;
-use instep_model::site::{self, Passage, Scope, Site, SiteError, SiteState};
+use instep_model::site::{self, Passage, Scope, Site, SiteState};
 use instep_model::state::State;
 use instep_node::{Dataset, FollowedCommit};
 use tokio::sync::watch;
@@ -172,21 +172,11 @@ fn look(
     name: &str,
     generation: Generation,
 ) -> Result<(Scope, SiteState, Position), Problem> {
-    let refuse = |error| {
-        let site = super::super::new_name(name)?;
-        Err(Problem::from(Refusal::Site { site, error }))
-    };
-    let Some(site) = site::site(&dataset.state(), name) else {
-        return refuse(SiteError::Unknown);
-    };
-    if site.generation != generation {
-        return refuse(SiteError::Fenced { newest: site.generation });
-    }
-    match site.state {
-        SiteState::Evicted => {
-            let reason = site.reason.unwrap_or_else(|| "it was evicted".into());
-            refuse(SiteError::DumpRequired(reason))
-        }
+    let held = site::held_by(site::site(&dataset.state(), name), generation);
+    let held = held.and_then(|site| match site.state {
+        SiteState::Evicted => Err(site::needs_dump(site)),
         state => Ok((site.scope, state, site.cursor)),
-    }
+    });
+    let site = super::super::new_name(name)?;
+    held.map_err(|error| Refusal::Site { site, error }.into())
 }

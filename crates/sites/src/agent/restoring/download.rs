@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use data_encoding::HEXLOWER;
 use instep_client::{Backoff, Client, DumpChunk, DumpState, DumpStatus, Error as ClientError};
 use ring::digest::{Context, SHA256};
 use tokio::sync::mpsc;
 
-use super::super::{Notice, Notify, hex};
+use super::super::{Notice, Notify};
 use crate::limits::{FIRST_WAIT, LONGEST_WAIT};
 use crate::store::{Fatal, Identity, StoreError};
 
@@ -166,7 +167,7 @@ impl Download {
 
     fn check(&self, status: &DumpStatus) -> Result<(), StoreError> {
         let digest = self.digest.clone().finish();
-        let sha256 = hex(digest.as_ref());
+        let sha256 = HEXLOWER.encode(digest.as_ref());
         let is_whole = status.state == DumpState::Complete
             && (status.chunks, status.bytes) == (self.chunks, self.bytes)
             && status.sha256.as_ref() == Some(&sha256);
