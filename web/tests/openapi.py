@@ -1,7 +1,7 @@
 """The OpenAPI document of a running server, held against the field's validator and the server.
 
 openapi.py URL KEY - every check is a line `ok NAME` or `not ok NAME: REASON`. With
-WRITE_EXAMPLES=crates/server/src/api/examples.json the answers become the examples of the document.
+WRITE_EXAMPLES=crates/instep/src/api/examples.json the answers become the examples of the document.
 """
 
 import hashlib

@@ -18,7 +18,7 @@ export const FIELD = join(TARGET, "field", "debug");
 export const BINARY = process.env.INSTEP_BINARY ?? join(TARGET, "debug", "instep");
 
 /** A disk that does not answer, as the library says that this is the source of. */
-export const HANGING_DISK = join(ROOT, "crates/instep/tests/it/opening/hanging.c");
+export const HANGING_DISK = join(ROOT, "crates/cli/tests/it/opening/hanging.c");
 
 /** How long a start may take: recovery of a test's data is a matter of milliseconds. */
 const START_MS = 20_000;

@@ -1,7 +1,7 @@
 //! Kill -9 under load, as often as asked: laws 1 and 2 on a real disk.
 //!
 //! The rounds are ordinary tests whose names start with `crash_`, in the binary's integration
-//! tests (`crates/instep/tests/it/main.rs`). They run once in ci; here they are told how often
+//! tests (`crates/cli/tests/it/main.rs`). They run once in ci; here they are told how often
 //! by `INSTEP_CRASH_ROUNDS`.
 
 use crate::workspace::Workspace;

@@ -2,7 +2,7 @@
 //! (law 9), a million messages that are cleaned away when they are done, ten thousand
 //! connections of one stranger, and bounds in time.
 //!
-//! The tests are in `crates/instep/tests/it`; ci runs them in a short form, and without the bounds
+//! The tests are in `crates/cli/tests/it`; ci runs them in a short form, and without the bounds
 //! in time (`running.rs` `hold_time`), which say nothing where something else runs.
 
 use crate::workspace::Workspace;

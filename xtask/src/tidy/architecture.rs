@@ -1,4 +1,4 @@
-//! The map names every crate and every law. Asleep until the map is written.
+//! The map names every crate and every law, and folders have the names of their packages.
 
 use super::Violation;
 use crate::Fallible;
@@ -19,6 +19,9 @@ pub(crate) fn check(workspace: &Workspace) -> Fallible<Vec<Violation>> {
         if !map.contains(&format!("`{}`", package.name)) && !map.contains(directory) {
             violations.push(format!("{MAP}: say what `{}` is for", package.name));
         }
+        if !is_named_after(directory, &package.name) {
+            violations.push(format!("{directory}: not the name of its package, {}", package.name));
+        }
     }
     violations.extend(
         (1..=LAWS)
@@ -26,6 +29,12 @@ pub(crate) fn check(workspace: &Workspace) -> Fallible<Vec<Violation>> {
             .map(|law| format!("{MAP}: law {law} is not named")),
     );
     Ok(violations)
+}
+
+/// `crates/cli` is the folder of `instep-cli`, and `crates/instep` that of `instep`.
+fn is_named_after(directory: &str, package: &str) -> bool {
+    let folder = directory.rsplit('/').next().unwrap_or(directory);
+    folder == package.strip_prefix("instep-").unwrap_or(package)
 }
 
 fn names_law(map: &str, law: u32) -> bool {
@@ -48,6 +57,13 @@ fn mentions(line: &str, phrase: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn folders_are_named_after_their_packages() {
+        assert!(is_named_after("crates/cli", "instep-cli"));
+        assert!(is_named_after("xtask", "xtask"));
+        assert!(!is_named_after("crates/instep", "instep-cli"));
+    }
 
     #[test]
     fn a_law_is_named_in_a_list_or_in_a_sentence() {

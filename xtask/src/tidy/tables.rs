@@ -17,13 +17,13 @@ struct Reference {
 const REFERENCES: &[Reference] = &[
     Reference {
         what: "error code",
-        source: "crates/server/src/problem.rs",
+        source: "crates/instep/src/problem.rs",
         constant: "CODES",
         page: "docs/reference/errors.md",
     },
     Reference {
         what: "config key",
-        source: "crates/server/src/config.rs",
+        source: "crates/instep/src/config.rs",
         constant: "KEYS",
         page: "docs/reference/configuration.md",
     },
