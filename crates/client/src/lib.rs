@@ -56,5 +56,5 @@ pub use sites::{
     DumpChunk, DumpEnd, DumpState, DumpStatus, NewSite, Registered, SiteAppend, SiteChange,
     SiteCommit, SiteFeed, SiteList, SiteRecord, SiteStart, SiteStatus,
 };
-pub use trust::Trust;
+pub use trust::{Trust, TrustError};
 pub use uuid::Uuid;

@@ -20,17 +20,23 @@ pub struct Trust {
 
 /// Error in trust anchors.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum TrustError {
+pub enum TrustError {
+    /// The machine has none.
     #[error("this machine has no trusted certificates; name one to trust")]
     NoRoots,
+    /// The file has none.
     #[error("the file of certificates to trust holds none in PEM")]
     Empty,
+    /// The file is not PEM.
     #[error("the certificate to trust: {0}")]
     Pem(#[from] pem::Error),
+    /// A certificate cannot be read.
     #[error("the certificate to trust: {0}")]
     Certificate(rustls::Error),
+    /// TLS itself.
     #[error(transparent)]
     Tls(#[from] rustls::Error),
+    /// The verifier cannot be made.
     #[error(transparent)]
     Verifier(#[from] VerifierBuilderError),
 }
@@ -49,7 +55,15 @@ impl Trust {
         Self { roots: Some(pem) }
     }
 
-    /// Builds the configuration of TLS; without `tls` no roots are read for it.
+    /// Builds the configuration of a client's TLS.
+    ///
+    /// # Errors
+    /// [`TrustError`] when there is nothing to trust, or something that is no certificate.
+    pub fn client_config(&self) -> Result<ClientConfig, TrustError> {
+        self.config(true)
+    }
+
+    /// Builds the same; without `tls` no roots are read for it.
     pub(crate) fn config(&self, tls: bool) -> Result<ClientConfig, TrustError> {
         // Said outright, because none is installed for the whole process.
         let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -9,17 +9,18 @@ mod programs;
 mod restore;
 mod rows;
 mod schema;
+mod tls;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use instep_model::position::Position;
 use tokio::runtime::Handle;
-use tokio_postgres::Config;
 
-use self::connection::Open;
+use self::connection::{Database, Open};
 use self::dump::PostgresDumper;
 use self::programs::Programs;
+use self::tls::Authorities;
 use crate::batch::Batch;
 use crate::ordinals::Ordinals;
 use crate::site_row::SiteRow;
@@ -31,7 +32,7 @@ use crate::targets::Targets;
 /// A PostgreSQL database of a site. The agent has one connection, and sends nothing that leaves
 /// its transactions.
 pub struct PostgresStore {
-    config: Config,
+    database: Database,
     identity: Identity,
     targets: Targets,
     programs: Programs,
@@ -53,14 +54,22 @@ impl PostgresStore {
         runtime: Handle,
     ) -> Result<Self, Fatal> {
         let config = connection::config(url, &identity)?;
+        let database = Database { config, authorities: Authorities::default() };
         let programs = Programs::default();
-        Ok(Self { config, identity, targets, programs, runtime, generation: 0, open: None })
+        Ok(Self { database, identity, targets, programs, runtime, generation: 0, open: None })
     }
 
     /// The same store, with `pg_dump` and `psql` of a directory: they are as new as the server.
     #[must_use]
     pub fn with_programs(mut self, directory: PathBuf) -> Self {
         self.programs = Programs(Some(directory));
+        self
+    }
+
+    /// The same store, whose database is vouched for by the certificates of a file in PEM.
+    #[must_use]
+    pub fn trusting(mut self, certificates: PathBuf) -> Self {
+        self.database.authorities = Authorities::File(certificates);
         self
     }
 
@@ -75,7 +84,7 @@ impl Store for PostgresStore {
     fn open(&mut self) -> Result<StorePosition, StoreError> {
         self.open = None;
         let runtime = self.runtime.clone();
-        let (open, row) = runtime.block_on(Open::connect(&self.config, &self.identity))?;
+        let (open, row) = runtime.block_on(Open::connect(&self.database, &self.identity))?;
         self.open = Some(open);
         Ok(row.position)
     }
@@ -127,13 +136,13 @@ impl Store for PostgresStore {
         chunks: &mut Chunks<'_>,
     ) -> Result<Position, StoreError> {
         let (identity, programs) = (self.identity.clone(), self.programs.clone());
-        let config = self.config.clone();
+        let database = self.database.clone();
         let (open, _, runtime) = self.opened()?;
         let own = runtime.block_on(async {
             open.lock().await?;
             position::look(&open.client, &identity).await
         })?;
-        restore::restore((&programs, &config), &own, (&identity, generation), chunks)?;
+        restore::restore((&programs, &database), &own, (&identity, generation), chunks)?;
         let restored = runtime.block_on(position::look(&open.client, &identity))?;
         // Everything that was known of the content is of before.
         self.open = None;
@@ -143,7 +152,7 @@ impl Store for PostgresStore {
 
     fn dumper(&self) -> Option<Arc<dyn Dumper>> {
         Some(Arc::new(PostgresDumper {
-            config: self.config.clone(),
+            database: self.database.clone(),
             identity: self.identity.clone(),
             programs: self.programs.clone(),
             runtime: self.runtime.clone(),

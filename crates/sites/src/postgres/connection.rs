@@ -3,15 +3,17 @@
 use instep_model::position::Position;
 use tokio_postgres::config::Config;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::{Client, NoTls, Socket};
 
 use super::failure::{connect_failure, failure};
 use super::position;
 use super::schema::Schema;
+use super::tls::{self, Authorities};
 use crate::limits::{CONNECT_TIMEOUT, LOCK_WAIT, SILENCE};
 use crate::ordinals::Ordinals;
 use crate::site_row::SiteRow;
-use crate::store::{Fatal, Identity, StoreError, bounded};
+use crate::store::{Fatal, Identity, StoreError};
 
 /// Key of the advisory lock that an agent holds: "instep" in ASCII. Each database has its own.
 pub(super) const LOCK: i64 = 0x0000_696e_7374_6570;
@@ -25,11 +27,16 @@ pub(super) struct Open {
     pub(super) schema: Schema,
 }
 
+/// A database, and the authorities that vouch for it.
+#[derive(Debug, Clone)]
+pub(super) struct Database {
+    pub(super) config: Config,
+    pub(super) authorities: Authorities,
+}
+
 /// Settings of the connection.
 pub(super) fn config(url: &str, identity: &Identity) -> Result<Config, Fatal> {
-    let mut config: Config = url
-        .parse()
-        .map_err(|error| Fatal::Unusable(bounded(&format!("no address of a database: {error}"))))?;
+    let mut config = tls::address(url)?;
     config.application_name(format!("instep site {}", identity.site));
     config.connect_timeout(CONNECT_TIMEOUT).tcp_user_timeout(SILENCE).keepalives_idle(SILENCE / 2);
     // As options, so that these are what a record's settings are reset to.
@@ -40,11 +47,24 @@ pub(super) fn config(url: &str, identity: &Identity) -> Result<Config, Fatal> {
 }
 
 /// Connects.
-pub(super) async fn connect(config: &Config) -> Result<Client, StoreError> {
+pub(super) async fn connect(database: &Database) -> Result<Client, StoreError> {
     // As a whole: a peer that takes connections and says nothing may be no database at all.
-    let connected = tokio::time::timeout(2 * CONNECT_TIMEOUT, config.connect(NoTls)).await;
+    let connecting = tokio::time::timeout(2 * CONNECT_TIMEOUT, async {
+        if tls::is_encrypted(&database.config) {
+            connect_by(&database.config, database.authorities.connector()?).await
+        } else {
+            connect_by(&database.config, NoTls).await
+        }
+    });
     let silent = |_| StoreError::Passing("the database does not answer".into());
-    let connected = connected.map_err(silent)?;
+    connecting.await.map_err(silent)?
+}
+
+async fn connect_by<T>(config: &Config, tls: T) -> Result<Client, StoreError>
+where
+    T: MakeTlsConnect<Socket, Stream: Send + 'static>,
+{
+    let connected = config.connect(tls).await;
     let (client, connection) = connected.map_err(|error| connect_failure(&error))?;
     // The error of a broken connection is seen by the request that waits for an answer on it.
     tokio::spawn(async move { drop(connection.await) });
@@ -54,10 +74,10 @@ pub(super) async fn connect(config: &Config) -> Result<Client, StoreError> {
 impl Open {
     /// Connects, and reads the row of the site.
     pub(super) async fn connect(
-        config: &Config,
+        database: &Database,
         identity: &Identity,
     ) -> Result<(Self, SiteRow), StoreError> {
-        let client = connect(config).await?;
+        let client = connect(database).await?;
         let told = |error| failure("the database", &error);
         let writable = "SELECT current_setting('transaction_read_only') = 'off'";
         let is_writable: bool = client.query_one(writable, &[]).await.map_err(told)?.get(0);

@@ -6,9 +6,9 @@ use std::thread::JoinHandle;
 
 use instep_model::position::Position;
 use tokio::runtime::Handle;
-use tokio_postgres::{Client, Config};
+use tokio_postgres::Client;
 
-use super::connection::connect;
+use super::connection::{Database, connect};
 use super::failure::failure;
 use super::position;
 use super::programs::{Programs, last_words};
@@ -19,7 +19,7 @@ pub(super) const KIND: &str = "postgres";
 
 /// A way to give dumps of a database.
 pub(super) struct PostgresDumper {
-    pub(super) config: Config,
+    pub(super) database: Database,
     pub(super) identity: Identity,
     pub(super) programs: Programs,
     pub(super) runtime: Handle,
@@ -32,7 +32,7 @@ impl Dumper for PostgresDumper {
 
     fn begin(&self) -> Result<Outgoing, StoreError> {
         let (holder, snapshot, position) = self.runtime.block_on(self.snapshot())?;
-        let mut command = self.programs.command("pg_dump", &self.config)?;
+        let mut command = self.programs.command("pg_dump", &self.database)?;
         command.args(["--format=plain", "--clean", "--if-exists", "--no-owner", "--no-privileges"]);
         command.args(["--no-publications", "--no-subscriptions", "--snapshot", &snapshot]);
         let spawned = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
@@ -48,7 +48,7 @@ impl Dumper for PostgresDumper {
 impl PostgresDumper {
     /// A connection that holds a snapshot, the snapshot's name, and the position in it.
     async fn snapshot(&self) -> Result<(Client, String, Position), StoreError> {
-        let client = connect(&self.config).await?;
+        let client = connect(&self.database).await?;
         let told = |error| failure("the dump", &error);
         let begin = "SET idle_in_transaction_session_timeout = 0;
             BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";

@@ -1,5 +1,7 @@
 //! Errors of PostgreSQL by kind: by the class of their SQLSTATE.
 
+use std::error::Error as _;
+
 use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
 
@@ -30,9 +32,26 @@ pub(super) fn connect_failure(error: &Error) -> StoreError {
             Fatal::Unusable(text).into()
         }
         Some(_) => StoreError::Passing(text),
-        None if error.to_string().contains("TLS") => Fatal::Unusable(text).into(),
+        None if is_about_trust(error) => Fatal::Unusable(text).into(),
         None => StoreError::Passing(text),
     }
+}
+
+/// Returns true if no repetition makes TLS with the database: it has none, or a certificate that
+/// is not trusted. Handshakes that are cut off pass.
+fn is_about_trust(error: &Error) -> bool {
+    let mut cause = error.source();
+    while let Some(at) = cause {
+        let io = at.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        let trust = io.and_then(|inner| inner.downcast_ref());
+        if matches!(trust, Some(rustls::Error::InvalidCertificate(_)))
+            || at.to_string().contains("does not support TLS")
+        {
+            return true;
+        }
+        cause = at.source();
+    }
+    false
 }
 
 /// An error as the database says it.

@@ -4,9 +4,10 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use tokio_postgres::Config;
 use tokio_postgres::config::Host;
 
+use super::connection::Database;
+use super::tls;
 use crate::limits::ERROR_CHARS;
 use crate::store::{Fatal, StoreError, bounded};
 
@@ -19,7 +20,8 @@ pub(super) struct Programs(pub(super) Option<PathBuf>);
 
 impl Programs {
     /// A command whose environment names the database: arguments are visible to other users.
-    pub(super) fn command(&self, name: &str, config: &Config) -> Result<Command, StoreError> {
+    pub(super) fn command(&self, name: &str, database: &Database) -> Result<Command, StoreError> {
+        let config = &database.config;
         let mut command = Command::new(self.find(name));
         command.stdin(Stdio::null());
         for inherited in ["PGSERVICE", "PGOPTIONS", "PGPASSFILE", "PGHOSTADDR"] {
@@ -41,6 +43,12 @@ impl Programs {
         }
         if let Some(password) = config.get_password() {
             command.env("PGPASSWORD", String::from_utf8_lossy(password).as_ref());
+        }
+        if tls::is_encrypted(config) {
+            command.env("PGSSLMODE", "verify-full");
+            command.env("PGSSLROOTCERT", database.authorities.root_file());
+        } else {
+            command.env("PGSSLMODE", "disable");
         }
         command.env("PGAPPNAME", "instep site, a dump");
         Ok(command)

@@ -3,8 +3,7 @@
 use std::io::Write as _;
 use std::process::{Child, Stdio};
 
-use tokio_postgres::Config;
-
+use super::connection::Database;
 use super::programs::{Programs, last_words};
 use crate::site_row::SiteRow;
 use crate::store::{Chunks, Fatal, Identity, StoreError};
@@ -38,12 +37,12 @@ $begin$;
 /// Restores a dump. Cut off, it leaves the content as it was: the transaction is committed by the
 /// very last line only.
 pub(super) fn restore(
-    (programs, config): (&Programs, &Config),
+    (programs, database): (&Programs, &Database),
     own: &SiteRow,
     (identity, generation): (&Identity, u64),
     chunks: &mut Chunks<'_>,
 ) -> Result<(), StoreError> {
-    let mut command = programs.command("psql", config)?;
+    let mut command = programs.command("psql", database)?;
     command.args(["--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", "--file", "-"]);
     let spawned =
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();

@@ -14,17 +14,28 @@ use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 /// Directory of each version's programs, in packages of Debian.
 const VERSIONS: &str = "/usr/lib/postgresql";
 
+/// User and group that the server runs as, where the test runs as root.
+pub(crate) type Owner = Option<(u32, u32)>;
+
 /// A server that ends when this is dropped.
 pub(crate) struct Cluster {
     child: Child,
     port: u16,
     directory: tempfile::TempDir,
     pub(crate) runtime: Runtime,
+    settings: Vec<String>,
 }
 
 impl Cluster {
     /// A new database cluster, whose server is up.
     pub(crate) fn start() -> Self {
+        let cluster = Self::start_with(|_, _| vec![]);
+        cluster.until_up();
+        cluster
+    }
+
+    /// A cluster with more settings, which may need files in the directory of its data.
+    pub(crate) fn start_with(prepare: impl FnOnce(&Path, Owner) -> Vec<String>) -> Self {
         let binaries = binaries();
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path();
@@ -40,12 +51,11 @@ impl Cluster {
         initdb.args(["--auth=trust", "--username=site", "--no-locale", "--encoding=UTF8"]);
         let made = initdb.arg("--no-sync").arg("-D").arg(&data).output().unwrap();
         assert!(made.status.success(), "{made:?}");
+        let settings = prepare(&data, user);
         let port = free_port();
-        let child = serve(&binaries, &data, (user, port));
+        let child = serve(&binaries, &data, (user, port), &settings);
         let runtime = Runtime::new().unwrap();
-        let cluster = Self { child, port, directory, runtime };
-        cluster.until_up();
-        cluster
+        Self { child, port, directory, runtime, settings }
     }
 
     /// Address of a database, for the user `site`.
@@ -62,7 +72,7 @@ impl Cluster {
         let begun = Instant::now();
         // Its children notice within moments; the memory that they share is theirs until then.
         loop {
-            self.child = serve(&binaries, &data, (unprivileged(), self.port));
+            self.child = serve(&binaries, &data, (unprivileged(), self.port), &self.settings);
             let waited = Instant::now();
             while waited.elapsed() < Duration::from_secs(3)
                 && self.child.try_wait().unwrap().is_none()
@@ -130,17 +140,20 @@ impl Drop for Cluster {
     }
 }
 
-fn serve(binaries: &Path, data: &Path, (user, port): (Option<(u32, u32)>, u16)) -> Child {
+fn serve(binaries: &Path, data: &Path, (user, port): (Owner, u16), settings: &[String]) -> Child {
     let mut server = program(&binaries.join("postgres"), data, user);
     server.arg("-D").arg(data).args(["-p", &port.to_string()]);
     for setting in ["listen_addresses=127.0.0.1", "unix_socket_directories=", "shared_buffers=16MB"]
     {
         server.args(["-c", setting]);
     }
+    for setting in settings {
+        server.args(["-c", setting]);
+    }
     server.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
-fn program(path: &Path, data: &Path, user: Option<(u32, u32)>) -> Command {
+fn program(path: &Path, data: &Path, user: Owner) -> Command {
     let mut command = Command::new(path);
     command.current_dir(data).stdin(Stdio::null());
     if let Some((id, group)) = user {
@@ -165,7 +178,7 @@ fn binaries() -> PathBuf {
 }
 
 /// The user and group to run as: PostgreSQL refuses to run as root.
-fn unprivileged() -> Option<(u32, u32)> {
+fn unprivileged() -> Owner {
     let number = |args: &[&str]| -> Option<u32> {
         let output = Command::new("id").args(args).output().ok()?;
         String::from_utf8(output.stdout).ok()?.trim().parse().ok()

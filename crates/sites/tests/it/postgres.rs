@@ -2,6 +2,7 @@
 
 mod apart;
 mod cut;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -416,7 +417,6 @@ fn a_database_that_cannot_be_right_is_told_from_one_that_is_away() {
     assert!(unusable(open(&cluster.url("missing"))));
     assert!(unusable(open(&cluster.url(DATABASE).replace("site@", "stranger@"))));
     assert!(unusable(open("no=address")));
-    assert!(unusable(open(&format!("{}?sslmode=require", cluster.url(DATABASE)))));
     assert!(matches!(open("postgres://127.0.0.1:1/x"), StoreError::Passing(_)));
 }
 

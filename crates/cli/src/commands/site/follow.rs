@@ -1,11 +1,9 @@
 //! `instep site run`: the agent of a site.
 
-use std::path::PathBuf;
-
 use instep_sites::{Agent, AgentError, Fatal, Identity, Notice, Origin, Settings};
 use serde_json::json;
 
-use super::target::{JournalWay, TableTarget, Target, name, targets};
+use super::target::{JournalWay, Postgres, TableTarget, Target, name, targets};
 use crate::access::Access;
 use crate::failure::Failure;
 use crate::telemetry::{self, LogFormat};
@@ -44,10 +42,8 @@ pub(super) struct Arguments {
     /// when only that heals the site; a dump replaces what is in the store.
     #[arg(long, value_name = "SOURCE", value_parser = name)]
     dump_from: Option<String>,
-    /// Directory of `pg_dump` and `psql`, which must be as new as the database; without it they are
-    /// looked for.
-    #[arg(long, value_name = "DIR")]
-    pg_bin: Option<PathBuf>,
+    #[command(flatten)]
+    postgres: Postgres,
     /// The server's address: as --server, and before it.
     #[arg(long, value_name = "URL")]
     from: Option<String>,
@@ -73,7 +69,8 @@ enum Start {
 }
 
 pub(super) async fn run(arguments: Arguments, json: bool) -> Result<(), Failure> {
-    let Arguments { id, dataset, apply, table, journal, start, dump_from, .. } = arguments;
+    let Arguments { id, dataset, apply, table, journal, start, dump_from, postgres, .. } =
+        arguments;
     let identity = Identity { dataset, site: id };
     if dump_from.as_ref() == Some(&identity.site) {
         return Err(Failure::Usage("--dump-from: a site gives itself no dump".into()));
@@ -89,7 +86,7 @@ pub(super) async fn run(arguments: Arguments, json: bool) -> Result<(), Failure>
         let text = "--table, --journal: this store is told names as they are in the dataset";
         return Err(Failure::Usage(text.into()));
     }
-    let store = apply.store(&identity, (targets(table, journal)?, arguments.pg_bin))?;
+    let store = apply.store(&identity, (targets(table, journal)?, postgres))?;
     let origin = match start {
         Some(Start::Head) => Origin::Head,
         Some(Start::Beginning) => Origin::Beginning,

@@ -58,6 +58,19 @@ impl FromStr for Target {
     }
 }
 
+/// Surroundings of a store in PostgreSQL.
+#[derive(Debug, clap::Args)]
+pub(super) struct Postgres {
+    /// Directory of `pg_dump` and `psql`, which must be as new as the database; without it they are
+    /// looked for.
+    #[arg(long, value_name = "DIR")]
+    pub(super) pg_bin: Option<PathBuf>,
+    /// Certificates that vouch for the PostgreSQL server, in PEM; without it the roots of this
+    /// machine.
+    #[arg(long, value_name = "FILE")]
+    pub(super) pg_ca: Option<PathBuf>,
+}
+
 impl FromStr for TableTarget {
     type Err = String;
 
@@ -86,7 +99,7 @@ impl Target {
     pub(super) fn store(
         self,
         identity: &Identity,
-        (targets, programs): (Targets, Option<PathBuf>),
+        (targets, postgres): (Targets, Postgres),
     ) -> Result<Box<dyn Store>, Failure> {
         let identity = identity.clone();
         match self {
@@ -94,10 +107,9 @@ impl Target {
             Self::Postgres(url) => {
                 let store = PostgresStore::new(&url, identity, targets, Handle::current());
                 let store = store.map_err(|error| Failure::Usage(format!("--apply: {error}")))?;
-                Ok(Box::new(match programs {
-                    Some(directory) => store.with_programs(directory),
-                    None => store,
-                }))
+                let store = postgres.pg_bin.into_iter().fold(store, PostgresStore::with_programs);
+                let store = postgres.pg_ca.into_iter().fold(store, PostgresStore::trusting);
+                Ok(Box::new(store))
             }
             Self::Command(command) => Ok(Box::new(CommandStore::new(&command, identity))),
             Self::Http(url) => {
