@@ -335,6 +335,8 @@ def _():
     call("append_record", ["store", "none"], b"a", wanted=404)
     call("append_record", ["store", "No"], b"a", wanted=400)
     call("append_record", ["store", "log"], b"a" * 262_145, wanted=413)
+    call("list_records", ["store", "log"])
+    call("list_records", ["store", "none"], wanted=404)
     call("commit", ["store"], example("commit", "first"))
     results = call("commit", ["store"], example("commit", "conditional"))["results"]
     assert results == [None, 2], results

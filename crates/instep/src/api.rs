@@ -119,7 +119,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(datasets::list_tables))
         .routes(routes!(datasets::show_table, datasets::create_table, datasets::drop_table))
         .routes(routes!(datasets::create_journal))
-        .routes(routes!(journals::append))
+        .routes(routes!(journals::append, journals::page))
         .routes(routes!(commits::commit))
         .routes(routes!(rows::page))
         .routes(routes!(rows::one))

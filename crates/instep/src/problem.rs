@@ -212,6 +212,11 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "unknown_table", detail)
     }
 
+    pub(crate) fn unknown_journal(name: &str) -> Self {
+        let detail = format!("there is no journal {name:?}");
+        Self::new(StatusCode::NOT_FOUND, "unknown_journal", detail)
+    }
+
     /// Problem while not everything is in memory. It names no dataset, because not every client may
     /// know which there are; the log has the name.
     pub(crate) fn loading() -> Self {

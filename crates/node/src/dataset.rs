@@ -32,7 +32,7 @@ use crate::clock::now_ms;
 use crate::engine::Engine;
 use crate::follow::{Follow, FollowError};
 use crate::hub::Hub;
-use crate::journals::{JournalRecords, Oldest};
+use crate::journals::{JournalPage, JournalRecords, Oldest, Reading};
 use crate::mail::{MailHandle, MailOptions, Pulls};
 use crate::pool::{Pool, Pools, Task};
 use crate::sync::lock;
@@ -343,6 +343,23 @@ impl Dataset {
     /// [`ReadError`] when the log cannot be read.
     pub fn journals(&self) -> Result<BTreeMap<Name, JournalRecords>, ReadError> {
         lock(&self.0.journals).records(&self.state(), self.0.reader.as_ref())
+    }
+
+    /// A page of a journal from a number on, or from the oldest record that the log has: at most so
+    /// many records, and bytes of them. None: there is no such journal. Blocks.
+    ///
+    /// # Errors
+    /// [`ReadError`]: `Trimmed` when the log does not have the record with this number any more.
+    pub fn journal_page(
+        &self,
+        (journal, from): (&Name, Option<u64>),
+        limits: (usize, usize),
+    ) -> Result<Option<JournalPage>, ReadError> {
+        let (state, log) = (self.state(), self.0.reader.as_ref());
+        let known = lock(&self.0.journals).records(&state, log)?;
+        let head = state.applied.revision;
+        let reading = Reading { log, incarnation: self.incarnation(), journal, head };
+        known.get(journal).map(|known| reading.page(*known, from, limits)).transpose()
     }
 
     /// The oldest and newest entry of the log that can be read.

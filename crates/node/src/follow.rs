@@ -52,6 +52,19 @@ pub enum FollowError {
     Closed,
 }
 
+impl From<ReadError> for FollowError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Trimmed { floor } => Self::Trimmed { floor },
+            ReadError::Ahead { head } => Self::Ahead { head },
+            ReadError::Exhausted(detail) => Self::Exhausted { detail },
+            ReadError::Damaged { .. } | ReadError::Storage(_) => {
+                Self::Unreadable { detail: error.to_string() }
+            }
+        }
+    }
+}
+
 /// A reader of the log that waits at its end.
 pub struct Follow {
     following: Following,
@@ -104,12 +117,7 @@ impl Follow {
         let read = blocking(move || reader.read(from, READ_BYTES)).await;
         let entries = read.map_err(|error| FollowError::Exhausted { detail: error.to_string() })?;
         let unreadable = |detail: String| FollowError::Unreadable { detail };
-        let entries = entries.map_err(|error| match error {
-            ReadError::Trimmed { floor } => FollowError::Trimmed { floor },
-            ReadError::Ahead { head } => FollowError::Ahead { head },
-            ReadError::Exhausted(detail) => FollowError::Exhausted { detail },
-            ReadError::Damaged { .. } | ReadError::Storage(_) => unreadable(error.to_string()),
-        })?;
+        let entries = entries?;
         let visible = self.head.borrow().revision;
         for stored in entries {
             // What is in the log but not yet folded is not visible to any reader (law 2).

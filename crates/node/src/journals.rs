@@ -1,8 +1,10 @@
-//! Journals: how much of each the log still has.
+//! Journals: how much of each the log still has, and pages of it.
 //!
 //! The records of a journal are in the log alone, and go when history goes. Its state knows the
 //! number of the newest one. The oldest is looked for in the log when it is asked for; what
 //! was looked at before is not looked at again.
+
+mod page;
 
 use std::collections::BTreeMap;
 
@@ -11,6 +13,9 @@ use instep_model::log::{LogReader, ReadError};
 use instep_model::name::Name;
 use instep_model::position::Revision;
 use instep_model::state::State;
+
+pub(crate) use self::page::Reading;
+pub use self::page::{JournalPage, JournalRecord};
 
 /// Bytes of entries read at a time.
 const READ_BYTES: usize = 1024 * 1024;
@@ -165,13 +170,14 @@ mod tests {
         /// One entry with a record for each of these journals.
         fn append(&mut self, journals: &[&str]) {
             let mut records = vec![];
+            let mut last = self.mirror.state().journals.clone();
             for journal in journals {
                 let journal = name(journal);
-                let last =
-                    self.mirror.state().journals.get(&journal).map_or(0, |journal| journal.last);
+                let of = last.entry(journal.clone()).or_default();
+                of.last += 1;
                 records.push(Record::CreateJournal { journal: journal.clone() });
                 let bytes = Bytes::from_static(b"x");
-                records.push(Record::Append { journal, ordinal: last + 1, bytes });
+                records.push(Record::Append { journal, ordinal: of.last, bytes });
             }
             let commit = Commit { records, commit_id: None, results: vec![] };
             let state = self.mirror.state();
@@ -215,5 +221,55 @@ mod tests {
         assert_eq!(kept.told(), told((4, Some(4), 1), (2, None, 0)));
         kept.append(&["b"]);
         assert_eq!(kept.told(), told((4, Some(4), 1), (3, Some(3), 1)));
+    }
+
+    fn page(kept: &mut Kept, from: Option<u64>, records: usize) -> Result<JournalPage, ReadError> {
+        let (state, log, journal) = (kept.mirror.state(), kept.log.reader(), name("a"));
+        let of = kept.oldest.records(state, &*log)?[&journal];
+        let reading = Reading {
+            log: &*log,
+            incarnation: Incarnation(Uuid::from_u128(1)),
+            journal: &journal,
+            head: state.applied.revision,
+        };
+        reading.page(of, from, (records, 1_000))
+    }
+
+    fn ordinals(kept: &mut Kept, from: Option<u64>, records: usize) -> Vec<u64> {
+        let page = page(kept, from, records).unwrap();
+        let numbers: Vec<_> = page.records.iter().map(|record| record.ordinal).collect();
+        assert_eq!(page.next, numbers.last().map_or(from.unwrap_or(page.next), |last| last + 1));
+        numbers
+    }
+
+    #[test]
+    fn a_page_of_a_journal_begins_with_the_record_that_is_asked_for() {
+        for gap in [0, 1, 7, 300] {
+            let mut kept = Kept::new();
+            for _ in 0..40 {
+                (0..gap).for_each(|_| kept.append(&["b"]));
+                kept.append(&["a", "b", "a", "a"]);
+            }
+
+            for from in 1..=120 {
+                let to = (from + 4).min(120);
+                let wanted: Vec<_> = (from..=to).collect();
+                assert_eq!(ordinals(&mut kept, Some(from), 5), wanted, "gap {gap}");
+            }
+            assert_eq!(ordinals(&mut kept, Some(121), 5), [0; 0]);
+        }
+    }
+
+    #[test]
+    fn i28_a_page_that_begins_below_what_is_kept_is_refused() {
+        let mut kept = Kept::new();
+        (0..200).for_each(|_| kept.append(&["a"]));
+        kept.log.trim(Revision(101)).unwrap();
+
+        let refused = page(&mut kept, Some(100), 5);
+
+        assert_eq!(refused, Err(ReadError::Trimmed { floor: Revision(101) }));
+        assert_eq!(ordinals(&mut kept, None, 2), [101, 102]);
+        assert_eq!(ordinals(&mut kept, Some(199), 5), [199, 200]);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::running::{PATIENCE, Server, stderr};
 
@@ -51,10 +51,50 @@ fn a_journal_says_which_of_its_records_are_kept_and_a_reader_of_those_gone_is_to
     let refused = server.instep(&["changes", "d", "--since", since, "--json"]);
     assert_eq!(refused.status.code(), Some(1));
     assert!(stderr(&refused).contains("position_trimmed"), "{}", stderr(&refused));
+    let (code, gone) = server.request("GET", "/v1/datasets/d/journals/trail/records?from=1");
+    assert!(code == 410 && gone.contains("position_trimmed"), "{code} {gone}");
     // More may have been trimmed meanwhile.
     let changes = server.must(&["changes", "d", "--json"]);
     let oldest = changes.split("\"ordinal\":\"").nth(1).unwrap();
     assert!(oldest[..20].parse::<u64>().unwrap() >= number("first_kept"), "{oldest:.60}");
+}
+
+#[test]
+fn records_of_a_journal_are_read_by_their_numbers_page_by_page() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::serve_with(directory.path(), CONFIG);
+    server.wait_until_ready();
+    server.json(&["commit", "d", r#"{"op": "create_journal", "journal": "trail"}"#]);
+    server.json(&["commit", "d", r#"{"op": "create_table", "table": "t"}"#]);
+    let records = "/v1/datasets/d/journals/trail/records";
+    let page = |query: &str| {
+        let (code, body) = server.request("GET", &format!("{records}{query}"));
+        (code, serde_json::from_str::<Value>(&body).unwrap())
+    };
+    assert_eq!(page("").1["records"], json!([]));
+
+    for number in 1..=7 {
+        server.json(&["commit", "d", r#"{"op": "put", "table": "t", "key": "k", "row": {}}"#]);
+        let append = json!({"op": "append", "journal": "trail", "text": number.to_string()});
+        server.json(&["commit", "d", &append.to_string()]);
+    }
+
+    let (mut from, mut read) = (String::from("1"), vec![]);
+    loop {
+        let (code, page) = page(&format!("?from={from}&limit=3"));
+        assert_eq!(code, 200, "{page}");
+        let records = page["records"].as_array().unwrap().clone();
+        if records.is_empty() {
+            assert_eq!(page["next"], "00000000000000000008");
+            break;
+        }
+        read.extend(records.iter().map(|record| record["text"].as_str().unwrap().to_owned()));
+        from = page["next"].as_str().unwrap().to_owned();
+    }
+    assert_eq!(read, ["1", "2", "3", "4", "5", "6", "7"]);
+    assert_eq!(page("?limit=0").1["code"], "bad_query");
+    assert_eq!(page("?from=0").1["code"], "bad_query");
+    assert_eq!(server.request("GET", "/v1/datasets/d/journals/none/records").0, 404);
 }
 
 #[test]

@@ -1,22 +1,26 @@
-//! Journals over HTTP: a body becomes a record, whatever its bytes are.
+//! Journals over HTTP: a body of any bytes becomes a record, and records are read by page.
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use instep_access::{Action, Resource};
 use instep_model::commit::{CommitId, Operation, Proposal, digest_of_values};
 use instep_model::limits;
+use instep_model::log::ReadError;
+use instep_model::name::Name;
 use instep_model::owner::{Receipt, Refusal};
 use instep_model::position::Position;
-use serde::Serialize;
+use instep_node::journals::JournalRecord;
+use instep_node::{FollowError, blocking};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::topics::key_of;
-use super::{Answer, Body, Shared, dataset, new_name};
+use super::{Answer, Body, Query, Shared, dataset, new_name};
 use crate::caller::Caller;
 use crate::problem::Problem;
 
@@ -30,6 +34,98 @@ pub(super) struct AppendReply {
     ordinal: String,
     /// True when an earlier request with the same id had taken effect already.
     replayed: bool,
+}
+
+/// Page of a journal to read.
+#[derive(Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub(super) struct JournalQuery {
+    /// Number of the first record, from 1; without it the oldest that is kept.
+    from: Option<u64>,
+    /// Records on the page: 1 to 1,000, 100 by default. It ends after 1 MiB of them, too.
+    limit: Option<usize>,
+}
+
+/// Page of a journal.
+#[derive(Serialize, ToSchema)]
+pub(super) struct JournalReply {
+    /// The records, one after the other; none: there are none yet.
+    records: Vec<RecordReply>,
+    /// Number of the next record, which may not be there yet: pass it as `from`.
+    next: String,
+    /// Number of the newest record; zero: there never was one.
+    last: String,
+}
+
+/// Record of a journal.
+#[derive(Serialize, ToSchema)]
+struct RecordReply {
+    /// Its number, with 20 digits as in a changefeed.
+    ordinal: String,
+    /// Position of its commit: a changefeed goes on behind it.
+    #[schema(value_type = String)]
+    position: Position,
+    /// Time of its commit, in milliseconds since 1970.
+    time_ms: u64,
+    /// The record, if it is text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+    /// The record, if it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    base64: Option<String>,
+}
+
+impl From<JournalRecord> for RecordReply {
+    fn from(JournalRecord { ordinal, position, time_ms, bytes }: JournalRecord) -> Self {
+        let (text, base64) = text_or_base64(&bytes);
+        Self { ordinal: digits(ordinal), position, time_ms, text, base64 }
+    }
+}
+
+/// Reads records of a journal, by their numbers.
+#[utoipa::path(get, operation_id = "list_records",
+    path = "/v1/datasets/{dataset}/journals/{journal}/records", tag = "rows",
+    params(("dataset" = String, Path, description = "Name of the dataset"),
+           ("journal" = String, Path, description = "Name of the journal"), JournalQuery),
+    responses((status = 200, body = JournalReply),
+              (status = 400, description = "`bad_query`", body = Problem),
+              (status = 404, description = "`unknown_dataset`, `unknown_journal`", body = Problem),
+              (status = 410, description = "`position_trimmed`: the record is not kept any more",
+               body = Problem),
+              (status = 503, description = "`resources_exhausted`", body = Problem)))]
+pub(super) async fn page(
+    caller: Caller,
+    State(shared): State<Shared>,
+    Path((name, journal)): Path<(String, String)>,
+    Query(JournalQuery { from, limit }): Query<JournalQuery>,
+) -> Answer<JournalReply> {
+    let of = Resource::Table { dataset: &name, name: &journal, public: false };
+    caller.may(Action::Read, of)?;
+    let limit = limit.unwrap_or(100);
+    if !(1..=limits::PAGE_ROWS).contains(&limit) {
+        let detail = format!("limit is {limit}, allowed is 1 to {}", limits::PAGE_ROWS);
+        return Err(Problem::bad_request("bad_query", detail));
+    }
+    if from == Some(0) {
+        return Err(Problem::bad_request("bad_query", "from is 0, allowed is 1 or more"));
+    }
+    let dataset = dataset(&shared.node, &name)?;
+    let unknown = || Problem::unknown_journal(&journal);
+    let asked = Name::new(&journal).map_err(|_| unknown())?;
+    let read = move || dataset.journal_page((&asked, from), (limit, limits::PAGE_BYTES));
+    let page = blocking(read).await;
+    let page = page.map_err(|error| FollowError::Exhausted { detail: error.to_string() })?;
+    let page = page.map_err(|error| match error {
+        ReadError::Trimmed { .. } => {
+            let detail = "the record is not kept any more; without `from` the oldest kept comes";
+            Problem::new(StatusCode::GONE, "position_trimmed", detail)
+        }
+        other => FollowError::from(other).into(),
+    })?;
+    let page = page.ok_or_else(unknown)?;
+    let records = page.records.into_iter().map(RecordReply::from).collect();
+    Ok(Json(JournalReply { records, next: digits(page.next), last: digits(page.last) }))
 }
 
 /// Appends the body to a journal, as it is. It is durable when this answers.
@@ -62,10 +158,7 @@ pub(super) async fn append(
     let journal = new_name(&journal)?;
     let id = key_of(&headers)?.map(Uuid::parse_str).transpose();
     let id = id.map_err(|_| Problem::from(Refusal::IdInvalid))?;
-    let (text, base64) = match std::str::from_utf8(&body) {
-        Ok(text) => (Some(text.to_owned()), None),
-        Err(_) => (None, Some(BASE64.encode(&body))),
-    };
+    let (text, base64) = text_or_base64(&body);
     let commit_id = id.map(|id| {
         // As the same operation of a commit would be known by this id.
         let mut operation = json!({"op": "append", "journal": journal});
@@ -80,5 +173,18 @@ pub(super) async fn append(
     let committed = dataset.commit(Proposal { commit_id, operations }).await;
     let Receipt { position, results, replayed } = committed.map_err(Problem::from)?;
     let ordinal = results.first().copied().flatten().unwrap_or_default();
-    Ok(Json(AppendReply { position, ordinal: format!("{ordinal:020}"), replayed }))
+    Ok(Json(AppendReply { position, ordinal: digits(ordinal.unsigned_abs()), replayed }))
+}
+
+/// The bytes as JSON has them.
+fn text_or_base64(bytes: &[u8]) -> (Option<String>, Option<String>) {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => (Some(text.to_owned()), None),
+        Err(_) => (None, Some(BASE64.encode(bytes))),
+    }
+}
+
+/// The number of a record as a changefeed has it.
+fn digits(ordinal: u64) -> String {
+    format!("{ordinal:020}")
 }
