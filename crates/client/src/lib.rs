@@ -44,6 +44,7 @@ pub use datasets::{DatasetStatus, JournalStatus, TableStatus, ViewFailure, ViewS
 pub use error::{Error, Problem};
 pub use http::Client;
 pub use inspection::{ConnectionStatus, Connections, JoinedTopic, TopicStatus, Topics};
+pub use instep_model::mail::Seq;
 pub use lines::{LINE_BYTES, Lines};
 pub use mail::{
     Answered, Answers, Backfilled, MessagePage, MessageQuery, MessageStatus, Moved, Nack,

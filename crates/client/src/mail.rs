@@ -1,5 +1,6 @@
 //! Mail: sending, looking, moving, and taking it without a socket.
 
+use instep_model::mail::Seq;
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -33,7 +34,7 @@ pub struct NewMessage {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sent {
     /// Its number in the dataset.
-    pub seq: u64,
+    pub seq: Seq,
     /// Its permanent id.
     pub id: String,
     /// The server that it is routed to.
@@ -45,7 +46,7 @@ pub struct Sent {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MessageStatus {
     /// Its number in the dataset.
-    pub seq: u64,
+    pub seq: Seq,
     /// Its permanent id.
     pub id: String,
     /// Its queue.
@@ -68,7 +69,7 @@ pub struct MessagePage {
     pub messages: Vec<MessageStatus>,
     /// Pass it as `after` for the next page; none on the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub next: Option<u64>,
+    pub next: Option<Seq>,
 }
 
 /// Filter for messages.
@@ -83,7 +84,7 @@ pub struct MessageQuery {
     /// Minimum age, in milliseconds.
     pub older_than_ms: Option<u64>,
     /// Number behind which the page begins.
-    pub after: Option<u64>,
+    pub after: Option<Seq>,
     /// Messages on the page.
     pub limit: Option<usize>,
 }
@@ -126,14 +127,14 @@ pub struct Backfilled {
     /// Messages that have none, and why.
     pub failed: Vec<Unroutable>,
     /// Pass it as `after` for the next turn; none when everything was looked at.
-    pub next: Option<u64>,
+    pub next: Option<Seq>,
 }
 
 /// A message for which there is no route.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unroutable {
     /// Its number.
-    pub seq: u64,
+    pub seq: Seq,
     /// Its endpoint.
     pub to: String,
     /// Reason why there is none.
@@ -179,14 +180,14 @@ pub struct Pulled {
     /// Messages of earlier pulls about which nothing was said: say it with the answers, `ack` or
     /// `not`.
     #[serde(default)]
-    pub ask: Vec<u64>,
+    pub ask: Vec<Seq>,
 }
 
 /// A message that a server works on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Taken {
     /// Its number in the dataset.
-    pub seq: u64,
+    pub seq: Seq,
     /// Its permanent id.
     pub id: String,
     /// Its queue.
@@ -210,7 +211,7 @@ pub struct Answers {
     pub registration: u64,
     /// Messages that are done.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub ack: Vec<u64>,
+    pub ack: Vec<Seq>,
     /// Messages to be given again later.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nack: Vec<Nack>,
@@ -219,14 +220,14 @@ pub struct Answers {
     pub reject: Vec<Reject>,
     /// Messages that were asked about and did not arrive: given again, in their places.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub not: Vec<u64>,
+    pub not: Vec<Seq>,
 }
 
 /// Negative acknowledgement: the message is given again later.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Nack {
     /// The message.
-    pub seq: u64,
+    pub seq: Seq,
     /// Delay until the retry, in milliseconds.
     #[serde(default)]
     pub delay_ms: u64,
@@ -239,7 +240,7 @@ pub struct Nack {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reject {
     /// The message.
-    pub seq: u64,
+    pub seq: Seq,
     /// Reason of the rejection.
     pub reason: String,
 }
@@ -248,7 +249,7 @@ pub struct Reject {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answered {
     /// The message.
-    pub seq: u64,
+    pub seq: Seq,
     /// `ok`, `done` when it had ended already, or why the answer was refused: `fenced`,
     /// `not_yours`, `unknown_message`, `not_given`.
     pub outcome: String,
@@ -405,7 +406,7 @@ impl Client {
         &self,
         dataset: &str,
         queue: &str,
-        after: Option<u64>,
+        after: Option<Seq>,
     ) -> Result<Backfilled, Error> {
         let path = ["v1", "datasets", dataset, "queues", queue, "backfill"];
         self.request(Method::POST, &path, Some(&json!({"after": after}))).await

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use instep_model::mail::Seq;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, params};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -124,7 +125,7 @@ impl BodyFile {
     ///
     /// # Errors
     /// [`BodyError`].
-    pub fn write(&self, put: &[(u64, Bytes)], removed: &[u64]) -> Result<(), BodyError> {
+    pub fn write(&self, put: &[(Seq, Bytes)], removed: &[Seq]) -> Result<(), BodyError> {
         self.with(&self.writer, |connection| {
             let free = match removed {
                 [] => None,
@@ -170,7 +171,7 @@ impl BodyFile {
     ///
     /// # Errors
     /// [`BodyError`]; where a page is no good, of all of them.
-    pub fn read(&self, seqs: &[u64]) -> Result<Vec<Found>, BodyError> {
+    pub fn read(&self, seqs: &[Seq]) -> Result<Vec<Found>, BodyError> {
         if !self.file.exists() && !self.made.load(Ordering::Relaxed) {
             return Ok(vec![Found::Missing; seqs.len()]);
         }
@@ -449,13 +450,13 @@ fn open(file: &Path) -> Result<Connection, BodyError> {
 }
 
 /// `SQLite` counts in signed numbers.
-fn key(seq: u64) -> i64 {
-    seq.cast_signed()
+fn key(seq: Seq) -> i64 {
+    seq.0.cast_signed()
 }
 
 /// The checksum of a body, which is no other message's.
-fn sum(seq: u64, body: &[u8]) -> i64 {
-    xxh3_64_with_seed(body, seq).cast_signed()
+fn sum(seq: Seq, body: &[u8]) -> i64 {
+    xxh3_64_with_seed(body, seq.0).cast_signed()
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use instep_model::disk::Disk as _;
 use instep_model::disk::simulated::SimulatedDisk;
 use instep_model::log::Log as _;
+use instep_model::mail::Seq;
 use instep_model::position::{Incarnation, Revision};
 use uuid::Uuid;
 
@@ -91,10 +92,10 @@ fn a_file_of_bodies_has_the_table_that_it_always_had() {
     let directory = tempfile::tempdir().unwrap();
     let bodies = BodyFile::in_directory(directory.path());
     let body = Bytes::from_static(br#"{"n":1}"#);
-    bodies.write(&[(300, body.clone())], &[]).unwrap();
+    bodies.write(&[(Seq(300), body.clone())], &[]).unwrap();
     bodies.sync().unwrap();
 
-    assert_eq!(bodies.read(&[300]).unwrap(), [Found::Whole(body)]);
+    assert_eq!(bodies.read(&[Seq(300)]).unwrap(), [Found::Whole(body)]);
     drop(bodies);
     let made = rusqlite::Connection::open(directory.path().join(bodies::FILE)).unwrap();
     let text =

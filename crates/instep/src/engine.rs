@@ -12,6 +12,7 @@ use instep_embedded::identity::{self, Identity};
 use instep_embedded::log::{EmbeddedLog, Options, Trimming};
 use instep_embedded::real::RealDisk;
 use instep_model::log::{AppendError, Bounds, Log, LogReader, Promise};
+use instep_model::mail::Seq;
 use instep_model::name::Name;
 use instep_model::position::{Incarnation, Revision};
 use instep_model::view::View;
@@ -149,7 +150,7 @@ impl BodyStore for Bodies {
         }
     }
 
-    fn write(&self, put: &[(u64, Bytes)], removed: &[u64]) -> io::Result<()> {
+    fn write(&self, put: &[(Seq, Bytes)], removed: &[Seq]) -> io::Result<()> {
         self.0.write(put, removed).map_err(refused)
     }
 
@@ -157,7 +158,7 @@ impl BodyStore for Bodies {
         self.0.sync().map_err(refused)
     }
 
-    fn read(&self, seqs: &[u64]) -> io::Result<Vec<StoredBody>> {
+    fn read(&self, seqs: &[Seq]) -> io::Result<Vec<StoredBody>> {
         let found = self.0.read(seqs).map_err(refused)?;
         let stored = found.into_iter().map(|found| match found {
             Found::Whole(body) => StoredBody::Whole(body),

@@ -15,7 +15,7 @@ mod state;
 mod tests;
 
 pub use kinds::{Endpoint, EndpointError, Kind, MailRules, Mapping, Origin};
-pub use numbers::{EndpointNo, RegistrationId, ServerNo};
+pub use numbers::{EndpointNo, RegistrationId, Seq, ServerNo};
 pub use operation::{Lease, MailOperation, NewMessage, sender};
 pub use record::MailRecord;
 pub use state::{

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::commit::TableOptions;
 use crate::ids::Remembered;
-use crate::mail::MailPart;
+use crate::mail::{MailPart, Seq};
 use crate::name::{Key, Name};
 use crate::position::Place;
 use crate::row::Row;
@@ -122,7 +122,7 @@ pub fn write<E>(state: &State, write: &mut dyn FnMut(&[u8]) -> Result<(), E>) ->
     };
     let State { applied, history, time_ms, .. } = *state;
     // Endpoints may be routed before there is a queue.
-    let has_mail = state.mail.parts().any(|part| part != MailPart::Last(0));
+    let has_mail = state.mail.parts().any(|part| part != MailPart::Last(Seq::ZERO));
     let has_clocks = state.mail.has_clocks() || state.mail.has_scopes() || state.ids.has_spans();
     let has_forgotten = state.mail.has_forgotten_names() || !state.ids.spans().is_empty();
     let format = match (has_mail, has_clocks, has_forgotten) {

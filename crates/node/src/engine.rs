@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use instep_model::log::Log;
 use instep_model::log::memory::MemoryLog;
+use instep_model::mail::Seq;
 use instep_model::position::{Incarnation, Revision};
 use instep_model::store::{Chunks, DefinitionStore, Snapshots, TakeChunk};
 
@@ -52,7 +53,7 @@ pub trait BodyStore: Send + Sync {
     ///
     /// # Errors
     /// When the storage refuses.
-    fn write(&self, put: &[(u64, Bytes)], removed: &[u64]) -> io::Result<()>;
+    fn write(&self, put: &[(Seq, Bytes)], removed: &[Seq]) -> io::Result<()>;
 
     /// Returns once everything written so far survives whatever the log survives.
     ///
@@ -64,7 +65,7 @@ pub trait BodyStore: Send + Sync {
     ///
     /// # Errors
     /// When the storage refuses.
-    fn read(&self, seqs: &[u64]) -> io::Result<Vec<StoredBody>>;
+    fn read(&self, seqs: &[Seq]) -> io::Result<Vec<StoredBody>>;
 
     /// Bytes that the storage takes.
     fn size(&self) -> u64;
@@ -87,7 +88,7 @@ pub struct MemoryDefinitions(Mutex<Option<Vec<u8>>>);
 
 /// Bodies in memory.
 #[derive(Default)]
-pub struct MemoryBodies(Mutex<BTreeMap<u64, Bytes>>);
+pub struct MemoryBodies(Mutex<BTreeMap<Seq, Bytes>>);
 
 /// Snapshots in memory.
 #[derive(Default)]
@@ -159,7 +160,7 @@ impl DefinitionStore for MemoryDefinitions {
 }
 
 impl BodyStore for MemoryBodies {
-    fn write(&self, put: &[(u64, Bytes)], removed: &[u64]) -> io::Result<()> {
+    fn write(&self, put: &[(Seq, Bytes)], removed: &[Seq]) -> io::Result<()> {
         let mut bodies = lock(&self.0);
         bodies.extend(put.iter().cloned());
         removed.iter().for_each(|seq| drop(bodies.remove(seq)));
@@ -170,7 +171,7 @@ impl BodyStore for MemoryBodies {
         Ok(())
     }
 
-    fn read(&self, seqs: &[u64]) -> io::Result<Vec<StoredBody>> {
+    fn read(&self, seqs: &[Seq]) -> io::Result<Vec<StoredBody>> {
         let bodies = lock(&self.0);
         let find = |seq| bodies.get(seq).cloned().map_or(StoredBody::Missing, StoredBody::Whole);
         Ok(seqs.iter().map(find).collect())

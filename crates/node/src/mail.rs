@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use instep_model::limits;
-use instep_model::mail::MailRules;
 use instep_model::mail::delivery::{Counts, Times};
 use instep_model::mail::kinds::is_server;
+use instep_model::mail::{MailRules, Seq};
 use instep_model::name::Name;
 use instep_model::owner::Refusal;
 use instep_model::registration::Generation;
@@ -164,7 +164,7 @@ pub struct RegisterParams {
     /// Messages that may be unconfirmed.
     pub credit: usize,
     /// The messages that it has, if it says so.
-    pub have: Option<Vec<u64>>,
+    pub have: Option<Vec<Seq>>,
 }
 
 impl RegisterParams {
@@ -189,8 +189,9 @@ impl RegisterParams {
             }
         };
         let have = said("have").map(|have| {
-            let list = have.as_array().map(|list| list.iter().map(Value::as_u64).collect());
-            let list: Option<Vec<u64>> = list.flatten();
+            let list =
+                have.as_array().map(|list| list.iter().map(|seq| seq.as_u64().map(Seq)).collect());
+            let list: Option<Vec<Seq>> = list.flatten();
             let list = list.ok_or_else(|| bad("have", "a list of numbers of messages"))?;
             words::few("have", list).map_err(MailError::from)
         });
@@ -202,7 +203,7 @@ impl RegisterParams {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answered {
     /// The message.
-    pub seq: u64,
+    pub seq: Seq,
     /// One of [`instep_model::mail::outcome`].
     pub outcome: i64,
 }

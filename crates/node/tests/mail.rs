@@ -11,7 +11,7 @@ use instep_model::commit::Operation;
 use instep_model::log::memory::MemoryLog;
 use instep_model::log::{AppendError, Bounds, Log, LogReader, Promise};
 use instep_model::mail::delivery::Times;
-use instep_model::mail::{MailRules, Message, NewMessage};
+use instep_model::mail::{MailRules, Message, NewMessage, Seq};
 use instep_model::name::Name;
 use instep_model::position::{Incarnation, Revision};
 use instep_node::dataset::Options;
@@ -98,7 +98,7 @@ struct SlowBodies {
 }
 
 impl BodyStore for SlowBodies {
-    fn write(&self, put: &[(u64, Bytes)], removed: &[u64]) -> io::Result<()> {
+    fn write(&self, put: &[(Seq, Bytes)], removed: &[Seq]) -> io::Result<()> {
         self.kept.write(put, removed)
     }
 
@@ -106,7 +106,7 @@ impl BodyStore for SlowBodies {
         self.kept.sync()
     }
 
-    fn read(&self, seqs: &[u64]) -> io::Result<Vec<StoredBody>> {
+    fn read(&self, seqs: &[Seq]) -> io::Result<Vec<StoredBody>> {
         self.door.pass();
         if *self.damaged.lock().unwrap() {
             Ok(vec![StoredBody::Damaged; seqs.len()])
@@ -150,12 +150,12 @@ impl Fixture {
     }
 
     /// Sends a message to a server; gives its number.
-    async fn send(&self, server: &str) -> u64 {
+    async fn send(&self, server: &str) -> Seq {
         self.send_to(&format!("server/{server}")).await
     }
 
     /// Sends a message to an endpoint; gives its number.
-    async fn send_to(&self, endpoint: &str) -> u64 {
+    async fn send_to(&self, endpoint: &str) -> Seq {
         let sent = self.dataset.store_mail(vec![letter(endpoint)].into(), Operation::Send).await;
         sent.unwrap().messages[0].seq
     }
@@ -166,7 +166,7 @@ impl Fixture {
         self.bodies.door.shut(true);
     }
 
-    fn message(&self, seq: u64) -> Message {
+    fn message(&self, seq: Seq) -> Message {
         self.dataset.state().mail.message(seq).unwrap()
     }
 

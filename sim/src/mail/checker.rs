@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use instep_model::mail::outcome;
+use instep_model::mail::{Seq, outcome};
 use uuid::Uuid;
 
 use crate::judged::{Checker, Finding};
@@ -166,7 +166,7 @@ fn every_route_is_what_the_directory_says(facts: &[Fact]) -> Result<(), Finding>
 }
 
 fn only_failures_are_counted(facts: &[Fact]) -> Result<(), Finding> {
-    let mut causes = BTreeMap::<u64, u64>::new();
+    let mut causes = BTreeMap::<Seq, u64>::new();
     let mut books = Books::default();
     for (at, fact) in facts.iter().enumerate() {
         books.take(fact);

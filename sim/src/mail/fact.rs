@@ -1,7 +1,7 @@
 //! Facts about mail, as a sender, a server and a reader of the log see them.
 
 use instep_model::commit::Record;
-use instep_model::mail::MailRecord;
+use instep_model::mail::{MailRecord, Seq};
 use instep_model::position::Place;
 use instep_model::registration::Generation;
 use uuid::Uuid;
@@ -21,7 +21,7 @@ pub enum Fact {
         /// The id.
         id: Uuid,
         /// The number of its message.
-        seq: u64,
+        seq: Seq,
     },
     /// An entry is in the log.
     Stored {
@@ -48,7 +48,7 @@ pub enum Fact {
         /// Credit: messages that it takes at a time.
         credit: usize,
         /// The messages that it says it has.
-        have: Option<Vec<u64>>,
+        have: Option<Vec<Seq>>,
     },
     /// The hub has seen that a registration ended.
     Left {
@@ -64,7 +64,7 @@ pub enum Fact {
         /// The registration.
         generation: Generation,
         /// The messages.
-        seqs: Vec<u64>,
+        seqs: Vec<Seq>,
         /// Messages that the registration has been given now and has not answered.
         unconfirmed: usize,
         /// Time of the clock.
@@ -77,7 +77,7 @@ pub enum Fact {
         /// The registration.
         generation: Generation,
         /// The message.
-        seq: u64,
+        seq: Seq,
         /// Time of the clock.
         now_ms: u64,
     },
@@ -88,7 +88,7 @@ pub enum Fact {
         /// The registration.
         generation: Generation,
         /// The messages.
-        seqs: Vec<u64>,
+        seqs: Vec<Seq>,
     },
     /// A server was heard to say that it has not got messages.
     HasNot {
@@ -97,28 +97,28 @@ pub enum Fact {
         /// The registration.
         generation: Generation,
         /// The messages.
-        seqs: Vec<u64>,
+        seqs: Vec<Seq>,
     },
     /// A server was heard to begin with a message.
     Began {
         /// The server.
         server: &'static str,
         /// The message.
-        seq: u64,
+        seq: Seq,
     },
     /// A server was heard to say that it failed.
     Failed {
         /// The server.
         server: &'static str,
         /// The message.
-        seq: u64,
+        seq: Seq,
     },
     /// A server has done what a message says, for good.
     Done {
         /// The server.
         server: &'static str,
         /// The message.
-        seq: u64,
+        seq: Seq,
     },
     /// The hub took a confirmation, or a failure, of a registration.
     Judged {
@@ -127,7 +127,7 @@ pub enum Fact {
         /// The registration that spoke.
         generation: Generation,
         /// The message.
-        seq: u64,
+        seq: Seq,
         /// It was a failure.
         failed: bool,
         /// Outcome, as the reply to the commit states it.

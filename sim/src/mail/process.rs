@@ -2,31 +2,32 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use instep_model::mail::Seq;
 use instep_model::mail::delivery::Given;
 use instep_model::registration::Generation;
 
 /// Messages of the hub to a program.
 #[derive(Debug, Clone)]
 pub(super) enum Down {
-    Give { seq: u64, route: u32 },
-    Ask(Vec<u64>),
-    Gone(Vec<u64>),
+    Give { seq: Seq, route: u32 },
+    Ask(Vec<Seq>),
+    Gone(Vec<Seq>),
 }
 
 /// Messages of a program to the hub.
 #[derive(Debug, Clone)]
 pub(super) enum Up {
-    Ack(u64),
+    Ack(Seq),
     /// From one message to another, of those that came over this connection and are not in its
     /// hands.
-    AckRange(u64, u64),
+    AckRange(Seq, Seq),
     Nack {
-        seq: u64,
+        seq: Seq,
         failed: bool,
     },
-    Reject(u64),
-    Started(u64),
-    HasNot(Vec<u64>),
+    Reject(Seq),
+    Started(Seq),
+    HasNot(Vec<Seq>),
 }
 
 /// A connection. Both ends may have forgotten it while the other still writes.
@@ -36,7 +37,7 @@ pub(super) struct Link {
     /// None until the registration is durable.
     pub(super) generation: Option<Generation>,
     pub(super) credit: usize,
-    pub(super) have: Option<Vec<u64>>,
+    pub(super) have: Option<Vec<Seq>>,
     /// In the hub: messages that wait for the socket.
     pub(super) outbox: VecDeque<Down>,
     /// On the wire.
@@ -47,20 +48,20 @@ pub(super) struct Link {
     /// The hub takes it for there.
     pub(super) open: bool,
     /// Messages that the program was given and has not worked on.
-    pub(super) held: VecDeque<u64>,
+    pub(super) held: VecDeque<Seq>,
     /// In the hub: messages written to the socket.
     pub(super) given: Given,
     /// Messages that came over this connection.
-    pub(super) came: BTreeSet<u64>,
+    pub(super) came: BTreeSet<Seq>,
     /// Messages that it has done and not acknowledged yet.
-    pub(super) unsaid: BTreeSet<u64>,
+    pub(super) unsaid: BTreeSet<Seq>,
     /// Messages that it has said it begins with.
-    pub(super) begun: BTreeSet<u64>,
+    pub(super) begun: BTreeSet<Seq>,
 }
 
 impl Link {
     /// The program takes what arrives next.
-    pub(super) fn receive(&mut self, done: &BTreeSet<u64>) {
+    pub(super) fn receive(&mut self, done: &BTreeSet<Seq>) {
         let next = self.down.pop_front();
         if let Some(Down::Give { seq, .. }) = &next {
             self.came.insert(*seq);
@@ -70,7 +71,7 @@ impl Link {
             Some(Down::Give { seq, .. }) if !self.held.contains(&seq) => self.held.push_back(seq),
             Some(Down::Give { .. }) | None => {}
             Some(Down::Ask(seqs)) => {
-                let (have, not): (Vec<u64>, Vec<u64>) = seqs
+                let (have, not): (Vec<Seq>, Vec<Seq>) = seqs
                     .into_iter()
                     .filter(|seq| !self.held.contains(seq))
                     .partition(|seq| done.contains(seq));
@@ -95,7 +96,7 @@ impl Link {
     }
 
     /// Messages in its hands, as it states them when it joins.
-    pub(super) fn in_hand(&self) -> Vec<u64> {
+    pub(super) fn in_hand(&self) -> Vec<Seq> {
         self.held.iter().copied().collect()
     }
 }

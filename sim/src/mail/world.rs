@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use instep_model::commit::Operation;
 use instep_model::mail::delivery::{Effect, Event};
-use instep_model::mail::{Lease, MailOperation, NewMessage, RegistrationId, ServerNo, Status};
+use instep_model::mail::{Lease, MailOperation, NewMessage, RegistrationId, Seq, ServerNo, Status};
 use instep_model::name::{Key, Name};
 use instep_model::registration::Generation;
 use serde_json::{Value, json};
@@ -77,7 +77,7 @@ const STEPS: &[(Step, usize)] = &[
 pub(super) enum Want {
     NewMessage(usize),
     Register(usize),
-    Judge { link: usize, generation: Generation, seq: u64, failed: bool },
+    Judge { link: usize, generation: Generation, seq: Seq, failed: bool },
     Nothing,
 }
 
@@ -100,7 +100,7 @@ pub(super) struct World {
     hub: Hub,
     links: Vec<Link>,
     /// Messages that each server has done: they survive its processes.
-    done: [BTreeSet<u64>; SERVERS.len()],
+    done: [BTreeSet<Seq>; SERVERS.len()],
     letters: Vec<Sent>,
     /// Servers that endpoints were moved to last, and the move that may be undone.
     places: BTreeMap<&'static str, &'static str>,
@@ -174,7 +174,7 @@ impl World {
                 }
             }
             Step::Revive => {
-                let dead = self.hub.shown.dead_after(0).next();
+                let dead = self.hub.shown.dead_after(Seq::ZERO).next();
                 if let Some(seq) = dead {
                     self.propose(Want::Nothing, vec![Operation::Retry { seq }]);
                 }
@@ -257,7 +257,7 @@ impl World {
     }
 
     fn backfill(&mut self) {
-        let unrouted = self.hub.shown.pending_of(ServerNo::NOWHERE, 0).take(4);
+        let unrouted = self.hub.shown.pending_of(ServerNo::NOWHERE, Seq::ZERO).take(4);
         let operations: Vec<_> =
             unrouted.map(|seq| Operation::Mail(MailOperation::Route { seq })).collect();
         if !operations.is_empty() {
@@ -358,7 +358,7 @@ impl World {
 
     fn is_anything_left(&self) -> bool {
         let mail = &self.hub.owner.state().mail;
-        mail.messages_after(0).any(|(_, message)| message.status == Status::Pending)
+        mail.messages_after(Seq::ZERO).any(|(_, message)| message.status == Status::Pending)
     }
 }
 

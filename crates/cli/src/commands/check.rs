@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use instep::model::mail::Status;
+use instep::model::mail::{Seq, Status};
 use instep::model::position::Incarnation;
 use instep::model::snapshot::Reader;
 use instep::{NEWEST_ENTRY, check_formats};
@@ -185,7 +185,7 @@ fn needed_bodies(directory: &Path, report: &Report) -> Option<u64> {
         reader.finish().ok()
     })?;
     let unfinished = |status| matches!(status, Status::Pending | Status::Dead);
-    let messages = state.mail.messages_after(0);
+    let messages = state.mail.messages_after(Seq::ZERO);
     Some(messages.filter(|(_, message)| unfinished(message.status)).count() as u64)
 }
 

@@ -8,7 +8,7 @@ mod taking;
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use instep_client::{Client, MessageQuery, MessageStatus, NewMessage, Sent};
+use instep_client::{Client, MessageQuery, MessageStatus, NewMessage, Sent, Seq};
 use serde_json::{Value, json};
 
 use crate::access::Access;
@@ -145,7 +145,7 @@ struct List {
     older_than_ms: Option<u64>,
     /// Only messages with a greater number.
     #[arg(long, value_name = "SEQ")]
-    after: Option<u64>,
+    after: Option<Seq>,
     /// Maximum number of messages.
     #[arg(long, default_value_t = 100)]
     limit: usize,

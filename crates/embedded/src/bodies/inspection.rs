@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use instep_model::mail::Seq;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
@@ -67,7 +68,7 @@ pub fn check(directory: &Path) -> Result<Option<BodyReport>, BodyError> {
         let body = row.get::<_, Vec<u8>>(2).map_err(failed)?;
         report.bodies += 1;
         report.bytes += body.len() as u64;
-        if sum(seq.cast_unsigned(), &body) != expected {
+        if sum(Seq(seq.cast_unsigned()), &body) != expected {
             note(format!("the body of message {seq} is damaged"));
         }
     }

@@ -12,13 +12,15 @@ fn bodies_come_back_by_number_from_another_opening() {
     let bodies = BodyFile::in_directory(directory.path());
     assert!(!directory.path().join(FILE).exists(), "made with the first body");
 
-    bodies.write(&[(1, bytes("one")), (2, bytes("two")), (u64::MAX, bytes(""))], &[]).unwrap();
-    bodies.write(&[(2, bytes("two again"))], &[1, 7]).unwrap();
+    bodies
+        .write(&[(Seq(1), bytes("one")), (Seq(2), bytes("two")), (Seq::MAX, bytes(""))], &[])
+        .unwrap();
+    bodies.write(&[(Seq(2), bytes("two again"))], &[1, 7].map(Seq)).unwrap();
     bodies.sync().unwrap();
     drop(bodies);
 
     let again = BodyFile::in_directory(directory.path());
-    let found = again.read(&[u64::MAX, 2, 1]).unwrap();
+    let found = again.read(&[Seq::MAX, Seq(2), Seq(1)]).unwrap();
     let whole = |text| Found::Whole(bytes(text));
     assert_eq!(found, [whole(""), whole("two again"), Found::Missing]);
     let report = check(directory.path()).unwrap().unwrap();
@@ -29,10 +31,10 @@ fn bodies_come_back_by_number_from_another_opening() {
 fn a_reader_does_not_wait_for_a_writer_and_sees_what_was_written() {
     let directory = tempfile::tempdir().unwrap();
     let bodies = BodyFile::in_directory(directory.path());
-    bodies.write(&[(1, bytes("one"))], &[]).unwrap();
+    bodies.write(&[(Seq(1), bytes("one"))], &[]).unwrap();
 
     let writing = bodies.writer.lock().unwrap();
-    let found = bodies.read(&[1]).unwrap();
+    let found = bodies.read(&[Seq(1)]).unwrap();
     drop(writing);
 
     assert_eq!(found, [Found::Whole(bytes("one"))]);
@@ -42,12 +44,12 @@ fn a_reader_does_not_wait_for_a_writer_and_sees_what_was_written() {
 fn a_body_that_was_changed_on_disk_is_damaged_and_not_served() {
     let directory = tempfile::tempdir().unwrap();
     let bodies = BodyFile::in_directory(directory.path());
-    bodies.write(&[(5, bytes("right"))], &[]).unwrap();
+    bodies.write(&[(Seq(5), bytes("right"))], &[]).unwrap();
     let other = Connection::open(directory.path().join(FILE)).unwrap();
     other.execute("UPDATE bodies SET body = x'77726f6e67' WHERE seq = 5", []).unwrap();
     drop(other);
 
-    assert_eq!(bodies.read(&[5]).unwrap(), [Found::Damaged]);
+    assert_eq!(bodies.read(&[Seq(5)]).unwrap(), [Found::Damaged]);
     let report = check(directory.path()).unwrap().unwrap();
     assert_eq!(report.problems, ["the body of message 5 is damaged"]);
     assert_eq!(check(tempfile::tempdir().unwrap().path()).unwrap(), None);
@@ -58,7 +60,7 @@ fn the_room_of_bodies_that_are_gone_is_given_back() {
     const BODIES: u64 = 8_000;
     let directory = tempfile::tempdir().unwrap();
     let bodies = BodyFile::in_directory(directory.path());
-    let all: Vec<u64> = (0..BODIES).collect();
+    let all: Vec<Seq> = (0..BODIES).map(Seq).collect();
     let body = Bytes::from(vec![7; 4_000]);
     for seqs in all.chunks(1_000) {
         let put: Vec<_> = seqs.iter().map(|seq| (*seq, body.clone())).collect();
@@ -69,14 +71,14 @@ fn the_room_of_bodies_that_are_gone_is_given_back() {
 
     // Every tenth stays, in between.
     for seqs in all.chunks(1_000) {
-        let gone: Vec<u64> = seqs.iter().copied().filter(|seq| seq % 10 > 0).collect();
+        let gone: Vec<Seq> = seqs.iter().copied().filter(|seq| seq.0 % 10 > 0).collect();
         bodies.write(&[], &gone).unwrap();
     }
     bodies.sync().unwrap();
 
     assert!(full > BODIES * 4_000, "{full}");
     assert!(bodies.size() < full / 3, "{full} bytes became {}", bodies.size());
-    let kept: Vec<u64> = (0..BODIES).step_by(10).collect();
+    let kept: Vec<Seq> = (0..BODIES).step_by(10).map(Seq).collect();
     assert!(bodies.read(&kept).unwrap().iter().all(|found| *found == Found::Whole(body.clone())));
     let report = check(directory.path()).unwrap().unwrap();
     assert_eq!((report.bodies, report.problems), (BODIES / 10, vec![]));
@@ -97,9 +99,9 @@ fn a_file_that_cannot_be_read_is_put_aside_and_another_begins() {
 
     assert_eq!(std::fs::read(aside.join(FILE)).unwrap(), b"garbage".repeat(1_000));
     assert_eq!(bodies.condition().unwrap(), Condition::Empty);
-    bodies.write(&[(1, Bytes::from_static(b"one"))], &[]).unwrap();
+    bodies.write(&[(Seq(1), Bytes::from_static(b"one"))], &[]).unwrap();
     assert_eq!(bodies.condition().unwrap(), Condition::Usable);
-    assert_eq!(bodies.read(&[1]).unwrap(), [Found::Whole(Bytes::from_static(b"one"))]);
+    assert_eq!(bodies.read(&[Seq(1)]).unwrap(), [Found::Whole(Bytes::from_static(b"one"))]);
 }
 
 #[test]
@@ -116,8 +118,8 @@ fn the_index_of_what_waits_to_be_written_is_in_no_file_and_a_check_changes_none(
     };
     let names = || names_in(directory.path());
     let bodies = BodyFile::in_directory(directory.path());
-    bodies.write(&[(1, Bytes::from_static(b"one"))], &[]).unwrap();
-    bodies.read(&[1]).unwrap();
+    bodies.write(&[(Seq(1), Bytes::from_static(b"one"))], &[]).unwrap();
+    bodies.read(&[Seq(1)]).unwrap();
     assert!(names().iter().all(|(name, _)| !name.to_string_lossy().ends_with("-shm")));
 
     // As a kill leaves it: with what waits beside it.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use instep::model::commit::digest;
-use instep::model::mail::{Mail, MailRecord, PRIORITY};
+use instep::model::mail::{Mail, MailRecord, PRIORITY, Seq};
 use instep::model::name::Name;
 use uuid::Uuid;
 
@@ -49,7 +49,7 @@ pub(crate) fn fold(ids: &str, pending: &str) {
             _ => message.id(),
         };
         let record = MailRecord::Stored {
-            seq,
+            seq: Seq(seq),
             queue: queue.clone(),
             id,
             to: format!("org/{}", message.org),

@@ -10,7 +10,7 @@ use axum::http::StatusCode;
 use instep_access::{Action, Resource};
 use instep_model::commit::{Need, Operation};
 use instep_model::limits;
-use instep_model::mail::{EndpointNo, Mail, ServerNo};
+use instep_model::mail::{EndpointNo, Mail, Seq, ServerNo};
 use instep_model::name::Name;
 use instep_node::mail::Letters;
 use instep_node::{Dataset, now_ms};
@@ -71,7 +71,8 @@ pub(super) struct MessagesQuery {
     /// Minimum age in milliseconds.
     older_than_ms: Option<u64>,
     /// Only messages with a greater number.
-    after: Option<u64>,
+    #[param(value_type = Option<u64>)]
+    after: Option<Seq>,
     /// Maximum number of results (default 100, at most 1,000).
     limit: Option<usize>,
 }
@@ -83,7 +84,8 @@ pub(super) struct MessagesReply {
     messages: Vec<MessageStatus>,
     /// Pass it as `after` for what follows; none when nothing does.
     #[serde(skip_serializing_if = "Option::is_none")]
-    next: Option<u64>,
+    #[schema(value_type = Option<u64>)]
+    next: Option<Seq>,
 }
 
 /// A queue as a resource: it stands among the tables.
@@ -188,7 +190,7 @@ pub(super) async fn list(
     let state = dataset.state();
     let (mail, now) = (&state.mail, now_ms());
     let queue = queue_of(mail, &queue)?;
-    let after = query.after.unwrap_or(0);
+    let after = query.after.unwrap_or(Seq::ZERO);
     let limit = query.limit.unwrap_or(100);
     if !(1..=limits::MAIL_PAGE).contains(&limit) {
         let detail = format!("limit: 1 to {}", limits::MAIL_PAGE);
@@ -211,7 +213,7 @@ pub(super) async fn list(
     let server = query.server.as_deref().map(|text| server_of(&dataset, text)).transpose()?;
     let server = server.map(|id| mail.server_number(&id).unwrap_or(ServerNo::NOWHERE));
     let wanted = query.state.as_deref();
-    let fits = |seq: u64| {
+    let fits = |seq: Seq| {
         let message = mail.message(seq)?;
         let fits = message.queue == queue
             && endpoint.is_none_or(|endpoint| message.endpoint == endpoint)
@@ -247,8 +249,8 @@ fn candidates<'a>(
     mail: &'a Mail,
     server: Option<ServerNo>,
     state: Option<&str>,
-    after: u64,
-) -> Box<dyn Iterator<Item = u64> + 'a> {
+    after: Seq,
+) -> Box<dyn Iterator<Item = Seq> + 'a> {
     match (server, state) {
         (_, Some("dead")) => Box::new(mail.dead_after(after)),
         (_, Some("unrouted")) => Box::new(mail.pending_of(ServerNo::NOWHERE, after)),
@@ -258,9 +260,9 @@ fn candidates<'a>(
 }
 
 /// The number of a message by its number or its id.
-fn seq_of(mail: &Mail, queue: u16, name: &str) -> Result<u64, Problem> {
+fn seq_of(mail: &Mail, queue: u16, name: &str) -> Result<Seq, Problem> {
     let by_id = || Uuid::parse_str(name).ok().and_then(|id| mail.by_id(&id, queue));
-    let seq = name.parse::<u64>().ok().or_else(by_id);
+    let seq = name.parse::<Seq>().ok().or_else(by_id);
     let found = seq.filter(|seq| mail.message(*seq).is_some_and(|one| one.queue == queue));
     found.ok_or_else(|| unknown_message(name))
 }
@@ -366,20 +368,20 @@ mod tests {
         let operations = operations.map(|one| serde_json::from_value::<Operation>(one).unwrap());
         dataset.commit(Proposal::from(operations.to_vec())).await.unwrap();
         let before = dataset.state();
-        let body = dataset.mail_body(1).unwrap();
+        let body = dataset.mail_body(Seq(1)).unwrap();
 
-        while dataset.state().mail.message(1).is_some_and(|message| !has_ended(&message))
-            || dataset.mail_body(1).unwrap() != StoredBody::Missing
+        while dataset.state().mail.message(Seq(1)).is_some_and(|message| !has_ended(&message))
+            || dataset.mail_body(Seq(1)).unwrap() != StoredBody::Missing
         {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
 
         let now = dataset.state();
         let with_body = |before, now, body: &StoredBody| {
-            let shown = MessageReply::with_body((before, now), 1, body, now_ms());
+            let shown = MessageReply::with_body((before, now), Seq(1), body, now_ms());
             serde_json::to_value(shown).unwrap()
         };
-        let shown = with_body(&before, &now, &dataset.mail_body(1).unwrap());
+        let shown = with_body(&before, &now, &dataset.mail_body(Seq(1)).unwrap());
         assert_eq!((&shown["state"], &shown["damaged"]), (&json!("expired"), &Value::Null));
         let whole = with_body(&before, &now, &body);
         assert_eq!(whole["body"], json!({"n": 1}), "as it was when it was asked for");

@@ -12,7 +12,7 @@ use serde_json::Value;
 use self::reading::{Parts, Tagged};
 use super::Condition;
 use crate::codec::json_text;
-use crate::mail::{MailOperation, NewMessage};
+use crate::mail::{MailOperation, NewMessage, Seq};
 use crate::name::{Key, Name};
 use crate::position::Position;
 use crate::row::Fields;
@@ -149,7 +149,7 @@ pub enum Operation {
     /// Queues a dead letter again.
     Retry {
         /// The message.
-        seq: u64,
+        seq: Seq,
     },
     /// Operation on messages, by servers or by the dataset itself: JSON has none.
     Mail(MailOperation),

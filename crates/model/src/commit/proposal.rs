@@ -101,7 +101,7 @@ mod tests {
     use crate::commit::Condition;
     use crate::golden::messages::operations;
     use crate::limits;
-    use crate::mail::sender;
+    use crate::mail::{Seq, sender};
     use crate::name::{Key, Name};
     use crate::row::Fields;
 
@@ -219,7 +219,8 @@ mod tests {
 
     #[test]
     fn a_proposal_is_bounded_in_bytes_operations_and_levels() {
-        let retries = |count| Proposal::from(vec![Operation::Retry { seq: 1 }; count]).encode();
+        let retries =
+            |count| Proposal::from(vec![Operation::Retry { seq: Seq(1) }; count]).encode();
         let (table, key) = (Name::new("t").unwrap(), Key::new("k").unwrap());
         let deep = (0..200).fold(json!(1), |inner, _| json!([inner]));
         let row = Fields::from_iter([("a".to_owned(), deep)]);

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::{Vector, hold};
 use crate::commit::{CommitId, Operation, Proposal, digest_of_values};
 use crate::definition::Definitions;
-use crate::mail::{Lease, MailOperation, MailRules, sender};
+use crate::mail::{Lease, MailOperation, MailRules, Seq, sender};
 use crate::mirror::Mirror;
 use crate::owner::{Effect, Event, Owner};
 use crate::position::{Incarnation, Place, Position, Revision};
@@ -156,7 +156,7 @@ fn write_clocks(all: &mut Written) {
     let lease = |server: &str, generation: u64, seq: u64| Lease {
         server: server.into(),
         generation: Generation(generation),
-        seq,
+        seq: Seq(seq),
     };
     all.commit(
         "a message with an id",

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::{Vector, hold, hold_enum, variants_of};
 use crate::commit::{CommitId, Condition, Operation, Plain, Proposal};
-use crate::mail::{EndpointError, Lease, MailOperation, NewMessage, sender};
+use crate::mail::{EndpointError, Lease, MailOperation, NewMessage, Seq, sender};
 use crate::name::{Key, Name};
 use crate::owner::{Answer, Excess, JsonType, Receipt, Refusal, decode_answer, encode_answer};
 use crate::position::{Incarnation, Place, Position, Revision};
@@ -47,7 +47,7 @@ fn letter() -> NewMessage {
 }
 
 fn mail_operations() -> Vec<(&'static str, MailOperation)> {
-    let lease = || Lease { server: "7".into(), generation: Generation(2), seq: 300 };
+    let lease = || Lease { server: "7".into(), generation: Generation(2), seq: Seq(300) };
     let reason = "why".to_owned();
     vec![
         ("", MailOperation::Register { server: "7".into() }),
@@ -55,7 +55,7 @@ fn mail_operations() -> Vec<(&'static str, MailOperation)> {
         ("", MailOperation::Nack { lease: lease(), delay_ms: 1_000, failed: true }),
         ("", MailOperation::Reject { lease: lease(), reason }),
         ("", MailOperation::WorkerDied(lease())),
-        ("", MailOperation::Route { seq: 300 }),
+        ("", MailOperation::Route { seq: Seq(300) }),
         ("", MailOperation::Sweep),
         (
             "",
@@ -114,7 +114,7 @@ pub(crate) fn operations() -> Vec<(&'static str, Operation)> {
         ("", Operation::Import(letter())),
         ("", Operation::Move { endpoint: endpoint.clone(), to, generation: Some(3) }),
         ("", Operation::Readdress { endpoint }),
-        ("", Operation::Retry { seq: 300 }),
+        ("", Operation::Retry { seq: Seq(300) }),
         ("", Operation::Mail(MailOperation::Sweep)),
         ("", Operation::Site(SiteOperation::Remove { site: name("node1") })),
     ]
@@ -225,7 +225,7 @@ fn refusals() -> Vec<(&'static str, Refusal)> {
         ("", Refusal::MessageTooLarge { operation, bytes, limit }),
         ("", Refusal::MessageTooDeep { operation, limit }),
         ("", Refusal::MessageConflict { operation, id: id() }),
-        ("", Refusal::UnknownMessage { operation, seq: 300 }),
+        ("", Refusal::UnknownMessage { operation, seq: Seq(300) }),
         ("", Refusal::IdConflict),
         ("", Refusal::IdExpired),
         ("", Refusal::IdInvalid),

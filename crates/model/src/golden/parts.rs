@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::{hold_enum, variants_of};
-use crate::mail::{EndpointNo, MailPart, Message, QueueState, ServerNo, ServerState, Status};
+use crate::mail::{EndpointNo, MailPart, Message, QueueState, Seq, ServerNo, ServerState, Status};
 use crate::name::Name;
 use crate::registration::Generation;
 
@@ -43,14 +43,14 @@ fn every_part_of_mail_in_a_snapshot_is_stored_as_it_always_was() {
         ("", MailPart::Queue(queue)),
         ("", MailPart::Server(server)),
         ("", MailPart::Endpoint("org/1".into(), EndpointNo(300))),
-        ("pending", MailPart::Message(1, message(Status::Pending), None)),
-        ("dead", MailPart::Message(2, message(Status::Dead), Some("why".into()))),
-        ("confirmed", MailPart::Message(3, message(Status::Confirmed), None)),
-        ("expired", MailPart::Message(4, message(Status::Expired), None)),
-        ("", MailPart::Last(300)),
-        ("", MailPart::Delayed(5, 1_700_000_000_000)),
-        ("", MailPart::Overtaken(6, 1_700_000_000_000)),
-        ("", MailPart::SentBy(7, u64::MAX)),
+        ("pending", MailPart::Message(Seq(1), message(Status::Pending), None)),
+        ("dead", MailPart::Message(Seq(2), message(Status::Dead), Some("why".into()))),
+        ("confirmed", MailPart::Message(Seq(3), message(Status::Confirmed), None)),
+        ("expired", MailPart::Message(Seq(4), message(Status::Expired), None)),
+        ("", MailPart::Last(Seq(300))),
+        ("", MailPart::Delayed(Seq(5), 1_700_000_000_000)),
+        ("", MailPart::Overtaken(Seq(6), 1_700_000_000_000)),
+        ("", MailPart::SentBy(Seq(7), u64::MAX)),
         ("", MailPart::VacantServer),
         ("", MailPart::VacantEndpoint),
         ("", MailPart::Generations(Generation(300))),

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::{Vector, hold, hold_enum};
 use crate::commit::{Commit, CommitId, Entry, Record, TableOptions};
-use crate::mail::MailRecord;
+use crate::mail::{MailRecord, Seq};
 use crate::name::{Key, Name};
 use crate::registration::Generation;
 use crate::row::Row;
@@ -48,7 +48,7 @@ fn every_record_is_stored_as_it_always_was() {
 #[test]
 fn every_record_of_mail_is_stored_as_it_always_was() {
     let stored = |server: Option<&str>, via: Option<&str>| MailRecord::Stored {
-        seq: 300,
+        seq: Seq(300),
         queue: name("mail"),
         id: Uuid::from_u128(0x0102_0304_0506_7708_890a_0b0c_0d0e_0f10),
         to: "org/1".into(),
@@ -67,16 +67,24 @@ fn every_record_of_mail_is_stored_as_it_always_was() {
         ("", MailRecord::Queue { queue: name("mail") }),
         ("with a route", stored(Some("7"), Some("org/1"))),
         ("without a route", stored(None, None)),
-        ("", MailRecord::Routed { seq: 1, server: server.clone(), via: by.clone(), generation: 3 }),
+        (
+            "",
+            MailRecord::Routed {
+                seq: Seq(1),
+                server: server.clone(),
+                via: by.clone(),
+                generation: 3,
+            },
+        ),
         ("", MailRecord::Moved { via: to.clone(), server: server.clone(), generation: 4 }),
         ("", MailRecord::Registered { server: server.clone(), generation: Generation(5) }),
-        ("", MailRecord::Confirmed { seq: 6 }),
-        ("", MailRecord::Expired { seq: 7 }),
-        ("", MailRecord::Delayed { seq: 8, attempts: 1, not_before: 1_700_000_000_000 }),
-        ("", MailRecord::Released { seq: 9 }),
-        ("", MailRecord::DeadLettered { seq: 10, attempts: 300, reason: "why".into() }),
-        ("", MailRecord::Retried { seq: 11 }),
-        ("", MailRecord::Forgotten { seqs: vec![1, 300] }),
+        ("", MailRecord::Confirmed { seq: Seq(6) }),
+        ("", MailRecord::Expired { seq: Seq(7) }),
+        ("", MailRecord::Delayed { seq: Seq(8), attempts: 1, not_before: 1_700_000_000_000 }),
+        ("", MailRecord::Released { seq: Seq(9) }),
+        ("", MailRecord::DeadLettered { seq: Seq(10), attempts: 300, reason: "why".into() }),
+        ("", MailRecord::Retried { seq: Seq(11) }),
+        ("", MailRecord::Forgotten { seqs: vec![Seq(1), Seq(300)] }),
         (
             "",
             MailRecord::Readdressed {
@@ -86,7 +94,7 @@ fn every_record_of_mail_is_stored_as_it_always_was() {
                 generation: 12,
             },
         ),
-        ("", MailRecord::SentBy { seq: 13, scope: u64::MAX }),
+        ("", MailRecord::SentBy { seq: Seq(13), scope: u64::MAX }),
         ("", MailRecord::ServersForgotten { servers: vec![server, "8".into()] }),
     ];
 

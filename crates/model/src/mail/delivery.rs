@@ -18,7 +18,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::{Mail, MailChange, Message, RegistrationId, ServerNo, Status};
+use super::{Mail, MailChange, Message, RegistrationId, Seq, ServerNo, Status};
 use crate::backoff::Backoff;
 use crate::limits;
 use crate::registration::Generation;
@@ -38,12 +38,12 @@ pub struct Delivery {
     times: Times,
     desks: BTreeMap<ServerNo, ServerWindow>,
     /// Deadlines after which servers are asked about messages.
-    deadlines: BTreeSet<(u64, ServerNo, u64)>,
+    deadlines: BTreeSet<(u64, ServerNo, Seq)>,
     /// Servers that may be given something.
     hungry: BTreeSet<ServerNo>,
     /// Messages that a server had begun with when its connection died, and the server: it may have
     /// done them.
-    doubt: BTreeMap<u64, ServerNo>,
+    doubt: BTreeMap<Seq, ServerNo>,
     effects: VecDeque<Effect>,
     counts: Counts,
     /// The clock when something happened last.
@@ -132,7 +132,7 @@ impl Delivery {
 
     /// Messages between two numbers that a registration was given and did not confirm.
     #[must_use]
-    pub fn unconfirmed(&self, of: RegistrationId, first: u64, last: u64) -> Vec<u64> {
+    pub fn unconfirmed(&self, of: RegistrationId, first: Seq, last: Seq) -> Vec<Seq> {
         let desk = self.newest(of).filter(|_| first <= last);
         desk.map_or_else(Vec::new, |desk| desk.window.range(first..=last).collect())
     }
@@ -172,7 +172,7 @@ impl Delivery {
         &mut self,
         RegistrationId { server, generation }: RegistrationId,
         credit: usize,
-        have: Option<Vec<u64>>,
+        have: Option<Vec<Seq>>,
         mail: &Mail,
         now_ms: u64,
     ) {
@@ -189,9 +189,9 @@ impl Delivery {
         desk.registration = registration;
         desk.window.begin(credit);
         self.hungry.insert(server);
-        let all: Vec<u64> = desk.window.iter().map(|(seq, _)| seq).collect();
+        let all: Vec<Seq> = desk.window.iter().map(|(seq, _)| seq).collect();
         let have = have
-            .map(|have| have.into_iter().take(limits::MAIL_CREDIT_MOST).collect::<BTreeSet<u64>>());
+            .map(|have| have.into_iter().take(limits::MAIL_CREDIT_MOST).collect::<BTreeSet<Seq>>());
         for seq in have.iter().flatten() {
             // It was given by a machine that is not there any more.
             self.take_over(server, *seq, mail, now_ms);
@@ -227,7 +227,7 @@ impl Delivery {
     }
 
     /// A message that its server has, and that this machine has not given.
-    fn take_over(&mut self, server: ServerNo, seq: u64, mail: &Mail, now_ms: u64) {
+    fn take_over(&mut self, server: ServerNo, seq: Seq, mail: &Mail, now_ms: u64) {
         let known = self.desks.get(&server).is_some_and(|desk| desk.window.contains(seq));
         let ours = |message: &Message| {
             message.server == server && message.status == Status::Pending && message.not_before == 0
@@ -239,7 +239,7 @@ impl Delivery {
     }
 
     /// A message of an earlier registration: it is asked about at once.
-    fn hold(&mut self, server: ServerNo, seq: u64, now_ms: u64) {
+    fn hold(&mut self, server: ServerNo, seq: Seq, now_ms: u64) {
         let Some(desk) = self.desks.get_mut(&server) else { return };
         let Some(flight) = desk.window.get_mut(seq) else { return };
         if !std::mem::replace(&mut flight.earlier, true) {
@@ -251,7 +251,7 @@ impl Delivery {
     }
 
     /// The server has the message: its lease begins anew.
-    fn renew(&mut self, server: ServerNo, seq: u64, now_ms: u64) {
+    fn renew(&mut self, server: ServerNo, seq: Seq, now_ms: u64) {
         let Some(mut flight) = self.take(server, seq) else { return };
         flight.asks = 0;
         flight.earlier = false;
@@ -260,7 +260,7 @@ impl Delivery {
     }
 
     /// The message is given again, in its place.
-    fn give_again(&mut self, server: ServerNo, seq: u64) {
+    fn give_again(&mut self, server: ServerNo, seq: Seq) {
         if let Some(flight) = self.take(server, seq)
             && let Some(desk) = self.desks.get_mut(&server)
         {
@@ -269,7 +269,7 @@ impl Delivery {
         }
     }
 
-    fn take(&mut self, server: ServerNo, seq: u64) -> Option<InFlight> {
+    fn take(&mut self, server: ServerNo, seq: Seq) -> Option<InFlight> {
         let desk = self.desks.get_mut(&server)?;
         let flight = desk.window.end(seq)?;
         if desk.given.get(&flight.endpoint).is_some_and(|given| given.seq == seq) {
@@ -288,7 +288,7 @@ impl Delivery {
         Some(flight)
     }
 
-    fn put(&mut self, server: ServerNo, seq: u64, flight: InFlight) {
+    fn put(&mut self, server: ServerNo, seq: Seq, flight: InFlight) {
         let desk = self.desks.entry(server).or_default();
         desk.window.hold(seq, flight.bytes, flight);
         self.deadlines.insert((flight.deadline, server, seq));
@@ -338,7 +338,7 @@ impl Delivery {
         self.effects.extend(replaced.map(effect));
     }
 
-    fn tell_gone(&mut self, registration: RegistrationId, seq: u64) {
+    fn tell_gone(&mut self, registration: RegistrationId, seq: Seq) {
         if let Some(Effect::Gone { registration: last, seqs }) = self.effects.back_mut()
             && *last == registration
             && seqs.len() < limits::MAIL_PUSH
@@ -350,7 +350,7 @@ impl Delivery {
     }
 
     fn ask_due(&mut self, now_ms: u64) {
-        let mut asked: BTreeMap<RegistrationId, Vec<u64>> = BTreeMap::new();
+        let mut asked: BTreeMap<RegistrationId, Vec<Seq>> = BTreeMap::new();
         while let Some(&(at, server, seq)) = self.deadlines.first() {
             if at > now_ms {
                 break;

@@ -1,10 +1,17 @@
 //! Numbers of mail: each counts something of its own, and is stored and sent as the bare number.
 
 use std::fmt;
+use std::num::ParseIntError;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::registration::Generation;
+
+/// Number of a message in its dataset, in the order in which they were stored, from 1.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Seq(pub u64);
 
 /// Number of a server of a dataset, in the order in which they were first seen.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -23,6 +30,19 @@ pub struct RegistrationId {
     pub server: ServerNo,
     /// Its generation.
     pub generation: Generation,
+}
+
+impl Seq {
+    /// Before the first message.
+    pub const ZERO: Self = Self(0);
+    /// Behind every message.
+    pub const MAX: Self = Self(u64::MAX);
+
+    /// The number behind it.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
 }
 
 impl ServerNo {
@@ -64,6 +84,27 @@ impl EndpointNo {
     /// The number behind it.
     pub(in crate::mail) fn next(self) -> Self {
         Self(self.0.saturating_add(1))
+    }
+}
+
+/// The bare number, as it is stored.
+impl fmt::Debug for Seq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Display for Seq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl FromStr for Seq {
+    type Err = ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIntError> {
+        text.parse().map(Self)
     }
 }
 

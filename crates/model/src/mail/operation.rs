@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::Seq;
 use crate::codec::json_text;
 use crate::name::Name;
 use crate::registration::Generation;
@@ -76,7 +77,7 @@ pub enum MailOperation {
     /// Looks for the route of a message that has none.
     Route {
         /// The message.
-        seq: u64,
+        seq: Seq,
     },
     /// Sweep of everything that is due: expiry, the end of delays, forgetting.
     Sweep,
@@ -108,5 +109,5 @@ pub struct Lease {
     /// The generation of its registration.
     pub generation: Generation,
     /// The message.
-    pub seq: u64,
+    pub seq: Seq,
 }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::Seq;
 use crate::name::Name;
 use crate::registration::Generation;
 
@@ -19,7 +20,7 @@ pub enum MailRecord {
     /// A message is stored.
     Stored {
         /// Its number in the dataset, from 1.
-        seq: u64,
+        seq: Seq,
         /// Its queue.
         queue: Name,
         /// Its permanent id.
@@ -47,7 +48,7 @@ pub enum MailRecord {
     /// A message without a route has one.
     Routed {
         /// The message.
-        seq: u64,
+        seq: Seq,
         /// Its server.
         server: String,
         /// The endpoint whose row said so.
@@ -74,17 +75,17 @@ pub enum MailRecord {
     /// A message is done.
     Confirmed {
         /// The message.
-        seq: u64,
+        seq: Seq,
     },
     /// A message was not done in its time.
     Expired {
         /// The message.
-        seq: u64,
+        seq: Seq,
     },
     /// A message rests.
     Delayed {
         /// The message.
-        seq: u64,
+        seq: Seq,
         /// Failures so far.
         attempts: u16,
         /// End of the rest.
@@ -93,12 +94,12 @@ pub enum MailRecord {
     /// A message has rested.
     Released {
         /// The message.
-        seq: u64,
+        seq: Seq,
     },
     /// A message is a dead letter.
     DeadLettered {
         /// The message.
-        seq: u64,
+        seq: Seq,
         /// Failures so far.
         attempts: u16,
         /// Reason of the dead letter.
@@ -107,12 +108,12 @@ pub enum MailRecord {
     /// A dead letter is given again.
     Retried {
         /// The message.
-        seq: u64,
+        seq: Seq,
     },
     /// Finished messages are forgotten.
     Forgotten {
         /// The messages.
-        seqs: Vec<u64>,
+        seqs: Vec<Seq>,
     },
     /// All unfinished messages of this endpoint that have a route are another server's.
     Readdressed {
@@ -129,7 +130,7 @@ pub enum MailRecord {
     /// in another scope is another.
     SentBy {
         /// The message.
-        seq: u64,
+        seq: Seq,
         /// Digest of the queue and the principal.
         scope: u64,
     },

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::derived::number_in;
 use super::record::MailRecord;
-use super::{EndpointNo, ServerNo};
+use super::{EndpointNo, Seq, ServerNo};
 use crate::name::Name;
 use crate::registration::Generation;
 use clocks::Clocks;
@@ -124,7 +124,7 @@ pub struct Slot {
     /// Smaller for higher priorities.
     pub rank: u8,
     /// The message.
-    pub seq: u64,
+    pub seq: Seq,
 }
 
 /// The mail of a dataset.
@@ -144,24 +144,24 @@ pub struct Mail {
     held: OrdMap<EndpointNo, u32>,
     /// Pairs of an endpoint and one that its row routes.
     followers: OrdSet<(EndpointNo, EndpointNo)>,
-    last: u64,
+    last: Seq,
     messages: MessageTable,
     /// Ids that do not tell the number of their message, with it.
-    ids: RunSet<(Uuid, u64)>,
+    ids: RunSet<(Uuid, Seq)>,
     /// Scopes of messages whose ids are their senders' own; older messages have none.
-    scopes: RunSet<(u64, u64)>,
+    scopes: RunSet<(Seq, u64)>,
     /// Messages that can be delivered: pending, routed and not delayed.
     ready: RunSet<SlotKey>,
     /// Pending, by server (or none) in order.
     by_server: RunSet<Numbered>,
     /// Number of pending messages, by endpoint and server (or none).
     counts: OrdMap<(EndpointNo, ServerNo), u64>,
-    resting: RunSet<(u64, u64)>,
+    resting: RunSet<(u64, Seq)>,
     /// Delayed messages, at the slots that they have without the delay.
     delayed: RunSet<SlotKey>,
-    expiring: RunSet<(u64, u64)>,
-    finished: RunSet<(u64, u64)>,
-    dead: OrdMap<u64, Arc<str>>,
+    expiring: RunSet<(u64, Seq)>,
+    finished: RunSet<(u64, Seq)>,
+    dead: OrdMap<Seq, Arc<str>>,
     clocks: Clocks,
 }
 
@@ -171,7 +171,7 @@ pub enum MailChange {
     /// A message has a body.
     Stored {
         /// The message.
-        seq: u64,
+        seq: Seq,
         /// The body.
         body: Bytes,
     },
@@ -182,14 +182,14 @@ pub enum MailChange {
         /// The server.
         server: ServerNo,
         /// The message.
-        seq: u64,
+        seq: Seq,
         /// It was its own decision, or the message comes again: it need not be told.
         quiet: bool,
     },
     /// The body is not needed any more.
     BodyEnded {
         /// The message.
-        seq: u64,
+        seq: Seq,
     },
     /// A server without mail is forgotten, and its number may be another's.
     Forgotten {
@@ -263,20 +263,20 @@ impl Mail {
 
     /// A message by its number.
     #[must_use]
-    pub fn message(&self, seq: u64) -> Option<Message> {
+    pub fn message(&self, seq: Seq) -> Option<Message> {
         self.messages.get(seq)
     }
 
     /// The number of the first message of a queue with this id.
     #[must_use]
-    pub fn by_id(&self, id: &Uuid, queue: u16) -> Option<u64> {
+    pub fn by_id(&self, id: &Uuid, queue: u16) -> Option<Seq> {
         self.with_id(id).find(|(_, message)| message.queue == queue).map(|(seq, _)| seq)
     }
 
     /// The messages with this id, of whatever queue and sender: one may say its number.
-    fn with_id(&self, id: &Uuid) -> impl Iterator<Item = (u64, Message)> + '_ {
+    fn with_id(&self, id: &Uuid) -> impl Iterator<Item = (Seq, Message)> + '_ {
         let id = *id;
-        let known = self.ids.range((id, 0), (id, u64::MAX)).map(|(_, seq)| seq);
+        let known = self.ids.range((id, Seq::ZERO), (id, Seq::MAX)).map(|(_, seq)| seq);
         let all = [number_in(&id)].into_iter().chain(known);
         let found = all.filter_map(|seq| Some((seq, self.messages.get(seq)?)));
         found.filter(move |(_, message)| message.id == id)
@@ -285,7 +285,7 @@ impl Mail {
     /// The message that was sent to a queue under this id in this scope; one from before there were
     /// scopes is of any sender, which the flag says.
     #[must_use]
-    pub fn sent_before(&self, id: &Uuid, scope: u64, queue: u16) -> Option<(u64, Message, bool)> {
+    pub fn sent_before(&self, id: &Uuid, scope: u64, queue: u16) -> Option<(Seq, Message, bool)> {
         let mut unscoped = None;
         for (seq, message) in self.with_id(id) {
             match self.scope(seq) {
@@ -297,7 +297,7 @@ impl Mail {
         unscoped
     }
 
-    fn scope(&self, seq: u64) -> Option<u64> {
+    fn scope(&self, seq: Seq) -> Option<u64> {
         self.scopes.next((seq, 0)).filter(|(of, _)| *of == seq).map(|(_, scope)| scope)
     }
 
@@ -309,24 +309,24 @@ impl Mail {
 
     /// The number of the newest message.
     #[must_use]
-    pub fn last(&self) -> u64 {
+    pub fn last(&self) -> Seq {
         self.last
     }
 
     /// All messages that are remembered, behind a number.
-    pub fn messages_after(&self, after: u64) -> impl Iterator<Item = (u64, Message)> + '_ {
-        self.messages.range(after.saturating_add(1))
+    pub fn messages_after(&self, after: Seq) -> impl Iterator<Item = (Seq, Message)> + '_ {
+        self.messages.range(after.next())
     }
 
     /// The pending messages of a server behind a number, in order; of none: those without a route.
-    pub fn pending_of(&self, server: ServerNo, after: u64) -> impl Iterator<Item = u64> + '_ {
-        let from = Numbered::new(server.0, after.saturating_add(1));
-        self.by_server.range(from, Numbered::new(server.0, u64::MAX)).map(Numbered::seq)
+    pub fn pending_of(&self, server: ServerNo, after: Seq) -> impl Iterator<Item = Seq> + '_ {
+        let from = Numbered::new(server.0, after.next());
+        self.by_server.range(from, Numbered::new(server.0, Seq::MAX)).map(Numbered::seq)
     }
 
     /// Dead letters behind a number.
-    pub fn dead_after(&self, after: u64) -> impl Iterator<Item = u64> + '_ {
-        self.dead.range(after.saturating_add(1)..).map(|(seq, _)| *seq)
+    pub fn dead_after(&self, after: Seq) -> impl Iterator<Item = Seq> + '_ {
+        self.dead.range(after.next()..).map(|(seq, _)| *seq)
     }
 
     /// Returns the number of dead letters.
@@ -337,7 +337,7 @@ impl Mail {
 
     /// Returns the reason of a dead letter.
     #[must_use]
-    pub fn reason(&self, seq: u64) -> Option<&str> {
+    pub fn reason(&self, seq: Seq) -> Option<&str> {
         self.dead.get(&seq).map(|reason| &**reason)
     }
 
@@ -358,7 +358,7 @@ impl Mail {
     pub fn oldest_ms(&self, server: Option<ServerNo>) -> Option<u64> {
         match server {
             Some(server) => {
-                let seq = self.pending_of(server, 0).next()?;
+                let seq = self.pending_of(server, Seq::ZERO).next()?;
                 self.message(seq).map(|message| message.stored_ms)
             }
             None => {
@@ -373,8 +373,11 @@ impl Mail {
     /// that are forgotten; at most so many of each.
     #[must_use]
     pub fn due(&self, now_ms: u64, keep: Keep, most: usize) -> Due {
-        let until = |set: &RunSet<(u64, u64)>, until: u64| {
-            set.range((0, 0), (until, u64::MAX)).take(most).map(|(_, seq)| seq).collect::<Vec<_>>()
+        let until = |set: &RunSet<(u64, Seq)>, until: u64| {
+            set.range((0, Seq::ZERO), (until, Seq::MAX))
+                .take(most)
+                .map(|(_, seq)| seq)
+                .collect::<Vec<_>>()
         };
         let over = |found: usize, keep: u64| {
             let surplus = (found as u64).saturating_sub(keep);
@@ -397,7 +400,7 @@ impl Mail {
     /// Returns the time at which something is due next, apart from forgetting.
     #[must_use]
     pub fn next_due(&self) -> Option<u64> {
-        let first = |set: &RunSet<(u64, u64)>| set.first().map(|(at, _)| at);
+        let first = |set: &RunSet<(u64, Seq)>| set.first().map(|(at, _)| at);
         let times = first(&self.expiring).into_iter().chain(first(&self.resting));
         times.chain(self.clocks.next_overtaken()).min()
     }
@@ -424,17 +427,17 @@ pub struct Keep {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Due {
     /// Messages that expire.
-    pub expired: Vec<u64>,
+    pub expired: Vec<Seq>,
     /// Messages that have rested.
-    pub released: Vec<u64>,
+    pub released: Vec<Seq>,
     /// Ended messages that are forgotten.
-    pub forgotten: Vec<u64>,
+    pub forgotten: Vec<Seq>,
 }
 
 impl Message {
     /// Its place in the order of its server.
     #[must_use]
-    pub fn slot(&self, seq: u64) -> Slot {
+    pub fn slot(&self, seq: Seq) -> Slot {
         Slot { server: self.server, endpoint: self.endpoint, rank: u8::MAX - self.priority, seq }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{EndpointNo, Lease, MailChange, MailOperation, MailRules, Slot, Status, outcome};
+use super::{EndpointNo, Lease, MailChange, MailOperation, MailRules, Seq, Slot, Status, outcome};
 use crate::commit::{Operation, Proposal};
 use crate::limits;
 use crate::mirror::Mirror;
@@ -108,8 +108,9 @@ impl Fixture {
         self.propose(serde_json::from_value(operations).unwrap())
     }
 
-    fn send(&mut self, to: &str) -> u64 {
-        self.result(json!({"op": "send", "queue": "mail", "to": to, "body": {"to": to}})) as u64
+    fn send(&mut self, to: &str) -> Seq {
+        Seq(self.result(json!({"op": "send", "queue": "mail", "to": to, "body": {"to": to}}))
+            as u64)
     }
 
     fn result(&mut self, operation: Value) -> i64 {
@@ -128,25 +129,25 @@ impl Fixture {
         self.mail(MailOperation::Sweep)
     }
 
-    fn status(&self, seq: u64) -> Option<Status> {
+    fn status(&self, seq: Seq) -> Option<Status> {
         self.owner.state().mail.message(seq).map(|message| message.status)
     }
 
-    fn server_of(&self, seq: u64) -> Option<String> {
+    fn server_of(&self, seq: Seq) -> Option<String> {
         let mail = &self.owner.state().mail;
         let message = mail.message(seq)?;
         mail.server(message.server).map(|server| server.server.to_string())
     }
 
     /// Lists the messages that can be given to a server, in order.
-    fn ready(&self, server: &str) -> Vec<(String, u64)> {
+    fn ready(&self, server: &str) -> Vec<(String, Seq)> {
         let mail = &self.owner.state().mail;
         let Some(server) = mail.server_number(server) else { return vec![] };
-        let mut at = Slot { server, endpoint: EndpointNo(0), rank: 0, seq: 0 };
+        let mut at = Slot { server, endpoint: EndpointNo(0), rank: 0, seq: Seq::ZERO };
         let mut all = vec![];
         while let Some(slot) = mail.next_ready(at) {
             all.push((mail.endpoint(slot.endpoint).to_owned(), slot.seq));
-            at = Slot { seq: slot.seq + 1, ..slot };
+            at = Slot { seq: slot.seq.next(), ..slot };
         }
         all
     }
@@ -174,11 +175,11 @@ impl Fixture {
     }
 }
 
-fn lease(server: &str, generation: Generation, seq: u64) -> Lease {
+fn lease(server: &str, generation: Generation, seq: Seq) -> Lease {
     Lease { server: server.into(), generation, seq }
 }
 
-fn ack(server: &str, generation: Generation, seq: u64) -> MailOperation {
+fn ack(server: &str, generation: Generation, seq: Seq) -> MailOperation {
     MailOperation::Ack(lease(server, generation, seq))
 }
 
@@ -222,7 +223,7 @@ fn refused_operations_leave_nothing_in_the_batch_that_others_share() {
         "{answers:?}"
     );
     assert_eq!(house.entries.len(), entries + 1, "one batch");
-    let at = |endpoint: &str, seq| (endpoint.to_owned(), seq);
+    let at = |endpoint: &str, seq| (endpoint.to_owned(), Seq(seq));
     assert_eq!(house.ready("7"), [at("org/1", 1), at("org/1", 3)]);
     assert_eq!(house.ready("8"), [at("org/2", 2), at("org/2", 4)]);
     house.check_books();
@@ -241,7 +242,7 @@ fn a_commit_that_moves_and_sends_sees_itself() {
 
     let results = receipt.unwrap().results;
     assert_eq!(&*results, &[Some(1), Some(1), Some(2)]);
-    assert_eq!(house.server_of(1).unwrap(), "10");
+    assert_eq!(house.server_of(Seq(1)).unwrap(), "10");
     house.check_copies();
 }
 
@@ -268,7 +269,7 @@ fn i45_the_same_id_is_stored_once_and_another_body_under_it_is_a_conflict() {
 
     assert_eq!(first.results, again.results);
     assert!(matches!(other, Refusal::MessageConflict { .. }));
-    assert_eq!(house.owner.state().mail.last(), 1);
+    assert_eq!(house.owner.state().mail.last(), Seq(1));
     // A refused one does not block its retry.
     let refused = letter("org/9", Uuid::from_u128(78), 1);
     assert!(house.commit(refused.clone()).is_err());
@@ -294,8 +295,8 @@ fn smq_17_ended_messages_are_remembered_within_limits() {
 
     let queue = house.owner.state().mail.queues().next().unwrap().clone();
     assert_eq!((queue.kept, queue.dead, queue.confirmed, queue.given_up), (4, 2, 10, 8));
-    assert_eq!(house.owner.state().mail.messages_after(0).count(), 6);
-    assert_eq!(house.mail(ack("7", generation, 1)), outcome::DONE);
+    assert_eq!(house.owner.state().mail.messages_after(Seq::ZERO).count(), 6);
+    assert_eq!(house.mail(ack("7", generation, Seq(1))), outcome::DONE);
     house.check_copies();
     house.check_books();
 }

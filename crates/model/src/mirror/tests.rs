@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::commit::{CommitId, Operation, Proposal};
-use crate::mail::MailOperation;
+use crate::mail::{MailOperation, Seq};
 use crate::owner::{Effect, Event, Owner};
 use crate::registration::Generation;
 use crate::snapshot;
@@ -149,7 +149,7 @@ fn operation() -> impl Strategy<Value = Operation> {
             _ => MailOperation::Ack(crate::mail::Lease {
                 server: server.into(),
                 generation: Generation(1),
-                seq,
+                seq: Seq(seq),
             }),
         })
     });

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::commit::OperationError;
 use crate::json::INEXACT;
 use crate::limits;
-use crate::mail::EndpointError;
+use crate::mail::{EndpointError, Seq};
 use crate::name::{Key, Name};
 use crate::row::RowError;
 use crate::site::SiteError;
@@ -101,7 +101,7 @@ pub enum Refusal {
     MessageConflict { operation: usize, id: Uuid },
     /// The message is not there.
     #[error("ops[{operation}]: there is no message {seq}")]
-    UnknownMessage { operation: usize, seq: u64 },
+    UnknownMessage { operation: usize, seq: Seq },
     /// The id was used with other operations.
     #[error("the commit id was used before with other operations")]
     IdConflict,

@@ -23,7 +23,7 @@ fn every_piece_of_a_snapshot_is_stored_as_it_always_was() {
         ("", Piece::Principal { name: "shop".into(), horizon: Some(id) }),
         ("", Piece::Ids { ids: vec![(id, remembered)] }),
         ("", Piece::End { rows: 300, ids: 1 }),
-        ("", Piece::Mail { parts: vec![MailPart::Last(300), MailPart::VacantServer] }),
+        ("", Piece::Mail { parts: vec![MailPart::Last(Seq(300)), MailPart::VacantServer] }),
         ("", Piece::Forgotten { spans: vec![(Uuid::nil(), id)] }),
         ("", Piece::Unknown { spans: vec![(Uuid::nil(), id)] }),
     ];

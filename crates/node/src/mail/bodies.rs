@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use instep_model::limits;
+use instep_model::mail::Seq;
 
 use crate::clock::TICK;
 use crate::engine::{BodyStore, StoredBody};
@@ -47,12 +48,12 @@ pub(crate) struct Bodies {
 
 #[derive(Default)]
 struct State {
-    young: BTreeMap<u64, Bytes>,
-    spilling: BTreeMap<u64, Bytes>,
+    young: BTreeMap<Seq, Bytes>,
+    spilling: BTreeMap<Seq, Bytes>,
     /// Bytes of both.
     bytes: usize,
     /// Bodies in the store whose messages have ended.
-    ended: Vec<u64>,
+    ended: Vec<Seq>,
     failing: bool,
     /// Last error of the store; none since a check has found nothing wrong.
     trouble: Option<Trouble>,
@@ -134,13 +135,13 @@ impl Bodies {
     }
 
     /// True while a body is in memory.
-    pub(crate) fn is_in_memory(&self, seq: u64) -> bool {
+    pub(crate) fn is_in_memory(&self, seq: Seq) -> bool {
         let state = lock(&self.state);
         state.young.contains_key(&seq) || state.spilling.contains_key(&seq)
     }
 
     /// Takes the body of a message that was just stored in the log.
-    pub(crate) fn put(&self, seq: u64, body: Bytes) {
+    pub(crate) fn put(&self, seq: Seq, body: Bytes) {
         let mut state = lock(&self.state);
         state.bytes += weight(&body);
         if let Some(before) = state.young.insert(seq, body) {
@@ -152,7 +153,7 @@ impl Bodies {
     }
 
     /// Forgets the body of a message that has ended.
-    pub(crate) fn end(&self, seq: u64) {
+    pub(crate) fn end(&self, seq: Seq) {
         let mut state = lock(&self.state);
         match state.young.remove(&seq) {
             Some(body) => state.bytes -= weight(&body),
@@ -243,7 +244,7 @@ impl Bodies {
             bytes += weight(&body);
             state.spilling.insert(seq, body);
         }
-        let put: Vec<(u64, Bytes)> =
+        let put: Vec<(Seq, Bytes)> =
             state.spilling.iter().map(|(seq, body)| (*seq, body.clone())).collect();
         let ended = std::mem::take(&mut state.ended);
         drop(state);
@@ -277,12 +278,12 @@ impl Bodies {
     ///
     /// # Errors
     /// When the storage refuses.
-    pub(crate) fn read(&self, seqs: &[u64]) -> io::Result<Vec<StoredBody>> {
+    pub(crate) fn read(&self, seqs: &[Seq]) -> io::Result<Vec<StoredBody>> {
         let state = lock(&self.state);
-        let find = |seq: &u64| state.young.get(seq).or_else(|| state.spilling.get(seq)).cloned();
+        let find = |seq: &Seq| state.young.get(seq).or_else(|| state.spilling.get(seq)).cloned();
         let found: Vec<Option<Bytes>> = seqs.iter().map(find).collect();
         drop(state);
-        let missing: Vec<u64> = seqs
+        let missing: Vec<Seq> = seqs
             .iter()
             .zip(&found)
             .filter(|(_, body)| body.is_none())
@@ -296,7 +297,7 @@ impl Bodies {
         Ok(all.collect())
     }
 
-    fn read_stored(&self, seqs: &[u64]) -> io::Result<Vec<StoredBody>> {
+    fn read_stored(&self, seqs: &[Seq]) -> io::Result<Vec<StoredBody>> {
         if seqs.is_empty() {
             return Ok(vec![]);
         }
@@ -363,7 +364,7 @@ mod tests {
     }
 
     impl BodyStore for Fake {
-        fn write(&self, put: &[(u64, Bytes)], removed: &[u64]) -> io::Result<()> {
+        fn write(&self, put: &[(Seq, Bytes)], removed: &[Seq]) -> io::Result<()> {
             if self.refuses.load(Ordering::SeqCst) {
                 return Err(io::ErrorKind::StorageFull.into());
             }
@@ -376,7 +377,7 @@ mod tests {
             self.kept.sync()
         }
 
-        fn read(&self, seqs: &[u64]) -> io::Result<Vec<StoredBody>> {
+        fn read(&self, seqs: &[Seq]) -> io::Result<Vec<StoredBody>> {
             self.kept.read(seqs)
         }
 
@@ -385,7 +386,7 @@ mod tests {
         }
     }
 
-    fn body(seq: u64) -> Bytes {
+    fn body(seq: Seq) -> Bytes {
         Bytes::from(format!("body {seq:020}"))
     }
 
@@ -398,34 +399,34 @@ mod tests {
         (Arc::clone(&fake), Bodies::within(fake, limit, task("bodies"), task("care")))
     }
 
-    fn whole(seqs: &[u64]) -> Vec<StoredBody> {
+    fn whole(seqs: &[Seq]) -> Vec<StoredBody> {
         seqs.iter().map(|seq| StoredBody::Whole(body(*seq))).collect()
     }
 
     #[test]
     fn a_body_whose_message_ends_young_never_touches_the_disk() {
         let (fake, bodies) = bodies(usize::MAX / 4);
-        (1..=3).for_each(|seq| bodies.put(seq, body(seq)));
+        (1..=3).for_each(|seq| bodies.put(Seq(seq), body(Seq(seq))));
 
-        bodies.end(2);
+        bodies.end(Seq(2));
         bodies.secure().unwrap();
 
         assert_eq!(fake.written.load(Ordering::SeqCst), 2);
-        assert_eq!(fake.read(&[1, 3]).unwrap(), whole(&[1, 3]));
-        assert_eq!(bodies.read(&[2]).unwrap(), [StoredBody::Missing]);
+        assert_eq!(fake.read(&[1, 3].map(Seq)).unwrap(), whole(&[1, 3].map(Seq)));
+        assert_eq!(bodies.read(&[Seq(2)]).unwrap(), [StoredBody::Missing]);
     }
 
     #[test]
     fn what_is_too_much_for_memory_is_spilled_oldest_first_and_read_from_both() {
-        let (fake, bodies) = bodies(3 * weight(&body(0)));
-        (1..=9).for_each(|seq| bodies.put(seq, body(seq)));
+        let (fake, bodies) = bodies(3 * weight(&body(Seq::ZERO)));
+        (1..=9).for_each(|seq| bodies.put(Seq(seq), body(Seq(seq))));
 
         bodies.spill_surplus().unwrap();
-        (10..=11).for_each(|seq| bodies.put(seq, body(seq)));
+        (10..=11).for_each(|seq| bodies.put(Seq(seq), body(Seq(seq))));
 
         assert!(fake.written.load(Ordering::SeqCst) >= 6);
-        assert_eq!(bodies.read(&[11, 1, 9, 5]).unwrap(), whole(&[11, 1, 9, 5]));
-        assert_eq!(bodies.counts().young_bytes, 2 * weight(&body(0)) as u64);
+        assert_eq!(bodies.read(&[11, 1, 9, 5].map(Seq)).unwrap(), whole(&[11, 1, 9, 5].map(Seq)));
+        assert_eq!(bodies.counts().young_bytes, 2 * weight(&body(Seq::ZERO)) as u64);
     }
 
     #[test]
@@ -433,61 +434,65 @@ mod tests {
         let (fake, bodies) = bodies(usize::MAX / 4);
         bodies.secure().unwrap();
         assert_eq!(fake.syncs.load(Ordering::SeqCst), 0, "nothing, nothing to sync");
-        (1..=3).for_each(|seq| bodies.put(seq, body(seq)));
+        (1..=3).for_each(|seq| bodies.put(Seq(seq), body(Seq(seq))));
 
         bodies.secure().unwrap();
-        bodies.end(1);
+        bodies.end(Seq(1));
         bodies.secure().unwrap();
 
         assert_eq!(fake.syncs.load(Ordering::SeqCst), 2);
-        assert_eq!(fake.read(&[1]).unwrap(), [StoredBody::Missing], "removed with the next write");
-        assert_eq!(fake.read(&[2, 3]).unwrap(), whole(&[2, 3]));
+        assert_eq!(
+            fake.read(&[Seq(1)]).unwrap(),
+            [StoredBody::Missing],
+            "removed with the next write"
+        );
+        assert_eq!(fake.read(&[2, 3].map(Seq)).unwrap(), whole(&[2, 3].map(Seq)));
     }
 
     #[test]
     fn a_store_that_refuses_loses_nothing_and_says_so() {
-        let (fake, bodies) = bodies(weight(&body(0)));
+        let (fake, bodies) = bodies(weight(&body(Seq::ZERO)));
         fake.refuses.store(true, Ordering::SeqCst);
-        (1..=4).for_each(|seq| bodies.put(seq, body(seq)));
+        (1..=4).for_each(|seq| bodies.put(Seq(seq), body(Seq(seq))));
 
         assert!(bodies.secure().is_err());
         assert!(bodies.is_full() && bodies.counts().failing);
         bodies.wait_for_room();
-        bodies.end(2);
-        assert_eq!(bodies.read(&[1, 3, 4]).unwrap(), whole(&[1, 3, 4]));
+        bodies.end(Seq(2));
+        assert_eq!(bodies.read(&[1, 3, 4].map(Seq)).unwrap(), whole(&[1, 3, 4].map(Seq)));
 
         fake.refuses.store(false, Ordering::SeqCst);
         bodies.secure().unwrap();
         assert!(!bodies.is_full());
-        assert_eq!(fake.read(&[1, 3, 4]).unwrap(), whole(&[1, 3, 4]));
-        assert_eq!(fake.read(&[2]).unwrap(), [StoredBody::Missing]);
+        assert_eq!(fake.read(&[1, 3, 4].map(Seq)).unwrap(), whole(&[1, 3, 4].map(Seq)));
+        assert_eq!(fake.read(&[Seq(2)]).unwrap(), [StoredBody::Missing]);
     }
 
     #[test]
     fn a_task_spills_while_messages_come_and_end() {
         const MESSAGES: u64 = 20_000;
         let pools = Pools::new().unwrap();
-        let (fake, bodies) = bodies_of(&pools, 100 * weight(&body(0)));
+        let (fake, bodies) = bodies_of(&pools, 100 * weight(&body(Seq::ZERO)));
         let bodies = Arc::new(bodies);
         let spilling = Arc::clone(&bodies);
         bodies.spiller().begin(move || spilling.step());
 
         for seq in 1..=MESSAGES {
-            bodies.put(seq, body(seq));
+            bodies.put(Seq(seq), body(Seq(seq)));
             bodies.wait_for_room();
             if seq % 2 == 0 {
-                bodies.end(seq - 1);
+                bodies.end(Seq(seq - 1));
             }
             if seq % 1_000 == 0 {
-                assert_eq!(bodies.read(&[seq, 2]).unwrap(), whole(&[seq, 2]));
+                assert_eq!(bodies.read(&[seq, 2].map(Seq)).unwrap(), whole(&[seq, 2].map(Seq)));
             }
         }
         bodies.close();
         bodies.spiller().join();
         bodies.secure().unwrap();
 
-        let kept: Vec<u64> = (1..=MESSAGES).filter(|seq| seq % 2 == 0).collect();
+        let kept: Vec<Seq> = (1..=MESSAGES).filter(|seq| seq % 2 == 0).map(Seq).collect();
         assert_eq!(bodies.read(&kept).unwrap(), whole(&kept));
-        assert_eq!(fake.kept.size(), MESSAGES / 2 * body(0).len() as u64);
+        assert_eq!(fake.kept.size(), MESSAGES / 2 * body(Seq::ZERO).len() as u64);
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use instep_model::limits;
 use instep_model::mail::delivery::{Counts, Delivery as Machine, Event};
-use instep_model::mail::{MailChange, RegistrationId, ServerNo};
+use instep_model::mail::{MailChange, RegistrationId, Seq, ServerNo};
 use instep_model::state::State;
 use tokio::sync::oneshot;
 
@@ -178,7 +178,7 @@ impl MailHandle {
         of: Option<&Arc<Quota>>,
         messages: usize,
     ) -> Result<Permit, MailError> {
-        let bytes = EVENT + size_of::<u64>() * messages;
+        let bytes = EVENT + size_of::<Seq>() * messages;
         of.unwrap_or(&self.events).permit(bytes).ok_or(MailError::Busy)
     }
 
@@ -193,7 +193,7 @@ impl MailHandle {
     pub(super) fn registered(
         &self,
         registration: RegistrationId,
-        (credit, have): (usize, Option<Vec<u64>>),
+        (credit, have): (usize, Option<Vec<Seq>>),
         outbox: SharedOutbox,
         permit: Permit,
     ) {

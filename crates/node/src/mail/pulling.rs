@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use instep_model::limits;
+use instep_model::mail::Seq;
 use instep_model::mail::delivery::Event;
 use instep_model::registration::Generation;
 use tokio::sync::{Notify, oneshot};
@@ -27,7 +28,7 @@ pub struct Pulled {
     /// Messages to work on.
     pub messages: Vec<Delivery>,
     /// Messages that the server is asked about.
-    pub ask: Vec<u64>,
+    pub ask: Vec<Seq>,
 }
 
 /// Registrations that pull.

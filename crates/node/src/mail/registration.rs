@@ -9,7 +9,7 @@ use bytes::Bytes;
 use instep_model::commit::Operation;
 use instep_model::limits;
 use instep_model::mail::delivery::{Event, Given, Meant};
-use instep_model::mail::{Lease, Mail, MailOperation, RegistrationId, Status, outcome};
+use instep_model::mail::{Lease, Mail, MailOperation, RegistrationId, Seq, Status, outcome};
 use instep_model::registration::Generation;
 use instep_protocol::payload::mail::Registered;
 use instep_protocol::payload::mail::words::{Which, Words, few};
@@ -50,7 +50,7 @@ impl Port {
         &self,
         server: String,
         credit: usize,
-        have: Option<Vec<u64>>,
+        have: Option<Vec<Seq>>,
     ) -> Result<Registration, MailError> {
         let permit = self.mail().permit_to_begin()?;
         let operation = MailOperation::Register { server: server.clone() };
@@ -97,7 +97,7 @@ impl Port {
     pub(super) fn has_not(
         &self,
         (server, generation): (&str, Generation),
-        seqs: Vec<u64>,
+        seqs: Vec<Seq>,
         permit: Permit,
     ) -> Vec<Answered> {
         let state = self.state();
@@ -122,7 +122,7 @@ impl Port {
         &self,
         server: &Arc<str>,
         generation: Generation,
-        answers: impl IntoIterator<Item = (u64, Answer)>,
+        answers: impl IntoIterator<Item = (Seq, Answer)>,
     ) -> Result<Vec<Answered>, MailError> {
         let lease = |seq| Lease { server: Arc::clone(server), generation, seq };
         let mut answered = vec![];
@@ -193,7 +193,7 @@ impl Registration {
     }
 
     /// Returns true if it is still to be asked about a message.
-    pub(super) fn is_asked(&self, seq: u64) -> bool {
+    pub(super) fn is_asked(&self, seq: Seq) -> bool {
         let message = self.port.state().mail.message(seq);
         message.is_some_and(|one| one.status == Status::Pending && one.server == self.id.server)
     }
@@ -272,7 +272,7 @@ impl Registration {
         let Which { seqs, ranges } = which;
         let mut all = Meant { seqs, unknown: vec![] };
         if !ranges.is_empty() {
-            let mut known: BTreeSet<u64> = all.seqs.iter().copied().collect();
+            let mut known: BTreeSet<Seq> = all.seqs.iter().copied().collect();
             let given = lock(&self.given);
             for (first, last) in ranges {
                 let Meant { seqs, unknown } = given.range(first, last);
@@ -285,9 +285,9 @@ impl Registration {
     }
 
     /// Returns outcomes of messages that are not changed: their state, or else `otherwise`.
-    fn outcomes(&self, seqs: &[u64], otherwise: i64) -> Vec<Answered> {
+    fn outcomes(&self, seqs: &[Seq], otherwise: i64) -> Vec<Answered> {
         let state = self.port.state();
-        let say = |seq: &u64| {
+        let say = |seq: &Seq| {
             let outcome = standing(&state.mail, &self.server, *seq).unwrap_or(otherwise);
             Answered { seq: *seq, outcome }
         };
@@ -295,7 +295,7 @@ impl Registration {
     }
 
     /// Stores an answer for each message and returns the outcomes; `said` are known already.
-    fn answers(&self, seqs: Vec<u64>, answer: Answer, said: Vec<Answered>) -> Said {
+    fn answers(&self, seqs: Vec<Seq>, answer: Answer, said: Vec<Answered>) -> Said {
         let (port, server) = (self.port.clone(), Arc::clone(&self.server));
         let (generation, given) = (self.id.generation, Arc::clone(&self.given));
         let closed = lock(&given).answer(&seqs);
@@ -327,9 +327,9 @@ fn operation_of(answer: Answer, lease: Lease) -> MailOperation {
 }
 
 /// Returns the outcome for a message of which the server has nothing to change; none if it has.
-fn standing(mail: &Mail, server: &str, seq: u64) -> Option<i64> {
+fn standing(mail: &Mail, server: &str, seq: Seq) -> Option<i64> {
     match mail.message(seq) {
-        None if seq > 0 && seq <= mail.last() => Some(outcome::DONE),
+        None if seq > Seq::ZERO && seq <= mail.last() => Some(outcome::DONE),
         None => Some(outcome::UNKNOWN),
         Some(message) if message.status != Status::Pending => Some(outcome::DONE),
         Some(message) => {

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use instep_model::mail::{MailRules, ServerNo};
+use instep_model::mail::{MailRules, Seq, ServerNo};
 
 use super::{Answered, Answers, Kept, MailCounts, MailError, Pull, Pulled, Registration};
 use crate::dataset::Dataset;
@@ -77,7 +77,7 @@ impl Dataset {
     ///
     /// # Errors
     /// When the storage refuses.
-    pub fn mail_body(&self, seq: u64) -> io::Result<StoredBody> {
+    pub fn mail_body(&self, seq: Seq) -> io::Result<StoredBody> {
         let mut bodies = self.mail_handle().bodies.read(&[seq])?;
         Ok(bodies.pop().unwrap_or(StoredBody::Missing))
     }
@@ -91,7 +91,7 @@ impl Dataset {
         &self,
         server: String,
         credit: usize,
-        have: Option<Vec<u64>>,
+        have: Option<Vec<Seq>>,
     ) -> Result<Registration, MailError> {
         self.keeps_mail()?;
         self.mail().register(server, credit, have).await

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use instep_model::commit::Operation;
 use instep_model::json::{ExactObject, FieldError};
-use instep_model::mail::{NewMessage, sender};
+use instep_model::mail::{NewMessage, Seq, sender};
 use instep_model::name::Name;
 use instep_model::owner::Refusal;
 use instep_model::position::Position;
@@ -31,7 +31,7 @@ pub struct Sent {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SentMessage {
     /// Its number in the dataset.
-    pub seq: u64,
+    pub seq: Seq,
     /// Its permanent id.
     pub id: Uuid,
     /// The server that it is routed to.
@@ -144,7 +144,8 @@ impl Dataset {
         let receipt = self.commit(operations.into()).await;
         let receipt = receipt.map_err(|refusal| SendRefusal::new(refusal, are_listed))?;
         let state = self.state();
-        let sent = receipt.results.iter().flatten().filter_map(|seq| u64::try_from(*seq).ok());
+        let sent =
+            receipt.results.iter().flatten().filter_map(|seq| u64::try_from(*seq).ok().map(Seq));
         let messages = sent.map(|seq| {
             let message = state.mail.message(seq);
             let server = message.and_then(|message| state.mail.server(message.server));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use instep_model::mail::Seq;
 use instep_protocol::payload::mail::{Message, Messages, Replaced};
 
 use crate::outbox::Outbox;
@@ -11,7 +12,7 @@ use crate::outbox::Outbox;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
     /// Its number in the dataset.
-    pub seq: u64,
+    pub seq: Seq,
     /// Its permanent id.
     pub id: String,
     /// The queue that it is in.
@@ -36,16 +37,16 @@ pub enum Push {
     /// Message to work on.
     Message(Box<Delivery>),
     /// Query: which of these have arrived?
-    Ask(Vec<u64>),
+    Ask(Vec<Seq>),
     /// Messages that it does not hold any more: they were moved, or have ended.
-    Gone(Vec<u64>),
+    Gone(Vec<Seq>),
     /// Another registration of the same server has taken over; nothing follows.
     Replaced,
 }
 
 impl Push {
     /// The message, if it is one.
-    pub(crate) fn seq(&self) -> Option<u64> {
+    pub(crate) fn seq(&self) -> Option<Seq> {
         match self {
             Self::Message(delivery) => Some(delivery.seq),
             Self::Ask(_) | Self::Gone(_) | Self::Replaced => None,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use instep_model::commit::Operation;
 use instep_model::limits;
-use instep_model::mail::{MailOperation, Status};
+use instep_model::mail::{MailOperation, Seq, Status};
 use instep_model::owner::Refusal;
 use instep_node::mail::{Push, Registration};
 use tokio::task::JoinSet;
@@ -20,7 +20,7 @@ impl Fixture {
         let mut waiting = JoinSet::new();
         let propose = || {
             let dataset = self.dataset.clone();
-            let nothing = Operation::Mail(MailOperation::Route { seq: 0 });
+            let nothing = Operation::Mail(MailOperation::Route { seq: Seq::ZERO });
             async move { dataset.commit(vec![nothing].into()).await.map(drop) }
         };
         waiting.spawn(propose());
@@ -36,7 +36,7 @@ impl Fixture {
     }
 }
 
-async fn next_message(registration: &Registration) -> u64 {
+async fn next_message(registration: &Registration) -> Seq {
     let got = timeout(LIVENESS, async {
         loop {
             if let Some(Push::Message(delivery)) = registration.take() {

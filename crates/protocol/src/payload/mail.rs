@@ -5,7 +5,7 @@
 pub mod words;
 
 use bytes::Bytes;
-use instep_model::mail::outcome;
+use instep_model::mail::{Seq, outcome};
 use instep_model::registration::Generation;
 use serde::Serialize;
 
@@ -34,7 +34,7 @@ impl Registered<'_> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Message<'a> {
     /// Its number in the dataset.
-    pub seq: u64,
+    pub seq: Seq,
     /// Its permanent id.
     pub id: &'a str,
     /// The queue that it is in.
@@ -67,7 +67,7 @@ impl Message<'_> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Messages<'a> {
     /// Their numbers.
-    pub seqs: &'a [u64],
+    pub seqs: &'a [Seq],
 }
 
 impl Messages<'_> {
@@ -108,14 +108,14 @@ pub struct Outcomes {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 struct Outcome {
-    seq: u64,
+    seq: Seq,
     outcome: &'static str,
 }
 
 impl Outcomes {
     /// Outcomes of messages by their numbers, each one of [`outcome`].
     #[must_use]
-    pub fn new(all: impl IntoIterator<Item = (u64, i64)>) -> Self {
+    pub fn new(all: impl IntoIterator<Item = (Seq, i64)>) -> Self {
         let outcome = |(seq, outcome)| Outcome { seq, outcome: outcome::word(outcome) };
         Self { outcomes: all.into_iter().map(outcome).collect() }
     }
@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn a_message_is_json_with_its_body_as_it_was_sent() {
         let message = Message {
-            seq: 7,
+            seq: Seq(7),
             id: "an id",
             queue: "mail",
             to: "org/\"42\"",
@@ -160,13 +160,13 @@ mod tests {
         let told = Registered { dataset: "d", generation, pending: 2, server: "server/7" };
         let expected = r#"{"dataset":"d","generation":3,"pending":2,"server":"server/7"}"#;
         assert_eq!(told.encode(), expected);
-        assert_eq!(Messages { seqs: &[1, 2] }.encode(), r#"{"seqs":[1,2]}"#);
+        assert_eq!(Messages { seqs: &[1, 2].map(Seq) }.encode(), r#"{"seqs":[1,2]}"#);
         let expected = concat!(
             r#"{"detail":"another registration of this server has taken over","#,
             r#""reason":"replaced"}"#,
         );
         assert_eq!(Replaced::default().encode(), expected);
-        let told = Outcomes::new([(1, outcome::OK), (2, outcome::FENCED)]);
+        let told = Outcomes::new([(Seq(1), outcome::OK), (Seq(2), outcome::FENCED)]);
         let (ok, fenced) = (outcome::word(outcome::OK), outcome::word(outcome::FENCED));
         let expected = format!(
             r#"{{"outcomes":[{{"seq":1,"outcome":"{ok}"}},{{"seq":2,"outcome":"{fenced}"}}]}}"#

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use instep_model::mail::MailRecord;
+use instep_model::mail::{MailRecord, Seq};
 use instep_model::registration::Generation;
 use uuid::Uuid;
 
@@ -52,17 +52,17 @@ impl Message {
 pub(super) struct Books {
     /// Time of the newest entry.
     now_ms: u64,
-    pub(super) messages: BTreeMap<u64, Message>,
+    pub(super) messages: BTreeMap<Seq, Message>,
     /// Every message that ever was.
-    pub(super) ids: BTreeMap<u64, Uuid>,
+    pub(super) ids: BTreeMap<Seq, Uuid>,
     pub(super) directory: BTreeMap<String, String>,
     pub(super) generations: BTreeMap<String, Generation>,
     /// By commit and message: whose it was when it was confirmed or put back.
-    pub(super) verdicts: BTreeMap<(u64, usize, u64), (String, Generation)>,
+    pub(super) verdicts: BTreeMap<(u64, usize, Seq), (String, Generation)>,
     /// Confirmed since the last look, with the server.
-    pub(super) confirmed: Vec<(u64, String)>,
+    pub(super) confirmed: Vec<(Seq, String)>,
     /// Failures counted, by message.
-    pub(super) failures: BTreeMap<u64, u64>,
+    pub(super) failures: BTreeMap<Seq, u64>,
     /// Contradictions in the log.
     pub(super) problems: Vec<String>,
 }
@@ -178,21 +178,21 @@ impl Books {
         }
     }
 
-    fn store(&mut self, seq: u64, message: Message) {
+    fn store(&mut self, seq: Seq, message: Message) {
         if self.ids.insert(seq, message.id).is_some() {
             self.problems.push(format!("number {seq} is used twice"));
         }
         self.messages.insert(seq, message);
     }
 
-    fn with(&mut self, seq: u64, change: impl FnOnce(&mut Message)) {
+    fn with(&mut self, seq: Seq, change: impl FnOnce(&mut Message)) {
         match self.messages.get_mut(&seq) {
             Some(message) => change(message),
             None => self.problems.push(format!("message {seq} is not there")),
         }
     }
 
-    fn end(&mut self, seq: u64, state: State) {
+    fn end(&mut self, seq: Seq, state: State) {
         if self.messages.get(&seq).is_some_and(|message| message.state != State::Pending) {
             self.problems.push(format!("message {seq} has ended already"));
         }
@@ -202,13 +202,13 @@ impl Books {
         });
     }
 
-    fn attempts(&mut self, seq: u64, attempts: u16) {
+    fn attempts(&mut self, seq: Seq, attempts: u16) {
         let before = self.messages.get(&seq).map_or(0, |message| message.attempts);
         *self.failures.entry(seq).or_default() += u64::from(attempts.saturating_sub(before));
         self.with(seq, |message| message.attempts = attempts);
     }
 
-    fn verdict(&mut self, (revision, index): (u64, usize), seq: u64) {
+    fn verdict(&mut self, (revision, index): (u64, usize), seq: Seq) {
         let server = self.messages.get(&seq).and_then(|message| message.server.clone());
         let server = server.unwrap_or_default();
         let generation = self.generations.get(&server).copied().unwrap_or_default();

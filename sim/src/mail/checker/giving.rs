@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use instep_model::mail::Seq;
 use instep_model::registration::Generation;
 
 use super::books::{Books, State};
@@ -64,7 +65,7 @@ impl<'a> Shown<'a> {
 pub(super) fn each_endpoint_keeps_its_order(facts: &[Fact]) -> Result<(), Finding> {
     let mut shown = Shown::default();
     // What a registration has been given or asked about, and what is still to be written to it.
-    let mut known = BTreeMap::<(&str, Generation), BTreeSet<u64>>::new();
+    let mut known = BTreeMap::<(&str, Generation), BTreeSet<Seq>>::new();
     let mut chosen = BTreeMap::<(&str, Generation), Outbox>::new();
     let mut books = Books::default();
     // What was over once by the clock may have been left out then.
@@ -114,15 +115,15 @@ pub(super) fn each_endpoint_keeps_its_order(facts: &[Fact]) -> Result<(), Findin
 #[derive(Default)]
 struct Outbox {
     /// The fact that chose it, and the message.
-    waiting: VecDeque<(usize, u64)>,
+    waiting: VecDeque<(usize, Seq)>,
     /// Messages that were left out, by when that was.
-    left_out: Vec<(usize, u64)>,
+    left_out: Vec<(usize, Seq)>,
     /// Messages that were written, the first time or another.
-    written: BTreeSet<u64>,
+    written: BTreeSet<Seq>,
 }
 
 impl Outbox {
-    fn write(&mut self, at: usize, seq: u64, books: &Books, latest: u64) -> Result<(), String> {
+    fn write(&mut self, at: usize, seq: Seq, books: &Books, latest: u64) -> Result<(), String> {
         // What ended or moved meanwhile is not written, so some may be left out.
         let chosen_at = loop {
             match self.waiting.pop_front() {
@@ -155,7 +156,7 @@ impl Outbox {
 }
 
 /// A message of the same endpoint and priority that should come before this one.
-fn overtaken(books: &Books, seq: u64, known: &BTreeSet<u64>, latest: u64) -> Option<u64> {
+fn overtaken(books: &Books, seq: Seq, known: &BTreeSet<Seq>, latest: u64) -> Option<Seq> {
     let message = books.messages.get(&seq)?;
     let earlier = books.messages.range(..seq).find(|(earlier, other)| {
         other.to == message.to
@@ -171,13 +172,13 @@ fn overtaken(books: &Books, seq: u64, known: &BTreeSet<u64>, latest: u64) -> Opt
 
 pub(super) fn unconfirmed_messages_are_asked_about_first(facts: &[Fact]) -> Result<(), Finding> {
     // By server and message: the registration that was given it last, since the hub came up.
-    let mut given = BTreeMap::<(&str, u64), Generation>::new();
-    let mut asked = BTreeMap::<(&str, Generation, u64), u32>::new();
+    let mut given = BTreeMap::<(&str, Seq), Generation>::new();
+    let mut asked = BTreeMap::<(&str, Generation, Seq), u32>::new();
     let mut newest = BTreeMap::<&str, Generation>::new();
     let mut declared = BTreeSet::<(&str, Generation)>::new();
     let mut shown = Shown::default();
     for (at, fact) in facts.iter().enumerate() {
-        let before: BTreeMap<u64, _> = match fact {
+        let before: BTreeMap<Seq, _> = match fact {
             Fact::Shown { .. } => takings(&shown.books),
             _ => BTreeMap::new(),
         };
@@ -226,7 +227,7 @@ pub(super) fn unconfirmed_messages_are_asked_about_first(facts: &[Fact]) -> Resu
 }
 
 /// Times that each message was taken from the server that had it.
-fn takings(books: &Books) -> BTreeMap<u64, u64> {
+fn takings(books: &Books) -> BTreeMap<Seq, u64> {
     books.messages.iter().map(|(seq, message)| (*seq, message.takings)).collect()
 }
 

@@ -44,7 +44,7 @@ impl World {
             Want::NewMessage(at) => {
                 let sent = &mut self.letters[at];
                 sent.accepted = true;
-                self.facts.push(Fact::Accepted { id: sent.id, seq: result as u64 });
+                self.facts.push(Fact::Accepted { id: sent.id, seq: Seq(result as u64) });
             }
             Want::Register(at) => self.registered(at, Generation(result as u64)),
             Want::Judge { link, generation, seq, failed } => {
@@ -85,10 +85,11 @@ impl World {
                 let Some(at) = self.link_of(registration) else { return };
                 let link = &mut self.links[at];
                 let mail = &self.hub.shown;
-                let route = |seq: &u64| mail.message(*seq).map_or(0, |message| message.generation);
-                let give = |seq: &u64| Down::Give { seq: *seq, route: route(seq) };
+                let route = |seq: &Seq| mail.message(*seq).map_or(0, |message| message.generation);
+                let give = |seq: &Seq| Down::Give { seq: *seq, route: route(seq) };
                 link.outbox.extend(seqs.iter().map(give));
-                let unconfirmed = self.hub.delivery.unconfirmed(registration, 0, u64::MAX).len();
+                let unconfirmed =
+                    self.hub.delivery.unconfirmed(registration, Seq::ZERO, Seq::MAX).len();
                 let server = SERVERS[link.server];
                 let now_ms = self.now_ms;
                 self.facts.push(Fact::Chosen {
@@ -156,7 +157,7 @@ impl World {
         self.join_as(server, held);
     }
 
-    pub(super) fn join_as(&mut self, server: usize, held: Option<std::collections::VecDeque<u64>>) {
+    pub(super) fn join_as(&mut self, server: usize, held: Option<std::collections::VecDeque<Seq>>) {
         let credit = 1 + self.dice.below(6);
         let mut link = Link { server, credit, alive: true, open: true, ..Link::default() };
         if let Some(held) = held {
@@ -308,7 +309,7 @@ impl World {
         &mut self,
         link: usize,
         generation: Generation,
-        seq: u64,
+        seq: Seq,
         what: impl FnOnce(Lease) -> MailOperation,
     ) {
         let server = SERVERS[self.links[link].server];
@@ -350,7 +351,7 @@ impl World {
         let Some(generation) = link.generation else { return };
         let Some(number) = self.hub.shown.server_number(server) else { return };
         if self.fault == Some(Fault::CountPrefetched) {
-            let seqs = self.hub.delivery.unconfirmed(number.at(generation), 0, u64::MAX);
+            let seqs = self.hub.delivery.unconfirmed(number.at(generation), Seq::ZERO, Seq::MAX);
             self.hub
                 .tell(Event::Started { registration: number.at(generation), seqs }, self.now_ms);
         }

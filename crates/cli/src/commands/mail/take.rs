@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use instep::model::mail::kinds::id_of_server;
-use instep_client::{Channel, ChannelEvent};
+use instep_client::{Channel, ChannelEvent, Seq};
 use serde_json::{Value, json};
 
 use super::MailAccess;
@@ -69,26 +69,27 @@ pub(super) async fn take(arguments: Take, json: bool) -> Result<(), Failure> {
 async fn receive(
     channel: &Channel,
     event: ChannelEvent,
-    written: &mut BTreeSet<u64>,
-    done: &mut Vec<u64>,
+    written: &mut BTreeSet<Seq>,
+    done: &mut Vec<Seq>,
     json: bool,
 ) -> Result<(), Failure> {
     match event {
         ChannelEvent::Event { event, payload } if event == "message" => {
             print(&payload, json)?;
-            if let Some(seq) = payload["seq"].as_u64() {
+            if let Some(seq) = payload["seq"].as_u64().map(Seq) {
                 written.insert(seq);
                 done.push(seq);
             }
         }
         ChannelEvent::Event { event, payload } if event == "ask" => {
-            let asked: Vec<u64> = payload["seqs"]
+            let asked: Vec<Seq> = payload["seqs"]
                 .as_array()
                 .into_iter()
                 .flatten()
                 .filter_map(Value::as_u64)
+                .map(Seq)
                 .collect();
-            let (have, not): (Vec<u64>, Vec<u64>) =
+            let (have, not): (Vec<Seq>, Vec<Seq>) =
                 asked.into_iter().partition(|seq| written.contains(seq));
             // An answer that is lost is asked for again.
             let _ = channel.push("answer", json!({"have": have, "not": not})).await;

@@ -1,7 +1,7 @@
 //! Servers, and taking mail without a socket.
 
 use instep::model::mail::kinds::id_of_server;
-use instep_client::Answers;
+use instep_client::{Answers, Seq};
 
 use super::{MailAccess, age, print_outcomes};
 use crate::failure::Failure;
@@ -53,7 +53,7 @@ pub(crate) struct Ack {
     taker: Taker,
     /// The messages.
     #[arg(required = true)]
-    seqs: Vec<u64>,
+    seqs: Vec<Seq>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -68,7 +68,7 @@ pub(crate) struct Nack {
     failed: bool,
     /// The messages.
     #[arg(required = true)]
-    seqs: Vec<u64>,
+    seqs: Vec<Seq>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -80,7 +80,7 @@ pub(crate) struct Reject {
     reason: String,
     /// The messages.
     #[arg(required = true)]
-    seqs: Vec<u64>,
+    seqs: Vec<Seq>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -89,7 +89,7 @@ pub(crate) struct Not {
     taker: Taker,
     /// The messages.
     #[arg(required = true)]
-    seqs: Vec<u64>,
+    seqs: Vec<Seq>,
 }
 
 pub(super) async fn servers(arguments: Servers, json: bool) -> Result<(), Failure> {

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use instep_client::{ChannelError, NewMessage};
+use instep_client::{ChannelError, NewMessage, Seq};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
@@ -125,13 +125,13 @@ async fn smq_27_a_message_that_finds_no_room_is_refused_and_nothing_of_it_is_sto
     let stored = before["stored"].as_u64().unwrap();
     let sent = send(std::slice::from_ref(&wanted)).await.unwrap();
     let again = send(&[wanted]).await.unwrap();
-    assert_eq!((sent[0].seq, &again), (stored + 1, &sent), "the same id is stored once");
+    assert_eq!((sent[0].seq, &again), (Seq(stored + 1), &sent), "the same id is stored once");
     house.server.signal("-KILL");
     house.server.start_again();
     assert_eq!(house.books().await["stored"], stored + 1);
     let mut local = house.register_with("1", json!({"credit": 1_024})).await.unwrap();
     let all = local.take(usize::try_from(stored).unwrap() + 1).await;
-    assert_eq!(seqs(&all), (1..=stored + 1).collect::<Vec<_>>());
+    assert_eq!(seqs(&all), (1..=stored + 1).map(Seq).collect::<Vec<_>>());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -185,16 +185,16 @@ fn no_room(error: ChannelError) -> String {
 
 impl Local {
     /// Waits for a question about a message; nothing is answered.
-    async fn is_asked_for(&mut self, seq: u64) {
+    async fn is_asked_for(&mut self, seq: Seq) {
         self.until("ask", |payload| {
-            payload["seqs"].as_array().unwrap().iter().any(|asked| *asked == seq)
+            payload["seqs"].as_array().unwrap().iter().any(|asked| *asked == seq.0)
         })
         .await;
     }
 
     /// Waits until a message is given again.
-    async fn is_given(&mut self, seq: u64) -> super::local::Got {
-        got(&self.until("message", |payload| payload["seq"] == seq).await)
+    async fn is_given(&mut self, seq: Seq) -> super::local::Got {
+        got(&self.until("message", |payload| payload["seq"] == seq.0).await)
     }
 
     async fn until(&mut self, wanted: &str, fits: impl Fn(&Value) -> bool) -> Value {

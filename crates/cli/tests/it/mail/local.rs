@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use instep_client::{Channel, ChannelError, ChannelEvent, Channels, Client, NewMessage, Sent};
+use instep_client::{Channel, ChannelError, ChannelEvent, Channels, Client, NewMessage, Sent, Seq};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -26,14 +26,14 @@ pub(crate) struct Local {
     pub(crate) channel: Channel,
     pub(crate) greeting: Value,
     /// Messages that it was given, and would say that it has.
-    seen: BTreeSet<u64>,
+    seen: BTreeSet<Seq>,
     _socket: Channels,
 }
 
 /// A message as a local server gets it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Got {
-    pub(crate) seq: u64,
+    pub(crate) seq: Seq,
     pub(crate) id: String,
     pub(crate) to: String,
     pub(crate) attempt: u64,
@@ -96,12 +96,12 @@ impl Fixture {
     }
 
     /// A message by its number.
-    pub(crate) async fn message(&self, seq: u64) -> Value {
+    pub(crate) async fn message(&self, seq: Seq) -> Value {
         self.client.message("mail", "mail", &seq.to_string()).await.unwrap()
     }
 
     /// Waits until a message is in a state.
-    pub(crate) async fn until_state(&self, seq: u64, state: &str) -> Value {
+    pub(crate) async fn until_state(&self, seq: Seq, state: &str) -> Value {
         let mut seen = Value::Null;
         for _ in 0..400 {
             seen = self.message(seq).await;
@@ -135,8 +135,9 @@ impl Local {
         loop {
             let (event, payload) = self.next_event().await;
             if event == "ask" {
-                let asked = payload["seqs"].as_array().unwrap().iter().filter_map(Value::as_u64);
-                let (have, not): (Vec<u64>, Vec<u64>) =
+                let asked =
+                    payload["seqs"].as_array().unwrap().iter().filter_map(Value::as_u64).map(Seq);
+                let (have, not): (Vec<Seq>, Vec<Seq>) =
                     asked.partition(|seq| self.seen.contains(seq));
                 let answer = json!({"have": have, "not": not});
                 self.channel.push("answer", answer).await.unwrap();
@@ -164,13 +165,13 @@ impl Local {
         }
     }
 
-    pub(crate) async fn ack(&self, seqs: &[u64]) -> Value {
+    pub(crate) async fn ack(&self, seqs: &[Seq]) -> Value {
         self.channel.push("ack", json!({"seqs": seqs})).await.unwrap()
     }
 
     /// Confirms everything that it was given since it last did.
     pub(crate) async fn ack_all(&mut self) {
-        let seqs: Vec<u64> = std::mem::take(&mut self.seen).into_iter().collect();
+        let seqs: Vec<Seq> = std::mem::take(&mut self.seen).into_iter().collect();
         self.ack(&seqs).await;
     }
 
@@ -192,7 +193,7 @@ impl Local {
 
 pub(crate) fn got(payload: &Value) -> Got {
     Got {
-        seq: payload["seq"].as_u64().unwrap(),
+        seq: Seq(payload["seq"].as_u64().unwrap()),
         id: payload["id"].as_str().unwrap().to_owned(),
         to: payload["to"].as_str().unwrap().to_owned(),
         attempt: payload["attempt"].as_u64().unwrap(),
@@ -201,7 +202,7 @@ pub(crate) fn got(payload: &Value) -> Got {
 }
 
 /// The numbers of messages.
-pub(crate) fn seqs(messages: &[Got]) -> Vec<u64> {
+pub(crate) fn seqs(messages: &[Got]) -> Vec<Seq> {
     messages.iter().map(|message| message.seq).collect()
 }
 
@@ -220,13 +221,13 @@ impl Fixture {
 
 impl Local {
     /// The next message of an endpoint, if one comes within a moment.
-    pub(crate) async fn next_message_of(&mut self, to: &str) -> Option<u64> {
+    pub(crate) async fn next_message_of(&mut self, to: &str) -> Option<Seq> {
         loop {
             let moment = Duration::from_millis(200);
             match timeout(moment, self.channel.next()).await {
                 Ok(Some(ChannelEvent::Event { event, payload })) if event == "message" => {
                     if payload["to"] == to {
-                        return payload["seq"].as_u64();
+                        return payload["seq"].as_u64().map(Seq);
                     }
                 }
                 Ok(Some(_)) => {}

@@ -1,6 +1,6 @@
 //! Servers by their id and by their endpoint, and what the command line says to people.
 
-use instep_client::{MessageQuery, Method};
+use instep_client::{MessageQuery, Method, Seq};
 use serde_json::{Value, json};
 
 use super::local::Fixture;
@@ -38,7 +38,7 @@ async fn a_server_is_its_id_or_its_endpoint_at_every_door() {
     }
     let pulled = client.pull("mail", "server/7", None, (10, 0)).await.unwrap();
     assert_eq!(pulled.messages.len(), endpoints.len());
-    let seqs: Vec<u64> = pulled.messages.iter().map(|message| message.seq).collect();
+    let seqs: Vec<Seq> = pulled.messages.iter().map(|message| message.seq).collect();
     let answers = json!({"registration": pulled.registration, "ack": seqs});
     let path = ["v1", "datasets", "mail", "servers", "4/7", "answers"];
     let answered: Value = client.request(Method::POST, &path, Some(&answers)).await.unwrap();

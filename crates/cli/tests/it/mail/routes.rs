@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use instep_client::{MessageQuery, NewMessage};
+use instep_client::{MessageQuery, NewMessage, Seq};
 use serde_json::{Value, json};
 
 use super::local::{CONFIG, Fixture, seqs};
@@ -38,7 +38,7 @@ async fn smq_11_a_moved_endpoints_unfinished_messages_move_in_order_with_their_i
     }
 
     assert_eq!((moved.from.as_deref(), &*moved.to), (Some("1"), "2"));
-    let expected: Vec<u64> =
+    let expected: Vec<Seq> =
         sent.iter().map(|sent| sent.seq).filter(|seq| !confirmed.contains(seq)).collect();
     assert_eq!(seqs(&got), expected, "all that was not confirmed, in order");
     let ids: Vec<&str> = got.iter().map(|message| &*message.id).collect();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use instep_client::Answers;
+use instep_client::{Answers, Seq};
 use serde_json::{Value, json};
 
 use super::local::{Fixture, Local};
@@ -11,9 +11,9 @@ async fn given(house: &Fixture, credit: u64) -> Local {
     house.register_with("7", json!({"credit": credit, "have": []})).await.unwrap()
 }
 
-fn outcome_of(reply: &Value, seq: u64) -> &str {
+fn outcome_of(reply: &Value, seq: Seq) -> &str {
     let all = reply["outcomes"].as_array().unwrap();
-    let one = all.iter().find(|one| one["seq"] == seq);
+    let one = all.iter().find(|one| one["seq"] == seq.0);
     one.unwrap_or_else(|| panic!("nothing about {seq} in {reply}"))["outcome"].as_str().unwrap()
 }
 
@@ -33,7 +33,7 @@ async fn a_range_ack_confirms_only_what_this_registration_was_given() {
     let mut local = house.register("7").await;
     let (event, asked) = local.next_event().await;
     assert_eq!(event, "ask");
-    let asked: Vec<u64> = serde_json::from_value(asked["seqs"].clone()).unwrap();
+    let asked: Vec<Seq> = serde_json::from_value(asked["seqs"].clone()).unwrap();
     assert_eq!(asked, [first, second, third]);
 
     let reply = local.push("ack", json!({"ranges": [[first, third]]})).await.unwrap();
@@ -54,7 +54,7 @@ async fn a_range_stands_for_what_was_read_and_not_for_what_is_on_its_way() {
         all.push(house.send(&format!("org/{}", 1 + n % 2), json!(n)).await.seq);
     }
     let mut local = given(&house, 64).await;
-    let read: Vec<u64> = local.take(2).await.iter().map(|message| message.seq).collect();
+    let read: Vec<Seq> = local.take(2).await.iter().map(|message| message.seq).collect();
     assert_eq!(read, [all[0], all[2]], "those of an endpoint come together");
 
     let reply = local.push("ack", json!({"ranges": [[read[0], read[1]]]})).await.unwrap();

@@ -1,6 +1,6 @@
 //! Programs that send over a socket: the same messages, answers and refusals as over HTTP.
 
-use instep_client::{Channel, ChannelError, Channels};
+use instep_client::{Channel, ChannelError, Channels, Seq};
 use serde_json::{Value, json};
 
 use super::local::{CONFIG, Fixture};
@@ -58,7 +58,7 @@ async fn a_program_sends_over_its_socket_and_is_answered_when_that_is_durable() 
     house.server.signal("-KILL");
     house.server.start_again();
     assert_eq!(count(&house).await, 3);
-    assert_eq!(house.message(1).await["body"], json!({"n": 1}));
+    assert_eq!(house.message(Seq(1)).await["body"], json!({"n": 1}));
 }
 
 // SMQ-16, SMQ-04: a gateway cannot say which server it is, and without a route nothing is stored.

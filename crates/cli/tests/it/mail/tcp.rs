@@ -1,5 +1,6 @@
 //! A server that takes its mail over plain TCP: frames behind their length, and no WebSocket.
 
+use instep_client::Seq;
 use serde_json::{Value, json};
 
 use super::local::{CONFIG, Fixture, Got, got, seqs};
@@ -80,7 +81,7 @@ async fn a_server_takes_its_mail_over_plain_tcp_and_a_newer_registration_fences_
 
     // Done, not now, never.
     let (answer, more) = framed.say("ack", json!({"ranges": [[given[0].seq, given[1].seq]]}));
-    let ok = |seqs: &[u64]| {
+    let ok = |seqs: &[Seq]| {
         let outcomes = seqs.iter().map(|seq| json!({"seq": seq, "outcome": "ok"}));
         json!({"status": "ok", "response": {"outcomes": outcomes.collect::<Vec<_>>()}})
     };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use instep_client::{Answers, NewMessage};
+use instep_client::{Answers, NewMessage, Seq};
 use serde_json::{Value, json};
 
 use super::local::Fixture;
@@ -36,16 +36,16 @@ async fn the_messages_of_strangers_are_not_confirmed_and_one_bad_number_spoils_n
     let mut local = house.register("1").await;
     local.next().await;
 
-    let answer = local.ack(&[theirs.seq, mine.seq, 999_999]).await;
+    let answer = local.ack(&[theirs.seq, mine.seq, Seq(999_999)]).await;
     let again = local.ack(&[mine.seq]).await;
 
-    let outcome = |answer: &serde_json::Value, seq: u64| {
+    let outcome = |answer: &serde_json::Value, seq: Seq| {
         let all = answer["outcomes"].as_array().unwrap();
-        let found = all.iter().find(|one| one["seq"] == seq).unwrap();
+        let found = all.iter().find(|one| one["seq"] == seq.0).unwrap();
         found["outcome"].as_str().unwrap().to_owned()
     };
     assert_eq!(outcome(&answer, theirs.seq), "not_yours");
-    assert_eq!(outcome(&answer, 999_999), "unknown_message");
+    assert_eq!(outcome(&answer, Seq(999_999)), "unknown_message");
     assert_eq!(
         (outcome(&answer, mine.seq), outcome(&again, mine.seq)),
         ("ok".into(), "done".into())

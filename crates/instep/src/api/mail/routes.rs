@@ -10,7 +10,7 @@ use instep_access::{Action, Resource};
 use instep_model::commit::Operation;
 use instep_model::limits;
 use instep_model::mail::kinds::Route;
-use instep_model::mail::{MailOperation, MailRules, Origin, ServerNo, outcome};
+use instep_model::mail::{MailOperation, MailRules, Origin, Seq, ServerNo, outcome};
 use instep_model::owner::Receipt;
 use instep_model::position::Position;
 use instep_model::state;
@@ -59,7 +59,8 @@ pub(in crate::api) struct MoveReply {
 #[serde(deny_unknown_fields, default)]
 struct BackfillRequest {
     /// Behind this message: what the turn before answered as `next`.
-    after: Option<u64>,
+    #[schema(value_type = Option<u64>)]
+    after: Option<Seq>,
 }
 
 /// Result of a turn of the backfill.
@@ -70,13 +71,15 @@ pub(in crate::api) struct BackfillReply {
     /// Messages that have none.
     failed: Vec<Unroutable>,
     /// Start of the next turn; none when everything was looked at.
-    next: Option<u64>,
+    #[schema(value_type = Option<u64>)]
+    next: Option<Seq>,
 }
 
 /// A message for which there is no route.
 #[derive(Serialize, ToSchema)]
 struct Unroutable {
-    seq: u64,
+    #[schema(value_type = u64)]
+    seq: Seq,
     to: String,
     reason: &'static str,
 }
@@ -232,9 +235,10 @@ pub(in crate::api) async fn backfill(
     };
     let state = dataset.state();
     let queue = queue_of(&state.mail, &queue)?;
-    let of_queue = |seq: &u64| state.mail.message(*seq).is_some_and(|one| one.queue == queue);
-    let mut waiting = state.mail.pending_of(ServerNo::NOWHERE, after.unwrap_or(0)).filter(of_queue);
-    let seqs: Vec<u64> = waiting.by_ref().take(limits::COMMIT_PROPOSALS).collect();
+    let of_queue = |seq: &Seq| state.mail.message(*seq).is_some_and(|one| one.queue == queue);
+    let mut waiting =
+        state.mail.pending_of(ServerNo::NOWHERE, after.unwrap_or(Seq::ZERO)).filter(of_queue);
+    let seqs: Vec<Seq> = waiting.by_ref().take(limits::COMMIT_PROPOSALS).collect();
     let next = waiting.next().and(seqs.last().copied());
     let mut reply = BackfillReply { routed: 0, failed: vec![], next };
     if seqs.is_empty() {

@@ -8,6 +8,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderName, StatusCode};
 use instep_access::{Action, Resource};
 use instep_model::limits;
+use instep_model::mail::Seq;
 use instep_model::mail::kinds::id_of_server;
 use instep_model::mail::outcome::word;
 use instep_model::registration::Generation;
@@ -149,7 +150,8 @@ pub(in crate::api) struct AnswersReply {
 #[derive(Serialize, ToSchema)]
 struct AnswerOutcome {
     /// Number of the message.
-    seq: u64,
+    #[schema(value_type = u64)]
+    seq: Seq,
     /// `ok`; `done`: it was finished before; `fenced`: another registration has taken over;
     /// `not_yours`: it is another server's; `unknown_message`.
     outcome: &'static str,

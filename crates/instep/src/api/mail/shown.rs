@@ -1,6 +1,6 @@
 //! Mail as it is shown: messages, queues and counts.
 
-use instep_model::mail::{Mail, Message, QueueState, ServerNo, Status};
+use instep_model::mail::{Mail, Message, QueueState, Seq, ServerNo, Status};
 use instep_model::position::Position;
 use instep_model::state::State as Memory;
 use instep_node::engine::StoredBody;
@@ -24,7 +24,8 @@ pub(in crate::api) struct SentAllReply {
 #[derive(Serialize, ToSchema)]
 struct SentReply {
     /// Its number in the dataset.
-    seq: u64,
+    #[schema(value_type = u64)]
+    seq: Seq,
     /// Its permanent id.
     #[schema(value_type = String)]
     id: Uuid,
@@ -46,7 +47,8 @@ impl From<Sent> for SentAllReply {
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
 pub(in crate::api) struct MessageStatus {
     /// Its number in the dataset.
-    seq: u64,
+    #[schema(value_type = u64)]
+    seq: Seq,
     /// Its permanent id.
     #[schema(value_type = String)]
     id: Uuid,
@@ -90,7 +92,7 @@ pub(in crate::api) struct MessageStatus {
 }
 
 impl MessageStatus {
-    pub(super) fn of(mail: &Mail, seq: u64, message: &Message, now: u64) -> Self {
+    pub(super) fn of(mail: &Mail, seq: Seq, message: &Message, now: u64) -> Self {
         let at = |at: u64| (at > 0).then_some(at);
         let (expires_ms, ended_ms) = if has_ended(message) {
             (None, at(message.expires))
@@ -118,7 +120,7 @@ impl MessageStatus {
     }
 }
 
-pub(super) fn state_of(mail: &Mail, seq: u64, message: &Message, now: u64) -> &'static str {
+pub(super) fn state_of(mail: &Mail, seq: Seq, message: &Message, now: u64) -> &'static str {
     match message.status {
         // Its time is over, also when the log does not say so yet.
         Status::Pending if mail.has_expired(seq, message, now) => "expired",
@@ -159,7 +161,7 @@ impl MessageReply {
     /// body is gone, and not damaged. None: it is forgotten by now.
     pub(super) fn with_body(
         (before, now): (&Memory, &Memory),
-        seq: u64,
+        seq: Seq,
         body: &StoredBody,
         now_ms: u64,
     ) -> Option<Self> {
@@ -182,7 +184,8 @@ impl MessageReply {
 #[derive(Serialize, ToSchema)]
 pub(in crate::api) struct RetryReply {
     /// Number of the message.
-    pub(super) seq: u64,
+    #[schema(value_type = u64)]
+    pub(super) seq: Seq,
     /// Complete up to here.
     #[schema(value_type = String)]
     pub(super) position: Position,

@@ -1,7 +1,7 @@
 //! Events and effects of the delivery.
 
 use crate::limits;
-use crate::mail::{MailChange, RegistrationId};
+use crate::mail::{MailChange, RegistrationId, Seq};
 
 /// Event of the delivery: its input.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub enum Event {
         /// Messages that it may have unconfirmed.
         credit: usize,
         /// The messages that it has, if it says so: it need not be asked.
-        have: Option<Vec<u64>>,
+        have: Option<Vec<Seq>>,
     },
     /// A registration is gone.
     Left {
@@ -32,14 +32,14 @@ pub enum Event {
         /// The registration.
         registration: RegistrationId,
         /// The messages.
-        seqs: Vec<u64>,
+        seqs: Vec<Seq>,
     },
     /// A registration has not got these messages.
     HasNot {
         /// The registration.
         registration: RegistrationId,
         /// The messages.
-        seqs: Vec<u64>,
+        seqs: Vec<Seq>,
     },
     /// A registration that pulls is back, and was not replaced meanwhile.
     Resumed {
@@ -60,7 +60,7 @@ pub enum Event {
         /// Messages that it did not take.
         unused: usize,
         /// Messages that it took, and that did not reach the server.
-        back: Vec<u64>,
+        back: Vec<Seq>,
     },
     /// Messages have changed.
     Changed(Vec<MailChange>),
@@ -76,7 +76,7 @@ pub enum Effect {
         /// The registration.
         registration: RegistrationId,
         /// The messages.
-        seqs: Vec<u64>,
+        seqs: Vec<Seq>,
         /// End of their leases.
         lease_until: u64,
     },
@@ -85,7 +85,7 @@ pub enum Effect {
         /// The registration.
         registration: RegistrationId,
         /// The messages.
-        seqs: Vec<u64>,
+        seqs: Vec<Seq>,
     },
     /// Tell a registration that another one has taken over, or that its server is forgotten:
     /// nothing follows.
@@ -98,14 +98,14 @@ pub enum Effect {
         /// The registration.
         registration: RegistrationId,
         /// The messages.
-        seqs: Vec<u64>,
+        seqs: Vec<Seq>,
     },
     /// Count a failure of messages that their server had begun with.
     WorkerDied {
         /// The registration.
         registration: RegistrationId,
         /// The messages.
-        seqs: Vec<u64>,
+        seqs: Vec<Seq>,
     },
 }
 

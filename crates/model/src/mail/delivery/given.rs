@@ -16,13 +16,14 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::limits;
+use crate::mail::Seq;
 
 /// Messages of one connection, in the order in which they were written to it.
 #[derive(Debug, Clone, Default)]
 pub struct Given {
     next: u64,
-    messages: BTreeMap<u64, Written>,
-    order: VecDeque<(u64, u64)>,
+    messages: BTreeMap<Seq, Written>,
+    order: VecDeque<(u64, Seq)>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -38,17 +39,17 @@ struct Written {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Meant {
     /// The messages.
-    pub seqs: Vec<u64>,
+    pub seqs: Vec<Seq>,
     /// Ends of the range that were never given over this connection.
-    pub unknown: Vec<u64>,
+    pub unknown: Vec<Seq>,
 }
 
 /// Messages about which something was said, and may have to be said again.
-pub type Closed = Vec<(u64, u64)>;
+pub type Closed = Vec<(Seq, u64)>;
 
 impl Given {
     /// A message is written to the connection.
-    pub fn give(&mut self, seq: u64) {
+    pub fn give(&mut self, seq: Seq) {
         self.next += 1;
         let at = self.next;
         let first_at = self.messages.get(&seq).map_or(at, |place| place.first_at);
@@ -63,12 +64,12 @@ impl Given {
     }
 
     /// The client is told that messages are not its own any more.
-    pub fn gone(&mut self, seqs: &[u64]) {
+    pub fn gone(&mut self, seqs: &[Seq]) {
         drop(self.answer(seqs));
     }
 
     /// The client says something by which it holds these no more.
-    pub fn answer(&mut self, seqs: &[u64]) -> Closed {
+    pub fn answer(&mut self, seqs: &[Seq]) -> Closed {
         let mut closed = Closed::new();
         for seq in seqs {
             if let Some(place) = self.messages.get_mut(seq).filter(|place| place.open) {
@@ -80,7 +81,7 @@ impl Given {
     }
 
     /// Reopens messages after an answer that was not taken: the client holds them as before.
-    pub fn reopen(&mut self, closed: &[(u64, u64)]) {
+    pub fn reopen(&mut self, closed: &[(Seq, u64)]) {
         for (seq, at) in closed {
             if let Some(place) = self.messages.get_mut(seq).filter(|place| place.at == *at) {
                 place.open = true;
@@ -90,7 +91,7 @@ impl Given {
 
     /// The messages from one number to another, as the client that names these two can mean them.
     #[must_use]
-    pub fn range(&self, first: u64, last: u64) -> Meant {
+    pub fn range(&self, first: Seq, last: Seq) -> Meant {
         let ends = if first == last { vec![first] } else { vec![first, last] };
         let begin = self.messages.get(&first).map(|place| place.first_at);
         let read = begin.max(self.messages.get(&last).map(|place| place.at));
@@ -108,9 +109,9 @@ impl Given {
 mod tests {
     use super::*;
 
-    const NOTHING: [u64; 0] = [];
+    const NOTHING: [Seq; 0] = [];
 
-    fn given(seqs: &[u64]) -> Given {
+    fn given(seqs: &[Seq]) -> Given {
         let mut given = Given::default();
         seqs.iter().for_each(|seq| given.give(*seq));
         given
@@ -118,71 +119,74 @@ mod tests {
 
     #[test]
     fn a_range_stands_for_what_was_read_before_the_later_of_its_ends() {
-        let given = given(&[1, 3, 5, 2, 4]);
+        let given = given(&[1, 3, 5, 2, 4].map(Seq));
 
-        assert_eq!(given.range(1, 3).seqs, [1, 3]);
-        assert_eq!(given.range(1, 2).seqs, [1, 2]);
-        assert_eq!(given.range(2, 5).seqs, [2, 3, 5]);
-        assert_eq!(given.range(1, 4).seqs, [1, 2, 3, 4]);
+        assert_eq!(given.range(Seq(1), Seq(3)).seqs, [1, 3].map(Seq));
+        assert_eq!(given.range(Seq(1), Seq(2)).seqs, [1, 2].map(Seq));
+        assert_eq!(given.range(Seq(2), Seq(5)).seqs, [2, 3, 5].map(Seq));
+        assert_eq!(given.range(Seq(1), Seq(4)).seqs, [1, 2, 3, 4].map(Seq));
     }
 
     #[test]
     fn an_end_that_was_never_given_proves_nothing_and_is_named() {
-        let given = given(&[1, 3]);
+        let given = given(&[1, 3].map(Seq));
 
-        let meant = given.range(1, 100);
-        assert_eq!((meant.seqs, meant.unknown), (vec![1], vec![100]));
-        let meant = given.range(0, u64::MAX);
-        assert_eq!((&meant.seqs[..], meant.unknown), (&NOTHING[..], vec![0, u64::MAX]));
-        assert_eq!(given.range(3, 1).seqs, NOTHING);
+        let meant = given.range(Seq(1), Seq(100));
+        assert_eq!((meant.seqs, meant.unknown), (vec![Seq(1)], vec![Seq(100)]));
+        let meant = given.range(Seq::ZERO, Seq::MAX);
+        assert_eq!((&meant.seqs[..], meant.unknown), (&NOTHING[..], vec![Seq::ZERO, Seq::MAX]));
+        assert_eq!(given.range(Seq(3), Seq(1)).seqs, NOTHING);
     }
 
     #[test]
     fn messages_put_back_are_in_no_range_before_they_are_given_again() {
-        let mut given = given(&[1, 2, 3]);
-        let closed = given.answer(&[2]);
-        assert_eq!(given.range(1, 3).seqs, [1, 3]);
+        let mut given = given(&[1, 2, 3].map(Seq));
+        let closed = given.answer(&[Seq(2)]);
+        assert_eq!(given.range(Seq(1), Seq(3)).seqs, [1, 3].map(Seq));
 
         given.reopen(&closed);
-        assert_eq!(given.range(1, 3).seqs, [1, 2, 3]);
+        assert_eq!(given.range(Seq(1), Seq(3)).seqs, [1, 2, 3].map(Seq));
 
-        given.answer(&[2]);
-        given.give(2);
+        given.answer(&[Seq(2)]);
+        given.give(Seq(2));
         given.reopen(&closed);
-        assert_eq!(given.range(1, 3).seqs, [1, 3], "it is on its way again");
-        given.gone(&[1]);
-        assert_eq!(given.range(1, 2).seqs, [2]);
+        assert_eq!(given.range(Seq(1), Seq(3)).seqs, [1, 3].map(Seq), "it is on its way again");
+        given.gone(&[Seq(1)]);
+        assert_eq!(given.range(Seq(1), Seq(2)).seqs, [Seq(2)]);
     }
 
     #[test]
     fn a_range_that_begins_with_what_was_put_back_does_not_stand_for_what_is_on_its_way_again() {
-        let mut given = given(&[2, 3]);
-        given.answer(&[2]);
-        given.give(2);
+        let mut given = given(&[2, 3].map(Seq));
+        given.answer(&[Seq(2)]);
+        given.give(Seq(2));
 
-        assert_eq!(given.range(2, 3).seqs, [3], "the second 2 may not have come");
-        given.give(4);
-        assert_eq!(given.range(2, 4).seqs, [2, 3, 4], "4 was read behind it");
-        assert_eq!(given.range(2, 2).seqs, [2], "it is named alone");
+        assert_eq!(given.range(Seq(2), Seq(3)).seqs, [Seq(3)], "the second 2 may not have come");
+        given.give(Seq(4));
+        assert_eq!(given.range(Seq(2), Seq(4)).seqs, [2, 3, 4].map(Seq), "4 was read behind it");
+        assert_eq!(given.range(Seq(2), Seq(2)).seqs, [Seq(2)], "it is named alone");
     }
 
     #[test]
     fn an_end_that_was_answered_still_says_how_far_was_read() {
-        let mut given = given(&[1, 2, 3]);
-        given.answer(&[3]);
+        let mut given = given(&[1, 2, 3].map(Seq));
+        given.answer(&[Seq(3)]);
 
-        let meant = given.range(1, 3);
+        let meant = given.range(Seq(1), Seq(3));
 
-        assert_eq!(meant, Meant { seqs: vec![1, 2], unknown: vec![] });
+        assert_eq!(meant, Meant { seqs: vec![Seq(1), Seq(2)], unknown: vec![] });
     }
 
     #[test]
     fn the_memory_of_ids_is_bounded() {
         let most = limits::MAIL_GIVEN as u64;
-        let mut given = given(&(1..=most + 1).collect::<Vec<_>>());
+        let mut given = given(&(1..=most + 1).map(Seq).collect::<Vec<_>>());
 
-        assert_eq!(given.range(1, 2), Meant { seqs: vec![2], unknown: vec![1] });
-        (0..3 * most).for_each(|_| given.give(7));
+        assert_eq!(
+            given.range(Seq(1), Seq(2)),
+            Meant { seqs: vec![Seq(2)], unknown: vec![Seq(1)] }
+        );
+        (0..3 * most).for_each(|_| given.give(Seq(7)));
         assert_eq!((given.messages.len(), given.order.len()), (1, limits::MAIL_GIVEN));
     }
 }

@@ -2,7 +2,7 @@
 //! it asked for, and nothing between two pulls: a window would fill an outbox that is not read.
 
 use super::Delivery;
-use crate::mail::RegistrationId;
+use crate::mail::{RegistrationId, Seq};
 
 impl Delivery {
     /// A registration that pulls is back. It is asked about the messages that it was given before.
@@ -15,7 +15,7 @@ impl Delivery {
             return self.tell_replaced(server, overtaken);
         };
         desk.window.begin_to_pull();
-        let all: Vec<u64> = desk.window.iter().map(|(seq, _)| seq).collect();
+        let all: Vec<Seq> = desk.window.iter().map(|(seq, _)| seq).collect();
         self.tell_replaced(server, replaced);
         for seq in all {
             self.hold(server, seq, now_ms);
@@ -35,7 +35,7 @@ impl Delivery {
     }
 
     /// Ends a pull: the registration may be given no more than its other pulls take.
-    pub(super) fn pull_ended(&mut self, of: RegistrationId, unused: usize, back: &[u64]) {
+    pub(super) fn pull_ended(&mut self, of: RegistrationId, unused: usize, back: &[Seq]) {
         let Some(desk) = self.desk(of) else { return };
         desk.window.end_pull(unused);
         for seq in back {

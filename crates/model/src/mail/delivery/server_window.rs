@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::limits;
-use crate::mail::{EndpointNo, Mail, Message, ServerNo, Slot, Status};
+use crate::mail::{EndpointNo, Mail, Message, Seq, ServerNo, Slot, Status};
 use crate::registration::Registration;
 use crate::window::{Most, Window};
 
@@ -14,7 +14,7 @@ const MOST: Most = Most { items: limits::MAIL_CREDIT_MOST, bytes: limits::MAIL_W
 #[derive(Debug)]
 pub(super) struct ServerWindow {
     pub(super) registration: Registration,
-    pub(super) window: Window<u64, InFlight>,
+    pub(super) window: Window<Seq, InFlight>,
     /// The endpoint whose turn was last.
     pub(super) cursor: EndpointNo,
     /// Last place that was given of each endpoint; behind it there may be more.
@@ -60,9 +60,9 @@ pub(super) struct Taken {
     /// Its pending messages, given and not: behind so many nothing has to be looked for.
     pub(super) pending: u64,
     /// Messages to give.
-    pub(super) given: Vec<u64>,
+    pub(super) given: Vec<Seq>,
     /// Messages to ask about: they may be done.
-    pub(super) doubted: Vec<u64>,
+    pub(super) doubted: Vec<Seq>,
     /// Messages that were looked at for it.
     pub(super) looked_at: u64,
     /// Endpoints that had their turn.
@@ -108,13 +108,13 @@ impl ServerWindow {
         server: ServerNo,
         mail: &Mail,
         at: Moment,
-        doubt: &BTreeMap<u64, ServerNo>,
+        doubt: &BTreeMap<Seq, ServerNo>,
         taken: &mut Taken,
     ) -> bool {
         let start = self.cursor;
         let (mut endpoint, mut wrapped, mut any) = (start, false, false);
         while self.wants(taken) {
-            match mail.next_ready(Slot { server, endpoint, rank: 0, seq: 0 }) {
+            match mail.next_ready(Slot { server, endpoint, rank: 0, seq: Seq::ZERO }) {
                 Some(first) if !wrapped || first.endpoint < start => {
                     taken.turns += 1;
                     any |= self.take_turn(first, mail, at, doubt, taken);
@@ -137,11 +137,11 @@ impl ServerWindow {
         first: Slot,
         mail: &Mail,
         at: Moment,
-        doubt: &BTreeMap<u64, ServerNo>,
+        doubt: &BTreeMap<Seq, ServerNo>,
         taken: &mut Taken,
     ) -> bool {
         let Slot { server, endpoint, .. } = first;
-        let behind = |slot: &Slot| Slot { seq: slot.seq.saturating_add(1), ..*slot };
+        let behind = |slot: &Slot| Slot { seq: slot.seq.next(), ..*slot };
         let mut next = self.given.get(&endpoint).map_or(first, behind);
         let mut count = 0;
         // While it is asked about one, no later one of the endpoint is given.

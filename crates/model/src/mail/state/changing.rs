@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    EndpointNo, EndpointState, Mail, MailChange, MailRecord, Message, Numbered, QueueState,
+    EndpointNo, EndpointState, Mail, MailChange, MailRecord, Message, Numbered, QueueState, Seq,
     ServerNo, ServerState, Slot, SlotKey, Status, number_in,
 };
 use crate::name::Name;
@@ -131,7 +131,7 @@ impl Mail {
     }
 
     /// Routes a message to a server.
-    fn reroute(&mut self, seq: u64, (server, generation): (ServerNo, u32), see: Sink<'_>) -> bool {
+    fn reroute(&mut self, seq: Seq, (server, generation): (ServerNo, u32), see: Sink<'_>) -> bool {
         let Some(before) = self.messages.get(seq).map(|message| message.server) else {
             return false;
         };
@@ -145,19 +145,19 @@ impl Mail {
     }
 
     /// An id that says its number needs no place in an index.
-    pub(super) fn know(&mut self, seq: u64, message: &Message) {
+    pub(super) fn know(&mut self, seq: Seq, message: &Message) {
         if number_in(&message.id) != seq {
             self.ids.insert((message.id, seq));
         }
     }
 
     /// Puts a message where it belongs.
-    pub(super) fn put(&mut self, seq: u64, message: Message, see: Sink<'_>) {
+    pub(super) fn put(&mut self, seq: Seq, message: Message, see: Sink<'_>) {
         let message = self.messages.insert(seq, &message);
         self.link(seq, &message, see);
     }
 
-    fn end(&mut self, seq: u64, status: Status, now_ms: u64, see: Sink<'_>) -> bool {
+    fn end(&mut self, seq: Seq, status: Status, now_ms: u64, see: Sink<'_>) -> bool {
         self.clocks.forget(seq);
         let known = self.change(seq, see, status == Status::Confirmed, |message| {
             message.status = status;
@@ -180,7 +180,7 @@ impl Mail {
     /// Changes a message; `quiet`: its server need not be told that it is not its own any more.
     fn change(
         &mut self,
-        seq: u64,
+        seq: Seq,
         see: Sink<'_>,
         quiet: bool,
         change: impl FnOnce(&mut Message),
@@ -260,14 +260,14 @@ impl Mail {
     }
 
     /// The pending messages of an endpoint at a server, resting ones too.
-    fn pending_at(&self, server: ServerNo, endpoint: EndpointNo) -> Vec<u64> {
-        let from = SlotKey::new(Slot { server, endpoint, rank: 0, seq: 0 });
-        let to = SlotKey::new(Slot { server, endpoint, rank: u8::MAX, seq: u64::MAX });
+    fn pending_at(&self, server: ServerNo, endpoint: EndpointNo) -> Vec<Seq> {
+        let from = SlotKey::new(Slot { server, endpoint, rank: 0, seq: Seq::ZERO });
+        let to = SlotKey::new(Slot { server, endpoint, rank: u8::MAX, seq: Seq::MAX });
         let ready = self.ready.range(from, to);
         ready.chain(self.delayed.range(from, to)).map(|place| place.slot().seq).collect()
     }
 
-    fn forget(&mut self, seq: u64, see: Sink<'_>) {
+    fn forget(&mut self, seq: Seq, see: Sink<'_>) {
         let Some(message) = self.messages.remove(seq) else { return };
         self.unlink(seq, &message, true, see);
         if self.dead.remove(&seq).is_some() {
@@ -283,7 +283,7 @@ impl Mail {
         self.let_go(message.endpoint, message.server);
     }
 
-    pub(super) fn link(&mut self, seq: u64, message: &Message, see: Sink<'_>) {
+    pub(super) fn link(&mut self, seq: Seq, message: &Message, see: Sink<'_>) {
         let Message { server, endpoint, not_before, expires, .. } = *message;
         let Some(queue) = self.queues.get_mut(usize::from(message.queue)) else { return };
         match message.status {
@@ -317,7 +317,7 @@ impl Mail {
         }
     }
 
-    fn unlink(&mut self, seq: u64, message: &Message, quiet: bool, see: Sink<'_>) {
+    fn unlink(&mut self, seq: Seq, message: &Message, quiet: bool, see: Sink<'_>) {
         let Message { server, endpoint, not_before, expires, .. } = *message;
         let Some(queue) = self.queues.get_mut(usize::from(message.queue)) else { return };
         match message.status {

@@ -15,29 +15,29 @@
 
 use imbl::{OrdMap, OrdSet};
 
-use super::{Mail, MailPart, Message, Status};
+use super::{Mail, MailPart, Message, Seq, Status};
 
 /// Deadlines of messages that depend on the clock by which they were reckoned.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Clocks {
     /// Beginning of the rest of a message, where a server asked for a rest of that length.
-    rests: OrdMap<u64, u64>,
+    rests: OrdMap<Seq, u64>,
     /// Expiry of a message while the clock stands before the time at which it was stored.
-    overtaken: OrdMap<u64, u64>,
+    overtaken: OrdMap<Seq, u64>,
     /// The same by time.
-    ends: OrdSet<(u64, u64)>,
+    ends: OrdSet<(u64, Seq)>,
 }
 
 impl Clocks {
-    pub(super) fn rests(&mut self, seq: u64, since: u64) {
+    pub(super) fn rests(&mut self, seq: Seq, since: u64) {
         self.rests.insert(seq, since);
     }
 
-    pub(super) fn rested(&mut self, seq: u64) {
+    pub(super) fn rested(&mut self, seq: Seq) {
         self.rests.remove(&seq);
     }
 
-    pub(super) fn overtake(&mut self, seq: u64, until: u64) {
+    pub(super) fn overtake(&mut self, seq: Seq, until: u64) {
         if let Some(before) = self.overtaken.insert(seq, until) {
             self.ends.remove(&(before, seq));
         }
@@ -45,12 +45,12 @@ impl Clocks {
     }
 
     /// The message has ended, or begins anew.
-    pub(super) fn forget(&mut self, seq: u64) {
+    pub(super) fn forget(&mut self, seq: Seq) {
         self.rested(seq);
         self.run_out(seq);
     }
 
-    fn run_out(&mut self, seq: u64) {
+    fn run_out(&mut self, seq: Seq) {
         if let Some(until) = self.overtaken.remove(&seq) {
             self.ends.remove(&(until, seq));
         }
@@ -81,7 +81,7 @@ impl Mail {
     /// The clock was set back to `now_ms`.
     pub(crate) fn set_back(&mut self, now_ms: u64) {
         let rests = self.clocks.rests.iter().map(|(seq, since)| (*seq, *since));
-        let ahead: Vec<(u64, u64)> = rests.filter(|(_, since)| *since > now_ms).collect();
+        let ahead: Vec<(Seq, u64)> = rests.filter(|(_, since)| *since > now_ms).collect();
         for (seq, since) in ahead {
             let Some(message) = self.messages.get(seq) else { continue };
             let not_before = now_ms.saturating_add(message.not_before.saturating_sub(since));
@@ -90,8 +90,8 @@ impl Mail {
             self.resting.insert((message.not_before, seq));
             self.clocks.rests(seq, now_ms);
         }
-        let late = self.expiring.range((now_ms, u64::MAX), (u64::MAX, u64::MAX));
-        let late: Vec<u64> = late.map(|(_, seq)| seq).collect();
+        let late = self.expiring.range((now_ms, Seq::MAX), (u64::MAX, Seq::MAX));
+        let late: Vec<Seq> = late.map(|(_, seq)| seq).collect();
         for seq in late {
             if let Some(Message { stored_ms, expires, .. }) = self.messages.get(seq)
                 && stored_ms > now_ms
@@ -108,8 +108,8 @@ impl Mail {
 
     /// The clock has come to `now_ms`: for messages stored before, their own end counts again.
     pub(crate) fn caught_up(&mut self, now_ms: u64) {
-        let due = self.clocks.ends.range(..=(now_ms, u64::MAX)).map(|(_, seq)| *seq);
-        let due: Vec<u64> = due.collect();
+        let due = self.clocks.ends.range(..=(now_ms, Seq::MAX)).map(|(_, seq)| *seq);
+        let due: Vec<Seq> = due.collect();
         for seq in due {
             if self.messages.get(seq).is_none_or(|message| message.stored_ms <= now_ms) {
                 self.clocks.run_out(seq);
@@ -118,8 +118,8 @@ impl Mail {
     }
 
     /// Messages that have lived long enough by a clock that was set back.
-    pub(super) fn overtaken(&self, now_ms: u64) -> impl Iterator<Item = u64> + '_ {
-        let due = self.clocks.ends.range(..=(now_ms, u64::MAX)).map(|(_, seq)| *seq);
+    pub(super) fn overtaken(&self, now_ms: u64) -> impl Iterator<Item = Seq> + '_ {
+        let due = self.clocks.ends.range(..=(now_ms, Seq::MAX)).map(|(_, seq)| *seq);
         due.filter(move |seq| {
             self.messages
                 .get(*seq)
@@ -129,7 +129,7 @@ impl Mail {
 
     /// Returns true if a pending message has expired at `now_ms`.
     #[must_use]
-    pub fn has_expired(&self, seq: u64, message: &Message, now_ms: u64) -> bool {
+    pub fn has_expired(&self, seq: Seq, message: &Message, now_ms: u64) -> bool {
         let over = |until: u64| until > 0 && until <= now_ms;
         over(message.expires)
             || (message.stored_ms > now_ms
@@ -138,7 +138,7 @@ impl Mail {
 
     /// A snapshot that does not say since when messages rest was taken at `time_ms`.
     pub(crate) fn reckon_rests(&mut self, time_ms: u64) {
-        let resting: Vec<u64> = self.resting.iter().map(|(_, seq)| seq).collect();
+        let resting: Vec<Seq> = self.resting.iter().map(|(_, seq)| seq).collect();
         for seq in resting {
             // What has failed does not wait for a time that its sender wished.
             if self.messages.get(seq).is_some_and(|message| message.attempts > 0) {

@@ -6,7 +6,7 @@ use imbl::OrdMap;
 use uuid::Uuid;
 
 use super::{Message, Status};
-use crate::mail::{EndpointNo, ServerNo};
+use crate::mail::{EndpointNo, Seq, ServerNo};
 
 /// Numbers of one page. It is copied when it changes, so it stays below the kilobyte up to which an
 /// allocator has pieces at hand.
@@ -47,16 +47,16 @@ const _: () = assert!(size_of::<PackedMessage>() == 64);
 struct Time([u16; 3]);
 
 impl MessageTable {
-    pub(super) fn get(&self, seq: u64) -> Option<Message> {
-        let page = self.pages.get(&(seq / PAGE))?;
+    pub(super) fn get(&self, seq: Seq) -> Option<Message> {
+        let page = self.pages.get(&page_of(seq))?;
         page.get(find(page, seq).ok()?).map(PackedMessage::message)
     }
 
     /// Puts a message in its place, instead of the one that is there; gives it as it comes back.
-    pub(super) fn insert(&mut self, seq: u64, message: &Message) -> Message {
+    pub(super) fn insert(&mut self, seq: Seq, message: &Message) -> Message {
         let line = PackedMessage::new(seq, message);
-        let Some(page) = self.pages.get_mut(&(seq / PAGE)) else {
-            self.pages.insert(seq / PAGE, [line].into());
+        let Some(page) = self.pages.get_mut(&page_of(seq)) else {
+            self.pages.insert(page_of(seq), [line].into());
             return line.message();
         };
         match find(page, seq) {
@@ -70,31 +70,31 @@ impl MessageTable {
         line.message()
     }
 
-    pub(super) fn remove(&mut self, seq: u64) -> Option<Message> {
-        let page = self.pages.get(&(seq / PAGE))?;
+    pub(super) fn remove(&mut self, seq: Seq) -> Option<Message> {
+        let page = self.pages.get(&page_of(seq))?;
         let at = find(page, seq).ok()?;
         let message = page[at].message();
         let less: Arc<[PackedMessage]> =
             page[..at].iter().chain(&page[at + 1..]).copied().collect();
         if less.is_empty() {
-            self.pages.remove(&(seq / PAGE))
+            self.pages.remove(&page_of(seq))
         } else {
-            self.pages.insert(seq / PAGE, less)
+            self.pages.insert(page_of(seq), less)
         };
         Some(message)
     }
 
     /// All from a number on.
-    pub(super) fn range(&self, from: u64) -> impl Iterator<Item = (u64, Message)> + '_ {
-        let pages = self.pages.range(from / PAGE..);
+    pub(super) fn range(&self, from: Seq) -> impl Iterator<Item = (Seq, Message)> + '_ {
+        let pages = self.pages.range(page_of(from)..);
         let all = pages.flat_map(|(page, lines)| {
-            lines.iter().map(move |line| (page * PAGE + u64::from(line.place), line))
+            lines.iter().map(move |line| (Seq(page * PAGE + u64::from(line.place)), line))
         });
         all.skip_while(move |(seq, _)| *seq < from).map(|(seq, line)| (seq, line.message()))
     }
 }
 
-fn find(page: &[PackedMessage], seq: u64) -> Result<usize, usize> {
+fn find(page: &[PackedMessage], seq: Seq) -> Result<usize, usize> {
     let place = place(seq);
     // Nothing is missing from most pages.
     match page.get(usize::from(place)) {
@@ -103,12 +103,16 @@ fn find(page: &[PackedMessage], seq: u64) -> Result<usize, usize> {
     }
 }
 
-fn place(seq: u64) -> u8 {
-    (seq % PAGE) as u8
+fn page_of(seq: Seq) -> u64 {
+    seq.0 / PAGE
+}
+
+fn place(seq: Seq) -> u8 {
+    (seq.0 % PAGE) as u8
 }
 
 impl PackedMessage {
-    fn new(seq: u64, message: &Message) -> Self {
+    fn new(seq: Seq, message: &Message) -> Self {
         let Message { id, digest, endpoint, server, generation, body_bytes, .. } = *message;
         let standing = match message.status {
             Status::Pending => 0,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{EndpointNo, EndpointState, Mail, Message, QueueState, ServerNo, ServerState};
+use super::{EndpointNo, EndpointState, Mail, Message, QueueState, Seq, ServerNo, ServerState};
 use crate::registration::Generation;
 
 /// The parts of which a snapshot is made: everything else follows from them.
@@ -17,15 +17,15 @@ pub enum MailPart {
     /// An endpoint, and whose row routes it.
     Endpoint(Arc<str>, EndpointNo),
     /// A message, and why it is a dead letter if it is one.
-    Message(u64, Message, Option<Arc<str>>),
+    Message(Seq, Message, Option<Arc<str>>),
     /// The number of the newest message.
-    Last(u64),
+    Last(Seq),
     /// A message rests, since then.
-    Delayed(u64, u64),
+    Delayed(Seq, u64),
     /// A message expires then by a clock that was set back.
-    Overtaken(u64, u64),
+    Overtaken(Seq, u64),
     /// The scope of a message's id.
-    SentBy(u64, u64),
+    SentBy(Seq, u64),
     /// The number of a server that is forgotten.
     VacantServer,
     /// The number of an endpoint that is forgotten.
@@ -56,7 +56,7 @@ impl Mail {
             .then_some(MailPart::Generations(self.generations));
         let messages = self
             .messages
-            .range(0)
+            .range(Seq::ZERO)
             .map(|(seq, message)| MailPart::Message(seq, message, self.dead.get(&seq).cloned()));
         let all = queues.chain(servers).chain(endpoints).chain(messages).chain(generations);
         let scopes = self.scopes.iter().map(|(seq, scope)| MailPart::SentBy(seq, scope));

@@ -1,6 +1,6 @@
 //! Members of the indexes, as small as they can be.
 
-use super::{EndpointNo, ServerNo, Slot};
+use super::{EndpointNo, Seq, ServerNo, Slot};
 
 /// Numbers of messages below this have an order; a million a second reach it in two thousand years.
 const SEQS: u64 = (1 << 56) - 1;
@@ -17,12 +17,12 @@ pub(super) struct SlotKey {
 impl SlotKey {
     pub(super) fn new(slot: Slot) -> Self {
         let Slot { server, endpoint, rank, seq } = slot;
-        Self { server, endpoint, order: u64::from(rank) << 56 | seq.min(SEQS) }
+        Self { server, endpoint, order: u64::from(rank) << 56 | seq.0.min(SEQS) }
     }
 
     pub(super) fn slot(self) -> Slot {
         let Self { server, endpoint, order } = self;
-        Slot { server, endpoint, rank: (order >> 56) as u8, seq: order & SEQS }
+        Slot { server, endpoint, rank: (order >> 56) as u8, seq: Seq(order & SEQS) }
     }
 }
 
@@ -31,12 +31,12 @@ impl SlotKey {
 pub(super) struct Numbered([u32; 3]);
 
 impl Numbered {
-    pub(super) fn new(of: u32, seq: u64) -> Self {
-        Self([of, (seq >> 32) as u32, seq as u32])
+    pub(super) fn new(of: u32, seq: Seq) -> Self {
+        Self([of, (seq.0 >> 32) as u32, seq.0 as u32])
     }
 
-    pub(super) fn seq(self) -> u64 {
+    pub(super) fn seq(self) -> Seq {
         let [_, high, low] = self.0;
-        u64::from(high) << 32 | u64::from(low)
+        Seq(u64::from(high) << 32 | u64::from(low))
     }
 }

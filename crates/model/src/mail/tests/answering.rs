@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Fixture, ack, lease};
+use super::{Fixture, Seq, ack, lease};
 use crate::mail::{MailChange, MailOperation, Status, outcome};
 use crate::registration::Generation;
 
@@ -15,8 +15,8 @@ fn i38_only_the_newest_registration_confirms_and_only_its_own_messages() {
 
     assert_eq!(house.mail(ack("7", old, seq)), outcome::FENCED);
     assert_eq!(house.mail(ack("8", Generation(1), seq)), outcome::NOT_YOURS);
-    assert_eq!(house.mail(ack("7", new, 99)), outcome::UNKNOWN);
-    assert_eq!(house.mail(ack("7", new, 0)), outcome::UNKNOWN);
+    assert_eq!(house.mail(ack("7", new, Seq(99))), outcome::UNKNOWN);
+    assert_eq!(house.mail(ack("7", new, Seq::ZERO)), outcome::UNKNOWN);
     assert_eq!(house.mail(ack("7", new, seq)), outcome::OK);
     assert_eq!(house.mail(ack("7", new, seq)), outcome::DONE);
     house.check_books();
@@ -76,16 +76,16 @@ fn i46_messages_in_flight_expire_like_waiting_ones_and_the_clock_only_decides_wh
     let generation = house.register("7");
     house.now_ms += 100;
 
-    assert_eq!(house.status(seq), Some(Status::Pending));
+    assert_eq!(house.status(Seq(seq)), Some(Status::Pending));
     assert_eq!(house.tend(), 1);
 
-    assert_eq!(house.status(seq), Some(Status::Expired));
-    assert_eq!(house.mail(ack("7", generation, seq)), outcome::DONE);
-    assert!(house.changes.contains(&MailChange::BodyEnded { seq }));
+    assert_eq!(house.status(Seq(seq)), Some(Status::Expired));
+    assert_eq!(house.mail(ack("7", generation, Seq(seq))), outcome::DONE);
+    assert!(house.changes.contains(&MailChange::BodyEnded { seq: Seq(seq) }));
     // A clock that goes back brings nothing back.
     house.now_ms -= 50;
     house.tend();
-    assert_eq!(house.status(seq), Some(Status::Expired));
+    assert_eq!(house.status(Seq(seq)), Some(Status::Expired));
     house.check_copies();
     house.check_books();
 }

@@ -5,13 +5,13 @@ use crate::registration::Generation;
 
 const HOUR: u64 = 60 * 60 * 1_000;
 
-fn resting(house: &mut Fixture, seq: u64, server: &str, generation: Generation, delay_ms: u64) {
+fn resting(house: &mut Fixture, seq: Seq, server: &str, generation: Generation, delay_ms: u64) {
     let lease = Lease { server: server.into(), generation, seq };
     let nack = MailOperation::Nack { lease, delay_ms, failed: false };
     assert_eq!(house.mail(nack), outcome::OK);
 }
 
-fn is_ready(house: &Fixture, seq: u64) -> bool {
+fn is_ready(house: &Fixture, seq: Seq) -> bool {
     house.owner.state().mail.message(seq).unwrap().not_before == 0
 }
 
@@ -48,13 +48,13 @@ fn a_time_to_live_is_no_longer_because_the_clock_was_ahead() {
 
     house.now_ms -= 25 * HOUR;
     house.tend();
-    assert_eq!(house.status(seq), Some(Status::Pending));
+    assert_eq!(house.status(Seq(seq)), Some(Status::Pending));
     house.now_ms += 500;
-    let message = house.owner.state().mail.message(seq).unwrap();
-    assert!(house.owner.state().mail.has_expired(seq, &message, house.now_ms));
+    let message = house.owner.state().mail.message(Seq(seq)).unwrap();
+    assert!(house.owner.state().mail.has_expired(Seq(seq), &message, house.now_ms));
     house.tend();
 
-    assert_eq!(house.status(seq), Some(Status::Expired));
+    assert_eq!(house.status(Seq(seq)), Some(Status::Expired));
 }
 
 #[test]
@@ -68,11 +68,11 @@ fn a_clock_that_was_behind_ends_nobodys_life_when_it_is_put_right() {
     house.tend();
     house.now_ms = right + HOUR - 1;
     house.tend();
-    assert_eq!(house.status(seq), Some(Status::Pending));
+    assert_eq!(house.status(Seq(seq)), Some(Status::Pending));
     house.now_ms = right + HOUR;
     house.tend();
 
-    assert_eq!(house.status(seq), Some(Status::Expired));
+    assert_eq!(house.status(Seq(seq)), Some(Status::Expired));
 }
 
 #[test]
@@ -88,10 +88,10 @@ fn not_before_is_a_time_of_the_clock_whatever_the_log_says() {
 
     let seq = house.result(letter) as u64;
 
-    assert!(!is_ready(&house, seq));
+    assert!(!is_ready(&house, Seq(seq)));
     house.now_ms = right + 60_000;
     house.tend();
-    assert!(is_ready(&house, seq));
+    assert!(is_ready(&house, Seq(seq)));
 }
 
 #[test]
@@ -115,5 +115,5 @@ fn effects_of_a_clock_that_was_set_back_survive_a_snapshot() {
     house.tend();
 
     assert!(is_ready(&house, rests));
-    assert_eq!(house.status(lives), Some(Status::Expired));
+    assert_eq!(house.status(Seq(lives)), Some(Status::Expired));
 }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::limits;
 use crate::mail::ServerNo;
 use crate::mail::delivery::{Delivery, Effect, Event, Times};
-use crate::mail::{Mail, MailChange, MailRecord, Message, Status};
+use crate::mail::{Mail, MailChange, MailRecord, Message, Seq, Status};
 use crate::name::Name;
 use crate::registration::Generation;
 
@@ -72,9 +72,9 @@ struct Registration {
     is_there: bool,
     credit: usize,
     /// Messages that it was given, was asked about, or said that it has, and has still.
-    known: BTreeSet<u64>,
+    known: BTreeSet<Seq>,
     /// Messages that an earlier one was given, and that have no answer.
-    unanswered: BTreeSet<u64>,
+    unanswered: BTreeSet<Seq>,
 }
 
 struct Post {
@@ -85,8 +85,8 @@ struct Post {
     generation: u32,
     registrations: [Registration; SERVERS.len()],
     /// Messages given and asked about since the last look.
-    given: Vec<(usize, u64)>,
-    asked: Vec<(usize, u64)>,
+    given: Vec<(usize, Seq)>,
+    asked: Vec<(usize, Seq)>,
 }
 
 impl Post {
@@ -141,17 +141,17 @@ impl Post {
         SERVERS.iter().position(|known| **known == *server.server).unwrap()
     }
 
-    fn message(&self, seq: u64) -> Message {
+    fn message(&self, seq: Seq) -> Message {
         self.mail.message(seq).unwrap()
     }
 
-    fn unconfirmed(&self, server: usize) -> Vec<u64> {
+    fn unconfirmed(&self, server: usize) -> Vec<Seq> {
         let generation = self.registrations[server].generation;
-        self.delivery.unconfirmed(self.number(server).at(generation), 0, u64::MAX)
+        self.delivery.unconfirmed(self.number(server).at(generation), Seq::ZERO, Seq::MAX)
     }
 
     /// One of what a server has unconfirmed.
-    fn nth(&self, server: usize, nth: usize) -> Option<u64> {
+    fn nth(&self, server: usize, nth: usize) -> Option<Seq> {
         let all = self.unconfirmed(server);
         all.get(nth % all.len().max(1)).copied()
     }
@@ -205,7 +205,7 @@ impl Post {
         }
     }
 
-    fn all_come_in_their_turn(&mut self, given: &[(usize, u64)]) {
+    fn all_come_in_their_turn(&mut self, given: &[(usize, Seq)]) {
         // Silence for long counts as a no: then it is not in the server's hands any more.
         for server in 0..SERVERS.len() {
             let hands = self.unconfirmed(server);
@@ -221,13 +221,13 @@ impl Post {
             let window = self.unconfirmed(server).len();
             assert!(window <= registration.credit, "{window} of {}", registration.credit);
             let slot = message.slot(seq);
-            let comes_first = |other: &&u64| {
+            let comes_first = |other: &&Seq| {
                 let message = self.message(**other);
                 of_endpoint(&message) && message.slot(**other) < slot
             };
             let waits = registration.unanswered.iter().find(comes_first);
             assert_eq!(waits, None, "{seq} is given while its server is asked about another");
-            let passed = self.mail.messages_after(0).find(|(earlier, other)| {
+            let passed = self.mail.messages_after(Seq::ZERO).find(|(earlier, other)| {
                 *earlier < seq
                     && of_endpoint(other)
                     && other.server == message.server
@@ -294,11 +294,11 @@ impl Post {
     }
 
     fn send(&mut self, endpoint: usize, priority: u8) {
-        let (seq, to) = (self.mail.last() + 1, ENDPOINTS[endpoint]);
+        let (seq, to) = (self.mail.last().next(), ENDPOINTS[endpoint]);
         self.write(MailRecord::Stored {
             seq,
             queue: Name::new("mail").unwrap(),
-            id: Uuid::from_u128(seq.into()),
+            id: Uuid::from_u128(seq.0.into()),
             to: to.into(),
             server: Some(SERVERS[self.places[endpoint]].into()),
             via: Some(to.into()),
@@ -330,7 +330,7 @@ impl Post {
         self.handle(Event::Registered { registration: number.at(generation), credit, have });
     }
 
-    fn has_not(&mut self, server: usize, seqs: Vec<u64>) {
+    fn has_not(&mut self, server: usize, seqs: Vec<Seq>) {
         let registration = &mut self.registrations[server];
         if !registration.is_there {
             return;
@@ -345,10 +345,10 @@ impl Post {
     }
 
     fn release(&mut self) {
-        let rests = |(seq, message): (u64, Message)| {
+        let rests = |(seq, message): (Seq, Message)| {
             (message.status == Status::Pending && message.not_before > 0).then_some(seq)
         };
-        let resting: Vec<u64> = self.mail.messages_after(0).filter_map(rests).collect();
+        let resting: Vec<Seq> = self.mail.messages_after(Seq::ZERO).filter_map(rests).collect();
         for seq in resting {
             self.write(MailRecord::Released { seq });
         }
@@ -356,7 +356,7 @@ impl Post {
 
     /// Registers all servers, confirms until nothing more comes, and returns the messages left
     /// over.
-    fn come_to_rest(&mut self) -> Vec<u64> {
+    fn come_to_rest(&mut self) -> Vec<Seq> {
         self.release();
         for server in 0..SERVERS.len() {
             self.join(server, limits::MAIL_CREDIT, Says::HasNone);
@@ -377,7 +377,11 @@ impl Post {
             self.handle(Event::Tick);
         }
         let is_left = |message: &Message| message.status == Status::Pending;
-        self.mail.messages_after(0).filter(|(_, one)| is_left(one)).map(|(seq, _)| seq).collect()
+        self.mail
+            .messages_after(Seq::ZERO)
+            .filter(|(_, one)| is_left(one))
+            .map(|(seq, _)| seq)
+            .collect()
     }
 }
 
@@ -392,6 +396,6 @@ proptest! {
             post.take(step);
         }
 
-        prop_assert_eq!(post.come_to_rest(), Vec::<u64>::new());
+        prop_assert_eq!(post.come_to_rest(), Vec::<Seq>::new());
     }
 }

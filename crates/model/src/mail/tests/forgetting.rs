@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use super::{Fixture, ack};
+use super::{Fixture, Seq, ack};
 use crate::mail::{MailOperation, MailRules};
 use crate::registration::Generation;
 
@@ -109,7 +109,7 @@ fn a_server_without_mail_is_forgotten_when_it_has_not_registered_since() {
 #[test]
 fn messages_that_move_take_their_server_along_and_leave_none_behind() {
     let mut house = Fixture::forgetful();
-    let seqs: Vec<u64> = (0..10).map(|number| house.send(&format!("user/1/{number}"))).collect();
+    let seqs: Vec<Seq> = (0..10).map(|number| house.send(&format!("user/1/{number}"))).collect();
 
     for server in ["a", "b", "c", "a", "7"] {
         house.commit(json!([{"op": "move", "endpoint": "org/1", "to": server}])).unwrap();

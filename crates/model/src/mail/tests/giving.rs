@@ -6,10 +6,10 @@ use super::{Fixture, lease};
 use crate::limits;
 use crate::mail::ServerNo;
 use crate::mail::delivery::{Delivery, Effect, Event, Times};
-use crate::mail::{MailOperation, Status};
+use crate::mail::{MailOperation, Seq, Status};
 use crate::registration::Generation;
 
-const NOTHING: [u64; 0] = [];
+const NOTHING: [Seq; 0] = [];
 const TIMES: Times = Times { lease_ms: 1_000, ask_ms: 100 };
 
 /// A house whose mail is given out.
@@ -48,7 +48,7 @@ impl Post {
         &mut self,
         server: &str,
         credit: usize,
-        have: Option<Vec<u64>>,
+        have: Option<Vec<Seq>>,
     ) -> (Generation, Vec<Effect>) {
         let generation = self.house.register(server);
         self.house.changes.clear();
@@ -63,7 +63,7 @@ impl Post {
         self.handle(Event::Left { registration: server.at(generation) })
     }
 
-    pub(super) fn ack(&mut self, server: &str, generation: Generation, seq: u64) -> Vec<Effect> {
+    pub(super) fn ack(&mut self, server: &str, generation: Generation, seq: Seq) -> Vec<Effect> {
         assert_eq!(self.house.mail(super::ack(server, generation, seq)), 0);
         self.learn()
     }
@@ -76,14 +76,14 @@ impl Post {
         effects
     }
 
-    pub(super) fn send(&mut self, to: &str) -> u64 {
+    pub(super) fn send(&mut self, to: &str) -> Seq {
         let seq = self.house.send(to);
         self.house.changes.clear();
         seq
     }
 }
 
-pub(super) fn given(effects: &[Effect]) -> Vec<u64> {
+pub(super) fn given(effects: &[Effect]) -> Vec<Seq> {
     let seqs = effects.iter().filter_map(|effect| match effect {
         Effect::Give { seqs, .. } => Some(seqs.clone()),
         _ => None,
@@ -91,7 +91,7 @@ pub(super) fn given(effects: &[Effect]) -> Vec<u64> {
     seqs.flatten().collect()
 }
 
-pub(super) fn asked(effects: &[Effect]) -> Vec<u64> {
+pub(super) fn asked(effects: &[Effect]) -> Vec<Seq> {
     let seqs = effects.iter().filter_map(|effect| match effect {
         Effect::Ask { seqs, .. } => Some(seqs.clone()),
         _ => None,
@@ -122,13 +122,13 @@ fn a_window_bounds_what_is_unconfirmed_and_each_confirmation_makes_room() {
 
     let (generation, effects) = post.join("7", 3, None);
 
-    assert_eq!(given(&effects), [1, 2, 3]);
-    assert_eq!(given(&post.ack("7", generation, 2)), [4]);
-    assert_eq!(given(&post.ack("7", generation, 1)), [5]);
+    assert_eq!(given(&effects), [1, 2, 3].map(Seq));
+    assert_eq!(given(&post.ack("7", generation, Seq(2))), [Seq(4)]);
+    assert_eq!(given(&post.ack("7", generation, Seq(1))), [Seq(5)]);
     let server = post.number("7");
     assert_eq!(
         given(&post.handle(Event::Credit { registration: server.at(generation), credit: 5 })),
-        [6, 7]
+        [6, 7].map(Seq)
     );
     let other = server.at(Generation(99));
     assert_eq!(given(&post.handle(Event::Credit { registration: other, credit: 50 })), NOTHING);
@@ -164,7 +164,7 @@ fn i44_a_long_mailbox_does_not_starve_the_others_of_its_server() {
 #[test]
 fn i34_a_message_that_fails_rests_and_the_others_go_on() {
     let mut post = Post::new();
-    let all: Vec<u64> = (0..3).map(|_| post.send("org/1")).collect();
+    let all: Vec<Seq> = (0..3).map(|_| post.send("org/1")).collect();
     let (generation, _) = post.join("7", 1, None);
     let nack =
         MailOperation::Nack { lease: lease("7", generation, all[0]), delay_ms: 0, failed: true };
@@ -180,7 +180,7 @@ fn i34_a_message_that_fails_rests_and_the_others_go_on() {
 #[test]
 fn i39_after_another_registration_unconfirmed_messages_are_asked_about_before_later_ones() {
     let mut post = Post::new();
-    let all: Vec<u64> = (0..4).map(|_| post.send("org/1")).collect();
+    let all: Vec<Seq> = (0..4).map(|_| post.send("org/1")).collect();
     let (first, _) = post.join("7", 2, None);
 
     let (second, effects) = post.join("7", 3, None);
@@ -219,12 +219,12 @@ fn i39_a_lease_that_runs_out_is_a_question_and_silence_is_asked_again_before_it_
 #[test]
 fn a_server_that_says_what_it_has_when_it_joins_is_neither_asked_nor_given_it_again() {
     let mut post = Post::new();
-    let all: Vec<u64> = (0..3).map(|_| post.send("org/1")).collect();
+    let all: Vec<Seq> = (0..3).map(|_| post.send("org/1")).collect();
     post.join("7", 2, None);
     // The hub starts anew and knows nothing.
     post.delivery = Delivery::new(TIMES);
 
-    let (_, effects) = post.join("7", 2, Some(vec![all[0], 99]));
+    let (_, effects) = post.join("7", 2, Some(vec![all[0], Seq(99)]));
 
     assert_eq!((asked(&effects), given(&effects)), (vec![], vec![all[1]]));
 }
@@ -232,7 +232,7 @@ fn a_server_that_says_what_it_has_when_it_joins_is_neither_asked_nor_given_it_ag
 #[test]
 fn i35_only_started_messages_count_as_failed_when_their_server_dies() {
     let mut post = Post::new();
-    let all: Vec<u64> = (0..5).map(|_| post.send("org/1")).collect();
+    let all: Vec<Seq> = (0..5).map(|_| post.send("org/1")).collect();
     let mut poison_deaths = 0;
     while post.house.status(all[2]) == Some(Status::Pending) {
         let (generation, effects) = post.join("7", 64, Some(vec![]));
@@ -264,7 +264,7 @@ fn i35_only_started_messages_count_as_failed_when_their_server_dies() {
     }
 
     assert_eq!(poison_deaths, 3);
-    let attempts = |seq: &u64| post.house.owner.state().mail.message(*seq).unwrap().attempts;
+    let attempts = |seq: &Seq| post.house.owner.state().mail.message(*seq).unwrap().attempts;
     assert_eq!(all.iter().map(attempts).collect::<Vec<_>>(), [0, 0, 3, 0, 0]);
 }
 
@@ -293,7 +293,7 @@ fn i39_started_messages_are_asked_about_before_they_are_given_again() {
 #[test]
 fn i41_after_a_move_the_old_server_is_told_and_the_new_one_is_given_the_rest_in_order() {
     let mut post = Post::new();
-    let all: Vec<u64> = (0..4).map(|_| post.send("org/1")).collect();
+    let all: Vec<Seq> = (0..4).map(|_| post.send("org/1")).collect();
     let (generation, _) = post.join("7", 2, None);
     let (other, _) = post.join("9", 64, None);
     post.ack("7", generation, all[0]);
@@ -308,7 +308,10 @@ fn i41_after_a_move_the_old_server_is_told_and_the_new_one_is_given_the_rest_in_
     let seqs = all[1..].to_vec();
     let give = Effect::Give { registration: nine.at(other), seqs, lease_until };
     assert!(effects.contains(&give), "{effects:?}");
-    assert_eq!(post.delivery.unconfirmed(seven.at(generation), 0, u64::MAX), Vec::<u64>::new());
+    assert_eq!(
+        post.delivery.unconfirmed(seven.at(generation), Seq::ZERO, Seq::MAX),
+        Vec::<Seq>::new()
+    );
 }
 
 #[test]
@@ -342,7 +345,7 @@ fn a_move_to_where_an_endpoint_is_takes_nothing_from_its_server() {
 
     assert_eq!(post.learn(), []);
     let seven = post.number("7");
-    assert_eq!(post.delivery.unconfirmed(seven.at(generation), 0, u64::MAX), [seq]);
+    assert_eq!(post.delivery.unconfirmed(seven.at(generation), Seq::ZERO, Seq::MAX), [seq]);
     let mail = &post.house.owner.state().mail;
     assert!(mail.is_its_own(seq, seven, 1, 0), "by the route that brought it");
 }
@@ -350,7 +353,7 @@ fn a_move_to_where_an_endpoint_is_takes_nothing_from_its_server() {
 #[test]
 fn i43_messages_moved_away_and_back_before_they_were_written_come_anew_and_in_order() {
     let mut post = Post::new();
-    let all: Vec<u64> = (0..3).map(|_| post.send("org/1")).collect();
+    let all: Vec<Seq> = (0..3).map(|_| post.send("org/1")).collect();
     let (generation, effects) = post.join("7", 2, None);
     let seven = post.number("7");
     assert_eq!(given(&effects), all[..2]);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::{Fixture, Status, ack, lease};
+use super::{Fixture, Seq, Status, ack, lease};
 use crate::mail::MailOperation;
 use crate::registration::Generation;
 
@@ -122,7 +122,7 @@ impl Both {
                 self.store(to, None, 4, None);
             }
             Step::Route { nth } => {
-                self.house.mail(MailOperation::Route { seq: nth as u64 + 1 });
+                self.house.mail(MailOperation::Route { seq: Seq(nth as u64 + 1) });
                 if let Some((_, known)) = self.pending(nth).filter(|(_, m)| m.server.is_none()) {
                     self.naive.messages[nth].server = self.naive.route(known.to);
                 }
@@ -147,7 +147,7 @@ impl Both {
                 let generation = self.naive.generation(server);
                 let generation =
                     if stale { Generation(generation.0.wrapping_sub(1)) } else { generation };
-                let outcome = self.house.mail(ack(server, generation, nth as u64 + 1));
+                let outcome = self.house.mail(ack(server, generation, Seq(nth as u64 + 1)));
                 let own = self.pending(nth).filter(|(_, m)| m.server.as_deref() == Some(server));
                 if own.is_some() && !stale {
                     assert_eq!(outcome, 0);
@@ -160,7 +160,7 @@ impl Both {
             Step::Reject { nth } => {
                 let Some((seq, known)) = self.pending(nth) else { return };
                 let Some(server) = known.server else { return };
-                let lease = lease(&server, self.naive.generation(&server), seq);
+                let lease = lease(&server, self.naive.generation(&server), Seq(seq));
                 self.house.mail(MailOperation::Reject { lease, reason: "no".into() });
                 let known = &mut self.naive.messages[nth];
                 (known.status, known.rests) = (Status::Dead, false);
@@ -209,7 +209,7 @@ impl Both {
     fn nack(&mut self, nth: usize, failed: bool) {
         let Some((seq, known)) = self.pending(nth) else { return };
         let Some(server) = known.server else { return };
-        let lease = lease(&server, self.naive.generation(&server), seq);
+        let lease = lease(&server, self.naive.generation(&server), Seq(seq));
         self.house.mail(MailOperation::Nack { lease, delay_ms: 100, failed });
         let known = &mut self.naive.messages[nth];
         known.attempts += u16::from(failed);
@@ -233,11 +233,11 @@ impl Both {
 
     fn check(&self) {
         for server in SERVERS {
-            let mut wanted = BTreeMap::<&str, Vec<u64>>::new();
+            let mut wanted = BTreeMap::<&str, Vec<Seq>>::new();
             for (to, _, seq) in self.naive.ready(server) {
-                wanted.entry(to).or_default().push(seq as u64);
+                wanted.entry(to).or_default().push(Seq(seq as u64));
             }
-            let mut found = BTreeMap::<String, Vec<u64>>::new();
+            let mut found = BTreeMap::<String, Vec<Seq>>::new();
             for (to, seq) in self.house.ready(server) {
                 found.entry(to).or_default().push(seq);
             }
@@ -246,13 +246,13 @@ impl Both {
         }
         for (seq, known) in (1..).zip(&self.naive.messages) {
             // Forgotten ones are gone from the house only.
-            let Some(status) = self.house.status(seq) else {
+            let Some(status) = self.house.status(Seq(seq)) else {
                 assert_ne!(known.status, Status::Pending, "{seq}");
                 continue;
             };
             assert_eq!(status, known.status, "{seq}");
             if status == Status::Pending {
-                assert_eq!(self.house.server_of(seq), known.server, "{seq}");
+                assert_eq!(self.house.server_of(Seq(seq)), known.server, "{seq}");
             }
         }
     }

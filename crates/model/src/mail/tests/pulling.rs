@@ -3,12 +3,12 @@
 use serde_json::json;
 
 use super::giving::{Post, asked, given};
-use super::{MailOperation, ack, lease};
+use super::{MailOperation, Seq, ack, lease};
 use crate::mail::delivery::{Effect, Event};
 use crate::mail::{Status, outcome};
 use crate::registration::Generation;
 
-const NOTHING: [u64; 0] = [];
+const NOTHING: [Seq; 0] = [];
 
 impl Post {
     fn pull(&mut self, generation: Generation, most: usize) -> Vec<Effect> {
@@ -16,14 +16,14 @@ impl Post {
         self.handle(Event::PullBegan { registration: server.at(generation), most })
     }
 
-    fn pulled(&mut self, generation: Generation, unused: usize, back: &[u64]) -> Vec<Effect> {
+    fn pulled(&mut self, generation: Generation, unused: usize, back: &[Seq]) -> Vec<Effect> {
         let (server, back) = (self.number("7"), back.to_vec());
         self.handle(Event::PullEnded { registration: server.at(generation), unused, back })
     }
 
-    fn expiring(&mut self, to: &str, ttl_ms: u64) -> u64 {
+    fn expiring(&mut self, to: &str, ttl_ms: u64) -> Seq {
         let op = json!({"op": "send", "queue": "mail", "to": to, "body": 1, "ttl_ms": ttl_ms});
-        let seq = self.house.result(op) as u64;
+        let seq = Seq(self.house.result(op) as u64);
         self.house.changes.clear();
         seq
     }
@@ -43,7 +43,7 @@ fn credit_of_a_pull_ends_with_the_pull() {
     assert_eq!(given(&post.learn()), NOTHING, "no pull waits for it");
     assert_eq!(asked(&post.pass(100_000)), NOTHING);
 
-    assert_eq!(given(&post.pull(generation, 10)), [first + 1]);
+    assert_eq!(given(&post.pull(generation, 10)), [first.next()]);
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn a_pull_that_ends_takes_nothing_from_the_one_beside_it() {
     post.pull(generation, 10);
 
     post.pulled(generation, 10, &[]);
-    let more: Vec<u64> = (0..12).map(|_| post.house.send("org/1")).collect();
+    let more: Vec<Seq> = (0..12).map(|_| post.house.send("org/1")).collect();
     let effects = post.learn();
 
     // One was given at once, to the one or the other.
@@ -113,7 +113,7 @@ fn a_registration_that_was_not_replaced_goes_on() {
 #[test]
 fn i46_expired_messages_are_never_given_though_no_sweep_has_found_them() {
     let mut post = Post::new();
-    let early: Vec<u64> = (0..20).map(|_| post.expiring("org/1", 500)).collect();
+    let early: Vec<Seq> = (0..20).map(|_| post.expiring("org/1", 500)).collect();
     let late = post.send("org/1");
     post.house.now_ms += 500;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{Fixture, ack, lease};
+use super::{Fixture, Seq, ack, lease};
 use crate::mail::{EndpointNo, MailOperation, MailRules, Origin, ServerNo, outcome};
 use crate::owner::Refusal;
 use crate::registration::Generation;
@@ -107,11 +107,11 @@ fn a_move_of_an_expected_generation_is_refused_when_another_was_faster() {
 fn smq_13_imported_messages_wait_for_their_route_and_are_in_nobodys_way() {
     let mut house = Fixture::new();
     let import = |to| json!({"op": "import", "queue": "mail", "to": to, "body": 1});
-    let known = house.result(import("org/1")) as u64;
-    let unknown = house.result(import("org/77")) as u64;
+    let known = Seq(house.result(import("org/1")) as u64);
+    let unknown = Seq(house.result(import("org/77")) as u64);
     assert_eq!(house.ready("7"), []);
     assert_eq!(
-        house.owner.state().mail.pending_of(ServerNo::NOWHERE, 0).collect::<Vec<_>>(),
+        house.owner.state().mail.pending_of(ServerNo::NOWHERE, Seq::ZERO).collect::<Vec<_>>(),
         [known, unknown]
     );
 
@@ -149,7 +149,7 @@ fn i40_a_changed_mapping_re_addresses_messages_routed_by_the_old_one() {
     let servers: Vec<_> = waiting.iter().chain([&later]).map(|seq| house.server_of(*seq)).collect();
     let server = |text: &str| Some(text.to_owned());
     assert_eq!(servers, [server("9"), server("8"), server("9"), server("9")]);
-    let of_user = |seq: u64| ("user/1/a".to_owned(), seq);
+    let of_user = |seq: Seq| ("user/1/a".to_owned(), seq);
     assert_eq!(house.ready("9"), [waiting[0], waiting[2], later].map(of_user));
     assert_eq!(house.mail(ack("7", Generation(1), waiting[0])), outcome::NOT_YOURS);
     house.check_copies();

@@ -45,7 +45,7 @@ fn an_id_is_its_senders_own_in_its_queue() {
     let id = ID;
     let mail = &house.owner.state().mail;
     let found: Vec<_> = [0, 1].iter().map(|queue| mail.by_id(&id, *queue)).collect();
-    assert_eq!(found, [Some(1), Some(2)]);
+    assert_eq!(found, [Some(Seq(1)), Some(Seq(2))]);
     house.check_copies();
     // In one batch, too.
     let together = [letter("mail", "eve"), letter("bills", "eve"), letter("mail", "eve")];
@@ -81,7 +81,7 @@ fn messages_stored_before_ids_had_scopes_are_known_by_endpoint_and_body() {
     let body = b"1";
     let mut state = house.owner.state().clone();
     let stored = MailRecord::Stored {
-        seq: 1,
+        seq: Seq(1),
         queue: first.queue.clone(),
         id: ID,
         to: "org/1".into(),

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::Fixture;
 use crate::commit::Operation;
 use crate::limits;
-use crate::mail::{Lease, MailOperation, NewMessage};
+use crate::mail::{Lease, MailOperation, NewMessage, Seq};
 use crate::name::Name;
 use crate::registration::Generation;
 
@@ -28,7 +28,7 @@ fn operation() -> impl Strategy<Value = Operation> {
     let lease = (0..8_u64, 7..9_u64, 1..3_u64).prop_map(|(seq, server, generation)| Lease {
         server: server.to_string().into(),
         generation: Generation(generation),
-        seq,
+        seq: Seq(seq),
     });
     let said = (lease, 0..4_u8).prop_map(|(lease, said)| {
         Operation::Mail(match said {
@@ -44,7 +44,7 @@ fn operation() -> impl Strategy<Value = Operation> {
             0 | 1 => Operation::Mail(MailOperation::Register { server }),
             2 => Operation::Move { endpoint, to: server, generation: None },
             3 => Operation::Readdress { endpoint },
-            4 => Operation::Retry { seq },
+            4 => Operation::Retry { seq: Seq(seq) },
             _ => Operation::Mail(MailOperation::Sweep),
         }
     });

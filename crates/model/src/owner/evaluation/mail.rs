@@ -16,7 +16,7 @@ use crate::mail::derived::derived_id;
 use crate::mail::kinds::Route;
 use crate::mail::{
     Endpoint, HIGHEST_PRIORITY, Keep, Lease, Mail, MailOperation, MailRecord, MailRules, Message,
-    NewMessage, Origin, PRIORITY, ServerNo, Status, outcome,
+    NewMessage, Origin, PRIORITY, Seq, ServerNo, Status, outcome,
 };
 use crate::name::Name;
 use crate::owner::Refusal;
@@ -40,7 +40,7 @@ impl<'a> Evaluation<'a> {
         self.own.letters.base(self.below())
     }
 
-    fn message(&mut self, seq: u64) -> Option<Message> {
+    fn message(&mut self, seq: Seq) -> Option<Message> {
         let below = self.below();
         self.own.letters.message(seq, below)
     }
@@ -110,7 +110,7 @@ impl<'a> Evaluation<'a> {
         }
         let to = endpoint.as_str();
         let digest = fingerprint(to, &body, (priority, ttl_ms, not_before));
-        let seq = self.own.letters.last(self.below()) + 1;
+        let seq = self.own.letters.last(self.below()).next();
         let (scope, has_id) = (scope(&queue, sender), id.is_some());
         let id = match id {
             None => derived_id(&self.incarnation.0, seq),
@@ -118,10 +118,10 @@ impl<'a> Evaluation<'a> {
                 None => id,
                 // Sent before: nothing is stored again, and it counts as what it was.
                 Some((known, Before::Scoped(before))) if before == digest => {
-                    return Ok(number(known));
+                    return Ok(number(known.0));
                 }
                 Some((known, Before::Unscoped(before))) if before == unscoped(to, &body) => {
-                    return Ok(number(known));
+                    return Ok(number(known.0));
                 }
                 Some(_) => return Err(Refusal::MessageConflict { operation, id }),
             },
@@ -153,7 +153,7 @@ impl<'a> Evaluation<'a> {
         if has_id {
             self.write(MailRecord::SentBy { seq, scope });
         }
-        Ok(number(seq))
+        Ok(number(seq.0))
     }
 
     /// Routes an endpoint to a server; computes the generation.
@@ -226,14 +226,14 @@ impl<'a> Evaluation<'a> {
     }
 
     /// Queues a dead letter again; computes its number.
-    pub(super) fn retry(&mut self, seq: u64) -> Result<i64, Refusal> {
+    pub(super) fn retry(&mut self, seq: Seq) -> Result<i64, Refusal> {
         let operation = self.operation;
         match self.message(seq).map(|message| message.status) {
             Some(Status::Dead) => {
                 // Its endpoint may have moved while it was dead.
                 self.route_again(seq)?;
                 self.write(MailRecord::Retried { seq });
-                Ok(number(seq))
+                Ok(number(seq.0))
             }
             Some(_) => Err(self.bad(format!("message {seq} is no dead letter"))),
             None => Err(Refusal::UnknownMessage { operation, seq }),
@@ -241,7 +241,7 @@ impl<'a> Evaluation<'a> {
     }
 
     /// Gives a message the route that its endpoint has now.
-    fn route_again(&mut self, seq: u64) -> Result<(), Refusal> {
+    fn route_again(&mut self, seq: Seq) -> Result<(), Refusal> {
         let operation = self.operation;
         let mail = self.mail();
         let Some(message) = mail.message(seq) else {
@@ -337,12 +337,13 @@ impl<'a> Evaluation<'a> {
     /// A pending message of that server.
     fn its_own(&mut self, lease: &Lease) -> Result<Message, i64> {
         let last = self.own.letters.last(self.below());
-        let message = self.message(lease.seq).ok_or(if lease.seq <= last && lease.seq > 0 {
-            // It has ended so long ago that it is forgotten.
-            outcome::DONE
-        } else {
-            outcome::UNKNOWN
-        })?;
+        let message =
+            self.message(lease.seq).ok_or(if lease.seq <= last && lease.seq > Seq::ZERO {
+                // It has ended so long ago that it is forgotten.
+                outcome::DONE
+            } else {
+                outcome::UNKNOWN
+            })?;
         match message.status {
             // Ended, by whichever event: no answer is needed any more.
             Status::Dead | Status::Confirmed | Status::Expired => return Err(outcome::DONE),
@@ -375,7 +376,7 @@ impl<'a> Evaluation<'a> {
     }
 
     /// Counts a failure: the message rests, for longer each time, or is a dead letter.
-    fn failed(&mut self, seq: u64, message: &Message, delay_ms: u64, reason: &str) -> i64 {
+    fn failed(&mut self, seq: Seq, message: &Message, delay_ms: u64, reason: &str) -> i64 {
         let attempts = message.attempts.saturating_add(1);
         if attempts >= self.rules.max_attempts {
             let reason = format!("{reason} ({attempts} attempts)");
@@ -385,14 +386,14 @@ impl<'a> Evaluation<'a> {
         let backoff =
             Backoff { first_ms: self.rules.retry_ms, most_ms: limits::MAIL_RETRY_MS_MOST };
         // Different for each message, and the same on every machine.
-        let spread = digest(&[seq.to_le_bytes(), u64::from(attempts).to_le_bytes()].concat());
+        let spread = digest(&[seq.0.to_le_bytes(), u64::from(attempts).to_le_bytes()].concat());
         let rest = backoff.wait_ms(u32::from(attempts - 1), spread);
         let not_before = self.now_ms.saturating_add(rest.max(delay_ms).max(1));
         self.write(MailRecord::Delayed { seq, attempts, not_before });
         outcome::OK
     }
 
-    fn fill_in(&mut self, seq: u64) -> Result<i64, Refusal> {
+    fn fill_in(&mut self, seq: Seq) -> Result<i64, Refusal> {
         let Some(message) = self.message(seq) else { return Ok(outcome::UNKNOWN) };
         let is_over = self.books().has_expired(seq, &message, self.now_ms);
         if message.server != ServerNo::NOWHERE || message.status != Status::Pending || is_over {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::mail::{Mail, MailRecord, Message};
+use crate::mail::{Mail, MailRecord, Message, Seq};
 
 /// Mail on top of the state's.
 #[derive(Debug, Default)]
@@ -22,12 +22,12 @@ pub(super) struct MailOverlay {
     base: Option<Arc<Mail>>,
     noted: Vec<MailRecord>,
     /// Messages that are noted, and the ids of those that are stored, with their digests.
-    seqs: HashSet<u64>,
-    ids: HashMap<(Uuid, u64), (u64, u64)>,
+    seqs: HashSet<Seq>,
+    ids: HashMap<(Uuid, u64), (Seq, u64)>,
     /// The id and digest of the newest one that is stored, whose scope is not said yet.
-    unsaid: Option<(u64, Uuid, u64)>,
+    unsaid: Option<(Seq, Uuid, u64)>,
     /// The last one that is stored.
-    last: Option<u64>,
+    last: Option<Seq>,
     /// Number of records that were noted when this proposal began.
     begun: usize,
     /// The mail when it began, if the base has changed since.
@@ -142,7 +142,7 @@ impl MailOverlay {
     }
 
     /// The number of the newest message.
-    pub(super) fn last(&self, below: Below<'_>) -> u64 {
+    pub(super) fn last(&self, below: Below<'_>) -> Seq {
         self.last.unwrap_or_else(|| self.base(below).last())
     }
 
@@ -152,7 +152,7 @@ impl MailOverlay {
         (id, scope): (Uuid, u64),
         queue: u16,
         below: Below<'_>,
-    ) -> Option<(u64, Before)> {
+    ) -> Option<(Seq, Before)> {
         if let Some((seq, digest)) = self.ids.get(&(id, scope)) {
             return Some((*seq, Before::Scoped(*digest)));
         }
@@ -166,7 +166,7 @@ impl MailOverlay {
     }
 
     /// A message as it is now.
-    pub(super) fn message(&mut self, seq: u64, below: Below<'_>) -> Option<Message> {
+    pub(super) fn message(&mut self, seq: Seq, below: Below<'_>) -> Option<Message> {
         if self.seqs.contains(&seq) {
             self.whole(below).message(seq)
         } else {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use instep_model::commit::{Entry, Record};
 use instep_model::log::LogReader;
-use instep_model::mail::{MailRecord, Message, Status};
+use instep_model::mail::{MailRecord, Message, Seq, Status};
 use instep_model::name::Name;
 use instep_model::state::{FoldError, State};
 
@@ -27,16 +27,16 @@ pub(in crate::dataset) fn restore(
     log: &dyn LogReader,
     before: &dyn BodyStore,
     handle: &MailHandle,
-) -> Result<Vec<u64>, OpenError> {
-    let messages = state.mail.messages_after(0);
-    let mut missing: BTreeSet<u64> =
+) -> Result<Vec<Seq>, OpenError> {
+    let messages = state.mail.messages_after(Seq::ZERO);
+    let mut missing: BTreeSet<Seq> =
         messages.filter(|(_, message)| has_body(message)).map(|(seq, _)| seq).collect();
     missing.retain(|seq| !handle.bodies.is_in_memory(*seq));
     if missing.is_empty() {
         handle.bodies.restored();
         return Ok(vec![]);
     }
-    let wanted: Vec<u64> = missing.iter().copied().collect();
+    let wanted: Vec<Seq> = missing.iter().copied().collect();
     let mut next = log.bounds().floor;
     while next <= state.applied.revision.min(log.bounds().head) && !missing.is_empty() {
         for stored in log.read(next, READ_BYTES)? {
@@ -54,7 +54,7 @@ pub(in crate::dataset) fn restore(
             handle.bodies.spill_surplus()?;
         }
     }
-    let rest: Vec<u64> = missing.iter().copied().collect();
+    let rest: Vec<Seq> = missing.iter().copied().collect();
     for seqs in rest.chunks(TOGETHER) {
         // One page that is no good does not hold up the others. What is lost is counted below.
         let found = before.read(seqs).unwrap_or_else(|_| {
@@ -79,7 +79,7 @@ pub(in crate::dataset) fn restore(
 }
 
 /// True when a message has a body still.
-pub(in crate::dataset) fn is_unfinished(state: &State, seq: u64) -> bool {
+pub(in crate::dataset) fn is_unfinished(state: &State, seq: Seq) -> bool {
     state.mail.message(seq).is_some_and(|message| has_body(&message))
 }
 

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use instep_model::backoff::Backoff;
 use instep_model::commit::{Operation, Proposal, digest};
 use instep_model::limits;
-use instep_model::mail::{Lease, MailOperation, Status};
+use instep_model::mail::{Lease, MailOperation, Seq, Status};
 use instep_model::owner::Receipt;
 use instep_model::registration::Generation;
 use instep_model::state::State;
@@ -101,8 +101,8 @@ fn jitter(port: &Port, now_ms: u64) -> u64 {
 
 /// Operations on messages that the owner has not settled, by message and generation.
 pub(super) struct Unsettled {
-    waiting: BTreeMap<(u64, Generation), MailOperation>,
-    proposed: Vec<(u64, Generation)>,
+    waiting: BTreeMap<(Seq, Generation), MailOperation>,
+    proposed: Vec<(Seq, Generation)>,
     sweeping: Sweeping,
 }
 
@@ -143,7 +143,7 @@ impl Unsettled {
 }
 
 /// True when nothing would come of an operation: the message has ended, or is another server's.
-fn is_moot(state: &State, seq: u64, operation: &MailOperation) -> bool {
+fn is_moot(state: &State, seq: Seq, operation: &MailOperation) -> bool {
     let message = state.mail.message(seq).filter(|message| message.status == Status::Pending);
     let server = message.and_then(|message| state.mail.server(message.server));
     server.is_none_or(|server| match operation {

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use instep_model::mail::delivery::{Effect, Event, Now};
-use instep_model::mail::{Lease, MailOperation, RegistrationId, Status};
+use instep_model::mail::{Lease, MailOperation, RegistrationId, Seq, Status};
 use instep_model::state::State;
 
 use super::chores::Chores;
@@ -133,7 +133,7 @@ impl MailTask {
             return;
         }
         let back = outbox.withdraw(|told| told.seq().is_some());
-        let seqs: Vec<u64> = back.iter().filter_map(Push::seq).collect();
+        let seqs: Vec<Seq> = back.iter().filter_map(Push::seq).collect();
         if !seqs.is_empty() {
             self.handle(Event::HasNot { registration, seqs });
         }
@@ -172,7 +172,7 @@ impl MailTask {
         }
     }
 
-    fn give(&mut self, registration: RegistrationId, seqs: &[u64], lease_until: u64) {
+    fn give(&mut self, registration: RegistrationId, seqs: &[Seq], lease_until: u64) {
         let bodies = self.read_bodies(seqs);
         let mail = &self.state.mail;
         let (mut told, mut damaged) = (vec![], vec![]);
@@ -207,7 +207,7 @@ impl MailTask {
     }
 
     /// Makes messages whose bodies are damaged dead letters.
-    fn reject(&mut self, of: RegistrationId, damaged: Vec<u64>) {
+    fn reject(&mut self, of: RegistrationId, damaged: Vec<Seq>) {
         self.mail().damaged.fetch_add(damaged.len() as u64, Ordering::Relaxed);
         tracing::error!(
             dataset = %self.port.name(), ?damaged, "bodies of messages are damaged"
@@ -218,7 +218,7 @@ impl MailTask {
         }
     }
 
-    fn holds(&self, registration: RegistrationId, seqs: Vec<u64>) -> Vec<Lease> {
+    fn holds(&self, registration: RegistrationId, seqs: Vec<Seq>) -> Vec<Lease> {
         // A server that has been given a message is known.
         let RegistrationId { server, generation } = registration;
         let Some(server) = self.state.mail.server(server) else { return vec![] };
@@ -227,16 +227,16 @@ impl MailTask {
     }
 
     /// Bodies of messages. One that cannot be read now holds up no other.
-    fn read_bodies(&self, seqs: &[u64]) -> Vec<Option<StoredBody>> {
+    fn read_bodies(&self, seqs: &[Seq]) -> Vec<Option<StoredBody>> {
         let bodies = &self.mail().bodies;
         if let Ok(bodies) = bodies.read(seqs) {
             return bodies.into_iter().map(Some).collect();
         }
-        let read = |seq: &u64| match bodies.read(&[*seq]) {
+        let read = |seq: &Seq| match bodies.read(&[*seq]) {
             Ok(mut bodies) => bodies.pop(),
             Err(error) => {
                 let dataset = self.port.name();
-                tracing::warn!(%dataset, seq, %error, "a body cannot be read");
+                tracing::warn!(%dataset, seq = seq.0, %error, "a body cannot be read");
                 None
             }
         };
@@ -244,11 +244,11 @@ impl MailTask {
     }
 
     /// Takes messages from a registration: it is told of those that it has fetched.
-    fn withdraw(&self, registration: RegistrationId, mut seqs: Vec<u64>) {
+    fn withdraw(&self, registration: RegistrationId, mut seqs: Vec<Seq>) {
         let Some(outbox) = self.outboxes.get(&registration) else { return };
-        let gone: BTreeSet<u64> = seqs.iter().copied().collect();
+        let gone: BTreeSet<Seq> = seqs.iter().copied().collect();
         let is_gone = |told: &Push| told.seq().is_some_and(|seq| gone.contains(&seq));
-        let unread: BTreeSet<u64> = outbox.withdraw(is_gone).iter().filter_map(Push::seq).collect();
+        let unread: BTreeSet<Seq> = outbox.withdraw(is_gone).iter().filter_map(Push::seq).collect();
         seqs.retain(|seq| !unread.contains(seq));
         if !seqs.is_empty() {
             outbox.tell([Push::Gone(seqs)]);
@@ -263,6 +263,6 @@ impl MailTask {
     }
 }
 
-fn is_pending(state: &State, seq: u64) -> bool {
+fn is_pending(state: &State, seq: Seq) -> bool {
     state.mail.message(seq).is_some_and(|message| message.status == Status::Pending)
 }

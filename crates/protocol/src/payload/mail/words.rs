@@ -2,6 +2,7 @@
 //! one meaning: unknown fields are refused, and numbers are whole ones.
 
 use instep_model::limits;
+use instep_model::mail::Seq;
 use instep_model::registration::Generation;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -49,9 +50,9 @@ pub enum Words {
     /// Reply to a query: those that have arrived, and those that have not.
     Have {
         /// Messages that have arrived.
-        have: Vec<u64>,
+        have: Vec<Seq>,
         /// Messages that have not.
-        not: Vec<u64>,
+        not: Vec<Seq>,
     },
     /// Start of work on these.
     Started(Which),
@@ -63,9 +64,9 @@ pub enum Words {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Which {
     /// Their numbers.
-    pub seqs: Vec<u64>,
+    pub seqs: Vec<Seq>,
     /// The first and the last number of each range.
-    pub ranges: Vec<(u64, u64)>,
+    pub ranges: Vec<(Seq, Seq)>,
 }
 
 /// Negative acknowledgement: the message is to be given again later.
@@ -73,7 +74,7 @@ pub struct Which {
 #[serde(deny_unknown_fields)]
 pub struct Nack {
     /// The message.
-    pub seq: u64,
+    pub seq: Seq,
     /// Delay until the retry, in milliseconds.
     #[serde(default)]
     pub delay_ms: u64,
@@ -87,7 +88,7 @@ pub struct Nack {
 #[serde(deny_unknown_fields)]
 pub struct Reject {
     /// The message.
-    pub seq: u64,
+    pub seq: Seq,
     /// Reason of the rejection.
     pub reason: String,
 }
@@ -100,7 +101,7 @@ pub struct Answers {
     pub registration: Generation,
     /// Messages that are done.
     #[serde(default)]
-    pub ack: Vec<u64>,
+    pub ack: Vec<Seq>,
     /// Messages to be given again later.
     #[serde(default)]
     pub nack: Vec<Nack>,
@@ -109,21 +110,21 @@ pub struct Answers {
     pub reject: Vec<Reject>,
     /// Messages that were asked about and did not arrive.
     #[serde(default)]
-    pub not: Vec<u64>,
+    pub not: Vec<Seq>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Only {
-    seqs: Option<Vec<u64>>,
-    ranges: Option<Vec<(u64, u64)>>,
+    seqs: Option<Vec<Seq>>,
+    ranges: Option<Vec<(Seq, Seq)>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Later {
-    seqs: Option<Vec<u64>>,
-    ranges: Option<Vec<(u64, u64)>>,
+    seqs: Option<Vec<Seq>>,
+    ranges: Option<Vec<(Seq, Seq)>>,
     #[serde(default)]
     delay_ms: u64,
     #[serde(default)]
@@ -133,8 +134,8 @@ struct Later {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Never {
-    seqs: Option<Vec<u64>>,
-    ranges: Option<Vec<(u64, u64)>>,
+    seqs: Option<Vec<Seq>>,
+    ranges: Option<Vec<(Seq, Seq)>>,
     reason: String,
 }
 
@@ -142,9 +143,9 @@ struct Never {
 #[serde(deny_unknown_fields)]
 struct Have {
     #[serde(default)]
-    have: Vec<u64>,
+    have: Vec<Seq>,
     #[serde(default)]
-    not: Vec<u64>,
+    not: Vec<Seq>,
 }
 
 #[derive(Deserialize)]
@@ -231,7 +232,7 @@ fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, WordsError> {
 ///
 /// # Errors
 /// [`WordsError::Bad`], with the field.
-pub fn few(field: &str, seqs: Vec<u64>) -> Result<Vec<u64>, WordsError> {
+pub fn few(field: &str, seqs: Vec<Seq>) -> Result<Vec<Seq>, WordsError> {
     let most = limits::MAIL_CREDIT_MOST;
     if seqs.len() > most {
         return Err(WordsError::Bad(format!("{field}: at most {most}")));
@@ -270,7 +271,7 @@ mod tests {
             assert!(Answers::read(http.as_bytes()).is_err(), "{delay}");
         }
         let text = br#"{"seqs": [1], "delay_ms": 60000, "failed": true}"#;
-        let which = Which { seqs: vec![1], ranges: vec![] };
+        let which = Which { seqs: vec![Seq(1)], ranges: vec![] };
         let nack = Answer::Nack { delay_ms: 60_000, failed: true };
         assert_eq!(Words::read("nack", text).unwrap(), Words::Answer(which, nack));
     }
