@@ -12,6 +12,7 @@ mod inspect;
 mod journals;
 mod mail;
 mod reference;
+mod relay;
 mod rows;
 mod shapes;
 mod sites;
@@ -39,6 +40,7 @@ pub(crate) use self::sites::feeds::SiteFeeds;
 pub(crate) use self::streaming::refuse;
 use crate::admission::{Admission, admit};
 use crate::caller::Caller;
+use crate::config::RelayConfig;
 use crate::dumps::Dumps;
 use crate::metrics;
 use crate::opener::Opener;
@@ -64,11 +66,13 @@ pub(crate) struct Parts {
     pub(crate) opener: Opener,
     pub(crate) dumps: Dumps,
     pub(crate) feeds: SiteFeeds,
+    pub(crate) relays: Vec<RelayConfig>,
 }
 
 impl Shared {
-    pub(crate) fn new(node: Node, door: Door, opener: Opener, dumps: Dumps) -> Self {
-        Self(Arc::new(Parts { node, door, opener, dumps, feeds: SiteFeeds::default() }))
+    pub(crate) fn new(node: Node, door: Door, (opener, dumps): (Opener, Dumps)) -> Self {
+        let (feeds, relays) = (SiteFeeds::default(), opener.relays().to_vec());
+        Self(Arc::new(Parts { node, door, opener, dumps, feeds, relays }))
     }
 }
 
@@ -84,6 +88,7 @@ impl Deref for Shared {
 pub(crate) fn router(shared: Shared, gate: Gate, web: Web, apps: Router) -> Router {
     let (node, door, feeds) = (shared.node.clone(), shared.door.clone(), shared.feeds.clone());
     let admission = Arc::new(Admission { node: node.clone(), gate, door: door.clone(), web });
+    let unrouted = any(relay::serve).with_state(shared.clone());
     let (api, document) = routes().with_state(shared).split_for_parts();
     let document = reference::serve(document);
     let metrics = Router::new().route("/metrics", get(metrics::serve)).with_state((
@@ -106,7 +111,7 @@ pub(crate) fn router(shared: Shared, gate: Gate, web: Web, apps: Router) -> Rout
         .merge(sockets)
         .merge(apps)
         .method_not_allowed_fallback(method_not_allowed)
-        .fallback(not_found)
+        .fallback_service(unrouted)
         .layer(middleware::from_fn_with_state(admission, admit))
 }
 

@@ -3,6 +3,7 @@
 mod checks;
 mod fault;
 mod mail;
+mod relay;
 mod sections;
 mod source;
 pub(crate) mod tokens;
@@ -25,6 +26,7 @@ pub(crate) use self::checks::is_shown;
 pub use self::fault::Fault;
 pub(crate) use self::fault::KeyPath;
 pub use self::mail::{KindConfig, KindPreset, MailConfig};
+pub use self::relay::RelayConfig;
 pub use self::sections::{DatasetConfig, DoorName, LogConfig, RateConfig, TableConfig, TlsConfig};
 pub use self::source::Source;
 pub use self::tokens::TokensConfig;
@@ -64,6 +66,12 @@ pub const KEYS: &[&str] = &[
     "live.history_bytes",
     "live.last_value",
     "live.presence",
+    "relay.prefix",
+    "relay.dataset",
+    "relay.journal",
+    "relay.anyone",
+    "relay.envelope",
+    "relay.body_bytes",
     "mail.dataset",
     "mail.queues",
     "mail.directory",
@@ -174,6 +182,9 @@ pub struct Config {
     /// Live topics.
     #[serde(rename = "live")]
     pub live: Vec<LivePattern>,
+    /// Relays: paths below which any POST becomes a record of a journal.
+    #[serde(rename = "relay")]
+    pub relays: Vec<RelayConfig>,
     /// Datasets that keep mail.
     pub mail: Vec<MailConfig>,
     /// Verification of tokens, for each issuer.
@@ -284,6 +295,7 @@ impl Default for Config {
             tables: vec![],
             views: vec![],
             live: vec![],
+            relays: vec![],
             mail: vec![],
             insecure_public: false,
             origins: vec![],
@@ -354,6 +366,7 @@ impl Config {
         checks::once(self)?;
         let views = checks::views(self)?;
         checks::live(self, &views)?;
+        relay::check(&self.relays)?;
         mail::check(&self.mail)?;
         tokens::check(&self.tokens)?;
         checks::limits(self)?;
@@ -414,7 +427,9 @@ impl Config {
         let tables = self.tables.iter().map(|table| &table.dataset);
         let views = self.views.iter().map(|view| &view.dataset);
         let mail = self.mail.iter().map(|mail| &mail.dataset);
-        let mut names: Vec<Name> = listed.chain(tables).chain(views).chain(mail).cloned().collect();
+        let relays = self.relays.iter().map(|relay| &relay.dataset);
+        let all = listed.chain(tables).chain(views).chain(mail).chain(relays);
+        let mut names: Vec<Name> = all.cloned().collect();
         names.sort();
         names.dedup();
         names

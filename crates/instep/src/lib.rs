@@ -49,7 +49,7 @@ pub use app::App;
 pub use caller::{Admin, Caller};
 pub use config::{
     Config, ConfigError, DatasetConfig, DoorName, Fault, KEYS, KindConfig, KindPreset, LogConfig,
-    MailConfig, RateConfig, Source, TableConfig, TlsConfig, TokensConfig,
+    MailConfig, RateConfig, RelayConfig, Source, TableConfig, TlsConfig, TokensConfig,
 };
 pub use formats::{NEWEST_ENTRY, check_formats};
 pub use inspection::check_data;

@@ -9,6 +9,7 @@ mod room;
 mod starting;
 mod turns;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +35,7 @@ use uuid::Uuid;
 use self::room::{Room, Short};
 use self::turns::{NoTurn, Turns};
 use crate::app::App;
-use crate::config::{Config, MailConfig};
+use crate::config::{Config, MailConfig, RelayConfig};
 use crate::problem::Problem;
 use crate::start_error::StartError;
 use crate::tables::{self, Publics};
@@ -101,6 +102,11 @@ impl Opener {
             late: Notify::new(),
         };
         Ok(Self(Arc::new(opening)))
+    }
+
+    /// The relays of the configuration.
+    pub(crate) fn relays(&self) -> &[RelayConfig] {
+        &self.0.config.relays
     }
 
     fn note_unopened(&self, node: &Node, name: &Name, error: &StartError) {
@@ -348,7 +354,7 @@ impl Opener {
         all
     }
 
-    /// Operations that make the tables, queues and directories which a dataset lacks.
+    /// Operations that make the tables, journals, queues and directories which a dataset lacks.
     fn missing(&self, dataset: &Dataset, may_open: bool) -> Vec<Operation> {
         let (state, name) = (dataset.state(), dataset.name());
         let tables = self.0.tables.iter().filter(|(of, ..)| of == name);
@@ -362,6 +368,11 @@ impl Opener {
                 public: options.public,
             })
             .collect();
+        let relays = self.relays().iter().filter(|relay| relay.dataset == *name);
+        let journals: BTreeSet<&Name> = relays.map(|relay| &relay.journal).collect();
+        let missing = journals.into_iter().filter(|journal| !state.journals.contains_key(*journal));
+        operations
+            .extend(missing.map(|journal| Operation::CreateJournal { journal: journal.clone() }));
         for mail in self.0.config.mail.iter().filter(|mail| mail.dataset == *name) {
             let missing = mail.queues.iter().filter(|queue| state.mail.queue(queue).is_none());
             operations.extend(missing.map(|queue| Operation::CreateQueue { queue: queue.clone() }));

@@ -101,7 +101,7 @@ impl Server {
         let opener = Opener::new(&config, &app).map_err(data)?;
         let spool = config.data.join("spool");
         let dumps = Dumps::new(spool, config.spool_bytes).map_err(data)?;
-        let shared = api::Shared::new(node.clone(), door.clone(), opener.clone(), dumps);
+        let shared = api::Shared::new(node.clone(), door.clone(), (opener.clone(), dumps));
         let routes = app.routes.iter().map(|routes| routes(node.clone()));
         let routes = routes.fold(Router::new(), Router::merge);
         let router = api::router(shared, gate.clone(), Web::new(&config)?, routes);

@@ -25,6 +25,8 @@ pub const VALUE_DEPTH: usize = 32;
 pub const CARRIED_DEPTH: usize = VALUE_DEPTH + 8;
 /// Largest record of a journal.
 pub const JOURNAL_RECORD_BYTES: usize = 256 * 1024;
+/// Longest prefix of the paths of a relay.
+pub const RELAY_PREFIX_BYTES: usize = 256;
 /// Most proposals in one commit.
 pub const COMMIT_PROPOSALS: usize = 1_000;
 /// Largest body of a commit as it arrives.

@@ -31,6 +31,7 @@ mod names;
 mod newer;
 mod opening;
 mod publishing;
+mod relays;
 mod removing;
 mod request_ids;
 mod restoring;

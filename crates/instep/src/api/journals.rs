@@ -13,7 +13,7 @@ use instep_model::name::Name;
 use instep_model::owner::{Receipt, Refusal};
 use instep_model::position::Position;
 use instep_node::journals::JournalRecord;
-use instep_node::{FollowError, blocking};
+use instep_node::{Dataset, FollowError, blocking};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
@@ -156,9 +156,31 @@ pub(super) async fn append(
     let body = body.read_as(&caller, Action::Commit, of).await?;
     let dataset = dataset(&shared.node, &name)?;
     let journal = new_name(&journal)?;
-    let id = key_of(&headers)?.map(Uuid::parse_str).transpose();
-    let id = id.map_err(|_| Problem::from(Refusal::IdInvalid))?;
-    let (text, base64) = text_or_base64(&body);
+    let id = id_of(&headers)?;
+    append_bytes(&dataset, (caller.name(), id), journal, &body).await.map(Json)
+}
+
+/// The id that makes retries of a request safe.
+///
+/// # Errors
+/// [`Problem`] `id_invalid`.
+pub(super) fn id_of(headers: &HeaderMap) -> Result<Option<Uuid>, Problem> {
+    let id = key_of(headers)?.map(Uuid::parse_str).transpose();
+    id.map_err(|_| Refusal::IdInvalid.into())
+}
+
+/// Appends bytes to a journal as they are, for a principal; the same again under one id takes
+/// effect once.
+///
+/// # Errors
+/// [`Problem`] of the commit.
+pub(super) async fn append_bytes(
+    dataset: &Dataset,
+    (principal, id): (&str, Option<Uuid>),
+    journal: Name,
+    bytes: &[u8],
+) -> Result<AppendReply, Problem> {
+    let (text, base64) = text_or_base64(bytes);
     let commit_id = id.map(|id| {
         // As the same operation of a commit would be known by this id.
         let mut operation = json!({"op": "append", "journal": journal});
@@ -166,14 +188,14 @@ pub(super) async fn append(
             (Some(text), _) => operation["text"] = json!(text),
             (None, content) => operation["base64"] = json!(content),
         }
-        let (principal, digest) = (caller.name().to_owned(), digest_of_values(vec![operation]));
+        let (principal, digest) = (principal.to_owned(), digest_of_values(vec![operation]));
         CommitId { principal, id, digest, earlier: None }
     });
     let operations = vec![Operation::Append { journal, text, base64 }];
     let committed = dataset.commit(Proposal { commit_id, operations }).await;
     let Receipt { position, results, replayed } = committed.map_err(Problem::from)?;
     let ordinal = results.first().copied().flatten().unwrap_or_default();
-    Ok(Json(AppendReply { position, ordinal: digits(ordinal.unsigned_abs()), replayed }))
+    Ok(AppendReply { position, ordinal: digits(ordinal.unsigned_abs()), replayed })
 }
 
 /// The bytes as JSON has them.
