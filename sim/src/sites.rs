@@ -40,6 +40,10 @@ pub enum Fault {
     TrimPastSites,
     /// I25: history is held for paused sites without a bound.
     NoCapWhilePaused,
+    /// I22: a dump that history has outrun is given on.
+    OutrunDumpGoesOn,
+    /// I21: a site whose dump was of no use is given the same one again.
+    SameDumpAgain,
     /// I36: behind a commit that a site does not follow, the next one is not read.
     FeedSkipsAfterFilter,
     /// I38: whichever registration speaks is taken for the newest.
@@ -62,6 +66,8 @@ pub const FAULTS: &[(Fault, &str, &str)] = &[
     (AckBeforeCommit, "site-ack-before-commit", "no_cursor_is_ahead_of_its_store"),
     (TrimPastSites, "site-trim-past-sites", "needed_history_is_held_or_evicted"),
     (NoCapWhilePaused, "site-no-cap-while-paused", "held_history_is_bounded"),
+    (OutrunDumpGoesOn, "site-outrun-dump-goes-on", "a_dump_that_is_outrun_fails"),
+    (SameDumpAgain, "site-same-dump-again", "a_dump_of_no_use_is_not_given_again"),
     (FeedSkipsAfterFilter, "site-feed-skips-after-filter", "a_feed_skips_nothing"),
     (
         OldGenerationAccepted,

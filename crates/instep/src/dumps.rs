@@ -5,6 +5,7 @@
 //! | waiting | growing | the first chunk of its source |
 //! | growing | complete | the end, whose number of bytes and digest are those of the chunks |
 //! | waiting, growing | failed | its source, its silence, a full spool, a source that left |
+//! | any | failed | history that outran it: no site could go on from it (I22) |
 //!
 //! Sites that ask for a dump of a source that is on its way share it. A dump goes when no site has
 //! read it for a while, and all of them when the server starts: who waited for one asks again.
@@ -58,8 +59,11 @@ struct Dump {
     /// Form of it; known with the first chunk.
     kind: Option<String>,
     state: DumpState,
+    begun: Instant,
     written: Instant,
     read: Instant,
+    /// Bytes up to the end of the furthest chunk that was read.
+    taken: u64,
 }
 
 /// State of a dump.
@@ -165,8 +169,9 @@ impl Dumps {
         }
         let now = Instant::now();
         let (tally, state) = (Tally::default(), DumpState::Waiting);
-        let (written, read, kind) = (now, now, None);
-        all.insert(id, Dump { wanted, held, spool, tally, kind, state, written, read });
+        let (begun, written, read, kind, taken) = (now, now, now, None, 0);
+        let dump = Dump { wanted, held, spool, tally, kind, state, begun, written, read, taken };
+        all.insert(id, dump);
         drop(all);
         self.changed();
         Ok(id)
@@ -208,6 +213,37 @@ impl Dumps {
         self.with(dataset, id, |dump| Ok(dump.wanted.source.clone()))
     }
 
+    /// Returns what is wanted by a dump of a dataset, and the position from which history is held.
+    ///
+    /// # Errors
+    /// [`DumpError::Unknown`].
+    pub(crate) fn held(&self, dataset: &Name, id: Uuid) -> Result<(Wanted, Position), DumpError> {
+        self.with(dataset, id, |dump| Ok((dump.wanted.clone(), dump.held)))
+    }
+
+    /// Ends a dump that history has outrun, for the reason for which its sites were evicted.
+    pub(crate) fn outrun(&self, dataset: &Name, id: Uuid, history: &str) {
+        let outrun = self.with(dataset, id, |dump| {
+            if matches!(dump.state, DumpState::Failed { .. }) {
+                return Ok(None);
+            }
+            let (bytes, taken) = (dump.tally.bytes, dump.taken);
+            let ms = u64::try_from(dump.begun.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
+            let (rate, seconds) = (taken.saturating_mul(1_000) / ms, ms.div_ceil(1_000));
+            let reason = format!(
+                "{history}; the dump was taken at {rate} bytes/s, {taken} of {bytes} bytes in \
+                 {seconds} s"
+            );
+            dump.fail(reason.clone());
+            Ok(Some(reason))
+        });
+        // A dump that is gone concerns no site.
+        if let Ok(Some(reason)) = outrun {
+            tracing::warn!(%dataset, dump = %id.simple(), reason, "a dump has failed");
+            self.changed();
+        }
+    }
+
     /// Reads a chunk; blocks.
     ///
     /// # Errors
@@ -218,7 +254,10 @@ impl Dumps {
             dump.read = Instant::now();
             match (&dump.state, dump.tally.chunks.get(at)) {
                 (DumpState::Failed { reason }, _) => Err(DumpError::Failed(reason.clone())),
-                (_, Some(chunk)) => Ok(Some((Arc::clone(&dump.spool), *chunk))),
+                (_, Some(chunk)) => {
+                    dump.taken = dump.taken.max(chunk.offset + u64::from(chunk.length));
+                    Ok(Some((Arc::clone(&dump.spool), *chunk)))
+                }
                 (DumpState::Complete { .. }, None) => Err(DumpError::NoChunk(at)),
                 (DumpState::Waiting | DumpState::Growing, None) => Ok(None),
             }

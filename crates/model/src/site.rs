@@ -38,7 +38,7 @@ mod tests;
 
 pub use self::decision::{Change, Moment, decide, held_by, needs_dump};
 pub use self::error::SiteError;
-pub use self::holding::Holding;
+pub use self::holding::{Holding, may_share, outrun};
 pub use self::passage::Passage;
 
 /// The table that has a row for each site.

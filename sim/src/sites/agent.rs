@@ -50,8 +50,8 @@ pub(super) struct Session {
     pub(super) acked: Position,
     /// Newest position that it has heard of.
     pub(super) heard: Position,
-    /// The dump that it gives, and its snapshot.
-    pub(super) giving: Option<(u64, Option<(Content, Position)>)>,
+    /// Dumps that it gives, one after the other, and their snapshots.
+    pub(super) giving: VecDeque<(u64, Option<(Content, Position)>)>,
 }
 
 /// Outcome of a transaction.
@@ -79,7 +79,7 @@ impl Store {
         let (mut content, mut through) = (self.content.clone(), session.applied);
         for line in lines.drain(..most.min(lines.len())) {
             match line {
-                Line::Dump(id) => session.giving = Some((id, None)),
+                Line::Dump(id) => session.giving.push_back((id, None)),
                 Line::Bookmark(position) => through = later(through, position),
                 // What is applied already changes nothing (I33).
                 Line::Commit(commit) if commit.position.place <= through.place => {}

@@ -1,6 +1,6 @@
 //! The laws of sites, each once, over recorded facts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use instep_model::commit::Record;
 use instep_model::position::{Place, Position, Revision};
@@ -24,6 +24,8 @@ pub const CHECKERS: &[Checker<Fact>] = &[
     ("history_is_reserved_before_a_dump", "I9", history_is_reserved_before_a_dump),
     ("needed_history_is_held_or_evicted", "I25, I26", needed_history_is_held_or_evicted),
     ("held_history_is_bounded", "I25", held_history_is_bounded),
+    ("a_dump_that_is_outrun_fails", "I22", a_dump_that_is_outrun_fails),
+    ("a_dump_of_no_use_is_not_given_again", "I21", a_dump_of_no_use_is_not_given_again),
     ("only_the_newest_registration_is_heard", "I38", only_the_newest_registration_is_heard),
     ("no_cursor_is_ahead_of_its_store", "I31, I37", no_cursor_is_ahead_of_its_store),
     ("every_site_gets_there", "I17, I26, I29", every_site_gets_there),
@@ -165,7 +167,7 @@ fn history_is_reserved_before_a_dump(facts: &[Fact]) -> Result<(), Finding> {
                 reserved.insert((site, row.generation), row.cursor);
             }
         }
-        if let Fact::Restored { site, generation, place } = fact {
+        if let Fact::Restored { site, generation, place, .. } = fact {
             let held = reserved.get(&(*site, *generation)).map(|cursor| cursor.place);
             if held.is_none_or(|held| held > *place) {
                 return Err((at, format!("a dump at {place:?}, held from {held:?} on")));
@@ -213,6 +215,68 @@ fn held_history_is_bounded(facts: &[Fact]) -> Result<(), Finding> {
             if behind > hold + uncounted && !evicted.iter().any(|one| one == name) {
                 return Err((at, format!("{behind} bytes are held for {name}, {hold} may be")));
             }
+        }
+    }
+    Ok(())
+}
+
+fn a_dump_that_is_outrun_fails(facts: &[Fact]) -> Result<(), Finding> {
+    let mut log = Log::default();
+    for (at, fact) in facts.iter().enumerate() {
+        let states: BTreeMap<usize, SiteState> = match fact {
+            Fact::Stored { .. } => log.rows().map(|(site, row)| (site, row.state)).collect(),
+            _ => BTreeMap::new(),
+        };
+        for (site, row) in log.take(fact) {
+            let was = states.get(&site).copied();
+            let takes = matches!(was, Some(SiteState::Reserved | SiteState::Dumping));
+            let reason = row.reason.as_deref().unwrap_or_default();
+            if row.state == SiteState::Evicted
+                && takes
+                && reason.contains(" bytes")
+                && !reason.contains("bytes/s")
+            {
+                return Err((at, format!("no rate of history: {reason}")));
+            }
+        }
+        let Fact::Restored { site, generation, .. } = fact else { continue };
+        let row = log.rows().find(|(number, _)| number == site).map(|(_, row)| row);
+        let Some(row) = row.filter(|row| row.generation == *generation) else { continue };
+        // One that is shared with a site that still waits for it is of use.
+        let waits = |other: &Site| {
+            matches!(other.state, SiteState::Reserved | SiteState::Dumping)
+                && (other.source == row.source && other.cursor == row.cursor)
+        };
+        if row.state == SiteState::Evicted && !log.rows().any(|(_, other)| waits(other)) {
+            return Err((at, format!("{} was evicted: {:?}", SITES[*site].name, row.reason)));
+        }
+    }
+    Ok(())
+}
+
+fn a_dump_of_no_use_is_not_given_again(facts: &[Fact]) -> Result<(), Finding> {
+    // The newest dump of each site, with its place, and those from which it could not go on.
+    let mut restored = BTreeMap::new();
+    let mut of_no_use = BTreeSet::new();
+    for (at, fact) in facts.iter().enumerate() {
+        match fact {
+            // One that an operator has removed begins anew.
+            Fact::Stored { commits, .. } => {
+                let rows = commits.iter().flatten().filter_map(row_of);
+                let removed = rows.filter(|(_, row)| row.is_none()).map(|(site, _)| site);
+                removed.for_each(|removed| of_no_use.retain(|(site, _)| *site != removed));
+            }
+            Fact::Restored { site, dump, place, .. } => {
+                restored.insert(*site, (*dump, *place));
+            }
+            Fact::Reset { site, place } => {
+                let newest = restored.get(site).filter(|(_, restored)| restored == place);
+                of_no_use.extend(newest.map(|(dump, _)| (*site, *dump)));
+            }
+            Fact::Given { site, dump } if of_no_use.contains(&(*site, *dump)) => {
+                return Err((at, format!("{} takes dump {dump} again", SITES[*site].name)));
+            }
+            _ => {}
         }
     }
     Ok(())

@@ -57,7 +57,23 @@ pub enum Fact {
         site: usize,
         /// The registration that asked for it.
         generation: Generation,
+        /// The dump.
+        dump: u64,
         /// Its position.
+        place: Place,
+    },
+    /// A site was told which dump it takes.
+    Given {
+        /// The site.
+        site: usize,
+        /// The dump.
+        dump: u64,
+    },
+    /// A site cannot go on from a place, for history is not kept or held: it needs a dump.
+    Reset {
+        /// The site.
+        site: usize,
+        /// The place.
         place: Place,
     },
     /// An acknowledgement was taken.

@@ -282,9 +282,7 @@ impl World {
     /// A dump has failed when its source has stopped to send.
     fn hear_silence(&mut self, id: u64) {
         let gives = |agent: &Agent| match &agent.phase {
-            Phase::Following(session) => {
-                session.giving.as_ref().is_some_and(|(given, _)| *given == id)
-            }
+            Phase::Following(session) => session.giving.iter().any(|(given, _)| *given == id),
             Phase::Idle | Phase::Asking | Phase::Restoring { .. } => false,
         };
         let dump = self.server.dumps.get_mut(&id).filter(|dump| dump.is_growing());

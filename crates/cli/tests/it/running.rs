@@ -61,6 +61,13 @@ pub(crate) fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
+/// Memory of a process, in KiB.
+pub(crate) fn resident_kib(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
+}
+
 /// Runs a command to its end.
 pub(crate) fn instep(arguments: &[&str]) -> Output {
     binary().args(arguments).output().unwrap()
@@ -158,10 +165,7 @@ impl Server {
 
     /// Memory of the process, in KiB.
     pub(crate) fn resident_kib(&self) -> u64 {
-        let status = format!("/proc/{}/status", self.process());
-        let status = std::fs::read_to_string(status).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
+        resident_kib(self.process())
     }
 
     /// Ends the process; answers its exit code, none if a signal ended it.

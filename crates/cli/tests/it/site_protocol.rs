@@ -1,5 +1,8 @@
 //! Sites over HTTP, as an agent of any language would be one.
 
+mod backlog;
+
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use reqwest::{Method, StatusCode};
@@ -26,16 +29,22 @@ hold_bytes = 4000000
 struct Sites {
     server: Server,
     key: String,
-    _directory: tempfile::TempDir,
+    _directory: Option<tempfile::TempDir>,
 }
 
 impl Sites {
     fn new(config: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let server = Server::serve_with(directory.path(), config);
+        let sites = Self::on(directory.path(), config);
+        Self { _directory: Some(directory), ..sites }
+    }
+
+    /// A server on the data in a directory, which stays.
+    fn on(directory: &Path, config: &str) -> Self {
+        let server = Server::serve_with(directory, config);
         server.wait_until_ready();
         let key = std::fs::read_to_string(server.data.join("admin.key")).unwrap();
-        let sites = Self { server, key: key.trim().to_owned(), _directory: directory };
+        let sites = Self { server, key: key.trim().to_owned(), _directory: None };
         sites.commit(&[
             json!({"op": "create_table", "table": "t"}),
             json!({"op": "create_table", "table": "other"}),

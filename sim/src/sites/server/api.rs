@@ -1,15 +1,18 @@
 //! Requests of agents, and dumps: the shell that the HTTP API is.
 
 use instep_model::commit::Operation;
+use instep_model::name::Name;
 use instep_model::owner::{Answer, Refusal};
 use instep_model::position::Position;
 use instep_model::registration::Generation;
-use instep_model::site::{SERVER, SiteError, SiteOperation, Start};
+use instep_model::site::{self, SERVER, SiteError, SiteOperation, Start};
 
 use super::super::fact::{Content, Fact};
 use super::super::{Fault, SITES, name};
 use super::{HERE, Server};
 
+/// Reason of a failure of a site.
+const SICK: &str = "the store refuses a record";
 /// Chunks of a dump.
 pub(in crate::sites) const CHUNKS: usize = 3;
 
@@ -69,6 +72,10 @@ impl Dump {
         self.source.is_some() && self.given.is_some() && !self.complete && !self.failed
     }
 
+    fn source(&self) -> Name {
+        name(self.source.map_or(SERVER, |source| SITES[source].name))
+    }
+
     /// Data and position, when it is complete.
     pub(in crate::sites) fn complete(&self) -> Option<(Content, Position)> {
         self.given.clone().filter(|_| self.complete)
@@ -114,7 +121,7 @@ impl Server {
                 SiteOperation::Ack { site: of, generation, position: *position }
             }
             Ask::Fail { needs_dump } => {
-                let reason = "the store refuses a record".to_owned();
+                let reason = SICK.to_owned();
                 SiteOperation::Fail { site: of, generation, reason, needs_dump: *needs_dump }
             }
         };
@@ -131,7 +138,10 @@ impl Server {
     ) -> Reply {
         let receipt = match answer {
             Ok(receipt) => receipt,
-            Err(Refusal::Site { error, .. }) => return Reply::Refused(error.code()),
+            Err(Refusal::Site { error, .. }) => {
+                facts.extend(self.reset(request, &error));
+                return Reply::Refused(error.code());
+            }
             Err(_) => return Reply::Refused("overloaded"),
         };
         let site = request.site;
@@ -152,9 +162,11 @@ impl Server {
         };
         let cursor = row.cursor;
         if let Some(source) = source {
+            // It was decided when the site asked whether it shares one.
+            let is_before = self.fault == Some(Fault::ReservationAfterDump);
             let dump = match self.under_way(site, source) {
-                Some((dump, _)) => dump,
-                None => self.begin_dump(ticket, (source, site), cursor),
+                Some((dump, held)) if held == cursor || is_before => dump,
+                Some(_) | None => self.begin_dump(ticket, (source, site), cursor),
             };
             return Reply::Registered { generation, cursor, dump: Some(dump) };
         }
@@ -163,16 +175,50 @@ impl Server {
             let (of, reason) = (name(SITES[site].name), "it was trimmed meanwhile".to_owned());
             let evict = SiteOperation::Evict { site: of, generation, reason };
             self.propose(0, vec![Operation::Site(evict)], now_ms);
+            if let Ask::Resume(position) = &request.ask {
+                facts.push(Fact::Reset { site, place: position.place });
+            }
             return Reply::Refused("dump_required");
         }
         Reply::Registered { generation, cursor, dump: None }
+    }
+
+    /// The fact that a site cannot go on where it stands; none when its own failure is the reason,
+    /// or an operator has removed it.
+    fn reset(&self, request: &Request, error: &SiteError) -> Option<Fact> {
+        let (Ask::Resume(position), SiteError::DumpRequired(reason)) = (&request.ask, error) else {
+            return None;
+        };
+        let is_known = self.row(request.site).is_some();
+        let (site, place) = (request.site, position.place);
+        (is_known && reason != SICK).then_some(Fact::Reset { site, place })
+    }
+
+    /// Reason why a dump is of no use any more.
+    fn outrun(&self, dump: &Dump) -> Option<String> {
+        site::outrun(self.owner.state(), &dump.source(), dump.held)
+    }
+
+    /// Fails a dump that history has outrun.
+    pub(in crate::sites) fn notice_outrun(&mut self, id: u64) {
+        let spared = [Fault::OutrunDumpGoesOn, Fault::SameDumpAgain].map(Some);
+        let outrun = self.dumps.get(&id).and_then(|dump| self.outrun(dump));
+        if let Some(dump) = self.dumps.get_mut(&id)
+            && outrun.is_some()
+            && !spared.contains(&self.fault)
+        {
+            dump.failed = true;
+        }
     }
 
     /// The dump of a source that is on its way, with the scope of a site.
     fn under_way(&self, site: usize, source: Option<usize>) -> Option<(u64, Position)> {
         let mut fitting = self.dumps.iter().filter(|(_, dump)| {
             let is_same = SITES[dump.of].scope() == SITES[site].scope() && dump.source == source;
-            is_same && !dump.failed && self.is_kept(dump.held)
+            let (of, from) = (name(SITES[site].name), dump.source());
+            let may_share = site::may_share(self.owner.state(), &of, &from, dump.held);
+            let is_of_use = self.is_kept(dump.held) && may_share;
+            is_same && !dump.failed && (is_of_use || self.fault == Some(Fault::SameDumpAgain))
         });
         fitting.next().map(|(id, dump)| (*id, dump.held))
     }

@@ -1,5 +1,7 @@
 //! Work of agents: they register, restore dumps, apply, acknowledge, and give dumps.
 
+use std::collections::VecDeque;
+
 use instep_model::position::Position;
 use instep_model::registration::Generation;
 
@@ -64,6 +66,7 @@ impl World {
                 self.follow(at, generation, (cursor, begin));
             }
             (Phase::Asking, _, Reply::Registered { generation, dump: Some(dump), .. }) => {
+                self.facts.push(Fact::Given { site: request.site, dump });
                 self.agents[at].phase = Phase::Restoring { generation, dump, chunks: 0 };
             }
             (Phase::Following(session), Ask::Ack(position), Reply::Done) => {
@@ -97,7 +100,7 @@ impl World {
         agent.phase = Phase::Idle;
         let Some(applied) = self.stores[agent.site].fence(generation, begin) else { return };
         if self.server.open(agent.number, (agent.site, generation), applied) {
-            let (acked, heard, giving) = (cursor, applied, None);
+            let (acked, heard, giving) = (cursor, applied, VecDeque::new());
             let session = Session { generation, applied, acked, heard, giving };
             agent.phase = Phase::Following(session);
         }
@@ -163,7 +166,7 @@ impl World {
         let agent = &mut self.agents[at];
         let store = &self.stores[agent.site];
         let Phase::Following(session) = &mut agent.phase else { return };
-        let Some((id, snapshot)) = &mut session.giving else { return };
+        let Some((id, snapshot)) = session.giving.front_mut() else { return };
         if snapshot.is_none() && store.position != Some(session.applied) {
             return;
         }
@@ -172,11 +175,12 @@ impl World {
             snapshot.1 = session.applied;
         }
         if !self.server.put(*id, session.generation, snapshot) {
-            session.giving = None;
+            session.giving.pop_front();
         }
     }
 
     fn take_chunk(&mut self, at: usize, generation: Generation, id: u64, chunks: usize) {
+        self.server.notice_outrun(id);
         let agent = &mut self.agents[at];
         let store = &mut self.stores[agent.site];
         let Some(dump) = self.server.dumps.get(&id).filter(|dump| !dump.failed) else {
@@ -200,7 +204,7 @@ impl World {
                 (store.content, store.position) = (content, Some(position));
                 store.restoring = false;
                 (agent.phase, agent.needs_dump) = (Phase::Idle, false);
-                self.facts.push(Fact::Restored { site, generation, place });
+                self.facts.push(Fact::Restored { site, generation, dump: id, place });
                 self.note_store(site);
             }
             None => agent.phase = Phase::Restoring { generation, dump: id, chunks },

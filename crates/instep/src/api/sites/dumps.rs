@@ -113,7 +113,8 @@ pub(super) async fn register(
     let is_kept = |held: Position| dataset.follow(Some(held)).is_ok();
     let (dumps, of) = (shared.dumps.clone(), wanted.clone());
     let shares = on_disk(move || Ok(dumps.under_way(&of))).await?;
-    let shares = shares.filter(|(_, held)| is_kept(*held));
+    let may_share = |held| site::may_share(&dataset.state(), &site, &source, held);
+    let shares = shares.filter(|(_, held)| is_kept(*held) && may_share(*held));
     let is_server = source.as_str() == site::SERVER;
     if shares.is_none() && !is_server && !is_online(shared, dataset, &source) {
         let error = SiteError::BadSource(source, "it does not follow the log now".into());
@@ -146,6 +147,14 @@ fn is_online(shared: &Shared, dataset: &Dataset, source: &Name) -> bool {
         !known.state.is_ready()
             || shared.feeds.lag(dataset, &state, (source.as_str(), &known)).sent.is_some()
     })
+}
+
+/// Fails a dump that history has outrun.
+fn notice_outrun(shared: &Shared, dataset: &Dataset, id: Uuid) {
+    let Ok((wanted, held)) = shared.dumps.held(dataset.name(), id) else { return };
+    if let Some(history) = site::outrun(&dataset.state(), &wanted.source, held) {
+        shared.dumps.outrun(dataset.name(), id, &history);
+    }
 }
 
 /// Number of a chunk in a path.
@@ -187,6 +196,7 @@ pub(in crate::api) async fn show(
     caller.may(Action::Administer, Resource::Dataset(&name))?;
     let dataset = dataset(&shared.node, &name)?;
     let id = id_of(&dump)?;
+    notice_outrun(&shared, &dataset, id);
     let (dumps, of) = (shared.dumps.clone(), dataset.name().clone());
     let status = on_disk(move || Ok(dumps.status(&of, id))).await??;
     let DumpStatus { source, kind, state, chunks, bytes } = status;
@@ -232,6 +242,7 @@ pub(in crate::api) async fn get_chunk(
     let mut draining = shared.door.draining();
     loop {
         changes.mark_unchanged();
+        notice_outrun(&shared, &dataset, id);
         let (dumps, of) = (shared.dumps.clone(), dataset.name().clone());
         let asked = on_disk(move || Ok(dumps.read(&of, id, chunk))).await??;
         may()?;
@@ -277,6 +288,7 @@ pub(in crate::api) async fn put_chunk(
     let body = body.read_as(&caller, Action::Administer, Resource::Dataset(&name)).await?;
     let dataset = dataset(&shared.node, &name)?;
     let (id, chunk) = (source_of(&shared, &dataset, &dump, generation)?, number_of(&chunk)?);
+    notice_outrun(&shared, &dataset, id);
     let given = headers.get(DIGEST).and_then(|value| value.to_str().ok()).and_then(from_hex);
     let bad = |detail: &str| Problem::new(StatusCode::CONFLICT, "bad_chunk", detail);
     let digest = given.ok_or_else(|| bad("the header instep-sha256: 64 hex digits are wanted"))?;
