@@ -89,7 +89,7 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "crash",
-        usage: "[--rounds N]",
+        usage: "[--sites] [--rounds N]",
         about: "kill -9 the built server under load, N times, and check what it promised",
         run: crash::run,
     },

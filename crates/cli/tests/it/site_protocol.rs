@@ -1,6 +1,8 @@
 //! Sites over HTTP, as an agent of any language would be one.
 
 mod backlog;
+mod crowd;
+mod refusals;
 
 use std::path::Path;
 use std::time::{Duration, Instant};

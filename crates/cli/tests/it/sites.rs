@@ -4,8 +4,12 @@ mod agent;
 #[path = "../../../sites/tests/it/cluster.rs"]
 mod cluster;
 mod crash;
+mod disks;
+mod dumps;
+mod flipping;
 mod postgres;
 mod receiver;
+mod records;
 
 use std::collections::BTreeMap;
 
@@ -115,7 +119,7 @@ fn a_site_that_is_told_to_stop_acknowledges_what_it_has_and_goes_on_from_there()
     assert_eq!(database.items(), rows(&[("a", "{}"), ("b", "{}")]));
 }
 
-// I10, I31, I33, POL-15: what a kill cuts off comes again, and once.
+// I10, I31, I33, POL-15, POL-R2: what a kill cuts off comes again, and once.
 #[test]
 fn i31_agents_and_servers_that_are_killed_at_random_leave_the_database_equal_to_the_fold() {
     let directory = tempfile::tempdir().unwrap();
@@ -189,7 +193,7 @@ fn a_record_that_the_store_refuses_stops_the_site_at_it_and_the_operator_is_told
     until("the end of the failure", || status(&server, "node1")["state"] == "live");
 }
 
-// I26: evicted, and no person is needed where a source of dumps is named.
+// I26, POL-U4: evicted, and no person is needed where a source of dumps is named.
 #[test]
 fn a_site_whose_history_is_gone_takes_a_dump_by_itself_or_says_that_it_needs_one() {
     let directory = tempfile::tempdir().unwrap();
@@ -435,7 +439,7 @@ fn a_source_that_cannot_give_a_dump_is_refused_at_once() {
     assert_eq!(sites["sites"], json!([]));
 }
 
-// POL-21, POL-22: the next attempt has another source, or the same one again.
+// POL-21, POL-22, POL-R4: the next attempt has another source, or the same one again.
 #[test]
 fn a_dump_whose_source_or_requester_is_killed_is_taken_again() {
     let directory = tempfile::tempdir().unwrap();
@@ -465,7 +469,7 @@ fn a_dump_whose_source_or_requester_is_killed_is_taken_again() {
     assert_eq!(second.items().len(), 101);
 }
 
-// POL-13, POL-18, POL-U2: a command has what a database has, in order and at least once.
+// POL-13, POL-18, POL-19, POL-U2: a command has what a database has, in order and at least once.
 #[test]
 fn a_command_is_told_each_commit_in_order_and_again_until_it_says_ok() {
     let directory = tempfile::tempdir().unwrap();
@@ -516,7 +520,7 @@ fn a_command_is_told_each_commit_in_order_and_again_until_it_says_ok() {
     assert!(told.contains(r#""base64":"AP8=""#) && told.contains("18446744073709551615"), "{told}");
 }
 
-// POL-19: a fatal answer needs a dump, and so it stays.
+// POL-19, POL-R10: a fatal answer needs a dump, and so it stays.
 #[test]
 fn a_command_that_gives_up_leaves_a_site_that_needs_a_dump() {
     let directory = tempfile::tempdir().unwrap();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use rusqlite::Connection;
@@ -39,12 +39,19 @@ impl Site {
     /// `instep site run` with any store.
     pub(super) fn applying(server: &Server, site: &str, store: &str, arguments: &[&str]) -> Self {
         let fixed = ["site", "run", "--id", site, "--dataset", "shop", "--apply", store, "--json"];
-        let mut child = server
-            .command(&[&fixed[..], arguments].concat())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::of(server.command(&[&fixed[..], arguments].concat()))
+    }
+
+    /// `instep site run` with any store, by another address of the server.
+    pub(super) fn behind(url: &str, server: &Server, site: &str, store: &str) -> Self {
+        let fixed = ["site", "run", "--id", site, "--dataset", "shop", "--apply", store, "--json"];
+        let mut command = crate::running::binary();
+        command.args(fixed).args(["--server", url, "--data"]).arg(&server.data);
+        Self::of(command)
+    }
+
+    fn of(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (told, stderr) = (Arc::<Mutex<Vec<Value>>>::default(), Arc::<Mutex<String>>::default());
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let read = Arc::clone(&told);
@@ -74,6 +81,21 @@ impl Site {
             found.is_some()
         });
         found.unwrap()
+    }
+
+    /// Events so far, as text.
+    pub(super) fn told(&self) -> String {
+        format!("{:?}", self.told.lock().unwrap())
+    }
+
+    /// Memory of the process, in KiB.
+    pub(super) fn resident_kib(&self) -> u64 {
+        crate::running::resident_kib(self.child.id())
+    }
+
+    /// True when the process has ended by itself.
+    pub(super) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     /// Errors so far.
@@ -142,6 +164,11 @@ impl Database {
 
     pub(super) fn number(&self, query: &str) -> i64 {
         self.reader().query_row(query, [], |row| row.get(0)).unwrap()
+    }
+
+    /// The value of a query, as text; none if it fails, or is null.
+    pub(super) fn try_text(&self, query: &str) -> Option<String> {
+        self.reader().query_row(query, [], |row| row.get(0)).ok().flatten()
     }
 
     /// Rows of the table `items` in the form that the agent makes.
