@@ -295,7 +295,10 @@ def sites():
     call("show_dump", known)
     call("show_dump", ["post", "none"], wanted=404)
     call("begin_dump", ["post", "node2"], query=f"?generation={dump['generation']}")
-    call("fail_site", ["post", "node2"], example("fail_site", "record", generation=dump["generation"]))
+    call("fail_site", ["post", "node2"], example("fail_site", "record", generation=dump["generation"], position=position))
+    call("skip_record", ["post", "node2"], example("skip_record", "record", position=position, record=2), wanted=409)
+    call("skip_record", ["post", "node2"], example("skip_record", "record", position=position))
+    call("skip_record", ["post", "none"], example("skip_record", "record", position=position), wanted=404)
     said, query = hashlib.sha256(b"some").hexdigest(), f"?generation={generation}"
     with follow(generation):
         dump = call("register_site", ["post", "node3"], {"start": "dump", "source": "node1"})["dump"]
@@ -313,6 +316,8 @@ def sites():
     call("get_chunk", ["post", dump, 0], wanted=410)
     call("pause_site", ["post", "node1"])
     call("list_sites", ["post"])
+    call("show_site", ["post", "node2"])
+    call("show_site", ["post", "none"], wanted=404)
     call("unpause_site", ["post", "node1"])
     call("remove_site", ["post", "node1"])
     call("remove_site", ["post", "node1"], wanted=404)

@@ -55,7 +55,8 @@ pub use reqwest::Method;
 pub use rows::{KeyedRow, Page, PageQuery, RowAt, Snapshot};
 pub use sites::{
     DumpChunk, DumpEnd, DumpState, DumpStatus, NewSite, Registered, SiteAppend, SiteChange,
-    SiteCommit, SiteFeed, SiteList, SiteRecord, SiteStart, SiteStatus,
+    SiteCommit, SiteFailure, SiteFeed, SiteList, SiteRecord, SiteSkip, SiteStand, SiteStart,
+    SiteStatus, SiteTally,
 };
 pub use trust::{Trust, TrustError};
 pub use uuid::Uuid;

@@ -60,6 +60,51 @@ pub struct Registered {
     /// Dump that the site is to restore.
     #[serde(default)]
     pub dump: Option<String>,
+    /// Differences between the store and the log, as far as the server was told.
+    #[serde(flatten)]
+    pub tally: SiteTally,
+}
+
+/// Differences between the store of a site and the log.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SiteTally {
+    /// Rows that were not as the log says.
+    #[serde(default)]
+    pub drift: u64,
+    /// Records that were left out.
+    #[serde(default)]
+    pub skipped: u64,
+}
+
+/// Record that a site stands at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SiteStand {
+    /// Position of its commit.
+    pub position: Position,
+    /// Index of the record among those of the commit, from 0; none: all of the commit.
+    #[serde(default)]
+    pub record: Option<u32>,
+}
+
+/// Order of an operator to leave a record out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SiteSkip {
+    /// The record.
+    #[serde(flatten)]
+    pub at: SiteStand,
+    /// Reason, in the words of the operator.
+    pub reason: String,
+}
+
+/// Failure of a site, to be reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SiteFailure<'a> {
+    /// Reason, in the words of its store.
+    pub reason: &'a str,
+    /// Only a dump mends it.
+    pub needs_dump: bool,
+    /// The record that the store refuses, if it is one.
+    pub stands: Option<SiteStand>,
 }
 
 /// Sites of a dataset, as the server knows them.
@@ -84,6 +129,12 @@ pub struct SiteStatus {
     /// Position up to which everything is applied there.
     #[serde(default)]
     pub cursor: Option<Position>,
+    /// Record that it stands at, while it is `failed`.
+    #[serde(default)]
+    pub stands: Option<SiteStand>,
+    /// Records that it is to leave out.
+    #[serde(default)]
+    pub skips: Vec<SiteSkip>,
     /// Other fields of the server's answer: lag, generation, tables …
     #[serde(flatten)]
     pub more: serde_json::Map<String, Value>,
@@ -114,9 +165,12 @@ impl Client {
         dataset: &str,
         site: &str,
         generation: u64,
-        position: Position,
+        (position, tally): (Position, SiteTally),
     ) -> Result<(), Error> {
-        let body = json!({"generation": generation, "position": position});
+        let SiteTally { drift, skipped } = tally;
+        let body = json!({
+            "generation": generation, "position": position, "drift": drift, "skipped": skipped,
+        });
         let path = site_path(dataset, site, Some("ack"));
         self.request::<Value>(Method::POST, &path, Some(&body)).await.map(drop)
     }
@@ -131,11 +185,15 @@ impl Client {
         dataset: &str,
         site: &str,
         generation: u64,
-        (reason, needs_dump): (&str, bool),
+        failure: SiteFailure<'_>,
     ) -> Result<(), Error> {
-        let body = json!({
+        let SiteFailure { reason, needs_dump, stands } = failure;
+        let mut body = json!({
             "generation": generation, "reason": reason, "needs_dump": needs_dump,
         });
+        if let Some(SiteStand { position, record }) = stands {
+            (body["position"], body["record"]) = (json!(position), json!(record));
+        }
         let path = site_path(dataset, site, Some("failure"));
         self.request::<Value>(Method::POST, &path, Some(&body)).await.map(drop)
     }
@@ -146,6 +204,31 @@ impl Client {
     /// Any [`Error`] of a request.
     pub async fn sites(&self, dataset: &str) -> Result<SiteList, Error> {
         self.request(Method::GET, &["v1", "datasets", dataset, "sites"], None).await
+    }
+
+    /// A site of a dataset.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with `unknown_site`.
+    pub async fn site(&self, dataset: &str, site: &str) -> Result<SiteStatus, Error> {
+        self.request(Method::GET, &site_path(dataset, site, None), None).await
+    }
+
+    /// Lets a site leave out the record that it stands at, and go on behind it.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with `unknown_site`, `wrong_state`, `stands_elsewhere` or
+    /// `too_many_skips`.
+    pub async fn skip_record(
+        &self,
+        dataset: &str,
+        site: &str,
+        skip: &SiteSkip,
+    ) -> Result<(), Error> {
+        let path = site_path(dataset, site, Some("skip"));
+        let body =
+            serde_json::to_value(skip).map_err(|error| self.unexpected(error.to_string()))?;
+        self.request::<Value>(Method::POST, &path, Some(&body)).await.map(drop)
     }
 
     /// Pauses a site, or lets it go on: a paused one is sent nothing, and history is held for it.

@@ -12,8 +12,11 @@
 //! | any but evicted | failed | a record that it cannot apply |
 //! | any but evicted | evicted | a fault that only a dump mends, or history beyond what is held |
 //! | following, failed | paused, and back to following | an operator |
+//! | failed | failed, with the order to leave a record out | an operator who names that record |
 //!
-//! Following is: live close to the head of the log, catching up far from it.
+//! Following is: live close to the head of the log, catching up far from it. A paused site stays
+//! paused in each state that it gets into by itself, and follows the log only when an operator says
+//! so.
 //!
 //! The row says everything: the log, snapshots, views and readers of the table need to know
 //! nothing of sites. Only [`decide`] changes it, for an operation that its own server proposes.
@@ -33,6 +36,7 @@ mod decision;
 mod error;
 mod holding;
 mod passage;
+mod standing;
 #[cfg(test)]
 mod tests;
 
@@ -40,6 +44,7 @@ pub use self::decision::{Change, Moment, decide, held_by, needs_dump};
 pub use self::error::SiteError;
 pub use self::holding::{Holding, may_share, outrun};
 pub use self::passage::Passage;
+pub use self::standing::{Skip, Stand, Tally};
 
 /// The table that has a row for each site.
 pub const TABLE: &str = "instep-sites";
@@ -67,6 +72,22 @@ pub struct Site {
     pub source: Option<Name>,
     /// Time of the change to this state, in milliseconds since 1970.
     pub changed_ms: u64,
+    /// An operator has paused it, whatever its state is.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub paused: bool,
+    /// Record that it stands at while it is failed, if it has said so.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub stands: Option<Stand>,
+    /// Records behind the cursor that it is to leave out.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub skips: Vec<Skip>,
+    /// Differences between its store and the log, as far as it has told.
+    #[serde(flatten)]
+    pub tally: Tally,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// State of a site.
@@ -127,6 +148,8 @@ pub enum SiteOperation {
         generation: Generation,
         /// The position.
         position: Position,
+        /// Differences between its store and the log; none: as they were.
+        tally: Option<Tally>,
     },
     /// The site cannot go on.
     Fail {
@@ -138,6 +161,8 @@ pub enum SiteOperation {
         reason: String,
         /// Only a dump mends it.
         needs_dump: bool,
+        /// The record that it stands at, if it is one.
+        stands: Option<Stand>,
     },
     /// An operator pauses a site, or lets it go on.
     Pause {
@@ -159,6 +184,15 @@ pub enum SiteOperation {
     Remove {
         /// The site.
         site: Name,
+    },
+    /// An operator lets a site leave a record out.
+    Skip {
+        /// The site.
+        site: Name,
+        /// The record, which the site must stand at.
+        at: Stand,
+        /// Reason, in the words of the operator.
+        reason: String,
     },
 }
 
@@ -199,7 +233,8 @@ impl SiteOperation {
             | Self::Fail { site, .. }
             | Self::Pause { site, .. }
             | Self::Evict { site, .. }
-            | Self::Remove { site } => site,
+            | Self::Remove { site }
+            | Self::Skip { site, .. } => site,
         }
     }
 }
@@ -243,6 +278,12 @@ impl Site {
     #[must_use]
     pub fn from_bytes(row: &[u8]) -> Option<Self> {
         serde_json::from_slice(row).ok()
+    }
+
+    /// True while it is sent nothing, by the word of an operator.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.paused || self.state == SiteState::Paused
     }
 
     /// The oldest entry that is held for it.

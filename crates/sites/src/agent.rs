@@ -116,7 +116,7 @@ impl Agent {
                     }
                 }
                 Ok(Turn::Refused(reason)) => {
-                    (self.notify)(&Notice::Refused { position: None, reason });
+                    (self.notify)(&Notice::Refused { position: None, record: None, reason });
                     if !pause(RECORD_WAIT, &mut stopping).await {
                         break Ok(());
                     }
@@ -153,9 +153,9 @@ impl Agent {
             Err(error) => return Err(error),
         };
         match way {
-            Way::Follow { generation, cursor, begin } => {
+            Way::Follow { generation, known, begin } => {
                 backoff.reset();
-                self.follow(generation, (cursor, begin), stop).await
+                self.follow(generation, (known, begin), stop).await
             }
             Way::Wait(reason) => Ok(Turn::Later(reason)),
             Way::Restore { generation, dump, source } => {
@@ -198,7 +198,7 @@ impl Turn {
     fn of(error: StoreError) -> Result<Self, AgentError> {
         match error {
             StoreError::Passing(reason) => Ok(Self::Later(reason)),
-            StoreError::Record(reason) => Ok(Self::Refused(reason)),
+            StoreError::Record(refusal) => Ok(Self::Refused(refusal.text)),
             StoreError::Fatal(fatal) => Err(fatal.into()),
         }
     }

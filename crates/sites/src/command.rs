@@ -87,6 +87,10 @@ impl Store for CommandStore {
     }
 
     fn apply(&mut self, batch: &Batch) -> Result<Applied, StoreError> {
+        if batch.leaves_all_out() {
+            self.position = Some(batch.through);
+            return Ok(Applied::default());
+        }
         let left: Vec<&SiteCommit> =
             batch.commits.iter().filter(|commit| !self.is_applied(commit)).collect();
         let Some(process) = &mut self.process else {

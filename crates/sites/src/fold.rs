@@ -143,7 +143,7 @@ mod tests {
         let position: instep_model::position::Position =
             "00000000000000000000000000000007-00000000000000000042-00003".parse().unwrap();
         let records = serde_json::from_str(records).unwrap();
-        Batch { commits: vec![SiteCommit { position, time_ms: 0, records }], through: position }
+        Batch::new(vec![SiteCommit { position, time_ms: 0, records }], position)
     }
 
     fn folded<'a>(batch: &'a Batch, ordered: &str) -> Vec<Step<'a>> {

@@ -49,7 +49,8 @@ impl Store for HttpStore {
     }
 
     fn apply(&mut self, batch: &Batch) -> Result<Applied, StoreError> {
-        let Some(last) = batch.commits.last() else { return Ok(Applied::default()) };
+        let last = batch.commits.last().filter(|_| !batch.leaves_all_out());
+        let Some(last) = last else { return Ok(Applied::default()) };
         let Identity { dataset, site } = &self.identity;
         let body = Body { dataset, site, commits: &batch.commits };
         let body = serde_json::to_vec(&body)
@@ -60,7 +61,7 @@ impl Store for HttpStore {
         let text = || bounded(&format!("status {status}: {}", answer.trim()));
         match status {
             200..300 => Ok(Applied::default()),
-            400..500 if !PASSING.contains(&status) => Err(StoreError::Record(text())),
+            400..500 if !PASSING.contains(&status) => Err(StoreError::refused(text())),
             _ => Err(passing(&text())),
         }
     }

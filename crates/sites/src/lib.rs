@@ -19,10 +19,10 @@ pub mod store;
 pub mod targets;
 
 pub use agent::{Agent, AgentError, Notice, Origin, Settings};
-pub use batch::Batch;
+pub use batch::{Batch, Culprit};
 pub use command::CommandStore;
 pub use http::HttpStore;
 pub use postgres::PostgresStore;
 pub use sqlite::SqliteStore;
-pub use store::{Applied, Dumper, Fatal, Identity, Store, StoreError, StorePosition};
+pub use store::{Applied, Dumper, Fatal, Identity, Refusal, Store, StoreError, StorePosition};
 pub use targets::{JournalTarget, TargetError, Targets};

@@ -21,6 +21,8 @@ pub const FIRST_WAIT: Duration = Duration::from_millis(200);
 pub const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// Wait before a record that the store refused is tried again.
 pub const RECORD_WAIT: Duration = Duration::from_secs(10);
+/// Interval at which a site that stands at a record asks for the decision of an operator.
+pub const ORDER_INTERVAL: Duration = Duration::from_secs(1);
 /// Time behind which trouble of a store that passes is told to the server, too.
 pub const TROUBLE_WAIT: Duration = Duration::from_secs(10);
 /// Timeout of connecting to a database.

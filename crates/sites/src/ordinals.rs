@@ -23,24 +23,25 @@ impl Ordinals {
         batch: &'a Batch,
     ) -> Result<BTreeMap<&'a str, u64>, StoreError> {
         let mut behind = BTreeMap::new();
-        for record in batch.records() {
-            let (journal, ordinal) = match record {
-                SiteRecord::Append(append) => (append.journal.as_str(), append.ordinal),
-                SiteRecord::CreateJournal { journal } => (journal.as_str(), 0),
+        for (record, left_out) in batch.all_records() {
+            let (journal, ordinal, append) = match record {
+                SiteRecord::Append(append) => (&append.journal, append.ordinal, Some(append)),
+                SiteRecord::CreateJournal { journal } => (journal, 0, None),
                 SiteRecord::Put { .. }
                 | SiteRecord::Delete { .. }
                 | SiteRecord::CreateTable { .. }
                 | SiteRecord::DropTable { .. } => continue,
             };
-            let last = behind.get(journal).or_else(|| self.0.get(journal)).copied();
+            let last = behind.get(journal.as_str()).or_else(|| self.0.get(journal)).copied();
             // A site that begins in the middle of the log begins in the middle of its journals.
-            if let (Some(last), 1..) = (last, ordinal)
+            if let (Some(last), Some(append), None) = (last, append, left_out)
                 && ordinal != last + 1
             {
                 let text = format!("record {ordinal} came behind record {last}");
-                return Err(StoreError::record(&format!("journal {journal}"), text));
+                let refused = StoreError::record(&format!("journal {journal}"), text);
+                return Err(refused.about_append(append));
             }
-            behind.insert(journal, ordinal);
+            behind.insert(journal.as_str(), ordinal);
         }
         Ok(behind)
     }
@@ -67,7 +68,7 @@ mod tests {
         let through: Position =
             "00000000000000000000000000000007-00000000000000000042-00000".parse().unwrap();
         let records = serde_json::from_str(records).unwrap();
-        Batch { commits: vec![SiteCommit { position: through, time_ms: 0, records }], through }
+        Batch::new(vec![SiteCommit { position: through, time_ms: 0, records }], through)
     }
 
     #[test]
@@ -87,5 +88,18 @@ mod tests {
         assert_eq!(refused, "journal j: record 9 came behind record 7");
         assert!(ordinals.behind(&made).is_err());
         assert!(ordinals.behind(&begin).is_err());
+    }
+
+    #[test]
+    fn a_record_that_is_left_out_leaves_no_gap() {
+        let mut ordinals = Ordinals::new(BTreeMap::from([("j".to_owned(), 7)]));
+        let mut skipped = batch(r#"[{"append":{"journal":"j","ordinal":"8","text":"bad"}}]"#);
+        skipped.left_out.insert(0, "it is bad".into());
+
+        let behind = ordinals.behind(&skipped).unwrap();
+        ordinals.take(behind);
+
+        let next = batch(r#"[{"append":{"journal":"j","ordinal":"9","text":""}}]"#);
+        assert!(ordinals.behind(&next).is_ok());
     }
 }

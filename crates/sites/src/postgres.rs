@@ -107,6 +107,15 @@ impl Store for PostgresStore {
         runtime.block_on(open.apply(batch, targets, generation))
     }
 
+    fn tells_one_by_one(&self) -> bool {
+        true
+    }
+
+    fn skipped(&mut self) -> Result<Option<u64>, StoreError> {
+        let (open, _, runtime) = self.opened()?;
+        runtime.block_on(position::count_skipped(&open.client)).map(Some)
+    }
+
     fn begin_tables(&mut self, generation: u64, head: &DumpHead) -> Result<(), StoreError> {
         let identity = self.identity.clone();
         let (open, targets, runtime) = self.opened()?;
@@ -174,6 +183,7 @@ impl Open {
             position::hold(&self.client, generation, expected).await?;
             let applied = self.write(batch, targets).await?;
             position::write_ordinals(&self.client, &behind).await?;
+            position::write_skipped(&self.client, batch).await?;
             position::advance(&self.client, generation, expected, batch.through).await?;
             Ok(applied)
         };
@@ -220,7 +230,7 @@ impl Open {
             let row = position::read(&self.client, identity).await?;
             row.admit_dump(generation, head.position)?;
             position::write(&self.client, identity, &row.restoring(generation)).await?;
-            position::forget_ordinals(&self.client).await?;
+            position::forget_account(&self.client).await?;
             let last = head.journals.iter().map(|(name, last)| (name.as_str(), *last)).collect();
             position::write_ordinals(&self.client, &last).await?;
             for table in &head.tables {

@@ -2,6 +2,7 @@
 
 use instep_model::position::Position;
 
+use crate::batch::Batch;
 use crate::store::{Fatal, Identity, StorePosition};
 
 /// State of a row: everything up to its position is applied.
@@ -118,4 +119,27 @@ impl SiteRow {
 /// A generation as databases store it.
 pub(crate) fn stored_generation(generation: u64) -> i64 {
     i64::try_from(generation).unwrap_or(i64::MAX)
+}
+
+/// Record that was left out, as the account of it is stored.
+#[derive(Debug)]
+pub(crate) struct Skipped {
+    pub(crate) position: String,
+    /// Index in the commit.
+    pub(crate) record: i32,
+    /// The record, as JSON.
+    pub(crate) content: String,
+    /// Reason, in the words of the operator.
+    pub(crate) reason: String,
+}
+
+/// Records that a batch leaves out.
+pub(crate) fn skipped(batch: &Batch) -> Vec<Skipped> {
+    let Some(commit) = batch.commits.last() else { return vec![] };
+    let of = |(at, reason): (&usize, &String)| {
+        let content = serde_json::to_string(commit.records.get(*at)?).ok()?;
+        let (position, record) = (commit.position.to_string(), i32::try_from(*at).ok()?);
+        Some(Skipped { position, record, content, reason: reason.clone() })
+    };
+    batch.left_out.iter().filter_map(of).collect()
 }

@@ -129,6 +129,7 @@ impl Store for SqliteStore {
             let applied = open.write(batch, targets)?;
             let told = |error| failure("the row of the site", &error);
             position::write_ordinals(&open.connection, &behind).map_err(told)?;
+            position::write_skipped(&open.connection, batch).map_err(told)?;
             let expected = open.position;
             position::advance(&open.connection, generation, expected, batch.through)?;
             Ok(applied)
@@ -138,6 +139,12 @@ impl Store for SqliteStore {
         open.ordinals.take(behind);
         open.position = Some(batch.through);
         Ok(applied)
+    }
+
+    fn skipped(&mut self) -> Result<Option<u64>, StoreError> {
+        let (open, _) = self.opened()?;
+        let counted = position::count_skipped(&open.connection);
+        counted.map(Some).map_err(|error| failure("the account of skipped records", &error))
     }
 
     fn interrupter(&self) -> Option<Interrupter> {
@@ -157,7 +164,7 @@ impl Store for SqliteStore {
             row.admit_dump(generation, head.position)?;
             let row = row.restoring(generation);
             position::write(&open.connection, &identity, &row).map_err(told)?;
-            position::forget_ordinals(&open.connection).map_err(told)?;
+            position::forget_account(&open.connection).map_err(told)?;
             let last = head.journals.iter().map(|(name, last)| (name.as_str(), *last)).collect();
             position::write_ordinals(&open.connection, &last).map_err(told)?;
             for table in &head.tables {
@@ -276,7 +283,7 @@ impl Open {
                 self.write_appends(journal, appends)?;
             }
             if let Some(append) = step.sql {
-                self.execute(append)?;
+                self.execute(append).map_err(|error| error.about_append(append))?;
             }
         }
         Ok(applied)
@@ -297,17 +304,20 @@ impl Open {
         let found = self.schema.table(&self.connection, table, targets)?;
         if found.is_some_and(|found| found.is_exclusive) {
             for (key, _) in fold.rows.iter().filter(|(_, state)| state.row.is_some()) {
-                self.delete(table, key, targets)?;
+                let about = |error: StoreError| error.about_row(table, key);
+                self.delete(table, key, targets).map_err(about)?;
             }
         }
         let mut drift = 0;
         for (key, state) in fold.rows.iter().filter(|(_, state)| state.row.is_none()) {
-            let was_there = self.delete(table, key, targets)?;
+            let about = |error: StoreError| error.about_row(table, key);
+            let was_there = self.delete(table, key, targets).map_err(about)?;
             drift += u64::from(state.is_expected && !was_there);
         }
         for (key, state) in &fold.rows {
             if let Some(row) = state.row {
-                self.put(table, key, row, targets)?;
+                let about = |error: StoreError| error.about_row(table, key);
+                self.put(table, key, row, targets).map_err(about)?;
             }
         }
         Ok(drift)
@@ -319,9 +329,14 @@ impl Open {
         targets: &Targets,
     ) -> Result<u64, StoreError> {
         match change {
-            fold::Change::Put(table, key, row) => self.put(table, key, row, targets)?,
+            fold::Change::Put(table, key, row) => {
+                let put = self.put(table, key, row, targets);
+                put.map_err(|error| error.about_row(table, key))?;
+            }
             fold::Change::Delete(table, key) => {
-                return Ok(u64::from(!self.delete(table, key, targets)?));
+                let deleted = self.delete(table, key, targets);
+                let was_there = deleted.map_err(|error| error.about_row(table, key))?;
+                return Ok(u64::from(!was_there));
             }
             fold::Change::Make(table) => self.make(table, targets)?,
             fold::Change::Drop(table) => self.drop(table, targets)?,

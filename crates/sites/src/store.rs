@@ -8,7 +8,7 @@ use instep_client::SiteAppend;
 use instep_model::position::Position;
 use serde_json::value::RawValue;
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Culprit};
 use crate::limits;
 
 /// Identity of a site: its data are of one dataset, and its row of one site.
@@ -59,11 +59,21 @@ pub enum StoreError {
     #[error("{0}")]
     Passing(String),
     /// The store refuses a record. The site stands at it.
-    #[error("{0}")]
-    Record(String),
+    #[error(transparent)]
+    Record(Refusal),
     /// The site cannot go on.
     #[error(transparent)]
     Fatal(#[from] Fatal),
+}
+
+/// Refusal of a record.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct Refusal {
+    /// The store's text.
+    pub text: String,
+    /// The record; none: the store does not know, or refuses the commit as a whole.
+    pub culprit: Option<Culprit>,
 }
 
 /// Failure that no repetition heals.
@@ -172,12 +182,27 @@ pub trait Store: Send {
         position: Option<Position>,
     ) -> Result<StorePosition, StoreError>;
 
-    /// Applies a batch as one: all of it and its position, or nothing.
+    /// Applies a batch as one: all of it but what is left out, its position, and an account of
+    /// what is left out; or nothing.
     ///
     /// # Errors
     /// [`StoreError`] by kind. A refused record of a batch of several commits is tried again by
     /// the caller, one commit at a time.
     fn apply(&mut self, batch: &Batch) -> Result<Applied, StoreError>;
+
+    /// True when a batch that is applied record by record tells the one that is refused, and one
+    /// that is not may not.
+    fn tells_one_by_one(&self) -> bool {
+        false
+    }
+
+    /// Number of records that the content leaves out; none: the store keeps no account of them.
+    ///
+    /// # Errors
+    /// [`StoreError`] by kind.
+    fn skipped(&mut self) -> Result<Option<u64>, StoreError> {
+        Ok(None)
+    }
 
     /// Interrupts what the store does, from another thread; none: it is waited for.
     fn interrupter(&self) -> Option<Interrupter> {
@@ -241,7 +266,32 @@ pub trait Store: Send {
 impl StoreError {
     /// A refused record, with the store's text about it.
     pub(crate) fn record(subject: &str, text: impl std::fmt::Display) -> Self {
-        Self::Record(bounded(&format!("{subject}: {text}")))
+        Self::refused(bounded(&format!("{subject}: {text}")))
+    }
+
+    /// A refusal of a record that is not known.
+    pub(crate) fn refused(text: String) -> Self {
+        Self::Record(Refusal { text, culprit: None })
+    }
+
+    /// The same, and the record is the change of this row.
+    pub(crate) fn about_row(self, table: &str, key: &str) -> Self {
+        self.about(|| Culprit::Row { table: table.to_owned(), key: key.to_owned() })
+    }
+
+    /// The same, and the record is this one of a journal.
+    pub(crate) fn about_append(self, append: &SiteAppend) -> Self {
+        let SiteAppend { journal, ordinal, .. } = append;
+        self.about(|| Culprit::Append { journal: journal.clone(), ordinal: *ordinal })
+    }
+
+    fn about(self, culprit: impl FnOnce() -> Culprit) -> Self {
+        match self {
+            Self::Record(Refusal { text, culprit: None }) => {
+                Self::Record(Refusal { text, culprit: Some(culprit()) })
+            }
+            other => other,
+        }
     }
 }
 

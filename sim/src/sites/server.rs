@@ -228,7 +228,7 @@ impl Server {
         let row = self.row(feed.site);
         let row = row.filter(|row| row.generation == feed.generation && row.state.holds());
         let Some(row) = row else { return false };
-        let is_full = row.state == SiteState::Paused || feed.socket.len() >= SOCKET_LINES;
+        let is_full = row.is_paused() || feed.socket.len() >= SOCKET_LINES;
         let Some(has_told) = (if is_full { Some(false) } else { self.tell(&mut feed, facts) })
         else {
             return false;

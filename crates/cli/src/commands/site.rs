@@ -1,6 +1,7 @@
 //! `instep site`: databases elsewhere that apply the log of a dataset.
 
 mod follow;
+mod skip;
 mod target;
 
 use clap::Subcommand;
@@ -28,6 +29,8 @@ enum Action {
     Pause(Named),
     /// Let a paused site go on.
     Resume(Named),
+    /// Let a site leave out the record that it stands at, and go on behind it.
+    Skip(skip::Arguments),
     /// Remove a site: no history is held for it, and it needs a dump to come back.
     Remove(Named),
 }
@@ -57,6 +60,7 @@ pub(crate) async fn run(arguments: Arguments, json: bool) -> Result<(), Failure>
         Action::List(of) => list(&of, json).await,
         Action::Pause(named) => act(&named, Change::Pause, json).await,
         Action::Resume(named) => act(&named, Change::Resume, json).await,
+        Action::Skip(arguments) => skip::run(arguments, json).await,
         Action::Remove(named) => act(&named, Change::Remove, json).await,
     }
 }

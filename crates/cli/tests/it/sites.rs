@@ -7,6 +7,7 @@ mod crash;
 mod disks;
 mod dumps;
 mod flipping;
+mod operators;
 mod postgres;
 mod receiver;
 mod records;

@@ -18,7 +18,6 @@ use instep_model::mail::MailRecord;
 use instep_model::name::Name;
 use instep_model::position::{Place, Position};
 use instep_model::registration::Generation;
-use instep_model::site::SiteState;
 use instep_node::{Dataset, Follow, FollowError, FollowedCommit};
 use instep_protocol::payload::refusal::RefusalPayload;
 use serde::Deserialize;
@@ -261,8 +260,7 @@ impl Feed {
 
     /// True while an operator has paused the site that follows.
     fn is_paused(&self) -> bool {
-        let state = self.site.as_ref().and_then(|site| site.check(&self.dataset).ok());
-        state == Some(SiteState::Paused)
+        self.site.as_ref().is_some_and(|site| site.check(&self.dataset).is_ok_and(|paused| paused))
     }
 
     /// Waits for a commit, which may let the site go on.

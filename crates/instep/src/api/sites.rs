@@ -12,17 +12,19 @@ use instep_model::name::Name;
 use instep_model::owner::Refusal;
 use instep_model::position::Position;
 use instep_model::registration::Generation;
-use instep_model::site::{self, Scope, Site, SiteError, SiteOperation, Start};
-use instep_node::{Dataset, now_ms};
+use instep_model::site::{self, Scope, Site, SiteError, SiteOperation, Stand, Start, Tally};
+use instep_node::Dataset;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Answer, Body, Shared, dataset, read_json, still_there};
+use super::{Answer, Body, Shared, dataset, read_json};
 use crate::caller::Caller;
 use crate::problem::{Problem, on_disk};
 
 pub(super) mod dumps;
 pub(crate) mod feeds;
+pub(super) mod orders;
+pub(super) mod status;
 
 /// Registration of a site.
 #[derive(Deserialize, ToSchema)]
@@ -73,6 +75,10 @@ pub(super) struct RegisterReply {
     /// The dump that it asked for.
     #[schema(required)]
     dump: Option<String>,
+    /// Rows at the site that were not as the log says, as far as it has told.
+    drift: u64,
+    /// Records that its content leaves out, as far as it has told.
+    skipped: u64,
 }
 
 /// Acknowledgement: everything up to a position is applied.
@@ -84,6 +90,13 @@ struct AckRequest {
     /// The position.
     #[schema(value_type = String)]
     position: Position,
+    /// Rows at the site that were not as the log says, since it took its content; as before, if it
+    /// says none.
+    #[serde(default)]
+    drift: Option<u64>,
+    /// Records that the content of the site leaves out; as before, if it says none.
+    #[serde(default)]
+    skipped: Option<u64>,
 }
 
 /// Failure of a site.
@@ -97,93 +110,19 @@ struct FailureRequest {
     /// Only a dump mends it: the site must take one before it follows the log again.
     #[serde(default)]
     needs_dump: bool,
+    /// Position of the commit that it stands at, if it is one that its store refuses.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    position: Option<Position>,
+    /// With `position`: index, from 0, of the record that is refused among those of the commit that
+    /// the site is told; none: the commit is refused as a whole.
+    #[serde(default)]
+    record: Option<u32>,
 }
 
 /// Outcome that is nothing but done.
 #[derive(Serialize, ToSchema)]
 pub(super) struct DoneReply {}
-
-/// Sites of a dataset.
-#[derive(Serialize, ToSchema)]
-pub(super) struct SitesReply {
-    /// The newest commit.
-    #[schema(value_type = String)]
-    position: Position,
-    /// The sites, by name.
-    sites: Vec<SiteReply>,
-}
-
-/// A site, and how far it is.
-#[derive(Serialize, ToSchema)]
-struct SiteReply {
-    /// Its name.
-    site: String,
-    /// `reserved`, `dumping`, `catching-up`, `live`, `paused`, `failed` or `evicted`.
-    state: &'static str,
-    /// Reason of a failure or an eviction.
-    #[schema(required)]
-    reason: Option<String>,
-    /// Registration of the site.
-    #[schema(value_type = u64)]
-    generation: Generation,
-    /// Position up to which everything is applied.
-    #[schema(value_type = String)]
-    cursor: Position,
-    /// Entries of the log behind the cursor; none when it belongs to another history.
-    #[schema(required)]
-    behind_entries: Option<u64>,
-    /// It follows the log now.
-    online: bool,
-    /// The newest commit that it was sent since it has followed the log.
-    #[schema(value_type = Option<String>, required)]
-    sent: Option<Position>,
-    /// The tables that it follows; none: all.
-    #[schema(value_type = Option<Vec<String>>, required)]
-    tables: Option<BTreeSet<Name>>,
-    /// The journals that it follows; none: all.
-    #[schema(value_type = Option<Vec<String>>, required)]
-    journals: Option<BTreeSet<Name>>,
-    /// Source of its newest dump.
-    #[schema(value_type = Option<String>, required)]
-    source: Option<Name>,
-    /// Milliseconds since its state changed.
-    since_ms: u64,
-}
-
-/// Sites of a dataset.
-#[utoipa::path(get, operation_id = "list_sites",
-    path = "/v1/datasets/{dataset}/sites", tag = "sites",
-    params(("dataset" = String, Path, description = "Name of the dataset")),
-    responses((status = 200, body = SitesReply),
-              (status = 404, description = "`unknown_dataset`", body = Problem)))]
-pub(super) async fn list(
-    caller: Caller,
-    State(shared): State<Shared>,
-    Path(name): Path<String>,
-) -> Answer<SitesReply> {
-    caller.may(Action::Administer, Resource::Dataset(&name))?;
-    let dataset = dataset(&shared.node, &name)?;
-    let (state, now) = (dataset.state(), now_ms());
-    let position = dataset.position_of(&state);
-    let sites = site::sites(&state).map(|(name, site)| {
-        let lag = shared.feeds.lag(&dataset, &state, (name, &site));
-        SiteReply {
-            site: name.to_owned(),
-            state: site.state.word(),
-            reason: site.reason,
-            generation: site.generation,
-            cursor: site.cursor,
-            behind_entries: lag.behind_entries,
-            online: lag.sent.is_some(),
-            sent: lag.sent,
-            tables: site.scope.tables,
-            journals: site.scope.journals,
-            source: site.source,
-            since_ms: now.saturating_sub(site.changed_ms),
-        }
-    });
-    Ok(Json(SitesReply { position, sites: sites.collect() }))
-}
 
 /// Registers a site. The newest registration of a name wins, and what earlier ones say is refused.
 #[utoipa::path(post, operation_id = "register_site",
@@ -248,7 +187,9 @@ pub(super) async fn register(
 }
 
 fn reply(site: &Site, generation: Generation, dump: Option<String>) -> RegisterReply {
-    RegisterReply { generation, state: site.state.word(), cursor: site.cursor, dump }
+    let Tally { drift, skipped } = site.tally;
+    let (state, cursor) = (site.state.word(), site.cursor);
+    RegisterReply { generation, state, cursor, dump, drift, skipped }
 }
 
 /// Commits a registration; returns the site as it is then, and the generation.
@@ -296,15 +237,19 @@ pub(super) async fn acknowledge(
     let body = body.read_as(&caller, Action::Administer, Resource::Dataset(&name)).await?;
     let dataset = dataset(&shared.node, &name)?;
     let (request, site): (AckRequest, _) = (read_json(&body)?, super::new_name(&site)?);
-    let AckRequest { generation, position } = request;
+    let AckRequest { generation, position, drift, skipped } = request;
     let generation = Generation(generation);
     let state = dataset.state();
     let (known, head) = (site::site(&state, site.as_str()), dataset.position_of(&state));
+    let before = known.as_ref().map_or(Tally::default(), |known| known.tally);
+    let tally =
+        Tally { drift: drift.unwrap_or(before.drift), skipped: skipped.unwrap_or(before.skipped) };
+    let tally = Some(tally);
     // One that says nothing new costs no entry of the log.
-    if known.is_some_and(|known| known.is_acknowledged(generation, position, head)) {
+    if known.is_some_and(|known| known.is_acknowledged(generation, (position, tally), head)) {
         return Ok(Json(DoneReply {}));
     }
-    commit(&dataset, SiteOperation::Ack { site, generation, position }).await?;
+    commit(&dataset, SiteOperation::Ack { site, generation, position, tally }).await?;
     Ok(Json(DoneReply {}))
 }
 
@@ -327,70 +272,14 @@ pub(super) async fn fail(
     let body = body.read_as(&caller, Action::Administer, Resource::Dataset(&name)).await?;
     let dataset = dataset(&shared.node, &name)?;
     let (request, site): (FailureRequest, _) = (read_json(&body)?, super::new_name(&site)?);
-    let FailureRequest { generation, reason, needs_dump } = request;
+    let FailureRequest { generation, reason, needs_dump, position, record } = request;
+    if position.is_none() && record.is_some() {
+        return Err(Problem::bad_request("bad_json", "record: it goes with `position` only"));
+    }
+    let stands = position.map(|position| Stand { position, record });
     tracing::warn!(dataset = name, site = %site, reason, needs_dump, "a site cannot go on");
     let generation = Generation(generation);
-    commit(&dataset, SiteOperation::Fail { site, generation, reason, needs_dump }).await?;
-    Ok(Json(DoneReply {}))
-}
-
-/// Pauses a site: it is sent nothing until it goes on, and history is held for it.
-#[utoipa::path(post, operation_id = "pause_site",
-    path = "/v1/datasets/{dataset}/sites/{site}/pause", tag = "sites",
-    params(("dataset" = String, Path, description = "Name of the dataset"),
-           ("site" = String, Path, description = "Name of the site")),
-    responses((status = 200, body = DoneReply),
-              (status = 404, description = "`unknown_dataset`, `unknown_site`", body = Problem),
-              (status = 409, description = "`wrong_state`", body = Problem)))]
-pub(super) async fn pause(
-    caller: Caller,
-    State(shared): State<Shared>,
-    Path(named): Path<(String, String)>,
-) -> Answer<DoneReply> {
-    operate(&caller, &shared, named, |site| SiteOperation::Pause { site, paused: true }).await
-}
-
-/// Lets a paused site go on.
-#[utoipa::path(post, operation_id = "unpause_site",
-    path = "/v1/datasets/{dataset}/sites/{site}/resume", tag = "sites",
-    params(("dataset" = String, Path, description = "Name of the dataset"),
-           ("site" = String, Path, description = "Name of the site")),
-    responses((status = 200, body = DoneReply),
-              (status = 404, description = "`unknown_dataset`, `unknown_site`", body = Problem),
-              (status = 409, description = "`wrong_state`", body = Problem)))]
-pub(super) async fn resume(
-    caller: Caller,
-    State(shared): State<Shared>,
-    Path(named): Path<(String, String)>,
-) -> Answer<DoneReply> {
-    operate(&caller, &shared, named, |site| SiteOperation::Pause { site, paused: false }).await
-}
-
-/// Removes a site: no history is held for it, and it needs a dump to come back.
-#[utoipa::path(delete, operation_id = "remove_site",
-    path = "/v1/datasets/{dataset}/sites/{site}", tag = "sites",
-    params(("dataset" = String, Path, description = "Name of the dataset"),
-           ("site" = String, Path, description = "Name of the site")),
-    responses((status = 200, body = DoneReply),
-              (status = 404, description = "`unknown_dataset`, `unknown_site`", body = Problem)))]
-pub(super) async fn remove(
-    caller: Caller,
-    State(shared): State<Shared>,
-    Path(named): Path<(String, String)>,
-) -> Answer<DoneReply> {
-    operate(&caller, &shared, named, |site| SiteOperation::Remove { site }).await
-}
-
-async fn operate(
-    caller: &Caller,
-    shared: &Shared,
-    (name, site): (String, String),
-    operation: impl FnOnce(Name) -> SiteOperation,
-) -> Answer<DoneReply> {
-    caller.may(Action::Administer, Resource::Dataset(&name))?;
-    let dataset = dataset(&shared.node, &name)?;
-    let site = super::new_name(&site)?;
-    commit(&dataset, operation(site)).await?;
-    still_there(&dataset)?;
+    let failed = SiteOperation::Fail { site, generation, reason, needs_dump, stands };
+    commit(&dataset, failed).await?;
     Ok(Json(DoneReply {}))
 }

@@ -290,7 +290,8 @@ impl Operation {
                 letter.to.len() + weigh_value(&letter.body)
             }
             Self::Mail(MailOperation::Reject { reason, .. })
-            | Self::Site(SiteOperation::Fail { reason, .. }) => reason.len(),
+            | Self::Site(SiteOperation::Fail { reason, .. })
+            | Self::Site(SiteOperation::Skip { reason, .. }) => reason.len(),
             Self::CreateQueue { .. }
             | Self::Move { .. }
             | Self::Readdress { .. }

@@ -11,7 +11,7 @@ use crate::owner::{Answer, Excess, JsonType, Receipt, Refusal, decode_answer, en
 use crate::position::{Incarnation, Place, Position, Revision};
 use crate::registration::Generation;
 use crate::row::{Fields, RowError};
-use crate::site::{Scope, SiteError, SiteOperation, Start};
+use crate::site::{Scope, SiteError, SiteOperation, Stand, Start, Tally};
 
 fn id() -> Uuid {
     Uuid::from_u128(0x0102_0304_0506_7708_890a_0b0c_0d0e_0f10)
@@ -131,6 +131,8 @@ fn site_operations() -> Vec<(&'static str, SiteOperation)> {
         start,
     };
     let (floor, position) = (Revision(300), position());
+    let tally = Some(Tally { drift: 3, skipped: 1 });
+    let at = Stand { position, record: Some(2) };
     let dump = |since| Start::Dump { source: name("master"), since };
     vec![
         ("at the beginning", register(&scope, Start::Beginning { floor })),
@@ -140,7 +142,7 @@ fn site_operations() -> Vec<(&'static str, SiteOperation)> {
         ("where it stood", register(&scope, Start::Resume { position: Some(position), floor })),
         ("where its cursor is", register(&scope, Start::Resume { position: None, floor })),
         ("", SiteOperation::Dumping { site: site.clone(), generation }),
-        ("", SiteOperation::Ack { site: site.clone(), generation, position }),
+        ("", SiteOperation::Ack { site: site.clone(), generation, position, tally }),
         (
             "",
             SiteOperation::Fail {
@@ -148,11 +150,13 @@ fn site_operations() -> Vec<(&'static str, SiteOperation)> {
                 generation,
                 reason: reason.clone(),
                 needs_dump: true,
+                stands: Some(at),
             },
         ),
         ("", SiteOperation::Pause { site: site.clone(), paused: true }),
-        ("", SiteOperation::Evict { site: site.clone(), generation, reason }),
-        ("", SiteOperation::Remove { site }),
+        ("", SiteOperation::Evict { site: site.clone(), generation, reason: reason.clone() }),
+        ("", SiteOperation::Remove { site: site.clone() }),
+        ("", SiteOperation::Skip { site, at, reason }),
     ]
 }
 
@@ -256,6 +260,7 @@ fn every_operation_travels_as_it_always_did() {
 fn every_refusal_travels_as_it_always_did() {
     hold_enum("refusals.txt", &refusals());
     let (newest, head) = (Generation(300), Revision(300));
+    let stand = Stand { position: position(), record: None };
     hold_enum(
         "site_errors.txt",
         &[
@@ -270,6 +275,8 @@ fn every_refusal_travels_as_it_always_did() {
             ("", SiteError::TooMany),
             ("", SiteError::WrongState("paused".into())),
             ("", SiteError::ScopeTooLarge),
+            ("", SiteError::StandsElsewhere(Some(stand))),
+            ("", SiteError::TooManySkips),
         ],
     );
     assert_eq!(variants_of::<Excess>(), ["Records", "Work", "Entry"]);

@@ -4,6 +4,8 @@
 pub const SITES: usize = 256;
 /// Longest reason that is kept with a state of a site; what is longer is cut.
 pub const SITE_REASON_BYTES: usize = 2_048;
+/// Records of one commit that a site may leave out.
+pub const SITE_SKIPS: usize = 16;
 /// Names of tables, or of journals, that a site may list.
 pub const SITE_NAMES: usize = 256;
 /// A site is live while it is no more entries behind than this.

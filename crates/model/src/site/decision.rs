@@ -1,6 +1,6 @@
 //! Decisions about sites: the row before and an operation make the row after, or a refusal.
 
-use super::{SERVER, Scope, Site, SiteError, SiteOperation, SiteState, Start};
+use super::{SERVER, Scope, Site, SiteError, SiteOperation, SiteState, Start, Tally};
 use crate::limits;
 use crate::name::Name;
 use crate::position::{Incarnation, Place, Position, Revision};
@@ -27,11 +27,17 @@ pub struct Moment<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// It is this from now on.
-    Put(Site),
+    Put(Box<Site>),
     /// It goes.
     Remove,
     /// It stays as it is.
     Nothing,
+}
+
+impl Change {
+    pub(super) fn put(site: Site) -> Self {
+        Self::Put(Box::new(site))
+    }
 }
 
 /// Decides about an operation on a site, of which `before` is the row.
@@ -45,51 +51,60 @@ pub fn decide(
 ) -> Result<Change, SiteError> {
     match operation {
         SiteOperation::Register { site, scope, start } => {
-            register(before, &site, scope, start, moment).map(Change::Put)
+            register(before, &site, scope, start, moment).map(Change::put)
         }
         SiteOperation::Dumping { generation, .. } => {
             let site = held_by(before, generation)?;
             match site.state {
-                SiteState::Reserved => Ok(Change::Put(site.enter(SiteState::Dumping, moment))),
+                SiteState::Reserved => Ok(Change::put(site.enter(SiteState::Dumping, moment))),
                 SiteState::Dumping => Ok(Change::Nothing),
                 other => Err(wrong_state(other)),
             }
         }
-        SiteOperation::Ack { generation, position, .. } => {
-            acknowledge(held_by(before, generation)?, position, moment)
+        SiteOperation::Ack { generation, position, tally, .. } => {
+            acknowledge(held_by(before, generation)?, (position, tally), moment)
         }
-        SiteOperation::Fail { generation, reason, needs_dump, .. } => {
+        SiteOperation::Fail { generation, reason, needs_dump, stands, .. } => {
             let site = held_by(before, generation)?;
             if site.state == SiteState::Evicted {
                 // Only a dump ends that.
                 return Ok(Change::Nothing);
             }
             let state = if needs_dump { SiteState::Evicted } else { SiteState::Failed };
-            Ok(Change::Put(site.fall(state, &reason, moment)))
+            let stands = stands.filter(|_| !needs_dump);
+            Ok(Change::put(Site { stands, ..site.fall(state, &reason, moment) }))
         }
         SiteOperation::Pause { paused, .. } => {
-            let site = before.ok_or(SiteError::Unknown)?;
-            match (site.state, paused) {
-                (SiteState::Paused, true) => Ok(Change::Nothing),
-                (SiteState::CatchingUp | SiteState::Live | SiteState::Failed, true) => {
-                    Ok(Change::Put(site.enter(SiteState::Paused, moment)))
-                }
-                (SiteState::Paused, false) => {
-                    let place = site.cursor.place_in(moment.incarnation).unwrap_or_default();
-                    let state = following(place, moment);
-                    Ok(Change::Put(site.enter(state, moment)))
-                }
-                (SiteState::CatchingUp | SiteState::Live, false) => Ok(Change::Nothing),
-                (other, _) => Err(wrong_state(other)),
-            }
+            pause(before.ok_or(SiteError::Unknown)?, paused, moment)
         }
         SiteOperation::Evict { generation, reason, .. } => match before {
             Some(site) if site.generation == generation && site.state.holds() => {
-                Ok(Change::Put(site.fall(SiteState::Evicted, &reason, moment)))
+                Ok(Change::put(site.fall(SiteState::Evicted, &reason, moment)))
             }
             Some(_) | None => Ok(Change::Nothing),
         },
         SiteOperation::Remove { .. } => before.map(|_| Change::Remove).ok_or(SiteError::Unknown),
+        SiteOperation::Skip { at, reason, .. } => {
+            before.ok_or(SiteError::Unknown)?.skip(at, &reason, moment)
+        }
+    }
+}
+
+fn pause(site: Site, paused: bool, moment: Moment<'_>) -> Result<Change, SiteError> {
+    match (site.state, paused) {
+        (SiteState::Paused, true) | (SiteState::CatchingUp | SiteState::Live, false) => {
+            Ok(Change::Nothing)
+        }
+        (SiteState::CatchingUp | SiteState::Live | SiteState::Failed, true) => {
+            Ok(Change::put(Site { paused, ..site.enter(SiteState::Paused, moment) }))
+        }
+        (SiteState::Paused, false) => {
+            let place = site.cursor.place_in(moment.incarnation).unwrap_or_default();
+            Ok(Change::put(Site { paused, ..site.enter(following(place, moment), moment) }))
+        }
+        // What it waits for still comes; then it follows the log.
+        (_, false) if site.paused => Ok(Change::put(Site { paused, ..site })),
+        (other, _) => Err(wrong_state(other)),
     }
 }
 
@@ -117,6 +132,8 @@ fn register(
     let newest = before.as_ref().map_or(Generation::NONE, |site| site.generation);
     // Above those of a site of this name that was removed: an entry is written once.
     let generation = Generation(newest.0.max(moment.head.revision.0) + 1);
+    let paused = before.as_ref().is_some_and(Site::is_paused);
+    let follow = |place| if paused { SiteState::Paused } else { following(place, moment) };
     let fresh = |state, cursor, source| Site {
         state,
         reason: None,
@@ -125,6 +142,10 @@ fn register(
         scope: scope.clone(),
         source,
         changed_ms: moment.now_ms,
+        paused,
+        stands: None,
+        skips: vec![],
+        tally: Tally::default(),
     };
     match start {
         // Its store may have been lost: what it had is not at the head.
@@ -138,7 +159,7 @@ fn register(
                 let reason = format!("the log begins at entry {floor}");
                 return Err(SiteError::DumpRequired(reason));
             }
-            Ok(fresh(following(beginning.place, moment), beginning, None))
+            Ok(fresh(follow(beginning.place), beginning, None))
         }
         Start::Dump { source, since } => {
             let cursor = reserve(name, &source, &scope, moment)?;
@@ -206,12 +227,14 @@ fn resume(
         let reason = format!("it stands at entry {}, the log begins at {floor}", place.revision);
         return Err(SiteError::DumpRequired(reason));
     }
-    let state = match site.state {
-        SiteState::Paused => SiteState::Paused,
-        _ => following(place, moment),
-    };
+    let paused = site.is_paused();
+    let state = if paused { SiteState::Paused } else { following(place, moment) };
     let changed_ms = if state == site.state { site.changed_ms } else { moment.now_ms };
-    Ok(Site { state, reason: None, generation, cursor, changed_ms, ..site })
+    let stands = None;
+    let mut site =
+        Site { state, reason: None, generation, cursor, changed_ms, paused, stands, ..site };
+    site.forget_skips(moment, place);
+    Ok(site)
 }
 
 /// State of a site that goes on behind a place. One that has everything acknowledges nothing more.
@@ -220,7 +243,11 @@ fn following(place: Place, moment: Moment<'_>) -> SiteState {
     if behind <= limits::SITE_LIVE_ENTRIES { SiteState::Live } else { SiteState::CatchingUp }
 }
 
-fn acknowledge(site: Site, position: Position, moment: Moment<'_>) -> Result<Change, SiteError> {
+fn acknowledge(
+    site: Site,
+    (position, tally): (Position, Option<Tally>),
+    moment: Moment<'_>,
+) -> Result<Change, SiteError> {
     let place = moment.place(position)?;
     let before = site.cursor.place_in(moment.incarnation).ok_or(SiteError::OtherHistory)?;
     let behind = moment.head.revision.0 - place.revision.0;
@@ -229,14 +256,20 @@ fn acknowledge(site: Site, position: Position, moment: Moment<'_>) -> Result<Cha
         SiteState::Evicted => return Err(needs_dump(site)),
         SiteState::Paused => SiteState::Paused,
         SiteState::Live if behind <= limits::SITE_BEHIND_ENTRIES => SiteState::Live,
+        SiteState::Failed if site.paused => SiteState::Paused,
         SiteState::CatchingUp | SiteState::Failed | SiteState::Live => following(place, moment),
     };
     let is_stuck = site.state == SiteState::Failed;
-    if place < before || (place == before && (is_stuck || state == site.state)) {
+    let tally = tally.unwrap_or(site.tally);
+    let is_same = tally == site.tally && (is_stuck || state == site.state);
+    if place < before || (place == before && is_same) {
         return Ok(Change::Nothing);
     }
-    let site = if state == site.state { site } else { site.enter(state, moment) };
-    Ok(Change::Put(Site { cursor: position, ..site }))
+    // One that stands is where it was: only the counts are new.
+    let stays = state == site.state || (place == before && is_stuck);
+    let mut site = if stays { site } else { site.enter(state, moment) };
+    site.forget_skips(moment, place);
+    Ok(Change::put(Site { cursor: position, tally, ..site }))
 }
 
 impl Site {
@@ -246,13 +279,13 @@ impl Site {
     pub fn is_acknowledged(
         &self,
         generation: Generation,
-        position: Position,
+        (position, tally): (Position, Option<Tally>),
         head: Position,
     ) -> bool {
         let Position { incarnation, place: head } = head;
         let moment = Moment { incarnation, head, now_ms: 0, sites: &|| 0, other: &|_| None };
         self.generation == generation
-            && acknowledge(self.clone(), position, moment) == Ok(Change::Nothing)
+            && acknowledge(self.clone(), (position, tally), moment) == Ok(Change::Nothing)
     }
 }
 
@@ -297,11 +330,12 @@ impl SiteState {
 
 impl Site {
     fn enter(self, state: SiteState, moment: Moment<'_>) -> Self {
-        Self { state, reason: None, changed_ms: moment.now_ms, ..self }
+        Self { state, reason: None, stands: None, changed_ms: moment.now_ms, ..self }
     }
 
     fn fall(self, state: SiteState, reason: &str, moment: Moment<'_>) -> Self {
         let reason = Some(cut(reason, limits::SITE_REASON_BYTES).to_owned());
-        Self { state, reason, changed_ms: moment.now_ms, ..self }
+        let paused = self.is_paused();
+        Self { state, reason, paused, stands: None, changed_ms: moment.now_ms, ..self }
     }
 }

@@ -6,6 +6,7 @@ use crate::limits;
 use crate::name::Name;
 use crate::position::Revision;
 use crate::registration::Generation;
+use crate::site::Stand;
 
 /// Refusal of an operation on a site. In bytes a variant has its number, so new ones stand at the
 /// end.
@@ -50,6 +51,25 @@ pub enum SiteError {
     /// The scope names too much.
     #[error("tables, journals: more than {} names, the limit", limits::SITE_NAMES)]
     ScopeTooLarge,
+    /// The site stands at another record than the one to be left out.
+    #[error("the site stands at {}", stand_in_words(.0))]
+    StandsElsewhere(Option<Stand>),
+    /// Too many records of one commit were to be left out.
+    #[error(
+        "{} records of the commit are left out, the limit: the site needs a dump",
+        limits::SITE_SKIPS
+    )]
+    TooManySkips,
+}
+
+fn stand_in_words(stand: &Option<Stand>) -> String {
+    match stand {
+        None => "no record that it has named".to_owned(),
+        Some(Stand { position, record: None }) => format!("all of the commit {position}"),
+        Some(Stand { position, record: Some(record) }) => {
+            format!("record {record} of the commit {position}")
+        }
+    }
 }
 
 impl SiteError {
@@ -68,6 +88,8 @@ impl SiteError {
             Self::TooMany => "too_many_sites",
             Self::WrongState(_) => "wrong_state",
             Self::ScopeTooLarge => "too_large",
+            Self::StandsElsewhere(_) => "stands_elsewhere",
+            Self::TooManySkips => "too_many_skips",
         }
     }
 }

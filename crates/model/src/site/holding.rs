@@ -104,7 +104,7 @@ mod tests {
     use crate::position::Place;
     use crate::registration::Generation;
     use crate::row::Row;
-    use crate::site::{Scope, SiteState, TABLE};
+    use crate::site::{Scope, SiteState, TABLE, Tally};
     use crate::state::StoredRow;
 
     const HERE: Incarnation = Incarnation(Uuid::from_u128(1));
@@ -120,6 +120,10 @@ mod tests {
             scope: Scope::default(),
             source: None,
             changed_ms: 0,
+            paused: false,
+            stands: None,
+            skips: vec![],
+            tally: Tally::default(),
         };
         let mut state = State::default();
         let row = Row::new(&site.to_fields()).unwrap();

@@ -39,7 +39,7 @@ impl World {
             other: &other,
         };
         match decide(self.sites.get(&site).cloned(), operation, moment)? {
-            Change::Put(after) => drop(self.sites.insert(site.clone(), after)),
+            Change::Put(after) => drop(self.sites.insert(site.clone(), *after)),
             Change::Remove => drop(self.sites.remove(&site)),
             Change::Nothing => {}
         }
@@ -63,13 +63,34 @@ impl World {
 
     fn ack(&mut self, site: &str, position: Position) -> Result<Site, SiteError> {
         let (site, generation) = (name(site), self.sites[&name(site)].generation);
-        self.decide(SiteOperation::Ack { site, generation, position }).map(Option::unwrap)
+        let tally = None;
+        self.decide(SiteOperation::Ack { site, generation, position, tally }).map(Option::unwrap)
     }
 
     fn fail(&mut self, site: &str, needs_dump: bool) -> Site {
         let (site, generation) = (name(site), self.sites[&name(site)].generation);
-        let reason = "a unique key".to_owned();
-        self.decide(SiteOperation::Fail { site, generation, reason, needs_dump }).unwrap().unwrap()
+        let (reason, stands) = ("a unique key".to_owned(), None);
+        let fail = SiteOperation::Fail { site, generation, reason, needs_dump, stands };
+        self.decide(fail).unwrap().unwrap()
+    }
+
+    fn stand(&mut self, site: &str, revision: u64, record: Option<u32>) -> Site {
+        let (site, generation) = (name(site), self.sites[&name(site)].generation);
+        let stands = Some(Stand { position: at(revision), record });
+        let (reason, needs_dump) = ("a unique key".to_owned(), false);
+        let fail = SiteOperation::Fail { site, generation, reason, needs_dump, stands };
+        self.decide(fail).unwrap().unwrap()
+    }
+
+    fn skip(&mut self, site: &str, revision: u64, record: Option<u32>) -> Result<Site, SiteError> {
+        let (site, reason) = (name(site), "it is of before".to_owned());
+        let at = Stand { position: at(revision), record };
+        self.decide(SiteOperation::Skip { site, at, reason }).map(Option::unwrap)
+    }
+
+    fn pause(&mut self, site: &str, paused: bool) -> Result<Site, SiteError> {
+        let site = name(site);
+        self.decide(SiteOperation::Pause { site, paused }).map(Option::unwrap)
     }
 }
 
@@ -160,7 +181,10 @@ fn pol_20_the_newest_registration_wins_also_over_one_of_a_site_that_was_removed(
     let mut world = World::new(10);
     let first = world.register("node1", Start::Head).unwrap().generation;
     let second = world.resume("node1", None).unwrap().generation;
-    let ack = |generation| SiteOperation::Ack { site: name("node1"), generation, position: at(10) };
+    let ack = |generation| {
+        let (site, position, tally) = (name("node1"), at(10), None);
+        SiteOperation::Ack { site, generation, position, tally }
+    };
 
     assert!(second > first);
     assert_eq!(world.decide(ack(first)), Err(SiteError::Fenced { newest: second }));
@@ -239,7 +263,8 @@ fn i29_an_acknowledgement_that_says_nothing_new_needs_no_commit() {
     let mut world = World::new(10);
     world.register("node1", Start::Beginning { floor: Revision(1) }).unwrap();
     let site = world.ack("node1", at(8)).unwrap();
-    let is_known = |generation, position| site.is_acknowledged(generation, position, at(12));
+    let is_known =
+        |generation, position| site.is_acknowledged(generation, (position, None), at(12));
 
     assert!(is_known(site.generation, at(8)) && is_known(site.generation, at(7)));
     assert!(!is_known(site.generation, at(9)), "it is applied since");
@@ -298,7 +323,8 @@ fn a_reason_is_cut_at_its_limit_and_not_within_a_character() {
     let (site, generation) = (name("node1"), world.sites[&name("node1")].generation);
     let reason = "ä".repeat(limits::SITE_REASON_BYTES);
 
-    let fail = SiteOperation::Fail { site, generation, reason, needs_dump: false };
+    let (needs_dump, stands) = (false, None);
+    let fail = SiteOperation::Fail { site, generation, reason, needs_dump, stands };
     let site = world.decide(fail).unwrap().unwrap();
 
     assert_eq!(site.reason.unwrap().len(), limits::SITE_REASON_BYTES);
@@ -329,10 +355,16 @@ proptest! {
                 2 => world.dump(who, SERVER).map(Some),
                 3 => world.resume(who, None).map(Some),
                 4 => world.resume(who, Some(at(revision))).map(Some),
-                5 => world.decide(SiteOperation::Ack { site, generation, position: at(revision) }),
+                5 => {
+                    let (position, tally) = (at(revision), None);
+                    world.decide(SiteOperation::Ack { site, generation, position, tally })
+                }
                 6 => {
                     let (reason, needs_dump) = ("x".to_owned(), age > 30);
-                    world.decide(SiteOperation::Fail { site, generation, reason, needs_dump })
+                    let stands = None;
+                    let fail =
+                        SiteOperation::Fail { site, generation, reason, needs_dump, stands };
+                    world.decide(fail)
                 }
                 7 => world.decide(SiteOperation::Pause { site, paused: age > 30 }),
                 _ => world.decide(SiteOperation::Remove { site }),
@@ -356,4 +388,91 @@ proptest! {
             prop_assert_eq!(read.as_ref(), after, "it comes back from its row");
         }
     }
+}
+
+#[test]
+fn only_the_record_that_a_site_stands_at_is_skipped() {
+    let mut world = World::new(9);
+    world.register("node1", Start::Head).unwrap();
+    assert!(matches!(world.skip("node1", 5, None), Err(SiteError::WrongState(_))));
+    world.fail("node1", false);
+    assert!(matches!(world.skip("node1", 5, None), Err(SiteError::StandsElsewhere(None))));
+
+    world.stand("node1", 12, Some(3));
+
+    for (revision, record) in [(12, Some(2)), (12, None), (13, Some(3))] {
+        let refused = world.skip("node1", revision, record);
+        assert!(matches!(refused, Err(SiteError::StandsElsewhere(Some(_)))), "{refused:?}");
+    }
+    let site = world.skip("node1", 12, Some(3)).unwrap();
+    assert_eq!((site.state, site.skips.len()), (SiteState::Failed, 1));
+}
+
+#[test]
+fn the_order_to_skip_a_record_outlives_a_registration_and_ends_behind_the_commit() {
+    let mut world = World::new(9);
+    world.register("node1", Start::Head).unwrap();
+    world.head = 20;
+    world.stand("node1", 12, Some(3));
+    world.skip("node1", 12, Some(3)).unwrap();
+
+    let site = world.resume("node1", Some(at(11))).unwrap();
+    assert_eq!((site.stands, site.skips.len()), (None, 1));
+    world.stand("node1", 12, Some(5));
+    let both = world.skip("node1", 12, Some(5)).unwrap();
+    assert_eq!(both.skips.len(), 2, "both are of one commit");
+    assert_eq!(world.ack("node1", at(11)).unwrap().skips.len(), 2);
+    assert_eq!(world.ack("node1", at(12)).unwrap().skips, []);
+}
+
+#[test]
+fn a_commit_has_so_many_records_left_out_and_no_more() {
+    let mut world = World::new(9);
+    world.register("node1", Start::Head).unwrap();
+    let most = u32::try_from(limits::SITE_SKIPS).unwrap();
+    for record in 0..most {
+        world.stand("node1", 12, Some(record));
+        world.skip("node1", 12, Some(record)).unwrap();
+        world.skip("node1", 12, Some(record)).unwrap();
+    }
+
+    world.stand("node1", 12, Some(most));
+    assert_eq!(world.skip("node1", 12, Some(most)), Err(SiteError::TooManySkips));
+}
+
+#[test]
+fn counts_of_a_site_that_stands_are_told_and_leave_it_where_it_stands() {
+    let mut world = World::new(9);
+    world.register("node1", Start::Head).unwrap();
+    let failed = world.stand("node1", 12, Some(3));
+    let (site, generation, position) = (name("node1"), failed.generation, failed.cursor);
+    let tally = Some(Tally { drift: 2, skipped: 1 });
+
+    let after = world.decide(SiteOperation::Ack { site, generation, position, tally });
+
+    let after = after.unwrap().unwrap();
+    assert_eq!((after.state, after.stands), (SiteState::Failed, failed.stands));
+    assert_eq!((after.tally.drift, after.tally.skipped), (2, 1));
+}
+
+#[test]
+fn a_paused_site_that_is_evicted_fails_or_takes_a_dump_is_paused_when_it_is_back() {
+    let mut world = World::new(9);
+    world.register("node1", Start::Head).unwrap();
+    world.pause("node1", true).unwrap();
+
+    let evicted = world.fail("node1", true);
+    assert!(evicted.state == SiteState::Evicted && evicted.is_paused());
+    world.dump("node1", SERVER).unwrap();
+    let back = world.resume("node1", Some(at(10))).unwrap();
+    assert_eq!(back.state, SiteState::Paused);
+    world.fail("node1", false);
+    let position = at(world.head);
+    assert_eq!(world.ack("node1", position).unwrap().state, SiteState::Paused);
+
+    world.fail("node1", true);
+    assert!(!world.pause("node1", false).unwrap().is_paused());
+    world.dump("node1", SERVER).unwrap();
+    let position = at(world.head);
+    assert_eq!(world.resume("node1", Some(position)).unwrap().state, SiteState::Live);
 }

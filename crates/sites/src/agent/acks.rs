@@ -2,13 +2,16 @@
 
 use std::time::Instant;
 
-use instep_client::{Backoff, Client, Error as ClientError};
+use instep_client::{
+    Backoff, Client, Error as ClientError, SiteFailure, SiteSkip, SiteStatus, SiteTally,
+};
 use instep_model::position::Position;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::applier::{Progress, Trouble};
 use super::{Notice, Notify};
-use crate::limits::{ACK_INTERVAL, FIRST_WAIT, LONGEST_WAIT, TROUBLE_WAIT};
+use crate::limits::{ACK_INTERVAL, FIRST_WAIT, LONGEST_WAIT, ORDER_INTERVAL, TROUBLE_WAIT};
 use crate::store::Identity;
 
 /// Acknowledgements and reports of one registration.
@@ -16,7 +19,11 @@ pub(super) struct Acks {
     client: Client,
     identity: Identity,
     generation: u64,
-    acknowledged: Position,
+    acknowledged: (Position, SiteTally),
+    /// Differences between the store and the log when the registration began.
+    tally: SiteTally,
+    /// Orders of operators to leave records out, for the store.
+    orders: watch::Sender<Vec<SiteSkip>>,
     /// Trouble that the server and the operator were told.
     told: Option<Trouble>,
     /// Begin of trouble that has not passed yet; true once the server was told.
@@ -25,14 +32,19 @@ pub(super) struct Acks {
 }
 
 impl Acks {
+    /// Acknowledgements of a registration that the server knows to be at a position, with these
+    /// differences; its store has `skipped` records left out, if it keeps account of them.
     pub(super) fn new(
         client: Client,
-        identity: Identity,
-        generation: u64,
-        acknowledged: Position,
+        (identity, generation): (Identity, u64),
+        (acknowledged, skipped): ((Position, SiteTally), Option<u64>),
+        orders: watch::Sender<Vec<SiteSkip>>,
         notify: Notify,
     ) -> Self {
-        Self { client, identity, generation, acknowledged, told: None, lasting: None, notify }
+        let skipped = skipped.unwrap_or(acknowledged.1.skipped);
+        let tally = SiteTally { skipped, ..acknowledged.1 };
+        let (told, lasting) = (None, None);
+        Self { client, identity, generation, acknowledged, tally, orders, told, lasting, notify }
     }
 
     /// Tells the server of progress, until it refuses.
@@ -50,7 +62,14 @@ impl Acks {
                 Err(error) => return error,
             };
             tokio::time::sleep(wait).await;
-            if seen.changed().await.is_err() {
+            let is_refused = matches!(self.told, Some(Trouble::Refused { .. }));
+            let changed = if is_refused {
+                // An operator may have decided.
+                timeout(ORDER_INTERVAL, seen.changed()).await.unwrap_or(Ok(()))
+            } else {
+                seen.changed().await
+            };
+            if changed.is_err() {
                 // The store has ended, which is seen elsewhere.
                 std::future::pending::<()>().await;
             }
@@ -72,7 +91,7 @@ impl Acks {
             self.tell_if_it_lasts(reason).await?;
         }
         if self.told == now.trouble {
-            return Ok(());
+            return self.look_for_orders().await;
         }
         match &now.trouble {
             None => {
@@ -82,12 +101,15 @@ impl Acks {
             Some(Trouble::Passing(reason)) => {
                 (self.notify)(&Notice::Waiting { reason: reason.clone() });
             }
-            Some(Trouble::Refused { position, reason }) => {
-                let (position, reason) = (Some(*position), reason.clone());
-                (self.notify)(&Notice::Refused { position, reason: reason.clone() });
-                let Identity { dataset, site } = &self.identity;
-                let report = (&*reason, false);
-                self.client.report_site_failure(dataset, site, self.generation, report).await?;
+            Some(Trouble::Refused { at, reason }) => {
+                let notice = Notice::Refused {
+                    position: Some(at.position),
+                    record: at.record,
+                    reason: reason.clone(),
+                };
+                (self.notify)(&notice);
+                let failure = SiteFailure { reason, needs_dump: false, stands: Some(*at) };
+                self.report(failure).await?;
             }
         }
         self.told.clone_from(&now.trouble);
@@ -100,22 +122,45 @@ impl Acks {
         if is_told || since.elapsed() < TROUBLE_WAIT {
             return Ok(());
         }
-        let Identity { dataset, site } = &self.identity;
-        let report = (reason, false);
-        self.client.report_site_failure(dataset, site, self.generation, report).await?;
+        self.report(SiteFailure { reason, needs_dump: false, stands: None }).await?;
         self.lasting = Some((since, true));
         Ok(())
     }
 
+    async fn report(&self, failure: SiteFailure<'_>) -> Result<(), ClientError> {
+        let Identity { dataset, site } = &self.identity;
+        self.client.report_site_failure(dataset, site, self.generation, failure).await
+    }
+
+    /// Asks whether an operator lets a record be left out, while the site stands at one.
+    async fn look_for_orders(&mut self) -> Result<(), ClientError> {
+        let Some(Trouble::Refused { .. }) = &self.told else { return Ok(()) };
+        let Identity { dataset, site } = &self.identity;
+        let SiteStatus { state, skips, .. } = self.client.site(dataset, site).await?;
+        if ["live", "catching-up"].contains(&&*state) {
+            // An operator has paused it meanwhile, and let it go on: it still stands.
+            self.told = None;
+        }
+        self.orders.send_if_modified(|orders| {
+            let is_new = *orders != skips;
+            *orders = skips;
+            is_new
+        });
+        Ok(())
+    }
+
     async fn acknowledge(&mut self, now: &Progress) -> Result<(), ClientError> {
-        if now.position == self.acknowledged {
+        let Progress { position, commits, records, drift, skipped, .. } = *now;
+        let tally =
+            SiteTally { drift: self.tally.drift + drift, skipped: self.tally.skipped + skipped };
+        if (position, tally) == self.acknowledged {
             return Ok(());
         }
         let Identity { dataset, site } = &self.identity;
-        self.client.acknowledge_site(dataset, site, self.generation, now.position).await?;
-        self.acknowledged = now.position;
-        let Progress { position, commits, records, drift, .. } = *now;
-        (self.notify)(&Notice::Applied { position, commits, records, drift });
+        let acknowledged = (position, tally);
+        self.client.acknowledge_site(dataset, site, self.generation, acknowledged).await?;
+        self.acknowledged = acknowledged;
+        (self.notify)(&Notice::Applied { position, commits, records, drift, skipped });
         Ok(())
     }
 }

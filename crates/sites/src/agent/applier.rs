@@ -1,9 +1,9 @@
 //! Applier: the thread that applies what the feed tells, batch by batch.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use instep_client::Backoff;
+use instep_client::{Backoff, SiteSkip, SiteStand};
 use instep_model::position::Position;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
@@ -12,7 +12,7 @@ use super::queue::Item;
 use super::{Stop, pause};
 use crate::batch::{Batch, weight};
 use crate::limits::{BATCH_BYTES, BATCH_COMMITS, FIRST_WAIT, LONGEST_WAIT, RECORD_WAIT};
-use crate::store::{Fatal, Store, StoreError, StorePosition};
+use crate::store::{Fatal, Refusal, Store, StoreError, StorePosition};
 
 /// Progress of the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub(super) struct Progress {
     pub(super) records: u64,
     /// Rows that were not as the log says.
     pub(super) drift: u64,
+    /// Records that were left out.
+    pub(super) skipped: u64,
     /// Trouble that keeps the store from going on.
     pub(super) trouble: Option<Trouble>,
 }
@@ -34,10 +36,10 @@ pub(super) struct Progress {
 pub(super) enum Trouble {
     /// It is tried again and again.
     Passing(String),
-    /// The store refuses a record of the commit at this position.
+    /// The store refuses a record.
     Refused {
-        /// Position of the commit.
-        position: Position,
+        /// The record.
+        at: SiteStand,
         /// The store's text.
         reason: String,
     },
@@ -61,6 +63,8 @@ pub(super) struct Applier {
     outlet: mpsc::Receiver<Item>,
     waiting: VecDeque<Item>,
     progress: watch::Sender<Progress>,
+    /// Orders of operators to leave records out.
+    orders: watch::Receiver<Vec<SiteSkip>>,
     position: Position,
     stop: Stop,
     backoff: Backoff,
@@ -69,7 +73,7 @@ pub(super) struct Applier {
 impl Progress {
     /// Nothing applied yet since a registration at `position`.
     pub(super) fn at(position: Position) -> Self {
-        Self { position, commits: 0, records: 0, drift: 0, trouble: None }
+        Self { position, commits: 0, records: 0, drift: 0, skipped: 0, trouble: None }
     }
 }
 
@@ -78,7 +82,7 @@ impl Applier {
         store: Box<dyn Store>,
         generation: u64,
         outlet: mpsc::Receiver<Item>,
-        progress: watch::Sender<Progress>,
+        (progress, orders): (watch::Sender<Progress>, watch::Receiver<Vec<SiteSkip>>),
         stop: Stop,
     ) -> Self {
         let position = progress.borrow().position;
@@ -88,6 +92,7 @@ impl Applier {
             outlet,
             waiting: VecDeque::new(),
             progress,
+            orders,
             position,
             stop,
             backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT),
@@ -127,7 +132,7 @@ impl Applier {
 
     /// The next batch, with its room in the queue; none if all of it is applied already (I33).
     fn batch(&mut self) -> Result<Option<(Batch, Vec<OwnedSemaphorePermit>)>, Ended> {
-        let mut batch = Batch { commits: Vec::new(), through: self.position };
+        let mut batch = Batch::new(Vec::new(), self.position);
         let (mut bytes, mut permits) = (0, Vec::new());
         let most = self.store.batch_commits();
         while let Some(item) = self.waiting.pop_front() {
@@ -158,11 +163,12 @@ impl Applier {
     fn apply(&mut self, batch: Batch) -> Result<(), Ended> {
         match self.try_until_it_is_told(&batch)? {
             None => Ok(()),
-            Some(reason) if batch.commits.len() > 1 => {
+            Some(refusal) if batch.commits.len() > 1 => {
+                let reason = refusal.text;
                 tracing::debug!(reason, "a batch was refused and is taken by commits");
                 self.apply_by_commits(batch)
             }
-            Some(reason) => self.stand_at(&batch, reason),
+            Some(refusal) => self.stand_at(batch, refusal),
         }
     }
 
@@ -173,29 +179,75 @@ impl Applier {
             if through.place <= self.position.place {
                 continue;
             }
-            let single = Batch { commits: vec![commit], through };
-            if let Some(reason) = self.try_until_it_is_told(&single)? {
-                self.stand_at(&single, reason)?;
+            let single = Batch::new(vec![commit], through);
+            if let Some(refusal) = self.try_until_it_is_told(&single)? {
+                self.stand_at(single, refusal)?;
             }
         }
-        let rest = Batch { commits: Vec::new(), through: batch.through };
+        let rest = Batch::new(Vec::new(), batch.through);
         if rest.through == self.position { Ok(()) } else { self.apply(rest) }
     }
 
-    /// Stands at a record until the store takes it: it is never skipped.
-    fn stand_at(&mut self, batch: &Batch, first: String) -> Result<(), Ended> {
-        let mut refusal = Some(first);
-        while let Some(reason) = refusal {
-            let position = batch.through;
-            self.trouble(Trouble::Refused { position, reason });
-            self.pause(RECORD_WAIT)?;
-            refusal = self.try_until_it_is_told(batch)?;
+    /// Stands at a record until the store takes it, or an operator lets it be left out.
+    fn stand_at(&mut self, mut batch: Batch, first: Refusal) -> Result<(), Ended> {
+        let mut refused = Some(first);
+        if self.store.tells_one_by_one() {
+            batch.one_by_one = true;
+            refused = self.try_until_it_is_told(&batch)?;
+        }
+        while let Some(Refusal { text, culprit }) = refused {
+            let position = batch.commits.last().map_or(batch.through, |commit| commit.position);
+            let record = culprit.and_then(|culprit| batch.index_of(&culprit));
+            let at = SiteStand { position, record };
+            self.trouble(Trouble::Refused { at, reason: text });
+            self.wait_for_order(at, batch.leaves_all_out())?;
+            batch.left_out = self.ordered(&batch, position);
+            for (record, reason) in &batch.left_out {
+                tracing::warn!(%position, record, reason, "a record is left out");
+            }
+            refused = self.try_until_it_is_told(&batch)?;
         }
         Ok(())
     }
 
+    /// Waits until it is time to try again, or an operator lets the record be left out.
+    fn wait_for_order(&mut self, at: SiteStand, is_left_out: bool) -> Result<(), Ended> {
+        if is_left_out {
+            return self.pause(RECORD_WAIT);
+        }
+        let mut orders = self.orders.clone();
+        let ordered = async {
+            if orders.wait_for(|orders| orders.iter().any(|skip| skip.at == at)).await.is_err() {
+                // No order comes any more: the end is seen elsewhere.
+                std::future::pending::<()>().await;
+            }
+        };
+        let stop = &mut self.stop;
+        let goes_on = Handle::current().block_on(async {
+            tokio::select! {
+                goes_on = pause(RECORD_WAIT, stop) => goes_on,
+                () = ordered => true,
+            }
+        });
+        if goes_on { Ok(()) } else { Err(Ended::Over) }
+    }
+
+    /// Records of a commit that operators let be left out, with their reasons.
+    fn ordered(&self, batch: &Batch, position: Position) -> BTreeMap<usize, String> {
+        let orders = self.orders.borrow();
+        let mut left_out = BTreeMap::new();
+        for skip in orders.iter().filter(|skip| skip.at.position == position) {
+            let records = match skip.at.record.and_then(|record| usize::try_from(record).ok()) {
+                Some(record) => record..record + 1,
+                None => 0..batch.all_records().count(),
+            };
+            left_out.extend(records.map(|record| (record, skip.reason.clone())));
+        }
+        left_out
+    }
+
     /// Applies a batch through all trouble that passes. Returns the text of a refusal.
-    fn try_until_it_is_told(&mut self, batch: &Batch) -> Result<Option<String>, Ended> {
+    fn try_until_it_is_told(&mut self, batch: &Batch) -> Result<Option<Refusal>, Ended> {
         loop {
             let reason = match self.store.apply(batch) {
                 Ok(applied) => {
@@ -203,7 +255,7 @@ impl Applier {
                     self.went_on(batch, applied.drift);
                     return Ok(None);
                 }
-                Err(StoreError::Record(reason)) => return Ok(Some(reason)),
+                Err(StoreError::Record(refusal)) => return Ok(Some(refusal)),
                 Err(StoreError::Fatal(fatal)) => return Err(Ended::Failed(fatal)),
                 Err(StoreError::Passing(reason)) => reason,
             };
@@ -231,8 +283,8 @@ impl Applier {
                     return Err(Ended::Moved);
                 }
                 Err(StoreError::Fatal(fatal)) => return Err(Ended::Failed(fatal)),
-                Err(StoreError::Passing(reason) | StoreError::Record(reason)) => {
-                    self.trouble(Trouble::Passing(reason));
+                Err(error @ (StoreError::Passing(_) | StoreError::Record(_))) => {
+                    self.trouble(Trouble::Passing(error.to_string()));
                 }
             }
         }
@@ -245,6 +297,7 @@ impl Applier {
             progress.commits += batch.commits.len() as u64;
             progress.records += batch.records().count() as u64;
             progress.drift += drift;
+            progress.skipped += batch.left_out.len() as u64;
             progress.trouble = None;
         });
     }

@@ -38,6 +38,8 @@ pub enum Notice {
         records: u64,
         /// Rows that were not as the log says, since the registration.
         drift: u64,
+        /// Records that were left out by the word of an operator, since the registration.
+        skipped: u64,
     },
     /// Something failed in passing, and is tried again.
     Waiting {
@@ -48,6 +50,8 @@ pub enum Notice {
     Refused {
         /// Position of its commit; none: in a dump.
         position: Option<Position>,
+        /// Index of the record in the commit, from 0; none: the commit is refused as a whole.
+        record: Option<u32>,
         /// The store's text.
         reason: String,
     },

@@ -1,6 +1,6 @@
 //! Registration: the start that the position of the store allows.
 
-use instep_client::{Error as ClientError, NewSite, Registered, SiteStart};
+use instep_client::{Error as ClientError, NewSite, Registered, SiteStart, SiteTally};
 use instep_model::position::Position;
 
 use super::{Agent, AgentError, Notice, Origin};
@@ -13,8 +13,8 @@ pub(super) enum Way {
     Follow {
         /// Generation of the registration.
         generation: u64,
-        /// The server's cursor of the site.
-        cursor: Position,
+        /// The server's cursor of the site, and the differences that it was told.
+        known: (Position, SiteTally),
         /// Position at which a store without one begins. None where the store had one: if it has
         /// none any more, it is another database.
         begin: Option<Position>,
@@ -135,7 +135,7 @@ impl Agent {
     }
 
     fn way(&self, start: SiteStart, registered: Registered) -> Result<Way, AgentError> {
-        let Registered { generation, cursor, dump, .. } = registered;
+        let Registered { generation, cursor, dump, tally, .. } = registered;
         let missing = |what: &str| ClientError::Unexpected {
             address: self.client.base_url().to_owned(),
             reason: format!("the registration has no {what}"),
@@ -157,6 +157,6 @@ impl Agent {
             | SiteStart::Beginning
             | SiteStart::Dump { .. } => Some(cursor),
         };
-        Ok(Way::Follow { generation, cursor, begin })
+        Ok(Way::Follow { generation, known: (cursor, tally), begin })
     }
 }

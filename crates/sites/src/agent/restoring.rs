@@ -3,6 +3,7 @@
 mod download;
 mod tables;
 
+use instep_client::SiteFailure;
 use tokio::sync::mpsc;
 
 use self::download::{Download, Fetch};
@@ -52,8 +53,10 @@ impl Agent {
                 Ok(Turn::Again)
             }
             Some(Err(error)) => {
-                if let StoreError::Record(reason) = &error {
-                    self.report(generation, (reason, false)).await;
+                if let StoreError::Record(refusal) = &error {
+                    let reason = &*refusal.text;
+                    let failure = SiteFailure { reason, needs_dump: false, stands: None };
+                    self.report(generation, failure).await;
                 }
                 Turn::of(error)
             }

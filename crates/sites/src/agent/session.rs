@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use instep_client::{Error as ClientError, SiteChange, SiteFeed};
+use instep_client::{Error as ClientError, SiteChange, SiteFailure, SiteFeed, SiteTally};
 use instep_model::position::Position;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -14,7 +14,7 @@ use super::giving::Giver;
 use super::queue::{Inlet, queue};
 use super::{Agent, AgentError, Notice, Stop, Turn};
 use crate::limits::{ACK_INTERVAL, STOP_WAIT};
-use crate::store::{Fatal, Identity, StorePosition};
+use crate::store::{Fatal, Identity, Store, StorePosition};
 
 /// Codes of refusals behind which the site registers anew: the next registration says what is left.
 const REGISTERS_ANEW: [&str; 4] = ["position_trimmed", "evicted", "dump_required", "wrong_state"];
@@ -31,14 +31,15 @@ impl Agent {
     pub(super) async fn follow(
         &mut self,
         generation: u64,
-        (cursor, begin): (Position, Option<Position>),
+        ((cursor, tally), begin): ((Position, SiteTally), Option<Position>),
         stop: &mut Stop,
     ) -> Result<Turn, AgentError> {
-        let fenced = self.with_store(move |store| store.fence(generation, begin)).await;
-        let position = match fenced {
-            Ok(StorePosition::At(position)) => position,
-            Ok(StorePosition::Unkept) => cursor,
-            Ok(StorePosition::None | StorePosition::Restoring) => return Ok(Turn::Again),
+        let fence =
+            move |store: &mut dyn Store| Ok((store.fence(generation, begin)?, store.skipped()?));
+        let (position, skipped) = match self.with_store(fence).await {
+            Ok((StorePosition::At(position), skipped)) => (position, skipped),
+            Ok((StorePosition::Unkept, skipped)) => (cursor, skipped),
+            Ok((StorePosition::None | StorePosition::Restoring, _)) => return Ok(Turn::Again),
             Err(error) => return Turn::of(error),
         };
         (self.notify)(&Notice::Registered { generation, position });
@@ -48,6 +49,7 @@ impl Agent {
         let (inlet, outlet) = queue();
         let (ending, ended) = watch::channel(false);
         let (progress, seen) = watch::channel(Progress::at(position));
+        let (ordering, orders) = watch::channel(Vec::new());
         let store = self.store.take().expect("each turn gives the store back");
         let giver = Giver {
             client: self.client.clone(),
@@ -59,10 +61,11 @@ impl Agent {
         };
         let mut givings = JoinSet::new();
         let interrupt = store.interrupter();
-        let applier = Applier::new(store, generation, outlet, progress, ended);
+        let applier = Applier::new(store, generation, outlet, (progress, orders), ended);
         let mut applier = tokio::task::spawn_blocking(move || applier.run());
-        let mut acks =
-            Acks::new(self.client.clone(), identity, generation, cursor, Arc::clone(&self.notify));
+        let (client, notify) = (self.client.clone(), Arc::clone(&self.notify));
+        let known = ((cursor, tally), skipped);
+        let mut acks = Acks::new(client, (identity, generation), known, ordering, notify);
         let (first, worked) = tokio::select! {
             error = pump(feed, &inlet, (&giver, &mut givings)) => {
                 (error.map_or(End::Applier, End::Server), None)
@@ -113,7 +116,8 @@ impl Agent {
         match (first, ended) {
             (_, Ended::Failed(fatal)) => {
                 if let Fatal::NeedsDump(reason) = &fatal {
-                    self.report(generation, (reason, true)).await;
+                    let failure = SiteFailure { reason, needs_dump: true, stands: None };
+                    self.report(generation, failure).await;
                 }
                 Err(fatal.into())
             }
@@ -135,7 +139,7 @@ impl Agent {
 
 impl Agent {
     /// Tells the server why the site cannot go on, and whether only a dump heals it.
-    pub(super) async fn report(&self, generation: u64, failure: (&str, bool)) {
+    pub(super) async fn report(&self, generation: u64, failure: SiteFailure<'_>) {
         let Identity { dataset, site } = &self.settings.identity;
         let reported = self.client.report_site_failure(dataset, site, generation, failure);
         if let Err(error) = reported.await {

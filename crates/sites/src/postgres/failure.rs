@@ -20,7 +20,7 @@ pub(super) fn failure(subject: &str, error: &Error) -> StoreError {
         Some(code) if PASSING.iter().any(|class| code.code().starts_with(class)) => {
             StoreError::Passing(text)
         }
-        Some(_) => StoreError::Record(text),
+        Some(_) => StoreError::refused(text),
     }
 }
 

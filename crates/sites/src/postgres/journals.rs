@@ -32,7 +32,10 @@ impl Open {
         let ordinals: Vec<i64> = appends.iter().map(ordinal).collect();
         let records: Vec<&[u8]> = appends.iter().map(|append| &append.bytes[..]).collect();
         let inserted = self.client.execute(&insert, &[&ordinals, &records]).await;
-        inserted.map(drop).map_err(|error| failure(&format!("journal {journal}"), &error))
+        inserted.map(drop).map_err(|error| match appends {
+            [append] => failure(&append_subject(append), &error).about_append(append),
+            _ => failure(&format!("journal {journal}"), &error),
+        })
     }
 
     /// The statement that inserts into the table of a journal, which is made if there is none.

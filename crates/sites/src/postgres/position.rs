@@ -6,7 +6,8 @@ use instep_model::position::Position;
 use tokio_postgres::Client;
 
 use super::failure::failure;
-use crate::site_row::{Columns, SiteRow, stored_generation};
+use crate::batch::Batch;
+use crate::site_row::{Columns, SiteRow, Skipped, skipped, stored_generation};
 use crate::store::{Fatal, Identity, StoreError};
 
 const ROW: &str = "SELECT dataset, site, state, position, generation FROM instep_site";
@@ -27,6 +28,14 @@ const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS instep_site_journals (
         journal text PRIMARY KEY,
         ordinal bigint NOT NULL
+    );
+    CREATE TABLE IF NOT EXISTS instep_site_skipped (
+        position text NOT NULL,
+        record integer NOT NULL,
+        content text NOT NULL,
+        reason text NOT NULL,
+        skipped_at timestamptz NOT NULL DEFAULT now(),
+        PRIMARY KEY (position, record)
     );
     CREATE OR REPLACE FUNCTION instep_site_execute(statements text, lock bigint)
     RETURNS void
@@ -51,6 +60,7 @@ pub(super) async fn make(client: &Client) -> Result<(), StoreError> {
     let told = |error| failure("the tables of the agent", &error);
     let are_there = "SELECT to_regclass('instep_site') IS NOT NULL
         AND to_regclass('instep_site_journals') IS NOT NULL
+        AND to_regclass('instep_site_skipped') IS NOT NULL
         AND to_regprocedure('instep_site_execute(text, bigint)') IS NOT NULL";
     let are_there: bool = client.query_one(are_there, &[]).await.map_err(told)?.get(0);
     if are_there {
@@ -58,10 +68,10 @@ pub(super) async fn make(client: &Client) -> Result<(), StoreError> {
     }
     match client.batch_execute(TABLES).await.map_err(told) {
         // Another agent may make them in the same moment.
-        Err(StoreError::Record(text)) if text.contains("duplicate") => {
-            Err(StoreError::Passing(text))
+        Err(StoreError::Record(refusal)) if refusal.text.contains("duplicate") => {
+            Err(StoreError::Passing(refusal.text))
         }
-        Err(StoreError::Record(text)) => Err(Fatal::Unusable(text).into()),
+        Err(StoreError::Record(refusal)) => Err(Fatal::Unusable(refusal.text).into()),
         made => made,
     }
 }
@@ -154,10 +164,11 @@ pub(super) async fn ordinals(client: &Client) -> Result<BTreeMap<String, u64>, S
     Ok(rows.iter().map(last).collect())
 }
 
-/// Forgets the last ordinals: a restore begins anew.
-pub(super) async fn forget_ordinals(client: &Client) -> Result<(), StoreError> {
-    let forgotten = client.execute("DELETE FROM instep_site_journals", &[]).await;
-    forgotten.map(drop).map_err(|error| failure("the journals", &error))
+/// Forgets the last ordinals, and what was left out: a restore begins anew.
+pub(super) async fn forget_account(client: &Client) -> Result<(), StoreError> {
+    let forget = "DELETE FROM instep_site_journals; DELETE FROM instep_site_skipped";
+    let forgotten = client.batch_execute(forget).await;
+    forgotten.map_err(|error| failure("the account of the site", &error))
 }
 
 /// Writes last ordinals of journals.
@@ -179,4 +190,23 @@ pub(super) async fn write_ordinals(
         )
         .await;
     written.map(drop).map_err(|error| failure("the journals", &error))
+}
+
+/// Writes the account of records that a batch leaves out.
+pub(super) async fn write_skipped(client: &Client, batch: &Batch) -> Result<(), StoreError> {
+    let insert = "INSERT INTO instep_site_skipped (position, record, content, reason)
+        VALUES ($1, $2, $3, $4)";
+    for Skipped { position, record, content, reason } in skipped(batch) {
+        let written = client.execute(insert, &[&position, &record, &content, &reason]).await;
+        written.map_err(|error| failure("the account of skipped records", &error))?;
+    }
+    Ok(())
+}
+
+/// Number of records that the content leaves out.
+pub(super) async fn count_skipped(client: &Client) -> Result<u64, StoreError> {
+    let query = "SELECT count(*) FROM instep_site_skipped";
+    let row = client.query_one(query, &[]).await;
+    let count: i64 = row.map_err(|error| failure("the account of skipped records", &error))?.get(0);
+    Ok(u64::try_from(count).unwrap_or_default())
 }

@@ -36,16 +36,22 @@ impl Open {
         };
         let steps = fold::steps(batch, is_ordered, is_sql)?;
         let mut applied = Applied::default();
+        let most = if batch.one_by_one { 1 } else { usize::MAX };
         for step in &steps {
             for (table, fold) in &step.tables {
-                applied.drift += self.write_fold(table, fold, targets).await?;
+                applied.drift += self.write_fold(table, fold, (targets, most)).await?;
             }
             applied.drift += self.write_ordered(&step.ordered, targets).await?;
             for (journal, appends) in &step.appends {
-                self.write_appends(journal, appends).await?;
+                if appends.is_empty() {
+                    self.write_appends(journal, &[]).await?;
+                }
+                for appends in appends.chunks(most) {
+                    self.write_appends(journal, appends).await?;
+                }
             }
             if let Some(append) = step.sql {
-                self.execute(append).await?;
+                self.execute(append).await.map_err(|error| error.about_append(append))?;
             }
         }
         Ok(applied)
@@ -55,7 +61,7 @@ impl Open {
         &mut self,
         table: &str,
         fold: &Fold<'_>,
-        targets: &Targets,
+        (targets, most): (&Targets, usize),
     ) -> Result<u64, StoreError> {
         if fold.is_dropped {
             self.drop(table, targets).await?;
@@ -76,9 +82,16 @@ impl Open {
             let keys: Vec<&str> = put.iter().map(|(key, _)| *key).collect();
             self.delete(table, &keys, targets).await?;
         }
-        self.delete(table, &others, targets).await?;
-        let deleted = self.delete(table, &expected, targets).await?;
-        self.put(table, &put, targets).await?;
+        let mut deleted = 0;
+        for keys in others.chunks(most) {
+            self.delete(table, keys, targets).await?;
+        }
+        for keys in expected.chunks(most) {
+            deleted += self.delete(table, keys, targets).await?;
+        }
+        for rows in put.chunks(most) {
+            self.put(table, rows, targets).await?;
+        }
         Ok((expected.len() as u64).saturating_sub(deleted))
     }
 
@@ -93,7 +106,7 @@ impl Open {
             match *change {
                 Change::Put(table, key, row) => {
                     let found = self.existing(table, targets).await?;
-                    check(&found, table, key, row)?;
+                    check(&found, table, key, row).map_err(|error| error.about_row(table, key))?;
                     sent.push(Sent { found, table, key, row: Some(row) });
                 }
                 Change::Delete(table, key) => {
@@ -139,16 +152,23 @@ impl Open {
         }
         let found = self.existing(table, targets).await?;
         for (key, row) in rows {
-            check(&found, table, key, row)?;
+            check(&found, table, key, row).map_err(|error| error.about_row(table, key))?;
         }
+        let about = |error: StoreError| match rows {
+            [(key, _)] => error.about_row(table, key),
+            _ => error,
+        };
         let keys: Vec<&str> = rows.iter().map(|(key, _)| *key).collect();
         let texts: Vec<&str> = rows.iter().map(|(_, row)| row.get()).collect();
-        let subject = format!("table {table}");
+        let subject = match rows {
+            [(key, _)] => row_subject(table, key),
+            _ => format!("table {table}"),
+        };
         let written = self.client.execute(&found.upsert, &[&keys, &texts]).await;
-        let written = written.map_err(|error| failure(&subject, &error))?;
+        let written = written.map_err(|error| about(failure(&subject, &error)))?;
         match (rows.len() as u64).saturating_sub(written) {
             0 => Ok(()),
-            _ => Err(unfit(&subject)),
+            _ => Err(about(unfit(&subject))),
         }
     }
 
@@ -166,7 +186,10 @@ impl Open {
             return Ok(0);
         };
         let deleted = self.client.execute(&found.delete, &[&keys]).await;
-        deleted.map_err(|error| failure(&format!("table {table}"), &error))
+        deleted.map_err(|error| match keys {
+            [key] => failure(&row_subject(table, key), &error).about_row(table, key),
+            _ => failure(&format!("table {table}"), &error),
+        })
     }
 
     /// Makes a table, if there is none.
@@ -231,12 +254,13 @@ impl Sent<'_> {
     async fn run(&self, client: &Client) -> Result<u64, StoreError> {
         let keys = [self.key];
         let subject = row_subject(self.table, self.key);
-        let told = |error| failure(&subject, &error);
+        let about = |error: StoreError| error.about_row(self.table, self.key);
+        let told = |error| about(failure(&subject, &error));
         match self.row {
             Some(row) => {
                 let rows = [row.get()];
                 let written = client.execute(&self.found.upsert, &[&&keys[..], &&rows[..]]).await;
-                if written.map_err(told)? == 1 { Ok(0) } else { Err(unfit(&subject)) }
+                if written.map_err(told)? == 1 { Ok(0) } else { Err(about(unfit(&subject))) }
             }
             None => {
                 let deleted = client.execute(&self.found.delete, &[&&keys[..]]).await;

@@ -23,6 +23,6 @@ pub(super) fn failure(subject: &str, error: &rusqlite::Error) -> StoreError {
             | ErrorCode::SchemaChanged,
         ) => StoreError::Passing(text),
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Fatal::Unusable(text).into(),
-        _ => StoreError::Record(text),
+        _ => StoreError::refused(text),
     }
 }

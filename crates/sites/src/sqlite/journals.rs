@@ -79,7 +79,8 @@ impl Open {
             let ordinal = i64::try_from(append.ordinal).unwrap_or(i64::MAX);
             let mut insert = self.connection.prepare_cached(&insert).map_err(told)?;
             let inserted = insert.execute(params![ordinal, record]);
-            inserted.map_err(|error| failure(&append_subject(append), &error))?;
+            let told = |error| failure(&append_subject(append), &error).about_append(append);
+            inserted.map_err(told)?;
         }
         Ok(())
     }

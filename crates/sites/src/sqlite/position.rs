@@ -6,7 +6,8 @@ use instep_model::position::Position;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::failure::failure;
-use crate::site_row::{Columns, SiteRow, stored_generation};
+use crate::batch::Batch;
+use crate::site_row::{Columns, SiteRow, Skipped, skipped, stored_generation};
 use crate::store::{Identity, StoreError};
 
 const TABLES: &str = "
@@ -22,6 +23,14 @@ const TABLES: &str = "
         journal TEXT PRIMARY KEY,
         ordinal INTEGER NOT NULL
     ) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS instep_site_skipped (
+        position TEXT NOT NULL,
+        record INTEGER NOT NULL,
+        content TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        skipped_at TEXT NOT NULL DEFAULT (datetime('now')),
+        PRIMARY KEY (position, record)
+    );
 ";
 
 /// Makes the tables of the agent.
@@ -96,9 +105,26 @@ pub(super) fn ordinals(connection: &Connection) -> rusqlite::Result<BTreeMap<Str
     query.query_map([], row)?.collect()
 }
 
-/// Forgets the last ordinals: a restore begins anew.
-pub(super) fn forget_ordinals(connection: &Connection) -> rusqlite::Result<()> {
-    connection.execute("DELETE FROM instep_site_journals", []).map(drop)
+/// Forgets the last ordinals, and what was left out: a restore begins anew.
+pub(super) fn forget_account(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch("DELETE FROM instep_site_journals; DELETE FROM instep_site_skipped")
+}
+
+/// Writes the account of records that a batch leaves out.
+pub(super) fn write_skipped(connection: &Connection, batch: &Batch) -> rusqlite::Result<()> {
+    let insert = "INSERT INTO instep_site_skipped (position, record, content, reason)
+        VALUES (?, ?, ?, ?)";
+    for Skipped { position, record, content, reason } in skipped(batch) {
+        connection.execute(insert, params![position, record, content, reason])?;
+    }
+    Ok(())
+}
+
+/// Number of records that the content leaves out.
+pub(super) fn count_skipped(connection: &Connection) -> rusqlite::Result<u64> {
+    let query = "SELECT count(*) FROM instep_site_skipped";
+    let count: i64 = connection.query_row(query, [], |row| row.get(0))?;
+    Ok(u64::try_from(count).unwrap_or_default())
 }
 
 /// Writes last ordinals of journals.

@@ -31,7 +31,7 @@ pub(crate) fn batch(first: u64, commits: &[&[Value]]) -> Batch {
     let commits: Vec<_> =
         (first..).zip(commits).map(|(revision, records)| commit(revision, records)).collect();
     let through = commits.last().map_or(at(first), |commit| commit.position);
-    Batch { commits, through }
+    Batch::new(commits, through)
 }
 
 pub(crate) fn put(table: &str, key: &str, row: Value) -> Value {

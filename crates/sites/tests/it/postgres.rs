@@ -51,7 +51,7 @@ fn reopen(store: &mut PostgresStore) -> StorePosition {
 
 fn refusal(result: Result<Applied, StoreError>) -> String {
     match result {
-        Err(StoreError::Record(text)) => text,
+        Err(StoreError::Record(refusal)) => refusal.text,
         other => panic!("a record is refused, and not {other:?}"),
     }
 }

@@ -64,7 +64,7 @@ impl Database {
 
 fn refusal(result: Result<Applied, StoreError>) -> String {
     match result {
-        Err(StoreError::Record(text)) => text,
+        Err(StoreError::Record(refusal)) => refusal.text,
         other => panic!("a record is refused, and not {other:?}"),
     }
 }

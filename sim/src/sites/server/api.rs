@@ -115,14 +115,14 @@ impl Server {
             Ask::Dumping => SiteOperation::Dumping { site: of, generation },
             Ask::Ack(position) => {
                 let here = Position { incarnation: HERE, place: self.place() };
-                if row.is_some_and(|row| row.is_acknowledged(generation, *position, here)) {
+                if row.is_some_and(|row| row.is_acknowledged(generation, (*position, None), here)) {
                     return Some(Reply::Done);
                 }
-                SiteOperation::Ack { site: of, generation, position: *position }
+                SiteOperation::Ack { site: of, generation, position: *position, tally: None }
             }
             Ask::Fail { needs_dump } => {
-                let reason = SICK.to_owned();
-                SiteOperation::Fail { site: of, generation, reason, needs_dump: *needs_dump }
+                let (reason, needs_dump, stands) = (SICK.to_owned(), *needs_dump, None);
+                SiteOperation::Fail { site: of, generation, reason, needs_dump, stands }
             }
         };
         self.propose(ticket, vec![Operation::Site(operation)], now_ms);

@@ -132,19 +132,24 @@ fn words(notice: &Notice) -> String {
         Notice::Restored { position, bytes } => {
             format!("dump restored: {bytes} bytes, at {position}")
         }
-        Notice::Applied { position, commits, records, drift: 0 } => {
-            format!("applied up to {position}: {commits} commits, {records} records")
+        Notice::Applied { position, commits, records, drift, skipped } => {
+            let mut words =
+                format!("applied up to {position}: {commits} commits, {records} records");
+            if *drift > 0 {
+                words.push_str(&format!(", {drift} rows were not as expected"));
+            }
+            if *skipped > 0 {
+                words.push_str(&format!(", {skipped} records were skipped"));
+            }
+            words
         }
-        Notice::Applied { position, commits, records, drift } => format!(
-            "applied up to {position}: {commits} commits, {records} records, {drift} rows were not \
-             as expected"
-        ),
         Notice::Waiting { reason } => format!("waiting, trying again: {reason}"),
-        Notice::Refused { position: Some(position), reason } => {
-            format!("refused at {position}, trying again every 10 s: {reason}")
-        }
-        Notice::Refused { position: None, reason } => {
+        Notice::Refused { position: None, reason, .. } => {
             format!("refused, trying again every 10 s: {reason}")
+        }
+        Notice::Refused { position: Some(position), record, reason } => {
+            let at = record.map_or(String::new(), |record| format!(", record {record}"));
+            format!("refused at {position}{at}, trying again every 10 s: {reason}")
         }
         Notice::Healed => "going on".into(),
         Notice::DumpRequired { reason } => format!("a dump is required and taken: {reason}"),

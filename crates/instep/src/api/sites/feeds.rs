@@ -8,7 +8,7 @@ use instep_model::name::Name;
 use instep_model::owner::Refusal;
 use instep_model::position::Position;
 use instep_model::registration::Generation;
-use instep_model::site::{self, Passage, Scope, Site, SiteState};
+use instep_model::site::{self, Passage, Site, SiteState};
 use instep_model::state::State;
 use instep_node::{Dataset, FollowedCommit};
 use tokio::sync::watch;
@@ -85,7 +85,7 @@ impl SiteReader {
         (name, generation): (&str, Generation),
         (feeds, dumps): (SiteFeeds, Dumps),
     ) -> Result<(Self, Position), Problem> {
-        let (scope, _, cursor) = look(dataset, name, generation)?;
+        let Site { scope, cursor, .. } = look(dataset, name, generation)?;
         let (of, id) = ((dataset.name().clone(), name.to_owned()), Uuid::now_v7());
         let status = FeedStatus { generation, sent: cursor, is_complete: false, id };
         feeds.lock().insert(of.clone(), status);
@@ -96,12 +96,13 @@ impl SiteReader {
         Ok((Self { feeds, of, id, generation, passage, told, dumps, wanted, asked }, cursor))
     }
 
-    /// Checks that the registration is the newest, and that history is held for it.
+    /// Checks that the registration is the newest, and that history is held for it. True while the
+    /// site is paused.
     ///
     /// # Errors
     /// As [`SiteReader::new`].
-    pub(in crate::api) fn check(&self, dataset: &Dataset) -> Result<SiteState, Problem> {
-        look(dataset, &self.of.1, self.generation).map(|(_, state, _)| state)
+    pub(in crate::api) fn check(&self, dataset: &Dataset) -> Result<bool, Problem> {
+        look(dataset, &self.of.1, self.generation).map(|site| site.is_paused())
     }
 
     /// Leaves out what the site does not follow; returns whether anything is left.
@@ -167,15 +168,11 @@ impl Drop for SiteReader {
     }
 }
 
-fn look(
-    dataset: &Dataset,
-    name: &str,
-    generation: Generation,
-) -> Result<(Scope, SiteState, Position), Problem> {
+fn look(dataset: &Dataset, name: &str, generation: Generation) -> Result<Site, Problem> {
     let held = site::held_by(site::site(&dataset.state(), name), generation);
     let held = held.and_then(|site| match site.state {
         SiteState::Evicted => Err(site::needs_dump(site)),
-        state => Ok((site.scope, state, site.cursor)),
+        _ => Ok(site),
     });
     let site = super::super::new_name(name)?;
     held.map_err(|error| Refusal::Site { site, error }.into())

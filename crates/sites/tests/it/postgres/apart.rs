@@ -153,6 +153,6 @@ fn a_table_that_the_source_of_a_dump_has_dropped_is_gone() {
 
     // Tables of another form are the operator's own.
     let tables = "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' ORDER BY 1";
-    let told = "instep_site instep_site_journals items local trail";
+    let told = "instep_site instep_site_journals instep_site_skipped items local trail";
     assert_eq!(cluster.text("two", tables), told);
 }

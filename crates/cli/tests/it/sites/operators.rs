@@ -1,0 +1,205 @@
+//! Orders of operators about sites, with real agents and databases.
+
+use serde_json::{Value, json};
+
+use super::agent::{Database, Site};
+use super::cluster::Cluster;
+use super::{CONFIG, commit, put, rows, status};
+use crate::running::{Server, stderr};
+use crate::shims::until;
+
+/// A table that refuses negative numbers.
+const CHECKED: &str = "CREATE TABLE items (key TEXT PRIMARY KEY, n INTEGER CHECK (n >= 0))";
+const SKIP: [&str; 6] = ["site", "skip", "node1", "--dataset", "shop", "--reason"];
+
+fn put_of(key: &str, n: i64) -> Value {
+    json!({"op": "put", "table": "items", "key": key, "row": {"n": n}})
+}
+
+/// Waits until a site stands at a record; the record.
+fn until_standing(server: &Server, site: &str, position: &str) -> Value {
+    let mut stands = Value::Null;
+    until(&format!("{site} stands at {position}"), || {
+        stands = status(server, site)["stands"].clone();
+        stands["position"] == position
+    });
+    stands["record"].clone()
+}
+
+fn skip(server: &Server, arguments: &[&str]) -> std::process::Output {
+    server.instep(&[&SKIP[..], arguments].concat())
+}
+
+// POL-R11: only an operator skips it.
+#[test]
+fn a_record_that_an_operator_skips_is_left_out_and_the_rest_of_its_commit_is_applied() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::serve_with(directory.path(), CONFIG);
+    let database = Database::in_directory(directory.path(), "node1");
+    database.execute(CHECKED);
+    commit(&server, &json!([{"op": "create_journal", "journal": "trail"}]));
+    let site = Site::run(&server, &database, &["--start", "beginning"]);
+    site.until_told("registered");
+    let bad = commit(
+        &server,
+        &json!([
+            put_of("a", 1), put_of("b", -1), {"op": "append", "journal": "trail", "text": "x"},
+            put_of("c", 3),
+        ]),
+    );
+
+    assert_eq!(until_standing(&server, "node1", &bad), 1);
+    let other = skip(&server, &["it is old", "--position", &bad, "--record", "0"]);
+    assert!(stderr(&other).contains("stands_elsewhere"), "{}", stderr(&other));
+    assert_eq!(database.number("SELECT count(*) FROM items"), 0);
+    assert!(skip(&server, &["it is old"]).status.success());
+    database.until_at(&bad);
+    let last = put(&server, "d", &json!({"n": 4}));
+    database.until_at(&last);
+
+    assert_eq!(database.number("SELECT CAST(group_concat(n, '') AS INTEGER) FROM items"), 134);
+    assert_eq!(database.number("SELECT count(*) FROM trail"), 1);
+    let account = "SELECT count(*) FROM instep_site_skipped WHERE record = 1
+        AND reason = 'it is old' AND content LIKE '%\"key\":\"b\"%'";
+    assert_eq!(database.number(account), 1);
+    until("the account", || status(&server, "node1")["skipped"] == 1);
+    let site = status(&server, "node1");
+    assert_eq!((&site["state"], &site["skips"]), (&json!("live"), &json!([])));
+    let late = skip(&server, &["it is old", "--position", &bad, "--record", "1"]);
+    assert!(stderr(&late).contains("wrong_state"), "{}", stderr(&late));
+}
+
+#[test]
+fn records_of_one_commit_that_are_refused_are_skipped_one_after_the_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::serve_with(directory.path(), CONFIG);
+    let database = Database::in_directory(directory.path(), "node1");
+    database.execute(CHECKED);
+    let site = Site::run(&server, &database, &["--start", "beginning"]);
+    site.until_told("registered");
+    let bad = commit(&server, &json!([put_of("a", -1), put_of("b", 2), put_of("c", -3)]));
+
+    for record in [0, 2] {
+        until("the record", || {
+            let stands = status(&server, "node1")["stands"].clone();
+            stands["position"] == bad.as_str() && stands["record"] == record
+        });
+        assert!(skip(&server, &["it is old"]).status.success());
+    }
+    database.until_at(&bad);
+
+    assert_eq!(database.number("SELECT n FROM items"), 2);
+    until("the account", || status(&server, "node1")["skipped"] == 2);
+}
+
+// POL-R11: the order stands in the row of the site, the account in the transaction of the data.
+#[test]
+fn no_kill_skips_a_record_twice_or_another_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = Server::serve_with(directory.path(), CONFIG);
+    let database = Database::in_directory(directory.path(), "node1");
+    database.execute(CHECKED);
+    commit(&server, &json!([{"op": "create_journal", "journal": "sql"}]));
+    let begin = "CREATE TABLE counts (n INTEGER)";
+    commit(&server, &json!([{"op": "append", "journal": "sql", "text": begin}]));
+    let arguments = ["--journal", "sql=sql", "--start", "beginning"];
+    let mut site = Site::run(&server, &database, &arguments);
+    site.until_told("registered");
+
+    for round in 0..6_i64 {
+        let count = "INSERT INTO counts VALUES (1)";
+        let bad = commit(
+            &server,
+            &json!([
+                put_of(&format!("bad{round}"), -1),
+                {"op": "append", "journal": "sql", "text": count},
+                put_of(&format!("good{round}"), round),
+            ]),
+        );
+        put(&server, "later", &json!({"n": round}));
+        assert_eq!(until_standing(&server, "node1", &bad), 0);
+        assert!(skip(&server, &["it is old"]).status.success());
+        std::thread::sleep(std::time::Duration::from_millis(300 * (round % 3).unsigned_abs()));
+        site.kill();
+        if round == 2 {
+            server.signal("-KILL");
+            server.start_again();
+        }
+        site = Site::run(&server, &database, &arguments);
+        database.until_at(&bad);
+    }
+    let last = put(&server, "last", &json!({"n": 9}));
+    database.until_at(&last);
+
+    assert_eq!(database.number("SELECT count(*) FROM counts"), 6);
+    assert_eq!(database.number("SELECT count(*) FROM instep_site_skipped WHERE record = 0"), 6);
+    assert_eq!(database.number("SELECT count(*) FROM instep_site_skipped"), 6);
+    assert_eq!(database.number("SELECT count(*) FROM items WHERE key LIKE 'good%'"), 6);
+    until("the account", || status(&server, "node1")["skipped"] == 6);
+}
+
+#[test]
+fn postgres_names_the_record_of_a_set_that_it_refuses() {
+    let cluster = Cluster::start();
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::serve_with(directory.path(), CONFIG);
+    cluster.execute("postgres", "CREATE DATABASE node1");
+    cluster.execute("node1", CHECKED);
+    let url = cluster.url("node1");
+    let site = Site::applying(&server, "node1", &url, &["--start", "beginning"]);
+    site.until_told("registered");
+    let bad = commit(&server, &json!([put_of("a", 1), put_of("b", 2), put_of("c", -3)]));
+
+    assert_eq!(until_standing(&server, "node1", &bad), 2);
+    assert!(skip(&server, &["it is old"]).status.success());
+    until("the end of the failure", || status(&server, "node1")["state"] == "live");
+
+    assert_eq!(cluster.text("node1", "SELECT string_agg(key, '' ORDER BY key) FROM items"), "ab");
+    let account = "SELECT reason || record FROM instep_site_skipped";
+    assert_eq!(cluster.text("node1", account), "it is old2");
+}
+
+#[test]
+fn a_commit_that_a_program_refuses_is_skipped_as_a_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::serve_with(directory.path(), CONFIG);
+    let told = directory.path().join("told");
+    let script = format!(
+        r#"while read -r line; do
+            position=${{line#*position\":\"}}; position=${{position%%\"*}}
+            case $line in *poison*) echo "fail it is poison"; continue;; esac
+            echo "$line" >> {}; echo "ok $position"
+        done"#,
+        told.display(),
+    );
+    let store = format!("command:{script}");
+    let site = Site::applying(&server, "node1", &store, &["--start", "beginning"]);
+    site.until_told("registered");
+    let bad = commit(&server, &json!([put_of("poison", 1), put_of("b", 2)]));
+
+    assert_eq!(until_standing(&server, "node1", &bad), Value::Null);
+    assert!(skip(&server, &["it is old"]).status.success());
+    let last = put(&server, "last", &json!({}));
+    until("the cursor", || status(&server, "node1")["cursor"] == last.as_str());
+
+    assert_eq!(status(&server, "node1")["skipped"], 2);
+    let told = std::fs::read_to_string(&told).unwrap();
+    assert!(!told.contains("poison") && told.contains("last"), "{told}");
+}
+
+#[test]
+fn a_store_that_was_mended_leaves_nothing_to_skip() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::serve_with(directory.path(), CONFIG);
+    let database = Database::in_directory(directory.path(), "node1");
+    let site = Site::run(&server, &database, &["--start", "beginning"]);
+    site.until_told("registered");
+    let good = put(&server, "a", &json!({"n": 1}));
+    database.until_at(&good);
+
+    let refused = skip(&server, &["it is old"]);
+
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(stderr(&refused).contains("stands at no record"), "{}", stderr(&refused));
+    assert_eq!(database.items(), rows(&[("a", r#"{"n":1}"#)]));
+}
