@@ -51,7 +51,7 @@ pub struct Counts {
     pub bytes_out: u64,
     /// Subscribers that fell off a ring.
     pub lagged: u64,
-    /// Messages of live topics that subscribers were told to have missed.
+    /// Frames that these missed; on live topics messages.
     pub missed: u64,
     /// Connections closed because they took nothing for too long.
     pub evicted: u64,
