@@ -1,7 +1,7 @@
 //! Operations: rights, weight, faults and encoding of each. Their effects are in the owner.
 //!
 //! A new one takes a variant, which is its form in JSON and in bytes, and an arm in
-//! [`Operation::need`] and in [`Operation::weight`].
+//! [`Operation::written`], [`Operation::need`] and [`Operation::weight`].
 
 use std::borrow::{Borrow, Cow};
 
