@@ -105,11 +105,11 @@ struct Shared {
 /// A subscriber's place in a topic. Dropping it leaves the topic.
 pub struct Subscription {
     topic: Arc<Topic>,
-    seat: PresenceHandle,
+    seat: Seat,
     cursor: Cursor,
 }
 
-enum PresenceHandle {
+enum Seat {
     Task(u64),
     Shared(Arc<Notifier>),
 }
@@ -271,14 +271,14 @@ impl Topic {
 }
 
 impl TopicState {
-    fn seat(&mut self, subscriber: &Subscriber) -> PresenceHandle {
+    fn seat(&mut self, subscriber: &Subscriber) -> Seat {
         self.subscribers += 1;
         match subscriber {
             Subscriber::Task(notify) => {
                 let number = self.next_task;
                 self.next_task += 1;
                 self.tasks.insert(number, Arc::clone(notify));
-                PresenceHandle::Task(number)
+                Seat::Task(number)
             }
             Subscriber::Shared { notifier, mark } => {
                 match self.shared.iter_mut().find(|shared| Arc::ptr_eq(&shared.notifier, notifier))
@@ -291,18 +291,18 @@ impl TopicState {
                         marked: false,
                     }),
                 }
-                PresenceHandle::Shared(Arc::clone(notifier))
+                Seat::Shared(Arc::clone(notifier))
             }
         }
     }
 
-    fn leave(&mut self, seat: &PresenceHandle) {
+    fn leave(&mut self, seat: &Seat) {
         self.subscribers -= 1;
         match seat {
-            PresenceHandle::Task(number) => {
+            Seat::Task(number) => {
                 self.tasks.remove(number);
             }
-            PresenceHandle::Shared(notifier) => {
+            Seat::Shared(notifier) => {
                 let of = |shared: &Shared| Arc::ptr_eq(&shared.notifier, notifier);
                 if let Some(at) = self.shared.iter().position(of) {
                     self.shared[at].subscribers -= 1;
