@@ -166,6 +166,13 @@ impl Database {
         self.reader().query_row(query, [], |row| row.get(0)).unwrap()
     }
 
+    /// Removes the files that are there.
+    pub(super) fn remove(&self) {
+        for end in ["", "-wal", "-shm"] {
+            let _ = std::fs::remove_file(format!("{}{end}", self.path.display()));
+        }
+    }
+
     /// The value of a query, as text; none if it fails, or is null.
     pub(super) fn try_text(&self, query: &str) -> Option<String> {
         self.reader().query_row(query, [], |row| row.get(0)).ok().flatten()

@@ -20,6 +20,8 @@ use crate::shims::until;
 const WRITERS: u64 = 4;
 const KEYS: u64 = 40;
 const ROUNDS: u64 = 10;
+/// Rounds between two clones.
+const CLONE_ROUNDS: u64 = 40;
 /// Longest wait of a site for all that was written, beside that of any test, a round.
 const CATCH_UP: Duration = Duration::from_secs(2);
 
@@ -139,14 +141,18 @@ fn crash_rounds_of_server_sites_and_databases_leave_every_site_equal_to_the_fold
                 sites[at] = Place::at(at, &directory, &cluster).run(&server);
             }
         }
-        if round == 4 {
+        if round % CLONE_ROUNDS == 4 {
             // Of one that catches up: it was away, and the writers were not.
             sites[1].kill();
             std::thread::sleep(Duration::from_millis(300));
             sites[1] = Place::at(1, &directory, &cluster).run(&server);
             sites[1].until_told("registered");
             until("its source is online", || status(&server, "node2")["online"] == true);
-            let cloning = Place::at(3, &directory, &cluster).run(&server);
+            // Begins anew with nothing.
+            drop(sites.drain(3..));
+            let fourth = Place::at(3, &directory, &cluster);
+            fourth.database.iter().for_each(Database::remove);
+            let cloning = fourth.run(&server);
             cloning.until_told("restored");
             sites.push(cloning);
         }

@@ -205,6 +205,7 @@ fn what_a_store_does_not_take_waits_in_the_log_and_not_in_memory() {
 
     // 150 MB are written: the queue of an agent holds 32 MiB.
     let grown = site.resident_kib().saturating_sub(agent);
+    eprintln!("the agent has grown by {grown} KiB");
     assert!(grown < 90 * 1024, "the agent has grown by {grown} KiB");
     let grown = server.resident_kib().saturating_sub(of_server);
     assert!(grown < 90 * 1024, "the server has grown by {grown} KiB");
