@@ -89,6 +89,8 @@ fn of_sites() -> Vec<(&'static str, String)> {
         ("SITES", limits::SITES.to_string()),
         ("SITE_NAMES", limits::SITE_NAMES.to_string()),
         ("SITE_REASON_BYTES", kib(limits::SITE_REASON_BYTES)),
+        ("SITE_STALE_MS", seconds(limits::SITE_STALE_MS)),
+        ("SITE_LAG_BYTES", kib(limits::SITE_LAG_BYTES)),
         ("SITE_SKIPS", limits::SITE_SKIPS.to_string()),
         ("DUMPS", limits::DUMPS.to_string()),
         ("DUMP_CHUNK_BYTES", mib(limits::DUMP_CHUNK_BYTES)),

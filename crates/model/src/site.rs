@@ -64,6 +64,9 @@ pub struct Site {
     /// Position up to which everything is applied; while a dump is made, the position from which
     /// history is held for it.
     pub cursor: Position,
+    /// Position from which its newest registration has followed the log.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub start: Option<Position>,
     /// The tables and journals that it follows.
     #[serde(flatten)]
     pub scope: Scope,

@@ -45,6 +45,7 @@ use ownership::Ownership;
 
 mod appending;
 mod backlog;
+mod behind;
 mod closing;
 mod housekeeping;
 mod inbox;

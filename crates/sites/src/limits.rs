@@ -19,8 +19,12 @@ pub const ACK_INTERVAL: Duration = Duration::from_secs(1);
 pub const FIRST_WAIT: Duration = Duration::from_millis(200);
 /// The longest of them.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// Time for which a site that is known is waited for until it gives the first dump.
+pub const SOURCE_WAIT: Duration = Duration::from_secs(60);
 /// Wait before a record that the store refused is tried again.
 pub const RECORD_WAIT: Duration = Duration::from_secs(10);
+/// Interval at which a site says that it is there, while nothing is new.
+pub const WORD_INTERVAL: Duration = Duration::from_secs(10);
 /// Interval at which a site that stands at a record asks for the decision of an operator.
 pub const ORDER_INTERVAL: Duration = Duration::from_secs(1);
 /// Time behind which trouble of a store that passes is told to the server, too.

@@ -46,7 +46,8 @@ fn the_world_of_sites_is_full_of_trouble() {
             count("paused", is_row && text.contains(r#""state":"paused""#));
             count("failed", is_row && text.contains(r#""state":"failed""#));
             count("evicted", is_row && text.contains(r#""state":"evicted""#));
-            count("from a site", is_row && text.contains(r#""source":"all","state":"live""#));
+            let is_live = is_row && text.contains(r#""state":"live""#);
+            count("from a site", is_live && text.contains(r#""source":"all""#));
             count("outrun", is_row && text.contains("history outran its dump"));
             count("reset", matches!(fact, Fact::Reset { .. }));
             count("restarted", fact == Fact::Restarted);

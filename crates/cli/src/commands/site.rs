@@ -1,6 +1,7 @@
 //! `instep site`: databases elsewhere that apply the log of a dataset.
 
 mod follow;
+mod show;
 mod skip;
 mod target;
 
@@ -25,6 +26,10 @@ enum Action {
     Run(Box<follow::Arguments>),
     /// List the sites of a dataset, and how far they are.
     List(Dataset),
+    /// Show all that is known of a site: state, positions, lag, records that it leaves out.
+    Show(Named),
+    /// Show how far sites are: positions where they began, were sent and have confirmed, and lag.
+    Lag(show::Lag),
     /// Pause a site: it is sent nothing, and history is held for it.
     Pause(Named),
     /// Let a paused site go on.
@@ -58,6 +63,8 @@ pub(crate) async fn run(arguments: Arguments, json: bool) -> Result<(), Failure>
     match arguments.action {
         Action::Run(arguments) => follow::run(*arguments, json).await,
         Action::List(of) => list(&of, json).await,
+        Action::Show(named) => show::run(&named, json).await,
+        Action::Lag(arguments) => show::lag(&arguments, json).await,
         Action::Pause(named) => act(&named, Change::Pause, json).await,
         Action::Resume(named) => act(&named, Change::Resume, json).await,
         Action::Skip(arguments) => skip::run(arguments, json).await,

@@ -175,6 +175,7 @@ pub(super) async fn register(
     };
     let registration = SiteOperation::Register { site: site.clone(), scope, start };
     let (registered, generation) = commit_registration(&dataset, &site, registration).await?;
+    shared.feeds.hear(&dataset, site.as_str());
     // History may have been trimmed before it was held.
     if let Err(error) = dataset.follow(Some(registered.cursor)) {
         let reason = error.to_string();
@@ -245,6 +246,9 @@ pub(super) async fn acknowledge(
     let tally =
         Tally { drift: drift.unwrap_or(before.drift), skipped: skipped.unwrap_or(before.skipped) };
     let tally = Some(tally);
+    if known.as_ref().is_some_and(|known| known.generation == generation) {
+        shared.feeds.hear(&dataset, site.as_str());
+    }
     // One that says nothing new costs no entry of the log.
     if known.is_some_and(|known| known.is_acknowledged(generation, (position, tally), head)) {
         return Ok(Json(DoneReply {}));

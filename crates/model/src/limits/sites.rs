@@ -4,6 +4,10 @@
 pub const SITES: usize = 256;
 /// Longest reason that is kept with a state of a site; what is longer is cut.
 pub const SITE_REASON_BYTES: usize = 2_048;
+/// Time without a word of a site after which it is stale.
+pub const SITE_STALE_MS: u64 = 30_000;
+/// Bytes of the log that are read to find the oldest commit which a site has not confirmed.
+pub const SITE_LAG_BYTES: usize = 256 * 1024;
 /// Records of one commit that a site may leave out.
 pub const SITE_SKIPS: usize = 16;
 /// Names of tables, or of journals, that a site may list.

@@ -134,11 +134,12 @@ fn register(
     let generation = Generation(newest.0.max(moment.head.revision.0) + 1);
     let paused = before.as_ref().is_some_and(Site::is_paused);
     let follow = |place| if paused { SiteState::Paused } else { following(place, moment) };
-    let fresh = |state, cursor, source| Site {
+    let fresh = |state, cursor, source: Option<Name>| Site {
         state,
         reason: None,
         generation,
         cursor,
+        start: (source.is_none()).then_some(cursor),
         scope: scope.clone(),
         source,
         changed_ms: moment.now_ms,
@@ -230,9 +231,9 @@ fn resume(
     let paused = site.is_paused();
     let state = if paused { SiteState::Paused } else { following(place, moment) };
     let changed_ms = if state == site.state { site.changed_ms } else { moment.now_ms };
-    let stands = None;
+    let (stands, start) = (None, Some(cursor));
     let mut site =
-        Site { state, reason: None, generation, cursor, changed_ms, paused, stands, ..site };
+        Site { state, reason: None, generation, cursor, start, changed_ms, paused, stands, ..site };
     site.forget_skips(moment, place);
     Ok(site)
 }

@@ -117,6 +117,7 @@ mod tests {
             reason: None,
             generation: Generation(1),
             cursor: Position { incarnation: HERE, place },
+            start: None,
             scope: Scope::default(),
             source: None,
             changed_ms: 0,

@@ -11,7 +11,9 @@ use tokio::time::timeout;
 
 use super::applier::{Progress, Trouble};
 use super::{Notice, Notify};
-use crate::limits::{ACK_INTERVAL, FIRST_WAIT, LONGEST_WAIT, ORDER_INTERVAL, TROUBLE_WAIT};
+use crate::limits::{
+    ACK_INTERVAL, FIRST_WAIT, LONGEST_WAIT, ORDER_INTERVAL, TROUBLE_WAIT, WORD_INTERVAL,
+};
 use crate::store::Identity;
 
 /// Acknowledgements and reports of one registration.
@@ -24,6 +26,8 @@ pub(super) struct Acks {
     tally: SiteTally,
     /// Orders of operators to leave records out, for the store.
     orders: watch::Sender<Vec<SiteSkip>>,
+    /// Time of the last acknowledgement.
+    said: Instant,
     /// Trouble that the server and the operator were told.
     told: Option<Trouble>,
     /// Begin of trouble that has not passed yet; true once the server was told.
@@ -43,8 +47,19 @@ impl Acks {
     ) -> Self {
         let skipped = skipped.unwrap_or(acknowledged.1.skipped);
         let tally = SiteTally { skipped, ..acknowledged.1 };
-        let (told, lasting) = (None, None);
-        Self { client, identity, generation, acknowledged, tally, orders, told, lasting, notify }
+        let (told, lasting, said) = (None, None, Instant::now());
+        Self {
+            client,
+            identity,
+            generation,
+            acknowledged,
+            tally,
+            orders,
+            said,
+            told,
+            lasting,
+            notify,
+        }
     }
 
     /// Tells the server of progress, until it refuses.
@@ -63,12 +78,9 @@ impl Acks {
             };
             tokio::time::sleep(wait).await;
             let is_refused = matches!(self.told, Some(Trouble::Refused { .. }));
-            let changed = if is_refused {
-                // An operator may have decided.
-                timeout(ORDER_INTERVAL, seen.changed()).await.unwrap_or(Ok(()))
-            } else {
-                seen.changed().await
-            };
+            // An operator may have decided; or the server hears that the site is there.
+            let patience = if is_refused { ORDER_INTERVAL } else { WORD_INTERVAL };
+            let changed = timeout(patience, seen.changed()).await.unwrap_or(Ok(()));
             if changed.is_err() {
                 // The store has ended, which is seen elsewhere.
                 std::future::pending::<()>().await;
@@ -153,14 +165,17 @@ impl Acks {
         let Progress { position, commits, records, drift, skipped, .. } = *now;
         let tally =
             SiteTally { drift: self.tally.drift + drift, skipped: self.tally.skipped + skipped };
-        if (position, tally) == self.acknowledged {
+        let is_new = (position, tally) != self.acknowledged;
+        if !is_new && self.said.elapsed() < WORD_INTERVAL {
             return Ok(());
         }
         let Identity { dataset, site } = &self.identity;
         let acknowledged = (position, tally);
         self.client.acknowledge_site(dataset, site, self.generation, acknowledged).await?;
-        self.acknowledged = acknowledged;
-        (self.notify)(&Notice::Applied { position, commits, records, drift, skipped });
+        (self.acknowledged, self.said) = (acknowledged, Instant::now());
+        if is_new {
+            (self.notify)(&Notice::Applied { position, commits, records, drift, skipped });
+        }
         Ok(())
     }
 }

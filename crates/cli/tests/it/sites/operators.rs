@@ -203,3 +203,47 @@ fn a_store_that_was_mended_leaves_nothing_to_skip() {
     assert!(stderr(&refused).contains("stands at no record"), "{}", stderr(&refused));
     assert_eq!(database.items(), rows(&[("a", r#"{"n":1}"#)]));
 }
+
+// POL-U8: start, sent, confirmed; and the lag in entries, bytes and time.
+#[test]
+fn pol_u8_a_site_shows_its_three_positions_and_how_far_it_is_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::serve_with(directory.path(), CONFIG);
+    let database = Database::in_directory(directory.path(), "node1");
+    let begin = put(&server, "a", &json!({"n": 1}));
+    let mut site = Site::run(&server, &database, &["--start", "head"]);
+    site.until_told("registered");
+    let last = put(&server, "b", &json!({"n": 2}));
+    until("all of it", || {
+        let site = status(&server, "node1");
+        site["cursor"] == last.as_str() && site["behind_entries"] == 0
+    });
+
+    let shown = server.json(&["site", "show", "node1", "--dataset", "shop"]);
+    assert_eq!((&shown["sent"], &shown["cursor"]), (&json!(last), &json!(last)));
+    assert_eq!((&shown["behind_bytes"], &shown["behind_ms"]), (&json!(0), &json!(0)));
+    assert_eq!((&shown["stale"], &shown["drift"]), (&json!(false), &json!(0)));
+    assert!(shown["start"].as_str() >= Some(begin.as_str()), "{shown}");
+    site.signal("-TERM");
+    put(&server, "c", &json!({"text": "x".repeat(50_000)}));
+    put(&server, "d", &json!({"n": 4}));
+
+    let (mut behind, mut shown) = (0, Value::Null);
+    until("more than a second behind", || {
+        shown = status(&server, "node1");
+        behind = shown["behind_ms"].as_u64().unwrap();
+        behind > 1_000
+    });
+    assert!(shown["behind_bytes"].as_u64() > Some(1_000), "{shown}");
+    assert!(shown["behind_entries"].as_u64() >= Some(2), "{shown}");
+    assert_eq!((&shown["online"], &shown["cursor"]), (&json!(false), &json!(last)));
+    let words = server.must(&["site", "show", "node1", "--dataset", "shop"]);
+    assert!(words.contains("confirmed") && words.contains(&last), "{words}");
+    let lag = server.must(&["site", "lag", "--dataset", "shop"]);
+    assert!(lag.contains("CONFIRMED") && lag.contains("node1"), "{lag}");
+    let (_, metrics) = server.request("GET", "/metrics");
+    for name in ["behind_seconds", "behind_bytes", "confirmed_revision", "silent_seconds"] {
+        let metric = format!("instep_site_{name}{{dataset=\"shop\",site=\"node1\"}}");
+        assert!(metrics.contains(&metric), "{metrics}");
+    }
+}

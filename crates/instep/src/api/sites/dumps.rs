@@ -124,6 +124,7 @@ pub(super) async fn register(
     let start = Start::Dump { source: source.clone(), since };
     let operation = SiteOperation::Register { site: site.clone(), scope: scope.clone(), start };
     let (registered, generation) = commit_registration(dataset, &site, operation).await?;
+    shared.feeds.hear(dataset, site.as_str());
     let id = match shares {
         Some((id, held)) if is_kept(held) => id,
         // It was trimmed before it was held for this site, too: the site asks again.

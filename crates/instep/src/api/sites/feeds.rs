@@ -1,16 +1,17 @@
 //! Feeds of sites: which of them follow the log now, and how much they were sent.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use instep_model::limits;
 use instep_model::name::Name;
 use instep_model::owner::Refusal;
 use instep_model::position::Position;
 use instep_model::registration::Generation;
 use instep_model::site::{self, Passage, Site, SiteState};
 use instep_model::state::State;
-use instep_node::{Dataset, FollowedCommit};
+use instep_node::{Dataset, FollowedCommit, now_ms};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -20,9 +21,21 @@ use crate::problem::Problem;
 /// Interval at which a site hears up to where it is complete while others' commits pass.
 const PASSED: Duration = Duration::from_secs(1);
 
-/// Feeds that are open.
+/// Feeds that are open, and the last words of sites.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct SiteFeeds(Arc<Mutex<BTreeMap<(Name, String), FeedStatus>>>);
+pub(crate) struct SiteFeeds(Arc<Mutex<Registry>>);
+
+/// A site, by its dataset and its name.
+type Of = (Name, String);
+
+#[derive(Debug, Default)]
+struct Registry {
+    open: BTreeMap<Of, FeedStatus>,
+    heard: BTreeMap<Of, Instant>,
+    /// Cursors of sites, and the times of the oldest commits behind them, in milliseconds since
+    /// 1970.
+    oldest: BTreeMap<Of, (Position, u64)>,
+}
 
 /// State of an open feed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,24 +53,88 @@ struct FeedStatus {
 pub(crate) struct Lag {
     /// The newest commit that it was sent, while it follows the log.
     pub(crate) sent: Option<Position>,
-    /// Entries of the log behind its cursor; none when it belongs to another history.
-    pub(crate) behind_entries: Option<u64>,
+    /// The log behind its cursor; none when it belongs to another history.
+    pub(crate) behind: Option<Behind>,
+    /// Milliseconds since it said anything; none: nothing since this server has started.
+    pub(crate) silent_ms: Option<u64>,
+}
+
+/// Log behind the cursor of a site.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Behind {
+    /// Entries.
+    pub(crate) entries: u64,
+    /// Bytes, about.
+    pub(crate) bytes: u64,
+    /// Age of the oldest commit of the site that it has not confirmed, in milliseconds.
+    pub(crate) ms: u64,
+}
+
+impl Lag {
+    /// True when nothing was heard of it for a while.
+    pub(crate) fn is_stale(&self) -> bool {
+        self.silent_ms.is_none_or(|silent| silent > limits::SITE_STALE_MS)
+    }
 }
 
 impl SiteFeeds {
-    /// Returns how far a site is in a state of its dataset.
+    /// Returns how far a site is in a state of its dataset. May read a file of the log.
     pub(crate) fn lag(&self, dataset: &Dataset, state: &State, (name, site): (&str, &Site)) -> Lag {
-        let feed = self.lock().get(&(dataset.name().clone(), name.to_owned())).copied();
+        let of = (dataset.name().clone(), name.to_owned());
+        let (feed, heard) = {
+            let registry = self.lock();
+            (registry.open.get(&of).copied(), registry.heard.get(&of).copied())
+        };
         let feed = feed.filter(|feed| feed.generation == site.generation);
         // Acknowledgements are entries, too: a site that has all it was sent is behind no others.
         let has_all = feed.is_some_and(|feed| feed.is_complete && feed.sent == site.cursor);
         let place = site.cursor.place_in(dataset.incarnation());
-        let entries = place.map(|at| state.applied.revision.0.saturating_sub(at.revision.0));
-        let behind_entries = if has_all { Some(0) } else { entries };
-        Lag { sent: feed.map(|feed| feed.sent), behind_entries }
+        let behind = place.map(|at| {
+            let entries = state.applied.revision.0.saturating_sub(at.revision.0);
+            if has_all || entries == 0 {
+                return Behind::default();
+            }
+            let ms = self.oldest_ms(dataset, of, site).map(|at| now_ms().saturating_sub(at));
+            let bytes = dataset.bytes_behind(at.revision);
+            Behind { entries, bytes, ms: ms.unwrap_or_default() }
+        });
+        let silent = heard.map(|heard| heard.elapsed().as_millis());
+        let silent_ms = silent.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX));
+        Lag { sent: feed.map(|feed| feed.sent), behind, silent_ms }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<(Name, String), FeedStatus>> {
+    /// Time of the oldest commit that a site has not confirmed; read once for each cursor.
+    fn oldest_ms(&self, dataset: &Dataset, of: Of, site: &Site) -> Option<u64> {
+        if let Some((cursor, oldest_ms)) = self.lock().oldest.get(&of).copied()
+            && cursor == site.cursor
+        {
+            return Some(oldest_ms);
+        }
+        let mut found = false;
+        let first = dataset.first_behind(site.cursor, limits::SITE_LAG_BYTES, |commit| {
+            found = commit.records.iter().any(|record| site.scope.has(record));
+            found
+        })?;
+        if found {
+            self.lock().oldest.insert(of, (site.cursor, first.time_ms));
+        }
+        Some(first.time_ms)
+    }
+
+    /// Notes that a site has said something.
+    pub(in crate::api) fn hear(&self, dataset: &Dataset, site: &str) {
+        self.lock().heard.insert((dataset.name().clone(), site.to_owned()), Instant::now());
+    }
+
+    /// Forgets a site that is removed.
+    pub(in crate::api) fn forget(&self, dataset: &str, site: &str) {
+        let mut registry = self.lock();
+        let is_other = |of: &Of| of.0.as_str() != dataset || of.1 != site;
+        registry.heard.retain(|of, _| is_other(of));
+        registry.oldest.retain(|of, _| is_other(of));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Registry> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -65,7 +142,7 @@ impl SiteFeeds {
 /// The reader of a feed that is a site.
 pub(in crate::api) struct SiteReader {
     feeds: SiteFeeds,
-    of: (Name, String),
+    of: Of,
     id: Uuid,
     generation: Generation,
     passage: Passage,
@@ -88,7 +165,8 @@ impl SiteReader {
         let Site { scope, cursor, .. } = look(dataset, name, generation)?;
         let (of, id) = ((dataset.name().clone(), name.to_owned()), Uuid::now_v7());
         let status = FeedStatus { generation, sent: cursor, is_complete: false, id };
-        feeds.lock().insert(of.clone(), status);
+        feeds.lock().open.insert(of.clone(), status);
+        feeds.hear(dataset, name);
         let mut wanted = dumps.changes();
         wanted.mark_changed();
         let told = Instant::now();
@@ -138,7 +216,8 @@ impl SiteReader {
     }
 
     fn note(&self, change: impl FnOnce(&mut FeedStatus)) {
-        if let Some(feed) = self.feeds.lock().get_mut(&self.of).filter(|feed| feed.id == self.id) {
+        let mut registry = self.feeds.lock();
+        if let Some(feed) = registry.open.get_mut(&self.of).filter(|feed| feed.id == self.id) {
             change(feed);
         }
     }
@@ -161,9 +240,9 @@ impl SiteReader {
 
 impl Drop for SiteReader {
     fn drop(&mut self) {
-        let mut feeds = self.feeds.lock();
-        if feeds.get(&self.of).is_some_and(|feed| feed.id == self.id) {
-            feeds.remove(&self.of);
+        let mut registry = self.feeds.lock();
+        if registry.open.get(&self.of).is_some_and(|feed| feed.id == self.id) {
+            registry.open.remove(&self.of);
         }
     }
 }

@@ -59,7 +59,10 @@ pub(in crate::api) async fn remove(
     State(shared): State<Shared>,
     Path(named): Path<(String, String)>,
 ) -> Answer<DoneReply> {
-    operate(&caller, &shared, named, |site| SiteOperation::Remove { site }).await
+    let (dataset, site) = named.clone();
+    let removed = operate(&caller, &shared, named, |site| SiteOperation::Remove { site }).await?;
+    shared.feeds.forget(&dataset, &site);
+    Ok(removed)
 }
 
 /// Record that a site leaves out.

@@ -45,9 +45,24 @@ pub(in crate::api) struct SiteReply {
     /// Position up to which everything is applied.
     #[schema(value_type = String)]
     cursor: Position,
+    /// Position from which its newest registration has followed the log; none: it takes a dump.
+    #[schema(value_type = Option<String>, required)]
+    start: Option<Position>,
     /// Entries of the log behind the cursor; none when it belongs to another history.
     #[schema(required)]
     behind_entries: Option<u64>,
+    /// Bytes of these entries, about.
+    #[schema(required)]
+    behind_bytes: Option<u64>,
+    /// Milliseconds since the oldest commit for it that it has not acknowledged; 0 when there is
+    /// none.
+    #[schema(required)]
+    behind_ms: Option<u64>,
+    /// Milliseconds since it said anything; none: nothing since the server has started.
+    #[schema(required)]
+    silent_ms: Option<u64>,
+    /// It said nothing for more than 30 seconds.
+    stale: bool,
     /// It follows the log now.
     online: bool,
     /// The newest commit that it was sent since it has followed the log.
@@ -163,7 +178,12 @@ fn reply(
         reason: site.reason,
         generation: site.generation,
         cursor: site.cursor,
-        behind_entries: lag.behind_entries,
+        start: site.start,
+        behind_entries: lag.behind.map(|behind| behind.entries),
+        behind_bytes: lag.behind.map(|behind| behind.bytes),
+        behind_ms: lag.behind.map(|behind| behind.ms),
+        silent_ms: lag.silent_ms,
+        stale: lag.is_stale(),
         online: lag.sent.is_some(),
         sent: lag.sent,
         tables: site.scope.tables,
