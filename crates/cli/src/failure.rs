@@ -33,6 +33,9 @@ pub(crate) enum Failure {
     /// Another process has the data.
     #[error("{0}")]
     InUse(String),
+    /// Another agent has taken the site over.
+    #[error("{0}")]
+    Fenced(String),
     /// The address cannot be listened on.
     #[error("{0}")]
     Listen(String),
@@ -63,7 +66,7 @@ impl Failure {
             Self::Usage(_) => 2,
             Self::Connect(_) => 3,
             Self::Damaged(_) => 4,
-            Self::InUse(_) => 5,
+            Self::InUse(_) | Self::Fenced(_) => 5,
             Self::Listen(_) => 6,
             Self::Storage(_) | Self::System(_) | Self::Output(_) => 7,
             Self::Missed(_) => 8,
@@ -80,6 +83,7 @@ impl Failure {
             Self::Connect(_) => "cannot_connect",
             Self::Damaged(_) => "damaged",
             Self::InUse(_) => "in_use",
+            Self::Fenced(_) => "fenced",
             Self::Listen(_) => "cannot_listen",
             Self::Storage(_) | Self::System(_) | Self::Output(_) => "system",
             Self::Missed(_) => "missed",

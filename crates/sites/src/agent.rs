@@ -12,7 +12,7 @@ mod session;
 pub use self::notice::Notice;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use instep_client::{Backoff, Client, Error as ClientError};
 use tokio::sync::watch;
@@ -70,6 +70,8 @@ pub struct Agent {
     notify: Notify,
     /// A source has let it wait for a dump: one that is away now may be back.
     has_asked: bool,
+    /// Time since when the source of the first dump has been refused.
+    refused_since: Option<Instant>,
 }
 
 /// Receiver of notices.
@@ -86,7 +88,8 @@ impl Agent {
         store: Box<dyn Store>,
         notify: impl Fn(&Notice) + Send + Sync + 'static,
     ) -> Self {
-        Self { client, settings, store: Some(store), notify: Arc::new(notify), has_asked: false }
+        let (store, notify) = (Some(store), Arc::new(notify));
+        Self { client, settings, store, notify, has_asked: false, refused_since: None }
     }
 
     /// Runs until `stop`, then ends in order: what is applied by then is acknowledged.

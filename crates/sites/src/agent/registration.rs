@@ -1,10 +1,13 @@
 //! Registration: the start that the position of the store allows.
 
+use std::time::Instant;
+
 use instep_client::{Error as ClientError, NewSite, Registered, SiteStart, SiteTally};
 use instep_model::position::Position;
 
 use super::{Agent, AgentError, Notice, Origin};
-use crate::store::StorePosition;
+use crate::limits::SOURCE_WAIT;
+use crate::store::{Identity, StorePosition};
 
 /// Way on from a registration.
 #[derive(Debug)]
@@ -73,8 +76,12 @@ impl Agent {
             Err(ClientError::Refused(problem)) if may_dump && problem.code == OTHER_HISTORY => {
                 problem
             }
-            Err(ClientError::Refused(problem)) if self.has_asked && problem.code == BAD_SOURCE => {
-                return Ok(Way::Wait(problem.to_string()));
+            Err(ClientError::Refused(problem)) if problem.code == BAD_SOURCE => {
+                return match self.may_give(&start).await {
+                    Ok(true) => Ok(Way::Wait(problem.to_string())),
+                    Ok(false) => Err(ClientError::Refused(problem).into()),
+                    Err(error) => Err(error.into()),
+                };
             }
             Err(error) => return Err(error.into()),
         };
@@ -85,6 +92,22 @@ impl Agent {
             return self.way(origin, registered);
         }
         self.register_for_dump(&refusal.detail, self.named_source()).await
+    }
+
+    /// True when a source that was refused may give a dump a little later: it has let the site
+    /// wait before, or is known, and may be about to follow the log.
+    async fn may_give(&mut self, start: &SiteStart) -> Result<bool, ClientError> {
+        let Identity { dataset, site } = &self.settings.identity;
+        let SiteStart::Dump { source } = start else { return Ok(false) };
+        if self.has_asked {
+            return Ok(true);
+        }
+        let since = *self.refused_since.get_or_insert_with(Instant::now);
+        if source == site || since.elapsed() > SOURCE_WAIT {
+            return Ok(false);
+        }
+        let list = self.client.sites(dataset).await?;
+        Ok(list.sites.iter().any(|status| status.site == *source))
     }
 
     /// Source of a dump that replaces what is in the store.

@@ -1,5 +1,6 @@
 //! `instep site run`: the agent of a site.
 
+use instep_client::Error as ClientError;
 use instep_sites::{Agent, AgentError, Fatal, Identity, Notice, Origin, Settings};
 use serde_json::json;
 
@@ -8,6 +9,10 @@ use crate::access::Access;
 use crate::failure::Failure;
 use crate::telemetry::{self, LogFormat};
 use crate::{output, running};
+
+/// Advice behind a registration that was taken over.
+const TWO_AGENTS: &str = "two agents with one id take the site from each other when both are \
+                          started again: let one of them run";
 
 /// The site, its store and its start.
 #[derive(Debug, clap::Args)]
@@ -168,12 +173,16 @@ impl From<AgentError> for Failure {
             Self::Refused { answer: json!({"code": code, "detail": words}), words }
         };
         match error {
+            // A supervisor that starts it again would fence the other one, and so for ever.
+            AgentError::Server(ClientError::Refused(problem)) if problem.code == "fenced" => {
+                Self::Fenced(format!("{words}; {TWO_AGENTS}"))
+            }
             AgentError::Server(error) => error.into(),
             AgentError::DumpRequired(_) => refused("dump_required"),
             AgentError::Store(fatal) => match fatal {
                 Fatal::OtherSite { .. } => Self::Usage(format!("--apply: {words}")),
                 Fatal::OtherHistory => refused("other_history"),
-                Fatal::Fenced { .. } => refused("fenced"),
+                Fatal::Fenced { .. } => Self::Fenced(format!("fenced: {words}; {TWO_AGENTS}")),
                 Fatal::NeedsDump(_) => refused("dump_required"),
                 Fatal::Unreadable(_) | Fatal::Unusable(_) => Self::Storage(words),
             },
