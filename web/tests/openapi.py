@@ -314,6 +314,10 @@ def sites():
         dump = call("register_site", ["post", "node4"], {"start": "dump", "source": "node1", **some})["dump"]
     call("fail_dump", ["post", dump], example("fail_dump", "reason"), query=f"?generation={generation}")
     call("get_chunk", ["post", dump, 0], wanted=410)
+    call("seek_site", ["post", "node1"], example("seek_site", "position", position=position))
+    ahead = position[:33] + "0" + "9" * 19 + position[-6:]
+    call("seek_site", ["post", "node1"], example("seek_site", "position", position=ahead), wanted=409)
+    call("seek_site", ["post", "none"], example("seek_site", "position", position=position), wanted=404)
     call("pause_site", ["post", "node1"])
     call("list_sites", ["post"])
     call("show_site", ["post", "node2"])

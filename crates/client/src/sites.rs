@@ -63,6 +63,10 @@ pub struct Registered {
     /// Differences between the store and the log, as far as the server was told.
     #[serde(flatten)]
     pub tally: SiteTally,
+    /// The store is to be set to the cursor, which is acknowledged then, before the log is
+    /// followed.
+    #[serde(default)]
+    pub seek: bool,
 }
 
 /// Differences between the store of a site and the log.
@@ -228,6 +232,22 @@ impl Client {
         let path = site_path(dataset, site, Some("skip"));
         let body =
             serde_json::to_value(skip).map_err(|error| self.unexpected(error.to_string()))?;
+        self.request::<Value>(Method::POST, &path, Some(&body)).await.map(drop)
+    }
+
+    /// Sets the position of a site.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with `unknown_site`, `wrong_state`, `position_ahead`,
+    /// `position_trimmed`, `other_history` or `dump_required`.
+    pub async fn seek_site(
+        &self,
+        dataset: &str,
+        site: &str,
+        (to, reason): (Position, &str),
+    ) -> Result<(), Error> {
+        let body = json!({"position": to, "reason": reason});
+        let path = site_path(dataset, site, Some("seek"));
         self.request::<Value>(Method::POST, &path, Some(&body)).await.map(drop)
     }
 

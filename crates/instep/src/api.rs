@@ -157,6 +157,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(sites::orders::pause))
         .routes(routes!(sites::orders::resume))
         .routes(routes!(sites::orders::skip))
+        .routes(routes!(sites::orders::seek))
         .routes(routes!(sites::dumps::begin))
         .routes(routes!(sites::dumps::show))
         .routes(routes!(sites::dumps::get_chunk, sites::dumps::put_chunk))

@@ -298,6 +298,7 @@ impl IntoResponse for Problem {
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let status = match &refusal {
+            Refusal::Site { error: SiteError::Trimmed { .. }, .. } => StatusCode::GONE,
             Refusal::Empty
             | Refusal::BadOperation { .. }
             | Refusal::BadEndpoint { .. }

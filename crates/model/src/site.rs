@@ -13,6 +13,7 @@
 //! | any but evicted | evicted | a fault that only a dump mends, or history beyond what is held |
 //! | following, failed | paused, and back to following | an operator |
 //! | failed | failed, with the order to leave a record out | an operator who names that record |
+//! | following, failed | following, once its next registration has set its store | an operator who names a position |
 //!
 //! Following is: live close to the head of the log, catching up far from it. A paused site stays
 //! paused in each state that it gets into by itself, and follows the log only when an operator says
@@ -36,6 +37,7 @@ mod decision;
 mod error;
 mod holding;
 mod passage;
+mod seeking;
 mod standing;
 #[cfg(test)]
 mod tests;
@@ -44,6 +46,7 @@ pub use self::decision::{Change, Moment, decide, held_by, needs_dump};
 pub use self::error::SiteError;
 pub use self::holding::{Holding, may_share, outrun};
 pub use self::passage::Passage;
+pub use self::seeking::Seek;
 pub use self::standing::{Skip, Stand, Tally};
 
 /// The table that has a row for each site.
@@ -84,6 +87,9 @@ pub struct Site {
     /// Records behind the cursor that it is to leave out.
     #[serde(default, skip_serializing_if = "is_default")]
     pub skips: Vec<Skip>,
+    /// Position that its store is to be set to.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub seek: Option<Seek>,
     /// Differences between its store and the log, as far as it has told.
     #[serde(flatten)]
     pub tally: Tally,
@@ -197,6 +203,15 @@ pub enum SiteOperation {
         /// Reason, in the words of the operator.
         reason: String,
     },
+    /// An operator sets the position of a site.
+    Seek {
+        /// The site.
+        site: Name,
+        /// The position.
+        to: Position,
+        /// The oldest entry that is kept.
+        floor: Revision,
+    },
 }
 
 /// Start of a registered site.
@@ -237,7 +252,8 @@ impl SiteOperation {
             | Self::Pause { site, .. }
             | Self::Evict { site, .. }
             | Self::Remove { site }
-            | Self::Skip { site, .. } => site,
+            | Self::Skip { site, .. }
+            | Self::Seek { site, .. } => site,
         }
     }
 }

@@ -156,8 +156,11 @@ impl Agent {
             Err(error) => return Err(error),
         };
         match way {
-            Way::Follow { generation, known, begin } => {
+            Way::Follow { generation, known, begin, seek } => {
                 backoff.reset();
+                if seek {
+                    return self.seek(generation, known).await;
+                }
                 self.follow(generation, (known, begin), stop).await
             }
             Way::Wait(reason) => Ok(Turn::Later(reason)),

@@ -111,6 +111,12 @@ impl Store for PostgresStore {
         true
     }
 
+    fn seek(&mut self, generation: u64, to: Position) -> Result<(), StoreError> {
+        let identity = self.identity.clone();
+        let (open, _, runtime) = self.opened()?;
+        runtime.block_on(open.seek(&identity, generation, to))
+    }
+
     fn skipped(&mut self) -> Result<Option<u64>, StoreError> {
         let (open, _, runtime) = self.opened()?;
         runtime.block_on(position::count_skipped(&open.client)).map(Some)
@@ -214,6 +220,24 @@ impl Open {
         self.position = row.position.kept();
         self.ordinals = Ordinals::new(ordinals);
         Ok(row)
+    }
+
+    async fn seek(
+        &mut self,
+        identity: &Identity,
+        generation: u64,
+        to: Position,
+    ) -> Result<(), StoreError> {
+        position::read(&self.client, identity).await?.admit(generation, Some(to))?;
+        self.lock().await?;
+        self.begin().await?;
+        let sought = async {
+            let row = position::read(&self.client, identity).await?.sought(generation, to)?;
+            position::write(&self.client, identity, &row).await?;
+            position::forget_behind(&self.client, to).await
+        };
+        let sought = sought.await;
+        self.end("the row of the site", sought).await
     }
 
     async fn begin_tables(

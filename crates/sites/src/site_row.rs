@@ -3,7 +3,7 @@
 use instep_model::position::Position;
 
 use crate::batch::Batch;
-use crate::store::{Fatal, Identity, StorePosition};
+use crate::store::{Fatal, Identity, StoreError, StorePosition};
 
 /// State of a row: everything up to its position is applied.
 const APPLIED: &str = "applied";
@@ -98,6 +98,17 @@ impl SiteRow {
         match self.admit(generation, Some(position)) {
             Err(Fatal::OtherHistory) => Ok(()),
             admitted => admitted,
+        }
+    }
+
+    /// The row as a registration sets it to another position.
+    pub(crate) fn sought(self, generation: u64, to: Position) -> Result<Self, StoreError> {
+        self.admit(generation, Some(to))?;
+        match self.position {
+            StorePosition::At(_) => Ok(Self::at(to, generation)),
+            StorePosition::None | StorePosition::Restoring | StorePosition::Unkept => {
+                Err(StoreError::Passing("the store has no position any more".into()))
+            }
         }
     }
 

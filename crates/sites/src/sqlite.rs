@@ -141,6 +141,17 @@ impl Store for SqliteStore {
         Ok(applied)
     }
 
+    fn seek(&mut self, generation: u64, to: Position) -> Result<(), StoreError> {
+        let identity = self.identity.clone();
+        let (open, _) = self.opened()?;
+        open.in_transaction("the row of the site", |open| {
+            let told = |error| failure("the row of the site", &error);
+            let row = position::read(&open.connection, &identity)?.sought(generation, to)?;
+            position::write(&open.connection, &identity, &row).map_err(told)?;
+            position::forget_behind(&open.connection, to).map_err(told)
+        })
+    }
+
     fn skipped(&mut self) -> Result<Option<u64>, StoreError> {
         let (open, _) = self.opened()?;
         let counted = position::count_skipped(&open.connection);

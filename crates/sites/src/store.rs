@@ -190,6 +190,15 @@ pub trait Store: Send {
     /// the caller, one commit at a time.
     fn apply(&mut self, batch: &Batch) -> Result<Applied, StoreError>;
 
+    /// Takes the store over for a registration, and sets it to a position that an operator has
+    /// named; the content stays as it is.
+    ///
+    /// # Errors
+    /// [`StoreError`] by kind; as [`Store::fence`].
+    fn seek(&mut self, _generation: u64, _to: Position) -> Result<(), StoreError> {
+        Err(Fatal::Unusable("the store keeps no position".into()).into())
+    }
+
     /// True when a batch that is applied record by record tells the one that is refused, and one
     /// that is not may not.
     fn tells_one_by_one(&self) -> bool {

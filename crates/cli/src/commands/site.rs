@@ -7,6 +7,7 @@ mod target;
 
 use clap::Subcommand;
 use instep_client::SiteStatus;
+use instep_model::position::Position;
 use serde_json::{Value, json};
 
 use crate::access::Access;
@@ -36,6 +37,8 @@ enum Action {
     Resume(Named),
     /// Let a site leave out the record that it stands at, and go on behind it.
     Skip(skip::Arguments),
+    /// Set the position of a site: commits behind it are applied again, those before it are not.
+    Seek(Seek),
     /// Remove a site: no history is held for it, and it needs a dump to come back.
     Remove(Named),
 }
@@ -59,6 +62,19 @@ struct Named {
     of: Dataset,
 }
 
+/// A site, and where it is to go.
+#[derive(Debug, clap::Args)]
+struct Seek {
+    #[command(flatten)]
+    named: Named,
+    /// The position.
+    #[arg(long, value_name = "POSITION")]
+    to: Position,
+    /// Reason, for the log of the server.
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+}
+
 pub(crate) async fn run(arguments: Arguments, json: bool) -> Result<(), Failure> {
     match arguments.action {
         Action::Run(arguments) => follow::run(*arguments, json).await,
@@ -68,8 +84,18 @@ pub(crate) async fn run(arguments: Arguments, json: bool) -> Result<(), Failure>
         Action::Pause(named) => act(&named, Change::Pause, json).await,
         Action::Resume(named) => act(&named, Change::Resume, json).await,
         Action::Skip(arguments) => skip::run(arguments, json).await,
+        Action::Seek(arguments) => seek(&arguments, json).await,
         Action::Remove(named) => act(&named, Change::Remove, json).await,
     }
+}
+
+async fn seek(arguments: &Seek, json: bool) -> Result<(), Failure> {
+    let Seek { named: Named { id, of: Dataset { dataset, access } }, to, reason } = arguments;
+    access.client()?.seek_site(dataset, id, (*to, reason)).await?;
+    if json {
+        return output::json(&json!({"site": id, "done": "sought", "to": to}));
+    }
+    output::line(&format!("site {id}: goes on behind {to}"))
 }
 
 async fn list(of: &Dataset, json: bool) -> Result<(), Failure> {

@@ -79,6 +79,9 @@ pub(super) struct RegisterReply {
     drift: u64,
     /// Records that its content leaves out, as far as it has told.
     skipped: u64,
+    /// An operator has set its position: it sets its store to the cursor and acknowledges that,
+    /// before it follows the log.
+    seek: bool,
 }
 
 /// Acknowledgement: everything up to a position is applied.
@@ -190,7 +193,8 @@ pub(super) async fn register(
 fn reply(site: &Site, generation: Generation, dump: Option<String>) -> RegisterReply {
     let Tally { drift, skipped } = site.tally;
     let (state, cursor) = (site.state.word(), site.cursor);
-    RegisterReply { generation, state, cursor, dump, drift, skipped }
+    let seek = site.is_seeking();
+    RegisterReply { generation, state, cursor, dump, drift, skipped, seek }
 }
 
 /// Commits a registration; returns the site as it is then, and the generation.

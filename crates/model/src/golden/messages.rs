@@ -156,7 +156,8 @@ fn site_operations() -> Vec<(&'static str, SiteOperation)> {
         ("", SiteOperation::Pause { site: site.clone(), paused: true }),
         ("", SiteOperation::Evict { site: site.clone(), generation, reason: reason.clone() }),
         ("", SiteOperation::Remove { site: site.clone() }),
-        ("", SiteOperation::Skip { site, at, reason }),
+        ("", SiteOperation::Skip { site: site.clone(), at, reason }),
+        ("", SiteOperation::Seek { site, to: position, floor }),
     ]
 }
 
@@ -277,6 +278,7 @@ fn every_refusal_travels_as_it_always_did() {
             ("", SiteError::ScopeTooLarge),
             ("", SiteError::StandsElsewhere(Some(stand))),
             ("", SiteError::TooManySkips),
+            ("", SiteError::Trimmed { floor: head }),
         ],
     );
     assert_eq!(variants_of::<Excess>(), ["Records", "Work", "Entry"]);

@@ -1,5 +1,6 @@
 //! Decisions about sites: the row before and an operation make the row after, or a refusal.
 
+use super::seeking::is_trimmed;
 use super::{SERVER, Scope, Site, SiteError, SiteOperation, SiteState, Start, Tally};
 use crate::limits;
 use crate::name::Name;
@@ -70,6 +71,7 @@ pub fn decide(
                 // Only a dump ends that.
                 return Ok(Change::Nothing);
             }
+            site.refuses_of_before()?;
             let state = if needs_dump { SiteState::Evicted } else { SiteState::Failed };
             let stands = stands.filter(|_| !needs_dump);
             Ok(Change::put(Site { stands, ..site.fall(state, &reason, moment) }))
@@ -86,6 +88,9 @@ pub fn decide(
         SiteOperation::Remove { .. } => before.map(|_| Change::Remove).ok_or(SiteError::Unknown),
         SiteOperation::Skip { at, reason, .. } => {
             before.ok_or(SiteError::Unknown)?.skip(at, &reason, moment)
+        }
+        SiteOperation::Seek { to, floor, .. } => {
+            before.ok_or(SiteError::Unknown)?.seek((to, floor), moment)
         }
     }
 }
@@ -146,6 +151,7 @@ fn register(
         paused,
         stands: None,
         skips: vec![],
+        seek: None,
         tally: Tally::default(),
     };
     match start {
@@ -220,11 +226,11 @@ fn resume(
         }
         (_, _) => {}
     }
-    let cursor = position.unwrap_or(site.cursor);
+    let told = position.unwrap_or(site.cursor);
+    moment.place(told)?;
+    let cursor = site.seek.map_or(told, |seek| seek.to);
     let place = moment.place(cursor)?;
-    // Before the first entry nothing can be missing.
-    let needed = place.revision.max(Revision(1));
-    if needed < floor && place != moment.head {
+    if is_trimmed(place, floor, moment) {
         let reason = format!("it stands at entry {}, the log begins at {floor}", place.revision);
         return Err(SiteError::DumpRequired(reason));
     }
@@ -232,14 +238,26 @@ fn resume(
     let state = if paused { SiteState::Paused } else { following(place, moment) };
     let changed_ms = if state == site.state { site.changed_ms } else { moment.now_ms };
     let (stands, start) = (None, Some(cursor));
-    let mut site =
-        Site { state, reason: None, generation, cursor, start, changed_ms, paused, stands, ..site };
+    // Without a position in its store nothing is to be set.
+    let seek = site.seek.filter(|_| position.is_some());
+    let mut site = Site {
+        state,
+        reason: None,
+        generation,
+        cursor,
+        start,
+        changed_ms,
+        paused,
+        stands,
+        seek,
+        ..site
+    };
     site.forget_skips(moment, place);
     Ok(site)
 }
 
 /// State of a site that goes on behind a place. One that has everything acknowledges nothing more.
-fn following(place: Place, moment: Moment<'_>) -> SiteState {
+pub(super) fn following(place: Place, moment: Moment<'_>) -> SiteState {
     let behind = moment.head.revision.0.saturating_sub(place.revision.0);
     if behind <= limits::SITE_LIVE_ENTRIES { SiteState::Live } else { SiteState::CatchingUp }
 }
@@ -249,6 +267,10 @@ fn acknowledge(
     (position, tally): (Position, Option<Tally>),
     moment: Moment<'_>,
 ) -> Result<Change, SiteError> {
+    site.refuses_of_before()?;
+    if site.seek.is_some_and(|seek| seek.to != position) {
+        return Err(wrong_state(site.state));
+    }
     let place = moment.place(position)?;
     let before = site.cursor.place_in(moment.incarnation).ok_or(SiteError::OtherHistory)?;
     let behind = moment.head.revision.0 - place.revision.0;
@@ -262,7 +284,7 @@ fn acknowledge(
     };
     let is_stuck = site.state == SiteState::Failed;
     let tally = tally.unwrap_or(site.tally);
-    let is_same = tally == site.tally && (is_stuck || state == site.state);
+    let is_same = tally == site.tally && site.seek.is_none() && (is_stuck || state == site.state);
     if place < before || (place == before && is_same) {
         return Ok(Change::Nothing);
     }
@@ -270,7 +292,7 @@ fn acknowledge(
     let stays = state == site.state || (place == before && is_stuck);
     let mut site = if stays { site } else { site.enter(state, moment) };
     site.forget_skips(moment, place);
-    Ok(Change::put(Site { cursor: position, tally, ..site }))
+    Ok(Change::put(Site { cursor: position, seek: None, tally, ..site }))
 }
 
 impl Site {
@@ -330,7 +352,7 @@ impl SiteState {
 }
 
 impl Site {
-    fn enter(self, state: SiteState, moment: Moment<'_>) -> Self {
+    pub(super) fn enter(self, state: SiteState, moment: Moment<'_>) -> Self {
         Self { state, reason: None, stands: None, changed_ms: moment.now_ms, ..self }
     }
 

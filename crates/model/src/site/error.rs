@@ -60,6 +60,12 @@ pub enum SiteError {
         limits::SITE_SKIPS
     )]
     TooManySkips,
+    /// The position lies before what is kept.
+    #[error("position: the log begins at entry {floor}")]
+    Trimmed {
+        /// The oldest entry that is kept.
+        floor: Revision,
+    },
 }
 
 fn stand_in_words(stand: &Option<Stand>) -> String {
@@ -90,6 +96,7 @@ impl SiteError {
             Self::ScopeTooLarge => "too_large",
             Self::StandsElsewhere(_) => "stands_elsewhere",
             Self::TooManySkips => "too_many_skips",
+            Self::Trimmed { .. } => "position_trimmed",
         }
     }
 }

@@ -124,6 +124,7 @@ mod tests {
             paused: false,
             stands: None,
             skips: vec![],
+            seek: None,
             tally: Tally::default(),
         };
         let mut state = State::default();

@@ -476,3 +476,51 @@ fn a_paused_site_that_is_evicted_fails_or_takes_a_dump_is_paused_when_it_is_back
     let position = at(world.head);
     assert_eq!(world.resume("node1", Some(position)).unwrap().state, SiteState::Live);
 }
+
+#[test]
+fn pol_u6_a_position_is_set_within_the_log_that_is_kept_and_nowhere_else() {
+    let mut world = World::new(50);
+    world.register("node1", Start::Head).unwrap();
+    let mut seek = |to, floor| {
+        let (site, floor) = (name("node1"), Revision(floor));
+        world.decide(SiteOperation::Seek { site, to, floor })
+    };
+
+    assert!(matches!(seek(at(99), 1), Err(SiteError::Ahead { .. })));
+    assert!(matches!(seek(at(9), 10), Err(SiteError::Trimmed { .. })));
+    let other = Position { incarnation: Incarnation(Uuid::from_u128(2)), ..at(20) };
+    assert_eq!(seek(other, 1), Err(SiteError::OtherHistory));
+    let site = seek(at(20), 10).unwrap().unwrap();
+    assert_eq!((site.cursor, site.is_seeking()), (at(20), true));
+    assert_eq!(site.held(HERE), Some(Revision(20)), "history is held from there on");
+}
+
+#[test]
+fn a_site_goes_to_its_new_position_by_its_next_registration_and_by_nothing_of_before() {
+    let mut world = World::new(50);
+    world.register("node1", Start::Head).unwrap();
+    let (site, to, floor) = (name("node1"), at(20), Revision(1));
+    world.decide(SiteOperation::Seek { site, to, floor }).unwrap();
+
+    for position in [at(20), at(51)] {
+        let of_before = world.ack("node1", position);
+        assert!(matches!(of_before, Err(SiteError::WrongState(_))), "{of_before:?}");
+    }
+    let site = world.resume("node1", Some(at(51))).unwrap();
+    assert_eq!((site.cursor, site.is_seeking()), (at(20), true));
+    assert!(matches!(world.ack("node1", at(51)), Err(SiteError::WrongState(_))));
+    assert!(!world.ack("node1", at(20)).unwrap().is_seeking());
+    assert_eq!(world.ack("node1", at(21)).unwrap().cursor, at(21));
+}
+
+#[test]
+fn a_site_whose_cursor_is_its_position_goes_there_at_once() {
+    let mut world = World::new(50);
+    world.register("node1", Start::Head).unwrap();
+    let (site, to, floor) = (name("node1"), at(20), Revision(1));
+    world.decide(SiteOperation::Seek { site, to, floor }).unwrap();
+
+    let site = world.resume("node1", None).unwrap();
+
+    assert_eq!((site.cursor, site.is_seeking()), (at(20), false));
+}

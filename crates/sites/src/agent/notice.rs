@@ -41,6 +41,11 @@ pub enum Notice {
         /// Records that were left out by the word of an operator, since the registration.
         skipped: u64,
     },
+    /// The store was set to a position that an operator has named.
+    Sought {
+        /// The position.
+        position: Position,
+    },
     /// Something failed in passing, and is tried again.
     Waiting {
         /// The failure.

@@ -21,6 +21,8 @@ pub(super) enum Way {
         /// Position at which a store without one begins. None where the store had one: if it has
         /// none any more, it is another database.
         begin: Option<Position>,
+        /// The store is to be set to the cursor first.
+        seek: bool,
     },
     /// A dump first.
     Restore {
@@ -158,7 +160,7 @@ impl Agent {
     }
 
     fn way(&self, start: SiteStart, registered: Registered) -> Result<Way, AgentError> {
-        let Registered { generation, cursor, dump, tally, .. } = registered;
+        let Registered { generation, cursor, dump, tally, seek, .. } = registered;
         let missing = |what: &str| ClientError::Unexpected {
             address: self.client.base_url().to_owned(),
             reason: format!("the registration has no {what}"),
@@ -180,6 +182,6 @@ impl Agent {
             | SiteStart::Beginning
             | SiteStart::Dump { .. } => Some(cursor),
         };
-        Ok(Way::Follow { generation, known: (cursor, tally), begin })
+        Ok(Way::Follow { generation, known: (cursor, tally), begin, seek })
     }
 }

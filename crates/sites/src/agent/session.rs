@@ -138,6 +138,36 @@ impl Agent {
 }
 
 impl Agent {
+    /// Sets the store to a position that an operator has named, and tells the server that it is
+    /// there: only then the site may register to follow the log.
+    pub(super) async fn seek(
+        &mut self,
+        generation: u64,
+        (to, tally): (Position, SiteTally),
+    ) -> Result<Turn, AgentError> {
+        let sought = move |store: &mut dyn Store| {
+            store.seek(generation, to)?;
+            store.skipped()
+        };
+        let skipped = match self.with_store(sought).await {
+            Ok(skipped) => skipped.unwrap_or(tally.skipped),
+            Err(error) => return Turn::of(error),
+        };
+        let Identity { dataset, site } = &self.settings.identity;
+        let reached = (to, SiteTally { skipped, ..tally });
+        match self.client.acknowledge_site(dataset, site, generation, reached).await {
+            Ok(()) => {
+                (self.notify)(&Notice::Sought { position: to });
+                Ok(Turn::Again)
+            }
+            Err(error) if error.is_transient() => Ok(Turn::Later(error.to_string())),
+            Err(ClientError::Refused(problem)) if REGISTERS_ANEW.contains(&&*problem.code) => {
+                Ok(Turn::Later(problem.to_string()))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Tells the server why the site cannot go on, and whether only a dump heals it.
     pub(super) async fn report(&self, generation: u64, failure: SiteFailure<'_>) {
         let Identity { dataset, site } = &self.settings.identity;

@@ -192,6 +192,14 @@ pub(super) async fn write_ordinals(
     written.map(drop).map_err(|error| failure("the journals", &error))
 }
 
+/// Forgets the last ordinals, and what was left out behind a position.
+pub(super) async fn forget_behind(client: &Client, position: Position) -> Result<(), StoreError> {
+    let told = |error| failure("the account of the site", &error);
+    client.execute("DELETE FROM instep_site_journals", &[]).await.map_err(told)?;
+    let forget = "DELETE FROM instep_site_skipped WHERE position COLLATE \"C\" > $1";
+    client.execute(forget, &[&position.to_string()]).await.map(drop).map_err(told)
+}
+
 /// Writes the account of records that a batch leaves out.
 pub(super) async fn write_skipped(client: &Client, batch: &Batch) -> Result<(), StoreError> {
     let insert = "INSERT INTO instep_site_skipped (position, record, content, reason)

@@ -110,6 +110,13 @@ pub(super) fn forget_account(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch("DELETE FROM instep_site_journals; DELETE FROM instep_site_skipped")
 }
 
+/// Forgets the last ordinals, and what was left out behind a position.
+pub(super) fn forget_behind(connection: &Connection, position: Position) -> rusqlite::Result<()> {
+    connection.execute("DELETE FROM instep_site_journals", [])?;
+    let forget = "DELETE FROM instep_site_skipped WHERE position > ?";
+    connection.execute(forget, [position.to_string()]).map(drop)
+}
+
 /// Writes the account of records that a batch leaves out.
 pub(super) fn write_skipped(connection: &Connection, batch: &Batch) -> rusqlite::Result<()> {
     let insert = "INSERT INTO instep_site_skipped (position, record, content, reason)

@@ -148,6 +148,7 @@ fn words(notice: &Notice) -> String {
             }
             words
         }
+        Notice::Sought { position } => format!("set to {position} by an operator"),
         Notice::Waiting { reason } => format!("waiting, trying again: {reason}"),
         Notice::Refused { position: None, reason, .. } => {
             format!("refused, trying again every 10 s: {reason}")

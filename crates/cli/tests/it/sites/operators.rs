@@ -247,3 +247,72 @@ fn pol_u8_a_site_shows_its_three_positions_and_how_far_it_is_behind() {
         assert!(metrics.contains(&metric), "{metrics}");
     }
 }
+
+// POL-U6: out of range it is refused, in range honoured.
+#[test]
+fn pol_u6_an_operator_sets_the_position_of_a_site() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::serve_with(directory.path(), CONFIG);
+    let database = Database::in_directory(directory.path(), "node1");
+    let site = Site::run(&server, &database, &["--start", "beginning"]);
+    site.until_told("registered");
+    let first = put(&server, "a", &json!({"n": 1}));
+    let last = put(&server, "b", &json!({"n": 2}));
+    database.until_at(&last);
+    until("the acknowledgement", || status(&server, "node1")["cursor"] == last.as_str());
+    let seek = |to: &str| {
+        let order = ["site", "seek", "node1", "--dataset", "shop", "--reason", "a repair"];
+        server.instep(&[&order[..], &["--to", to]].concat())
+    };
+
+    let ahead = format!("{}-{:020}-00000", &last[..32], 999);
+    let elsewhere = format!("{:032}-{:020}-00000", 1, 1);
+    for (to, code) in [(&ahead, "position_ahead"), (&elsewhere, "other_history")] {
+        let refused = seek(to);
+        assert!(stderr(&refused).contains(code), "{}", stderr(&refused));
+    }
+    database.execute("DELETE FROM items");
+    assert!(seek(&first).status.success());
+    assert_eq!(site.until_told("sought")["position"], first.as_str());
+    database.until_at(&last);
+    until("the acknowledgement", || status(&server, "node1")["cursor"] == last.as_str());
+
+    assert_eq!(database.items(), rows(&[("b", r#"{"n":2}"#)]), "it is applied again from there on");
+    assert!(seek(&first).status.success());
+    until("the end of it", || status(&server, "node1")["seek"] == false);
+    let next = put(&server, "c", &json!({"n": 3}));
+    database.until_at(&next);
+}
+
+#[test]
+fn a_position_that_is_set_while_the_agent_is_away_is_that_of_its_store_when_it_is_back() {
+    let cluster = Cluster::start();
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::serve_with(directory.path(), CONFIG);
+    cluster.execute("postgres", "CREATE DATABASE node1");
+    let run = || Site::applying(&server, "node1", &cluster.url("node1"), &["--start", "beginning"]);
+    let mut site = run();
+    site.until_told("registered");
+    let first = put(&server, "a", &json!({"n": 1}));
+    let last = put(&server, "b", &json!({"n": 2}));
+    until("the acknowledgement", || status(&server, "node1")["cursor"] == last.as_str());
+    site.kill();
+
+    cluster.execute("node1", "DELETE FROM items");
+    server.must(&[
+        "site",
+        "seek",
+        "node1",
+        "--dataset",
+        "shop",
+        "--reason",
+        "a repair",
+        "--to",
+        &first,
+    ]);
+    let site = run();
+    site.until_told("sought");
+    until("the acknowledgement", || status(&server, "node1")["cursor"] == last.as_str());
+
+    assert_eq!(cluster.text("node1", "SELECT string_agg(key, '' ORDER BY key) FROM items"), "b");
+}

@@ -9,7 +9,7 @@ use instep_model::name::Name;
 use instep_model::owner::Refusal;
 use instep_model::position::Position;
 use instep_model::registration::Generation;
-use instep_model::site::{self, Passage, Site, SiteState};
+use instep_model::site::{self, Passage, Site, SiteError, SiteState};
 use instep_model::state::State;
 use instep_node::{Dataset, FollowedCommit, now_ms};
 use tokio::sync::watch;
@@ -251,6 +251,8 @@ fn look(dataset: &Dataset, name: &str, generation: Generation) -> Result<Site, P
     let held = site::held_by(site::site(&dataset.state(), name), generation);
     let held = held.and_then(|site| match site.state {
         SiteState::Evicted => Err(site::needs_dump(site)),
+        // The next registration sets its store.
+        _ if site.is_seeking() => Err(SiteError::WrongState("to go to another position".into())),
         _ => Ok(site),
     });
     let site = super::super::new_name(name)?;

@@ -99,13 +99,56 @@ pub(in crate::api) async fn skip(
 ) -> Answer<DoneReply> {
     let body = body.read_as(&caller, Action::Administer, Resource::Dataset(&name)).await?;
     let SkipRequest { position, record, reason } = read_json(&body)?;
+    check_reason(&reason)?;
+    let at = Stand { position, record };
+    tracing::warn!(dataset = name, site, %position, record, reason, "a site skips a record");
+    operate(&caller, &shared, (name, site), |site| SiteOperation::Skip { site, at, reason }).await
+}
+
+/// Position of a site.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct SeekRequest {
+    /// The position: not ahead of the log, and not before what is kept of it.
+    #[schema(value_type = String)]
+    position: Position,
+    /// Reason, for the log of the server: 1 to 2,048 bytes.
+    reason: String,
+}
+
+/// Sets the position of a site: commits behind it are applied again, those before it are not. A
+/// store that keeps its own position is set by the next registration of the site.
+#[utoipa::path(post, operation_id = "seek_site",
+    path = "/v1/datasets/{dataset}/sites/{site}/seek", tag = "sites",
+    params(("dataset" = String, Path, description = "Name of the dataset"),
+           ("site" = String, Path, description = "Name of the site")),
+    request_body = SeekRequest,
+    responses((status = 200, body = DoneReply),
+              (status = 400, description = "`bad_json`, `bad_name`", body = Problem),
+              (status = 404, description = "`unknown_dataset`, `unknown_site`", body = Problem),
+              (status = 409, description = "`other_history`, `position_ahead`, `wrong_state`, \
+               `dump_required`", body = Problem),
+              (status = 410, description = "`position_trimmed`", body = Problem)))]
+pub(in crate::api) async fn seek(
+    caller: Caller,
+    State(shared): State<Shared>,
+    Path((name, site)): Path<(String, String)>,
+    body: Body<{ limits::SITE_BODY_BYTES }>,
+) -> Answer<DoneReply> {
+    let body = body.read_as(&caller, Action::Administer, Resource::Dataset(&name)).await?;
+    let SeekRequest { position: to, reason } = read_json(&body)?;
+    check_reason(&reason)?;
+    let (floor, _) = dataset(&shared.node, &name)?.log_bounds();
+    tracing::warn!(dataset = name, site, %to, reason, "the position of a site is set");
+    operate(&caller, &shared, (name, site), |site| SiteOperation::Seek { site, to, floor }).await
+}
+
+fn check_reason(reason: &str) -> Result<(), Problem> {
     if reason.trim().is_empty() || reason.len() > limits::SITE_REASON_BYTES {
         let detail = format!("reason: 1 to {} bytes are wanted", limits::SITE_REASON_BYTES);
         return Err(Problem::bad_request("bad_json", detail));
     }
-    let at = Stand { position, record };
-    tracing::warn!(dataset = name, site, %position, record, reason, "a site skips a record");
-    operate(&caller, &shared, (name, site), |site| SiteOperation::Skip { site, at, reason }).await
+    Ok(())
 }
 
 async fn operate(

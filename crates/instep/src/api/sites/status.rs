@@ -84,6 +84,8 @@ pub(in crate::api) struct SiteReply {
     /// Record that it stands at, while it is `failed` and has named one.
     #[schema(required)]
     stands: Option<StandReply>,
+    /// An operator has set its position to the cursor, and its store is not known to be there yet.
+    seek: bool,
     /// Records that it is to leave out, and has not passed yet.
     skips: Vec<SkipReply>,
     /// Records that its content leaves out.
@@ -167,7 +169,7 @@ fn reply(
     (name, site): (&str, Site),
 ) -> SiteReply {
     let lag = shared.feeds.lag(dataset, state, (name, &site));
-    let paused = site.is_paused();
+    let (paused, seek) = (site.is_paused(), site.is_seeking());
     let told = |skip: Skip| {
         let Stand { position, record } = skip.at;
         SkipReply { position, record, reason: skip.reason }
@@ -191,6 +193,7 @@ fn reply(
         source: site.source,
         since_ms: now_ms().saturating_sub(site.changed_ms),
         paused,
+        seek,
         stands: site.stands.map(|Stand { position, record }| StandReply { position, record }),
         skips: site.skips.into_iter().map(told).collect(),
         skipped: site.tally.skipped,
