@@ -17,6 +17,7 @@ mod site_row;
 pub mod sqlite;
 pub mod store;
 pub mod targets;
+pub mod verification;
 
 pub use agent::{Agent, AgentError, Notice, Origin, Settings};
 pub use batch::{Batch, Culprit};
@@ -26,3 +27,4 @@ pub use postgres::PostgresStore;
 pub use sqlite::SqliteStore;
 pub use store::{Applied, Dumper, Fatal, Identity, Refusal, Store, StoreError, StorePosition};
 pub use targets::{JournalTarget, TargetError, Targets};
+pub use verification::{Verification, verify};

@@ -46,6 +46,13 @@ pub const STOP_WAIT: Duration = Duration::from_secs(5);
 /// Time that a store waits for another process that has it locked.
 pub const LOCK_WAIT: Duration = Duration::from_secs(5);
 
+/// Rows that a database is asked for at a time.
+pub const ROWS_AT_A_TIME: usize = 1_000;
+/// Rows that wait to be compared.
+pub const ROWS_WAITING: usize = 1_024;
+/// Keys of rows that may differ, which are remembered; behind them only a count is.
+pub const DIFFERING_KEYS: usize = 10_000;
+
 /// Bytes of a chunk of a dump; the last one is smaller.
 pub const CHUNK_BYTES: usize = 1024 * 1024;
 /// Chunks that wait between the connection and the store.

@@ -169,6 +169,7 @@ impl Store for PostgresStore {
         Some(Arc::new(PostgresDumper {
             database: self.database.clone(),
             identity: self.identity.clone(),
+            targets: self.targets.clone(),
             programs: self.programs.clone(),
             runtime: self.runtime.clone(),
         }))

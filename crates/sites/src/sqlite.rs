@@ -232,8 +232,9 @@ impl Store for SqliteStore {
     }
 
     fn dumper(&self) -> Option<Arc<dyn Dumper>> {
-        let (path, identity) = (self.path.clone(), self.identity.clone());
-        Some(Arc::new(SqliteDumper { path, identity }))
+        let (path, identity, targets) =
+            (self.path.clone(), self.identity.clone(), self.targets.clone());
+        Some(Arc::new(SqliteDumper { path, identity, targets }))
     }
 }
 

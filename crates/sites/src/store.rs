@@ -148,6 +148,36 @@ pub trait Dumper: Send + Sync {
     /// # Errors
     /// [`StoreError`] by kind.
     fn begin(&self) -> Result<Outgoing, StoreError>;
+
+    /// Reads tables in one snapshot, until `take` returns false: the position of the snapshot
+    /// first, then the rows of one table after the other, in the order of their keys as bytes.
+    /// Blocks, and changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`] by kind.
+    fn read(&self, tables: &[String], take: &mut dyn FnMut(Kept) -> bool)
+    -> Result<(), StoreError>;
+}
+
+/// Content of a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kept {
+    /// Everything up to here is applied.
+    Position(Position),
+    /// A row.
+    Row {
+        /// Index of its table in the list that was asked for.
+        table: usize,
+        /// The key.
+        key: String,
+        /// The row, as JSON.
+        row: String,
+    },
+    /// A table whose rows are not kept as JSON.
+    Columns {
+        /// Its index.
+        table: usize,
+    },
 }
 
 /// A dump that is given.

@@ -4,6 +4,7 @@ mod follow;
 mod show;
 mod skip;
 mod target;
+mod verify;
 
 use clap::Subcommand;
 use instep_client::SiteStatus;
@@ -31,6 +32,8 @@ enum Action {
     Show(Named),
     /// Show how far sites are: positions where they began, were sent and have confirmed, and lag.
     Lag(show::Lag),
+    /// Compare the tables of a site with those of the server, where its database can be reached.
+    Verify(Box<verify::Arguments>),
     /// Pause a site: it is sent nothing, and history is held for it.
     Pause(Named),
     /// Let a paused site go on.
@@ -81,6 +84,7 @@ pub(crate) async fn run(arguments: Arguments, json: bool) -> Result<(), Failure>
         Action::List(of) => list(&of, json).await,
         Action::Show(named) => show::run(&named, json).await,
         Action::Lag(arguments) => show::lag(&arguments, json).await,
+        Action::Verify(arguments) => verify::run(*arguments, json).await,
         Action::Pause(named) => act(&named, Change::Pause, json).await,
         Action::Resume(named) => act(&named, Change::Resume, json).await,
         Action::Skip(arguments) => skip::run(arguments, json).await,

@@ -12,7 +12,10 @@ use super::connection::{Database, connect};
 use super::failure::failure;
 use super::position;
 use super::programs::{Programs, last_words};
-use crate::store::{Dumper, Identity, Outgoing, StoreError, StorePosition};
+use super::schema::{Form, Schema};
+use crate::limits::ROWS_AT_A_TIME;
+use crate::store::{Dumper, Identity, Kept, Outgoing, StoreError, StorePosition};
+use crate::targets::Targets;
 
 /// Form of the dumps: SQL of `pg_dump`.
 pub(super) const KIND: &str = "postgres";
@@ -21,6 +24,7 @@ pub(super) const KIND: &str = "postgres";
 pub(super) struct PostgresDumper {
     pub(super) database: Database,
     pub(super) identity: Identity,
+    pub(super) targets: Targets,
     pub(super) programs: Programs,
     pub(super) runtime: Handle,
 }
@@ -43,9 +47,60 @@ impl Dumper for PostgresDumper {
         let bytes = DumpOutput { child, stdout, told: Some(told), _holder: holder };
         Ok(Outgoing { position, bytes: Box::new(bytes) })
     }
+
+    fn read(
+        &self,
+        tables: &[String],
+        take: &mut dyn FnMut(Kept) -> bool,
+    ) -> Result<(), StoreError> {
+        let (client, _, position) = self.runtime.block_on(self.snapshot())?;
+        let mut goes_on = take(Kept::Position(position));
+        let mut schema = Schema::default();
+        for (index, table) in tables.iter().enumerate() {
+            let found = schema.table(&client, table, &self.targets);
+            let Some(found) = self.runtime.block_on(found)? else { continue };
+            if !goes_on {
+                break;
+            }
+            goes_on = match found.form {
+                Form::Document => self.read_rows(&client, (index, &found.quoted), take)?,
+                Form::Columns { .. } => take(Kept::Columns { table: index }),
+            };
+        }
+        Ok(())
+    }
 }
 
 impl PostgresDumper {
+    /// Reads a table by parts: `take` may block, which no task of the runtime may.
+    fn read_rows(
+        &self,
+        client: &Client,
+        (table, quoted): (usize, &str),
+        take: &mut dyn FnMut(Kept) -> bool,
+    ) -> Result<bool, StoreError> {
+        let told = |error| failure("the database", &error);
+        let declare = format!(
+            "DECLARE instep_site_rows NO SCROLL CURSOR FOR
+             SELECT key::text, \"row\"::text FROM {quoted} ORDER BY key::text COLLATE \"C\""
+        );
+        self.runtime.block_on(client.batch_execute(&declare)).map_err(told)?;
+        let fetch = format!("FETCH {ROWS_AT_A_TIME} FROM instep_site_rows");
+        loop {
+            let rows = self.runtime.block_on(client.query(&fetch, &[])).map_err(told)?;
+            if rows.is_empty() {
+                let close = client.batch_execute("CLOSE instep_site_rows");
+                self.runtime.block_on(close).map_err(told)?;
+                return Ok(true);
+            }
+            for row in rows {
+                if !take(Kept::Row { table, key: row.get(0), row: row.get(1) }) {
+                    return Ok(false);
+                }
+            }
+        }
+    }
+
     /// A connection that holds a snapshot, the snapshot's name, and the position in it.
     async fn snapshot(&self) -> Result<(Client, String, Position), StoreError> {
         let client = connect(&self.database).await?;

@@ -10,9 +10,11 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::failure::failure;
 use super::position;
+use super::schema::{Form, Schema};
 use crate::limits::LOCK_WAIT;
 use crate::site_row::SiteRow;
-use crate::store::{Chunks, Dumper, Identity, Outgoing, StoreError, StorePosition};
+use crate::store::{Chunks, Dumper, Identity, Kept, Outgoing, StoreError, StorePosition};
+use crate::targets::Targets;
 
 /// Form of the dumps: a database of SQLite.
 pub(super) const KIND: &str = "sqlite";
@@ -26,6 +28,7 @@ const TAKEN: &str = ".taken";
 pub(super) struct SqliteDumper {
     pub(super) path: PathBuf,
     pub(super) identity: Identity,
+    pub(super) targets: Targets,
 }
 
 impl Dumper for SqliteDumper {
@@ -51,13 +54,59 @@ impl Dumper for SqliteDumper {
         let file = File::open(&copy);
         forget(&copy);
         let file = file.map_err(|error| StoreError::Passing(format!("the dump: {error}")))?;
-        match row.position {
-            StorePosition::At(position) => Ok(Outgoing { position, bytes: Box::new(file) }),
-            StorePosition::None | StorePosition::Restoring | StorePosition::Unkept => {
-                Err(StoreError::Passing("the site has nothing to give yet".into()))
+        let position = given(row.position)?;
+        Ok(Outgoing { position, bytes: Box::new(file) })
+    }
+
+    fn read(
+        &self,
+        tables: &[String],
+        take: &mut dyn FnMut(Kept) -> bool,
+    ) -> Result<(), StoreError> {
+        let told = |error| failure("the database", &error);
+        let from = Connection::open_with_flags(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY);
+        let from = from.map_err(told)?;
+        from.busy_timeout(LOCK_WAIT).map_err(told)?;
+        from.execute_batch("BEGIN").map_err(told)?;
+        let row = position::read(&from, &self.identity)?;
+        let mut goes_on = take(Kept::Position(given(row.position)?));
+        let mut schema = Schema::default();
+        for (index, table) in tables.iter().enumerate() {
+            let Some(found) = schema.table(&from, table, &self.targets)? else { continue };
+            if !goes_on {
+                break;
             }
+            goes_on = match found.form {
+                Form::Document => read_rows(&from, (index, &found.quoted), take).map_err(told)?,
+                Form::Columns { .. } => take(Kept::Columns { table: index }),
+            };
+        }
+        Ok(())
+    }
+}
+
+fn given(position: StorePosition) -> Result<Position, StoreError> {
+    let nothing = || StoreError::Passing("the site has nothing to give yet".into());
+    position.kept().ok_or_else(nothing)
+}
+
+fn read_rows(
+    from: &Connection,
+    (table, quoted): (usize, &str),
+    take: &mut dyn FnMut(Kept) -> bool,
+) -> rusqlite::Result<bool> {
+    let query = format!(
+        "SELECT CAST(key AS TEXT), CAST(row AS TEXT) FROM {quoted}
+         ORDER BY CAST(key AS TEXT) COLLATE BINARY"
+    );
+    let mut query = from.prepare(&query)?;
+    let mut rows = query.query([])?;
+    while let Some(row) = rows.next()? {
+        if !take(Kept::Row { table, key: row.get(0)?, row: row.get(1)? }) {
+            return Ok(false);
         }
     }
+    Ok(true)
 }
 
 /// Restores a dump: into a file of its own, which is checked, then over the database in one

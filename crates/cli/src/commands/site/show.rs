@@ -67,8 +67,9 @@ pub(super) async fn lag(arguments: &Lag, json: bool) -> Result<(), Failure> {
     if json {
         return sites.iter().try_for_each(output::json);
     }
-    let heading =
-        ["SITE", "STATE", "STARTED", "SENT", "CONFIRMED", "ENTRIES", "BYTES", "SECONDS", "HEARD"];
+    let positions = ["STARTED", "SENT", "CONFIRMED"];
+    let heading = [&["SITE", "STATE"][..], &positions, &["ENTRIES", "BYTES", "SECONDS", "HEARD"]];
+    let heading = heading.concat();
     let row = |site: &SiteStatus| {
         let text = |name: &str| word(site.more.get(name));
         vec![
@@ -89,7 +90,8 @@ pub(super) async fn lag(arguments: &Lag, json: bool) -> Result<(), Failure> {
 fn behind(site: &SiteStatus) -> String {
     let text = |name: &str| word(site.more.get(name));
     let seconds = seconds(site.more.get("behind_ms"));
-    format!("{} entries, about {} bytes, {seconds} s", text("behind_entries"), text("behind_bytes"),)
+    let (entries, bytes) = (text("behind_entries"), text("behind_bytes"));
+    format!("{entries} entries, about {bytes} bytes, {seconds} s")
 }
 
 fn stand_in_words(SiteStand { position, record }: SiteStand) -> String {

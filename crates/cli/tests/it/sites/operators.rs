@@ -316,3 +316,76 @@ fn a_position_that_is_set_while_the_agent_is_away_is_that_of_its_store_when_it_i
 
     assert_eq!(cluster.text("node1", "SELECT string_agg(key, '' ORDER BY key) FROM items"), "b");
 }
+
+/// `instep site verify` of a store: its exit code, and what it has found about the table `items`.
+fn verify(server: &Server, store: &str) -> (Option<i32>, Value) {
+    let arguments =
+        ["site", "verify", "--id", "node1", "--dataset", "shop", "--apply", store, "--json"];
+    let verified = server.instep(&arguments);
+    let found: Value = serde_json::from_slice(&verified.stdout)
+        .unwrap_or_else(|_| panic!("{}", stderr(&verified)));
+    (verified.status.code(), found["tables"]["items"].clone())
+}
+
+#[test]
+fn a_verification_names_the_keys_that_differ_and_none_that_are_on_their_way() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::serve_with(directory.path(), CONFIG);
+    let database = Database::in_directory(directory.path(), "node1");
+    let store = format!("sqlite:{}", database.path.display());
+    let mut site = Site::run(&server, &database, &["--start", "beginning"]);
+    site.until_told("registered");
+    for key in ["a", "b", "c", "d", "\u{e9}", "z"] {
+        put(&server, key, &json!({"of": key, "n": 18_446_744_073_709_551_615_u64}));
+    }
+    let last = put(&server, "y", &json!({"n": 1.5}));
+    database.until_at(&last);
+
+    let (code, found) = verify(&server, &store);
+    assert_eq!((code, &found["rows"]), (Some(0), &json!(7)), "{found}");
+    site.signal("-TERM");
+    put(&server, "later", &json!({}));
+    put(&server, "a", &json!({"n": 2}));
+    commit(&server, &json!([{"op": "delete", "table": "items", "key": "z"}]));
+    let (code, found) = verify(&server, &store);
+    assert_eq!((code, &found["changed_since"]), (Some(0), &json!(3)), "{found}");
+    database.execute(
+        "UPDATE items SET row = '{}' WHERE key IN ('b', 'a'); DELETE FROM items WHERE key = 'd';
+         INSERT INTO items VALUES ('extra', '{}')",
+    );
+
+    let (code, found) = verify(&server, &store);
+
+    assert_eq!(code, Some(9));
+    assert_eq!(found["differs"], json!(["b"]), "a is written anew anyway: {found}");
+    assert_eq!((&found["missing"], &found["extra"]), (&json!(["d"]), &json!(["extra"])));
+}
+
+#[test]
+fn a_verification_reads_postgres_in_one_snapshot_while_its_agent_goes_on() {
+    let cluster = Cluster::start();
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::serve_with(directory.path(), CONFIG);
+    cluster.execute("postgres", "CREATE DATABASE node1");
+    let store = cluster.url("node1");
+    let site = Site::applying(&server, "node1", &store, &["--start", "beginning"]);
+    site.until_told("registered");
+    let operation =
+        |n: usize| json!({"op": "put", "table": "items", "key": format!("k{n}"), "row": {"n": n}});
+    let all: Vec<Value> = (0..900).map(operation).collect();
+    let last = commit(&server, &json!(all));
+    until("the acknowledgement", || status(&server, "node1")["cursor"] == last.as_str());
+
+    std::thread::scope(|scope| {
+        let writing =
+            scope.spawn(|| (0..40).for_each(|n| drop(put(&server, &format!("k{n}"), &json!({})))));
+        while !writing.is_finished() {
+            let (code, found) = verify(&server, &store);
+            assert_eq!((code, &found["rows"]), (Some(0), &json!(900)), "{found}");
+        }
+    });
+    cluster.execute("node1", "UPDATE items SET \"row\" = '{}' WHERE key = 'k777'");
+
+    let (code, found) = verify(&server, &store);
+    assert_eq!((code, &found["differs"]), (Some(9), &json!(["k777"])), "{found}");
+}
