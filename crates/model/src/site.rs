@@ -13,7 +13,7 @@
 //! | any but evicted | evicted | a fault that only a dump mends, or history beyond what is held |
 //! | following, failed | paused, and back to following | an operator |
 //! | failed | failed, with the order to leave a record out | an operator who names that record |
-//! | following, failed | following, once its next registration has set its store | an operator who names a position |
+//! | following, failed | following, where its next registration sets it to | an operator |
 //!
 //! Following is: live close to the head of the log, catching up far from it. A paused site stays
 //! paused in each state that it gets into by itself, and follows the log only when an operator says
@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits;
 use crate::name::Name;
-use crate::position::{Incarnation, Place, Position, Revision};
+use crate::position::{Incarnation, Position, Revision};
 use crate::registration::Generation;
 use crate::row::Fields;
 use crate::state::{State, Table};
@@ -36,18 +36,20 @@ use crate::state::{State, Table};
 mod decision;
 mod error;
 mod holding;
+mod moment;
 mod passage;
 mod seeking;
 mod standing;
 #[cfg(test)]
 mod tests;
 
-pub use self::decision::{Change, Moment, decide, held_by, needs_dump};
+pub use self::decision::{decide, held_by};
 pub use self::error::SiteError;
 pub use self::holding::{Holding, may_share, outrun};
+pub use self::moment::{Change, Moment};
 pub use self::passage::Passage;
 pub use self::seeking::Seek;
-pub use self::standing::{Skip, Stand, Tally};
+pub use self::standing::{Skip, Stand, Tally, needs_dump};
 
 /// The table that has a row for each site.
 pub const TABLE: &str = "instep-sites";
@@ -351,17 +353,4 @@ pub fn site(state: &State, name: &str) -> Option<Site> {
 
 fn table(state: &State) -> Option<&Table> {
     state.tables.get(&Name::new(TABLE).ok()?)
-}
-
-/// The place of a moment that an operation meets: everything that was visible before it.
-impl Moment<'_> {
-    fn position(&self) -> Position {
-        Position { incarnation: self.incarnation, place: self.head }
-    }
-
-    fn place(&self, position: Position) -> Result<Place, SiteError> {
-        let place = position.place_in(self.incarnation).ok_or(SiteError::OtherHistory)?;
-        let head = self.head.revision;
-        if place > self.head { Err(SiteError::Ahead { head }) } else { Ok(place) }
-    }
 }

@@ -1,45 +1,15 @@
 //! Decisions about sites: the row before and an operation make the row after, or a refusal.
 
+use super::moment::{Change, Moment};
 use super::seeking::is_trimmed;
+use super::standing::needs_dump;
 use super::{SERVER, Scope, Site, SiteError, SiteOperation, SiteState, Start, Tally};
 use crate::limits;
 use crate::name::Name;
-use crate::position::{Incarnation, Place, Position, Revision};
+use crate::position::{Place, Position, Revision};
 use crate::registration::Generation;
 use crate::reserved;
 use crate::text::cut;
-
-/// Surroundings of a decision.
-#[derive(Clone, Copy)]
-pub struct Moment<'a> {
-    /// The history.
-    pub incarnation: Incarnation,
-    /// The newest commit that is visible.
-    pub head: Place,
-    /// Time, in milliseconds since 1970.
-    pub now_ms: u64,
-    /// Counts the sites.
-    pub sites: &'a dyn Fn() -> usize,
-    /// Looks up another site.
-    pub other: &'a dyn Fn(&Name) -> Option<Site>,
-}
-
-/// Change of a site's row.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
-    /// It is this from now on.
-    Put(Box<Site>),
-    /// It goes.
-    Remove,
-    /// It stays as it is.
-    Nothing,
-}
-
-impl Change {
-    pub(super) fn put(site: Site) -> Self {
-        Self::Put(Box::new(site))
-    }
-}
 
 /// Decides about an operation on a site, of which `before` is the row.
 ///
@@ -105,7 +75,7 @@ fn pause(site: Site, paused: bool, moment: Moment<'_>) -> Result<Change, SiteErr
         }
         (SiteState::Paused, false) => {
             let place = site.cursor.place_in(moment.incarnation).unwrap_or_default();
-            Ok(Change::put(Site { paused, ..site.enter(following(place, moment), moment) }))
+            Ok(Change::put(Site { paused, ..site.enter(moment.following(place), moment) }))
         }
         // What it waits for still comes; then it follows the log.
         (_, false) if site.paused => Ok(Change::put(Site { paused, ..site })),
@@ -138,7 +108,7 @@ fn register(
     // Above those of a site of this name that was removed: an entry is written once.
     let generation = Generation(newest.0.max(moment.head.revision.0) + 1);
     let paused = before.as_ref().is_some_and(Site::is_paused);
-    let follow = |place| if paused { SiteState::Paused } else { following(place, moment) };
+    let follow = |place| if paused { SiteState::Paused } else { moment.following(place) };
     let fresh = |state, cursor, source: Option<Name>| Site {
         state,
         reason: None,
@@ -235,7 +205,7 @@ fn resume(
         return Err(SiteError::DumpRequired(reason));
     }
     let paused = site.is_paused();
-    let state = if paused { SiteState::Paused } else { following(place, moment) };
+    let state = if paused { SiteState::Paused } else { moment.following(place) };
     let changed_ms = if state == site.state { site.changed_ms } else { moment.now_ms };
     let (stands, start) = (None, Some(cursor));
     // Without a position in its store nothing is to be set.
@@ -256,12 +226,6 @@ fn resume(
     Ok(site)
 }
 
-/// State of a site that goes on behind a place. One that has everything acknowledges nothing more.
-pub(super) fn following(place: Place, moment: Moment<'_>) -> SiteState {
-    let behind = moment.head.revision.0.saturating_sub(place.revision.0);
-    if behind <= limits::SITE_LIVE_ENTRIES { SiteState::Live } else { SiteState::CatchingUp }
-}
-
 fn acknowledge(
     site: Site,
     (position, tally): (Position, Option<Tally>),
@@ -280,7 +244,7 @@ fn acknowledge(
         SiteState::Paused => SiteState::Paused,
         SiteState::Live if behind <= limits::SITE_BEHIND_ENTRIES => SiteState::Live,
         SiteState::Failed if site.paused => SiteState::Paused,
-        SiteState::CatchingUp | SiteState::Failed | SiteState::Live => following(place, moment),
+        SiteState::CatchingUp | SiteState::Failed | SiteState::Live => moment.following(place),
     };
     let is_stuck = site.state == SiteState::Failed;
     let tally = tally.unwrap_or(site.tally);
@@ -323,12 +287,6 @@ pub fn held_by(before: Option<Site>, generation: Generation) -> Result<Site, Sit
     } else {
         Err(SiteError::Fenced { newest: site.generation })
     }
-}
-
-/// Refusal of everything but a dump, to an evicted site.
-#[must_use]
-pub fn needs_dump(evicted: Site) -> SiteError {
-    SiteError::DumpRequired(evicted.reason.unwrap_or_else(|| "it was evicted".into()))
 }
 
 fn wrong_state(state: SiteState) -> SiteError {

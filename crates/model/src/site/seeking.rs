@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::decision::{Change, Moment, following, needs_dump};
+use super::moment::{Change, Moment};
+use super::standing::needs_dump;
 use super::{Site, SiteError, SiteState};
 use crate::position::{Place, Position, Revision};
 use crate::registration::Generation;
@@ -33,7 +34,7 @@ impl Site {
             return Err(SiteError::Trimmed { floor });
         }
         let seek = Some(Seek { to, met: self.generation });
-        let state = if self.is_paused() { SiteState::Paused } else { following(place, moment) };
+        let state = if self.is_paused() { SiteState::Paused } else { moment.following(place) };
         let site = self.enter(state, moment);
         Ok(Change::put(Site { cursor: to, seek, skips: vec![], ..site }))
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::decision::{Change, Moment};
+use super::moment::{Change, Moment};
 use super::{Site, SiteError, SiteState};
 use crate::limits;
 use crate::position::{Place, Position};
@@ -74,4 +74,10 @@ impl Site {
             at.is_some_and(|at| at > place)
         });
     }
+}
+
+/// Refusal of everything but a dump, to an evicted site.
+#[must_use]
+pub fn needs_dump(evicted: Site) -> SiteError {
+    SiteError::DumpRequired(evicted.reason.unwrap_or_else(|| "it was evicted".into()))
 }

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
+use crate::position::Place;
 
 const HERE: Incarnation = Incarnation(Uuid::from_u128(1));
 

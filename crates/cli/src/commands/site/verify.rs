@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use instep_client::Client;
 use instep_sites::verification::{Table, VerifyError};
 use instep_sites::{Identity, verify};
+use serde_json::Value;
 
 use super::target::{TableTarget, Target, name, targets};
 use crate::access::Access;
@@ -46,10 +48,7 @@ pub(super) async fn run(arguments: Arguments, json: bool) -> Result<(), Failure>
     let client = access.client()?;
     let tables = match only_tables {
         Some(tables) => tables,
-        None => {
-            let tables = client.tables(&dataset).await?.into_iter().map(|table| table.name);
-            tables.filter(|name| !name.starts_with("instep-")).collect()
-        }
+        None => followed(&client, &identity).await?,
     };
     let verification = verify(&client, &dataset, dumper, tables).await?;
     if json {
@@ -66,6 +65,19 @@ pub(super) async fn run(arguments: Arguments, json: bool) -> Result<(), Failure>
     let differ = verification.tables.iter().filter(|(_, table)| !table.is_equal());
     let names: Vec<&str> = differ.map(|(name, _)| name.as_str()).collect();
     Err(Failure::Incomplete(format!("tables differ: {}", names.join(", "))))
+}
+
+/// Tables that a site follows: those that it names, or all of the dataset.
+async fn followed(client: &Client, identity: &Identity) -> Result<Vec<String>, Failure> {
+    let Identity { dataset, site } = identity;
+    let status = client.site(dataset, site).await?;
+    let named = status.more.get("tables").and_then(Value::as_array);
+    let is_followed = |name: &String| {
+        let is_named = |named: &Vec<Value>| named.iter().any(|table| table == name.as_str());
+        !name.starts_with("instep-") && named.is_none_or(is_named)
+    };
+    let tables = client.tables(dataset).await?.into_iter().map(|table| table.name);
+    Ok(tables.filter(is_followed).collect())
 }
 
 fn words(table: &Table) -> String {
