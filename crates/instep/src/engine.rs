@@ -176,3 +176,22 @@ impl BodyStore for Bodies {
 fn refused(error: BodyError) -> io::Error {
     io::Error::new(error.kind(), error)
 }
+
+#[cfg(test)]
+mod tests {
+    use instep_node::engine::conformance;
+
+    use super::*;
+
+    #[test]
+    fn bodies_in_a_file_pass_the_conformance_suite() {
+        let root = tempfile::tempdir().unwrap();
+        let mut opened = 0;
+        conformance::run(|| {
+            opened += 1;
+            let directory = root.path().join(format!("mail-{opened}"));
+            std::fs::create_dir(&directory).unwrap();
+            Box::new(Bodies(BodyFile::in_directory(&directory)))
+        });
+    }
+}

@@ -1,8 +1,8 @@
 //! The nouns of Instep and its pure machines.
 //!
 //! What lives here: names, positions, proposals, records, log entries, tables, views, [`mail`], the
-//! owner machine, the mirror that every reader of a log runs, and the contracts of [`log::Log`] and
-//! [`disk::Disk`] with their conformance suites.
+//! owner machine, the mirror that every reader of a log runs, and the contracts of [`log::Log`], of
+//! [`disk::Disk`] and of the stores beside a log ([`store`]) with their conformance suites.
 //! What does not: sockets, threads, clocks, random sources. Time arrives as an argument.
 //! Start reading at [`position`], then [`commit`], then [`owner`] and [`mirror`].
 

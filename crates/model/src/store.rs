@@ -1,5 +1,7 @@
 //! Contracts of an engine's stores beside the log: snapshots, and the views by which readers were
 //! told by.
+//!
+//! [`memory`] keeps them in memory; [`conformance`] has the suites that every store passes.
 
 use std::io;
 
@@ -7,12 +9,17 @@ use bytes::Bytes;
 
 use crate::position::Revision;
 
+pub mod conformance;
+pub mod memory;
+
 /// The chunks of a snapshot as it is read.
 pub type Chunks = Box<dyn Iterator<Item = io::Result<Bytes>>>;
 /// Takes one chunk of a snapshot as it is written.
 pub type TakeChunk<'a> = dyn FnMut(&[u8]) -> io::Result<()> + 'a;
 
 /// Whole-or-absent blobs, one per revision. Two newest are kept.
+///
+/// Held by [`conformance::snapshots`].
 pub trait Snapshots: Send + Sync {
     /// The revisions of the snapshots, oldest first.
     ///
@@ -20,16 +27,18 @@ pub trait Snapshots: Send + Sync {
     /// When the storage refuses.
     fn list(&self) -> io::Result<Vec<Revision>>;
 
-    /// Reads one, chunk by chunk. A chunk is an error where the bytes are not those written.
+    /// Reads one, chunk by chunk, as it is now: to the end, whatever is written meanwhile. A chunk
+    /// is an error where the bytes are not those written.
     ///
     /// # Errors
-    /// When the storage refuses.
+    /// [`io::ErrorKind::NotFound`] when there is none of that revision, and others when the storage
+    /// refuses.
     fn open(&self, revision: Revision) -> io::Result<Chunks>;
 
-    /// Writes one; it exists when this returns, and not before.
+    /// Writes one; it exists when this returns, and not before, instead of the one that was there.
     ///
     /// # Errors
-    /// Error of `fill`, or of the storage.
+    /// Error of `fill`, or of the storage; the store is as it was.
     fn write(
         &self,
         revision: Revision,
@@ -42,6 +51,8 @@ pub trait Snapshots: Send + Sync {
 
 /// Store of one small text beside the log: the definitions of the views that the readers of the
 /// dataset have been shown.
+///
+/// Held by [`conformance::definitions`].
 pub trait DefinitionStore: Send + Sync {
     /// Reads it; none when nothing was ever written.
     ///

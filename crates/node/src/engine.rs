@@ -8,10 +8,13 @@ use bytes::Bytes;
 use instep_model::log::Log;
 use instep_model::log::memory::MemoryLog;
 use instep_model::mail::Seq;
-use instep_model::position::{Incarnation, Revision};
-use instep_model::store::{Chunks, DefinitionStore, Snapshots, TakeChunk};
+use instep_model::position::Incarnation;
+use instep_model::store::memory::{MemoryDefinitions, MemorySnapshots};
+use instep_model::store::{DefinitionStore, Snapshots};
 
 use crate::sync::lock;
+
+pub mod conformance;
 
 /// An opened engine for one dataset.
 pub struct Engine {
@@ -37,6 +40,8 @@ pub struct Prepare {
 
 /// Bodies of messages by their number. The log is the truth: what is written here again is the
 /// same, and what is lost before [`BodyStore::sync`] is written again.
+///
+/// Held by [`conformance::run`].
 pub trait BodyStore: Send + Sync {
     /// Looks, at a start and when it refuses, whether the store can be used. One that is gone or
     /// cannot be read begins anew, without bodies; then the answer is what may still be read of the
@@ -48,7 +53,7 @@ pub trait BodyStore: Send + Sync {
         Ok(None)
     }
 
-    /// Writes and removes bodies, all or nothing. What is there is replaced, what is not there
+    /// Writes, then removes bodies, all or nothing. What is there is replaced, what is not there
     /// need not be removed.
     ///
     /// # Errors
@@ -82,17 +87,9 @@ pub enum StoredBody {
     Damaged,
 }
 
-/// Definitions in memory.
-#[derive(Default)]
-pub struct MemoryDefinitions(Mutex<Option<Vec<u8>>>);
-
 /// Bodies in memory.
 #[derive(Default)]
 pub struct MemoryBodies(Mutex<BTreeMap<Seq, Bytes>>);
-
-/// Snapshots in memory.
-#[derive(Default)]
-pub struct MemorySnapshots(Mutex<BTreeMap<Revision, Bytes>>);
 
 impl Engine {
     /// An engine in memory: for tests, and for data that may be lost.
@@ -105,57 +102,6 @@ impl Engine {
             definitions: Arc::new(MemoryDefinitions::default()),
             prepare: None,
         }
-    }
-}
-
-impl Snapshots for MemorySnapshots {
-    fn list(&self) -> io::Result<Vec<Revision>> {
-        Ok(lock(&self.0).keys().copied().collect())
-    }
-
-    fn open(&self, revision: Revision) -> io::Result<Chunks> {
-        let found = lock(&self.0).get(&revision).cloned();
-        let bytes = found.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-        Ok(Box::new(std::iter::once(Ok(bytes))))
-    }
-
-    fn write(
-        &self,
-        revision: Revision,
-        fill: &mut dyn FnMut(&mut TakeChunk<'_>) -> io::Result<()>,
-    ) -> io::Result<()> {
-        let mut bytes = Vec::new();
-        fill(&mut |chunk| {
-            bytes.extend_from_slice(chunk);
-            Ok(())
-        })?;
-        let mut kept = lock(&self.0);
-        kept.insert(revision, bytes.into());
-        while kept.len() > 2 {
-            kept.pop_first();
-        }
-        Ok(())
-    }
-
-    fn covered(&self) -> Option<Revision> {
-        let kept = lock(&self.0);
-        (kept.len() == 2).then(|| kept.keys().next().map(|oldest| oldest.next())).flatten()
-    }
-}
-
-impl DefinitionStore for MemoryDefinitions {
-    fn read(&self) -> io::Result<Option<Vec<u8>>> {
-        Ok(lock(&self.0).clone())
-    }
-
-    fn write(&self, bytes: &[u8]) -> io::Result<()> {
-        *lock(&self.0) = Some(bytes.to_vec());
-        Ok(())
-    }
-
-    fn remove(&self) -> io::Result<()> {
-        *lock(&self.0) = None;
-        Ok(())
     }
 }
 
@@ -179,5 +125,45 @@ impl BodyStore for MemoryBodies {
 
     fn size(&self) -> u64 {
         lock(&self.0).values().map(|body| body.len() as u64).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A store that gives bodies in the order of their numbers, and not in the order asked for.
+    #[derive(Default)]
+    struct Sorting(MemoryBodies);
+
+    impl BodyStore for Sorting {
+        fn write(&self, put: &[(Seq, Bytes)], removed: &[Seq]) -> io::Result<()> {
+            self.0.write(put, removed)
+        }
+
+        fn sync(&self) -> io::Result<()> {
+            self.0.sync()
+        }
+
+        fn read(&self, seqs: &[Seq]) -> io::Result<Vec<StoredBody>> {
+            let mut seqs = seqs.to_vec();
+            seqs.sort_unstable();
+            self.0.read(&seqs)
+        }
+
+        fn size(&self) -> u64 {
+            self.0.size()
+        }
+    }
+
+    #[test]
+    fn bodies_in_memory_pass_the_conformance_suite() {
+        conformance::run(|| Box::new(MemoryBodies::default()));
+    }
+
+    #[test]
+    #[should_panic(expected = "bodies come in the order asked for")]
+    fn the_suite_catches_a_store_that_gives_bodies_in_another_order() {
+        conformance::run(|| Box::new(Sorting::default()));
     }
 }

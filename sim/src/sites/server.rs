@@ -1,8 +1,6 @@
 //! The server: the machines that it runs for sites, around a log and snapshots in memory.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io;
-use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use instep_model::commit::{Entry, Operation, Proposal};
@@ -18,7 +16,8 @@ use instep_model::registration::Generation;
 use instep_model::retention::{Keep, Retention};
 use instep_model::site::{self, Holding, Passage, Site, SiteOperation, SiteState};
 use instep_model::snapshot;
-use instep_model::store::{Chunks, Snapshots, TakeChunk};
+use instep_model::store::memory::MemorySnapshots;
+use instep_model::store::{Snapshots, TakeChunk};
 use uuid::Uuid;
 
 use super::fact::Fact;
@@ -36,7 +35,7 @@ const READ_BYTES: usize = 1_000;
 /// A server with what survives it.
 pub(super) struct Server {
     log: MemoryLog,
-    snapshots: Kept,
+    snapshots: MemorySnapshots,
     pub(super) keep: Keep,
     pub(super) hold: Keep,
     fault: Option<Fault>,
@@ -75,7 +74,7 @@ pub(super) enum Line {
 impl Server {
     pub(super) fn new(keep: Keep, hold: Keep, fault: Option<Fault>) -> Self {
         let log = MemoryLog::new(HERE);
-        let snapshots = Kept::default();
+        let snapshots = MemorySnapshots::default();
         let recovery = recover(&log, &snapshots);
         Self {
             log,
@@ -295,7 +294,7 @@ impl Feed {
     }
 }
 
-fn recover(log: &MemoryLog, snapshots: &Kept) -> Recovery {
+fn recover(log: &MemoryLog, snapshots: &MemorySnapshots) -> Recovery {
     let state = newest_snapshot(snapshots, log.bounds().floor, &mut |_, _| {});
     let mirror = Mirror::new(HERE, state.expect("a snapshot covers what was trimmed"));
     let retention = Retention::in_steps_of(STEP_BYTES);
@@ -304,48 +303,4 @@ fn recover(log: &MemoryLog, snapshots: &Kept) -> Recovery {
     let with = Replaying { keep: &mut |_| Ok(()), now_us: &mut || 0 };
     recovery.replay(&*log.reader(), with).expect("what was written is there");
     recovery
-}
-
-/// Snapshots in memory, the two newest.
-#[derive(Default)]
-struct Kept(Mutex<BTreeMap<Revision, Bytes>>);
-
-impl Kept {
-    fn all(&self) -> std::sync::MutexGuard<'_, BTreeMap<Revision, Bytes>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Snapshots for Kept {
-    fn list(&self) -> io::Result<Vec<Revision>> {
-        Ok(self.all().keys().copied().collect())
-    }
-
-    fn open(&self, revision: Revision) -> io::Result<Chunks> {
-        let bytes = self.all().get(&revision).cloned().unwrap_or_default();
-        Ok(Box::new(std::iter::once(Ok(bytes))))
-    }
-
-    fn write(
-        &self,
-        revision: Revision,
-        fill: &mut dyn FnMut(&mut TakeChunk<'_>) -> io::Result<()>,
-    ) -> io::Result<()> {
-        let mut bytes = vec![];
-        fill(&mut |chunk| {
-            bytes.extend_from_slice(chunk);
-            Ok(())
-        })?;
-        let mut all = self.all();
-        all.insert(revision, bytes.into());
-        while all.len() > 2 {
-            all.pop_first();
-        }
-        Ok(())
-    }
-
-    fn covered(&self) -> Option<Revision> {
-        let all = self.all();
-        all.keys().next().filter(|_| all.len() == 2).map(|older| older.next())
-    }
 }
