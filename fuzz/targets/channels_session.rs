@@ -8,7 +8,7 @@ use instep_fuzz::allowance::within;
 use instep_protocol::encode::{Body, Frame};
 use instep_protocol::message::DecodeError;
 use instep_protocol::session::{
-    Channel, Effect, Ending, Event, Incoming, JoinOutcome, Options, ReplyTo, Session,
+    Channel, Effect, Ending, Event, Incoming, JoinOutcome, Options, ReplyTo, Session, SharedEvent,
 };
 use instep_protocol::vsn::Vsn;
 use libfuzzer_sys::fuzz_target;
@@ -123,33 +123,33 @@ impl World {
                 } else {
                     JoinOutcome::Refused { response }
                 };
-                self.handle(Event::JoinAnswered { channel, outcome });
+                self.handle(SharedEvent::JoinAnswered { channel, outcome });
             }
             Step::Reply { push, binary, bytes } => {
                 let Some(reply_to) = pick(*push, &self.pushes) else { return };
                 let response = body(*binary, bytes);
-                self.handle(Event::Replied { reply_to, status: "ok", response });
+                self.handle(SharedEvent::Replied { reply_to, status: "ok", response });
             }
             Step::Push { join, event, binary, bytes } => {
                 let Some(channel) = pick(*join, &self.joins) else { return };
                 let payload = body(*binary, bytes);
-                self.handle(Event::Pushed { channel, event, payload });
+                self.handle(SharedEvent::Pushed { channel, event, payload });
             }
             Step::End { join, closed } => {
                 let Some(channel) = pick(*join, &self.joins) else { return };
                 let how = if *closed { Ending::Closed } else { Ending::Crashed };
-                self.handle(Event::ChannelEnded { channel, how });
+                self.handle(SharedEvent::ChannelEnded { channel, how });
             }
             Step::Wait(ms) => {
                 self.now += u64::from(*ms);
-                self.handle(Event::Tick);
+                self.handle(SharedEvent::Tick);
             }
-            Step::Drain => self.handle(Event::Drain),
-            Step::Lost => self.handle(Event::Lost),
+            Step::Drain => self.handle(SharedEvent::Drain),
+            Step::Lost => self.handle(SharedEvent::Lost),
         }
     }
 
-    fn handle(&mut self, event: Event<'_>) {
+    fn handle<'a>(&mut self, event: impl Into<Event<'a>>) {
         self.session.handle(event, self.now);
         while let Some(effect) = self.session.next_effect() {
             assert!(!self.is_over, "nothing follows the end");

@@ -9,7 +9,9 @@ use instep_protocol::encode::{Body, Frame};
 use instep_protocol::janus::codec::{Decoder, SERVER_END, encode_publish, encode_request};
 use instep_protocol::janus::session::{Effect, Event, JanusSession, Options};
 use instep_protocol::janus::{Timestamp, Token};
-use instep_protocol::session::{Channel, Effect as Shared, Ending, JoinOutcome, ReplyTo};
+use instep_protocol::session::{
+    Channel, Effect as Shared, Ending, JoinOutcome, ReplyTo, SharedEvent,
+};
 use libfuzzer_sys::fuzz_target;
 
 const TOPICS: usize = 3;
@@ -105,7 +107,7 @@ impl World {
                 } else {
                     JoinOutcome::Refused { response }
                 };
-                self.handle(Event::JoinAnswered { channel, outcome });
+                self.handle(SharedEvent::JoinAnswered { channel, outcome });
             }
             Step::Push { join, event, binary, bytes } => {
                 let Some(channel) = pick(*join, &self.joins) else { return };
@@ -114,21 +116,21 @@ impl World {
                 } else {
                     Body::Json(serde_json::json!({ "bytes": bytes }).to_string().into())
                 };
-                self.handle(Event::Pushed { channel, event, payload });
+                self.handle(SharedEvent::Pushed { channel, event, payload });
             }
             Step::End { join, closed } => {
                 let Some(channel) = pick(*join, &self.joins) else { return };
                 let how = if *closed { Ending::Closed } else { Ending::Crashed };
-                self.handle(Event::ChannelEnded { channel, how });
+                self.handle(SharedEvent::ChannelEnded { channel, how });
             }
             Step::Reply { ok, response } => {
                 let Some(reply_to) = self.publish.clone() else { return };
                 let status = if *ok { "ok" } else { "error" };
                 let response = Body::Json(Bytes::copy_from_slice(json_or_empty(response)));
-                self.handle(Event::Replied { reply_to, status, response });
+                self.handle(SharedEvent::Replied { reply_to, status, response });
                 assert!(self.is_over, "a publish is the last deed");
             }
-            Step::Lost => self.handle(Event::Lost),
+            Step::Lost => self.handle(SharedEvent::Lost),
             Step::Attached => {
                 self.decoder = Decoder::default();
                 self.handle(Event::Attached);
@@ -136,9 +138,9 @@ impl World {
             Step::AttachRefused => self.handle(Event::AttachRefused),
             Step::Wait(ms) => {
                 self.now += u64::from(*ms);
-                self.handle(Event::Tick);
+                self.handle(SharedEvent::Tick);
             }
-            Step::Drain => self.handle(Event::Drain),
+            Step::Drain => self.handle(SharedEvent::Drain),
         }
     }
 
@@ -152,7 +154,7 @@ impl World {
         }
     }
 
-    fn handle(&mut self, event: Event<'_>) {
+    fn handle<'a>(&mut self, event: impl Into<Event<'a>>) {
         self.session.handle(event, self.now);
         self.observe();
     }

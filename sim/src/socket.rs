@@ -12,7 +12,7 @@ use instep_protocol::payload::join::{JoinLimits, Reply, refusal, reply};
 use instep_protocol::payload::rows::{Push, Pushes};
 use instep_protocol::payload::since::Since;
 use instep_protocol::session::{
-    Channel, Effect, Ending, Event, Incoming, JoinOutcome, Options, Session,
+    Channel, Effect, Ending, Event, Incoming, JoinOutcome, Options, Session, SharedEvent,
 };
 use instep_protocol::vsn::Vsn;
 use serde_json::Value;
@@ -72,10 +72,10 @@ impl Socket {
 
     /// Lets time pass.
     pub(crate) fn tick(&mut self, steady_ms: u64) {
-        self.handle(Event::Tick, steady_ms);
+        self.handle(SharedEvent::Tick, steady_ms);
     }
 
-    fn handle(&mut self, event: Event<'_>, steady_ms: u64) -> Vec<JoinRequest> {
+    fn handle<'a>(&mut self, event: impl Into<Event<'a>>, steady_ms: u64) -> Vec<JoinRequest> {
         self.session.handle(event, steady_ms);
         let mut requests = Vec::new();
         while let Some(effect) = self.session.next_effect() {
@@ -114,7 +114,7 @@ impl Socket {
             Err(refused) => {
                 let response = refusal(channel.topic(), &refused).to_string().into();
                 let outcome = JoinOutcome::Refused { response };
-                self.handle(Event::JoinAnswered { channel, outcome }, steady_ms);
+                self.handle(SharedEvent::JoinAnswered { channel, outcome }, steady_ms);
                 return;
             }
         };
@@ -124,7 +124,7 @@ impl Socket {
         }
         let outcome = JoinOutcome::Accepted { response };
         let answered = channel.clone();
-        self.handle(Event::JoinAnswered { channel: answered, outcome }, steady_ms);
+        self.handle(SharedEvent::JoinAnswered { channel: answered, outcome }, steady_ms);
         let position = Some(joined.position);
         let rest = is_pending.then(|| Pushes::of_join(joined, LIMITS));
         self.channel = Some(Joining { channel, cursor, position, rest });
@@ -146,7 +146,7 @@ impl Socket {
         match rest.next() {
             Some(Push { event, payload, .. }) => {
                 let (channel, payload) = (joining.channel.clone(), Body::Json(payload));
-                self.handle(Event::Pushed { channel, event: &event, payload }, steady_ms);
+                self.handle(SharedEvent::Pushed { channel, event: &event, payload }, steady_ms);
             }
             None => joining.rest = None,
         }
@@ -156,7 +156,7 @@ impl Socket {
     /// Ends the channel: the client joins again and is told why.
     pub(crate) fn end_channel(&mut self, steady_ms: u64) {
         if let Some(Joining { channel, .. }) = self.channel.take() {
-            self.handle(Event::ChannelEnded { channel, how: Ending::Crashed }, steady_ms);
+            self.handle(SharedEvent::ChannelEnded { channel, how: Ending::Crashed }, steady_ms);
         }
     }
 

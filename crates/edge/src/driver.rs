@@ -32,7 +32,7 @@ use instep_protocol::payload::live::Gap;
 use instep_protocol::payload::params::TOKEN_FIELD;
 use instep_protocol::payload::rows::Pushes;
 use instep_protocol::session::{
-    Channel, ChannelId, Effect, Ending, Event, JoinOutcome, Options, Session,
+    Channel, ChannelId, Effect, Ending, Event, JoinOutcome, Options, Session, SharedEvent,
 };
 use instep_protocol::vsn::Vsn;
 use serde_json::json;
@@ -117,7 +117,7 @@ impl SessionDriver {
         self.machine.is_detached()
     }
 
-    /// Milliseconds of the clock at which [`Event::Tick`] is due.
+    /// Milliseconds of the clock at which [`SharedEvent::Tick`] is due.
     pub(crate) fn next_deadline(&self) -> Option<u64> {
         self.machine.next_deadline().into_iter().chain(self.ends).min()
     }
@@ -150,7 +150,12 @@ impl SessionDriver {
     }
 
     /// Hands an event to the session and sorts what it wants.
-    pub(crate) fn tell(&mut self, event: Event<'_>, now: u64, actions: &mut Actions) {
+    pub(crate) fn tell<'a>(
+        &mut self,
+        event: impl Into<Event<'a>>,
+        now: u64,
+        actions: &mut Actions,
+    ) {
         self.step(event, now, actions);
         self.look_at_end(now, actions);
     }
@@ -172,8 +177,8 @@ impl SessionDriver {
         }
     }
 
-    fn step(&mut self, event: Event<'_>, now: u64, actions: &mut Actions) {
-        self.machine.handle(event, now);
+    fn step<'a>(&mut self, event: impl Into<Event<'a>>, now: u64, actions: &mut Actions) {
+        self.machine.handle(event.into(), now);
         self.sort(actions);
     }
 
@@ -276,7 +281,7 @@ impl SessionDriver {
             Completion::Refused(channel, refusal) => {
                 edge.refusals().count(refusal.reason());
                 let outcome = JoinOutcome::Refused { response: refusal.payload() };
-                self.tell(Event::JoinAnswered { channel, outcome }, now, actions);
+                self.tell(SharedEvent::JoinAnswered { channel, outcome }, now, actions);
                 None
             }
             Completion::Answered(None, _) => None,
@@ -286,7 +291,7 @@ impl SessionDriver {
                     Err(refusal) => ("error", refusal.payload()),
                 };
                 let response = Body::Json(response);
-                self.tell(Event::Replied { reply_to, status, response }, now, actions);
+                self.tell(SharedEvent::Replied { reply_to, status, response }, now, actions);
                 None
             }
             Completion::Crashed(channel) => {
@@ -373,7 +378,7 @@ impl SessionDriver {
         actions: &mut Actions,
     ) {
         let (channel, payload) = (channel.clone(), Body::Json(payload));
-        self.tell(Event::Pushed { channel, event, payload }, now, actions);
+        self.tell(SharedEvent::Pushed { channel, event, payload }, now, actions);
     }
 
     /// Tells who is present on the topic: the first of them now, the others as the client takes
@@ -399,7 +404,7 @@ impl SessionDriver {
 
     fn end_channel(&mut self, channel: Channel, now: u64, actions: &mut Actions) {
         actions.left.extend(self.leave(channel.id()));
-        self.tell(Event::ChannelEnded { channel, how: Ending::Crashed }, now, actions);
+        self.tell(SharedEvent::ChannelEnded { channel, how: Ending::Crashed }, now, actions);
     }
 
     fn leave(&mut self, id: ChannelId) -> Option<Joined> {

@@ -37,7 +37,7 @@ use std::time::Instant;
 
 use instep_model::limits;
 use instep_node::Notifier;
-use instep_protocol::session::Event;
+use instep_protocol::session::SharedEvent;
 use mio::{Interest, Poll, Token, Waker};
 use slab::Slab;
 
@@ -308,7 +308,7 @@ impl Shard {
             self.core.edge.janus_sessions().leave(token);
         }
         let _entered = connection.span(self.core.shard).entered();
-        connection.tell(slot, Event::Lost, &mut self.core);
+        connection.tell(slot, SharedEvent::Lost, &mut self.core);
         let (shard, number) = (self.core.shard, connection.number);
         tracing::debug!(shard, connection = number, "a connection has gone");
     }

@@ -108,6 +108,14 @@ pub enum Event<'a> {
     Throttled(Incoming<'a>),
     /// The client showed that it lives without saying anything: a ping, a pong, a poll.
     Alive,
+    /// Event that a session on any wire may have.
+    Shared(SharedEvent<'a>),
+}
+
+/// Event of a session on any wire: from its channels, from the clock, and from the end of its
+/// connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SharedEvent<'a> {
     /// A join has been decided. Every [`Effect::Join`] is answered by this or by `ChannelEnded`,
     /// except after [`Effect::Leave`].
     JoinAnswered {
@@ -141,12 +149,18 @@ pub enum Event<'a> {
         /// Ending, which says whether the client should come back.
         how: Ending,
     },
-    /// Time has passed; due at [`Session::next_deadline`].
+    /// Time has passed; due at the next deadline of the session.
     Tick,
     /// The server wants the client to connect again, elsewhere or later.
     Drain,
     /// The connection is gone.
     Lost,
+}
+
+impl<'a> From<SharedEvent<'a>> for Event<'a> {
+    fn from(event: SharedEvent<'a>) -> Self {
+        Self::Shared(event)
+    }
 }
 
 /// Frame that came from the client.
@@ -261,11 +275,11 @@ impl Session {
     }
 
     /// Takes in an event. Drain [`Session::next_effect`] before the next event.
-    pub fn handle(&mut self, event: Event<'_>, now: u64) {
+    pub fn handle<'a>(&mut self, event: impl Into<Event<'a>>, now: u64) {
         if self.is_over {
             return;
         }
-        match event {
+        match event.into() {
             Event::Received(frame) => {
                 self.heard_at = self.heard_at.max(now);
                 self.receive(frame, true);
@@ -275,19 +289,27 @@ impl Session {
                 self.receive(frame, false);
             }
             Event::Alive => self.heard_at = self.heard_at.max(now),
-            Event::JoinAnswered { channel, outcome } => self.join_answered(&channel, outcome),
-            Event::Replied { reply_to, status, response } => {
+            Event::Shared(event) => self.handle_shared(event, now),
+        }
+    }
+
+    fn handle_shared(&mut self, event: SharedEvent<'_>, now: u64) {
+        match event {
+            SharedEvent::JoinAnswered { channel, outcome } => self.join_answered(&channel, outcome),
+            SharedEvent::Replied { reply_to, status, response } => {
                 self.replied(&reply_to, status, &response);
             }
-            Event::Pushed { channel, event, payload } => self.pushed(&channel, event, &payload),
-            Event::ChannelEnded { channel, how } => self.channel_ended(&channel, how),
-            Event::Tick => {
+            SharedEvent::Pushed { channel, event, payload } => {
+                self.pushed(&channel, event, &payload);
+            }
+            SharedEvent::ChannelEnded { channel, how } => self.channel_ended(&channel, how),
+            SharedEvent::Tick => {
                 if self.next_deadline().is_some_and(|deadline| now >= deadline) {
                     self.close(CLOSE_RESTART, "idle");
                 }
             }
-            Event::Drain => self.close(CLOSE_RESTART, "draining"),
-            Event::Lost => self.end(),
+            SharedEvent::Drain => self.close(CLOSE_RESTART, "draining"),
+            SharedEvent::Lost => self.end(),
         }
     }
 
@@ -301,7 +323,7 @@ impl Session {
         next
     }
 
-    /// Returns the deadline at which to send [`Event::Tick`] if nothing happens before.
+    /// Returns the deadline at which to send [`SharedEvent::Tick`] if nothing happens before.
     #[must_use]
     pub fn next_deadline(&self) -> Option<u64> {
         (!self.is_over).then(|| self.heard_at.saturating_add(self.options.idle_ms))

@@ -12,7 +12,7 @@ use instep_protocol::encode::{Body, Frame, binary_named_broadcast};
 use instep_protocol::payload::join::{JoinLimits, Reply, reply};
 use instep_protocol::payload::params;
 use instep_protocol::payload::rows::{Push, Pushes};
-use instep_protocol::session::{Channel, ChannelId, Event, JoinOutcome};
+use instep_protocol::session::{Channel, ChannelId, JoinOutcome, SharedEvent};
 use serde_json::Value;
 
 use super::mail;
@@ -127,7 +127,7 @@ impl SessionDriver {
             edge.refusals().count(refusal.reason());
             let (channel, response) = (channel.clone(), refusal.payload());
             let outcome = JoinOutcome::Refused { response };
-            driver.tell(Event::JoinAnswered { channel, outcome }, now, actions);
+            driver.tell(SharedEvent::JoinAnswered { channel, outcome }, now, actions);
         };
         let joined = match joined {
             Ok(joined) => joined,
@@ -174,7 +174,7 @@ impl SessionDriver {
             }
         };
         let outcome = JoinOutcome::Accepted { response };
-        self.tell(Event::JoinAnswered { channel: channel.clone(), outcome }, now, actions);
+        self.tell(SharedEvent::JoinAnswered { channel: channel.clone(), outcome }, now, actions);
         self.machine.is_joined(&channel).then(|| self.follow(entered, now, actions))
     }
 
@@ -210,7 +210,7 @@ impl SessionDriver {
                     Payload::Binary(bytes) => Body::Binary(bytes.clone()),
                 };
                 let (channel, event) = (channel.clone(), &*last.event);
-                self.tell(Event::Pushed { channel, event, payload }, now, actions);
+                self.tell(SharedEvent::Pushed { channel, event, payload }, now, actions);
             }
         }
         self.greet(&channel, greeting, now, actions);

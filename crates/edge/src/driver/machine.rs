@@ -31,7 +31,8 @@ impl SessionMachine {
         match self {
             Self::Channels(session) => session.handle(event, now),
             Self::Janus(janus) => {
-                if let Some(event) = shared(event) {
+                // Its frames are no messages, and only a PONG is a sign of life.
+                if let Event::Shared(event) = event {
                     janus.session.handle(event, now);
                 }
             }
@@ -112,23 +113,4 @@ impl SessionMachine {
             janus.known = janus.session.key().map(Into::into);
         }
     }
-}
-
-/// Translates an event for the Janus wire; none for those that it does not share.
-fn shared(event: Event<'_>) -> Option<janus::Event<'_>> {
-    Some(match event {
-        // Its frames are no messages, and only a PONG is a sign of life.
-        Event::Received(_) | Event::Throttled(_) | Event::Alive => return None,
-        Event::JoinAnswered { channel, outcome } => janus::Event::JoinAnswered { channel, outcome },
-        Event::Replied { reply_to, status, response } => {
-            janus::Event::Replied { reply_to, status, response }
-        }
-        Event::Pushed { channel, event, payload } => {
-            janus::Event::Pushed { channel, event, payload }
-        }
-        Event::ChannelEnded { channel, how } => janus::Event::ChannelEnded { channel, how },
-        Event::Tick => janus::Event::Tick,
-        Event::Drain => janus::Event::Drain,
-        Event::Lost => janus::Event::Lost,
-    })
 }

@@ -10,7 +10,7 @@ use instep_model::name::Name;
 use instep_node::mail::{Letters, MailError, Push, RegisterParams, Registration};
 use instep_node::{Dataset, Node, Subscriber};
 use instep_protocol::encode::Body;
-use instep_protocol::session::{Channel, ChannelId, Ending, Event, JoinOutcome, ReplyTo};
+use instep_protocol::session::{Channel, ChannelId, Ending, JoinOutcome, ReplyTo, SharedEvent};
 use serde_json::Value;
 
 use super::refusal::Refusal;
@@ -163,7 +163,11 @@ impl SessionDriver {
             MailRole::Sender { .. } => Bytes::from_static(b"{}"),
         };
         let outcome = JoinOutcome::Accepted { response };
-        self.tell(Event::JoinAnswered { channel: channel.clone(), outcome }, edge.now(), actions);
+        self.tell(
+            SharedEvent::JoinAnswered { channel: channel.clone(), outcome },
+            edge.now(),
+            actions,
+        );
         if !self.machine.is_joined(&channel) {
             return None;
         }
@@ -197,7 +201,7 @@ impl SessionDriver {
             self.push(&channel, event, payload, now, actions);
             if told == Push::Replaced {
                 actions.left.extend(self.leave(id));
-                self.tell(Event::ChannelEnded { channel, how: Ending::Closed }, now, actions);
+                self.tell(SharedEvent::ChannelEnded { channel, how: Ending::Closed }, now, actions);
                 return (count, false);
             }
         }

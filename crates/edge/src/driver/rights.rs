@@ -3,7 +3,7 @@
 use instep_access::Refusal;
 use instep_node::Dataset;
 use instep_protocol::encode::Body;
-use instep_protocol::session::{Channel, Ending, Event};
+use instep_protocol::session::{Channel, Ending, SharedEvent};
 
 use super::refusal::Refusal as ToldRefusal;
 use super::role::{MailRole, Role};
@@ -52,12 +52,13 @@ impl SessionDriver {
         for (channel, refusal) in lost {
             let code = refusal.code();
             let payload = Body::Json(ToldRefusal::from(refusal).payload());
-            let told = Event::Pushed { channel: channel.clone(), event: ENDED_EVENT, payload };
+            let told =
+                SharedEvent::Pushed { channel: channel.clone(), event: ENDED_EVENT, payload };
             self.step(told, now, actions);
             let (topic, reason) = (channel.topic().to_string(), code);
             actions.revoked.push(Revoked { topic, reason });
             actions.left.extend(self.leave(channel.id()));
-            self.step(Event::ChannelEnded { channel, how: Ending::Closed }, now, actions);
+            self.step(SharedEvent::ChannelEnded { channel, how: Ending::Closed }, now, actions);
         }
     }
 }

@@ -18,7 +18,7 @@ use data_encoding::HEXLOWER;
 use instep_access::Credential;
 use instep_model::limits;
 use instep_protocol::longpoll::{Answer, decode_body, session_token};
-use instep_protocol::session::Event;
+use instep_protocol::session::{Event, SharedEvent};
 use instep_protocol::vsn::Vsn;
 use sha1::{Digest as _, Sha1};
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -281,7 +281,7 @@ async fn run(
     let mut polls = Polls::default();
     loop {
         if leaving.as_ref().is_some_and(|leaving| leaving.is_due(connection.is_answered())) {
-            connection.tell(Event::Drain);
+            connection.tell(SharedEvent::Drain);
         }
         let closed = connection.is_closed();
         polls.revoke(&connection.take_revoked());
@@ -324,7 +324,7 @@ async fn run(
             }
             frames = polls.returned() => put_back(frames, connection.outbox()),
             () = sleep_until(window) => polls.time_out(),
-            () = tokio::time::sleep(due) => connection.tell(Event::Tick),
+            () = tokio::time::sleep(due) => connection.tell(SharedEvent::Tick),
             // Fails only when the http is gone, and this session with it.
             Ok(()) = reviewing.changed() => connection.review(),
             until = &mut sent_away, if leaving.is_none() => leaving = Some(Leaving::until(until)),
@@ -334,7 +334,7 @@ async fn run(
     if let Some(leaving) = leaving {
         leaving.give_rest(connection.outbox(), &mut polls, &mut requests).await;
     }
-    connection.tell(Event::Lost);
+    connection.tell(SharedEvent::Lost);
     http.longpoll().forget(&token);
     tracing::debug!(session = visitor.id, "a long-poll session has gone");
 }

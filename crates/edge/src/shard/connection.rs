@@ -228,7 +228,7 @@ impl Connection {
         }
     }
 
-    pub(super) fn tell(&mut self, slot: u32, event: Event<'_>, core: &mut Core) {
+    pub(super) fn tell<'a>(&mut self, slot: u32, event: impl Into<Event<'a>>, core: &mut Core) {
         if let Side::Channels(driver) = &mut self.side {
             driver.tell(event, core.now, &mut core.actions);
             self.serve(slot, core);

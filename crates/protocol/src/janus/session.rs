@@ -28,8 +28,8 @@
 //! Ended. Every subscribe and unsubscribe is answered once, in the order of its topic. Nothing of a
 //! topic is written before its ACK, and nothing after Leave.
 //!
-//! A session that is taken over is told [`Event::Lost`] first, if its connection seems to live,
-//! and then [`Event::Attached`]. The session that asked for it is dropped: it has no topics.
+//! A session that is taken over is told [`SharedEvent::Lost`] first, if its connection seems to
+//! live, and then [`Event::Attached`]. The session that asked for it is dropped: it has no topics.
 
 mod life;
 #[cfg(test)]
@@ -49,9 +49,7 @@ use super::codec::{self, Frame};
 use super::request::{self, Action, Publish, Rejected, Request};
 use super::{Timestamp, Token};
 use crate::encode::{self, Body};
-use crate::session::{
-    self, CLOSE_POLICY, CLOSE_RESTART, Channel, ChannelId, Ending, JoinOutcome, ReplyTo,
-};
+use crate::session::{self, CLOSE_POLICY, CLOSE_RESTART, Channel, ChannelId, ReplyTo, SharedEvent};
 
 /// Close code behind a publish. Plain TCP has none; it is for the log.
 pub const CLOSE_PUBLISHED: u16 = 1000;
@@ -90,49 +88,19 @@ pub enum Event<'a> {
     Received(Frame<'a>),
     /// Bytes of the client are no frame.
     Malformed(codec::DecodeError),
-    /// A join has been decided. Every `Join` is answered by this or by `ChannelEnded`, except
-    /// after `Leave`.
-    JoinAnswered {
-        /// The channel that was to be joined.
-        channel: Channel,
-        /// The decision.
-        outcome: JoinOutcome,
-    },
-    /// A publish has been answered.
-    Replied {
-        /// The publish.
-        reply_to: ReplyTo,
-        /// `ok`, or anything else for a refusal.
-        status: &'a str,
-        /// The response: the reason of a refusal.
-        response: Body,
-    },
-    /// A topic has something to say to this client alone.
-    Pushed {
-        /// The channel.
-        channel: Channel,
-        /// The event.
-        event: &'a str,
-        /// The payload. Bytes are left out: this wire has no form for them.
-        payload: Body,
-    },
-    /// The server's side of a channel has ended.
-    ChannelEnded {
-        /// The channel.
-        channel: Channel,
-        /// Ending, which says whether the client should come back.
-        how: Ending,
-    },
-    /// Time has passed; due at [`JanusSession::next_deadline`].
-    Tick,
-    /// The server wants the client to connect again, elsewhere or later.
-    Drain,
-    /// The connection is gone.
-    Lost,
+    /// Event that a session on any wire may have. Bytes that are pushed are left out: this wire has
+    /// no form for them.
+    Shared(SharedEvent<'a>),
     /// This detached session has a connection again.
     Attached,
     /// The session that this one asked for is not there.
     AttachRefused,
+}
+
+impl<'a> From<SharedEvent<'a>> for Event<'a> {
+    fn from(event: SharedEvent<'a>) -> Self {
+        Self::Shared(event)
+    }
 }
 
 /// Effect of a session: an action for the door.
@@ -196,29 +164,37 @@ impl JanusSession {
     }
 
     /// Takes in an event. Drain [`JanusSession::next_effect`] before the next event.
-    pub fn handle(&mut self, event: Event<'_>, now: u64) {
+    pub fn handle<'a>(&mut self, event: impl Into<Event<'a>>, now: u64) {
         self.now = self.now.max(now);
         if self.life == Life::Over {
             return;
         }
-        match event {
+        match event.into() {
             Event::Received(frame) => self.receive(&frame),
             Event::Malformed(error) if self.is_attached() => {
                 self.say_error(error.code(), &error.to_string(), None);
                 self.close(CLOSE_POLICY, "no frame");
             }
             Event::Malformed(_) => {}
-            Event::JoinAnswered { channel, outcome } => self.join_answered(&channel, outcome),
-            Event::Replied { reply_to, status, response } => {
-                self.replied(&reply_to, status, &response);
-            }
-            Event::Pushed { channel, event, payload } => self.pushed(&channel, event, &payload),
-            Event::ChannelEnded { channel, how } => self.channel_ended(&channel, how),
-            Event::Tick => self.tick(),
-            Event::Drain => self.close(CLOSE_RESTART, "draining"),
-            Event::Lost => self.lost(),
+            Event::Shared(event) => self.handle_shared(event),
             Event::Attached => self.attached(),
             Event::AttachRefused => self.attach_refused(),
+        }
+    }
+
+    fn handle_shared(&mut self, event: SharedEvent<'_>) {
+        match event {
+            SharedEvent::JoinAnswered { channel, outcome } => self.join_answered(&channel, outcome),
+            SharedEvent::Replied { reply_to, status, response } => {
+                self.replied(&reply_to, status, &response);
+            }
+            SharedEvent::Pushed { channel, event, payload } => {
+                self.pushed(&channel, event, &payload);
+            }
+            SharedEvent::ChannelEnded { channel, how } => self.channel_ended(&channel, how),
+            SharedEvent::Tick => self.tick(),
+            SharedEvent::Drain => self.close(CLOSE_RESTART, "draining"),
+            SharedEvent::Lost => self.lost(),
         }
     }
 
@@ -232,7 +208,7 @@ impl JanusSession {
         next
     }
 
-    /// Returns the deadline at which to send [`Event::Tick`] if nothing happens before.
+    /// Returns the deadline at which to send [`SharedEvent::Tick`] if nothing happens before.
     #[must_use]
     pub fn next_deadline(&self) -> Option<u64> {
         match self.life {

@@ -30,7 +30,7 @@ impl Client {
         client.silently(r#"["3","3","room:1","phx_join",{}]"#);
         let (channel, response) = (client.channel(0), "{}".into());
         let outcome = JoinOutcome::Accepted { response };
-        client.takes(Event::JoinAnswered { channel, outcome });
+        client.takes(SharedEvent::JoinAnswered { channel, outcome });
         client
     }
 
@@ -60,29 +60,29 @@ impl Client {
         } else {
             JoinOutcome::Refused { response }
         };
-        assert_eq!(self.takes(Event::JoinAnswered { channel, outcome }), effects);
+        assert_eq!(self.takes(SharedEvent::JoinAnswered { channel, outcome }), effects);
     }
 
     #[track_caller]
     fn replies(&mut self, push: usize, status: &str, effects: &[&str]) {
         let (reply_to, response) = (self.pushes[push].clone(), Body::Json("{}".into()));
-        assert_eq!(self.takes(Event::Replied { reply_to, status, response }), effects);
+        assert_eq!(self.takes(SharedEvent::Replied { reply_to, status, response }), effects);
     }
 
     #[track_caller]
     fn pushes(&mut self, join: usize, event: &str, effects: &[&str]) {
         let (channel, json) = (self.channel(join), format!(r#"{{"p":{join}}}"#));
         let payload = Body::Json(json.into());
-        assert_eq!(self.takes(Event::Pushed { channel, event, payload }), effects);
+        assert_eq!(self.takes(SharedEvent::Pushed { channel, event, payload }), effects);
     }
 
     #[track_caller]
     fn ends(&mut self, join: usize, how: Ending, effects: &[&str]) {
         let channel = self.channel(join);
-        assert_eq!(self.takes(Event::ChannelEnded { channel, how }), effects);
+        assert_eq!(self.takes(SharedEvent::ChannelEnded { channel, how }), effects);
     }
 
-    fn takes(&mut self, event: Event<'_>) -> Vec<String> {
+    fn takes<'a>(&mut self, event: impl Into<Event<'a>>) -> Vec<String> {
         self.session.handle(event, self.now);
         let mut shown = Vec::new();
         while let Some(effect) = self.session.next_effect() {

@@ -13,7 +13,9 @@ use instep_protocol::janus::codec::{
 use instep_protocol::janus::request::{Action, read_publish, read_request};
 use instep_protocol::janus::session::{Effect, Event, JanusSession, Options};
 use instep_protocol::janus::{Timestamp, Token};
-use instep_protocol::session::{Channel, Effect as Shared, Ending, JoinOutcome, ReplyTo};
+use instep_protocol::session::{
+    Channel, Effect as Shared, Ending, JoinOutcome, ReplyTo, SharedEvent,
+};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use serde::Deserialize;
@@ -254,27 +256,27 @@ impl World {
                 } else {
                     JoinOutcome::Refused { response }
                 };
-                self.handle(Event::JoinAnswered { channel, outcome });
+                self.handle(SharedEvent::JoinAnswered { channel, outcome });
             }
             Step::Push(which) => {
                 let Some(channel) = pick(which, &self.joins) else { return };
                 let payload = Body::Json("{}".into());
-                self.handle(Event::Pushed { channel, event: "news", payload });
+                self.handle(SharedEvent::Pushed { channel, event: "news", payload });
             }
             Step::End(which) => {
                 let Some(channel) = pick(which, &self.joins) else { return };
                 let is_known = self.session.channels().any(|known| *known == channel);
                 let is_joined = self.session.is_joined(&channel);
                 self.due += usize::from(is_known && is_joined);
-                self.handle(Event::ChannelEnded { channel, how: Ending::Crashed });
+                self.handle(SharedEvent::ChannelEnded { channel, how: Ending::Crashed });
             }
             Step::Reply => {
                 let Some(reply_to) = self.publish.clone() else { return };
                 let response = Body::Json("{}".into());
-                self.handle(Event::Replied { reply_to, status: "ok", response });
+                self.handle(SharedEvent::Replied { reply_to, status: "ok", response });
                 assert!(self.is_over, "a publish is the last deed");
             }
-            Step::Lost => self.handle(Event::Lost),
+            Step::Lost => self.handle(SharedEvent::Lost),
             Step::Attached => {
                 self.due += usize::from(self.session.is_detached());
                 self.handle(Event::Attached);
@@ -285,10 +287,10 @@ impl World {
             }
             Step::Wait(ms) => {
                 self.now += ms;
-                self.handle(Event::Tick);
+                self.handle(SharedEvent::Tick);
             }
             Step::Drain => {
-                self.handle(Event::Drain);
+                self.handle(SharedEvent::Drain);
                 assert!(self.is_over);
             }
         }
@@ -312,7 +314,7 @@ impl World {
         }
     }
 
-    fn handle(&mut self, event: Event<'_>) {
+    fn handle<'a>(&mut self, event: impl Into<Event<'a>>) {
         self.session.handle(event, self.now);
         self.observe();
         assert!(self.session.channels().count() <= TOPICS);

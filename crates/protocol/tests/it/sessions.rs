@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use instep_protocol::encode::{Body, Frame};
 use instep_protocol::session::{
-    Channel, Effect, Ending, Event, Incoming, JoinOutcome, Options, ReplyTo, Session,
+    Channel, Effect, Ending, Event, Incoming, JoinOutcome, Options, ReplyTo, Session, SharedEvent,
 };
 use instep_protocol::vsn::Vsn;
 use proptest::prelude::*;
@@ -159,10 +159,10 @@ impl World {
             }
             Step::Wait(ms) => {
                 self.now += ms;
-                self.handle(Event::Tick);
+                self.handle(SharedEvent::Tick);
             }
-            Step::Drain => self.handle(Event::Drain),
-            Step::Lost => self.handle(Event::Lost),
+            Step::Drain => self.handle(SharedEvent::Drain),
+            Step::Lost => self.handle(SharedEvent::Lost),
         }
     }
 
@@ -179,27 +179,27 @@ impl World {
                 } else {
                     JoinOutcome::Refused { response }
                 };
-                self.handle(Event::JoinAnswered { channel, outcome });
+                self.handle(SharedEvent::JoinAnswered { channel, outcome });
             }
             Step::Reply(which) => {
                 let Some(reply_to) = pick(which, &self.replies) else {
                     return;
                 };
                 let response = Body::Json("{}".into());
-                self.handle(Event::Replied { reply_to, status: "ok", response });
+                self.handle(SharedEvent::Replied { reply_to, status: "ok", response });
             }
             Step::ServerPush(which) => {
                 let Some(channel) = pick(which, &self.joins) else {
                     return;
                 };
                 let payload = Body::Json("{}".into());
-                self.handle(Event::Pushed { channel, event: "news", payload });
+                self.handle(SharedEvent::Pushed { channel, event: "news", payload });
             }
             Step::End(which, how) => {
                 let Some(channel) = pick(which, &self.joins) else {
                     return;
                 };
-                self.handle(Event::ChannelEnded { channel, how: *how });
+                self.handle(SharedEvent::ChannelEnded { channel, how: *how });
             }
             _ => unreachable!("the other steps are the client's"),
         }
@@ -229,11 +229,11 @@ impl World {
         for at in 0..self.joins.len() {
             let (channel, response) = (self.joins[at].clone(), Bytes::from_static(b"{}"));
             let outcome = JoinOutcome::Accepted { response };
-            self.handle(Event::JoinAnswered { channel, outcome });
+            self.handle(SharedEvent::JoinAnswered { channel, outcome });
         }
         for at in 0..self.replies.len() {
             let (reply_to, response) = (self.replies[at].clone(), Body::Json("{}".into()));
-            self.handle(Event::Replied { reply_to, status: "ok", response });
+            self.handle(SharedEvent::Replied { reply_to, status: "ok", response });
         }
         for (reference, answers) in &self.requests {
             assert!(*answers == 1 || self.is_over, "request {reference} got {answers} answers");
@@ -249,9 +249,10 @@ impl World {
         self.handle(Event::Received(Incoming::Text(frame)));
     }
 
-    fn handle(&mut self, event: Event<'_>) {
+    fn handle<'a>(&mut self, event: impl Into<Event<'a>>) {
+        let event = event.into();
         self.log.push(format!("{event:?}"));
-        if let Event::ChannelEnded { channel, .. } = &event {
+        if let Event::Shared(SharedEvent::ChannelEnded { channel, .. }) = &event {
             let is_known = self.session.channels().any(|known| known == channel);
             if is_known {
                 self.left.insert(join_ref(channel));

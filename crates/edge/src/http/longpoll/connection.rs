@@ -11,7 +11,7 @@ use instep_model::limits;
 use instep_model::ring::Payload;
 use instep_node::Subscriber;
 use instep_protocol::encode::{Frame, encode_broadcast};
-use instep_protocol::session::{ChannelId, Event, Incoming, Options};
+use instep_protocol::session::{ChannelId, Event, Incoming, Options, SharedEvent};
 use instep_protocol::vsn::Vsn;
 use tokio::sync::{Notify, watch};
 
@@ -84,11 +84,11 @@ impl Connection {
         self.edge.rates().note(Refused::Message);
         self.tell(Event::Throttled(frame));
         if self.allowance.refused > self.edge.rates().refusals() {
-            self.tell(Event::Lost);
+            self.tell(SharedEvent::Lost);
         }
     }
 
-    pub(super) fn tell(&mut self, event: Event<'_>) {
+    pub(super) fn tell<'a>(&mut self, event: impl Into<Event<'a>>) {
         self.driver.tell(event, self.edge.now(), &mut self.actions);
         self.serve();
     }
@@ -99,7 +99,7 @@ impl Connection {
         self.serve();
     }
 
-    /// Milliseconds until [`Event::Tick`] is due.
+    /// Milliseconds until [`SharedEvent::Tick`] is due.
     pub(super) fn due_in(&self) -> u64 {
         let now = self.edge.now();
         self.driver.next_deadline().map_or(u64::MAX, |deadline| deadline.saturating_sub(now))
@@ -223,7 +223,7 @@ impl Connection {
         self.permit.weigh(bytes + self.driver.owed());
         if bytes > limits::LONGPOLL_BYTES {
             self.outbox.clear();
-            self.driver.tell(Event::Lost, self.edge.now(), &mut self.actions);
+            self.driver.tell(SharedEvent::Lost, self.edge.now(), &mut self.actions);
         }
     }
 

@@ -6,7 +6,7 @@
 use instep_model::limits;
 use instep_protocol::janus::codec::{Decoder, SERVER_END};
 use instep_protocol::janus::{Token, session as janus};
-use instep_protocol::session::Event;
+use instep_protocol::session::SharedEvent;
 
 use super::{Connection, Side};
 use crate::permits::PermitKind;
@@ -36,7 +36,7 @@ impl Connection {
         if self.is_over() || !self.has_socket() || self.token().is_none() {
             return false;
         }
-        self.tell(slot, Event::Lost, core);
+        self.tell(slot, SharedEvent::Lost, core);
         // Its topics stay where they are: who is blocked is given nothing.
         self.flags.blocked = true;
         self.weigh_all();
@@ -45,7 +45,7 @@ impl Connection {
         let is_full = core.detached >= limits::JANUS_DETACHED_SESSIONS;
         match permit {
             Ok(permit) if !is_full && !self.permit.is_tight() => self.permit = permit,
-            Ok(_) | Err(_) => self.tell(slot, Event::Drain, core),
+            Ok(_) | Err(_) => self.tell(slot, SharedEvent::Drain, core),
         }
         if !self.is_detached() {
             return false;

@@ -9,7 +9,7 @@ use instep_protocol::janus::Timestamp;
 use instep_protocol::janus::codec::encode_error;
 use instep_protocol::message::SOCKET_TOPIC;
 use instep_protocol::payload::ended::ConnectionClosed;
-use instep_protocol::session::{CLOSE_RESTART, Event};
+use instep_protocol::session::{CLOSE_RESTART, Event, SharedEvent};
 use instep_protocol::vsn::Vsn;
 use instep_protocol::websocket;
 
@@ -41,7 +41,7 @@ impl Connection {
         let _entered = self.span(core.shard).entered();
         tracing::debug!(shard = core.shard, connection = self.number, code, reason, "closing");
         // A session that outlives its connection does not outlive this.
-        let event = if self.token().is_some() { Event::Drain } else { Event::Lost };
+        let event = if self.token().is_some() { SharedEvent::Drain } else { SharedEvent::Lost };
         self.tell(slot, event, core);
         let goodbye = self.goodbye(code, reason);
         self.out.append(|out| out.extend_from_slice(&goodbye));
@@ -155,7 +155,7 @@ impl Connection {
                 return self.end_holding(slot, core);
             }
         }
-        let event = if deaf { Event::Alive } else { Event::Tick };
+        let event = if deaf { Event::Alive } else { SharedEvent::Tick.into() };
         self.tell(slot, event, core);
     }
 }

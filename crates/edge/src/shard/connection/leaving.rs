@@ -7,7 +7,7 @@
 //! | leaving | leaving | closing (1012) | closing (1012) |
 
 use instep_model::limits;
-use instep_protocol::session::{CLOSE_RESTART, Event};
+use instep_protocol::session::{CLOSE_RESTART, SharedEvent};
 
 use super::{Connection, Ending, Side};
 use crate::shard::core::Core;
@@ -37,7 +37,7 @@ impl Connection {
     /// Closes the connection; its client comes back later.
     pub(super) fn send_away(&mut self, slot: u32, core: &mut Core) {
         match &self.side {
-            Side::Channels(_) => self.tell(slot, Event::Drain, core),
+            Side::Channels(_) => self.tell(slot, SharedEvent::Drain, core),
             Side::Raw(_) => self.end(slot, Some(CLOSE_RESTART), "draining", core),
         }
     }

@@ -9,7 +9,7 @@ use instep_protocol::janus::Timestamp;
 use instep_protocol::janus::codec::{Frame, encode_error};
 use instep_protocol::janus::session as janus;
 use instep_protocol::message::DecodeError;
-use instep_protocol::session::{CLOSE_TRY_LATER, Event, Incoming};
+use instep_protocol::session::{CLOSE_TRY_LATER, Event, Incoming, SharedEvent};
 use instep_protocol::websocket::{self, Decoded, Message};
 use instep_protocol::{encode, length};
 
@@ -66,7 +66,7 @@ impl Connection {
             Ending::None | Ending::Leaving { .. } if is_owed => {
                 self.ending = Ending::Closing { until: core.now + limits::LINGER_MS };
                 self.flags.readable = false;
-                self.tell(slot, Event::Lost, core);
+                self.tell(slot, SharedEvent::Lost, core);
                 core.write(slot, &mut self.flags);
                 self.arm(slot, core);
                 Fate::Stays

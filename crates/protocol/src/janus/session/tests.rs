@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::janus::codec::{DecodeError, Decoder};
+use crate::session::{Ending, JoinOutcome};
 
 const TOKEN: &str = "0000000000000000000000000000002a";
 
@@ -52,19 +53,19 @@ impl Client {
             Ok(json) => JoinOutcome::Accepted { response: json.to_owned().into() },
             Err(json) => JoinOutcome::Refused { response: json.to_owned().into() },
         };
-        self.takes(Event::JoinAnswered { channel, outcome }, effects);
+        self.takes(SharedEvent::JoinAnswered { channel, outcome }, effects);
     }
 
     #[track_caller]
     fn replies(&mut self, status: &str, json: &str, effects: &[&str]) {
         let (reply_to, response) = (self.pushes[0].clone(), Body::Json(json.to_owned().into()));
-        self.takes(Event::Replied { reply_to, status, response }, effects);
+        self.takes(SharedEvent::Replied { reply_to, status, response }, effects);
     }
 
     #[track_caller]
     fn pushed(&mut self, join: usize, json: &str, effects: &[&str]) {
         let (channel, payload) = (self.joins[join].clone(), Body::Json(json.to_owned().into()));
-        self.takes(Event::Pushed { channel, event: "e", payload }, effects);
+        self.takes(SharedEvent::Pushed { channel, event: "e", payload }, effects);
     }
 
     /// Lets time pass up to the next deadline, which is so many milliseconds away.
@@ -72,13 +73,13 @@ impl Client {
     fn waits(&mut self, ms: u64, effects: &[&str]) {
         assert_eq!(self.session.next_deadline(), Some(self.now + ms));
         self.now += ms - 1;
-        self.takes(Event::Tick, &[]);
+        self.takes(SharedEvent::Tick, &[]);
         self.now += 1;
-        self.takes(Event::Tick, effects);
+        self.takes(SharedEvent::Tick, effects);
     }
 
     #[track_caller]
-    fn takes(&mut self, event: Event<'_>, effects: &[&str]) {
+    fn takes<'a>(&mut self, event: impl Into<Event<'a>>, effects: &[&str]) {
         self.session.handle(event, self.now);
         assert_eq!(self.effects(), effects);
     }
@@ -179,7 +180,7 @@ fn each_subscribe_is_answered_when_its_join_comes_to_nothing() {
     client.says(subscribe, &["join a"]);
     let (channel, how) = (client.joins[2].clone(), Ending::Crashed);
     let failed = topic_error("topic_failed", "the topic has failed, subscribe again");
-    client.takes(Event::ChannelEnded { channel, how }, &[&failed]);
+    client.takes(SharedEvent::ChannelEnded { channel, how }, &[&failed]);
 
     assert_eq!((client.session.channels().count(), client.session.unanswered), (0, 0));
 }
@@ -190,8 +191,8 @@ fn a_topic_that_ends_is_told_and_may_be_subscribed_to_again() {
     let (channel, how) = (client.joins[0].clone(), Ending::Closed);
 
     let closed = topic_error("topic_closed", "the topic is over");
-    client.takes(Event::ChannelEnded { channel: channel.clone(), how }, &[&closed]);
-    client.takes(Event::ChannelEnded { channel, how }, &[]);
+    client.takes(SharedEvent::ChannelEnded { channel: channel.clone(), how }, &[&closed]);
+    client.takes(SharedEvent::ChannelEnded { channel, how }, &[]);
     client.pushed(0, "{}", &[]);
 
     client.says(r#"{"action":"subscribe","data":"a"}"#, &["join a"]);
@@ -334,7 +335,7 @@ fn jan_u2_a_publisher_that_hangs_up_at_once_has_published() {
     let json = r#"{"topic":"a","event":"e","message_id":"","data":1}"#;
 
     client.publishes(json, &[r#"publish a e {"message_id":"","data":1}"#]);
-    client.takes(Event::Lost, &[]);
+    client.takes(SharedEvent::Lost, &[]);
     client.replies("ok", "{}", &["ended"]);
 }
 
@@ -349,7 +350,7 @@ fn a_publish_without_an_answer_does_not_hold_the_connection_for_ever() {
     client.waits(30_000, &[&told, "close 1012 unanswered publish", "ended"]);
     let mut client = Client::new();
     client.publishes(json, &publish);
-    client.takes(Event::Lost, &[]);
+    client.takes(SharedEvent::Lost, &[]);
     client.waits(30_000, &["ended"]);
 }
 
@@ -370,11 +371,11 @@ fn jan_u4_jan_r6_every_interval_has_a_ping_and_silence_ends_the_session() {
 #[test]
 fn jan_10_jan_r1_a_session_without_topics_goes_with_its_connection() {
     let mut client = Client::new();
-    client.takes(Event::Lost, &["ended"]);
+    client.takes(SharedEvent::Lost, &["ended"]);
 
     let mut client = Client::with(Options { detached_ms: 0, ..Options::default() });
     client.says(r#"{"action":"subscribe","data":"a"}"#, &["join a"]);
-    client.takes(Event::Lost, &["leave a", "ended"]);
+    client.takes(SharedEvent::Lost, &["leave a", "ended"]);
     client.takes(Event::Attached, &[]);
 }
 
@@ -383,7 +384,7 @@ fn jan_u5_a_session_is_taken_up_again_and_goes_on_with_what_it_is_owed() {
     let mut client = Client::subscribed();
     client.says(r#"{"action":"subscribe","data":"b"}"#, &["join b"]);
 
-    client.takes(Event::Lost, &[]);
+    client.takes(SharedEvent::Lost, &[]);
     assert!(client.session.is_detached());
     client.answers(1, Ok("{}"), &[]);
     client.now += 9_000;
@@ -399,7 +400,7 @@ fn jan_u5_a_session_is_taken_up_again_and_goes_on_with_what_it_is_owed() {
 fn jan_u5_a_session_without_a_connection_expires() {
     let mut client = Client::subscribed();
 
-    client.takes(Event::Lost, &[]);
+    client.takes(SharedEvent::Lost, &[]);
     client.takes(Event::Received(Frame::Pong), &[]);
     client.waits(10_000, &["leave a", "ended"]);
     client.takes(Event::Attached, &[]);
@@ -427,7 +428,7 @@ fn jan_u5_a_client_asks_for_a_session_by_its_token() {
 #[test]
 fn jan_r11_frames_that_wait_for_a_detached_session_are_bounded() {
     let mut client = Client::subscribed();
-    client.takes(Event::Lost, &[]);
+    client.takes(SharedEvent::Lost, &[]);
     for _ in 0..limits::JANUS_OWED_FRAMES {
         client.pushed(0, "{}", &[]);
     }
@@ -435,7 +436,7 @@ fn jan_r11_frames_that_wait_for_a_detached_session_are_bounded() {
     assert_eq!(client.session.owed.capacity(), 0);
 
     let mut client = Client::subscribed();
-    client.takes(Event::Lost, &[]);
+    client.takes(SharedEvent::Lost, &[]);
     let large = format!(r#"{{"x":"{}"}}"#, "x".repeat(limits::JANUS_OWED_BYTES));
     client.pushed(0, &large, &["leave a", "ended"]);
 }
@@ -456,18 +457,18 @@ fn law_6_topics_and_waiting_subscribes_are_bounded() {
 #[test]
 fn a_drain_closes_what_is_attached_and_ends_what_is_not() {
     let mut client = Client::subscribed();
-    client.takes(Event::Drain, &["leave a", "close 1012 draining", "ended"]);
+    client.takes(SharedEvent::Drain, &["leave a", "close 1012 draining", "ended"]);
     let mut client = Client::subscribed();
-    client.takes(Event::Lost, &[]);
-    client.takes(Event::Drain, &["leave a", "ended"]);
-    client.takes(Event::Lost, &[]);
+    client.takes(SharedEvent::Lost, &[]);
+    client.takes(SharedEvent::Drain, &["leave a", "ended"]);
+    client.takes(SharedEvent::Lost, &[]);
 }
 
 #[test]
 fn bytes_have_no_form_on_this_wire() {
     let mut client = Client::subscribed();
     let (channel, payload) = (client.joins[0].clone(), Body::Binary(Bytes::from_static(b"\x01")));
-    client.takes(Event::Pushed { channel, event: "e", payload }, &[]);
+    client.takes(SharedEvent::Pushed { channel, event: "e", payload }, &[]);
 }
 
 #[test]

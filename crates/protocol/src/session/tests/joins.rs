@@ -40,7 +40,7 @@ fn a_join_of_an_unmatched_topic_is_answered_without_its_join_ref() {
     client.silently(r#"["3","4","room:1","phx_join",{}]"#);
 
     let outcome = JoinOutcome::Refused { response: r#"{"reason":"unmatched topic"}"#.into() };
-    let said = client.takes(Event::JoinAnswered { channel: client.channel(0), outcome });
+    let said = client.takes(SharedEvent::JoinAnswered { channel: client.channel(0), outcome });
 
     assert_eq!(said, [unmatched("room:1", "4")]);
 }
@@ -311,7 +311,7 @@ fn a_hundred_channels_rejoin_in_one_go() {
         .map(|at| {
             let (channel, response) = (client.channel(at), "{}".into());
             let outcome = JoinOutcome::Accepted { response };
-            client.takes(Event::JoinAnswered { channel, outcome }).len()
+            client.takes(SharedEvent::JoinAnswered { channel, outcome }).len()
         })
         .sum();
 

@@ -123,7 +123,7 @@ fn binary_pushes_reach_the_channel_and_replies_may_be_binary_or_text() {
     client.replies(0, "ok", &[r#"< ["3","7","room:1","phx_reply",{"status":"ok","response":{}}]"#]);
 
     let (reply_to, response) = (client.pushes[1].clone(), Body::Binary("data".into()));
-    let effects = client.takes(Event::Replied { reply_to, status: "ok", response });
+    let effects = client.takes(SharedEvent::Replied { reply_to, status: "ok", response });
 
     assert_eq!(effects, [format!("< {:02x?}", b"\x01\x01\x01\x06\x0237room:1okdata")]);
 }
@@ -140,9 +140,9 @@ fn where_binary_frames_do_not_travel_a_binary_reply_is_an_error_and_a_binary_pus
     client.silently(r#"["3","7","room:1","message",{}]"#);
 
     let (channel, payload) = (client.channel(0), Body::Binary("x".into()));
-    assert_eq!(client.takes(Event::Pushed { channel, event: "e", payload }), [""; 0]);
+    assert_eq!(client.takes(SharedEvent::Pushed { channel, event: "e", payload }), [""; 0]);
     let (reply_to, response) = (client.pushes[0].clone(), Body::Binary("x".into()));
-    let effects = client.takes(Event::Replied { reply_to, status: "ok", response });
+    let effects = client.takes(SharedEvent::Replied { reply_to, status: "ok", response });
     assert_eq!(effects, [error(r#""3","7","room:1""#, "reply cannot be encoded")]);
 }
 

@@ -71,7 +71,7 @@ fn a_silent_socket_is_closed_with_1012_and_any_sign_of_life_defers_that() {
     assert_eq!(client.session.next_deadline(), Some(idle));
 
     client.now = idle - 1;
-    assert_eq!(client.takes(Event::Tick), [""; 0]);
+    assert_eq!(client.takes(SharedEvent::Tick), [""; 0]);
     client.takes(Event::Alive);
     assert_eq!(client.session.next_deadline(), Some(2 * idle - 1));
     client.now = 2 * idle - 2;
@@ -79,14 +79,17 @@ fn a_silent_socket_is_closed_with_1012_and_any_sign_of_life_defers_that() {
     client.pushes(0, "event", &[r#"< ["3",null,"room:1","event",{"p":0}]"#]);
     client.now = 3 * idle - 2;
 
-    assert_eq!(client.takes(Event::Tick), [r#"leave room:1 "3""#, "close 1012 idle", "ended"]);
+    assert_eq!(
+        client.takes(SharedEvent::Tick),
+        [r#"leave room:1 "3""#, "close 1012 idle", "ended"]
+    );
     assert_eq!(client.session.next_deadline(), None);
 }
 
 #[test]
 fn a_drain_closes_with_1012() {
     assert_eq!(
-        Client::joined().takes(Event::Drain),
+        Client::joined().takes(SharedEvent::Drain),
         [r#"leave room:1 "3""#, "close 1012 draining", "ended"]
     );
 }
@@ -96,8 +99,11 @@ fn a_lost_connection_leaves_every_channel_and_closes_nothing() {
     let mut client = Client::joined();
     client.silently(r#"["5","5","room:0","phx_join",{}]"#);
 
-    assert_eq!(client.takes(Event::Lost), [r#"leave room:0 "5""#, r#"leave room:1 "3""#, "ended"]);
-    assert_eq!(client.takes(Event::Drain), [""; 0]);
+    assert_eq!(
+        client.takes(SharedEvent::Lost),
+        [r#"leave room:0 "5""#, r#"leave room:1 "3""#, "ended"]
+    );
+    assert_eq!(client.takes(SharedEvent::Drain), [""; 0]);
 }
 
 #[test]
