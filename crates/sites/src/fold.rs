@@ -54,6 +54,13 @@ pub(crate) enum Change<'a> {
     Drop(&'a str),
 }
 
+impl Step<'_> {
+    /// True if there is anything to write before the record that is executed.
+    pub(crate) fn has_rows(&self) -> bool {
+        !self.tables.is_empty() || !self.ordered.is_empty() || !self.appends.is_empty()
+    }
+}
+
 impl<'a> Change<'a> {
     /// The change of a table that a record is, if it is one.
     fn of(record: &'a SiteRecord) -> Option<Self> {

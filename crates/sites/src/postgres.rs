@@ -4,6 +4,7 @@ mod connection;
 mod dump;
 mod failure;
 mod journals;
+mod pipeline;
 mod position;
 mod programs;
 mod restore;
@@ -14,6 +15,7 @@ mod tls;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use futures_util::future::{join, join3};
 use instep_model::position::Position;
 use tokio::runtime::Handle;
 
@@ -184,14 +186,21 @@ impl Open {
         generation: u64,
     ) -> Result<Applied, StoreError> {
         let behind = self.ordinals.behind(batch)?;
-        let expected = self.position;
-        self.begin().await?;
+        let (expected, through) = (self.position, batch.through);
+        // Sent one behind the other, as they are polled, and answered together.
+        let held = position::hold(&self.client, generation, expected);
+        let (begun, held) = join(self.begin(), held).await;
+        begun?;
         let written = async {
-            position::hold(&self.client, generation, expected).await?;
+            held?;
             let applied = self.write(batch, targets).await?;
-            position::write_ordinals(&self.client, &behind).await?;
-            position::write_skipped(&self.client, batch).await?;
-            position::advance(&self.client, generation, expected, batch.through).await?;
+            let ordinals = position::write_ordinals(&self.client, &behind);
+            let skipped = position::write_skipped(&self.client, batch);
+            let advanced = position::advance(&self.client, generation, expected, through);
+            let (ordinals, skipped, advanced) = join3(ordinals, skipped, advanced).await;
+            ordinals?;
+            skipped?;
+            advanced?;
             Ok(applied)
         };
         let written = written.await;

@@ -135,7 +135,7 @@ impl Open {
     }
 
     /// Begins a transaction whose deferrable constraints are checked at its end: a commit is whole.
-    pub(super) async fn begin(&mut self) -> Result<(), StoreError> {
+    pub(super) async fn begin(&self) -> Result<(), StoreError> {
         let begin = "BEGIN; SET CONSTRAINTS ALL DEFERRED";
         self.client.batch_execute(begin).await.map_err(|error| failure("a transaction", &error))
     }

@@ -2,10 +2,14 @@
 
 use instep_client::SiteAppend;
 use tokio_postgres::Statement;
+use tokio_postgres::types::Type;
 
 use super::connection::{LOCK, Open};
 use super::failure::failure;
+use super::pipeline::pipelined;
+use super::position::Typed;
 use super::schema::{quoted, unfit};
+use crate::limits::PIPELINED;
 use crate::store::{StoreError, append_subject};
 use crate::targets::is_reserved;
 
@@ -75,18 +79,38 @@ impl Open {
         Ok(insert)
     }
 
-    /// Executes the SQL that a record is.
-    pub(super) async fn execute(&mut self, append: &SiteAppend) -> Result<(), StoreError> {
+    /// Executes records that are SQL, one after the other, many of them on their way at a time, and
+    /// takes them from the queue.
+    pub(super) async fn execute(
+        &mut self,
+        queued: &mut Vec<&SiteAppend>,
+    ) -> Result<(), StoreError> {
+        if !queued.is_empty() {
+            self.schema.forget_all();
+        }
+        for some in queued.chunks(PIPELINED) {
+            let executed = pipelined(some.iter().map(|append| self.execute_one(append))).await;
+            // The first error is the reason of all behind it.
+            executed.into_iter().collect::<Result<(), _>>()?;
+        }
+        queued.clear();
+        Ok(())
+    }
+
+    async fn execute_one(&self, append: &SiteAppend) -> Result<(), StoreError> {
         let subject = append_subject(append);
         let Ok(text) = std::str::from_utf8(&append.bytes) else {
-            return Err(StoreError::record(&subject, "it is no SQL: it is not UTF-8"));
+            return Err(
+                StoreError::record(&subject, "it is no SQL: it is not UTF-8").about_append(append)
+            );
         };
         if text.contains('\0') {
-            return Err(StoreError::record(&subject, "it is no SQL: it holds a zero byte"));
+            return Err(StoreError::record(&subject, "it is no SQL: it holds a zero byte")
+                .about_append(append));
         }
-        self.schema.forget_all();
+        let parameters: [Typed<'_>; 2] = [(&text, Type::TEXT), (&LOCK, Type::INT8)];
         let execute = "SELECT instep_site_execute($1, $2)";
-        let executed = self.client.execute(execute, &[&text, &LOCK]).await;
-        executed.map(drop).map_err(|error| failure(&subject, &error))
+        let executed = self.client.execute_typed(execute, &parameters).await;
+        executed.map(drop).map_err(|error| failure(&subject, &error).about_append(append))
     }
 }

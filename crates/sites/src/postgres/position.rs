@@ -4,11 +4,15 @@ use std::collections::BTreeMap;
 
 use instep_model::position::Position;
 use tokio_postgres::Client;
+use tokio_postgres::types::{ToSql, Type};
 
 use super::failure::failure;
 use crate::batch::Batch;
 use crate::site_row::{Columns, SiteRow, Skipped, skipped, stored_generation};
 use crate::store::{Fatal, Identity, StoreError};
+
+/// Parameter of a statement, and its type.
+pub(super) type Typed<'a> = (&'a (dyn ToSql + Sync), Type);
 
 const ROW: &str = "SELECT dataset, site, state, position, generation FROM instep_site";
 const SUBJECT: &str = "the row of the site";
@@ -121,6 +125,9 @@ pub(super) async fn write(
 }
 
 /// Holds the row until the end of the transaction, if it is where this agent has left it.
+///
+/// As everything that each batch sends, its types are given: it is one message, and needs no
+/// statement that SQL of a journal could have deallocated.
 pub(super) async fn hold(
     client: &Client,
     generation: u64,
@@ -129,7 +136,9 @@ pub(super) async fn hold(
     let query = "SELECT FROM instep_site WHERE id = 1 AND state = 'applied' AND generation = $1
         AND position = $2 FOR UPDATE";
     let expected = expected.map(|position| position.to_string());
-    let held = client.query_opt(query, &[&stored_generation(generation), &expected]).await;
+    let generation = stored_generation(generation);
+    let parameters: [Typed<'_>; 2] = [(&generation, Type::INT8), (&expected, Type::TEXT)];
+    let held = client.query_typed_opt(query, &parameters).await;
     match held.map_err(|error| failure(SUBJECT, &error))? {
         Some(_) => Ok(()),
         None => Err(StoreError::Passing("the row of the site was changed by another agent".into())),
@@ -147,7 +156,9 @@ pub(super) async fn advance(
         WHERE id = 1 AND state = 'applied' AND generation = $2 AND position = $3";
     let expected = expected.map(|position| position.to_string());
     let (position, generation) = (position.to_string(), stored_generation(generation));
-    let moved = client.execute(update, &[&position, &generation, &expected]).await;
+    let parameters: [Typed<'_>; 3] =
+        [(&position, Type::TEXT), (&generation, Type::INT8), (&expected, Type::TEXT)];
+    let moved = client.execute_typed(update, &parameters).await;
     match moved.map_err(|error| failure(SUBJECT, &error))? {
         1 => Ok(()),
         _ => Err(StoreError::record(SUBJECT, "SQL of a journal has changed it")),
@@ -181,14 +192,11 @@ pub(super) async fn write_ordinals(
     }
     let names: Vec<&str> = ordinals.keys().copied().collect();
     let last: Vec<i64> = ordinals.values().map(|last| stored_generation(*last)).collect();
-    let written = client
-        .execute(
-            "INSERT INTO instep_site_journals (journal, ordinal)
-         SELECT * FROM unnest($1::text[], $2::bigint[])
-         ON CONFLICT (journal) DO UPDATE SET ordinal = EXCLUDED.ordinal",
-            &[&names, &last],
-        )
-        .await;
+    let insert = "INSERT INTO instep_site_journals (journal, ordinal)
+        SELECT * FROM unnest($1::text[], $2::bigint[])
+        ON CONFLICT (journal) DO UPDATE SET ordinal = EXCLUDED.ordinal";
+    let parameters: [Typed<'_>; 2] = [(&names, Type::TEXT_ARRAY), (&last, Type::INT8_ARRAY)];
+    let written = client.execute_typed(insert, &parameters).await;
     written.map(drop).map_err(|error| failure("the journals", &error))
 }
 

@@ -4,12 +4,12 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures_util::future::try_join_all;
 use serde_json::value::RawValue;
 use tokio_postgres::Client;
 
 use super::connection::Open;
 use super::failure::failure;
+use super::pipeline::pipelined;
 use super::schema::{Form, Table, quoted};
 use crate::batch::Batch;
 use crate::fold::{self, Change, Fold};
@@ -35,9 +35,12 @@ impl Open {
             Ok::<_, StoreError>(known.is_some_and(|table| table.is_ordered))
         };
         let steps = fold::steps(batch, is_ordered, is_sql)?;
-        let mut applied = Applied::default();
+        let (mut applied, mut queued) = (Applied::default(), Vec::new());
         let most = if batch.one_by_one { 1 } else { usize::MAX };
         for step in &steps {
+            if step.has_rows() {
+                self.execute(&mut queued).await?;
+            }
             for (table, fold) in &step.tables {
                 applied.drift += self.write_fold(table, fold, (targets, most)).await?;
             }
@@ -50,10 +53,9 @@ impl Open {
                     self.write_appends(journal, appends).await?;
                 }
             }
-            if let Some(append) = step.sql {
-                self.execute(append).await.map_err(|error| error.about_append(append))?;
-            }
+            queued.extend(step.sql);
         }
+        self.execute(&mut queued).await?;
         Ok(applied)
     }
 
@@ -134,10 +136,11 @@ impl Open {
     /// Sends changes one behind the other, and waits for their answers. Returns the rows that were
     /// not there to be deleted.
     async fn answers(&self, sent: &mut Vec<Sent<'_>>) -> Result<u64, StoreError> {
-        // They are polled in their order first, and so sent in it.
-        let all = try_join_all(sent.iter().map(|change| change.run(&self.client))).await?;
+        // They are polled in their order first, and so sent in it. The first error is the reason of
+        // all others.
+        let all = pipelined(sent.iter().map(|change| change.run(&self.client))).await;
         sent.clear();
-        Ok(all.iter().sum())
+        all.into_iter().sum()
     }
 
     /// Writes rows of a table, of keys that differ.

@@ -7,7 +7,7 @@ use instep_sites::verification::{Table, VerifyError};
 use instep_sites::{Identity, verify};
 use serde_json::Value;
 
-use super::target::{TableTarget, Target, name, targets};
+use super::target::{Postgres, TableTarget, Target, name, targets};
 use crate::access::Access;
 use crate::failure::Failure;
 use crate::output;
@@ -35,13 +35,15 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "TABLE,…", value_delimiter = ',', value_parser = name)]
     only_tables: Option<Vec<String>>,
     #[command(flatten)]
+    postgres: Postgres,
+    #[command(flatten)]
     access: Access,
 }
 
 pub(super) async fn run(arguments: Arguments, json: bool) -> Result<(), Failure> {
-    let Arguments { id, dataset, apply, table, only_tables, access } = arguments;
+    let Arguments { id, dataset, apply, table, only_tables, postgres, access } = arguments;
     let identity = Identity { dataset: dataset.clone(), site: id };
-    let store = apply.store(&identity, (targets(table, vec![])?, None))?;
+    let store = apply.store(&identity, (targets(table, vec![])?, postgres))?;
     let dumper = store.dumper().ok_or_else(|| {
         Failure::Usage("--apply: this store cannot be read: sqlite:PATH or postgres://…".into())
     })?;

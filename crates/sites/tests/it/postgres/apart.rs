@@ -156,3 +156,19 @@ fn a_table_that_the_source_of_a_dump_has_dropped_is_gone() {
     let told = "instep_site instep_site_journals instep_site_skipped items local trail";
     assert_eq!(cluster.text("two", tables), told);
 }
+
+#[test]
+fn a_refused_record_is_named_by_its_own_error_among_many_that_are_on_their_way() {
+    let cluster = Cluster::start();
+    let mut store = store(&cluster);
+    let mut records = vec![append("sql", 1, "CREATE TABLE t (n integer PRIMARY KEY)")];
+    // The value of record 292 is that of record 2; it fails, and whatever comes behind it.
+    let insert = |n: u64| format!("INSERT INTO t VALUES ({})", n % 290);
+    records.extend((2..=300).map(|n| append("sql", n, &insert(n))));
+
+    let refused = refusal(store.apply(&batch(2, &[&records])));
+
+    assert!(refused.contains("record 292: duplicate key"), "{refused}");
+    assert_eq!(reopen(&mut store), StorePosition::At(at(1)));
+    assert_eq!(cluster.text(DATABASE, "SELECT to_regclass('t') IS NULL"), "t");
+}
