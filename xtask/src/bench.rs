@@ -39,6 +39,12 @@ const BENCHES: &[Bench] = &[
         question: "what does a push to one server cost, by how much waits for all of them?",
     },
     Bench {
+        name: "sites",
+        package: "instep-sites",
+        target: "sites",
+        question: "how fast do sites apply the log, beside PostgreSQL's logical replication?",
+    },
+    Bench {
         name: "log",
         package: "instep-embedded",
         target: "append",
@@ -52,8 +58,8 @@ const BENCHES: &[Bench] = &[
     },
 ];
 
-/// The bench that starts the server as users do, and the program it starts.
-const MEASURES_THE_BINARY: &str = "fanout";
+/// Benches that start the server as users do, and the program that they start.
+const MEASURE_THE_BINARY: [&str; 2] = ["fanout", "sites"];
 const BINARY: &str = "instep";
 
 /// Runs one bench in the bench profile; without a name, lists them.
@@ -69,7 +75,7 @@ pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Fallible<()> {
     if !workspace.has_target(package, "bench", target) {
         return Err(format!("{package} has no benches/{target}.rs yet").into());
     }
-    if *name == MEASURES_THE_BINARY {
+    if MEASURE_THE_BINARY.contains(&&**name) {
         let args = ["build", "--locked", "--release", "--workspace", "--bin", BINARY];
         process::watch(&mut workspace.cargo(&args))?;
     }

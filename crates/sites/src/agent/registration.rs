@@ -109,7 +109,10 @@ impl Agent {
             return Ok(false);
         }
         let list = self.client.sites(dataset).await?;
-        Ok(list.sites.iter().any(|status| status.site == *source))
+        let source = list.sites.iter().find(|status| status.site == *source);
+        // The others follow the log only when an operator, or a dump, has helped them.
+        let helpless = ["paused", "failed", "evicted"];
+        Ok(source.is_some_and(|status| !helpless.contains(&status.state.as_str())))
     }
 
     /// Source of a dump that replaces what is in the store.

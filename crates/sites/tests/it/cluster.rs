@@ -29,13 +29,19 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// A new database cluster, whose server is up.
     pub(crate) fn start() -> Self {
-        let cluster = Self::start_with(|_, _| vec![]);
+        Self::start_with(&[])
+    }
+
+    /// The same with settings: `name=value`.
+    pub(crate) fn start_with(settings: &[&str]) -> Self {
+        let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
+        let cluster = Self::prepared(|_, _| settings);
         cluster.until_up();
         cluster
     }
 
-    /// A cluster with more settings, which may need files in the directory of its data.
-    pub(crate) fn start_with(prepare: impl FnOnce(&Path, Owner) -> Vec<String>) -> Self {
+    /// A cluster whose settings need files in the directory of its data. It may not be up yet.
+    pub(crate) fn prepared(prepare: impl FnOnce(&Path, Owner) -> Vec<String>) -> Self {
         let binaries = binaries();
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path();
@@ -171,7 +177,7 @@ fn free_port() -> u16 {
 }
 
 /// The programs of the newest server that is there.
-fn binaries() -> PathBuf {
+pub(crate) fn binaries() -> PathBuf {
     let versions = std::fs::read_dir(VERSIONS).into_iter().flatten().flatten();
     let installed = versions.map(|version| version.path().join("bin"));
     let fit = installed.filter(|at| at.join("initdb").exists()).max();

@@ -10,7 +10,7 @@ use super::*;
 /// A cluster that takes no connection but by TLS, and the certificate that vouches for it.
 fn encrypted() -> (Cluster, PathBuf) {
     let mut certificate = PathBuf::new();
-    let cluster = Cluster::start_with(|data, owner| {
+    let cluster = Cluster::prepared(|data, owner| {
         let signed = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
         let rules = "hostssl all all all trust\n".to_owned();
         let key = signed.signing_key.serialize_pem();
