@@ -15,6 +15,15 @@ fn i8_i9_i21_i22_i25_i26_i29_i31_i33_i36_as_designed_no_seed_breaks_a_law_of_sit
     }
 }
 
+/// An older agent restored its dump between the reading of a position and the registration with it:
+/// the cursor was ahead of the store for ever, and each dump that the site gave was refused.
+#[test]
+fn i31_a_store_that_was_set_back_is_registered_with_its_own_position() {
+    let outcome = sites::seed(333, STEPS, None);
+
+    assert!(outcome.findings.is_empty(), "{outcome}");
+}
+
 #[test]
 fn the_same_seed_gives_the_same_sites() {
     for seed in 0..20 {

@@ -42,6 +42,10 @@ impl Agent {
             Ok((StorePosition::None | StorePosition::Restoring, _)) => return Ok(Turn::Again),
             Err(error) => return Turn::of(error),
         };
+        // An older agent's restore has set it back since it was read: what is held begins later.
+        if position.place_in(cursor.incarnation).is_some_and(|place| place < cursor.place) {
+            return Ok(Turn::Again);
+        }
         (self.notify)(&Notice::Registered { generation, position });
 
         let identity = self.settings.identity.clone();

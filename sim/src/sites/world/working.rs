@@ -99,6 +99,10 @@ impl World {
         let agent = &mut self.agents[at];
         agent.phase = Phase::Idle;
         let Some(applied) = self.stores[agent.site].fence(generation, begin) else { return };
+        // An older agent's restore has set it back since it was read: what is held begins later.
+        if applied.place < cursor.place {
+            return;
+        }
         if self.server.open(agent.number, (agent.site, generation), applied) {
             let (acked, heard, giving) = (cursor, applied, VecDeque::new());
             let session = Session { generation, applied, acked, heard, giving };
