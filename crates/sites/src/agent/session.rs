@@ -26,6 +26,12 @@ enum End {
     Server(ClientError),
 }
 
+/// Returns true if a store is behind the cursor of its registration: an older agent's restore has
+/// set it back since it was read, and history is held from the cursor on.
+fn is_behind(store: Position, cursor: Position) -> bool {
+    store.place_in(cursor.incarnation).is_some_and(|place| place < cursor.place)
+}
+
 impl Agent {
     /// Fences the store, and follows the log behind its position.
     pub(super) async fn follow(
@@ -37,15 +43,12 @@ impl Agent {
         let fence =
             move |store: &mut dyn Store| Ok((store.fence(generation, begin)?, store.skipped()?));
         let (position, skipped) = match self.with_store(fence).await {
+            Ok((StorePosition::At(at), _)) if is_behind(at, cursor) => return Ok(Turn::Again),
             Ok((StorePosition::At(position), skipped)) => (position, skipped),
             Ok((StorePosition::Unkept, skipped)) => (cursor, skipped),
             Ok((StorePosition::None | StorePosition::Restoring, _)) => return Ok(Turn::Again),
             Err(error) => return Turn::of(error),
         };
-        // An older agent's restore has set it back since it was read: what is held begins later.
-        if position.place_in(cursor.incarnation).is_some_and(|place| place < cursor.place) {
-            return Ok(Turn::Again);
-        }
         (self.notify)(&Notice::Registered { generation, position });
 
         let identity = self.settings.identity.clone();
