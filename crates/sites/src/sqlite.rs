@@ -316,20 +316,17 @@ impl Open {
         let found = self.schema.table(&self.connection, table, targets)?;
         if found.is_some_and(|found| found.is_exclusive) {
             for (key, _) in fold.rows.iter().filter(|(_, state)| state.row.is_some()) {
-                let about = |error: StoreError| error.about_row(table, key);
-                self.delete(table, key, targets).map_err(about)?;
+                self.delete(table, key, targets)?;
             }
         }
         let mut drift = 0;
         for (key, state) in fold.rows.iter().filter(|(_, state)| state.row.is_none()) {
-            let about = |error: StoreError| error.about_row(table, key);
-            let was_there = self.delete(table, key, targets).map_err(about)?;
+            let was_there = self.delete(table, key, targets)?;
             drift += u64::from(state.is_expected && !was_there);
         }
         for (key, state) in &fold.rows {
             if let Some(row) = state.row {
-                let about = |error: StoreError| error.about_row(table, key);
-                self.put(table, key, row, targets).map_err(about)?;
+                self.put(table, key, row, targets)?;
             }
         }
         Ok(drift)
@@ -341,14 +338,9 @@ impl Open {
         targets: &Targets,
     ) -> Result<u64, StoreError> {
         match change {
-            fold::Change::Put(table, key, row) => {
-                let put = self.put(table, key, row, targets);
-                put.map_err(|error| error.about_row(table, key))?;
-            }
+            fold::Change::Put(table, key, row) => self.put(table, key, row, targets)?,
             fold::Change::Delete(table, key) => {
-                let deleted = self.delete(table, key, targets);
-                let was_there = deleted.map_err(|error| error.about_row(table, key))?;
-                return Ok(u64::from(!was_there));
+                return Ok(u64::from(!self.delete(table, key, targets)?));
             }
             fold::Change::Make(table) => self.make(table, targets)?,
             fold::Change::Drop(table) => self.drop(table, targets)?,

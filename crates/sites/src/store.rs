@@ -42,6 +42,15 @@ impl StorePosition {
             Self::Unkept | Self::None | Self::Restoring => None,
         }
     }
+
+    /// The position, for a dump or a verification.
+    ///
+    /// # Errors
+    /// [`StoreError::Passing`] when there is no content yet.
+    pub(crate) fn to_give(self) -> Result<Position, StoreError> {
+        let nothing = || StoreError::Passing("the site has nothing to give yet".into());
+        self.kept().ok_or_else(nothing)
+    }
 }
 
 /// Outcome of a batch.

@@ -14,7 +14,7 @@ use super::position;
 use super::programs::{Programs, last_words};
 use super::schema::{Form, Schema};
 use crate::limits::ROWS_AT_A_TIME;
-use crate::store::{Dumper, Identity, Kept, Outgoing, StoreError, StorePosition};
+use crate::store::{Dumper, Identity, Kept, Outgoing, StoreError};
 use crate::targets::Targets;
 
 /// Form of the dumps: SQL of `pg_dump`.
@@ -109,12 +109,8 @@ impl PostgresDumper {
             BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
         client.batch_execute(begin).await.map_err(told)?;
         let exported = client.query_one("SELECT pg_export_snapshot()", &[]).await.map_err(told)?;
-        match position::look(&client, &self.identity).await?.position {
-            StorePosition::At(position) => Ok((client, exported.get(0), position)),
-            StorePosition::None | StorePosition::Restoring | StorePosition::Unkept => {
-                Err(StoreError::Passing("the site has nothing to give yet".into()))
-            }
-        }
+        let row = position::look(&client, &self.identity).await?;
+        Ok((client, exported.get(0), row.position.to_give()?))
     }
 }
 

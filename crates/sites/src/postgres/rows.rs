@@ -108,7 +108,7 @@ impl Open {
             match *change {
                 Change::Put(table, key, row) => {
                     let found = self.existing(table, targets).await?;
-                    check(&found, table, key, row).map_err(|error| error.about_row(table, key))?;
+                    check(&found, table, key, row)?;
                     sent.push(Sent { found, table, key, row: Some(row) });
                 }
                 Change::Delete(table, key) => {
@@ -155,7 +155,7 @@ impl Open {
         }
         let found = self.existing(table, targets).await?;
         for (key, row) in rows {
-            check(&found, table, key, row).map_err(|error| error.about_row(table, key))?;
+            check(&found, table, key, row)?;
         }
         let about = |error: StoreError| match rows {
             [(key, _)] => error.about_row(table, key),
@@ -282,7 +282,8 @@ fn unfit(subject: &str) -> StoreError {
 /// Checks that a table has a column for each field of a row.
 fn check(table: &Table, name: &str, key: &str, row: &RawValue) -> Result<(), StoreError> {
     let Form::Columns { key: key_column, fields } = &table.form else { return Ok(()) };
-    let refused = |text: String| Err(StoreError::record(&row_subject(name, key), text));
+    let refused =
+        |text: String| Err(StoreError::record(&row_subject(name, key), text).about_row(name, key));
     let given: BTreeMap<Cow<'_, str>, &RawValue> = match serde_json::from_str(row.get()) {
         Ok(given) => given,
         Err(error) => return refused(error.to_string()),

@@ -54,7 +54,7 @@ impl Dumper for SqliteDumper {
         let file = File::open(&copy);
         forget(&copy);
         let file = file.map_err(|error| StoreError::Passing(format!("the dump: {error}")))?;
-        let position = given(row.position)?;
+        let position = row.position.to_give()?;
         Ok(Outgoing { position, bytes: Box::new(file) })
     }
 
@@ -69,7 +69,7 @@ impl Dumper for SqliteDumper {
         from.busy_timeout(LOCK_WAIT).map_err(told)?;
         from.execute_batch("BEGIN").map_err(told)?;
         let row = position::read(&from, &self.identity)?;
-        let mut goes_on = take(Kept::Position(given(row.position)?));
+        let mut goes_on = take(Kept::Position(row.position.to_give()?));
         let mut schema = Schema::default();
         for (index, table) in tables.iter().enumerate() {
             let Some(found) = schema.table(&from, table, &self.targets)? else { continue };
@@ -83,11 +83,6 @@ impl Dumper for SqliteDumper {
         }
         Ok(())
     }
-}
-
-fn given(position: StorePosition) -> Result<Position, StoreError> {
-    let nothing = || StoreError::Passing("the site has nothing to give yet".into());
-    position.kept().ok_or_else(nothing)
 }
 
 fn read_rows(

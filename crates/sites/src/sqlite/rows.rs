@@ -45,8 +45,18 @@ impl Open {
         }
     }
 
-    /// Writes a row.
+    /// Writes a row. A refusal names it.
     pub(super) fn put(
+        &mut self,
+        table: &str,
+        key: &str,
+        row: &RawValue,
+        targets: &Targets,
+    ) -> Result<(), StoreError> {
+        self.upsert(table, key, row, targets).map_err(|error| error.about_row(table, key))
+    }
+
+    fn upsert(
         &mut self,
         table: &str,
         key: &str,
@@ -68,13 +78,17 @@ impl Open {
         written.map(drop).map_err(|error| failure(&subject(), &error))
     }
 
-    /// Deletes a row, and returns true if it was there.
+    /// Deletes a row, and returns true if it was there. A refusal names it.
     pub(super) fn delete(
         &mut self,
         table: &str,
         key: &str,
         targets: &Targets,
     ) -> Result<bool, StoreError> {
+        self.remove(table, key, targets).map_err(|error| error.about_row(table, key))
+    }
+
+    fn remove(&mut self, table: &str, key: &str, targets: &Targets) -> Result<bool, StoreError> {
         let Some(found) = self.schema.table(&self.connection, table, targets)? else {
             return Ok(false);
         };
