@@ -7,6 +7,7 @@ pub use dumps::{DumpChunk, DumpEnd, DumpState, DumpStatus};
 pub use feed::{SiteAppend, SiteChange, SiteCommit, SiteFeed, SiteRecord};
 
 use instep_model::position::Position;
+pub use instep_model::site::{Stand as SiteStand, Tally as SiteTally};
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -67,27 +68,6 @@ pub struct Registered {
     /// followed.
     #[serde(default)]
     pub seek: bool,
-}
-
-/// Differences between the store of a site and the log.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SiteTally {
-    /// Rows that were not as the log says.
-    #[serde(default)]
-    pub drift: u64,
-    /// Records that were left out.
-    #[serde(default)]
-    pub skipped: u64,
-}
-
-/// Record that a site stands at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SiteStand {
-    /// Position of its commit.
-    pub position: Position,
-    /// Index of the record among those of the commit, from 0; none: all of the commit.
-    #[serde(default)]
-    pub record: Option<u32>,
 }
 
 /// Order of an operator to leave a record out.

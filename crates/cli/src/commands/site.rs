@@ -9,7 +9,7 @@ mod verify;
 use clap::Subcommand;
 use instep_client::SiteStatus;
 use instep_model::position::Position;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::access::Access;
 use crate::failure::Failure;
@@ -112,19 +112,14 @@ async fn list(of: &Dataset, json: bool) -> Result<(), Failure> {
 }
 
 fn row(site: &SiteStatus) -> Vec<String> {
-    let told = |value: Option<&Value>| match value {
-        Some(Value::Bool(true)) => "yes".to_owned(),
-        Some(Value::Bool(false)) => "no".to_owned(),
-        Some(Value::Null) | None => "-".to_owned(),
-        Some(value) => value.to_string(),
-    };
+    let text = |name: &str| show::word(site.more.get(name));
     vec![
         site.site.clone(),
         site.state.clone(),
-        told(site.more.get("online")),
-        told(site.more.get("behind_entries")),
-        site.cursor.map_or_else(|| "-".to_owned(), |cursor| cursor.to_string()),
-        site.reason.clone().unwrap_or_else(|| "-".to_owned()),
+        text("online"),
+        text("behind_entries"),
+        show::word_of(site.cursor.as_ref()),
+        show::word_of(site.reason.as_ref()),
     ]
 }
 

@@ -33,7 +33,7 @@ fn rows(site: &SiteStatus) -> impl Iterator<Item = (&'static str, String)> {
     let stale = if site.more.get("stale") == Some(&Value::Bool(true)) { " (stale)" } else { "" };
     let fixed = [
         ("state", site.state.clone()),
-        ("reason", site.reason.clone().unwrap_or_else(|| "-".into())),
+        ("reason", word_of(site.reason.as_ref())),
         ("paused", text("paused")),
         ("stands at", stands.unwrap_or_else(|| "-".into())),
         ("generation", text("generation")),
@@ -123,11 +123,11 @@ fn seconds_ago(ms: Option<&Value>) -> String {
     }
 }
 
-fn word_of(value: Option<&impl ToString>) -> String {
+pub(super) fn word_of(value: Option<&impl ToString>) -> String {
     value.map_or_else(|| "-".into(), ToString::to_string)
 }
 
-fn word(value: Option<&Value>) -> String {
+pub(super) fn word(value: Option<&Value>) -> String {
     match value {
         Some(Value::Bool(true)) => "yes".into(),
         Some(Value::Bool(false)) => "no".into(),
