@@ -31,6 +31,7 @@ use axum::{Json, Router};
 use instep_access::{Action, Gate, Resource};
 use instep_edge::{Door, longpoll, websocket};
 use instep_model::json::{FieldError, read_object};
+use instep_model::limits;
 use instep_node::{Dataset, Node};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -317,11 +318,32 @@ impl<const LIMIT: usize> Body<LIMIT> {
     }
 
     async fn read(self) -> Result<axum::body::Bytes, Problem> {
-        axum::body::to_bytes(self.0, LIMIT).await.map_err(|error| {
-            let detail = format!("the body: {error}; the limit is {LIMIT} bytes");
-            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
-        })
+        read_body(self.0, LIMIT).await
     }
+}
+
+/// Reads a body of so many bytes at most.
+///
+/// # Errors
+/// [`Problem`] `body_too_large`.
+async fn read_body(body: axum::body::Body, limit: usize) -> Result<axum::body::Bytes, Problem> {
+    axum::body::to_bytes(body, limit).await.map_err(|error| {
+        let detail = format!("the body: {error}; the limit is {limit} bytes");
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
+    })
+}
+
+/// Number of rows or records on a page.
+///
+/// # Errors
+/// [`Problem`] `bad_query`.
+fn page_limit(limit: Option<usize>) -> Result<usize, Problem> {
+    let limit = limit.unwrap_or(100);
+    if !(1..=limits::PAGE_ROWS).contains(&limit) {
+        let detail = format!("limit is {limit}, allowed is 1 to {}", limits::PAGE_ROWS);
+        return Err(Problem::bad_request("bad_query", detail));
+    }
+    Ok(limit)
 }
 
 impl<S: Send + Sync, const LIMIT: usize> axum::extract::FromRequest<S> for Body<LIMIT> {

@@ -7,8 +7,6 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use futures_util::stream;
 use instep_access::{Action, Resource};
 use instep_edge::Held;
@@ -25,6 +23,7 @@ use serde_json::{Value, json};
 use utoipa::IntoParams;
 
 use super::events::no_place_to_read;
+use super::journals::{Content, digits};
 use super::sites::feeds::SiteReader;
 use super::{Query, Shared, dataset, still_there, streaming};
 use crate::caller::Caller;
@@ -379,14 +378,8 @@ fn push_record(text: &mut String, record: &Record) {
             text.push_str(&format!("{{\"delete\":{{\"table\":{table},\"key\":{key}}}}}"));
         }
         Record::Append { journal, ordinal, bytes } => {
-            let body = match std::str::from_utf8(bytes) {
-                Ok(content) => json!({"text": content}),
-                Err(_) => json!({"base64": BASE64.encode(bytes)}),
-            };
-            let mut append = json!({"journal": journal, "ordinal": format!("{ordinal:020}")});
-            if let (Some(fields), Value::Object(body)) = (append.as_object_mut(), body) {
-                fields.extend(body);
-            }
+            let mut append = json!({"journal": journal, "ordinal": digits(*ordinal)});
+            Content::of(bytes).put(&mut append);
             text.push_str(&json!({"append": append}).to_string());
         }
         Record::CreateTable { table, options } => {

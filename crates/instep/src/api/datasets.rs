@@ -194,6 +194,9 @@ pub(super) async fn remove(
     // To its end, also when the caller has gone: clients of the dataset are told.
     let removed = tokio::spawn(async move {
         let removed = shared.opener.remove(&shared.node, &name).await;
+        if removed.is_ok() {
+            shared.feeds.forget(&name, None);
+        }
         shared.door.review();
         removed
     });

@@ -15,12 +15,12 @@ use instep_model::position::Position;
 use instep_node::journals::JournalRecord;
 use instep_node::{Dataset, FollowError, blocking};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::topics::key_of;
-use super::{Answer, Body, Query, Shared, dataset, new_name};
+use super::{Answer, Body, Query, Shared, dataset, new_name, page_limit};
 use crate::caller::Caller;
 use crate::problem::Problem;
 
@@ -78,7 +78,7 @@ struct RecordReply {
 
 impl From<JournalRecord> for RecordReply {
     fn from(JournalRecord { ordinal, position, time_ms, bytes }: JournalRecord) -> Self {
-        let (text, base64) = text_or_base64(&bytes);
+        let (text, base64) = Content::of(&bytes).into_fields();
         Self { ordinal: digits(ordinal), position, time_ms, text, base64 }
     }
 }
@@ -102,11 +102,7 @@ pub(super) async fn page(
 ) -> Answer<JournalReply> {
     let of = Resource::Table { dataset: &name, name: &journal, public: false };
     caller.may(Action::Read, of)?;
-    let limit = limit.unwrap_or(100);
-    if !(1..=limits::PAGE_ROWS).contains(&limit) {
-        let detail = format!("limit is {limit}, allowed is 1 to {}", limits::PAGE_ROWS);
-        return Err(Problem::bad_request("bad_query", detail));
-    }
+    let limit = page_limit(limit)?;
     if from == Some(0) {
         return Err(Problem::bad_request("bad_query", "from is 0, allowed is 1 or more"));
     }
@@ -180,17 +176,15 @@ pub(super) async fn append_bytes(
     journal: Name,
     bytes: &[u8],
 ) -> Result<AppendReply, Problem> {
-    let (text, base64) = text_or_base64(bytes);
+    let content = Content::of(bytes);
     let commit_id = id.map(|id| {
         // As the same operation of a commit would be known by this id.
         let mut operation = json!({"op": "append", "journal": journal});
-        match (&text, &base64) {
-            (Some(text), _) => operation["text"] = json!(text),
-            (None, content) => operation["base64"] = json!(content),
-        }
+        content.put(&mut operation);
         let (principal, digest) = (principal.to_owned(), digest_of_values(vec![operation]));
         CommitId { principal, id, digest, earlier: None }
     });
+    let (text, base64) = content.into_fields();
     let operations = vec![Operation::Append { journal, text, base64 }];
     let committed = dataset.commit(Proposal { commit_id, operations }).await;
     let Receipt { position, results, replayed } = committed.map_err(Problem::from)?;
@@ -198,15 +192,37 @@ pub(super) async fn append_bytes(
     Ok(AppendReply { position, ordinal: digits(ordinal.unsigned_abs()), replayed })
 }
 
-/// The bytes as JSON has them.
-fn text_or_base64(bytes: &[u8]) -> (Option<String>, Option<String>) {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => (Some(text.to_owned()), None),
-        Err(_) => (None, Some(BASE64.encode(bytes))),
+/// Bytes as JSON has them: in the field `text`, or in `base64` if they are none.
+pub(super) enum Content<'a> {
+    Text(&'a str),
+    Base64(String),
+}
+
+impl<'a> Content<'a> {
+    pub(super) fn of(bytes: &'a [u8]) -> Self {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Self::Text(text),
+            Err(_) => Self::Base64(BASE64.encode(bytes)),
+        }
+    }
+
+    /// Puts its field into an object.
+    pub(super) fn put(&self, object: &mut Value) {
+        match self {
+            Self::Text(text) => object["text"] = json!(text),
+            Self::Base64(base64) => object["base64"] = json!(base64),
+        }
+    }
+
+    fn into_fields(self) -> (Option<String>, Option<String>) {
+        match self {
+            Self::Text(text) => (Some(text.to_owned()), None),
+            Self::Base64(base64) => (None, Some(base64)),
+        }
     }
 }
 
 /// The number of a record as a changefeed has it.
-fn digits(ordinal: u64) -> String {
+pub(super) fn digits(ordinal: u64) -> String {
     format!("{ordinal:020}")
 }

@@ -2,17 +2,14 @@
 //! for senders that know nothing of the API, such as webhooks.
 
 use axum::Json;
-use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{Method, StatusCode};
+use axum::http::Method;
 use axum::response::{IntoResponse as _, Response};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use instep_access::{Action, Resource};
 use serde_json::json;
 
-use super::journals::{AppendReply, append_bytes, id_of};
-use super::{Shared, dataset, method_not_allowed, not_found};
+use super::journals::{AppendReply, Content, append_bytes, id_of};
+use super::{Shared, dataset, method_not_allowed, not_found, read_body};
 use crate::caller::Caller;
 use crate::config::RelayConfig;
 use crate::problem::Problem;
@@ -49,7 +46,7 @@ async fn append(
     may()?;
     let id = id_of(request.headers())?;
     let (parts, body) = request.into_parts();
-    let body = read(body, relay.body_bytes).await?;
+    let body = read_body(body, relay.body_bytes).await?;
     // A right may have ended while the body came.
     may()?;
     let dataset = dataset(&shared.node, dataset_name)?;
@@ -62,19 +59,9 @@ async fn append(
     append_bytes(&dataset, (caller.name(), id), relay.journal.clone(), &record).await
 }
 
-async fn read(body: Body, limit: usize) -> Result<axum::body::Bytes, Problem> {
-    axum::body::to_bytes(body, limit).await.map_err(|error| {
-        let detail = format!("the body: {error}; the limit is {limit} bytes");
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
-    })
-}
-
 /// A request as a line of JSON; a body that is no text is in base64.
 fn envelope(path: &str, query: Option<&str>, body: &[u8]) -> Vec<u8> {
     let mut envelope = json!({"path": path, "query": query.unwrap_or_default()});
-    match std::str::from_utf8(body) {
-        Ok(text) => envelope["text"] = json!(text),
-        Err(_) => envelope["base64"] = json!(BASE64.encode(body)),
-    }
+    Content::of(body).put(&mut envelope);
     envelope.to_string().into_bytes()
 }

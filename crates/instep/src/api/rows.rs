@@ -20,7 +20,7 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::shapes::RowReply;
-use super::{Query, Shared, absent, streaming};
+use super::{Query, Shared, absent, page_limit, streaming};
 use crate::caller::Caller;
 use crate::problem::Problem;
 
@@ -92,11 +92,7 @@ pub(super) async fn page(
     Query(query): Query<PageQuery>,
     caller: Caller,
 ) -> Result<Response, Problem> {
-    let limit = query.limit.unwrap_or(100);
-    if !(1..=limits::PAGE_ROWS).contains(&limit) {
-        let detail = format!("limit is {limit}, allowed is 1 to {}", limits::PAGE_ROWS);
-        return Err(Problem::bad_request("bad_query", detail));
-    }
+    let limit = page_limit(query.limit)?;
     let view = open(&shared, &name, &table, query.at_least.as_deref(), &caller).await?;
     let exactly = |key: &Key| query.key.as_deref().is_none_or(|wanted| key.as_str() == wanted);
     let prefix = query.prefix.or_else(|| query.key.clone()).unwrap_or_default();

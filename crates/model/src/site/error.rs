@@ -79,6 +79,12 @@ fn stand_in_words(stand: &Option<Stand>) -> String {
 }
 
 impl SiteError {
+    /// The site is to go to another position first.
+    #[must_use]
+    pub fn seeking() -> Self {
+        Self::WrongState("to go to another position".to_owned())
+    }
+
     /// The stable code that clients see.
     #[must_use]
     pub fn code(&self) -> &'static str {

@@ -42,9 +42,7 @@ impl Site {
     /// Refusal of what a registration says of positions while another is ordered; none: it may.
     pub(super) fn refuses_of_before(&self) -> Result<(), SiteError> {
         match self.seek {
-            Some(seek) if seek.met == self.generation => {
-                Err(SiteError::WrongState("to go to another position".to_owned()))
-            }
+            Some(seek) if seek.met == self.generation => Err(SiteError::seeking()),
             Some(_) | None => Ok(()),
         }
     }

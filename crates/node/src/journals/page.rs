@@ -62,24 +62,27 @@ impl Reading<'_> {
         if from < first {
             return Err(ReadError::Trimmed { floor });
         }
-        let records = if from > last { vec![] } else { self.read((from, floor), limits)? };
+        let records = if from > last { vec![] } else { self.read((from, last), floor, limits)? };
         let next = records.last().map_or(from, |newest| newest.ordinal + 1);
         Ok(JournalPage { records, next, last })
     }
 
-    /// Records from a number on, which is in the log at or behind the entry `at`.
+    /// Records from a number on, which is in the log at or behind the entry `at`, to another one.
     fn read(
         self,
-        (from, at): (u64, Revision),
+        (from, last): (u64, u64),
+        at: Revision,
         (records, bytes): (usize, usize),
     ) -> Result<Vec<JournalRecord>, ReadError> {
         let (mut page, mut size) = (vec![], 0);
         self.each(self.find(from, at)?, self.head, |record| {
+            // Behind the newest one the rest of the log has none.
+            let goes_on = record.ordinal < last;
             if record.ordinal >= from {
                 size += record.bytes.len();
                 page.push(record);
             }
-            page.len() < records && size < bytes
+            goes_on && page.len() < records && size < bytes
         })?;
         Ok(page)
     }

@@ -126,10 +126,10 @@ impl SiteFeeds {
         self.lock().heard.insert((dataset.name().clone(), site.to_owned()), Instant::now());
     }
 
-    /// Forgets a site that is removed.
-    pub(in crate::api) fn forget(&self, dataset: &str, site: &str) {
+    /// Forgets a site that is removed, or all of a dataset that is.
+    pub(in crate::api) fn forget(&self, dataset: &str, site: Option<&str>) {
         let mut registry = self.lock();
-        let is_other = |of: &Of| of.0.as_str() != dataset || of.1 != site;
+        let is_other = |of: &Of| of.0.as_str() != dataset || site.is_some_and(|site| of.1 != site);
         registry.heard.retain(|of, _| is_other(of));
         registry.oldest.retain(|of, _| is_other(of));
     }
@@ -252,7 +252,7 @@ fn look(dataset: &Dataset, name: &str, generation: Generation) -> Result<Site, P
     let held = held.and_then(|site| match site.state {
         SiteState::Evicted => Err(site::needs_dump(site)),
         // The next registration sets its store.
-        _ if site.is_seeking() => Err(SiteError::WrongState("to go to another position".into())),
+        _ if site.is_seeking() => Err(SiteError::seeking()),
         _ => Ok(site),
     });
     let site = super::super::new_name(name)?;

@@ -61,7 +61,7 @@ pub(in crate::api) async fn remove(
 ) -> Answer<DoneReply> {
     let (dataset, site) = named.clone();
     let removed = operate(&caller, &shared, named, |site| SiteOperation::Remove { site }).await?;
-    shared.feeds.forget(&dataset, &site);
+    shared.feeds.forget(&dataset, Some(&site));
     Ok(removed)
 }
 
@@ -100,9 +100,11 @@ pub(in crate::api) async fn skip(
     let body = body.read_as(&caller, Action::Administer, Resource::Dataset(&name)).await?;
     let SkipRequest { position, record, reason } = read_json(&body)?;
     check_reason(&reason)?;
-    let at = Stand { position, record };
+    let (at, why) = (Stand { position, record }, reason.clone());
+    let skip = |site| SiteOperation::Skip { site, at, reason: why };
+    let done = operate(&caller, &shared, (name.clone(), site.clone()), skip).await?;
     tracing::warn!(dataset = name, site, %position, record, reason, "a site skips a record");
-    operate(&caller, &shared, (name, site), |site| SiteOperation::Skip { site, at, reason }).await
+    Ok(done)
 }
 
 /// Position of a site.
@@ -139,8 +141,10 @@ pub(in crate::api) async fn seek(
     let SeekRequest { position: to, reason } = read_json(&body)?;
     check_reason(&reason)?;
     let (floor, _) = dataset(&shared.node, &name)?.log_bounds();
+    let seek = |site| SiteOperation::Seek { site, to, floor };
+    let done = operate(&caller, &shared, (name.clone(), site.clone()), seek).await?;
     tracing::warn!(dataset = name, site, %to, reason, "the position of a site is set");
-    operate(&caller, &shared, (name, site), |site| SiteOperation::Seek { site, to, floor }).await
+    Ok(done)
 }
 
 fn check_reason(reason: &str) -> Result<(), Problem> {

@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 
 use super::super::{Answer, Shared, dataset};
 use crate::caller::Caller;
-use crate::problem::Problem;
+use crate::problem::{Problem, on_disk};
 
 /// Sites of a dataset.
 #[derive(Serialize, ToSchema)]
@@ -132,11 +132,14 @@ pub(in crate::api) async fn list(
 ) -> Answer<SitesReply> {
     caller.may(Action::Administer, Resource::Dataset(&name))?;
     let dataset = dataset(&shared.node, &name)?;
-    let state = dataset.state();
-    let position = dataset.position_of(&state);
-    let sites =
-        site::sites(&state).map(|(name, site)| reply(&shared, (&dataset, &state), (name, site)));
-    Ok(Json(SitesReply { position, sites: sites.collect() }))
+    // How far sites are behind is read in the log.
+    let list = on_disk(move || {
+        let state = dataset.state();
+        let of = (&dataset, &*state);
+        let sites = site::sites(&state).map(|(name, site)| reply(&shared, of, (name, site)));
+        Ok(SitesReply { position: dataset.position_of(&state), sites: sites.collect() })
+    });
+    list.await.map(Json)
 }
 
 /// A site of a dataset.
@@ -153,9 +156,14 @@ pub(in crate::api) async fn show(
 ) -> Answer<SiteReply> {
     caller.may(Action::Administer, Resource::Dataset(&name))?;
     let dataset = dataset(&shared.node, &name)?;
-    let state = dataset.state();
-    match site::site(&state, &site) {
-        Some(known) => Ok(Json(reply(&shared, (&dataset, &state), (&site, known)))),
+    let of = site.clone();
+    let known = on_disk(move || {
+        let state = dataset.state();
+        let known = site::site(&state, &of);
+        Ok(known.map(|known| reply(&shared, (&dataset, &state), (&of, known))))
+    });
+    match known.await? {
+        Some(known) => Ok(Json(known)),
         None => {
             let site = super::super::new_name(&site)?;
             Err(Refusal::Site { site, error: SiteError::Unknown }.into())
